@@ -1,0 +1,47 @@
+"""raytasks: a durable task queue that is native to Ray.
+
+The way of a task: a client posts it to the API, which checks it against its handler's payload
+model and passes it to the tracker; the tracker commits it to SQL, and only then does the client
+get its `202`. The tracker hands the task to a runner in one of the pools, the runner calls the
+handler, and the outcome goes back to the tracker and into SQL.
+
+A handler's author needs `handler`, `Context`, `RetryPolicy` and what a handler may raise; a
+driver script needs `submit` and `TaskFailed`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from raytasks.context import Cancelled, Context
+from raytasks.models import TaskFailed
+from raytasks.registry import handler
+from raytasks.retry import PermanentError, RetryAfter, RetryPolicy, Snooze
+
+if TYPE_CHECKING:
+    from raytasks.driver import SubmittedTask, result, submit
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cancelled",
+    "Context",
+    "PermanentError",
+    "RetryAfter",
+    "RetryPolicy",
+    "Snooze",
+    "SubmittedTask",
+    "TaskFailed",
+    "handler",
+    "result",
+    "submit",
+]
+
+_FROM_DRIVER = frozenset({"SubmittedTask", "result", "submit"})
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs Ray only when it is asked for: a handler module must import fast."""
+    if name in _FROM_DRIVER:
+        from raytasks import driver
+
+        return getattr(driver, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,48 @@
+"""Files that belong to tasks, kept through fsspec: a local folder by default, S3 by URL."""
+
+import re
+from typing import Any
+
+import fsspec
+
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+
+URL_PREFIX = "/artifacts"
+"""Where the API serves artifacts."""
+
+
+class ArtifactStore:
+    """The artifacts below one URL, e.g. `./artifacts` or `s3://bucket/prefix`."""
+
+    def __init__(self, url: str) -> None:
+        filesystem, root = fsspec.core.url_to_fs(url)
+        self._files: Any = filesystem
+        self._root = str(root).rstrip("/")
+
+    def save(self, task_id: str, name: str, data: bytes) -> str:
+        """Write the file and return the path at which the API serves it.
+
+        The file is there whole or not at all, and an older one of the same name is replaced.
+        Raises `ValueError` for a name that is not a plain file name.
+        """
+        path = self.path(task_id, name)
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        with self._files.transaction, self._files.open(path, "wb") as file:
+            file.write(data)
+        return f"{URL_PREFIX}/{task_id}/{name}"
+
+    def read(self, task_id: str, name: str) -> bytes:
+        """Return the file's bytes. Raises `FileNotFoundError`, or `ValueError` for a bad name."""
+        data: bytes = self._files.cat_file(self.path(task_id, name))
+        return data
+
+    def path(self, task_id: str, name: str) -> str:
+        """Return where the file lies in its file system. Raises `ValueError` for a bad name."""
+        if not _TASK_ID.fullmatch(task_id):
+            raise ValueError(f"not a task id: {task_id!r}")
+        if not _NAME.fullmatch(name):
+            raise ValueError(
+                f"bad artifact name {name!r}: use letters, digits, dots, dashes, underscores"
+            )
+        return f"{self._root}/{task_id}/{name}"

@@ -1,0 +1,126 @@
+"""The context that a handler gets: what it may ask, and what it may tell, while it runs."""
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pydantic_core import from_json, to_json
+
+from raytasks.artifacts import ArtifactStore
+
+
+class Cancelled(BaseException):
+    """Raised inside a handler whose task was cancelled. Not an `Exception`, so that a handler's
+    `except Exception` does not swallow it."""
+
+
+class Channel(Protocol):
+    """How a context reaches its runner."""
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        """Pass on how far the attempt has come. Must not block."""
+
+    def checkpoint(self, data: str) -> None:
+        """Pass on JSON text, and return when it is on disk."""
+
+    def cancelled(self) -> bool:
+        """Return whether the attempt was told to stop."""
+
+
+@dataclass
+class LocalChannel:
+    """A channel that keeps everything in memory: for a handler that is called outside raytasks."""
+
+    fraction: float | None = None
+    message: str | None = None
+    saved: str | None = None
+    is_cancelled: bool = False
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        """Remember the progress."""
+        self.fraction, self.message = fraction, message
+
+    def checkpoint(self, data: str) -> None:
+        """Remember the checkpoint."""
+        self.saved = data
+
+    def cancelled(self) -> bool:
+        """Return what was set."""
+        return self.is_cancelled
+
+
+@dataclass
+class Context:
+    """What a handler knows of its attempt, and what it can do besides returning a result.
+
+    `attempt` counts from 1 and never repeats; `failures` is how many attempts failed before this
+    one in the present budget of `max_attempts`. `deadline` (seconds since the epoch) is when the
+    attempt times out, or None.
+    """
+
+    task_id: str
+    task_type: str
+    attempt: int = 1
+    failures: int = 0
+    max_attempts: int = 1
+    deadline: float | None = None
+    channel: Channel = field(default_factory=LocalChannel)
+    artifacts: ArtifactStore | None = None
+    saved_checkpoint: str | None = None
+    clock: Callable[[], float] = time.time
+
+    @property
+    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
+        """A logger that names the task and the attempt."""
+        logger = logging.getLogger(f"raytasks.handlers.{self.task_type}")
+        return logging.LoggerAdapter(logger, {"task_id": self.task_id, "attempt": self.attempt})
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether the attempt should stop: its task was cancelled, or its time is up."""
+        return self.channel.cancelled() or self.remaining_seconds == 0.0
+
+    @property
+    def remaining_seconds(self) -> float | None:
+        """The seconds until the attempt times out, 0 when it is late, None without a timeout."""
+        return None if self.deadline is None else max(0.0, self.deadline - self.clock())
+
+    def raise_if_cancelled(self) -> None:
+        """Raise `Cancelled` if the attempt should stop; a good thing to call in a loop."""
+        if self.cancelled:
+            raise Cancelled
+
+    def progress(self, fraction: float | None = None, message: str | None = None) -> None:
+        """Tell how far the attempt has come: a fraction from 0 to 1, a short message, or both.
+
+        Cheap to call often: only the newest is sent on. Raises `ValueError` for a bad fraction.
+        """
+        if fraction is not None and not 0 <= fraction <= 1:
+            raise ValueError(f"fraction must be from 0 to 1, not {fraction!r}")
+        self.channel.progress(fraction, None if message is None else str(message)[:500])
+
+    def checkpoint(self, data: Any) -> None:
+        """Keep `data` (anything that JSON can hold) for the next attempt of this task.
+
+        Returns when it is on disk. The newest checkpoint replaces the one before.
+        """
+        text = to_json(data).decode()
+        self.channel.checkpoint(text)
+        self.saved_checkpoint = text
+
+    @property
+    def last_checkpoint(self) -> Any:
+        """The data of the newest checkpoint, of this or an earlier attempt; None without one."""
+        return None if self.saved_checkpoint is None else from_json(self.saved_checkpoint)
+
+    def save_artifact(self, name: str, data: bytes) -> str:
+        """Keep a file of this task, and return the path at which the API serves it.
+
+        `name` is a plain file name; its ending tells the content type. Saving the same name again
+        replaces the file. Raises `ValueError` for a bad name.
+        """
+        if self.artifacts is None:
+            raise RuntimeError("this context has no artifact store")
+        return self.artifacts.save(self.task_id, name, data)

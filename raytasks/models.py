@@ -1,0 +1,295 @@
+"""What crosses the borders between client, API, tracker and runners.
+
+The messages of the hot path are plain frozen dataclasses, and JSON travels in them as text that
+nobody parses on the way. What clients see is described by the pydantic models in `raytasks.views`.
+
+Times are seconds since the epoch, in UTC.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from raytasks.states import OutcomeKind, State
+
+
+class RaytasksError(Exception):
+    """The base of the errors that raytasks itself raises."""
+
+
+class TaskNotFound(RaytasksError):
+    """There is no task with this id."""
+
+
+class StateConflict(RaytasksError):
+    """The task's present state does not allow what was asked."""
+
+
+class BacklogFull(RaytasksError):
+    """More tasks wait than MAX_BACKLOG allows; nothing of the submission was accepted."""
+
+
+class StoreUnavailable(RaytasksError):
+    """The database cannot be reached or cannot write just now; trying again may help."""
+
+
+class TaskFailed(RaytasksError):
+    """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewTask:
+    """A checked submission, ready to be stored. `payload` is JSON text."""
+
+    task_id: str
+    task_type: str
+    payload: str
+    priority: int
+    max_attempts: int
+    timeout_seconds: float | None
+    run_at: float
+    created_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
+
+    `attempt` is the number of the latest attempt and only grows; `failures` and `crashes` count
+    the attempts that failed and were lost in the present budget.
+    """
+
+    task_id: str
+    task_type: str
+    state: State
+    payload: str
+    result: str | None
+    error: str | None
+    priority: int
+    attempt: int
+    max_attempts: int
+    failures: int
+    crashes: int
+    cancel_requested: bool
+    timeout_seconds: float | None
+    progress_fraction: float | None
+    progress_message: str | None
+    created_at: float
+    run_at: float
+    started_at: float | None
+    finished_at: float | None
+    updated_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One ended attempt of a task's history. `error` is JSON text."""
+
+    task_id: str
+    attempt: int
+    outcome: OutcomeKind
+    runner_id: str
+    started_at: float
+    finished_at: float
+    node_id: str | None = None
+    worker_id: str | None = None
+    ray_task_id: str | None = None
+    ray_attempt: int | None = None
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """An attempt that a runner is to run: everything that it needs to know of the task."""
+
+    task_id: str
+    task_type: str
+    attempt: int
+    payload: str
+    failures: int
+    max_attempts: int
+    timeout_seconds: float | None
+    checkpoint: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by."""
+
+    task_id: str
+    task_type: str
+    attempt: int
+    runner_id: str
+    claimed_at: float
+    priority: int
+    failures: int
+    crashes: int
+    max_attempts: int
+    cancel_requested: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended, as its runner reports it.
+
+    `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
+    length of a snooze. `result` and `error` are JSON text.
+    """
+
+    task_id: str
+    attempt: int
+    kind: OutcomeKind
+    started_at: float
+    finished_at: float
+    result: str | None = None
+    error: str | None = None
+    retryable: bool = False
+    delay_seconds: float = 0.0
+    node_id: str | None = None
+    worker_id: str | None = None
+    ray_task_id: str | None = None
+    ray_attempt: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a running attempt says of itself before it ends. Empty fields say nothing new.
+
+    `checkpoint` is JSON text; the report that carries one is acknowledged by its `number`
+    (unique for its runner) once it is committed.
+    """
+
+    task_id: str
+    attempt: int
+    number: int
+    fraction: float | None = None
+    message: str | None = None
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
+
+    `runner_id` is new at each start of the runner's process, `name` stays. `limits` says how
+    many more attempts of each task type the runner takes, and `room` how many in all.
+    `last_batch` is the number of the last batch of claims that arrived; one that got lost is sent
+    again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
+    A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
+    acknowledged.
+    """
+
+    runner_id: str
+    name: str
+    pool: str
+    generation: str
+    limits: Mapping[str, int]
+    room: int
+    last_batch: int
+    node_id: str | None = None
+    outcomes: Sequence[Outcome] = ()
+    reports: Sequence[Report] = ()
+    held: Sequence[tuple[str, int]] | None = None
+    leaving: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Orders:
+    """The tracker's answer to an exchange.
+
+    `acknowledged` outcomes and `acknowledged_reports` are on disk. `cancels` lists the attempts
+    (task id, attempt) that are to be stopped. `stale` ones are no longer this runner's: their
+    outcomes would be refused. With `resync` the tracker asks for the list of what is held.
+    """
+
+    batch: int = 0
+    claims: Sequence[Claim] = ()
+    cancels: Sequence[tuple[str, int]] = ()
+    stale: Sequence[tuple[str, int]] = ()
+    acknowledged: Sequence[tuple[str, int]] = ()
+    acknowledged_reports: Sequence[int] = ()
+    resync: bool = False
+    stop: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class StateChange:
+    """One entry of the event feed: `task_id` is in `state` as of change `number`."""
+
+    number: int
+    task_id: str
+    task_type: str
+    state: State
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A piece of the event feed.
+
+    `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` some
+    changes before these are gone, and whoever waits should look at its task again.
+    """
+
+    epoch: int
+    last: int
+    changes: Sequence[StateChange] = ()
+    gap: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskQuery:
+    """Which tasks to list, newest first."""
+
+    limit: int = 50
+    offset: int = 0
+    state: State | None = None
+    task_type: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a list, and how many tasks there are in all."""
+
+    tasks: Sequence[Task]
+    total: int
+
+
+REMOTE_POOL = "remote"
+"""The pool of the task runner, which starts a Ray remote task for each attempt."""
+
+SHARED_POOL = "shared"
+"""The pool of warm runners for plain function handlers."""
+
+
+class HandlerKind(StrEnum):
+    """Where the attempts of a handler run."""
+
+    FUNCTION = "function"  # in the shared pool of warm runners
+    CLASS = "class"  # in a pool of warm runners of its own
+    REMOTE = "remote"  # each in a Ray remote task of its own
+
+
+@dataclass(frozen=True, slots=True)
+class HandlerInfo:
+    """What the tracker and its clients know of a handler: data only, none of the user's code.
+
+    `description` is the public JSON object that `/task-types` shows.
+    """
+
+    task_type: str
+    kind: HandlerKind
+    actors: tuple[int, int]
+    ray_options: dict[str, object] = field(default_factory=dict)
+    description: dict[str, object] = field(default_factory=dict)
+
+    @property
+    def pool(self) -> str:
+        """The name of the pool of runners that runs this handler's attempts."""
+        match self.kind:
+            case HandlerKind.FUNCTION:
+                return SHARED_POOL
+            case HandlerKind.CLASS:
+                return f"class.{self.task_type}"
+            case HandlerKind.REMOTE:
+                return REMOTE_POOL

@@ -1,0 +1,277 @@
+"""Handlers: the decorator that declares one, and the discovery that finds them in modules.
+
+There is no global list: the decorator leaves a `HandlerSpec` on what it decorates, and
+`Registry.load` collects the specs from the modules that it is told to look in.
+"""
+
+import difflib
+import importlib
+import inspect
+import pkgutil
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import ModuleType
+from typing import Any, TypeVar, get_type_hints
+
+from pydantic import TypeAdapter
+
+from raytasks.context import Context
+from raytasks.models import HandlerInfo, HandlerKind, RaytasksError
+from raytasks.retry import RetryPolicy
+
+_SPEC_ATTRIBUTE = "__raytasks_handler__"
+_TASK_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+class HandlerError(RaytasksError):
+    """A handler or a handler module is declared wrongly. The text says which and how."""
+
+
+@dataclass(frozen=True, eq=False)
+class HandlerSpec:
+    """One task type: the user's code, and how it is to be run."""
+
+    task_type: str
+    target: Callable[..., Any]
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_seconds: float | None = None
+    actors: tuple[int, int] = (0, 0)
+    isolated: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> HandlerKind:
+        """Where the attempts of this handler run."""
+        if inspect.isclass(self.target):
+            return HandlerKind.CLASS
+        return HandlerKind.REMOTE if self.isolated or self.ray_options else HandlerKind.FUNCTION
+
+    @cached_property
+    def payload(self) -> TypeAdapter[Any]:
+        """The payload's type: checks a submission, and makes what the handler gets."""
+        return TypeAdapter(_payload_annotation(self))
+
+    @property
+    def wants_context(self) -> bool:
+        """Whether the handler takes a `Context` as its second argument."""
+        return len(_parameters(self.target)) > 1
+
+    def info(self) -> HandlerInfo:
+        """Return what the tracker and clients may know of this handler."""
+        options = dict(self.ray_options)
+        return HandlerInfo(
+            task_type=self.task_type,
+            kind=self.kind,
+            actors=self.actors,
+            ray_options=options,
+            description={
+                "task_type": self.task_type,
+                "description": inspect.getdoc(self.target) or "",
+                "payload_schema": self.payload.json_schema(),
+                "kind": self.kind.value,
+                "timeout_seconds": self.timeout_seconds,
+                "retry": _describe_retry(self.retry),
+                "actors": list(self.actors) if self.kind is HandlerKind.CLASS else None,
+                "ray_options": {name: _describe(value) for name, value in options.items()},
+            },
+        )
+
+
+def handler(
+    task_type: str,
+    *,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    actors: tuple[int, int] = (1, 1),
+    isolated: bool = False,
+    ray_options: Mapping[str, Any] | None = None,
+) -> Callable[[Target], Target]:
+    """Declare a function or a class to be the handler of `task_type`.
+
+    A function takes the payload, and a `Context` if it has a second parameter; it may be
+    `async`. A class is made once per actor and called for each task; `actors` is the least and
+    the most actors of its pool. `timeout` is in seconds, for each attempt. With `isolated`, or
+    with `ray_options` (the options of `ray.remote`: `num_cpus`, `num_gpus`, `memory`,
+    `resources`, `runtime_env`, `max_retries`, `retry_exceptions`), each attempt of a function
+    runs as a Ray remote task of its own; for a class they are the options of its actors.
+
+    What is decorated stays as it was, and can be called directly. Raises `HandlerError` for a
+    declaration that cannot work.
+    """
+
+    def declare(target: Target) -> Target:
+        is_class = inspect.isclass(target)
+        spec = HandlerSpec(
+            task_type=task_type,
+            target=target,
+            retry=retry or RetryPolicy(),
+            timeout_seconds=timeout,
+            actors=actors if is_class else (0, 0),
+            isolated=isolated,
+            ray_options=dict(ray_options or {}),
+        )
+        _check(spec)
+        setattr(target, _SPEC_ATTRIBUTE, spec)
+        return target
+
+    return declare
+
+
+class Registry:
+    """The handlers of one deployment, by task type."""
+
+    def __init__(self, specs: Iterable[HandlerSpec] = ()) -> None:
+        self._specs: dict[str, HandlerSpec] = {}
+        for spec in specs:
+            self.add(spec)
+
+    @classmethod
+    def load(cls, modules: Iterable[str]) -> "Registry":
+        """Import modules (of a package, all its modules), and collect their handlers.
+
+        Modules whose name begins with an underscore are passed over. Raises `HandlerError` for a
+        module that cannot be imported, a type that is declared twice, or no handler at all.
+        """
+        registry = cls()
+        names = list(modules)
+        for name in names:
+            for module in _import_with_children(name):
+                for spec in _specs_of(module):
+                    registry.add(spec)
+        if not registry.task_types:
+            raise HandlerError(f"no handler found in {', '.join(names) or 'no modules at all'}")
+        return registry
+
+    def add(self, spec: HandlerSpec) -> None:
+        """Add a handler. Raises `HandlerError` if its type is taken by another."""
+        known = self._specs.setdefault(spec.task_type, spec)
+        if known is not spec:
+            raise HandlerError(
+                f"task type {spec.task_type!r} is declared twice: "
+                f"{_where(known.target)} and {_where(spec.target)}"
+            )
+
+    def get(self, task_type: str) -> HandlerSpec | None:
+        """Return the handler of a task type, or None."""
+        return self._specs.get(task_type)
+
+    @property
+    def task_types(self) -> tuple[str, ...]:
+        """The known task types, sorted."""
+        return tuple(sorted(self._specs))
+
+    def nearest(self, task_type: str) -> str | None:
+        """Return the known task type whose name is most like this one, or None."""
+        matches = difflib.get_close_matches(task_type, self.task_types, n=1)
+        return matches[0] if matches else None
+
+    def infos(self) -> tuple[HandlerInfo, ...]:
+        """Return what the tracker and clients may know of the handlers."""
+        return tuple(self._specs[name].info() for name in self.task_types)
+
+
+def handler_of(target: Callable[..., Any]) -> HandlerSpec:
+    """Return the spec that `@handler` left on a function or class. Raises `HandlerError`."""
+    spec = getattr(target, _SPEC_ATTRIBUTE, None)
+    if not isinstance(spec, HandlerSpec):
+        raise HandlerError(f"{_where(target)} is not decorated with @handler")
+    return spec
+
+
+def _check(spec: HandlerSpec) -> None:
+    where = _where(spec.target)
+    if not _TASK_TYPE.fullmatch(spec.task_type):
+        raise HandlerError(
+            f"{where}: bad task type {spec.task_type!r}: a letter, then letters, digits, . _ -"
+        )
+    if spec.timeout_seconds is not None and not spec.timeout_seconds > 0:
+        raise HandlerError(f"{where}: timeout must be more than 0 seconds")
+    least, most = spec.actors
+    if (spec.kind is HandlerKind.CLASS and not 0 <= least <= most) or most < 0:
+        raise HandlerError(f"{where}: actors must be (least, most), 0 <= least <= most")
+    if spec.kind is HandlerKind.CLASS and most < 1:
+        raise HandlerError(f"{where}: actors must allow at least one actor")
+    if spec.kind is HandlerKind.CLASS and spec.isolated:
+        raise HandlerError(f"{where}: a class runs in actors of its own; isolated is for functions")
+    if inspect.isclass(spec.target) and not _defines_call(spec.target):
+        raise HandlerError(f"{where}: a handler class needs a __call__ method")
+    if not 1 <= len(_parameters(spec.target)) <= 2:
+        raise HandlerError(f"{where}: a handler takes (payload) or (payload, context)")
+
+
+def _defines_call(target: type) -> bool:
+    # Every class is callable itself; what counts is a __call__ of its instances.
+    return any("__call__" in vars(base) for base in target.__mro__)
+
+
+def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    callee = target.__call__ if inspect.isclass(target) else target
+    parameters = list(inspect.signature(callee).parameters.values())
+    return parameters[1:] if inspect.isclass(target) else parameters
+
+
+def _payload_annotation(spec: HandlerSpec) -> Any:
+    callee: Any = spec.target.__call__ if inspect.isclass(spec.target) else spec.target
+    name = _parameters(spec.target)[0].name
+    annotation = get_type_hints(callee, include_extras=True).get(name, Any)
+    if annotation is Context:
+        raise HandlerError(f"{_where(spec.target)}: the payload comes first, then the context")
+    return annotation
+
+
+def _import_with_children(name: str) -> Iterable[ModuleType]:
+    try:
+        module = importlib.import_module(name)
+        yield module
+        for child in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            if not child.name.startswith("_"):
+                yield from _import_with_children(f"{name}.{child.name}")
+    except HandlerError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if missing == name or name.startswith(f"{missing}."):
+            raise HandlerError(f"handler module {name!r} not found") from error
+        raise HandlerError(f"handler module {name!r} needs {missing!r}, not installed") from error
+    except Exception as error:
+        raise HandlerError(
+            f"handler module {name!r} failed to import: {type(error).__name__}: {error}"
+        ) from error
+
+
+def _specs_of(module: ModuleType) -> Iterable[HandlerSpec]:
+    for value in list(vars(module).values()):
+        spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
+        if isinstance(spec, HandlerSpec):
+            yield spec
+
+
+def _where(target: Callable[..., Any]) -> str:
+    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
+
+
+def _describe_retry(policy: RetryPolicy) -> dict[str, object]:
+    return {
+        "max_attempts": policy.max_attempts,
+        "initial_delay_seconds": policy.initial_delay_seconds,
+        "factor": policy.factor,
+        "max_delay_seconds": policy.max_delay_seconds,
+        "jitter": policy.jitter,
+        "never_retry": [error.__name__ for error in policy.never_retry],
+        "retry_on": policy.retry_on and [error.__name__ for error in policy.retry_on],
+    }
+
+
+def _describe(value: object) -> object:
+    """Return a Ray option as JSON can show it; values of runtime environments stay private."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _describe(item) for key, item in value.items() if key != "env_vars"}
+    if isinstance(value, list | tuple | set):
+        return [_describe(item) for item in value]
+    return getattr(value, "__name__", type(value).__name__)

@@ -1,0 +1,96 @@
+"""When and how soon a failed attempt is tried again: pure rules, and what a handler may raise."""
+
+import random
+from dataclasses import dataclass
+
+
+class PermanentError(Exception):
+    """Raised by a handler: trying again cannot help. The task is FAILED at once."""
+
+
+class RetryAfter(Exception):
+    """Raised by a handler: this attempt failed, try again in `seconds`, not sooner."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(seconds, message)
+        self.seconds = max(0.0, float(seconds))
+
+    def __str__(self) -> str:
+        return self.args[1] or f"try again in {self.seconds:g} seconds"
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now; run again in `seconds`. It does not count as an attempt."""
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(seconds, message)
+        self.seconds = max(0.0, float(seconds))
+
+    def __str__(self) -> str:
+        return self.args[1] or f"snoozed for {self.seconds:g} seconds"
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """Whether a failed attempt may be tried again, and after how many seconds."""
+
+    retryable: bool
+    delay_seconds: float
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how soon the failed attempts of a task are tried again.
+
+    The delay after the n-th failure (n from 1) is
+    `min(max_delay_seconds, initial_delay_seconds * factor ** (n - 1))`, made up to `jitter`
+    (a fraction) longer or shorter at random, so that tasks that failed together come back apart.
+
+    Errors of the types in `never_retry`, and `PermanentError`, end the task at once. With
+    `retry_on`, only errors of those types are tried again. `never_retry` wins.
+    """
+
+    max_attempts: int = 3
+    initial_delay_seconds: float = 1.0
+    factor: float = 2.0
+    max_delay_seconds: float = 300.0
+    jitter: float = 0.1
+    never_retry: tuple[type[BaseException], ...] = ()
+    retry_on: tuple[type[BaseException], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        if self.initial_delay_seconds < 0 or self.max_delay_seconds < 0:
+            raise ValueError("delays must not be negative")
+        if self.factor < 1:
+            raise ValueError(f"factor must be at least 1, not {self.factor}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is a fraction from 0 to 1, not {self.jitter}")
+
+    def may_retry(self, error: BaseException) -> bool:
+        """Return whether an error of this kind can be tried again at all."""
+        if isinstance(error, (PermanentError, *self.never_retry)):
+            return False
+        if isinstance(error, RetryAfter) or self.retry_on is None:
+            return True
+        return isinstance(error, self.retry_on)
+
+    def backoff(self, failures: int, random_source: random.Random) -> float:
+        """Return the delay in seconds after `failures` failed attempts (at least 1)."""
+        try:
+            delay = self.initial_delay_seconds * self.factor ** (failures - 1)
+        except OverflowError:
+            delay = self.max_delay_seconds
+        delay = min(self.max_delay_seconds, delay)
+        return delay * (1 + self.jitter * random_source.uniform(-1, 1))
+
+    def decide(
+        self, error: BaseException, failures: int, random_source: random.Random
+    ) -> RetryDecision:
+        """Judge the attempt that `error` ended, as the `failures`-th failure of its budget."""
+        if not self.may_retry(error):
+            return RetryDecision(retryable=False, delay_seconds=0.0)
+        if isinstance(error, RetryAfter):
+            return RetryDecision(retryable=True, delay_seconds=error.seconds)
+        return RetryDecision(True, self.backoff(failures, random_source))

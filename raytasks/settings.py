@@ -1,0 +1,109 @@
+"""Settings: from the environment and from a `.env` file in the working directory."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+from dotenv import dotenv_values
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from raytasks.models import RaytasksError
+
+DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
+
+
+class SettingsError(RaytasksError):
+    """A setting has a value that cannot be used. The text names the setting and the fix."""
+
+
+class Settings(BaseSettings):
+    """Everything that can be set. `.env.example` lists the names with their meaning."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+    )
+
+    database_url: str = "sqlite:///./tasks.db"
+    redis_url: str | None = None
+    secret_key: str = DEFAULT_SECRET_KEY
+    debug: bool = True
+    ray_address: str | None = None
+    task_modules: Annotated[tuple[str, ...], NoDecode] = ("handlers",)
+    artifacts_url: str = "./artifacts"
+
+    max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_backlog: int = Field(default=1_000_000, ge=1)
+    max_crashes: int = Field(default=3, ge=0)
+    priority_step_seconds: float = Field(default=60.0, ge=0)
+
+    lease_seconds: float = Field(default=15.0, ge=1)
+    api_replicas: int = Field(default=1, ge=1, le=64)
+    warm_runners_min: int = Field(default=1, ge=0)
+    warm_runners_max: int | None = Field(default=None, ge=1)
+    runner_idle_seconds: float = Field(default=30.0, gt=0)
+    runner_max_tasks: int = Field(default=100_000, ge=1)
+    runner_max_memory_bytes: int = Field(default=2 * 1024**3, ge=1)
+    stop_grace_seconds: float = Field(default=10.0, ge=0)
+
+    @field_validator("task_modules", mode="before")
+    @classmethod
+    def _split_modules(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @field_validator("redis_url", "ray_address", "warm_runners_max", mode="before")
+    @classmethod
+    def _empty_is_unset(cls, value: Any) -> Any:
+        return None if value == "" else value
+
+    @field_validator("database_url")
+    @classmethod
+    def _absolute_database(cls, value: str) -> str:
+        # The tracker may have another working directory than whoever read the setting.
+        prefix = "sqlite:///"
+        path = value.removeprefix(prefix)
+        if not value.startswith(prefix) or not path or path.startswith((":memory:", "/", "file:")):
+            return value
+        return f"{prefix}{Path(path).resolve()}"
+
+    @field_validator("artifacts_url")
+    @classmethod
+    def _absolute_folder(cls, value: str) -> str:
+        return value if "://" in value else str(Path(value).resolve())
+
+    @model_validator(mode="after")
+    def _refuse_default_secret(self) -> "Settings":
+        if not self.debug and self.secret_key == DEFAULT_SECRET_KEY:
+            raise ValueError("SECRET_KEY must be set to a secret of your own when DEBUG is off")
+        return self
+
+    @property
+    def uses_sqlite(self) -> bool:
+        """Whether the database is a file, so that the tracker must be on that file's machine."""
+        return self.database_url.startswith("sqlite")
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """Read the settings; values that are given and not None win over the environment.
+
+    Raises `SettingsError` with one line that names the bad setting.
+    """
+    given = {name: value for name, value in overrides.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else ""
+        message = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def handler_environment() -> dict[str, str]:
+    """Return the variables of `.env` that the environment does not set: handlers may read them."""
+    return {
+        name: value
+        for name, value in dotenv_values(".env").items()
+        if value is not None and name not in os.environ
+    }

@@ -1,0 +1,132 @@
+"""The states of a task and the one table of transitions between them.
+
+The store's statements, the tests and the diagram in the documents are derived from `TRANSITIONS`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class State(StrEnum):
+    """Where a task is in its life."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    RETRYING = "RETRYING"
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+
+    @property
+    def final(self) -> bool:
+        """Whether only a person can move the task on from here."""
+        return self in FINAL
+
+
+WAITING = frozenset({State.PENDING, State.RETRYING})
+FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
+
+
+class OutcomeKind(StrEnum):
+    """How an attempt ended."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SNOOZED = "snoozed"
+    CANCELLED = "cancelled"
+    RELEASED = "released"
+    LOST = "lost"
+
+
+class Event(StrEnum):
+    """What moves a task from one state to the next."""
+
+    SUBMIT = "submit"
+    CLAIM = "claim"
+    SUCCEED = "succeed"
+    FAIL_AND_RETRY = "fail_and_retry"
+    FAIL_FOR_GOOD = "fail_for_good"
+    LOSE = "lose"
+    POISON = "poison"
+    SNOOZE = "snooze"
+    RELEASE = "release"
+    CANCEL = "cancel"
+    STOP = "stop"
+    RETRY = "retry"
+
+
+@dataclass(frozen=True)
+class Transition:
+    """One row of the table: on `event`, a task in one of `sources` goes to `target`.
+
+    `sources` is empty only for the event that makes the task.
+    """
+
+    sources: frozenset[State]
+    target: State
+    when: str
+
+
+def _row(sources: frozenset[State] | set[State], target: State, when: str) -> Transition:
+    return Transition(frozenset(sources), target, when)
+
+
+_RUNNING = frozenset({State.RUNNING})
+
+TRANSITIONS: Mapping[Event, Transition] = {
+    Event.SUBMIT: _row(set(), State.PENDING, "accepted, due at run_at"),
+    Event.CLAIM: _row(WAITING, State.RUNNING, "handed to a runner, attempt + 1"),
+    Event.SUCCEED: _row(_RUNNING, State.COMPLETED, "the attempt succeeded"),
+    Event.FAIL_AND_RETRY: _row(_RUNNING, State.RETRYING, "failed, may be retried"),
+    Event.FAIL_FOR_GOOD: _row(_RUNNING, State.FAILED, "permanent error, or attempts used up"),
+    Event.LOSE: _row(_RUNNING, State.RETRYING, "lost, crash budget left"),
+    Event.POISON: _row(_RUNNING, State.FAILED, "lost, crash budget used up"),
+    Event.SNOOZE: _row(_RUNNING, State.PENDING, "put off by its handler"),
+    Event.RELEASE: _row(_RUNNING, State.PENDING, "given back by its runner"),
+    Event.CANCEL: _row(WAITING, State.CANCELLED, "cancelled before it ran"),
+    Event.STOP: _row(_RUNNING, State.CANCELLED, "stopped after a cancel"),
+    Event.RETRY: _row({State.FAILED, State.CANCELLED}, State.PENDING, "retried by a person"),
+}
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What the settling of an attempt depends on, besides its outcome.
+
+    Counts are those of the task's present budget; a retry by a person starts a fresh one.
+    """
+
+    failures: int
+    max_attempts: int
+    crashes: int
+    max_crashes: int
+    cancel_requested: bool
+
+
+def settle(kind: OutcomeKind, standing: Standing, *, retryable: bool) -> Event:
+    """Return the event that an attempt's outcome means for its task.
+
+    `retryable` matters for failed attempts only. A cancel wins over everything but success:
+    work that finished first is kept, and nothing else runs again.
+    """
+    if kind is OutcomeKind.SUCCEEDED:
+        return Event.SUCCEED
+    if standing.cancel_requested or kind is OutcomeKind.CANCELLED:
+        return Event.STOP
+    if kind is OutcomeKind.FAILED:
+        budget_left = standing.failures + 1 < standing.max_attempts
+        return Event.FAIL_AND_RETRY if retryable and budget_left else Event.FAIL_FOR_GOOD
+    if kind is OutcomeKind.LOST:
+        return Event.LOSE if standing.crashes < standing.max_crashes else Event.POISON
+    return Event.SNOOZE if kind is OutcomeKind.SNOOZED else Event.RELEASE
+
+
+def mermaid() -> str:
+    """Return the state diagram of the documents, in Mermaid's language."""
+    lines = ["stateDiagram-v2"]
+    for event, row in TRANSITIONS.items():
+        sources = [state.value for state in State if state in row.sources] or ["[*]"]
+        lines += [f"    {source} --> {row.target}: {event}" for source in sources]
+    lines += [f"    {state} --> [*]" for state in State if state.final]
+    return "\n".join(lines)

@@ -1,0 +1,142 @@
+"""Connections: one writer and some readers, on SQLite or PostgreSQL, and one kind of trouble."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from raytasks.models import RaytasksError, StoreUnavailable
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
+
+
+class DatabaseUrlError(RaytasksError):
+    """DATABASE_URL is not one that raytasks can use. The text says why."""
+
+
+class Database:
+    """A database that is reached by `url`: `sqlite:///file` or `postgresql://...`.
+
+    Raises `DatabaseUrlError` for a bad URL. Nothing is connected before the first use.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = parse_url(url)
+        self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._writer = self._engine(pool_size=1, begin="BEGIN IMMEDIATE")
+        self._reader = self._engine(pool_size=4, begin="BEGIN")
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """One transaction that may write; committed when the block ends without an error.
+
+        Raises `StoreUnavailable` when the database is away or cannot write.
+        """
+        with _translated(), self._writer.begin() as connection:
+            yield connection
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """One transaction that sees one state of the database. Raises `StoreUnavailable`."""
+        with _translated(), self._reader.begin() as connection:
+            yield connection
+
+    def upgrade(self) -> None:
+        """Apply the migrations that are missing, one process at a time.
+
+        Raises `StoreUnavailable`.
+        """
+        config = Config()
+        config.set_main_option("script_location", str(_MIGRATIONS))
+        with self.writing() as connection:
+            if not self.is_sqlite:
+                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._writer.dispose()
+        self._reader.dispose()
+
+    def _engine(self, *, pool_size: int, begin: str) -> Engine:
+        arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
+        if self.is_sqlite:
+            arguments["connect_args"] = {"check_same_thread": False, "timeout": 5}
+        else:
+            arguments["connect_args"] = {"connect_timeout": 5}
+            arguments["pool_pre_ping"] = begin == "BEGIN"
+        engine = create_engine(self.url, **arguments)
+        if self.is_sqlite:
+            _set_up_sqlite(engine, begin)
+        return engine
+
+
+def parse_url(url: str) -> URL:
+    """Return the URL with the driver that raytasks uses. Raises `DatabaseUrlError`."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise DatabaseUrlError(
+            "DATABASE_URL: not a database URL; use sqlite:///./tasks.db or "
+            "postgresql://user:password@host/name"
+        ) from None
+    match parsed.drivername:
+        case "sqlite" | "sqlite+pysqlite":
+            if not parsed.database or parsed.database.startswith((":memory:", "file::memory:")):
+                raise DatabaseUrlError(
+                    "DATABASE_URL: a database in memory keeps nothing; name a file, "
+                    "as in sqlite:///./tasks.db"
+                )
+            return parsed.set(drivername="sqlite+pysqlite")
+        case "postgresql" | "postgres" | "postgresql+psycopg":
+            return parsed.set(drivername="postgresql+psycopg")
+        case other:
+            raise DatabaseUrlError(
+                f"DATABASE_URL: {other!r} is not supported; use sqlite or postgresql"
+            )
+
+
+def _set_up_sqlite(engine: Engine, begin: str) -> None:
+    # The driver's own handling of transactions is switched off, so that a transaction begins
+    # where we say, and takes the write lock at once when it is going to write:
+    # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, _record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.execute("PRAGMA cache_size=-32768")
+        cursor.execute("PRAGMA temp_store=MEMORY")
+        cursor.close()
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(begin)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    try:
+        yield
+    except (OperationalError, InterfaceError) as error:
+        raise StoreUnavailable(_one_line(error.orig or error)) from error
+    except PoolTimeoutError as error:
+        raise StoreUnavailable(_one_line(error)) from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise StoreUnavailable(_one_line(error.orig or error)) from error
+        raise
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__

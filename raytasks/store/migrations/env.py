@@ -1,0 +1,14 @@
+"""Run by Alembic: applies the migrations on the connection that `raytasks.store` hands over."""
+
+from alembic import context
+
+from raytasks.store.schema import metadata
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=metadata,
+    transactional_ddl=True,
+    render_as_batch=True,
+)
+with context.begin_transaction():
+    context.run_migrations()

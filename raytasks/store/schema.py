@@ -1,0 +1,132 @@
+"""The tables. A migration makes them; a test fails where the two differ.
+
+Times are seconds since the epoch, as doubles. JSON is kept as text, as it came.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    Double,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    text,
+)
+from sqlalchemy.dialects.postgresql import UUID
+
+from raytasks.states import FINAL, WAITING, State
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+_Id = String(36).with_variant(UUID(as_uuid=False), "postgresql")
+
+
+def _listed(states: frozenset[State]) -> str:
+    return ", ".join(f"'{state}'" for state in State if state in states)
+
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_id", _Id, primary_key=True),
+    Column("task_type", String(100), nullable=False),
+    Column("state", String(9), nullable=False),
+    Column("payload", Text, nullable=False),
+    Column("result", Text),
+    Column("error", Text),
+    Column("checkpoint", Text),
+    Column("priority", Integer, nullable=False),
+    # The order of claims: due time minus priority x a fixed number of seconds.
+    Column("rank", Double, nullable=False),
+    # Waiting and due. A task whose time has not come is not ready, whatever its rank.
+    Column("ready", Boolean, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("max_attempts", Integer, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("crashes", Integer, nullable=False),
+    Column("cancel_requested", Boolean, nullable=False),
+    Column("runner_id", String(64)),
+    Column("timeout_seconds", Double),
+    Column("progress_fraction", Double),
+    Column("progress_message", String(500)),
+    Column("created_at", Double, nullable=False),
+    Column("run_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Column("updated_at", Double, nullable=False),
+    CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
+    CheckConstraint(
+        f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
+    ),
+    CheckConstraint(f"NOT ready OR state IN ({_listed(WAITING)})", name="ready_when_waiting"),
+    CheckConstraint("(runner_id IS NOT NULL) = (state = 'RUNNING')", name="held_when_running"),
+)
+
+# As text, so that a query says it just as the partial index does; else SQLite passes it over.
+READY = text("ready")
+SCHEDULED = text(f"NOT ready AND state IN ({_listed(WAITING)})")
+RUNNING = text("state = 'RUNNING'")
+
+Index(
+    "ix_tasks_claim",
+    tasks.c.task_type,
+    tasks.c.rank,
+    tasks.c.task_id,
+    sqlite_where=READY,
+    postgresql_where=READY,
+)
+Index("ix_tasks_scheduled", tasks.c.run_at, sqlite_where=SCHEDULED, postgresql_where=SCHEDULED)
+Index("ix_tasks_running", tasks.c.task_id, sqlite_where=RUNNING, postgresql_where=RUNNING)
+Index("ix_tasks_state", tasks.c.state, tasks.c.task_id)
+Index("ix_tasks_type", tasks.c.task_type, tasks.c.task_id)
+Index("ix_tasks_type_state", tasks.c.task_type, tasks.c.state, tasks.c.task_id)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("task_id", _Id, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("outcome", String(9), nullable=False),
+    Column("runner_id", String(64), nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    Column("node_id", String(64)),
+    Column("worker_id", String(64)),
+    Column("ray_task_id", String(64)),
+    Column("ray_attempt", Integer),
+    Column("error", Text),
+    sqlite_with_rowid=False,
+)
+
+# How many tasks of each type are in each state, kept exact by every transition: counting a
+# million rows for a list's total, or for the size of the backlog, would be slow.
+task_counts = Table(
+    "task_counts",
+    metadata,
+    Column("task_type", String(100), primary_key=True),
+    Column("state", String(9), primary_key=True),
+    Column("tasks", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# One row. Each tick renews it in its own transaction; a tracker whose epoch is no longer there
+# has been replaced, and its ticks fail.
+tracker_epoch = Table(
+    "tracker_epoch",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("epoch", BigInteger, nullable=False),
+    Column("renewed_at", Double, nullable=False),
+)

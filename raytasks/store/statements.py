@@ -1,0 +1,260 @@
+"""The SQL statements, by name. Every change of state is fenced by the table of transitions."""
+
+from dataclasses import fields
+from functools import cache
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Insert,
+    Select,
+    Update,
+    bindparam,
+    func,
+    insert,
+    literal_column,
+    select,
+    text,
+    union_all,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql.selectable import CompoundSelect
+
+from raytasks.models import Attempt, NewTask, Task
+from raytasks.states import TRANSITIONS, Event, State
+from raytasks.store.schema import (
+    READY,
+    RUNNING,
+    SCHEDULED,
+    attempts,
+    task_counts,
+    tasks,
+    tracker_epoch,
+)
+
+
+def _param(name: str) -> Any:
+    # SQLAlchemy keeps the plain column names for its own parameters.
+    return bindparam(f"p_{name}")
+
+
+def _in_source_of(event: Event) -> ColumnElement[bool]:
+    sources = TRANSITIONS[event].sources
+    listed = ", ".join(f"'{state}'" for state in State if state in sources)
+    return literal_column(f"state IN ({listed})", tasks.c.ready.type)
+
+
+_THE_ATTEMPT = (tasks.c.task_id == _param("task_id")) & (tasks.c.attempt == _param("attempt"))
+
+RENEW: Update = (
+    update(tracker_epoch)
+    .where(tracker_epoch.c.epoch == _param("epoch"))
+    .values(renewed_at=_param("now"))
+)
+
+BEGIN_EPOCH: Update = (
+    update(tracker_epoch)
+    .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=_param("now"))
+    .returning(tracker_epoch.c.epoch)
+)
+
+SUBMIT: Insert = insert(tasks).values(
+    **{field.name: _param(field.name) for field in fields(NewTask)},
+    state=TRANSITIONS[Event.SUBMIT].target.value,
+    rank=_param("rank"),
+    ready=_param("ready"),
+    attempt=0,
+    failures=0,
+    crashes=0,
+    cancel_requested=False,
+    updated_at=_param("created_at"),
+)
+
+CLAIM: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, _in_source_of(Event.CLAIM))
+    .values(
+        state=TRANSITIONS[Event.CLAIM].target.value,
+        attempt=tasks.c.attempt + 1,
+        ready=False,
+        runner_id=_param("runner_id"),
+        started_at=_param("now"),
+        updated_at=_param("now"),
+    )
+)
+
+SETTLE: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, RUNNING)
+    .values(
+        state=_param("state"),
+        result=_param("result"),
+        error=_param("error"),
+        rank=_param("rank"),
+        ready=_param("ready"),
+        run_at=_param("run_at"),
+        failures=tasks.c.failures + _param("failed"),
+        crashes=tasks.c.crashes + _param("crashed"),
+        runner_id=None,
+        started_at=_param("started_at"),
+        finished_at=_param("finished_at"),
+        updated_at=_param("now"),
+    )
+)
+
+RECORD: Insert = insert(attempts).values(
+    **{field.name: _param(field.name) for field in fields(Attempt)}
+)
+
+REPORT: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, RUNNING)
+    .values(
+        progress_fraction=func.coalesce(_param("fraction"), tasks.c.progress_fraction),
+        progress_message=func.coalesce(_param("message"), tasks.c.progress_message),
+        checkpoint=func.coalesce(_param("checkpoint"), tasks.c.checkpoint),
+        updated_at=_param("now"),
+    )
+)
+
+CANCEL: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, _in_source_of(Event.CANCEL))
+    .values(
+        state=TRANSITIONS[Event.CANCEL].target.value,
+        ready=False,
+        cancel_requested=True,
+        finished_at=_param("now"),
+        updated_at=_param("now"),
+    )
+)
+
+MARK_CANCELLED: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, RUNNING)
+    .values(cancel_requested=True, updated_at=_param("now"))
+)
+
+RETRY: Update = (
+    update(tasks)
+    .where(_THE_ATTEMPT, _in_source_of(Event.RETRY))
+    .values(
+        state=TRANSITIONS[Event.RETRY].target.value,
+        ready=True,
+        rank=_param("rank"),
+        run_at=_param("now"),
+        failures=0,
+        crashes=0,
+        cancel_requested=False,
+        error=None,
+        progress_fraction=None,
+        progress_message=None,
+        finished_at=None,
+        updated_at=_param("now"),
+    )
+)
+
+PROMOTE: Update = (
+    update(tasks)
+    .where(
+        tasks.c.task_id.in_(
+            select(tasks.c.task_id)
+            .where(SCHEDULED, tasks.c.run_at <= _param("now"))
+            .order_by(tasks.c.run_at)
+            .limit(_param("limit"))
+        )
+    )
+    .values(ready=True)
+)
+
+NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)
+
+TASK_COLUMNS = [tasks.c[field.name] for field in fields(Task)]
+
+BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+)
+
+ATTEMPTS_OF: Select[Any] = (
+    select(*[attempts.c[field.name] for field in fields(Attempt)])
+    .where(attempts.c.task_id == _param("task_id"))
+    .order_by(attempts.c.attempt)
+)
+
+RUNNING_TASKS: Select[Any] = select(
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.attempt,
+    tasks.c.runner_id,
+    tasks.c.started_at,
+    tasks.c.priority,
+    tasks.c.failures,
+    tasks.c.crashes,
+    tasks.c.max_attempts,
+    tasks.c.cancel_requested,
+).where(RUNNING)
+
+COUNTS: Select[Any] = select(task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks)
+
+_CANDIDATE_COLUMNS = [
+    tasks.c[name]
+    for name in (
+        "task_id",
+        "task_type",
+        "state",
+        "rank",
+        "priority",
+        "attempt",
+        "payload",
+        "failures",
+        "crashes",
+        "max_attempts",
+        "timeout_seconds",
+        "checkpoint",
+        "cancel_requested",
+    )
+]
+
+
+@cache
+def candidates(types: int) -> CompoundSelect[Any]:
+    """Select the first ready tasks of `types` task types, up to a limit of each."""
+    return union_all(
+        *[
+            select(
+                select(*_CANDIDATE_COLUMNS)
+                .where(READY, tasks.c.task_type == _param(f"type_{i}"))
+                .order_by(tasks.c.rank, tasks.c.task_id)
+                .limit(_param(f"limit_{i}"))
+                .subquery()
+            )
+            for i in range(types)
+        ]
+    )
+
+
+@cache
+def count(dialect: str) -> Any:
+    """Add to the counts of tasks, in the dialect's own words."""
+    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement: Any = insert_into(task_counts).values(
+        task_type=_param("task_type"), state=_param("state"), tasks=_param("tasks")
+    )
+    return statement.on_conflict_do_update(
+        index_elements=[task_counts.c.task_type, task_counts.c.state],
+        set_={"tasks": task_counts.c.tasks + statement.excluded.tasks},
+    )
+
+
+def listing(*, state: bool, task_type: bool) -> Select[Any]:
+    """Select a page of tasks, newest first, with the filters that are given."""
+    statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
+    if state:
+        statement = statement.where(tasks.c.state == _param("state"))
+    if task_type:
+        statement = statement.where(tasks.c.task_type == _param("task_type"))
+    return statement.limit(_param("limit")).offset(_param("offset"))
+
+
+PING: Select[Any] = select(text("1"))

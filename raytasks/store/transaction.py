@@ -1,0 +1,234 @@
+"""The writes: one method for each verb, each fenced by what it expects to find."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Executable, Row
+
+from raytasks.models import Attempt, NewTask, Report, Task
+from raytasks.states import TRANSITIONS, WAITING, Event, State
+from raytasks.store import statements
+
+PROMOTE_LIMIT = 5000
+"""How many tasks whose time has come are made ready in one transaction, at the most."""
+
+
+Candidate = Row[Any]
+"""A task that may be claimed, with the columns that `statements.candidates` selects."""
+
+
+class Superseded(Exception):
+    """Another tracker has taken over this database: nothing was written, and nothing may be."""
+
+
+class FenceBroken(Exception):
+    """Rows were not as the tracker believed: its memory and the database differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The end of an attempt, decided: what becomes of its task.
+
+    `run_at` is when the task is due again, if it is to run again.
+    """
+
+    event: Event
+    attempt: Attempt
+    task_type: str
+    priority: int
+    run_at: float
+    result: str | None = None
+
+    @property
+    def state(self) -> State:
+        """The task's state after this."""
+        return TRANSITIONS[self.event].target
+
+
+def task_from(row: Row[Any]) -> Task:
+    """Make a `Task` of a row of `statements.TASK_COLUMNS`."""
+    task_id, task_type, state, *rest = tuple(row)
+    return Task(task_id, task_type, State(state), *rest)
+
+
+class Transaction:
+    """What can be done in one write transaction. Call `finish` last.
+
+    `now` is the time of the whole transaction. The rank of a task is its due time less
+    `priority_step` seconds for each priority.
+    """
+
+    def __init__(self, connection: Connection, *, now: float, priority_step: float) -> None:
+        self._connection = connection
+        self._now = now
+        self._priority_step = priority_step
+        self._changes: Counter[tuple[str, State]] = Counter()
+
+    def renew(self, epoch: int) -> None:
+        """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
+        done = self._connection.execute(statements.RENEW, {"p_epoch": epoch, "p_now": self._now})
+        if done.rowcount != 1:
+            raise Superseded(f"epoch {epoch} has ended")
+
+    def submit(self, new: Sequence[NewTask]) -> None:
+        """Insert tasks as PENDING."""
+        self._many(
+            statements.SUBMIT,
+            [
+                {
+                    **{f"p_{name}": value for name, value in asdict(task).items()},
+                    "p_rank": self._rank(task.run_at, task.priority),
+                    "p_ready": task.run_at <= self._now,
+                }
+                for task in new
+            ],
+        )
+        for task in new:
+            self._changes[task.task_type, TRANSITIONS[Event.SUBMIT].target] += 1
+
+    def candidates(self, limits: Mapping[str, int]) -> Sequence[Candidate]:
+        """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
+        if not limits:
+            return ()
+        bound: dict[str, str | int] = {}
+        for i, (task_type, limit) in enumerate(limits.items()):
+            bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
+        rows = self._connection.execute(statements.candidates(len(limits)), bound).all()
+        return sorted(rows, key=lambda row: (row.rank, row.task_id))
+
+    def claim(self, chosen: Sequence[tuple[Candidate, str]]) -> None:
+        """Turn candidates RUNNING, each for the runner whose id stands beside it.
+
+        Raises `FenceBroken` if one of them does not wait any more.
+        """
+        bound = [
+            {
+                "p_task_id": row.task_id,
+                "p_attempt": row.attempt,
+                "p_runner_id": runner_id,
+                "p_now": self._now,
+            }
+            for row, runner_id in chosen
+        ]
+        self._fenced(statements.CLAIM, bound)
+        for row, _ in chosen:
+            self._move(row.task_type, State(row.state), Event.CLAIM)
+
+    def settle(self, settlements: Sequence[Settlement]) -> None:
+        """End attempts: write their history, and move their tasks on.
+
+        Raises `FenceBroken` if one of them is not the running attempt of its task.
+        """
+        self._fenced(statements.SETTLE, [self._settled(item) for item in settlements])
+        self._many(statements.RECORD, [_recorded(item.attempt) for item in settlements])
+        for item in settlements:
+            self._move(item.task_type, State.RUNNING, item.event)
+
+    def report(self, reports: Sequence[Report]) -> None:
+        """Keep progress and checkpoints. Those of attempts that have ended are dropped."""
+        self._many(
+            statements.REPORT,
+            [
+                {
+                    "p_task_id": report.task_id,
+                    "p_attempt": report.attempt,
+                    "p_fraction": report.fraction,
+                    "p_message": report.message,
+                    "p_checkpoint": report.checkpoint,
+                    "p_now": self._now,
+                }
+                for report in reports
+            ],
+        )
+
+    def cancel(self, rows: Sequence[Task]) -> None:
+        """Cancel tasks of this transaction: those that wait end, those that run are marked."""
+        waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
+        running = [row for row in rows if row.state is State.RUNNING]
+        self._fenced(statements.CANCEL, [self._named(row) for row in waiting])
+        self._fenced(statements.MARK_CANCELLED, [self._named(row) for row in running])
+        for row in waiting:
+            self._move(row.task_type, row.state, Event.CANCEL)
+
+    def retry(self, rows: Sequence[Task]) -> None:
+        """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
+        rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
+        self._fenced(
+            statements.RETRY,
+            [{**self._named(row), "p_rank": self._rank(self._now, row.priority)} for row in rows],
+        )
+        for row in rows:
+            self._move(row.task_type, row.state, Event.RETRY)
+
+    def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that exist, as they are now in this transaction."""
+        if not task_ids:
+            return {}
+        rows = self._connection.execute(statements.BY_IDS, {"p_task_ids": list(task_ids)})
+        return {row.task_id: task_from(row) for row in rows}
+
+    def promote(self) -> int:
+        """Make tasks ready whose time has come, and return how many: up to `PROMOTE_LIMIT`."""
+        bound = {"p_now": self._now, "p_limit": PROMOTE_LIMIT}
+        return self._connection.execute(statements.PROMOTE, bound).rowcount
+
+    def next_due(self) -> float | None:
+        """Return when the next task that waits for its time is due, or None."""
+        due: float | None = self._connection.execute(statements.NEXT_DUE).scalar()
+        return due
+
+    def finish(self) -> Mapping[tuple[str, State], int]:
+        """Write what has changed in the counts of tasks, and return it."""
+        changes = {key: change for key, change in self._changes.items() if change}
+        self._many(
+            statements.count(self._connection.dialect.name),
+            [
+                {"p_task_type": task_type, "p_state": state.value, "p_tasks": change}
+                for (task_type, state), change in sorted(changes.items())
+            ],
+        )
+        return changes
+
+    def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
+        if not bound:
+            return 0
+        return self._connection.execute(statement, bound).rowcount
+
+    def _fenced(self, statement: Executable, bound: list[dict[str, Any]]) -> None:
+        changed = self._many(statement, bound)
+        if changed != len(bound):
+            raise FenceBroken(f"{changed} of {len(bound)} rows were as expected")
+
+    def _named(self, row: Task) -> dict[str, Any]:
+        return {"p_task_id": row.task_id, "p_attempt": row.attempt, "p_now": self._now}
+
+    def _rank(self, run_at: float, priority: int) -> float:
+        return run_at - priority * self._priority_step
+
+    def _move(self, task_type: str, source: State, event: Event) -> None:
+        self._changes[task_type, source] -= 1
+        self._changes[task_type, TRANSITIONS[event].target] += 1
+
+    def _settled(self, item: Settlement) -> dict[str, Any]:
+        waits = item.state in WAITING
+        return {
+            "p_task_id": item.attempt.task_id,
+            "p_attempt": item.attempt.attempt,
+            "p_state": item.state.value,
+            "p_result": item.result,
+            "p_error": item.attempt.error,
+            "p_rank": self._rank(item.run_at, item.priority),
+            "p_ready": waits and item.run_at <= self._now,
+            "p_run_at": item.run_at,
+            "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
+            "p_crashed": int(item.event in (Event.LOSE, Event.POISON)),
+            "p_started_at": item.attempt.started_at,
+            "p_finished_at": None if waits else item.attempt.finished_at,
+            "p_now": self._now,
+        }
+
+
+def _recorded(attempt: Attempt) -> dict[str, Any]:
+    return {f"p_{name}": value for name, value in asdict(attempt).items()}

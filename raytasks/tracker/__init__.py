@@ -1,0 +1,1 @@
+"""The tracker: the one process that owns the state and writes SQL."""

@@ -1,0 +1,237 @@
+"""The tracker's core: what clients and runners can call. Plain asyncio, no Ray in it."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raytasks.models import (
+    Attempt,
+    BacklogFull,
+    Exchange,
+    Feed,
+    NewTask,
+    Orders,
+    Page,
+    StateConflict,
+    Task,
+    TaskQuery,
+)
+from raytasks.states import TRANSITIONS, WAITING, Event
+from raytasks.store.store import Store
+from raytasks.tracker.fleet import RunnerState
+from raytasks.tracker.inbox import Action, Submission
+from raytasks.tracker.ticker import Ticker
+
+log = logging.getLogger(__name__)
+
+
+class Tracker:
+    """Owns the state of all tasks: it alone writes to the store.
+
+    `clock` gives the time in seconds since the epoch. Start it with `start`, then run `run`,
+    which ends only by being cancelled, or when another tracker has taken over.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        lease_seconds: float = 15.0,
+        max_crashes: int = 3,
+        max_backlog: int = 1_000_000,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.ticker = Ticker(
+            store, lease_seconds=lease_seconds, max_crashes=max_crashes, clock=clock
+        )
+        self.fleet = self.ticker.fleet
+        self._max_backlog = max_backlog
+        self._clock = clock
+
+    async def start(self) -> None:
+        """Take over the database; waits for one that is away."""
+        await self.ticker.start()
+
+    async def run(self) -> None:
+        """Do the tracker's work for ever. Raises `Superseded`."""
+        await self.ticker.run()
+
+    async def close(self) -> None:
+        """Answer those who wait with an error, and close the store."""
+        await self.ticker.close()
+
+    # For clients
+
+    async def submit(self, tasks: Sequence[NewTask]) -> None:
+        """Store new tasks, all or none; on return they are on disk.
+
+        Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
+        """
+        if self.backlog + len(tasks) > self._max_backlog:
+            raise BacklogFull(f"{self.backlog} tasks wait already; MAX_BACKLOG allows no more")
+        submission = Submission(tuple(tasks))
+        self.ticker.inbox.submissions.append(submission)
+        self.ticker.wake.set()
+        await submission.answer
+
+    async def cancel(self, task_id: str) -> Task:
+        """Cancel a task: one that waits ends at once, one that runs is told to stop.
+
+        Raises `TaskNotFound`, and `StateConflict` for one that has ended.
+        """
+        before, after = await self._act(Action("cancel", task_id))
+        if before.state.final:
+            raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
+        return after
+
+    async def retry(self, task_id: str) -> Task:
+        """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
+
+        Raises `TaskNotFound`, and `StateConflict` for a task in any other state.
+        """
+        before, after = await self._act(Action("retry", task_id))
+        if before.state not in TRANSITIONS[Event.RETRY].sources:
+            raise StateConflict(
+                f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
+            )
+        return after
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that exist, by id."""
+        return await self.ticker.read(lambda: self.ticker.store.tasks(task_ids))
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """Return a task with its ended attempts, or None."""
+        return await self.ticker.read(lambda: self.ticker.store.task_with_attempts(task_id))
+
+    async def page(self, query: TaskQuery) -> Page:
+        """Return a page of the list of tasks."""
+        return await self.ticker.read(lambda: self.ticker.store.page(query))
+
+    async def wait_final(self, task_id: str, seconds: float | None = None) -> Task | None:
+        """Wait until a task has ended, and return it as it then is (after `seconds`: as it is).
+
+        Returns None if there is no such task.
+        """
+        # Listen before looking, so that the end cannot come in between.
+        waiting = asyncio.ensure_future(self.ticker.finals.wait(task_id, seconds))
+        try:
+            await asyncio.sleep(0)
+            task = (await self.tasks([task_id])).get(task_id)
+            if task is None or task.state.final:
+                return task
+            await waiting
+        finally:
+            waiting.cancel()
+        return (await self.tasks([task_id])).get(task_id)
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        """Return the changes of state after number `after`, waiting up to `seconds` for one."""
+        return await self.ticker.feed.wait(epoch, after, seconds)
+
+    @property
+    def backlog(self) -> int:
+        """How many tasks wait, those that are not due yet included."""
+        counts = self.ticker.counts.items()
+        return sum(count for (_, state), count in counts if state in WAITING)
+
+    async def health(self) -> dict[str, Any]:
+        """Return how the database and the runners are, as `/health` shows it."""
+        try:
+            await self.ticker.read(self.ticker.store.ping)
+            error = self.ticker.database_error
+        except Exception as failure:
+            error = str(failure)
+        runners = [
+            {
+                "name": runner.name,
+                "pool": runner.pool,
+                "node_id": runner.node_id,
+                "running": len(runner.held),
+                "seen_seconds_ago": round(max(0.0, self._clock() - runner.seen_at), 3),
+            }
+            for runner in self.fleet
+            if runner.confirmed
+        ]
+        return {
+            "database": {"ok": error is None, "error": error},
+            "tracker": {"ok": True, "epoch": self.ticker.epoch, "backlog": self.backlog},
+            "runners": {"ok": bool(runners), "count": len(runners), "list": runners},
+        }
+
+    # For runners
+
+    async def exchange(self, exchange: Exchange) -> Orders:
+        """Take a runner's news, and answer when there is something for it to do or to know.
+
+        Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
+        again. Answers with nothing after a third of the lease, so that the runner calls again.
+        """
+        runner = self.fleet.runners.get(exchange.runner_id)
+        if exchange.held is None and (runner is None or not runner.confirmed):
+            return Orders(resync=True)
+        runner = self._admit(exchange)
+        self._take_news(runner, exchange)
+        runner.answer()  # an earlier call of the same runner is over
+        call: asyncio.Future[Orders] = asyncio.get_running_loop().create_future()
+        runner.call = call
+        has_news = bool(exchange.outcomes or exchange.reports)
+        if has_news or any(self.ticker.waiting(task_type) for task_type in exchange.limits):
+            self.ticker.wake.set()
+        if runner.has_urgent_orders and not has_news:
+            runner.answer()
+        try:
+            return await asyncio.wait_for(call, self.ticker.lease_seconds / 3)
+        except TimeoutError:
+            return Orders(batch=exchange.last_batch)
+        finally:
+            if runner.call is call:
+                runner.call = None
+
+    def lose(self, name: str, reason: str) -> None:
+        """Note that the runner with this name is dead: what it held will run again elsewhere."""
+        for runner in self.fleet.lives_of(name):
+            self.ticker.lose(runner.runner_id, reason)
+
+    def _admit(self, exchange: Exchange) -> RunnerState:
+        """Return the state of the runner that calls; reconcile what it holds if it says so."""
+        now = self._clock()
+        for earlier in self.fleet.lives_of(exchange.name):
+            if earlier.runner_id != exchange.runner_id:
+                self.ticker.lose(earlier.runner_id, "its runner died and was started again")
+        runner = self.fleet.admit(exchange, now)
+        if exchange.held is not None:
+            have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
+            for running in list(runner.held.values()):
+                if (running.task_id, running.attempt) not in have:
+                    self.ticker.release(running)
+                elif running.cancel_requested:
+                    runner.cancels.append((running.task_id, running.attempt))
+            runner.stale += [
+                (task_id, attempt)
+                for task_id, attempt in exchange.held
+                if self.fleet.find(runner.runner_id, task_id, attempt) is None
+            ]
+        return runner
+
+    def _take_news(self, runner: RunnerState, exchange: Exchange) -> None:
+        inbox = self.ticker.inbox
+        for outcome in exchange.outcomes:
+            running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
+            if running is None:  # settled before, or no longer this runner's: either way, done with
+                runner.acknowledged.append((outcome.task_id, outcome.attempt))
+            else:
+                inbox.outcomes.append((running, outcome))
+        for report in exchange.reports:
+            if self.fleet.find(runner.runner_id, report.task_id, report.attempt) is not None:
+                inbox.reports.append((runner.runner_id, report))
+            elif report.checkpoint is not None:
+                runner.stale.append((report.task_id, report.attempt))
+
+    async def _act(self, action: Action) -> tuple[Task, Task]:
+        self.ticker.inbox.actions.append(action)
+        self.ticker.wake.set()
+        answer: tuple[Task, Task] = await action.answer
+        return answer

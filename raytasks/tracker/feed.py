@@ -1,0 +1,86 @@
+"""The event feed: a ring of recent changes of state, numbered, and those who wait for one."""
+
+import asyncio
+import contextlib
+from collections import defaultdict, deque
+from collections.abc import Iterable, Sequence
+from typing import Generic, TypeVar
+
+from raytasks.models import Feed, StateChange
+from raytasks.states import State
+
+Answer = TypeVar("Answer")
+
+
+class FeedRing:
+    """The newest `size` changes of state. `epoch` tells the feed of one tracker from the next."""
+
+    def __init__(self, epoch: int, *, size: int = 20_000) -> None:
+        self._epoch = epoch
+        self._ring: deque[StateChange] = deque(maxlen=size)
+        self._last = 0
+        self._news = asyncio.Event()
+
+    def publish(self, changes: Iterable[tuple[str, str, State, int]]) -> None:
+        """Add changes: (task id, task type, state, attempt). Wakes those who wait."""
+        for task_id, task_type, state, attempt in changes:
+            self._last += 1
+            self._ring.append(StateChange(self._last, task_id, task_type, state, attempt))
+        self._news.set()
+
+    def since(self, epoch: int, after: int) -> Feed:
+        """Return the changes after number `after`, at once."""
+        if epoch != self._epoch or after > self._last:
+            return Feed(self._epoch, self._last, gap=True)
+        missing = self._last - after
+        recent: Sequence[StateChange] = ()
+        if missing:
+            start = max(0, len(self._ring) - missing)
+            recent = [self._ring[i] for i in range(start, len(self._ring))]
+        return Feed(self._epoch, self._last, recent, gap=missing > len(self._ring))
+
+    async def wait(self, epoch: int, after: int, seconds: float) -> Feed:
+        """Return the changes after `after`, as soon as there are any, or none after `seconds`."""
+        if epoch == self._epoch and after == self._last:
+            self._news.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), seconds)
+        return self.since(epoch, after)
+
+
+class Waiters(Generic[Answer]):
+    """Those who wait for something about a task, by its id."""
+
+    def __init__(self) -> None:
+        self._futures: defaultdict[str, set[asyncio.Future[Answer]]] = defaultdict(set)
+
+    def __len__(self) -> int:
+        return sum(len(futures) for futures in self._futures.values())
+
+    def __contains__(self, task_id: str) -> bool:
+        return task_id in self._futures
+
+    async def wait(self, task_id: str, seconds: float | None) -> Answer | None:
+        """Wait until the task's id is answered; return None when `seconds` have passed."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._futures[task_id].add(future)
+        try:
+            return await asyncio.wait_for(future, seconds)
+        except TimeoutError:
+            return None
+        finally:
+            waiting = self._futures[task_id]
+            waiting.discard(future)
+            if not waiting:
+                del self._futures[task_id]
+
+    def answer(self, task_id: str, answer: Answer) -> None:
+        """Give the answer to all who wait for this task."""
+        for future in self._futures.get(task_id, ()):
+            if not future.done():
+                future.set_result(answer)
+
+    def answer_all(self, answer: Answer) -> None:
+        """Give the answer to everybody."""
+        for task_id in list(self._futures):
+            self.answer(task_id, answer)

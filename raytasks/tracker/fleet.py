@@ -1,0 +1,221 @@
+"""The runners as the tracker sees them: leases, what each holds, and what it is still to get."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+
+from raytasks.models import REMOTE_POOL, Claim, Exchange, Orders, Running
+from raytasks.tracker.tick import Want
+
+HOLD_SECONDS = 0.1
+"""How much work a warm runner holds at the most, by the average running time of its handlers.
+A batch of half of it is on the way while the other half runs."""
+
+HOLD_MOST = 256
+"""How many attempts a warm runner holds at the most, however short they are."""
+
+
+class Averages:
+    """The moving average of the running time of each task type, in seconds."""
+
+    _WEIGHT = 0.1
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def add(self, task_type: str, seconds: float) -> None:
+        """Take one more attempt into account."""
+        known = self._seconds.get(task_type)
+        # A long attempt counts at once: holding others behind it would be the worse mistake.
+        if known is None or seconds > 10 * known + HOLD_SECONDS:
+            self._seconds[task_type] = seconds
+        else:
+            self._seconds[task_type] = known + self._WEIGHT * (seconds - known)
+
+    def get(self, task_type: str) -> float:
+        """Return the average; of a type that never ran, more than a runner holds."""
+        return self._seconds.get(task_type, 2 * HOLD_SECONDS)
+
+
+@dataclass
+class RunnerState:
+    """One runner. `confirmed` is false until it has said itself what it holds."""
+
+    runner_id: str
+    name: str
+    pool: str
+    generation: str
+    seen_at: float
+    node_id: str | None = None
+    confirmed: bool = False
+    limits: Mapping[str, int] = field(default_factory=dict)
+    room: int = 0
+    leaving: bool = False
+    stop: bool = False
+    idle_since: float | None = None
+    held: dict[str, Running] = field(default_factory=dict)
+    call: "asyncio.Future[Orders] | None" = None
+    batch: int = 0
+    undelivered: list[Claim] = field(default_factory=list)
+    cancels: list[tuple[str, int]] = field(default_factory=list)
+    stale: list[tuple[str, int]] = field(default_factory=list)
+    acknowledged: list[tuple[str, int]] = field(default_factory=list)
+    acknowledged_reports: list[int] = field(default_factory=list)
+
+    def heard(self, exchange: Exchange, now: float) -> None:
+        """Take over what an exchange says of the runner itself."""
+        self.seen_at = now
+        self.confirmed = True
+        self.name, self.pool, self.generation = exchange.name, exchange.pool, exchange.generation
+        self.limits = exchange.limits
+        self.room = exchange.room
+        self.leaving = exchange.leaving
+        self.node_id = exchange.node_id
+        if exchange.last_batch >= self.batch:
+            self.undelivered = []
+            self.batch = exchange.last_batch  # it may come from an earlier tracker
+
+    def give(self, claims: list[Claim]) -> None:
+        """Put claimed attempts on the way to the runner."""
+        self.undelivered += claims
+        self.batch += 1
+        self.room = max(0, self.room - len(claims))
+
+    @property
+    def has_urgent_orders(self) -> bool:
+        """Whether there is something that the runner should hear now, not with its heartbeat."""
+        return bool(
+            self.undelivered
+            or self.stop
+            or self.leaving
+            or self.cancels
+            or self.stale
+            or self.acknowledged_reports
+        )
+
+    def doubt(self) -> None:
+        """Ask the runner anew what it holds: what was known of it may be wrong."""
+        self.confirmed = False
+        self.undelivered = []
+        self.answer()
+
+    def answer(self) -> None:
+        """Answer the runner's waiting call with all that there is for it."""
+        call, self.call = self.call, None
+        if call is None or call.done():
+            return
+        call.set_result(
+            Orders(
+                batch=self.batch,
+                claims=tuple(self.undelivered),
+                cancels=tuple(self.cancels),
+                stale=tuple(self.stale),
+                acknowledged=tuple(self.acknowledged),
+                acknowledged_reports=tuple(self.acknowledged_reports),
+                resync=not self.confirmed,
+                stop=self.stop,
+            )
+        )
+        for sent in (self.cancels, self.stale, self.acknowledged, self.acknowledged_reports):
+            sent.clear()
+
+    def want(self, averages: Averages) -> Want | None:
+        """Return what the runner may be given now, or None when that is nothing."""
+        if self.call is None or self.stop or self.leaving or self.undelivered or self.room < 1:
+            return None
+        if self.pool == REMOTE_POOL:
+            return Want(self.runner_id, dict(self.limits), self.room, seconds=None, empty=False)
+        seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in self.held.values())
+        room = min(self.room, HOLD_MOST - len(self.held))
+        if room < 1 or (self.held and seconds <= 0):
+            return None
+        return Want(self.runner_id, dict(self.limits), room, seconds, empty=not self.held)
+
+
+class Fleet:
+    """All runners, and all attempts that run, by task id."""
+
+    def __init__(self) -> None:
+        self.runners: dict[str, RunnerState] = {}
+        self.running: dict[str, Running] = {}
+        self.averages = Averages()
+
+    def __iter__(self) -> Iterator[RunnerState]:
+        return iter(list(self.runners.values()))
+
+    def restart(self, running: Iterable[Running], now: float) -> None:
+        """Begin again with the attempts that run by the database; every runner is in doubt."""
+        self.running.clear()
+        for runner in self:
+            runner.held.clear()
+            runner.seen_at = now
+            runner.doubt()
+        for item in running:
+            self.begin(item, now)
+
+    def begin(self, running: Running, seen_at: float) -> None:
+        """Note that an attempt runs. A runner that nobody knows yet is noted with it."""
+        runner = self.runners.get(running.runner_id)
+        if runner is None:
+            runner = RunnerState(running.runner_id, "", "", "", seen_at)
+            self.runners[running.runner_id] = runner
+        self.running[running.task_id] = running
+        runner.held[running.task_id] = running
+
+    def end(self, running: Running) -> None:
+        """Note that an attempt has ended."""
+        self.running.pop(running.task_id, None)
+        runner = self.runners.get(running.runner_id)
+        if runner is not None:
+            runner.held.pop(running.task_id, None)
+
+    def mark_cancelled(self, task_id: str) -> None:
+        """Order the runner of a task to stop it."""
+        running = self.running.get(task_id)
+        if running is None or running.cancel_requested:
+            return
+        marked = replace(running, cancel_requested=True)
+        self.running[task_id] = marked
+        runner = self.runners[running.runner_id]
+        runner.held[task_id] = marked
+        runner.cancels.append((task_id, running.attempt))
+
+    def find(self, runner_id: str, task_id: str, attempt: int) -> Running | None:
+        """Return the running attempt if it is just this one, held by just this runner."""
+        running = self.running.get(task_id)
+        if running is None or running.attempt != attempt or running.runner_id != runner_id:
+            return None
+        return running
+
+    def lives_of(self, name: str) -> list[RunnerState]:
+        """Return the states of the runner `name`: of its process, and of its earlier ones."""
+        return [runner for runner in self if runner.name == name]
+
+    def admit(self, exchange: Exchange, now: float) -> RunnerState:
+        """Return the state of the runner that calls, with what it says of itself."""
+        runner = self.runners.get(exchange.runner_id)
+        if runner is None:
+            runner = RunnerState(exchange.runner_id, "", "", "", now)
+            self.runners[exchange.runner_id] = runner
+        runner.heard(exchange, now)
+        return runner
+
+    def remove(self, runner_id: str) -> list[Running]:
+        """Forget a runner, and return the attempts that are lost with it."""
+        runner = self.runners.pop(runner_id, None)
+        if runner is None:
+            return []
+        runner.answer()
+        return list(runner.held.values())
+
+    def expired(self, now: float, lease_seconds: float) -> list[RunnerState]:
+        """Return the runners that were not heard of for longer than their lease."""
+        return [runner for runner in self if runner.seen_at + lease_seconds < now]
+
+    def by_pool(self) -> Mapping[str, list[RunnerState]]:
+        """Return the runners of each pool."""
+        pools: defaultdict[str, list[RunnerState]] = defaultdict(list)
+        for runner in self:
+            pools[runner.pool].append(runner)
+        return pools

@@ -1,0 +1,136 @@
+"""What has come in since the last tick, and who waits for an answer to it."""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from pydantic_core import to_json
+
+from raytasks.models import NewTask, Outcome, RaytasksError, Report, Running
+from raytasks.states import OutcomeKind
+
+log = logging.getLogger(__name__)
+
+
+def _future() -> "asyncio.Future[Any]":
+    return asyncio.get_running_loop().create_future()
+
+
+@dataclass(eq=False)
+class Submission:
+    """Tasks that one caller submits together."""
+
+    tasks: tuple[NewTask, ...]
+    answer: "asyncio.Future[Any]" = field(default_factory=_future)
+
+
+@dataclass(eq=False)
+class Action:
+    """A cancel or a retry that a person asks for; answered with the task before and after it."""
+
+    verb: Literal["cancel", "retry"]
+    task_id: str
+    answer: "asyncio.Future[Any]" = field(default_factory=_future)
+
+
+@dataclass
+class Inbox:
+    """The commands that the next tick takes. `alone` marks one that is tried by itself."""
+
+    submissions: list[Submission] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    outcomes: list[tuple[Running, Outcome]] = field(default_factory=list)
+    reports: list[tuple[str, Report]] = field(default_factory=list)
+    alone: bool = False
+    suspects: "list[Inbox]" = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to do."""
+        return not (
+            self.submissions or self.actions or self.outcomes or self.reports or self.suspects
+        )
+
+    def take(self) -> "Inbox":
+        """Empty the inbox, and return what was in it; suspects come one by one."""
+        if self.suspects:
+            return self.suspects.pop(0)
+        taken = Inbox(self.submissions, self.actions, self.outcomes, self.reports)
+        self.submissions, self.actions, self.outcomes, self.reports = [], [], [], []
+        return taken
+
+    def put_back(self, taken: "Inbox") -> None:
+        """Put back what could not be done, before what has come in since."""
+        self.submissions[:0] = taken.submissions
+        self.actions[:0] = taken.actions
+        self.outcomes[:0] = taken.outcomes
+        self.reports[:0] = taken.reports
+
+    def fail(self, error: RaytasksError) -> None:
+        """Answer everybody who waits with an error."""
+        waiting = [item.answer for item in self.submissions]
+        waiting += [item.answer for item in self.actions]
+        for answer in waiting:
+            if not answer.done():
+                answer.set_exception(error)
+
+    def isolate(self, taken: "Inbox", error: Exception) -> None:
+        """Deal with a tick that failed for no known reason: one of its commands is bad.
+
+        Each command is tried again by itself, so that only the bad one fails. An outcome that
+        fails by itself becomes a failed attempt, so that its task does not run for ever.
+        """
+        if not taken.alone:
+            self.suspects += [Inbox(submissions=[item], alone=True) for item in taken.submissions]
+            self.suspects += [Inbox(actions=[item], alone=True) for item in taken.actions]
+            self.suspects += [Inbox(outcomes=[item], alone=True) for item in taken.outcomes]
+            self.suspects += [Inbox(reports=[item], alone=True) for item in taken.reports]
+            return
+        log.error("a command cannot be stored", exc_info=error)
+        taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
+        for running, outcome in taken.outcomes:
+            failed = unstorable_outcome(running, outcome, error)
+            if outcome.error != failed.error:
+                self.outcomes.append((running, failed))
+
+
+def lost_outcome(running: Running, reason: str, now: float) -> Outcome:
+    """Return the outcome of an attempt whose runner is gone."""
+    return Outcome(
+        running.task_id,
+        running.attempt,
+        OutcomeKind.LOST,
+        started_at=running.claimed_at,
+        finished_at=now,
+        error=_error_json("WorkerLost", reason, retryable=True),
+    )
+
+
+def released_outcome(running: Running, now: float) -> Outcome:
+    """Return the outcome of an attempt that never reached its runner."""
+    return Outcome(
+        running.task_id,
+        running.attempt,
+        OutcomeKind.RELEASED,
+        started_at=running.claimed_at,
+        finished_at=now,
+    )
+
+
+def unstorable_outcome(running: Running, outcome: Outcome, error: Exception) -> Outcome:
+    """Return what stands for an outcome that the database refuses."""
+    return Outcome(
+        running.task_id,
+        running.attempt,
+        OutcomeKind.FAILED,
+        started_at=outcome.started_at,
+        finished_at=outcome.finished_at,
+        error=_error_json("UnstorableOutcome", type(error).__name__, retryable=False),
+    )
+
+
+def _error_json(kind: str, message: str, *, retryable: bool) -> str:
+    return to_json(
+        {"type": kind, "message": message, "retryable": retryable, "traceback": None}
+    ).decode()

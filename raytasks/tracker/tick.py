@@ -1,0 +1,224 @@
+"""One tick: one transaction that takes in everything that has gathered, and claims what is due.
+
+It runs in the store's thread and knows nothing of calls and futures: data in, data out.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raytasks.models import Attempt, Claim, NewTask, Outcome, Report, Running, Task
+from raytasks.states import Event, OutcomeKind, Standing, State, settle
+from raytasks.store.store import Store
+from raytasks.store.transaction import Candidate, Settlement, Transaction
+
+
+@dataclass
+class Want:
+    """What one runner may be given: at most `limits` of each type, `room` in all.
+
+    `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
+    With `empty`, one attempt fits whatever it takes.
+    """
+
+    runner_id: str
+    limits: dict[str, int]
+    room: int
+    seconds: float | None
+    empty: bool
+
+    def take(self, task_type: str, duration: float) -> bool:
+        """Take an attempt of this type, if it fits."""
+        if self.room < 1 or self.limits.get(task_type, 0) < 1:
+            return False
+        if self.seconds is not None:
+            if duration > self.seconds and not self.empty:
+                return False
+            self.seconds -= duration
+        self.room -= 1
+        self.limits[task_type] -= 1
+        self.empty = False
+        return True
+
+
+@dataclass
+class TickInput:
+    """What a tick is to do. Attempts to settle come with what the tracker knows of them."""
+
+    now: float
+    epoch: int
+    max_crashes: int
+    submissions: Sequence[NewTask] = ()
+    reports: Sequence[Report] = ()
+    outcomes: Sequence[tuple[Running, Outcome]] = ()
+    cancels: Sequence[str] = ()
+    retries: Sequence[str] = ()
+    promote: bool = False
+    wants: Sequence[Want] = ()
+    durations: Mapping[str, float] = field(default_factory=dict)
+    skip_known: bool = False
+
+
+@dataclass
+class TickResult:
+    """What a tick did. `touched` are the tasks that a cancel or a retry was asked for, before it.
+
+    `changes` lists (task id, task type, state, attempt) in order. `next_due` is set when the tick
+    looked for it.
+    """
+
+    settled: list[Settlement] = field(default_factory=list)
+    claimed: list[tuple[Running, Claim]] = field(default_factory=list)
+    before: dict[str, Task] = field(default_factory=dict)
+    after: dict[str, Task] = field(default_factory=dict)
+    counts: Mapping[tuple[str, State], int] = field(default_factory=dict)
+    changes: list[tuple[str, str, State, int]] = field(default_factory=list)
+    next_due: float | None = None
+
+
+def run_tick(store: Store, work: TickInput) -> TickResult:
+    """Do the work in one transaction. Raises `Superseded`, `FenceBroken`, `StoreUnavailable`."""
+    done = TickResult()
+    with store.transaction(now=work.now) as transaction:
+        transaction.renew(work.epoch)
+        _submit(transaction, work, done)
+        transaction.report(work.reports)
+        _settle(transaction, work, done)
+        _cancel_and_retry(transaction, work, done)
+        if work.promote:
+            transaction.promote()
+            done.next_due = transaction.next_due()
+        _claim(transaction, work, done)
+        done.counts = transaction.finish()
+    return done
+
+
+def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> Settlement:
+    """Judge how an attempt ended: what its task becomes, and when it is due again."""
+    standing = Standing(
+        failures=running.failures,
+        max_attempts=running.max_attempts,
+        crashes=running.crashes,
+        max_crashes=max_crashes,
+        cancel_requested=running.cancel_requested,
+    )
+    event = settle(outcome.kind, standing, retryable=outcome.retryable)
+    waits = event in (Event.FAIL_AND_RETRY, Event.SNOOZE)
+    return Settlement(
+        event=event,
+        attempt=Attempt(
+            task_id=running.task_id,
+            attempt=running.attempt,
+            outcome=outcome.kind,
+            runner_id=running.runner_id,
+            started_at=outcome.started_at,
+            finished_at=outcome.finished_at,
+            node_id=outcome.node_id,
+            worker_id=outcome.worker_id,
+            ray_task_id=outcome.ray_task_id,
+            ray_attempt=outcome.ray_attempt,
+            error=outcome.error,
+        ),
+        task_type=running.task_type,
+        priority=running.priority,
+        run_at=now + outcome.delay_seconds if waits else now,
+        result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
+    )
+
+
+def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    new = work.submissions
+    if work.skip_known:
+        known = transaction.tasks([task.task_id for task in new])
+        new = [task for task in new if task.task_id not in known]
+    transaction.submit(new)
+    done.changes += [(task.task_id, task.task_type, State.PENDING, 0) for task in new]
+
+
+def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    done.settled = [
+        decide(running, outcome, work.max_crashes, work.now) for running, outcome in work.outcomes
+    ]
+    transaction.settle(done.settled)
+    done.changes += [
+        (item.attempt.task_id, item.task_type, item.state, item.attempt.attempt)
+        for item in done.settled
+    ]
+
+
+def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    asked = [*work.cancels, *work.retries]
+    if not asked:
+        return
+    done.before = transaction.tasks(asked)
+    transaction.cancel([row for row in done.before.values() if row.task_id in set(work.cancels)])
+    transaction.retry([row for row in done.before.values() if row.task_id in set(work.retries)])
+    done.after = transaction.tasks(asked)
+    done.changes += [
+        (row.task_id, row.task_type, row.state, row.attempt)
+        for row in done.after.values()
+        if row.state is not done.before[row.task_id].state
+    ]
+
+
+def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    limits: Counter[str] = Counter()
+    for want in work.wants:
+        for task_type, limit in want.limits.items():
+            limits[task_type] += min(limit, want.room)
+    rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
+    chosen = _share_out(rows, work)
+    transaction.claim(chosen)
+    for row, runner_id in chosen:
+        attempt = row.attempt + 1
+        running = Running(
+            task_id=row.task_id,
+            task_type=row.task_type,
+            attempt=attempt,
+            runner_id=runner_id,
+            claimed_at=work.now,
+            priority=row.priority,
+            failures=row.failures,
+            crashes=row.crashes,
+            max_attempts=row.max_attempts,
+            cancel_requested=row.cancel_requested,
+        )
+        claim = Claim(
+            task_id=row.task_id,
+            task_type=row.task_type,
+            attempt=attempt,
+            payload=row.payload,
+            failures=row.failures,
+            max_attempts=row.max_attempts,
+            timeout_seconds=row.timeout_seconds,
+            checkpoint=row.checkpoint,
+        )
+        done.claimed.append((running, claim))
+        done.changes.append((row.task_id, row.task_type, State.RUNNING, attempt))
+
+
+def _share_out(rows: Sequence[Candidate], work: TickInput) -> list[tuple[Candidate, str]]:
+    """Give each task, best rank first, to one runner in turn, as long as somebody takes it."""
+    chosen: list[tuple[Candidate, str]] = []
+    order = list(work.wants)
+    for row in rows:
+        duration = work.durations.get(row.task_type, 0.0)
+        for index, want in enumerate(order):
+            if want.take(row.task_type, duration):
+                chosen.append((row, want.runner_id))
+                order.append(order.pop(index))
+                break
+        else:
+            _keep_free_for(row.task_type, order)
+    return chosen
+
+
+def _keep_free_for(task_type: str, wants: Sequence[Want]) -> None:
+    """Let the runner that will be free first take nothing more in this tick.
+
+    A long task fits only where nothing else is held; without this, a stream of short ones with a
+    worse rank would keep it waiting for ever.
+    """
+    able = [want for want in wants if want.room and want.limits.get(task_type) and want.seconds]
+    if able:
+        max(able, key=lambda want: want.seconds or 0.0).room = 0
