@@ -9,6 +9,7 @@ resolving for us, unseen.
 import ipaddress
 import os
 import queue
+import re
 import socket
 import ssl
 import threading
@@ -31,6 +32,9 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_RETRY_AFTER_SECONDS = 30.0
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+
+# After IDNA. What else a parser lets through (percent-encoded bytes) no honest host has.
+_HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -106,6 +110,8 @@ def check_url(url: str | httpx.URL) -> httpx.URL:
         raise PermanentError("a URL with a user name or password in it cannot be fetched")
     if not parsed.host:
         raise PermanentError(f"{_shown(parsed)}: the URL names no host")
+    if not _HOST.fullmatch(parsed.raw_host):
+        raise PermanentError(f"{_shown(parsed)}: not a host name")
     if port is not None and not 0 < port < 65536:
         raise PermanentError(f"{_shown(parsed)}: the port must be from 1 to 65535")
     return parsed
@@ -146,8 +152,8 @@ def _get(
 ) -> Fetched | httpx.URL:
     """Make one request; return the body, or where it is redirected to."""
     port = target.port or _DEFAULT_PORTS[target.scheme]
-    host = _plain(target.host)
-    is_allowed = host in hosts or f"{_bracketed(host)}:{port}" in hosts
+    names = {_plain(target.host), _plain(target.raw_host.decode("ascii"))}
+    is_allowed = any(name in hosts or f"{_bracketed(name)}:{port}" in hosts for name in names)
     headers = [
         ("Host", target.netloc.decode("ascii")),
         ("User-Agent", "raytasks"),
@@ -158,14 +164,13 @@ def _get(
     request_url = httpcore.URL(
         scheme=target.raw_scheme, host=target.raw_host, port=port, target=target.raw_path
     )
-    timeouts = dict.fromkeys(("connect", "read", "write", "pool"), _left(deadline))
     with (
         _as_fetch_errors(target),
         httpcore.ConnectionPool(
             ssl_context=_ssl_context() if target.scheme == "https" else None,
             network_backend=_CheckingBackend(deadline, is_allowed),
         ) as pool,
-        pool.stream("GET", request_url, headers=headers, extensions={"timeout": timeouts}) as got,
+        pool.stream("GET", request_url, headers=headers) as got,
     ):
         answer = httpx.Headers(got.headers)
         if got.status in _REDIRECTS and "location" in answer:
@@ -251,8 +256,9 @@ class _CheckingBackend(httpcore.NetworkBackend):
         for address in addresses:
             # One that is not public condemns the host: an honest name does not point both ways.
             if not (self._is_allowed or is_public(address)):
+                where = host if host == address else f"{host} ({address})"
                 raise PermanentError(
-                    f"{host} resolves to {address}, which is not a public address; "
+                    f"{where} is not a public address; "
                     "add the host to FETCH_ALLOWED_HOSTS if this is meant"
                 )
         failure: Exception | None = None

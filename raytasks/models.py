@@ -9,6 +9,7 @@ Times are seconds since the epoch, in UTC.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from raytasks.states import OutcomeKind, State
 
@@ -209,7 +210,6 @@ class Orders:
     acknowledged: Sequence[tuple[str, int]] = ()
     acknowledged_reports: Sequence[int] = ()
     resync: bool = False
-    stop: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -280,7 +280,7 @@ class HandlerInfo:
     task_type: str
     kind: HandlerKind
     actors: tuple[int, int]
-    ray_options: dict[str, object] = field(default_factory=dict)
+    ray_options: dict[str, Any] = field(default_factory=dict)
     description: dict[str, object] = field(default_factory=dict)
 
     @property

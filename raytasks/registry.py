@@ -5,13 +5,16 @@ There is no global list: the decorator leaves a `HandlerSpec` on what it decorat
 """
 
 import difflib
+import hashlib
 import importlib
 import inspect
 import pkgutil
 import re
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar, get_type_hints
 
@@ -67,7 +70,8 @@ class HandlerSpec:
             task_type=self.task_type,
             kind=self.kind,
             actors=self.actors,
-            ray_options=options,
+            # Those of remote tasks stay with the handler: they may name the user's exceptions.
+            ray_options=options if self.kind is HandlerKind.CLASS else {},
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",
@@ -164,10 +168,31 @@ class Registry:
         """The known task types, sorted."""
         return tuple(sorted(self._specs))
 
+    def only(self, task_types: Iterable[str]) -> "Registry":
+        """Return a registry of just these types. Raises `HandlerError` for one it has not."""
+        missing = [name for name in task_types if name not in self._specs]
+        if missing:
+            raise HandlerError(f"no handler for {', '.join(missing)}")
+        return Registry(self._specs[name] for name in task_types)
+
     def nearest(self, task_type: str) -> str | None:
         """Return the known task type whose name is most like this one, or None."""
         matches = difflib.get_close_matches(task_type, self.task_types, n=1)
         return matches[0] if matches else None
+
+    def fingerprint(self) -> str:
+        """Return a short text that is another one when the handlers' code has changed.
+
+        It covers the source files of all modules of the packages in which handlers are.
+        """
+        packages = {spec.target.__module__.partition(".")[0] for spec in self._specs.values()}
+        digest = hashlib.sha256()
+        for name, module in sorted(sys.modules.items()):
+            file = getattr(module, "__file__", None)
+            if file and name.partition(".")[0] in packages:
+                digest.update(name.encode())
+                digest.update(Path(file).read_bytes())
+        return digest.hexdigest()[:12]
 
     def infos(self) -> tuple[HandlerInfo, ...]:
         """Return what the tracker and clients may know of the handlers."""

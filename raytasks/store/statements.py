@@ -168,6 +168,12 @@ PROMOTE: Update = (
     .values(ready=True)
 )
 
+ANY_READY: Select[Any] = (
+    select(tasks.c.task_type)
+    .where(READY, tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)))
+    .limit(1)
+)
+
 NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)
 
 TASK_COLUMNS = [tasks.c[field.name] for field in fields(Task)]

@@ -91,6 +91,12 @@ class Store:
         with self._database.reading() as connection:
             return [Running(*row) for row in connection.execute(statements.RUNNING_TASKS)]
 
+    def any_ready(self, task_types: Sequence[str]) -> bool:
+        """Return whether a task of one of these types waits and is due."""
+        with self._database.reading() as connection:
+            bound = {"p_task_types": list(task_types)}
+            return connection.execute(statements.ANY_READY, bound).first() is not None
+
     def next_due(self) -> float | None:
         """Return when the next task that waits for its time is due, or None."""
         with self._database.reading() as connection:

@@ -110,6 +110,13 @@ class Tracker:
         """Return a page of the list of tasks."""
         return await self.ticker.read(lambda: self.ticker.store.page(query))
 
+    async def could_run(self, task_types: Sequence[str]) -> bool:
+        """Return whether a task of one of these types waits that is due."""
+        waiting = [name for name in task_types if self.ticker.waiting(name)]
+        if not waiting:
+            return False
+        return await self.ticker.read(lambda: self.ticker.store.any_ready(waiting))
+
     async def wait_final(self, task_id: str, seconds: float | None = None) -> Task | None:
         """Wait until a task has ended, and return it as it then is (after `seconds`: as it is).
 
@@ -190,10 +197,9 @@ class Tracker:
             if runner.call is call:
                 runner.call = None
 
-    def lose(self, name: str, reason: str) -> None:
-        """Note that the runner with this name is dead: what it held will run again elsewhere."""
-        for runner in self.fleet.lives_of(name):
-            self.ticker.lose(runner.runner_id, reason)
+    def lose(self, runner_id: str, reason: str) -> None:
+        """Note that a runner is dead: what it held will run again elsewhere."""
+        self.ticker.lose(runner_id, reason)
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""

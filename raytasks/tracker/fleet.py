@@ -52,7 +52,7 @@ class RunnerState:
     limits: Mapping[str, int] = field(default_factory=dict)
     room: int = 0
     leaving: bool = False
-    stop: bool = False
+    retiring: bool = False
     idle_since: float | None = None
     held: dict[str, Running] = field(default_factory=dict)
     call: "asyncio.Future[Orders] | None" = None
@@ -87,8 +87,7 @@ class RunnerState:
         """Whether there is something that the runner should hear now, not with its heartbeat."""
         return bool(
             self.undelivered
-            or self.stop
-            or self.leaving
+            or (self.leaving and not self.held)
             or self.cancels
             or self.stale
             or self.acknowledged_reports
@@ -114,7 +113,6 @@ class RunnerState:
                 acknowledged=tuple(self.acknowledged),
                 acknowledged_reports=tuple(self.acknowledged_reports),
                 resync=not self.confirmed,
-                stop=self.stop,
             )
         )
         for sent in (self.cancels, self.stale, self.acknowledged, self.acknowledged_reports):
@@ -122,7 +120,7 @@ class RunnerState:
 
     def want(self, averages: Averages) -> Want | None:
         """Return what the runner may be given now, or None when that is nothing."""
-        if self.call is None or self.stop or self.leaving or self.undelivered or self.room < 1:
+        if self.call is None or self.retiring or self.leaving or self.undelivered or self.room < 1:
             return None
         if self.pool == REMOTE_POOL:
             return Want(self.runner_id, dict(self.limits), self.room, seconds=None, empty=False)
@@ -143,6 +141,10 @@ class Fleet:
 
     def __iter__(self) -> Iterator[RunnerState]:
         return iter(list(self.runners.values()))
+
+    def all(self) -> list[RunnerState]:
+        """Return all runners, also those that were not heard of yet."""
+        return list(self.runners.values())
 
     def restart(self, running: Iterable[Running], now: float) -> None:
         """Begin again with the attempts that run by the database; every runner is in doubt."""

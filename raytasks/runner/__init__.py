@@ -1,0 +1,1 @@
+"""Runners: the processes that claim attempts from the tracker and run them."""

@@ -1,0 +1,227 @@
+"""The exchange loop: a runner's half of the talk with the tracker. Plain asyncio, no Ray in it."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from raytasks.models import Claim, Exchange, Orders, Outcome, Report
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.25
+"""How often the progress of an attempt is passed on, at the most."""
+
+_RETRY_SECONDS = 0.2
+
+
+class Work(Protocol):
+    """The side of a runner that runs attempts."""
+
+    def limits(self) -> Mapping[str, int]:
+        """Return how many more attempts of each task type it takes now."""
+
+    def room(self) -> int:
+        """Return how many more attempts it takes now in all."""
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Begin attempts, or queue them."""
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt whose task was cancelled; it still reports an outcome."""
+
+    def abandon(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt that is no longer this runner's; its outcome will be refused."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a runner is: `runner_id` is new at each start of its process, `name` stays."""
+
+    runner_id: str
+    name: str
+    pool: str
+    generation: str
+    node_id: str | None = None
+
+
+@dataclass
+class _Outbox:
+    """What is still to be said, and what was said and not yet acknowledged."""
+
+    unsent: list[Outcome] = field(default_factory=list)
+    unacknowledged: dict[tuple[str, int], Outcome] = field(default_factory=dict)
+    progress: dict[str, Report] = field(default_factory=dict)
+    checkpoints: dict[int, tuple[Report, "asyncio.Future[None]"]] = field(default_factory=dict)
+    unsent_checkpoints: list[Report] = field(default_factory=list)
+
+
+class ExchangeLoop:
+    """Keeps a runner in touch with the tracker: news go out, claims and orders come in.
+
+    `call` makes one exchange. All methods belong to one event loop. An outcome is kept, and sent
+    again where that is needed, until the tracker has acknowledged it.
+    """
+
+    def __init__(
+        self, identity: Identity, work: Work, call: Callable[[Exchange], Awaitable[Orders]]
+    ) -> None:
+        self._identity = identity
+        self._work = work
+        self._call = call
+        self._held: dict[str, int] = {}
+        self._outbox = _Outbox()
+        self._news = asyncio.Event()
+        self._last_batch = 0
+        self._number = 0
+        self._resync = True
+        self._leaving = False
+        self._progress_timer: asyncio.TimerHandle | None = None
+        self._calls: set[asyncio.Task[Orders]] = set()
+
+    @property
+    def held(self) -> int:
+        """How many attempts were claimed and have not ended."""
+        return len(self._held)
+
+    def finished(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of attempts that have ended."""
+        for outcome in outcomes:
+            if self._held.get(outcome.task_id) == outcome.attempt:
+                del self._held[outcome.task_id]
+                self._outbox.unsent.append(outcome)
+                self._outbox.progress.pop(outcome.task_id, None)
+        self._news.set()
+
+    def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
+        """Take the progress of an attempt. It is passed on before long, unless newer comes."""
+        attempt = self._held.get(task_id)
+        if attempt is None:
+            return
+        known = self._outbox.progress.get(task_id)
+        if known is not None:
+            fraction = known.fraction if fraction is None else fraction
+            message = known.message if message is None else message
+        self._outbox.progress[task_id] = Report(task_id, attempt, 0, fraction, message)
+        if self._progress_timer is None:
+            loop = asyncio.get_running_loop()
+            self._progress_timer = loop.call_later(PROGRESS_SECONDS, self._send_progress)
+
+    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
+        """Pass on a checkpoint, and return when the tracker has it on disk.
+
+        Raises `asyncio.CancelledError` if the attempt is no longer this runner's.
+        """
+        self._number += 1
+        report = Report(task_id, attempt, self._number, checkpoint=data)
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outbox.checkpoints[report.number] = (report, acknowledged)
+        self._outbox.unsent_checkpoints.append(report)
+        self._news.set()
+        try:
+            await acknowledged
+        finally:
+            del self._outbox.checkpoints[report.number]
+
+    def changed(self) -> None:
+        """Note that the work has room again, so that the tracker hears of it."""
+        self._news.set()
+
+    def leave(self) -> None:
+        """Take nothing more; `run` returns when the last outcome has been acknowledged."""
+        self._leaving = True
+        self._news.set()
+
+    async def run(self) -> None:
+        """Talk to the tracker until the runner has left."""
+        try:
+            while not self._done():
+                self._news.clear()
+                self._calls.add(asyncio.ensure_future(self._one_exchange(self._build())))
+                # An earlier call that is answered because of this one asks for no other.
+                while self._calls and not (self._news.is_set() or self._resync):
+                    await self._next_event()
+        finally:
+            for call in self._calls:
+                call.cancel()
+
+    def _done(self) -> bool:
+        return self._leaving and not (
+            self._held or self._outbox.unsent or self._outbox.unacknowledged
+        )
+
+    async def _next_event(self) -> None:
+        """Wait for news, or for an answer of the tracker, and do what that says."""
+        news = asyncio.ensure_future(self._news.wait())
+        done, _ = await asyncio.wait({news, *self._calls}, return_when=asyncio.FIRST_COMPLETED)
+        news.cancel()
+        for call in [call for call in self._calls if call in done]:
+            self._calls.discard(call)
+            self._obey(call.result())
+
+    async def _one_exchange(self, exchange: Exchange) -> Orders:
+        try:
+            return await self._call(exchange)
+        except Exception as error:
+            # What was sent may be lost: say it all again, to whatever tracker comes next.
+            log.warning("exchange with the tracker failed: %s: %s", type(error).__name__, error)
+            await asyncio.sleep(_RETRY_SECONDS)
+            return Orders(batch=self._last_batch, resync=True)
+
+    def _build(self) -> Exchange:
+        box = self._outbox
+        if self._resync:
+            box.unsent = [*box.unacknowledged.values(), *box.unsent]
+            box.unsent_checkpoints = [report for report, _ in box.checkpoints.values()]
+        box.unacknowledged |= {(item.task_id, item.attempt): item for item in box.unsent}
+        exchange = Exchange(
+            runner_id=self._identity.runner_id,
+            name=self._identity.name,
+            pool=self._identity.pool,
+            generation=self._identity.generation,
+            node_id=self._identity.node_id,
+            limits={} if self._leaving else dict(self._work.limits()),
+            room=0 if self._leaving else self._work.room(),
+            last_batch=self._last_batch,
+            outcomes=tuple(box.unsent),
+            reports=(*box.progress.values(), *box.unsent_checkpoints),
+            held=tuple(self._held.items()) if self._resync else None,
+            leaving=self._leaving,
+        )
+        box.unsent, box.unsent_checkpoints, box.progress = [], [], {}
+        self._resync = False
+        return exchange
+
+    def _obey(self, orders: Orders) -> None:
+        for key in orders.acknowledged:
+            self._outbox.unacknowledged.pop(key, None)
+        for number in orders.acknowledged_reports:
+            _, acknowledged = self._outbox.checkpoints.get(number, (None, None))
+            if acknowledged is not None and not acknowledged.done():
+                acknowledged.set_result(None)
+        if orders.resync:
+            self._resync = True
+        if orders.batch > self._last_batch:
+            self._last_batch = orders.batch
+            for claim in orders.claims:
+                self._held[claim.task_id] = claim.attempt
+            self._work.start(orders.claims)
+        for task_id, attempt in orders.cancels:
+            if self._held.get(task_id) == attempt:
+                self._work.stop(task_id, attempt)
+        for task_id, attempt in orders.stale:
+            self._abandon(task_id, attempt)
+
+    def _abandon(self, task_id: str, attempt: int) -> None:
+        for report, acknowledged in self._outbox.checkpoints.values():
+            if (report.task_id, report.attempt) == (task_id, attempt) and not acknowledged.done():
+                acknowledged.cancel()
+        if self._held.get(task_id) == attempt:
+            del self._held[task_id]
+            self._work.abandon(task_id, attempt)
+
+    def _send_progress(self) -> None:
+        self._progress_timer = None
+        if self._outbox.progress:
+            self._news.set()

@@ -1,0 +1,80 @@
+"""One attempt in a Ray remote task: what runs in that task's process."""
+
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+import ray
+
+from raytasks.artifacts import ArtifactStore
+from raytasks.models import Claim, Outcome
+from raytasks.registry import Registry
+from raytasks.runner.attempt import Attempt, Workplace
+from raytasks.runner.plan import RunnerPlan
+
+_CANCELLED_CACHE_SECONDS = 0.5
+
+
+def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
+    """Run the attempt, and return its outcome; the task runner hears of its start and progress.
+
+    Raises only what has nothing to do with the handler: its module cannot be imported.
+    """
+    spec = _registry(plan).get(claim.task_type)
+    if spec is None:
+        raise LookupError(f"no handler for {claim.task_type!r}")
+    context = ray.get_runtime_context()
+    workplace = Workplace(
+        artifacts=ArtifactStore(plan.artifacts_url),
+        node_id=context.get_node_id(),
+        worker_id=context.get_worker_id(),
+    )
+    attempt = Attempt(spec, claim, workplace)
+    task_runner.started.remote(claim.task_id, claim.attempt, attempt.started_at)
+    outcome = attempt.run(spec.target, RemoteChannel(attempt, task_runner))
+    return replace(outcome, ray_task_id=context.get_task_id())
+
+
+class RemoteChannel:
+    """The channel of an attempt in a Ray remote task: calls to the task runner's actor."""
+
+    def __init__(self, attempt: Attempt, task_runner: Any) -> None:
+        self._attempt = attempt
+        self._task_runner = task_runner
+        self._told_at = 0.0
+        self._asked_at = 0.0
+        self._cancelled = False
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        """Pass on how far the attempt has come: the newest, some times a second."""
+        now = self._attempt.workplace.clock()
+        # The last step must not be dropped, so that a finished attempt shows as finished.
+        if now - self._told_at < 0.1 and fraction != 1:
+            return
+        self._told_at = now
+        task_id = self._attempt.claim.task_id
+        self._task_runner.progress.remote(task_id, fraction, message)
+
+    def checkpoint(self, data: str) -> None:
+        """Return when the checkpoint is on disk."""
+        claim = self._attempt.claim
+        ray.get(self._task_runner.checkpoint.remote(claim.task_id, claim.attempt, data))
+
+    def cancelled(self) -> bool:
+        """Return whether the attempt was told to stop; asks the task runner now and then."""
+        now = self._attempt.workplace.clock()
+        if not self._cancelled and now - self._asked_at > _CANCELLED_CACHE_SECONDS:
+            claim = self._attempt.claim
+            self._asked_at = now
+            asked = self._task_runner.is_stopped.remote(claim.task_id, claim.attempt)
+            self._cancelled = ray.get(asked)
+        return self._cancelled
+
+
+@cache
+def _registry_of(generation: str, modules: tuple[str, ...]) -> Registry:  # noqa: ARG001
+    return Registry.load(modules)
+
+
+def _registry(plan: RunnerPlan) -> Registry:
+    return _registry_of(plan.generation, plan.modules)

@@ -1,0 +1,265 @@
+"""The task runner: a detached actor that starts each attempt as a Ray remote task of its own."""
+
+import asyncio
+import inspect
+import logging
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    NodeDiedError,
+    OutOfMemoryError,
+    OwnerDiedError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+
+from raytasks.models import Claim, Outcome
+from raytasks.registry import HandlerSpec, Registry
+from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
+from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.host import RunnerHost
+from raytasks.runner.link import identity, tracker_call
+from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.remote import execute
+from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
+from raytasks.states import OutcomeKind
+
+log = logging.getLogger(__name__)
+
+QUEUED = 2
+"""How many attempts of a type wait in Ray beyond those that its resources allow to run now: they
+are what Ray's autoscaler sees."""
+
+MOST = 1000
+"""How many attempts are in Ray's hands at the most."""
+
+RESOURCES_SECONDS = 5.0
+"""How often the size of the cluster is looked at."""
+
+_LEAST_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
+_LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, OwnerDiedError)
+
+
+@dataclass
+class _Flight:
+    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed."""
+
+    attempt: Attempt
+    ref: Any
+    begun: bool = False
+    step: int = 0
+
+
+class RemoteWork:
+    """The work side of the task runner: starts remote tasks, follows them, stops them."""
+
+    def __init__(self, plan: RunnerPlan, registry: Registry, me: Any) -> None:
+        self._plan = plan
+        self._registry = registry
+        self._me = me
+        self._workplace = Workplace(node_id=ray.get_runtime_context().get_node_id())
+        self._flights: dict[str, _Flight] = {}
+        self._following: set[asyncio.Task[None]] = set()
+        self._cluster: Mapping[str, float] = ray.cluster_resources()
+        self.exchange: ExchangeLoop | None = None
+
+    def limits(self) -> Mapping[str, int]:
+        """Return how many more attempts of each type fit the cluster's resources."""
+        flying = [flight.attempt.claim.task_type for flight in self._flights.values()]
+        return {
+            name: max(0, self._fits(name) + QUEUED - flying.count(name))
+            for name in self._registry.task_types
+        }
+
+    def room(self) -> int:
+        """Return how many more attempts fit in all."""
+        return max(0, MOST - len(self._flights))
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Start a remote task for each attempt."""
+        for claim in claims:
+            spec = self._registry.get(claim.task_type)
+            if spec is None:  # cannot be: the tracker gives what was asked for
+                raise LookupError(f"no handler for {claim.task_type!r}")
+            function = ray.remote(execute).options(**remote_options(spec, claim, self._plan))
+            ref = function.remote(self._plan, claim, self._me)
+            flight = _Flight(Attempt(spec, claim, self._workplace), ref)
+            self._flights[claim.task_id] = flight
+            task = asyncio.ensure_future(self._follow(flight))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt whose task was cancelled; one that has not begun, at once."""
+        flight = self._flight(task_id, attempt)
+        if flight is not None:
+            flight.attempt.stop.order(StopReason.CANCEL, self._workplace.clock())
+            if not flight.begun:
+                ray.cancel(flight.ref)
+
+    def abandon(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt that is no longer this runner's."""
+        self.stop(task_id, attempt)
+
+    def begun(self, task_id: str, attempt: int, started_at: float) -> None:
+        """Note that a remote task has begun: its timeout counts from now."""
+        flight = self._flight(task_id, attempt)
+        if flight is not None:
+            flight.begun = True
+            flight.attempt.started_at = started_at
+
+    def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
+        """Pass on the progress of an attempt."""
+        if self.exchange is not None:
+            self.exchange.progress(task_id, fraction, message)
+
+    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
+        """Return when a checkpoint is on disk."""
+        if self.exchange is not None:
+            await self.exchange.checkpoint(task_id, attempt, data)
+
+    def is_stopped(self, task_id: str, attempt: int) -> bool:
+        """Return whether the attempt was told to stop, or is no longer known."""
+        flight = self._flight(task_id, attempt)
+        return flight is None or flight.attempt.stop.reason is not None
+
+    async def watch(self) -> None:
+        """Look at what flies, for ever: time is up, or a stop was ordered and nothing came."""
+        looked_at = self._workplace.clock()
+        while True:
+            await asyncio.sleep(ASK_SECONDS / 4)
+            now = self._workplace.clock()
+            for flight in list(self._flights.values()):
+                self._climb(flight, now)
+            if now - looked_at > RESOURCES_SECONDS:
+                looked_at = now
+                self._cluster = await asyncio.to_thread(ray.cluster_resources)
+
+    def _climb(self, flight: _Flight, now: float) -> None:
+        attempt = flight.attempt
+        if flight.begun and attempt.deadline is not None and now >= attempt.deadline:
+            attempt.stop.order(StopReason.TIMEOUT, now)
+        asked_at = attempt.stop.ordered_at
+        if asked_at is None:
+            return
+        if flight.step == 0 and now - asked_at > ASK_SECONDS:
+            flight.step = 1
+            ray.cancel(flight.ref)
+        elif flight.step == 1 and now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
+            flight.step = 2
+            ray.cancel(flight.ref, force=True)
+
+    async def _follow(self, flight: _Flight) -> None:
+        claim = flight.attempt.claim
+        try:
+            outcome: Outcome = await flight.ref
+        except BaseException as error:
+            outcome = self._outcome_of(flight, error)
+        if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
+            outcome = flight.attempt.stopped()
+        if self._flights.get(claim.task_id) is flight:
+            del self._flights[claim.task_id]
+        if self.exchange is not None:
+            self.exchange.finished([outcome])
+
+    def _outcome_of(self, flight: _Flight, error: BaseException) -> Outcome:
+        attempt = flight.attempt
+        if isinstance(error, _LOST):
+            described = describe_error(error, retryable=True)
+            return attempt.outcome(OutcomeKind.LOST, error=described)
+        if isinstance(error, TaskCancelledError):  # by somebody else than us
+            return attempt.outcome(OutcomeKind.CANCELLED)
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        return attempt.failed(cause if isinstance(cause, BaseException) else error)
+
+    def _flight(self, task_id: str, attempt: int) -> _Flight | None:
+        flight = self._flights.get(task_id)
+        return flight if flight and flight.attempt.claim.attempt == attempt else None
+
+    def _fits(self, task_type: str) -> int:
+        spec = self._registry.get(task_type)
+        needs = resources_of(spec.ray_options if spec else {})
+        return min(
+            math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
+        )
+
+
+def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the resources that a remote task with these Ray options takes, by Ray's names."""
+    needs = {"CPU": max(_LEAST_CPU, float(options.get("num_cpus", 1) or 0))}
+    if options.get("num_gpus"):
+        needs["GPU"] = float(options["num_gpus"])
+    if options.get("memory"):
+        needs["memory"] = float(options["memory"])
+    needs |= {name: float(amount) for name, amount in (options.get("resources") or {}).items()}
+    return {name: amount for name, amount in needs.items() if amount > 0}
+
+
+def remote_options(spec: HandlerSpec, claim: Claim, plan: RunnerPlan) -> dict[str, Any]:
+    """Return the Ray options of an attempt's remote task: the handler's, named and completed."""
+    options = {"max_retries": 0, **spec.ray_options}
+    runtime_env = dict(options.get("runtime_env") or {})
+    ours = plan.runtime_env["env_vars"]
+    runtime_env["env_vars"] = {**ours, **(runtime_env.get("env_vars") or {})}
+    return {**options, "runtime_env": runtime_env, "name": f"{claim.task_type}:{claim.task_id}"}
+
+
+class TaskRunner:
+    """The actor. It works by itself from the start; its methods are for its pool and its tasks."""
+
+    def __init__(self, plan: RunnerPlan) -> None:
+        self._plan = plan
+        self._identity = identity(plan)
+        self._me = ray.get_runtime_context().current_actor
+        self._work: RemoteWork | None = None
+        self._host = RunnerHost(self._main)
+        self._host.start()
+
+    async def runner_id(self) -> str:
+        """Return the id of this life of the actor."""
+        return self._identity.runner_id
+
+    async def watch(self) -> None:
+        """Never return: the call fails when this process dies, and so the pool hears of it."""
+        await asyncio.Event().wait()
+
+    async def started(self, task_id: str, attempt: int, started_at: float) -> None:
+        """Called by a remote task when it begins."""
+        await self._host.call(self._on_work(lambda work: work.begun(task_id, attempt, started_at)))
+
+    async def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
+        """Called by a remote task with its progress."""
+        await self._host.call(self._on_work(lambda work: work.progress(task_id, fraction, message)))
+
+    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
+        """Called by a remote task with a checkpoint; returns when it is on disk."""
+        await self._host.call(self._on_work(lambda work: work.checkpoint(task_id, attempt, data)))
+
+    async def is_stopped(self, task_id: str, attempt: int) -> bool:
+        """Called by a remote task: whether it should stop."""
+        # Without work, this is the next life of the actor that started the task.
+        stopped = await self._host.call(
+            self._on_work(lambda work: work.is_stopped(task_id, attempt))
+        )
+        return stopped is not False
+
+    async def _on_work(self, call: Callable[["RemoteWork"], Any]) -> Any:
+        if self._work is None:
+            return None
+        result = call(self._work)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _main(self) -> None:
+        work = RemoteWork(self._plan, self._plan.registry(), self._me)
+        work.exchange = ExchangeLoop(self._identity, work, tracker_call())
+        self._work = work
+        watch = asyncio.ensure_future(work.watch())
+        try:
+            await work.exchange.run()
+        finally:
+            watch.cancel()

@@ -1,0 +1,191 @@
+"""The work side of a warm runner: a worker thread, and the watch over it. No Ray in it."""
+
+import asyncio
+import concurrent.futures
+import resource
+import sys
+from collections.abc import Mapping, Sequence
+
+from raytasks.context import Cancelled
+from raytasks.models import Claim, Outcome
+from raytasks.registry import Registry
+from raytasks.runner.attempt import Attempt, StopReason, Workplace
+from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.worker import Worker
+from raytasks.states import OutcomeKind
+
+ROOM = 256
+"""How many attempts wait in a warm runner at the most; the tracker gives fewer long ones."""
+
+WATCH_SECONDS = 0.1
+"""How often a running attempt is looked at."""
+
+STUCK_SECONDS = 1.0
+"""How long an attempt may run before those queued behind it are given back."""
+
+ASK_SECONDS = 1.0
+"""How long an attempt that was asked to stop has before it is interrupted."""
+
+INTERRUPT_SECONDS = 4.0
+"""How long an interrupted attempt has before its process is ended."""
+
+
+class WarmWork:
+    """Passes claims to the worker and outcomes to the exchange loop, and stops what must stop.
+
+    The ladder of a cancel or a timeout: the context says so; then an exception is thrown into
+    the handler; then the runner reports the outcome and leaves, so that its process ends.
+    """
+
+    def __init__(
+        self, registry: Registry, workplace: Workplace, *, max_tasks: int, max_memory_bytes: int
+    ) -> None:
+        self._registry = registry
+        self._workplace = workplace
+        self._max_tasks = max_tasks
+        self._max_memory_bytes = max_memory_bytes
+        self._event_loop = asyncio.get_running_loop()
+        self._worker = Worker(registry, workplace, self._channel, self._notify)
+        self._exchange: ExchangeLoop | None = None
+        self._watch_task: asyncio.Task[None] | None = None
+        self._interrupted: Attempt | None = None
+
+    def begin(self, exchange: ExchangeLoop) -> None:
+        """Start the worker; its outcomes go to this exchange loop."""
+        self._exchange = exchange
+        self._worker.start()
+
+    def limits(self) -> Mapping[str, int]:
+        """Return how many more attempts of each type fit."""
+        return dict.fromkeys(self._registry.task_types, self.room())
+
+    def room(self) -> int:
+        """Return how many more attempts fit."""
+        return max(0, ROOM - self._worker.queued)
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Queue attempts."""
+        self._worker.add(claims)
+        if self._watch_task is None or self._watch_task.done():
+            self._watch_task = self._event_loop.create_task(self._watch())
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt whose task was cancelled."""
+        taken = self._worker.take_back(task_id)
+        self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
+        current = self._worker.current
+        if current is not None and (task_id, attempt) == (
+            current.claim.task_id,
+            current.claim.attempt,
+        ):
+            self._worker.order_stop(current, StopReason.CANCEL)
+
+    def abandon(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt that is no longer this runner's."""
+        self.stop(task_id, attempt)
+
+    def look(self) -> None:
+        """Look at the attempt that runs, and take the next step where it should have stopped."""
+        attempt = self._worker.current
+        if attempt is None:
+            return
+        now = self._workplace.clock()
+        if now - attempt.started_at > STUCK_SECONDS and self._worker.queued:
+            self._give_back()
+        if attempt.deadline is not None and now >= attempt.deadline:
+            self._worker.order_stop(attempt, StopReason.TIMEOUT)
+        asked_at = attempt.stop.ordered_at
+        if asked_at is None:
+            return
+        if now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
+            self._loop.finished([attempt.stopped()])
+            self._leave()
+        elif now - asked_at > ASK_SECONDS and self._interrupted is not attempt:
+            self._interrupted = attempt
+            self._worker.interrupt(attempt)
+
+    @property
+    def _loop(self) -> ExchangeLoop:
+        if self._exchange is None:
+            raise RuntimeError("the work has not begun")
+        return self._exchange
+
+    async def _watch(self) -> None:
+        while self._loop.held:
+            await asyncio.sleep(WATCH_SECONDS)
+            self.look()
+
+    def _notify(self) -> None:
+        self._event_loop.call_soon_threadsafe(self._collect)
+
+    def _collect(self) -> None:
+        self._loop.finished(self._worker.take_outcomes())
+        if self._worker.done >= self._max_tasks or peak_memory_bytes() > self._max_memory_bytes:
+            self._leave()
+
+    def _leave(self) -> None:
+        self._give_back()
+        self._loop.leave()
+
+    def _give_back(self) -> None:
+        taken = self._worker.take_back()
+        self._loop.finished([self._unbegun(claim, OutcomeKind.RELEASED) for claim in taken])
+
+    def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:
+        now = self._workplace.clock()
+        return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
+
+    def _channel(self, attempt: Attempt) -> "WarmChannel":
+        return WarmChannel(attempt, self._loop, self._event_loop)
+
+
+class WarmChannel:
+    """The channel of an attempt in a warm runner: from the worker's thread to the event loop."""
+
+    def __init__(
+        self, attempt: Attempt, exchange: ExchangeLoop, event_loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._attempt = attempt
+        self._exchange = exchange
+        self._event_loop = event_loop
+        self._fraction: float | None = None
+        self._message: str | None = None
+        self._scheduled = False
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        """Pass on how far the attempt has come; many calls in a row become one."""
+        self._fraction = self._fraction if fraction is None else fraction
+        self._message = self._message if message is None else message
+        if not self._scheduled:
+            self._scheduled = True
+            self._event_loop.call_soon_threadsafe(self._send)
+
+    def checkpoint(self, data: str) -> None:
+        """Return when the checkpoint is on disk. Raises `Cancelled` if the attempt must stop."""
+        claim = self._attempt.claim
+        sent = asyncio.run_coroutine_threadsafe(
+            self._exchange.checkpoint(claim.task_id, claim.attempt, data), self._event_loop
+        )
+        while True:
+            try:
+                return sent.result(timeout=0.2)
+            except concurrent.futures.CancelledError:
+                raise Cancelled from None
+            except TimeoutError:
+                if self.cancelled():
+                    sent.cancel()
+                    raise Cancelled from None
+
+    def cancelled(self) -> bool:
+        """Return whether the attempt was told to stop."""
+        return self._attempt.stop.reason is not None
+
+    def _send(self) -> None:
+        self._scheduled = False
+        self._exchange.progress(self._attempt.claim.task_id, self._fraction, self._message)
+
+
+def peak_memory_bytes() -> int:
+    """Return the most memory that this process has had resident, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

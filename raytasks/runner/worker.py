@@ -1,0 +1,156 @@
+"""The thread of a warm runner: runs attempts one after the other, and can be interrupted."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raytasks.context import Channel
+from raytasks.models import Claim, HandlerKind, Outcome
+from raytasks.registry import HandlerSpec, Registry
+from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
+from raytasks.runner.interrupt import interrupt_thread, withdraw_interrupt
+
+REPORT_SECONDS = 0.025
+"""How long outcomes of short attempts are gathered before they are reported together."""
+
+
+class Worker:
+    """Runs attempts in one thread. `notify` is called in it whenever there are outcomes to fetch.
+
+    `channel` makes the channel of an attempt's context. All methods may be called from any thread.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        workplace: Workplace,
+        channel: Callable[[Attempt], Channel],
+        notify: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._workplace = workplace
+        self._channel = channel
+        self._notify = notify
+        self._instances: dict[str, Any] = {}
+        self._queue: deque[Claim] = deque()
+        self._outcomes: deque[Outcome] = deque()
+        self._ready = threading.Condition()
+        self._border = threading.Lock()
+        self._interruptible = False
+        self._ending = False
+        self.current: Attempt | None = None
+        self.done = 0
+        self._thread = threading.Thread(target=self._work, name="attempts", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Let the thread end when its queue is empty, and wait for that."""
+        with self._ready:
+            self._ending = True
+            self._ready.notify()
+        self._thread.join()
+
+    @property
+    def queued(self) -> int:
+        """How many attempts wait behind the present one."""
+        return len(self._queue)
+
+    def add(self, claims: Sequence[Claim]) -> None:
+        """Queue attempts."""
+        with self._ready:
+            self._queue.extend(claims)
+            self._ready.notify()
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Return the outcomes since the last time."""
+        outcomes = []
+        while self._outcomes:
+            outcomes.append(self._outcomes.popleft())
+        return outcomes
+
+    def take_back(self, task_id: str | None = None) -> list[Claim]:
+        """Take queued attempts back that have not begun: one task's, or all."""
+        with self._ready:
+            taken = [claim for claim in self._queue if task_id in (None, claim.task_id)]
+            self._queue = deque(claim for claim in self._queue if claim not in taken)
+        return taken
+
+    def order_stop(self, attempt: Attempt, reason: StopReason) -> None:
+        """Ask the attempt to stop: its context says so from now on."""
+        attempt.stop.order(reason, self._workplace.clock())
+
+    def interrupt(self, attempt: Attempt) -> None:
+        """Throw an exception into the attempt's code, if it still runs."""
+        with self._border:
+            if self.current is not attempt or not self._interruptible:
+                return
+            task = self._workplace.async_task
+            if task is not None:
+                task.get_loop().call_soon_threadsafe(task.cancel)
+            elif self._thread.ident is not None:
+                interrupt_thread(self._thread.ident)
+
+    def _work(self) -> None:
+        self._load_instances()
+        reported_at = 0.0
+        while True:
+            with self._ready:
+                while not self._queue and not self._ending:
+                    self._ready.wait()
+                if not self._queue:
+                    return
+                claim = self._queue.popleft()
+            self._outcomes.append(self._run(claim))
+            self.done += 1
+            now = time.monotonic()
+            if not self._queue or now - reported_at > REPORT_SECONDS:
+                reported_at = now
+                self._notify()
+
+    def _run(self, claim: Claim) -> Outcome:
+        spec = self._registry.get(claim.task_type)
+        if spec is None:  # cannot be: the tracker gives what was asked for
+            raise RuntimeError(f"no handler for {claim.task_type!r}")
+        attempt = Attempt(spec, claim, self._workplace)
+        try:
+            try:
+                with self._border:
+                    self.current, self._interruptible = attempt, True
+                return self._call(attempt)
+            finally:
+                with self._border:
+                    self.current, self._interruptible = None, False
+                    withdraw_interrupt(threading.get_ident())
+        except AttemptStopped:  # thrown just as the handler was done
+            self.current = None
+            return attempt.stopped()
+
+    def _call(self, attempt: Attempt) -> Outcome:
+        try:
+            handler = self._handler(attempt.spec)
+        except BaseException as error:
+            return attempt.stopped() if attempt.stop.reason else attempt.failed(error)
+        return attempt.run(handler, self._channel(attempt))
+
+    def _handler(self, spec: HandlerSpec) -> Callable[..., Any]:
+        if spec.kind is not HandlerKind.CLASS:
+            return spec.target
+        if spec.task_type not in self._instances:
+            self._instances[spec.task_type] = spec.target()
+        instance: Callable[..., Any] = self._instances[spec.task_type]
+        return instance
+
+    def _load_instances(self) -> None:
+        """Load class handlers before the first task comes. What fails now fails again with it."""
+        for task_type in self._registry.task_types:
+            spec = self._registry.get(task_type)
+            try:
+                if spec is not None:
+                    self._handler(spec)
+            except BaseException:  # noqa: S112 - the first attempt reports it, with its traceback
+                continue

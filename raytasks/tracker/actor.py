@@ -1,0 +1,205 @@
+"""The tracker's actor: the core and the pools in one detached, named process."""
+
+import asyncio
+import logging
+import os
+from typing import Any
+
+import ray
+from pydantic_core import from_json
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytasks.models import (
+    Attempt,
+    Exchange,
+    Feed,
+    NewTask,
+    Orders,
+    Page,
+    Task,
+    TaskFailed,
+    TaskNotFound,
+    TaskQuery,
+)
+from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.runner.pool import Deployment, RunnerPools
+from raytasks.settings import Settings
+from raytasks.states import State
+from raytasks.store.store import Store
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.core import Tracker
+
+log = logging.getLogger(__name__)
+
+
+class TrackerActor:
+    """The actor. Every method may be repeated by Ray after a restart, and does no harm then.
+
+    The constructor only makes objects: an actor whose constructor raises at a restart is dead
+    for good. Everything that can fail happens in `_live`, which the first call starts; runners
+    and API replicas call all the time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._life: asyncio.Task[None] | None = None
+        self._tracker: asyncio.Future[Tracker] | None = None
+        self._pools: RunnerPools | None = None
+
+    # For clients
+
+    async def submit(self, tasks: list[NewTask]) -> None:
+        """See `Tracker.submit`."""
+        await (await self._core()).submit(tasks)
+
+    async def cancel(self, task_id: str) -> Task:
+        """See `Tracker.cancel`."""
+        return await (await self._core()).cancel(task_id)
+
+    async def retry(self, task_id: str) -> Task:
+        """See `Tracker.retry`."""
+        return await (await self._core()).retry(task_id)
+
+    async def tasks(self, task_ids: list[str]) -> dict[str, Task]:
+        """See `Tracker.tasks`."""
+        return await (await self._core()).tasks(task_ids)
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """See `Tracker.task`."""
+        return await (await self._core()).task(task_id)
+
+    async def page(self, query: TaskQuery) -> Page:
+        """See `Tracker.page`."""
+        return await (await self._core()).page(query)
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        """See `Tracker.changes`."""
+        return await (await self._core()).changes(epoch, after, seconds)
+
+    async def result(self, task_id: str) -> Any:
+        """Wait until a task has ended, and return its result, for `ray.get` of a driver.
+
+        Raises `TaskNotFound`, and `TaskFailed` with the error that the task ended with.
+        """
+        task = await (await self._core()).wait_final(task_id)
+        if task is None:
+            raise TaskNotFound(f"there is no task {task_id}")
+        if task.state is State.COMPLETED:
+            return from_json(task.result or "null")
+        raise TaskFailed(failure_text(task))
+
+    async def health(self) -> dict[str, Any]:
+        """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
+        report = await (await self._core()).health()
+        return {**report, "ray": await asyncio.to_thread(_ray_health)}
+
+    # For runners and deployers
+
+    async def exchange(self, exchange: Exchange) -> Orders:
+        """See `Tracker.exchange`."""
+        return await (await self._core()).exchange(exchange)
+
+    async def deploy(self, deployment: Deployment) -> int:
+        """Make this the present deployment, and return the tracker's epoch."""
+        core = await self._core()
+        if self._pools is not None:
+            self._pools.deploy(deployment)
+        return core.ticker.epoch
+
+    async def ready(self) -> dict[str, int]:
+        """Return how many runners of each pool were heard of."""
+        core = await self._core()
+        pools: dict[str, int] = {}
+        for runner in core.fleet:
+            if runner.confirmed:
+                pools[runner.pool] = pools.get(runner.pool, 0) + 1
+        return pools
+
+    async def end_runners(self) -> None:
+        """End all runners at once. What they run is lost, and will run again."""
+        await self._core()
+        if self._pools is not None:
+            await self._pools.end_all()
+
+    async def process_id(self) -> int:
+        """Return the process id on its node."""
+        return os.getpid()
+
+    async def _core(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = asyncio.get_running_loop().create_future()
+            self._life = asyncio.ensure_future(self._live(self._tracker))
+        return await asyncio.shield(self._tracker)
+
+    async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
+        try:
+            tracker = Tracker(
+                Store(
+                    self._settings.database_url,
+                    priority_step=self._settings.priority_step_seconds,
+                ),
+                lease_seconds=self._settings.lease_seconds,
+                max_crashes=self._settings.max_crashes,
+                max_backlog=self._settings.max_backlog,
+            )
+            await tracker.start()
+            self._pools = RunnerPools(
+                states=tracker.fleet.all,
+                waits=tracker.could_run,
+                lose=tracker.lose,
+            )
+            ready.set_result(tracker)
+            await asyncio.gather(tracker.run(), self._pools.run())
+        except Superseded:
+            log.error("another tracker has taken over the database; this one ends")
+        except Exception:
+            log.exception("the tracker failed, and will be started again")
+        finally:
+            logging.shutdown()
+            os._exit(1)
+
+
+def failure_text(task: Task) -> str:
+    """Return how a task ended that did not complete, with the error of its last attempt."""
+    if task.error is None:
+        return f"task {task.task_id} ({task.task_type}) is {task.state}"
+    error = from_json(task.error)
+    text = f"task {task.task_id} ({task.task_type}) is {task.state} after attempt {task.attempt}"
+    trace = f"\n\n{error['traceback']}" if error.get("traceback") else ""
+    return f"{text}: {error['type']}: {error['message']}{trace}"
+
+
+def get_or_create_tracker(settings: Settings) -> Any:
+    """Return the handle of the cluster's tracker; make it if there is none.
+
+    With SQLite it is bound to this node, where the file is. Safe to call from many places.
+    """
+    placement: Any = None
+    if settings.uses_sqlite:
+        here = ray.get_runtime_context().get_node_id()
+        placement = NodeAffinitySchedulingStrategy(here, soft=False)
+    return (
+        ray.remote(TrackerActor)
+        .options(
+            name=TRACKER_NAME,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=10_000,
+            scheduling_strategy=placement,
+        )
+        .remote(settings)
+    )
+
+
+def _ray_health() -> dict[str, Any]:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return {
+        "ok": bool(nodes),
+        "nodes": len(nodes),
+        "resources": ray.cluster_resources(),
+        "available": ray.available_resources(),
+    }

@@ -1,0 +1,178 @@
+"""What clients see of tasks: the models of the OpenAPI document, and the JSON that is sent."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
+
+from raytasks.models import Attempt, NewTask, Page, Task
+from raytasks.states import State
+from raytasks.submission import rfc3339
+
+
+class ErrorView(BaseModel):
+    """Why an attempt, or a task, failed."""
+
+    type: str
+    message: str
+    retryable: bool
+    traceback: str | None
+
+
+class ProgressView(BaseModel):
+    """How far a running attempt has come."""
+
+    fraction: float | None
+    message: str | None
+
+
+class AttemptView(BaseModel):
+    """One attempt of a task's history."""
+
+    attempt: int
+    outcome: str | None
+    started_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    node_id: str | None
+    worker_id: str | None
+    ray_task_id: str | None
+    error: ErrorView | None
+
+
+class TaskView(BaseModel):
+    """A task."""
+
+    model_config = ConfigDict(title="Task")
+
+    task_id: str
+    task_type: str
+    state: State
+    payload: Any
+    result: Any
+    error: ErrorView | None
+    priority: int
+    attempt: int
+    max_attempts: int
+    crashes: int
+    timeout_seconds: float | None
+    cancel_requested: bool
+    progress: ProgressView | None
+    created_at: AwareDatetime
+    run_at: AwareDatetime
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    updated_at: AwareDatetime
+
+
+class TaskWithAttemptsView(TaskView):
+    """A task with its attempts; the last one may still run, and has no outcome then."""
+
+    attempts: list[AttemptView]
+
+
+class TaskPageView(BaseModel):
+    """One page of the list of tasks, newest first."""
+
+    tasks: list[TaskView]
+    total: int
+    limit: int
+    offset: int
+
+
+def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
+    """Return a task as JSON, with its attempts if they are given.
+
+    Payload and result are stored as JSON text and put in as they are.
+    """
+    error = None if task.error is None else from_json(task.error)
+    has_progress = task.progress_fraction is not None or task.progress_message is not None
+    head = {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "state": task.state.value,
+    }
+    tail = {
+        "error": error,
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "crashes": task.crashes,
+        "timeout_seconds": task.timeout_seconds,
+        "cancel_requested": task.cancel_requested,
+        "progress": {"fraction": task.progress_fraction, "message": task.progress_message}
+        if has_progress
+        else None,
+        "created_at": rfc3339(task.created_at),
+        "run_at": rfc3339(task.run_at),
+        "started_at": rfc3339(task.started_at),
+        "finished_at": rfc3339(task.finished_at),
+        "updated_at": rfc3339(task.updated_at),
+    }
+    if history is not None:
+        tail["attempts"] = [_attempt(item) for item in history] + _running_attempt(task)
+    return b"".join(
+        [
+            to_json(head)[:-1],
+            b',"payload":',
+            task.payload.encode(),
+            b',"result":',
+            (task.result or "null").encode(),
+            b",",
+            to_json(tail)[1:],
+        ]
+    )
+
+
+def page_json(page: Page, *, limit: int, offset: int) -> bytes:
+    """Return a page of the list as JSON."""
+    tasks = b",".join(task_json(task) for task in page.tasks)
+    tail = to_json({"total": page.total, "limit": limit, "offset": offset})
+    return b'{"tasks":[' + tasks + b"]," + tail[1:]
+
+
+def accepted(new: NewTask) -> Task:
+    """Return a new task as it is stored."""
+    return Task(
+        task_id=new.task_id,
+        task_type=new.task_type,
+        state=State.PENDING,
+        payload=new.payload,
+        result=None,
+        error=None,
+        priority=new.priority,
+        attempt=0,
+        max_attempts=new.max_attempts,
+        failures=0,
+        crashes=0,
+        cancel_requested=False,
+        timeout_seconds=new.timeout_seconds,
+        progress_fraction=None,
+        progress_message=None,
+        created_at=new.created_at,
+        run_at=new.run_at,
+        started_at=None,
+        finished_at=None,
+        updated_at=new.created_at,
+    )
+
+
+def _attempt(item: Attempt) -> dict[str, Any]:
+    return {
+        "attempt": item.attempt,
+        "outcome": item.outcome,
+        "started_at": rfc3339(item.started_at),
+        "finished_at": rfc3339(item.finished_at),
+        "node_id": item.node_id,
+        "worker_id": item.worker_id,
+        "ray_task_id": item.ray_task_id,
+        "error": None if item.error is None else from_json(item.error),
+    }
+
+
+def _running_attempt(task: Task) -> list[dict[str, Any]]:
+    if task.state is not State.RUNNING:
+        return []
+    unknown = dict.fromkeys(("outcome", "finished_at", "node_id", "worker_id"))
+    unknown |= dict.fromkeys(("ray_task_id", "error"))
+    return [{"attempt": task.attempt, "started_at": rfc3339(task.started_at), **unknown}]
