@@ -132,13 +132,14 @@ def check_submission(value: Any, registry: Registry, *, now: float | None = None
         field = "run_at" if request.run_at is not None else "delay_seconds"
         message = f"must be within {_FURTHEST_YEARS} years"
         raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
+    timeout = request.timeout_seconds or spec.timeout_seconds
     return NewTask(
         task_id=str(uuid_utils.uuid7()),
         task_type=spec.task_type,
         payload=payload.decode(),
         priority=request.priority,
         max_attempts=request.max_attempts or spec.retry.max_attempts,
-        timeout_seconds=request.timeout_seconds or spec.timeout_seconds,
+        timeout_seconds=None if timeout is None else float(timeout),
         run_at=max(due, now),
         created_at=now,
     )

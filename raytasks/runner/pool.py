@@ -96,6 +96,7 @@ class RunnerPools:
         self._lose = lose
         self._deployment: Deployment | None = None
         self._runners: dict[str, _Runner] = {}
+        self._retired = False
         self._news = asyncio.Event()
 
     @property
@@ -106,6 +107,8 @@ class RunnerPools:
     def deploy(self, deployment: Deployment) -> None:
         """Make this the present deployment, unless a later one is. Safe to repeat."""
         known = self._deployment
+        if self._retired:
+            return
         if known is None or deployment.deployed_at >= known.deployed_at:
             self._deployment = deployment
             self._news.set()
@@ -124,9 +127,14 @@ class RunnerPools:
             except Exception:
                 log.exception("the pools could not be looked after; trying again")
 
+    def stop(self) -> None:
+        """Make no more runners, for good."""
+        self._deployment = None
+        self._retired = True
+
     async def end_all(self) -> None:
         """End all runners, whatever they run."""
-        self._deployment = None
+        self.stop()
         for runner in list(self._runners.values()):
             await self._end(runner)
 

@@ -133,9 +133,14 @@ def _translated() -> Iterator[None]:
     except PoolTimeoutError as error:
         raise StoreUnavailable(_one_line(error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or _only_reads(error):
             raise StoreUnavailable(_one_line(error.orig or error)) from error
         raise
+
+
+def _only_reads(error: DBAPIError) -> bool:
+    # PostgreSQL after a failover: we are still connected to what is a standby now.
+    return getattr(error.orig, "sqlstate", None) == "25006"
 
 
 def _one_line(error: BaseException) -> str:

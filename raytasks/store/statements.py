@@ -1,5 +1,6 @@
 """The SQL statements, by name. Every change of state is fenced by the table of transitions."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from functools import cache
 from typing import Any
@@ -91,9 +92,9 @@ SETTLE: Update = (
         state=_param("state"),
         result=_param("result"),
         error=_param("error"),
-        rank=_param("rank"),
+        rank=func.coalesce(_param("rank"), tasks.c.rank),
         ready=_param("ready"),
-        run_at=_param("run_at"),
+        run_at=func.coalesce(_param("run_at"), tasks.c.run_at),
         failures=tasks.c.failures + _param("failed"),
         crashes=tasks.c.crashes + _param("crashed"),
         runner_id=None,
@@ -168,12 +169,6 @@ PROMOTE: Update = (
     .values(ready=True)
 )
 
-ANY_READY: Select[Any] = (
-    select(tasks.c.task_type)
-    .where(READY, tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)))
-    .limit(1)
-)
-
 NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)
 
 TASK_COLUMNS = [tasks.c[field.name] for field in fields(Task)]
@@ -238,6 +233,14 @@ def candidates(types: int) -> CompoundSelect[Any]:
             for i in range(types)
         ]
     )
+
+
+def limited(limits: Mapping[str, int]) -> dict[str, Any]:
+    """Return the parameters of `candidates`: at most so many tasks of each type."""
+    bound: dict[str, Any] = {}
+    for i, (task_type, limit) in enumerate(limits.items()):
+        bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
+    return bound
 
 
 @cache

@@ -93,9 +93,14 @@ class Store:
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""
+        if not task_types:
+            return False
+        limits = dict.fromkeys(task_types, 1)
         with self._database.reading() as connection:
-            bound = {"p_task_types": list(task_types)}
-            return connection.execute(statements.ANY_READY, bound).first() is not None
+            rows = connection.execute(
+                statements.candidates(len(limits)), statements.limited(limits)
+            )
+            return rows.first() is not None
 
     def next_due(self) -> float | None:
         """Return when the next task that waits for its time is due, or None."""

@@ -92,10 +92,9 @@ class Transaction:
         """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
         if not limits:
             return ()
-        bound: dict[str, str | int] = {}
-        for i, (task_type, limit) in enumerate(limits.items()):
-            bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
-        rows = self._connection.execute(statements.candidates(len(limits)), bound).all()
+        rows = self._connection.execute(
+            statements.candidates(len(limits)), statements.limited(limits)
+        ).all()
         return sorted(rows, key=lambda row: (row.rank, row.task_id))
 
     def claim(self, chosen: Sequence[tuple[Candidate, str]]) -> None:
@@ -219,9 +218,9 @@ class Transaction:
             "p_state": item.state.value,
             "p_result": item.result,
             "p_error": item.attempt.error,
-            "p_rank": self._rank(item.run_at, item.priority),
+            "p_rank": self._rank(item.run_at, item.priority) if waits else None,
             "p_ready": waits and item.run_at <= self._now,
-            "p_run_at": item.run_at,
+            "p_run_at": item.run_at if waits else None,
             "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
             "p_crashed": int(item.event in (Event.LOSE, Event.POISON)),
             "p_started_at": item.attempt.started_at,

@@ -31,6 +31,8 @@ from raytasks.tracker.core import Tracker
 
 log = logging.getLogger(__name__)
 
+_LAST_TICK_SECONDS = 10.0
+
 
 class TrackerActor:
     """The actor. Every method may be repeated by Ray after a restart, and does no harm then.
@@ -115,11 +117,21 @@ class TrackerActor:
                 pools[runner.pool] = pools.get(runner.pool, 0) + 1
         return pools
 
-    async def end_runners(self) -> None:
-        """End all runners at once. What they run is lost, and will run again."""
-        await self._core()
-        if self._pools is not None:
-            await self._pools.end_all()
+    async def stop(self, seconds: float) -> int:
+        """Claim nothing more, give what runs `seconds` to end, then end all runners.
+
+        What still ran is given back uncharged; returns how many attempts those are.
+        """
+        core = await self._core()
+        if self._pools is None:
+            return 0
+        self._pools.stop()
+        core.ticker.claiming = False
+        await core.settled(seconds)
+        left = core.release_all()
+        await self._pools.end_all()
+        await core.settled(_LAST_TICK_SECONDS)
+        return left
 
     async def process_id(self) -> int:
         """Return the process id on its node."""

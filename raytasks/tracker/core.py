@@ -168,6 +168,19 @@ class Tracker:
             "runners": {"ok": bool(runners), "count": len(runners), "list": runners},
         }
 
+    async def settled(self, seconds: float) -> None:
+        """Wait until no attempt runs any more, or until `seconds` have passed."""
+        deadline = self._clock() + seconds
+        epoch, after = self.ticker.epoch, -1
+        while self.fleet.running and (left := deadline - self._clock()) > 0:
+            after = (await self.changes(epoch, after, left)).last
+
+    def release_all(self) -> int:
+        """Give back every attempt that runs, uncharged, and return how many those are."""
+        for running in self.fleet.running.values():
+            self.ticker.release(running)
+        return len(self.fleet.running)
+
     # For runners
 
     async def exchange(self, exchange: Exchange) -> Orders:

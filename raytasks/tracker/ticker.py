@@ -44,6 +44,7 @@ class Ticker:
         self.wake = asyncio.Event()
         self.counts: Counter[tuple[str, State]] = Counter()
         self.database_error: str | None = None
+        self.claiming = True
         self._max_crashes = max_crashes
         self._next_due: float | None = None
         self._outages = 0
@@ -136,7 +137,7 @@ class Ticker:
             promote=self._next_due is not None and self._next_due <= now,
             skip_known=taken.alone,
         )
-        if not taken.alone:
+        if self.claiming and not taken.alone:
             self._add_wants(work)
         return work
 

@@ -95,20 +95,12 @@ def upgrade() -> None:
         postgresql_where=sa.text("ready"),
     )
     op.create_index(
-        "ix_tasks_running",
-        "tasks",
-        ["task_id"],
-        unique=False,
-        sqlite_where=sa.text("state = 'RUNNING'"),
-        postgresql_where=sa.text("state = 'RUNNING'"),
-    )
-    op.create_index(
         "ix_tasks_scheduled",
         "tasks",
         ["run_at"],
         unique=False,
-        sqlite_where=sa.text("NOT ready AND state IN ('PENDING', 'RETRYING')"),
-        postgresql_where=sa.text("NOT ready AND state IN ('PENDING', 'RETRYING')"),
+        sqlite_where=sa.text("NOT ready AND runner_id IS NULL AND finished_at IS NULL"),
+        postgresql_where=sa.text("NOT ready AND runner_id IS NULL AND finished_at IS NULL"),
     )
     op.create_index("ix_tasks_state", "tasks", ["state", "task_id"], unique=False)
     op.create_index("ix_tasks_type", "tasks", ["task_type", "task_id"], unique=False)

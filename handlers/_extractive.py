@@ -1,0 +1,175 @@
+"""Finds the central sentences of a document: LexRank, built on sumy.
+
+sumy's own LexRank compares all pairs of sentences in Python (2,000 take it 15 seconds), and
+ranks a sentence that is like no other above many that have a theme in common. This is the
+continuous LexRank of the same paper (Erkan and Radev, 2004, section 3.3), with the damping that
+the paper has and sumy leaves out. The matrix of similarities is never built: it is the product of
+the sentences' vectors with themselves, and so memory and time grow with the length of the text.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy
+import regex
+from numpy.typing import NDArray
+from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
+from sumy.nlp.stemmers import Stemmer, null_stemmer
+from sumy.summarizers import AbstractSummarizer
+from sumy.utils import get_stop_words
+
+from handlers._language import LANGUAGES, guess_language, sentences_of, tokens_of
+
+_DAMPING = 0.85
+_LARGEST_CHANGE = 1e-6
+_MOST_ROUNDS = 100
+_TOO_ALIKE = 0.6
+"""Two sentences whose cosine is more than this say the same; one of them is enough."""
+_FULL_LENGTH = 5
+"""Sentences with fewer words that count (no stop words) lose rank: they say little alone."""
+
+_END = regex.compile(r"[\p{Sentence_Terminal}…][\p{Pe}\p{Pf}\p{Pi}\"']*$")
+
+_Vector = NDArray[numpy.float64]
+
+
+class Extractor:
+    """Summarizes documents in any language. Loading takes about a second; keep one."""
+
+    def __init__(self) -> None:
+        self._stop_words = {name: frozenset(get_stop_words(name)) for name in LANGUAGES}
+
+    def extract(self, document: str, most: int) -> list[str]:
+        """Return at most `most` sentences of the document, the central ones, in its order."""
+        language = self._language(document)
+        sentences = sentences_of(document, LANGUAGES.get(language or "", "en"))
+        if len(sentences) <= most:
+            return sentences
+        ranker = ContinuousLexRank(_stemmer(language))
+        ranker.stop_words = self._stop_words.get(language or "", frozenset())
+        # The same sentence again (a footer on each page) must not make itself important.
+        unique = dict.fromkeys(sentences)
+        tokenizer = _Tokenizer()
+        paragraph = Paragraph([Sentence(sentence, tokenizer) for sentence in unique])
+        return [str(found) for found in ranker(ObjectDocumentModel([paragraph]), most)]
+
+    def split(self, text: str) -> list[str]:
+        """Return all the sentences of a text."""
+        return sentences_of(text, LANGUAGES.get(self._language(text) or "", "en"))
+
+    def _language(self, text: str) -> str | None:
+        return guess_language(tokens_of(text), self._stop_words)
+
+
+class ContinuousLexRank(AbstractSummarizer):  # type: ignore[misc] # sumy has no types
+    """A sumy summarizer: called with a document and a number, it returns that many sentences."""
+
+    stop_words: frozenset[str] = frozenset()
+
+    def __call__(self, document: Any, sentences_count: int) -> tuple[Any, ...]:
+        """Return the central sentences, in the order of the document."""
+        sentences = document.sentences
+        bags = [self._bag(sentence) for sentence in sentences]
+        vectors = _Vectors(bags)
+        lengths = numpy.array([sum(bag.values()) for bag in bags], dtype=numpy.float64)
+        scores = vectors.centrality() * numpy.minimum(1.0, lengths / _FULL_LENGTH)
+        is_fragment = _fragments([str(sentence) for sentence in sentences])
+        order = numpy.lexsort((numpy.arange(len(bags)), -scores, is_fragment))
+        chosen = vectors.pick(order.tolist(), sentences_count)
+        return tuple(sentences[index] for index in sorted(chosen))
+
+    def _bag(self, sentence: Any) -> Counter[str]:
+        return Counter(
+            self.stem_word(word) for word in sentence.words if word not in self.stop_words
+        )
+
+
+class _Vectors:
+    """The sentences as vectors of length 1: each stem's count, weighed by how rare the stem is."""
+
+    def __init__(self, bags: Sequence[Counter[str]]) -> None:
+        self.count = len(bags)
+        columns: dict[str, int] = {}
+        for bag in bags:
+            for stem in bag:
+                columns.setdefault(stem, len(columns))
+        self._width = len(columns)
+        self._rows = numpy.repeat(numpy.arange(self.count), [len(bag) for bag in bags])
+        self._columns = numpy.array(
+            [columns[stem] for bag in bags for stem in bag], dtype=numpy.intp
+        )
+        counts = numpy.array([n for bag in bags for n in bag.values()], dtype=numpy.float64)
+        in_sentences = numpy.bincount(self._columns, minlength=self._width)
+        # Smoothed, so that the theme, which is in almost every sentence, keeps some weight.
+        values = counts * numpy.log1p(self.count / in_sentences[self._columns])
+        norms = numpy.sqrt(numpy.bincount(self._rows, values**2, minlength=self.count))
+        self._values: _Vector = values / norms[self._rows]
+
+    def similarities(self, weights: _Vector) -> _Vector:
+        """Return, for each sentence, the sum of its cosines with the others, so weighed."""
+        centre = numpy.bincount(
+            self._columns, self._values * weights[self._rows], minlength=self._width
+        )
+        sums = numpy.bincount(
+            self._rows, self._values * centre[self._columns], minlength=self.count
+        )
+        return sums - weights * (numpy.bincount(self._rows, minlength=self.count) > 0)
+
+    def centrality(self) -> _Vector:
+        """Return the LexRank of each sentence; they add up to about 1."""
+        degrees = self.similarities(numpy.ones(self.count)).clip(0.0)
+        inverse = numpy.divide(1.0, degrees, out=numpy.zeros(self.count), where=degrees > 1e-9)
+        ranks = numpy.full(self.count, 1.0 / self.count)
+        for _ in range(_MOST_ROUNDS):
+            flow = self.similarities(ranks * inverse).clip(0.0)
+            new = (1 - _DAMPING * flow.sum()) / self.count + _DAMPING * flow
+            change = float(numpy.abs(new - ranks).sum())
+            ranks = new
+            if change < _LARGEST_CHANGE:
+                break
+        return ranks
+
+    def pick(self, order: Sequence[int], most: int) -> list[int]:
+        """Return the first `most` of the order, without those that repeat one before."""
+        nearest = numpy.zeros(self.count)
+        chosen: list[int] = []
+        repeats: list[int] = []
+        for index in order:
+            if len(chosen) == most:
+                break
+            if nearest[index] > _TOO_ALIKE:
+                repeats.append(index)
+                continue
+            chosen.append(index)
+            only = numpy.zeros(self.count)
+            only[index] = 1.0
+            nearest = numpy.maximum(nearest, self.similarities(only))
+        return (chosen + repeats)[:most]
+
+
+class _Tokenizer:
+    """What sumy's sentences need of a tokenizer; sumy's own would download data."""
+
+    def to_words(self, text: str) -> list[str]:
+        return tokens_of(text)
+
+
+def _stemmer(language: str | None) -> Any:
+    """Return a stemmer with a memory, or one that does nothing if sumy has none that works."""
+    try:
+        stemmer = lru_cache(maxsize=100_000)(Stemmer(language or "none"))
+        stemmer("probe")  # the Greek one needs a package that we do not have, and says so only here
+    except (LookupError, ValueError):
+        return null_stemmer
+    return stemmer
+
+
+def _fragments(sentences: Sequence[str]) -> NDArray[numpy.bool_]:
+    """Say which are no full sentences, such as headings: they come last.
+
+    In a text where most have no end mark (Thai, verse, lists) its absence means nothing.
+    """
+    unended = numpy.array([_END.search(sentence) is None for sentence in sentences])
+    return unended if unended.mean() < 0.5 else numpy.zeros_like(unended)

@@ -1,0 +1,82 @@
+"""Sentences and words of many languages, without any download: sentencex and our own words."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+import regex
+import sentencex
+
+from handlers._words import words
+
+# Languages of which sumy has stop words, and their codes. English first: it wins a tie.
+LANGUAGES: Mapping[str, str] = {
+    "english": "en",
+    "arabic": "ar",
+    "chinese": "zh",
+    "czech": "cs",
+    "french": "fr",
+    "german": "de",
+    "greek": "el",
+    "hebrew": "he",
+    "italian": "it",
+    "japanese": "ja",
+    "korean": "ko",
+    "polish": "pl",
+    "portuguese": "pt",
+    "slovak": "sk",
+    "spanish": "es",
+    "swedish": "sv",
+    "thai": "th",
+    "ukrainian": "uk",
+}
+
+_LEAST_SHARE = 0.1
+"""A language is believed if at least this part of the words are its stop words."""
+
+_SCRIPT_WITHOUT_SPACES = regex.compile(
+    r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
+)
+_WIDE_END = regex.compile(r"[。！？]\p{Pe}*$")
+
+
+def sentences_of(text: str, code: str) -> list[str]:
+    """Return the sentences of a text, the white space inside each made single spaces."""
+    tidied = (" ".join(sentence.split()) for sentence in sentencex.segment(code, text))
+    return [sentence for sentence in tidied if sentence]
+
+
+def joined(sentences: Iterable[str]) -> str:
+    """Return sentences as running text; after a full-width end mark comes no space."""
+    text = ""
+    for sentence in sentences:
+        text += sentence if not text or _WIDE_END.search(text) else f" {sentence}"
+    return text
+
+
+def tokens_of(text: str) -> list[str]:
+    """Return the words of a text, in small letters.
+
+    Scripts that write no spaces between words give pairs of neighbouring letters instead, which
+    is the usual way to compare such texts without a dictionary.
+    """
+    tokens: list[str] = []
+    for word in words(text):
+        if len(word) > 2 and _SCRIPT_WITHOUT_SPACES.search(word):
+            tokens += (word[start : start + 2] for start in range(len(word) - 1))
+        else:
+            tokens.append(word.lower())
+    return tokens
+
+
+def guess_language(tokens: list[str], stop_words: Mapping[str, frozenset[str]]) -> str | None:
+    """Return the name of the language whose stop words make up most of the tokens, or None."""
+    if not tokens:
+        return None
+    counts = Counter(tokens)
+
+    def share(name: str) -> float:
+        known = sum(counts[word] for word in stop_words[name] if word in counts)
+        return known / len(tokens)
+
+    best = max(LANGUAGES, key=share)
+    return best if share(best) >= _LEAST_SHARE else None

@@ -1,0 +1,33 @@
+"""The FastAPI app. It needs a backend, and no Ray."""
+
+from fastapi import FastAPI
+from starlette.types import ASGIApp
+
+from raytasks import __version__
+from raytasks.api import problems
+from raytasks.api.backend import Backend
+from raytasks.api.paths import SameWithSlash
+from raytasks.api.routes import Service, service_router, task_router
+from raytasks.artifacts import ArtifactStore
+from raytasks.registry import Registry
+from raytasks.settings import Settings
+
+DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."
+
+
+def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGIApp:
+    """Return the app that serves the API, for these handlers and this tracker."""
+    app = FastAPI(
+        title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
+    )
+    problems.install(app)
+    service = Service(
+        backend=backend,
+        registry=registry,
+        artifacts=ArtifactStore(settings.artifacts_url),
+        max_payload_bytes=settings.max_payload_bytes,
+        debug=settings.debug,
+    )
+    app.include_router(task_router(service))
+    app.include_router(service_router(service))
+    return SameWithSlash(app)

@@ -1,0 +1,31 @@
+"""What the API needs of the tracker. The Ray actor's handle is behind it, or the core itself."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from raytasks.models import Attempt, Feed, NewTask, Page, Task, TaskQuery
+
+
+class Backend(Protocol):
+    """The tracker as the API calls it; see `raytasks.tracker.core.Tracker` for each method."""
+
+    async def submit(self, tasks: Sequence[NewTask]) -> None:
+        """Store new tasks, all or none. Raises `BacklogFull`, `StoreUnavailable`."""
+
+    async def cancel(self, task_id: str) -> Task:
+        """Cancel a task. Raises `TaskNotFound`, `StateConflict`, `StoreUnavailable`."""
+
+    async def retry(self, task_id: str) -> Task:
+        """Run a task again. Raises `TaskNotFound`, `StateConflict`, `StoreUnavailable`."""
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """Return a task with its ended attempts. Raises `StoreUnavailable`."""
+
+    async def page(self, query: TaskQuery) -> Page:
+        """Return a page of the list. Raises `StoreUnavailable`."""
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        """Return the changes of state after a number."""
+
+    async def health(self) -> dict[str, Any]:
+        """Return how database, tracker, runners and Ray are."""

@@ -1,0 +1,138 @@
+"""The Ray Serve deployment of the API, and the way from a replica to the tracker."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, TypeVar
+
+from ray import serve
+from ray.exceptions import RayActorError, RayTaskError
+from starlette.types import ASGIApp
+
+from raytasks.api.app import create_app
+from raytasks.models import Attempt, Feed, NewTask, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.registry import Registry
+from raytasks.runner.pool import Deployment
+from raytasks.settings import Settings, handler_environment
+from raytasks.tracker.actor import get_or_create_tracker
+
+log = logging.getLogger(__name__)
+
+APP_NAME = "raytasks"
+MAX_ONGOING_REQUESTS = 2000
+DEPLOY_SECONDS = 5.0
+"""How often a replica makes sure that the tracker knows its deployment: a new tracker does not."""
+
+Answer = TypeVar("Answer")
+
+
+class RayBackend:
+    """The tracker's actor as the API's backend."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._tracker = get_or_create_tracker(settings)
+
+    async def submit(self, tasks: Sequence[NewTask]) -> None:
+        """See `Backend.submit`."""
+        await self._call(lambda tracker: tracker.submit.remote(list(tasks)))
+
+    async def cancel(self, task_id: str) -> Task:
+        """See `Backend.cancel`."""
+        task: Task = await self._call(lambda tracker: tracker.cancel.remote(task_id))
+        return task
+
+    async def retry(self, task_id: str) -> Task:
+        """See `Backend.retry`."""
+        task: Task = await self._call(lambda tracker: tracker.retry.remote(task_id))
+        return task
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """See `Backend.task`."""
+        found: tuple[Task, list[Attempt]] | None = await self._call(
+            lambda tracker: tracker.task.remote(task_id)
+        )
+        return found
+
+    async def page(self, query: TaskQuery) -> Page:
+        """See `Backend.page`."""
+        page: Page = await self._call(lambda tracker: tracker.page.remote(query))
+        return page
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        """See `Backend.changes`."""
+        feed: Feed = await self._call(lambda tracker: tracker.changes.remote(epoch, after, seconds))
+        return feed
+
+    async def health(self) -> dict[str, Any]:
+        """See `Backend.health`."""
+        report: dict[str, Any] = await self._call(lambda tracker: tracker.health.remote())
+        return report
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Tell the tracker which handlers there are; it makes their runners."""
+        await self._call(lambda tracker: tracker.deploy.remote(deployment))
+
+    async def _call(self, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
+        """Call the tracker; an error that it raised comes as it was raised there."""
+        try:
+            return await call(self._tracker)
+        except RayTaskError as error:
+            raise error.cause from None
+        except RayActorError as error:
+            # Dead for good, e.g. ended by hand: the next call finds, or makes, another one.
+            log.warning("the tracker is gone: %s", error)
+            self._tracker = await asyncio.to_thread(get_or_create_tracker, self._settings)
+            raise StoreUnavailable("the tracker is away; try again soon") from None
+
+
+@serve.deployment(
+    name="api",
+    max_ongoing_requests=MAX_ONGOING_REQUESTS,
+    ray_actor_options={"num_cpus": 0},
+    health_check_period_s=5,
+    health_check_timeout_s=10,
+    graceful_shutdown_timeout_s=20,
+)
+@serve.ingress()
+class Api:
+    """A replica of the API: stateless. It makes the tracker if there is none."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+        self._backend = RayBackend(deployment.settings)
+        self._keeping: asyncio.Task[None] | None = None
+
+    async def __serve_build_asgi_app__(self) -> ASGIApp:
+        """Return the app; called by Serve in the replica, after the constructor."""
+        settings = self._deployment.settings
+        self._keeping = asyncio.ensure_future(self._keep_deployed())
+        return create_app(self._backend, Registry.load(settings.task_modules), settings)
+
+    async def _keep_deployed(self) -> None:
+        while True:
+            try:
+                await self._backend.deploy(self._deployment)
+            except Exception as error:
+                log.warning("the deployment could not be announced: %s", error)
+            await asyncio.sleep(DEPLOY_SECONDS)
+
+
+def present_deployment(settings: Settings) -> Deployment:
+    """Return the deployment of the handlers as their modules are now. Raises `HandlerError`."""
+    registry = Registry.load(settings.task_modules)
+    return Deployment(
+        generation=registry.fingerprint(),
+        deployed_at=time.time(),
+        handlers=registry.infos(),
+        settings=settings,
+        environment=handler_environment(),
+    )
+
+
+def application(deployment: Deployment) -> serve.Application:
+    """Return the Serve application of the API, for `serve.run` and `serve deploy`."""
+    replicas = deployment.settings.api_replicas
+    app: serve.Application = Api.options(num_replicas=replicas).bind(deployment)  # type: ignore[attr-defined]
+    return app

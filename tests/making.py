@@ -1,0 +1,90 @@
+"""Makers of the objects that tests of the store and the tracker need, with plain defaults."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from raytasks.models import NewTask, Outcome, Running, Task
+from raytasks.states import OutcomeKind, State
+from raytasks.store.store import Store
+from raytasks.tracker.tick import TickInput, TickResult, Want, run_tick
+
+NOW = 1_000_000.0
+"""When a test begins, unless it says otherwise."""
+
+
+def task_id(number: int) -> str:
+    """Return the id of the `number`-th task: ids in order, as those of real tasks are."""
+    return f"0198c1de-0000-7000-8000-{number:012x}"
+
+
+def new_task(number: int, **changes: Any) -> NewTask:
+    """Return a submission that is due at once."""
+    values: dict[str, Any] = {
+        "task_id": task_id(number),
+        "task_type": "short",
+        "payload": "{}",
+        "priority": 0,
+        "max_attempts": 3,
+        "timeout_seconds": None,
+        "run_at": NOW,
+        "created_at": NOW,
+    }
+    return NewTask(**values | changes)
+
+
+def outcome(
+    running: Any, kind: OutcomeKind = OutcomeKind.SUCCEEDED, *, at: float = NOW, **changes: Any
+) -> Outcome:
+    """Return how a claimed attempt (a `Claim` or a `Running`) ended; it took no time."""
+    values = {"started_at": at, "finished_at": at} | changes
+    return Outcome(running.task_id, running.attempt, kind, **values)
+
+
+def want(runner_id: str = "r1", *, room: int = 1000, **limits: int) -> Want:
+    """Return what a runner takes: so many of each type, however long they run."""
+    return Want(runner_id, limits or {"short": 1000}, room, seconds=None, empty=False)
+
+
+class Tracking:
+    """The tracker's part, played by hand: ticks on a store, in one epoch, one clock."""
+
+    def __init__(self, store: Store, *, now: float = NOW, max_crashes: int = 1) -> None:
+        self.store = store
+        self.now = now
+        self.max_crashes = max_crashes
+        self.epoch = store.begin_epoch(now)
+
+    def tick(self, **work: Any) -> TickResult:
+        """Do one tick."""
+        return run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
+
+    def submit(self, *numbers: int, **changes: Any) -> None:
+        """Submit the tasks with these numbers, all alike."""
+        self.tick(submissions=[new_task(number, **changes) for number in numbers])
+
+    def claim(self, runner_id: str = "r1", *, room: int = 1000, **limits: int) -> list[Running]:
+        """Claim what is due, at most `room`."""
+        done = self.tick(wants=[want(runner_id, room=room, **limits)])
+        return [running for running, _ in done.claimed]
+
+    def settle(self, running: Running, kind: OutcomeKind, **changes: Any) -> TickResult:
+        """End an attempt."""
+        return self.tick(outcomes=[(running, outcome(running, kind, at=self.now, **changes))])
+
+    def task(self, number: int) -> Task:
+        """Return a task as it is stored."""
+        return self.store.tasks([task_id(number)])[task_id(number)]
+
+    def state(self, number: int) -> State:
+        """Return a task's state."""
+        return self.task(number).state
+
+
+def ids(numbers: Iterable[int]) -> list[str]:
+    """Return the ids of these tasks."""
+    return [task_id(number) for number in numbers]
+
+
+def counted(counts: Mapping[tuple[str, State], int]) -> dict[tuple[str, State], int]:
+    """Return the counts that are not zero."""
+    return {key: number for key, number in counts.items() if number}

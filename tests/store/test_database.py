@@ -1,0 +1,254 @@
+"""Connections: which URLs are taken, and that a database that is away is one kind of trouble."""
+
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from making import NOW, Tracking, task_id
+from sqlalchemy import Engine, create_engine, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
+
+from raytasks.models import StoreUnavailable
+from raytasks.store import database as database_module
+from raytasks.store.database import Database, DatabaseUrlError, parse_url
+from raytasks.store.store import Store
+
+OpenStore = Callable[..., Store]
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///./tasks.db", "sqlite+pysqlite"),
+        ("sqlite+pysqlite:////data/tasks.db", "sqlite+pysqlite"),
+        ("postgresql://user:pw@host:5433/name?sslmode=require", "postgresql+psycopg"),
+        ("postgres://user@host/name", "postgresql+psycopg"),
+        ("postgresql+psycopg://host/name", "postgresql+psycopg"),
+    ],
+)
+def test_a_url_gets_our_driver_and_keeps_the_rest(url: str, driver: str) -> None:
+    parsed = parse_url(url)
+    assert parsed.drivername == driver
+    rest = parsed.render_as_string(hide_password=False).partition("://")[2]
+    assert rest == url.partition("://")[2]
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("", "not a database URL"),
+        ("tasks.db", "not a database URL"),
+        ("sqlite://", "a database in memory keeps nothing"),
+        ("sqlite:///:memory:", "a database in memory keeps nothing"),
+        ("sqlite:///file::memory:?uri=true", "a database in memory keeps nothing"),
+        ("mysql://host/name", "'mysql' is not supported; use sqlite or postgresql"),
+        ("postgresql+asyncpg://host/name", "'postgresql+asyncpg' is not supported"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_refused_in_one_line(url: str, message: str) -> None:
+    with pytest.raises(DatabaseUrlError) as caught:
+        Database(url)
+    assert message in str(caught.value)
+    assert str(caught.value).startswith("DATABASE_URL: ")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_refused_url_does_not_show_its_password() -> None:
+    with pytest.raises(DatabaseUrlError) as caught:
+        parse_url("mysql://user:hunter2@host/name")
+    assert "hunter2" not in str(caught.value)
+
+
+class TestSqlite:
+    def test_what_was_committed_is_on_disk_before_the_answer(self, sqlite_url: str) -> None:
+        database = Database(sqlite_url)
+        with database.writing() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        database.close()
+
+    def test_another_writer_makes_it_unavailable_and_readers_go_on(
+        self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def hasty(url: Any, **arguments: Any) -> Engine:
+            arguments["connect_args"]["timeout"] = 0.05
+            return create_engine(url, **arguments)
+
+        monkeypatch.setattr(database_module, "create_engine", hasty)
+        store = open_store(sqlite_url)
+        tracking = Tracking(store)
+        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StoreUnavailable, match="database is locked"):
+            tracking.submit(1)
+        assert store.tasks([task_id(1)]) == {}
+        store.ping()
+        other.execute("ROLLBACK")
+        other.close()
+        tracking.submit(1)
+        assert len(store.tasks([task_id(1)])) == 1
+
+    def test_a_folder_that_is_not_there(self, tmp_path: Path, open_store: OpenStore) -> None:
+        store = open_store(f"sqlite:///{tmp_path}/nowhere/tasks.db")
+        for call in (store.upgrade, store.ping, store.counts, lambda: store.begin_epoch(NOW)):
+            with pytest.raises(StoreUnavailable, match="unable to open database file"):
+                call()
+        (tmp_path / "nowhere").mkdir()
+        store.upgrade()
+        assert store.begin_epoch(NOW) == 1
+
+    def test_a_database_that_cannot_be_written(
+        self, sqlite_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(sqlite_url)
+        tracking = Tracking(store)
+        with store._database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA query_only = ON")
+        with pytest.raises(StoreUnavailable, match="readonly"):
+            tracking.submit(1)
+
+    def test_a_full_disk(self, sqlite_url: str, open_store: OpenStore) -> None:
+        store = open_store(sqlite_url)
+        tracking = Tracking(store)
+        with store._database.writing() as connection:
+            connection.exec_driver_sql("PRAGMA max_page_count = 1")
+        with pytest.raises(StoreUnavailable, match="full"):
+            tracking.submit(1, payload="x" * 500_000)
+        assert store.counts() == {}
+
+    def test_a_reader_sees_one_state_while_a_writer_commits(
+        self, sqlite_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(sqlite_url)
+        tracking = Tracking(store)
+        tracking.submit(1)
+        question = text("SELECT count(*) FROM tasks")
+        with store._database.reading() as connection:
+            assert connection.execute(question).scalar() == 1
+            tracking.submit(2)
+            assert connection.execute(question).scalar() == 1
+        assert sum(store.counts().values()) == 2
+
+    def test_a_path_with_odd_letters(self, tmp_path: Path, open_store: OpenStore) -> None:
+        store = open_store(f"sqlite:///{tmp_path}/tâsks here.db")
+        store.upgrade()
+        assert (tmp_path / "tâsks here.db").exists()
+
+
+class TestPostgresql:
+    @pytest.fixture
+    def server(self, postgres_server: Any) -> Iterator[Any]:
+        """The server, which runs again after the test whatever happens."""
+        yield postgres_server
+        postgres_server.start()
+
+    def test_a_stopped_server_is_unavailable_until_it_is_back(
+        self, server: Any, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        tracking = Tracking(store)
+        tracking.submit(1)
+        server.stop()
+        for _ in range(2):
+            for call in (store.ping, store.counts, lambda: tracking.submit(2)):
+                with pytest.raises(StoreUnavailable) as caught:
+                    call()
+                assert "\n" not in str(caught.value)
+        server.start()
+        store.ping()
+        tracking.submit(3)
+        assert set(store.tasks([task_id(n) for n in (1, 2, 3)])) == {task_id(1), task_id(3)}
+
+    def test_a_server_that_was_restarted_costs_at_most_one_failed_write(
+        self, server: Any, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        tracking = Tracking(store)
+        store.ping()
+        server.restart()
+        store.ping()
+        with pytest.raises(StoreUnavailable):
+            tracking.submit(1)
+        tracking.submit(1)
+
+    def test_a_connection_that_is_cut_in_a_transaction_writes_nothing(
+        self, server: Any, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        store = open_store(postgres_url)
+        tracking = Tracking(store)
+        with (
+            pytest.raises(StoreUnavailable),
+            store.transaction(now=NOW) as transaction,
+        ):
+            transaction.renew(tracking.epoch)
+            pid = transaction._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+            server.run(f"SELECT pg_terminate_backend({pid})")
+            transaction.promote()
+        tracking.submit(1)
+
+    def test_a_server_that_only_reads_is_unavailable_for_writes(
+        self, server: Any, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        # What a client meets after a failover, when it is still connected to a standby.
+        name = make_url(postgres_url).database
+        server.run(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
+        store = open_store(postgres_url)
+        store.ping()
+        with pytest.raises(StoreUnavailable, match="read-only"):
+            store.begin_epoch(NOW)
+
+    def test_a_host_that_is_not_there(self, tmp_path: Path, open_store: OpenStore) -> None:
+        store = open_store(f"postgresql://user@/name?host={tmp_path}")
+        with pytest.raises(StoreUnavailable):
+            store.ping()
+
+    def test_upgrades_of_two_processes_wait_for_each_other(
+        self, server: Any, open_store: OpenStore
+    ) -> None:
+        server.run("CREATE DATABASE empty")
+        try:
+            store, other = (open_store(server.url("empty")) for _ in range(2))
+            with other._database.writing() as connection:
+                connection.exec_driver_sql(
+                    f"SELECT pg_advisory_xact_lock({database_module._MIGRATION_LOCK})"
+                )
+                with pytest.raises(StoreUnavailable, match="lock timeout"):
+                    self.upgrade_hastily(store)
+            store.upgrade()
+            other.upgrade()
+            assert store.begin_epoch(NOW) == 1
+        finally:
+            server.run("DROP DATABASE empty WITH (FORCE)")
+
+    @staticmethod
+    def upgrade_hastily(store: Store) -> None:
+        with store._database.writing() as connection:
+            connection.exec_driver_sql("SET lock_timeout = 50")
+        try:
+            store.upgrade()
+        finally:
+            store._database.close()
+
+    def test_a_value_that_cannot_be_stored_is_another_kind_of_trouble(
+        self, postgres_url: str, open_store: OpenStore
+    ) -> None:
+        tracking = Tracking(open_store(postgres_url))
+        with pytest.raises(DataError):
+            tracking.submit(1, payload="\x00")
+
+
+def test_a_mistake_of_ours_is_not_taken_for_an_outage(store: Store) -> None:
+    Tracking(store).submit(1)
+    with pytest.raises(IntegrityError):
+        Tracking(store).submit(1)
+
+
+def test_a_statement_that_is_wrong_is_not_taken_for_an_outage(
+    postgres_url: str, open_store: OpenStore
+) -> None:
+    store = open_store(postgres_url)
+    with pytest.raises(ProgrammingError), store._database.reading() as connection:
+        connection.execute(text("SELECT nothing FROM nowhere"))

@@ -1,0 +1,125 @@
+"""How SQLite carries out our statements: by the indexes made for them, never by a full scan."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from making import NOW, Tracking, ids, new_task, task_id, want
+from sqlalchemy import Connection, event
+
+from raytasks.models import Report, TaskQuery
+from raytasks.states import OutcomeKind, State
+from raytasks.store.store import Store
+
+
+@pytest.fixture
+def tracking(sqlite_url: str, open_store: Callable[..., Store]) -> Tracking:
+    """A store with tasks in several states."""
+    tracking = Tracking(open_store(sqlite_url))
+    tracking.submit(*range(20))
+    tracking.submit(*range(20, 30), task_type="long", run_at=NOW + 5)
+    tracking.submit(30, task_type="long", run_at=NOW - 1)
+    tracking.claim(room=2)
+    tracking.now += 10
+    return tracking
+
+
+@contextmanager
+def plans(store: Store) -> Iterator[list[str]]:
+    """Gather the steps of the plans of all statements on `tasks`, as they are carried out."""
+    steps: list[str] = []
+
+    def explain(
+        connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any
+    ) -> None:
+        if "tasks" not in statement or "EXPLAIN" in statement or "task_counts" in statement:
+            return
+        many = isinstance(parameters, list)
+        question = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
+        question.execute(f"EXPLAIN QUERY PLAN {statement}", parameters[0] if many else parameters)
+        steps.extend(row[3] for row in question)
+
+    engines = (store._database._writer, store._database._reader)
+    for engine in engines:
+        event.listen(engine, "before_cursor_execute", explain)
+    yield steps
+    for engine in engines:
+        event.remove(engine, "before_cursor_execute", explain)
+
+
+def scans(steps: list[str]) -> list[str]:
+    """Return the steps that go through more than they need: all rows, or a sort of their own."""
+    whole = [step for step in steps if step.startswith("SCAN") and "subquery" not in step.lower()]
+    whole = [step for step in whole if "(subquery" not in step and "anon" not in step]
+    return [*whole, *(step for step in steps if "TEMP B-TREE" in step)]
+
+
+def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> None:
+    with plans(tracking.store) as steps:
+        assert len(tracking.claim(short=3, long=3)) == 4
+    assert [step for step in steps if "ix_tasks_claim" in step] == [
+        "SEARCH tasks USING INDEX ix_tasks_claim (task_type=?)"
+    ] * 2
+    assert scans(steps) == []
+
+
+def test_what_comes_due_is_found_in_the_index_of_scheduled_tasks(tracking: Tracking) -> None:
+    with plans(tracking.store) as steps:
+        tracking.tick(promote=True)
+    assert any("ix_tasks_scheduled (run_at<?)" in step for step in steps)
+    assert sum("ix_tasks_scheduled" in step for step in steps) == 2
+    assert scans([step for step in steps if "ix_tasks_scheduled" not in step]) == []
+    assert not any("TEMP B-TREE" in step for step in steps)
+
+
+def test_every_write_finds_its_row_by_its_id(tracking: Tracking) -> None:
+    running = tracking.store.running()
+    with plans(tracking.store) as steps:
+        tracking.tick(
+            submissions=[new_task(50)], reports=[Report(task_id(0), 1, 1, fraction=0.5)]
+        )
+        tracking.settle(running[0], OutcomeKind.FAILED)
+        tracking.tick(cancels=ids([1, 2]), retries=ids([0]))
+    assert len(steps) >= 5
+    assert scans(steps) == []
+    assert all("(task_id=?)" in step for step in steps)
+
+
+@pytest.mark.parametrize(
+    ("query", "index"),
+    [
+        ({}, "sqlite_autoindex_tasks_1"),
+        ({"state": State.PENDING}, "ix_tasks_state (state=?)"),
+        ({"task_type": "long"}, "ix_tasks_type (task_type=?)"),
+        ({"task_type": "long", "state": State.PENDING}, "ix_tasks_type_state"),
+    ],
+)
+def test_a_list_walks_an_index_from_its_end(
+    tracking: Tracking, query: dict[str, Any], index: str
+) -> None:
+    with plans(tracking.store) as steps:
+        tracking.store.page(TaskQuery(**query))
+    [step] = steps
+    assert index in step
+
+
+@pytest.mark.parametrize(
+    ("ask", "index"),
+    [
+        (lambda store: store.running(), "ix_tasks_state (state=?)"),
+        (lambda store: store.next_due(), "ix_tasks_scheduled"),
+        (lambda store: store.any_ready(["short", "long"]), "ix_tasks_claim (task_type=?)"),
+        (lambda store: store.tasks(ids([1, 2])), "sqlite_autoindex_tasks_1 (task_id=?)"),
+    ],
+    ids=["running", "next_due", "any_ready", "tasks"],
+)
+def test_what_the_tracker_asks_is_served_by_an_index(
+    tracking: Tracking, ask: Callable[[Store], object], index: str
+) -> None:
+    with plans(tracking.store) as steps:
+        ask(tracking.store)
+    [step] = steps
+    assert index in step
+
+
