@@ -21,7 +21,7 @@ from raytasks.models import RaytasksError
 RAY_PORT = 6379
 DASHBOARD_PORT = 8265
 _START_SECONDS = 60.0
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _HAPROXY_FOLDER = "haproxy-serve"
 
@@ -146,6 +146,11 @@ def connect(address: str) -> None:
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ClusterError(f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}") from None
+
+
+def disconnect() -> None:
+    """Leave the cluster that this process is connected to, if any."""
+    ray.shutdown()
 
 
 def end_leftover_ingress(port: int) -> int | None:

@@ -70,17 +70,16 @@ def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
     return found
 
 
-def stop_service(grace_seconds: float, *, wait_for_work: bool = True) -> int:
-    """Take the API down, then the runners, then the tracker.
+def stop_service(grace_seconds: float) -> int:
+    """Take the API and its ingress down, then the runners, then the tracker.
 
     Running attempts get `grace_seconds` to end; the others are given back, uncharged, and run
     again when the service is up again. Returns how many those are.
     """
-    serve.delete(APP_NAME)
+    serve.shutdown()
     try:
         tracker = ray.get_actor(TRACKER_NAME, NAMESPACE)
-        seconds = grace_seconds if wait_for_work else 0.0
-        released: int = ray.get(tracker.stop.remote(seconds), timeout=grace_seconds + 30)
+        released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
         ray.kill(tracker, no_restart=True)
     except (RayError, ValueError):
         return 0

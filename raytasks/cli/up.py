@@ -61,6 +61,7 @@ def up(
             cluster.connect(head.address if head else str(settings.ray_address))
         _serve(deployment, endpoint, head, stopping)
     finally:
+        cluster.disconnect()
         if head is not None:
             with _step("Stopping Ray"):
                 head.stop()

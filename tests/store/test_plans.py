@@ -49,10 +49,8 @@ def plans(store: Store) -> Iterator[list[str]]:
 
 
 def scans(steps: list[str]) -> list[str]:
-    """Return the steps that go through more than they need: all rows, or a sort of their own."""
-    whole = [step for step in steps if step.startswith("SCAN") and "subquery" not in step.lower()]
-    whole = [step for step in whole if "(subquery" not in step and "anon" not in step]
-    return [*whole, *(step for step in steps if "TEMP B-TREE" in step)]
+    """Return the steps that go through all rows of a table, or sort for themselves."""
+    return [step for step in steps if step.startswith("SCAN tasks") or "TEMP B-TREE" in step]
 
 
 def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> None:
@@ -67,18 +65,16 @@ def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> 
 def test_what_comes_due_is_found_in_the_index_of_scheduled_tasks(tracking: Tracking) -> None:
     with plans(tracking.store) as steps:
         tracking.tick(promote=True)
-    assert any("ix_tasks_scheduled (run_at<?)" in step for step in steps)
-    assert sum("ix_tasks_scheduled" in step for step in steps) == 2
-    assert scans([step for step in steps if "ix_tasks_scheduled" not in step]) == []
-    assert not any("TEMP B-TREE" in step for step in steps)
+    used = [step for step in steps if "ix_tasks_scheduled" in step]
+    assert len(used) == 2
+    assert "(run_at<?)" in used[0]
+    assert scans([step for step in steps if step not in used]) == []
 
 
 def test_every_write_finds_its_row_by_its_id(tracking: Tracking) -> None:
     running = tracking.store.running()
     with plans(tracking.store) as steps:
-        tracking.tick(
-            submissions=[new_task(50)], reports=[Report(task_id(0), 1, 1, fraction=0.5)]
-        )
+        tracking.tick(submissions=[new_task(50)], reports=[Report(task_id(0), 1, 1, fraction=0.5)])
         tracking.settle(running[0], OutcomeKind.FAILED)
         tracking.tick(cancels=ids([1, 2]), retries=ids([0]))
     assert len(steps) >= 5
@@ -119,7 +115,5 @@ def test_what_the_tracker_asks_is_served_by_an_index(
 ) -> None:
     with plans(tracking.store) as steps:
         ask(tracking.store)
-    [step] = steps
-    assert index in step
-
-
+    assert all(index in step for step in steps if "tasks" in step)
+    assert any(index in step for step in steps)

@@ -1,0 +1,349 @@
+"""The store against a small pure model: whatever happens, in whatever order, both agree."""
+
+import shutil
+import tempfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+from making import NOW, Tracking, counted, new_task, outcome, task_id, want
+
+from raytasks.models import Report, Running
+from raytasks.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
+from raytasks.store.schema import metadata, tracker_epoch
+from raytasks.store.store import Store
+from raytasks.store.transaction import FenceBroken, Superseded
+
+MAX_CRASHES = 1
+PRIORITY_STEP = 60.0
+
+TASK_TYPES = st.sampled_from(["short", "long"])
+DELAYS = st.sampled_from([0.0, 30.0, 90.0])
+KINDS = st.sampled_from(list(OutcomeKind))
+NUMBERS = st.integers(0, 10_000)
+
+ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
+
+
+@dataclass
+class ModelTask:
+    """What the model believes of a task."""
+
+    task_id: str
+    task_type: str
+    priority: int
+    max_attempts: int
+    run_at: float
+    rank: float
+    ready: bool
+    state: State = State.PENDING
+    attempt: int = 0
+    failures: int = 0
+    crashes: int = 0
+    cancel_requested: bool = False
+    runner_id: str | None = None
+    checkpoint: int | None = None
+    history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
+
+    def wait(self, state: State, run_at: float, now: float) -> None:
+        """The task is to run again at `run_at`."""
+        self.state = state
+        self.run_at = run_at
+        self.rank = run_at - self.priority * PRIORITY_STEP
+        self.ready = run_at <= now
+
+    def settle(self, kind: OutcomeKind, *, retryable: bool, delay: float, now: float) -> None:
+        """The running attempt has ended. The rules are said here in other words than the code's."""
+        self.history.append((self.attempt, kind))
+        self.runner_id = None
+        charged = not (self.cancel_requested or kind is OutcomeKind.CANCELLED)
+        if kind is OutcomeKind.SUCCEEDED:
+            self.state = State.COMPLETED
+        elif not charged:
+            self.state = State.CANCELLED
+        elif kind is OutcomeKind.SNOOZED:
+            self.wait(State.PENDING, now + delay, now)
+        elif kind is OutcomeKind.RELEASED:
+            self.wait(State.PENDING, now, now)
+        elif kind is OutcomeKind.LOST:
+            self.crashes += 1
+            if self.crashes > MAX_CRASHES:
+                self.state = State.FAILED
+            else:
+                self.wait(State.RETRYING, now, now)
+        else:
+            self.failures += 1
+            if retryable and self.failures < self.max_attempts:
+                self.wait(State.RETRYING, now + delay, now)
+            else:
+                self.state = State.FAILED
+
+
+class StoreMachine(RuleBasedStateMachine):
+    """Drives a store as trackers do, one after the other, and the model beside it."""
+
+    url = ""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.prepare()
+        self.stores = [Store(self.url, priority_step=PRIORITY_STEP)]
+        self.tracking = Tracking(self.stores[0], now=NOW, max_crashes=MAX_CRASHES)
+        self.tasks: dict[str, ModelTask] = {}
+        self.seen: dict[str, tuple[State, int]] = {}
+        self.ended: list[Running] = []
+
+    def prepare(self) -> None:
+        """Make `url` name a fresh database."""
+
+    def teardown(self) -> None:
+        for store in self.stores:
+            store.close()
+
+    def running(self) -> list[ModelTask]:
+        return [task for task in self.tasks.values() if task.state is State.RUNNING]
+
+    def pick(self, number: int) -> ModelTask:
+        return list(self.tasks.values())[number % len(self.tasks)]
+
+    def as_running(self, task: ModelTask) -> Running:
+        return Running(
+            task_id=task.task_id,
+            task_type=task.task_type,
+            attempt=task.attempt,
+            runner_id=task.runner_id or "nobody",
+            claimed_at=self.tracking.now,
+            priority=task.priority,
+            failures=task.failures,
+            crashes=task.crashes,
+            max_attempts=task.max_attempts,
+            cancel_requested=task.cancel_requested,
+        )
+
+    @rule(
+        delays=st.lists(DELAYS, min_size=1, max_size=3),
+        task_type=TASK_TYPES,
+        priority=st.integers(-1, 2),
+        max_attempts=st.integers(1, 3),
+    )
+    def submit(self, delays: list[float], task_type: str, priority: int, max_attempts: int) -> None:
+        now = self.tracking.now
+        submissions = [
+            new_task(
+                len(self.tasks) + i, task_type=task_type, priority=priority,
+                max_attempts=max_attempts, run_at=now + delay, created_at=now,
+            )
+            for i, delay in enumerate(delays)
+        ]  # fmt: skip
+        self.tracking.tick(submissions=submissions)
+        for new in submissions:
+            rank = new.run_at - priority * PRIORITY_STEP
+            self.tasks[new.task_id] = ModelTask(
+                new.task_id, task_type, priority, max_attempts, new.run_at, rank, new.run_at <= now
+            )
+
+    @rule(short=st.integers(0, 3), long=st.integers(0, 3), room=st.integers(1, 5))
+    def claim(self, short: int, long: int, room: int) -> None:
+        limits = {"short": short, "long": long}
+        ready = sorted(
+            (task for task in self.tasks.values() if task.ready),
+            key=lambda task: (task.rank, task.task_id),
+        )
+        expected: list[ModelTask] = []
+        for task in ready:
+            if limits[task.task_type] and len(expected) < room:
+                limits[task.task_type] -= 1
+                expected.append(task)
+        runner_id = f"r{len(self.ended)}"
+        done = self.tracking.tick(wants=[want(runner_id, room=room, short=short, long=long)])
+        for task in expected:
+            task.state, task.ready = State.RUNNING, False
+            task.attempt, task.runner_id = task.attempt + 1, runner_id
+        assert [running for running, _ in done.claimed] == [
+            self.as_running(task) for task in expected
+        ]
+        for task, (_, claim) in zip(expected, done.claimed, strict=True):
+            assert claim.checkpoint == (None if task.checkpoint is None else str(task.checkpoint))
+
+    @precondition(lambda self: self.running())
+    @rule(number=NUMBERS, kinds=st.lists(KINDS, min_size=1, max_size=3), retryable=st.booleans(),
+          delay=DELAYS)  # fmt: skip
+    def settle(self, number: int, kinds: list[OutcomeKind], retryable: bool, delay: float) -> None:
+        running = self.running()
+        chosen = [
+            running[(number + i) % len(running)] for i in range(min(len(kinds), len(running)))
+        ]
+        pairs = [(self.as_running(task), kind) for task, kind in zip(chosen, kinds, strict=False)]
+        now = self.tracking.now
+        more: dict[str, Any] = {"retryable": retryable, "delay_seconds": delay, "at": now}
+        self.tracking.tick(outcomes=[(item, outcome(item, kind, **more)) for item, kind in pairs])
+        for task, (item, kind) in zip(chosen, pairs, strict=True):
+            task.settle(kind, retryable=retryable, delay=delay, now=now)
+            self.ended.append(item)
+
+    @precondition(lambda self: self.ended)
+    @rule(number=NUMBERS, kind=KINDS)
+    def settle_what_has_ended(self, number: int, kind: OutcomeKind) -> None:
+        stale = self.ended[number % len(self.ended)]
+        with pytest.raises(FenceBroken):
+            self.tracking.settle(stale, kind)
+
+    @precondition(lambda self: self.tasks)
+    @rule(number=NUMBERS, step=st.sampled_from([-1, 1]))
+    def settle_an_attempt_that_is_not(self, number: int, step: int) -> None:
+        running = self.as_running(self.pick(number))
+        with pytest.raises(FenceBroken):
+            self.tracking.settle(
+                replace(running, attempt=running.attempt + step), OutcomeKind.SUCCEEDED
+            )
+
+    @precondition(lambda self: self.tasks)
+    @rule(number=NUMBERS, value=st.integers(0, 9), late=st.booleans())
+    def checkpoint(self, number: int, value: int, late: bool) -> None:
+        task = self.pick(number)
+        attempt = task.attempt - 1 if late else task.attempt
+        self.tracking.tick(reports=[Report(task.task_id, attempt, 1, checkpoint=str(value))])
+        if task.state is State.RUNNING and not late:
+            task.checkpoint = value
+
+    @precondition(lambda self: self.tasks)
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3))
+    def cancel(self, numbers: list[int]) -> None:
+        chosen = {task.task_id: task for task in map(self.pick, numbers)}
+        self.tracking.tick(cancels=[*chosen, task_id(99_999)])
+        for task in chosen.values():
+            if task.state in WAITING:
+                task.state, task.ready, task.cancel_requested = State.CANCELLED, False, True
+            elif task.state is State.RUNNING:
+                task.cancel_requested = True
+
+    @precondition(lambda self: self.tasks)
+    @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3))
+    def retry(self, numbers: list[int]) -> None:
+        chosen = {task.task_id: task for task in map(self.pick, numbers)}
+        self.tracking.tick(retries=[*chosen, task_id(99_999)])
+        for task in chosen.values():
+            if task.state in (State.FAILED, State.CANCELLED):
+                task.failures = task.crashes = 0
+                task.cancel_requested = False
+                task.wait(State.PENDING, self.tracking.now, self.tracking.now)
+
+    @rule(seconds=st.sampled_from([1.0, 29.0, 61.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.tracking.now += seconds
+
+    @rule()
+    def promote(self) -> None:
+        done = self.tracking.tick(promote=True)
+        for task in self.tasks.values():
+            if task.state in WAITING and task.run_at <= self.tracking.now:
+                task.ready = True
+        assert done.next_due == self.next_due()
+
+    @rule()
+    def another_tracker_takes_over(self) -> None:
+        former, now = self.tracking, self.tracking.now
+        store = Store(self.url, priority_step=PRIORITY_STEP)
+        self.stores.append(store)
+        self.tracking = Tracking(store, now=now, max_crashes=MAX_CRASHES)
+        assert self.tracking.epoch == former.epoch + 1
+        work: dict[str, Any] = {"submissions": [new_task(99_999)], "wants": [want(short=9, long=9)]}
+        for task in self.running():
+            item = self.as_running(task)
+            work.setdefault("outcomes", []).append((item, outcome(item)))
+        with pytest.raises(Superseded):
+            former.tick(**work)
+
+    def next_due(self) -> float | None:
+        scheduled = (t for t in self.tasks.values() if t.state in WAITING and not t.ready)
+        return min((task.run_at for task in scheduled), default=None)
+
+    @invariant()
+    def the_tasks_are_as_the_model_says(self) -> None:
+        stored = self.tracking.store.tasks([*self.tasks, task_id(99_999)])
+        assert set(stored) == set(self.tasks)
+        for task in self.tasks.values():
+            row = stored[task.task_id]
+            assert (row.state, row.attempt, row.failures, row.crashes, row.cancel_requested) == (
+                task.state, task.attempt, task.failures, task.crashes, task.cancel_requested
+            )  # fmt: skip
+            if task.state in WAITING:
+                assert row.run_at == task.run_at
+            assert (row.finished_at is not None) == (row.state in FINAL)
+
+    @invariant()
+    def each_step_is_in_the_table(self) -> None:
+        for name, task in self.tasks.items():
+            state, attempt = self.seen.get(name, (State.PENDING, 0))
+            assert state is task.state or (state, task.state) in ALLOWED
+            assert task.attempt - attempt in (0, 1)
+            self.seen[name] = (task.state, task.attempt)
+
+    @invariant()
+    def the_counts_are_those_of_the_tasks(self) -> None:
+        real = Counter((task.task_type, task.state) for task in self.tasks.values())
+        assert counted(self.tracking.store.counts()) == real
+
+    @invariant()
+    def what_runs_and_what_is_due_next_is_known(self) -> None:
+        running = {item.task_id: item.runner_id for item in self.tracking.store.running()}
+        assert running == {task.task_id: task.runner_id for task in self.running()}
+        assert self.tracking.store.next_due() == self.next_due()
+
+    @invariant()
+    def the_history_has_every_attempt_once(self) -> None:
+        for name, task in self.tasks.items():
+            stored = self.tracking.store.task_with_attempts(name)
+            assert stored is not None
+            assert [(item.attempt, item.outcome) for item in stored[1]] == task.history
+            ended = task.attempt - (task.state is State.RUNNING)
+            assert [number for number, _ in task.history] == list(range(1, ended + 1))
+
+
+def run(prepare: Callable[[StoreMachine], None], *, examples: int, steps: int) -> None:
+    machine = type("Machine", (StoreMachine,), {"prepare": prepare})
+    run_state_machine_as_test(
+        machine,
+        settings=settings(
+            max_examples=examples,
+            stateful_step_count=steps,
+            deadline=None,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
+
+
+def test_sqlite_agrees_with_the_model(sqlite_template: Path) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+
+        def prepare(machine: StoreMachine) -> None:
+            for file in Path(folder).iterdir():
+                file.unlink()
+            machine.url = f"sqlite:///{shutil.copy(sqlite_template, Path(folder) / 'tasks.db')}"
+
+        run(prepare, examples=60, steps=40)
+
+
+def test_postgresql_agrees_with_the_model(postgres_url: str) -> None:
+    def prepare(machine: StoreMachine) -> None:
+        machine.url = postgres_url
+        store = Store(postgres_url)
+        with store._database.writing() as connection:
+            for table in metadata.sorted_tables:
+                if table is not tracker_epoch:
+                    connection.execute(table.delete())
+        store.close()
+
+    run(prepare, examples=10, steps=30)
