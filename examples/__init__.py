@@ -1,0 +1,1 @@
+"""Examples: handlers and driver scripts."""

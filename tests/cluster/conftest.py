@@ -1,0 +1,103 @@
+"""A real service for tests: `raytasks up` as its own process, with Ray, HAProxy and SQLite."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from raytasks.cluster import free_port
+
+START_SECONDS = 90
+STOP_SECONDS = 60
+
+
+@dataclass
+class Service:
+    """A running service, and what a test needs to talk to it."""
+
+    url: str
+    ray_address: str
+    process: "subprocess.Popen[bytes]"
+    log: Path
+    environment: dict[str, str]
+    http: httpx.Client
+
+    def submit(self, task_type: str, payload: Any, **options: Any) -> dict[str, Any]:
+        """Submit a task, and return it as it was accepted."""
+        body = {"task_type": task_type, "payload": payload, **options}
+        answer = self.http.post("/tasks/", json=body)
+        assert answer.status_code == 202, answer.text
+        return answer.json()
+
+    def wait(self, task: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
+        """Return the task as soon as it has ended."""
+        found = self.get(task, wait=seconds)
+        assert found["state"] in ("COMPLETED", "FAILED", "CANCELLED"), found
+        return found
+
+    def run(self, task_type: str, payload: Any, **options: Any) -> dict[str, Any]:
+        """Submit a task, and return it when it has ended."""
+        return self.wait(self.submit(task_type, payload, **options))
+
+    def get(self, task: dict[str, Any], wait: float = 0) -> dict[str, Any]:
+        """Return the task as it is now."""
+        answer = self.http.get(f"/tasks/{task['task_id']}", params={"wait": wait})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def wait_until(self, task: dict[str, Any], state: str) -> dict[str, Any]:
+        """Return the task when it is in a state that it will be in soon."""
+        deadline = time.monotonic() + 30
+        while (found := self.get(task))["state"] != state:
+            assert time.monotonic() < deadline, found
+        return found
+
+    def stop(self) -> int:
+        """Stop the service as Ctrl-C does, and return its exit code."""
+        self.process.send_signal(signal.SIGINT)
+        return self.process.wait(STOP_SECONDS)
+
+
+def start_service(folder: Path, **environment: str) -> Service:
+    """Start `raytasks up` on free ports, with its files in a folder."""
+    port = free_port()
+    log = folder / "up.log"
+    variables = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+        "ARTIFACTS_URL": str(folder / "artifacts"),
+        "TASK_MODULES": "handlers,tests.scripted",
+        "STOP_GRACE_SECONDS": "1",
+        "FETCH_ALLOWED_HOSTS": "",
+        **environment,
+    }
+    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", "--num-cpus=2"]
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
+    url = f"http://127.0.0.1:{port}"
+    deadline = time.monotonic() + START_SECONDS
+    while "ready at" not in log.read_text():
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the service did not start:\n{log.read_text()}")
+        time.sleep(0.1)
+    address = log.read_text().partition("--address ")[2].split()[0]
+    http = httpx.Client(base_url=url, timeout=70, trust_env=False)
+    return Service(url, address, process, log, variables, http)
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for all cluster tests; at the end it must stop in order."""
+    running = start_service(tmp_path_factory.mktemp("service"))
+    yield running
+    running.http.close()
+    assert running.stop() == 0, running.log.read_text()

@@ -1,0 +1,127 @@
+"""The real API over the real tracker's core and a warm runner, all in this process: no Ray."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import uvicorn
+
+from raytasks.api.app import create_app
+from raytasks.artifacts import ArtifactStore
+from raytasks.registry import Registry
+from raytasks.runner.attempt import Workplace
+from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.warm_work import WarmWork
+from raytasks.settings import Settings
+from raytasks.store.store import Store
+from raytasks.tracker.core import Tracker
+
+URL = "http://raytasks.test"
+"""Where the API seems to be for a client that calls it in this process."""
+
+
+class Backend:
+    """The tracker's core as the API's backend; with `failure` set, every call raises that."""
+
+    def __init__(self, tracker: Tracker) -> None:
+        self._tracker = tracker
+        self.failure: Exception | None = None
+
+    def __getattr__(self, name: str) -> Any:
+        if self.failure is None:
+            return getattr(self._tracker, name)
+
+        async def fail(*_: Any) -> None:
+            raise self.failure or AssertionError
+
+        return fail
+
+
+class LocalService:
+    """A running service: `app` is the API, `backend` stands between it and the tracker."""
+
+    def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
+        self.settings = Settings(
+            _env_file=None,
+            database_url=database_url,
+            artifacts_url=str(folder / "artifacts"),
+            task_modules=("scripted",),
+            **settings,
+        )
+        self.registry = Registry.load(self.settings.task_modules)
+        self.artifacts = ArtifactStore(self.settings.artifacts_url)
+        self.tracker = Tracker(
+            Store(database_url), lease_seconds=1.0, max_backlog=self.settings.max_backlog
+        )
+        self.backend = Backend(self.tracker)
+        self.app = create_app(self.backend, self.registry, self.settings)
+
+    @contextlib.asynccontextmanager
+    async def running(self, *, runner: bool = True) -> AsyncIterator["LocalService"]:
+        """Run the tracker, and with `runner` a warm runner that takes all task types."""
+        await self.tracker.start()
+        background = [asyncio.ensure_future(self.tracker.run())]
+        if runner:
+            background.append(asyncio.ensure_future(self._exchange().run()))
+        try:
+            yield self
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.gather(*background, return_exceptions=True)
+            await self.tracker.close()
+
+    @contextlib.asynccontextmanager
+    async def client(self) -> AsyncIterator[httpx.AsyncClient]:
+        """Return a client of the API in this process."""
+        transport = httpx.ASGITransport(self.app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url=URL) as client:
+            yield client
+
+    def _exchange(self) -> ExchangeLoop:
+        work = WarmWork(
+            self.registry,
+            Workplace(artifacts=self.artifacts, node_id="node", worker_id="worker"),
+            max_tasks=100_000,
+            max_memory_bytes=2**40,
+        )
+        identity = Identity("runner-1", "runner", "shared", "generation")
+        exchange = ExchangeLoop(identity, work, self.tracker.exchange)
+        work.begin(exchange)
+        return exchange
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, since a thread cannot be awaited."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.listens = threading.Event()
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self.listens.set()
+
+
+@contextlib.contextmanager
+def served(service: LocalService) -> Iterator[str]:
+    """Serve the service on a free loopback port, from a thread; the URL is what it gives."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = _Server(uvicorn.Config(service.app, log_level="critical", lifespan="off"))
+
+    async def serve() -> None:
+        async with service.running():
+            await server.serve([listener])
+
+    thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
+    thread.start()
+    assert server.listens.wait(20)
+    yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    server.should_exit = True
+    thread.join(20)
+    assert not thread.is_alive()
