@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib.util
+import logging
 import os
 import signal
 import socket
@@ -120,13 +121,7 @@ def start_head(*, dashboard: bool = True, num_cpus: int | None = None) -> RayPro
 
 def start_worker(address: str, *, num_cpus: int | None = None) -> RayProcess:
     """Join this machine to the cluster at `address`. Raises `ClusterError`."""
-    host, _, port = address.rpartition(":")
-    if not host or not port.isdigit():
-        raise ClusterError(f"--address: {address!r} is not HOST:PORT")
-    try:
-        socket.create_connection((host, int(port)), timeout=5).close()
-    except OSError as error:
-        raise ClusterError(f"--address: no Ray cluster answers at {address}: {error}") from None
+    _check_answers(address)
     arguments = [f"--address={address}"]
     if num_cpus is not None:
         arguments.append(f"--num-cpus={num_cpus}")
@@ -135,12 +130,14 @@ def start_worker(address: str, *, num_cpus: int | None = None) -> RayProcess:
 
 def connect(address: str) -> None:
     """Connect this process to a cluster as a driver. Raises `ClusterError`."""
+    if "://" not in address and address not in ("auto", "local"):
+        _check_answers(address)
     try:
         ray.init(
             address=address,
             namespace="raytasks",
             log_to_driver=False,
-            logging_level="WARNING",
+            logging_level=logging.WARNING,
             configure_logging=True,
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
@@ -215,6 +212,18 @@ def _start(arguments: list[str], address: str) -> RayProcess:
             raise ClusterError(f"Ray did not start: {_last_line(log)} (see {log})")
         time.sleep(0.05)  # its log is the only signal that it gives
     return started
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"the Ray address {address!r} is not HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ClusterError(f"no Ray cluster answers at address {address}: {reason}") from None
 
 
 def _die_with_parent() -> None:

@@ -1,5 +1,6 @@
 """Bringing the service up on a Ray cluster, and taking it down in order."""
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -47,6 +48,7 @@ def start_tracker(deployment: Deployment) -> Any:
 
 def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
     """Deploy the API on Ray Serve, and wait until it answers. Raises `ServiceError`."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
     serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
     serve.run(application(deployment), name=APP_NAME, route_prefix="/")
     _wait_for(lambda: _answers(endpoint), f"the API does not answer at {endpoint.url}")
@@ -78,7 +80,7 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        tracker = ray.get_actor(TRACKER_NAME, NAMESPACE)
+        tracker: Any = ray.get_actor(TRACKER_NAME, NAMESPACE)
         released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
         ray.kill(tracker, no_restart=True)
     except (RayError, ValueError):

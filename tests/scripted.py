@@ -128,6 +128,11 @@ class ScriptedClass:
         return {**perform(script, context), "calls": self.calls}
 
 
+@handler("scripted_single", retry=FAST, actors=(1, 1))
+class ScriptedSingle(ScriptedClass):
+    """Run scripts in the only actor of its pool, so that their order can be told."""
+
+
 @handler("scripted_remote", retry=FAST, ray_options={"num_cpus": 0.5})
 def scripted_remote(script: Script, context: Context) -> Any:
     """Run a script as a Ray remote task of its own."""

@@ -1,27 +1,79 @@
 """The `raytasks` command."""
 
 import sys
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from raytasks.cli import up
+from raytasks import __version__
+from raytasks.cli import demo, tasks, up
+from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.models import RaytasksError
 
 app = typer.Typer(
     name="raytasks",
     help="A durable task queue that is native to Ray.",
+    epilog=tasks.EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
+database = typer.Typer(help="The database.", no_args_is_help=True)
+app.add_typer(database, name="db")
+
 app.command("up")(up.up)
 app.command("worker")(up.worker)
+app.command("demo")(demo.demo)
+app.command("submit")(tasks.submit)
+app.command("get")(tasks.get)
+app.command("list")(tasks.list_tasks)
+app.command("retry")(tasks.retry)
+app.command("cancel")(tasks.cancel)
+app.command("types")(tasks.types)
+app.command("health")(tasks.health)
+
+
+@app.callback()
+def _global_options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+    ] = False,
+) -> None:
+    if version:
+        typer.echo(f"raytasks {__version__}")
+        raise typer.Exit
+
+
+@database.command("upgrade")
+def upgrade(
+    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+) -> None:
+    """Make the tables, or bring those of an earlier version up to date."""
+    from raytasks.settings import load_settings
+
+    up.prepare_database(load_settings(database_url=database_url).database_url)
+    typer.echo("the database is up to date")
 
 
 def main() -> None:
-    """Run the command; an expected error is one line on standard error, and exit code 2."""
+    """Run the command. An expected error is a line on standard error, and an exit code."""
     try:
         app()
     except RaytasksError as error:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"error: {error}", markup=False)
-        sys.exit(2)
+        stderr = Console(stderr=True, highlight=False, soft_wrap=True)
+        stderr.print(f"error: {error}", markup=False)
+        sys.exit(_exit_code(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _exit_code(error: RaytasksError) -> int:
+    match error:
+        case WaitTimeout():
+            return tasks.TIMED_OUT
+        case ServiceUnavailable():
+            return tasks.UNAVAILABLE
+        case ApiError(status=status):
+            return tasks.REFUSED if status < 500 else tasks.UNAVAILABLE
+        case _:
+            return tasks.USAGE

@@ -48,7 +48,7 @@ def up(
     with _step("Reading the handlers"):
         deployment = present_deployment(settings)
     with _step("Preparing the database"):
-        _prepare_database(settings.database_url)
+        prepare_database(settings.database_url)
     _take_port(endpoint)
     stopping = _stop_signals()
     os.environ.update(cluster.ray_environment())
@@ -123,7 +123,8 @@ def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
     console.print("  stop:            Ctrl-C")
 
 
-def _prepare_database(url: str) -> None:
+def prepare_database(url: str) -> None:
+    """Apply the migrations that are missing. Raises `SettingsError` if that is not possible."""
     from raytasks.models import StoreUnavailable
     from raytasks.settings import SettingsError
     from raytasks.store.store import Store

@@ -23,10 +23,12 @@ class FeedRing:
 
     def publish(self, changes: Iterable[tuple[str, str, State, int]]) -> None:
         """Add changes: (task id, task type, state, attempt). Wakes those who wait."""
+        before = self._last
         for task_id, task_type, state, attempt in changes:
             self._last += 1
             self._ring.append(StateChange(self._last, task_id, task_type, state, attempt))
-        self._news.set()
+        if self._last > before:
+            self._news.set()
 
     def since(self, epoch: int, after: int) -> Feed:
         """Return the changes after number `after`, at once."""

@@ -66,9 +66,9 @@ class Service:
         return self.process.wait(STOP_SECONDS)
 
 
-def start_service(folder: Path, **environment: str) -> Service:
-    """Start `raytasks up` on free ports, with its files in a folder."""
-    port = free_port()
+def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
+    """Start `raytasks up` on free ports, or on this one, with its files in a folder."""
+    port = port or free_port()
     log = folder / "up.log"
     variables = {
         **os.environ,
@@ -84,7 +84,7 @@ def start_service(folder: Path, **environment: str) -> Service:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
     url = f"http://127.0.0.1:{port}"
     deadline = time.monotonic() + START_SECONDS
-    while "ready at" not in log.read_text():
+    while "Ctrl-C" not in log.read_text():  # the last line of the announcement
         if process.poll() is not None or time.monotonic() > deadline:
             process.kill()
             pytest.fail(f"the service did not start:\n{log.read_text()}")

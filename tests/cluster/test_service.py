@@ -1,6 +1,7 @@
 """The main path on a real cluster, over real HTTP: every kind of runner, failure, retry, cancel."""
 
 import json
+import signal
 import subprocess
 import sys
 import threading
@@ -139,24 +140,19 @@ def test_snooze_and_retry_after_are_obeyed(service: Service) -> None:
 def test_higher_priority_goes_first_and_delayed_tasks_wait(
     service: Service, tmp_path: Path
 ) -> None:
-    gate, order = tmp_path / "gate", tmp_path / "order"
-    blockers = [
-        service.submit("scripted_class", {"step": "wait_file", "file": str(gate)}) for _ in range(2)
-    ]
-    for blocker in blockers[:1]:
-        service.wait_until(blocker, "RUNNING")
+    gate = tmp_path / "gate"
+    blocker = service.submit("scripted_single", {"step": "wait_file", "file": str(gate)})
+    service.wait_until(blocker, "RUNNING")
     tasks = [
-        service.submit("scripted_class", {"value": priority}, priority=priority)
+        service.submit("scripted_single", {"value": priority}, priority=priority)
         for priority in (-5, 0, 5)
     ]
-    delayed = service.submit("scripted_class", {}, priority=900, delay_seconds=1.0)
+    delayed = service.submit("scripted_single", {}, priority=900, delay_seconds=1.0)
     gate.touch()
-    ended = [service.wait(task) for task in tasks]
-    starts = [task["started_at"] for task in ended]
+    starts = [service.wait(task)["started_at"] for task in tasks]
     assert starts == sorted(starts, reverse=True)
     late = service.wait(delayed)
     assert late["started_at"] >= late["run_at"]
-    assert not order.exists()
 
 
 def test_list_filters_and_pages(service: Service) -> None:
@@ -173,7 +169,7 @@ def test_list_filters_and_pages(service: Service) -> None:
 def test_driver_script_example_runs(service: Service) -> None:
     script = Path(__file__).parents[2] / "examples" / "driver.py"
     environment = {**service.environment, "RAY_ADDRESS": service.ray_address}
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
         [sys.executable, str(script)], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.returncode == 0, done.stderr
@@ -193,7 +189,7 @@ def test_every_process_in_ray_has_a_telling_name(service: Service, tmp_path: Pat
         "json.dump([a, t], sys.stdout)\n"
     )
     environment = {**service.environment, "RAY_ADDRESS": service.ray_address}
-    listed = subprocess.run(
+    listed = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True, timeout=60
     )
     gate.touch()
@@ -237,3 +233,52 @@ def test_many_clients_at_once_get_their_own_tasks(service: Service) -> None:
     for thread in threads:
         thread.join()
     assert {n: task["result"]["value"] for n, task in results.items()} == {n: n for n in range(32)}
+
+
+def test_redeployed_api_leaves_running_tasks_alone(service: Service, tmp_path: Path) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}
+    tasks = [service.submit(task_type, script) for task_type in EVERY_KIND]
+    for task in tasks:
+        service.wait_until(task, "RUNNING")
+    redeployed = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
+        [
+            *(sys.executable, "-m", "ray.serve.scripts", "run", "serve_app:app"),
+            *("--non-blocking", f"--address={service.ray_address}", "--name=raytasks"),
+        ],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert redeployed.returncode == 0, redeployed.stderr
+    assert service.run("noop", {})["state"] == "COMPLETED"
+    gate.touch()
+    for task in tasks:
+        done = service.wait(task)
+        assert done["state"] == "COMPLETED"
+        assert done["attempt"] == 1
+    assert len(mark.read_text().splitlines()) == len(tasks)
+
+
+def test_second_machine_joins_and_leaves(service: Service, tmp_path: Path) -> None:
+    log = tmp_path / "worker.log"
+    command = [sys.executable, "-m", "raytasks", "worker", f"--address={service.ray_address}"]
+    with log.open("wb") as output:
+        worker = subprocess.Popen(
+            [*command, "--num-cpus=1"], stdout=output, stderr=output, env=service.environment
+        )
+    try:
+        _wait_for_nodes(service, 2, log)
+        assert "works for" in log.read_text()
+    finally:
+        worker.send_signal(signal.SIGINT)
+        assert worker.wait(60) == 0, log.read_text()
+    _wait_for_nodes(service, 1, log)
+
+
+def _wait_for_nodes(service: Service, nodes: int, log: Path) -> None:
+    deadline = time.monotonic() + 60
+    while service.http.get("/health").json()["ray"]["nodes"] != nodes:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)

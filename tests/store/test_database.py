@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, task_id
+from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
@@ -179,15 +179,19 @@ class TestPostgresql:
     ) -> None:
         store = open_store(postgres_url)
         tracking = Tracking(store)
-        with (
-            pytest.raises(StoreUnavailable),
-            store.transaction(now=NOW) as transaction,
-        ):
-            transaction.renew(tracking.epoch)
-            pid = transaction._connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
-            server.run(f"SELECT pg_terminate_backend({pid})")
-            transaction.promote()
+
+        def tick_that_is_cut() -> None:
+            with store.transaction(now=NOW) as transaction:
+                transaction.submit([new_task(2)])
+                connection = transaction._connection
+                pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
+                server.run(f"SELECT pg_terminate_backend({pid})")
+                transaction.promote()
+
+        with pytest.raises(StoreUnavailable):
+            tick_that_is_cut()
         tracking.submit(1)
+        assert list(store.tasks(ids([1, 2]))) == ids([1])
 
     def test_a_server_that_only_reads_is_unavailable_for_writes(
         self, server: Any, postgres_url: str, open_store: OpenStore

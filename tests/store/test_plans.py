@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, ids, new_task, task_id, want
+from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
 from raytasks.models import Report, TaskQuery

@@ -1,0 +1,265 @@
+"""`raytasks demo`: the whole service for a minute, with one real task of each type."""
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from pydantic_core import from_json
+from rich.live import Live
+from rich.panel import Panel
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from raytasks.cli import show
+from raytasks.client import Client
+from raytasks.models import RaytasksError
+
+START_SECONDS = 120.0
+TASKS_SECONDS = 120.0
+_STOP_SECONDS = 60.0
+_LOOK_SECONDS = 0.1
+_SAMPLES = Path("samples")
+
+Task = dict[str, Any]
+
+
+class DemoError(RaytasksError):
+    """The demonstration did not go as it should. The text says what went wrong."""
+
+
+def demo(
+    keep: Annotated[bool, typer.Option(help="Leave the service running until Ctrl-C.")] = False,
+    port: Annotated[int, typer.Option(help="The API's port; 0: a free one.")] = 0,
+) -> None:
+    """Start the service here, run one real task of each type, show the results, and stop.
+
+    Run it in a checkout of raytasks: it uses the handlers and the samples that are there.
+    """
+    payloads = sample_payloads(_SAMPLES)
+    folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
+    with _service(folder, port) as url, Client(url) as client:
+        tasks = [_submit(client, task_type, payload) for task_type, payload in payloads.items()]
+        tasks = _follow(client, tasks)
+        failed = [task for task in tasks if task["state"] != "COMPLETED"]
+        for task in tasks:
+            show.console.print(_result_panel(task))
+        if failed:
+            raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
+        _say_how_to_go_on(url if keep else None)
+        if keep:
+            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+
+
+def sample_payloads(samples: Path) -> dict[str, Any]:
+    """Return a payload for each task type, made of the sample files. Raises `DemoError`."""
+    try:
+        text = (samples / "essay.txt").read_text(encoding="utf-8")
+        image = base64.b64encode((samples / "landscape.jpg").read_bytes()).decode()
+        numbers = from_json((samples / "numbers.json").read_bytes())
+    except OSError as error:
+        raise DemoError(
+            f"run the demo in a checkout of raytasks: {error.filename} is not here"
+        ) from None
+    return {
+        "text_processing": {"text": text},
+        "ai_summarization": {"document": text, "max_sentences": 3},
+        "batch_processing": numbers,
+        "image_processing": {"image_url": f"data:image/jpeg;base64,{image}", "width": 320},
+        "flaky": {"fail_times": 2},
+    }
+
+
+@contextmanager
+def _service(folder: Path, port: int) -> Iterator[str]:
+    """Run `raytasks up` with its files in a folder, and give its URL."""
+    from raytasks.cluster import free_port
+
+    port = port or free_port(8000)
+    url = f"http://127.0.0.1:{port}"
+    log = folder / "up.log"
+    environment = {
+        **os.environ,
+        "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+        "TASK_MODULES": "handlers,examples.flaky",
+        "STOP_GRACE_SECONDS": "1",
+    }
+    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
+    show.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+        )
+    try:
+        _wait_until_ready(process, log)
+        yield url
+    finally:
+        process.send_signal(signal.SIGINT)
+        try:
+            code = process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise DemoError(f"the service did not stop; see {log}") from None
+    if code != 0:
+        raise DemoError(f"the service ended with exit code {code}; see {log}")
+    show.console.print("The service has stopped.")
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    from raytasks.cli.up import READY
+
+    deadline = time.monotonic() + START_SECONDS
+    told = 0
+    while True:
+        lines = log.read_text(errors="replace").splitlines()
+        for line in lines[told:]:
+            show.console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+        told = len(lines)
+        if any(line.startswith(READY) for line in lines):
+            return
+        if process.poll() is not None:
+            raise DemoError(f"the service did not start; see {log}")
+        if time.monotonic() > deadline:
+            raise DemoError(f"the service was not ready after {START_SECONDS:g} s; see {log}")
+        time.sleep(_LOOK_SECONDS)
+
+
+def _submit(client: Client, task_type: str, payload: Any) -> Task:
+    began = time.perf_counter()
+    task = client.submit(task_type, payload)
+    took = (time.perf_counter() - began) * 1000
+    show.console.print(
+        f"POST /tasks/ {task_type}: 202 in {took:.1f} ms, id {task['task_id']}", soft_wrap=True
+    )
+    return task
+
+
+def _follow(client: Client, tasks: Sequence[Task]) -> list[Task]:
+    """Show the tasks live until all have ended, and return them as they are then."""
+    deadline = time.monotonic() + TASKS_SECONDS
+    shown: dict[str, str] = {}
+    with Live(_live_table(tasks), console=show.console, refresh_per_second=10) as live:
+        while True:
+            tasks = [client.get(task["task_id"]) for task in tasks]
+            live.update(_live_table(tasks))
+            if not show.console.is_terminal:
+                _tell_changes(tasks, shown)
+            if all(task["finished_at"] for task in tasks):
+                return list(tasks)
+            if time.monotonic() > deadline:
+                raise DemoError(f"not all tasks ended in {TASKS_SECONDS:g} s")
+            time.sleep(_LOOK_SECONDS)
+
+
+def _tell_changes(tasks: Sequence[Task], shown: dict[str, str]) -> None:
+    """Where there is no terminal, tell each change of state in a line of its own."""
+    for task in tasks:
+        text = f"  {task['task_type']}: {task['state']} (attempt {task['attempt']})"
+        if shown.get(task["task_id"]) != text:
+            shown[task["task_id"]] = text
+            show.console.print(text)
+
+
+def _live_table(tasks: Sequence[Task]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("TYPE", "STATE", "ATTEMPT", "PROGRESS", "TOOK", ""):
+        table.add_column(name)
+    for task in tasks:
+        progress = task["progress"] or {}
+        fraction = 1.0 if task["state"] == "COMPLETED" else progress.get("fraction") or 0.0
+        error = task["error"]
+        table.add_row(
+            task["task_type"],
+            show.state_text(task["state"]),
+            str(task["attempt"]),
+            ProgressBar(total=1.0, completed=fraction, width=20),
+            show.seconds_text(task),
+            f"{error['type']}: {error['message']}" if error else progress.get("message") or "",
+        )
+    return table
+
+
+def _result_panel(task: Task) -> Panel:
+    return Panel(_result_table(task), title=f"{task['task_type']}: {task['state']}", expand=True)
+
+
+def _result_table(task: Task) -> Table:
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in summary_of(task).items():
+        table.add_row(name, str(value))
+    for attempt in task["attempts"] if len(task["attempts"]) > 1 else ():
+        error = attempt["error"]
+        reason = f": {error['type']}: {error['message']}" if error else ""
+        table.add_row(f"attempt {attempt['attempt']}", f"{attempt['outcome']}{reason}")
+    return table
+
+
+def summary_of(task: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a person wants to see of a task's result, by name."""
+    if task["state"] != "COMPLETED":
+        error = task["error"] or {"type": "", "message": "no error is known"}
+        return {"error": f"{error['type']}: {error['message']}"}
+    result = task["result"]
+    match task["task_type"]:
+        case "text_processing":
+            top = ", ".join(f"{item['word']} ({item['count']})" for item in result["top_words"][:6])
+            counts = {
+                key: result[f"{key}_count"] for key in ("word", "sentence", "line", "character")
+            }
+            return {**{f"{key}s": count for key, count in counts.items()}, "most used": top}
+        case "ai_summarization":
+            ratio = f"{result['compression_ratio']:.1%} of {result['original_length']} characters"
+            return {"summary": result["summary"], "length": ratio, "method": result["method"]}
+        case "batch_processing":
+            wanted = ("operation", "processed_count", "failed_count", "statistics")
+            return {name: result[name] for name in wanted}
+        case "image_processing":
+            return _image_summary(result)
+        case _:
+            return dict(result)
+
+
+def _image_summary(result: Mapping[str, Any]) -> dict[str, Any]:
+    folder = Path(os.environ.get("ARTIFACTS_URL", "artifacts")).resolve()
+    analysis = result["analysis"]
+    colors = ", ".join(f"{c['hex']} {c['fraction']:.0%}" for c in analysis["dominant_colors"])
+    summary: dict[str, Any] = {"original": _picture(result["original"]), "colors": colors}
+    summary |= {name: analysis[name] for name in ("brightness", "sharpness", "perceptual_hash")}
+    for name in ("resized", "compressed"):
+        url = result[f"{name}_url"]
+        summary[name] = f"{_picture(result[name])}, served at {url}"
+        summary[f"{name} file"] = folder / url.removeprefix("/artifacts/")
+    return summary
+
+
+def _picture(about: Mapping[str, Any]) -> str:
+    return f"{about['width']}×{about['height']} {about['format']}, {about['bytes']:,} bytes"
+
+
+def _say_how_to_go_on(url: str | None) -> None:
+    console = show.console
+    if url is None:
+        console.print("\nAll five tasks are COMPLETED. How to go on:")
+        console.print("  .venv/bin/raytasks up        the service, until Ctrl-C")
+        url = "http://127.0.0.1:8000"
+    else:
+        console.print(f"\nAll five tasks are COMPLETED. The service stays at {url} until Ctrl-C:")
+    body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
+    lines = (
+        f"curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
+        f""".venv/bin/raytasks submit text_processing '{{"text": "Hello, Ray."}}' --wait --url {url}""",
+        f"{url}/docs        the API's documents, to try out in a browser",
+        ".venv/bin/python examples/driver.py        a driver script, with ray.get",
+    )
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True, markup=False)

@@ -1,0 +1,138 @@
+"""How tasks look in a terminal: tables for people."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from pydantic_core import to_json
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.syntax import Syntax
+from rich.table import Table
+from rich.text import Text
+
+console = Console(highlight=False)
+
+COLORS = {
+    "PENDING": "cyan",
+    "RUNNING": "blue",
+    "RETRYING": "yellow",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "CANCELLED": "magenta",
+}
+
+
+def state_text(state: str) -> Text:
+    """Return a state in its colour."""
+    return Text(state, style=COLORS.get(state, ""))
+
+
+def pretty_json(value: Any) -> str:
+    """Return JSON with indentation."""
+    return to_json(value, indent=2).decode()
+
+
+def seconds_text(task: Mapping[str, Any]) -> str:
+    """Return how long the latest attempt of a task took, or nothing."""
+    if not task["started_at"] or not task["finished_at"]:
+        return ""
+    start, end = (datetime.fromisoformat(task[name]) for name in ("started_at", "finished_at"))
+    return f"{(end - start).total_seconds():.3f} s"
+
+
+def task_table(tasks: Sequence[Mapping[str, Any]]) -> Table:
+    """Return a table of tasks, one a line."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("TASK", "TYPE", "STATE", "ATTEMPT", "PRIORITY", "CREATED", "TOOK"):
+        table.add_column(name, no_wrap=True, justify="right" if name == "ATTEMPT" else "left")
+    for task in tasks:
+        attempts = f"{task['attempt']} of {task['max_attempts']}"
+        table.add_row(
+            task["task_id"],
+            task["task_type"],
+            state_text(task["state"]),
+            attempts,
+            str(task["priority"]),
+            task["created_at"][:19].replace("T", " "),
+            seconds_text(task),
+        )
+    return table
+
+
+def task_details(task: Mapping[str, Any]) -> RenderableType:
+    """Return a task in full: its state, result or error, and the history of its attempts."""
+    head = Table.grid(padding=(0, 2))
+    head.add_row("task", task["task_id"])
+    head.add_row("type", task["task_type"])
+    head.add_row("state", state_text(task["state"]))
+    if task["progress"]:
+        fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
+        percent = "" if fraction is None else f"{fraction:.0%} "
+        head.add_row("progress", f"{percent}{message}")
+    for name in ("created_at", "run_at", "started_at", "finished_at"):
+        if task[name]:
+            head.add_row(name.replace("_", " "), task[name])
+    parts: list[RenderableType] = [head]
+    if task["result"] is not None:
+        parts.append(
+            Panel(Syntax(pretty_json(task["result"]), "json", word_wrap=True), title="result")
+        )
+    if task["error"]:
+        error = task["error"]
+        parts.append(Panel(f"{error['type']}: {error['message']}", title="error", style="red"))
+    if task.get("attempts"):
+        parts.append(attempts_table(task["attempts"]))
+    return Group(*parts)
+
+
+def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the history of a task's attempts."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("ATTEMPT", "OUTCOME", "STARTED", "FINISHED", "ERROR"):
+        table.add_column(name)
+    for item in attempts:
+        error = item["error"]
+        table.add_row(
+            str(item["attempt"]),
+            item["outcome"] or "running",
+            item["started_at"][11:23],
+            (item["finished_at"] or "")[11:23],
+            f"{error['type']}: {error['message']}"[:200] if error else "",
+        )
+    return table
+
+
+def types_table(types: Sequence[Mapping[str, Any]]) -> Table:
+    """Return the task types, with the fields of their payloads."""
+    table = Table(box=None, pad_edge=False)
+    for name in ("TYPE", "RUNS IN", "PAYLOAD", "ATTEMPTS", "TIMEOUT"):
+        table.add_column(name)
+    for item in types:
+        schema = item["payload_schema"]
+        required = schema.get("required", [])
+        fields = [name if name in required else f"{name}?" for name in schema.get("properties", {})]
+        timeout = item["timeout_seconds"]
+        table.add_row(
+            item["task_type"],
+            item["kind"],
+            ", ".join(fields) or "any",
+            str(item["retry"]["max_attempts"]),
+            "none" if timeout is None else f"{timeout:g} s",
+        )
+    return table
+
+
+def health_table(report: Mapping[str, Any]) -> Table:
+    """Return how each part of the service is."""
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for name, part in report.items():
+        if not isinstance(part, Mapping):
+            continue
+        told = [
+            f"{key} {value}" for key, value in part.items() if isinstance(value, int | str | float)
+        ]
+        details = ", ".join(item for item in told if not item.startswith("ok "))
+        mark = Text("ok", style="green") if part.get("ok") else Text("away", style="red")
+        table.add_row(name, mark, details)
+    return table

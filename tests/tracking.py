@@ -1,0 +1,212 @@
+"""What tests of the tracker need: one that runs, a runner that does as told, a store with faults.
+
+No Ray. The lease is so long that whatever waits for a heartbeat or a lease fails by its time limit.
+"""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+from making import outcome, task_id
+
+from raytasks.models import (
+    SHARED_POOL,
+    Claim,
+    Exchange,
+    Orders,
+    Outcome,
+    Report,
+    Running,
+    StoreUnavailable,
+    Task,
+)
+from raytasks.states import OutcomeKind, State
+from raytasks.store.store import Counts, Store
+from raytasks.store.transaction import Transaction
+from raytasks.tracker.core import Tracker
+
+PATIENCE = 10.0
+"""How many seconds a test waits for a signal before it fails."""
+
+LEASE = 6000.0
+
+
+class FaultyStore(Store):
+    """A real store; `away` makes it unavailable, and a tick can be held up or lose its answer."""
+
+    away = False
+    before_commit: Callable[[], object] | None = None
+    answer_is_lost = False
+    transactions = 0
+
+    def _check(self) -> None:
+        if self.away:
+            raise StoreUnavailable("the server is away")
+
+    def upgrade(self) -> None:
+        self._check()
+        super().upgrade()
+
+    @contextmanager
+    def transaction(self, *, now: float) -> Iterator[Transaction]:
+        self._check()
+        self.transactions += 1
+        with super().transaction(now=now) as transaction:
+            yield transaction
+            if self.before_commit is not None:
+                self.before_commit()
+        if self.answer_is_lost:
+            self.answer_is_lost = False
+            raise StoreUnavailable("the connection was lost")
+
+    def running(self) -> list[Running]:
+        self._check()
+        return super().running()
+
+    def counts(self) -> Counts:
+        self._check()
+        return super().counts()
+
+    def ping(self) -> None:
+        self._check()
+        super().ping()
+
+
+@asynccontextmanager
+async def tracker_on(
+    store: Store, *, clock: Callable[[], float] = time.time, **options: Any
+) -> AsyncIterator[Tracker]:
+    """A tracker that runs until the block ends."""
+    tracker = Tracker(store, clock=clock, **{"lease_seconds": LEASE, **options})
+    await tracker.start()
+    running = asyncio.ensure_future(tracker.run())
+    try:
+        yield tracker
+        if running.done():
+            running.result()
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError, Exception):
+            await running
+        await tracker.close()
+
+
+async def until(tracker: Tracker, number: int, state: State, *, attempt: int | None = None) -> Task:
+    """Wait until a task has been in this state, and return it as it now is."""
+    after, name = 0, task_id(number)
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            feed = await tracker.changes(tracker.ticker.epoch, after, PATIENCE)
+            after = feed.last
+            for change in feed.changes:
+                if change.task_id == name and change.state is state:
+                    if attempt in (None, change.attempt):
+                        return (await tracker.tasks([name]))[name]
+
+
+async def let_run(rounds: int = 5) -> None:
+    """Let everything that is ready in this event loop run."""
+    for _ in range(rounds):
+        await asyncio.sleep(0)
+
+
+class ScriptedRunner:
+    """A runner that runs nothing: the test says when it calls, and how its attempts end."""
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        runner_id: str = "r1",
+        *,
+        name: str = "",
+        pool: str = SHARED_POOL,
+        room: int = 256,
+        **limits: int,
+    ) -> None:
+        self.tracker = tracker
+        self.runner_id = runner_id
+        self.name = name or runner_id
+        self.pool = pool
+        self.room = room
+        self.limits = limits or {"short": 256}
+        self.held: dict[str, int] = {}
+        self.last_batch = 0
+        self.acknowledged: list[tuple[str, int]] = []
+        self.cancels: list[tuple[str, int]] = []
+        self.stale: list[tuple[str, int]] = []
+        self.known = False
+        self.calls: list[asyncio.Task[Orders]] = []
+
+    def build(
+        self, outcomes: Sequence[Outcome] = (), reports: Sequence[Report] = (), **changes: Any
+    ) -> Exchange:
+        """Return what the runner would say now."""
+        values: dict[str, Any] = {
+            "runner_id": self.runner_id,
+            "name": self.name,
+            "pool": self.pool,
+            "generation": "g",
+            "limits": self.limits,
+            "room": self.room,
+            "last_batch": self.last_batch,
+            "outcomes": outcomes,
+            "reports": reports,
+            "held": None if self.known else tuple(self.held.items()),
+        }
+        return Exchange(**values | changes)
+
+    async def exchange(self, outcomes: Sequence[Outcome] = (), **changes: Any) -> Orders:
+        """Make one exchange, and take note of the orders."""
+        for item in outcomes:
+            self.held.pop(item.task_id, None)
+        exchange = self.build(outcomes, **changes)
+        self.known = True
+        async with asyncio.timeout(PATIENCE):
+            orders = await self.tracker.exchange(exchange)
+        self.obey(orders)
+        return orders
+
+    def obey(self, orders: Orders) -> None:
+        """Take note of the tracker's orders."""
+        if orders.batch > self.last_batch:
+            self.last_batch = orders.batch
+            self.held |= {claim.task_id: claim.attempt for claim in orders.claims}
+        self.acknowledged += orders.acknowledged
+        self.cancels += orders.cancels
+        self.stale += orders.stale
+        if orders.resync:
+            self.known = False
+
+    async def claim(self, outcomes: Sequence[Outcome] = (), **changes: Any) -> list[Claim]:
+        """Exchange until there are claims, and return them."""
+        while True:
+            orders = await self.exchange(outcomes, **changes)
+            if orders.claims:
+                return list(orders.claims)
+            outcomes = ()
+
+    def send(self, outcomes: Sequence[Outcome] = (), **changes: Any) -> "asyncio.Task[Orders]":
+        """Begin an exchange, and go on."""
+        call = asyncio.ensure_future(self.exchange(outcomes, **changes))
+        call.add_done_callback(lambda done: done.cancelled() or done.exception())
+        self.calls.append(call)
+        return call
+
+    def end(
+        self, claim: Claim, kind: OutcomeKind = OutcomeKind.SUCCEEDED, **more: Any
+    ) -> "asyncio.Task[Orders]":
+        """Begin to report how an attempt ended."""
+        return self.send([outcome(claim, kind, **more)])
+
+    async def acknowledgements(self) -> list[tuple[str, int]]:
+        """Return what the tracker has acknowledged so far, by one more exchange."""
+        earlier = self.calls[-1] if self.calls else None
+        call = self.send()
+        if earlier is not None and not earlier.done():
+            await earlier
+        else:
+            await let_run()
+        call.cancel()
+        return self.acknowledged
