@@ -23,8 +23,9 @@ RAY_PORT = 6379
 DASHBOARD_PORT = 8265
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+_LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_HAPROXY_FOLDER = "haproxy-serve"
+_OWNER = "RAYTASKS_OWNER"
 
 
 class ClusterError(RaytasksError):
@@ -150,25 +151,18 @@ def disconnect() -> None:
     ray.shutdown()
 
 
-def end_leftover_ingress(port: int) -> int | None:
-    """End an HAProxy that an earlier, killed run of Ray Serve has left on this port.
+def end_leftovers() -> int:
+    """End what runs of ours that were killed have left behind, and return how many processes.
 
-    Returns its process id, or None if there is no such thing.
+    All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
+    Only those are ended whose owner is gone.
     """
-    for process in psutil.process_iter(["name", "cmdline", "ppid"]):
-        if process.info["name"] != "haproxy":
-            continue
-        if not any(_HAPROXY_FOLDER in part for part in process.info["cmdline"] or ()):
-            continue
-        if not _is_orphan(process) or port not in _ports_of(process):
-            continue
-        process.terminate()
-        with contextlib.suppress(psutil.TimeoutExpired):
-            process.wait(3)
-            return int(process.pid)
-        process.kill()
-        return int(process.pid)
-    return None
+    left = [process for process in psutil.process_iter() if _has_lost_owner(process)]
+    for process in left:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(left, timeout=_LEFTOVER_SECONDS)
+    return len(left)
 
 
 def listener_on(host: str, port: int) -> str | None:
@@ -199,7 +193,7 @@ def _start(arguments: list[str], address: str) -> RayProcess:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ray_environment()},
+            env={**os.environ, **ray_environment(), _OWNER: _owner_mark()},
             # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
@@ -237,9 +231,21 @@ def _last_line(log: Path) -> str:
     return lines[-1] if lines else "no output"
 
 
-def _is_orphan(process: psutil.Process) -> bool:
-    parent = process.parent()
-    return parent is None or "ray" not in " ".join([parent.name(), *parent.cmdline()])
+def _owner_mark() -> str:
+    """Return the mark of this process: its id, and when it began, since ids come again."""
+    return f"{os.getpid()}:{psutil.Process().create_time()}"
+
+
+def _has_lost_owner(process: psutil.Process) -> bool:
+    try:
+        pid, _, began = process.environ().get(_OWNER, "").partition(":")
+        if not pid:
+            return False
+        return str(psutil.Process(int(pid)).create_time()) != began
+    except psutil.NoSuchProcess as error:
+        return error.pid != process.pid
+    except (psutil.Error, OSError):
+        return False
 
 
 def _ports_of(process: psutil.Process) -> set[int]:

@@ -255,9 +255,10 @@ def _say_how_to_go_on(url: str | None) -> None:
     else:
         console.print(f"\nAll five tasks are COMPLETED. The service stays at {url} until Ctrl-C:")
     body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
+    command = """.venv/bin/raytasks submit text_processing '{"text": "Hello, Ray."}' --wait"""
     lines = (
         f"curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
-        f""".venv/bin/raytasks submit text_processing '{{"text": "Hello, Ray."}}' --wait --url {url}""",
+        f"{command} --url {url}",
         f"{url}/docs        the API's documents, to try out in a browser",
         ".venv/bin/python examples/driver.py        a driver script, with ray.get",
     )

@@ -143,11 +143,9 @@ def _take_port(endpoint: "Endpoint") -> None:
     from raytasks import cluster
     from raytasks.settings import SettingsError
 
-    if cluster.listener_on(endpoint.host, endpoint.port) is None:
-        return
-    ended = cluster.end_leftover_ingress(endpoint.port)
-    if ended is not None:
-        console.print(f"ended an HAProxy that an earlier run had left (pid {ended})")
+    left = cluster.end_leftovers()
+    if left:
+        console.print(f"ended {left} processes that an earlier run had left when it was killed")
     other = cluster.listener_on(endpoint.host, endpoint.port)
     if other is not None:
         raise SettingsError(f"--port: {endpoint.port} is in use by {other}; choose another one")

@@ -193,20 +193,20 @@ class Tracker:
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
         runner = self._admit(exchange)
-        self._take_news(runner, exchange)
+        has_news = self._take_news(runner, exchange)
         runner.answer()  # an earlier call of the same runner is over
-        call: asyncio.Future[Orders] = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
-        has_news = bool(exchange.outcomes or exchange.reports)
         if has_news or any(self.ticker.waiting(task_type) for task_type in exchange.limits):
             self.ticker.wake.set()
         if runner.has_urgent_orders and not has_news:
             runner.answer()
+        heartbeat = loop.call_later(self.ticker.lease_seconds / 3, runner.answer)
         try:
-            return await asyncio.wait_for(call, self.ticker.lease_seconds / 3)
-        except TimeoutError:
-            return Orders(batch=exchange.last_batch)
+            return await call
         finally:
+            heartbeat.cancel()
             if runner.call is call:
                 runner.call = None
 
@@ -223,6 +223,7 @@ class Tracker:
         runner = self.fleet.admit(exchange, now)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
+            have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again
             for running in list(runner.held.values()):
                 if (running.task_id, running.attempt) not in have:
                     self.ticker.release(running)
@@ -235,8 +236,10 @@ class Tracker:
             ]
         return runner
 
-    def _take_news(self, runner: RunnerState, exchange: Exchange) -> None:
+    def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
+        """Put a runner's news into the inbox, and return whether there were any that count."""
         inbox = self.ticker.inbox
+        before = len(inbox.outcomes) + len(inbox.reports)
         for outcome in exchange.outcomes:
             running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
@@ -248,6 +251,7 @@ class Tracker:
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
+        return len(inbox.outcomes) + len(inbox.reports) > before
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from raytasks.models import REMOTE_POOL, Claim, Exchange, Orders, Running
@@ -118,17 +118,18 @@ class RunnerState:
         for sent in (self.cancels, self.stale, self.acknowledged, self.acknowledged_reports):
             sent.clear()
 
-    def want(self, averages: Averages) -> Want | None:
-        """Return what the runner may be given now, or None when that is nothing."""
+    def want(self, averages: Averages, ending: Container[str] = ()) -> Want | None:
+        """Return what the runner may be given when the tasks in `ending` are settled, or None."""
         if self.call is None or self.retiring or self.leaving or self.undelivered or self.room < 1:
             return None
         if self.pool == REMOTE_POOL:
             return Want(self.runner_id, dict(self.limits), self.room, seconds=None, empty=False)
-        seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in self.held.values())
-        room = min(self.room, HOLD_MOST - len(self.held))
-        if room < 1 or (self.held and seconds <= 0):
+        held = [item.task_type for item in self.held.values() if item.task_id not in ending]
+        seconds = HOLD_SECONDS - sum(averages.get(task_type) for task_type in held)
+        room = min(self.room, HOLD_MOST - len(held))
+        if room < 1 or (held and seconds <= 0):
             return None
-        return Want(self.runner_id, dict(self.limits), room, seconds, empty=not self.held)
+        return Want(self.runner_id, dict(self.limits), room, seconds, empty=not held)
 
 
 class Fleet:

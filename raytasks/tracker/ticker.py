@@ -73,7 +73,8 @@ class Ticker:
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
-        self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
+        while not self.inbox.empty:
+            self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
         await self.read(lambda: None)
         for pool in (self._writer, self._readers):
             pool.shutdown(wait=True)
@@ -159,15 +160,15 @@ class Ticker:
             if state in WAITING:
                 due[task_type] += count
         due = +due
-        wants = [want for runner in self.fleet if (want := runner.want(self.fleet.averages))]
+        averages = self.fleet.averages
+        ending = {running.task_id for running, _ in work.outcomes}
+        wants = [want for runner in self.fleet if (want := runner.want(averages, ending))]
         for want in wants:
             want.limits = {
                 name: min(most, due[name]) for name, most in want.limits.items() if due[name]
             }
         work.wants = [want for want in wants if want.limits]
-        work.durations = {
-            name: self.fleet.averages.get(name) for want in work.wants for name in want.limits
-        }
+        work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}
 
     def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         self.counts.update(done.counts)
@@ -183,6 +184,8 @@ class Ticker:
                 submission.answer.set_result(None)
         for action in taken.actions:
             self._answer_action(action.task_id, action.answer, done)
+        if taken.alone or taken.actions:  # what became due by it was not looked for yet
+            self.wake.set()
         self._hand_out(done)
         self.feed.publish(done.changes)
         for task_id, _, state, _ in done.changes:

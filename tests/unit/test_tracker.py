@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import itertools
 import threading
 import time
 from collections.abc import AsyncIterator, Callable
@@ -18,6 +19,7 @@ from raytasks.models import (
     BacklogFull,
     Claim,
     NewTask,
+    Report,
     Running,
     StateConflict,
     Task,
@@ -29,6 +31,8 @@ from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 
 OpenStore = Callable[..., Store]
+NUMBERS = itertools.count(1_000)
+"""Of the tasks that only teach the tracker how long a type takes."""
 
 
 @pytest.fixture
@@ -63,8 +67,8 @@ async def teach(
     tracker: Tracker, runner: ScriptedRunner, task_type: str, *durations: float
 ) -> None:
     """Let the tracker see attempts of this type that took so long."""
-    for i, seconds in enumerate(durations):
-        number = 900 + i
+    for seconds in durations:
+        number = next(NUMBERS)
         await submit(tracker, number, task_type=task_type)
         [claim] = await runner.claim()
         runner.end(claim, at=NOW, finished_at=NOW + seconds)
@@ -139,11 +143,11 @@ class TestSubmission:
         gate.open()
         await asyncio.gather(clients[0], clients[2], waiting[0], waiting[2])
         # Those of the clients that left are accepted too, whole.
-        claims = await runner.claim()
-        while len(runner.held) < 6:
-            claims += await runner.claim([outcome(claims[-1])])
-            runner.held[claims[-2].task_id] = 0
-        assert sorted(runner.held) == ids(range(6))
+        assert set(await tracker.tasks(ids(range(6)))) == set(ids(range(6)))
+        assert tracker.backlog == 6
+        [claim] = await runner.claim()
+        runner.end(claim)
+        await until(tracker, 0, State.COMPLETED)
 
     async def test_the_same_submission_again_is_harmless(self, tracker: Tracker) -> None:
         await submit(tracker, 1, 2)
@@ -296,18 +300,18 @@ class TestClaims:
         runner = ScriptedRunner(tracker, short=256, long=256)
         await teach(tracker, runner, "short", 0.03)
         await teach(tracker, runner, "long", 5.0)
-        await submit(tracker, *range(40), run_at=NOW)
-        claims = await runner.claim()
+        await submit(tracker, *range(40))
+        held = len(await runner.claim())
         await submit(tracker, 50, task_type="long", priority=9)
         rounds = 0
-        while all(claim.task_type == "short" for claim in claims):
-            first, rounds = next(iter(runner.held.items())), rounds + 1
-            assert rounds < 10
-            done = Claim(first[0], "short", first[1], "", 0, 3, None, None)
-            orders = runner.send([outcome(done, at=NOW, finished_at=NOW + 0.03)])
-            await until(tracker, int(first[0][-12:], 16), State.COMPLETED)
+        while task_id(50) not in runner.held:
+            rounds += 1
+            assert rounds <= held
+            name, attempt = next(iter(runner.held.items()))
+            ends = Claim(name, "short", attempt, "", 0, 3, None, None)
+            runner.end(ends, at=NOW, finished_at=NOW + 0.03)
+            await until(tracker, int(name[-12:], 16), State.COMPLETED)
             await let_run()
-            claims = list(orders.result().claims) if orders.done() else claims
 
     async def test_the_task_runner_takes_all_that_it_has_room_for(self, tracker: Tracker) -> None:
         await submit(tracker, *range(30))
@@ -420,8 +424,6 @@ class TestOutcomes:
     async def test_a_checkpoint_is_acknowledged_when_it_is_on_disk(
         self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
     ) -> None:
-        from raytasks.models import Report
-
         claim = await claimed(tracker, runner)
         gate = Gate(store)
         reports = [Report(task_id(1), 1, 41, fraction=0.5), Report(task_id(1), 1, 42, None, "m")]
@@ -439,16 +441,13 @@ class TestOutcomes:
     async def test_the_checkpoint_of_an_attempt_that_has_ended_is_told_to_be_stale(
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
-        from raytasks.models import Report
-
         claim = await claimed(tracker, runner)
         runner.end(claim)
         await until(tracker, 1, State.COMPLETED)
-        orders = await runner.exchange(reports=[Report(task_id(1), 1, 7, checkpoint="[1]")])
-        while not runner.stale:
-            orders = await runner.exchange()
-        assert orders.acknowledged_reports == ()
-        assert runner.stale == [(task_id(1), 1)]
+        earlier = runner.calls[-1]
+        runner.send(reports=[Report(task_id(1), 1, 7, checkpoint="[1]")])
+        orders = await earlier
+        assert (orders.stale, orders.acknowledged_reports) == (((task_id(1), 1),), ())
 
 
 class TestCancel:

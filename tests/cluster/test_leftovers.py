@@ -1,0 +1,39 @@
+"""What a killed run leaves behind is found by its mark, and nothing else is touched."""
+
+import os
+import subprocess
+import sys
+
+import psutil
+
+from raytasks.cluster import end_leftovers
+
+FOREVER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
+
+
+def start(owner: str | None) -> "subprocess.Popen[bytes]":
+    environment = {**os.environ, **({"RAYTASKS_OWNER": owner} if owner else {})}
+    process = subprocess.Popen(FOREVER, env=environment, stdout=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.readline()
+    return process
+
+
+def test_only_processes_whose_owner_is_gone_are_ended() -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    began = psutil.Process().create_time()
+    orphan = start(f"{gone.pid}:1.0")
+    reused_id = start(f"{os.getpid()}:{began - 1000}")
+    owned = start(f"{os.getpid()}:{began}")
+    stranger = start(None)
+    try:
+        assert end_leftovers() == 2
+        orphan.wait(5)
+        reused_id.wait(5)
+        assert owned.poll() is None
+        assert stranger.poll() is None
+    finally:
+        for process in (orphan, reused_id, owned, stranger):
+            process.kill()
+            process.communicate()

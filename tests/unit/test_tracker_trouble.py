@@ -1,0 +1,248 @@
+"""The tracker in trouble: bad commands, a database that goes away, another tracker."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from clock import FakeClock
+from making import NOW, Tracking, ids, new_task, outcome, task_id
+from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
+
+from raytasks.models import (
+    REMOTE_POOL,
+    Claim,
+    RaytasksError,
+    Report,
+    StoreUnavailable,
+)
+from raytasks.states import OutcomeKind, State
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.core import Tracker
+
+LONE = "\ud800"
+"""Half a letter: text that no database can store."""
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> FaultyStore:
+    return FaultyStore(sqlite_url)
+
+
+@pytest.fixture
+async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
+    async with tracker_on(store, clock=clock) as tracker:
+        yield tracker
+
+
+@pytest.fixture
+def runner(tracker: Tracker) -> ScriptedRunner:
+    return ScriptedRunner(tracker, pool=REMOTE_POOL)
+
+
+async def submit(tracker: Tracker, *numbers: int, **changes: Any) -> None:
+    await tracker.submit([new_task(number, **changes) for number in numbers])
+
+
+async def claims_of(tracker: Tracker, runner: ScriptedRunner, *numbers: int) -> list[Claim]:
+    await submit(tracker, *numbers)
+    return await runner.claim()
+
+
+def begin(tracker: Tracker, *numbers: int, **changes: Any) -> "asyncio.Task[None]":
+    return asyncio.ensure_future(submit(tracker, *numbers, **changes))
+
+
+class TestBadCommands:
+    """One bad command does not harm the others of its tick."""
+
+    async def test_a_bad_submission_alone_fails(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        [claim] = await claims_of(tracker, runner, 1)
+        await submit(tracker, 2, 3, task_type="other")
+        good = begin(tracker, 4, task_type="other")
+        bad = begin(tracker, 5, 6, payload=LONE)
+        more = begin(tracker, 7, task_type="other")
+        cancel = asyncio.ensure_future(tracker.cancel(task_id(2)))
+        runner.end(claim, result="[1]")
+        await asyncio.gather(good, more)
+        with pytest.raises(RaytasksError, match="cannot be stored: UnicodeEncodeError") as caught:
+            await bad
+        assert LONE not in str(caught.value)
+        assert (await cancel).state is State.CANCELLED
+        await until(tracker, 1, State.COMPLETED)
+        assert set(await tracker.tasks(ids(range(9)))) == set(ids([1, 2, 3, 4, 7]))
+        assert tracker.backlog == 3
+
+    async def test_what_was_accepted_beside_it_runs_at_once(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        call = runner.send()
+        await let_run()
+        bad = begin(tracker, 1, payload=LONE)
+        good = begin(tracker, 2)
+        await good
+        with suppress(RaytasksError):
+            await bad
+        assert [claim.task_id for claim in (await call).claims] == [task_id(2)]
+
+    async def test_a_number_that_does_not_fit(self, tracker: Tracker) -> None:
+        with pytest.raises(RaytasksError, match="cannot be stored"):
+            await submit(tracker, 1, priority=2**70)
+        await submit(tracker, 1)
+
+    async def test_two_that_submit_the_same_id_at_once(self, tracker: Tracker) -> None:
+        await asyncio.gather(*(begin(tracker, 1) for _ in range(3)), begin(tracker, 2))
+        assert tracker.backlog == 2
+
+    async def test_an_outcome_that_cannot_be_stored_is_a_failure(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        bad, good = await claims_of(tracker, runner, 1, 2)
+        runner.send([outcome(bad, result=LONE), outcome(good, result="[1]")])
+        task = await until(tracker, 1, State.FAILED)
+        assert "UnstorableOutcome" in (task.error or "")
+        assert (await until(tracker, 2, State.COMPLETED)).result == "[1]"
+        assert sorted(await runner.acknowledgements()) == [(task_id(1), 1), (task_id(2), 1)]
+
+    async def test_a_report_that_cannot_be_stored_is_dropped(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        first, second = await claims_of(tracker, runner, 1, 2)
+        reports = [
+            Report(first.task_id, 1, 1, message=LONE),
+            Report(second.task_id, 1, 2, checkpoint="[1]"),
+        ]
+        call = runner.send(reports=reports)
+        assert (await call).acknowledged_reports == (2,)
+        runner.send([outcome(first), outcome(second)])
+        await until(tracker, 1, State.COMPLETED)
+        await until(tracker, 2, State.COMPLETED)
+
+
+class TestOutage:
+    async def test_submissions_are_refused_and_outcomes_are_kept(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        [claim] = await claims_of(tracker, runner, 1)
+        store.away = True
+        runner.end(claim, result="[1]")
+        for number in (2, 3):
+            with pytest.raises(StoreUnavailable, match="the database is away"):
+                await submit(tracker, number)
+        with pytest.raises(StoreUnavailable):
+            await tracker.cancel(task_id(1))
+        health = await tracker.health()
+        assert health["database"] == {"ok": False, "error": "the server is away"}
+        store.away = False
+        assert (await until(tracker, 1, State.COMPLETED)).result == "[1]"
+        await submit(tracker, 4)
+        assert (await tracker.health())["database"] == {"ok": True, "error": None}
+        assert set(await tracker.tasks(ids([2, 3, 4]))) == {task_id(4)}
+
+    async def test_runners_hold_on_to_what_they_run(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        first, second = await claims_of(tracker, runner, 1, 2)
+        store.away = True
+        with pytest.raises(StoreUnavailable):
+            await submit(tracker, 3)
+        store.away = False
+        await submit(tracker, 3, task_type="other")
+        runner.known = False  # as the tracker asks of all after an outage
+        runner.send([outcome(first)])
+        await until(tracker, 1, State.COMPLETED)
+        assert set(tracker.fleet.running) == {second.task_id}
+
+    async def test_a_tick_whose_answer_was_lost_counts_once(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        [claim] = await claims_of(tracker, runner, 1)
+        store.answer_is_lost = True
+        runner.end(claim, OutcomeKind.FAILED, retryable=True, delay_seconds=60.0)
+        lost = begin(tracker, 2, task_type="other")
+        with pytest.raises(StoreUnavailable):
+            await lost
+        await submit(tracker, 2, task_type="other")  # its client tries again
+        found = await tracker.task(task_id(1))
+        assert found is not None
+        assert (found[0].state, found[0].failures, len(found[1])) == (State.RETRYING, 1, 1)
+        assert tracker.backlog == 2
+        assert tracker.fleet.running == {}
+
+    async def test_claims_whose_commit_is_in_doubt_are_given_back_uncharged(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        call = runner.send()
+        await let_run()
+        await submit(tracker, 1, run_at=NOW + 60)
+        store.answer_is_lost = True
+        tracker.ticker.clock.advance(60)  # type: ignore[attr-defined]
+        tracker.ticker.wake.set()
+        assert (await call).resync
+        [claim] = await runner.claim()
+        assert (claim.task_id, claim.attempt, claim.failures) == (task_id(1), 2, 0)
+
+    async def test_a_tracker_starts_as_soon_as_the_database_is_there(
+        self, store: FaultyStore
+    ) -> None:
+        store.away = True
+        tracker = Tracker(store)
+        starting = asyncio.ensure_future(tracker.start())
+        async with asyncio.timeout(PATIENCE):
+            while tracker.ticker.database_error is None:
+                await asyncio.sleep(0)
+            assert not starting.done()
+            store.away = False
+            await starting
+        assert tracker.ticker.database_error is None
+        assert tracker.ticker.epoch == 1
+        await tracker.close()
+
+    async def test_memory_that_differs_from_the_database_is_read_anew(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        first, _ = await claims_of(tracker, runner, 1, 2)
+        # Something else settles the attempt, in the tracker's own epoch.
+        intruder = Tracking.__new__(Tracking)
+        intruder.store, intruder.now, intruder.max_crashes = store, NOW, 1
+        intruder.epoch = tracker.ticker.epoch
+        [running] = [item for item in store.running() if item.task_id == first.task_id]
+        intruder.settle(running, OutcomeKind.SUCCEEDED, result='"theirs"')
+        runner.end(first, result='"ours"')
+        await submit(tracker, 3, task_type="other")
+        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        assert task.result == '"theirs"'
+        assert set(tracker.fleet.running) == {task_id(2)}
+        assert tracker.ticker.counts["short", State.COMPLETED] == 1
+
+
+class TestSuccession:
+    async def test_a_tracker_that_was_replaced_stops_and_writes_nothing(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        tracker = Tracker(store)
+        await tracker.start()
+        running = asyncio.ensure_future(tracker.run())
+        await submit(tracker, 1)
+        Tracking(FaultyStore(sqlite_url)).store.close()
+        with pytest.raises(StoreUnavailable, match="another tracker has taken over"):
+            await submit(tracker, 2)
+        with pytest.raises(Superseded):
+            await asyncio.wait_for(running, PATIENCE)
+        assert await tracker.tasks([task_id(2)]) == {}
+        await tracker.close()
+
+    async def test_those_who_wait_are_answered_when_it_closes(self, store: FaultyStore) -> None:
+        tracker = Tracker(store)
+        await tracker.start()
+        waiting = [begin(tracker, number) for number in (1, 2)]
+        cancel = asyncio.ensure_future(tracker.cancel(task_id(1)))
+        await let_run()
+        tracker.ticker.inbox.isolate(tracker.ticker.inbox.take(), ValueError("bad"))
+        await tracker.close()
+        for item in (*waiting, cancel):
+            with pytest.raises(StoreUnavailable, match="stopping"):
+                await asyncio.wait_for(item, PATIENCE)
