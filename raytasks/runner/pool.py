@@ -22,6 +22,7 @@ from raytasks.settings import Settings
 log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 0.5
+_ADOPTION_SECONDS = 3.0
 _PREFIX = "runner."
 _TASK_ONLY_OPTIONS = ("max_retries", "retry_exceptions")
 
@@ -118,6 +119,7 @@ class RunnerPools:
         for name in await asyncio.to_thread(_names_of_runners):
             with contextlib.suppress(ValueError):  # it has just gone
                 self._adopt(name, ray.get_actor(name, NAMESPACE))
+        await self._lose_strangers()
         while True:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._news.wait(), RECONCILE_SECONDS)
@@ -137,6 +139,20 @@ class RunnerPools:
         self.stop()
         for runner in list(self._runners.values()):
             await self._end(runner)
+
+    async def _lose_strangers(self) -> None:
+        """Tell the tracker of runners in its database that are not in this cluster any more.
+
+        After a restart of the whole cluster this saves waiting for their leases to end.
+        """
+        asked = [runner.actor.runner_id.remote() for runner in self._runners.values()]
+        try:
+            present = await asyncio.wait_for(asyncio.gather(*asked), _ADOPTION_SECONDS)
+        except (TimeoutError, RayError):
+            return  # one of them is being started again: the leases will tell
+        for state in self._states():
+            if state.runner_id not in present:
+                self._lose(state.runner_id, "its runner is not there any more")
 
     async def _reconcile(self) -> None:
         deployment = self._deployment
