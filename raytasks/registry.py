@@ -55,8 +55,19 @@ class HandlerSpec:
 
     @cached_property
     def payload(self) -> TypeAdapter[Any]:
-        """The payload's type: checks a submission, and makes what the handler gets."""
-        return TypeAdapter(_payload_annotation(self))
+        """The payload's type: checks a submission, and makes what the handler gets.
+
+        Raises `HandlerError` for an annotation that cannot be checked.
+        """
+        try:
+            return TypeAdapter(_payload_annotation(self))
+        except HandlerError:
+            raise
+        except Exception as error:
+            raise HandlerError(
+                f"{_where(self.target)}: the payload's annotation cannot be used: "
+                f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            ) from error
 
     @property
     def wants_context(self) -> bool:
@@ -201,8 +212,8 @@ class Registry:
 
 def handler_of(target: Callable[..., Any]) -> HandlerSpec:
     """Return the spec that `@handler` left on a function or class. Raises `HandlerError`."""
-    spec = getattr(target, _SPEC_ATTRIBUTE, None)
-    if not isinstance(spec, HandlerSpec):
+    spec = _spec_on(target)
+    if spec is None:
         raise HandlerError(f"{_where(target)} is not decorated with @handler")
     return spec
 
@@ -270,9 +281,15 @@ def _import_with_children(name: str) -> Iterable[ModuleType]:
 
 def _specs_of(module: ModuleType) -> Iterable[HandlerSpec]:
     for value in list(vars(module).values()):
-        spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
-        if isinstance(spec, HandlerSpec):
+        spec = _spec_on(value)
+        if spec is not None:
             yield spec
+
+
+def _spec_on(value: object) -> HandlerSpec | None:
+    # Its own one: a class does not inherit being a handler.
+    spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
+    return spec if isinstance(spec, HandlerSpec) else None
 
 
 def _where(target: Callable[..., Any]) -> str:

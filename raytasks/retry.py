@@ -1,7 +1,11 @@
 """When and how soon a failed attempt is tried again: pure rules, and what a handler may raise."""
 
+import math
 import random
 from dataclasses import dataclass
+
+LONGEST_SECONDS = 10 * 366 * 86_400.0
+"""The longest delay: ten years. Times far beyond it could not be shown any more."""
 
 
 class PermanentError(Exception):
@@ -13,7 +17,7 @@ class RetryAfter(Exception):
 
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message)
-        self.seconds = max(0.0, float(seconds))
+        self.seconds = _bounded(seconds)
 
     def __str__(self) -> str:
         return self.args[1] or f"try again in {self.seconds:g} seconds"
@@ -24,7 +28,7 @@ class Snooze(Exception):
 
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message)
-        self.seconds = max(0.0, float(seconds))
+        self.seconds = _bounded(seconds)
 
     def __str__(self) -> str:
         return self.args[1] or f"snoozed for {self.seconds:g} seconds"
@@ -61,8 +65,11 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         if self.max_attempts < 1:
             raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
-        if self.initial_delay_seconds < 0 or self.max_delay_seconds < 0:
-            raise ValueError("delays must not be negative")
+        delays = (self.initial_delay_seconds, self.max_delay_seconds)
+        if not all(map(math.isfinite, (*delays, self.factor, self.jitter))):
+            raise ValueError("delays, factor and jitter must be finite numbers")
+        if not 0 <= min(delays) <= max(delays) <= LONGEST_SECONDS:
+            raise ValueError("delays must not be negative, nor longer than ten years")
         if self.factor < 1:
             raise ValueError(f"factor must be at least 1, not {self.factor}")
         if not 0 <= self.jitter <= 1:
@@ -81,7 +88,7 @@ class RetryPolicy:
         try:
             delay = self.initial_delay_seconds * self.factor ** (failures - 1)
         except OverflowError:
-            delay = self.max_delay_seconds
+            delay = self.max_delay_seconds if self.initial_delay_seconds else 0.0
         delay = min(self.max_delay_seconds, delay)
         return delay * (1 + self.jitter * random_source.uniform(-1, 1))
 
@@ -94,3 +101,9 @@ class RetryPolicy:
         if isinstance(error, RetryAfter):
             return RetryDecision(retryable=True, delay_seconds=error.seconds)
         return RetryDecision(True, self.backoff(failures, random_source))
+
+
+def _bounded(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds must be a finite number, not {seconds!r}")
+    return min(LONGEST_SECONDS, max(0.0, float(seconds)))

@@ -21,7 +21,11 @@ class Settings(BaseSettings):
     """Everything that can be set. `.env.example` lists the names with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_file=".env", env_file_encoding="utf-8", extra="ignore", frozen=True
+        env_file=".env",
+        env_file_encoding="utf-8",
+        extra="ignore",
+        frozen=True,
+        allow_inf_nan=False,
     )
 
     database_url: str = "sqlite:///./tasks.db"
@@ -62,11 +66,12 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_database(cls, value: str) -> str:
         # The tracker may have another working directory than whoever read the setting.
-        prefix = "sqlite:///"
-        path = value.removeprefix(prefix)
-        if not value.startswith(prefix) or not path or path.startswith((":memory:", "/", "file:")):
+        scheme, _, path = value.partition(":///")
+        if scheme not in ("sqlite", "sqlite+pysqlite") or not path:
             return value
-        return f"{prefix}{Path(path).resolve()}"
+        if path.startswith((":memory:", "/", "file:")):
+            return value
+        return f"{scheme}:///{Path(path).resolve()}"
 
     @field_validator("artifacts_url")
     @classmethod
@@ -75,7 +80,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_default_secret(self) -> "Settings":
-        if not self.debug and self.secret_key == DEFAULT_SECRET_KEY:
+        if not self.debug and self.secret_key.strip() in ("", DEFAULT_SECRET_KEY):
             raise ValueError("SECRET_KEY must be set to a secret of your own when DEBUG is off")
         return self
 

@@ -100,10 +100,12 @@ async def until(tracker: Tracker, number: int, state: State, *, attempt: int | N
         while True:
             feed = await tracker.changes(tracker.ticker.epoch, after, PATIENCE)
             after = feed.last
-            for change in feed.changes:
-                if change.task_id == name and change.state is state:
-                    if attempt in (None, change.attempt):
-                        return (await tracker.tasks([name]))[name]
+            if any(
+                (change.task_id, change.state) == (name, state)
+                and attempt in (None, change.attempt)
+                for change in feed.changes
+            ):
+                return (await tracker.tasks([name]))[name]
 
 
 async def let_run(rounds: int = 5) -> None:
@@ -199,6 +201,12 @@ class ScriptedRunner:
     ) -> "asyncio.Task[Orders]":
         """Begin to report how an attempt ended."""
         return self.send([outcome(claim, kind, **more)])
+
+    async def hang_up(self) -> None:
+        """Give up the calls that are not answered yet."""
+        for call in self.calls:
+            call.cancel()
+        await let_run()
 
     async def acknowledgements(self) -> list[tuple[str, int]]:
         """Return what the tracker has acknowledged so far, by one more exchange."""

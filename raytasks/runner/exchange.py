@@ -91,7 +91,6 @@ class ExchangeLoop:
             if self._held.get(outcome.task_id) == outcome.attempt:
                 del self._held[outcome.task_id]
                 self._outbox.unsent.append(outcome)
-                self._outbox.progress.pop(outcome.task_id, None)
         self._news.set()
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:

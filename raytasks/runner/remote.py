@@ -13,6 +13,7 @@ from raytasks.runner.attempt import Attempt, Workplace
 from raytasks.runner.plan import RunnerPlan
 
 _CANCELLED_CACHE_SECONDS = 0.5
+_TELL_SECONDS = 0.1
 
 
 def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
@@ -48,12 +49,12 @@ class RemoteChannel:
     def progress(self, fraction: float | None, message: str | None) -> None:
         """Pass on how far the attempt has come: the newest, some times a second."""
         now = self._attempt.workplace.clock()
-        # The last step must not be dropped, so that a finished attempt shows as finished.
-        if now - self._told_at < 0.1 and fraction != 1:
+        if now - self._told_at < _TELL_SECONDS and fraction != 1:
             return
         self._told_at = now
-        task_id = self._attempt.claim.task_id
-        self._task_runner.progress.remote(task_id, fraction, message)
+        told = self._task_runner.progress.remote(self._attempt.claim.task_id, fraction, message)
+        if fraction == 1:
+            ray.get(told)  # else the attempt's end could overtake it
 
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk."""

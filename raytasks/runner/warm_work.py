@@ -60,8 +60,8 @@ class WarmWork:
         return dict.fromkeys(self._registry.task_types, self.room())
 
     def room(self) -> int:
-        """Return how many more attempts fit."""
-        return max(0, ROOM - self._worker.queued)
+        """Return how many more attempts fit: none behind one that has run for long."""
+        return 0 if self._is_stuck() else max(0, ROOM - self._worker.queued)
 
     def start(self, claims: Sequence[Claim]) -> None:
         """Queue attempts."""
@@ -90,7 +90,7 @@ class WarmWork:
         if attempt is None:
             return
         now = self._workplace.clock()
-        if now - attempt.started_at > STUCK_SECONDS and self._worker.queued:
+        if self._is_stuck() and self._worker.queued:
             self._give_back()
         if attempt.deadline is not None and now >= attempt.deadline:
             self._worker.order_stop(attempt, StopReason.TIMEOUT)
@@ -103,6 +103,12 @@ class WarmWork:
         elif now - asked_at > ASK_SECONDS and self._interrupted is not attempt:
             self._interrupted = attempt
             self._worker.interrupt(attempt)
+
+    def _is_stuck(self) -> bool:
+        attempt = self._worker.current
+        if attempt is None:
+            return False
+        return self._workplace.clock() - attempt.started_at > STUCK_SECONDS
 
     @property
     def _loop(self) -> ExchangeLoop:

@@ -46,7 +46,8 @@ class FeedRing:
         if epoch == self._epoch and after == self._last:
             self._news.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._news.wait()
         return self.since(epoch, after)
 
 
@@ -67,7 +68,8 @@ class Waiters(Generic[Answer]):
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._futures[task_id].add(future)
         try:
-            return await asyncio.wait_for(future, seconds)
+            async with asyncio.timeout(seconds):
+                return await future
         except TimeoutError:
             return None
         finally:

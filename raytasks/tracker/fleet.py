@@ -12,6 +12,9 @@ HOLD_SECONDS = 0.1
 """How much work a warm runner holds at the most, by the average running time of its handlers.
 A batch of half of it is on the way while the other half runs."""
 
+LATE_SECONDS = 5 * HOLD_SECONDS
+"""When a warm runner has held an attempt for this long, it gets no others behind it."""
+
 HOLD_MOST = 256
 """How many attempts a warm runner holds at the most, however short they are."""
 

@@ -1,6 +1,7 @@
 """The tracker's ticks: when one is due, what goes into it, and what follows from it."""
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -244,10 +245,10 @@ class Ticker:
         seconds = self.lease_seconds / 4
         if self._next_due is not None:
             seconds = min(seconds, max(0.0, self._next_due - self.clock()))
-        try:
-            await asyncio.wait_for(self.wake.wait(), seconds)
-        except TimeoutError:
-            return
+        # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.wake.wait()
 
     async def _load(self) -> None:
         running = await self._insist(self.store.running)

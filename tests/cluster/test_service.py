@@ -257,7 +257,9 @@ def test_redeployed_api_leaves_running_tasks_alone(service: Service, tmp_path: P
     for task in tasks:
         done = service.wait(task)
         assert done["state"] == "COMPLETED"
-        assert done["attempt"] == 1
+        # One may have been claimed behind another, and given back once.
+        assert {attempt["outcome"] for attempt in done["attempts"][:-1]} <= {"released"}
+        assert done["attempt"] <= 2
     assert len(mark.read_text().splitlines()) == len(tasks)
 
 
@@ -270,7 +272,9 @@ def test_second_machine_joins_and_leaves(service: Service, tmp_path: Path) -> No
         )
     try:
         _wait_for_nodes(service, 2, log)
-        assert "works for" in log.read_text()
+        while "works for" not in log.read_text():
+            assert worker.poll() is None, log.read_text()
+            time.sleep(0.1)
     finally:
         worker.send_signal(signal.SIGINT)
         assert worker.wait(60) == 0, log.read_text()

@@ -463,7 +463,9 @@ class TestOrderOfClaims:
     def test_a_higher_priority_goes_first(self, tracking: Tracking) -> None:
         for number, priority in ((1, 0), (2, 5), (3, -5), (4, 1)):
             tracking.submit(number, priority=priority)
-        assert self.order(tracking) == ids([2, 4, 1, 3])
+        assert self.order(tracking, room=1) == ids([2])
+        assert self.order(tracking, short=2) == ids([4, 1])
+        assert self.order(tracking) == ids([3])
 
     def test_waiting_raises_a_low_priority(self, tracking: Tracking) -> None:
         tracking.submit(1, run_at=NOW - 61)

@@ -73,6 +73,7 @@ async def teach(
         [claim] = await runner.claim()
         runner.end(claim, at=NOW, finished_at=NOW + seconds)
         await until(tracker, number, State.COMPLETED)
+        await runner.hang_up()
 
 
 class Gate:
@@ -325,7 +326,7 @@ class TestClaims:
         await submit(tracker, *range(9))
         shares = [[claim.task_id for claim in (await call).claims] for call in calls]
         assert [len(share) for share in shares] == [3, 3, 3]
-        assert sorted(sum(shares, [])) == ids(range(9))
+        assert sorted(itertools.chain(*shares)) == ids(range(9))
 
     async def test_a_delayed_task_runs_on_time_without_being_looked_for(
         self, store: FaultyStore

@@ -191,12 +191,13 @@ class TestOutage:
         store.away = True
         tracker = Tracker(store)
         starting = asyncio.ensure_future(tracker.start())
-        async with asyncio.timeout(PATIENCE):
-            while tracker.ticker.database_error is None:
-                await asyncio.sleep(0)
-            assert not starting.done()
-            store.away = False
-            await starting
+        refused = begin(tracker, 1)
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(refused, PATIENCE)
+        assert tracker.ticker.database_error == "the server is away"
+        assert not starting.done()
+        store.away = False
+        await asyncio.wait_for(starting, PATIENCE)
         assert tracker.ticker.database_error is None
         assert tracker.ticker.epoch == 1
         await tracker.close()

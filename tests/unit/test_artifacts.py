@@ -1,0 +1,91 @@
+"""Files of tasks: whole or not at all, and never outside their folder."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from raytasks.artifacts import ArtifactStore
+
+TASK_ID = "0198c1de-0000-7000-8000-000000000001"
+OTHER_ID = "0198c1de-0000-7000-8000-000000000002"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    return ArtifactStore(str(tmp_path / "artifacts"))
+
+
+class TestSaving:
+    @pytest.mark.parametrize("data", [b"", b"text", bytes(range(256)) * 5000])
+    def test_what_was_saved_comes_back(self, store: ArtifactStore, data: bytes) -> None:
+        assert store.save(TASK_ID, "a.bin", data) == f"/artifacts/{TASK_ID}/a.bin"
+        assert store.read(TASK_ID, "a.bin") == data
+
+    def test_saving_again_replaces(self, store: ArtifactStore, tmp_path: Path) -> None:
+        store.save(TASK_ID, "a.txt", b"a long first text")
+        store.save(TASK_ID, "a.txt", b"second")
+        assert store.read(TASK_ID, "a.txt") == b"second"
+        assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.txt"]
+
+    def test_tasks_do_not_share_files(self, store: ArtifactStore) -> None:
+        store.save(TASK_ID, "a.txt", b"one")
+        store.save(OTHER_ID, "a.txt", b"two")
+        assert store.read(TASK_ID, "a.txt") == b"one"
+        with pytest.raises(FileNotFoundError):
+            store.read(OTHER_ID, "b.txt")
+
+    def test_a_file_that_could_not_be_written_whole_is_not_there(
+        self, store: ArtifactStore, tmp_path: Path
+    ) -> None:
+        store.save(TASK_ID, "a.txt", b"old")
+        with pytest.raises(TypeError):
+            store.save(TASK_ID, "a.txt", [1, 2])  # type: ignore[arg-type]
+        assert store.read(TASK_ID, "a.txt") == b"old"
+        store.save(TASK_ID, "b.txt", b"good")
+        assert store.read(TASK_ID, "b.txt") == b"good"
+        assert store.read(TASK_ID, "a.txt") == b"old"
+
+    def test_a_store_may_be_a_url(self) -> None:
+        store = ArtifactStore("memory://test-artifacts/")
+        store.save(TASK_ID, "a.txt", b"hi")
+        assert ArtifactStore("memory://test-artifacts").read(TASK_ID, "a.txt") == b"hi"
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "name", ["a", "A.png", "report-2.final_v1.tar.gz", "0", "x" * 128, "a..b"]
+    )
+    def test_plain_names_are_taken(self, store: ArtifactStore, name: str) -> None:
+        store.save(TASK_ID, name, b"x")
+        assert store.read(TASK_ID, name) == b"x"
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "", ".", "..", ".hidden", "../a", "a/b", "/etc/passwd", "a\\b", "a b", "-a", "_a",
+            "a\n", "a\x00", "ä", "a%2e", "x" * 129, "C:a",
+        ],
+    )  # fmt: skip
+    def test_others_are_refused(self, store: ArtifactStore, name: str) -> None:
+        for call in (lambda: store.save(TASK_ID, name, b"x"), lambda: store.read(TASK_ID, name)):
+            with pytest.raises(ValueError, match="bad artifact name"):
+                call()
+
+    @pytest.mark.parametrize(
+        "task_id",
+        ["", "..", "../..", "1", TASK_ID.upper(), TASK_ID + "\n", TASK_ID + "/..", TASK_ID[:-1]],
+    )
+    def test_what_is_no_task_id_is_refused(self, store: ArtifactStore, task_id: str) -> None:
+        with pytest.raises(ValueError, match="not a task id"):
+            store.path(task_id, "a.txt")
+
+    @given(st.text(), st.text())
+    def test_no_text_leads_out_of_the_folder(self, task_id: str, name: str) -> None:
+        store = ArtifactStore("/data/artifacts")
+        try:
+            path = store.path(task_id or TASK_ID, name)
+        except ValueError:
+            return
+        assert Path(path).parent.parent == Path("/data/artifacts")

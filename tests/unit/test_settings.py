@@ -1,0 +1,182 @@
+"""Settings: where they come from, and one line that names the bad one."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raytasks.settings import Settings, SettingsError, handler_environment, load_settings
+
+NAMES = [name.upper() for name in Settings.model_fields]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory and an environment without any of our settings."""
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+class TestSources:
+    def test_without_any_the_defaults_count(self, folder: Path) -> None:
+        settings = load_settings()
+        assert settings.database_url == f"sqlite:///{folder}/tasks.db"
+        assert (settings.task_modules, settings.debug) == (("handlers",), True)
+        assert (settings.redis_url, settings.ray_address) == (None, None)
+        assert settings.artifacts_url == f"{folder}/artifacts"
+
+    def test_the_file_counts(self, folder: Path) -> None:
+        (folder / ".env").write_text(
+            "# ours\nDATABASE_URL=postgresql://u:p@h/n\nMAX_CRASHES = 7\nTASK_MODULES='a, b'\n"
+            "UNKNOWN_SETTING=1\n"
+        )
+        settings = load_settings()
+        assert settings.database_url == "postgresql://u:p@h/n"
+        assert (settings.max_crashes, settings.task_modules) == (7, ("a", "b"))
+
+    def test_the_environment_wins_over_the_file_and_what_is_given_over_both(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (folder / ".env").write_text("MAX_CRASHES=1\nMAX_BACKLOG=10\nAPI_REPLICAS=2\n")
+        monkeypatch.setenv("MAX_CRASHES", "2")
+        monkeypatch.setenv("api_replicas", "3")
+        settings = load_settings(max_crashes=None, max_backlog=30)
+        assert (settings.max_crashes, settings.max_backlog, settings.api_replicas) == (2, 30, 3)
+
+    def test_what_is_empty_is_unset(self, folder: Path) -> None:
+        (folder / ".env").write_text("REDIS_URL=\nRAY_ADDRESS=\nWARM_RUNNERS_MAX=\n")
+        settings = load_settings()
+        assert (settings.redis_url, settings.ray_address) == (None, None)
+        assert settings.warm_runners_max is None
+
+    def test_settings_cannot_be_changed(self) -> None:
+        with pytest.raises(ValueError, match="frozen"):
+            load_settings().debug = False  # type: ignore[misc]
+
+    @pytest.mark.parametrize(
+        ("text", "modules"),
+        [("a", ("a",)), ("a,b.c", ("a", "b.c")), (" a , ,b,", ("a", "b")), ("", ())],
+    )
+    def test_modules_are_parted_by_commas(
+        self, text: str, modules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("TASK_MODULES", text)
+        assert load_settings().task_modules == modules
+
+
+class TestPlaces:
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [
+            ("sqlite:///./tasks.db", "sqlite:///{folder}/tasks.db"),
+            ("sqlite:///data/tasks.db", "sqlite:///{folder}/data/tasks.db"),
+            ("sqlite:///../tasks.db", "sqlite:///{parent}/tasks.db"),
+            ("sqlite:////data/tasks.db", "sqlite:////data/tasks.db"),
+            ("sqlite:///:memory:", "sqlite:///:memory:"),
+            ("sqlite://", "sqlite://"),
+            ("sqlite:///./tasks.db?timeout=3", "sqlite:///{folder}/tasks.db?timeout=3"),
+            ("sqlite+pysqlite:///tasks.db", "sqlite+pysqlite:///{folder}/tasks.db"),
+            ("postgresql://host/name", "postgresql://host/name"),
+        ],
+    )
+    def test_a_relative_database_file_becomes_absolute(
+        self, folder: Path, given: str, read: str
+    ) -> None:
+        settings = load_settings(database_url=given)
+        assert settings.database_url == read.format(folder=folder, parent=folder.parent)
+
+    @pytest.mark.parametrize(
+        ("url", "is_file"),
+        [("sqlite:///tasks.db", True), ("sqlite+pysqlite:////a.db", True),
+         ("postgresql://host/name", False)],
+    )  # fmt: skip
+    def test_whether_the_tracker_must_be_where_the_file_is(self, url: str, is_file: bool) -> None:
+        assert load_settings(database_url=url).uses_sqlite is is_file
+
+    @pytest.mark.parametrize(
+        ("given", "read"),
+        [
+            ("./artifacts", "{folder}/artifacts"),
+            ("/data", "/data"),
+            ("s3://bucket/prefix", "s3://bucket/prefix"),
+        ],
+    )
+    def test_a_relative_folder_of_artifacts_becomes_absolute(
+        self, folder: Path, given: str, read: str
+    ) -> None:
+        assert load_settings(artifacts_url=given).artifacts_url == read.format(folder=folder)
+
+
+class TestBadSettings:
+    @pytest.mark.parametrize(
+        ("name", "value", "message"),
+        [
+            ("MAX_BACKLOG", "many", "valid integer"),
+            ("MAX_BACKLOG", "0", "greater than or equal to 1"),
+            ("MAX_CRASHES", "-1", "greater than or equal to 0"),
+            ("MAX_PAYLOAD_BYTES", "0", "greater than or equal to 1"),
+            ("LEASE_SECONDS", "0.5", "greater than or equal to 1"),
+            ("PRIORITY_STEP_SECONDS", "-1", "greater than or equal to 0"),
+            ("API_REPLICAS", "65", "less than or equal to 64"),
+            ("RUNNER_IDLE_SECONDS", "0", "greater than 0"),
+            ("WARM_RUNNERS_MAX", "0", "greater than or equal to 1"),
+            ("DEBUG", "perhaps", "valid boolean"),
+        ],
+    )
+    def test_one_line_names_it(
+        self, name: str, value: str, message: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        text = str(caught.value)
+        assert text.startswith(f"{name}: ")
+        assert message in text
+        assert "\n" not in text
+
+    @pytest.mark.parametrize("name", ["LEASE_SECONDS", "PRIORITY_STEP_SECONDS"])
+    @pytest.mark.parametrize("value", ["nan", "inf"])
+    def test_what_is_no_number_is_refused(
+        self, name: str, value: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv(name, value)
+        with pytest.raises(SettingsError, match=f"{name}: .*finite number"):
+            load_settings()
+
+    def test_it_is_the_same_for_a_value_that_is_given(self) -> None:
+        with pytest.raises(SettingsError, match=r"^MAX_CRASHES: "):
+            load_settings(max_crashes=-5)
+
+
+class TestSecret:
+    @pytest.mark.parametrize("secret", [{}, {"secret_key": "change-me"}, {"secret_key": ""}])
+    def test_the_default_is_refused_when_debug_is_off(self, secret: dict[str, Any]) -> None:
+        with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set"):
+            load_settings(debug=False, **secret)
+
+    def test_one_of_your_own_is_taken(self) -> None:
+        assert not load_settings(debug=False, secret_key="q8s7").debug
+
+    def test_with_debug_the_default_will_do(self) -> None:
+        assert load_settings(debug=True).secret_key == "change-me"
+
+
+class TestHandlerEnvironment:
+    def test_handlers_get_what_the_file_says_and_the_environment_does_not(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAYTASKS_TEST_SET", "environment")
+        (folder / ".env").write_text(
+            "RAYTASKS_TEST_SET=file\nRAYTASKS_TEST_KEY='se cret'\nRAYTASKS_TEST_EMPTY=\nBARE\n"
+        )
+        assert handler_environment() == {
+            "RAYTASKS_TEST_KEY": "se cret",
+            "RAYTASKS_TEST_EMPTY": "",
+        }
+        assert "RAYTASKS_TEST_KEY" not in os.environ
+
+    def test_without_a_file_there_is_nothing(self) -> None:
+        assert handler_environment() == {}
