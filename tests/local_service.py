@@ -33,13 +33,12 @@ class Backend:
         self.failure: Exception | None = None
 
     def __getattr__(self, name: str) -> Any:
-        if self.failure is None:
-            return getattr(self._tracker, name)
+        async def call(*arguments: Any) -> Any:
+            if self.failure is not None:
+                raise self.failure
+            return await getattr(self._tracker, name)(*arguments)
 
-        async def fail(*_: Any) -> None:
-            raise self.failure or AssertionError
-
-        return fail
+        return call
 
 
 class LocalService:

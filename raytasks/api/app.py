@@ -4,7 +4,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from raytasks import __version__
-from raytasks.api import problems
+from raytasks.api import openapi, problems
 from raytasks.api.backend import Backend
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import Service, service_router, task_router
@@ -21,6 +21,7 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
     )
     problems.install(app)
+    openapi.install(app)
     service = Service(
         backend=backend,
         registry=registry,

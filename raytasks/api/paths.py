@@ -17,6 +17,6 @@ class SameWithSlash:
             path = scope["path"]
             if f"{path}/" in _WITH_SLASH:
                 scope = {**scope, "path": f"{path}/"}
-            elif path.endswith("/") and path not in _WITH_SLASH:
+            elif path.endswith("/") and path[-2:] != "//" and path not in _WITH_SLASH:
                 scope = {**scope, "path": path[:-1]}
         await self._app(scope, receive, send)

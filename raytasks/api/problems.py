@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from raytasks.models import (
     BacklogFull,
@@ -115,8 +116,11 @@ def problem_of(error: Exception) -> Problem:
 def install(app: FastAPI) -> None:
     """Answer every error of the app with a problem document."""
 
-    async def answer(_request: Request, error: Exception) -> Response:
-        return problem_response(problem_of(error))
+    async def answer(request: Request, error: Exception) -> Response:
+        problem = problem_of(error)
+        if problem.status is HTTPStatus.METHOD_NOT_ALLOWED:
+            problem = _wrong_method(app, request.url.path, problem)
+        return problem_response(problem)
 
     for kind in _KINDS:
         app.add_exception_handler(kind, answer)
@@ -128,10 +132,20 @@ def _framework_problem(error: HTTPException) -> Problem:
     match status:
         case HTTPStatus.NOT_FOUND:
             detail = "there is nothing at this path; /docs shows what there is"
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            allowed = (error.headers or {}).get("Allow", "")
-            detail = f"this path does not take that method; it takes {allowed}"
     return Problem(status, detail or status.phrase, headers=error.headers)
+
+
+def _wrong_method(app: FastAPI, path: str, problem: Problem) -> Problem:
+    """Return the problem with all methods of the path: the framework tells those of one route."""
+    allowed = {
+        method.upper()
+        for template, methods in app.openapi()["paths"].items()
+        if compile_path(template)[0].match(path)
+        for method in methods
+    }
+    named = ", ".join(sorted(allowed)) or (problem.headers or {}).get("Allow", "")
+    detail = f"this path does not take that method; it takes {named}"
+    return Problem(problem.status, detail, headers={"Allow": named})
 
 
 def _places(error: RequestValidationError) -> list[FieldError]:

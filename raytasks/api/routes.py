@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import anyio
 from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -14,7 +15,7 @@ from raytasks import __version__
 from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
 from raytasks.api.bodies import read_json
-from raytasks.api.problems import CONTENT_TYPE, Problem, ProblemView
+from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.watch import TaskWatch
 from raytasks.artifacts import URL_PREFIX, ArtifactStore
 from raytasks.models import TaskNotFound, TaskQuery
@@ -34,7 +35,32 @@ TaskId = Annotated[str, Path(description="The id that the submission was answere
 
 MOST_LISTED = 500
 MOST_WAIT_SECONDS = 60.0
+_TASK_TYPE = "^[A-Za-z][A-Za-z0-9_.-]{0,99}$"  # what `@handler` takes
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
+
+
+class ListQuery(BaseModel):
+    """The query of the list. A name that is not here is an error, not passed over."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    limit: int = Field(default=50, ge=1, le=MOST_LISTED)
+    offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
+    state: State | None = None
+    task_type: str | None = Field(default=None, pattern=_TASK_TYPE)
+
+
+class GetQuery(BaseModel):
+    """The query of a task."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    wait: float = Field(
+        default=0.0,
+        ge=0,
+        le=MOST_WAIT_SECONDS,
+        description="Answer when it has ended, or after this many seconds.",
+    )
 
 
 @dataclass
@@ -57,12 +83,7 @@ class Service:
 
 def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     return {
-        status.value: {
-            "description": status.phrase,
-            "model": ProblemView,
-            "content": {CONTENT_TYPE: {"schema": ProblemView.model_json_schema()}},
-        }
-        for status in statuses
+        status.value: {"description": status.phrase, "model": ProblemView} for status in statuses
     }
 
 
@@ -108,15 +129,11 @@ def task_router(service: Service) -> APIRouter:
         responses=_problems(HTTPStatus.UNPROCESSABLE_ENTITY, _AWAY),
         summary="List tasks, newest first",
     )
-    async def page(
-        limit: Annotated[int, Query(ge=1, le=MOST_LISTED)] = 50,
-        offset: Annotated[int, Query(ge=0, le=_LARGEST_OFFSET)] = 0,
-        state: State | None = None,
-        task_type: str | None = None,
-    ) -> Response:
+    async def page(asked: Annotated[ListQuery, Query()]) -> Response:
         """Return one page; `total` says how many tasks the filters match in all."""
-        query = TaskQuery(limit, offset, state, task_type)
-        return _json(page_json(await service.backend.page(query), limit=limit, offset=offset))
+        query = TaskQuery(asked.limit, asked.offset, asked.state, asked.task_type)
+        found = await service.backend.page(query)
+        return _json(page_json(found, limit=asked.limit, offset=asked.offset))
 
     @router.get(
         "/tasks/{task_id}",
@@ -124,19 +141,11 @@ def task_router(service: Service) -> APIRouter:
         responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, _AWAY),
         summary="Get a task with its attempts",
     )
-    async def get(
-        task_id: TaskId,
-        wait: Annotated[
-            float,
-            Query(
-                ge=0, le=MOST_WAIT_SECONDS, description="Answer when it has ended, or after this."
-            ),
-        ] = 0.0,
-    ) -> Response:
+    async def get(task_id: TaskId, asked: Annotated[GetQuery, Query()]) -> Response:
         """Return the task as it is, or with `wait` (seconds) as soon as it is final."""
         _check_id(task_id)
-        if wait:
-            found = await service.watch.final(task_id, wait)
+        if asked.wait:
+            found = await service.watch.final(task_id, asked.wait)
         else:
             found = await service.backend.task(task_id)
         if found is None:
@@ -204,7 +213,7 @@ def service_router(service: Service) -> APIRouter:
         """Return the file's bytes."""
         try:
             data = await anyio.to_thread.run_sync(service.artifacts.read, task_id, name)
-        except (FileNotFoundError, ValueError):
+        except (FileNotFoundError, IsADirectoryError, ValueError):
             raise Problem(HTTPStatus.NOT_FOUND, "there is no such file") from None
         kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
         # A file that a task made is data: nothing in it may run in a browser.

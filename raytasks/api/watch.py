@@ -21,14 +21,12 @@ class TaskWatch:
         self._backend = backend
         self._waiters: Waiters[None] = Waiters()
         self._follower: asyncio.Task[None] | None = None
-        self._has_place = asyncio.Event()
 
     async def final(self, task_id: str, seconds: float) -> tuple[Task, list[Attempt]] | None:
         """Return a task as soon as it has ended, or as it is after `seconds`; None if unknown."""
         deadline = time.monotonic() + seconds
         if self._follower is None:
             self._follower = asyncio.ensure_future(self._follow())
-        await self._has_place.wait()
         while True:
             remaining = max(0.0, deadline - time.monotonic())
             # Listen before looking, so that no change can come in between.
@@ -43,7 +41,9 @@ class TaskWatch:
                 waiting.cancel()
 
     async def _follow(self) -> None:
-        epoch, after = 0, -1  # no feed has such a place: the first answer tells the present one
+        # No feed has such a place: the first answer tells the present one, and, as there is a gap,
+        # has everybody look again who has come before it.
+        epoch, after = 0, -1
         while True:
             try:
                 feed = await self._backend.changes(epoch, after, _POLL_SECONDS)
@@ -52,7 +52,6 @@ class TaskWatch:
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
             epoch, after = feed.epoch, feed.last
-            self._has_place.set()
             if feed.gap:
                 self._waiters.answer_all(None)
             for change in feed.changes:

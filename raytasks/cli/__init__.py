@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from raytasks import __version__
-from raytasks.cli import demo, tasks, up
+from raytasks.cli import demo, show, tasks, up
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.models import RaytasksError
 
@@ -60,8 +60,8 @@ def main() -> None:
     try:
         app()
     except RaytasksError as error:
-        stderr = Console(stderr=True, highlight=False, soft_wrap=True)
-        stderr.print(f"error: {error}", markup=False)
+        stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
+        stderr.print(f"error: {show.plain(error)}", markup=False)
         sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)

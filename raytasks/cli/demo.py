@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -46,7 +46,9 @@ def demo(
     """
     payloads = sample_payloads(_SAMPLES)
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
-    with _service(folder, port) as url, Client(url) as client:
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _end)
+    with _service(folder, port) as (url, process), Client(url) as client:
         tasks = [_submit(client, task_type, payload) for task_type, payload in payloads.items()]
         tasks = _follow(client, tasks)
         failed = [task for task in tasks if task["state"] != "COMPLETED"]
@@ -56,7 +58,7 @@ def demo(
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
         _say_how_to_go_on(url if keep else None)
         if keep:
-            signal.sigwait({signal.SIGINT, signal.SIGTERM})
+            _keep(process)
 
 
 def sample_payloads(samples: Path) -> dict[str, Any]:
@@ -79,8 +81,8 @@ def sample_payloads(samples: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _service(folder: Path, port: int) -> Iterator[str]:
-    """Run `raytasks up` with its files in a folder, and give its URL."""
+def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """Run `raytasks up` with its files in a folder; give its URL, and the process."""
     from raytasks.cluster import free_port
 
     port = port or free_port(8000)
@@ -89,6 +91,7 @@ def _service(folder: Path, port: int) -> Iterator[str]:
     environment = {
         **os.environ,
         "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+        "RAY_ADDRESS": "",
         "TASK_MODULES": "handlers,examples.flaky",
         "STOP_GRACE_SECONDS": "1",
     }
@@ -96,11 +99,17 @@ def _service(folder: Path, port: int) -> Iterator[str]:
     show.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command, stdout=output, stderr=subprocess.STDOUT, env=environment
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            # A Ctrl-C in the terminal is for us; the service is told to stop once, by us.
+            start_new_session=True,
         )
     try:
         _wait_until_ready(process, log)
-        yield url
+        yield url, process
     finally:
         process.send_signal(signal.SIGINT)
         try:
@@ -108,9 +117,23 @@ def _service(folder: Path, port: int) -> Iterator[str]:
         except subprocess.TimeoutExpired:
             process.kill()
             raise DemoError(f"the service did not stop; see {log}") from None
+        except KeyboardInterrupt:
+            process.kill()  # Ray goes down with it
+            raise
     if code != 0:
         raise DemoError(f"the service ended with exit code {code}; see {log}")
     show.console.print("The service has stopped.")
+
+
+def _keep(process: "subprocess.Popen[bytes]") -> None:
+    """Return at Ctrl-C. Raises `DemoError` if the service ends by itself."""
+    with suppress(KeyboardInterrupt):
+        code = process.wait()
+        raise DemoError(f"the service has ended by itself, with exit code {code}")
+
+
+def _end(number: int, _frame: object) -> None:
+    sys.exit(128 + number)  # by way of the `finally` that stops the service
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -182,7 +205,7 @@ def _live_table(tasks: Sequence[Task]) -> Table:
             str(task["attempt"]),
             ProgressBar(total=1.0, completed=fraction, width=20),
             show.seconds_text(task),
-            f"{error['type']}: {error['message']}" if error else progress.get("message") or "",
+            show.error_text(error) if error else show.plain(progress.get("message") or ""),
         )
     return table
 
@@ -196,10 +219,10 @@ def _result_table(task: Task) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in summary_of(task).items():
-        table.add_row(name, str(value))
+        table.add_row(name, show.plain(value))
     for attempt in task["attempts"] if len(task["attempts"]) > 1 else ():
         error = attempt["error"]
-        reason = f": {error['type']}: {error['message']}" if error else ""
+        reason = f": {show.error_text(error)}" if error else ""
         table.add_row(f"attempt {attempt['attempt']}", f"{attempt['outcome']}{reason}")
     return table
 
@@ -207,8 +230,7 @@ def _result_table(task: Task) -> Table:
 def summary_of(task: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a person wants to see of a task's result, by name."""
     if task["state"] != "COMPLETED":
-        error = task["error"] or {"type": "", "message": "no error is known"}
-        return {"error": f"{error['type']}: {error['message']}"}
+        return {"error": show.error_text(task["error"]) if task["error"] else "none is known"}
     result = task["result"]
     match task["task_type"]:
         case "text_processing":

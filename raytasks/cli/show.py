@@ -1,5 +1,8 @@
 """How tasks look in a terminal: tables for people."""
 
+import os
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -11,7 +14,20 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-console = Console(highlight=False)
+_PIPE_WIDTH = 200
+_WIDE = 112
+"""From this width on, all columns of the list fit; ids are never cut, since they are copied."""
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def _width() -> int | None:
+    """Return the width to use, or None for that of the terminal."""
+    return None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
+
+
+# What tasks say is shown as it is: no markup and no emoji codes are read in it.
+console = Console(highlight=False, markup=False, emoji=False, width=_width())
 
 COLORS = {
     "PENDING": "cyan",
@@ -21,6 +37,16 @@ COLORS = {
     "FAILED": "red",
     "CANCELLED": "magenta",
 }
+
+
+def plain(text: object) -> str:
+    """Return a text that a task has made without what would control the terminal."""
+    return _CONTROL.sub("\ufffd", str(text))
+
+
+def error_text(error: Mapping[str, Any]) -> str:
+    """Return an attempt's error in short."""
+    return plain(f"{error['type']}: {error['message']}")
 
 
 def state_text(state: str) -> Text:
@@ -44,18 +70,21 @@ def seconds_text(task: Mapping[str, Any]) -> str:
 def task_table(tasks: Sequence[Mapping[str, Any]]) -> Table:
     """Return a table of tasks, one a line."""
     table = Table(box=None, pad_edge=False)
-    for name in ("TASK", "TYPE", "STATE", "ATTEMPT", "PRIORITY", "CREATED", "TOOK"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "ATTEMPT" else "left")
+    table.add_column("TASK", no_wrap=True, min_width=36)
+    table.add_column("TYPE", no_wrap=True)
+    table.add_column("STATE", no_wrap=True, min_width=9)
+    table.add_column("ATTEMPT", no_wrap=True, justify="right")
+    more = ("PRIORITY", "CREATED", "TOOK") if console.width >= _WIDE else ()
+    for name in more:
+        table.add_column(name, no_wrap=True)
     for task in tasks:
-        attempts = f"{task['attempt']} of {task['max_attempts']}"
+        cells = (str(task["priority"]), task["created_at"][:19].replace("T", " "))
         table.add_row(
             task["task_id"],
             task["task_type"],
             state_text(task["state"]),
-            attempts,
-            str(task["priority"]),
-            task["created_at"][:19].replace("T", " "),
-            seconds_text(task),
+            f"{task['attempt']} of {task['max_attempts']}",
+            *(*cells, seconds_text(task))[: len(more)],
         )
     return table
 
@@ -69,18 +98,16 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     if task["progress"]:
         fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
         percent = "" if fraction is None else f"{fraction:.0%} "
-        head.add_row("progress", f"{percent}{message}")
+        head.add_row("progress", plain(f"{percent}{message}"))
     for name in ("created_at", "run_at", "started_at", "finished_at"):
         if task[name]:
             head.add_row(name.replace("_", " "), task[name])
     parts: list[RenderableType] = [head]
     if task["result"] is not None:
-        parts.append(
-            Panel(Syntax(pretty_json(task["result"]), "json", word_wrap=True), title="result")
-        )
+        result = plain(pretty_json(task["result"]))
+        parts.append(Panel(Syntax(result, "json", word_wrap=True), title="result"))
     if task["error"]:
-        error = task["error"]
-        parts.append(Panel(f"{error['type']}: {error['message']}", title="error", style="red"))
+        parts.append(Panel(error_text(task["error"]), title="error", style="red"))
     if task.get("attempts"):
         parts.append(attempts_table(task["attempts"]))
     return Group(*parts)
@@ -98,7 +125,7 @@ def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> Table:
             item["outcome"] or "running",
             item["started_at"][11:23],
             (item["finished_at"] or "")[11:23],
-            f"{error['type']}: {error['message']}"[:200] if error else "",
+            error_text(error)[:200] if error else "",
         )
     return table
 

@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from pydantic_core import from_json
 
 from raytasks.cli import show
-from raytasks.client import Client
+from raytasks.client import DEFAULT_URL, Client
 from raytasks.models import RaytasksError
+from raytasks.submission import parse_json
 
 OK = 0
 TASK_FAILED = 1
@@ -24,15 +24,20 @@ EXIT_CODES = (
     "124 waiting timed out."
 )
 
+
+def _not_empty(value: str) -> str:
+    if not value.strip():
+        raise typer.BadParameter("it is empty")
+    return value
+
+
 Url = Annotated[str, typer.Option(envvar="RAYTASKS_URL", help="Where the service is.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
-TaskId = Annotated[str, typer.Argument(help="The task's id.")]
+TaskId = Annotated[str, typer.Argument(help="The task's id.", callback=_not_empty)]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")]
 WaitTimeout = Annotated[
     float | None, typer.Option("--wait-timeout", help="Give up after this many seconds.", min=0)
 ]
-
-_DEFAULT_URL = "http://127.0.0.1:8000"
 
 
 class UsageError(RaytasksError):
@@ -48,14 +53,15 @@ def submit(
     delay: Annotated[float | None, typer.Option(help="Seconds until it is due.")] = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
-    url: Url = _DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Submit a task, and print its id; with --wait, its result."""
-    with Client(url) as client:
+    value = read_payload(payload)
+    with _client(url) as client:
         task = client.submit(
             task_type,
-            read_payload(payload),
+            value,
             priority=priority,
             max_attempts=max_attempts,
             timeout_seconds=timeout,
@@ -73,11 +79,11 @@ def get(
     task_id: TaskId,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
-    url: Url = _DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """Show a task with its attempts."""
-    with Client(url) as client:
+    with _client(url) as client:
         if wait:
             _show_ended(client, task_id, wait_timeout, as_json)
         else:
@@ -89,12 +95,12 @@ def list_tasks(
     task_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 20,
     offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
-    url: Url = _DEFAULT_URL,
+    url: Url = DEFAULT_URL,
     as_json: AsJson = False,
 ) -> None:
     """List tasks, newest first."""
     wanted = state.upper() if state else None
-    with Client(url) as client:
+    with _client(url) as client:
         page = client.list(state=wanted, task_type=task_type, limit=limit, offset=offset)
     if as_json:
         typer.echo(show.pretty_json(page))
@@ -103,21 +109,21 @@ def list_tasks(
     show.console.print(f"{len(page['tasks'])} of {page['total']} tasks", style="dim")
 
 
-def retry(task_id: TaskId, url: Url = _DEFAULT_URL, as_json: AsJson = False) -> None:
+def retry(task_id: TaskId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Run a FAILED or CANCELLED task again."""
-    with Client(url) as client:
+    with _client(url) as client:
         _print_task(client.retry(task_id), as_json)
 
 
-def cancel(task_id: TaskId, url: Url = _DEFAULT_URL, as_json: AsJson = False) -> None:
+def cancel(task_id: TaskId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Cancel a task."""
-    with Client(url) as client:
+    with _client(url) as client:
         _print_task(client.cancel(task_id), as_json)
 
 
-def types(url: Url = _DEFAULT_URL, as_json: AsJson = False) -> None:
+def types(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """List the task types and their payloads."""
-    with Client(url) as client:
+    with _client(url) as client:
         listed = client.task_types()
     if as_json:
         typer.echo(show.pretty_json(listed))
@@ -125,9 +131,9 @@ def types(url: Url = _DEFAULT_URL, as_json: AsJson = False) -> None:
         show.console.print(show.types_table(listed["task_types"]))
 
 
-def health(url: Url = _DEFAULT_URL, as_json: AsJson = False) -> None:
+def health(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
     """Show how the service is; exit code 1 if it is not well."""
-    with Client(url) as client:
+    with _client(url) as client:
         report = client.health()
     if as_json:
         typer.echo(show.pretty_json(report))
@@ -143,19 +149,26 @@ def read_payload(argument: str) -> Any:
     Raises `UsageError`.
     """
     if argument == "-":
-        text, source = sys.stdin.read(), "standard input"
+        text, source = sys.stdin.buffer.read(), "standard input"
     elif argument.startswith("@"):
         source = argument[1:]
         try:
-            text = Path(source).read_text(encoding="utf-8")
-        except (OSError, UnicodeError) as error:
+            text = Path(source).read_bytes()
+        except (OSError, ValueError) as error:
             raise UsageError(f"cannot read {source}: {error}") from None
     else:
-        text, source = argument, "the payload"
+        text, source = argument.encode("utf-8", "surrogateescape"), "the payload"
     try:
-        return from_json(text, allow_inf_nan=False)
+        return parse_json(text)
     except ValueError as error:
         raise UsageError(f"{source} is not JSON: {error}") from None
+
+
+def _client(url: str) -> Client:
+    try:
+        return Client(url)
+    except ValueError as error:
+        raise UsageError(f"--url: {error}") from None
 
 
 def _show_ended(client: Client, task_id: str, timeout: float | None, as_json: bool) -> None:

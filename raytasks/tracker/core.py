@@ -198,6 +198,7 @@ class Tracker:
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
+        self.ticker.asked = True
         if has_news or any(self.ticker.waiting(task_type) for task_type in exchange.limits):
             self.ticker.wake.set()
         if runner.has_urgent_orders and not has_news:

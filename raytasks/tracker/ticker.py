@@ -46,6 +46,7 @@ class Ticker:
         self.counts: Counter[tuple[str, State]] = Counter()
         self.database_error: str | None = None
         self.claiming = True
+        self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._max_crashes = max_crashes
         self._next_due: float | None = None
         self._outages = 0
@@ -127,6 +128,7 @@ class Ticker:
 
     def _plan(self, taken: Inbox) -> TickInput:
         now = self.clock()
+        self.asked = False
         work = TickInput(
             now=now,
             epoch=self.epoch,
@@ -195,6 +197,8 @@ class Ticker:
         for runner in self.fleet:
             if runner.has_urgent_orders:
                 runner.answer()
+        if self.asked:  # while this tick was on its way, which may just have brought work
+            self.wake.set()
 
     def _note_due(self, work: TickInput, done: TickResult) -> None:
         known = done.next_due if work.promote else self._next_due

@@ -281,7 +281,7 @@ class TestClaims:
         assert len(await runner.claim()) == HOLD_MOST
 
     async def test_long_attempts_go_alone(self, tracker: Tracker, runner: ScriptedRunner) -> None:
-        await teach(tracker, runner, "short", 0.001, 5.0)
+        await teach(tracker, runner, "short", 0.001, 0.3)
         await submit(tracker, *range(100))
         assert len(await runner.claim()) == 1
 
@@ -507,6 +507,19 @@ class TestCancel:
         gate.open()
         await blocking
         assert (await cancel).state is State.CANCELLED
+
+    async def test_an_outcome_that_comes_in_while_the_cancel_is_committed_is_judged_by_it(
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+    ) -> None:
+        claim = await claimed(tracker, runner)
+        gate = Gate(store)
+        cancel = asyncio.ensure_future(tracker.cancel(task_id(1)))
+        await gate.reached()
+        runner.end(claim, OutcomeKind.FAILED, retryable=True)
+        await let_run()
+        gate.open()
+        await cancel
+        await until(tracker, 1, State.CANCELLED)
 
     @pytest.mark.parametrize("kind", [OutcomeKind.SUCCEEDED, OutcomeKind.FAILED])
     async def test_what_has_ended_cannot_be_cancelled(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from clock import FakeClock
 from making import NOW, Tracking, ids, new_task, outcome, task_id
-from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
+from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 from raytasks.models import (
     REMOTE_POOL,
@@ -143,12 +143,13 @@ class TestOutage:
         assert set(await tracker.tasks(ids([2, 3, 4]))) == {task_id(4)}
 
     async def test_runners_hold_on_to_what_they_run(
-        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore, clock: FakeClock
     ) -> None:
         first, second = await claims_of(tracker, runner, 1, 2)
         store.away = True
         with pytest.raises(StoreUnavailable):
             await submit(tracker, 3)
+        clock.advance(2 * LEASE)  # the outage is not the runner's fault
         store.away = False
         await submit(tracker, 3, task_type="other")
         runner.known = False  # as the tracker asks of all after an outage
@@ -173,13 +174,13 @@ class TestOutage:
         assert tracker.fleet.running == {}
 
     async def test_claims_whose_commit_is_in_doubt_are_given_back_uncharged(
-        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
+        self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore, clock: FakeClock
     ) -> None:
         call = runner.send()
         await let_run()
         await submit(tracker, 1, run_at=NOW + 60)
         store.answer_is_lost = True
-        tracker.ticker.clock.advance(60)  # type: ignore[attr-defined]
+        clock.advance(60)
         tracker.ticker.wake.set()
         assert (await call).resync
         [claim] = await runner.claim()

@@ -1,0 +1,40 @@
+"""The OpenAPI document: what the framework makes of the routes, with our errors in it."""
+
+from typing import Any
+
+from fastapi import FastAPI
+
+from raytasks.api.problems import CONTENT_TYPE, ProblemView
+
+_FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
+
+
+def install(app: FastAPI) -> None:
+    """Have the app's document say that errors are problem documents, and only where they are."""
+    make = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            _mend(make())
+        return make()
+
+    app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documents show
+
+
+def _mend(document: dict[str, Any]) -> None:
+    for operations in document["paths"].values():
+        for operation in operations.values():
+            for status, answer in list(operation["responses"].items()):
+                content = answer.get("content", {})
+                name = _schema_name(content)
+                if name in _FRAMEWORK_ERRORS:  # added by itself to whatever has parameters
+                    del operation["responses"][status]
+                elif name == ProblemView.__name__:
+                    content[CONTENT_TYPE] = content.pop("application/json")
+    for name in _FRAMEWORK_ERRORS:
+        document["components"]["schemas"].pop(name, None)
+
+
+def _schema_name(content: dict[str, Any]) -> str:
+    reference: str = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    return reference.rpartition("/")[2]
