@@ -8,7 +8,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -53,7 +53,7 @@ def demo(
         tasks = _follow(client, tasks)
         failed = [task for task in tasks if task["state"] != "COMPLETED"]
         for task in tasks:
-            show.console.print(_result_panel(task))
+            show.console.print(_result_panel(task, url))
         if failed:
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
         _say_how_to_go_on(url if keep else None)
@@ -71,12 +71,13 @@ def sample_payloads(samples: Path) -> dict[str, Any]:
         raise DemoError(
             f"run the demo in a checkout of raytasks: {error.filename} is not here"
         ) from None
+    # The picture comes last, as its work keeps a processor busy for a while.
     return {
+        "flaky": {"fail_times": 2},
         "text_processing": {"text": text},
         "ai_summarization": {"document": text, "max_sentences": 3},
         "batch_processing": numbers,
         "image_processing": {"image_url": f"data:image/jpeg;base64,{image}", "width": 320},
-        "flaky": {"fail_times": 2},
     }
 
 
@@ -169,10 +170,11 @@ def _follow(client: Client, tasks: Sequence[Task]) -> list[Task]:
     """Show the tasks live until all have ended, and return them as they are then."""
     deadline = time.monotonic() + TASKS_SECONDS
     shown: dict[str, str] = {}
-    with Live(_live_table(tasks), console=show.console, refresh_per_second=10) as live:
+    table = Live(_live_table(tasks), console=show.console, refresh_per_second=10)
+    with table if show.console.is_terminal else nullcontext():
         while True:
             tasks = [client.get(task["task_id"]) for task in tasks]
-            live.update(_live_table(tasks))
+            table.update(_live_table(tasks))
             if not show.console.is_terminal:
                 _tell_changes(tasks, shown)
             if all(task["finished_at"] for task in tasks):
@@ -210,15 +212,17 @@ def _live_table(tasks: Sequence[Task]) -> Table:
     return table
 
 
-def _result_panel(task: Task) -> Panel:
-    return Panel(_result_table(task), title=f"{task['task_type']}: {task['state']}", expand=True)
+def _result_panel(task: Task, url: str) -> Panel:
+    return Panel(
+        _result_table(task, url), title=f"{task['task_type']}: {task['state']}", expand=True
+    )
 
 
-def _result_table(task: Task) -> Table:
+def _result_table(task: Task, url: str) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
-    for name, value in summary_of(task).items():
+    for name, value in summary_of(task, url).items():
         table.add_row(name, show.plain(value))
     for attempt in task["attempts"] if len(task["attempts"]) > 1 else ():
         error = attempt["error"]
@@ -227,7 +231,7 @@ def _result_table(task: Task) -> Table:
     return table
 
 
-def summary_of(task: Mapping[str, Any]) -> dict[str, Any]:
+def summary_of(task: Mapping[str, Any], url: str) -> dict[str, Any]:
     """Return what a person wants to see of a task's result, by name."""
     if task["state"] != "COMPLETED":
         return {"error": show.error_text(task["error"]) if task["error"] else "none is known"}
@@ -243,24 +247,31 @@ def summary_of(task: Mapping[str, Any]) -> dict[str, Any]:
             ratio = f"{result['compression_ratio']:.1%} of {result['original_length']} characters"
             return {"summary": result["summary"], "length": ratio, "method": result["method"]}
         case "batch_processing":
-            wanted = ("operation", "processed_count", "failed_count", "statistics")
-            return {name: result[name] for name in wanted}
+            wanted = ("operation", "processed_count", "failed_count")
+            return {name: result[name] for name in wanted} | _figures(result["statistics"])
         case "image_processing":
-            return _image_summary(result)
+            return _image_summary(result, url)
         case _:
             return dict(result)
 
 
-def _image_summary(result: Mapping[str, Any]) -> dict[str, Any]:
+def _figures(statistics: Mapping[str, Any]) -> dict[str, Any]:
+    flat = {**statistics, **(statistics.get("percentiles") or {})}
+    told = [f"{name} {value:g}" for name, value in flat.items() if isinstance(value, int | float)]
+    return {"statistics": ", ".join(told)}
+
+
+def _image_summary(result: Mapping[str, Any], url: str) -> dict[str, Any]:
     folder = Path(os.environ.get("ARTIFACTS_URL", "artifacts")).resolve()
     analysis = result["analysis"]
     colors = ", ".join(f"{c['hex']} {c['fraction']:.0%}" for c in analysis["dominant_colors"])
     summary: dict[str, Any] = {"original": _picture(result["original"]), "colors": colors}
     summary |= {name: analysis[name] for name in ("brightness", "sharpness", "perceptual_hash")}
     for name in ("resized", "compressed"):
-        url = result[f"{name}_url"]
-        summary[name] = f"{_picture(result[name])}, served at {url}"
-        summary[f"{name} file"] = folder / url.removeprefix("/artifacts/")
+        path = result[f"{name}_url"]
+        summary[name] = _picture(result[name])
+        summary[f"{name} file"] = folder / path.removeprefix("/artifacts/")
+        summary[f"{name} URL"] = f"{url}{path}"
     return summary
 
 

@@ -14,7 +14,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-_PIPE_WIDTH = 200
+_PIPE_WIDTH = 120
 _WIDE = 112
 """From this width on, all columns of the list fit; ids are never cut, since they are copied."""
 

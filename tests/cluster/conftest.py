@@ -15,6 +15,7 @@ import pytest
 
 from raytasks.cluster import free_port
 
+HERE = Path(__file__).parent
 START_SECONDS = 90
 STOP_SECONDS = 60
 
@@ -101,3 +102,12 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     yield running
     running.http.close()
     assert running.stop() == 0, running.log.read_text()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that start services of their own before the one that the others share.
+
+    Only one Ray cluster should use the HAProxy ingress on a machine at a time.
+    """
+    alone = ("test_leftovers.py", "test_restart.py")
+    items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in alone)
