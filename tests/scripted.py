@@ -42,7 +42,7 @@ class Script(BaseModel):
 FAST = RetryPolicy(initial_delay_seconds=0.05, max_delay_seconds=0.2)
 
 
-def perform(script: Script, context: Context) -> Any:
+def perform(script: Script, context: Context) -> Any:  # noqa: C901 - a list of steps
     """Do what the script says, and return its value with the attempt's number."""
     if script.mark:
         with Path(script.mark).open("a") as file:

@@ -33,15 +33,28 @@ app.command("types")(tasks.types)
 app.command("health")(tasks.health)
 
 
+def _print_version(asked: bool = True) -> None:
+    if asked:
+        typer.echo(f"raytasks {__version__}")
+        raise typer.Exit
+
+
+@app.command("version")
+def _version() -> None:
+    """Print the version."""
+    _print_version()
+
+
 @app.callback()
 def _global_options(
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version.", is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Print the version.", is_eager=True, callback=_print_version
+        ),
     ] = False,
 ) -> None:
-    if version:
-        typer.echo(f"raytasks {__version__}")
-        raise typer.Exit
+    pass
 
 
 @database.command("upgrade")

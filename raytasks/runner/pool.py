@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 0.5
 _ADOPTION_SECONDS = 3.0
+_START_SECONDS = 30.0
+_CROWDED_IDLE_SECONDS = 2.0
 _PREFIX = "runner."
 _TASK_ONLY_OPTIONS = ("max_retries", "retry_exceptions")
 
@@ -62,8 +65,18 @@ class _Runner:
     name: str
     actor: Any
     active_at: float
+    basic: bool = True
     batch: int = 0
+    retiring: bool = False
     watch: "asyncio.Task[None] | None" = None
+
+    def is_idle(self, state: RunnerView | None, now: float) -> bool:
+        """Return whether the runner has nothing to do; one that is only starting has not begun."""
+        if state is None:
+            return now - self.active_at > _START_SECONDS
+        if state.held or state.batch != self.batch:
+            self.active_at, self.batch = now, state.batch
+        return not state.held
 
     @property
     def pool(self) -> str:
@@ -163,17 +176,34 @@ class RunnerPools:
         for info in deployment.handlers:
             pools.setdefault(info.pool, []).append(info)
         for runner in list(self._runners.values()):
-            if runner.generation != deployment.generation or runner.pool not in pools:
+            old = runner.generation != deployment.generation or runner.pool not in pools
+            if old or runner.retiring:
                 await self._retire(runner, states.get(runner.name))
+        idle_limit = await self._idle_limit(deployment.settings)
         for pool, infos in pools.items():
-            await self._fit(pool, infos, deployment, states)
+            await self._fit(pool, infos, deployment, states, idle_limit)
 
     async def _retire(self, runner: _Runner, state: RunnerView | None) -> None:
-        """Let a runner of an older generation finish what it runs, and then end it."""
-        if state is not None:
-            state.retiring = True
-        if state is None or not state.held:
-            await self._end(runner)
+        """Let a runner finish what it runs, give it nothing more, and then end it.
+
+        It is ended by a later call than the one that stops its claims: a tick that is on its way
+        may still bring it one.
+        """
+        if state is not None and not (state.retiring and not state.held):
+            runner.retiring = state.retiring = True
+            return
+        await self._end(runner)
+
+    async def _idle_limit(self, settings: Settings) -> float:
+        """Return how long a runner beyond the least may be idle: less where it is in the way.
+
+        Such a runner reserves a processor, which a remote task may be waiting for.
+        """
+        if all(runner.basic for runner in self._runners.values()):
+            return settings.runner_idle_seconds
+        available = await asyncio.to_thread(ray.available_resources)
+        crowded = available.get("CPU", 0.0) < 1
+        return min(settings.runner_idle_seconds, _CROWDED_IDLE_SECONDS if crowded else math.inf)
 
     async def _fit(
         self,
@@ -181,43 +211,32 @@ class RunnerPools:
         infos: list[HandlerInfo],
         deployment: Deployment,
         states: Mapping[str, RunnerView],
+        idle_limit: float,
     ) -> None:
+        """Add or retire runners of a pool, so that it has as many as it should have."""
+        here = [runner for runner in self._runners.values() if runner.pool == pool]
+        mine = [runner for runner in here if not runner.retiring]
         now = time.monotonic()
-        mine = [
-            runner
-            for runner in self._runners.values()
-            if runner.pool == pool and runner.generation == deployment.generation
-        ]
-        idle: list[_Runner] = []
-        busy = starting = 0
-        for runner in mine:
-            state = states.get(runner.name)
-            if state is not None and (state.held or state.batch != runner.batch):
-                runner.active_at, runner.batch = now, state.batch
-            if state is None and now - runner.active_at < deployment.settings.runner_idle_seconds:
-                starting += 1
-            elif state is not None and state.held:
-                busy += 1
-            else:
-                idle.append(runner)
+        idle = [runner for runner in mine if runner.is_idle(states.get(runner.name), now)]
+        starting = [runner for runner in mine if runner.name not in states and runner not in idle]
         least, most = await self._bounds(infos[0], deployment.settings)
         change = change_of_size(
             PoolState(
                 waiting=await self._waits(tuple(info.task_type for info in infos)),
-                busy=busy,
-                starting=starting,
+                busy=len(mine) - len(idle) - len(starting),
+                starting=len(starting),
                 idle_seconds=tuple(now - runner.active_at for runner in idle),
             ),
             least=least,
             most=most,
-            idle_limit_seconds=deployment.settings.runner_idle_seconds,
+            idle_limit_seconds=idle_limit,
         )
         for _ in range(change):
-            slot = _free_slot(mine)
-            mine.append(self._make(pool, slot, slot <= least, infos, deployment))
+            slot = _free_slot(here)
+            here.append(self._make(pool, slot, slot <= least, infos, deployment))
         # The runners in the highest slots go first: only they reserve a processor.
         for runner in sorted(idle, key=lambda runner: -runner.slot)[: max(0, -change)]:
-            await self._end(runner)
+            await self._retire(runner, states.get(runner.name))
 
     async def _bounds(self, info: HandlerInfo, settings: Settings) -> tuple[int, int]:
         match info.kind:
@@ -251,10 +270,10 @@ class RunnerPools:
         options = actor_options(infos[0], plan, basic=basic)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
         log.info("making %s", name)
-        return self._adopt(name, ray.remote(kind).options(**options).remote(plan))
+        return self._adopt(name, ray.remote(kind).options(**options).remote(plan), basic=basic)
 
-    def _adopt(self, name: str, actor: Any) -> _Runner:
-        runner = _Runner(name, actor, active_at=time.monotonic())
+    def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> _Runner:
+        runner = _Runner(name, actor, active_at=time.monotonic(), basic=basic)
         runner.watch = asyncio.ensure_future(self._watch(runner))
         self._runners[name] = runner
         return runner

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 
 def test_every_setting_is_in_the_example_with_its_default() -> None:
     example = dotenv_values(ROOT / ".env.example")
-    for name, field in Settings.model_fields.items():
+    for name in Settings.model_fields:
         assert name.upper() in example, name
     given = {name: value for name, value in example.items() if value != ""}
     read = Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})

@@ -1,0 +1,246 @@
+"""submit, get, list, retry, cancel, types, health: what they print, and their exit codes."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Run = Callable[..., Any]
+UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
+COMMANDS = (
+    ("submit", "noop", "{}"), ("get", UNKNOWN), ("list",), ("retry", UNKNOWN),
+    ("cancel", UNKNOWN), ("types",), ("health",),
+)  # fmt: skip
+
+
+def submitted(tasks: Run, *arguments: str) -> str:
+    """Submit a task that succeeds unless told otherwise, and return its id."""
+    done = tasks("submit", *(arguments or ("scripted", "{}")))
+    assert done.code == 0, done.err
+    task_id: str = done.out.strip()
+    assert len(task_id) == 36
+    return task_id
+
+
+class TestSubmit:
+    """`raytasks submit`."""
+
+    def test_it_prints_the_id_alone(self, tasks: Run) -> None:
+        task_id = submitted(tasks)
+        assert task_id in tasks("get", task_id, "--wait").out
+
+    def test_its_options_reach_the_api(self, tasks: Run) -> None:
+        done = tasks(
+            "submit", "noop", "{}", "--json",
+            "--priority", "-7", "--max-attempts", "9", "--timeout", "2.5", "--delay", "600",
+        )  # fmt: skip
+        task = json.loads(done.out)
+        assert (task["priority"], task["max_attempts"]) == (-7, 9)
+        assert task["timeout_seconds"] == 2.5
+        assert task["run_at"] > task["created_at"]
+
+    def test_with_wait_it_shows_the_result(self, tasks: Run) -> None:
+        done = tasks("submit", "scripted", '{"value": "[red]:smile: ä"}', "--wait")
+        assert done.code == 0
+        assert "COMPLETED" in done.out
+        assert "[red]:smile: ä" in done.out
+        assert "succeeded" in done.out
+
+    def test_with_wait_and_json_it_prints_the_whole_task(self, tasks: Run) -> None:
+        done = tasks("submit", "scripted", f'{{"value": {2**100}}}', "--wait", "--json")
+        assert done.code == 0
+        assert json.loads(done.out)["result"]["value"] == 2**100
+
+    def test_a_task_that_fails_is_a_1(self, tasks: Run) -> None:
+        done = tasks("submit", "scripted", '{"step": "permanent"}', "--wait")
+        assert done.code == 1
+        assert "FAILED" in done.out
+        assert "PermanentError: scripted permanent failure" in done.out
+
+    def test_waiting_that_takes_too_long_is_a_124(self, tasks: Run) -> None:
+        done = tasks("submit", "noop", "{}", "--delay", "600", "--wait", "--wait-timeout", "0.1")
+        assert done.code == 124
+        assert done.err.startswith("error: task ")
+        assert "is still PENDING after 0.1 seconds" in done.err
+
+    def test_the_payload_comes_from_a_file(self, tasks: Run, tmp_path: Path) -> None:
+        (tmp_path / "payload.json").write_text('{"value": "naïve"}', encoding="utf-8")
+        done = tasks("submit", "scripted", "@payload.json", "--wait", "--json")
+        assert json.loads(done.out)["result"]["value"] == "naïve"
+
+    def test_the_payload_comes_from_standard_input(self, tasks: Run) -> None:
+        stdin = '{"value": "naïve"}'.encode()
+        done = tasks("submit", "scripted", "-", "--wait", "--json", stdin=stdin)
+        assert json.loads(done.out)["result"]["value"] == "naïve"
+
+    @pytest.mark.parametrize(
+        ("argument", "stdin", "reason"),
+        [
+            ("{", b"", "the payload is not JSON: EOF while parsing"),
+            ("{'a': 1}", b"", "line 1 column 2"),
+            ("hello", b"", "the payload is not JSON"),
+            ("", b"", "the payload is not JSON"),
+            ('{"a": NaN}', b"", "the payload is not JSON"),
+            ('{"a": 1e999}', b"", "a number is too big"),
+            ('{"a": "\udcff"}', b"", "the payload is not JSON"),
+            ("-", b"\xff", "standard input is not JSON"),
+            ("-", b"", "standard input is not JSON"),
+            ("@nothing.json", b"", "cannot read nothing.json: "),
+            ("@", b"", "cannot read "),
+            ("@.", b"", "cannot read .: "),
+            ("@a\0b", b"", "cannot read "),
+        ],
+    )
+    def test_a_bad_payload_is_a_2(
+        self, tasks: Run, argument: str, stdin: bytes, reason: str
+    ) -> None:
+        done = tasks("submit", "noop", argument, stdin=stdin)
+        assert done.code == 2
+        assert done.err.startswith("error: ")
+        assert reason in done.err
+        assert done.out == ""
+
+    def test_what_the_api_refuses_is_a_3_with_every_field(self, tasks: Run) -> None:
+        done = tasks("submit", "scripted", '{"step": "dance", "seconds": -1}')
+        assert done.code == 3
+        first, *fields = done.err.splitlines()
+        assert first.endswith("the payload does not fit scripted")
+        assert sorted(field.split(":")[0] for field in fields) == [
+            "  /payload/seconds",
+            "  /payload/step",
+        ]
+        done = tasks("submit", "scriptd", "{}")
+        assert done.code == 3
+        assert "did you mean 'scripted'?" in done.err
+        assert tasks("submit", "noop", f'{{"a": "{"x" * 6000}"}}').code == 3
+
+
+class TestGet:
+    """`raytasks get`."""
+
+    def test_it_shows_the_history(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "scripted", '{"fail_first": 1}')
+        done = tasks("get", task_id, "--wait")
+        assert done.code == 0
+        assert "failed" in done.out
+        assert "RuntimeError: scripted failure 1" in done.out
+        shown = json.loads(tasks("get", task_id, "--json").out)
+        assert [item["outcome"] for item in shown["attempts"]] == ["failed", "succeeded"]
+
+    def test_without_wait_a_failed_task_is_shown_like_any_other(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "scripted", '{"step": "permanent"}')
+        assert tasks("get", task_id, "--wait").code == 1
+        done = tasks("get", task_id)
+        assert done.code == 0
+        assert "FAILED" in done.out
+
+    @pytest.mark.parametrize("task_id", [UNKNOWN, "x", "../health", "?limit=1", "é"])
+    def test_an_unknown_task_is_a_3(self, tasks: Run, task_id: str) -> None:
+        done = tasks("get", task_id)
+        assert done.code == 3
+        assert done.err.startswith("error: Not Found: there is no")
+        assert done.out == ""
+
+    def test_an_empty_id_is_a_2(self, tasks: Run) -> None:
+        assert tasks("get", "").code == 2
+
+
+class TestList:
+    """`raytasks list`."""
+
+    def test_it_lists_the_newest_first_with_whole_ids(self, tasks: Run) -> None:
+        ids = [submitted(tasks) for _ in range(3)]
+        done = tasks("list", "--limit", "3")
+        assert done.code == 0
+        lines = done.out.splitlines()
+        assert lines[0].split()[:3] == ["TASK", "TYPE", "STATE"]
+        assert [line.split()[0] for line in lines[1:4]] == ids[::-1]
+        assert lines[4].startswith("3 of ")
+
+    def test_its_filters_reach_the_api(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "scripted_async", "{}")
+        tasks("get", task_id, "--wait")
+        done = tasks("list", "--type", "scripted_async", "--state", "completed", "--json")
+        page = json.loads(done.out)
+        assert [task["task_id"] for task in page["tasks"]] == [task_id]
+        assert page["total"] == 1
+        page = json.loads(tasks("list", "--type", "scripted_async", "--offset", "1", "--json").out)
+        assert page["tasks"] == []
+
+    @pytest.mark.parametrize(
+        ("option", "value", "code"),
+        [
+            ("--limit", "0", 3), ("--limit", "501", 3), ("--limit", "x", 2), ("--offset", "-1", 3),
+            ("--state", "done", 3), ("--color", "red", 2),
+        ],
+    )  # fmt: skip
+    def test_bad_filters(self, tasks: Run, option: str, value: str, code: int) -> None:
+        done = tasks("list", option, value)
+        assert done.code == code
+        assert option.removeprefix("--") in done.err
+
+
+class TestCancelAndRetry:
+    """`raytasks cancel` and `raytasks retry`."""
+
+    def test_there_and_back(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "noop", "{}", "--delay", "600")
+        done = tasks("cancel", task_id)
+        assert done.code == 0
+        assert "CANCELLED" in done.out
+        done = tasks("cancel", task_id)
+        assert done.code == 3
+        assert "CANCELLED already" in done.err
+        assert tasks("get", task_id, "--wait").code == 1
+        done = tasks("retry", task_id, "--json")
+        assert done.code == 0
+        assert json.loads(done.out)["state"] == "PENDING"
+        assert tasks("retry", task_id).code == 3
+
+
+def test_types(tasks: Run) -> None:
+    done = tasks("types")
+    assert done.code == 0
+    (line,) = [line for line in done.out.splitlines() if line.startswith("scripted ")]
+    assert "function" in line
+    listed = json.loads(tasks("types", "--json").out)["task_types"]
+    assert {item["task_type"] for item in listed} >= {"noop", "scripted"}
+
+
+def test_health(tasks: Run) -> None:
+    done = tasks("health")
+    assert done.code == 0
+    assert [line.split()[:2] for line in done.out.splitlines()] == [
+        ["database", "ok"],
+        ["tracker", "ok"],
+        ["runners", "ok"],
+    ]
+    assert json.loads(tasks("health", "--json").out)["status"] == "ok"
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command[0])
+class TestNoService:
+    """Every command of the client, where there is nothing to talk to."""
+
+    def test_nothing_listens(self, run: Run, command: tuple[str, ...]) -> None:
+        done = run(*command, "--url", "http://127.0.0.1:1")
+        assert done.code == 4
+        assert done.err == (
+            "error: no raytasks service answers at http://127.0.0.1:1; "
+            "start one with 'raytasks up'\n"
+        )
+        assert done.out == ""
+
+    def test_the_url_is_none(self, run: Run, command: tuple[str, ...]) -> None:
+        done = run(*command, "--url", "localhost:8000")
+        assert done.code == 2
+        assert done.err.startswith("error: --url: 'localhost:8000' is not the URL of a service")
+
+
+def test_what_a_task_says_cannot_control_the_terminal(tasks: Run) -> None:
+    done = tasks("submit", "scripted", '{"value": "a\\u001b[31m\\u009b2Jz"}', "--wait")
+    assert done.code == 0
+    assert "\x1b" not in done.out
+    assert "\x9b" not in done.out
