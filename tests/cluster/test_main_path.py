@@ -254,8 +254,10 @@ def test_redeployed_api_leaves_running_tasks_alone(service: Service, tmp_path: P
         timeout=100,
     )
     assert redeployed.returncode == 0, redeployed.stderr
-    assert service.run("noop", {})["state"] == "COMPLETED"
+    assert [service.get(task)["state"] for task in tasks] == ["RUNNING"] * len(tasks)
+    after = service.submit("noop", {})
     gate.touch()
+    assert service.wait(after)["state"] == "COMPLETED"
     for task in tasks:
         done = service.wait(task)
         assert done["state"] == "COMPLETED"

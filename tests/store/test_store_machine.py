@@ -135,7 +135,7 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     @rule(
-        delays=st.lists(DELAYS, min_size=1, max_size=3),
+        delays=st.lists(DELAYS, min_size=2, max_size=4),
         task_type=TASK_TYPES,
         priority=st.integers(-1, 2),
         max_attempts=st.integers(1, 3),
@@ -156,6 +156,7 @@ class StoreMachine(RuleBasedStateMachine):
                 new.task_id, task_type, priority, max_attempts, new.run_at, rank, new.run_at <= now
             )
 
+    @precondition(lambda self: any(task.ready for task in self.tasks.values()))
     @rule(short=st.integers(0, 4), long=st.integers(0, 4), room=st.integers(1, 5))
     def claim(self, short: int, long: int, room: int) -> None:
         limits = {"short": short, "long": long}
@@ -239,6 +240,7 @@ class StoreMachine(RuleBasedStateMachine):
                 task.cancel_requested = False
                 task.wait(State.PENDING, self.tracking.now, self.tracking.now)
 
+    @precondition(lambda self: any(task.state in WAITING for task in self.tasks.values()))
     @rule(
         kinds=st.lists(KINDS, min_size=3, max_size=3),
         retryable=RETRYABLE,
@@ -250,11 +252,13 @@ class StoreMachine(RuleBasedStateMachine):
     ) -> None:
         self.tracking.now += seconds
         self.promote()
-        self.claim(short=3, long=3, room=5)
+        if any(task.ready for task in self.tasks.values()):
+            self.claim(short=3, long=3, room=5)
         self.each_step_is_in_the_table()
         if self.running():
             self.settle(number=0, kinds=kinds, retryable=retryable, delay=delay)
 
+    @precondition(lambda self: any(task.state in WAITING for task in self.tasks.values()))
     @rule(seconds=st.sampled_from([1.0, 29.0, 61.0]), looks=st.booleans())
     def time_passes(self, seconds: float, looks: bool) -> None:
         self.tracking.now += seconds
