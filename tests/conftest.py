@@ -2,6 +2,7 @@
 
 import itertools
 import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -80,11 +81,13 @@ def _migrate(url: str) -> None:
 def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgresServer]:
     """The server of the test session."""
     with pytest.MonkeyPatch.context() as monkeypatch:
-        folder = tmp_path_factory.mktemp("postgres")
+        # Not below pytest's own folder: another session of pytest closes that to the server's user.
+        folder = Path(tempfile.mkdtemp(prefix="raytasks-postgres-"))
         runtime = tmp_path_factory.mktemp("runtime")
         server = PostgresServer(folder, runtime, monkeypatch)
     yield server
     server.remove()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
