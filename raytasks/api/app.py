@@ -27,7 +27,6 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         registry=registry,
         artifacts=ArtifactStore(settings.artifacts_url),
         max_payload_bytes=settings.max_payload_bytes,
-        debug=settings.debug,
     )
     app.include_router(task_router(service))
     app.include_router(service_router(service))

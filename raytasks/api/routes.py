@@ -71,7 +71,6 @@ class Service:
     registry: Registry
     artifacts: ArtifactStore
     max_payload_bytes: int
-    debug: bool
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)

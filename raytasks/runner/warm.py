@@ -1,7 +1,6 @@
 """The warm runner: a detached actor that runs attempts in its own process, one at a time."""
 
 import asyncio
-import os
 
 import ray
 
@@ -30,10 +29,6 @@ class WarmRunner:
     async def watch(self) -> None:
         """Never return: the call fails when this process dies, and so the pool hears of it."""
         await asyncio.Event().wait()
-
-    async def process_id(self) -> int:
-        """Return the process id on its node."""
-        return os.getpid()
 
     async def _main(self) -> None:
         context = ray.get_runtime_context()

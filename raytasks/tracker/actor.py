@@ -133,10 +133,6 @@ class TrackerActor:
         await core.settled(_LAST_TICK_SECONDS)
         return left
 
-    async def process_id(self) -> int:
-        """Return the process id on its node."""
-        return os.getpid()
-
     async def _core(self) -> Tracker:
         if self._tracker is None:
             self._tracker = asyncio.get_running_loop().create_future()

@@ -1,7 +1,6 @@
 """The runners as the tracker sees them: leases, what each holds, and what it is still to get."""
 
 import asyncio
-from collections import defaultdict
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
@@ -56,7 +55,6 @@ class RunnerState:
     room: int = 0
     leaving: bool = False
     retiring: bool = False
-    idle_since: float | None = None
     held: dict[str, Running] = field(default_factory=dict)
     call: "asyncio.Future[Orders] | None" = None
     batch: int = 0
@@ -218,10 +216,3 @@ class Fleet:
     def expired(self, now: float, lease_seconds: float) -> list[RunnerState]:
         """Return the runners that were not heard of for longer than their lease."""
         return [runner for runner in self if runner.seen_at + lease_seconds < now]
-
-    def by_pool(self) -> Mapping[str, list[RunnerState]]:
-        """Return the runners of each pool."""
-        pools: defaultdict[str, list[RunnerState]] = defaultdict(list)
-        for runner in self:
-            pools[runner.pool].append(runner)
-        return pools
