@@ -232,7 +232,11 @@ class RunnerPools:
             idle_limit_seconds=idle_limit,
         )
         for _ in range(change):
-            slot = _free_slot(here)
+            # Of this generation only: an older one that is leaving must not push the basic
+            # runners into slots that reserve a processor.
+            slot = _free_slot(
+                [runner for runner in here if runner.generation == deployment.generation]
+            )
             here.append(self._make(pool, slot, slot <= least, infos, deployment))
         # The runners in the highest slots go first: only they reserve a processor.
         for runner in sorted(idle, key=lambda runner: -runner.slot)[: max(0, -change)]:

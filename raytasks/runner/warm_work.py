@@ -117,7 +117,8 @@ class WarmWork:
         return self._exchange
 
     async def _watch(self) -> None:
-        while self._loop.held:
+        # An abandoned attempt is not held any more, and must be stopped all the same.
+        while self._loop.held or self._worker.current is not None:
             await asyncio.sleep(WATCH_SECONDS)
             self.look()
 

@@ -233,7 +233,7 @@ class Tracker:
             runner.stale += [
                 (task_id, attempt)
                 for task_id, attempt in exchange.held
-                if self.fleet.find(runner.runner_id, task_id, attempt) is None
+                if not runner.holds(task_id, attempt)
             ]
         return runner
 

@@ -11,9 +11,6 @@ HOLD_SECONDS = 0.1
 """How much work a warm runner holds at the most, by the average running time of its handlers.
 A batch of half of it is on the way while the other half runs."""
 
-LATE_SECONDS = 5 * HOLD_SECONDS
-"""When a warm runner has held an attempt for this long, it gets no others behind it."""
-
 HOLD_MOST = 256
 """How many attempts a warm runner holds at the most, however short they are."""
 
@@ -93,6 +90,11 @@ class RunnerState:
             or self.stale
             or self.acknowledged_reports
         )
+
+    def holds(self, task_id: str, attempt: int) -> bool:
+        """Return whether the attempt is this runner's. One that is about to be lost is not."""
+        held = self.held.get(task_id)
+        return held is not None and held.attempt == attempt
 
     def doubt(self) -> None:
         """Ask the runner anew what it holds: what was known of it may be wrong."""
@@ -181,9 +183,10 @@ class Fleet:
             return
         marked = replace(running, cancel_requested=True)
         self.running[task_id] = marked
-        runner = self.runners[running.runner_id]
-        runner.held[task_id] = marked
-        runner.cancels.append((task_id, running.attempt))
+        runner = self.runners.get(running.runner_id)
+        if runner is not None:  # else it has just died, and the attempt is about to be lost
+            runner.held[task_id] = marked
+            runner.cancels.append((task_id, running.attempt))
 
     def find(self, runner_id: str, task_id: str, attempt: int) -> Running | None:
         """Return the running attempt if it is just this one, held by just this runner."""

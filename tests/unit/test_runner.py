@@ -340,3 +340,32 @@ async def test_runner_whose_attempt_cannot_be_stopped_leaves(
         assert (await running.run("easy")).state is State.COMPLETED
         assert running.lives == 2
         gate.set()
+
+
+async def test_abandoned_attempt_is_stopped_too(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warm_work, "ASK_SECONDS", 0.1)
+    began, ended = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    @handler("deaf")
+    def deaf(payload: dict, context: Context) -> None:
+        if context.attempt > 1:
+            return
+        loop.call_soon_threadsafe(began.set)
+        try:
+            end = time.monotonic() + PATIENCE
+            while time.monotonic() < end:
+                time.sleep(0.01)
+        finally:
+            loop.call_soon_threadsafe(ended.set)
+
+    async with bench(deaf).running() as running:
+        task_id = await running.submit("deaf")
+        await began.wait()
+        # As after a lost lease: the tracker forgets the runner, which then hears that it is stale.
+        running.tracker.lose("life-1", "its lease ended")
+        await ended.wait()
+        assert (await running.end(task_id)).state is State.COMPLETED
+        assert (await running.outcomes(task_id))[0] == "lost"
