@@ -174,6 +174,13 @@ class Registry:
         """Return the handler of a task type, or None."""
         return self._specs.get(task_type)
 
+    def require(self, task_type: str) -> HandlerSpec:
+        """Return the handler of a task type that is known to be there. Raises `LookupError`."""
+        spec = self.get(task_type)
+        if spec is None:
+            raise LookupError(f"no handler for {task_type!r}")
+        return spec
+
     @property
     def task_types(self) -> tuple[str, ...]:
         """The known task types, sorted."""

@@ -29,10 +29,10 @@ class Work(Protocol):
         """Begin attempts, or queue them."""
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt whose task was cancelled; it still reports an outcome."""
+        """Stop an attempt; it still reports an outcome.
 
-    def abandon(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt that is no longer this runner's; its outcome will be refused."""
+        Its task was cancelled, or it is no longer this runner's: then that outcome is dropped.
+        """
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class ExchangeLoop:
                 acknowledged.cancel()
         if self._held.get(task_id) == attempt:
             del self._held[task_id]
-            self._work.abandon(task_id, attempt)
+            self._work.stop(task_id, attempt)
 
     def _send_progress(self) -> None:
         self._progress_timer = None

@@ -1,7 +1,8 @@
-"""The way from a runner's process to the tracker, and what Ray knows of that process."""
+"""What the runners' actors have in common, and their way to the tracker."""
 
 import asyncio
 import uuid
+from abc import abstractmethod
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -9,21 +10,42 @@ import ray
 
 from raytasks.models import Exchange, Orders
 from raytasks.runner.exchange import Identity
+from raytasks.runner.host import RunnerHost
 from raytasks.runner.plan import RunnerPlan
 
 NAMESPACE = "raytasks"
 TRACKER_NAME = "raytasks.tracker"
 
 
-def identity(plan: RunnerPlan) -> Identity:
-    """Return who the runner in this process is."""
-    return Identity(
-        runner_id=str(uuid.uuid4()),
-        name=plan.name,
-        pool=plan.pool,
-        generation=plan.generation,
-        node_id=ray.get_runtime_context().get_node_id(),
-    )
+class RunnerActor:
+    """What every runner's actor is: it works by itself from the start, in `_main`.
+
+    Its methods are for its pool.
+    """
+
+    def __init__(self, plan: RunnerPlan) -> None:
+        self._plan = plan
+        self._identity = Identity(
+            runner_id=str(uuid.uuid4()),
+            name=plan.name,
+            pool=plan.pool,
+            generation=plan.generation,
+            node_id=ray.get_runtime_context().get_node_id(),
+        )
+        self._host = RunnerHost(self._main)
+        self._host.start()
+
+    async def runner_id(self) -> str:
+        """Return the id of this life of the actor."""
+        return self._identity.runner_id
+
+    async def watch(self) -> None:
+        """Never return: the call fails when this process dies, and so the pool hears of it."""
+        await asyncio.Event().wait()
+
+    @abstractmethod
+    async def _main(self) -> None:
+        """Do the runner's work, on the host's event loop, until it has left."""
 
 
 def tracker_call() -> Callable[[Exchange], Awaitable[Orders]]:

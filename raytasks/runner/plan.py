@@ -1,5 +1,6 @@
 """What a runner is told when it is made: plain data that travels to its process."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,13 +25,16 @@ class RunnerPlan:
     max_memory_bytes: int
     environment: dict[str, str] = field(default_factory=dict)
 
-    @property
-    def runtime_env(self) -> dict[str, Any]:
-        """The runtime environment of the runner's process, and of the remote tasks it starts.
+    def runtime_env(self, own: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return the runtime environment of a process that runs a handler: `own`, completed.
 
         It differs by generation, so that no process that has loaded older code is used again.
+        What the handler's own environment sets comes first.
         """
-        return {"env_vars": {**self.environment, "RAYTASKS_GENERATION": self.generation}}
+        completed = dict(own or {})
+        ours = {**self.environment, "RAYTASKS_GENERATION": self.generation}
+        completed["env_vars"] = {**ours, **(completed.get("env_vars") or {})}
+        return completed
 
     def registry(self) -> Registry:
         """Import the modules, and return the handlers of this pool. Raises `HandlerError`."""

@@ -113,11 +113,6 @@ class RunnerPools:
         self._retired = False
         self._news = asyncio.Event()
 
-    @property
-    def deployment(self) -> Deployment | None:
-        """The present deployment."""
-        return self._deployment
-
     def deploy(self, deployment: Deployment) -> None:
         """Make this the present deployment, unless a later one is. Safe to repeat."""
         known = self._deployment
@@ -318,9 +313,6 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
     own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
     for name in _TASK_ONLY_OPTIONS:
         own.pop(name, None)
-    runtime_env = dict(own.pop("runtime_env", None) or {})
-    variables = {**plan.runtime_env["env_vars"], **(runtime_env.get("env_vars") or {})}
-    runtime_env["env_vars"] = variables
     return {
         "num_cpus": 0 if basic else 1,
         **own,
@@ -330,7 +322,7 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
         "get_if_exists": True,
         "max_restarts": -1,
         "max_concurrency": 1000,
-        "runtime_env": runtime_env,
+        "runtime_env": plan.runtime_env(own.get("runtime_env")),
     }
 
 

@@ -21,9 +21,7 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
 
     Raises only what has nothing to do with the handler: its module cannot be imported.
     """
-    spec = _registry(plan).get(claim.task_type)
-    if spec is None:
-        raise LookupError(f"no handler for {claim.task_type!r}")
+    spec = _registry(plan).require(claim.task_type)
     context = ray.get_runtime_context()
     workplace = Workplace(
         artifacts=ArtifactStore(plan.artifacts_url),

@@ -22,8 +22,7 @@ from raytasks.models import Claim, Outcome
 from raytasks.registry import HandlerSpec, Registry
 from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
 from raytasks.runner.exchange import ExchangeLoop
-from raytasks.runner.host import RunnerHost
-from raytasks.runner.link import identity, tracker_call
+from raytasks.runner.link import RunnerActor, tracker_call
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
@@ -83,9 +82,7 @@ class RemoteWork:
     def start(self, claims: Sequence[Claim]) -> None:
         """Start a remote task for each attempt."""
         for claim in claims:
-            spec = self._registry.get(claim.task_type)
-            if spec is None:  # cannot be: the tracker gives what was asked for
-                raise LookupError(f"no handler for {claim.task_type!r}")
+            spec = self._registry.require(claim.task_type)
             function = ray.remote(execute).options(**remote_options(spec, claim, self._plan))
             ref = function.remote(self._plan, claim, self._me)
             flight = _Flight(Attempt(spec, claim, self._workplace), ref)
@@ -101,10 +98,6 @@ class RemoteWork:
             flight.attempt.stop.order(StopReason.CANCEL, self._workplace.clock())
             if not flight.begun:
                 ray.cancel(flight.ref)
-
-    def abandon(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt that is no longer this runner's."""
-        self.stop(task_id, attempt)
 
     def begun(self, task_id: str, attempt: int, started_at: float) -> None:
         """Note that a remote task has begun: its timeout counts from now."""
@@ -182,8 +175,7 @@ class RemoteWork:
         return flight if flight and flight.attempt.claim.attempt == attempt else None
 
     def _fits(self, task_type: str) -> int:
-        spec = self._registry.get(task_type)
-        needs = resources_of(spec.ray_options if spec else {})
+        needs = resources_of(self._registry.require(task_type).ray_options)
         return min(
             math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
         )
@@ -203,30 +195,20 @@ def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
 def remote_options(spec: HandlerSpec, claim: Claim, plan: RunnerPlan) -> dict[str, Any]:
     """Return the Ray options of an attempt's remote task: the handler's, named and completed."""
     options = {"max_retries": 0, **spec.ray_options}
-    runtime_env = dict(options.get("runtime_env") or {})
-    ours = plan.runtime_env["env_vars"]
-    runtime_env["env_vars"] = {**ours, **(runtime_env.get("env_vars") or {})}
-    return {**options, "runtime_env": runtime_env, "name": f"{claim.task_type}:{claim.task_id}"}
+    return {
+        **options,
+        "runtime_env": plan.runtime_env(options.get("runtime_env")),
+        "name": f"{claim.task_type}:{claim.task_id}",
+    }
 
 
-class TaskRunner:
-    """The actor. It works by itself from the start; its methods are for its pool and its tasks."""
+class TaskRunner(RunnerActor):
+    """The actor. What it has beyond `RunnerActor` is for its remote tasks."""
 
     def __init__(self, plan: RunnerPlan) -> None:
-        self._plan = plan
-        self._identity = identity(plan)
         self._me = ray.get_runtime_context().current_actor
         self._work: RemoteWork | None = None
-        self._host = RunnerHost(self._main)
-        self._host.start()
-
-    async def runner_id(self) -> str:
-        """Return the id of this life of the actor."""
-        return self._identity.runner_id
-
-    async def watch(self) -> None:
-        """Never return: the call fails when this process dies, and so the pool hears of it."""
-        await asyncio.Event().wait()
+        super().__init__(plan)
 
     async def started(self, task_id: str, attempt: int, started_at: float) -> None:
         """Called by a remote task when it begins."""

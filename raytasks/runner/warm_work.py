@@ -70,7 +70,7 @@ class WarmWork:
             self._watch_task = self._event_loop.create_task(self._watch())
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt whose task was cancelled."""
+        """Stop an attempt."""
         taken = self._worker.take_back(task_id)
         self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
         current = self._worker.current
@@ -79,10 +79,6 @@ class WarmWork:
             current.claim.attempt,
         ):
             self._worker.order_stop(current, StopReason.CANCEL)
-
-    def abandon(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt that is no longer this runner's."""
-        self.stop(task_id, attempt)
 
     def look(self) -> None:
         """Look at the attempt that runs, and take the next step where it should have stopped."""

@@ -39,7 +39,6 @@ class Worker:
         self._ready = threading.Condition()
         self._border = threading.Lock()
         self._interruptible = False
-        self._ending = False
         self.current: Attempt | None = None
         self.done = 0
         self._thread = threading.Thread(target=self._work, name="attempts", daemon=True)
@@ -47,13 +46,6 @@ class Worker:
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
-
-    def end(self) -> None:
-        """Let the thread end when its queue is empty, and wait for that."""
-        with self._ready:
-            self._ending = True
-            self._ready.notify()
-        self._thread.join()
 
     @property
     def queued(self) -> int:
@@ -100,10 +92,8 @@ class Worker:
         reported_at = 0.0
         while True:
             with self._ready:
-                while not self._queue and not self._ending:
+                while not self._queue:
                     self._ready.wait()
-                if not self._queue:
-                    return
                 claim = self._queue.popleft()
             self._outcomes.append(self._run(claim))
             self.done += 1
@@ -113,10 +103,7 @@ class Worker:
                 self._notify()
 
     def _run(self, claim: Claim) -> Outcome:
-        spec = self._registry.get(claim.task_type)
-        if spec is None:  # cannot be: the tracker gives what was asked for
-            raise RuntimeError(f"no handler for {claim.task_type!r}")
-        attempt = Attempt(spec, claim, self._workplace)
+        attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
         try:
             try:
                 with self._border:
@@ -148,9 +135,7 @@ class Worker:
     def _load_instances(self) -> None:
         """Load class handlers before the first task comes. What fails now fails again with it."""
         for task_type in self._registry.task_types:
-            spec = self._registry.get(task_type)
             try:
-                if spec is not None:
-                    self._handler(spec)
+                self._handler(self._registry.require(task_type))
             except BaseException:  # noqa: S112 - the first attempt reports it, with its traceback
                 continue
