@@ -40,7 +40,11 @@ class TaskFailed(RaytasksError):
 
 @dataclass(frozen=True, slots=True)
 class NewTask:
-    """A checked submission, ready to be stored. `payload` is JSON text."""
+    """A checked submission, ready to be stored. `payload` is JSON text.
+
+    Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
+    whether a later one asks for the same.
+    """
 
     task_id: str
     task_type: str
@@ -50,6 +54,19 @@ class NewTask:
     timeout_seconds: float | None
     run_at: float
     created_at: float
+    idempotency_key: str | None = None
+    request_digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Duplicate:
+    """What became of a submission whose idempotency key was used before: it was not stored.
+
+    `task_id` is the task that has the key; with `same`, it was submitted by the same request.
+    """
+
+    task_id: str
+    same: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +101,11 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One ended attempt of a task's history. `error` is JSON text."""
+    """One ended attempt of a task's history. `error` is JSON text.
+
+    `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
+    it changed nothing any more.
+    """
 
     task_id: str
     attempt: int
@@ -97,6 +118,8 @@ class Attempt:
     ray_task_id: str | None = None
     ray_attempt: int | None = None
     error: str | None = None
+    late_outcome: OutcomeKind | None = None
+    late_at: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +138,10 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by."""
+    """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
+
+    A `suspect` was lost before together with others, and may be what killed their runner.
+    """
 
     task_id: str
     task_type: str
@@ -127,6 +153,12 @@ class Running:
     crashes: int
     max_attempts: int
     cancel_requested: bool = False
+    suspect: bool = False
+
+    @property
+    def alone(self) -> bool:
+        """Whether it is to run alone in its process, as it may kill it."""
+        return self.suspect or self.crashes > 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +166,8 @@ class Outcome:
     """How an attempt ended, as its runner reports it.
 
     `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
-    length of a snooze. `result` and `error` are JSON text.
+    length of a snooze. `result` and `error` are JSON text. A lost attempt that is not `charged`
+    leaves its task's budget of crashes as it is: nobody knows that it was the cause.
     """
 
     task_id: str
@@ -146,6 +179,7 @@ class Outcome:
     error: str | None = None
     retryable: bool = False
     delay_seconds: float = 0.0
+    charged: bool = True
     node_id: str | None = None
     worker_id: str | None = None
     ray_task_id: str | None = None
@@ -200,7 +234,8 @@ class Orders:
 
     `acknowledged` outcomes and `acknowledged_reports` are on disk. `cancels` lists the attempts
     (task id, attempt) that are to be stopped. `stale` ones are no longer this runner's: their
-    outcomes would be refused. With `resync` the tracker asks for the list of what is held.
+    outcomes would be refused. With `resync` the tracker asks for the list of what is held. With
+    `end` another process has taken the runner's place, and this one must end.
     """
 
     batch: int = 0
@@ -210,6 +245,7 @@ class Orders:
     acknowledged: Sequence[tuple[str, int]] = ()
     acknowledged_reports: Sequence[int] = ()
     resync: bool = False
+    end: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,8 @@ class OutcomeKind(StrEnum):
     CANCELLED = "cancelled"
     RELEASED = "released"
     LOST = "lost"
+    TIMED_OUT = "timed_out"
+    OUT_OF_MEMORY = "out_of_memory"
 
 
 class Event(StrEnum):
@@ -104,21 +106,29 @@ class Standing:
     cancel_requested: bool
 
 
-def settle(kind: OutcomeKind, standing: Standing, *, retryable: bool) -> Event:
+CRASHES = frozenset({OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY})
+"""The outcomes of attempts whose process is gone, so that it is told by others."""
+
+
+def settle(
+    kind: OutcomeKind, standing: Standing, *, retryable: bool, charged: bool = True
+) -> Event:
     """Return the event that an attempt's outcome means for its task.
 
-    `retryable` matters for failed attempts only. A cancel wins over everything but success:
-    work that finished first is kept, and nothing else runs again.
+    `retryable` matters for attempts that failed or timed out only, `charged` for those that were
+    lost: whether that counts against the task's budget of crashes. A cancel wins over everything
+    but success: work that finished first is kept, and nothing else runs again.
     """
     if kind is OutcomeKind.SUCCEEDED:
         return Event.SUCCEED
     if standing.cancel_requested or kind is OutcomeKind.CANCELLED:
         return Event.STOP
-    if kind is OutcomeKind.FAILED:
+    if kind in (OutcomeKind.FAILED, OutcomeKind.TIMED_OUT):
         budget_left = standing.failures + 1 < standing.max_attempts
         return Event.FAIL_AND_RETRY if retryable and budget_left else Event.FAIL_FOR_GOOD
-    if kind is OutcomeKind.LOST:
-        return Event.LOSE if standing.crashes < standing.max_crashes else Event.POISON
+    if kind in CRASHES:
+        spared = not charged or standing.crashes < standing.max_crashes
+        return Event.LOSE if spared else Event.POISON
     return Event.SNOOZE if kind is OutcomeKind.SNOOZED else Event.RELEASE
 
 

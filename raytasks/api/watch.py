@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import time
 
 from raytasks.api.backend import Backend
 from raytasks.models import Attempt, Task
@@ -24,33 +23,29 @@ class TaskWatch:
 
     async def final(self, task_id: str, seconds: float) -> tuple[Task, list[Attempt]] | None:
         """Return a task as soon as it has ended, or as it is after `seconds`; None if unknown."""
-        deadline = time.monotonic() + seconds
         if self._follower is None:
             self._follower = asyncio.ensure_future(self._follow())
-        while True:
-            remaining = max(0.0, deadline - time.monotonic())
-            # Listen before looking, so that no change can come in between.
-            waiting = asyncio.ensure_future(self._waiters.wait(task_id, remaining))
-            try:
-                await asyncio.sleep(0)
-                found = await self._backend.task(task_id)
-                if found is None or found[0].state.final or remaining == 0:
-                    return found
-                await waiting
-            finally:
-                waiting.cancel()
+        return await self._waiters.look_until(
+            task_id,
+            lambda: self._backend.task(task_id),
+            lambda found: found is None or found[0].state.final,
+            seconds,
+        )
 
     async def _follow(self) -> None:
         # No feed has such a place: the first answer tells the present one, and, as there is a gap,
         # has everybody look again who has come before it.
-        epoch, after = 0, -1
+        epoch, after, away = 0, -1, False
         while True:
             try:
                 feed = await self._backend.changes(epoch, after, _POLL_SECONDS)
             except Exception as error:
-                log.warning("the event feed is away: %s", error)
+                if not away:
+                    log.warning("the event feed is away: %s", error)
+                away = True
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
+            away = False
             epoch, after = feed.epoch, feed.last
             if feed.gap:
                 self._waiters.answer_all(None)

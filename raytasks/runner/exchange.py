@@ -77,6 +77,7 @@ class ExchangeLoop:
         self._number = 0
         self._resync = True
         self._leaving = False
+        self._replaced = False
         self._progress_timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[Orders]] = set()
 
@@ -133,22 +134,21 @@ class ExchangeLoop:
         self._news.set()
 
     async def run(self) -> None:
-        """Talk to the tracker until the runner has left."""
+        """Talk to the tracker until the runner has left, or another has taken its place."""
         try:
             while not self._done():
                 self._news.clear()
                 self._calls.add(asyncio.ensure_future(self._one_exchange(self._build())))
                 # An earlier call that is answered because of this one asks for no other.
-                while self._calls and not (self._news.is_set() or self._resync):
+                while self._calls and not (self._news.is_set() or self._resync or self._done()):
                     await self._next_event()
         finally:
             for call in self._calls:
                 call.cancel()
 
     def _done(self) -> bool:
-        return self._leaving and not (
-            self._held or self._outbox.unsent or self._outbox.unacknowledged
-        )
+        waits = self._held or self._outbox.unsent or self._outbox.unacknowledged
+        return self._replaced or (self._leaving and not waits)
 
     async def _next_event(self) -> None:
         """Wait for news, or for an answer of the tracker, and do what that says."""
@@ -201,6 +201,9 @@ class ExchangeLoop:
                 acknowledged.set_result(None)
         if orders.resync:
             self._resync = True
+        if orders.end:
+            log.warning("another process has taken the place of this runner")
+            self._replaced = True
         if orders.batch > self._last_batch:
             self._last_batch = orders.batch
             for claim in orders.claims:

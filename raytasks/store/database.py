@@ -15,6 +15,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from raytasks.models import RaytasksError, StoreUnavailable
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
+# A server that has gone without a word is noticed after some seconds; and a tracker that is frozen
+# within a transaction (in milliseconds here) does not hold up the one that takes its place.
+_POSTGRES = {
+    "connect_timeout": 5,
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "options": "-c idle_in_transaction_session_timeout=5000",
+}
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
@@ -72,7 +82,7 @@ class Database:
         if self.is_sqlite:
             arguments["connect_args"] = {"check_same_thread": False, "timeout": 5}
         else:
-            arguments["connect_args"] = {"connect_timeout": 5}
+            arguments["connect_args"] = _POSTGRES
             arguments["pool_pre_ping"] = begin == "BEGIN"
         engine = create_engine(self.url, **arguments)
         if self.is_sqlite:

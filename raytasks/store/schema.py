@@ -16,6 +16,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
@@ -66,6 +67,10 @@ tasks = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("updated_at", Double, nullable=False),
+    # Lost before together with others: it may be what killed their runner.
+    Column("suspect", Boolean, nullable=False, server_default=false()),
+    Column("idempotency_key", String(255)),
+    Column("request_digest", String(64)),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -80,6 +85,8 @@ READY = text("ready")
 # index of states. The checks above make it the same.
 SCHEDULED = text("NOT ready AND runner_id IS NULL AND finished_at IS NULL")
 RUNNING = text("state = 'RUNNING'")
+KEYED = text("idempotency_key IS NOT NULL")
+ENDED = text("finished_at IS NOT NULL")
 
 Index(
     "ix_tasks_claim",
@@ -90,6 +97,14 @@ Index(
     postgresql_where=READY,
 )
 Index("ix_tasks_scheduled", tasks.c.run_at, sqlite_where=SCHEDULED, postgresql_where=SCHEDULED)
+Index(
+    "ix_tasks_idempotency_key",
+    tasks.c.idempotency_key,
+    unique=True,
+    sqlite_where=KEYED,
+    postgresql_where=KEYED,
+)
+Index("ix_tasks_finished_at", tasks.c.finished_at, sqlite_where=ENDED, postgresql_where=ENDED)
 Index("ix_tasks_state", tasks.c.state, tasks.c.task_id)
 Index("ix_tasks_type", tasks.c.task_type, tasks.c.task_id)
 Index("ix_tasks_type_state", tasks.c.task_type, tasks.c.state, tasks.c.task_id)
@@ -99,7 +114,7 @@ attempts = Table(
     metadata,
     Column("task_id", _Id, primary_key=True),
     Column("attempt", Integer, primary_key=True),
-    Column("outcome", String(9), nullable=False),
+    Column("outcome", String(16), nullable=False),
     Column("runner_id", String(64), nullable=False),
     Column("started_at", Double, nullable=False),
     Column("finished_at", Double, nullable=False),
@@ -108,6 +123,9 @@ attempts = Table(
     Column("ray_task_id", String(64)),
     Column("ray_attempt", Integer),
     Column("error", Text),
+    # What the runner said after the attempt was given up as lost.
+    Column("late_outcome", String(16)),
+    Column("late_at", Double),
     sqlite_with_rowid=False,
 )
 
@@ -123,11 +141,13 @@ task_counts = Table(
 )
 
 # One row. Each tick renews it in its own transaction; a tracker whose epoch is no longer there
-# has been replaced, and its ticks fail.
+# has been replaced, and its ticks fail. The owner is the actor whose tracker that is, in all its
+# lives.
 tracker_epoch = Table(
     "tracker_epoch",
     metadata,
     Column("id", SmallInteger, primary_key=True, autoincrement=False),
     Column("epoch", BigInteger, nullable=False),
     Column("renewed_at", Double, nullable=False),
+    Column("owner", String(64)),
 )

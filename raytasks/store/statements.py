@@ -7,10 +7,12 @@ from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
+    Delete,
     Insert,
     Select,
     Update,
     bindparam,
+    delete,
     func,
     insert,
     literal_column,
@@ -23,8 +25,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.sql.selectable import CompoundSelect
 
 from raytasks.models import Attempt, NewTask, Task
-from raytasks.states import TRANSITIONS, Event, State
+from raytasks.states import CRASHES, TRANSITIONS, Event, State
 from raytasks.store.schema import (
+    ENDED,
+    KEYED,
     READY,
     RUNNING,
     SCHEDULED,
@@ -56,9 +60,11 @@ RENEW: Update = (
 
 BEGIN_EPOCH: Update = (
     update(tracker_epoch)
-    .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=_param("now"))
+    .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=_param("now"), owner=_param("owner"))
     .returning(tracker_epoch.c.epoch)
 )
+
+EPOCH: Select[Any] = select(tracker_epoch.c.owner, tracker_epoch.c.renewed_at)
 
 SUBMIT: Insert = insert(tasks).values(
     **{field.name: _param(field.name) for field in fields(NewTask)},
@@ -68,6 +74,7 @@ SUBMIT: Insert = insert(tasks).values(
     attempt=0,
     failures=0,
     crashes=0,
+    suspect=False,
     cancel_requested=False,
     updated_at=_param("created_at"),
 )
@@ -97,6 +104,7 @@ SETTLE: Update = (
         run_at=func.coalesce(_param("run_at"), tasks.c.run_at),
         failures=tasks.c.failures + _param("failed"),
         crashes=tasks.c.crashes + _param("crashed"),
+        suspect=_param("suspect"),
         runner_id=None,
         started_at=_param("started_at"),
         finished_at=_param("finished_at"),
@@ -106,6 +114,18 @@ SETTLE: Update = (
 
 RECORD: Insert = insert(attempts).values(
     **{field.name: _param(field.name) for field in fields(Attempt)}
+)
+
+NOTE_LATE: Update = (
+    update(attempts)
+    .where(
+        attempts.c.task_id == _param("task_id"),
+        attempts.c.attempt == _param("attempt"),
+        attempts.c.runner_id == _param("runner_id"),
+        attempts.c.outcome.in_([kind.value for kind in sorted(CRASHES)]),
+        attempts.c.late_outcome.is_(None),
+    )
+    .values(late_outcome=_param("outcome"), late_at=_param("now"))
 )
 
 REPORT: Update = (
@@ -147,6 +167,7 @@ RETRY: Update = (
         run_at=_param("now"),
         failures=0,
         crashes=0,
+        suspect=False,
         cancel_requested=False,
         error=None,
         progress_fraction=None,
@@ -177,6 +198,28 @@ BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 )
 
+BY_KEYS: Select[Any] = select(
+    tasks.c.idempotency_key, tasks.c.task_id, tasks.c.request_digest
+).where(KEYED, tasks.c.idempotency_key.in_(bindparam("p_keys", expanding=True)))
+
+_ENDED_BEFORE = ENDED, tasks.c.finished_at < _param("before")
+
+OUTDATED: Select[Any] = (
+    select(tasks.c.task_id)
+    .where(*_ENDED_BEFORE)
+    .order_by(tasks.c.finished_at)
+    .limit(_param("limit"))
+)
+
+STILL_OUTDATED: Select[Any] = select(tasks.c.task_id, tasks.c.task_type, tasks.c.state).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE
+)
+
+PRUNE: tuple[Delete, Delete] = (
+    delete(attempts).where(attempts.c.task_id.in_(bindparam("p_task_ids", expanding=True))),
+    delete(tasks).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))),
+)
+
 ATTEMPTS_OF: Select[Any] = (
     select(*[attempts.c[field.name] for field in fields(Attempt)])
     .where(attempts.c.task_id == _param("task_id"))
@@ -194,6 +237,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.crashes,
     tasks.c.max_attempts,
     tasks.c.cancel_requested,
+    tasks.c.suspect,
 ).where(RUNNING)
 
 COUNTS: Select[Any] = select(task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks)
@@ -214,6 +258,7 @@ _CANDIDATE_COLUMNS = [
         "timeout_seconds",
         "checkpoint",
         "cancel_requested",
+        "suspect",
     )
 ]
 
@@ -233,6 +278,13 @@ def candidates(types: int) -> CompoundSelect[Any]:
             for i in range(types)
         ]
     )
+
+
+@cache
+def any_ready(types: int) -> Select[Any]:
+    """Select one ready task of `types` task types, if there is any."""
+    names = [_param(f"type_{i}") for i in range(types)]
+    return select(tasks.c.task_id).where(READY, tasks.c.task_type.in_(names)).limit(1)
 
 
 def limited(limits: Mapping[str, int]) -> dict[str, Any]:

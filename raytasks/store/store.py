@@ -27,14 +27,27 @@ class Store:
         """Apply the migrations that are missing."""
         self._database.upgrade()
 
-    def begin_epoch(self, now: float) -> int:
+    def begin_epoch(self, now: float, owner: str = "") -> int:
         """Take the database over, and return the number of the new epoch.
 
         From here on, ticks of every earlier epoch fail with `Superseded`.
         """
+        bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
-            epoch: int = connection.execute(statements.BEGIN_EPOCH, {"p_now": now}).scalar_one()
+            epoch: int = connection.execute(statements.BEGIN_EPOCH, bound).scalar_one()
             return epoch
+
+    def epoch_owner(self) -> tuple[str | None, float]:
+        """Return whose the present epoch is, and when it was last renewed, by its own clock."""
+        with self._database.reading() as connection:
+            row = connection.execute(statements.EPOCH).one()
+            return row.owner, row.renewed_at
+
+    def outdated(self, before: float, limit: int) -> list[str]:
+        """Return the ids of tasks that ended before this time, the oldest first."""
+        with self._database.reading() as connection:
+            rows = connection.execute(statements.OUTDATED, {"p_before": before, "p_limit": limit})
+            return list(rows.scalars())
 
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
@@ -95,12 +108,10 @@ class Store:
         """Return whether a task of one of these types waits and is due."""
         if not task_types:
             return False
-        limits = dict.fromkeys(task_types, 1)
         with self._database.reading() as connection:
-            rows = connection.execute(
-                statements.candidates(len(limits)), statements.limited(limits)
-            )
-            return rows.first() is not None
+            statement = statements.any_ready(len(task_types))
+            bound = {f"p_type_{i}": name for i, name in enumerate(task_types)}
+            return connection.execute(statement, bound).first() is not None
 
     def next_due(self) -> float | None:
         """Return when the next task that waits for its time is due, or None."""

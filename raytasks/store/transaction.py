@@ -7,8 +7,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Executable, Row
 
-from raytasks.models import Attempt, NewTask, Report, Task
-from raytasks.states import TRANSITIONS, WAITING, Event, State
+from raytasks.models import Attempt, Duplicate, NewTask, Outcome, Report, Task
+from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import statements
 
 PROMOTE_LIMIT = 5000
@@ -31,7 +31,8 @@ class FenceBroken(Exception):
 class Settlement:
     """The end of an attempt, decided: what becomes of its task.
 
-    `run_at` is when the task is due again, if it is to run again.
+    `run_at` is when the task is due again, if it is to run again. An attempt that was lost and is
+    not `charged` makes its task a suspect.
     """
 
     event: Event
@@ -39,6 +40,7 @@ class Settlement:
     task_type: str
     priority: int
     run_at: float
+    charged: bool = True
     result: str | None = None
 
     @property
@@ -88,6 +90,26 @@ class Transaction:
         for task in new:
             self._changes[task.task_type, TRANSITIONS[Event.SUBMIT].target] += 1
 
+    def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Return those of the submissions whose key is taken: by a stored task, or an earlier one.
+
+        The result is by the id of the submission. One that is stored itself is not among them.
+        """
+        keyed = [task for task in new if task.idempotency_key is not None]
+        if not keyed:
+            return {}
+        rows = self._connection.execute(
+            statements.BY_KEYS, {"p_keys": [task.idempotency_key for task in keyed]}
+        )
+        owners = {row.idempotency_key: (row.task_id, row.request_digest) for row in rows}
+        found: dict[str, Duplicate] = {}
+        for task in keyed:
+            mine = (task.task_id, task.request_digest)
+            owner, digest = owners.setdefault(task.idempotency_key, mine)
+            if owner != task.task_id:
+                found[task.task_id] = Duplicate(owner, same=digest == task.request_digest)
+        return found
+
     def candidates(self, limits: Mapping[str, int]) -> Sequence[Candidate]:
         """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
         if not limits:
@@ -124,6 +146,42 @@ class Transaction:
         self._many(statements.RECORD, [_recorded(item.attempt) for item in settlements])
         for item in settlements:
             self._move(item.task_type, State.RUNNING, item.event)
+
+    def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
+        """Note in the history what runners (by id) said of attempts that were lost before.
+
+        Nothing else changes; what is said of any other attempt is dropped.
+        """
+        self._many(
+            statements.NOTE_LATE,
+            [
+                {
+                    "p_task_id": outcome.task_id,
+                    "p_attempt": outcome.attempt,
+                    "p_runner_id": runner_id,
+                    "p_outcome": outcome.kind.value,
+                    "p_now": self._now,
+                }
+                for runner_id, outcome in outcomes
+            ],
+        )
+
+    def prune(self, task_ids: Sequence[str], before: float) -> int:
+        """Delete those of the tasks that ended before this time, and their attempts.
+
+        Returns how many those are: one that was retried meanwhile stays.
+        """
+        if not task_ids:
+            return 0
+        bound = {"p_task_ids": list(task_ids), "p_before": before}
+        rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
+        if not rows:
+            return 0
+        for statement in statements.PRUNE:
+            self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
+        for row in rows:
+            self._changes[row.task_type, State(row.state)] -= 1
+        return len(rows)
 
     def report(self, reports: Sequence[Report]) -> None:
         """Keep progress and checkpoints. Those of attempts that have ended are dropped."""
@@ -222,7 +280,8 @@ class Transaction:
             "p_ready": waits and item.run_at <= self._now,
             "p_run_at": item.run_at if waits else None,
             "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
-            "p_crashed": int(item.event in (Event.LOSE, Event.POISON)),
+            "p_crashed": int(item.charged and item.event in (Event.LOSE, Event.POISON)),
+            "p_suspect": item.attempt.outcome in CRASHES and not item.charged,
             "p_started_at": item.attempt.started_at,
             "p_finished_at": None if waits else item.attempt.finished_at,
             "p_now": self._now,

@@ -9,6 +9,7 @@ from typing import Any
 from raytasks.models import (
     Attempt,
     BacklogFull,
+    Duplicate,
     Exchange,
     Feed,
     NewTask,
@@ -30,8 +31,10 @@ log = logging.getLogger(__name__)
 class Tracker:
     """Owns the state of all tasks: it alone writes to the store.
 
-    `clock` gives the time in seconds since the epoch. Start it with `start`, then run `run`,
-    which ends only by being cancelled, or when another tracker has taken over.
+    `clock` gives the time in seconds since the epoch; `owner` names the actor whose tracker this
+    is, in all its lives. Start it with `start`, then run `run`, which ends only by being
+    cancelled, or when another tracker has taken over. Until `start` has returned, submissions
+    wait, or are refused when the database is away.
     """
 
     def __init__(
@@ -42,17 +45,22 @@ class Tracker:
         max_crashes: int = 3,
         max_backlog: int = 1_000_000,
         clock: Callable[[], float] = time.time,
+        owner: str = "",
     ) -> None:
         self.ticker = Ticker(
-            store, lease_seconds=lease_seconds, max_crashes=max_crashes, clock=clock
+            store,
+            lease_seconds=lease_seconds,
+            max_crashes=max_crashes,
+            clock=clock,
+            owner=owner,
         )
         self.fleet = self.ticker.fleet
         self._max_backlog = max_backlog
         self._clock = clock
 
-    async def start(self) -> None:
-        """Take over the database; waits for one that is away."""
-        await self.ticker.start()
+    async def start(self, *, again: bool = False) -> None:
+        """Take over the database. See `Ticker.start`."""
+        await self.ticker.start(again=again)
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
@@ -64,17 +72,22 @@ class Tracker:
 
     # For clients
 
-    async def submit(self, tasks: Sequence[NewTask]) -> None:
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Store new tasks, all or none; on return they are on disk.
 
+        Returns those, by their ids, that were not stored as their idempotency key is taken.
         Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
         """
         if self.backlog + len(tasks) > self._max_backlog:
+            known = await self.tasks([task.task_id for task in tasks])
+            if len(known) == len(tasks):  # sent again by Ray: they are what fills the backlog
+                return {}
             raise BacklogFull(f"{self.backlog} tasks wait already; MAX_BACKLOG allows no more")
         submission = Submission(tuple(tasks))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        await submission.answer
+        duplicates: dict[str, Duplicate] = await submission.answer
+        return duplicates
 
     async def cancel(self, task_id: str) -> Task:
         """Cancel a task: one that waits ends at once, one that runs is told to stop.
@@ -100,42 +113,40 @@ class Tracker:
 
     async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, by id."""
-        return await self.ticker.read(lambda: self.ticker.store.tasks(task_ids))
+        return await self.ticker.access.read(lambda: self.ticker.store.tasks(task_ids))
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """Return a task with its ended attempts, or None."""
-        return await self.ticker.read(lambda: self.ticker.store.task_with_attempts(task_id))
+        return await self.ticker.access.read(lambda: self.ticker.store.task_with_attempts(task_id))
 
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list of tasks."""
-        return await self.ticker.read(lambda: self.ticker.store.page(query))
+        return await self.ticker.access.read(lambda: self.ticker.store.page(query))
 
     async def could_run(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits that is due."""
         waiting = [name for name in task_types if self.ticker.waiting(name)]
         if not waiting:
             return False
-        return await self.ticker.read(lambda: self.ticker.store.any_ready(waiting))
+        return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
 
     async def wait_final(self, task_id: str, seconds: float | None = None) -> Task | None:
         """Wait until a task has ended, and return it as it then is (after `seconds`: as it is).
 
         Returns None if there is no such task.
         """
-        # Listen before looking, so that the end cannot come in between.
-        waiting = asyncio.ensure_future(self.ticker.finals.wait(task_id, seconds))
-        try:
-            await asyncio.sleep(0)
-            task = (await self.tasks([task_id])).get(task_id)
-            if task is None or task.state.final:
-                return task
-            await waiting
-        finally:
-            waiting.cancel()
-        return (await self.tasks([task_id])).get(task_id)
+
+        async def look() -> Task | None:
+            return (await self.tasks([task_id])).get(task_id)
+
+        return await self.ticker.finals.look_until(
+            task_id, look, lambda task: task is None or task.state.final, seconds
+        )
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """Return the changes of state after number `after`, waiting up to `seconds` for one."""
+        if not await self.ticker.is_loaded(seconds):
+            return Feed(0, 0, gap=True)
         return await self.ticker.feed.wait(epoch, after, seconds)
 
     @property
@@ -147,8 +158,8 @@ class Tracker:
     async def health(self) -> dict[str, Any]:
         """Return how the database and the runners are, as `/health` shows it."""
         try:
-            await self.ticker.read(self.ticker.store.ping)
-            error = self.ticker.database_error
+            await self.ticker.access.read(self.ticker.store.ping)
+            error = self.ticker.access.error
         except Exception as failure:
             error = str(failure)
         runners = [
@@ -189,6 +200,11 @@ class Tracker:
         Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
         again. Answers with nothing after a third of the lease, so that the runner calls again.
         """
+        heartbeat_seconds = self.ticker.lease_seconds / 3
+        if not await self.ticker.is_loaded(heartbeat_seconds):
+            return Orders(resync=True)
+        if self.fleet.is_replaced(exchange.runner_id, exchange.name):
+            return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
@@ -203,7 +219,7 @@ class Tracker:
             self.ticker.wake.set()
         if runner.has_urgent_orders and not has_news:
             runner.answer()
-        heartbeat = loop.call_later(self.ticker.lease_seconds / 3, runner.answer)
+        heartbeat = loop.call_later(heartbeat_seconds, runner.answer)
         try:
             return await call
         finally:
@@ -211,9 +227,9 @@ class Tracker:
             if runner.call is call:
                 runner.call = None
 
-    def lose(self, runner_id: str, reason: str) -> None:
+    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
         """Note that a runner is dead: what it held will run again elsewhere."""
-        self.ticker.lose(runner_id, reason)
+        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory)
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""
@@ -238,13 +254,14 @@ class Tracker:
         return runner
 
     def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
-        """Put a runner's news into the inbox, and return whether there were any that count."""
+        """Put a runner's news into the inbox, and return whether there were any."""
         inbox = self.ticker.inbox
-        before = len(inbox.outcomes) + len(inbox.reports)
+        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.late)
         for outcome in exchange.outcomes:
             running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
                 runner.acknowledged.append((outcome.task_id, outcome.attempt))
+                inbox.late.append((runner.runner_id, outcome))
             else:
                 inbox.outcomes.append((running, outcome))
         for report in exchange.reports:
@@ -252,7 +269,7 @@ class Tracker:
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
-        return len(inbox.outcomes) + len(inbox.reports) > before
+        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.late) > before
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -2,14 +2,16 @@
 
 import asyncio
 import contextlib
+import time
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Generic, TypeVar
 
 from raytasks.models import Feed, StateChange
 from raytasks.states import State
 
 Answer = TypeVar("Answer")
+Found = TypeVar("Found")
 
 
 class FeedRing:
@@ -29,6 +31,12 @@ class FeedRing:
             self._ring.append(StateChange(self._last, task_id, task_type, state, attempt))
         if self._last > before:
             self._news.set()
+
+    def break_off(self) -> None:
+        """Note that changes may be missing: whoever follows hears of a gap."""
+        self._ring.clear()
+        self._last += 1
+        self._news.set()
 
     def since(self, epoch: int, after: int) -> Feed:
         """Return the changes after number `after`, at once."""
@@ -77,6 +85,31 @@ class Waiters(Generic[Answer]):
             waiting.discard(future)
             if not waiting:
                 del self._futures[task_id]
+
+    async def look_until(
+        self,
+        task_id: str,
+        look: Callable[[], Awaitable[Found]],
+        ended: Callable[[Found], bool],
+        seconds: float | None,
+    ) -> Found:
+        """Look again at each answer about a task, until what is found says that it has ended.
+
+        Returns what was found last, also when `seconds` have passed.
+        """
+        deadline = None if seconds is None else time.monotonic() + seconds
+        while True:
+            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
+            # Listen before looking, so that no change can come in between.
+            waiting = asyncio.ensure_future(self.wait(task_id, remaining))
+            try:
+                await asyncio.sleep(0)
+                found = await look()
+                if ended(found) or remaining == 0:
+                    return found
+                await waiting
+            finally:
+                waiting.cancel()
 
     def answer(self, task_id: str, answer: Answer) -> None:
         """Give the answer to all who wait for this task."""

@@ -39,7 +39,11 @@ class Averages:
 
 @dataclass
 class RunnerState:
-    """One runner. `confirmed` is false until it has said itself what it holds."""
+    """One runner. `confirmed` is false until it has said itself what it holds.
+
+    `batch` is the number of the last batch of claims, `sent` of the last that went out; what has
+    not arrived for sure is `undelivered`.
+    """
 
     runner_id: str
     name: str
@@ -55,6 +59,7 @@ class RunnerState:
     held: dict[str, Running] = field(default_factory=dict)
     call: "asyncio.Future[Orders] | None" = None
     batch: int = 0
+    sent: int = 0
     undelivered: list[Claim] = field(default_factory=list)
     cancels: list[tuple[str, int]] = field(default_factory=list)
     stale: list[tuple[str, int]] = field(default_factory=list)
@@ -72,7 +77,7 @@ class RunnerState:
         self.node_id = exchange.node_id
         if exchange.last_batch >= self.batch:
             self.undelivered = []
-            self.batch = exchange.last_batch  # it may come from an earlier tracker
+            self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
 
     def give(self, claims: list[Claim]) -> None:
         """Put claimed attempts on the way to the runner."""
@@ -96,6 +101,12 @@ class RunnerState:
         held = self.held.get(task_id)
         return held is not None and held.attempt == attempt
 
+    def unsent(self) -> set[tuple[str, int]]:
+        """Return what was claimed for the runner and never went out (task id, attempt)."""
+        if self.sent == self.batch:
+            return set()
+        return {(claim.task_id, claim.attempt) for claim in self.undelivered}
+
     def doubt(self) -> None:
         """Ask the runner anew what it holds: what was known of it may be wrong."""
         self.confirmed = False
@@ -107,6 +118,7 @@ class RunnerState:
         call, self.call = self.call, None
         if call is None or call.done():
             return
+        self.sent = self.batch
         call.set_result(
             Orders(
                 batch=self.batch,
@@ -127,10 +139,10 @@ class RunnerState:
             return None
         if self.pool == REMOTE_POOL:
             return Want(self.runner_id, dict(self.limits), self.room, seconds=None, empty=False)
-        held = [item.task_type for item in self.held.values() if item.task_id not in ending]
-        seconds = HOLD_SECONDS - sum(averages.get(task_type) for task_type in held)
+        held = [item for item in self.held.values() if item.task_id not in ending]
+        seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
         room = min(self.room, HOLD_MOST - len(held))
-        if room < 1 or (held and seconds <= 0):
+        if room < 1 or (held and seconds <= 0) or any(item.alone for item in held):
             return None
         return Want(self.runner_id, dict(self.limits), room, seconds, empty=not held)
 
@@ -138,7 +150,10 @@ class RunnerState:
 class Fleet:
     """All runners, and all attempts that run, by task id."""
 
+    _REMEMBERED = 10_000
+
     def __init__(self) -> None:
+        self._removed: dict[str, None] = {}
         self.runners: dict[str, RunnerState] = {}
         self.running: dict[str, Running] = {}
         self.averages = Averages()
@@ -205,16 +220,22 @@ class Fleet:
         if runner is None:
             runner = RunnerState(exchange.runner_id, "", "", "", now)
             self.runners[exchange.runner_id] = runner
+            self._removed.pop(exchange.runner_id, None)
         runner.heard(exchange, now)
         return runner
 
-    def remove(self, runner_id: str) -> list[Running]:
-        """Forget a runner, and return the attempts that are lost with it."""
+    def remove(self, runner_id: str) -> RunnerState | None:
+        """Take a runner out, and return it as it was; its attempts are to be settled."""
         runner = self.runners.pop(runner_id, None)
-        if runner is None:
-            return []
-        runner.answer()
-        return list(runner.held.values())
+        if runner is not None:
+            self._removed[runner_id] = None
+            if len(self._removed) > self._REMEMBERED:
+                del self._removed[next(iter(self._removed))]
+        return runner
+
+    def is_replaced(self, runner_id: str, name: str) -> bool:
+        """Return whether a runner was taken out before, and a later one has its name."""
+        return runner_id in self._removed and bool(self.lives_of(name))
 
     def expired(self, now: float, lease_seconds: float) -> list[RunnerState]:
         """Return the runners that were not heard of for longer than their lease."""

@@ -2,12 +2,13 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.models import NewTask, Outcome, RaytasksError, Report, Running
+from raytasks.models import Duplicate, NewTask, Outcome, RaytasksError, Report, Running
 from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,15 @@ class Action:
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
 
 
+@dataclass(eq=False)
+class Pruning:
+    """Tasks to be deleted, if they ended before `before` (seconds since the epoch)."""
+
+    task_ids: tuple[str, ...]
+    before: float
+    answer: "asyncio.Future[Any]" = field(default_factory=_future)
+
+
 @dataclass
 class Inbox:
     """The commands that the next tick takes. `alone` marks one that is tried by itself."""
@@ -42,38 +52,64 @@ class Inbox:
     actions: list[Action] = field(default_factory=list)
     outcomes: list[tuple[Running, Outcome]] = field(default_factory=list)
     reports: list[tuple[str, Report]] = field(default_factory=list)
+    late: list[tuple[str, Outcome]] = field(default_factory=list)
+    prunings: list[Pruning] = field(default_factory=list)
     alone: bool = False
     suspects: "list[Inbox]" = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (
-            self.submissions or self.actions or self.outcomes or self.reports or self.suspects
+        return not (self.suspects or any(self._lists))
+
+    @property
+    def _lists(self) -> tuple[list[Any], ...]:
+        return (
+            self.submissions,
+            self.actions,
+            self.outcomes,
+            self.reports,
+            self.late,
+            self.prunings,
         )
 
     def take(self) -> "Inbox":
         """Empty the inbox, and return what was in it; suspects come one by one."""
         if self.suspects:
             return self.suspects.pop(0)
-        taken = Inbox(self.submissions, self.actions, self.outcomes, self.reports)
-        self.submissions, self.actions, self.outcomes, self.reports = [], [], [], []
+        taken = Inbox()
+        for kept, moved in zip(self._lists, taken._lists, strict=True):
+            moved[:], kept[:] = kept, []
         return taken
 
     def put_back(self, taken: "Inbox") -> None:
         """Put back what could not be done, before what has come in since."""
-        self.submissions[:0] = taken.submissions
-        self.actions[:0] = taken.actions
-        self.outcomes[:0] = taken.outcomes
-        self.reports[:0] = taken.reports
+        for kept, again in zip(self._lists, taken._lists, strict=True):
+            kept[:0] = again
+
+    def succeed(self, duplicates: Mapping[str, Duplicate]) -> None:
+        """Tell all who submitted that it is done; actions are answered one by one."""
+        for submission in self.submissions:
+            if not submission.answer.done():
+                submission.answer.set_result(duplicates)
+        for pruning in self.prunings:
+            if not pruning.answer.done():
+                pruning.answer.set_result(None)
 
     def fail(self, error: RaytasksError) -> None:
         """Answer everybody who waits with an error."""
         waiting = [item.answer for item in self.submissions]
         waiting += [item.answer for item in self.actions]
+        waiting += [item.answer for item in self.prunings]
         for answer in waiting:
             if not answer.done():
                 answer.set_exception(error)
+
+    def refuse(self, error: RaytasksError) -> None:
+        """Answer everybody who waits with an error, and keep what runners said."""
+        Inbox(self.submissions, self.actions, prunings=self.prunings).fail(error)
+        for refused in (self.submissions, self.actions, self.prunings):
+            refused.clear()
 
     def isolate(self, taken: "Inbox", error: Exception) -> None:
         """Deal with a tick that failed for no known reason: one of its commands is bad.
@@ -86,6 +122,9 @@ class Inbox:
             self.suspects += [Inbox(actions=[item], alone=True) for item in taken.actions]
             self.suspects += [Inbox(outcomes=[item], alone=True) for item in taken.outcomes]
             self.suspects += [Inbox(reports=[item], alone=True) for item in taken.reports]
+            self.suspects += [Inbox(late=[item], alone=True) for item in taken.late]
+            self.suspects += [Inbox(prunings=[item], alone=True) for item in taken.prunings]
+            log.warning("a tick failed; its commands are tried one by one", exc_info=error)
             return
         log.error("a command cannot be stored", exc_info=error)
         taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
@@ -95,15 +134,18 @@ class Inbox:
                 self.outcomes.append((running, failed))
 
 
-def lost_outcome(running: Running, reason: str, now: float) -> Outcome:
+def lost_outcome(
+    running: Running, reason: str, now: float, *, charged: bool, out_of_memory: bool = False
+) -> Outcome:
     """Return the outcome of an attempt whose runner is gone."""
     return Outcome(
         running.task_id,
         running.attempt,
-        OutcomeKind.LOST,
+        OutcomeKind.OUT_OF_MEMORY if out_of_memory else OutcomeKind.LOST,
         started_at=running.claimed_at,
         finished_at=now,
         error=_error_json("WorkerLost", reason, retryable=True),
+        charged=charged,
     )
 
 

@@ -7,7 +7,16 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.models import Attempt, Claim, NewTask, Outcome, Report, Running, Task
+from raytasks.models import (
+    Attempt,
+    Claim,
+    Duplicate,
+    NewTask,
+    Outcome,
+    Report,
+    Running,
+    Task,
+)
 from raytasks.states import Event, OutcomeKind, Standing, State, settle
 from raytasks.store.store import Store
 from raytasks.store.transaction import Candidate, Settlement, Transaction
@@ -18,7 +27,8 @@ class Want:
     """What one runner may be given: at most `limits` of each type, `room` in all.
 
     `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
-    With `empty`, one attempt fits whatever it takes.
+    With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
+    process: one that may kill it is taken alone.
     """
 
     runner_id: str
@@ -27,14 +37,23 @@ class Want:
     seconds: float | None
     empty: bool
 
-    def take(self, task_type: str, duration: float) -> bool:
+    def most(self, task_type: str, duration: float) -> int:
+        """Return how many attempts of this type fit at the most."""
+        most = min(self.room, self.limits.get(task_type, 0))
+        if self.seconds is None or duration * most <= self.seconds:
+            return most
+        return min(most, 1 + int(max(0.0, self.seconds) / duration))
+
+    def take(self, task_type: str, duration: float, *, alone: bool = False) -> bool:
         """Take an attempt of this type, if it fits."""
         if self.room < 1 or self.limits.get(task_type, 0) < 1:
             return False
         if self.seconds is not None:
-            if duration > self.seconds and not self.empty:
+            if (alone or duration > self.seconds) and not self.empty:
                 return False
             self.seconds -= duration
+            if alone:
+                self.room = 1
         self.room -= 1
         self.limits[task_type] -= 1
         self.empty = False
@@ -51,8 +70,10 @@ class TickInput:
     submissions: Sequence[NewTask] = ()
     reports: Sequence[Report] = ()
     outcomes: Sequence[tuple[Running, Outcome]] = ()
+    late: Sequence[tuple[str, Outcome]] = ()
     cancels: Sequence[str] = ()
     retries: Sequence[str] = ()
+    prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
     wants: Sequence[Want] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
@@ -63,9 +84,11 @@ class TickInput:
 class TickResult:
     """What a tick did. `touched` are the tasks that a cancel or a retry was asked for, before it.
 
-    `changes` lists (task id, task type, state, attempt) in order. `next_due` is set when the tick
-    looked for it.
+    `duplicates` are the submissions that were not stored, by their ids. `changes` lists (task id,
+    task type, state, attempt) in order. `next_due` is set when the tick looked for it.
     """
+
+    duplicates: dict[str, Duplicate] = field(default_factory=dict)
 
     settled: list[Settlement] = field(default_factory=list)
     claimed: list[tuple[Running, Claim]] = field(default_factory=list)
@@ -84,6 +107,9 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         _submit(transaction, work, done)
         transaction.report(work.reports)
         _settle(transaction, work, done)
+        transaction.note_late(work.late)
+        for task_ids, before in work.prunings:
+            transaction.prune(task_ids, before)
         _cancel_and_retry(transaction, work, done)
         if work.promote:
             transaction.promote()
@@ -102,7 +128,7 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         max_crashes=max_crashes,
         cancel_requested=running.cancel_requested,
     )
-    event = settle(outcome.kind, standing, retryable=outcome.retryable)
+    event = settle(outcome.kind, standing, retryable=outcome.retryable, charged=outcome.charged)
     waits = event in (Event.FAIL_AND_RETRY, Event.SNOOZE)
     return Settlement(
         event=event,
@@ -122,6 +148,7 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         task_type=running.task_type,
         priority=running.priority,
         run_at=now + outcome.delay_seconds if waits else now,
+        charged=outcome.charged,
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
     )
 
@@ -131,6 +158,8 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if work.skip_known:
         known = transaction.tasks([task.task_id for task in new])
         new = [task for task in new if task.task_id not in known]
+    done.duplicates = transaction.duplicates(new)
+    new = [task for task in new if task.task_id not in done.duplicates]
     transaction.submit(new)
     done.changes += [(task.task_id, task.task_type, State.PENDING, 0) for task in new]
 
@@ -164,8 +193,8 @@ def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResul
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     limits: Counter[str] = Counter()
     for want in work.wants:
-        for task_type, limit in want.limits.items():
-            limits[task_type] += min(limit, want.room)
+        for task_type in want.limits:
+            limits[task_type] += want.most(task_type, work.durations.get(task_type, 0.0))
     rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
     chosen = _share_out(rows, work)
     transaction.claim(chosen)
@@ -182,6 +211,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             crashes=row.crashes,
             max_attempts=row.max_attempts,
             cancel_requested=row.cancel_requested,
+            suspect=row.suspect,
         )
         claim = Claim(
             task_id=row.task_id,
@@ -204,7 +234,7 @@ def _share_out(rows: Sequence[Candidate], work: TickInput) -> list[tuple[Candida
     for row in rows:
         duration = work.durations.get(row.task_type, 0.0)
         for index, want in enumerate(order):
-            if want.take(row.task_type, duration):
+            if want.take(row.task_type, duration, alone=row.suspect or row.crashes > 0):
                 chosen.append((row, want.runner_id))
                 order.append(order.pop(index))
                 break

@@ -5,24 +5,27 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from typing import TypeVar
 
-from raytasks.models import Claim, Outcome, Running, StoreUnavailable, TaskNotFound
+from raytasks.models import (
+    REMOTE_POOL,
+    Claim,
+    Outcome,
+    Running,
+    StoreUnavailable,
+    TaskNotFound,
+)
 from raytasks.states import WAITING, OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
+from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.feed import FeedRing, Waiters
-from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
-_OUTAGE_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 class Ticker:
@@ -32,69 +35,92 @@ class Ticker:
     """
 
     def __init__(
-        self, store: Store, *, lease_seconds: float, max_crashes: int, clock: Callable[[], float]
+        self,
+        store: Store,
+        *,
+        lease_seconds: float,
+        max_crashes: int,
+        clock: Callable[[], float],
+        owner: str = "",
     ) -> None:
         self.store = store
+        self.inbox = Inbox()
+        self.access = StoreAccess(store, self.inbox.refuse)
         self.clock = clock
         self.lease_seconds = lease_seconds
         self.epoch = 0
         self.fleet = Fleet()
         self.feed = FeedRing(0)
-        self.finals: Waiters[State] = Waiters()
-        self.inbox = Inbox()
+        self.finals: Waiters[None] = Waiters()
         self.wake = asyncio.Event()
         self.counts: Counter[tuple[str, State]] = Counter()
-        self.database_error: str | None = None
         self.claiming = True
+        self.loaded = asyncio.Event()
+        self.on_expiry: Callable[[RunnerState], None] = lambda _: None
         self.asked = False  # whether a runner has asked for work since the last tick was planned
+        self._owner = owner
         self._max_crashes = max_crashes
+        self.looked_at = clock()
+        self._renewed_at = 0.0
         self._next_due: float | None = None
-        self._outages = 0
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
 
-    async def start(self) -> None:
-        """Take over the database: migrate it, end earlier epochs, read what runs.
-
-        Waits for a database that is away, for as long as it takes.
-        """
-        await self._insist(self.store.upgrade)
-        self.epoch = await self._insist(lambda: self.store.begin_epoch(self.clock()))
+    async def start(self, *, again: bool = False) -> None:
+        """Take over the database, and read what runs. See `StoreAccess.take_over`."""
+        self.epoch = await self.access.take_over(
+            self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
+        )
         self.feed = FeedRing(self.epoch)
         await self._load()
+        self.loaded.set()
+
+    async def is_loaded(self, seconds: float) -> bool:
+        """Return whether the database was taken over, waiting up to `seconds` for it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.loaded.wait()
+        return self.loaded.is_set()
 
     async def run(self) -> None:
         """Do ticks for ever, each as soon as there is work. Raises `Superseded`."""
         while True:
             await self._wait_for_work()
             self.wake.clear()
-            for runner in self.fleet.expired(self.clock(), self.lease_seconds):
-                log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
-                self.lose(runner.runner_id, "its runner was not heard of until its lease ended")
+            self._end_leases()
             await self.tick()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
         while not self.inbox.empty:
             self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
-        await self.read(lambda: None)
-        for pool in (self._writer, self._readers):
-            pool.shutdown(wait=True)
-        self.store.close()
+        await self.access.close()
 
-    async def read(self, call: Callable[[], Result]) -> Result:
-        """Make a reading call to the store, in a thread of its own."""
-        return await self._in(self._readers, call)
+    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
+        """Note that a runner is dead: what it held is lost.
 
-    def lose(self, runner_id: str, reason: str) -> None:
-        """Note that a runner is dead: what it held is lost."""
-        now = self.clock()
-        for running in self.fleet.remove(runner_id):
-            self.inbox.outcomes.append((running, lost_outcome(running, reason, now)))
+        If that was one attempt, it is charged. Of several nobody knows which one did it, so that
+        each of them runs again alone; and what never went out is given back.
+        """
+        runner = self.fleet.remove(runner_id)
+        if runner is None:
+            return
+        unsent = runner.unsent()
+        begun = [
+            item for item in runner.held.values() if (item.task_id, item.attempt) not in unsent
+        ]
+        charged = len(begun) == 1 and runner.pool != REMOTE_POOL  # no handler runs in that one
+        for running in begun:
+            lost = lost_outcome(
+                running, reason, self.clock(), charged=charged, out_of_memory=out_of_memory
+            )
+            self.inbox.outcomes.append((running, lost))
+        for running in runner.held.values():
+            if (running.task_id, running.attempt) in unsent:
+                self.release(running)
+        runner.answer()
         self.wake.set()
 
     def release(self, running: Running) -> None:
-        """Note that an attempt never reached its runner: its task waits again."""
+        """Note that an attempt is given back by its runner, or never reached it: it waits again."""
         self.inbox.outcomes.append((running, released_outcome(running, self.clock())))
         self.wake.set()
 
@@ -106,10 +132,11 @@ class Ticker:
         """Take in everything that has gathered, in one transaction, and answer everybody."""
         taken = self.inbox.take()
         work = self._plan(taken)
-        if taken.empty and not work.wants and not work.promote:
+        renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
+        if taken.empty and not (work.wants or work.promote or renew):
             return
         try:
-            done = await self._in(self._writer, lambda: run_tick(self.store, work))
+            done = await self.access.write(lambda: run_tick(self.store, work))
         except StoreUnavailable as error:
             await self._sit_out(taken, error)
         except Superseded:
@@ -118,12 +145,17 @@ class Ticker:
         except FenceBroken:
             log.exception("memory and database differ; reading the database again")
             self.inbox.put_back(taken)
+            await self.access.pause()
             await self._load()
         except Exception as error:
+            if taken.empty:
+                log.exception("tasks cannot be claimed; trying again")
+                await self.access.pause()
             self.inbox.isolate(taken, error)
             self.wake.set()
         else:
-            self.database_error, self._outages = None, 0
+            self.access.recovered()
+            self._renewed_at = work.now
             self._apply(taken, work, done)
 
     def _plan(self, taken: Inbox) -> TickInput:
@@ -136,9 +168,11 @@ class Ticker:
             submissions=[task for item in taken.submissions for task in item.tasks],
             reports=[report for _, report in taken.reports],
             outcomes=self._current(taken.outcomes),
+            late=taken.late,
             cancels=[action.task_id for action in taken.actions if action.verb == "cancel"],
             retries=[action.task_id for action in taken.actions if action.verb == "retry"],
-            promote=self._next_due is not None and self._next_due <= now,
+            prunings=[(item.task_ids, item.before) for item in taken.prunings],
+            promote=self._next_due is not None and self._next_due <= now and not taken.alone,
             skip_known=taken.alone,
         )
         if self.claiming and not taken.alone:
@@ -182,18 +216,18 @@ class Ticker:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
         self._acknowledge(taken)
-        for submission in taken.submissions:
-            if not submission.answer.done():
-                submission.answer.set_result(None)
+        taken.succeed(done.duplicates)
         for action in taken.actions:
             self._answer_action(action.task_id, action.answer, done)
-        if taken.alone or taken.actions:  # what became due by it was not looked for yet
+        if (
+            taken.alone or taken.actions or taken.prunings
+        ):  # what became due by it was not looked for yet
             self.wake.set()
         self._hand_out(done)
         self.feed.publish(done.changes)
         for task_id, _, state, _ in done.changes:
             if state.final:
-                self.finals.answer(task_id, state)
+                self.finals.answer(task_id, None)
         for runner in self.fleet:
             if runner.has_urgent_orders:
                 runner.answer()
@@ -246,7 +280,7 @@ class Ticker:
     async def _wait_for_work(self) -> None:
         if not self.inbox.empty:
             return
-        seconds = self.lease_seconds / 4
+        seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
         if self._next_due is not None:
             seconds = min(seconds, max(0.0, self._next_due - self.clock()))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
@@ -255,10 +289,14 @@ class Ticker:
                 await self.wake.wait()
 
     async def _load(self) -> None:
-        running = await self._insist(self.store.running)
-        self.counts = Counter(await self._insist(self.store.counts))
-        self._next_due = await self._insist(self.store.next_due)
+        running = await self.access.insist(self.store.running)
+        self.counts = Counter(await self.access.insist(self.store.counts))
+        self._next_due = await self.access.insist(self.store.next_due)
         self.fleet.restart(running, self.clock())
+        if self.loaded.is_set():
+            # What was committed before this and not told yet is told to nobody any more.
+            self.feed.break_off()
+        self.finals.answer_all(None)
         self.wake.set()
 
     async def _sit_out(self, taken: Inbox, error: StoreUnavailable) -> None:
@@ -267,35 +305,18 @@ class Ticker:
         Whether the tick's transaction was committed is not known, so that afterwards everything
         is read again.
         """
-        self.database_error = str(error)
-        log.warning("the database is away: %s", error)
-        taken.fail(StoreUnavailable("the database is away; try again soon"))
-        self.inbox.put_back(Inbox(outcomes=taken.outcomes, reports=taken.reports))
-        await self._pause()
+        self.inbox.put_back(taken)
+        await self.access.sit_out(error)
         await self._load()
 
-    async def _insist(self, call: Callable[[], Result]) -> Result:
-        """Make a call to the store again and again until the database is there."""
-        while True:
-            try:
-                result = await self._in(self._writer, call)
-            except StoreUnavailable as error:
-                self.database_error = str(error)
-                waiting, self.inbox.submissions = self.inbox.submissions, []
-                actions, self.inbox.actions = self.inbox.actions, []
-                Inbox(waiting, actions).fail(
-                    StoreUnavailable("the database is away; try again soon")
-                )
-                log.warning("the database is away: %s", error)
-                await self._pause()
-            else:
-                self.database_error, self._outages = None, 0
-                return result
-
-    async def _pause(self) -> None:
-        delay = _OUTAGE_DELAYS[min(self._outages, len(_OUTAGE_DELAYS) - 1)]
-        self._outages += 1
-        await asyncio.sleep(delay)
-
-    async def _in(self, executor: Executor, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
+    def _end_leases(self) -> None:
+        now = self.clock()
+        if not 0 <= now - self.looked_at <= self.lease_seconds / 2:
+            # This process did not run, or the clock was set: no runner could be heard meanwhile.
+            for runner in self.fleet:
+                runner.seen_at = now
+        self.looked_at = now
+        for runner in self.fleet.expired(now, self.lease_seconds):
+            log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
+            self.lose(runner.runner_id, "its runner was not heard of until its lease ended")
+            self.on_expiry(runner)

@@ -413,7 +413,7 @@ class TestEpoch:
     def test_each_tick_renews_its_epoch(self, tracking: Tracking) -> None:
         tracking.now += 5
         tracking.tick()
-        assert ((1, tracking.epoch, NOW + 5),) in everything(tracking.store)
+        assert ((1, tracking.epoch, NOW + 5, ""),) in everything(tracking.store)
 
 
 class TestCounts:
@@ -421,18 +421,20 @@ class TestCounts:
         def check() -> None:
             assert counted(tracking.store.counts()) == counted(real_counts(tracking.store))
 
-        for number in range(8):
+        for number in range(10):
             tracking.submit(number, task_type="short" if number % 2 else "long", max_attempts=1)
             check()
-        running = tracking.claim(short=3, long=3)
+        running = tracking.claim(short=4, long=4)
         check()
         kinds = list(OutcomeKind)
         for item, kind in zip(running, kinds, strict=True):
             tracking.settle(item, kind)
             check()
-        tracking.tick(cancels=ids(range(8)))
+        tracking.tick(cancels=ids(range(10)))
         check()
-        tracking.tick(retries=ids(range(8)))
+        tracking.tick(prunings=[(ids(range(4)), tracking.now + 1)])
+        check()
+        tracking.tick(retries=ids(range(10)))
         check()
         tracking.tick(wants=[want(short=1)], cancels=ids([0, 1]), submissions=[new_task(20)])
         check()

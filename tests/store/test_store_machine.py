@@ -57,6 +57,7 @@ class ModelTask:
     cancel_requested: bool = False
     runner_id: str | None = None
     checkpoint: int | None = None
+    suspect: bool = False
     history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
 
     def wait(self, state: State, run_at: float, now: float) -> None:
@@ -66,21 +67,25 @@ class ModelTask:
         self.rank = run_at - self.priority * PRIORITY_STEP
         self.ready = run_at <= now
 
-    def settle(self, kind: OutcomeKind, *, retryable: bool, delay: float, now: float) -> None:
+    def settle(
+        self, kind: OutcomeKind, *, retryable: bool, delay: float, now: float, charged: bool
+    ) -> None:
         """The running attempt has ended. The rules are said here in other words than the code's."""
         self.history.append((self.attempt, kind))
         self.runner_id = None
-        charged = not (self.cancel_requested or kind is OutcomeKind.CANCELLED)
+        crashed = kind in (OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY)
+        self.suspect = crashed and not charged
+        stopped = self.cancel_requested or kind is OutcomeKind.CANCELLED
         if kind is OutcomeKind.SUCCEEDED:
             self.state = State.COMPLETED
-        elif not charged:
+        elif stopped:
             self.state = State.CANCELLED
         elif kind is OutcomeKind.SNOOZED:
             self.wait(State.PENDING, now + delay, now)
         elif kind is OutcomeKind.RELEASED:
             self.wait(State.PENDING, now, now)
-        elif kind is OutcomeKind.LOST:
-            self.crashes += 1
+        elif crashed:
+            self.crashes += int(charged)
             if self.crashes > MAX_CRASHES:
                 self.state = State.FAILED
             else:
@@ -132,6 +137,7 @@ class StoreMachine(RuleBasedStateMachine):
             crashes=task.crashes,
             max_attempts=task.max_attempts,
             cancel_requested=task.cancel_requested,
+            suspect=task.suspect,
         )
 
     @rule(
@@ -182,18 +188,27 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running())
     @rule(number=NUMBERS, kinds=st.lists(KINDS, min_size=1, max_size=3), retryable=RETRYABLE,
-          delay=DELAYS)  # fmt: skip
-    def settle(self, number: int, kinds: list[OutcomeKind], retryable: bool, delay: float) -> None:
+          delay=DELAYS, charged=st.booleans())  # fmt: skip
+    def settle(
+        self,
+        number: int,
+        kinds: list[OutcomeKind],
+        retryable: bool,
+        delay: float,
+        charged: bool = True,
+    ) -> None:
         running = self.running()
         chosen = [
             running[(number + i) % len(running)] for i in range(min(len(kinds), len(running)))
         ]
         pairs = [(self.as_running(task), kind) for task, kind in zip(chosen, kinds, strict=False)]
         now = self.tracking.now
-        more: dict[str, Any] = {"retryable": retryable, "delay_seconds": delay, "at": now}
+        more: dict[str, Any] = {
+            "retryable": retryable, "delay_seconds": delay, "charged": charged, "at": now
+        }  # fmt: skip
         self.tracking.tick(outcomes=[(item, outcome(item, kind, **more)) for item, kind in pairs])
         for task, (item, kind) in zip(chosen, pairs, strict=True):
-            task.settle(kind, retryable=retryable, delay=delay, now=now)
+            task.settle(kind, retryable=retryable, delay=delay, now=now, charged=charged)
             self.ended.append(item)
 
     @precondition(lambda self: self.tasks)
@@ -237,6 +252,7 @@ class StoreMachine(RuleBasedStateMachine):
         for task in chosen.values():
             if task.state in (State.FAILED, State.CANCELLED):
                 task.failures = task.crashes = 0
+                task.suspect = False
                 task.cancel_requested = False
                 task.wait(State.PENDING, self.tracking.now, self.tracking.now)
 
@@ -318,8 +334,10 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def what_runs_and_what_is_due_next_is_known(self) -> None:
-        running = {item.task_id: item.runner_id for item in self.tracking.store.running()}
-        assert running == {task.task_id: task.runner_id for task in self.running()}
+        running = {
+            item.task_id: (item.runner_id, item.suspect) for item in self.tracking.store.running()
+        }
+        assert running == {task.task_id: (task.runner_id, task.suspect) for task in self.running()}
         assert self.tracking.store.next_due() == self.next_due()
 
     @invariant()

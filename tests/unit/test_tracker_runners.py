@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from clock import FakeClock
 from making import NOW, ids, new_task, outcome, task_id
-from tracking import LEASE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
+from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 from raytasks.models import REMOTE_POOL, Claim
 from raytasks.states import OutcomeKind, State
@@ -47,9 +47,14 @@ async def claimed(tracker: Tracker, runner: ScriptedRunner) -> Claim:
     return claim
 
 
-def end_leases(tracker: Tracker, clock: FakeClock) -> None:
-    clock.advance(LEASE + 1)
-    tracker.ticker.wake.set()
+async def end_leases(tracker: Tracker, clock: FakeClock) -> None:
+    """Let time pass in steps: what a leap means is that the tracker did not run."""
+    for _ in range(4):
+        clock.advance(LEASE * 0.3)
+        async with asyncio.timeout(PATIENCE):
+            while tracker.ticker.looked_at < clock():
+                tracker.ticker.wake.set()
+                await asyncio.sleep(0)
 
 
 class TestExchange:
@@ -147,6 +152,11 @@ class TestExchange:
 
 class TestDeath:
     @pytest.fixture
+    def runner(self, tracker: Tracker) -> ScriptedRunner:
+        """A warm runner: it may be an attempt in it that kills its process."""
+        return ScriptedRunner(tracker)
+
+    @pytest.fixture
     async def claim(self, tracker: Tracker, runner: ScriptedRunner) -> Claim:
         return await claimed(tracker, runner)
 
@@ -172,10 +182,42 @@ class TestDeath:
         task = await until(tracker, 1, State.FAILED)
         assert (task.crashes, task.attempt) == (2, 2)
 
+    async def test_want_of_memory_is_an_outcome_of_its_own(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        tracker.lose("r1", "its node had no memory left", out_of_memory=True)
+        assert (await until(tracker, 1, State.RETRYING)).crashes == 1
+        assert await attempts(tracker, 1) == [(1, OutcomeKind.OUT_OF_MEMORY)]
+
+    async def test_a_leap_of_the_clock_is_nobodys_fault(
+        self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
+    ) -> None:
+        for leap in (LEASE * 3, -LEASE * 5, LEASE * 2):
+            clock.advance(leap)
+            await submit(tracker, int(abs(leap)), task_type="other")
+            assert [item.runner_id for item in tracker.fleet] == ["r1"]
+        assert await attempts(tracker, 1) == []
+
+    async def test_a_process_that_was_replaced_is_told_to_end(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        ScriptedRunner(tracker, "r1-again", name="r1").send()
+        await let_run()
+        assert (await runner.exchange([outcome(claim)])).end
+        assert [runner.runner_id for runner in tracker.fleet] == ["r1-again"]
+
+    async def test_a_runner_that_comes_back_alone_is_let_in_again(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        tracker.lose("r1", "it was cut off")
+        assert (await runner.exchange()).resync
+        [again] = await runner.claim()
+        assert (again.task_id, again.attempt) == (task_id(1), 2)
+
     async def test_a_runner_whose_lease_has_ended_loses_its_attempts(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
     ) -> None:
-        end_leases(tracker, clock)
+        await end_leases(tracker, clock)
         task = await until(tracker, 1, State.RETRYING)
         assert task.crashes == 1
         assert list(tracker.fleet) == []
@@ -183,7 +225,7 @@ class TestDeath:
     async def test_its_late_outcome_changes_nothing(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
     ) -> None:
-        end_leases(tracker, clock)
+        await end_leases(tracker, clock)
         await until(tracker, 1, State.RETRYING)
         [again] = await ScriptedRunner(tracker, "r2").claim()
         orders = await runner.exchange([outcome(claim, result='"late"')])
@@ -193,12 +235,16 @@ class TestDeath:
         assert (task_id(1), 1) in await runner.acknowledgements()
         task = (await tracker.tasks([task_id(1)]))[task_id(1)]
         assert (task.state, task.attempt, task.result) == (State.RUNNING, again.attempt, None)
-        assert await attempts(tracker, 1) == [(1, OutcomeKind.LOST)]
+        found = await tracker.task(task_id(1))
+        assert found is not None
+        [history] = found[1]
+        assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
+        assert history.late_at == clock()
 
     async def test_what_it_still_holds_is_told_to_be_stale(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
     ) -> None:
-        end_leases(tracker, clock)
+        await end_leases(tracker, clock)
         await until(tracker, 1, State.RETRYING)
         assert (await runner.exchange()).resync
         assert (await runner.exchange()).stale == ((task_id(1), 1),)
@@ -249,6 +295,75 @@ class TestDeath:
         await tracker.settled(5.0)
         task = await until(tracker, 1, State.PENDING, attempt=1)
         assert (task.failures, task.crashes) == (0, 0)
+
+
+class TestPoison:
+    """A runner holds several attempts, and dies of one of them."""
+
+    @pytest.fixture
+    async def claims(self, tracker: Tracker) -> list[Claim]:
+        for number in range(1, 4):
+            tracker.fleet.averages.add("short", 0.001)
+            await submit(tracker, number)
+        return await ScriptedRunner(tracker).claim()
+
+    async def test_none_of_them_is_charged(self, tracker: Tracker, claims: list[Claim]) -> None:
+        assert len(claims) == 3
+        tracker.lose("r1", "killed")
+        for number in (1, 2, 3):
+            assert (await until(tracker, number, State.RETRYING)).crashes == 0
+
+    async def test_each_runs_again_alone_and_only_the_culprit_fails(
+        self, tracker: Tracker, claims: list[Claim]
+    ) -> None:
+        tracker.lose("r1", "killed")
+        await until(tracker, 3, State.RETRYING)
+        runner, ended, deaths = ScriptedRunner(tracker, "r2"), [], 0
+        for _ in range(4):  # two innocent ones, and the culprit twice, as max_crashes is 1
+            [claim] = await runner.claim(ended)
+            ended = [outcome(claim)]
+            if claim.task_id == task_id(2):
+                deaths += 1
+                tracker.lose(runner.runner_id, "killed again")
+                runner, ended = ScriptedRunner(tracker, f"life {deaths}"), []
+        runner.send(ended)
+        assert (await until(tracker, 2, State.FAILED)).crashes == deaths == 2
+        for number in (1, 3):
+            assert (await until(tracker, number, State.COMPLETED)).crashes == 0
+
+    async def test_one_that_was_lost_before_has_no_neighbours(
+        self, tracker: Tracker, claims: list[Claim]
+    ) -> None:
+        tracker.lose("r1", "killed")
+        await until(tracker, 3, State.RETRYING)
+        await submit(tracker, 4)
+        [claim] = await ScriptedRunner(tracker, "r2").claim()
+        assert claim.task_id in ids([1, 2, 3])
+
+    async def test_what_never_went_out_is_given_back(
+        self, tracker: Tracker, store: FaultyStore
+    ) -> None:
+        await submit(tracker, 2, task_type="other")  # the first tick is over
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+        call = runner.send()
+        await let_run()
+        gate = asyncio.Event()
+        loop = asyncio.get_running_loop()
+
+        def hang_up() -> None:
+            loop.call_soon_threadsafe(call.cancel)
+            asyncio.run_coroutine_threadsafe(gate.wait(), loop).result(PATIENCE)
+
+        store.before_commit = hang_up
+        submitted = asyncio.ensure_future(submit(tracker, 1))
+        await asyncio.wait([call])
+        store.before_commit = None
+        gate.set()
+        await submitted
+        await until(tracker, 1, State.RUNNING)
+        tracker.lose("r1", "killed")
+        await until(tracker, 1, State.PENDING, attempt=1)
+        assert await attempts(tracker, 1) == [(1, OutcomeKind.RELEASED)]
 
 
 class TestRestart:
@@ -321,7 +436,7 @@ class TestRestart:
         async with tracker_on(FaultyStore(sqlite_url), clock=clock) as second:
             await submit(second, 2, task_type="other")
             assert set(second.fleet.running) == {task_id(1)}
-            end_leases(second, clock)
+            await end_leases(second, clock)
             assert (await until(second, 1, State.RETRYING)).crashes == 1
 
     async def test_times_and_counts_are_read_back(

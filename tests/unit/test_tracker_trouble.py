@@ -195,11 +195,11 @@ class TestOutage:
         refused = begin(tracker, 1)
         with pytest.raises(StoreUnavailable):
             await asyncio.wait_for(refused, PATIENCE)
-        assert tracker.ticker.database_error == "the server is away"
+        assert tracker.ticker.access.error == "the server is away"
         assert not starting.done()
         store.away = False
         await asyncio.wait_for(starting, PATIENCE)
-        assert tracker.ticker.database_error is None
+        assert tracker.ticker.access.error is None
         assert tracker.ticker.epoch == 1
         await tracker.close()
 
