@@ -5,6 +5,7 @@ What is asked and what the answers mean is in plain functions; the client only c
 
 import math
 import time
+import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -23,8 +24,9 @@ MOST_WAIT_SECONDS = 60.0
 """How long one request may wait for the end of a task."""
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
-"""The pauses, in seconds, before a request that only reads is sent again."""
+"""The pauses, in seconds, before a request that changes nothing twice is sent again."""
 
+_KEY_HEADER = "Idempotency-Key"
 _PROBLEM = "application/problem+json"
 _TEMPORARY = frozenset({500, 502, 503, 504})
 
@@ -71,13 +73,14 @@ class Call:
     path: str
     params: Mapping[str, Any] = field(default_factory=dict)
     body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
     wait_seconds: float = 0.0
     accepts: tuple[int, ...] = ()
 
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again where it is not known if it arrived."""
-        return self.method == "GET"
+        return self.method == "GET" or _KEY_HEADER in self.headers
 
 
 class Client:
@@ -85,8 +88,8 @@ class Client:
 
     `timeout_seconds` is for each request, what it waits on purpose not counted. Tasks and pages
     are the API's JSON documents. Every method raises `ApiError` when the API answers with an
-    error, and `ServiceUnavailable` when nothing does. Requests that only read are tried again a
-    few times before that.
+    error, and `ServiceUnavailable` when nothing does. Submissions, and requests that only read,
+    are tried again a few times before that.
     """
 
     def __init__(
@@ -115,15 +118,20 @@ class Client:
         """Close the connections."""
         self._http.close()
 
-    def submit(self, task_type: str, payload: Any, **options: Any) -> dict[str, Any]:
+    def submit(
+        self, task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+    ) -> dict[str, Any]:
         """Submit a task, and return it; it is on disk then.
 
+        Of all submissions with one `idempotency_key` only the first makes a task. Without one,
+        this submission gets a key of its own, so that trying it again does not double the task.
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`; one that is None is left out.
         """
         given = {name: value for name, value in options.items() if value is not None}
         body = {"task_type": task_type, "payload": payload, **given}
-        return self._send(Call("POST", "/tasks/", body=body))
+        headers = {_KEY_HEADER: idempotency_key or str(uuid.uuid4())}
+        return self._send(Call("POST", "/tasks/", body=body, headers=headers))
 
     def get(self, task_id: str, *, wait_seconds: float = 0.0) -> dict[str, Any]:
         """Return a task with its attempts: at once, or when it has ended, or after the wait."""
@@ -173,6 +181,7 @@ class Client:
                     call.path,
                     params=call.params,
                     json=call.body,
+                    headers=dict(call.headers),
                     timeout=self._timeout + call.wait_seconds,
                 )
             except httpx.RequestError as error:

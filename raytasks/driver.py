@@ -7,7 +7,7 @@ from typing import Any
 
 import ray
 
-from raytasks.models import RaytasksError
+from raytasks.models import Duplicate, KeyConflict, RaytasksError
 from raytasks.registry import Registry
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.settings import load_settings
@@ -29,18 +29,29 @@ class SubmittedTask:
     ref: Any
 
 
-def submit(task_type: str, payload: Mapping[str, Any], **options: Any) -> SubmittedTask:
+def submit(
+    task_type: str,
+    payload: Mapping[str, Any],
+    *,
+    idempotency_key: str | None = None,
+    **options: Any,
+) -> SubmittedTask:
     """Submit a task to the raytasks service of the Ray cluster that this driver has joined.
 
     `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
-    `delay_seconds` or `run_at`. On return the task is on disk. Raises `InvalidSubmission` for an
-    unknown type or a bad payload, `BacklogFull`, `StoreUnavailable`, and `NoService`.
+    `delay_seconds` or `run_at`. On return the task is on disk; if another submission with the same
+    `idempotency_key` came first, it is that one's task. Raises `InvalidSubmission` for an unknown
+    type or a bad payload, `KeyConflict` if that other submission asked for something else,
+    `BacklogFull`, `StoreUnavailable`, and `NoService`.
     """
     tracker = _tracker()
     request = {"task_type": task_type, "payload": payload, **options}
-    task = check_submission(request, _registry())
-    ray.get(tracker.submit.remote([task]))
-    return SubmittedTask(task.task_id, tracker.result.remote(task.task_id))
+    task = check_submission(request, _registry(), idempotency_key=idempotency_key)
+    duplicates: dict[str, Duplicate] = ray.get(tracker.submit.remote([task]))
+    duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
+    if not duplicate.same:
+        raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
+    return SubmittedTask(duplicate.task_id, tracker.result.remote(duplicate.task_id))
 
 
 def result(task_id: str) -> Any:

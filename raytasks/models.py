@@ -30,6 +30,10 @@ class BacklogFull(RaytasksError):
     """More tasks wait than MAX_BACKLOG allows; nothing of the submission was accepted."""
 
 
+class KeyConflict(RaytasksError):
+    """The idempotency key was used before, for another request; nothing was accepted."""
+
+
 class StoreUnavailable(RaytasksError):
     """The database cannot be reached or cannot write just now; trying again may help."""
 

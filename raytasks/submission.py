@@ -1,5 +1,6 @@
 """Checking a submission: from what a client says to a task that can be stored."""
 
+import hashlib
 import json
 import time
 from collections.abc import Sequence
@@ -24,6 +25,7 @@ from raytasks.registry import Registry
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
+_LONGEST_KEY = 255
 
 
 @dataclass(frozen=True)
@@ -107,12 +109,18 @@ def parse_json(body: bytes) -> Any:
     return value
 
 
-def check_submission(value: Any, registry: Registry, *, now: float | None = None) -> NewTask:
+def check_submission(
+    value: Any, registry: Registry, *, idempotency_key: str | None = None, now: float | None = None
+) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
 
-    `value` is the parsed body, or a `SubmitRequest`. `now` is in seconds since the epoch.
+    `value` is the parsed body, or a `SubmitRequest`. Of all submissions with the same
+    `idempotency_key` (1 to 255 printable ASCII characters) only one is stored. `now` is in
+    seconds since the epoch.
     """
     now = time.time() if now is None else now
+    if idempotency_key is not None:
+        _check_key(idempotency_key)
     try:
         request = SubmitRequest.model_validate(value)
     except ValidationError as error:
@@ -142,6 +150,8 @@ def check_submission(value: Any, registry: Registry, *, now: float | None = None
         timeout_seconds=None if timeout is None else float(timeout),
         run_at=max(due, now),
         created_at=now,
+        idempotency_key=idempotency_key,
+        request_digest=None if idempotency_key is None else _digest(request),
     )
 
 
@@ -163,6 +173,20 @@ def rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _check_key(key: str) -> None:
+    if not 1 <= len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
+        message = f"must be 1 to {_LONGEST_KEY} printable ASCII characters"
+        raise InvalidSubmission(
+            "the idempotency key is not valid", [FieldError("Idempotency-Key", message)]
+        )
+
+
+def _digest(request: SubmitRequest) -> str:
+    """Return a text that two requests share only if they ask for the same."""
+    asked = request.model_dump(mode="json", exclude_unset=True)
+    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
 
 
 def _unknown_type(task_type: str, registry: Registry) -> InvalidSubmission:

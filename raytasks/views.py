@@ -28,7 +28,11 @@ class ProgressView(BaseModel):
 
 
 class AttemptView(BaseModel):
-    """One attempt of a task's history."""
+    """One attempt of a task's history.
+
+    `ray_attempt` counts Ray's own retries within the attempt, from 0. `late_outcome` is what its
+    process still reported after the attempt was given up as lost; it changed nothing.
+    """
 
     attempt: int
     outcome: str | None
@@ -37,6 +41,9 @@ class AttemptView(BaseModel):
     node_id: str | None
     worker_id: str | None
     ray_task_id: str | None
+    ray_attempt: int | None
+    late_outcome: str | None
+    late_at: AwareDatetime | None
     error: ErrorView | None
 
 
@@ -166,6 +173,9 @@ def _attempt(item: Attempt) -> dict[str, Any]:
         "node_id": item.node_id,
         "worker_id": item.worker_id,
         "ray_task_id": item.ray_task_id,
+        "ray_attempt": item.ray_attempt,
+        "late_outcome": item.late_outcome,
+        "late_at": rfc3339(item.late_at),
         "error": None if item.error is None else from_json(item.error),
     }
 
@@ -174,5 +184,5 @@ def _running_attempt(task: Task) -> list[dict[str, Any]]:
     if task.state is not State.RUNNING:
         return []
     unknown = dict.fromkeys(("outcome", "finished_at", "node_id", "worker_id"))
-    unknown |= dict.fromkeys(("ray_task_id", "error"))
+    unknown |= dict.fromkeys(("ray_task_id", "ray_attempt", "late_outcome", "late_at", "error"))
     return [{"attempt": task.attempt, "started_at": rfc3339(task.started_at), **unknown}]

@@ -3,14 +3,17 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raytasks.models import Attempt, Feed, NewTask, Page, Task, TaskQuery
+from raytasks.models import Attempt, Duplicate, Feed, NewTask, Page, Task, TaskQuery
 
 
 class Backend(Protocol):
     """The tracker as the API calls it; see `raytasks.tracker.core.Tracker` for each method."""
 
-    async def submit(self, tasks: Sequence[NewTask]) -> None:
-        """Store new tasks, all or none. Raises `BacklogFull`, `StoreUnavailable`."""
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Store new tasks, all or none; return those whose key is taken, by their ids.
+
+        Raises `BacklogFull`, `StoreUnavailable`.
+        """
 
     async def cancel(self, task_id: str) -> Task:
         """Cancel a task. Raises `TaskNotFound`, `StateConflict`, `StoreUnavailable`."""

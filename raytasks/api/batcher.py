@@ -3,9 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import NewTask
+from raytasks.models import Duplicate, NewTask
 
-Send = Callable[[Sequence[NewTask]], Awaitable[None]]
+Duplicates = dict[str, Duplicate]
+"""The submissions that were not stored since their idempotency key is taken, by their ids."""
+
+Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
 
 MOST_TASKS = 1000
 """How many tasks go into one call, at the most; one request's tasks are never split."""
@@ -23,15 +26,18 @@ class Batcher:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._waiting: list[tuple[tuple[NewTask, ...], asyncio.Future[None]]] = []
+        self._waiting: list[tuple[tuple[NewTask, ...], asyncio.Future[Duplicates]]] = []
         self._calls: set[asyncio.Task[None]] = set()
 
-    async def submit(self, tasks: Sequence[NewTask]) -> None:
-        """Submit tasks, all or none; on return they are on disk. Raises what `send` raises."""
-        accepted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def submit(self, tasks: Sequence[NewTask]) -> Duplicates:
+        """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
+
+        Returns the duplicates among all that were sent in the same call.
+        """
+        accepted: asyncio.Future[Duplicates] = asyncio.get_running_loop().create_future()
         self._waiting.append((tuple(tasks), accepted))
         self._start_calls()
-        await accepted
+        return await accepted
 
     def _start_calls(self) -> None:
         while self._waiting and len(self._calls) < MOST_CALLS:
@@ -49,11 +55,12 @@ class Batcher:
         self._start_calls()
 
     async def _call(
-        self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[None]"]]
+        self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[Duplicates]"]]
     ) -> None:
         failure: BaseException | None = None
+        duplicates: Duplicates = {}
         try:
-            await self._send([task for tasks, _ in batch for task in tasks])
+            duplicates = await self._send([task for tasks, _ in batch for task in tasks])
         except asyncio.CancelledError:
             for _, accepted in batch:
                 accepted.cancel()
@@ -64,6 +71,6 @@ class Batcher:
             if accepted.done():
                 continue
             if failure is None:
-                accepted.set_result(None)
+                accepted.set_result(duplicates)
             else:
                 accepted.set_exception(failure)

@@ -11,7 +11,16 @@ from ray.exceptions import RayActorError, RayTaskError
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
-from raytasks.models import Attempt, Feed, NewTask, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.models import (
+    Attempt,
+    Duplicate,
+    Feed,
+    NewTask,
+    Page,
+    StoreUnavailable,
+    Task,
+    TaskQuery,
+)
 from raytasks.registry import Registry
 from raytasks.runner.pool import Deployment
 from raytasks.settings import Settings, handler_environment
@@ -34,9 +43,12 @@ class RayBackend:
         self._settings = settings
         self._tracker = get_or_create_tracker(settings)
 
-    async def submit(self, tasks: Sequence[NewTask]) -> None:
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """See `Backend.submit`."""
-        await self._call(lambda tracker: tracker.submit.remote(list(tasks)))
+        duplicates: dict[str, Duplicate] = await self._call(
+            lambda tracker: tracker.submit.remote(list(tasks))
+        )
+        return duplicates
 
     async def cancel(self, task_id: str) -> Task:
         """See `Backend.cancel`."""

@@ -15,6 +15,7 @@ from starlette.routing import compile_path
 
 from raytasks.models import (
     BacklogFull,
+    KeyConflict,
     RaytasksError,
     StateConflict,
     StoreUnavailable,
@@ -96,7 +97,7 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
         case TaskNotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))
-        case StateConflict():
+        case StateConflict() | KeyConflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
         case BacklogFull():
             return Problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=retry)

@@ -6,7 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import anyio
-from fastapi import APIRouter, Path, Query, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -18,7 +18,7 @@ from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.watch import TaskWatch
 from raytasks.artifacts import URL_PREFIX, ArtifactStore
-from raytasks.models import TaskNotFound, TaskQuery
+from raytasks.models import Duplicate, KeyConflict, StoreUnavailable, TaskNotFound, TaskQuery
 from raytasks.registry import Registry
 from raytasks.states import State
 from raytasks.submission import SubmitRequest, check_submission
@@ -31,6 +31,13 @@ from raytasks.views import (
     task_json,
 )
 
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Of all submissions with the same key only the first makes a task; the others "
+        "are answered with that one. 1 to 255 printable ASCII characters."
+    ),
+]
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
 MOST_LISTED = 500
@@ -90,6 +97,7 @@ _AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 _SUBMIT_PROBLEMS = _problems(
     HTTPStatus.BAD_REQUEST,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.CONFLICT,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     HTTPStatus.UNPROCESSABLE_ENTITY,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -105,7 +113,10 @@ def task_router(service: Service) -> APIRouter:
         "/tasks/",
         status_code=202,
         response_model=TaskView,
-        responses=_SUBMIT_PROBLEMS,
+        responses={
+            **_SUBMIT_PROBLEMS,
+            200: {"description": "The same request with this key came before.", "model": TaskView},
+        },
         summary="Submit a task",
         openapi_extra={
             "requestBody": {
@@ -114,11 +125,13 @@ def task_router(service: Service) -> APIRouter:
             }
         },
     )
-    async def submit(request: Request) -> Response:
+    async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
         body = await read_json(request, service.max_payload_bytes)
-        new = check_submission(body, service.registry)
-        await service.batcher.submit([new])
+        new = check_submission(body, service.registry, idempotency_key=idempotency_key)
+        duplicate = (await service.batcher.submit([new])).get(new.task_id)
+        if duplicate is not None:
+            return await _the_first_one(service, duplicate)
         headers = {"Location": f"/tasks/{new.task_id}"}
         return _json(task_json(accepted(new)), HTTPStatus.ACCEPTED, headers)
 
@@ -221,6 +234,19 @@ def service_router(service: Service) -> APIRouter:
         return Response(data, headers=headers, media_type=safe or "application/octet-stream")
 
     return router
+
+
+async def _the_first_one(service: Service, duplicate: Duplicate) -> Response:
+    """Answer with the task that has the key already. Raises `KeyConflict`."""
+    if not duplicate.same:
+        raise KeyConflict(
+            f"the Idempotency-Key was used for another request, which made task "
+            f"{duplicate.task_id}; use a new key for a new request"
+        )
+    found = await service.backend.task(duplicate.task_id)
+    if found is None:
+        raise StoreUnavailable("the task with this key has just been pruned; try again")
+    return _json(task_json(found[0]), headers={"Location": f"/tasks/{duplicate.task_id}"})
 
 
 def _json(

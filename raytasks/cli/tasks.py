@@ -51,6 +51,9 @@ def submit(
     max_attempts: Annotated[int | None, typer.Option(help="How often it may fail.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds for each attempt.")] = None,
     delay: Annotated[float | None, typer.Option(help="Seconds until it is due.")] = None,
+    key: Annotated[
+        str | None, typer.Option(help="An idempotency key: the same one makes no second task.")
+    ] = None,
     wait: Wait = False,
     wait_timeout: WaitTimeout = None,
     url: Url = DEFAULT_URL,
@@ -66,6 +69,7 @@ def submit(
             max_attempts=max_attempts,
             timeout_seconds=timeout,
             delay_seconds=delay,
+            idempotency_key=key,
         )
         if wait:
             _show_ended(client, task["task_id"], wait_timeout, as_json)

@@ -11,6 +11,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.models import (
     Attempt,
+    Duplicate,
     Exchange,
     Feed,
     NewTask,
@@ -50,9 +51,9 @@ class TrackerActor:
 
     # For clients
 
-    async def submit(self, tasks: list[NewTask]) -> None:
+    async def submit(self, tasks: list[NewTask]) -> dict[str, Duplicate]:
         """See `Tracker.submit`."""
-        await (await self._core()).submit(tasks)
+        return await (await self._core()).submit(tasks)
 
     async def cancel(self, task_id: str) -> Task:
         """See `Tracker.cancel`."""

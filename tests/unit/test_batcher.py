@@ -7,26 +7,26 @@ import pytest
 from making import new_task
 
 from raytasks.api.batcher import MOST_CALLS, MOST_TASKS, Batcher
-from raytasks.models import NewTask, StoreUnavailable
+from raytasks.models import Duplicate, NewTask, StoreUnavailable
 
 
 class Tracker:
     """Takes calls, and ends each one when the test says so."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[list[NewTask], asyncio.Future[None]]] = []
+        self.calls: list[tuple[list[NewTask], asyncio.Future[dict[str, Duplicate]]]] = []
         self.batcher = Batcher(self.send)
 
-    async def send(self, tasks: Sequence[NewTask]) -> None:
-        ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    async def send(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        ended: asyncio.Future[dict[str, Duplicate]] = asyncio.get_running_loop().create_future()
         self.calls.append((list(tasks), ended))
-        await ended
+        return await ended
 
     @property
     def sizes(self) -> list[int]:
         return [len(tasks) for tasks, _ in self.calls]
 
-    def submit(self, *numbers: int) -> "asyncio.Task[None]":
+    def submit(self, *numbers: int) -> "asyncio.Task[dict[str, Duplicate]]":
         """Submit these tasks in one request."""
         tasks = [new_task(number) for number in numbers]
         return asyncio.ensure_future(self.batcher.submit(tasks))
@@ -34,7 +34,7 @@ class Tracker:
     async def end(self, call: int, error: Exception | None = None) -> None:
         """Let a call succeed, or fail."""
         ended = self.calls[call][1]
-        ended.set_exception(error) if error else ended.set_result(None)
+        ended.set_exception(error) if error else ended.set_result({})
         await settle()
 
 
@@ -51,7 +51,7 @@ async def tracker() -> AsyncIterator[Tracker]:
     yield tracker
     for _, ended in tracker.calls:
         if not ended.done():
-            ended.set_result(None)
+            ended.set_result({})
     await settle()
 
 

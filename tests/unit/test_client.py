@@ -70,11 +70,20 @@ def test_reading_rides_out_trouble_that_passes(trouble: Answer, pauses: list[flo
     assert pauses == list(client_module.RETRY_DELAYS[:2])
 
 
-@pytest.mark.parametrize("call", ["submit", "retry", "cancel"])
+def test_a_submission_is_tried_again_with_its_key(pauses: list[float]) -> None:
+    wire = Wire(REFUSED, problem(503, detail="away"), ok(task_id="id"), ok())
+    assert wire.client.submit("noop", {}) == {"task_id": "id"}
+    keys = [request.headers["Idempotency-Key"] for request in wire.requests]
+    assert len(keys) == 3
+    assert len(set(keys)) == 1
+    wire.client.submit("noop", {}, idempotency_key="mine")
+    assert wire.requests[-1].headers["Idempotency-Key"] == "mine"
+
+
+@pytest.mark.parametrize("call", ["retry", "cancel"])
 def test_what_changes_something_is_sent_once(call: str) -> None:
     wire = Wire(REFUSED, ok())
     calls: dict[str, Callable[[], Any]] = {
-        "submit": lambda: wire.client.submit("noop", {}),
         "retry": lambda: wire.client.retry("id"),
         "cancel": lambda: wire.client.cancel("id"),
     }

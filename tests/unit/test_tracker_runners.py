@@ -233,6 +233,7 @@ class TestDeath:
         runner.send([outcome(claim, result='"late"')])
         await let_run()
         assert (task_id(1), 1) in await runner.acknowledgements()
+        await submit(tracker, 2, task_type="other")  # the tick with the late outcome is over
         task = (await tracker.tasks([task_id(1)]))[task_id(1)]
         assert (task.state, task.attempt, task.result) == (State.RUNNING, again.attempt, None)
         found = await tracker.task(task_id(1))
