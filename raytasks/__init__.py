@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from raytasks.context import Cancelled, Context
 from raytasks.models import TaskFailed
 from raytasks.registry import handler
-from raytasks.retry import PermanentError, RetryAfter, RetryPolicy, Snooze
+from raytasks.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
 
 if TYPE_CHECKING:
     from raytasks.driver import SubmittedTask, result, submit
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "AttemptTimeout",
     "Cancelled",
     "Context",
     "PermanentError",

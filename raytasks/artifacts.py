@@ -37,12 +37,22 @@ class ArtifactStore:
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
 
+    def remove(self, task_id: str) -> None:
+        """Delete all files of a task, if there are any."""
+        folder = self._folder(task_id)
+        if self._files.exists(folder):
+            self._files.rm(folder, recursive=True)
+
     def path(self, task_id: str, name: str) -> str:
         """Return where the file lies in its file system. Raises `ValueError` for a bad name."""
-        if not _TASK_ID.fullmatch(task_id):
-            raise ValueError(f"not a task id: {task_id!r}")
+        folder = self._folder(task_id)
         if not _NAME.fullmatch(name):
             raise ValueError(
                 f"bad artifact name {name!r}: use letters, digits, dots, dashes, underscores"
             )
-        return f"{self._root}/{task_id}/{name}"
+        return f"{folder}/{name}"
+
+    def _folder(self, task_id: str) -> str:
+        if not _TASK_ID.fullmatch(task_id):
+            raise ValueError(f"not a task id: {task_id!r}")
+        return f"{self._root}/{task_id}"

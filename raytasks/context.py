@@ -51,6 +51,11 @@ class LocalChannel:
         return self.is_cancelled
 
 
+def clean(text: str) -> str:
+    """Return the text without what UTF-8 or PostgreSQL cannot hold."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
 @dataclass
 class Context:
     """What a handler knows of its attempt, and what it can do besides returning a result.
@@ -99,7 +104,7 @@ class Context:
         """
         if fraction is not None and not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be from 0 to 1, not {fraction!r}")
-        self.channel.progress(fraction, None if message is None else str(message)[:500])
+        self.channel.progress(fraction, None if message is None else clean(str(message))[:500])
 
     def checkpoint(self, data: Any) -> None:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.

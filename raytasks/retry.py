@@ -12,6 +12,10 @@ class PermanentError(Exception):
     """Raised by a handler: trying again cannot help. The task is FAILED at once."""
 
 
+class AttemptTimeout(Exception):
+    """The attempt took longer than its timeout allows; for the lists of a `RetryPolicy`."""
+
+
 class RetryAfter(Exception):
     """Raised by a handler: this attempt failed, try again in `seconds`, not sooner."""
 

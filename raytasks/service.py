@@ -72,6 +72,32 @@ def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
     return found
 
 
+def redeploy(deployment: Deployment) -> None:
+    """Roll a new deployment out over the API that runs, and tell the tracker of it.
+
+    Raises `ServiceError` if no service runs in this cluster.
+    """
+    tracker = _tracker()
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
+    ray.get(tracker.deploy.remote(deployment))
+    serve.run(application(deployment), name=APP_NAME, route_prefix="/")
+
+
+def drain(seconds: float) -> int:
+    """Have no task handed out any more, and wait until nothing runs.
+
+    What runs for longer than `seconds` is given back, uncharged; returns how many attempts those
+    are. Raises `ServiceError` if no service runs in this cluster.
+    """
+    released: int = ray.get(_tracker().drain.remote(seconds))
+    return released
+
+
+def resume() -> None:
+    """Have tasks handed out again. Raises `ServiceError`."""
+    ray.get(_tracker().resume.remote())
+
+
 def stop_service(grace_seconds: float) -> int:
     """Take the API and its ingress down, then the runners, then the tracker.
 
@@ -80,12 +106,19 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        tracker: Any = ray.get_actor(TRACKER_NAME, NAMESPACE)
+        tracker = _tracker()
         released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
         ray.kill(tracker, no_restart=True)
-    except (RayError, ValueError):
+    except (RayError, ServiceError):
         return 0
     return released
+
+
+def _tracker() -> Any:
+    try:
+        return ray.get_actor(TRACKER_NAME, NAMESPACE)
+    except ValueError:
+        raise ServiceError("no raytasks service runs in this Ray cluster") from None
 
 
 def _answers(endpoint: Endpoint) -> bool:

@@ -49,6 +49,8 @@ class Settings(BaseSettings):
     runner_max_tasks: int = Field(default=100_000, ge=1)
     runner_max_memory_bytes: int = Field(default=2 * 1024**3, ge=1)
     stop_grace_seconds: float = Field(default=10.0, ge=0)
+    drain_seconds: float = Field(default=86_400.0, ge=0)
+    retention_seconds: float | None = Field(default=30 * 86_400.0, gt=0)
 
     @field_validator("task_modules", mode="before")
     @classmethod
@@ -57,7 +59,9 @@ class Settings(BaseSettings):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
 
-    @field_validator("redis_url", "ray_address", "warm_runners_max", mode="before")
+    @field_validator(
+        "redis_url", "ray_address", "warm_runners_max", "retention_seconds", mode="before"
+    )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value

@@ -6,11 +6,13 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, TypeVar
 
+import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
+from raytasks.api.watchdog import Watchdog
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -22,6 +24,7 @@ from raytasks.models import (
     TaskQuery,
 )
 from raytasks.registry import Registry
+from raytasks.runner.options import check_ray_options
 from raytasks.runner.pool import Deployment
 from raytasks.settings import Settings, handler_environment
 from raytasks.tracker.actor import get_or_create_tracker
@@ -82,6 +85,14 @@ class RayBackend:
         report: dict[str, Any] = await self._call(lambda tracker: tracker.health.remote())
         return report
 
+    async def ping(self) -> None:
+        """Return when the tracker has answered."""
+        await self._tracker.ping.remote()
+
+    async def replace(self) -> None:
+        """End the tracker's process; Ray starts it again, and sends it the open calls again."""
+        await asyncio.to_thread(ray.kill, self._tracker, no_restart=False)
+
     async def deploy(self, deployment: Deployment) -> None:
         """Tell the tracker which handlers there are; it makes their runners."""
         await self._call(lambda tracker: tracker.deploy.remote(deployment))
@@ -114,12 +125,13 @@ class Api:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._backend = RayBackend(deployment.settings)
-        self._keeping: asyncio.Task[None] | None = None
+        self._keeping: asyncio.Future[Any] | None = None
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the app; called by Serve in the replica, after the constructor."""
         settings = self._deployment.settings
-        self._keeping = asyncio.ensure_future(self._keep_deployed())
+        watchdog = Watchdog(self._backend.ping, self._backend.replace)
+        self._keeping = asyncio.gather(self._keep_deployed(), watchdog.run())
         return create_app(self._backend, Registry.load(settings.task_modules), settings)
 
     async def _keep_deployed(self) -> None:
@@ -134,6 +146,7 @@ class Api:
 def present_deployment(settings: Settings) -> Deployment:
     """Return the deployment of the handlers as their modules are now. Raises `HandlerError`."""
     registry = Registry.load(settings.task_modules)
+    check_ray_options(registry)
     return Deployment(
         generation=registry.fingerprint(),
         deployed_at=time.time(),

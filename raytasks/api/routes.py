@@ -1,5 +1,6 @@
 """The routes: from HTTP to the tracker and back."""
 
+import asyncio
 import mimetypes
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -42,6 +43,7 @@ TaskId = Annotated[str, Path(description="The id that the submission was answere
 
 MOST_LISTED = 500
 MOST_WAIT_SECONDS = 60.0
+_HEALTH_SECONDS = 5.0
 _TASK_TYPE = "^[A-Za-z][A-Za-z0-9_.-]{0,99}$"  # what `@handler` takes
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
 
@@ -208,7 +210,8 @@ def service_router(service: Service) -> APIRouter:
     async def health() -> Response:
         """Return the state of database, tracker, runners and Ray; `503` if one of them is away."""
         try:
-            report = await service.backend.health()
+            async with asyncio.timeout(_HEALTH_SECONDS):
+                report = await service.backend.health()
         except Exception as error:
             away = {"ok": False, "error": f"{type(error).__name__}: the tracker is away"}
             report = {"tracker": away}

@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from raytasks import __version__
-from raytasks.cli import demo, show, tasks, up
+from raytasks.cli import demo, operate, show, tasks, up
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.models import RaytasksError
 
@@ -23,6 +23,9 @@ app.add_typer(database, name="db")
 
 app.command("up")(up.up)
 app.command("worker")(up.worker)
+app.command("deploy")(operate.deploy)
+app.command("drain")(operate.drain)
+app.command("resume")(operate.resume)
 app.command("demo")(demo.demo)
 app.command("submit")(tasks.submit)
 app.command("get")(tasks.get)

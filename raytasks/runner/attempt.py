@@ -8,24 +8,20 @@ import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.context import Cancelled, Channel, Context
+from raytasks.context import Cancelled, Channel, Context, clean
 from raytasks.models import Claim, Outcome
 from raytasks.registry import HandlerSpec
-from raytasks.retry import PermanentError, Snooze
+from raytasks.retry import AttemptTimeout, PermanentError, Snooze
 from raytasks.states import OutcomeKind
 
 _MESSAGE_LENGTH = 10_000
 _TRACEBACK_LENGTH = 20_000
-
-
-class AttemptTimeout(Exception):
-    """The attempt took longer than its timeout allows."""
 
 
 class AttemptStopped(BaseException):
@@ -52,6 +48,16 @@ class Stop:
             self.reason, self.ordered_at = reason, now
 
 
+class Children(Protocol):
+    """The work that an attempt has started elsewhere; see `raytasks.runner.children`."""
+
+    def mark(self) -> None:
+        """Note where the attempt begins."""
+
+    def cancel(self) -> None:
+        """Cancel what was started since the mark. Called from any thread."""
+
+
 @dataclass
 class Workplace:
     """What the attempts of one process share; they run one after the other."""
@@ -61,8 +67,15 @@ class Workplace:
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
     worker_id: str | None = None
+    children: Children | None = None
+    make_children: Callable[[], Children] | None = None
     async_task: "asyncio.Task[Any] | None" = None
     _runner: asyncio.Runner | None = None
+
+    def enter(self) -> None:
+        """Called once in the thread that runs the attempts, before the first of them."""
+        if self.make_children is not None:
+            self.children = self.make_children()
 
     def run_async(self, awaitable: Awaitable[Any]) -> Any:
         """Run what an async handler returned on this thread's event loop, and keep the loop."""
@@ -85,6 +98,7 @@ class Attempt:
     workplace: Workplace
     stop: Stop = field(default_factory=Stop)
     started_at: float = 0.0
+    error: BaseException | None = None
 
     def __post_init__(self) -> None:
         self.started_at = self.workplace.clock()
@@ -100,6 +114,9 @@ class Attempt:
 
         Raises nothing that the handler may raise: every exception becomes an outcome.
         """
+        children = self.workplace.children
+        if children is not None:
+            children.mark()
         try:
             result = self._call(handler, channel)
             text = to_json(result, inf_nan_mode="null").decode()
@@ -109,29 +126,39 @@ class Attempt:
             return self.failed(PermanentError(f"the handler's result cannot be JSON: {error}"))
         except BaseException as error:
             if self.stop.reason is not None or isinstance(error, Cancelled):
+                if children is not None:
+                    children.cancel()
                 return self.stopped()
             return self.failed(error)
         return self.outcome(OutcomeKind.SUCCEEDED, result=text)
 
-    def failed(self, error: BaseException) -> Outcome:
-        """Return the outcome of a failure with this error, as the retry policy judges it."""
+    def failed(
+        self, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED, **details: Any
+    ) -> Outcome:
+        """Return the outcome of a failure with this error, as the retry policy judges it.
+
+        `error` is kept: what a handler raised, and not what stopped it.
+        """
+        self.error = error if kind is OutcomeKind.FAILED else None
         decision = self.spec.retry.decide(
             error, self.claim.failures + 1, self.workplace.random_source
         )
         return self.outcome(
-            OutcomeKind.FAILED,
+            kind,
             error=describe_error(error, retryable=decision.retryable),
             retryable=decision.retryable,
             delay_seconds=decision.delay_seconds,
+            **details,
         )
 
-    def stopped(self) -> Outcome:
+    def stopped(self, **details: Any) -> Outcome:
         """Return the outcome of an attempt that was stopped: cancelled, or out of time."""
         late = self.deadline is not None and self.workplace.clock() >= self.deadline
         if self.stop.reason is StopReason.TIMEOUT or (self.stop.reason is None and late):
             limit = self.claim.timeout_seconds
-            return self.failed(AttemptTimeout(f"took longer than its timeout of {limit:g} seconds"))
-        return self.outcome(OutcomeKind.CANCELLED)
+            error = AttemptTimeout(f"took longer than its timeout of {limit:g} seconds")
+            return self.failed(error, OutcomeKind.TIMED_OUT, **details)
+        return self.outcome(OutcomeKind.CANCELLED, **details)
 
     def outcome(self, kind: OutcomeKind, **details: Any) -> Outcome:
         """Return an outcome of this attempt that ends it now."""
@@ -186,17 +213,12 @@ def describe_error(error: BaseException, *, retryable: bool) -> str:
     return to_json(
         {
             "type": type(error).__name__,
-            "message": _clean(message)[:_MESSAGE_LENGTH],
+            "message": clean(message)[:_MESSAGE_LENGTH],
             "retryable": retryable,
-            "traceback": _clean(trace)[-_TRACEBACK_LENGTH:],
+            "traceback": clean(trace)[-_TRACEBACK_LENGTH:],
         }
     ).decode()
 
 
 async def _await(awaitable: Awaitable[Any]) -> Any:
     return await awaitable
-
-
-def _clean(text: str) -> str:
-    """Return the text without what UTF-8 or PostgreSQL cannot hold."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")

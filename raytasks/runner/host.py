@@ -5,7 +5,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, NoReturn
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +37,14 @@ class RunnerHost:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(self._main())
-        except Exception:
+        except BaseException:
             log.exception("the runner failed, and will be started again")
             threading.Event().wait(_BROKEN_SECONDS)
         finally:
-            logging.shutdown()
-            os._exit(0)
+            end_process(0)
+
+
+def end_process(code: int) -> NoReturn:
+    """End this process at once, whatever its threads do."""
+    logging.shutdown()
+    os._exit(code)

@@ -35,9 +35,9 @@ class RunnerActor:
         self._host = RunnerHost(self._main)
         self._host.start()
 
-    async def runner_id(self) -> str:
-        """Return the id of this life of the actor."""
-        return self._identity.runner_id
+    async def identity(self) -> tuple[str, str]:
+        """Return the id of this life of the actor, and Ray's id of its process."""
+        return self._identity.runner_id, ray.get_runtime_context().get_worker_id()
 
     async def watch(self) -> None:
         """Never return: the call fails when this process dies, and so the pool hears of it."""

@@ -1,11 +1,10 @@
 """The pools of runners: keeps as many runners of each kind as there should be."""
 
 import asyncio
-import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -13,9 +12,17 @@ import ray
 from ray.exceptions import ActorDiedError, RayError
 
 from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
-from raytasks.runner.link import NAMESPACE
+from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.sizing import PoolState, change_of_size
+from raytasks.runner.ray_internals import Death, death_of
+from raytasks.runner.roster import (
+    PooledRunner,
+    RunnerView,
+    free_slot,
+    runner_name,
+    runners_present,
+)
+from raytasks.runner.sizing import PoolState, SizeRule, change_of_size
 from raytasks.runner.task import TaskRunner
 from raytasks.runner.warm import WarmRunner
 from raytasks.settings import Settings
@@ -26,8 +33,8 @@ RECONCILE_SECONDS = 0.5
 _ADOPTION_SECONDS = 3.0
 _START_SECONDS = 30.0
 _CROWDED_IDLE_SECONDS = 2.0
-_PREFIX = "runner."
-_TASK_ONLY_OPTIONS = ("max_retries", "retry_exceptions")
+_DEATH_LOOKS = 5
+_DEATH_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -45,73 +52,32 @@ class Deployment:
     environment: dict[str, str] = field(default_factory=dict)
 
 
-class RunnerView(Protocol):
-    """What the pools look at of a runner's state in the tracker."""
+class Tracked(Protocol):
+    """The tracker as the pools need it."""
 
-    name: str
-    runner_id: str
-    batch: int
-    retiring: bool
+    def runners(self) -> Sequence[RunnerView]:
+        """Return the states of all runners."""
 
-    @property
-    def held(self) -> Mapping[str, Any]:
-        """What the runner has claimed, by task id."""
+    async def could_run(self, task_types: Sequence[str]) -> bool:
+        """Return whether tasks of these types wait that could run now."""
 
+    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
+        """Take note of a runner's death: what it held is lost."""
 
-@dataclass
-class _Runner:
-    """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`."""
-
-    name: str
-    actor: Any
-    active_at: float
-    basic: bool = True
-    batch: int = 0
-    retiring: bool = False
-    watch: "asyncio.Task[None] | None" = None
-
-    def is_idle(self, state: RunnerView | None, now: float) -> bool:
-        """Return whether the runner has nothing to do; one that is only starting has not begun."""
-        if state is None:
-            return now - self.active_at > _START_SECONDS
-        if state.held or state.batch != self.batch:
-            self.active_at, self.batch = now, state.batch
-        return not state.held
-
-    @property
-    def pool(self) -> str:
-        return self.name.removeprefix(_PREFIX).rpartition("@")[0].rpartition(".")[0]
-
-    @property
-    def slot(self) -> int:
-        return int(self.name.rpartition("@")[0].rpartition(".")[2])
-
-    @property
-    def generation(self) -> str:
-        return self.name.rpartition("@")[2]
+    def release_runner(self, runner_id: str) -> int:
+        """Take back what a runner holds, uncharged; return how many attempts that is."""
 
 
 class RunnerPools:
-    """Makes, watches and ends the runners of the present deployment.
+    """Makes, watches and ends the runners of the present deployment."""
 
-    It knows the tracker by functions: `states` returns the states of all runners, `waits` whether
-    tasks of these types wait that could run now, and `lose` is told of each runner that died.
-    """
-
-    def __init__(
-        self,
-        *,
-        states: Callable[[], Sequence[RunnerView]],
-        waits: Callable[[tuple[str, ...]], Awaitable[bool]],
-        lose: Callable[[str, str], None],
-    ) -> None:
-        self._states = states
-        self._waits = waits
-        self._lose = lose
+    def __init__(self, tracked: Tracked) -> None:
+        self._tracked = tracked
         self._deployment: Deployment | None = None
-        self._runners: dict[str, _Runner] = {}
+        self._runners: dict[str, PooledRunner] = {}
         self._retired = False
         self._news = asyncio.Event()
+        self._killing: set[asyncio.Task[None]] = set()
 
     def deploy(self, deployment: Deployment) -> None:
         """Make this the present deployment, unless a later one is. Safe to repeat."""
@@ -122,15 +88,22 @@ class RunnerPools:
             self._deployment = deployment
             self._news.set()
 
+    def replace(self, name: str) -> None:
+        """Have Ray end a runner's process, and start it again."""
+        runner = self._runners.get(name)
+        if runner is not None:
+            runner.active_at = time.monotonic()
+            task = asyncio.ensure_future(_kill(runner.actor, no_restart=False))
+            self._killing.add(task)
+            task.add_done_callback(self._killing.discard)
+
     async def run(self) -> None:
         """Adopt the runners that are there, and keep the pools as they should be, for ever."""
-        for name in await asyncio.to_thread(_names_of_runners):
-            with contextlib.suppress(ValueError):  # it has just gone
-                self._adopt(name, ray.get_actor(name, NAMESPACE))
+        for name, actor in (await asyncio.to_thread(runners_present)).items():
+            self._adopt(name, actor)
         await self._lose_strangers()
         while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), RECONCILE_SECONDS)
+            await _first_of(self._news.wait(), RECONCILE_SECONDS)
             self._news.clear()
             try:
                 await self._reconcile()
@@ -153,41 +126,67 @@ class RunnerPools:
 
         After a restart of the whole cluster this saves waiting for their leases to end.
         """
-        asked = [runner.actor.runner_id.remote() for runner in self._runners.values()]
-        try:
-            present = await asyncio.wait_for(asyncio.gather(*asked), _ADOPTION_SECONDS)
-        except (TimeoutError, RayError):
+        asked = [
+            asyncio.wrap_future(runner.actor.identity.remote().future())
+            for runner in self._runners.values()
+        ]
+        if asked:
+            await asyncio.wait(asked, timeout=_ADOPTION_SECONDS)
+        answers = [call for call in asked if call.done() and call.exception() is None]
+        for call in asked:
+            call.cancel()
+        if len(answers) < len(asked):
             return  # one of them is being started again: the leases will tell
-        for state in self._states():
+        present = {call.result()[0] for call in answers}
+        for state in self._tracked.runners():
             if state.runner_id not in present:
-                self._lose(state.runner_id, "its runner is not there any more")
+                self._tracked.lose(state.runner_id, "its runner is not there any more")
 
     async def _reconcile(self) -> None:
         deployment = self._deployment
         if deployment is None:
             return
-        states = {state.name: state for state in self._states()}
+        states = {state.name: state for state in self._tracked.runners()}
         pools: dict[str, list[HandlerInfo]] = {}
         for info in deployment.handlers:
             pools.setdefault(info.pool, []).append(info)
+        drain_seconds = deployment.settings.drain_seconds
         for runner in list(self._runners.values()):
             old = runner.generation != deployment.generation or runner.pool not in pools
-            if old or runner.retiring:
-                await self._retire(runner, states.get(runner.name))
+            if old or runner.retiring_since is not None:
+                await self._retire(runner, states.get(runner.name), drain_seconds)
         idle_limit = await self._idle_limit(deployment.settings)
         for pool, infos in pools.items():
-            await self._fit(pool, infos, deployment, states, idle_limit)
+            try:
+                await self._fit(pool, infos, deployment, states, idle_limit)
+            except Exception:
+                log.exception("the pool %s could not be looked after; trying again", pool)
 
-    async def _retire(self, runner: _Runner, state: RunnerView | None) -> None:
+    async def _retire(
+        self, runner: PooledRunner, state: RunnerView | None, drain_seconds: float
+    ) -> None:
         """Let a runner finish what it runs, give it nothing more, and then end it.
 
         It is ended by a later call than the one that stops its claims: a tick that is on its way
-        may still bring it one.
+        may still bring it one. What runs longer than the limit is given back, uncharged. A runner
+        that the tracker has not heard of may hold something all the same: it gets some time.
         """
-        if state is not None and not (state.retiring and not state.held):
-            runner.retiring = state.retiring = True
+        now = time.monotonic()
+        if runner.retiring_since is None:
+            runner.retiring_since = now
+        retiring = now - runner.retiring_since
+        if state is None:
+            if retiring > _ADOPTION_SECONDS:
+                await self._end(runner)
             return
-        await self._end(runner)
+        if not state.retiring:
+            state.retiring = True
+        elif not state.held:
+            await self._end(runner)
+        elif retiring > drain_seconds:
+            log.warning("%s is ended; what it ran is given back", runner.name)
+            self._tracked.release_runner(state.runner_id)  # first: its death charges nobody then
+            await self._end(runner)
 
     async def _idle_limit(self, settings: Settings) -> float:
         """Return how long a runner beyond the least may be idle: less where it is in the way.
@@ -209,52 +208,60 @@ class RunnerPools:
         idle_limit: float,
     ) -> None:
         """Add or retire runners of a pool, so that it has as many as it should have."""
-        here = [runner for runner in self._runners.values() if runner.pool == pool]
-        mine = [runner for runner in here if not runner.retiring]
+        # Of this generation only: an older one that is leaving must not push the basic runners
+        # into slots that reserve a processor.
+        here = [
+            runner
+            for runner in self._runners.values()
+            if runner.pool == pool and runner.generation == deployment.generation
+        ]
+        mine = [runner for runner in here if runner.retiring_since is None]
         now = time.monotonic()
-        idle = [runner for runner in mine if runner.is_idle(states.get(runner.name), now)]
-        starting = [runner for runner in mine if runner.name not in states and runner not in idle]
-        least, most = await self._bounds(infos[0], deployment.settings)
+        known = {runner.name: states[runner.name] for runner in mine if runner.name in states}
+        starting = [runner for runner in mine if runner.name not in known]
+        idle = [
+            runner
+            for runner in mine
+            if runner.name in known and runner.is_idle(known[runner.name], now)
+        ]
+        rule = await self._rule(infos[0], deployment.settings, idle_limit)
         change = change_of_size(
             PoolState(
-                waiting=await self._waits(tuple(info.task_type for info in infos)),
+                waiting=await self._tracked.could_run([info.task_type for info in infos]),
                 busy=len(mine) - len(idle) - len(starting),
-                starting=len(starting),
+                starting_seconds=tuple(now - runner.active_at for runner in starting),
                 idle_seconds=tuple(now - runner.active_at for runner in idle),
             ),
-            least=least,
-            most=most,
-            idle_limit_seconds=idle_limit,
+            rule,
         )
         for _ in range(change):
-            # Of this generation only: an older one that is leaving must not push the basic
-            # runners into slots that reserve a processor.
-            slot = _free_slot(
-                [runner for runner in here if runner.generation == deployment.generation]
-            )
-            here.append(self._make(pool, slot, slot <= least, infos, deployment))
+            slot = free_slot(here)
+            basic = slot <= rule.least + rule.spare
+            here.append(await self._make(pool, slot, basic, infos, deployment))
         # The runners in the highest slots go first: only they reserve a processor.
-        for runner in sorted(idle, key=lambda runner: -runner.slot)[: max(0, -change)]:
-            await self._retire(runner, states.get(runner.name))
+        leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
+        for runner in leaving[: max(0, -change)]:
+            await self._retire(runner, states.get(runner.name), deployment.settings.drain_seconds)
 
-    async def _bounds(self, info: HandlerInfo, settings: Settings) -> tuple[int, int]:
+    async def _rule(self, info: HandlerInfo, settings: Settings, idle_limit: float) -> SizeRule:
+        least, most = info.actors
         match info.kind:
-            case HandlerKind.CLASS:
-                return info.actors
             case HandlerKind.REMOTE:
-                return 1, 1
+                least = most = 1
             case HandlerKind.FUNCTION:
-                most = settings.warm_runners_max
-                if most is None:
+                least, allowed = settings.warm_runners_min, settings.warm_runners_max
+                if allowed is None:
                     resources = await asyncio.to_thread(ray.cluster_resources)
-                    most = int(resources.get("CPU", 1))
-                return settings.warm_runners_min, max(1, settings.warm_runners_min, most)
+                    allowed = int(resources.get("CPU", 1))
+                most = max(1, least, allowed)
+        spare = info.kind is HandlerKind.FUNCTION
+        return SizeRule(least, most, idle_limit, _START_SECONDS, spare=spare)
 
-    def _make(
+    async def _make(
         self, pool: str, slot: int, basic: bool, infos: list[HandlerInfo], deployment: Deployment
-    ) -> _Runner:
+    ) -> PooledRunner:
         settings = deployment.settings
-        name = f"{_PREFIX}{pool}.{slot}@{deployment.generation}"
+        name = runner_name(pool, slot, deployment.generation)
         plan = RunnerPlan(
             name=name,
             pool=pool,
@@ -269,72 +276,77 @@ class RunnerPools:
         options = actor_options(infos[0], plan, basic=basic)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
         log.info("making %s", name)
-        return self._adopt(name, ray.remote(kind).options(**options).remote(plan), basic=basic)
+        # It asks the control store whether there is one of that name, and waits for the answer.
+        actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
+        return self._adopt(name, actor, basic=basic)
 
-    def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> _Runner:
-        runner = _Runner(name, actor, active_at=time.monotonic(), basic=basic)
+    def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> PooledRunner:
+        runner = PooledRunner(name, actor, active_at=time.monotonic(), basic=basic)
         runner.watch = asyncio.ensure_future(self._watch(runner))
         self._runners[name] = runner
         return runner
 
-    async def _end(self, runner: _Runner) -> None:
+    async def _end(self, runner: PooledRunner) -> None:
         self._runners.pop(runner.name, None)
         if runner.watch is not None:
             runner.watch.cancel()
-        ray.kill(runner.actor, no_restart=True)
-        for state in self._states():
+        await _kill(runner.actor, no_restart=True)
+        for state in self._tracked.runners():
             if state.name == runner.name:
-                self._lose(state.runner_id, "its runner was ended")
+                self._tracked.lose(state.runner_id, "its runner was ended")
 
-    async def _watch(self, runner: _Runner) -> None:
+    async def _watch(self, runner: PooledRunner) -> None:
         """Tell the tracker of each death of a runner; Ray starts it again by itself."""
+        known: tuple[str, str] | None = None
         while True:
-            runner_id = None
             try:
-                runner_id = await runner.actor.runner_id.remote()
+                present = await runner.actor.identity.remote()
+                if known not in (None, present):
+                    self._note_death(runner, known, Death("its process was started again"))
+                known = present
                 await runner.actor.watch.remote()
-            except RayError as error:
-                if runner_id is not None:
-                    log.warning("%s died: %s", runner.name, type(error).__name__)
-                    self._lose(runner_id, "its runner's process died")
+            except Exception as error:
+                if not isinstance(error, RayError):
+                    log.exception("%s cannot be watched; trying again", runner.name)
+                if known is not None:
+                    death = await _death_of(known[1])
+                    if death is not None or isinstance(error, ActorDiedError):
+                        self._note_death(runner, known, death or Death("its actor is gone"))
+                        known = None
                 if isinstance(error, ActorDiedError):
                     self._runners.pop(runner.name, None)
                     return
                 await asyncio.sleep(RECONCILE_SECONDS)
 
-
-def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
-    """Return the Ray options of a runner's actor.
-
-    The `basic` runners, those that a pool always has, reserve no processor, so that they leave
-    room for remote tasks on a small machine; each one beyond reserves one, so that Ray places it
-    well and its autoscaler sees the need. A class handler's own options come before that.
-    """
-    own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
-    for name in _TASK_ONLY_OPTIONS:
-        own.pop(name, None)
-    return {
-        "num_cpus": 0 if basic else 1,
-        **own,
-        "name": plan.name,
-        "namespace": NAMESPACE,
-        "lifetime": "detached",
-        "get_if_exists": True,
-        "max_restarts": -1,
-        "max_concurrency": 1000,
-        "runtime_env": plan.runtime_env(own.get("runtime_env")),
-    }
+    def _note_death(
+        self, runner: PooledRunner, known: tuple[str, str] | None, death: Death
+    ) -> None:
+        if known is not None:
+            log.warning("%s died: %s", runner.name, death.reason)
+            runner.active_at = time.monotonic()
+            self._tracked.lose(
+                known[0],
+                f"its runner's process died: {death.reason}",
+                out_of_memory=death.out_of_memory,
+            )
 
 
-def _names_of_runners() -> list[str]:
-    named = ray.util.list_named_actors(all_namespaces=True)
-    return [
-        actor["name"]
-        for actor in named
-        if actor["namespace"] == NAMESPACE and actor["name"].startswith(_PREFIX)
-    ]
+async def _death_of(worker_id: str) -> Death | None:
+    """Return why a worker is gone; None if Ray does not know that it is."""
+    for _ in range(_DEATH_LOOKS):
+        death = await asyncio.to_thread(death_of, worker_id)
+        if death is not None:
+            return death
+        await asyncio.sleep(_DEATH_SECONDS)  # its node may not have told the control store yet
+    return None
 
 
-def _free_slot(runners: list[_Runner]) -> int:
-    taken = {runner.slot for runner in runners}
-    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+async def _kill(actor: Any, *, no_restart: bool) -> None:
+    await asyncio.to_thread(ray.kill, actor, no_restart=no_restart)
+
+
+async def _first_of(signal: Awaitable[Any], seconds: float) -> None:
+    """Wait for a signal, or until the time is up."""
+    waiting = asyncio.ensure_future(signal)
+    await asyncio.wait([waiting], timeout=seconds)
+    waiting.cancel()

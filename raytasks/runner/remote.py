@@ -1,5 +1,6 @@
 """One attempt in a Ray remote task: what runs in that task's process."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from typing import Any
@@ -9,8 +10,11 @@ import ray
 from raytasks.artifacts import ArtifactStore
 from raytasks.models import Claim, Outcome
 from raytasks.registry import Registry
+from raytasks.retry import PermanentError, RetryAfter
 from raytasks.runner.attempt import Attempt, Workplace
+from raytasks.runner.children import ChildTasks
 from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.ray_internals import attempt_number
 
 _CANCELLED_CACHE_SECONDS = 0.5
 _TELL_SECONDS = 0.1
@@ -19,19 +23,42 @@ _TELL_SECONDS = 0.1
 def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     """Run the attempt, and return its outcome; the task runner hears of its start and progress.
 
-    Raises only what has nothing to do with the handler: its module cannot be imported.
+    Raises the handler's error where Ray is to try again within this attempt; else only what has
+    nothing to do with the handler: its module cannot be imported.
     """
     spec = _registry(plan).require(claim.task_type)
     context = ray.get_runtime_context()
+    ray_attempt = attempt_number()
     workplace = Workplace(
         artifacts=ArtifactStore(plan.artifacts_url),
         node_id=context.get_node_id(),
         worker_id=context.get_worker_id(),
+        children=ChildTasks(),
     )
     attempt = Attempt(spec, claim, workplace)
-    task_runner.started.remote(claim.task_id, claim.attempt, attempt.started_at)
+    told = task_runner.started.remote(claim.task_id, claim.attempt, attempt.started_at)
+    if ray_attempt:  # Ray tries again: there may be a newer checkpoint than the claim's
+        attempt.claim = replace(claim, checkpoint=ray.get(told))
     outcome = attempt.run(spec.target, RemoteChannel(attempt, task_runner))
-    return replace(outcome, ray_task_id=context.get_task_id())
+    if attempt.error is not None and may_ray_retry(spec.ray_options, attempt.error, ray_attempt):
+        raise attempt.error
+    return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=ray_attempt)
+
+
+def may_ray_retry(
+    options: Mapping[str, Any], error: BaseException, ray_attempt: int | None
+) -> bool:
+    """Return whether Ray, by a handler's options, tries again in this attempt after the error."""
+    wanted = options.get("retry_exceptions") or ()
+    most = options.get("max_retries", 0)
+    if isinstance(error, PermanentError | RetryAfter) or _reached(most, ray_attempt):
+        return False
+    return isinstance(error, Exception if wanted is True else tuple(wanted))
+
+
+def _reached(most: int, ray_attempt: int | None) -> bool:
+    # Where Ray does not tell the number, it is Ray that ends the retries, with the error.
+    return most == 0 or (most > 0 and ray_attempt is not None and ray_attempt >= most)
 
 
 class RemoteChannel:

@@ -19,10 +19,12 @@ from ray.exceptions import (
 )
 
 from raytasks.models import Claim, Outcome
-from raytasks.registry import HandlerSpec, Registry
+from raytasks.registry import Registry
+from raytasks.retry import PermanentError
 from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, tracker_call
+from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
@@ -40,18 +42,21 @@ MOST = 1000
 RESOURCES_SECONDS = 5.0
 """How often the size of the cluster is looked at."""
 
-_LEAST_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, OwnerDiedError)
 
 
 @dataclass
 class _Flight:
-    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed."""
+    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
+
+    `begun` counts how often its Ray remote task has begun: more than once when Ray retries it.
+    """
 
     attempt: Attempt
     ref: Any
-    begun: bool = False
+    begun: int = 0
     step: int = 0
+    checkpoint: str | None = None
 
 
 class RemoteWork:
@@ -82,10 +87,14 @@ class RemoteWork:
     def start(self, claims: Sequence[Claim]) -> None:
         """Start a remote task for each attempt."""
         for claim in claims:
-            spec = self._registry.require(claim.task_type)
-            function = ray.remote(execute).options(**remote_options(spec, claim, self._plan))
-            ref = function.remote(self._plan, claim, self._me)
-            flight = _Flight(Attempt(spec, claim, self._workplace), ref)
+            attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
+            try:
+                flight = _Flight(attempt, self._launch(attempt), checkpoint=claim.checkpoint)
+            except Exception as error:
+                log.exception("task %s cannot be handed to Ray", claim.task_id)
+                refused = PermanentError(f"Ray does not take the task: {error}")
+                self._finished(attempt.failed(refused))
+                continue
             self._flights[claim.task_id] = flight
             task = asyncio.ensure_future(self._follow(flight))
             self._following.add(task)
@@ -99,12 +108,18 @@ class RemoteWork:
             if not flight.begun:
                 ray.cancel(flight.ref)
 
-    def begun(self, task_id: str, attempt: int, started_at: float) -> None:
-        """Note that a remote task has begun: its timeout counts from now."""
+    def begun(self, task_id: str, attempt: int, started_at: float) -> str | None:
+        """Note that a remote task has begun, and return the newest checkpoint.
+
+        The timeout is the attempt's, and counts from the first time, however often Ray tries.
+        """
         flight = self._flight(task_id, attempt)
-        if flight is not None:
-            flight.begun = True
+        if flight is None:
+            return None
+        flight.begun += 1
+        if flight.begun == 1:
             flight.attempt.started_at = started_at
+        return flight.checkpoint
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
         """Pass on the progress of an attempt."""
@@ -115,6 +130,9 @@ class RemoteWork:
         """Return when a checkpoint is on disk."""
         if self.exchange is not None:
             await self.exchange.checkpoint(task_id, attempt, data)
+        flight = self._flight(task_id, attempt)
+        if flight is not None:
+            flight.checkpoint = data
 
     def is_stopped(self, task_id: str, attempt: int) -> bool:
         """Return whether the attempt was told to stop, or is no longer known."""
@@ -127,11 +145,14 @@ class RemoteWork:
         while True:
             await asyncio.sleep(ASK_SECONDS / 4)
             now = self._workplace.clock()
-            for flight in list(self._flights.values()):
-                self._climb(flight, now)
-            if now - looked_at > RESOURCES_SECONDS:
-                looked_at = now
-                self._cluster = await asyncio.to_thread(ray.cluster_resources)
+            try:
+                for flight in list(self._flights.values()):
+                    self._climb(flight, now)
+                if not 0 <= now - looked_at <= RESOURCES_SECONDS:
+                    looked_at = now
+                    self._cluster = await asyncio.to_thread(ray.cluster_resources)
+            except Exception:
+                log.exception("the running attempts could not be looked at; trying again")
 
     def _climb(self, flight: _Flight, now: float) -> None:
         attempt = flight.attempt
@@ -147,6 +168,12 @@ class RemoteWork:
             flight.step = 2
             ray.cancel(flight.ref, force=True)
 
+    def _launch(self, attempt: Attempt) -> Any:
+        claim = attempt.claim
+        name = f"{claim.task_type}:{claim.task_id}"
+        options = remote_options(attempt.spec.ray_options, self._plan, name=name)
+        return ray.remote(execute).options(**options).remote(self._plan, claim, self._me)
+
     async def _follow(self, flight: _Flight) -> None:
         claim = flight.attempt.claim
         try:
@@ -154,21 +181,27 @@ class RemoteWork:
         except BaseException as error:
             outcome = self._outcome_of(flight, error)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
-            outcome = flight.attempt.stopped()
+            outcome = flight.attempt.stopped(ray_attempt=_ray_attempt(flight))
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
+        self._finished(outcome)
+
+    def _finished(self, outcome: Outcome) -> None:
         if self.exchange is not None:
             self.exchange.finished([outcome])
 
     def _outcome_of(self, flight: _Flight, error: BaseException) -> Outcome:
-        attempt = flight.attempt
+        attempt, ray_attempt = flight.attempt, _ray_attempt(flight)
         if isinstance(error, _LOST):
+            no_memory = isinstance(error, OutOfMemoryError)
+            kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST
             described = describe_error(error, retryable=True)
-            return attempt.outcome(OutcomeKind.LOST, error=described)
+            return attempt.outcome(kind, error=described, ray_attempt=ray_attempt)
         if isinstance(error, TaskCancelledError):  # by somebody else than us
-            return attempt.outcome(OutcomeKind.CANCELLED)
+            return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=ray_attempt)
         cause = error.cause if isinstance(error, RayTaskError) else error
-        return attempt.failed(cause if isinstance(cause, BaseException) else error)
+        cause = cause if isinstance(cause, BaseException) else error
+        return attempt.failed(cause, ray_attempt=ray_attempt)
 
     def _flight(self, task_id: str, attempt: int) -> _Flight | None:
         flight = self._flights.get(task_id)
@@ -181,25 +214,9 @@ class RemoteWork:
         )
 
 
-def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the resources that a remote task with these Ray options takes, by Ray's names."""
-    needs = {"CPU": max(_LEAST_CPU, float(options.get("num_cpus", 1) or 0))}
-    if options.get("num_gpus"):
-        needs["GPU"] = float(options["num_gpus"])
-    if options.get("memory"):
-        needs["memory"] = float(options["memory"])
-    needs |= {name: float(amount) for name, amount in (options.get("resources") or {}).items()}
-    return {name: amount for name, amount in needs.items() if amount > 0}
-
-
-def remote_options(spec: HandlerSpec, claim: Claim, plan: RunnerPlan) -> dict[str, Any]:
-    """Return the Ray options of an attempt's remote task: the handler's, named and completed."""
-    options = {"max_retries": 0, **spec.ray_options}
-    return {
-        **options,
-        "runtime_env": plan.runtime_env(options.get("runtime_env")),
-        "name": f"{claim.task_type}:{claim.task_id}",
-    }
+def _ray_attempt(flight: _Flight) -> int | None:
+    """Return the number of the present try within the attempt, from 0, as Ray counts."""
+    return flight.begun - 1 if flight.begun else None
 
 
 class TaskRunner(RunnerActor):
@@ -210,9 +227,12 @@ class TaskRunner(RunnerActor):
         self._work: RemoteWork | None = None
         super().__init__(plan)
 
-    async def started(self, task_id: str, attempt: int, started_at: float) -> None:
-        """Called by a remote task when it begins."""
-        await self._host.call(self._on_work(lambda work: work.begun(task_id, attempt, started_at)))
+    async def started(self, task_id: str, attempt: int, started_at: float) -> str | None:
+        """Called by a remote task when it begins; returns the newest checkpoint."""
+        checkpoint: str | None = await self._host.call(
+            self._on_work(lambda work: work.begun(task_id, attempt, started_at))
+        )
+        return checkpoint
 
     async def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
         """Called by a remote task with its progress."""

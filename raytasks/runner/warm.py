@@ -4,6 +4,7 @@ import ray
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.runner.attempt import Workplace
+from raytasks.runner.children import ChildTasks
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, tracker_call
 from raytasks.runner.warm_work import WarmWork
@@ -18,6 +19,7 @@ class WarmRunner(RunnerActor):
             artifacts=ArtifactStore(self._plan.artifacts_url),
             node_id=context.get_node_id(),
             worker_id=context.get_worker_id(),
+            make_children=ChildTasks,
         )
         work = WarmWork(
             self._plan.registry(),

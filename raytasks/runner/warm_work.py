@@ -2,6 +2,7 @@
 
 import asyncio
 import concurrent.futures
+import logging
 import resource
 import sys
 from collections.abc import Mapping, Sequence
@@ -13,6 +14,8 @@ from raytasks.runner.attempt import Attempt, StopReason, Workplace
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.worker import Worker
 from raytasks.states import OutcomeKind
+
+log = logging.getLogger(__name__)
 
 ROOM = 256
 """How many attempts wait in a warm runner at the most; the tracker gives fewer long ones."""
@@ -49,6 +52,7 @@ class WarmWork:
         self._exchange: ExchangeLoop | None = None
         self._watch_task: asyncio.Task[None] | None = None
         self._interrupted: Attempt | None = None
+        self._loaded_memory: int | None = None
 
     def begin(self, exchange: ExchangeLoop) -> None:
         """Start the worker; its outcomes go to this exchange loop."""
@@ -56,12 +60,14 @@ class WarmWork:
         self._worker.start()
 
     def limits(self) -> Mapping[str, int]:
-        """Return how many more attempts of each type fit."""
+        """Return how many more attempts of each type fit: none before the handlers are loaded."""
         return dict.fromkeys(self._registry.task_types, self.room())
 
     def room(self) -> int:
         """Return how many more attempts fit: none behind one that has run for long."""
-        return 0 if self._is_stuck() else max(0, ROOM - self._worker.queued)
+        if not self._worker.loaded or self._is_stuck():
+            return 0
+        return max(0, ROOM - self._worker.queued)
 
     def start(self, claims: Sequence[Claim]) -> None:
         """Queue attempts."""
@@ -116,14 +122,20 @@ class WarmWork:
         # An abandoned attempt is not held any more, and must be stopped all the same.
         while self._loop.held or self._worker.current is not None:
             await asyncio.sleep(WATCH_SECONDS)
-            self.look()
+            try:
+                self.look()
+            except Exception:
+                log.exception("the running attempt could not be looked at; trying again")
 
     def _notify(self) -> None:
         self._event_loop.call_soon_threadsafe(self._collect)
 
     def _collect(self) -> None:
+        if self._loaded_memory is None:
+            self._loaded_memory = peak_memory_bytes()
         self._loop.finished(self._worker.take_outcomes())
-        if self._worker.done >= self._max_tasks or peak_memory_bytes() > self._max_memory_bytes:
+        grown = peak_memory_bytes() - self._loaded_memory
+        if self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
             self._leave()
 
     def _leave(self) -> None:

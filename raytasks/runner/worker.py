@@ -1,5 +1,6 @@
 """The thread of a warm runner: runs attempts one after the other, and can be interrupted."""
 
+import logging
 import threading
 import time
 from collections import deque
@@ -10,7 +11,10 @@ from raytasks.context import Channel
 from raytasks.models import Claim, HandlerKind, Outcome
 from raytasks.registry import HandlerSpec, Registry
 from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
+from raytasks.runner.host import end_process
 from raytasks.runner.interrupt import interrupt_thread, withdraw_interrupt
+
+log = logging.getLogger(__name__)
 
 REPORT_SECONDS = 0.025
 """How long outcomes of short attempts are gathered before they are reported together."""
@@ -41,7 +45,8 @@ class Worker:
         self._interruptible = False
         self.current: Attempt | None = None
         self.done = 0
-        self._thread = threading.Thread(target=self._work, name="attempts", daemon=True)
+        self.loaded = False
+        self._thread = threading.Thread(target=self._run_for_ever, name="attempts", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
@@ -77,18 +82,33 @@ class Worker:
         attempt.stop.order(reason, self._workplace.clock())
 
     def interrupt(self, attempt: Attempt) -> None:
-        """Throw an exception into the attempt's code, if it still runs."""
+        """Throw an exception into the attempt's code, if it still runs.
+
+        It does not reach code that waits in C, e.g. for Ray tasks of its own; those are cancelled.
+        """
         with self._border:
             if self.current is not attempt or not self._interruptible:
                 return
+            if self._workplace.children is not None:
+                self._workplace.children.cancel()  # it may be waiting for them
             task = self._workplace.async_task
             if task is not None:
                 task.get_loop().call_soon_threadsafe(task.cancel)
             elif self._thread.ident is not None:
                 interrupt_thread(self._thread.ident)
 
+    def _run_for_ever(self) -> None:
+        try:
+            self._workplace.enter()
+            self._load_instances()
+            self.loaded = True
+            self._notify()
+            self._work()
+        except BaseException:  # nothing would run here any more, and nobody would know
+            log.exception("the thread of the attempts has failed")
+            end_process(1)
+
     def _work(self) -> None:
-        self._load_instances()
         reported_at = 0.0
         while True:
             with self._ready:

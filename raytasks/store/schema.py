@@ -150,4 +150,6 @@ tracker_epoch = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("renewed_at", Double, nullable=False),
     Column("owner", String(64)),
+    # Since when no task is handed out.
+    Column("paused_at", Double),
 )

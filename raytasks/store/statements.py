@@ -64,7 +64,15 @@ BEGIN_EPOCH: Update = (
     .returning(tracker_epoch.c.epoch)
 )
 
-EPOCH: Select[Any] = select(tracker_epoch.c.owner, tracker_epoch.c.renewed_at)
+EPOCH: Select[Any] = select(
+    tracker_epoch.c.owner, tracker_epoch.c.renewed_at, tracker_epoch.c.paused_at
+)
+
+SET_PAUSED: Update = (
+    update(tracker_epoch)
+    .where(tracker_epoch.c.epoch == _param("epoch"))
+    .values(paused_at=_param("paused_at"))
+)
 
 SUBMIT: Insert = insert(tasks).values(
     **{field.name: _param(field.name) for field in fields(NewTask)},

@@ -10,7 +10,7 @@ from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.states import State
 from raytasks.store import statements
 from raytasks.store.database import Database
-from raytasks.store.transaction import Transaction, task_from
+from raytasks.store.transaction import Superseded, Transaction, task_from
 
 Counts = Mapping[tuple[str, State], int]
 """How many tasks there are, by task type and state."""
@@ -42,6 +42,19 @@ class Store:
         with self._database.reading() as connection:
             row = connection.execute(statements.EPOCH).one()
             return row.owner, row.renewed_at
+
+    def paused_at(self) -> float | None:
+        """Return since when no task is to be handed out, or None."""
+        with self._database.reading() as connection:
+            paused_at: float | None = connection.execute(statements.EPOCH).one().paused_at
+            return paused_at
+
+    def set_paused(self, epoch: int, paused_at: float | None) -> None:
+        """Keep since when no task is to be handed out. Raises `Superseded`."""
+        bound = {"p_epoch": epoch, "p_paused_at": paused_at}
+        with self._database.writing() as connection:
+            if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
+                raise Superseded(f"epoch {epoch} has ended")
 
     def outdated(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""

@@ -3,12 +3,14 @@
 import asyncio
 import logging
 import os
+import time
 from typing import Any
 
 import ray
 from pydantic_core import from_json
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytasks.artifacts import ArtifactStore
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -29,6 +31,7 @@ from raytasks.states import State
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.retention import Retention
 
 log = logging.getLogger(__name__)
 
@@ -102,12 +105,15 @@ class TrackerActor:
         """See `Tracker.exchange`."""
         return await (await self._core()).exchange(exchange)
 
-    async def deploy(self, deployment: Deployment) -> int:
-        """Make this the present deployment, and return the tracker's epoch."""
+    async def ping(self) -> None:
+        """Answer, to show that this process runs; nothing else needs to work for it."""
+
+    async def deploy(self, deployment: Deployment) -> None:
+        """Make this the present deployment. One that is newer than a drain ends it."""
         core = await self._core()
         if self._pools is not None:
             self._pools.deploy(deployment)
-        return core.ticker.epoch
+        await core.resume(before=deployment.deployed_at)
 
     async def ready(self) -> dict[str, int]:
         """Return how many runners of each pool were heard of."""
@@ -117,6 +123,28 @@ class TrackerActor:
             if runner.confirmed:
                 pools[runner.pool] = pools.get(runner.pool, 0) + 1
         return pools
+
+    async def drain(self, seconds: float) -> int:
+        """Hand out no task any more, and give what runs `seconds` to end.
+
+        What still runs then is stopped and given back, uncharged; returns how many attempts those
+        are. Tasks are accepted all the while. It lasts until `resume`, or a new deployment.
+        """
+        core = await self._core()
+        await core.pause()
+        await core.settled(seconds)
+        left = 0
+        for runner in core.runners():
+            released = core.release_runner(runner.runner_id)
+            if released and self._pools is not None:
+                self._pools.replace(runner.name)
+            left += released
+        await core.settled(_LAST_TICK_SECONDS)
+        return left
+
+    async def resume(self) -> None:
+        """Hand out tasks again."""
+        await (await self._core()).resume()
 
     async def stop(self, seconds: float) -> int:
         """Claim nothing more, give what runs `seconds` to end, then end all runners.
@@ -150,22 +178,27 @@ class TrackerActor:
                 lease_seconds=self._settings.lease_seconds,
                 max_crashes=self._settings.max_crashes,
                 max_backlog=self._settings.max_backlog,
+                owner=ray.get_runtime_context().get_actor_id() or "",
             )
-            await tracker.start()
-            self._pools = RunnerPools(
-                states=tracker.fleet.all,
-                waits=tracker.could_run,
-                lose=tracker.lose,
-            )
+            self._pools = RunnerPools(tracker)
+            tracker.ticker.on_expiry = self._pools.replace
             ready.set_result(tracker)
-            await asyncio.gather(tracker.run(), self._pools.run())
+            context = ray.get_runtime_context()
+            await tracker.start(again=context.was_current_actor_reconstructed)
+            await asyncio.gather(tracker.run(), self._pools.run(), self._prune(tracker))
         except Superseded:
-            log.error("another tracker has taken over the database; this one ends")
+            log.error("another tracker has taken over the database; this one stands by")
         except Exception:
             log.exception("the tracker failed, and will be started again")
         finally:
             logging.shutdown()
             os._exit(1)
+
+    async def _prune(self, tracker: Tracker) -> None:
+        seconds = self._settings.retention_seconds
+        if seconds is not None:
+            artifacts = ArtifactStore(self._settings.artifacts_url)
+            await Retention(tracker, artifacts.remove, seconds=seconds, clock=time.time).run()
 
 
 def failure_text(task: Task) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -22,7 +23,7 @@ from raytasks.models import (
 from raytasks.states import TRANSITIONS, WAITING, Event
 from raytasks.store.store import Store
 from raytasks.tracker.fleet import RunnerState
-from raytasks.tracker.inbox import Action, Submission
+from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
 
 log = logging.getLogger(__name__)
@@ -123,10 +124,30 @@ class Tracker:
         """Return a page of the list of tasks."""
         return await self.ticker.access.read(lambda: self.ticker.store.page(query))
 
+    async def outdated(self, before: float, limit: int) -> list[str]:
+        """Return the ids of tasks that ended before this time, the oldest first."""
+        return await self.ticker.access.read(lambda: self.ticker.store.outdated(before, limit))
+
+    async def prune(self, task_ids: Sequence[str], before: float) -> None:
+        """Delete those of the tasks that ended before this time. Raises `StoreUnavailable`."""
+        pruning = Pruning(tuple(task_ids), before)
+        self.ticker.inbox.prunings.append(pruning)
+        self.ticker.wake.set()
+        await pruning.answer
+
+    async def pause(self) -> None:
+        """Hand out no task any more, until `resume`, also after a restart of the tracker."""
+        await self.ticker.set_paused(self._clock())
+
+    async def resume(self, *, before: float = math.inf) -> None:
+        """Hand out tasks again, if they were paused before this time (seconds since the epoch)."""
+        if self.ticker.paused_at is not None and self.ticker.paused_at < before:
+            await self.ticker.set_paused(None)
+
     async def could_run(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits that is due."""
         waiting = [name for name in task_types if self.ticker.waiting(name)]
-        if not waiting:
+        if not waiting or self.ticker.paused_at is not None:
             return False
         return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
 
@@ -175,7 +196,12 @@ class Tracker:
         ]
         return {
             "database": {"ok": error is None, "error": error},
-            "tracker": {"ok": True, "epoch": self.ticker.epoch, "backlog": self.backlog},
+            "tracker": {
+                "ok": self.ticker.loaded.is_set(),
+                "epoch": self.ticker.epoch,
+                "backlog": self.backlog,
+                "paused": self.ticker.paused_at is not None,
+            },
             "runners": {"ok": bool(runners), "count": len(runners), "list": runners},
         }
 
@@ -188,9 +214,7 @@ class Tracker:
 
     def release_all(self) -> int:
         """Give back every attempt that runs, uncharged, and return how many those are."""
-        for running in self.fleet.running.values():
-            self.ticker.release(running)
-        return len(self.fleet.running)
+        return sum(self.release_runner(runner.runner_id) for runner in self.fleet)
 
     # For runners
 
@@ -230,6 +254,18 @@ class Tracker:
     def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
         """Note that a runner is dead: what it held will run again elsewhere."""
         self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory)
+
+    def runners(self) -> list[RunnerState]:
+        """Return the states of all runners, also of those that were not heard of yet."""
+        return self.fleet.all()
+
+    def release_runner(self, runner_id: str) -> int:
+        """Give back what a runner holds, uncharged; return how many attempts that is."""
+        runner = self.fleet.runners.get(runner_id)
+        held = [] if runner is None else list(runner.held.values())
+        for running in held:
+            self.ticker.release(running)
+        return len(held)
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""

@@ -19,7 +19,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.feed import FeedRing, Waiters
-from raytasks.tracker.fleet import Fleet, RunnerState
+from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -55,8 +55,9 @@ class Ticker:
         self.wake = asyncio.Event()
         self.counts: Counter[tuple[str, State]] = Counter()
         self.claiming = True
+        self.paused_at: float | None = None
         self.loaded = asyncio.Event()
-        self.on_expiry: Callable[[RunnerState], None] = lambda _: None
+        self.on_expiry: Callable[[str], None] = lambda _: None
         self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._owner = owner
         self._max_crashes = max_crashes
@@ -93,6 +94,13 @@ class Ticker:
         while not self.inbox.empty:
             self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
         await self.access.close()
+
+    async def set_paused(self, paused_at: float | None) -> None:
+        """Hand out tasks no more since a time, or again. Raises `StoreUnavailable`."""
+        epoch = self.epoch
+        await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
+        self.paused_at = paused_at
+        self.wake.set()
 
     def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
         """Note that a runner is dead: what it held is lost.
@@ -175,7 +183,7 @@ class Ticker:
             promote=self._next_due is not None and self._next_due <= now and not taken.alone,
             skip_known=taken.alone,
         )
-        if self.claiming and not taken.alone:
+        if self.claiming and self.paused_at is None and not taken.alone:
             self._add_wants(work)
         return work
 
@@ -292,6 +300,7 @@ class Ticker:
         running = await self.access.insist(self.store.running)
         self.counts = Counter(await self.access.insist(self.store.counts))
         self._next_due = await self.access.insist(self.store.next_due)
+        self.paused_at = await self.access.insist(self.store.paused_at)
         self.fleet.restart(running, self.clock())
         if self.loaded.is_set():
             # What was committed before this and not told yet is told to nobody any more.
@@ -319,4 +328,4 @@ class Ticker:
         for runner in self.fleet.expired(now, self.lease_seconds):
             log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
             self.lose(runner.runner_id, "its runner was not heard of until its lease ended")
-            self.on_expiry(runner)
+            self.on_expiry(runner.name)

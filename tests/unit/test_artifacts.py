@@ -89,3 +89,15 @@ class TestNames:
         except ValueError:
             return
         assert Path(path).parent.parent == Path("/data/artifacts")
+
+
+def test_all_files_of_a_task_are_removed_and_those_of_others_stay(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    other = TASK_ID[:-1] + "2"
+    for task_id, name in ((TASK_ID, "a.txt"), (TASK_ID, "b.txt"), (other, "a.txt")):
+        store.save(task_id, name, b"x")
+    store.remove(TASK_ID)
+    store.remove(TASK_ID)
+    assert [path.name for path in tmp_path.iterdir()] == [other]
+    with pytest.raises(ValueError, match="not a task id"):
+        store.remove("../outside")

@@ -203,6 +203,20 @@ class TestOutage:
         assert tracker.ticker.epoch == 1
         await tracker.close()
 
+    async def test_a_runner_waits_for_a_tracker_that_starts(self, store: FaultyStore) -> None:
+        store.away = True
+        tracker = Tracker(store)
+        starting = asyncio.ensure_future(tracker.start())
+        call = ScriptedRunner(tracker).send()
+        feed = asyncio.ensure_future(tracker.changes(1, 7, PATIENCE))
+        await let_run()
+        assert not call.done()
+        store.away = False
+        await asyncio.wait_for(starting, PATIENCE)
+        assert (await asyncio.wait_for(feed, PATIENCE)).gap
+        call.cancel()
+        await tracker.close()
+
     async def test_memory_that_differs_from_the_database_is_read_anew(
         self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore
     ) -> None:
@@ -248,3 +262,44 @@ class TestSuccession:
         for item in (*waiting, cancel):
             with pytest.raises(StoreUnavailable, match="stopping"):
                 await asyncio.wait_for(item, PATIENCE)
+
+
+class TestStandby:
+    """Two clusters on one database: the one that came first stands by for good."""
+
+    async def test_one_that_starts_for_the_first_time_takes_over_at_once(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        async with tracker_on(store, owner="first"):
+            second = Tracker(FaultyStore(sqlite_url), owner="second")
+            await asyncio.wait_for(second.start(), PATIENCE)
+            assert second.ticker.epoch == 2
+            await second.close()
+
+    async def test_one_that_starts_again_goes_on_at_once(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        async with tracker_on(store, owner="first"):
+            pass
+        again = Tracker(FaultyStore(sqlite_url), owner="first")
+        await asyncio.wait_for(again.start(again=True), PATIENCE)
+        await again.close()
+
+    async def test_one_that_was_superseded_refuses_all_until_the_other_is_gone(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        former = Tracker(FaultyStore(sqlite_url), owner="former", lease_seconds=0.3)
+        async with tracker_on(store, owner="present", lease_seconds=0.3) as present:
+            starting = asyncio.ensure_future(former.start(again=True))
+            for number in range(3):  # each lasts longer than the lease, which the other renews
+                with pytest.raises(StoreUnavailable, match="another tracker has taken over"):
+                    await begin(former, number)
+            report = await former.health()
+            assert not report["tracker"]["ok"]
+            assert "another tracker" in report["database"]["error"]
+            assert not starting.done()
+            await begin(present, 7)
+        await asyncio.wait_for(starting, PATIENCE)
+        assert former.ticker.epoch == 2
+        assert task_id(7) in await former.tasks([task_id(7)])
+        await former.close()

@@ -1,4 +1,4 @@
-"""Idempotency keys, retention, suspects, late outcomes, and who owns the tracker's epoch."""
+"""Idempotency keys, retention, suspects, late outcomes, pauses, and whose the epoch is."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -37,3 +37,4 @@ def upgrade() -> None:
         attempts.add_column(sa.Column("late_at", sa.Double(), nullable=True))
         attempts.alter_column("outcome", existing_nullable=False, type_=sa.String(length=16))
     op.add_column("tracker_epoch", sa.Column("owner", sa.String(length=64), nullable=True))
+    op.add_column("tracker_epoch", sa.Column("paused_at", sa.Double(), nullable=True))

@@ -1,0 +1,64 @@
+"""What Ray tells by calls that are not public only. Where one fails, its answer is "unknown".
+
+Measured on Ray 2.60: an actor that is restarted gets an error that does not say why it died, and
+the public state API needs the dashboard; nothing public lists the children of a task.
+"""
+
+import logging
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Death:
+    """What is known of the end of a process."""
+
+    reason: str
+    out_of_memory: bool = False
+
+
+def death_of(worker_id: str) -> Death | None:
+    """Return why the worker (Ray's id) is gone, or None if Ray does not know that it is. Blocks."""
+    try:
+        from ray._private.state import state
+        from ray.core import generated
+
+        messages: Any = generated
+        for row in state._connect_and_get_accessor().get_worker_table():
+            worker = messages.gcs_pb2.WorkerTableData.FromString(row)
+            if worker.worker_address.worker_id.hex() != worker_id or worker.is_alive:
+                continue
+            kind = messages.common_pb2.WorkerExitType.Name(worker.exit_type)
+            detail = worker.exit_detail.partition(" Some common causes")[0]
+            return Death(detail[:300] or kind, kind == "NODE_OUT_OF_MEMORY")
+    except Exception as error:
+        log.warning("the reason of a worker's death cannot be had: %r", error)
+    return None
+
+
+def attempt_number() -> int | None:
+    """Return how often Ray has tried the present remote task before."""
+    try:
+        return int(_core_worker().get_current_task_attempt_number())
+    except Exception as error:
+        log.warning("Ray's attempt number cannot be had: %r", error)
+        return None
+
+
+def children_of(task_id: str) -> list[bytes]:
+    """Return the ids of the Ray tasks that a task has started and that have not ended."""
+    try:
+        parent = ray.TaskID(bytes.fromhex(task_id))
+        return [child.binary() for child in _core_worker().get_pending_children_task_ids(parent)]
+    except Exception as error:
+        log.warning("the Ray tasks that an attempt has started cannot be found: %r", error)
+        return []
+
+
+def _core_worker() -> Any:
+    worker: Any = ray._private.worker.global_worker
+    return worker.core_worker

@@ -1,0 +1,87 @@
+"""What the pools know of each runner's actor, and how runners are named."""
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+
+from raytasks.runner.link import NAMESPACE
+
+_PREFIX = "runner."
+
+
+class RunnerView(Protocol):
+    """What the pools look at of a runner's state in the tracker."""
+
+    name: str
+    runner_id: str
+    batch: int
+    retiring: bool
+
+    @property
+    def held(self) -> Mapping[str, Any]:
+        """What the runner has claimed, by task id."""
+
+
+@dataclass
+class PooledRunner:
+    """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`.
+
+    `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
+    told to take nothing more (seconds on a clock that only goes forward).
+    """
+
+    name: str
+    actor: Any
+    active_at: float
+    basic: bool = True
+    batch: int = 0
+    retiring_since: float | None = None
+    watch: "asyncio.Task[None] | None" = None
+
+    def is_idle(self, state: RunnerView, now: float) -> bool:
+        """Return whether the runner has nothing to do."""
+        if state.held or state.batch != self.batch:
+            self.active_at, self.batch = now, state.batch
+        return not state.held
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.name.removeprefix(_PREFIX).rpartition("@")[0].rpartition(".")[0]
+
+    @property
+    def slot(self) -> int:
+        """The place in the pool, from 1."""
+        return int(self.name.rpartition("@")[0].rpartition(".")[2])
+
+    @property
+    def generation(self) -> str:
+        """The version of the code that it runs."""
+        return self.name.rpartition("@")[2]
+
+
+def runner_name(pool: str, slot: int, generation: str) -> str:
+    """Return the name of a runner."""
+    return f"{_PREFIX}{pool}.{slot}@{generation}"
+
+
+def free_slot(runners: Iterable[PooledRunner]) -> int:
+    """Return the lowest slot that none of these runners has."""
+    taken = {runner.slot for runner in runners}
+    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+
+
+def runners_present() -> dict[str, Any]:
+    """Return the runners' actors that are in the cluster, by name. Blocks."""
+    found = {}
+    for named in ray.util.list_named_actors(all_namespaces=True):
+        name = named["name"]
+        if named["namespace"] == NAMESPACE and name.startswith(_PREFIX):
+            try:
+                found[name] = ray.get_actor(name, NAMESPACE)
+            except ValueError:  # it has just gone
+                continue
+    return found

@@ -1,0 +1,85 @@
+"""Retention: old final tasks go, in batches, their files first."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+from clock import FakeClock
+from making import NOW, ids, new_task, task_id
+from tracking import FaultyStore, ScriptedRunner, tracker_on
+
+from raytasks.models import StoreUnavailable
+from raytasks.tracker import retention as module
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.retention import Retention
+
+DAY = 86_400.0
+
+
+@pytest.fixture
+def store(sqlite_url: str) -> FaultyStore:
+    return FaultyStore(sqlite_url)
+
+
+@pytest.fixture
+async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
+    async with tracker_on(store, clock=clock) as tracker:
+        yield tracker
+
+
+async def cancelled(tracker: Tracker, *numbers: int) -> None:
+    """Submit tasks, and cancel them, so that they are final."""
+    await tracker.submit([new_task(number) for number in numbers])
+    for number in numbers:
+        await tracker.cancel(task_id(number))
+
+
+def retention(tracker: Tracker, clock: FakeClock, removed: list[str]) -> Retention:
+    return Retention(tracker, removed.append, seconds=DAY, clock=clock)
+
+
+async def test_what_ended_long_ago_goes_with_its_files(tracker: Tracker, clock: FakeClock) -> None:
+    removed: list[str] = []
+    await cancelled(tracker, 1, 2)
+    await tracker.submit([new_task(3)])
+    clock.advance(DAY / 2)
+    await cancelled(tracker, 4)
+    clock.advance(DAY / 2)
+    assert await retention(tracker, clock, removed).prune() == 0
+    clock.advance(1)
+    assert await retention(tracker, clock, removed).prune() == 2
+    assert removed == ids([1, 2])
+    assert set(await tracker.tasks(ids([1, 2, 3, 4]))) == set(ids([3, 4]))
+    assert tracker.backlog == 1
+
+
+async def test_the_batches_are_small(
+    tracker: Tracker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    await cancelled(tracker, 1, 2, 3)
+    clock.advance(2 * DAY)
+    pruning = retention(tracker, clock, [])
+    assert [await pruning.prune() for _ in range(3)] == [2, 1, 0]
+
+
+async def test_rows_stay_while_their_files_cannot_be_removed(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    def fail(_: str) -> None:
+        raise OSError("no such bucket")
+
+    await cancelled(tracker, 1)
+    clock.advance(2 * DAY)
+    with pytest.raises(OSError, match="no such bucket"):
+        await Retention(tracker, fail, seconds=DAY, clock=clock).prune()
+    assert task_id(1) in await tracker.tasks(ids([1]))
+
+
+async def test_an_outage_is_told(tracker: Tracker, clock: FakeClock, store: FaultyStore) -> None:
+    await cancelled(tracker, 1)
+    clock.advance(2 * DAY)
+    store.away = True
+    with pytest.raises(StoreUnavailable):
+        await tracker.prune(ids([1]), NOW + DAY)
+    store.away = False
+    assert await ScriptedRunner(tracker).exchange()
