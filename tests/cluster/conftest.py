@@ -14,6 +14,7 @@ import httpx
 import pytest
 
 from raytasks.cluster import free_port
+from tests.cluster import recovery
 
 HERE = Path(__file__).parent
 START_SECONDS = 90
@@ -98,10 +99,18 @@ def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """One service for all cluster tests; at the end it must stop in order."""
-    running = start_service(tmp_path_factory.mktemp("service"))
+    running = start_service(tmp_path_factory.mktemp("service"), LEASE_SECONDS="5")
     yield running
     running.http.close()
     assert running.stop() == 0, running.log.read_text()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how long the service took to recover from each fault."""
+    if recovery.TIMES:
+        terminalreporter.section("recovery times")
+        for line in recovery.table():
+            terminalreporter.write_line(line)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

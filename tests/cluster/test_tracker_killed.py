@@ -2,15 +2,8 @@
 
 from pathlib import Path
 
-import psutil
-
 from tests.cluster.conftest import Service
-
-
-def tracker_process(service: Service) -> psutil.Process:
-    """Return the process of the service's tracker, found below the service's own."""
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    return next(process for process in family if "TrackerActor" in " ".join(process.cmdline()))
+from tests.cluster.processes import TRACKER, kill, only
 
 
 def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_path: Path) -> None:
@@ -20,9 +13,8 @@ def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_pat
     for task in running:
         service.wait_until(task, "RUNNING")
     waiting = [service.submit("scripted_single", {"value": n}) for n in range(20)]
-    tracker = tracker_process(service)
-    tracker.kill()
-    psutil.wait_procs([tracker], timeout=10)
+    tracker = only(service, TRACKER)
+    kill(tracker)
     accepted = service.submit("noop", {})  # Ray sends it again to the tracker's next life
     gate.touch()
     for task in running:
@@ -31,4 +23,4 @@ def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_pat
     assert len(mark.read_text().splitlines()) == len(running)
     for task in [*waiting, accepted]:
         assert service.wait(task)["state"] == "COMPLETED"
-    assert tracker_process(service).pid != tracker.pid
+    assert only(service, TRACKER).pid != tracker.pid

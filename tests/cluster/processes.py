@@ -1,0 +1,77 @@
+"""The processes of a running service, by what they do: found below `raytasks up`, by name."""
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+from tests.cluster.conftest import Service
+
+TRACKER = "ray::TrackerActor"
+WARM_RUNNER = "ray::WarmRunner"
+TASK_RUNNER = "ray::TaskRunner"
+REPLICA = "ray::ServeReplica:raytasks:api"
+HAPROXY = "haproxy"
+
+PATIENCE_SECONDS = 60.0
+
+
+def processes(service: Service, name: str) -> list[psutil.Process]:
+    """Return the service's processes whose command line begins with a name."""
+    found = []
+    for process in psutil.Process(service.process.pid).children(recursive=True):
+        try:
+            program = (process.cmdline() or [""])[0]
+            gone = process.status() == psutil.STATUS_ZOMBIE
+        except psutil.Error:
+            continue
+        if not gone and Path(program).name.startswith(name):
+            found.append(process)
+    return found
+
+
+def only(service: Service, name: str) -> psutil.Process:
+    """Return the one process with this name."""
+    [process] = processes(service, name)
+    return process
+
+
+def kill(*victims: psutil.Process) -> None:
+    """End processes as nothing can catch, and wait until they are gone."""
+    for process in victims:
+        process.kill()
+    _, left = psutil.wait_procs(victims, timeout=10)
+    assert not left
+
+
+@contextmanager
+def frozen(*victims: psutil.Process) -> Iterator[None]:
+    """Hold processes up as a machine without processor time does, until the block ends."""
+    for process in victims:
+        process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for process in victims:
+            if process.is_running():
+                process.send_signal(signal.SIGCONT)
+
+
+def marks(file: Path) -> list[tuple[int, int]]:
+    """Return what attempts have written that have begun: (attempt, process id)."""
+    if not file.exists():
+        return []
+    lines = [line.split() for line in file.read_text().splitlines()]
+    return [(int(attempt), int(pid)) for attempt, pid in lines]
+
+
+def begun(file: Path, attempts: int = 1) -> psutil.Process:
+    """Wait until so many attempts have begun, and return the process of the last of them."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(found := marks(file)) < attempts:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.01)
+    return psutil.Process(found[-1][1])

@@ -1,0 +1,123 @@
+"""Processes that run handlers are killed or frozen: what was cut runs again, and nothing else."""
+
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.cluster.conftest import Service
+from tests.cluster.processes import (
+    TASK_RUNNER,
+    WARM_RUNNER,
+    begun,
+    frozen,
+    kill,
+    marks,
+    only,
+    processes,
+)
+from tests.cluster.recovery import recovering
+
+
+@pytest.mark.parametrize(
+    ("task_type", "victim"),
+    [
+        ("scripted", "a warm runner"),
+        ("scripted_class", "a class handler's runner"),
+        ("scripted_remote", "a remote task's worker"),
+    ],
+)
+def test_a_killed_process_costs_one_attempt(
+    service: Service, tmp_path: Path, task_type: str, victim: str
+) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}
+    task = service.submit(task_type, script)
+    process = begun(mark)
+    gate.touch()
+    process.suspend()  # else it might be done before it is dead
+    with recovering(f"{victim} killed (SIGKILL)"):
+        kill(process)
+        done = service.wait(task)
+    outcomes = [attempt["outcome"] for attempt in done["attempts"]]
+    if outcomes[0] == "succeeded":  # it was faster than the suspension
+        pytest.skip("the attempt ended before its process was killed")
+    assert (done["state"], outcomes) == ("COMPLETED", ["lost", "succeeded"])
+    assert done["crashes"] == 1
+    assert len(marks(mark)) == 2
+
+
+def test_the_task_runner_killed_loses_its_attempts_and_nobody_is_blamed(
+    service: Service, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    tasks, files = [], [tmp_path / f"mark{n}" for n in range(2)]
+    for mark in files:
+        script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}
+        tasks.append(service.submit("scripted_remote", script))
+        begun(mark)
+    with recovering("the task runner killed (SIGKILL)"):
+        kill(only(service, TASK_RUNNER))
+        for mark in files:
+            begun(mark, attempts=2)
+        gate.touch()
+        ended = [service.wait(task) for task in tasks]
+    for done in ended:
+        assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
+        assert done["crashes"] == 0
+
+
+def test_fifty_tasks_whose_workers_are_all_killed(service: Service, tmp_path: Path) -> None:
+    """The yardstick: none is undone, and only what was cut is started twice."""
+    files = [tmp_path / f"mark{n}" for n in range(50)]
+    script = {"step": "sleep", "seconds": 0.2}
+    tasks = [service.submit("scripted", {**script, "mark": str(mark)}) for mark in files]
+    begun(files[20])
+    victims = [process for process in processes(service, WARM_RUNNER) if _holds(process, files)]
+    with recovering("all warm runners killed in the middle of 50 tasks of 0.2 s"):
+        kill(*victims)
+        ended = [service.wait(task) for task in tasks]
+    assert {task["state"] for task in ended} == {"COMPLETED"}
+    twice = [mark for mark in files if len(marks(mark)) > 1]
+    assert 1 <= len(twice) <= len(victims)
+    assert all(len(marks(mark)) <= 2 for mark in files)
+
+
+def _holds(process: psutil.Process, files: list[Path]) -> bool:
+    return any(pid == process.pid for mark in files for _, pid in marks(mark))
+
+
+def test_poison_fails_alone(service: Service) -> None:
+    """It kills each process that it runs in; its neighbours in the batch complete, uncharged."""
+    for _ in range(3):  # so short on the average that they travel together
+        service.run("scripted", {})
+    blocker = service.submit("scripted", {"step": "sleep", "seconds": 0.5})
+    before = [service.submit("scripted", {"value": n}) for n in range(10)]
+    poison = service.submit("scripted", {"step": "kill"})
+    after = [service.submit("scripted", {"value": n}) for n in range(10)]
+    ended = service.wait(poison)
+    assert (ended["state"], ended["error"]["type"]) == ("FAILED", "WorkerLost")
+    assert ended["crashes"] == 4  # MAX_CRASHES is 3
+    for task in [blocker, *before, *after]:
+        done = service.wait(task)
+        assert (done["state"], done["crashes"]) == ("COMPLETED", 0)
+
+
+def test_a_frozen_runner_loses_its_attempts_and_is_replaced(
+    service: Service, tmp_path: Path
+) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}
+    task = service.submit("scripted_single", script)
+    process = begun(mark)
+    with frozen(process), recovering("a runner frozen (SIGSTOP); its lease is 5 s here"):
+        begun(mark, attempts=2)
+        gate.touch()
+        done = service.wait(task)
+    assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
+    assert "lease" in done["attempts"][0]["error"]["message"]
+    deadline = time.monotonic() + 30
+    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+        assert time.monotonic() < deadline  # Ray has killed it
+        time.sleep(0.1)
