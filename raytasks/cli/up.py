@@ -41,6 +41,7 @@ def up(
     """
     from raytasks import cluster, service
     from raytasks.api.deployment import present_deployment
+    from raytasks.control_store import open_control_store
     from raytasks.settings import load_settings
 
     settings = load_settings(database_url=database_url, ray_address=address)
@@ -56,7 +57,8 @@ def up(
     try:
         if settings.ray_address is None:
             with _step("Starting Ray"):
-                head = cluster.start_head(dashboard=dashboard, num_cpus=num_cpus)
+                store = open_control_store(settings.redis_url)
+                head = cluster.start_head(store, dashboard=dashboard, num_cpus=num_cpus)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
         _serve(deployment, endpoint, head, stopping)
@@ -170,7 +172,7 @@ def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
         if ray_process is not None and not ray_process.alive():
             from raytasks.cluster import ClusterError
 
-            raise ClusterError(f"Ray has ended by itself (see {ray_process.log})")
+            raise ClusterError(f"Ray has ended by itself: {ray_process.last_words()}")
 
 
 @contextmanager
