@@ -36,6 +36,10 @@ class ClusterError(RaytasksError):
     """Ray could not be started or joined. The text says why, in a line."""
 
 
+class RayEnded(ClusterError):
+    """Ray, which we had started, has ended by itself."""
+
+
 def ray_environment() -> dict[str, str]:
     """Return the variables that all Ray processes need, beyond those that are set already.
 
@@ -260,8 +264,18 @@ def _kill_marked(chosen: Callable[[str], bool]) -> int:
             if mark and chosen(mark):
                 process.kill()
                 found.append(process)
-    psutil.wait_procs(found, timeout=_LEFTOVER_SECONDS)
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    while any(map(_runs, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
     return len(found)
+
+
+def _runs(process: psutil.Process) -> bool:
+    # One that is dead stays in the list of processes until its parent has looked.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def _ports_of(process: psutil.Process) -> set[int]:

@@ -25,6 +25,7 @@ import psutil
 
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _STOP_SECONDS = 4.0
+_REAP_SECONDS = 0.1
 
 logger = logging.getLogger("raytasks.head")
 
@@ -121,18 +122,16 @@ def _end_of(status: int) -> str:
 
 
 def _stop_all() -> None:
-    """Stop the raylet in order, and its workers with it, and then all others."""
+    """Stop the raylet in order, and its workers with it; the others have nothing to tidy up."""
     raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
-    _end(raylets)
-    _end(psutil.Process().children(recursive=True))
-
-
-def _end(processes: list[psutil.Process]) -> None:
-    for end in (psutil.Process.terminate, psutil.Process.kill):
-        for process in processes:
+    for raylet in raylets:
+        raylet.terminate()
+    psutil.wait_procs(raylets, _STOP_SECONDS)
+    while left := psutil.Process().children(recursive=True):
+        for process in left:
             with contextlib.suppress(psutil.Error):
-                end(process)
-        _, processes = psutil.wait_procs(processes, _STOP_SECONDS)
+                process.kill()
+        psutil.wait_procs(left, _REAP_SECONDS)  # its grandchildren become our children
 
 
 def _raise_stopped(_number: int, _frame: Any) -> None:
