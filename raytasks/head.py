@@ -3,8 +3,9 @@
 `ray start --head --block` ends everything when gcs_server dies. This process starts it again, with
 the command line and the environment that it had; it reads its tables from the control store, and
 raylets, actors and drivers connect to it again by themselves. So it is for the other helpers of the
-head. Only the raylet cannot come back alone: all workers die with it. Then this process ends with
-1, and everything below it. It is a process of its own so that Ray ends also when `up` is killed.
+head. Only the raylet cannot come back alone, since all workers die with it, nor can a gcs_server
+whose tables were in its memory: then this process ends with 1, and everything below it. It is a
+process of its own so that Ray ends also when `up` is killed.
 """
 
 import contextlib
@@ -98,6 +99,9 @@ def _helpers() -> dict[int, Helper]:
 
 def _keep(helpers: dict[int, Helper]) -> int:
     """Start again what dies, until one cannot come back; return the exit code."""
+    vital = {"raylet"}
+    if os.environ.get("RAY_gcs_storage") == "memory":  # noqa: SIM112 - Ray's name for it
+        vital.add("gcs_server")
     restarts = {helper.name: Restarts() for helper in helpers.values()}
     while True:
         pid, status = os.waitpid(-1, 0)
@@ -105,7 +109,7 @@ def _keep(helpers: dict[int, Helper]) -> int:
         if helper is None:
             continue  # the child of a worker that has died
         ended = f"{helper.name} has ended ({_end_of(status)})"
-        if helper.name == "raylet":
+        if helper.name in vital:
             logger.error(ended)
             return 1
         allowed = restarts[helper.name]

@@ -1,5 +1,6 @@
 """A real service for tests: `raytasks up` as its own process, with Ray, HAProxy and SQLite."""
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
 from raytasks.cluster import free_port
@@ -61,6 +63,17 @@ class Service:
             assert time.monotonic() < deadline, found
         return found
 
+    def process_of(self, program: str) -> psutil.Process:
+        """Return a process below the service's whose command line has this in it, once it runs."""
+        deadline = time.monotonic() + 10
+        while True:
+            for process in psutil.Process(self.process.pid).children(recursive=True):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if program in " ".join(process.cmdline()[:3]):
+                        return process
+            assert time.monotonic() < deadline, f"no {program} runs"
+            time.sleep(0.01)
+
     def stop(self) -> int:
         """Stop the service as Ctrl-C does, and return its exit code."""
         self.process.send_signal(signal.SIGINT)
@@ -109,5 +122,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
-    alone = ("test_leftovers.py", "test_restart.py")
+    alone = ("test_control_store.py", "test_leftovers.py", "test_restart.py")
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in alone)

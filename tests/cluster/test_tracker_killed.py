@@ -7,12 +7,6 @@ import psutil
 from tests.cluster.conftest import Service
 
 
-def tracker_process(service: Service) -> psutil.Process:
-    """Return the process of the service's tracker, found below the service's own."""
-    family = psutil.Process(service.process.pid).children(recursive=True)
-    return next(process for process in family if "TrackerActor" in " ".join(process.cmdline()))
-
-
 def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_path: Path) -> None:
     gate, mark = tmp_path / "gate", tmp_path / "mark"
     script = {"step": "wait_file", "file": str(gate), "mark": str(mark)}
@@ -20,7 +14,7 @@ def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_pat
     for task in running:
         service.wait_until(task, "RUNNING")
     waiting = [service.submit("scripted_single", {"value": n}) for n in range(20)]
-    tracker = tracker_process(service)
+    tracker = service.process_of("TrackerActor")
     tracker.kill()
     psutil.wait_procs([tracker], timeout=10)
     accepted = service.submit("noop", {})  # Ray sends it again to the tracker's next life
@@ -31,4 +25,4 @@ def test_running_and_waiting_tasks_survive_the_tracker(service: Service, tmp_pat
     assert len(mark.read_text().splitlines()) == len(running)
     for task in [*waiting, accepted]:
         assert service.wait(task)["state"] == "COMPLETED"
-    assert tracker_process(service).pid != tracker.pid
+    assert service.process_of("TrackerActor").pid != tracker.pid
