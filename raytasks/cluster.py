@@ -11,12 +11,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray
 
+from raytasks.control_store import ControlStore
 from raytasks.models import RaytasksError
 
 RAY_PORT = 6379
@@ -26,10 +28,16 @@ _STOP_SECONDS = 10.0
 _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
+_RAY_START = [sys.executable, "-m", "ray.scripts.scripts", "start"]
+_HEAD = [sys.executable, "-m", "raytasks.head"]
 
 
 class ClusterError(RaytasksError):
     """Ray could not be started or joined. The text says why, in a line."""
+
+
+class RayEnded(ClusterError):
+    """Ray, which we had started, has ended by itself."""
 
 
 def ray_environment() -> dict[str, str]:
@@ -43,6 +51,13 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # A node that is frozen or cut off is dead after some 10 seconds; by default it takes minutes.
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "2000",
+        "RAY_health_check_failure_threshold": "4",
+        "RAY_grpc_client_keepalive_time_ms": "5000",
+        "RAY_grpc_client_keepalive_timeout_ms": "5000",
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
@@ -74,11 +89,12 @@ def free_port(preferred: int = 0) -> int:
 
 @dataclass
 class RayProcess:
-    """A `ray start --block` that we run, with everything below it."""
+    """Ray on this machine: the process that we started, with everything below it."""
 
     process: "subprocess.Popen[bytes]"
     address: str
     log: Path
+    store: ControlStore | None = None
     dashboard_url: str | None = None
 
     def alive(self) -> bool:
@@ -87,35 +103,44 @@ class RayProcess:
 
     def stop(self) -> None:
         """Stop Ray in order; what does not end by itself is killed."""
-        family = [psutil.Process(self.process.pid)] if self.alive() else []
-        for parent in list(family):
-            family += parent.children(recursive=True)
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_STOP_SECONDS)
-        _, left = psutil.wait_procs(family, timeout=3)
-        for process in left:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
+        _kill_marked(lambda mark: mark == _owner_mark())
+        if self.store is not None:
+            self.store.remove()
+
+    def last_words(self) -> str:
+        """Return the last line of its log, and where the rest is."""
+        text = self.log.read_text(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"{lines[-1] if lines else 'no output'} (see {self.log})"
 
 
-def start_head(*, dashboard: bool = True, num_cpus: int | None = None) -> RayProcess:
-    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`."""
+def start_head(
+    store: ControlStore, *, dashboard: bool = True, num_cpus: int | None = None
+) -> RayProcess:
+    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
+
+    Its control store is ours from here on: it is removed when the head has been stopped.
+    """
     port = free_port(RAY_PORT)
     address = f"{ray.util.get_node_ip_address()}:{port}"
     dashboard_port = free_port(DASHBOARD_PORT)
     arguments = [
-        "--head",
         f"--port={port}",
         f"--include-dashboard={str(dashboard).lower()}",
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard_port}",
         f"--ray-client-server-port={free_port(10001)}",
+        *store.arguments,
     ]
     if num_cpus is not None:
         arguments.append(f"--num-cpus={num_cpus}")
-    head = _start(arguments, address)
+    # Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+    command = [*_RAY_START, "--head", "--block"] if sys.platform != "linux" else _HEAD
+    head = _start([*command, *arguments], address, store)
     head.dashboard_url = f"http://127.0.0.1:{dashboard_port}" if dashboard else None
     return head
 
@@ -123,10 +148,10 @@ def start_head(*, dashboard: bool = True, num_cpus: int | None = None) -> RayPro
 def start_worker(address: str, *, num_cpus: int | None = None) -> RayProcess:
     """Join this machine to the cluster at `address`. Raises `ClusterError`."""
     _check_answers(address)
-    arguments = [f"--address={address}"]
+    command = [*_RAY_START, "--block", f"--address={address}"]
     if num_cpus is not None:
-        arguments.append(f"--num-cpus={num_cpus}")
-    return _start(arguments, address)
+        command.append(f"--num-cpus={num_cpus}")
+    return _start(command, address)
 
 
 def connect(address: str) -> None:
@@ -157,12 +182,7 @@ def end_leftovers() -> int:
     All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
     Only those are ended whose owner is gone.
     """
-    left = [process for process in psutil.process_iter() if _has_lost_owner(process)]
-    for process in left:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    psutil.wait_procs(left, timeout=_LEFTOVER_SECONDS)
-    return len(left)
+    return _kill_marked(_is_lost)
 
 
 def listener_on(host: str, port: int) -> str | None:
@@ -184,26 +204,26 @@ def listener_on(host: str, port: int) -> str | None:
     return "another process"
 
 
-def _start(arguments: list[str], address: str) -> RayProcess:
+def _start(command: list[str], address: str, store: ControlStore | None = None) -> RayProcess:
     log = Path(tempfile.mkstemp(prefix="raytasks-ray-", suffix=".log")[1])
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *arguments]
+    of_store = store.environment if store else {}
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command,
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ray_environment(), _OWNER: _owner_mark()},
+            env={**os.environ, **ray_environment(), **of_store, _OWNER: _owner_mark()},
             # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
         )
-    started = RayProcess(process, address, log)
+    started = RayProcess(process, address, log, store)
     deadline = time.monotonic() + _START_SECONDS
     while b"Ray runtime started" not in log.read_bytes():
         if not started.alive() or time.monotonic() > deadline:
             started.stop()
-            raise ClusterError(f"Ray did not start: {_last_line(log)} (see {log})")
+            raise ClusterError(f"Ray did not start: {started.last_words()}")
         time.sleep(0.05)  # its log is the only signal that it gives
     return started
 
@@ -226,25 +246,50 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _last_line(log: Path) -> str:
-    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    return lines[-1] if lines else "no output"
-
-
 def _owner_mark() -> str:
     """Return the mark of this process: its id, and when it began, since ids come again."""
-    return f"{os.getpid()}:{psutil.Process().create_time()}"
+    return f"{os.getpid()}:{_began(os.getpid())}"
 
 
-def _has_lost_owner(process: psutil.Process) -> bool:
+def _is_lost(mark: str) -> bool:
+    """Return whether the process with this mark is gone."""
+    pid, _, began = mark.partition(":")
     try:
-        pid, _, began = process.environ().get(_OWNER, "").partition(":")
-        if not pid:
-            return False
-        return str(psutil.Process(int(pid)).create_time()) != began
-    except psutil.NoSuchProcess as error:
-        return error.pid != process.pid
+        return _began(int(pid)) != began
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return True
     except (psutil.Error, OSError):
+        return False
+
+
+def _began(pid: int) -> str:
+    """Return when a process began; on Linux in a way that a set clock does not change."""
+    if sys.platform != "linux":
+        return str(psutil.Process(pid).create_time())
+    # proc_pid_stat(5): the fields after the name, of which the 20th is the start in clock ticks.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _kill_marked(chosen: Callable[[str], bool]) -> int:
+    """Kill the processes that carry a mark that is chosen, and return how many those were."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            mark = process.environ().get(_OWNER)
+            if mark and chosen(mark):
+                process.kill()
+                found.append(process)
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    while any(map(_runs, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return len(found)
+
+
+def _runs(process: psutil.Process) -> bool:
+    # One that is dead stays in the list of processes until its parent has looked.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
         return False
 
 

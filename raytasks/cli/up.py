@@ -2,7 +2,10 @@
 
 import os
 import signal
+import sys
 import threading
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,10 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from raytasks.head import Restarts
+
 if TYPE_CHECKING:
-    from raytasks.cluster import RayProcess
+    from raytasks.cluster import RayEnded, RayProcess
     from raytasks.runner.pool import Deployment
     from raytasks.service import Endpoint
+    from raytasks.settings import Settings
 
 console = Console(highlight=False)
 
@@ -21,6 +27,9 @@ READY = "raytasks is ready at"
 """How the line begins that says that the service takes tasks; the URL follows."""
 
 _CHILD_CHECK_SECONDS = 0.5
+_ENDS = "RAYTASKS_HEAD_ENDS"
+_STARTS = 3  # times in so many seconds
+_STARTS_SECONDS = 600.0
 
 
 def up(
@@ -38,33 +47,17 @@ def up(
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
     Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
+    When Ray has died, it starts again.
     """
-    from raytasks import cluster, service
-    from raytasks.api.deployment import present_deployment
+    from raytasks.cluster import RayEnded
+    from raytasks.service import Endpoint
     from raytasks.settings import load_settings
 
     settings = load_settings(database_url=database_url, ray_address=address)
-    endpoint = service.Endpoint(host, port)
-    with _step("Reading the handlers"):
-        deployment = present_deployment(settings)
-    with _step("Preparing the database"):
-        prepare_database(settings.database_url)
-    _take_port(endpoint)
-    stopping = _stop_signals()
-    os.environ.update(cluster.ray_environment())
-    head: RayProcess | None = None
     try:
-        if settings.ray_address is None:
-            with _step("Starting Ray"):
-                head = cluster.start_head(dashboard=dashboard, num_cpus=num_cpus)
-        with _step("Connecting to Ray"):
-            cluster.connect(head.address if head else str(settings.ray_address))
-        _serve(deployment, endpoint, head, stopping)
-    finally:
-        cluster.disconnect()
-        if head is not None:
-            with _step("Stopping Ray"):
-                head.stop()
+        _run(settings, Endpoint(host, port), dashboard=dashboard, num_cpus=num_cpus)
+    except RayEnded as error:
+        _start_again(error)
 
 
 def worker(
@@ -87,6 +80,50 @@ def worker(
             ray_process.stop()
 
 
+def _run(
+    settings: "Settings", endpoint: "Endpoint", *, dashboard: bool, num_cpus: int | None
+) -> None:
+    from raytasks import cluster
+    from raytasks.api.deployment import present_deployment
+    from raytasks.control_store import open_control_store
+
+    with _step("Reading the handlers"):
+        deployment = present_deployment(settings)
+    with _step("Preparing the database"):
+        prepare_database(settings.database_url)
+    _take_port(endpoint)
+    stopping = _stop_signals()
+    os.environ.update(cluster.ray_environment())
+    head: RayProcess | None = None
+    try:
+        if settings.ray_address is None:
+            with _step("Starting Ray"):
+                store = open_control_store(settings.redis_url)
+                head = cluster.start_head(store, dashboard=dashboard, num_cpus=num_cpus)
+        with _step("Connecting to Ray"):
+            cluster.connect(head.address if head else str(settings.ray_address))
+        _serve(deployment, endpoint, head, stopping)
+    finally:
+        if _is_there(head):
+            cluster.disconnect()
+        if head is not None:
+            with _step("Stopping Ray"):
+                head.stop()
+
+
+def _start_again(error: "RayEnded") -> None:
+    """Become a new `raytasks up`: SQL has all tasks. Raises the error if that was too often.
+
+    It must be a new process image, since Ray ends a driver a minute after it has lost its cluster.
+    """
+    ends = Restarts(_STARTS, _STARTS_SECONDS, deque(map(float, os.environ.get(_ENDS, "").split())))
+    if not ends.allow(time.monotonic()):
+        raise error
+    os.environ[_ENDS] = " ".join(map(str, ends.times))
+    console.print(f"{error}; starting again", soft_wrap=True)
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606 - no shell
+
+
 def _serve(
     deployment: "Deployment",
     endpoint: "Endpoint",
@@ -105,11 +142,22 @@ def _serve(
         _announce(endpoint, head)
         _wait(stopping, head)
     finally:
-        grace = deployment.settings.stop_grace_seconds
-        with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
-            released = service.stop_service(grace)
-        if released:
-            console.print(f"{released} running tasks were given back; they run at the next start")
+        if _is_there(head):
+            _stop_service(deployment.settings.stop_grace_seconds)
+
+
+def _is_there(head: "RayProcess | None") -> bool:
+    """Return whether Ray answers: without a head, Ray's own calls would wait for a minute."""
+    return head is None or head.alive()
+
+
+def _stop_service(grace: float) -> None:
+    from raytasks import service
+
+    with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
+        released = service.stop_service(grace)
+    if released:
+        console.print(f"{released} running tasks were given back; they run at the next start")
 
 
 def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
@@ -168,9 +216,9 @@ def _stop_signals() -> threading.Event:
 def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
     while not stopping.wait(_CHILD_CHECK_SECONDS):
         if ray_process is not None and not ray_process.alive():
-            from raytasks.cluster import ClusterError
+            from raytasks.cluster import RayEnded
 
-            raise ClusterError(f"Ray has ended by itself (see {ray_process.log})")
+            raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
 
 
 @contextmanager

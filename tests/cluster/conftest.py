@@ -118,5 +118,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
-    alone = ("test_leftovers.py", "test_restart.py")
+    alone = ("test_control_store.py", "test_leftovers.py", "test_restart.py")
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in alone)

@@ -1,5 +1,6 @@
 """The processes of a running service, by what they do: found below `raytasks up`, by name."""
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ WARM_RUNNER = "ray::WarmRunner"
 TASK_RUNNER = "ray::TaskRunner"
 REPLICA = "ray::ServeReplica:raytasks:api"
 HAPROXY = "haproxy"
+CONTROL_STORE = "gcs_server"
+RAYLET = "raylet"
 
 PATIENCE_SECONDS = 60.0
 
@@ -23,20 +26,28 @@ def processes(service: Service, name: str) -> list[psutil.Process]:
     """Return the service's processes whose command line begins with a name."""
     found = []
     for process in psutil.Process(service.process.pid).children(recursive=True):
-        try:
+        with contextlib.suppress(psutil.Error):
             program = (process.cmdline() or [""])[0]
-            gone = process.status() == psutil.STATUS_ZOMBIE
-        except psutil.Error:
-            continue
-        if not gone and Path(program).name.startswith(name):
-            found.append(process)
+            if Path(program).name.startswith(name) and runs(process):
+                found.append(process)
     return found
 
 
 def only(service: Service, name: str) -> psutil.Process:
-    """Return the one process with this name."""
-    [process] = processes(service, name)
-    return process
+    """Return the one process with this name, once it runs."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(found := processes(service, name)) != 1:
+        assert time.monotonic() < deadline, (name, found)
+        time.sleep(0.01)
+    return found[0]
+
+
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process runs; one that is dead stays until its parent has looked."""
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def kill(*victims: psutil.Process) -> None:

@@ -42,6 +42,8 @@ def up(*arguments: str, cwd: Path | None = None, **environment: str) -> tuple[in
         ([], {"TASK_MODULES": "json"}, "no handler found in json"),
         ([], {"DEBUG": "false"}, "SECRET_KEY must be set"),
         ([], {"LEASE_SECONDS": "soon"}, "LEASE_SECONDS: Input should be a valid number"),
+        ([], {"REDIS_URL": "http://h:1"}, "REDIS_URL: not redis://[user:password@]HOST:PORT"),
+        ([], {"REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL: no Redis answers at 127.0.0.1:1"),
         (["--address", "127.0.0.1:1"], {}, "no Ray cluster answers at address 127.0.0.1:1"),
     ],
 )

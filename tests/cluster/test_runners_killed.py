@@ -16,6 +16,7 @@ from tests.cluster.processes import (
     marks,
     only,
     processes,
+    runs,
 )
 from tests.cluster.recovery import recovering
 
@@ -118,6 +119,6 @@ def test_a_frozen_runner_loses_its_attempts_and_is_replaced(
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
     assert "lease" in done["attempts"][0]["error"]["message"]
     deadline = time.monotonic() + 30
-    while process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+    while runs(process):
         assert time.monotonic() < deadline  # Ray has killed it
         time.sleep(0.1)

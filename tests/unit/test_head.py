@@ -1,0 +1,66 @@
+"""The head's keeper: how often it starts a helper again, and what it must know to do so."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import pytest
+
+from raytasks.head import Helper, Restarts
+
+
+def test_restarts_are_limited_within_a_time() -> None:
+    restarts = Restarts(limit=2, seconds=60)
+    assert [restarts.allow(now) for now in (0, 59, 60, 119)] == [True] * 4
+    assert not restarts.allow(119.5)
+
+
+class TestHelper:
+    @pytest.mark.parametrize(
+        ("command", "name"),
+        [
+            (["/x/gcs_server", "--log_dir=/x/a.py"], "gcs_server"),
+            (["/x/python", "-u", "/x/log_monitor.py", "--session-dir=/x"], "log_monitor"),
+            (["/x/python", "-m", "ray.util.client.server", "--port=1"], "ray.util.client.server"),
+        ],
+    )
+    def test_is_named_by_what_it_runs(self, command: list[str], name: str) -> None:
+        class Process(psutil.Process):
+            def cmdline(self) -> list[str]:
+                return command
+
+        assert Helper.read(Process()).name == name
+
+    def test_is_started_as_it_was(self, tmp_path: Path) -> None:
+        told = "import os, sys; print(sys.argv[1:], os.environ['WHAT'], flush=True); input()"
+        with (tmp_path / "out").open("wb") as out:
+            first = subprocess.Popen(
+                [sys.executable, "-c", told, "a b", ""],
+                env={**os.environ, "WHAT": "ü"},
+                stdin=subprocess.PIPE,
+                stdout=out,
+            )
+            while not (tmp_path / "out").read_text():
+                assert first.poll() is None
+            helper = Helper.read(psutil.Process(first.pid))
+        first.communicate()
+        assert helper.command == [sys.executable, "-c", told, "a b", ""]
+        starter = "from raytasks.head import *; os.waitpid(Helper({!r}, {!r}, {!r}).start(), 0)"
+        script = starter.format(helper.name, helper.command, helper.environment)
+        again = subprocess.run(
+            [sys.executable, "-c", script],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert again.stdout == (tmp_path / "out").read_text() == "['a b', ''] ü\n"
+
+    def test_does_not_hear_a_ctrl_c(self) -> None:
+        told = "import signal, sys; sys.exit(signal.SIGINT in signal.pthread_sigmask(0, ()))"
+        pid = Helper("x", [sys.executable, "-c", told], dict(os.environ)).start()
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
