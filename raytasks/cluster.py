@@ -51,7 +51,7 @@ def ray_environment() -> dict[str, str]:
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # A node that is frozen or cut off is dead after some 10 seconds; by default it takes minutes.
+        # A node that is frozen or cut off is dead after some 10 seconds; else it takes minutes.
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "2000",
@@ -107,7 +107,7 @@ class RayProcess:
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(_STOP_SECONDS)
-        _kill_marked(lambda mark: mark == _owner_mark())
+        _kill_marked(lambda mark: mark == owner_mark())
         if self.store is not None:
             self.store.remove()
 
@@ -213,7 +213,7 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ray_environment(), **of_store, _OWNER: _owner_mark()},
+            env={**os.environ, **ray_environment(), **of_store, _OWNER: owner_mark()},
             # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
@@ -246,7 +246,7 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _owner_mark() -> str:
+def owner_mark() -> str:
     """Return the mark of this process: its id, and when it began, since ids come again."""
     return f"{os.getpid()}:{_began(os.getpid())}"
 

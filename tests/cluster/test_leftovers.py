@@ -4,9 +4,7 @@ import os
 import subprocess
 import sys
 
-import psutil
-
-from raytasks.cluster import end_leftovers
+from raytasks.cluster import end_leftovers, owner_mark
 
 FOREVER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 
@@ -22,10 +20,9 @@ def start(owner: str | None) -> "subprocess.Popen[bytes]":
 def test_only_processes_whose_owner_is_gone_are_ended() -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    began = psutil.Process().create_time()
     orphan = start(f"{gone.pid}:1.0")
-    reused_id = start(f"{os.getpid()}:{began - 1000}")
-    owned = start(f"{os.getpid()}:{began}")
+    reused_id = start(f"{os.getpid()}:0")
+    owned = start(owner_mark())
     stranger = start(None)
     try:
         assert end_leftovers() == 2
