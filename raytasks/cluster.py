@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import importlib.util
+import json
 import logging
 import os
 import signal
@@ -11,7 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -145,12 +146,19 @@ def start_head(
     return head
 
 
-def start_worker(address: str, *, num_cpus: int | None = None) -> RayProcess:
-    """Join this machine to the cluster at `address`. Raises `ClusterError`."""
+def start_worker(
+    address: str, *, num_cpus: int | None = None, resources: Mapping[str, float] | None = None
+) -> RayProcess:
+    """Join this machine to the cluster at `address`, with resources of its own by their names.
+
+    Raises `ClusterError`.
+    """
     _check_answers(address)
     command = [*_RAY_START, "--block", f"--address={address}"]
     if num_cpus is not None:
         command.append(f"--num-cpus={num_cpus}")
+    if resources:
+        command.append(f"--resources={json.dumps(dict(resources))}")
     return _start(command, address)
 
 

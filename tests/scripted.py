@@ -19,7 +19,7 @@ from raytasks import Context, PermanentError, RetryAfter, RetryPolicy, Snooze, h
 Step = Literal[
     "succeed", "fail", "permanent", "retry_after", "snooze", "sleep", "spin", "hang_in_c",
     "exit", "kill", "segfault", "checkpoint", "progress", "unserializable", "wait_cancelled",
-    "wait_file", "exit_once",
+    "wait_file", "exit_once", "ray_get", "ray_leave", "ring_error", "ring_exit", "hog", "shards",
 ]  # fmt: skip
 
 
@@ -42,6 +42,54 @@ class Script(BaseModel):
 FAST = RetryPolicy(initial_delay_seconds=0.05, max_delay_seconds=0.2)
 
 
+def with_child(script: Script, context: Context) -> None:
+    """Start a Ray task that writes its process id into `file`, and wait for it, or for a stop."""
+    import ray
+
+    @ray.remote(num_cpus=0.5)
+    def child(file: str) -> None:
+        Path(file).write_text(str(os.getpid()))
+        while True:
+            time.sleep(0.01)
+
+    started = child.remote(script.file)
+    if script.step == "ray_get":
+        ray.get(started)
+    while not context.cancelled:
+        time.sleep(0.01)
+    context.raise_if_cancelled()
+
+
+def ring(script: Script, context: Context) -> Any:
+    """Fail as Ray retries it, in the first `seconds` tries; `mark` has a line for each try."""
+    tries = len(Path(script.mark or "").read_text().splitlines())
+    if tries > script.seconds:
+        return {"tries": tries, "attempt": context.attempt}
+    if script.step == "ring_exit":
+        os._exit(3)
+    raise ConnectionError(f"scripted trouble {tries}")
+
+
+def hog() -> None:
+    """Take memory until somebody ends this process."""
+    taken = []
+    while True:
+        taken.append(bytearray(100 * 2**20))
+        time.sleep(0.01)
+
+
+def shards(script: Script, context: Context) -> Any:
+    """Work through 5,000 shards with a checkpoint for each hundred; die once at 4,900."""
+    began_at = context.last_checkpoint or 0
+    for shard in range(began_at, 5000):
+        if shard % 100 == 0:
+            context.checkpoint(shard)
+            context.progress(shard / 5000, f"shard {shard}")
+        if shard == 4900 and context.attempt == 1:
+            os.kill(os.getpid(), signal.SIGKILL)
+    return {"began_at": began_at, "attempt": context.attempt}
+
+
 def perform(script: Script, context: Context) -> Any:  # noqa: C901 - a list of steps
     """Do what the script says, and return its value with the attempt's number."""
     if script.mark:
@@ -50,6 +98,14 @@ def perform(script: Script, context: Context) -> Any:  # noqa: C901 - a list of 
     if context.failures < script.fail_first:
         raise RuntimeError(f"scripted failure {context.failures + 1}")
     match script.step:
+        case "ray_get" | "ray_leave":
+            with_child(script, context)
+        case "ring_error" | "ring_exit":
+            return ring(script, context)
+        case "hog":
+            hog()
+        case "shards":
+            return shards(script, context)
         case "fail":
             raise RuntimeError("scripted failure")
         case "permanent":
@@ -137,6 +193,32 @@ class ScriptedSingle(ScriptedClass):
 def scripted_remote(script: Script, context: Context) -> Any:
     """Run a script as a Ray remote task of its own."""
     return perform(script, context)
+
+
+@handler(
+    "scripted_ring",
+    retry=FAST,
+    ray_options={"num_cpus": 0.5, "max_retries": 2, "retry_exceptions": [ConnectionError]},
+)
+def scripted_ring(script: Script, context: Context) -> Any:
+    """Run a script as a Ray remote task that Ray itself retries."""
+    return perform(script, context)
+
+
+@handler("scripted_elsewhere", retry=FAST, ray_options={"resources": {"elsewhere": 1}})
+def scripted_elsewhere(script: Script, context: Context) -> Any:
+    """Run a script as a Ray remote task on a node that has this resource."""
+    return perform(script, context)
+
+
+@handler(
+    "scripted_class_elsewhere",
+    retry=FAST,
+    actors=(0, 1),
+    ray_options={"num_cpus": 0, "resources": {"elsewhere": 1}},
+)
+class ScriptedClassElsewhere(ScriptedClass):
+    """Run scripts in an actor on a node that has this resource."""
 
 
 @handler("noop")

@@ -65,19 +65,34 @@ def worker(
     num_cpus: Annotated[
         int | None, typer.Option(help="Processors that Ray may use here.", min=1)
     ] = None,
+    resource: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
+    ] = None,
 ) -> None:
     """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
     from raytasks import cluster
 
+    resources = dict(map(_resource, resource or ()))
     stopping = _stop_signals()
     with _step(f"Joining {address}"):
-        ray_process = cluster.start_worker(address, num_cpus=num_cpus)
+        ray_process = cluster.start_worker(address, num_cpus=num_cpus, resources=resources)
     try:
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
     finally:
         with _step("Leaving the cluster"):
             ray_process.stop()
+
+
+def _resource(text: str) -> tuple[str, float]:
+    from raytasks.cluster import ClusterError
+
+    name, _, amount = text.partition("=")
+    try:
+        return name.strip(), float(amount)
+    except ValueError:
+        raise ClusterError(f"--resource: {text!r} is not NAME=AMOUNT, such as disk=2") from None
 
 
 def _run(

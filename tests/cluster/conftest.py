@@ -118,5 +118,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
-    alone = ("test_control_store.py", "test_leftovers.py", "test_restart.py")
-    items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in alone)
+    alone = ("control_store", "database_away", "drain", "leftovers", "out_of_memory", "restart")
+    names = {f"test_{name}.py" for name in alone}
+    items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)

@@ -1,0 +1,152 @@
+"""Draining, and new versions of the code: what runs goes on, and old code never runs new tasks.
+
+This module runs a service of its own, and so must come before the one that all others share.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.conftest import Service, start_service
+from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, marks, only
+from tests.cluster.recovery import recovering
+
+MODULE = """
+import time
+from pathlib import Path
+from raytasks import handler
+
+VERSION = {version}
+
+@handler("versioned", actors=(1, 1))
+class Versioned:
+    def __call__(self, payload: dict) -> int:
+        with Path(payload["mark"]).open("a") as file:
+            file.write("1 0\\n")
+        while not Path(payload["gate"]).exists():
+            time.sleep(0.01)
+        return VERSION
+
+@handler("versioned_remote", isolated=True)
+def versioned_remote(payload: dict) -> int:
+    return Versioned()(payload)
+"""
+KINDS = ("versioned", "versioned_remote")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service, and the handlers' module, are."""
+    return tmp_path_factory.mktemp("drain")
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    """A service whose code can be changed, and which gives old code two seconds."""
+    (folder / "versioned.py").write_text(MODULE.format(version=1))
+    running = start_service(
+        folder, TASK_MODULES="versioned", PYTHONPATH=str(folder), DRAIN_SECONDS="2"
+    )
+    yield running
+    running.http.close()
+    assert running.stop() == 0, running.log.read_text()
+
+
+def command(service: Service, *arguments: str) -> str:
+    """Run a `raytasks` command on the service's cluster, and return what it says."""
+    done = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
+        [sys.executable, "-m", "raytasks", *arguments, f"--address={service.ray_address}"],
+        env=service.environment,
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_a_drain_waits_for_what_runs_and_holds_back_the_rest(
+    service: Service, tmp_path: Path
+) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    payload = {"gate": str(gate), "mark": str(mark)}
+    running = [service.submit(kind, payload) for kind in KINDS]
+    begun(mark, attempts=2)
+    draining = subprocess.Popen(
+        [sys.executable, "-m", "raytasks", "drain", f"--address={service.ray_address}"],
+        env=service.environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not service.http.get("/health").json()["tracker"]["paused"]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    waiting = service.submit("versioned", payload)
+    gate.touch()
+    said, _ = draining.communicate(timeout=60)
+    assert "0 attempts were given back" in said
+    assert [service.wait(task)["attempt"] for task in running] == [1, 1]
+    kill(only(service, TRACKER))  # it does not forget
+    assert service.get(waiting, wait=3)["state"] == "PENDING"
+    command(service, "resume")
+    assert service.wait(waiting)["state"] == "COMPLETED"
+
+
+def test_a_drain_gives_back_what_runs_for_too_long(service: Service, tmp_path: Path) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    payload = {"gate": str(gate), "mark": str(mark)}
+    running = [service.submit(kind, payload) for kind in KINDS]
+    begun(mark, attempts=2)
+    assert "2 attempts were given back" in command(service, "drain", "--seconds=0.5")
+    for task in running:
+        assert service.get(task)["state"] == "PENDING"
+    gate.touch()
+    command(service, "resume")
+    for task in running:
+        done = service.wait(task)
+        assert [attempt["outcome"] for attempt in done["attempts"]] == ["released", "succeeded"]
+        assert done["crashes"] == 0
+
+
+def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
+    service: Service, folder: Path, tmp_path: Path
+) -> None:
+    gates = [tmp_path / "gate1", tmp_path / "gate2"]
+    mark = tmp_path / "mark"
+    old = [service.submit(kind, {"gate": str(gates[0]), "mark": str(mark)}) for kind in KINDS]
+    begun(mark, attempts=2)
+    (folder / "versioned.py").write_text(MODULE.format(version=2))
+    assert "versioned, versioned_remote" in command(service, "deploy")
+    new = [service.submit(kind, {"gate": str(gates[1]), "mark": str(mark)}) for kind in KINDS]
+    gates[1].touch()
+    assert [service.wait(task)["result"] for task in new] == [2, 2]
+    gates[0].touch()
+    for task in old:
+        done = service.wait(task)
+        # Within its time the old code finishes; else its attempt is given back, uncharged.
+        assert done["result"] in (1, 2)
+        if done["result"] == 2:
+            assert [item["outcome"] for item in done["attempts"]] == ["released", "succeeded"]
+
+
+def test_an_old_version_that_runs_for_too_long_is_given_back(
+    service: Service, folder: Path, tmp_path: Path
+) -> None:
+    gate, mark = tmp_path / "gate", tmp_path / "mark"
+    old = [service.submit(kind, {"gate": str(gate), "mark": str(mark)}) for kind in KINDS]
+    begun(mark, attempts=2)
+    (folder / "versioned.py").write_text(MODULE.format(version=3))
+    command(service, "deploy")
+    with recovering("a new version, and old code that runs for longer than DRAIN_SECONDS (2)"):
+        begun(mark, attempts=4)
+    gate.touch()
+    for task in old:
+        done = service.wait(task)
+        assert [attempt["outcome"] for attempt in done["attempts"]] == ["released", "succeeded"]
+        assert (done["result"], done["crashes"]) == (3, 0)
+    assert len(marks(mark)) == 4
