@@ -38,6 +38,7 @@ class Rule(StrEnum):
     REDONE = "a shard was done again after its checkpoint"
     COUNTS = "task_counts differs from the tasks"
     NO_RECOVERY = "the service did not recover from a fault"
+    NOT_STOPPED = "the service did not stop in order"
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,8 @@ def check(evidence: Evidence) -> list[Violation]:
         for fault in evidence.faults
         if fault.recovered_after is None
     ]
+    if evidence.exit_code != 0:
+        found.append(Violation(Rule.NOT_STOPPED, "service", f"exit code {evidence.exit_code}"))
     for case in cases.values():
         found += _check_case(case, evidence)
     return found

@@ -54,7 +54,7 @@ class History:
 
 @dataclass(frozen=True)
 class Evidence:
-    """Everything that the checker looks at."""
+    """Everything that the checker looks at. `exit_code` is that of the service when stopped."""
 
     submissions: Sequence[Submission]
     history: History
@@ -62,3 +62,4 @@ class Evidence:
     faults: Sequence[Fault] = ()
     max_crashes: int = 3
     ray_retried: frozenset[str] = frozenset()
+    exit_code: int = 0

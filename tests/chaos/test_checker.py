@@ -39,6 +39,7 @@ class World:
         self.effects: list[Effect] = []
         self.faults: list[Fault] = []
         self.tokens: dict[str, str] = {}
+        self.exit_code = 0
 
     def add(
         self,
@@ -89,7 +90,11 @@ class World:
 
     def effect(self, task_id: str, attempt: int, phase: Phase, **changes: Any) -> None:
         """Add a line to the effects."""
-        values = {"task_type": Place.FUNCTION, "pid": 100 + attempt, "time": 0.0} | changes
+        values: dict[str, Any] = {
+            "task_type": Place.FUNCTION,
+            "pid": 100 + attempt,
+            "time": 0.0,
+        } | changes
         self.effects.append(Effect(task_id=task_id, attempt=attempt, phase=phase, **values))
 
     def change_task(self, task_id: str, **changes: Any) -> None:
@@ -124,7 +129,7 @@ class World:
             self.tasks, self.attempts, real if counts is None else counts, self.tokens
         )
         evidence = Evidence(
-            self.submissions, history, self.effects, self.faults, 3, frozenset(RAY_RETRIED)
+            self.submissions, history, self.effects, self.faults, 3, RAY_RETRIED, self.exit_code
         )
         return [violation.rule for violation in check(evidence)]
 
@@ -340,3 +345,7 @@ class TestService:
     def test_no_recovery(self, world: World) -> None:
         world.faults.append(Fault("kill_tracker", 0.0))
         assert world.found() == [Rule.NO_RECOVERY]
+
+    def test_not_stopped_in_order(self, world: World) -> None:
+        world.exit_code = 1
+        assert world.found() == [Rule.NOT_STOPPED]

@@ -1,0 +1,74 @@
+"""What is printed of a run."""
+
+import statistics
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+
+from raytasks.states import OutcomeKind
+from tests.chaos.checker import Violation
+from tests.chaos.effects import Phase
+from tests.chaos.evidence import Evidence, Fault
+
+_MOST_SHOWN = 40
+
+
+def report(
+    evidence: Evidence, violations: Sequence[Violation], answers: Mapping[str, int]
+) -> Iterator[str]:
+    """Return the lines."""
+    accepted = [item for item in evidence.submissions if item.answers]
+    keyed = [item for item in accepted if item.key]
+    found = len(evidence.history.tasks) - len(accepted)
+    yield (
+        f"{len(evidence.submissions)} submissions, {len(accepted)} accepted "
+        f"({len(keyed)} keyed), {found} found that no answer had come for"
+    )
+    yield "answers: " + _counted(answers)
+    yield "tasks by kind and state:"
+    yield from _tasks(evidence)
+    yield "outcomes: " + _counted(Counter(item.outcome for item in evidence.history.attempts))
+    yield f"lost attempts that had not begun: {_lost_unbegun(evidence)}"
+    yield f"faults: {len(evidence.faults)}; seconds to recover:"
+    yield from _recoveries(evidence.faults)
+    yield f"violations: {len(violations)}"
+    yield from (f"  {violation}" for violation in violations[:_MOST_SHOWN])
+    if len(violations) > _MOST_SHOWN:
+        yield f"  and {len(violations) - _MOST_SHOWN} more"
+
+
+def _tasks(evidence: Evidence) -> Iterator[str]:
+    kinds = {item.token: item.kind for item in evidence.submissions}
+    states: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for task in evidence.history.tasks:
+        kind = kinds.get(evidence.history.tokens[task.task_id], "strange")
+        states[kind][task.state] += 1
+    for kind, counts in sorted(states.items()):
+        yield f"  {kind:12} {_counted(counts)}"
+
+
+def _lost_unbegun(evidence: Evidence) -> int:
+    begun = {
+        (effect.task_id, effect.attempt)
+        for effect in evidence.effects
+        if effect.phase is Phase.BEGIN
+    }
+    return sum(
+        item.outcome is OutcomeKind.LOST and (item.task_id, item.attempt) not in begun
+        for item in evidence.history.attempts
+    )
+
+
+def _recoveries(faults: Sequence[Fault]) -> Iterator[str]:
+    by_kind: defaultdict[str, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        by_kind[fault.kind].append(fault)
+    for kind, same in sorted(by_kind.items()):
+        times = [fault.recovered_after for fault in same if fault.recovered_after is not None]
+        told = f"p50 {statistics.median(times):.1f}, max {max(times):.1f}" if times else "never"
+        lasted = max(fault.lasted for fault in same)
+        down = f", of which it lasted {lasted:.1f}" if lasted >= 0.1 else ""
+        yield f"  {kind:20} {len(same):3} x  {told}{down}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in sorted(counts.items()))
