@@ -9,7 +9,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, select
 
 from raytasks.models import Attempt
-from raytasks.states import State
+from raytasks.states import OutcomeKind, State
 from raytasks.store.database import Database
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import COUNTS, TASK_COLUMNS
@@ -51,4 +51,5 @@ def _reading(url: str) -> Iterator[Connection]:
 
 
 def _attempt(row: Any) -> Attempt:
-    return Attempt(**row._mapping)
+    values = dict(row._mapping)
+    return Attempt(**{**values, "outcome": OutcomeKind(values["outcome"])})
