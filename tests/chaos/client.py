@@ -17,6 +17,9 @@ from tests.chaos.evidence import Submission
 from tests.chaos.kinds import Kind, Place
 from tests.chaos.plan import PlannedTask, Way
 
+MOST_CLIENTS = 100
+"""How many clients there are at once; where the service holds them up, others come later."""
+
 REQUEST_SECONDS = 15.0
 INSIST_SECONDS = 90.0
 """How long a client goes on trying with a key, or to cancel or retry, before it gives up."""
@@ -31,20 +34,19 @@ class Clients:
     """All clients. `submissions` is what they have submitted, by token."""
 
     def __init__(self, url: str, driver: Driver, *, keyed: bool) -> None:
-        limits = httpx.Limits(max_connections=200)
-        timeout = httpx.Timeout(REQUEST_SECONDS, pool=None)
         self._http = httpx.AsyncClient(
-            base_url=url, timeout=timeout, limits=limits, trust_env=False
+            base_url=url, timeout=REQUEST_SECONDS, limits=httpx.Limits(), trust_env=False
         )
         self._driver = driver
         self._keyed = keyed
         self._busy: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(MOST_CLIENTS)
         self._probes = 0
         self.submissions: dict[str, Submission] = {}
         self.answers: Counter[str] = Counter()
 
     async def run(self, tasks: Iterator[PlannedTask], stop: asyncio.Event) -> None:
-        """Submit tasks, each when its time has come, until told to stop."""
+        """Submit tasks, each when its time has come and a client is free, until told to stop."""
         began = asyncio.get_running_loop().time()
         for planned in tasks:
             with contextlib.suppress(TimeoutError):
@@ -52,9 +54,10 @@ class Clients:
                     await stop.wait()
             if stop.is_set():
                 return
+            await self._room.acquire()
             client = asyncio.create_task(self._be_client(planned))
             self._busy.add(client)
-            client.add_done_callback(self._busy.discard)
+            client.add_done_callback(self._gone)
 
     async def finish(self) -> None:
         """Wait until every client has got its answers, or has given up."""
@@ -112,6 +115,10 @@ class Clients:
             await self._cancel(submission)
         if submission.answers and planned.kind is Kind.REVIVED:
             await self._retry_when_failed(submission)
+
+    def _gone(self, client: "asyncio.Task[None]") -> None:
+        self._busy.discard(client)
+        self._room.release()
 
     def _note(self, planned: PlannedTask) -> Submission:
         key = str(uuid.uuid4()) if self._keyed and planned.way.keyed else None

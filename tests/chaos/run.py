@@ -29,7 +29,7 @@ from tests.chaos.report import report
 from tests.chaos.service import MAX_CRASHES, ChaosService
 from tests.postgres_server import PostgresServer
 
-DEFAULT_RATE = 60.0
+DEFAULT_RATE = 40.0
 DRAIN_SECONDS = 90.0
 """How long the service has at the end to finish every task."""
 
