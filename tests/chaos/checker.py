@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from raytasks.models import Attempt, Task
-from raytasks.states import OutcomeKind, State
+from raytasks.states import CRASHES, OutcomeKind, State
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import ENDS, Kind
@@ -163,14 +163,14 @@ def _check_end(case: _Case, evidence: Evidence) -> Iterator[Violation]:
     if submission is None:
         return
     last = case.attempts[-1].outcome if case.attempts else None
-    crashed = task.state is State.FAILED and last is OutcomeKind.LOST
+    crashed = task.state is State.FAILED and last in CRASHES
     if crashed and submission.kind is not Kind.POISON:
         # Each of its processes may have been struck by a fault of ours, however unlikely.
         unexplained = _losses_of_others(case, evidence)
         if unexplained:
             yield Violation(Rule.INNOCENT, task.task_id, f"{submission.kind}; {unexplained}")
     elif task.state not in ENDS[submission.kind] or (
-        submission.kind is Kind.POISON and last is not OutcomeKind.LOST
+        submission.kind is Kind.POISON and last not in CRASHES
     ):
         detail = f"{submission.kind} is {task.state}, last outcome {last}, error {task.error}"
         yield Violation(Rule.WRONG_END, task.task_id, detail[:400])
@@ -181,7 +181,7 @@ def _losses_of_others(case: _Case, evidence: Evidence) -> str:
     struck = {pid for fault in evidence.faults for pid in fault.pids}
     told = []
     for attempt in case.attempts:
-        if attempt.outcome is not OutcomeKind.LOST:
+        if attempt.outcome not in CRASHES:
             continue
         begun = case.lines(Phase.BEGIN, attempt.attempt)
         if not begun:

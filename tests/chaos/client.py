@@ -175,7 +175,8 @@ class Clients:
         except httpx.RequestError as error:
             self.answers[f"{method} {type(error).__name__}"] += 1
             return None
-        self.answers[f"{method} {answer.status_code}"] += 1
+        ours = "json" in answer.headers.get("content-type", "")
+        self.answers[f"{method} {answer.status_code}{'' if ours else ' of the ingress'}"] += 1
         if answer.status_code >= 500 or is_temporary(Call(method, path), answer):
             return None
         return answer

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from raytasks.states import OutcomeKind
+from raytasks.states import CRASHES
 from tests.chaos.checker import Violation
 from tests.chaos.effects import Phase
 from tests.chaos.evidence import Evidence, Fault
@@ -53,7 +53,7 @@ def _lost_unbegun(evidence: Evidence) -> int:
         if effect.phase is Phase.BEGIN
     }
     return sum(
-        item.outcome is OutcomeKind.LOST and (item.task_id, item.attempt) not in begun
+        item.outcome in CRASHES and (item.task_id, item.attempt) not in begun
         for item in evidence.history.attempts
     )
 

@@ -1,9 +1,11 @@
 """Which sequences of outcomes a task may have, by the table and by `settle` in `raytasks.states`.
 
-When a cancel or a retry by a person took effect is not in the history. So all ways are followed at
-once on which the task may have come this far, and a sequence is legal if one is left at its end.
+When a cancel or a retry by a person took effect is not in the history, nor which lost attempts were
+charged. So all ways are followed at once on which the task may have come this far, and a sequence
+is legal if one is left at its end.
 """
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -85,18 +87,19 @@ def _settled(
             way,
             state=TRANSITIONS[event].target,
             failures=way.failures + (event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
-            crashes=way.crashes + (event in (Event.LOSE, Event.POISON)),
+            crashes=way.crashes + (charged and event in (Event.LOSE, Event.POISON)),
         )
         for way in ways
         if way.state in TRANSITIONS[Event.CLAIM].sources
-        for event in _events(way, attempt, task, asked, max_crashes)
+        for event, charged in _events(way, attempt, task, asked, max_crashes)
     }
 
 
 def _events(
     way: Way, attempt: Tried, task: Task, asked: Asked, max_crashes: int
-) -> Iterable[Event]:
-    for cancel_requested in {False, asked.cancel}:
+) -> Iterable[tuple[Event, bool]]:
+    """Return what the outcome may have meant, and whether it was charged as a crash."""
+    for cancel_requested, charged in itertools.product({False, asked.cancel}, (True, False)):
         standing = Standing(
             failures=way.failures,
             max_attempts=task.max_attempts,
@@ -104,4 +107,7 @@ def _events(
             max_crashes=max_crashes,
             cancel_requested=cancel_requested,
         )
-        yield settle(attempt.outcome, standing, retryable=attempt.retryable)
+        yield (
+            settle(attempt.outcome, standing, retryable=attempt.retryable, charged=charged),
+            charged,
+        )

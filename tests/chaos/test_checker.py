@@ -150,6 +150,7 @@ def world() -> World:
     world.add("exhausted", Kind.EXHAUSTED, [F, L, F, F], State.FAILED)
     world.add("poison", Kind.POISON, [L, L, L, L], State.FAILED)
     world.add("once", Kind.CRASH_ONCE, [L, S])
+    world.add("beside", Kind.INSTANT, [L, L, L, L, L, S], crashes=1)  # the others not charged
     world.add("snooze", Kind.SNOOZE, [Z, S])
     world.add("ray", Kind.RAY_RETRIES, [S], place=Place.RAY)
     world.effect("ray", 1, Phase.BEGIN, pid=99, task_type=Place.RAY)
@@ -240,7 +241,7 @@ class TestSequence:
             (Kind.FLAKY, [F], State.COMPLETED, {}),
             (Kind.FLAKY, [], State.COMPLETED, {}),
             (Kind.FLAKY, [F, S], State.COMPLETED, {"failures": 2}),
-            (Kind.FLAKY, [L, S], State.COMPLETED, {"crashes": 0}),
+            (Kind.FLAKY, [L, S], State.COMPLETED, {"crashes": 2}),
             (Kind.REVIVED, [F, S], State.COMPLETED, {"permanent": True, "failures": 0}),
         ],
     )
