@@ -3,14 +3,14 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Coroutine, Iterator
 from typing import Any
 
 import psutil
 
 from tests.chaos.client import Clients
 from tests.chaos.driver import Driver
-from tests.chaos.effects import EffectsReader
+from tests.chaos.effects import EffectsReader, Phase
 from tests.chaos.evidence import Fault
 from tests.chaos.kinds import Place
 from tests.chaos.plan import FaultKind
@@ -22,7 +22,11 @@ FIND_SECONDS = 20.0
 AWAY_SECONDS = 2.0
 """How long PostgreSQL is away."""
 
+BUSY_SECONDS = 4.0
+"""How long a fault waits for a runner that is in the middle of an attempt."""
+
 _LOOK_SECONDS = 0.05
+_ATTEMPT_SECONDS = 1.0
 _NAMES = {
     FaultKind.KILL_TRACKER: "ray::TrackerActor",
     FaultKind.FREEZE_TRACKER: "ray::TrackerActor",
@@ -64,7 +68,7 @@ class Faults:
         elif kind is FaultKind.STOP_POSTGRESQL:
             await self._with_probe(kind, frozenset(), self._postgres_away())
         else:
-            victims = await self._find(lambda: self._victims(kind))
+            victims = await self._find(kind)
             struck = frozenset(process.pid for process in victims)
             if kind is FaultKind.KILL_TASK_RUNNER:  # its remote tasks die with it
                 struck |= {process.pid for process in self._remote_workers()}
@@ -78,38 +82,49 @@ class Faults:
         running = self._service.running
         await self._driver.start(running.ray_address, running.environment)
 
-    def _victims(self, kind: FaultKind) -> list[psutil.Process]:
+    async def _find(self, kind: FaultKind) -> list[psutil.Process]:
+        """Look until there is something to strike: it may just be starting again, or be idle."""
+        began = time.monotonic()
+        while (waited := time.monotonic() - began) < FIND_SECONDS:
+            found = await asyncio.to_thread(self._victims, kind, busy=waited < BUSY_SECONDS)
+            if found:
+                return found
+            await asyncio.sleep(_LOOK_SECONDS)
+        return []
+
+    def _victims(self, kind: FaultKind, *, busy: bool) -> list[psutil.Process]:
         """Return the processes that such a fault strikes; none if there is none just now."""
         match kind:
             case FaultKind.KILL_WARM_RUNNER | FaultKind.FREEZE_WARM_RUNNER:
-                return self._runners(Place.FUNCTION)[:1]
+                return self._runners(Place.FUNCTION, busy=busy)[:1]
             case FaultKind.KILL_CLASS_RUNNER:
-                return self._runners(Place.CLASS)[:1]
+                return self._runners(Place.CLASS, busy=busy)[:1]
             case FaultKind.KILL_REMOTE_WORKER:
                 return self._remote_workers()[:1]
             case FaultKind.KILL_HAPROXY:
                 return [item for item in self._service.family() if item.name() == "haproxy"]
         return self._service.named(_NAMES[kind])
 
-    def _runners(self, place: Place) -> list[psutil.Process]:
-        """Return the warm runners that have run tasks of a place, the latest first."""
-        pids = [effect.pid for effect in self._effects.read() if effect.task_type == place]
+    def _runners(self, place: Place, *, busy: bool) -> list[psutil.Process]:
+        """Return the warm runners that have run tasks of a place, the latest first.
+
+        The `busy` ones are those that seem to be in the middle of an attempt.
+        """
+        effects = [effect for effect in self._effects.read() if effect.task_type == place]
+        last = {effect.pid: effect for effect in effects}
         there = {process.pid: process for process in self._service.named("ray::WarmRunner")}
-        return [there[pid] for pid in dict.fromkeys(reversed(pids)) if pid in there]
+        now = time.time()
+        found = [
+            effect
+            for pid, effect in last.items()
+            if pid in there
+            and not (busy and (effect.phase is Phase.END or now - effect.time > _ATTEMPT_SECONDS))
+        ]
+        return [there[effect.pid] for effect in sorted(found, key=lambda effect: -effect.time)]
 
     def _remote_workers(self) -> list[psutil.Process]:
         """Return the processes in which a remote task runs now: they are named after it."""
         return self._service.named("ray::chaos_")
-
-    async def _find(self, look: Callable[[], list[psutil.Process]]) -> list[psutil.Process]:
-        """Look until the processes are there: one may just be starting again."""
-        deadline = time.monotonic() + FIND_SECONDS
-        while time.monotonic() < deadline:
-            found = await asyncio.to_thread(look)
-            if found:
-                return found
-            await asyncio.sleep(_LOOK_SECONDS)
-        return []
 
     async def _with_probe(
         self, kind: FaultKind, pids: frozenset[int], act: Coroutine[Any, Any, None]

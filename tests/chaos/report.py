@@ -27,7 +27,8 @@ def report(
     yield "tasks by kind and state:"
     yield from _tasks(evidence)
     yield "outcomes: " + _counted(Counter(item.outcome for item in evidence.history.attempts))
-    yield f"lost attempts that had not begun: {_lost_unbegun(evidence)}"
+    late = sum(item.late_outcome is not None for item in evidence.history.attempts)
+    yield f"of the lost attempts, {_lost_unbegun(evidence)} had not begun, {late} ended later"
     yield f"faults: {len(evidence.faults)}; seconds to recover:"
     yield from _recoveries(evidence.faults)
     yield f"violations: {len(violations)}"
