@@ -5,7 +5,7 @@ Pure functions over plain data: no Ray, no SQL, no files.
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -48,11 +48,6 @@ class Violation:
     rule: Rule
     subject: str
     detail: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.rule.name}: {self.subject}: {self.rule}" + (
-            f" ({self.detail})" if self.detail else ""
-        )
 
 
 @dataclass
@@ -236,8 +231,3 @@ def _object(text: str | None) -> Mapping[str, Any]:
     """Return the JSON object in a text; an empty one for anything else."""
     value = json.loads(text) if text else None
     return value if isinstance(value, dict) else {}
-
-
-def of_rule(violations: Sequence[Violation]) -> Mapping[Rule, int]:
-    """Return how many violations there are of each rule."""
-    return Counter(violation.rule for violation in violations)

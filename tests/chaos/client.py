@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import itertools
 import time
 import uuid
 from collections import Counter
@@ -41,7 +42,7 @@ class Clients:
         self._keyed = keyed
         self._busy: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(MOST_CLIENTS)
-        self._probes = 0
+        self._numbers = itertools.count(1)
         self.submissions: dict[str, Submission] = {}
         self.answers: Counter[str] = Counter()
 
@@ -73,16 +74,14 @@ class Clients:
 
     async def probe(self, place: Place, deadline: float) -> bool:
         """Submit a task until one is accepted; return whether it completed before the deadline."""
-        while time.monotonic() < deadline:
-            self._probes += 1
-            token = f"probe-{self._probes}"
-            planned = PlannedTask(token, 0.0, Kind.PROBE, place, options={"priority": 5})
-            submission = self._note(planned)
-            await self._post(planned, submission)
-            if submission.answers:
-                return await self.final(submission.answers[0], deadline) is State.COMPLETED
-            await asyncio.sleep(_AGAIN_SECONDS / 5)
-        return False
+        task_id = await self._own(Kind.PROBE, place, {}, deadline)
+        if task_id is None:
+            return False
+        return await self.final(task_id, deadline) is State.COMPLETED
+
+    async def bait(self, place: Place, seconds: float, deadline: float) -> str | None:
+        """Submit a task that runs for some seconds; return its id, or None if none is accepted."""
+        return await self._own(Kind.SLOW, place, {"seconds": seconds}, deadline)
 
     async def final(self, task_id: str, deadline: float) -> State | None:
         """Return the final state of a task; None if it has none before the deadline."""
@@ -115,6 +114,20 @@ class Clients:
             await self._cancel(submission)
         if submission.answers and planned.kind is Kind.REVIVED:
             await self._retry_when_failed(submission)
+
+    async def _own(
+        self, kind: Kind, place: Place, script: dict[str, Any], deadline: float
+    ) -> str | None:
+        """Submit a task of the run's own: another one each time, as there is no key."""
+        while time.monotonic() < deadline:
+            token = f"own-{next(self._numbers)}"
+            planned = PlannedTask(token, 0.0, kind, place, Way.HTTP, script, {"priority": 5})
+            submission = self._note(planned)
+            await self._post(planned, submission)
+            if submission.answers:
+                return submission.answers[0]
+            await asyncio.sleep(_AGAIN_SECONDS / 5)
+        return None
 
     def _gone(self, client: "asyncio.Task[None]") -> None:
         self._busy.discard(client)

@@ -10,7 +10,7 @@ import psutil
 
 from tests.chaos.client import Clients
 from tests.chaos.driver import Driver
-from tests.chaos.effects import EffectsReader, Phase
+from tests.chaos.effects import EffectsReader
 from tests.chaos.evidence import Fault
 from tests.chaos.kinds import Place
 from tests.chaos.plan import FaultKind
@@ -22,11 +22,7 @@ FIND_SECONDS = 20.0
 AWAY_SECONDS = 2.0
 """How long PostgreSQL is away."""
 
-BUSY_SECONDS = 4.0
-"""How long a fault waits for a runner that is in the middle of an attempt."""
-
 _LOOK_SECONDS = 0.05
-_ATTEMPT_SECONDS = 1.0
 _NAMES = {
     FaultKind.KILL_TRACKER: "ray::TrackerActor",
     FaultKind.FREEZE_TRACKER: "ray::TrackerActor",
@@ -37,6 +33,14 @@ _FREEZES = {
     FaultKind.FREEZE_WARM_RUNNER: 1.5 * LEASE_SECONDS,
     FaultKind.FREEZE_TRACKER: 10.0,
 }
+_BAITS = {
+    FaultKind.KILL_CLASS_RUNNER: (Place.CLASS, 1.0),
+    FaultKind.KILL_REMOTE_WORKER: (Place.REMOTE, 1.0),
+    # It still sleeps in its next attempt when the frozen one thaws, and tells its outcome.
+    FaultKind.FREEZE_WARM_RUNNER: (Place.FUNCTION, LEASE_SECONDS),
+}
+"""What runs for how long in the process that is struck."""
+
 _PROBED = {
     FaultKind.KILL_CLASS_RUNNER: Place.CLASS,
     FaultKind.KILL_TASK_RUNNER: Place.REMOTE,
@@ -83,44 +87,43 @@ class Faults:
         await self._driver.start(running.ray_address, running.environment)
 
     async def _find(self, kind: FaultKind) -> list[psutil.Process]:
-        """Look until there is something to strike: it may just be starting again, or be idle."""
-        began = time.monotonic()
-        while (waited := time.monotonic() - began) < FIND_SECONDS:
-            found = await asyncio.to_thread(self._victims, kind, busy=waited < BUSY_SECONDS)
+        """Return the processes that such a fault strikes; look until they are there."""
+        if kind in _BAITS:
+            return await self._baited(*_BAITS[kind])
+        deadline = time.monotonic() + FIND_SECONDS
+        while time.monotonic() < deadline:
+            found = await asyncio.to_thread(self._victims, kind)
             if found:
                 return found
             await asyncio.sleep(_LOOK_SECONDS)
         return []
 
-    def _victims(self, kind: FaultKind, *, busy: bool) -> list[psutil.Process]:
+    async def _baited(self, place: Place, seconds: float) -> list[psutil.Process]:
+        """Return the process that runs an attempt of a task that we submit for that."""
+        deadline = time.monotonic() + FIND_SECONDS
+        task_id = await self._clients.bait(place, seconds, deadline)
+        while time.monotonic() < deadline:
+            for effect in reversed(self._effects.read()):
+                if effect.task_id == task_id:
+                    return [psutil.Process(effect.pid)]
+            await asyncio.sleep(_LOOK_SECONDS)
+        return []
+
+    def _victims(self, kind: FaultKind) -> list[psutil.Process]:
         """Return the processes that such a fault strikes; none if there is none just now."""
         match kind:
-            case FaultKind.KILL_WARM_RUNNER | FaultKind.FREEZE_WARM_RUNNER:
-                return self._runners(Place.FUNCTION, busy=busy)[:1]
-            case FaultKind.KILL_CLASS_RUNNER:
-                return self._runners(Place.CLASS, busy=busy)[:1]
-            case FaultKind.KILL_REMOTE_WORKER:
-                return self._remote_workers()[:1]
+            case FaultKind.KILL_WARM_RUNNER:
+                return self._warm_runners()[:1]
             case FaultKind.KILL_HAPROXY:
                 return [item for item in self._service.family() if item.name() == "haproxy"]
         return self._service.named(_NAMES[kind])
 
-    def _runners(self, place: Place, *, busy: bool) -> list[psutil.Process]:
-        """Return the warm runners that have run tasks of a place, the latest first.
-
-        The `busy` ones are those that seem to be in the middle of an attempt.
-        """
-        effects = [effect for effect in self._effects.read() if effect.task_type == place]
-        last = {effect.pid: effect for effect in effects}
+    def _warm_runners(self) -> list[psutil.Process]:
+        """Return the runners of the shared pool, the one first that ran a task the latest."""
         there = {process.pid: process for process in self._service.named("ray::WarmRunner")}
-        now = time.time()
-        found = [
-            effect
-            for pid, effect in last.items()
-            if pid in there
-            and not (busy and (effect.phase is Phase.END or now - effect.time > _ATTEMPT_SECONDS))
-        ]
-        return [there[effect.pid] for effect in sorted(found, key=lambda effect: -effect.time)]
+        pids = (item.pid for item in reversed(self._effects.read()) if item.pid in there)
+        shared = {item.pid for item in self._effects.effects if item.task_type == Place.FUNCTION}
+        return [there[pid] for pid in dict.fromkeys(pids) if pid in shared]
 
     def _remote_workers(self) -> list[psutil.Process]:
         """Return the processes in which a remote task runs now: they are named after it."""

@@ -5,11 +5,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
 from raytasks.states import CRASHES
-from tests.chaos.checker import Violation
+from tests.chaos.checker import Rule, Violation
 from tests.chaos.effects import Phase
 from tests.chaos.evidence import Evidence, Fault
 
-_MOST_SHOWN = 40
+_MOST_SHOWN = 10
+"""How many violations of each rule."""
 
 
 def report(
@@ -18,7 +19,8 @@ def report(
     """Return the lines."""
     accepted = [item for item in evidence.submissions if item.answers]
     keyed = [item for item in accepted if item.key]
-    found = len(evidence.history.tasks) - len(accepted)
+    unanswered = {item.token for item in evidence.submissions if not item.answers}
+    found = sum(token in unanswered for token in evidence.history.tokens.values())
     yield (
         f"{len(evidence.submissions)} submissions, {len(accepted)} accepted "
         f"({len(keyed)} keyed), {found} found that no answer had come for"
@@ -32,9 +34,7 @@ def report(
     yield f"faults: {len(evidence.faults)}; seconds to recover:"
     yield from _recoveries(evidence.faults)
     yield f"violations: {len(violations)}"
-    yield from (f"  {violation}" for violation in violations[:_MOST_SHOWN])
-    if len(violations) > _MOST_SHOWN:
-        yield f"  and {len(violations) - _MOST_SHOWN} more"
+    yield from _violations(violations)
 
 
 def _tasks(evidence: Evidence) -> Iterator[str]:
@@ -45,6 +45,15 @@ def _tasks(evidence: Evidence) -> Iterator[str]:
         states[kind][task.state] += 1
     for kind, counts in sorted(states.items()):
         yield f"  {kind:12} {_counted(counts)}"
+
+
+def _violations(violations: Sequence[Violation]) -> Iterator[str]:
+    by_rule: defaultdict[Rule, list[Violation]] = defaultdict(list)
+    for violation in violations:
+        by_rule[violation.rule].append(violation)
+    for rule, same in by_rule.items():
+        yield f"  {rule.name}: {rule}: {len(same)} x"
+        yield from (f"    {item.subject}: {item.detail}" for item in same[:_MOST_SHOWN])
 
 
 def _lost_unbegun(evidence: Evidence) -> int:
