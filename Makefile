@@ -4,11 +4,16 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: install demo test lint format requirements clean help
+# Of `make chaos`: how long each run loads the service, and what fixes its plan.
+SECONDS ?= 120
+SEED ?= $(shell date +%s)
+
+.PHONY: install demo test chaos lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
+	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -29,6 +34,10 @@ demo: install
 
 test: lint
 	$(BIN)/pytest
+
+chaos: install
+	$(BIN)/python -m tests.chaos.run --database sqlite --seconds $(SECONDS) --seed $(SEED)
+	$(BIN)/python -m tests.chaos.run --database postgresql --seconds $(SECONDS) --seed $(SEED)
 
 lint: install
 	$(BIN)/ruff format --check .

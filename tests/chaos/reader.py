@@ -1,0 +1,55 @@
+"""Reads what the database says, whole: the only module of the chaos run that knows SQL."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from typing import Any
+
+from pydantic_core import from_json
+from sqlalchemy import Connection, select
+
+from raytasks.models import Attempt
+from raytasks.states import OutcomeKind, State
+from raytasks.store.database import Database
+from raytasks.store.schema import attempts, tasks
+from raytasks.store.statements import COUNTS, TASK_COLUMNS
+from raytasks.store.transaction import task_from
+from tests.chaos.evidence import History
+
+
+def read_history(url: str) -> History:
+    """Return all tasks with their history, as of one moment."""
+    with _reading(url) as connection:
+        found = [task_from(row) for row in connection.execute(select(*TASK_COLUMNS))]
+        columns = [attempts.c[field.name] for field in fields(Attempt)]
+        history = [_attempt(row) for row in connection.execute(select(*columns))]
+        counted = connection.execute(COUNTS).all()
+    return History(
+        tasks=found,
+        attempts=history,
+        counts={(task_type, State(state)): number for task_type, state, number in counted},
+        tokens={task.task_id: from_json(task.payload)["token"] for task in found},
+    )
+
+
+def unfinished(url: str) -> list[str]:
+    """Return the ids of the tasks that are not final."""
+    with _reading(url) as connection:
+        return list(
+            connection.scalars(select(tasks.c.task_id).where(tasks.c.finished_at.is_(None)))
+        )
+
+
+@contextmanager
+def _reading(url: str) -> Iterator[Connection]:
+    database = Database(url)
+    try:
+        with database.reading() as connection:
+            yield connection
+    finally:
+        database.close()
+
+
+def _attempt(row: Any) -> Attempt:
+    values = dict(row._mapping)
+    return Attempt(**{**values, "outcome": OutcomeKind(values["outcome"])})

@@ -1,0 +1,29 @@
+"""The short chaos run: load and at least one fault of each kind, on both databases.
+
+It runs services of its own, and so must come before the one that the cluster tests share.
+"""
+
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.run import Options, run_chaos
+from tests.postgres_server import PostgresServer
+
+SECONDS = 40.0
+
+# With what follows the load: the service finishes every task, and stops.
+pytestmark = pytest.mark.timeout(300)
+
+
+def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
+    verdict = run_chaos(Options(seed=11, seconds=SECONDS), tmp_path, f"sqlite:///{tmp_path}/t.db")
+    assert not verdict.violations, verdict.text
+
+
+def test_nothing_accepted_is_lost_on_postgresql(
+    tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
+) -> None:
+    options = Options(seed=12, seconds=SECONDS)
+    verdict = run_chaos(options, tmp_path, postgres_url, postgres_server)
+    assert not verdict.violations, verdict.text
