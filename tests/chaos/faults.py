@@ -31,7 +31,7 @@ _NAMES = {
 }
 _FREEZES = {
     FaultKind.FREEZE_WARM_RUNNER: 1.5 * LEASE_SECONDS,
-    FaultKind.FREEZE_TRACKER: 10.0,
+    FaultKind.FREEZE_TRACKER: 20.0,  # its watchdog ends it before
 }
 _BAITS = {
     FaultKind.KILL_CLASS_RUNNER: (Place.CLASS, 1.0),
@@ -166,7 +166,7 @@ async def _timed(act: Coroutine[Any, Any, None]) -> float:
 
 
 async def _struck(kind: FaultKind, victims: list[psutil.Process]) -> None:
-    """Kill processes, or freeze them for a while."""
+    """Kill processes, or freeze them for a while, or until somebody ends them."""
     seconds = _FREEZES.get(kind)
     if seconds is None:
         for process in victims:
@@ -174,7 +174,7 @@ async def _struck(kind: FaultKind, victims: list[psutil.Process]) -> None:
                 process.kill()
         return
     with _each_suspended(victims):
-        await asyncio.sleep(seconds)
+        await asyncio.to_thread(psutil.wait_procs, victims, timeout=seconds)
 
 
 @contextlib.contextmanager

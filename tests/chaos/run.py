@@ -41,7 +41,7 @@ class Options:
     seed: int
     seconds: float
     rate: float = DEFAULT_RATE
-    freeze_tracker: bool = False
+    freeze_tracker: bool = True
 
 
 @dataclass
@@ -173,7 +173,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="default: a random one")
     parser.add_argument("--database", choices=["sqlite", "postgresql"], default="sqlite")
     parser.add_argument("--rate", type=float, default=DEFAULT_RATE, help="tasks a second")
-    parser.add_argument("--freeze-tracker", action="store_true", help="needs a watchdog")
+    parser.add_argument("--freeze-tracker", action=argparse.BooleanOptionalAction, default=True)
     given = parser.parse_args()
     seed = random.SystemRandom().randrange(10**6) if given.seed is None else given.seed
     options = Options(seed, given.seconds, given.rate, given.freeze_tracker)
