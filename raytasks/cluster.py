@@ -59,6 +59,7 @@ def ray_environment() -> dict[str, str]:
         "RAY_health_check_failure_threshold": "4",
         "RAY_grpc_client_keepalive_time_ms": "5000",
         "RAY_grpc_client_keepalive_timeout_ms": "5000",
+        "RAY_task_oom_retries": "0",  # else without end, within one attempt
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

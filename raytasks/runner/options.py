@@ -42,10 +42,13 @@ def remote_options(
 ) -> dict[str, Any]:
     """Return the Ray options of an attempt's remote task: the handler's `own`, completed.
 
-    Ray itself retries nothing unless the handler says so: that would be an attempt that nobody
-    counts. Out of memory is not retried within an attempt either.
+    Ray retries nothing unless the handler says so: that would be an attempt that nobody counts.
+    All the same it is told to retry once more than that, and `raytasks.runner.remote` does not
+    use it: short of memory, Ray first ends what it may retry, however small, and then the rest.
+    It would end the tracker and all runners before a task that has taken all the memory.
     """
-    options = {"max_retries": 0, **own}
+    most = own.get("max_retries", 0)
+    options = {**own, "max_retries": most + 1 if most >= 0 else most}
     runtime_env = plan.runtime_env(options.get("runtime_env"))
     return {**options, "runtime_env": runtime_env, **({"name": name} if name else {})}
 

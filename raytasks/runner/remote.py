@@ -11,13 +11,18 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.models import Claim, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError, RetryAfter
-from raytasks.runner.attempt import Attempt, Workplace
+from raytasks.runner.attempt import Attempt, Workplace, describe_error
 from raytasks.runner.children import ChildTasks
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.ray_internals import attempt_number
+from raytasks.states import OutcomeKind
 
 _CANCELLED_CACHE_SECONDS = 0.5
 _TELL_SECONDS = 0.1
+
+
+class WorkerLost(Exception):
+    """The process of an attempt is gone."""
 
 
 def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
@@ -36,6 +41,10 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         children=ChildTasks(),
     )
     attempt = Attempt(spec, claim, workplace)
+    own_retries = spec.ray_options.get("max_retries", 0)
+    if ray_attempt is not None and 0 <= own_retries < ray_attempt:  # see `remote_options`
+        lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
+        return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=ray_attempt - 1)
     told = task_runner.started.remote(claim.task_id, claim.attempt, attempt.started_at)
     if ray_attempt:  # Ray tries again: there may be a newer checkpoint than the claim's
         attempt.claim = replace(claim, checkpoint=ray.get(told))

@@ -106,7 +106,9 @@ class Ticker:
         """Note that a runner is dead: what it held is lost.
 
         If that was one attempt, it is charged. Of several nobody knows which one did it, so that
-        each of them runs again alone; and what never went out is given back.
+        each of them runs again alone; it may as well have been none of them when the task runner
+        died, or a process that Ray chose for want of memory. Who is lost so again is charged, lest
+        it go on for ever. What never went out is given back.
         """
         runner = self.fleet.remove(runner_id)
         if runner is None:
@@ -115,10 +117,14 @@ class Ticker:
         begun = [
             item for item in runner.held.values() if (item.task_id, item.attempt) not in unsent
         ]
-        charged = len(begun) == 1 and runner.pool != REMOTE_POOL  # no handler runs in that one
+        known = len(begun) == 1 and runner.pool != REMOTE_POOL and not out_of_memory
         for running in begun:
             lost = lost_outcome(
-                running, reason, self.clock(), charged=charged, out_of_memory=out_of_memory
+                running,
+                reason,
+                self.clock(),
+                charged=known or running.alone,
+                out_of_memory=out_of_memory,
             )
             self.inbox.outcomes.append((running, lost))
         for running in runner.held.values():

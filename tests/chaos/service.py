@@ -5,9 +5,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from raytasks.cluster import free_port
 from tests.chaos import effects
 from tests.cluster.conftest import Service, start_service
+from tests.ports import quiet_port
 
 LEASE_SECONDS = 3.0
 MAX_CRASHES = 3
@@ -20,7 +20,7 @@ class ChaosService:
         self.folder = folder
         self.database_url = database_url
         self.effects_path = folder / "effects.jsonl"
-        self.port = free_port()
+        self.port = quiet_port()
         self._starts = 0
         self._running: Service | None = None
 

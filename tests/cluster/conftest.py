@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.cluster import free_port
 from tests.cluster import recovery
+from tests.ports import quiet_port
 
 HERE = Path(__file__).parent
 START_SECONDS = 90
@@ -70,7 +70,7 @@ class Service:
 
 def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
     """Start `raytasks up` on free ports, or on this one, with its files in a folder."""
-    port = port or free_port()
+    port = port or quiet_port()
     log = folder / "up.log"
     variables = {
         **os.environ,
@@ -118,6 +118,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
-    alone = ("control_store", "database_away", "drain", "leftovers", "out_of_memory", "restart")
-    names = {f"test_{name}.py" for name in alone}
+    alone = {"control_store", "database_away", "drain", "leftovers", "out_of_memory", "restart"}
+    names = {f"test_{name}.py" for name in alone | {"yardstick"}}
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)

@@ -3,19 +3,16 @@
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from tests.cluster.conftest import Service
 from tests.cluster.processes import (
     TASK_RUNNER,
-    WARM_RUNNER,
     begun,
     frozen,
     kill,
     marks,
     only,
-    processes,
     runs,
 )
 from tests.cluster.recovery import recovering
@@ -67,26 +64,6 @@ def test_the_task_runner_killed_loses_its_attempts_and_nobody_is_blamed(
     for done in ended:
         assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
         assert done["crashes"] == 0
-
-
-def test_fifty_tasks_whose_workers_are_all_killed(service: Service, tmp_path: Path) -> None:
-    """The yardstick: none is undone, and only what was cut is started twice."""
-    files = [tmp_path / f"mark{n}" for n in range(50)]
-    script = {"step": "sleep", "seconds": 0.2}
-    tasks = [service.submit("scripted", {**script, "mark": str(mark)}) for mark in files]
-    begun(files[20])
-    victims = [process for process in processes(service, WARM_RUNNER) if _holds(process, files)]
-    with recovering("all warm runners killed in the middle of 50 tasks of 0.2 s"):
-        kill(*victims)
-        ended = [service.wait(task) for task in tasks]
-    assert {task["state"] for task in ended} == {"COMPLETED"}
-    twice = [mark for mark in files if len(marks(mark)) > 1]
-    assert 1 <= len(twice) <= len(victims)
-    assert all(len(marks(mark)) <= 2 for mark in files)
-
-
-def _holds(process: psutil.Process, files: list[Path]) -> bool:
-    return any(pid == process.pid for mark in files for _, pid in marks(mark))
 
 
 def test_poison_fails_alone(service: Service) -> None:
