@@ -8,11 +8,12 @@ INSTALLED := $(VENV)/.installed
 SECONDS ?= 120
 SEED ?= $(shell date +%s)
 
-.PHONY: install demo test chaos lint format requirements clean help
+.PHONY: install demo test chaos recovery lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
+	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
@@ -34,6 +35,9 @@ demo: install
 
 test: lint
 	$(BIN)/pytest
+
+recovery: install
+	$(BIN)/pytest tests/cluster
 
 chaos: install
 	$(BIN)/python -m tests.chaos.run --database sqlite --seconds $(SECONDS) --seed $(SEED)

@@ -3,6 +3,7 @@
 This module runs services of its own, and so must come before the one that all others share.
 """
 
+import contextlib
 import os
 import signal
 import socket
@@ -14,6 +15,7 @@ import httpx
 import pytest
 
 from raytasks.cluster import free_port
+from raytasks.store.store import Store
 from tests.cluster.conftest import start_service
 
 
@@ -96,8 +98,21 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     assert again["state"] == "COMPLETED"
     assert [attempt["outcome"] for attempt in again["attempts"]] == ["lost", "succeeded"]
     assert second.wait(waiting)["state"] == "COMPLETED"
+
+    script = {"step": "wait_file", "file": str(tmp_path / "never")}
+    stopped = [second.submit(kind, script) for kind in ("scripted", "scripted_remote")]
+    for task in stopped:
+        second.wait_until(task, "RUNNING")
     second.http.close()
     assert second.stop() == 0, second.log.read_text()
+    assert "2 running tasks were given back" in second.log.read_text()
+    with contextlib.closing(Store(f"sqlite:///{tmp_path}/tasks.db")) as store:
+        for item in stopped:
+            kept = store.task_with_attempts(item["task_id"])
+            assert kept is not None
+            task, history = kept
+            assert (task.state, task.crashes, task.failures) == ("PENDING", 0, 0)
+            assert [attempt.outcome for attempt in history] == ["released"]
 
 
 def test_the_main_path_on_postgresql(tmp_path: Path, postgres_url: str) -> None:

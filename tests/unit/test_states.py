@@ -116,6 +116,11 @@ class TestSettle:
             (OutcomeKind.LOST, standing(crashes=2), False, Event.POISON),
             (OutcomeKind.LOST, standing(9, 3, 0), False, Event.LOSE),
             (OutcomeKind.LOST, standing(cancelled=True), False, Event.STOP),
+            (OutcomeKind.TIMED_OUT, standing(0, 3), True, Event.FAIL_AND_RETRY),
+            (OutcomeKind.TIMED_OUT, standing(2, 3), True, Event.FAIL_FOR_GOOD),
+            (OutcomeKind.TIMED_OUT, standing(cancelled=True), True, Event.STOP),
+            (OutcomeKind.OUT_OF_MEMORY, standing(crashes=1), False, Event.LOSE),
+            (OutcomeKind.OUT_OF_MEMORY, standing(crashes=2), False, Event.POISON),
             (OutcomeKind.SNOOZED, standing(9, 1, 9), False, Event.SNOOZE),
             (OutcomeKind.SNOOZED, standing(cancelled=True), False, Event.STOP),
             (OutcomeKind.RELEASED, standing(9, 1, 9), False, Event.RELEASE),
@@ -128,6 +133,12 @@ class TestSettle:
         self, kind: OutcomeKind, given_standing: Standing, retryable: bool, event: Event
     ) -> None:
         assert settle(kind, given_standing, retryable=retryable) is event
+
+    @pytest.mark.parametrize("kind", [OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY])
+    def test_who_is_not_charged_is_never_poison(self, kind: OutcomeKind) -> None:
+        assert settle(kind, standing(crashes=2), retryable=False, charged=False) is Event.LOSE
+        stopped = standing(crashes=2, cancelled=True)
+        assert settle(kind, stopped, retryable=False, charged=False) is Event.STOP
 
     @given(st.sampled_from(OutcomeKind), STANDINGS, st.booleans())
     def test_it_is_always_an_event_of_a_running_task(

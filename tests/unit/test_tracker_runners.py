@@ -186,8 +186,21 @@ class TestDeath:
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
         tracker.lose("r1", "its node had no memory left", out_of_memory=True)
-        assert (await until(tracker, 1, State.RETRYING)).crashes == 1
-        assert await attempts(tracker, 1) == [(1, OutcomeKind.OUT_OF_MEMORY)]
+        assert (await until(tracker, 1, State.RETRYING)).crashes == 0  # others may have taken it
+        await ScriptedRunner(tracker, "r2").claim()
+        tracker.lose("r2", "again", out_of_memory=True)
+        assert (await until(tracker, 1, State.RETRYING, attempt=2)).crashes == 1
+        outcomes = [OutcomeKind.OUT_OF_MEMORY] * 2
+        assert await attempts(tracker, 1) == list(enumerate(outcomes, start=1))
+
+    async def test_a_task_runner_that_dies_again_and_again_is_not_spared_for_ever(
+        self, tracker: Tracker
+    ) -> None:
+        await submit(tracker, 9, task_type="remote")
+        for life in range(3):
+            await ScriptedRunner(tracker, f"life {life}", pool=REMOTE_POOL, remote=9).claim()
+            tracker.lose(f"life {life}", "gone")
+        assert (await until(tracker, 9, State.FAILED)).crashes == 2
 
     async def test_a_leap_of_the_clock_is_nobodys_fault(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
