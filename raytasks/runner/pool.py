@@ -316,7 +316,7 @@ class RunnerPools:
                 if isinstance(error, ActorDiedError):
                     self._runners.pop(runner.name, None)
                     return
-                await asyncio.sleep(RECONCILE_SECONDS)
+                await asyncio.sleep(_DEATH_SECONDS)  # the next life is to be known before it dies
 
     def _note_death(
         self, runner: PooledRunner, known: tuple[str, str] | None, death: Death

@@ -1,7 +1,7 @@
 """One attempt in a Ray remote task: what runs in that task's process."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
@@ -19,6 +19,15 @@ from raytasks.states import OutcomeKind
 
 _CANCELLED_CACHE_SECONDS = 0.5
 _TELL_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where and when a remote task began: Ray's ids of node and worker, seconds since the epoch."""
+
+    node_id: str | None = None
+    worker_id: str | None = None
+    started_at: float = 0.0
 
 
 class WorkerLost(Exception):
@@ -45,7 +54,8 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     if ray_attempt is not None and 0 <= own_retries < ray_attempt:  # see `remote_options`
         lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
         return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=ray_attempt - 1)
-    told = task_runner.started.remote(claim.task_id, claim.attempt, attempt.started_at)
+    place = Place(workplace.node_id, workplace.worker_id, attempt.started_at)
+    told = task_runner.started.remote(claim.task_id, claim.attempt, place)
     if ray_attempt:  # Ray tries again: there may be a newer checkpoint than the claim's
         attempt.claim = replace(claim, checkpoint=ray.get(told))
     outcome = attempt.run(spec.target, RemoteChannel(attempt, task_runner))

@@ -5,7 +5,7 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import ray
@@ -26,9 +26,9 @@ from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, tracker_call
 from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.remote import execute
+from raytasks.runner.remote import Place, execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
-from raytasks.states import OutcomeKind
+from raytasks.states import CRASHES, OutcomeKind
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class _Flight:
     attempt: Attempt
     ref: Any
     begun: int = 0
+    place: Place = field(default_factory=Place)
     step: int = 0
     checkpoint: str | None = None
 
@@ -108,7 +109,7 @@ class RemoteWork:
             if not flight.begun:
                 ray.cancel(flight.ref)
 
-    def begun(self, task_id: str, attempt: int, started_at: float) -> str | None:
+    def begun(self, task_id: str, attempt: int, place: Place) -> str | None:
         """Note that a remote task has begun, and return the newest checkpoint.
 
         The timeout is the attempt's, and counts from the first time, however often Ray tries.
@@ -117,8 +118,9 @@ class RemoteWork:
         if flight is None:
             return None
         flight.begun += 1
+        flight.place = place
         if flight.begun == 1:
-            flight.attempt.started_at = started_at
+            flight.attempt.started_at = place.started_at
         return flight.checkpoint
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
@@ -182,6 +184,10 @@ class RemoteWork:
             outcome = self._outcome_of(flight, error)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
             outcome = flight.attempt.stopped(ray_attempt=_ray_attempt(flight))
+        if outcome.kind in CRASHES and flight.begun:
+            outcome = replace(
+                outcome, node_id=flight.place.node_id, worker_id=flight.place.worker_id
+            )
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
         self._finished(outcome)
@@ -227,10 +233,10 @@ class TaskRunner(RunnerActor):
         self._work: RemoteWork | None = None
         super().__init__(plan)
 
-    async def started(self, task_id: str, attempt: int, started_at: float) -> str | None:
+    async def started(self, task_id: str, attempt: int, place: Place) -> str | None:
         """Called by a remote task when it begins; returns the newest checkpoint."""
         checkpoint: str | None = await self._host.call(
-            self._on_work(lambda work: work.begun(task_id, attempt, started_at))
+            self._on_work(lambda work: work.begun(task_id, attempt, place))
         )
         return checkpoint
 

@@ -281,11 +281,18 @@ class Transaction:
             "p_run_at": item.run_at if waits else None,
             "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
             "p_crashed": int(item.charged and item.event in (Event.LOSE, Event.POISON)),
-            "p_suspect": item.attempt.outcome in CRASHES and not item.charged,
+            "p_suspect": _is_suspect(item),
             "p_started_at": item.attempt.started_at,
             "p_finished_at": None if waits else item.attempt.finished_at,
             "p_now": self._now,
         }
+
+
+def _is_suspect(item: Settlement) -> bool | None:
+    """Return whether the task is a suspect now; None: an attempt that was given back tells nothing."""
+    if item.event is Event.RELEASE:
+        return None
+    return item.attempt.outcome in CRASHES and not item.charged
 
 
 def _recorded(attempt: Attempt) -> dict[str, Any]:

@@ -74,8 +74,9 @@ class ModelTask:
         self.history.append((self.attempt, kind))
         self.runner_id = None
         crashed = kind in (OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY)
-        self.suspect = crashed and not charged
         stopped = self.cancel_requested or kind is OutcomeKind.CANCELLED
+        if kind is not OutcomeKind.RELEASED or stopped:
+            self.suspect = crashed and not charged
         if kind is OutcomeKind.SUCCEEDED:
             self.state = State.COMPLETED
         elif stopped:
