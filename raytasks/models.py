@@ -210,7 +210,8 @@ class Report:
 class Exchange:
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
-    `runner_id` is new at each start of the runner's process, `name` stays. `limits` says how
+    `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
+    stays. `limits` says how
     many more attempts of each task type the runner takes, and `room` how many in all.
     `last_batch` is the number of the last batch of claims that arrived; one that got lost is sent
     again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
@@ -226,6 +227,7 @@ class Exchange:
     room: int
     last_batch: int
     node_id: str | None = None
+    worker_id: str | None = None
     outcomes: Sequence[Outcome] = ()
     reports: Sequence[Report] = ()
     held: Sequence[tuple[str, int]] | None = None

@@ -44,6 +44,7 @@ class Identity:
     pool: str
     generation: str
     node_id: str | None = None
+    worker_id: str | None = None
 
 
 @dataclass
@@ -180,6 +181,7 @@ class ExchangeLoop:
             pool=self._identity.pool,
             generation=self._identity.generation,
             node_id=self._identity.node_id,
+            worker_id=self._identity.worker_id,
             limits={} if self._leaving else dict(self._work.limits()),
             room=0 if self._leaving else self._work.room(),
             last_batch=self._last_batch,

@@ -25,19 +25,21 @@ class RunnerActor:
 
     def __init__(self, plan: RunnerPlan) -> None:
         self._plan = plan
+        context = ray.get_runtime_context()
         self._identity = Identity(
             runner_id=str(uuid.uuid4()),
             name=plan.name,
             pool=plan.pool,
             generation=plan.generation,
-            node_id=ray.get_runtime_context().get_node_id(),
+            node_id=context.get_node_id(),
+            worker_id=context.get_worker_id(),
         )
         self._host = RunnerHost(self._main)
         self._host.start()
 
     async def identity(self) -> tuple[str, str]:
         """Return the id of this life of the actor, and Ray's id of its process."""
-        return self._identity.runner_id, ray.get_runtime_context().get_worker_id()
+        return self._identity.runner_id, self._identity.worker_id or ""
 
     async def watch(self) -> None:
         """Never return: the call fails when this process dies, and so the pool hears of it."""

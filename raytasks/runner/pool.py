@@ -110,6 +110,12 @@ class RunnerPools:
             except Exception:
                 log.exception("the pools could not be looked after; trying again")
 
+    async def note_end(self, runner_id: str, worker_id: str | None) -> None:
+        """Look whether an earlier life of a runner has ended; if so, tell the tracker why."""
+        death = await _death_of(worker_id) if worker_id else None
+        if death is not None:
+            self._lose(runner_id, death)
+
     def stop(self) -> None:
         """Make no more runners, for good."""
         self._deployment = None
@@ -324,11 +330,11 @@ class RunnerPools:
         if known is not None:
             log.warning("%s died: %s", runner.name, death.reason)
             runner.active_at = time.monotonic()
-            self._tracked.lose(
-                known[0],
-                f"its runner's process died: {death.reason}",
-                out_of_memory=death.out_of_memory,
-            )
+            self._lose(known[0], death)
+
+    def _lose(self, runner_id: str, death: Death) -> None:
+        reason = f"its runner's process died: {death.reason}"
+        self._tracked.lose(runner_id, reason, out_of_memory=death.out_of_memory)
 
 
 async def _death_of(worker_id: str) -> Death | None:

@@ -289,7 +289,7 @@ class Transaction:
 
 
 def _is_suspect(item: Settlement) -> bool | None:
-    """Return whether the task is a suspect now; None: an attempt that was given back tells nothing."""
+    """Return whether the task is a suspect now; None: a release tells nothing of it."""
     if item.event is Event.RELEASE:
         return None
     return item.attempt.outcome in CRASHES and not item.charged

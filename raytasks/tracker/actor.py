@@ -102,8 +102,13 @@ class TrackerActor:
     # For runners and deployers
 
     async def exchange(self, exchange: Exchange) -> Orders:
-        """See `Tracker.exchange`."""
-        return await (await self._core()).exchange(exchange)
+        """See `Tracker.exchange`. Why an earlier life of the runner has ended, Ray knows."""
+        core = await self._core()
+        if self._pools is not None:
+            for runner in core.fleet.lives_of(exchange.name):
+                if runner.runner_id != exchange.runner_id:
+                    await self._pools.note_end(runner.runner_id, runner.worker_id)
+        return await core.exchange(exchange)
 
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""

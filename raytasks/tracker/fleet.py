@@ -51,6 +51,7 @@ class RunnerState:
     generation: str
     seen_at: float
     node_id: str | None = None
+    worker_id: str | None = None
     confirmed: bool = False
     limits: Mapping[str, int] = field(default_factory=dict)
     room: int = 0
@@ -74,7 +75,7 @@ class RunnerState:
         self.limits = exchange.limits
         self.room = exchange.room
         self.leaving = exchange.leaving
-        self.node_id = exchange.node_id
+        self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
         if exchange.last_batch >= self.batch:
             self.undelivered = []
             self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
