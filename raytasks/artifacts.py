@@ -5,7 +5,8 @@ from typing import Any
 
 import fsspec
 
-_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+from raytasks.models import is_task_id
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 URL_PREFIX = "/artifacts"
@@ -53,6 +54,6 @@ class ArtifactStore:
         return f"{folder}/{name}"
 
     def _folder(self, task_id: str) -> str:
-        if not _TASK_ID.fullmatch(task_id):
+        if not is_task_id(task_id):
             raise ValueError(f"not a task id: {task_id!r}")
         return f"{self._root}/{task_id}"

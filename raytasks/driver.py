@@ -12,6 +12,7 @@ from raytasks.registry import Registry
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.settings import load_settings
 from raytasks.submission import check_submission
+from raytasks.tracker.results import get_or_create_results
 
 
 class NoService(RaytasksError):
@@ -51,12 +52,16 @@ def submit(
     duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
     if not duplicate.same:
         raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-    return SubmittedTask(duplicate.task_id, tracker.result.remote(duplicate.task_id))
+    return SubmittedTask(duplicate.task_id, result(duplicate.task_id))
 
 
 def result(task_id: str) -> Any:
-    """Return a Ray object reference to the result of any task, by its id; see `SubmittedTask`."""
-    return _tracker().result.remote(task_id)
+    """Return a Ray object reference to the result of any task, by its id; see `SubmittedTask`.
+
+    Raises `NoService`.
+    """
+    _tracker()
+    return get_or_create_results().result.remote(task_id)
 
 
 def _tracker() -> Any:

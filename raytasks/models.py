@@ -6,6 +6,7 @@ nobody parses on the way. What clients see is described by the pydantic models i
 Times are seconds since the epoch, in UTC.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -40,6 +41,14 @@ class StoreUnavailable(RaytasksError):
 
 class TaskFailed(RaytasksError):
     """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
+
+
+_TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_task_id(text: str) -> bool:
+    """Return whether a text can be the id of a task: a UUID, in small letters, with its dashes."""
+    return _TASK_ID.fullmatch(text) is not None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
 """Bringing the service up on a Ray cluster, and taking it down in order."""
 
+import contextlib
 import logging
 import time
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from raytasks.models import RaytasksError
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.runner.pool import Deployment
 from raytasks.tracker.actor import get_or_create_tracker
+from raytasks.tracker.results import RESULTS_NAME
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
@@ -75,11 +77,13 @@ def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
 def redeploy(deployment: Deployment) -> None:
     """Roll a new deployment out over the API that runs, and tell the tracker of it.
 
+    A drain is over with it.
     Raises `ServiceError` if no service runs in this cluster.
     """
     tracker = _tracker()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     ray.get(tracker.deploy.remote(deployment))
+    ray.get(tracker.resume.remote())
     serve.run(application(deployment), name=APP_NAME, route_prefix="/")
 
 
@@ -109,6 +113,8 @@ def stop_service(grace_seconds: float) -> int:
         tracker = _tracker()
         released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
         ray.kill(tracker, no_restart=True)
+        with contextlib.suppress(ValueError):  # made by the first driver script
+            ray.kill(ray.get_actor(RESULTS_NAME, NAMESPACE), no_restart=True)
     except (RayError, ServiceError):
         return 0
     return released

@@ -52,11 +52,18 @@ def with_child(script: Script, context: Context) -> None:
         while True:
             time.sleep(0.01)
 
+    @ray.remote(num_cpus=0)
+    class Slow:
+        def __init__(self) -> None:
+            time.sleep(3600)
+
     started = child.remote(script.file)
+    slow = Slow.remote()  # it is still being made when the attempt is stopped
     if script.step == "ray_get":
         ray.get(started)
     while not context.cancelled:
         time.sleep(0.01)
+    del slow
     context.raise_if_cancelled()
 
 

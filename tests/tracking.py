@@ -26,6 +26,7 @@ from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.watch import TaskWatch
 
 PATIENCE = 10.0
 """How many seconds a test waits for a signal before it fails."""
@@ -106,6 +107,12 @@ async def until(tracker: Tracker, number: int, state: State, *, attempt: int | N
                 for change in feed.changes
             ):
                 return (await tracker.tasks([name]))[name]
+
+
+async def wait_final(tracker: Tracker, name: str, seconds: float | None = None) -> Task | None:
+    """Wait until a task has ended (by its id), as an API replica does, and return it."""
+    found = await TaskWatch(tracker).final(name, seconds)
+    return None if found is None else found[0]
 
 
 async def let_run(rounds: int = 5) -> None:

@@ -17,12 +17,19 @@ from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
 from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem, ProblemView
-from raytasks.api.watch import TaskWatch
 from raytasks.artifacts import URL_PREFIX, ArtifactStore
-from raytasks.models import Duplicate, KeyConflict, StoreUnavailable, TaskNotFound, TaskQuery
+from raytasks.models import (
+    Duplicate,
+    KeyConflict,
+    StoreUnavailable,
+    TaskNotFound,
+    TaskQuery,
+    is_task_id,
+)
 from raytasks.registry import Registry
 from raytasks.states import State
 from raytasks.submission import SubmitRequest, check_submission
+from raytasks.tracker.watch import TaskWatch
 from raytasks.views import (
     TaskPageView,
     TaskView,
@@ -260,10 +267,5 @@ def _json(
 
 def _check_id(task_id: str) -> None:
     """Refuse what cannot be the id of a task, before the database is asked."""
-    digits = task_id.replace("-", "")
-    if len(task_id) != 36 or len(digits) != 32 or not _is_hex(digits):
+    if not is_task_id(task_id):
         raise TaskNotFound(f"there is no task {task_id[:100]}")
-
-
-def _is_hex(text: str) -> bool:
-    return all(character in "0123456789abcdef" for character in text)

@@ -37,7 +37,7 @@ def drain(
 ) -> None:
     """Hand out no tasks any more, and wait until nothing runs. Tasks are still accepted.
 
-    It lasts until `raytasks resume`, or a new deployment.
+    It lasts until `raytasks resume`, `raytasks deploy`, or a new `raytasks up`.
     """
     from raytasks import service
 

@@ -150,6 +150,8 @@ def _serve(
     try:
         with _step("Starting the tracker"):
             tracker = service.start_tracker(deployment)
+            if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
+                service.resume()
         with _step("Starting the API"):
             service.start_api(deployment, endpoint)
         with _step("Starting the runners"):

@@ -1,9 +1,14 @@
 """The Ray tasks that an attempt has started itself: cancelled when the attempt is stopped."""
 
+import logging
+
 import ray
 
 from raytasks.runner.ray_internals import children_of
 
+log = logging.getLogger(__name__)
+
+_MAKES_ACTOR = b"\xff" * 8  # how the ids of the tasks begin that make an actor
 _FIRST_RETURN = (1).to_bytes(4, "little")  # an object's id is its task's, and the return's number
 
 
@@ -22,7 +27,15 @@ class ChildTasks:
         self._before = set(children_of(self._parent))
 
     def cancel(self) -> None:
-        """Cancel what was started since, and what that has started. Safe from any thread."""
+        """Cancel what was started since, and what that has started. Safe from any thread.
+
+        Actors that are still being made are left alone: Ray ends the process that tries to cancel
+        that. They go when nobody has a handle of them any more.
+        """
         for task_id in children_of(self._parent):
-            if task_id not in self._before:
+            if task_id in self._before or task_id.startswith(_MAKES_ACTOR):
+                continue
+            try:
                 ray.cancel(ray.ObjectRef(task_id + _FIRST_RETURN))
+            except Exception as error:
+                log.warning("a Ray task of a stopped attempt cannot be cancelled: %r", error)

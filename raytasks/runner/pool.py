@@ -100,7 +100,7 @@ class RunnerPools:
     async def run(self) -> None:
         """Adopt the runners that are there, and keep the pools as they should be, for ever."""
         for name, actor in (await asyncio.to_thread(runners_present)).items():
-            self._adopt(name, actor)
+            self._adopt(name, actor).adopted = True
         await self._lose_strangers()
         while True:
             await _first_of(self._news.wait(), RECONCILE_SECONDS)
@@ -223,7 +223,15 @@ class RunnerPools:
         ]
         mine = [runner for runner in here if runner.retiring_since is None]
         now = time.monotonic()
-        known = {runner.name: states[runner.name] for runner in mine if runner.name in states}
+        known = {
+            runner.name: state
+            for runner in mine
+            if (state := states.get(runner.name)) is not None and (state.limits or state.held)
+        }
+        for runner in mine:
+            if runner.name not in states and runner.is_mute(now):
+                log.warning("%s gives no sign; it is started again", runner.name)
+                self.replace(runner.name)
         starting = [runner for runner in mine if runner.name not in known]
         idle = [
             runner
@@ -284,7 +292,10 @@ class RunnerPools:
         log.info("making %s", name)
         # It asks the control store whether there is one of that name, and waits for the answer.
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
-        return self._adopt(name, actor, basic=basic)
+        runner = self._adopt(name, actor, basic=basic)
+        if self._retired:  # meanwhile
+            await self._end(runner)
+        return runner
 
     def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> PooledRunner:
         runner = PooledRunner(name, actor, active_at=time.monotonic(), basic=basic)
@@ -310,6 +321,7 @@ class RunnerPools:
                 if known not in (None, present):
                     self._note_death(runner, known, Death("its process was started again"))
                 known = present
+                runner.alive = True
                 await runner.actor.watch.remote()
             except Exception as error:
                 if not isinstance(error, RayError):
@@ -329,7 +341,7 @@ class RunnerPools:
     ) -> None:
         if known is not None:
             log.warning("%s died: %s", runner.name, death.reason)
-            runner.active_at = time.monotonic()
+            runner.active_at, runner.alive = time.monotonic(), False
             self._lose(known[0], death)
 
     def _lose(self, runner_id: str, death: Death) -> None:

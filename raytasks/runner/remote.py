@@ -96,7 +96,8 @@ class RemoteChannel:
         if now - self._told_at < _TELL_SECONDS and fraction != 1:
             return
         self._told_at = now
-        told = self._task_runner.progress.remote(self._attempt.claim.task_id, fraction, message)
+        claim = self._attempt.claim
+        told = self._task_runner.progress.remote(claim.task_id, claim.attempt, fraction, message)
         if fraction == 1:
             ray.get(told)  # else the attempt's end could overtake it
 

@@ -11,6 +11,12 @@ from raytasks.runner.link import NAMESPACE
 
 _PREFIX = "runner."
 
+MUTE_SECONDS = 600.0
+"""How long a process may take to import its handlers' modules before it is started again."""
+
+ADOPTED_MUTE_SECONDS = 60.0
+"""How long a runner that was there before this tracker may give no sign at all."""
+
 
 class RunnerView(Protocol):
     """What the pools look at of a runner's state in the tracker."""
@@ -19,6 +25,7 @@ class RunnerView(Protocol):
     runner_id: str
     batch: int
     retiring: bool
+    limits: Mapping[str, int]
 
     @property
     def held(self) -> Mapping[str, Any]:
@@ -30,16 +37,25 @@ class PooledRunner:
     """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`.
 
     `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
-    told to take nothing more (seconds on a clock that only goes forward).
+    told to take nothing more (seconds on a clock that only goes forward). Nobody knows of one that
+    was `adopted` whether its process has begun, before it has answered.
     """
 
     name: str
     actor: Any
     active_at: float
     basic: bool = True
+    adopted: bool = False
+    alive: bool = False
     batch: int = 0
     retiring_since: float | None = None
     watch: "asyncio.Task[None] | None" = None
+
+    def is_mute(self, now: float) -> bool:
+        """Return whether it should have been heard of by now, as its process is there."""
+        if not (self.alive or self.adopted):
+            return False  # it may be waiting for a place in the cluster
+        return now - self.active_at > (MUTE_SECONDS if self.alive else ADOPTED_MUTE_SECONDS)
 
     def is_idle(self, state: RunnerView, now: float) -> bool:
         """Return whether the runner has nothing to do."""

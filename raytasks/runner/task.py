@@ -123,9 +123,11 @@ class RemoteWork:
             flight.attempt.started_at = place.started_at
         return flight.checkpoint
 
-    def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
-        """Pass on the progress of an attempt."""
-        if self.exchange is not None:
+    def progress(
+        self, task_id: str, attempt: int, fraction: float | None, message: str | None
+    ) -> None:
+        """Pass on the progress of an attempt, if it is the present one."""
+        if self.exchange is not None and self._flight(task_id, attempt) is not None:
             self.exchange.progress(task_id, fraction, message)
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
@@ -240,9 +242,13 @@ class TaskRunner(RunnerActor):
         )
         return checkpoint
 
-    async def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
+    async def progress(
+        self, task_id: str, attempt: int, fraction: float | None, message: str | None
+    ) -> None:
         """Called by a remote task with its progress."""
-        await self._host.call(self._on_work(lambda work: work.progress(task_id, fraction, message)))
+        await self._host.call(
+            self._on_work(lambda work: work.progress(task_id, attempt, fraction, message))
+        )
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Called by a remote task with a checkpoint; returns when it is on disk."""

@@ -61,7 +61,8 @@ class WarmWork:
 
     def limits(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit: none before the handlers are loaded."""
-        return dict.fromkeys(self._registry.task_types, self.room())
+        types = self._registry.task_types if self._worker.loaded else ()
+        return dict.fromkeys(types, self.room())
 
     def room(self) -> int:
         """Return how many more attempts fit: none behind one that has run for long."""
@@ -76,7 +77,8 @@ class WarmWork:
             self._watch_task = self._event_loop.create_task(self._watch())
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt."""
+        """Stop an attempt, also one that is just about to begin."""
+        self._worker.stop_early(task_id, attempt)
         taken = self._worker.take_back(task_id)
         self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
         current = self._worker.current

@@ -16,6 +16,7 @@ from raytasks.runner.interrupt import interrupt_thread, withdraw_interrupt
 
 log = logging.getLogger(__name__)
 
+_EARLY_STOPS = 1000
 REPORT_SECONDS = 0.025
 """How long outcomes of short attempts are gathered before they are reported together."""
 
@@ -44,6 +45,7 @@ class Worker:
         self._border = threading.Lock()
         self._interruptible = False
         self.current: Attempt | None = None
+        self._early_stops: set[tuple[str, int]] = set()
         self.done = 0
         self.loaded = False
         self._thread = threading.Thread(target=self._run_for_ever, name="attempts", daemon=True)
@@ -76,6 +78,10 @@ class Worker:
             taken = [claim for claim in self._queue if task_id in (None, claim.task_id)]
             self._queue = deque(claim for claim in self._queue if claim not in taken)
         return taken
+
+    def stop_early(self, task_id: str, attempt: int) -> None:
+        """Have an attempt stop as soon as it begins, should it be between queue and beginning."""
+        self._early_stops = {(task_id, attempt), *list(self._early_stops)[-_EARLY_STOPS:]}
 
     def order_stop(self, attempt: Attempt, reason: StopReason) -> None:
         """Ask the attempt to stop: its context says so from now on."""
@@ -128,6 +134,9 @@ class Worker:
             try:
                 with self._border:
                     self.current, self._interruptible = attempt, True
+                if (claim.task_id, claim.attempt) in self._early_stops:
+                    self.order_stop(attempt, StopReason.CANCEL)
+                    return attempt.stopped()
                 return self._call(attempt)
             finally:
                 with self._border:

@@ -84,6 +84,8 @@ class Database:
         else:
             arguments["connect_args"] = _POSTGRES
             arguments["pool_pre_ping"] = begin == "BEGIN"
+            if begin == "BEGIN":  # all statements of a transaction that reads see one moment
+                arguments["isolation_level"] = "REPEATABLE READ"
         engine = create_engine(self.url, **arguments)
         if self.is_sqlite:
             _set_up_sqlite(engine, begin)

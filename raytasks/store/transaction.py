@@ -270,20 +270,21 @@ class Transaction:
 
     def _settled(self, item: Settlement) -> dict[str, Any]:
         waits = item.state in WAITING
+        moves = waits and item.event is not Event.RELEASE  # which keeps its place
         return {
             "p_task_id": item.attempt.task_id,
             "p_attempt": item.attempt.attempt,
             "p_state": item.state.value,
             "p_result": item.result,
             "p_error": item.attempt.error,
-            "p_rank": self._rank(item.run_at, item.priority) if waits else None,
+            "p_rank": self._rank(item.run_at, item.priority) if moves else None,
             "p_ready": waits and item.run_at <= self._now,
-            "p_run_at": item.run_at if waits else None,
+            "p_run_at": item.run_at if moves else None,
             "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
             "p_crashed": int(item.charged and item.event in (Event.LOSE, Event.POISON)),
             "p_suspect": _is_suspect(item),
             "p_started_at": item.attempt.started_at,
-            "p_finished_at": None if waits else item.attempt.finished_at,
+            "p_finished_at": None if waits else self._now,  # by the clock that retention goes by
             "p_now": self._now,
         }
 

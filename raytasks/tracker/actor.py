@@ -7,7 +7,6 @@ import time
 from typing import Any
 
 import ray
-from pydantic_core import from_json
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.artifacts import ArtifactStore
@@ -20,14 +19,11 @@ from raytasks.models import (
     Orders,
     Page,
     Task,
-    TaskFailed,
-    TaskNotFound,
     TaskQuery,
 )
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.runner.pool import Deployment, RunnerPools
 from raytasks.settings import Settings
-from raytasks.states import State
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
@@ -82,18 +78,6 @@ class TrackerActor:
         """See `Tracker.changes`."""
         return await (await self._core()).changes(epoch, after, seconds)
 
-    async def result(self, task_id: str) -> Any:
-        """Wait until a task has ended, and return its result, for `ray.get` of a driver.
-
-        Raises `TaskNotFound`, and `TaskFailed` with the error that the task ended with.
-        """
-        task = await (await self._core()).wait_final(task_id)
-        if task is None:
-            raise TaskNotFound(f"there is no task {task_id}")
-        if task.state is State.COMPLETED:
-            return from_json(task.result or "null")
-        raise TaskFailed(failure_text(task))
-
     async def health(self) -> dict[str, Any]:
         """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
         report = await (await self._core()).health()
@@ -114,11 +98,10 @@ class TrackerActor:
         """Answer, to show that this process runs; nothing else needs to work for it."""
 
     async def deploy(self, deployment: Deployment) -> None:
-        """Make this the present deployment. One that is newer than a drain ends it."""
-        core = await self._core()
+        """Make this the present deployment."""
+        await self._core()
         if self._pools is not None:
             self._pools.deploy(deployment)
-        await core.resume(before=deployment.deployed_at)
 
     async def ready(self) -> dict[str, int]:
         """Return how many runners of each pool were heard of."""
@@ -133,7 +116,7 @@ class TrackerActor:
         """Hand out no task any more, and give what runs `seconds` to end.
 
         What still runs then is stopped and given back, uncharged; returns how many attempts those
-        are. Tasks are accepted all the while. It lasts until `resume`, or a new deployment.
+        are. Tasks are accepted all the while. It lasts until `resume`.
         """
         core = await self._core()
         await core.pause()
@@ -160,7 +143,7 @@ class TrackerActor:
         if self._pools is None:
             return 0
         self._pools.stop()
-        core.ticker.claiming = False
+        await core.stop_claiming()
         await core.settled(seconds)
         left = core.release_all()
         await self._pools.end_all()
@@ -204,16 +187,6 @@ class TrackerActor:
         if seconds is not None:
             artifacts = ArtifactStore(self._settings.artifacts_url)
             await Retention(tracker, artifacts.remove, seconds=seconds, clock=time.time).run()
-
-
-def failure_text(task: Task) -> str:
-    """Return how a task ended that did not complete, with the error of its last attempt."""
-    if task.error is None:
-        return f"task {task.task_id} ({task.task_type}) is {task.state}"
-    error = from_json(task.error)
-    text = f"task {task.task_id} ({task.task_type}) is {task.state} after attempt {task.attempt}"
-    trace = f"\n\n{error['traceback']}" if error.get("traceback") else ""
-    return f"{text}: {error['type']}: {error['message']}{trace}"
 
 
 def get_or_create_tracker(settings: Settings) -> Any:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,7 +19,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
-from raytasks.states import TRANSITIONS, WAITING, Event
+from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event
 from raytasks.store.store import Store
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
@@ -136,13 +135,20 @@ class Tracker:
         await pruning.answer
 
     async def pause(self) -> None:
-        """Hand out no task any more, until `resume`, also after a restart of the tracker."""
+        """Hand out no task any more, until `resume`, also after a restart of the tracker.
+
+        On return none is on its way either. Raises `StoreUnavailable`.
+        """
         await self.ticker.set_paused(self._clock())
 
-    async def resume(self, *, before: float = math.inf) -> None:
-        """Hand out tasks again, if they were paused before this time (seconds since the epoch)."""
-        if self.ticker.paused_at is not None and self.ticker.paused_at < before:
-            await self.ticker.set_paused(None)
+    async def resume(self) -> None:
+        """Hand out tasks again. Raises `StoreUnavailable`."""
+        await self.ticker.set_paused(None)
+
+    async def stop_claiming(self) -> None:
+        """Hand out no task any more in this life; on return none is on its way either."""
+        self.ticker.claiming = False
+        await self.ticker.turn_over()
 
     async def could_run(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits that is due."""
@@ -150,19 +156,6 @@ class Tracker:
         if not waiting or self.ticker.paused_at is not None:
             return False
         return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
-
-    async def wait_final(self, task_id: str, seconds: float | None = None) -> Task | None:
-        """Wait until a task has ended, and return it as it then is (after `seconds`: as it is).
-
-        Returns None if there is no such task.
-        """
-
-        async def look() -> Task | None:
-            return (await self.tasks([task_id])).get(task_id)
-
-        return await self.ticker.finals.look_until(
-            task_id, look, lambda task: task is None or task.state.final, seconds
-        )
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """Return the changes of state after number `after`, waiting up to `seconds` for one."""
@@ -188,6 +181,7 @@ class Tracker:
                 "name": runner.name,
                 "pool": runner.pool,
                 "node_id": runner.node_id,
+                "loaded": bool(runner.limits) or runner.leaving,
                 "running": len(runner.held),
                 "seen_seconds_ago": round(max(0.0, self._clock() - runner.seen_at), 3),
             }
@@ -202,7 +196,11 @@ class Tracker:
                 "backlog": self.backlog,
                 "paused": self.ticker.paused_at is not None,
             },
-            "runners": {"ok": bool(runners), "count": len(runners), "list": runners},
+            "runners": {
+                "ok": bool(runners),
+                "count": len(runners),
+                "list": runners,
+            },
         }
 
     async def settled(self, seconds: float) -> None:
@@ -257,7 +255,7 @@ class Tracker:
 
     def runners(self) -> list[RunnerState]:
         """Return the states of all runners, also of those that were not heard of yet."""
-        return self.fleet.all()
+        return list(self.fleet)
 
     def release_runner(self, runner_id: str) -> int:
         """Give back what a runner holds, uncharged; return how many attempts that is."""
@@ -297,7 +295,8 @@ class Tracker:
             running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
                 runner.acknowledged.append((outcome.task_id, outcome.attempt))
-                inbox.late.append((runner.runner_id, outcome))
+                if outcome.kind not in CRASHES:  # its own news, not what others say of it
+                    inbox.late.append((runner.runner_id, outcome))
             else:
                 inbox.outcomes.append((running, outcome))
         for report in exchange.reports:

@@ -162,10 +162,6 @@ class Fleet:
     def __iter__(self) -> Iterator[RunnerState]:
         return iter(list(self.runners.values()))
 
-    def all(self) -> list[RunnerState]:
-        """Return all runners, also those that were not heard of yet."""
-        return list(self.runners.values())
-
     def restart(self, running: Iterable[Running], now: float) -> None:
         """Begin again with the attempts that run by the database; every runner is in doubt."""
         self.running.clear()

@@ -150,7 +150,7 @@ def lost_outcome(
 
 
 def released_outcome(running: Running, now: float) -> Outcome:
-    """Return the outcome of an attempt that never reached its runner."""
+    """Return the outcome of an attempt that is given back: its runner never got it, or leaves."""
     return Outcome(
         running.task_id,
         running.attempt,

@@ -53,14 +53,25 @@ class Retention:
         """Prune one batch, and return how many tasks were looked at for it.
 
         Files go first: should this end in the middle, the rows are still there to find them by.
+        A task whose files cannot be removed stays, and does not hold up the others.
         """
         before = self._clock() - self._seconds
         task_ids = await self._tracker.outdated(before, BATCH)
         if task_ids:
-            await asyncio.to_thread(self._remove_all, task_ids)
-            await self._tracker.prune(task_ids, before)
+            without_files = await asyncio.to_thread(self._remove_all, task_ids)
+            await self._tracker.prune(without_files, before)
+            if not without_files:
+                return 0  # no use in trying again at once
         return len(task_ids)
 
-    def _remove_all(self, task_ids: list[str]) -> None:
+    def _remove_all(self, task_ids: list[str]) -> list[str]:
+        """Remove the files of tasks, and return the ids of those where it was done."""
+        done = []
         for task_id in task_ids:
-            self._remove_files(task_id)
+            try:
+                self._remove_files(task_id)
+            except Exception as error:
+                log.warning("the files of task %s cannot be removed: %r", task_id, error)
+            else:
+                done.append(task_id)
+        return done

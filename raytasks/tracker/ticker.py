@@ -17,14 +17,15 @@ from raytasks.models import (
 from raytasks.states import WAITING, OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import StoreAccess
-from raytasks.tracker.feed import FeedRing, Waiters
+from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
 
+_TURN_SECONDS = 10.0
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
@@ -51,12 +52,12 @@ class Ticker:
         self.epoch = 0
         self.fleet = Fleet()
         self.feed = FeedRing(0)
-        self.finals: Waiters[None] = Waiters()
         self.wake = asyncio.Event()
         self.counts: Counter[tuple[str, State]] = Counter()
         self.claiming = True
         self.paused_at: float | None = None
         self.loaded = asyncio.Event()
+        self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
         self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._owner = owner
@@ -87,7 +88,8 @@ class Ticker:
             await self._wait_for_work()
             self.wake.clear()
             self._end_leases()
-            await self.tick()
+            async with self._turn:
+                await self.tick()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
@@ -96,11 +98,26 @@ class Ticker:
         await self.access.close()
 
     async def set_paused(self, paused_at: float | None) -> None:
-        """Hand out tasks no more since a time, or again. Raises `StoreUnavailable`."""
+        """Hand out tasks no more since a time, or again. Raises `StoreUnavailable`.
+
+        It waits for the tick that is on its way, which may be handing out something.
+        """
+        if not await self.is_loaded(_TURN_SECONDS):
+            raise StoreUnavailable(AWAY)
+        await self.turn_over()
         epoch = self.epoch
         await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
         self.paused_at = paused_at
+        await self.turn_over()
         self.wake.set()
+
+    async def turn_over(self) -> None:
+        """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
+        try:
+            async with asyncio.timeout(_TURN_SECONDS), self._turn:
+                return
+        except TimeoutError:
+            raise StoreUnavailable(AWAY) from None
 
     def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
         """Note that a runner is dead: what it held is lost.
@@ -117,7 +134,9 @@ class Ticker:
         begun = [
             item for item in runner.held.values() if (item.task_id, item.attempt) not in unsent
         ]
-        known = len(begun) == 1 and runner.pool != REMOTE_POOL and not out_of_memory
+        # A runner that has not said itself what it is may be a task runner.
+        is_warm = runner.confirmed and runner.pool != REMOTE_POOL
+        known = len(begun) == 1 and is_warm and not out_of_memory
         for running in begun:
             lost = lost_outcome(
                 running,
@@ -239,9 +258,6 @@ class Ticker:
             self.wake.set()
         self._hand_out(done)
         self.feed.publish(done.changes)
-        for task_id, _, state, _ in done.changes:
-            if state.final:
-                self.finals.answer(task_id, None)
         for runner in self.fleet:
             if runner.has_urgent_orders:
                 runner.answer()
@@ -311,7 +327,6 @@ class Ticker:
         if self.loaded.is_set():
             # What was committed before this and not told yet is told to nobody any more.
             self.feed.break_off()
-        self.finals.answer_all(None)
         self.wake.set()
 
     async def _sit_out(self, taken: Inbox, error: StoreUnavailable) -> None:

@@ -416,6 +416,26 @@ class TestEpoch:
         assert ((1, tracking.epoch, NOW + 5, "", None),) in everything(tracking.store)
 
 
+class TestPlace:
+    def test_what_is_given_back_keeps_its_place(self, tracking: Tracking) -> None:
+        tracking.submit(1)
+        [running] = tracking.claim()
+        tracking.now += 600
+        tracking.submit(2, created_at=tracking.now, run_at=tracking.now)
+        tracking.settle(running, OutcomeKind.RELEASED)
+        assert tracking.task(1).run_at == NOW
+        assert [item.task_id for item in tracking.claim(room=1)] == ids([1])
+
+    def test_all_that_one_read_returns_is_of_one_moment(self, tracking: Tracking) -> None:
+        tracking.submit(1)
+        [running] = tracking.claim()
+        with tracking.store._database.reading() as connection:
+            before = connection.exec_driver_sql("SELECT state FROM tasks").scalar_one()
+            tracking.settle(running, OutcomeKind.SUCCEEDED)
+            history = connection.exec_driver_sql("SELECT count(*) FROM attempts").scalar_one()
+        assert (before, history) == ("RUNNING", 0)
+
+
 class TestCounts:
     def test_they_are_those_of_the_rows_after_every_verb(self, tracking: Tracking) -> None:
         def check() -> None:

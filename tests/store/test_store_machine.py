@@ -84,7 +84,7 @@ class ModelTask:
         elif kind is OutcomeKind.SNOOZED:
             self.wait(State.PENDING, now + delay, now)
         elif kind is OutcomeKind.RELEASED:
-            self.wait(State.PENDING, now, now)
+            self.state, self.ready = State.PENDING, True
         elif crashed:
             self.crashes += int(charged)
             if self.crashes > MAX_CRASHES:

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.models import is_task_id
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 OTHER_ID = "0198c1de-0000-7000-8000-000000000002"
@@ -101,3 +102,15 @@ def test_all_files_of_a_task_are_removed_and_those_of_others_stay(tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == [other]
     with pytest.raises(ValueError, match="not a task id"):
         store.remove("../outside")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "", "x", TASK_ID.upper(), TASK_ID + "0", TASK_ID[:-1], TASK_ID.replace("-", ""),
+        "0198c1de0000-70-00-8000-000000000001", TASK_ID + "\n", "../" + TASK_ID,
+    ],
+)  # fmt: skip
+def test_what_cannot_be_the_id_of_a_task(text: str) -> None:
+    assert is_task_id(TASK_ID)
+    assert not is_task_id(text)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tracking import wait_final
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import Context
@@ -81,7 +82,7 @@ class Bench:
         return await self.end(await self.submit(task_type, payload, **options))
 
     async def end(self, task_id: str) -> Task:
-        task = await self.tracker.wait_final(task_id)
+        task = await wait_final(self.tracker, task_id)
         assert task is not None
         return task
 

@@ -12,7 +12,7 @@ import pytest
 from clock import FakeClock
 from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
-from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
+from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
 
 from raytasks.models import (
     REMOTE_POOL,
@@ -455,7 +455,7 @@ class TestCancel:
     @pytest.mark.parametrize("delay", [0.0, 60.0])
     async def test_what_waits_ends_at_once(self, tracker: Tracker, delay: float) -> None:
         await submit(tracker, 1, run_at=NOW + delay)
-        ended = asyncio.ensure_future(tracker.wait_final(task_id(1)))
+        ended = asyncio.ensure_future(wait_final(tracker, task_id(1)))
         await let_run()
         task = await tracker.cancel(task_id(1))
         assert (task.state, task.finished_at) == (State.CANCELLED, NOW)
@@ -527,7 +527,7 @@ class TestCancel:
     ) -> None:
         claim = await claimed(tracker, runner)
         runner.end(claim, kind)
-        task = await tracker.wait_final(task_id(1), PATIENCE)
+        task = await wait_final(tracker, task_id(1), PATIENCE)
         with pytest.raises(StateConflict, match="cannot be cancelled"):
             await tracker.cancel(task_id(1))
         assert (await tracker.tasks([task_id(1)]))[task_id(1)] == task
@@ -585,25 +585,23 @@ class TestWaiting:
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
         claim = await claimed(tracker, runner)
-        waiting = [asyncio.ensure_future(tracker.wait_final(task_id(1))) for _ in range(3)]
+        waiting = [asyncio.ensure_future(wait_final(tracker, task_id(1))) for _ in range(3)]
         await let_run()
         runner.end(claim, result="[1]")
         tasks = await asyncio.wait_for(asyncio.gather(*waiting), PATIENCE)
         assert [task and task.result for task in tasks] == ["[1]"] * 3
-        assert len(tracker.ticker.finals) == 0
 
     async def test_a_task_that_has_ended_is_told_at_once(self, tracker: Tracker) -> None:
         await submit(tracker, 1)
         task = await tracker.cancel(task_id(1))
-        assert await asyncio.wait_for(tracker.wait_final(task_id(1)), PATIENCE) == task
+        assert await asyncio.wait_for(wait_final(tracker, task_id(1)), PATIENCE) == task
 
     async def test_there_is_no_such_task(self, tracker: Tracker) -> None:
-        assert await asyncio.wait_for(tracker.wait_final(task_id(1)), PATIENCE) is None
+        assert await asyncio.wait_for(wait_final(tracker, task_id(1)), PATIENCE) is None
 
     async def test_when_the_time_is_up_it_is_told_as_it_is(self, tracker: Tracker) -> None:
         await submit(tracker, 1)
-        task = await tracker.wait_final(task_id(1), 0.01)
+        task = await wait_final(tracker, task_id(1), 0.01)
         assert task is not None
         assert task.state is State.PENDING
         await let_run()
-        assert len(tracker.ticker.finals) == 0

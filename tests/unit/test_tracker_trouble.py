@@ -1,6 +1,7 @@
 """The tracker in trouble: bad commands, a database that goes away, another tracker."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
@@ -303,3 +304,63 @@ class TestStandby:
         assert former.ticker.epoch == 2
         assert task_id(7) in await former.tasks([task_id(7)])
         await former.close()
+
+
+class TestPause:
+    async def test_nothing_is_handed_out_until_it_is_over_whoever_is_the_tracker(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        async with tracker_on(store) as first:
+            await first.pause()
+            call = ScriptedRunner(first).send()
+            await submit(first, 1)
+            await let_run()
+            assert not call.done()
+            assert not await first.could_run(["short"])
+        async with tracker_on(FaultyStore(sqlite_url)) as second:
+            call = ScriptedRunner(second).send()
+            await submit(second, 2)
+            await let_run()
+            assert not call.done()
+            await second.resume()
+            assert len((await call).claims) == 1
+
+    async def test_it_waits_for_the_tick_that_is_on_its_way(self, store: FaultyStore) -> None:
+        async with tracker_on(store) as tracker:
+            await submit(tracker, 9, task_type="other")  # the first tick is over
+            claiming = ScriptedRunner(tracker).send()
+            await let_run()
+            loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+            def hold_up() -> None:
+                store.before_commit = None
+                loop.call_soon_threadsafe(reached.set)
+                gate.wait(PATIENCE)
+
+            store.before_commit = hold_up
+            submitted = begin(tracker, 1)
+            await asyncio.wait_for(reached.wait(), PATIENCE)
+            pausing = asyncio.ensure_future(tracker.pause())
+            await let_run()
+            assert not pausing.done()
+            gate.set()
+            await asyncio.wait_for(pausing, PATIENCE)
+            assert set(tracker.fleet.running) == {task_id(1)}  # so that a drain waits for it
+            await submitted
+            assert len((await claiming).claims) == 1
+
+    async def test_it_is_not_lost_while_a_tracker_starts(self, store: FaultyStore) -> None:
+        async with tracker_on(store) as first:
+            await first.pause()
+        again = FaultyStore(str(store._database.url))
+        again.away = True
+        tracker = Tracker(again)
+        starting = asyncio.ensure_future(tracker.start())
+        resuming = asyncio.ensure_future(tracker.resume())
+        await let_run()
+        assert not resuming.done()
+        again.away = False
+        await asyncio.wait_for(asyncio.gather(starting, resuming), PATIENCE)
+        assert tracker.ticker.paused_at is None
+        assert again.paused_at() is None
+        await tracker.close()

@@ -1,10 +1,10 @@
-"""The replica's half of the event feed: one long poll for all clients that wait for a task."""
+"""The other half of the event feed: one long poll for all in a process that wait for a task."""
 
 import asyncio
 import logging
+from typing import Protocol
 
-from raytasks.api.backend import Backend
-from raytasks.models import Attempt, Task
+from raytasks.models import Attempt, Feed, Task
 from raytasks.tracker.feed import Waiters
 
 log = logging.getLogger(__name__)
@@ -13,21 +13,31 @@ _POLL_SECONDS = 20.0
 _RETRY_SECONDS = 0.2
 
 
+class Watched(Protocol):
+    """What it needs of the tracker."""
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """Return a task with its ended attempts."""
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        """Return the changes of state after a number."""
+
+
 class TaskWatch:
     """Follows the tracker's feed from the first wait on, and wakes those whose task changed."""
 
-    def __init__(self, backend: Backend) -> None:
-        self._backend = backend
+    def __init__(self, tracker: Watched) -> None:
+        self._tracker = tracker
         self._waiters: Waiters[None] = Waiters()
         self._follower: asyncio.Task[None] | None = None
 
-    async def final(self, task_id: str, seconds: float) -> tuple[Task, list[Attempt]] | None:
+    async def final(self, task_id: str, seconds: float | None) -> tuple[Task, list[Attempt]] | None:
         """Return a task as soon as it has ended, or as it is after `seconds`; None if unknown."""
         if self._follower is None:
             self._follower = asyncio.ensure_future(self._follow())
         return await self._waiters.look_until(
             task_id,
-            lambda: self._backend.task(task_id),
+            lambda: self._tracker.task(task_id),
             lambda found: found is None or found[0].state.final,
             seconds,
         )
@@ -38,7 +48,7 @@ class TaskWatch:
         epoch, after, away = 0, -1, False
         while True:
             try:
-                feed = await self._backend.changes(epoch, after, _POLL_SECONDS)
+                feed = await self._tracker.changes(epoch, after, _POLL_SECONDS)
             except Exception as error:
                 if not away:
                     log.warning("the event feed is away: %s", error)

@@ -1,0 +1,95 @@
+"""Results for driver scripts: an actor whose calls wait for the ends of tasks.
+
+It is not the tracker's actor, since such a call lasts as long as its task: a driver that submits
+many would leave no room there for the calls of the runners, on which those ends depend.
+"""
+
+import asyncio
+from typing import Any
+
+import ray
+from pydantic_core import from_json
+from ray.exceptions import RayError, RayTaskError
+
+from raytasks.models import Attempt, Feed, StoreUnavailable, Task, TaskFailed, TaskNotFound
+from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.states import State
+from raytasks.tracker.watch import TaskWatch
+
+RESULTS_NAME = "raytasks.results"
+
+_RETRY_SECONDS = 0.5
+_MOST_WAITING = 10_000  # further calls wait for their turn
+
+
+class ResultsActor:
+    """The actor. Its call may be repeated by Ray after a restart."""
+
+    def __init__(self) -> None:
+        self._watch = TaskWatch(_NamedTracker())
+
+    async def result(self, task_id: str) -> Any:
+        """Wait until a task has ended, and return its result.
+
+        Waits also while tracker or database are away. Raises `TaskNotFound`, and `TaskFailed` with
+        the error that the task ended with.
+        """
+        while True:
+            try:
+                found = await self._watch.final(task_id, None)
+            except (StoreUnavailable, RayError, ValueError):
+                await asyncio.sleep(_RETRY_SECONDS)
+                continue
+            if found is None:
+                raise TaskNotFound(f"there is no task {task_id}")
+            task, _ = found
+            if task.state is State.COMPLETED:
+                return from_json(task.result or "null")
+            raise TaskFailed(failure_text(task))
+
+
+class _NamedTracker:
+    """The tracker of this cluster, whichever process that is."""
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
+        return found
+
+    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+        feed: Feed = await self._call("changes", epoch, after, seconds)
+        return feed
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
+        try:
+            return await getattr(tracker, method).remote(*arguments)
+        except RayTaskError as error:
+            raise error.cause from None
+
+
+def get_or_create_results() -> Any:
+    """Return the handle of the cluster's results actor; make it if there is none."""
+    return (
+        ray.remote(ResultsActor)
+        .options(
+            name=RESULTS_NAME,
+            namespace=NAMESPACE,
+            lifetime="detached",
+            get_if_exists=True,
+            num_cpus=0,
+            max_restarts=-1,
+            max_task_retries=-1,
+            max_concurrency=_MOST_WAITING,
+        )
+        .remote()
+    )
+
+
+def failure_text(task: Task) -> str:
+    """Return how a task ended that did not complete, with the error of its last attempt."""
+    if task.error is None:
+        return f"task {task.task_id} ({task.task_type}) is {task.state}"
+    error = from_json(task.error)
+    text = f"task {task.task_id} ({task.task_type}) is {task.state} after attempt {task.attempt}"
+    trace = f"\n\n{error['traceback']}" if error.get("traceback") else ""
+    return f"{text}: {error['type']}: {error['message']}{trace}"
