@@ -11,7 +11,7 @@ import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytasks.redis_link import RedisAddress, RedisError, RedisLink
+from raytasks.redis_link import RedisAddress, RedisError, connected, delete_keys
 from raytasks.settings import SettingsError
 
 _STORAGE = "RAY_gcs_storage"
@@ -86,7 +86,7 @@ class InRedis(ControlStore):
     def open(cls, url: str) -> "InRedis":
         """Choose a new namespace on a server that answers. Raises `RedisError`."""
         address = RedisAddress.parse(url)
-        with RedisLink(address):
+        with connected(address):
             return cls(address, f"raytasks-{uuid.uuid4().hex}")
 
     @property
@@ -106,5 +106,5 @@ class InRedis(ControlStore):
 
     def remove(self) -> None:
         """Delete the namespace, if the server is still there."""
-        with contextlib.suppress(RedisError), RedisLink(self.address) as redis:
-            redis.delete(f"RAY{self.namespace}@*")
+        with contextlib.suppress(RedisError), connected(self.address) as redis:
+            delete_keys(redis, f"RAY{self.namespace}@*")

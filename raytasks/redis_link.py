@@ -1,16 +1,18 @@
-"""The few Redis commands that we need ourselves; the control store's own client is in Ray."""
+"""Redis servers as REDIS_URL names them. The control store's own client is in Ray."""
 
-import io
-import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from types import TracebackType
-from typing import Any, Self
+from typing import Self
 from urllib.parse import unquote, urlsplit
+
+import redis
 
 from raytasks.models import RaytasksError
 
 _PORT = 6379
 _TIMEOUT_SECONDS = 5.0
+_KEYS_AT_ONCE = 1000
 _FORM = "redis://[user:password@]HOST:PORT"
 
 
@@ -48,81 +50,34 @@ class RedisAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-class RedisLink:
-    """A connection to a Redis server that answers, for a `with` block. Raises `RedisError`."""
-
-    def __init__(self, address: RedisAddress) -> None:
-        self._address = address
-        try:
-            self._socket = socket.create_connection(
-                (address.host, address.port), timeout=_TIMEOUT_SECONDS
-            )
-        except OSError as error:
-            reason = error.strerror or error
-            raise RedisError(f"no Redis answers at {address}: {reason}") from None
-        self._stream = self._socket.makefile("rwb")
-
-    def __enter__(self) -> Self:
-        try:
-            if self._address.password:
-                user = (self._address.user,) if self._address.user else ()
-                self.call("AUTH", *user, self._address.password)
-            self.call("PING")
-        except RedisError:
-            self.close()
-            raise
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Leave the server."""
-        self._stream.close()
-        self._socket.close()
-
-    def call(self, *words: str | bytes) -> Any:
-        """Send a command, and return its reply. Raises `RedisError`."""
-        raw = [word.encode() if isinstance(word, str) else word for word in words]
-        lines = [b"*%d" % len(raw), *(b"$%d\r\n%s" % (len(word), word) for word in raw), b""]
-        try:
-            self._stream.write(b"\r\n".join(lines))
-            self._stream.flush()
-            return read_reply(self._stream)
-        except (OSError, ValueError) as error:
-            raise RedisError(f"{self._address} does not answer as Redis does: {error}") from None
-
-    def delete(self, pattern: str) -> None:
-        """Delete all keys whose names match."""
-        cursor = b"0"
-        while True:
-            cursor, keys = self.call("SCAN", cursor, "MATCH", pattern, "COUNT", "1000")
-            if keys:
-                self.call("DEL", *keys)
-            if cursor == b"0":
-                return
+@contextmanager
+def connected(address: RedisAddress) -> Iterator[redis.Redis]:
+    """A connection to a Redis server that answers. Raises `RedisError`, also within the block."""
+    client = redis.Redis(
+        host=address.host,
+        port=address.port,
+        username=address.user or None,
+        password=address.password or None,
+        socket_connect_timeout=_TIMEOUT_SECONDS,
+        socket_timeout=_TIMEOUT_SECONDS,
+    )
+    try:
+        client.ping()
+        yield client
+    except (redis.RedisError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise RedisError(f"Redis cannot be used at {address}: {reason}") from None
+    finally:
+        client.close()
 
 
-def read_reply(stream: io.BufferedIOBase) -> Any:
-    """Read one reply of Redis's protocol. Raises `RedisError` if it is an error."""
-    line = stream.readline()
-    kind, rest = line[:1], line[1:].strip()
-    match kind:
-        case b"+":
-            return rest
-        case b"-":
-            raise RedisError(rest.decode(errors="replace"))
-        case b":":
-            return int(rest)
-        case b"$":
-            size = int(rest)
-            return None if size < 0 else stream.read(size + 2)[:-2]
-        case b"*":
-            return [read_reply(stream) for _ in range(int(rest))]
-        case _:
-            raise ValueError(f"{line[:40]!r}")
+def delete_keys(client: redis.Redis, pattern: str) -> None:
+    """Delete all keys whose names match."""
+    found: list[bytes] = []
+    for key in client.scan_iter(match=pattern, count=_KEYS_AT_ONCE):
+        found.append(key)
+        if len(found) == _KEYS_AT_ONCE:
+            client.delete(*found)
+            found.clear()
+    if found:
+        client.delete(*found)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytasks.cluster import free_port
-from raytasks.redis_link import RedisAddress, RedisError, RedisLink
+from raytasks.redis_link import RedisAddress, RedisError, connected
+from tests.ports import quiet_port
 
 
 @dataclass
@@ -20,9 +20,8 @@ class RedisServer:
 
     def all_keys(self) -> list[bytes]:
         """Return the names of all keys."""
-        with RedisLink(RedisAddress.parse(self.url)) as redis:
-            found: list[bytes] = redis.call("KEYS", "*")
-            return found
+        with connected(RedisAddress.parse(self.url)) as redis:
+            return list(redis.scan_iter())
 
 
 @contextmanager
@@ -33,7 +32,7 @@ def running_redis(folder: Path) -> Iterator[RedisServer]:
     assert package is not None
     assert package.origin is not None
     program = Path(package.origin).parent / "bin" / "redis-server"
-    port = free_port()
+    port = quiet_port()
     options = ["--bind", "127.0.0.1", "--port", str(port), "--requirepass", "geheim: ü"]
     with (folder / "redis.log").open("wb") as log:
         process = subprocess.Popen([program, *options, "--save", ""], stdout=log, cwd=folder)

@@ -16,6 +16,26 @@ from raytasks.runner.plan import RunnerPlan
 NAMESPACE = "raytasks"
 TRACKER_NAME = "raytasks.tracker"
 
+MOST_CALLS = 10_000
+"""How many calls such an actor has open at a time; further ones wait for their turn."""
+
+
+def lasting(name: str) -> dict[str, Any]:
+    """Return the Ray options of an actor of which the cluster has one, by this name.
+
+    Ray starts it again when it dies, and sends it open calls again.
+    """
+    return {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": MOST_CALLS,
+    }
+
 
 class RunnerActor:
     """What every runner's actor is: it works by itself from the start, in `_main`.

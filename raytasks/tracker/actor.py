@@ -21,7 +21,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
-from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.runner.link import TRACKER_NAME, lasting
 from raytasks.runner.pool import Deployment, RunnerPools
 from raytasks.settings import Settings
 from raytasks.store.store import Store
@@ -200,17 +200,7 @@ def get_or_create_tracker(settings: Settings) -> Any:
         placement = NodeAffinitySchedulingStrategy(here, soft=False)
     return (
         ray.remote(TrackerActor)
-        .options(
-            name=TRACKER_NAME,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=-1,
-            max_concurrency=10_000,
-            scheduling_strategy=placement,
-        )
+        .options(**lasting(TRACKER_NAME), scheduling_strategy=placement)
         .remote(settings)
     )
 

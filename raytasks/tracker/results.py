@@ -12,14 +12,13 @@ from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
 from raytasks.models import Attempt, Feed, StoreUnavailable, Task, TaskFailed, TaskNotFound
-from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.runner.link import NAMESPACE, TRACKER_NAME, lasting
 from raytasks.states import State
 from raytasks.tracker.watch import TaskWatch
 
 RESULTS_NAME = "raytasks.results"
 
 _RETRY_SECONDS = 0.5
-_MOST_WAITING = 10_000  # further calls wait for their turn
 
 
 class ResultsActor:
@@ -69,20 +68,7 @@ class _NamedTracker:
 
 def get_or_create_results() -> Any:
     """Return the handle of the cluster's results actor; make it if there is none."""
-    return (
-        ray.remote(ResultsActor)
-        .options(
-            name=RESULTS_NAME,
-            namespace=NAMESPACE,
-            lifetime="detached",
-            get_if_exists=True,
-            num_cpus=0,
-            max_restarts=-1,
-            max_task_retries=-1,
-            max_concurrency=_MOST_WAITING,
-        )
-        .remote()
-    )
+    return ray.remote(ResultsActor).options(**lasting(RESULTS_NAME)).remote()
 
 
 def failure_text(task: Task) -> str:

@@ -11,11 +11,11 @@ from typing import Any
 
 import httpx
 import psutil
-from tests.postgres_server import PostgresServer
 
 from tests.cluster.conftest import Service, start_service
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, marks, only
 from tests.cluster.recovery import recovering
+from tests.postgres_server import PostgresServer
 
 
 def is_refused(service: Service) -> httpx.Response:

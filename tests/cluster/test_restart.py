@@ -45,7 +45,11 @@ def up(*arguments: str, cwd: Path | None = None, **environment: str) -> tuple[in
         ([], {"DEBUG": "false"}, "SECRET_KEY must be set"),
         ([], {"LEASE_SECONDS": "soon"}, "LEASE_SECONDS: Input should be a valid number"),
         ([], {"REDIS_URL": "http://h:1"}, "REDIS_URL: not redis://[user:password@]HOST:PORT"),
-        ([], {"REDIS_URL": "redis://127.0.0.1:1"}, "REDIS_URL: no Redis answers at 127.0.0.1:1"),
+        (
+            [],
+            {"REDIS_URL": "redis://127.0.0.1:1"},
+            "REDIS_URL: Redis cannot be used at",
+        ),
         (["--address", "127.0.0.1:1"], {}, "no Ray cluster answers at address 127.0.0.1:1"),
     ],
 )

@@ -5,6 +5,7 @@ import time
 from pathlib import Path
 
 import httpx
+import pytest
 
 from raytasks.client import Client
 from tests.cluster.conftest import Service
@@ -83,28 +84,14 @@ def check(service: Service, submitters: Submitters) -> None:
         assert (again.status_code, again.json()["task_id"]) == (200, task_id)
 
 
-def test_a_replica_is_killed(service: Service) -> None:
+@pytest.mark.parametrize(
+    ("victim", "name"),
+    [("the only API replica", REPLICA), ("HAProxy", HAPROXY), ("the tracker", TRACKER)],
+)
+def test_it_is_killed_under_load(service: Service, victim: str, name: str) -> None:
     with Submitters(service) as submitters:
-        with recovering("the only API replica killed (SIGKILL)"):
-            kill(*processes(service, REPLICA))
-            submitters.more(20)
-        submitters.more(50)
-    check(service, submitters)
-
-
-def test_haproxy_is_killed(service: Service) -> None:
-    with Submitters(service) as submitters:
-        with recovering("HAProxy killed (SIGKILL)"):
-            kill(*processes(service, HAPROXY))
-            submitters.more(20)
-        submitters.more(50)
-    check(service, submitters)
-
-
-def test_the_tracker_is_killed_under_load(service: Service) -> None:
-    with Submitters(service) as submitters:
-        with recovering("the tracker killed (SIGKILL)"):
-            kill(only(service, TRACKER))
+        with recovering(f"{victim} killed (SIGKILL)"):
+            kill(*processes(service, name))
             submitters.more(20)
         submitters.more(50)
     check(service, submitters)
