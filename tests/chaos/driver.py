@@ -9,8 +9,9 @@ import contextlib
 import json
 import os
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TextIO
 
 from tests.chaos.plan import PlannedTask
 
@@ -85,14 +86,31 @@ def main(address: str) -> None:
     """Submit what comes, until the input ends."""
     from raytasks import cluster
 
+    # What Ray prints goes elsewhere: this pipe is for our answers alone.
+    answers = Answers(os.fdopen(os.dup(1), "w"))
+    os.dup2(2, 1)
     os.environ.update(cluster.ray_environment())
     cluster.connect(address)
     with ThreadPoolExecutor(_THREADS) as pool:
         for line in sys.stdin:
-            pool.submit(_submit, json.loads(line))
+            pool.submit(_submit, json.loads(line), answers)
 
 
-def _submit(request: dict[str, Any]) -> None:
+class Answers:
+    """Where answers go, each as a line of its own, from whatever thread."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+        self._lock = threading.Lock()
+
+    def give(self, token: str, task_id: str | None) -> None:
+        """Tell with which id a task was accepted, or that it was not."""
+        with self._lock:
+            self._file.write(json.dumps({"token": token, "task_id": task_id}) + "\n")
+            self._file.flush()
+
+
+def _submit(request: dict[str, Any], answers: "Answers") -> None:
     from raytasks import driver
 
     task_id = None
@@ -101,9 +119,7 @@ def _submit(request: dict[str, Any]) -> None:
         task_id = task.id
     except Exception as error:
         print(f"not accepted: {error}", file=sys.stderr)
-    answer = json.dumps({"token": request["payload"]["token"], "task_id": task_id})
-    sys.stdout.write(answer + "\n")
-    sys.stdout.flush()
+    answers.give(request["payload"]["token"], task_id)
 
 
 if __name__ == "__main__":

@@ -91,6 +91,8 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     running = first.submit("scripted", {"step": "wait_file", "file": str(tmp_path / "gate")})
     first.wait_until(running, "RUNNING")
     waiting = first.submit("noop", {}, delay_seconds=1)
+    load = [first.submit("scripted", {"step": "sleep", "seconds": 0.05}) for _ in range(100)]
+    first.wait(load[10])
     os.kill(first.process.pid, signal.SIGKILL)
     first.process.wait()
     first.http.close()
@@ -101,7 +103,8 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     again = second.wait(running)
     assert again["state"] == "COMPLETED"
     assert [attempt["outcome"] for attempt in again["attempts"]] == ["lost", "succeeded"]
-    assert second.wait(waiting)["state"] == "COMPLETED"
+    for task in [waiting, *load]:
+        assert second.wait(task)["state"] == "COMPLETED"
 
     script = {"step": "wait_file", "file": str(tmp_path / "never")}
     stopped = [second.submit(kind, script) for kind in ("scripted", "scripted_remote")]

@@ -10,6 +10,7 @@ import pytest
 from raytasks.client import Client
 from tests.cluster.conftest import Service
 from tests.cluster.processes import (
+    CONTROLLER,
     HAPROXY,
     PATIENCE_SECONDS,
     REPLICA,
@@ -86,7 +87,12 @@ def check(service: Service, submitters: Submitters) -> None:
 
 @pytest.mark.parametrize(
     ("victim", "name"),
-    [("the only API replica", REPLICA), ("HAProxy", HAPROXY), ("the tracker", TRACKER)],
+    [
+        ("the only API replica", REPLICA),
+        ("HAProxy", HAPROXY),
+        ("Serve's controller", CONTROLLER),
+        ("the tracker", TRACKER),
+    ],
 )
 def test_it_is_killed_under_load(service: Service, victim: str, name: str) -> None:
     with Submitters(service) as submitters:

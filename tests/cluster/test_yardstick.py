@@ -28,7 +28,7 @@ def test_fifty_tasks_whose_workers_are_all_killed(service: Service, tmp_path: Pa
     files = [tmp_path / f"mark{n}" for n in range(50)]
     script = {"step": "sleep", "seconds": 0.2}
     tasks = [service.submit("scripted", {**script, "mark": str(mark)}) for mark in files]
-    begun(files[20])
+    begun(files[24])
     victims = [process for process in processes(service, WARM_RUNNER) if _holds(process, files)]
     with recovering("50 tasks of 0.2 s, all 4 runners killed (SIGKILL) in the middle"):
         kill(*victims)
