@@ -1,9 +1,8 @@
 """Files that belong to tasks, kept through fsspec: a local folder by default, S3 by URL."""
 
 import re
+from functools import cached_property
 from typing import Any
-
-import fsspec
 
 from raytasks.models import is_task_id
 
@@ -17,9 +16,22 @@ class ArtifactStore:
     """The artifacts below one URL, e.g. `./artifacts` or `s3://bucket/prefix`."""
 
     def __init__(self, url: str) -> None:
-        filesystem, root = fsspec.core.url_to_fs(url)
-        self._files: Any = filesystem
-        self._root = str(root).rstrip("/")
+        self._url = url
+
+    @cached_property
+    def _place(self) -> tuple[Any, str]:
+        """The file system, and the folder in it; looked up at the first use.
+
+        Every runner has a store, few handlers use it, and the import takes a tenth of its start.
+        """
+        import fsspec
+
+        filesystem, root = fsspec.core.url_to_fs(self._url)
+        return filesystem, str(root).rstrip("/")
+
+    @property
+    def _files(self) -> Any:
+        return self._place[0]
 
     def save(self, task_id: str, name: str, data: bytes) -> str:
         """Write the file and return the path at which the API serves it.
@@ -56,4 +68,4 @@ class ArtifactStore:
     def _folder(self, task_id: str) -> str:
         if not is_task_id(task_id):
             raise ValueError(f"not a task id: {task_id!r}")
-        return f"{self._root}/{task_id}"
+        return f"{self._place[1]}/{task_id}"
