@@ -52,7 +52,7 @@ def submit(
     duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
     if not duplicate.same:
         raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-    return SubmittedTask(duplicate.task_id, result(duplicate.task_id))
+    return SubmittedTask(duplicate.task_id, _ref(duplicate.task_id))
 
 
 def result(task_id: str) -> Any:
@@ -61,6 +61,10 @@ def result(task_id: str) -> Any:
     Raises `NoService`.
     """
     _tracker()
+    return _ref(task_id)
+
+
+def _ref(task_id: str) -> Any:
     return get_or_create_results().result.remote(task_id)
 
 

@@ -67,8 +67,8 @@ class Workplace:
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
     worker_id: str | None = None
-    children: Children | None = None
     make_children: Callable[[], Children] | None = None
+    children: Children | None = None
     async_task: "asyncio.Task[Any] | None" = None
     _runner: asyncio.Runner | None = None
 

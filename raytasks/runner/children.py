@@ -19,12 +19,13 @@ class ChildTasks:
     """
 
     def __init__(self) -> None:
-        self._parent = ray.get_runtime_context().get_task_id() or ""
+        task_id = ray.get_runtime_context().get_task_id()
+        self._parent = None if task_id is None else ray.TaskID(bytes.fromhex(task_id))
         self._before: set[bytes] = set()
 
     def mark(self) -> None:
         """Note what runs already: it belongs to earlier attempts."""
-        self._before = set(children_of(self._parent))
+        self._before = set(self._pending())
 
     def cancel(self) -> None:
         """Cancel what was started since, and what that has started. Safe from any thread.
@@ -32,10 +33,13 @@ class ChildTasks:
         Actors that are still being made are left alone: Ray ends the process that tries to cancel
         that. They go when nobody has a handle of them any more.
         """
-        for task_id in children_of(self._parent):
+        for task_id in self._pending():
             if task_id in self._before or task_id.startswith(_MAKES_ACTOR):
                 continue
             try:
                 ray.cancel(ray.ObjectRef(task_id + _FIRST_RETURN))
             except Exception as error:
                 log.warning("a Ray task of a stopped attempt cannot be cancelled: %r", error)
+
+    def _pending(self) -> list[bytes]:
+        return [] if self._parent is None else children_of(self._parent)

@@ -3,7 +3,6 @@
 import asyncio
 import uuid
 from abc import abstractmethod
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ray
@@ -70,18 +69,23 @@ class RunnerActor:
         """Do the runner's work, on the host's event loop, until it has left."""
 
 
-def tracker_call() -> Callable[[Exchange], Awaitable[Orders]]:
-    """Return a function that makes one exchange with the tracker, whichever process that is."""
-    known: list[Any] = []
+class TrackerLink:
+    """Calls to the tracker, whichever process that is; its handle is looked up once."""
 
-    async def call(exchange: Exchange) -> Orders:
-        if not known:
-            known.append(await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE))
+    def __init__(self) -> None:
+        self._tracker: Any = None
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the tracker's actor. Raises what Ray raises."""
+        if self._tracker is None:
+            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
         try:
-            orders: Orders = await known[0].exchange.remote(exchange)
+            return await getattr(self._tracker, method).remote(*arguments)
         except Exception:
-            known.clear()  # a tracker that was killed for good and made anew has another handle
+            self._tracker = None  # one that was killed for good and made anew has another handle
             raise
-        return orders
 
-    return call
+    async def exchange(self, exchange: Exchange) -> Orders:
+        """Make one exchange."""
+        orders: Orders = await self.call("exchange", exchange)
+        return orders

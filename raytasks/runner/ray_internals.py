@@ -49,10 +49,9 @@ def attempt_number() -> int | None:
         return None
 
 
-def children_of(task_id: str) -> list[bytes]:
+def children_of(parent: ray.TaskID) -> list[bytes]:
     """Return the ids of the Ray tasks that a task has started and that have not ended."""
     try:
-        parent = ray.TaskID(bytes.fromhex(task_id))
         return [child.binary() for child in _core_worker().get_pending_children_task_ids(parent)]
     except Exception as error:
         log.warning("the Ray tasks that an attempt has started cannot be found: %r", error)

@@ -47,13 +47,14 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         artifacts=ArtifactStore(plan.artifacts_url),
         node_id=context.get_node_id(),
         worker_id=context.get_worker_id(),
-        children=ChildTasks(),
+        make_children=ChildTasks,
     )
     attempt = Attempt(spec, claim, workplace)
     own_retries = spec.ray_options.get("max_retries", 0)
     if ray_attempt is not None and 0 <= own_retries < ray_attempt:  # see `remote_options`
         lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
         return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=ray_attempt - 1)
+    workplace.enter()
     place = Place(workplace.node_id, workplace.worker_id, attempt.started_at)
     told = task_runner.started.remote(claim.task_id, claim.attempt, place)
     if ray_attempt:  # Ray tries again: there may be a newer checkpoint than the claim's

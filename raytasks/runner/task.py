@@ -23,7 +23,7 @@ from raytasks.registry import Registry
 from raytasks.retry import PermanentError
 from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
 from raytasks.runner.exchange import ExchangeLoop
-from raytasks.runner.link import RunnerActor, tracker_call
+from raytasks.runner.link import RunnerActor, TrackerLink
 from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import Place, execute
@@ -270,7 +270,7 @@ class TaskRunner(RunnerActor):
 
     async def _main(self) -> None:
         work = RemoteWork(self._plan, self._plan.registry(), self._me)
-        work.exchange = ExchangeLoop(self._identity, work, tracker_call())
+        work.exchange = ExchangeLoop(self._identity, work, TrackerLink().exchange)
         self._work = work
         watch = asyncio.ensure_future(work.watch())
         try:

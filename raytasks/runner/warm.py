@@ -6,7 +6,7 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.runner.attempt import Workplace
 from raytasks.runner.children import ChildTasks
 from raytasks.runner.exchange import ExchangeLoop
-from raytasks.runner.link import RunnerActor, tracker_call
+from raytasks.runner.link import RunnerActor, TrackerLink
 from raytasks.runner.warm_work import WarmWork
 
 
@@ -27,6 +27,6 @@ class WarmRunner(RunnerActor):
             max_tasks=self._plan.max_tasks,
             max_memory_bytes=self._plan.max_memory_bytes,
         )
-        exchange = ExchangeLoop(self._identity, work, tracker_call())
+        exchange = ExchangeLoop(self._identity, work, TrackerLink().exchange)
         work.begin(exchange)
         await exchange.run()

@@ -16,9 +16,10 @@ from raytasks.runner.interrupt import interrupt_thread, withdraw_interrupt
 
 log = logging.getLogger(__name__)
 
-_EARLY_STOPS = 1000
 REPORT_SECONDS = 0.025
 """How long outcomes of short attempts are gathered before they are reported together."""
+
+_EARLY_STOPS = 1000
 
 
 class Worker:
@@ -45,7 +46,7 @@ class Worker:
         self._border = threading.Lock()
         self._interruptible = False
         self.current: Attempt | None = None
-        self._early_stops: set[tuple[str, int]] = set()
+        self._early_stops: deque[tuple[str, int]] = deque(maxlen=_EARLY_STOPS)
         self.done = 0
         self.loaded = False
         self._thread = threading.Thread(target=self._run_for_ever, name="attempts", daemon=True)
@@ -81,7 +82,8 @@ class Worker:
 
     def stop_early(self, task_id: str, attempt: int) -> None:
         """Have an attempt stop as soon as it begins, should it be between queue and beginning."""
-        self._early_stops = {(task_id, attempt), *list(self._early_stops)[-_EARLY_STOPS:]}
+        with self._border:
+            self._early_stops.append((task_id, attempt))
 
     def order_stop(self, attempt: Attempt, reason: StopReason) -> None:
         """Ask the attempt to stop: its context says so from now on."""
@@ -134,7 +136,8 @@ class Worker:
             try:
                 with self._border:
                     self.current, self._interruptible = attempt, True
-                if (claim.task_id, claim.attempt) in self._early_stops:
+                    stopped = (claim.task_id, claim.attempt) in self._early_stops
+                if stopped:
                     self.order_stop(attempt, StopReason.CANCEL)
                     return attempt.stopped()
                 return self._call(attempt)

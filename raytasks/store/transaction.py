@@ -166,22 +166,21 @@ class Transaction:
             ],
         )
 
-    def prune(self, task_ids: Sequence[str], before: float) -> int:
+    def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete those of the tasks that ended before this time, and their attempts.
 
-        Returns how many those are: one that was retried meanwhile stays.
+        One that was retried meanwhile stays.
         """
         if not task_ids:
-            return 0
+            return
         bound = {"p_task_ids": list(task_ids), "p_before": before}
         rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
         if not rows:
-            return 0
+            return
         for statement in statements.PRUNE:
             self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
         for row in rows:
             self._changes[row.task_type, State(row.state)] -= 1
-        return len(rows)
 
     def report(self, reports: Sequence[Report]) -> None:
         """Keep progress and checkpoints. Those of attempts that have ended are dropped."""

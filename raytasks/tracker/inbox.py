@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any, Literal
 
 from pydantic_core import to_json
@@ -87,6 +88,11 @@ class Inbox:
         for kept, again in zip(self._lists, taken._lists, strict=True):
             kept[:0] = again
 
+    @property
+    def _awaited(self) -> tuple[list[Any], ...]:
+        """Those of the commands for whose answer somebody waits."""
+        return (self.submissions, self.actions, self.prunings)
+
     def succeed(self, duplicates: Mapping[str, Duplicate]) -> None:
         """Tell all who submitted that it is done; actions are answered one by one."""
         for submission in self.submissions:
@@ -98,17 +104,14 @@ class Inbox:
 
     def fail(self, error: RaytasksError) -> None:
         """Answer everybody who waits with an error."""
-        waiting = [item.answer for item in self.submissions]
-        waiting += [item.answer for item in self.actions]
-        waiting += [item.answer for item in self.prunings]
-        for answer in waiting:
-            if not answer.done():
-                answer.set_exception(error)
+        for item in chain(*self._awaited):
+            if not item.answer.done():
+                item.answer.set_exception(error)
 
     def refuse(self, error: RaytasksError) -> None:
         """Answer everybody who waits with an error, and keep what runners said."""
-        Inbox(self.submissions, self.actions, prunings=self.prunings).fail(error)
-        for refused in (self.submissions, self.actions, self.prunings):
+        self.fail(error)
+        for refused in self._awaited:
             refused.clear()
 
     def isolate(self, taken: "Inbox", error: Exception) -> None:
@@ -118,12 +121,11 @@ class Inbox:
         fails by itself becomes a failed attempt, so that its task does not run for ever.
         """
         if not taken.alone:
-            self.suspects += [Inbox(submissions=[item], alone=True) for item in taken.submissions]
-            self.suspects += [Inbox(actions=[item], alone=True) for item in taken.actions]
-            self.suspects += [Inbox(outcomes=[item], alone=True) for item in taken.outcomes]
-            self.suspects += [Inbox(reports=[item], alone=True) for item in taken.reports]
-            self.suspects += [Inbox(late=[item], alone=True) for item in taken.late]
-            self.suspects += [Inbox(prunings=[item], alone=True) for item in taken.prunings]
+            for kind, items in enumerate(taken._lists):
+                for item in items:
+                    suspect = Inbox(alone=True)
+                    suspect._lists[kind].append(item)
+                    self.suspects.append(suspect)
             log.warning("a tick failed; its commands are tried one by one", exc_info=error)
             return
         log.error("a command cannot be stored", exc_info=error)

@@ -12,7 +12,7 @@ from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
 from raytasks.models import Attempt, Feed, StoreUnavailable, Task, TaskFailed, TaskNotFound
-from raytasks.runner.link import NAMESPACE, TRACKER_NAME, lasting
+from raytasks.runner.link import TrackerLink, lasting
 from raytasks.states import State
 from raytasks.tracker.watch import TaskWatch
 
@@ -48,7 +48,10 @@ class ResultsActor:
 
 
 class _NamedTracker:
-    """The tracker of this cluster, whichever process that is."""
+    """The tracker's actor as `TaskWatch` sees it. What it raises comes as it was raised there."""
+
+    def __init__(self) -> None:
+        self._link = TrackerLink()
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
@@ -59,9 +62,8 @@ class _NamedTracker:
         return feed
 
     async def _call(self, method: str, *arguments: Any) -> Any:
-        tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
         try:
-            return await getattr(tracker, method).remote(*arguments)
+            return await self._link.call(method, *arguments)
         except RayTaskError as error:
             raise error.cause from None
 

@@ -77,9 +77,10 @@ class Ticker:
 
     async def is_loaded(self, seconds: float) -> bool:
         """Return whether the database was taken over, waiting up to `seconds` for it."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                await self.loaded.wait()
+        if not self.loaded.is_set():
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self.loaded.wait()
         return self.loaded.is_set()
 
     async def run(self) -> None:

@@ -59,6 +59,14 @@ def kill(*victims: psutil.Process) -> None:
     assert not left
 
 
+def wait_gone(*victims: psutil.Process, seconds: float = PATIENCE_SECONDS) -> None:
+    """Wait until none of the processes runs any more, whoever ends them."""
+    deadline = time.monotonic() + seconds
+    while left := [process for process in victims if runs(process)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.05)
+
+
 @contextmanager
 def frozen(*victims: psutil.Process) -> Iterator[None]:
     """Hold processes up as a machine without processor time does, until the block ends."""

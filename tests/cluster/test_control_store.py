@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import START_SECONDS, Service, start_service
-from tests.cluster.processes import CONTROL_STORE, RAYLET, TRACKER, kill, only, runs
+from tests.cluster.processes import CONTROL_STORE, RAYLET, TRACKER, kill, only, wait_gone
 from tests.cluster.recovery import recovering
 from tests.redis_server import RedisServer, running_redis
 
@@ -77,10 +77,7 @@ class TestDefault:
         kill_control_store(default_service)
         family = psutil.Process(default_service.process.pid).children(recursive=True)
         default_service.process.kill()
-        deadline = time.monotonic() + 10
-        while left := [process for process in family if runs(process)]:
-            assert time.monotonic() < deadline, left
-            time.sleep(0.05)
+        wait_gone(*family, seconds=10)
 
 
 def test_the_control_store_comes_back_from_redis(tmp_path: Path, redis: RedisServer) -> None:

@@ -1,6 +1,5 @@
 """A second node is killed or frozen: its attempts run again on another one."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -13,7 +12,7 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import Service
-from tests.cluster.processes import PATIENCE_SECONDS, begun, frozen, marks, runs
+from tests.cluster.processes import PATIENCE_SECONDS, begun, frozen, marks, wait_gone
 from tests.cluster.recovery import recovering
 
 KINDS = ("scripted_elsewhere", "scripted_class_elsewhere")
@@ -76,10 +75,7 @@ def test_a_node_goes(service: Service, tmp_path: Path, fault: str) -> None:
                 assert (done["state"], outcomes) == ("COMPLETED", ["lost", "succeeded"])
                 nodes = {attempt["node_id"] for attempt in done["attempts"][1:]}
                 assert nodes != {done["attempts"][0]["node_id"]}
-            deadline = time.monotonic() + PATIENCE_SECONDS
-            while left := [item for item in victims if runs(item) and item.pid != os.getpid()]:
-                assert time.monotonic() < deadline, left  # the thawed node finds that it is dead
-                time.sleep(0.2)
+            wait_gone(*victims)  # the thawed node finds that it is dead
 
 
 def lost(files: dict[str, Path]) -> None:

@@ -1,6 +1,5 @@
 """Processes that run handlers are killed or frozen: what was cut runs again, and nothing else."""
 
-import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ from tests.cluster.processes import (
     kill,
     marks,
     only,
-    runs,
+    wait_gone,
 )
 from tests.cluster.recovery import recovering
 
@@ -93,7 +92,4 @@ def test_a_frozen_runner_loses_its_attempts_and_is_replaced(
         done = service.wait(task)
     assert [attempt["outcome"] for attempt in done["attempts"]] == ["lost", "succeeded"]
     assert "lease" in done["attempts"][0]["error"]["message"]
-    deadline = time.monotonic() + 30
-    while runs(process):
-        assert time.monotonic() < deadline  # Ray has killed it
-        time.sleep(0.1)
+    wait_gone(process, seconds=30)  # Ray has killed it

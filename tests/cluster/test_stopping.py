@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from tests.cluster.conftest import Service
-from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, only, runs
+from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, only, runs, wait_gone
 from tests.cluster.recovery import recovering
 
 EVERY_KIND = ["scripted", "scripted_async", "scripted_class", "scripted_remote"]
@@ -44,7 +44,7 @@ def test_code_that_is_stuck_in_c_is_ended_with_its_process(
     with recovering(f"timeout of 0.3 s: stuck in C in {task_type}"):
         ended = service.wait(task)
     assert (ended["state"], outcomes(ended)) == ("FAILED", ["timed_out"])
-    gone(process)
+    wait_gone(process)
     assert service.run(task_type, {})["state"] == "COMPLETED"
 
 
@@ -97,10 +97,3 @@ def test_a_cancel_is_not_forgotten_when_the_tracker_dies(service: Service, tmp_p
     kill(only(service, TRACKER))
     assert service.get(task)["cancel_requested"]
     assert service.wait(task)["state"] == "CANCELLED"
-
-
-def gone(process: psutil.Process) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while runs(process):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)

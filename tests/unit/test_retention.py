@@ -1,11 +1,9 @@
 """Retention: old final tasks go, in batches, their files first."""
 
-from collections.abc import AsyncIterator
-
 import pytest
 from clock import FakeClock
 from making import NOW, ids, new_task, task_id
-from tracking import FaultyStore, ScriptedRunner, tracker_on
+from tracking import FaultyStore, ScriptedRunner
 
 from raytasks.models import StoreUnavailable
 from raytasks.tracker import retention as module
@@ -13,17 +11,6 @@ from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention
 
 DAY = 86_400.0
-
-
-@pytest.fixture
-def store(sqlite_url: str) -> FaultyStore:
-    return FaultyStore(sqlite_url)
-
-
-@pytest.fixture
-async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
-    async with tracker_on(store, clock=clock) as tracker:
-        yield tracker
 
 
 async def cancelled(tracker: Tracker, *numbers: int) -> None:

@@ -36,11 +36,6 @@ NUMBERS = itertools.count(1_000)
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> FaultyStore:
-    return FaultyStore(sqlite_url)
-
-
-@pytest.fixture
 async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
     """A running tracker whose clock stands still at `NOW`, and whose lease never ends."""
     async with tracker_on(store, clock=clock, max_crashes=1) as tracker:

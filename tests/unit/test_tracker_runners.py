@@ -15,11 +15,6 @@ from raytasks.tracker.core import Tracker
 
 
 @pytest.fixture
-def store(sqlite_url: str) -> FaultyStore:
-    return FaultyStore(sqlite_url)
-
-
-@pytest.fixture
 async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
     async with tracker_on(store, clock=clock, max_crashes=1) as tracker:
         yield tracker

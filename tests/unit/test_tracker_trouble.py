@@ -2,7 +2,6 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import Any
 
@@ -24,17 +23,6 @@ from raytasks.tracker.core import Tracker
 
 LONE = "\ud800"
 """Half a letter: text that no database can store."""
-
-
-@pytest.fixture
-def store(sqlite_url: str) -> FaultyStore:
-    return FaultyStore(sqlite_url)
-
-
-@pytest.fixture
-async def tracker(store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
-    async with tracker_on(store, clock=clock) as tracker:
-        yield tracker
 
 
 @pytest.fixture
