@@ -110,9 +110,13 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def handler_environment() -> dict[str, str]:
-    """Return the variables of `.env` that the environment does not set: handlers may read them."""
+    """Return the variables of `.env` that the environment does not set: handlers may read them.
+
+    Our own settings are not among them: a handler needs neither the database nor our secrets.
+    """
+    ours = {name.upper() for name in Settings.model_fields}
     return {
         name: value
         for name, value in dotenv_values(".env").items()
-        if value is not None and name not in os.environ
+        if value is not None and name not in os.environ and name.upper() not in ours
     }

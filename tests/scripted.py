@@ -22,6 +22,11 @@ Step = Literal[
     "wait_file", "exit_once", "ray_get", "ray_leave", "ring_error", "ring_exit", "hog", "shards",
 ]  # fmt: skip
 
+FUSE_FILE = os.environ.get("SCRIPTED_FUSE_FILE", "")
+if Path(os.environ.get("SCRIPTED_FUSE", "")).is_file():  # a folder, and so is no name at all
+    Path(os.environ["SCRIPTED_FUSE"]).unlink()
+    os._exit(1)
+
 
 class Script(BaseModel):
     """What to do. `fail_first` attempts fail before the step is taken.
@@ -209,6 +214,16 @@ def scripted_remote(script: Script, context: Context) -> Any:
 )
 def scripted_ring(script: Script, context: Context) -> Any:
     """Run a script as a Ray remote task that Ray itself retries."""
+    return perform(script, context)
+
+
+@handler(
+    "scripted_fused",
+    retry=FAST,
+    ray_options={"num_cpus": 0.5, "runtime_env": {"env_vars": {"SCRIPTED_FUSE": FUSE_FILE}}},
+)
+def scripted_fused(script: Script, context: Context) -> Any:
+    """Run a script in a process that died at its start, if there was a file with this name."""
     return perform(script, context)
 
 

@@ -1,6 +1,9 @@
 """What the runners' actors have in common, and their way to the tracker."""
 
 import asyncio
+import logging
+import os
+import sys
 import uuid
 from abc import abstractmethod
 from typing import Any
@@ -10,7 +13,9 @@ import ray
 from raytasks.models import Exchange, Orders
 from raytasks.runner.exchange import Identity
 from raytasks.runner.host import RunnerHost
-from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
+
+log = logging.getLogger(__name__)
 
 NAMESPACE = "raytasks"
 TRACKER_NAME = "raytasks.tracker"
@@ -43,6 +48,7 @@ class RunnerActor:
     """
 
     def __init__(self, plan: RunnerPlan) -> None:
+        _refuse_used_process(plan)
         self._plan = plan
         context = ray.get_runtime_context()
         self._identity = Identity(
@@ -67,6 +73,18 @@ class RunnerActor:
     @abstractmethod
     async def _main(self) -> None:
         """Do the runner's work, on the host's event loop, until it has left."""
+
+
+def _refuse_used_process(plan: RunnerPlan) -> None:
+    """End a process that has loaded handlers before, maybe of older code: Ray starts another.
+
+    One with a runtime environment of ours has it from the start that its code is of this version.
+    """
+    if os.environ.get(GENERATION_VARIABLE) == plan.generation:
+        return
+    if any(module in sys.modules for module in plan.modules):
+        log.warning("%s is not to run in a process that was used before", plan.name)
+        os._exit(1)
 
 
 class TrackerLink:

@@ -33,7 +33,7 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
         "get_if_exists": True,
         "max_restarts": -1,
         "max_concurrency": 1000,
-        "runtime_env": plan.runtime_env(own.get("runtime_env")),
+        "runtime_env": plan.actor_environment(own.get("runtime_env")),
     }
 
 

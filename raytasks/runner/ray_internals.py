@@ -40,15 +40,6 @@ def death_of(worker_id: str) -> Death | None:
     return None
 
 
-def attempt_number() -> int | None:
-    """Return how often Ray has tried the present remote task before."""
-    try:
-        return int(_core_worker().get_current_task_attempt_number())
-    except Exception as error:
-        log.warning("Ray's attempt number cannot be had: %r", error)
-        return None
-
-
 def children_of(parent: ray.TaskID) -> list[bytes]:
     """Return the ids of the Ray tasks that a task has started and that have not ended."""
     try:

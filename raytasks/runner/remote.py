@@ -14,7 +14,6 @@ from raytasks.retry import PermanentError, RetryAfter
 from raytasks.runner.attempt import Attempt, Workplace, describe_error
 from raytasks.runner.children import ChildTasks
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.ray_internals import attempt_number
 from raytasks.states import OutcomeKind
 
 _CANCELLED_CACHE_SECONDS = 0.5
@@ -30,6 +29,19 @@ class Place:
     started_at: float = 0.0
 
 
+@dataclass(frozen=True)
+class Start:
+    """What the task runner says to a try of an attempt that is about to begin.
+
+    `number` counts the tries that began before, so from 0. `spent` means that it must not begin:
+    those were as many as the handler allows.
+    """
+
+    number: int
+    checkpoint: str | None = None
+    spent: bool = False
+
+
 class WorkerLost(Exception):
     """The process of an attempt is gone."""
 
@@ -42,7 +54,6 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     """
     spec = _registry(plan).require(claim.task_type)
     context = ray.get_runtime_context()
-    ray_attempt = attempt_number()
     workplace = Workplace(
         artifacts=ArtifactStore(plan.artifacts_url),
         node_id=context.get_node_id(),
@@ -50,35 +61,33 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         make_children=ChildTasks,
     )
     attempt = Attempt(spec, claim, workplace)
-    own_retries = spec.ray_options.get("max_retries", 0)
-    if ray_attempt is not None and 0 <= own_retries < ray_attempt:  # see `remote_options`
-        lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
-        return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=ray_attempt - 1)
-    workplace.enter()
     place = Place(workplace.node_id, workplace.worker_id, attempt.started_at)
-    told = task_runner.started.remote(claim.task_id, claim.attempt, place)
-    if ray_attempt:  # Ray tries again: there may be a newer checkpoint than the claim's
-        attempt.claim = replace(claim, checkpoint=ray.get(told))
+    # First of all the task runner hears of it: what it has not heard of has not begun.
+    start: Start | None = ray.get(task_runner.started.remote(claim.task_id, claim.attempt, place))
+    if start is None:  # nobody waits for it any more
+        return attempt.outcome(OutcomeKind.CANCELLED)
+    if start.spent:
+        lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
+        return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=start.number - 1)
+    workplace.enter()
+    if start.number:  # there may be a newer checkpoint than the claim's
+        attempt.claim = replace(claim, checkpoint=start.checkpoint)
     outcome = attempt.run(spec.target, RemoteChannel(attempt, task_runner))
-    if attempt.error is not None and may_ray_retry(spec.ray_options, attempt.error, ray_attempt):
+    if attempt.error is not None and may_ray_retry(spec.ray_options, attempt.error, start.number):
         raise attempt.error
-    return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=ray_attempt)
+    return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=start.number)
 
 
-def may_ray_retry(
-    options: Mapping[str, Any], error: BaseException, ray_attempt: int | None
-) -> bool:
-    """Return whether Ray, by a handler's options, tries again in this attempt after the error."""
+def may_ray_retry(options: Mapping[str, Any], error: BaseException, number: int) -> bool:
+    """Return whether Ray, by a handler's options, tries again in this attempt after the error.
+
+    `number` counts the tries that began before.
+    """
     wanted = options.get("retry_exceptions") or ()
     most = options.get("max_retries", 0)
-    if isinstance(error, PermanentError | RetryAfter) or _reached(most, ray_attempt):
+    if isinstance(error, PermanentError | RetryAfter) or 0 <= most <= number:
         return False
     return isinstance(error, Exception if wanted is True else tuple(wanted))
-
-
-def _reached(most: int, ray_attempt: int | None) -> bool:
-    # Where Ray does not tell the number, it is Ray that ends the retries, with the error.
-    return most == 0 or (most > 0 and ray_attempt is not None and ray_attempt >= most)
 
 
 class RemoteChannel:

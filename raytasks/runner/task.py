@@ -26,7 +26,7 @@ from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, TrackerLink
 from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.remote import Place, execute
+from raytasks.runner.remote import Place, Start, execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
 from raytasks.states import CRASHES, OutcomeKind
 
@@ -49,7 +49,7 @@ _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, OwnerDiedError)
 class _Flight:
     """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
 
-    `begun` counts how often its Ray remote task has begun: more than once when Ray retries it.
+    `begun` counts the tries that have begun: more than one when Ray retries its remote task.
     """
 
     attempt: Attempt
@@ -109,19 +109,22 @@ class RemoteWork:
             if not flight.begun:
                 ray.cancel(flight.ref)
 
-    def begun(self, task_id: str, attempt: int, place: Place) -> str | None:
-        """Note that a remote task has begun, and return the newest checkpoint.
+    def begin(self, task_id: str, attempt: int, place: Place) -> Start | None:
+        """Note that a try of an attempt begins; None if the attempt is not ours any more.
 
-        The timeout is the attempt's, and counts from the first time, however often Ray tries.
+        The timeout is the attempt's, and counts from the first try, however often Ray tries.
         """
         flight = self._flight(task_id, attempt)
         if flight is None:
             return None
+        own_retries = flight.attempt.spec.ray_options.get("max_retries", 0)
+        if 0 <= own_retries < flight.begun:  # Ray's one retry more: see `remote_options`
+            return Start(flight.begun, spent=True)
         flight.begun += 1
         flight.place = place
         if flight.begun == 1:
             flight.attempt.started_at = place.started_at
-        return flight.checkpoint
+        return Start(flight.begun - 1, flight.checkpoint)
 
     def progress(
         self, task_id: str, attempt: int, fraction: float | None, message: str | None
@@ -235,12 +238,12 @@ class TaskRunner(RunnerActor):
         self._work: RemoteWork | None = None
         super().__init__(plan)
 
-    async def started(self, task_id: str, attempt: int, place: Place) -> str | None:
-        """Called by a remote task when it begins; returns the newest checkpoint."""
-        checkpoint: str | None = await self._host.call(
-            self._on_work(lambda work: work.begun(task_id, attempt, place))
+    async def started(self, task_id: str, attempt: int, place: Place) -> Start | None:
+        """Called by a remote task that is about to begin; None if nobody waits for it."""
+        start: Start | None = await self._host.call(
+            self._on_work(lambda work: work.begin(task_id, attempt, place))
         )
-        return checkpoint
+        return start
 
     async def progress(
         self, task_id: str, attempt: int, fraction: float | None, message: str | None

@@ -79,6 +79,7 @@ def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
         "TASK_MODULES": "handlers,tests.scripted",
         "STOP_GRACE_SECONDS": "1",
         "FETCH_ALLOWED_HOSTS": "",
+        "SCRIPTED_FUSE_FILE": str(folder / "fuse"),
         **environment,
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", "--num-cpus=2"]

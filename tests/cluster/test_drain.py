@@ -18,13 +18,19 @@ MODULE = """
 import os
 import time
 from pathlib import Path
+import ray
 from raytasks import handler
 
 VERSION = {version}
 
+def version() -> int:
+    return VERSION
+
 @handler("versioned", actors=(1, 1))
 class Versioned:
     def __call__(self, payload: dict) -> int:
+        child = ray.get(ray.remote(version).options(num_cpus=0).remote())
+        assert child == VERSION, child
         with Path(payload["mark"]).open("a") as file:
             file.write(f"1 {{os.getpid()}}\\n")
         while not Path(payload["gate"]).exists():

@@ -31,6 +31,14 @@ def test_when_ray_has_given_up_the_outer_ring_goes_on(service: Service, tmp_path
     assert (first["outcome"], first["ray_attempt"], second["ray_attempt"]) == ("lost", 2, 0)
 
 
+def test_a_process_that_dies_before_the_handler_begins_costs_no_attempt(service: Service) -> None:
+    fuse = Path(service.environment["SCRIPTED_FUSE_FILE"])
+    fuse.touch()
+    done = service.run("scripted_fused", {})
+    assert not fuse.exists()
+    assert [attempt["outcome"] for attempt in done["attempts"]] == ["succeeded"]
+
+
 def test_errors_that_are_not_named_are_not_retried_by_ray(service: Service, tmp_path: Path) -> None:
     mark = tmp_path / "mark"
     done = service.run("scripted_ring", {"step": "fail", "mark": str(mark)}, max_attempts=2)

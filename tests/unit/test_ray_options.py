@@ -85,6 +85,16 @@ def test_the_environment_of_a_handler_comes_before_ours() -> None:
     assert merged["env_vars"] == {"A": "own", "B": "ours", "RAYTASKS_GENERATION": "g"}
 
 
+def test_a_runner_gets_a_runtime_environment_only_where_it_needs_one() -> None:
+    [info] = registry_of(is_class=True).infos()
+    assert actor_options(info, plan(), basic=True)["runtime_env"] is None
+    [own] = registry_of(is_class=True, runtime_env={"env_vars": {"A": "own"}}).infos()
+    ours = {"A": "ours", "B": "ours"}
+    for kind, variables in ((info, ours), (own, {"A": "own", "B": "ours"})):
+        options = actor_options(kind, plan(environment=ours), basic=True)
+        assert options["runtime_env"]["env_vars"] == {**variables, "RAYTASKS_GENERATION": "g"}
+
+
 def test_only_runners_beyond_the_basic_ones_reserve_a_processor() -> None:
     [info] = registry_of(is_class=True).infos()
     assert actor_options(info, plan(), basic=True)["num_cpus"] == 0
@@ -108,7 +118,6 @@ def test_the_resources_that_a_remote_task_takes() -> None:
         ({"max_retries": 2, "retry_exceptions": [OSError]}, OSError, 2, False),
         ({"max_retries": 2, "retry_exceptions": [OSError]}, ValueError, 0, False),
         ({"max_retries": 2, "retry_exceptions": True}, ValueError, 0, True),
-        ({"max_retries": 2, "retry_exceptions": True}, ValueError, None, True),
         ({"max_retries": 2, "retry_exceptions": True}, PermanentError, 0, False),
         ({"max_retries": 2, "retry_exceptions": True}, lambda: RetryAfter(1), 0, False),
         ({"max_retries": 2, "retry_exceptions": True}, KeyboardInterrupt, 0, False),
@@ -119,7 +128,7 @@ def test_the_resources_that_a_remote_task_takes() -> None:
 def test_which_errors_ray_retries_within_the_attempt(
     options: dict[str, Any],
     error: Callable[[], BaseException],
-    number: int | None,
+    number: int,
     retried: bool,
 ) -> None:
     assert may_ray_retry(options, error(), number) is retried

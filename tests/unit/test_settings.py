@@ -178,5 +178,9 @@ class TestHandlerEnvironment:
         }
         assert "RAYTASKS_TEST_KEY" not in os.environ
 
+    def test_handlers_do_not_get_our_own_settings(self, folder: Path) -> None:
+        (folder / ".env").write_text("SECRET_KEY=s\ndatabase_url=sqlite://\nDEMO_DELAYS=true\n")
+        assert handler_environment() == {"DEMO_DELAYS": "true"}
+
     def test_without_a_file_there_is_nothing(self) -> None:
         assert handler_environment() == {}
