@@ -6,9 +6,11 @@ from starlette.types import ASGIApp
 from raytasks import __version__
 from raytasks.api import openapi, problems
 from raytasks.api.backend import Backend
+from raytasks.api.bulk import bulk_router
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
+from raytasks.api.stats import stats_router
 from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
@@ -33,5 +35,7 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
     )
     app.include_router(submission_router(service))
     app.include_router(task_router(service))
+    app.include_router(bulk_router(service))
+    app.include_router(stats_router(service))
     app.include_router(service_router(service))
     return SameWithSlash(app)

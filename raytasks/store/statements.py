@@ -299,6 +299,7 @@ _CANDIDATE_COLUMNS = [
         "revision",
         "tags",
         "payload_ref",
+        "started_at",
     )
 ]
 

@@ -9,6 +9,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row
 
 from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Outcome, Report, Task
+from raytasks.operations import TaskHead
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import statements
 
@@ -74,6 +75,11 @@ class Transaction:
         self._priority_step = priority_step
         self._changes: Counter[Counted] = Counter()
 
+    @property
+    def connection(self) -> Connection:
+        """The connection, for what is written in this transaction beside the tasks."""
+        return self._connection
+
     def renew(self, epoch: int) -> None:
         """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
         done = self._connection.execute(statements.RENEW, {"p_epoch": epoch, "p_now": self._now})
@@ -133,6 +139,11 @@ class Transaction:
             statements.candidates(len(limits)), statements.limited(limits)
         ).all()
         return sorted(rows, key=lambda row: (row.rank, row.task_id))
+
+    def due_at(self, row: Candidate) -> float:
+        """Return since when a candidate could have been claimed."""
+        due: float = row.rank + row.priority * self._priority_step
+        return due
 
     def claim(self, chosen: Sequence[tuple[Candidate, str]]) -> None:
         """Turn candidates RUNNING, each for the runner whose id stands beside it.
@@ -215,7 +226,7 @@ class Transaction:
             ],
         )
 
-    def cancel(self, rows: Sequence[Task]) -> None:
+    def cancel(self, rows: Sequence[Task | TaskHead]) -> None:
         """Cancel tasks of this transaction: those that wait end, those that run are marked."""
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
         running = [row for row in rows if row.state is State.RUNNING]
@@ -224,7 +235,7 @@ class Transaction:
         for row in waiting:
             self._move(row, row.state, Event.CANCEL)
 
-    def retry(self, rows: Sequence[Task]) -> None:
+    def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
         rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
         self._fenced(
@@ -278,7 +289,7 @@ class Transaction:
         if changed != len(bound):
             raise FenceBroken(f"{changed} of {len(bound)} rows were as expected")
 
-    def _named(self, row: Task) -> dict[str, Any]:
+    def _named(self, row: Task | TaskHead) -> dict[str, Any]:
         return {"p_task_id": row.task_id, "p_attempt": row.attempt, "p_now": self._now}
 
     def _rank(self, run_at: float, priority: int) -> float:
