@@ -288,7 +288,7 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     begun.clear()
     second = asyncio.ensure_future(post(api, body, "key"))
     await begun.wait()
-    first.cancel()
+    second.cancel()  # it will turn out to be a duplicate
     assert len(files(api)) == 2
     forgotten = asyncio.Event()
     loop, remove = asyncio.get_running_loop(), ArtifactStore.remove
@@ -300,7 +300,7 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     monkeypatch.setattr(ArtifactStore, "remove", tell)
     go_on.set()
     await forgotten.wait()
-    task = (await second).json()
+    task = (await first).json()
     assert files(api) == [".payload.json"]
     found = await api.client.get(f"/tasks/{task['task_id']}")
     assert found.json()["payload"] == body["payload"]

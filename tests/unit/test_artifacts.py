@@ -44,6 +44,7 @@ class TestSaving:
         store.save(TASK_ID, "a.txt", b"old")
         with pytest.raises(TypeError):
             store.save(TASK_ID, "a.txt", [1, 2])  # type: ignore[arg-type]
+        assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.txt"]
         assert store.read(TASK_ID, "a.txt") == b"old"
         store.save(TASK_ID, "b.txt", b"good")
         assert store.read(TASK_ID, "b.txt") == b"good"
