@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import Connection, Executable, Row
+from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Outcome, Report, Task
 from raytasks.operations import TaskHead
@@ -230,18 +230,15 @@ class Transaction:
         """Cancel tasks of this transaction: those that wait end, those that run are marked."""
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
         running = [row for row in rows if row.state is State.RUNNING]
-        self._fenced(statements.CANCEL, [self._named(row) for row in waiting])
-        self._fenced(statements.MARK_CANCELLED, [self._named(row) for row in running])
+        self._change(statements.CANCEL, waiting)
+        self._change(statements.MARK_CANCELLED, running)
         for row in waiting:
             self._move(row, row.state, Event.CANCEL)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
         rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
-        self._fenced(
-            statements.RETRY,
-            [{**self._named(row), "p_rank": self._rank(self._now, row.priority)} for row in rows],
-        )
+        self._change(statements.RETRY, rows, p_priority_step=self._priority_step)
         for row in rows:
             self._move(row, row.state, Event.RETRY)
 
@@ -285,12 +282,18 @@ class Transaction:
         return self._connection.execute(statement, bound).rowcount
 
     def _fenced(self, statement: Executable, bound: list[dict[str, Any]]) -> None:
-        changed = self._many(statement, bound)
-        if changed != len(bound):
-            raise FenceBroken(f"{changed} of {len(bound)} rows were as expected")
+        self._check(self._many(statement, bound), len(bound))
 
-    def _named(self, row: Task | TaskHead) -> dict[str, Any]:
-        return {"p_task_id": row.task_id, "p_attempt": row.attempt, "p_now": self._now}
+    def _check(self, changed: int, expected: int) -> None:
+        if changed != expected:
+            raise FenceBroken(f"{changed} of {expected} rows were as expected")
+
+    def _change(self, statement: Update, rows: Sequence[Task | TaskHead], **bound: Any) -> None:
+        """Do the same to tasks that were read in this transaction, all or none."""
+        if not rows:
+            return
+        bound |= {"p_task_ids": [row.task_id for row in rows], "p_now": self._now}
+        self._check(self._connection.execute(statement, bound).rowcount, len(rows))
 
     def _rank(self, run_at: float, priority: int) -> float:
         return run_at - priority * self._priority_step

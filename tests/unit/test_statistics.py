@@ -1,5 +1,6 @@
-"""The statistics of the tracker: known sequences on a clock that stands still give known numbers."""
+"""The statistics of the tracker: known sequences on a clock of the test give known numbers."""
 
+import itertools
 import math
 import random
 from collections.abc import AsyncIterator, Sequence
@@ -248,7 +249,7 @@ class TestWriting:
                 works.append((now, work))
         times = [now for now, _ in works]
         assert len(times) == 12
-        assert all(b - a >= WRITE_SECONDS for a, b in zip(times, times[1:], strict=False))
+        assert all(b - a >= WRITE_SECONDS for a, b in itertools.pairwise(times))
         assert all(len(work.rows) <= 2 for _, work in works)
         assert completed(self.again(store, NOW + 60), NOW + 60)[2] == 551  # not the last 5 s
 
@@ -320,15 +321,11 @@ class TestTracker:
     ) -> None:
         held = tracker.fleet.running[claim.task_id]
         kind = more.pop("kind", OutcomeKind.SUCCEEDED)
-        outcome = Outcome(
-            claim.task_id, claim.attempt, kind, clock() - seconds, clock(), **more
-        )
+        outcome = Outcome(claim.task_id, claim.attempt, kind, clock() - seconds, clock(), **more)
         tracker.ticker.inbox.outcomes.append((held, outcome))
         tracker.ticker.wake.set()
 
-    async def test_it_counts_ends_waits_and_runs(
-        self, tracker: Tracker, clock: FakeClock
-    ) -> None:
+    async def test_it_counts_ends_waits_and_runs(self, tracker: Tracker, clock: FakeClock) -> None:
         claims = await self.run(tracker, clock, [1, 2, 3])
         clock.advance(5)
         self.end(tracker, clock, claims[0], 4.0)
