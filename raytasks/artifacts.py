@@ -1,6 +1,7 @@
 """Files that belong to tasks, kept through fsspec: a local folder by default, S3 by URL."""
 
 import re
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
@@ -10,6 +11,11 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 
 URL_PREFIX = "/artifacts"
 """Where the API serves artifacts."""
+
+
+def is_shown(name: str) -> bool:
+    """Return whether a file is a task's own; those of raytasks itself begin with a dot."""
+    return not name.startswith(".") and _NAME.fullmatch(name) is not None
 
 
 class ArtifactStore:
@@ -49,6 +55,30 @@ class ArtifactStore:
         """Return the file's bytes. Raises `FileNotFoundError`, or `ValueError` for a bad name."""
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
+
+    def open(self, task_id: str, name: str) -> tuple[Any, int]:
+        """Open a file that may be shown, and return it with its size.
+
+        Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for a bad name.
+        """
+        if not is_shown(name):
+            raise ValueError(f"{name!r} is not for the world")
+        path = self.path(task_id, name)
+        size = int(self._files.size(path) or 0)
+        return self._files.open(path, "rb"), size
+
+    def list(self, task_id: str) -> Sequence[tuple[str, int]]:
+        """Return name and size of the files of a task that may be shown, by name."""
+        try:
+            found = self._files.ls(self._folder(task_id), detail=True)
+        except FileNotFoundError:
+            return []
+        files = (
+            (item["name"].rpartition("/")[2], int(item["size"]))
+            for item in found
+            if item["type"] == "file"
+        )
+        return sorted((name, size) for name, size in files if is_shown(name))
 
     def remove(self, task_id: str) -> None:
         """Delete all files of a task, if there are any."""

@@ -43,6 +43,17 @@ class TaskFailed(RaytasksError):
     """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
 
 
+DEFAULT_NAMESPACE = "default"
+"""Where tasks are that nobody puts elsewhere."""
+
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether a text can be the name of a namespace."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 

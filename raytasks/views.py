@@ -87,12 +87,15 @@ class TaskPageView(BaseModel):
     offset: int
 
 
-def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
+def task_json(
+    task: Task, history: Sequence[Attempt] | None = None, *, tracebacks: bool = False
+) -> bytes:
     """Return a task as JSON, with its attempts if they are given.
 
-    Payload and result are stored as JSON text and put in as they are.
+    Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
+    result are stored as JSON text and put in as they are.
     """
-    error = None if task.error is None else from_json(task.error)
+    error = _error(task.error, tracebacks)
     has_progress = task.progress_fraction is not None or task.progress_message is not None
     head = {
         "task_id": task.task_id,
@@ -117,7 +120,7 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
         "updated_at": rfc3339(task.updated_at),
     }
     if history is not None:
-        tail["attempts"] = [_attempt(item) for item in history] + _running_attempt(task)
+        tail["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
     return b"".join(
         [
             to_json(head)[:-1],
@@ -131,9 +134,9 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
     )
 
 
-def page_json(page: Page, *, limit: int, offset: int) -> bytes:
+def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) -> bytes:
     """Return a page of the list as JSON."""
-    tasks = b",".join(task_json(task) for task in page.tasks)
+    tasks = b",".join(task_json(task, tracebacks=tracebacks) for task in page.tasks)
     tail = to_json({"total": page.total, "limit": limit, "offset": offset})
     return b'{"tasks":[' + tasks + b"]," + tail[1:]
 
@@ -164,7 +167,14 @@ def accepted(new: NewTask) -> Task:
     )
 
 
-def _attempt(item: Attempt) -> dict[str, Any]:
+def _error(text: str | None, tracebacks: bool) -> Any:
+    if text is None:
+        return None
+    error = from_json(text)
+    return error if tracebacks else {**error, "traceback": None}
+
+
+def _attempt(item: Attempt, tracebacks: bool) -> dict[str, Any]:
     return {
         "attempt": item.attempt,
         "outcome": item.outcome,
@@ -176,7 +186,7 @@ def _attempt(item: Attempt) -> dict[str, Any]:
         "ray_attempt": item.ray_attempt,
         "late_outcome": item.late_outcome,
         "late_at": rfc3339(item.late_at),
-        "error": None if item.error is None else from_json(item.error),
+        "error": _error(item.error, tracebacks),
     }
 
 

@@ -5,9 +5,13 @@ from starlette.types import ASGIApp
 
 from raytasks import __version__
 from raytasks.api import openapi, problems
+from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
+from raytasks.api.gate import Gate
+from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import Service, service_router, task_router
+from raytasks.api.signing import Links
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
 from raytasks.settings import Settings
@@ -27,7 +31,12 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         registry=registry,
         artifacts=ArtifactStore(settings.artifacts_url),
         max_payload_bytes=settings.max_payload_bytes,
+        max_depth=settings.max_depth,
+        debug=settings.debug,
+        waiting_room=WaitingRoom(settings.max_waiting_clients),
+        links=Links(settings.secret_key, settings.artifact_link_seconds),
     )
     app.include_router(task_router(service))
     app.include_router(service_router(service))
-    return SameWithSlash(app)
+    app.include_router(artifact_router(service))
+    return SameWithSlash(Gate(app, settings))
