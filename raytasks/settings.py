@@ -45,6 +45,7 @@ class Settings(BaseSettings):
     max_waiting_clients: int = Field(default=2000, ge=1)
     body_seconds: float = Field(default=10.0, gt=0)
     artifact_link_seconds: float = Field(default=3600.0, ge=1)
+    max_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     max_backlog: int = Field(default=1_000_000, ge=1)
     max_crashes: int = Field(default=3, ge=0)
     priority_step_seconds: float = Field(default=60.0, ge=0)

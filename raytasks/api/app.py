@@ -10,8 +10,10 @@ from raytasks.api.backend import Backend
 from raytasks.api.gate import Gate
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
-from raytasks.api.routes import Service, service_router, task_router
+from raytasks.api.routes import service_router, task_router
+from raytasks.api.service import Service
 from raytasks.api.signing import Links
+from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
 from raytasks.settings import Settings
@@ -35,7 +37,9 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         debug=settings.debug,
         waiting_room=WaitingRoom(settings.max_waiting_clients),
         links=Links(settings.secret_key, settings.artifact_link_seconds),
+        max_batch_bytes=settings.max_batch_bytes,
     )
+    app.include_router(submission_router(service))
     app.include_router(task_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))

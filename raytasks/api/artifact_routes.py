@@ -11,13 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response, StreamingResponse
 
-from raytasks.api.answers import AWAY, check_id, json_answer, problems
-from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Reader
+from raytasks.api.auth import AnyCaller, NamespaceQuery, Reader
 from raytasks.api.problems import Problem
-from raytasks.api.routes import Service, TaskId
+from raytasks.api.routes import TaskId
+from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.artifacts import URL_PREFIX
 from raytasks.keys import Scope
-from raytasks.models import TaskNotFound
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -68,14 +67,14 @@ def artifact_router(service: Service) -> APIRouter:
     @router.get(
         "/tasks/{task_id}/artifacts",
         response_model=ArtifactListView,
-        responses=problems(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="List the files that a task has made",
     )
     async def artifacts(
         task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Reader
     ) -> Response:
         """Return name, size and link of each file; the links expire (ARTIFACT_LINK_SECONDS)."""
-        await _check_task(service, task_id, caller, asked)
+        await service.task(task_id, caller.namespace_for(asked.namespace))
         files = await anyio.to_thread.run_sync(service.artifacts.list, task_id)
         listed = [
             {"name": name, "bytes": size, "url": service.links.to(f"{URL_PREFIX}/{task_id}/{name}")}
@@ -91,7 +90,7 @@ def artifact_router(service: Service) -> APIRouter:
                 "description": "The file. A picture is shown by a browser, all else is saved.",
                 "content": {"application/octet-stream": {}, "image/*": {}},
             },
-            **problems(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+            **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         },
         summary="Get a file that a task has made",
     )
@@ -106,7 +105,7 @@ def artifact_router(service: Service) -> APIRouter:
             service.links.check(f"{URL_PREFIX}/{task_id}/{name}", asked.expires, asked.signature)
         else:
             caller.check(Scope.READ)
-            await _check_task(service, task_id, caller, asked)
+            await service.task(task_id, caller.namespace_for(asked.namespace))
         try:
             file, size = await anyio.to_thread.run_sync(service.artifacts.open, task_id, name)
         except (FileNotFoundError, IsADirectoryError, ValueError):
@@ -114,19 +113,6 @@ def artifact_router(service: Service) -> APIRouter:
         return StreamingResponse(_chunks(file), headers=_headers(name, size))
 
     return router
-
-
-async def _check_task(
-    service: Service, task_id: str, caller: Caller, asked: NamespaceQuery
-) -> None:
-    """Refuse a task that is not there, or not in the caller's namespace.
-
-    Raises `TaskNotFound`, or `Problem`.
-    """
-    caller.namespace_for(asked.namespace)
-    check_id(task_id)
-    if await service.backend.task(task_id) is None:
-        raise TaskNotFound(f"there is no task {task_id}")
 
 
 async def _chunks(file: Any) -> AsyncIterator[bytes]:

@@ -15,6 +15,7 @@ from raytasks.keys import ApiKey, Scope, digest_of
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}
+BODIES = {"/tasks/": GOOD, "/tasks/batch": {"tasks": [GOOD]}}
 
 
 @pytest.fixture
@@ -26,6 +27,7 @@ async def locked_api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
 
 ROUTES = (
     ("POST", "/tasks/", Scope.SUBMIT),
+    ("POST", "/tasks/batch", Scope.SUBMIT),
     ("GET", "/tasks/", Scope.READ),
     ("GET", f"/tasks/{UNKNOWN}", Scope.READ),
     ("GET", f"/tasks/{UNKNOWN}/artifacts", Scope.READ),
@@ -38,7 +40,7 @@ ROUTES = (
 
 async def call(api: Api, method: str, path: str, **headers: str) -> httpx.Response:
     """Send a request that is right but for its key, perhaps."""
-    body = GOOD if (method, path) == ("POST", "/tasks/") else None
+    body = BODIES.get(path) if method == "POST" else None
     return await api.client.request(method, path, json=body, headers=headers)
 
 
@@ -213,7 +215,7 @@ class TestCaller:
     ) -> None:
         asked = f"{path}?namespace=team-a"
         headers = bearer("b")
-        body = GOOD if path == "/tasks/" and method == "POST" else None
+        body = BODIES.get(path) if method == "POST" else None
         response = await locked_api.client.request(method, asked, json=body, headers=headers)
         assert "team-b" in check_problem(response, 403)
         for bad in ("Team", ""):
