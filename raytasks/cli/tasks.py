@@ -179,7 +179,8 @@ def health(
     if as_json:
         typer.echo(show.pretty_json(report))
     else:
-        show.console.print(show.health_table(report))
+        table = show.health_table(report)
+        show.console.print(table if table.row_count else _short_health(report))
     if report["status"] != "ok":
         raise typer.Exit(TASK_FAILED)
 
@@ -221,6 +222,11 @@ def _print_all(
             typer.echo(b"\n".join(to_json(task) for task in batch))
         else:
             show.console.print(show.task_table(batch))
+
+
+def _short_health(report: Mapping[str, Any]) -> str:
+    """Return what is told without a key: no more than whether the service is well."""
+    return f"{report['status']} (for more, give --api-key with a key of the scope read)"
 
 
 def _page_text(page: Page) -> str:

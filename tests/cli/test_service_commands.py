@@ -446,3 +446,16 @@ def test_submit_takes_tags(run: Run, fake: Fake) -> None:
     assert run("submit", "noop", "{}", "--tag", "a", "--tag", "b", "--key", "k").code == 0
     assert json.loads(fake.requests[0].content)["tags"] == ["a", "b"]
     assert fake.requests[0].headers["idempotency-key"] == "k"
+
+
+def test_get_shows_tags(run: Run, fake: Fake) -> None:
+    shown = task(1, run_at=None, progress=None, result=None, error=None, tags=["a", "b"])
+    fake.play = lambda request: httpx.Response(200, json=shown)
+    assert ["tags", "a,", "b"] in [line.split() for line in run("get", ID).out.splitlines()]
+
+
+def test_health_without_a_key(run: Run, fake: Fake) -> None:
+    fake.play = lambda request: httpx.Response(200, json={"status": "ok", "version": "1"})
+    assert run("health").out == "ok (for more, give --api-key with a key of the scope read)\n"
+    fake.play = lambda request: httpx.Response(503, json={"status": "degraded", "version": "1"})
+    assert run("health").code == 1
