@@ -178,7 +178,7 @@ def test_streams_that_end_at_once_are_given_up(wired: type[Wire]) -> None:
 
 
 def test_a_long_silence_is_no_lack_of_patience(clock: Clock) -> None:
-    """An hour of heartbeats alone, and then the connection breaks."""
+    """An hour of heartbeats alone, and then the connection breaks; and the same again."""
 
     class Silent(Stream):
         def __iter__(self) -> Any:
@@ -187,7 +187,7 @@ def test_a_long_silence_is_no_lack_of_patience(clock: Clock) -> None:
             raise BROKEN
 
     silent = httpx.Response(200, headers={"content-type": "text/event-stream"}, stream=Silent())
-    wire = Wire(silent, REFUSED, stream(state("COMPLETED", 3), END))
+    wire = Wire(silent, silent, REFUSED, stream(state("COMPLETED", 3), END))
     assert told(wire.do(follow)) == ["COMPLETED", "end COMPLETED"]
 
 
@@ -221,6 +221,16 @@ def test_an_error_of_the_api_itself_stands(wired: type[Wire]) -> None:
     assert len(wire.requests) == 1
     wire = wired(stream(BEGIN, state("RUNNING", 2)), problem(404, detail="pruned"))
     with pytest.raises(NotFound, match="pruned"):
+        wire.do(follow)
+    assert len(wire.requests) == 2
+
+
+def test_an_error_is_read_whole(wired: type[Wire]) -> None:
+    """It comes as a stream, too, as everything does over a real connection."""
+    pieces = (b'{"title": "Not Found", ', b'"detail": "there is no task id"}')
+    headers = {"content-type": "application/problem+json"}
+    wire = wired(httpx.Response(404, headers=headers, stream=Stream(*pieces)))
+    with pytest.raises(NotFound, match="there is no task id"):
         wire.do(follow)
 
 

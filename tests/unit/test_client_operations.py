@@ -308,7 +308,7 @@ class TestWaiting:
     def test_a_bulk_operation(self, wired: type[Wire], clock: Clock) -> None:
         seen: list[Any] = []
         wire = wired(
-            ok(**OPERATION), REFUSED, ok(**OPERATION), ok(**{**OPERATION, "state": "DONE"})
+            ok(**OPERATION), *[REFUSED] * 9, ok(**OPERATION), ok(**{**OPERATION, "state": "DONE"})
         )
         done = wire.do(lambda c: c.bulk_wait("b", on_change=seen.append))
         assert done["state"] == "DONE"
