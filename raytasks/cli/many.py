@@ -35,12 +35,6 @@ _LONGEST_KEY = 240
 _POINTER = re.compile(r"/tasks/(\d+)(.*)", re.DOTALL)
 
 
-def _checked_key(key: str | None) -> str | None:
-    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
-        raise typer.BadParameter(f"use 1 to {_LONGEST_KEY} characters")
-    return key
-
-
 @dataclass(frozen=True)
 class Line:
     """A task of the file: the number of its line, and how many bytes there are up to its end."""
@@ -77,6 +71,8 @@ def submit_many(
     with priority, tags and so on if need be. A batch is accepted whole or not at all. With --json
     each task is printed in a line of its own.
     """
+    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
+        raise UsageError(f"--key: use 1 to {_LONGEST_KEY} characters")
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (

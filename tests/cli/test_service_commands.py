@@ -167,8 +167,10 @@ class TestSubmitMany:
         assert done.code == 2
         assert "cannot read nothing.jsonl" in done.err
         assert run("submit-many", "a\0b").code == 2
-        assert run("submit-many", "-", "--key", "").code == 2
-        assert run("submit-many", "-", "--key", "k" * 241).code == 2
+        for key in ("", "k" * 241):
+            done = run("submit-many", "-", "--key", key, stdin=b'{"a": 1}')
+            assert done.code == 2
+            assert "use 1 to 240 characters" in done.err
         assert run("submit-many", "-", "--batch-size", "1001").code == 2
         assert run("submit-many", "-", "--key", "ä", stdin=b'{"a": 1}').code == 2
         assert fake.requests == []
@@ -365,6 +367,8 @@ def test_stats(run: Run, fake: Fake) -> None:
     assert lines[2] == ["all", "3", "0", "0", "1,200", "0", "0"]
     (row,) = [line for line in lines if line[:2] == ["all", "minute"]]
     assert " ".join(row[2:]) == "1,200 12 1.0% 20.2 12.3 ms / 500 ms / 2.5 s"
+    (day,) = [line for line in lines if line[:1] == ["day"]][1:]
+    assert day[1:4] == ["1,200", "12", "20.2"]
     assert json.loads(run("stats", "--json").out) == document
 
 
