@@ -5,11 +5,15 @@ from starlette.types import ASGIApp
 
 from raytasks import __version__
 from raytasks.api import openapi, problems
+from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk import bulk_router
+from raytasks.api.gate import Gate
+from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
+from raytasks.api.signing import Links
 from raytasks.api.stats import stats_router
 from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
@@ -34,6 +38,10 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         artifacts=artifacts,
         values=LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
         max_payload_bytes=settings.max_payload_bytes,
+        max_depth=settings.max_depth,
+        debug=settings.debug,
+        waiting_room=WaitingRoom(settings.max_waiting_clients),
+        links=Links(settings.secret_key, settings.artifact_link_seconds),
         max_batch_bytes=settings.max_batch_bytes,
     )
     app.include_router(submission_router(service))
@@ -41,4 +49,5 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
     app.include_router(service_router(service))
-    return SameWithSlash(app)
+    app.include_router(artifact_router(service))
+    return SameWithSlash(Gate(app, settings))
