@@ -5,7 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 import uuid_utils
-from fastapi import APIRouter, Header, Path, Request
+from fastapi import APIRouter, Header, Path, Query, Request
 from pydantic import (
     AwareDatetime,
     BaseModel,
@@ -18,12 +18,13 @@ from pydantic import (
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from raytasks.api.auth import NamespaceQuery, Operator, Reader
 from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem
+from raytasks.api.routes import TASK_TYPE
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
-from raytasks.models import DEFAULT_NAMESPACE, is_task_id
+from raytasks.models import is_task_id
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
-from raytasks.registry import TASK_TYPE
 from raytasks.states import State
 from raytasks.submission import (
     InvalidSubmission,
@@ -32,8 +33,6 @@ from raytasks.submission import (
     field_errors,
     rfc3339,
 )
-
-_MOST_BYTES = 10_000
 
 BulkId = Annotated[str, Path(description="The id that `POST /bulk` was answered with.")]
 
@@ -62,14 +61,15 @@ class BulkRequest(BaseModel):
         description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
         "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three.",
     )
-    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
+    task_type: str | None = Field(default=None, pattern=TASK_TYPE)
     tag: Tag | None = None
+    dry_run: bool = Field(default=False, description="Only count the tasks.")
     all: bool = Field(
         default=False,
         validate_default=True,
-        description="Must be true where none of state, task_type and tag says which tasks.",
+        description="Must be true where none of state, task_type and tag says which tasks are to "
+        "be changed.",
     )
-    dry_run: bool = Field(default=False, description="Only count the tasks.")
 
     @field_validator("state")
     @classmethod
@@ -83,10 +83,10 @@ class BulkRequest(BaseModel):
     @field_validator("all")
     @classmethod
     def _is_said(cls, all_of_them: bool, info: ValidationInfo) -> bool:
-        if not {"action", "state", "task_type", "tag"} <= info.data.keys():
+        if not {"action", "state", "task_type", "tag", "dry_run"} <= info.data.keys():
             return all_of_them  # there is another error
         narrowed = any(info.data[name] is not None for name in ("state", "task_type", "tag"))
-        if not narrowed and not all_of_them:
+        if not (narrowed or all_of_them or info.data["dry_run"]):
             raise ValueError("give state, task_type or tag; or true, if all are really meant")
         if narrowed and all_of_them:
             raise ValueError("leave it out where state, task_type or tag is given")
@@ -171,16 +171,22 @@ def bulk_router(service: Service) -> APIRouter:
             }
         },
     )
-    async def start(request: Request, idempotency_key: BulkKey = None) -> Response:
+    async def start(
+        request: Request,
+        asked: Annotated[NamespaceQuery, Query()],
+        caller: Operator,
+        idempotency_key: BulkKey = None,
+    ) -> Response:
         """Begin the operation; it is on disk when the answer comes, and goes on by itself.
 
         With `dry_run` only the count of the tasks is answered.
         """
-        asked = _checked(await read_json(request, _MOST_BYTES))
+        namespace = caller.namespace_for(asked.namespace)
+        wanted = _checked(await read_json(request, service.max_payload_bytes, service.max_depth))
         if idempotency_key is not None:
             check_key(idempotency_key)
-        meant = asked.filter(DEFAULT_NAMESPACE)
-        if asked.dry_run:
+        meant = wanted.filter(namespace)
+        if wanted.dry_run:
             matched = await service.backend.bulk_count(meant)
             return json_answer(to_json({"matched": matched}))
         new = NewBulk(str(uuid_utils.uuid7()), meant, time.time(), idempotency_key)
@@ -192,14 +198,17 @@ def bulk_router(service: Service) -> APIRouter:
     @router.get(
         "/bulk/{bulk_id}",
         response_model=BulkView,
-        responses=problems_of(HTTPStatus.NOT_FOUND, AWAY),
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="Get a bulk operation",
     )
-    async def get(bulk_id: BulkId) -> Response:
+    async def get(
+        bulk_id: BulkId, asked: Annotated[NamespaceQuery, Query()], caller: Reader
+    ) -> Response:
         """Return how far the operation has come."""
+        namespace = caller.namespace_for(asked.namespace)
         found = None
         if is_task_id(bulk_id):
-            found = await service.backend.bulk_get(bulk_id, DEFAULT_NAMESPACE)
+            found = await service.backend.bulk_get(bulk_id, namespace)
         if found is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no bulk operation {bulk_id[:100]}")
         return json_answer(to_json(_shown(found)))
@@ -207,12 +216,13 @@ def bulk_router(service: Service) -> APIRouter:
     @router.get(
         "/bulk",
         response_model=BulkListView,
-        responses=problems_of(AWAY),
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="List the newest bulk operations",
     )
-    async def newest() -> Response:
+    async def newest(asked: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return the newest operations, done or not, the newest first; 100 at the most."""
-        found = await service.backend.bulk_list(DEFAULT_NAMESPACE)
+        namespace = caller.namespace_for(asked.namespace)
+        found = await service.backend.bulk_list(namespace)
         return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
 
     return router

@@ -1,12 +1,15 @@
 """The route of the statistics."""
 
-from fastapi import APIRouter
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
 from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.responses import Response
 
+from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
-from raytasks.models import DEFAULT_NAMESPACE
 from raytasks.states import State
 
 
@@ -67,14 +70,15 @@ def stats_router(service: Service) -> APIRouter:
     @router.get(
         "/stats",
         response_model=StatsView,
-        responses=problems_of(AWAY),
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="Count tasks; tell throughput, failure rate, waits and running times",
     )
-    async def stats() -> Response:
+    async def stats(asked: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return counts of tasks by state and type, and what the last minute, hour, day were like.
 
         The counts are exact. The windows are at most a second old.
         """
-        return json_answer(to_json(await service.backend.stats(DEFAULT_NAMESPACE)))
+        namespace = caller.namespace_for(asked.namespace)
+        return json_answer(to_json(await service.backend.stats(namespace)))
 
     return router
