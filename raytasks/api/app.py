@@ -6,6 +6,7 @@ from starlette.types import ASGIApp
 from raytasks import __version__
 from raytasks.api import openapi, problems
 from raytasks.api.backend import Backend
+from raytasks.api.events import event_router
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
@@ -32,6 +33,7 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         max_batch_bytes=settings.max_batch_bytes,
     )
     app.include_router(submission_router(service))
+    app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
     app.include_router(service_router(service))
     return SameWithSlash(app)

@@ -14,11 +14,12 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.context import Cancelled, Channel, Context, clean
+from raytasks.context import Cancelled, Channel, Context
 from raytasks.models import Claim, Outcome
 from raytasks.registry import HandlerSpec
 from raytasks.retry import AttemptTimeout, PermanentError, Snooze
 from raytasks.states import OutcomeKind
+from raytasks.task_log import clean
 
 _MESSAGE_LENGTH = 10_000
 _TRACEBACK_LENGTH = 20_000
@@ -99,6 +100,7 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     started_at: float = 0.0
     error: BaseException | None = None
+    lines_before: int = 0
 
     def __post_init__(self) -> None:
         self.started_at = self.workplace.clock()
@@ -197,6 +199,7 @@ class Attempt:
             artifacts=self.workplace.artifacts,
             saved_checkpoint=self.claim.checkpoint,
             clock=self.workplace.clock,
+            lines_before=self.lines_before,
         )
 
 
