@@ -32,6 +32,7 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         max_payload_bytes=settings.max_payload_bytes,
         max_batch_bytes=settings.max_batch_bytes,
     )
+    app.state.service = service
     app.include_router(submission_router(service))
     app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))

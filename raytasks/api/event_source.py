@@ -29,7 +29,8 @@ class EventSource:
         answer = self._waiting.get(query)
         if answer is None:
             answer = self._waiting[query] = asyncio.get_running_loop().create_future()
-            self._start_calls()
+            # Not at once: what others are about to ask, who heard the same, goes with it.
+            asyncio.get_running_loop().call_soon(self._start_calls)
         return await asyncio.shield(answer)  # others may wait for it too
 
     async def changes(self, epoch: int, after: int) -> Feed:

@@ -29,8 +29,8 @@ class EventStream(Response):
 
     media_type = "text/event-stream"
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
-        self.status_code = 200
+    def __init__(self, chunks: AsyncIterator[bytes], status_code: int = 200) -> None:
+        self.status_code = status_code
         self.background = None
         self.init_headers(HEADERS)
         self._chunks = cast("AsyncGenerator[bytes, None]", chunks)
@@ -53,7 +53,11 @@ class EventStream(Response):
                 await asyncio.gather(sending, leaving, return_exceptions=True)
 
     async def _send(self, first: bytes, chunks: AsyncIterator[bytes], send: Send) -> None:
-        head = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        head = {
+            "type": "http.response.start",
+            "status": self.status_code,
+            "headers": self.raw_headers,
+        }
         await send(head)
         try:
             await _send_in_time(send, first)

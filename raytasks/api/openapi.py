@@ -30,11 +30,12 @@ def _mend(document: dict[str, Any]) -> None:
                 if name in _FRAMEWORK_ERRORS:  # added by itself to whatever has parameters
                     del operation["responses"][status]
                 elif name == ProblemView.__name__:
-                    content[CONTENT_TYPE] = content.pop("application/json")
+                    content[CONTENT_TYPE] = content.pop(next(iter(content)))
     for name in _FRAMEWORK_ERRORS:
         document["components"]["schemas"].pop(name, None)
 
 
 def _schema_name(content: dict[str, Any]) -> str:
-    reference: str = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    kind: dict[str, Any] = next(iter(content.values()), {})
+    reference: str = kind.get("schema", {}).get("$ref", "")
     return reference.rpartition("/")[2]
