@@ -82,6 +82,7 @@ TASK_EVENTS: dict[str, type[BaseModel]] = {
     "end": EndEventView,
 }
 FEED_EVENTS: dict[str, type[BaseModel]] = {"state": ChangeView, "gap": GapEventView}
+SHAPES = (*TASK_EVENTS.values(), *FEED_EVENTS.values())
 
 
 def sse(event: str, data: bytes, place: str | None = None) -> bytes:

@@ -9,6 +9,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raytasks.models import RaytasksError
+from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
@@ -38,6 +39,8 @@ class Settings(BaseSettings):
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
     max_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    offload_bytes: int = Field(default=OFFLOAD_BYTES, ge=1)
+    max_result_bytes: int = Field(default=MAX_RESULT_BYTES, ge=1)
     max_backlog: int = Field(default=1_000_000, ge=1)
     max_crashes: int = Field(default=3, ge=0)
     priority_step_seconds: float = Field(default=60.0, ge=0)

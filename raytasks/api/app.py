@@ -12,6 +12,7 @@ from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
 from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
+from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.settings import Settings
 
@@ -25,10 +26,12 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
     )
     problems.install(app)
     openapi.install(app)
+    artifacts = ArtifactStore(settings.artifacts_url)
     service = Service(
         backend=backend,
         registry=registry,
-        artifacts=ArtifactStore(settings.artifacts_url),
+        artifacts=artifacts,
+        values=LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
         max_payload_bytes=settings.max_payload_bytes,
         max_batch_bytes=settings.max_batch_bytes,
     )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from raytasks.api.event_stream import EventStream
+from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
 from raytasks.api.routes import TASK_TYPE, TaskId
 from raytasks.api.service import AWAY, Service, problems_of
@@ -105,7 +106,7 @@ def _streams(
     """Return what the OpenAPI document says of a stream of these events."""
     stream = {
         "schema": {"type": "string"},
-        "x-events": {name: shape.model_json_schema() for name, shape in shapes.items()},
+        "x-events": {name: reference_to(shape) for name, shape in shapes.items()},
     }
     told = ", ".join(f"`{name}`" for name in shapes)
     return {

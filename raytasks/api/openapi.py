@@ -3,9 +3,13 @@
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
+from raytasks.event_views import SHAPES
 
+_PLACE = "#/components/schemas/{model}"
 _FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
@@ -21,7 +25,15 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documents show
 
 
+def reference_to(model: type[BaseModel]) -> dict[str, str]:
+    """Return a reference to a model's place in the document."""
+    return {"$ref": _PLACE.format(model=model.__name__)}
+
+
 def _mend(document: dict[str, Any]) -> None:
+    wanted = [(shape, "serialization") for shape in SHAPES]
+    _, shapes = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
+    document["components"]["schemas"].update(shapes["$defs"])
     for operations in document["paths"].values():
         for operation in operations.values():
             for status, answer in list(operation["responses"].items()):

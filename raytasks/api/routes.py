@@ -105,11 +105,16 @@ def task_router(service: Service) -> APIRouter:
     @router.get(
         "/tasks/{task_id}",
         response_model=TaskWithAttemptsView,
-        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        responses=problems_of(
+            HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
+        ),
         summary="Get a task with its attempts",
     )
     async def get(task_id: TaskId, asked: Annotated[GetQuery, Query()]) -> Response:
-        """Return the task as it is, or with `wait` (seconds) as soon as it is final."""
+        """Return the task as it is, or with `wait` (seconds) as soon as it is final.
+
+        Large payloads and results are read from the artifact store; `410` if one is gone there.
+        """
         _check_id(task_id)
         if asked.wait:
             found = await service.watch.final(task_id, asked.wait)
@@ -117,7 +122,10 @@ def task_router(service: Service) -> APIRouter:
             found = await service.backend.task(task_id)
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
-        return json_answer(task_json(*found))
+        task, history = found
+        if task.payload_ref is not None or task.result_ref is not None:
+            task = await asyncio.to_thread(service.values.filled, task)
+        return json_answer(task_json(task, history))
 
     @router.post(
         "/tasks/{task_id}/retry",

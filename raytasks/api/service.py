@@ -12,6 +12,7 @@ from raytasks.api.batcher import Batcher
 from raytasks.api.event_source import EventSource
 from raytasks.api.problems import ProblemView
 from raytasks.artifacts import ArtifactStore
+from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.tracker.watch import TaskWatch
 
@@ -25,6 +26,7 @@ class Service:
     backend: Backend
     registry: Registry
     artifacts: ArtifactStore
+    values: LargeValues
     max_payload_bytes: int
     max_batch_bytes: int
 

@@ -242,6 +242,8 @@ class TestAnswers:
             [(kind, content)] = responses["200"]["content"].items()
             assert kind == "text/event-stream"
             assert content["x-events"].keys() == events
+            name = content["x-events"]["state"]["$ref"].rpartition("/")[2]
+            assert "revision" in document["components"]["schemas"][name]["required"]
             assert "application/problem+json" in responses["422"]["content"]
 
 
