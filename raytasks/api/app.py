@@ -7,6 +7,7 @@ from raytasks import __version__
 from raytasks.api import openapi, problems
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
+from raytasks.api.events import event_router
 from raytasks.api.gate import Gate
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
@@ -42,7 +43,9 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         links=Links(settings.secret_key, settings.artifact_link_seconds),
         max_batch_bytes=settings.max_batch_bytes,
     )
+    app.state.service = service
     app.include_router(submission_router(service))
+    app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.api.watchdog import Watchdog
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -83,6 +84,13 @@ class RayBackend:
         """See `Backend.page`."""
         page: Page = await self._call(lambda tracker: tracker.page.remote(query))
         return page
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """See `Backend.events`."""
+        pages: list[EventPage | None] = await self._call(
+            lambda tracker: tracker.events.remote(list(queries))
+        )
+        return pages
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Backend.changes`."""

@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
+from raytasks.api.event_source import EventSource
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import ProblemView
 from raytasks.api.signing import Links
@@ -39,6 +40,7 @@ class Service:
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
         self.watch = TaskWatch(self.backend)
+        self.events = EventSource(self.backend)
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}
         )
