@@ -1,5 +1,8 @@
 """The FastAPI app. It needs a backend, and no Ray."""
 
+import time
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -15,8 +18,17 @@ from raytasks.settings import Settings
 DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."
 
 
-def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGIApp:
-    """Return the app that serves the API, for these handlers and this tracker."""
+def create_app(
+    backend: Backend,
+    registry: Registry,
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> ASGIApp:
+    """Return the app that serves the API, for these handlers and this tracker.
+
+    `clock` gives the time in seconds since the epoch: when a task was submitted.
+    """
     app = FastAPI(
         title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
     )
@@ -27,6 +39,7 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         registry=registry,
         artifacts=ArtifactStore(settings.artifacts_url),
         max_payload_bytes=settings.max_payload_bytes,
+        clock=clock,
     )
     app.include_router(task_router(service))
     app.include_router(service_router(service))

@@ -2,6 +2,8 @@
 
 import asyncio
 import mimetypes
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
@@ -87,6 +89,7 @@ class Service:
     registry: Registry
     artifacts: ArtifactStore
     max_payload_bytes: int
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
@@ -137,7 +140,9 @@ def task_router(service: Service) -> APIRouter:
     async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
         """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
         body = await read_json(request, service.max_payload_bytes)
-        new = check_submission(body, service.registry, idempotency_key=idempotency_key)
+        new = check_submission(
+            body, service.registry, idempotency_key=idempotency_key, now=service.clock()
+        )
         duplicate = (await service.batcher.submit([new])).get(new.task_id)
         if duplicate is not None:
             return await _the_first_one(service, duplicate)
