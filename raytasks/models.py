@@ -43,6 +43,17 @@ class TaskFailed(RaytasksError):
     """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
 
 
+DEFAULT_NAMESPACE = "default"
+"""Where tasks are that nobody puts elsewhere."""
+
+_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+
+
+def is_namespace(text: str) -> bool:
+    """Return whether a text can be the name of a namespace."""
+    return _NAMESPACE.fullmatch(text) is not None
+
+
 _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -56,7 +67,9 @@ class NewTask:
     """A checked submission, ready to be stored. `payload` is JSON text.
 
     Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
-    whether a later one asks for the same.
+    whether a later one asks for the same. The tasks of a batch have the batch's key with a number
+    behind it; see `raytasks.submission.batch_key`. `payload_ref` says where a payload is that is
+    too large to be stored here: JSON text, and `payload` is `null` then.
     """
 
     task_id: str
@@ -69,6 +82,9 @@ class NewTask:
     created_at: float
     idempotency_key: str | None = None
     request_digest: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    tags: str | None = None
+    payload_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +103,8 @@ class Task:
     """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
 
     `attempt` is the number of the latest attempt and only grows; `failures` and `crashes` count
-    the attempts that failed and were lost in the present budget.
+    the attempts that failed and were lost in the present budget. `tags` is a JSON list, or None;
+    `payload_ref` and `result_ref` are JSON text. `revision` grows by one at each change of state.
     """
 
     task_id: str
@@ -110,6 +127,11 @@ class Task:
     started_at: float | None
     finished_at: float | None
     updated_at: float
+    namespace: str = DEFAULT_NAMESPACE
+    tags: str | None = None
+    revision: int = 0
+    payload_ref: str | None = None
+    result_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +139,8 @@ class Attempt:
     """One ended attempt of a task's history. `error` is JSON text.
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
-    it changed nothing any more.
+    it changed nothing any more. `state` is what the task became by the outcome, and `revision`
+    that of this change; the one before it was the beginning of the attempt.
     """
 
     task_id: str
@@ -133,6 +156,8 @@ class Attempt:
     error: str | None = None
     late_outcome: OutcomeKind | None = None
     late_at: float | None = None
+    state: State | None = None
+    revision: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +172,7 @@ class Claim:
     max_attempts: int
     timeout_seconds: float | None
     checkpoint: str | None
+    payload_ref: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +180,7 @@ class Running:
     """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
 
     A `suspect` was lost before together with others, and may be what killed their runner.
+    `revision` is the task's since this attempt began.
     """
 
     task_id: str
@@ -167,6 +194,9 @@ class Running:
     max_attempts: int
     cancel_requested: bool = False
     suspect: bool = False
+    namespace: str = DEFAULT_NAMESPACE
+    revision: int = 1
+    tags: str | None = None
 
     @property
     def alone(self) -> bool:
@@ -179,8 +209,8 @@ class Outcome:
     """How an attempt ended, as its runner reports it.
 
     `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
-    length of a snooze. `result` and `error` are JSON text. A lost attempt that is not `charged`
-    leaves its task's budget of crashes as it is: nobody knows that it was the cause.
+    length of a snooze. `result`, `result_ref` and `error` are JSON text. A lost attempt that is
+    not `charged` leaves its task's budget of crashes as it is: nobody knows that it was the cause.
     """
 
     task_id: str
@@ -193,6 +223,7 @@ class Outcome:
     retryable: bool = False
     delay_seconds: float = 0.0
     charged: bool = True
+    result_ref: str | None = None
     node_id: str | None = None
     worker_id: str | None = None
     ray_task_id: str | None = None
@@ -265,13 +296,20 @@ class Orders:
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One entry of the event feed: `task_id` is in `state` as of change `number`."""
+    """One entry of the event feed: `task_id` is in `state` as of its revision `revision`.
 
-    number: int
+    `number` is the entry's place in the feed; 0 before it has one. `tags` is a JSON list, or None.
+    """
+
     task_id: str
     task_type: str
     state: State
     attempt: int
+    namespace: str = DEFAULT_NAMESPACE
+    revision: int = 0
+    tags: str | None = None
+    at: float = 0.0
+    number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,20 +328,28 @@ class Feed:
 
 @dataclass(frozen=True, slots=True)
 class TaskQuery:
-    """Which tasks to list, newest first."""
+    """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
 
     limit: int = 50
     offset: int = 0
     state: State | None = None
     task_type: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    tag: str | None = None
+    cursor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page of a list, and how many tasks there are in all."""
+    """One page of a list, and how many tasks there are in all; None where that is not counted.
+
+    `next_cursor` is the cursor of the next page, None for the last one. A page of a list by tag
+    may be shorter than its limit, and others follow all the same.
+    """
 
     tasks: Sequence[Task]
-    total: int
+    total: int | None
+    next_cursor: str | None = None
 
 
 REMOTE_POOL = "remote"

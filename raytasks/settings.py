@@ -37,6 +37,7 @@ class Settings(BaseSettings):
     artifacts_url: str = "./artifacts"
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
     max_backlog: int = Field(default=1_000_000, ge=1)
     max_crashes: int = Field(default=3, ge=0)
     priority_step_seconds: float = Field(default=60.0, ge=0)

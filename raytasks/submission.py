@@ -4,9 +4,9 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from typing import Annotated, Any
 
 import uuid_utils
 from pydantic import (
@@ -14,18 +14,26 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 from pydantic_core import from_json, to_json
 
-from raytasks.models import NewTask, RaytasksError
+from raytasks.models import DEFAULT_NAMESPACE, NewTask, RaytasksError
 from raytasks.registry import Registry
 
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
 _LONGEST_KEY = 255
+_MOST_TAGS = 20
+_MOST_ERRORS = 100
+
+MOST_IN_BATCH = 1000
+_BETWEEN = "\x1f"  # no key of a client has it
+_LONGEST_BATCH_KEY = _LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
 
 
 @dataclass(frozen=True)
@@ -42,6 +50,10 @@ class InvalidSubmission(RaytasksError):
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
         self.errors = tuple(errors)
+
+
+TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"
+Tag = Annotated[str, StringConstraints(pattern=f"^{TAG}$")]
 
 
 class SubmitRequest(BaseModel):
@@ -78,6 +90,18 @@ class SubmitRequest(BaseModel):
     run_at: AwareDatetime | None = Field(
         default=None, description="Run it not before this time (RFC 3339, with a time zone)."
     )
+    tags: list[Tag] = Field(
+        default_factory=list,
+        max_length=_MOST_TAGS,
+        description="Labels of yours, each given once; lists and events can be filtered by one.",
+    )
+
+    @field_validator("tags")
+    @classmethod
+    def _distinct(cls, tags: list[str]) -> list[str]:
+        if len(set(tags)) < len(tags):
+            raise ValueError("give each tag once")
+        return tags
 
     @model_validator(mode="after")
     def _one_due_time(self) -> "SubmitRequest":
@@ -90,6 +114,14 @@ class SubmitRequest(BaseModel):
         if self.run_at is not None:
             return self.run_at.timestamp()
         return now + (self.delay_seconds or 0.0)
+
+
+class BatchRequest(BaseModel):
+    """The body of `POST /tasks/batch`: each task is as `POST /tasks/` takes it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tasks: list[Any] = Field(min_length=1, max_length=MOST_IN_BATCH)
 
 
 def parse_json(body: bytes) -> Any:
@@ -110,17 +142,88 @@ def parse_json(body: bytes) -> Any:
 
 
 def check_submission(
-    value: Any, registry: Registry, *, idempotency_key: str | None = None, now: float | None = None
+    value: Any,
+    registry: Registry,
+    *,
+    idempotency_key: str | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+    now: float | None = None,
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
 
     `value` is the parsed body, or a `SubmitRequest`. Of all submissions with the same
-    `idempotency_key` (1 to 255 printable ASCII characters) only one is stored. `now` is in
-    seconds since the epoch.
+    `idempotency_key` (1 to 255 printable ASCII characters) in a namespace only one is stored.
+    `now` is in seconds since the epoch.
     """
-    now = time.time() if now is None else now
     if idempotency_key is not None:
-        _check_key(idempotency_key)
+        _check_key(idempotency_key, _LONGEST_KEY)
+    task, request = _checked(value, registry, time.time() if now is None else now)
+    digest = None if idempotency_key is None else _digest(request)
+    return replace(
+        task, namespace=namespace, idempotency_key=idempotency_key, request_digest=digest
+    )
+
+
+def check_batch(
+    value: Any,
+    registry: Registry,
+    *,
+    idempotency_key: str | None = None,
+    namespace: str = DEFAULT_NAMESPACE,
+    now: float | None = None,
+) -> list[NewTask]:
+    """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.
+
+    Raises `InvalidSubmission` that names every bad task by its index, up to a number of errors.
+    See `check_submission`; the `idempotency_key` is that of the whole batch, and may have 1 to 250
+    characters.
+    """
+    if idempotency_key is not None:
+        _check_key(idempotency_key, _LONGEST_BATCH_KEY)
+    try:
+        items = BatchRequest.model_validate(value).tasks
+    except ValidationError as error:
+        raise InvalidSubmission("the request is not valid", field_errors(error)) from None
+    now = time.time() if now is None else now
+    checked: list[tuple[NewTask, SubmitRequest]] = []
+    errors: list[FieldError] = []
+    for index, item in enumerate(items):
+        try:
+            checked.append(_checked(item, registry, now))
+        except InvalidSubmission as error:
+            errors += [
+                FieldError(pointer("tasks", index) + found.pointer, found.message)
+                for found in error.errors
+            ]
+            if len(errors) >= _MOST_ERRORS:
+                break
+    if errors:
+        raise InvalidSubmission("nothing of the batch was accepted", errors[:_MOST_ERRORS])
+    tasks = [replace(task, namespace=namespace) for task, _ in checked]
+    if idempotency_key is None:
+        return tasks
+    digest = hashlib.sha256("".join(_digest(request) for _, request in checked).encode())
+    return [
+        replace(
+            task,
+            idempotency_key=batch_key(idempotency_key, index),
+            request_digest=digest.hexdigest(),
+        )
+        for index, task in enumerate(tasks)
+    ]
+
+
+def batch_key(key: str, index: int) -> str:
+    """Return the key of a batch's task; that of the first is the batch's own."""
+    return f"{key}{_BETWEEN}{index}" if index else key
+
+
+def is_later_in_batch(key: str) -> bool:
+    """Return whether a key is that of a task of a batch, but not of the first."""
+    return _BETWEEN in key
+
+
+def _checked(value: Any, registry: Registry, now: float) -> tuple[NewTask, SubmitRequest]:
     try:
         request = SubmitRequest.model_validate(value)
     except ValidationError as error:
@@ -141,7 +244,7 @@ def check_submission(
         message = f"must be within {_FURTHEST_YEARS} years"
         raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
     timeout = request.timeout_seconds or spec.timeout_seconds
-    return NewTask(
+    task = NewTask(
         task_id=str(uuid_utils.uuid7()),
         task_type=spec.task_type,
         payload=payload.decode(),
@@ -150,9 +253,9 @@ def check_submission(
         timeout_seconds=None if timeout is None else float(timeout),
         run_at=max(due, now),
         created_at=now,
-        idempotency_key=idempotency_key,
-        request_digest=None if idempotency_key is None else _digest(request),
+        tags=to_json(request.tags).decode() if request.tags else None,
     )
+    return task, request
 
 
 def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
@@ -175,9 +278,9 @@ def rfc3339(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _check_key(key: str) -> None:
-    if not 1 <= len(key) <= _LONGEST_KEY or not (key.isascii() and key.isprintable()):
-        message = f"must be 1 to {_LONGEST_KEY} printable ASCII characters"
+def _check_key(key: str, longest: int) -> None:
+    if not 1 <= len(key) <= longest or not (key.isascii() and key.isprintable()):
+        message = f"must be 1 to {longest} printable ASCII characters"
         raise InvalidSubmission(
             "the idempotency key is not valid", [FieldError("Idempotency-Key", message)]
         )

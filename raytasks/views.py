@@ -47,8 +47,18 @@ class AttemptView(BaseModel):
     error: ErrorView | None
 
 
+class OffloadedView(BaseModel):
+    """The bytes of what is kept in the artifact store as it is large; null: it is not.
+
+    Where the value itself is not in the answer, it is null there; `GET /tasks/{task_id}` has it.
+    """
+
+    payload: int | None
+    result: int | None
+
+
 class TaskView(BaseModel):
-    """A task."""
+    """A task. `revision` grows by one at each change of its state."""
 
     model_config = ConfigDict(title="Task")
 
@@ -70,6 +80,10 @@ class TaskView(BaseModel):
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
     updated_at: AwareDatetime
+    namespace: str
+    tags: list[str]
+    revision: int
+    offloaded: OffloadedView | None
 
 
 class TaskWithAttemptsView(TaskView):
@@ -79,12 +93,19 @@ class TaskWithAttemptsView(TaskView):
 
 
 class TaskPageView(BaseModel):
-    """One page of the list of tasks, newest first."""
+    """One page of the list of tasks, newest first. `total` is null where it is not counted."""
 
     tasks: list[TaskView]
-    total: int
+    total: int | None
     limit: int
     offset: int
+    next_cursor: str | None
+
+
+class BatchView(BaseModel):
+    """The tasks of a batch, in its order."""
+
+    tasks: list[TaskView]
 
 
 def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
@@ -115,6 +136,10 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
         "started_at": rfc3339(task.started_at),
         "finished_at": rfc3339(task.finished_at),
         "updated_at": rfc3339(task.updated_at),
+        "namespace": task.namespace,
+        "tags": [] if task.tags is None else from_json(task.tags),
+        "revision": task.revision,
+        "offloaded": _offloaded(task),
     }
     if history is not None:
         tail["attempts"] = [_attempt(item) for item in history] + _running_attempt(task)
@@ -131,11 +156,22 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
     )
 
 
+def tasks_json(tasks: Sequence[Task]) -> bytes:
+    """Return a list of tasks as JSON."""
+    return b'{"tasks":[' + b",".join(task_json(task) for task in tasks) + b"]}"
+
+
 def page_json(page: Page, *, limit: int, offset: int) -> bytes:
     """Return a page of the list as JSON."""
-    tasks = b",".join(task_json(task) for task in page.tasks)
-    tail = to_json({"total": page.total, "limit": limit, "offset": offset})
-    return b'{"tasks":[' + tasks + b"]," + tail[1:]
+    tail = to_json(
+        {
+            "total": page.total,
+            "limit": limit,
+            "offset": offset,
+            "next_cursor": page.next_cursor,
+        }
+    )
+    return tasks_json(page.tasks)[:-1] + b"," + tail[1:]
 
 
 def accepted(new: NewTask) -> Task:
@@ -161,7 +197,17 @@ def accepted(new: NewTask) -> Task:
         started_at=None,
         finished_at=None,
         updated_at=new.created_at,
+        namespace=new.namespace,
+        tags=new.tags,
+        payload_ref=new.payload_ref,
     )
+
+
+def _offloaded(task: Task) -> dict[str, int | None] | None:
+    if task.payload_ref is None and task.result_ref is None:
+        return None
+    refs = {"payload": task.payload_ref, "result": task.result_ref}
+    return {name: None if ref is None else from_json(ref)["bytes"] for name, ref in refs.items()}
 
 
 def _attempt(item: Attempt) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Makers of the objects that tests of the store and the tracker need, with plain defaults."""
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -55,7 +56,9 @@ class Tracking:
         self.epoch = store.begin_epoch(now)
 
     def tick(self, **work: Any) -> TickResult:
-        """Do one tick."""
+        """Do one tick; who is to be cancelled or retried is named by the id alone."""
+        for verb in {"cancels", "retries"} & work.keys():
+            work[verb] = [(name, None) for name in work[verb]]
         return run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
 
     def submit(self, *numbers: int, **changes: Any) -> None:
@@ -85,6 +88,9 @@ def ids(numbers: Iterable[int]) -> list[str]:
     return [task_id(number) for number in numbers]
 
 
-def counted(counts: Mapping[tuple[str, State], int]) -> dict[tuple[str, State], int]:
-    """Return the counts that are not zero."""
-    return {key: number for key, number in counts.items() if number}
+def counted(counts: Mapping[Any, int]) -> dict[tuple[str, State], int]:
+    """Return the counts that are not zero, by task type and state, of all namespaces."""
+    found: Counter[tuple[str, State]] = Counter()
+    for (*_, task_type, state), number in counts.items():
+        found[task_type, state] += number
+    return {key: number for key, number in found.items() if number}

@@ -10,7 +10,9 @@ from raytasks import __version__
 from raytasks.api import openapi, problems
 from raytasks.api.backend import Backend
 from raytasks.api.paths import SameWithSlash
-from raytasks.api.routes import Service, service_router, task_router
+from raytasks.api.routes import service_router, task_router
+from raytasks.api.service import Service
+from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
 from raytasks.settings import Settings
@@ -39,8 +41,10 @@ def create_app(
         registry=registry,
         artifacts=ArtifactStore(settings.artifacts_url),
         max_payload_bytes=settings.max_payload_bytes,
+        max_batch_bytes=settings.max_batch_bytes,
         clock=clock,
     )
+    app.include_router(submission_router(service))
     app.include_router(task_router(service))
     app.include_router(service_router(service))
     return SameWithSlash(app)

@@ -15,14 +15,17 @@ class Backend(Protocol):
         Raises `BacklogFull`, `StoreUnavailable`.
         """
 
-    async def cancel(self, task_id: str) -> Task:
+    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """Cancel a task. Raises `TaskNotFound`, `StateConflict`, `StoreUnavailable`."""
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
         """Run a task again. Raises `TaskNotFound`, `StateConflict`, `StoreUnavailable`."""
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """Return a task with its ended attempts. Raises `StoreUnavailable`."""
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """Return those of the tasks that exist, by id. Raises `StoreUnavailable`."""
 
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list. Raises `StoreUnavailable`."""

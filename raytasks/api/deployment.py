@@ -53,20 +53,27 @@ class RayBackend:
         )
         return duplicates
 
-    async def cancel(self, task_id: str) -> Task:
+    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Backend.cancel`."""
-        task: Task = await self._call(lambda tracker: tracker.cancel.remote(task_id))
+        task: Task = await self._call(lambda tracker: tracker.cancel.remote(task_id, namespace))
         return task
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Backend.retry`."""
-        task: Task = await self._call(lambda tracker: tracker.retry.remote(task_id))
+        task: Task = await self._call(lambda tracker: tracker.retry.remote(task_id, namespace))
         return task
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """See `Backend.task`."""
         found: tuple[Task, list[Attempt]] | None = await self._call(
             lambda tracker: tracker.task.remote(task_id)
+        )
+        return found
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """See `Backend.tasks`."""
+        found: dict[str, Task] = await self._call(
+            lambda tracker: tracker.tasks.remote(list(task_ids))
         )
         return found
 

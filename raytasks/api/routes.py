@@ -2,52 +2,34 @@
 
 import asyncio
 import mimetypes
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
-from fastapi import APIRouter, Header, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks import __version__
-from raytasks.api.backend import Backend
-from raytasks.api.batcher import Batcher
-from raytasks.api.bodies import read_json
-from raytasks.api.problems import Problem, ProblemView
-from raytasks.artifacts import URL_PREFIX, ArtifactStore
+from raytasks.api.problems import Problem
+from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.artifacts import URL_PREFIX
 from raytasks.models import (
-    Duplicate,
-    KeyConflict,
-    StoreUnavailable,
     TaskNotFound,
     TaskQuery,
     is_task_id,
 )
-from raytasks.registry import Registry
 from raytasks.states import State
-from raytasks.submission import SubmitRequest, check_submission
-from raytasks.tracker.watch import TaskWatch
+from raytasks.submission import TAG
 from raytasks.views import (
     TaskPageView,
     TaskView,
     TaskWithAttemptsView,
-    accepted,
     page_json,
     task_json,
 )
 
-IdempotencyKey = Annotated[
-    str | None,
-    Header(
-        description="Of all submissions with the same key only the first makes a task; the others "
-        "are answered with that one. 1 to 255 printable ASCII characters."
-    ),
-]
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
 MOST_LISTED = 500
@@ -66,6 +48,18 @@ class ListQuery(BaseModel):
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
     state: State | None = None
     task_type: str | None = Field(default=None, pattern=_TASK_TYPE)
+    tag: str | None = Field(default=None, pattern=f"^{TAG}$")
+    cursor: str | None = Field(
+        default=None, description="The `next_cursor` of the page before; not with `offset`."
+    )
+
+    @model_validator(mode="after")
+    def _one_place(self) -> "ListQuery":
+        if self.offset and (self.cursor is not None or self.tag is not None):
+            raise ValueError("use cursor, not offset, to go on in a list by tag or by cursor")
+        if self.cursor is not None and not is_task_id(self.cursor):
+            raise ValueError("cursor must be the next_cursor of a page")
+        return self
 
 
 class GetQuery(BaseModel):
@@ -81,90 +75,37 @@ class GetQuery(BaseModel):
     )
 
 
-@dataclass
-class Service:
-    """What the routes work with."""
-
-    backend: Backend
-    registry: Registry
-    artifacts: ArtifactStore
-    max_payload_bytes: int
-    clock: Callable[[], float] = time.time
-
-    def __post_init__(self) -> None:
-        self.batcher = Batcher(self.backend.submit)
-        self.watch = TaskWatch(self.backend)
-        self.task_types = to_json(
-            {"task_types": [info.description for info in self.registry.infos()]}
-        )
-
-
-def _problems(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    return {
-        status.value: {"description": status.phrase, "model": ProblemView} for status in statuses
-    }
-
-
-_AWAY = HTTPStatus.SERVICE_UNAVAILABLE
-_SUBMIT_PROBLEMS = _problems(
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    _AWAY,
-)
-
-
 def task_router(service: Service) -> APIRouter:
     """Return the router of the endpoints for tasks."""
     router = APIRouter()
 
-    @router.post(
-        "/tasks/",
-        status_code=202,
-        response_model=TaskView,
-        responses={
-            **_SUBMIT_PROBLEMS,
-            200: {"description": "The same request with this key came before.", "model": TaskView},
-        },
-        summary="Submit a task",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": SubmitRequest.model_json_schema()}},
-            }
-        },
-    )
-    async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
-        """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
-        body = await read_json(request, service.max_payload_bytes)
-        new = check_submission(
-            body, service.registry, idempotency_key=idempotency_key, now=service.clock()
-        )
-        duplicate = (await service.batcher.submit([new])).get(new.task_id)
-        if duplicate is not None:
-            return await _the_first_one(service, duplicate)
-        headers = {"Location": f"/tasks/{new.task_id}"}
-        return _json(task_json(accepted(new)), HTTPStatus.ACCEPTED, headers)
-
     @router.get(
         "/tasks/",
         response_model=TaskPageView,
-        responses=_problems(HTTPStatus.UNPROCESSABLE_ENTITY, _AWAY),
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="List tasks, newest first",
     )
     async def page(asked: Annotated[ListQuery, Query()]) -> Response:
-        """Return one page; `total` says how many tasks the filters match in all."""
-        query = TaskQuery(asked.limit, asked.offset, asked.state, asked.task_type)
+        """Return one page; `total` says how many tasks the filters match in all.
+
+        With `tag` that is not counted, and a page may be shorter than `limit`: go on with
+        `next_cursor` until it is null.
+        """
+        query = TaskQuery(
+            asked.limit,
+            asked.offset,
+            asked.state,
+            asked.task_type,
+            tag=asked.tag,
+            cursor=asked.cursor,
+        )
         found = await service.backend.page(query)
-        return _json(page_json(found, limit=asked.limit, offset=asked.offset))
+        return json_answer(page_json(found, limit=asked.limit, offset=asked.offset))
 
     @router.get(
         "/tasks/{task_id}",
         response_model=TaskWithAttemptsView,
-        responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, _AWAY),
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="Get a task with its attempts",
     )
     async def get(task_id: TaskId, asked: Annotated[GetQuery, Query()]) -> Response:
@@ -176,31 +117,31 @@ def task_router(service: Service) -> APIRouter:
             found = await service.backend.task(task_id)
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
-        return _json(task_json(*found))
+        return json_answer(task_json(*found))
 
     @router.post(
         "/tasks/{task_id}/retry",
         status_code=202,
         response_model=TaskView,
-        responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, _AWAY),
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, AWAY),
         summary="Run a FAILED or CANCELLED task again",
     )
     async def retry(task_id: TaskId) -> Response:
         """Make the task PENDING, with a fresh budget of attempts; its history stays."""
         _check_id(task_id)
-        return _json(task_json(await service.backend.retry(task_id)), HTTPStatus.ACCEPTED)
+        return json_answer(task_json(await service.backend.retry(task_id)), HTTPStatus.ACCEPTED)
 
     @router.post(
         "/tasks/{task_id}/cancel",
         status_code=202,
         response_model=TaskView,
-        responses=_problems(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, _AWAY),
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, AWAY),
         summary="Cancel a task",
     )
     async def cancel(task_id: TaskId) -> Response:
         """Cancel a task that waits at once; tell the attempt of one that runs to stop."""
         _check_id(task_id)
-        return _json(task_json(await service.backend.cancel(task_id)), HTTPStatus.ACCEPTED)
+        return json_answer(task_json(await service.backend.cancel(task_id)), HTTPStatus.ACCEPTED)
 
     return router
 
@@ -212,7 +153,7 @@ def service_router(service: Service) -> APIRouter:
     @router.get("/task-types", summary="List the task types, with the schemas of their payloads")
     async def task_types() -> Response:
         """Return every type with its payload's JSON Schema, retry policy, timeout, Ray options."""
-        return _json(service.task_types)
+        return json_answer(service.task_types)
 
     @router.get(
         "/health",
@@ -229,11 +170,11 @@ def service_router(service: Service) -> APIRouter:
             report = {"tracker": away}
         healthy = all(part.get("ok") for part in report.values())
         body = {"status": "ok" if healthy else "degraded", "version": __version__, **report}
-        return _json(to_json(body), HTTPStatus.OK if healthy else _AWAY)
+        return json_answer(to_json(body), HTTPStatus.OK if healthy else AWAY)
 
     @router.get(
         URL_PREFIX + "/{task_id}/{name}",
-        responses=_problems(HTTPStatus.NOT_FOUND),
+        responses=problems_of(HTTPStatus.NOT_FOUND),
         summary="Get a file that a task has made",
     )
     async def artifact(task_id: str, name: str) -> Response:
@@ -249,25 +190,6 @@ def service_router(service: Service) -> APIRouter:
         return Response(data, headers=headers, media_type=safe or "application/octet-stream")
 
     return router
-
-
-async def _the_first_one(service: Service, duplicate: Duplicate) -> Response:
-    """Answer with the task that has the key already. Raises `KeyConflict`."""
-    if not duplicate.same:
-        raise KeyConflict(
-            f"the Idempotency-Key was used for another request, which made task "
-            f"{duplicate.task_id}; use a new key for a new request"
-        )
-    found = await service.backend.task(duplicate.task_id)
-    if found is None:
-        raise StoreUnavailable("the task with this key has just been pruned; try again")
-    return _json(task_json(found[0]), headers={"Location": f"/tasks/{duplicate.task_id}"})
-
-
-def _json(
-    body: bytes, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
-) -> Response:
-    return Response(body, status.value, headers, media_type="application/json")
 
 
 def _check_id(task_id: str) -> None:

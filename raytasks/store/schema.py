@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
+from raytasks.models import DEFAULT_NAMESPACE
 from raytasks.states import FINAL, WAITING, State
 
 metadata = MetaData(
@@ -71,6 +72,14 @@ tasks = Table(
     Column("suspect", Boolean, nullable=False, server_default=false()),
     Column("idempotency_key", String(255)),
     Column("request_digest", String(64)),
+    Column("namespace", String(63), nullable=False, server_default=DEFAULT_NAMESPACE),
+    # A JSON list of texts; those of a task with tags are in `task_tags` as well.
+    Column("tags", Text),
+    # Grows by one at each change of state.
+    Column("revision", Integer, nullable=False, server_default=text("0")),
+    # Where a payload or result is that is too large for here, as JSON; else null.
+    Column("payload_ref", Text),
+    Column("result_ref", Text),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -87,6 +96,7 @@ SCHEDULED = text("NOT ready AND runner_id IS NULL AND finished_at IS NULL")
 RUNNING = text("state = 'RUNNING'")
 KEYED = text("idempotency_key IS NOT NULL")
 ENDED = text("finished_at IS NOT NULL")
+OPEN = text("finished_at IS NULL")
 
 Index(
     "ix_tasks_claim",
@@ -99,15 +109,39 @@ Index(
 Index("ix_tasks_scheduled", tasks.c.run_at, sqlite_where=SCHEDULED, postgresql_where=SCHEDULED)
 Index(
     "ix_tasks_idempotency_key",
+    tasks.c.namespace,
     tasks.c.idempotency_key,
     unique=True,
     sqlite_where=KEYED,
     postgresql_where=KEYED,
 )
 Index("ix_tasks_finished_at", tasks.c.finished_at, sqlite_where=ENDED, postgresql_where=ENDED)
-Index("ix_tasks_state", tasks.c.state, tasks.c.task_id)
-Index("ix_tasks_type", tasks.c.task_type, tasks.c.task_id)
-Index("ix_tasks_type_state", tasks.c.task_type, tasks.c.state, tasks.c.task_id)
+Index("ix_tasks_namespace", tasks.c.namespace, tasks.c.task_id)
+Index("ix_tasks_state", tasks.c.namespace, tasks.c.state, tasks.c.task_id)
+Index("ix_tasks_type", tasks.c.namespace, tasks.c.task_type, tasks.c.task_id)
+Index("ix_tasks_type_state", tasks.c.namespace, tasks.c.task_type, tasks.c.state, tasks.c.task_id)
+
+task_tags = Table(
+    "task_tags",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("tag", String(64), primary_key=True),
+    Column("task_id", _Id, primary_key=True),
+    sqlite_with_rowid=False,
+)
+
+# What handlers have logged, numbered from 1 in each attempt.
+task_logs = Table(
+    "task_logs",
+    metadata,
+    Column("task_id", _Id, primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("level", String(10), nullable=False),
+    Column("message", Text, nullable=False),
+    sqlite_with_rowid=False,
+)
 
 attempts = Table(
     "attempts",
@@ -126,17 +160,57 @@ attempts = Table(
     # What the runner said after the attempt was given up as lost.
     Column("late_outcome", String(16)),
     Column("late_at", Double),
+    # What the task became by this outcome, and the revision of that change; the one before it was
+    # the beginning of the attempt.
+    Column("state", String(9)),
+    Column("revision", Integer),
     sqlite_with_rowid=False,
 )
 
-# How many tasks of each type are in each state, kept exact by every transition: counting a
-# million rows for a list's total, or for the size of the backlog, would be slow.
+# How many tasks of each namespace and type are in each state, kept exact by every transition:
+# counting a million rows for a list's total, or for the size of the backlog, would be slow.
 task_counts = Table(
     "task_counts",
     metadata,
+    Column("namespace", String(63), primary_key=True),
     Column("task_type", String(100), primary_key=True),
     Column("state", String(9), primary_key=True),
     Column("tasks", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# A retry or a cancel of all tasks that a filter matches. It goes from the newest task to the
+# oldest, in small steps; each step, with the new `cursor` (the last task looked at), is one
+# transaction.
+bulk_operations = Table(
+    "bulk_operations",
+    metadata,
+    Column("bulk_id", _Id, primary_key=True),
+    Column("namespace", String(63), nullable=False),
+    Column("action", String(6), nullable=False),
+    Column("state", String(9)),  # these three are the filter; null: any
+    Column("task_type", String(100)),
+    Column("tag", String(64)),
+    Column("cursor", _Id),
+    Column("matched", BigInteger, nullable=False),
+    Column("looked_at", BigInteger, nullable=False),
+    Column("changed", BigInteger, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("finished_at", Double),
+)
+Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
+Index(
+    "ix_bulk_operations_open", bulk_operations.c.bulk_id, sqlite_where=OPEN, postgresql_where=OPEN
+)
+
+# How many attempts and tasks ended in each minute, and how long they took, as JSON.
+stats_minutes = Table(
+    "stats_minutes",
+    metadata,
+    Column("minute", BigInteger, primary_key=True),  # since the epoch
+    Column("namespace", String(63), primary_key=True),
+    Column("task_type", String(100), primary_key=True),
+    Column("data", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -34,6 +34,8 @@ from raytasks.store.schema import (
     SCHEDULED,
     attempts,
     task_counts,
+    task_logs,
+    task_tags,
     tasks,
     tracker_epoch,
 )
@@ -93,6 +95,7 @@ CLAIM: Update = (
     .values(
         state=TRANSITIONS[Event.CLAIM].target.value,
         attempt=tasks.c.attempt + 1,
+        revision=tasks.c.revision + 1,
         ready=False,
         runner_id=_param("runner_id"),
         started_at=_param("now"),
@@ -105,7 +108,9 @@ SETTLE: Update = (
     .where(_THE_ATTEMPT, RUNNING)
     .values(
         state=_param("state"),
+        revision=tasks.c.revision + 1,
         result=_param("result"),
+        result_ref=_param("result_ref"),
         error=_param("error"),
         rank=func.coalesce(_param("rank"), tasks.c.rank),
         ready=_param("ready"),
@@ -152,6 +157,7 @@ CANCEL: Update = (
     .where(_THE_ATTEMPT, _in_source_of(Event.CANCEL))
     .values(
         state=TRANSITIONS[Event.CANCEL].target.value,
+        revision=tasks.c.revision + 1,
         ready=False,
         cancel_requested=True,
         finished_at=_param("now"),
@@ -170,6 +176,7 @@ RETRY: Update = (
     .where(_THE_ATTEMPT, _in_source_of(Event.RETRY))
     .values(
         state=TRANSITIONS[Event.RETRY].target.value,
+        revision=tasks.c.revision + 1,
         ready=True,
         rank=_param("rank"),
         run_at=_param("now"),
@@ -208,7 +215,11 @@ BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
 
 BY_KEYS: Select[Any] = select(
     tasks.c.idempotency_key, tasks.c.task_id, tasks.c.request_digest
-).where(KEYED, tasks.c.idempotency_key.in_(bindparam("p_keys", expanding=True)))
+).where(
+    KEYED,
+    tasks.c.namespace == _param("namespace"),
+    tasks.c.idempotency_key.in_(bindparam("p_keys", expanding=True)),
+)
 
 _ENDED_BEFORE = ENDED, tasks.c.finished_at < _param("before")
 
@@ -219,13 +230,23 @@ OUTDATED: Select[Any] = (
     .limit(_param("limit"))
 )
 
-STILL_OUTDATED: Select[Any] = select(tasks.c.task_id, tasks.c.task_type, tasks.c.state).where(
-    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE
+STILL_OUTDATED: Select[Any] = select(
+    tasks.c.task_id, tasks.c.task_type, tasks.c.state, tasks.c.namespace, tasks.c.tags
+).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE)
+
+PRUNE: tuple[Delete, ...] = tuple(
+    delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
+    for table in (attempts, task_logs, tasks)
 )
 
-PRUNE: tuple[Delete, Delete] = (
-    delete(attempts).where(attempts.c.task_id.in_(bindparam("p_task_ids", expanding=True))),
-    delete(tasks).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))),
+TAG: Insert = insert(task_tags).values(
+    namespace=_param("namespace"), tag=_param("tag"), task_id=_param("task_id")
+)
+
+UNTAG: Delete = delete(task_tags).where(
+    task_tags.c.namespace == _param("namespace"),
+    task_tags.c.tag == _param("tag"),
+    task_tags.c.task_id == _param("task_id"),
 )
 
 ATTEMPTS_OF: Select[Any] = (
@@ -246,9 +267,16 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.max_attempts,
     tasks.c.cancel_requested,
     tasks.c.suspect,
-).where(RUNNING)
+    tasks.c.namespace,
+    tasks.c.revision,
+    tasks.c.tags,
+).where(
+    RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
+)  # that there is an index of
 
-COUNTS: Select[Any] = select(task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks)
+COUNTS: Select[Any] = select(
+    task_counts.c.namespace, task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks
+)
 
 _CANDIDATE_COLUMNS = [
     tasks.c[name]
@@ -267,6 +295,10 @@ _CANDIDATE_COLUMNS = [
         "checkpoint",
         "cancel_requested",
         "suspect",
+        "namespace",
+        "revision",
+        "tags",
+        "payload_ref",
     )
 ]
 
@@ -308,21 +340,45 @@ def count(dialect: str) -> Any:
     """Add to the counts of tasks, in the dialect's own words."""
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement: Any = insert_into(task_counts).values(
-        task_type=_param("task_type"), state=_param("state"), tasks=_param("tasks")
+        namespace=_param("namespace"),
+        task_type=_param("task_type"),
+        state=_param("state"),
+        tasks=_param("tasks"),
     )
     return statement.on_conflict_do_update(
-        index_elements=[task_counts.c.task_type, task_counts.c.state],
+        index_elements=[
+            task_counts.c.namespace,
+            task_counts.c.task_type,
+            task_counts.c.state,
+        ],
         set_={"tasks": task_counts.c.tasks + statement.excluded.tasks},
     )
 
 
-def listing(*, state: bool, task_type: bool) -> Select[Any]:
-    """Select a page of tasks, newest first, with the filters that are given."""
+@cache
+def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
+    """Select a page of a namespace's tasks, newest first, with the filters that are given."""
     statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
+    statement = statement.where(tasks.c.namespace == _param("namespace"))
+    if cursor:
+        statement = statement.where(tasks.c.task_id < _param("cursor"))
     if state:
         statement = statement.where(tasks.c.state == _param("state"))
     if task_type:
         statement = statement.where(tasks.c.task_type == _param("task_type"))
+    return statement.limit(_param("limit")).offset(_param("offset"))
+
+
+@cache
+def tagged(*, cursor: bool) -> Select[Any]:
+    """Select the ids of a namespace's tasks with a tag, newest first."""
+    statement = (
+        select(task_tags.c.task_id)
+        .where(task_tags.c.namespace == _param("namespace"), task_tags.c.tag == _param("tag"))
+        .order_by(task_tags.c.task_id.desc())
+    )
+    if cursor:
+        statement = statement.where(task_tags.c.task_id < _param("cursor"))
     return statement.limit(_param("limit")).offset(_param("offset"))
 
 

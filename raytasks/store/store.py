@@ -6,14 +6,21 @@ Calls block; the tracker makes them in a thread of their own. Each may raise `St
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from sqlalchemy import Connection
+
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.states import State
 from raytasks.store import statements
 from raytasks.store.database import Database
-from raytasks.store.transaction import Superseded, Transaction, task_from
+from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
 
-Counts = Mapping[tuple[str, State], int]
-"""How many tasks there are, by task type and state."""
+Counts = Mapping[Counted, int]
+"""How many tasks there are, by namespace, task type and state."""
+
+TAG_STEP = 500
+TAG_STEPS = 4
+"""A list by tag looks at so many tasks with the tag at a time, and does so as often, at the most;
+so a page takes about as long whatever its other filters are."""
 
 
 class Store:
@@ -87,30 +94,34 @@ class Store:
 
     def page(self, query: TaskQuery) -> Page:
         """Return the tasks that the query asks for, newest first, and how many there are."""
-        statement = statements.listing(
-            state=query.state is not None, task_type=query.task_type is not None
-        )
-        bound: dict[str, int | str | None] = {
-            "p_limit": query.limit,
-            "p_offset": query.offset,
-            "p_state": query.state,
-            "p_task_type": query.task_type,
-        }
         with self._database.reading() as connection:
-            rows = [task_from(row) for row in connection.execute(statement, bound)]
+            if query.tag is not None:
+                return _page_by_tag(connection, query)
+            statement = statements.listing(
+                state=query.state is not None,
+                task_type=query.task_type is not None,
+                cursor=query.cursor is not None,
+            )
+            # One more than asked for, to know whether there are more.
+            found = connection.execute(statement, _bound(query, query.limit + 1))
+            rows = [task_from(row) for row in found]
             counted = connection.execute(statements.COUNTS)
             total = sum(
                 number
-                for task_type, state, number in counted
-                if query.state in (None, state) and query.task_type in (None, task_type)
+                for namespace, task_type, state, number in counted
+                if namespace == query.namespace
+                and query.state in (None, state)
+                and query.task_type in (None, task_type)
             )
-        return Page(rows, total)
+        more = len(rows) > query.limit
+        rows = rows[: query.limit]
+        return Page(rows, total, rows[-1].task_id if more else None)
 
     def counts(self) -> Counts:
-        """Return how many tasks there are, by task type and state."""
+        """Return how many tasks there are, by namespace, task type and state."""
         with self._database.reading() as connection:
             rows = connection.execute(statements.COUNTS)
-            return {(task_type, State(state)): number for task_type, state, number in rows}
+            return {(space, name, State(state)): number for space, name, state, number in rows}
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or did when the last tracker died."""
@@ -140,3 +151,41 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
+
+
+def _bound(query: TaskQuery, limit: int) -> dict[str, int | str | None]:
+    return {
+        "p_namespace": query.namespace,
+        "p_limit": limit,
+        "p_offset": query.offset,
+        "p_cursor": query.cursor,
+        "p_state": query.state,
+        "p_task_type": query.task_type,
+        "p_tag": query.tag,
+    }
+
+
+def _page_by_tag(connection: Connection, query: TaskQuery) -> Page:
+    """Go through the tasks with a tag, newest first, and keep those that the filters match."""
+    kept: list[Task] = []
+    cursor = query.cursor
+    for _ in range(TAG_STEPS):
+        bound = {**_bound(query, TAG_STEP), "p_cursor": cursor, "p_offset": 0}
+        ids = list(
+            connection.execute(statements.tagged(cursor=cursor is not None), bound).scalars()
+        )
+        rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
+        tasks = {row.task_id: task_from(row) for row in rows}
+        for task_id in ids:
+            task = tasks[task_id]
+            if query.state not in (None, task.state):
+                continue
+            if query.task_type not in (None, task.task_type):
+                continue
+            if len(kept) == query.limit:
+                return Page(kept, None, kept[-1].task_id)
+            kept.append(task)
+        if len(ids) < TAG_STEP:
+            return Page(kept, None)
+        cursor = ids[-1]
+    return Page(kept, None, cursor)

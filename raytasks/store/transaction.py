@@ -1,19 +1,23 @@
 """The writes: one method for each verb, each fenced by what it expects to find."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row
 
-from raytasks.models import Attempt, Duplicate, NewTask, Outcome, Report, Task
+from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Outcome, Report, Task
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import statements
 
 PROMOTE_LIMIT = 5000
 """How many tasks whose time has come are made ready in one transaction, at the most."""
 
+
+Counted = tuple[str, str, State]
+"""What tasks are counted by: namespace, task type and state."""
 
 Candidate = Row[Any]
 """A task that may be claimed, with the columns that `statements.candidates` selects."""
@@ -42,6 +46,8 @@ class Settlement:
     run_at: float
     charged: bool = True
     result: str | None = None
+    result_ref: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
 
     @property
     def state(self) -> State:
@@ -66,7 +72,7 @@ class Transaction:
         self._connection = connection
         self._now = now
         self._priority_step = priority_step
-        self._changes: Counter[tuple[str, State]] = Counter()
+        self._changes: Counter[Counted] = Counter()
 
     def renew(self, epoch: int) -> None:
         """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
@@ -87,27 +93,36 @@ class Transaction:
                 for task in new
             ],
         )
+        self._many(statements.TAG, _tags_of(new))
         for task in new:
-            self._changes[task.task_type, TRANSITIONS[Event.SUBMIT].target] += 1
+            self._changes[task.namespace, task.task_type, TRANSITIONS[Event.SUBMIT].target] += 1
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return those of the submissions whose key is taken: by a stored task, or an earlier one.
 
         The result is by the id of the submission. One that is stored itself is not among them.
+        Keys of different namespaces have nothing to do with each other.
         """
-        keyed = [task for task in new if task.idempotency_key is not None]
-        if not keyed:
-            return {}
-        rows = self._connection.execute(
-            statements.BY_KEYS, {"p_keys": [task.idempotency_key for task in keyed]}
-        )
-        owners = {row.idempotency_key: (row.task_id, row.request_digest) for row in rows}
         found: dict[str, Duplicate] = {}
-        for task in keyed:
-            mine = (task.task_id, task.request_digest)
-            owner, digest = owners.setdefault(task.idempotency_key, mine)
-            if owner != task.task_id:
-                found[task.task_id] = Duplicate(owner, same=digest == task.request_digest)
+        for namespace in {task.namespace for task in new if task.idempotency_key is not None}:
+            keyed = [
+                task
+                for task in new
+                if task.idempotency_key is not None and task.namespace == namespace
+            ]
+            rows = self._connection.execute(
+                statements.BY_KEYS,
+                {
+                    "p_namespace": namespace,
+                    "p_keys": [task.idempotency_key for task in keyed],
+                },
+            )
+            owners = {row.idempotency_key: (row.task_id, row.request_digest) for row in rows}
+            for task in keyed:
+                mine = (task.task_id, task.request_digest)
+                owner, digest = owners.setdefault(task.idempotency_key, mine)
+                if owner != task.task_id:
+                    found[task.task_id] = Duplicate(owner, same=digest == task.request_digest)
         return found
 
     def candidates(self, limits: Mapping[str, int]) -> Sequence[Candidate]:
@@ -135,7 +150,7 @@ class Transaction:
         ]
         self._fenced(statements.CLAIM, bound)
         for row, _ in chosen:
-            self._move(row.task_type, State(row.state), Event.CLAIM)
+            self._move(row, State(row.state), Event.CLAIM)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and move their tasks on.
@@ -145,7 +160,7 @@ class Transaction:
         self._fenced(statements.SETTLE, [self._settled(item) for item in settlements])
         self._many(statements.RECORD, [_recorded(item.attempt) for item in settlements])
         for item in settlements:
-            self._move(item.task_type, State.RUNNING, item.event)
+            self._move(item, State.RUNNING, item.event)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Note in the history what runners (by id) said of attempts that were lost before.
@@ -179,8 +194,9 @@ class Transaction:
             return
         for statement in statements.PRUNE:
             self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
+        self._many(statements.UNTAG, _tags_of(rows))
         for row in rows:
-            self._changes[row.task_type, State(row.state)] -= 1
+            self._changes[row.namespace, row.task_type, State(row.state)] -= 1
 
     def report(self, reports: Sequence[Report]) -> None:
         """Keep progress and checkpoints. Those of attempts that have ended are dropped."""
@@ -206,7 +222,7 @@ class Transaction:
         self._fenced(statements.CANCEL, [self._named(row) for row in waiting])
         self._fenced(statements.MARK_CANCELLED, [self._named(row) for row in running])
         for row in waiting:
-            self._move(row.task_type, row.state, Event.CANCEL)
+            self._move(row, row.state, Event.CANCEL)
 
     def retry(self, rows: Sequence[Task]) -> None:
         """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
@@ -216,7 +232,7 @@ class Transaction:
             [{**self._named(row), "p_rank": self._rank(self._now, row.priority)} for row in rows],
         )
         for row in rows:
-            self._move(row.task_type, row.state, Event.RETRY)
+            self._move(row, row.state, Event.RETRY)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, as they are now in this transaction."""
@@ -235,14 +251,19 @@ class Transaction:
         due: float | None = self._connection.execute(statements.NEXT_DUE).scalar()
         return due
 
-    def finish(self) -> Mapping[tuple[str, State], int]:
+    def finish(self) -> Mapping[Counted, int]:
         """Write what has changed in the counts of tasks, and return it."""
         changes = {key: change for key, change in self._changes.items() if change}
         self._many(
             statements.count(self._connection.dialect.name),
             [
-                {"p_task_type": task_type, "p_state": state.value, "p_tasks": change}
-                for (task_type, state), change in sorted(changes.items())
+                {
+                    "p_namespace": namespace,
+                    "p_task_type": task_type,
+                    "p_state": state.value,
+                    "p_tasks": change,
+                }
+                for (namespace, task_type, state), change in sorted(changes.items())
             ],
         )
         return changes
@@ -263,9 +284,10 @@ class Transaction:
     def _rank(self, run_at: float, priority: int) -> float:
         return run_at - priority * self._priority_step
 
-    def _move(self, task_type: str, source: State, event: Event) -> None:
-        self._changes[task_type, source] -= 1
-        self._changes[task_type, TRANSITIONS[event].target] += 1
+    def _move(self, row: Any, source: State, event: Event) -> None:
+        """Count a change of state of what has a namespace and a task type."""
+        self._changes[row.namespace, row.task_type, source] -= 1
+        self._changes[row.namespace, row.task_type, TRANSITIONS[event].target] += 1
 
     def _settled(self, item: Settlement) -> dict[str, Any]:
         waits = item.state in WAITING
@@ -275,6 +297,7 @@ class Transaction:
             "p_attempt": item.attempt.attempt,
             "p_state": item.state.value,
             "p_result": item.result,
+            "p_result_ref": item.result_ref,
             "p_error": item.attempt.error,
             "p_rank": self._rank(item.run_at, item.priority) if moves else None,
             "p_ready": waits and item.run_at <= self._now,
@@ -286,6 +309,15 @@ class Transaction:
             "p_finished_at": None if waits else self._now,  # by the clock that retention goes by
             "p_now": self._now,
         }
+
+
+def _tags_of(rows: Iterable[Any]) -> list[dict[str, Any]]:
+    return [
+        {"p_namespace": row.namespace, "p_tag": tag, "p_task_id": row.task_id}
+        for row in rows
+        if row.tags is not None
+        for tag in from_json(row.tags)
+    ]
 
 
 def _is_suspect(item: Settlement) -> bool | None:

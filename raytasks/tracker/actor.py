@@ -54,13 +54,13 @@ class TrackerActor:
         """See `Tracker.submit`."""
         return await (await self._core()).submit(tasks)
 
-    async def cancel(self, task_id: str) -> Task:
+    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Tracker.cancel`."""
-        return await (await self._core()).cancel(task_id)
+        return await (await self._core()).cancel(task_id, namespace)
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Tracker.retry`."""
-        return await (await self._core()).retry(task_id)
+        return await (await self._core()).retry(task_id, namespace)
 
     async def tasks(self, task_ids: list[str]) -> dict[str, Task]:
         """See `Tracker.tasks`."""

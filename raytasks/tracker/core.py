@@ -89,22 +89,24 @@ class Tracker:
         duplicates: dict[str, Duplicate] = await submission.answer
         return duplicates
 
-    async def cancel(self, task_id: str) -> Task:
+    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """Cancel a task: one that waits ends at once, one that runs is told to stop.
 
-        Raises `TaskNotFound`, and `StateConflict` for one that has ended.
+        Raises `TaskNotFound`, also for one that is not in the namespace (None: any), and
+        `StateConflict` for one that has ended.
         """
-        before, after = await self._act(Action("cancel", task_id))
+        before, after = await self._act(Action("cancel", task_id, namespace))
         if before.state.final:
             raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
         return after
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
         """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
 
-        Raises `TaskNotFound`, and `StateConflict` for a task in any other state.
+        Raises `TaskNotFound`, also for one that is not in the namespace (None: any), and
+        `StateConflict` for a task in any other state.
         """
-        before, after = await self._act(Action("retry", task_id))
+        before, after = await self._act(Action("retry", task_id, namespace))
         if before.state not in TRANSITIONS[Event.RETRY].sources:
             raise StateConflict(
                 f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"

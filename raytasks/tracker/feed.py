@@ -5,10 +5,10 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from raytasks.models import Feed, StateChange
-from raytasks.states import State
 
 Answer = TypeVar("Answer")
 Found = TypeVar("Found")
@@ -23,12 +23,12 @@ class FeedRing:
         self._last = 0
         self._news = asyncio.Event()
 
-    def publish(self, changes: Iterable[tuple[str, str, State, int]]) -> None:
-        """Add changes: (task id, task type, state, attempt). Wakes those who wait."""
+    def publish(self, changes: Iterable[StateChange]) -> None:
+        """Add changes, and number them. Wakes those who wait."""
         before = self._last
-        for task_id, task_type, state, attempt in changes:
+        for change in changes:
             self._last += 1
-            self._ring.append(StateChange(self._last, task_id, task_type, state, attempt))
+            self._ring.append(replace(change, number=self._last))
         if self._last > before:
             self._news.set()
 

@@ -29,11 +29,20 @@ class Submission:
 
 @dataclass(eq=False)
 class Action:
-    """A cancel or a retry that a person asks for; answered with the task before and after it."""
+    """A cancel or a retry that a person asks for; answered with the task before and after it.
+
+    A task that is not in `namespace` does not exist for whoever asks; None: any.
+    """
 
     verb: Literal["cancel", "retry"]
     task_id: str
+    namespace: str | None = None
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
+
+    @property
+    def target(self) -> tuple[str, str | None]:
+        """The task's id, and the namespace that it must be in."""
+        return self.task_id, self.namespace
 
 
 @dataclass(eq=False)

@@ -15,11 +15,13 @@ from raytasks.models import (
     Outcome,
     Report,
     Running,
+    StateChange,
     Task,
 )
-from raytasks.states import Event, OutcomeKind, Standing, State, settle
+from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
 from raytasks.store.store import Store
-from raytasks.store.transaction import Candidate, Settlement, Transaction
+from raytasks.store.transaction import Candidate, Counted, Settlement, Transaction
+from raytasks.submission import is_later_in_batch
 
 
 @dataclass
@@ -60,6 +62,10 @@ class Want:
         return True
 
 
+Target = tuple[str, str | None]
+"""A task that somebody wants changed: its id, and the namespace that it must be in (None: any)."""
+
+
 @dataclass
 class TickInput:
     """What a tick is to do. Attempts to settle come with what the tracker knows of them."""
@@ -71,8 +77,8 @@ class TickInput:
     reports: Sequence[Report] = ()
     outcomes: Sequence[tuple[Running, Outcome]] = ()
     late: Sequence[tuple[str, Outcome]] = ()
-    cancels: Sequence[str] = ()
-    retries: Sequence[str] = ()
+    cancels: Sequence[Target] = ()
+    retries: Sequence[Target] = ()
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
     wants: Sequence[Want] = ()
@@ -82,20 +88,19 @@ class TickInput:
 
 @dataclass
 class TickResult:
-    """What a tick did. `touched` are the tasks that a cancel or a retry was asked for, before it.
+    """What a tick did. `before` and `after` are the tasks that a cancel or a retry was asked for.
 
-    `duplicates` are the submissions that were not stored, by their ids. `changes` lists (task id,
-    task type, state, attempt) in order. `next_due` is set when the tick looked for it.
+    `duplicates` are the submissions that were not stored, by their ids. `changes` are in order.
+    `next_due` is set when the tick looked for it.
     """
 
     duplicates: dict[str, Duplicate] = field(default_factory=dict)
-
     settled: list[Settlement] = field(default_factory=list)
     claimed: list[tuple[Running, Claim]] = field(default_factory=list)
     before: dict[str, Task] = field(default_factory=dict)
     after: dict[str, Task] = field(default_factory=dict)
-    counts: Mapping[tuple[str, State], int] = field(default_factory=dict)
-    changes: list[tuple[str, str, State, int]] = field(default_factory=list)
+    counts: Mapping[Counted, int] = field(default_factory=dict)
+    changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
 
 
@@ -144,12 +149,16 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
             ray_task_id=outcome.ray_task_id,
             ray_attempt=outcome.ray_attempt,
             error=outcome.error,
+            state=TRANSITIONS[event].target,
+            revision=running.revision + 1,
         ),
+        namespace=running.namespace,
         task_type=running.task_type,
         priority=running.priority,
         run_at=now + outcome.delay_seconds if waits else now,
         charged=outcome.charged,
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
+        result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
     )
 
 
@@ -159,9 +168,25 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         known = transaction.tasks([task.task_id for task in new])
         new = [task for task in new if task.task_id not in known]
     done.duplicates = transaction.duplicates(new)
-    new = [task for task in new if task.task_id not in done.duplicates]
+    if done.duplicates:
+        _refuse_whole_batches(new, done.duplicates)
+        new = [task for task in new if task.task_id not in done.duplicates]
     transaction.submit(new)
-    done.changes += [(task.task_id, task.task_type, State.PENDING, 0) for task in new]
+    done.changes += [_change(task, State.PENDING, 0, 0, work.now) for task in new]
+
+
+def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
+    """Have no task of a batch stored if the key of one of them is taken."""
+    batches: list[list[NewTask]] = []
+    for task in new:  # those of a batch come one after the other
+        if batches and task.idempotency_key is not None and is_later_in_batch(task.idempotency_key):
+            batches[-1].append(task)
+        else:
+            batches.append([task])
+    for batch in batches:
+        if any(task.task_id in duplicates for task in batch):
+            for task in batch:
+                duplicates.setdefault(task.task_id, Duplicate("", same=False))
 
 
 def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None:
@@ -170,8 +195,8 @@ def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None
     ]
     transaction.settle(done.settled)
     done.changes += [
-        (item.attempt.task_id, item.task_type, item.state, item.attempt.attempt)
-        for item in done.settled
+        _change(running, item.state, running.attempt, running.revision + 1, work.now)
+        for (running, _), item in zip(work.outcomes, done.settled, strict=True)
     ]
 
 
@@ -179,15 +204,32 @@ def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResul
     asked = [*work.cancels, *work.retries]
     if not asked:
         return
-    done.before = transaction.tasks(asked)
-    transaction.cancel([row for row in done.before.values() if row.task_id in set(work.cancels)])
-    transaction.retry([row for row in done.before.values() if row.task_id in set(work.retries)])
-    done.after = transaction.tasks(asked)
+    done.before = transaction.tasks([task_id for task_id, _ in asked])
+    transaction.cancel(_meant(work.cancels, done.before))
+    transaction.retry(_meant(work.retries, done.before))
+    done.after = transaction.tasks([task_id for task_id, _ in asked])
     done.changes += [
-        (row.task_id, row.task_type, row.state, row.attempt)
+        _change(row, row.state, row.attempt, row.revision, work.now)
         for row in done.after.values()
         if row.state is not done.before[row.task_id].state
     ]
+
+
+def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[Task]:
+    """Return the tasks that were named, each once; one in another namespace was not meant."""
+    return [
+        row
+        for task_id, namespace in dict.fromkeys(targets)
+        if (row := found.get(task_id)) is not None and namespace in (None, row.namespace)
+    ]
+
+
+def _change(
+    task: NewTask | Task | Running, state: State, attempt: int, revision: int, now: float
+) -> StateChange:
+    return StateChange(
+        task.task_id, task.task_type, state, attempt, task.namespace, revision, task.tags, now
+    )
 
 
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
@@ -212,6 +254,9 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             max_attempts=row.max_attempts,
             cancel_requested=row.cancel_requested,
             suspect=row.suspect,
+            namespace=row.namespace,
+            revision=row.revision + 1,
+            tags=row.tags,
         )
         claim = Claim(
             task_id=row.task_id,
@@ -222,9 +267,10 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             max_attempts=row.max_attempts,
             timeout_seconds=row.timeout_seconds,
             checkpoint=row.checkpoint,
+            payload_ref=row.payload_ref,
         )
         done.claimed.append((running, claim))
-        done.changes.append((row.task_id, row.task_type, State.RUNNING, attempt))
+        done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
 
 
 def _share_out(rows: Sequence[Candidate], work: TickInput) -> list[tuple[Candidate, str]]:

@@ -20,7 +20,7 @@ from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, StoreAccess
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
-from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
+from raytasks.tracker.inbox import Action, Inbox, lost_outcome, released_outcome
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
@@ -203,8 +203,8 @@ class Ticker:
             reports=[report for _, report in taken.reports],
             outcomes=self._current(taken.outcomes),
             late=taken.late,
-            cancels=[action.task_id for action in taken.actions if action.verb == "cancel"],
-            retries=[action.task_id for action in taken.actions if action.verb == "retry"],
+            cancels=[item.target for item in taken.actions if item.verb == "cancel"],
+            retries=[item.target for item in taken.actions if item.verb == "retry"],
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=self._next_due is not None and self._next_due <= now and not taken.alone,
             skip_known=taken.alone,
@@ -242,7 +242,8 @@ class Ticker:
         work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}
 
     def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
-        self.counts.update(done.counts)
+        for (_, task_type, state), change in done.counts.items():
+            self.counts[task_type, state] += change
         self._note_due(work, done)
         for running, outcome in work.outcomes:
             self.fleet.end(running)
@@ -252,7 +253,7 @@ class Ticker:
         self._acknowledge(taken)
         taken.succeed(done.duplicates)
         for action in taken.actions:
-            self._answer_action(action.task_id, action.answer, done)
+            self._answer_action(action, done)
         if (
             taken.alone or taken.actions or taken.prunings
         ):  # what became due by it was not looked for yet
@@ -283,15 +284,14 @@ class Ticker:
             if runner is not None and report.checkpoint is not None:
                 runner.acknowledged_reports.append(report.number)
 
-    def _answer_action(
-        self, task_id: str, answer: "asyncio.Future[object]", done: TickResult
-    ) -> None:
+    def _answer_action(self, action: Action, done: TickResult) -> None:
+        task_id, answer = action.task_id, action.answer
         before = done.before.get(task_id)
         if before is not None and done.after[task_id].cancel_requested:
             self.fleet.mark_cancelled(task_id)
         if answer.done():
             return
-        if before is None:
+        if before is None or action.namespace not in (None, before.namespace):
             answer.set_exception(TaskNotFound(f"there is no task {task_id}"))
         else:
             answer.set_result((before, done.after[task_id]))
@@ -321,7 +321,9 @@ class Ticker:
 
     async def _load(self) -> None:
         running = await self.access.insist(self.store.running)
-        self.counts = Counter(await self.access.insist(self.store.counts))
+        self.counts = Counter()
+        for (_, task_type, state), number in (await self.access.insist(self.store.counts)).items():
+            self.counts[task_type, state] += number
         self._next_due = await self.access.insist(self.store.next_due)
         self.paused_at = await self.access.insist(self.store.paused_at)
         self.fleet.restart(running, self.clock())

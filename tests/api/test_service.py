@@ -14,6 +14,7 @@ TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
 ROUTES = {
     ("/tasks/", "post"): {"200", "202", "400", "409", "413", "415", "422", "429", "503"},
+    ("/tasks/batch", "post"): {"200", "202", "400", "409", "413", "415", "422", "429", "503"},
     ("/tasks/", "get"): {"200", "422", "503"},
     ("/tasks/{task_id}", "get"): {"200", "404", "422", "503"},
     ("/tasks/{task_id}/retry", "post"): {"202", "404", "409", "503"},
@@ -121,7 +122,7 @@ class TestDocuments:
         parameters = {
             item["name"]: item for item in document["paths"]["/tasks/"]["get"]["parameters"]
         }
-        assert parameters.keys() == {"limit", "offset", "state", "task_type"}
+        assert parameters.keys() == {"limit", "offset", "state", "task_type", "tag", "cursor"}
         assert parameters["limit"]["schema"]["maximum"] == 500
         one = document["paths"]["/tasks/{task_id}"]["get"]["parameters"]
         assert [item["name"] for item in one] == ["task_id", "wait"]

@@ -27,7 +27,7 @@ def read_history(url: str) -> History:
     return History(
         tasks=found,
         attempts=history,
-        counts={(task_type, State(state)): number for task_type, state, number in counted},
+        counts={(task_type, State(state)): number for _, task_type, state, number in counted},
         tokens={task.task_id: from_json(task.payload)["token"] for task in found},
     )
 

@@ -33,7 +33,13 @@ def plans(store: Store) -> Iterator[list[str]]:
     def explain(
         connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any
     ) -> None:
-        if "tasks" not in statement or "EXPLAIN" in statement or "task_counts" in statement:
+        if (
+            "tasks" not in statement
+            or "EXPLAIN" in statement
+            or statement.startswith("SELECT task_counts")
+        ):
+            return
+        if statement.startswith("INSERT INTO task_counts"):
             return
         many = isinstance(parameters, list)
         question = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
@@ -85,9 +91,10 @@ def test_every_write_finds_its_row_by_its_id(tracking: Tracking) -> None:
 @pytest.mark.parametrize(
     ("query", "index"),
     [
-        ({}, "sqlite_autoindex_tasks_1"),
-        ({"state": State.PENDING}, "ix_tasks_state (state=?)"),
-        ({"task_type": "long"}, "ix_tasks_type (task_type=?)"),
+        ({}, "ix_tasks_namespace (namespace=?)"),
+        ({"cursor": task_id(9)}, "ix_tasks_namespace (namespace=? AND task_id<?)"),
+        ({"state": State.PENDING}, "ix_tasks_state (namespace=? AND state=?)"),
+        ({"task_type": "long"}, "ix_tasks_type (namespace=? AND task_type=?)"),
         ({"task_type": "long", "state": State.PENDING}, "ix_tasks_type_state"),
     ],
 )
@@ -103,7 +110,7 @@ def test_a_list_walks_an_index_from_its_end(
 @pytest.mark.parametrize(
     ("ask", "index"),
     [
-        (lambda store: store.running(), "ix_tasks_state (state=?)"),
+        (lambda store: store.running(), "ix_tasks_state (namespace=? AND state=?)"),
         (lambda store: store.next_due(), "ix_tasks_scheduled"),
         (lambda store: store.any_ready(["short", "long"]), "ix_tasks_claim (task_type=?)"),
         (lambda store: store.tasks(ids([1, 2])), "sqlite_autoindex_tasks_1 (task_id=?)"),
@@ -115,5 +122,5 @@ def test_what_the_tracker_asks_is_served_by_an_index(
 ) -> None:
     with plans(tracking.store) as steps:
         ask(tracking.store)
-    assert all(index in step for step in steps if "tasks" in step)
-    assert any(index in step for step in steps)
+    assert all(index in step for step in steps if "tasks" in step and "task_counts" not in step)
+    assert any(index in step for step in steps), steps

@@ -461,7 +461,7 @@ class TestCounts:
 
     def test_a_tick_tells_what_it_changed(self, tracking: Tracking) -> None:
         done = tracking.tick(submissions=[new_task(1), new_task(2)], wants=[want(room=1)])
-        assert done.counts == {("short", State.PENDING): 1, ("short", State.RUNNING): 1}
+        assert counted(done.counts) == {("short", State.PENDING): 1, ("short", State.RUNNING): 1}
 
     def test_nothing_is_counted_of_a_tick_that_failed(self, tracking: Tracking) -> None:
         tracking.submit(1)

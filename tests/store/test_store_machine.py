@@ -59,6 +59,13 @@ class ModelTask:
     checkpoint: int | None = None
     suspect: bool = False
     history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
+    revision: int = field(default=0, init=False)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Count the changes of state; the one that makes the task has number 0."""
+        if name == "state" and "state" in vars(self):
+            self.revision += 1
+        super().__setattr__(name, value)
 
     def wait(self, state: State, run_at: float, now: float) -> None:
         """The task is to run again at `run_at`."""
@@ -139,6 +146,7 @@ class StoreMachine(RuleBasedStateMachine):
             max_attempts=task.max_attempts,
             cancel_requested=task.cancel_requested,
             suspect=task.suspect,
+            revision=task.revision,
         )
 
     @rule(
@@ -318,6 +326,7 @@ class StoreMachine(RuleBasedStateMachine):
                 task.state, task.attempt, task.failures, task.crashes, task.cancel_requested
             )  # fmt: skip
             assert row.run_at == task.run_at
+            assert row.revision == task.revision
             assert (row.finished_at is not None) == (row.state in FINAL)
 
     @invariant()

@@ -4,13 +4,13 @@ import asyncio
 
 import pytest
 
-from raytasks.models import Feed
+from raytasks.models import Feed, StateChange
 from raytasks.states import State
 from raytasks.tracker.feed import FeedRing, Waiters
 
 
 def publish(ring: FeedRing, *task_ids: str) -> None:
-    ring.publish((task_id, "short", State.PENDING, 0) for task_id in task_ids)
+    ring.publish(StateChange(task_id, "short", State.PENDING, 0) for task_id in task_ids)
 
 
 def names(feed: Feed) -> list[str]:

@@ -189,7 +189,7 @@ class TestSubmission:
                 {"every": every},
             )
             connection.execute(
-                text("INSERT INTO task_counts VALUES ('short', 'PENDING', :every)"),
+                text("INSERT INTO task_counts VALUES ('default', 'short', 'PENDING', :every)"),
                 {"every": every},
             )
         async with tracker_on(store, clock=clock) as tracker:

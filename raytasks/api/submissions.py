@@ -1,0 +1,136 @@
+"""The routes that take new tasks: one, or a batch."""
+
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request
+from starlette.responses import Response
+
+from raytasks.api.bodies import read_json
+from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
+from raytasks.submission import (
+    BatchRequest,
+    FieldError,
+    InvalidSubmission,
+    SubmitRequest,
+    check_batch,
+    check_submission,
+)
+from raytasks.views import BatchView, TaskView, accepted, task_json, tasks_json
+
+IdempotencyKey = Annotated[
+    str | None,
+    Header(
+        description="Of all requests with the same key only the first makes tasks; the others "
+        "are answered with those. 1 to 255 printable ASCII characters, 250 for a batch."
+    ),
+]
+
+_PROBLEMS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    AWAY,
+)
+
+
+def submission_router(service: Service) -> APIRouter:
+    """Return the router of the endpoints that take new tasks."""
+    router = APIRouter()
+
+    @router.post(
+        "/tasks/",
+        status_code=202,
+        response_model=TaskView,
+        responses={
+            **_PROBLEMS,
+            200: {"description": "The same request with this key came before.", "model": TaskView},
+        },
+        summary="Submit a task",
+        openapi_extra=_body(SubmitRequest.model_json_schema()),
+    )
+    async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+        """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
+        body = await read_json(request, service.max_payload_bytes)
+        new = check_submission(
+            body, service.registry, idempotency_key=idempotency_key, now=service.clock()
+        )
+        [first] = await _submit(service, [new])
+        headers = {"Location": f"/tasks/{first.task_id}"}
+        status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
+        return json_answer(task_json(first), status, headers)
+
+    @router.post(
+        "/tasks/batch",
+        status_code=202,
+        response_model=BatchView,
+        responses={
+            **_PROBLEMS,
+            200: {"description": "The same request with this key came before.", "model": BatchView},
+        },
+        summary="Submit up to 1,000 tasks, all or none",
+        openapi_extra=_body(_batch_schema()),
+    )
+    async def submit_batch(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+        """Accept all tasks of the batch, or none: an error names each bad one by its index."""
+        body = await read_json(request, service.max_batch_bytes)
+        new = check_batch(
+            body, service.registry, idempotency_key=idempotency_key, now=service.clock()
+        )
+        _check_sizes(new, service.max_payload_bytes)
+        found = await _submit(service, new)
+        status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
+        return json_answer(tasks_json(found), status)
+
+    return router
+
+
+async def _submit(service: Service, new: Sequence[NewTask]) -> list[Task]:
+    """Store the tasks, or return those that the same request made before.
+
+    Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+    """
+    duplicates = await service.batcher.submit(new)
+    taken = [duplicates.get(task.task_id) for task in new]
+    if not any(taken):
+        return [accepted(task) for task in new]
+    owners = [_owner(duplicate) for duplicate in taken]
+    found = await service.backend.tasks(owners)
+    if len(found) < len(owners):
+        raise StoreUnavailable("the task with this key has just been pruned; try again")
+    return [found[task_id] for task_id in owners]
+
+
+def _owner(duplicate: Duplicate | None) -> str:
+    if duplicate is None or not duplicate.same:
+        made = f", which made task {duplicate.task_id}" if duplicate and duplicate.task_id else ""
+        raise KeyConflict(
+            f"the Idempotency-Key was used for another request{made}; "
+            "use a new key for a new request"
+        )
+    return duplicate.task_id
+
+
+def _check_sizes(new: Sequence[NewTask], most: int) -> None:
+    too_big = [
+        FieldError(f"/tasks/{index}/payload", f"must be at most {most} bytes (MAX_PAYLOAD_BYTES)")
+        for index, task in enumerate(new)
+        if len(task.payload.encode()) > most
+    ]
+    if too_big:
+        raise InvalidSubmission("nothing of the batch was accepted", too_big)
+
+
+def _body(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def _batch_schema() -> dict[str, Any]:
+    schema = BatchRequest.model_json_schema()
+    schema["properties"]["tasks"]["items"] = SubmitRequest.model_json_schema()
+    return schema
