@@ -1,11 +1,11 @@
 """Retention: old final tasks go, in batches, their files first."""
 
 import pytest
-from clock import FakeClock
 from making import NOW, ids, new_task, task_id
 from tracking import FaultyStore, ScriptedRunner
 
 from raytasks.models import StoreUnavailable
+from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention
