@@ -146,10 +146,11 @@ class TestLostProcesses:
 
     def test_a_poison_task_fails_when_its_budget_of_crashes_is_used_up(self) -> None:
         with Queue(["kit_handlers"], max_crashes=2) as queue:
-            poison, other = queue.submit("counter", None), queue.submit("counter", None)
+            poison, other = queue.submit("steps", 5), queue.submit("counter", None)
             poison.lose(times=99)
             queue.run_until_idle()
             assert (poison.state, other.state) == ("FAILED", "COMPLETED")
+            assert [run.checkpoints for run in queue.runs if run.outcome == "lost"] == [[]] * 3
             assert len(poison.attempts) == 3
             assert poison.error is not None
             assert poison.error["type"] == "WorkerLost"
@@ -192,29 +193,33 @@ class TestCancel:
         @handler("long")
         def long(payload: Any, context: Context) -> None:
             task = queue.task(context.task_id)
-            seen.extend([task.state, context.cancelled])
+            seen.append([task.state, context.cancelled])
             task.cancel()
-            seen.extend([task.state, context.cancelled])
+            seen.append([context.cancelled, task.state])
             raise ConnectionError("an error after a cancel is of no interest")
 
         with Queue([long]) as queue:
-            task = queue.submit("long", None)
+            tasks = [queue.submit("long", None) for _ in range(20)]  # at once: each time
             runs = queue.run_until_idle()
-            assert seen == ["RUNNING", False, "RUNNING", True]
-            assert [run.outcome for run in runs] == ["cancelled"]
-            assert task.state is State.CANCELLED
+            assert seen == [["RUNNING", False], [True, "RUNNING"]] * 20
+            assert {run.outcome for run in runs} == {"cancelled"}
+            assert {task.state for task in tasks} == {State.CANCELLED}
 
     def test_one_that_goes_on_is_interrupted(self) -> None:
+        steps: list[str] = []
+
         @handler("deaf")
         def deaf(payload: Any, context: Context) -> None:
             queue.task(context.task_id).cancel()
-            queue.clock.sleep(5)
-            pytest.fail("it should not come so far")
+            queue.clock.sleep(1)
+            steps.append("still going")
+            queue.clock.sleep(0.5)
+            steps.append("too far")
 
         with Queue([deaf]) as queue:
             task = queue.submit("deaf", None)
             queue.run_due()
-            assert task.state is State.CANCELLED
+            assert (task.state, steps) == ("CANCELLED", ["still going"])
 
 
 class TestSubmission:
