@@ -8,13 +8,17 @@ INSTALLED := $(VENV)/.installed
 SECONDS ?= 120
 SEED ?= $(shell date +%s)
 
-.PHONY: install demo test chaos recovery lint format requirements clean help
+# Of `make fuzz`: how many good and how many bad requests go to each operation.
+EXAMPLES ?= 1000
+
+.PHONY: install demo test chaos fuzz recovery lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
+	@echo "make fuzz          good and bad requests by the OpenAPI document (EXAMPLES=, SEED=)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -42,6 +46,9 @@ recovery: install
 chaos: install
 	$(BIN)/python -m tests.chaos.run --database sqlite --seconds $(SECONDS) --seed $(SEED)
 	$(BIN)/python -m tests.chaos.run --database postgresql --seconds $(SECONDS) --seed $(SEED)
+
+fuzz: install
+	$(BIN)/python -m tests.fuzzing --examples $(EXAMPLES) --seed $(SEED)
 
 lint: install
 	$(BIN)/ruff format --check .

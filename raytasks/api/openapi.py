@@ -1,10 +1,17 @@
-"""The OpenAPI document: what the framework makes of the routes, with our errors in it."""
+"""The OpenAPI document: what the framework makes of the routes, with our errors and keys in it."""
 
+from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
 
+from raytasks.api.gate import is_public
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
+
+_KEY = "key"
+_BY_KEY: list[dict[str, list[str]]] = [{_KEY: []}]
+_ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+"""What every request may be answered with."""
 
 _FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
@@ -22,8 +29,17 @@ def install(app: FastAPI) -> None:
 
 
 def _mend(document: dict[str, Any]) -> None:
-    for operations in document["paths"].values():
+    document["components"]["securitySchemes"] = {
+        _KEY: {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "An API key. None is needed on the machine itself with DEBUG and "
+            "without API_KEYS.",
+        }
+    }
+    for path, operations in document["paths"].items():
         for operation in operations.values():
+            _protect(path, operation)
             for status, answer in list(operation["responses"].items()):
                 content = answer.get("content", {})
                 name = _schema_name(content)
@@ -33,6 +49,21 @@ def _mend(document: dict[str, Any]) -> None:
                     content[CONTENT_TYPE] = content.pop("application/json")
     for name in _FRAMEWORK_ERRORS:
         document["components"]["schemas"].pop(name, None)
+
+
+def _protect(path: str, operation: dict[str, Any]) -> None:
+    """Tell what the gate in front of all routes asks for, and answers."""
+    operation["security"] = _BY_KEY if not is_public(path) else [{}, *_BY_KEY]
+    statuses = [*_ALL, HTTPStatus.UNAUTHORIZED]  # also for a wrong key where none is needed
+    if "requestBody" in operation:
+        statuses.append(HTTPStatus.REQUEST_TIMEOUT)
+    problem = {"$ref": f"#/components/schemas/{ProblemView.__name__}"}
+    for status in statuses:
+        answer = {
+            "description": status.phrase,
+            "content": {"application/json": {"schema": problem}},
+        }
+        operation["responses"].setdefault(str(status.value), answer)
 
 
 def _schema_name(content: dict[str, Any]) -> str:

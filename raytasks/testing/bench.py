@@ -1,6 +1,7 @@
 """One attempt in this process, run by the code that runs attempts in a runner."""
 
 import random
+import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import Any
 from pydantic_core import from_json, to_json
 
 from raytasks.models import Claim, HandlerKind, Outcome
+from raytasks.offload import MAX_RESULT_BYTES, LargeValues
 from raytasks.registry import HandlerSpec, Registry, handler_of
 from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
 from raytasks.runner.warm_work import ASK_SECONDS
@@ -26,19 +28,35 @@ class Bench:
     """A place where attempts run, one after the other, in the thread that asks for it.
 
     Class handlers are made at their first attempt, and stay. Without a `seed` there is no jitter,
-    so that the delays are just those of the retry policy.
+    so that the delays are just those of the retry policy. Results of over `offload_bytes` are kept
+    below `artifacts_url`, with the files that handlers save.
     """
 
-    def __init__(self, artifacts_url: str, clock: FakeClock, seed: int | None = None) -> None:
+    def __init__(
+        self,
+        artifacts_url: str,
+        clock: FakeClock,
+        seed: int | None = None,
+        *,
+        offload_bytes: int = sys.maxsize,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+    ) -> None:
         self.artifacts = NotingArtifacts(artifacts_url)
         self._clock = clock
         self._workplace = _Workplace(
             artifacts=self.artifacts,
+            offload_bytes=offload_bytes,
+            max_result_bytes=max_result_bytes,
             clock=clock,
             random_source=_NoJitter() if seed is None else random.Random(seed),  # noqa: S311
             node_id=NODE_ID,
         )
         self._instances: dict[str, Any] = {}
+
+    @property
+    def values(self) -> LargeValues:
+        """Where large payloads and results are."""
+        return self._workplace.values
 
     def start_process(self, name: str) -> None:
         """Begin again as a new process: class handlers are made anew."""
@@ -63,6 +81,7 @@ class Bench:
             outcome = attempt.outcome(OutcomeKind.LOST)
         elif watch.overdue:  # the handler went on all the same
             outcome = attempt.stopped()
+        result = self.values.result_of(outcome)
         return outcome, AttemptRun(
             task_id=attempt.claim.task_id,
             task_type=attempt.claim.task_type,
@@ -70,7 +89,7 @@ class Bench:
             outcome=outcome.kind,
             started_at=outcome.started_at,
             finished_at=outcome.finished_at,
-            result=None if outcome.result is None else from_json(outcome.result),
+            result=None if result is None else from_json(result),
             error=None if outcome.error is None else ErrorView(**from_json(outcome.error)),
             exception=None if outcome.kind is OutcomeKind.LOST else attempt.error,
             delay_seconds=_delay(outcome),

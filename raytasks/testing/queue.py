@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx
 
-from raytasks.models import Duplicate, KeyConflict, Task, TaskNotFound, TaskQuery
+from raytasks.models import Task, TaskNotFound, TaskQuery
 from raytasks.registry import Registry, handler_of
 from raytasks.settings import load_settings
 from raytasks.states import WAITING
@@ -87,11 +87,7 @@ class Queue:
             idempotency_key=idempotency_key,
             now=self.clock(),
         )
-        duplicates = service.call(service.tracker.submit([new]))
-        duplicate = duplicates.get(new.task_id, Duplicate(new.task_id, same=True))
-        if not duplicate.same:
-            raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-        return QueuedTask(service, duplicate.task_id)
+        return QueuedTask(service, service.submit(new))
 
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a task: the JSON document of `GET /tasks/{id}`. Raises `TaskNotFound`."""

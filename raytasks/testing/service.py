@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
-from raytasks.models import Attempt, Task, TaskNotFound
+from raytasks.models import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.registry import Registry
 from raytasks.settings import Settings
 from raytasks.store.store import Store
@@ -70,7 +70,13 @@ class InProcessService:
         self.store = _PreparedStore(
             self.settings.database_url, priority_step=self.settings.priority_step_seconds
         )
-        self.bench = Bench(self.settings.artifacts_url, clock, seed)
+        self.bench = Bench(
+            self.settings.artifacts_url,
+            clock,
+            seed,
+            offload_bytes=self.settings.offload_bytes,
+            max_result_bytes=self.settings.max_result_bytes,
+        )
         self.tracker = Tracker(
             self.store,
             lease_seconds=_LEASE_SECONDS,
@@ -97,6 +103,18 @@ class InProcessService:
             call.close()
             raise RuntimeError("this queue is closed")
         return self._loop.call(_and_its_orders(call), seconds)
+
+    def submit(self, task: NewTask) -> str:
+        """Store a task; return its id, or that of an earlier one that the same request made.
+
+        Raises `KeyConflict`, `BacklogFull`.
+        """
+        [kept] = self.bench.values.keep_payloads([task])
+        duplicates = self.call(self.tracker.submit([kept]))
+        duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
+        if not duplicate.same:
+            raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
+        return duplicate.task_id
 
     def task(self, task_id: str) -> tuple[Task, list[Attempt]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""

@@ -22,7 +22,9 @@ class QueuedTask:
     @property
     def document(self) -> dict[str, Any]:
         """The whole task, with its attempts: the JSON document of `GET /tasks/{id}`."""
-        document: dict[str, Any] = from_json(task_json(*self._service.task(self.task_id)))
+        task, history = self._service.task(self.task_id)
+        filled = self._service.bench.values.filled(task)
+        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True))
         return document
 
     @property

@@ -9,8 +9,8 @@ import httpx
 
 from raytasks.testing.service import InProcessService
 
-URL = "http://raytasks.test"
-"""Where the API seems to be."""
+URL = "http://localhost"
+"""Where the API seems to be; without API keys it answers to no other name."""
 
 _TASK_PATH = re.compile(r"/tasks/([^/]+)/?")
 _MOST_WAIT_SECONDS = 60.0

@@ -31,16 +31,26 @@ class TaskWatch:
         self._waiters: Waiters[None] = Waiters()
         self._follower: asyncio.Task[None] | None = None
 
-    async def final(self, task_id: str, seconds: float | None) -> tuple[Task, list[Attempt]] | None:
-        """Return a task as soon as it has ended, or as it is after `seconds`; None if unknown."""
+    async def final(
+        self, task_id: str, seconds: float | None, namespace: str | None = None
+    ) -> tuple[Task, list[Attempt]] | None:
+        """Return a task as soon as it has ended, or as it is after `seconds`.
+
+        None, and at once, if it is unknown, or not in the namespace (None: any).
+        """
         if self._follower is None:
             self._follower = asyncio.ensure_future(self._follow())
         return await self._waiters.look_until(
             task_id,
-            lambda: self._tracker.task(task_id),
+            lambda: self._look(task_id, namespace),
             lambda found: found is None or found[0].state.final,
             seconds,
         )
+
+    async def _look(self, task_id: str, namespace: str | None) -> tuple[Task, list[Attempt]] | None:
+        found = await self._tracker.task(task_id)
+        here = found is not None and namespace in (None, found[0].namespace)
+        return found if here else None
 
     async def _follow(self) -> None:
         # No feed has such a place: the first answer tells the present one, and, as there is a gap,

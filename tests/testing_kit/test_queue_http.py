@@ -5,6 +5,7 @@ from typing import Any
 
 import httpx
 import pytest
+from keyring import API_KEYS, bearer
 
 from raytasks.client import Client, WaitTimeout
 from raytasks.testing import Queue
@@ -20,6 +21,33 @@ def test_a_task_over_http_runs_as_any_other(queue: Queue) -> None:
     assert queue.task(task["task_id"]).state == "COMPLETED"
     assert queue.http.get(f"/tasks/{task['task_id']}").json() == queue.get(task["task_id"])
     assert queue.http.get(queue.get(task["task_id"])["result"]["file"]).content == b"Ray"
+
+
+def test_large_values_are_whole_everywhere() -> None:
+    with Queue(["kit_handlers"], offload_bytes=100) as queue:
+        task = queue.submit("coroutine", "x" * 1000)
+        [run] = queue.run_due()
+        assert run.result == task.result == task.document["payload"] == "x" * 1000
+        assert task.document["offloaded"] == {"payload": 1002, "result": 1002}
+        assert queue.http.get(f"/tasks/{task.task_id}").json() == task.document
+        listed = queue.http.get("/tasks/").json()["tasks"]
+        assert listed[0]["payload"] is None
+
+
+def test_links_expire_by_the_clock() -> None:
+    with Queue(["kit_handlers"], artifact_link_seconds=60) as queue:
+        task = queue.submit("greet", {"name": "Ray"})
+        queue.run_due()
+        [file] = queue.http.get(f"/tasks/{task.task_id}/artifacts").json()["artifacts"]
+        assert f"expires={START + 60:.0f}&" in file["url"]
+        assert queue.http.get(file["url"]).content == b"Ray"
+
+
+def test_keys_are_settings() -> None:
+    settings = {"secret_key": "a secret of the test", "api_keys": API_KEYS}
+    with Queue(["kit_handlers"], **settings) as queue:
+        assert queue.http.get("/tasks/").status_code == 401
+        assert queue.http.get("/tasks/", headers=bearer("r")).status_code == 200
 
 
 def test_problems_are_answers(queue: Queue) -> None:
