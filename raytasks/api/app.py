@@ -1,5 +1,8 @@
 """The FastAPI app. It needs a backend, and no Ray."""
 
+import time
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -23,8 +26,17 @@ from raytasks.settings import Settings
 DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."
 
 
-def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGIApp:
-    """Return the app that serves the API, for these handlers and this tracker."""
+def create_app(
+    backend: Backend,
+    registry: Registry,
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> ASGIApp:
+    """Return the app that serves the API, for these handlers and this tracker.
+
+    `clock` gives the time in seconds since the epoch: of submissions, and of links that expire.
+    """
     app = FastAPI(
         title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
     )
@@ -40,8 +52,9 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         max_depth=settings.max_depth,
         debug=settings.debug,
         waiting_room=WaitingRoom(settings.max_waiting_clients),
-        links=Links(settings.secret_key, settings.artifact_link_seconds),
+        links=Links(settings.secret_key, settings.artifact_link_seconds, clock),
         max_batch_bytes=settings.max_batch_bytes,
+        clock=clock,
     )
     app.state.service = service
     app.include_router(submission_router(service))

@@ -1,5 +1,7 @@
 """What the routes work with, and how they answer."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -36,6 +38,7 @@ class Service:
     debug: bool
     waiting_room: WaitingRoom
     links: Links
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
