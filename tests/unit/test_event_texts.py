@@ -37,7 +37,8 @@ def test_data_is_one_line_whatever_is_in_it() -> None:
     head, place, data, *rest = text.split("\n")
     assert (head, place, rest) == ("event: log", "id: 1.1", ["", ""])
     assert json.loads(data.removeprefix("data: ")) == {
-        "attempt": 1, "level": "INFO", "message": "two\nlines ä", "at": "1970-01-01T00:00:01.500000Z"
+        "attempt": 1, "level": "INFO", "message": "two\nlines ä",
+        "at": "1970-01-01T00:00:01.500000Z",
     }  # fmt: skip
 
 
