@@ -4,6 +4,7 @@ import contextlib
 import os
 import re
 import uuid
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,11 @@ _OWN_NAME = re.compile(r"\.[a-z][a-z0-9.]{0,126}")
 
 URL_PREFIX = "/artifacts"
 """Where the API serves artifacts."""
+
+
+def is_shown(name: str) -> bool:
+    """Return whether a file is a task's own; those of raytasks itself begin with a dot."""
+    return not name.startswith(".") and _NAME.fullmatch(name) is not None
 
 
 class ArtifactStore:
@@ -60,6 +66,30 @@ class ArtifactStore:
         """Return the bytes of a file of raytasks itself. Raises `FileNotFoundError`."""
         data: bytes = self._files.cat_file(self._own_path(task_id, name))
         return data
+
+    def open(self, task_id: str, name: str) -> tuple[Any, int]:
+        """Open a file that may be shown, and return it with its size.
+
+        Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for a bad name.
+        """
+        if not is_shown(name):
+            raise ValueError(f"{name!r} is not for the world")
+        path = self.path(task_id, name)
+        size = int(self._files.size(path) or 0)
+        return self._files.open(path, "rb"), size
+
+    def list(self, task_id: str) -> Sequence[tuple[str, int]]:
+        """Return name and size of the files of a task that may be shown, by name."""
+        try:
+            found = self._files.ls(self._folder(task_id), detail=True)
+        except FileNotFoundError:
+            return []
+        files = (
+            (item["name"].rpartition("/")[2], int(item["size"]))
+            for item in found
+            if item["type"] == "file"
+        )
+        return sorted((name, size) for name, size in files if is_shown(name))
 
     def remove(self, task_id: str) -> None:
         """Delete all files of a task, if there are any."""

@@ -21,7 +21,7 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
-URL = "http://raytasks.test"
+URL = "http://localhost"
 """Where the API seems to be for a client that calls it in this process."""
 
 
@@ -138,6 +138,13 @@ class Api:
         response = await self.client.get("/tasks/")
         total: int = response.json()["total"]
         return total
+
+
+@contextlib.asynccontextmanager
+async def serving(service: LocalService, *, runner: bool) -> AsyncIterator[Api]:
+    """Run a service, and give a client of it."""
+    async with asyncio.timeout(100), service.running(runner=runner), service.client() as client:
+        yield Api(service, client)
 
 
 class _Server(uvicorn.Server):

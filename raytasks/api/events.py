@@ -5,18 +5,18 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 from starlette.responses import Response
 
+from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.event_stream import EventStream
 from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
 from raytasks.api.routes import TASK_TYPE, TaskId
-from raytasks.api.service import AWAY, Service, problems_of
+from raytasks.api.service import AWAY, Service, check_id, problems_of
 from raytasks.api.streams import FeedFilter, feed_stream, task_stream
 from raytasks.event_views import FEED_EVENTS, TASK_EVENTS
 from raytasks.events import EventQuery
-from raytasks.models import TaskNotFound, is_task_id
 from raytasks.submission import TAG, FieldError
 
 LastEventId = Annotated[
@@ -28,10 +28,8 @@ _TASK_PLACE = re.compile(r"([0-9]{1,9})\.([0-9]{1,9})")
 _FEED_PLACE = re.compile(r"([0-9]{1,15}):([0-9]{1,15})")
 
 
-class EventsQuery(BaseModel):
+class EventsQuery(NamespaceQuery):
     """The query of a task's events."""
-
-    model_config = ConfigDict(extra="forbid")
 
     last_event_id: str | None = Field(
         default=None, description="Like the header `Last-Event-ID`, which comes first."
@@ -56,11 +54,13 @@ def event_router(service: Service) -> APIRouter:
         summary="Follow the changes of state of all tasks",
     )
     async def all_events(
-        asked: Annotated[FeedQuery, Query()], last_event_id: LastEventId = None
+        asked: Annotated[FeedQuery, Query()],
+        caller: Reader,
+        last_event_id: LastEventId = None,
     ) -> Response:
         """Send each change as it comes, for ever. `gap`: some were missed, list the tasks again."""
         after = _place_in(_FEED_PLACE, last_event_id, asked.last_event_id)
-        wanted = FeedFilter(task_type=asked.task_type, tag=asked.tag)
+        wanted = FeedFilter(caller.namespace_for(asked.namespace), asked.task_type, asked.tag)
         return EventStream(feed_stream(service, after, wanted))
 
     @router.get(
@@ -72,13 +72,14 @@ def event_router(service: Service) -> APIRouter:
     async def events(
         task_id: TaskId,
         asked: Annotated[EventsQuery, Query()],
+        caller: Reader,
         last_event_id: LastEventId = None,
     ) -> Response:
         """Send what has happened so far, then what happens, until the task is final."""
         after = _place_in(_TASK_PLACE, last_event_id, asked.last_event_id)
-        if not is_task_id(task_id):
-            raise TaskNotFound(f"there is no task {task_id[:100]}")
-        return EventStream(task_stream(service, EventQuery(task_id, after)))
+        namespace = caller.namespace_for(asked.namespace)
+        check_id(task_id)
+        return EventStream(task_stream(service, EventQuery(task_id, after, namespace)))
 
     return router
 

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -46,12 +45,6 @@ class FeedFilter:
         return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
 
 
-@asynccontextmanager
-async def _place(service: Service) -> AsyncIterator[None]:  # noqa: ARG001
-    """Have a place in the waiting room for as long as the block runs."""
-    yield
-
-
 async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[bytes]:
     """Give the events of a task after a place: what was, and then what comes, to its end.
 
@@ -60,7 +53,7 @@ async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[byte
     after: EventId | None = query.after
     told: Progress | None = None
     known = False
-    async with _place(service):
+    async with service.waiting_room.place():
         with service.watch.listening(query.task_id) as news:
             while True:
                 news.clear()
@@ -95,7 +88,7 @@ async def feed_stream(
 
     Raises `StoreUnavailable`.
     """
-    async with _place(service):
+    async with service.waiting_room.place():
         with service.watch.following() as queue:
             feed = await service.events.changes(*(after or (0, -1)))
             if after is None:  # the answer of another feed: it tells the present place

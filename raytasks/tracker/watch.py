@@ -72,15 +72,25 @@ class TaskWatch:
         listening = sum(len(events) for events in self._listeners.values())
         return len(self._waiters) + listening + len(self._queues)
 
-    async def final(self, task_id: str, seconds: float | None) -> tuple[Task, list[Attempt]] | None:
-        """Return a task as soon as it has ended, or as it is after `seconds`; None if unknown."""
+    async def final(
+        self, task_id: str, seconds: float | None, namespace: str | None = None
+    ) -> tuple[Task, list[Attempt]] | None:
+        """Return a task as soon as it has ended, or as it is after `seconds`.
+
+        None, and at once, if it is unknown, or not in the namespace (None: any).
+        """
         self._begin()
         return await self._waiters.look_until(
             task_id,
-            lambda: self._tracker.task(task_id),
+            lambda: self._look(task_id, namespace),
             lambda found: found is None or found[0].state.final,
             seconds,
         )
+
+    async def _look(self, task_id: str, namespace: str | None) -> tuple[Task, list[Attempt]] | None:
+        found = await self._tracker.task(task_id)
+        here = found is not None and namespace in (None, found[0].namespace)
+        return found if here else None
 
     @contextmanager
     def listening(self, task_id: str) -> Iterator[asyncio.Event]:

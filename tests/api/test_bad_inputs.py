@@ -93,7 +93,9 @@ async def stored_after(api: Api, path: str, body: bytes) -> tuple[int, int]:
 @pytest.mark.parametrize("path", BODY_PATHS)
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
 async def test_what_is_no_json(api: Api, path: str, body: bytes) -> None:
-    assert await stored_after(api, path, body) == (400, 0)
+    status, stored = await stored_after(api, path, body)
+    assert status in (400, 422)  # the latter for what is too deep
+    assert stored == 0
 
 
 @pytest.mark.parametrize("path", BODY_PATHS)
