@@ -14,13 +14,18 @@ class Scripted:
 
     def __init__(self) -> None:
         self.feeds: asyncio.Queue[Feed] = asyncio.Queue()
-        self.asked: list[tuple[int, int]] = []
+        self.asked: asyncio.Queue[tuple[int, int]] = asyncio.Queue()
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         return None
 
+    async def polls(self, number: int) -> list[tuple[int, int]]:
+        """Wait for so many polls, and return from where they went on."""
+        async with asyncio.timeout(5):
+            return [await self.asked.get() for _ in range(number)]
+
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        self.asked.append((epoch, after))
+        self.asked.put_nowait((epoch, after))
         return await self.feeds.get()
 
 
@@ -43,13 +48,10 @@ async def test_who_listens_is_woken_by_what_concerns_its_task(feed: Feed, woken:
     watch = TaskWatch(tracker)
     with watch.listening("a") as first, watch.listening("b") as second:
         tracker.feeds.put_nowait(feed)
-        async with asyncio.timeout(5):
-            while len(tracker.asked) < 2:
-                await asyncio.sleep(0)
+        assert await tracker.polls(2) == [(0, -1), (1, 1)]
         events = {"a": first, "b": second}
         assert "".join(name for name, event in events.items() if event.is_set()) == woken
         assert watch.watched == 2
-        assert tracker.asked == [(0, -1), (1, 1)]
     assert watch.watched == 0
 
 
@@ -60,9 +62,7 @@ async def test_who_follows_all_gets_pieces_with_changes_and_gaps_alone() -> None
     with watch.following() as queue:
         for piece in pieces:
             tracker.feeds.put_nowait(piece)
-        async with asyncio.timeout(5):
-            while len(tracker.asked) < 4:
-                await asyncio.sleep(0)
+        await tracker.polls(4)
         assert await queue.get() == [pieces[0], pieces[2]]
 
 
