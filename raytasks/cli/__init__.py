@@ -7,7 +7,7 @@ import typer
 from rich.console import Console
 
 from raytasks import __version__
-from raytasks.cli import demo, operate, show, tasks, up
+from raytasks.cli import demo, keys, operate, show, tasks, up
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.models import RaytasksError
 
@@ -20,6 +20,9 @@ app = typer.Typer(
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
+api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
+app.add_typer(api_keys, name="keys")
+api_keys.command("new")(keys.new)
 
 app.command("up")(up.up)
 app.command("worker")(up.worker)
