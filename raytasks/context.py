@@ -75,6 +75,7 @@ class Context:
     artifacts: ArtifactStore | None = None
     saved_checkpoint: str | None = None
     clock: Callable[[], float] = time.time
+    max_checkpoint_bytes: int | None = None
 
     @property
     def log(self) -> "logging.LoggerAdapter[logging.Logger]":
@@ -109,9 +110,16 @@ class Context:
     def checkpoint(self, data: Any) -> None:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.
 
-        Returns when it is on disk. The newest checkpoint replaces the one before.
+        Returns when it is on disk. The newest checkpoint replaces the one before. Raises
+        `ValueError` for one over MAX_RESULT_BYTES.
         """
-        text = to_json(data).decode()
+        written = to_json(data)
+        if self.max_checkpoint_bytes is not None and len(written) > self.max_checkpoint_bytes:
+            raise ValueError(
+                f"the checkpoint has {len(written)} bytes of JSON; MAX_RESULT_BYTES allows "
+                f"{self.max_checkpoint_bytes}: keep it with save_artifact, and its name here"
+            )
+        text = written.decode()
         self.channel.checkpoint(text)
         self.saved_checkpoint = text
 

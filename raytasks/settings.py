@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from raytasks.keys import ApiKey, parse_keys
 from raytasks.models import RaytasksError
+from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
@@ -46,6 +47,8 @@ class Settings(BaseSettings):
     body_seconds: float = Field(default=10.0, gt=0)
     artifact_link_seconds: float = Field(default=3600.0, ge=1)
     max_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    offload_bytes: int = Field(default=OFFLOAD_BYTES, ge=1)
+    max_result_bytes: int = Field(default=MAX_RESULT_BYTES, ge=1)
     max_backlog: int = Field(default=1_000_000, ge=1)
     max_crashes: int = Field(default=3, ge=0)
     priority_step_seconds: float = Field(default=60.0, ge=0)

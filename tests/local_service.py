@@ -48,9 +48,8 @@ class LocalService:
         self.settings = Settings(
             _env_file=None,
             database_url=database_url,
-            artifacts_url=str(folder / "artifacts"),
             task_modules=("scripted",),
-            **settings,
+            **{"artifacts_url": str(folder / "artifacts"), **settings},
         )
         self.registry = Registry.load(self.settings.task_modules)
         self.artifacts = ArtifactStore(self.settings.artifacts_url)
@@ -85,7 +84,13 @@ class LocalService:
     def _exchange(self) -> ExchangeLoop:
         work = WarmWork(
             self.registry,
-            Workplace(artifacts=self.artifacts, node_id="node", worker_id="worker"),
+            Workplace(
+                artifacts=self.artifacts,
+                offload_bytes=self.settings.offload_bytes,
+                max_result_bytes=self.settings.max_result_bytes,
+                node_id="node",
+                worker_id="worker",
+            ),
             max_tasks=100_000,
             max_memory_bytes=2**40,
         )

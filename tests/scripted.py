@@ -20,6 +20,7 @@ Step = Literal[
     "succeed", "fail", "permanent", "retry_after", "snooze", "sleep", "spin", "hang_in_c",
     "exit", "kill", "segfault", "checkpoint", "progress", "unserializable", "wait_cancelled",
     "wait_file", "exit_once", "ray_get", "ray_leave", "ring_error", "ring_exit", "hog", "shards",
+    "large",
 ]  # fmt: skip
 
 FUSE_FILE = os.environ.get("SCRIPTED_FUSE_FILE", "")
@@ -32,6 +33,7 @@ class Script(BaseModel):
     """What to do. `fail_first` attempts fail before the step is taken.
 
     `mark`: a file to which each attempt appends a line `attempt pid` when it begins.
+    `large` returns a text of `seconds` characters.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -159,6 +161,8 @@ def perform(script: Script, context: Context) -> Any:  # noqa: C901 - a list of 
             for step in range(5):
                 context.progress((step + 1) / 5, f"step {step + 1} of 5")
                 time.sleep(script.seconds / 5)
+        case "large":
+            return "x" * int(script.seconds)
         case "checkpoint":
             done = context.last_checkpoint or 0
             for item in range(done, 10):

@@ -15,6 +15,7 @@ from raytasks.api.service import Service
 from raytasks.api.signing import Links
 from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
+from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.settings import Settings
 
@@ -28,10 +29,12 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
     )
     problems.install(app)
     openapi.install(app)
+    artifacts = ArtifactStore(settings.artifacts_url)
     service = Service(
         backend=backend,
         registry=registry,
-        artifacts=ArtifactStore(settings.artifacts_url),
+        artifacts=artifacts,
+        values=LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
         max_payload_bytes=settings.max_payload_bytes,
         max_depth=settings.max_depth,
         debug=settings.debug,

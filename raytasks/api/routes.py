@@ -106,14 +106,21 @@ def task_router(service: Service) -> APIRouter:
     @router.get(
         "/tasks/{task_id}",
         response_model=TaskWithAttemptsView,
-        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        responses=problems_of(
+            HTTPStatus.NOT_FOUND, HTTPStatus.GONE, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
+        ),
         summary="Get a task with its attempts",
     )
     async def get(task_id: TaskId, asked: Annotated[GetQuery, Query()], caller: Reader) -> Response:
-        """Return the task as it is, or with `wait` (seconds) as soon as it is final."""
+        """Return the task as it is, or with `wait` (seconds) as soon as it is final.
+
+        Large payloads and results are read from the artifact store; `410` if one is gone there.
+        """
         namespace = caller.namespace_for(asked.namespace)
-        found = await service.task(task_id, namespace, asked.wait)
-        return json_answer(task_json(*found, tracebacks=caller.may(Scope.OPERATE)))
+        task, history = await service.task(task_id, namespace, asked.wait)
+        if task.payload_ref is not None or task.result_ref is not None:
+            task = await asyncio.to_thread(service.values.filled, task)
+        return json_answer(task_json(task, history, tracebacks=caller.may(Scope.OPERATE)))
 
     @router.post(
         "/tasks/{task_id}/retry",

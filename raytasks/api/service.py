@@ -14,6 +14,7 @@ from raytasks.api.problems import ProblemView
 from raytasks.api.signing import Links
 from raytasks.artifacts import ArtifactStore
 from raytasks.models import Attempt, Task, TaskNotFound, is_task_id
+from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.tracker.watch import TaskWatch
 
@@ -27,6 +28,7 @@ class Service:
     backend: Backend
     registry: Registry
     artifacts: ArtifactStore
+    values: LargeValues
     max_payload_bytes: int
     max_batch_bytes: int
     max_depth: int

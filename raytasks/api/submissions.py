@@ -9,6 +9,7 @@ from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Submitter
 from raytasks.api.bodies import read_json
+from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.keys import Scope
 from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
@@ -44,6 +45,7 @@ _PROBLEMS = problems_of(
 def submission_router(service: Service) -> APIRouter:
     """Return the router of the endpoints that take new tasks."""
     router = APIRouter()
+    payloads = LargePayloads(service)
 
     @router.post(
         "/tasks/",
@@ -68,7 +70,7 @@ def submission_router(service: Service) -> APIRouter:
         new = check_submission(
             body, service.registry, namespace=namespace, idempotency_key=idempotency_key
         )
-        [first] = await _submit(service, [new])
+        [first] = await _submit(service, payloads, [new])
         headers = {"Location": f"/tasks/{first.task_id}"}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
         return json_answer(task_json(first, tracebacks=caller.may(Scope.OPERATE)), status, headers)
@@ -97,19 +99,19 @@ def submission_router(service: Service) -> APIRouter:
             body, service.registry, namespace=namespace, idempotency_key=idempotency_key
         )
         _check_sizes(new, service.max_payload_bytes)
-        found = await _submit(service, new)
+        found = await _submit(service, payloads, new)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
         return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
 
     return router
 
 
-async def _submit(service: Service, new: Sequence[NewTask]) -> list[Task]:
+async def _submit(service: Service, payloads: LargePayloads, new: Sequence[NewTask]) -> list[Task]:
     """Store the tasks, or return those that the same request made before.
 
     Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
     """
-    duplicates = await service.batcher.submit(new)
+    new, duplicates = await payloads.submit(new)
     taken = [duplicates.get(task.task_id) for task in new]
     if not any(taken):
         return [accepted(task) for task in new]

@@ -56,6 +56,8 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     context = ray.get_runtime_context()
     workplace = Workplace(
         artifacts=ArtifactStore(plan.artifacts_url),
+        offload_bytes=plan.offload_bytes,
+        max_result_bytes=plan.max_result_bytes,
         node_id=context.get_node_id(),
         worker_id=context.get_worker_id(),
         make_children=ChildTasks,

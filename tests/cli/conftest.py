@@ -31,7 +31,9 @@ def service_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory)
     """The URL of a service for the tests of a module."""
     folder = tmp_path_factory.mktemp("service")
     file = shutil.copy(sqlite_template, folder / "tasks.db")
-    with served(LocalService(f"sqlite:///{file}", folder, max_payload_bytes=5000)) as url:
+    with served(
+        LocalService(f"sqlite:///{file}", folder, max_payload_bytes=5000, offload_bytes=4000)
+    ) as url:
         yield url
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.artifacts import ArtifactStore
+
 Run = Callable[..., Any]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 COMMANDS = (
@@ -22,6 +24,11 @@ def submitted(tasks: Run, *arguments: str) -> str:
     task_id: str = done.out.strip()
     assert len(task_id) == 36
     return task_id
+
+
+def lost(*arguments: Any) -> bytes:
+    """Stand for a file that is not there."""
+    raise FileNotFoundError
 
 
 class TestSubmit:
@@ -135,6 +142,18 @@ class TestGet:
         done = tasks("get", task_id)
         assert done.code == 0
         assert "FAILED" in done.out
+
+    def test_it_shows_a_large_result_and_tells_of_a_lost_one(
+        self, tasks: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task_id = submitted(tasks, "scripted", '{"step": "large", "seconds": 5000}')
+        assert tasks("get", task_id, "--wait").out.count("x") >= 5000
+        shown = json.loads(tasks("get", task_id, "--json").out)
+        assert (shown["result"], shown["offloaded"]["result"]) == ("x" * 5000, 5002)
+        monkeypatch.setattr(ArtifactStore, "read_own", lost)
+        done = tasks("get", task_id)
+        assert (done.code, done.out) == (3, "")
+        assert f"Gone: the result of task {task_id} is gone" in done.err.replace("\n", " ")
 
     @pytest.mark.parametrize("task_id", [UNKNOWN, "x", "../health", "?limit=1", "é"])
     def test_an_unknown_task_is_a_3(self, tasks: Run, task_id: str) -> None:
