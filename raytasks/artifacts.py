@@ -58,6 +58,15 @@ class ArtifactStore:
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
 
+    def save_own(self, task_id: str, name: str, data: bytes) -> None:
+        """Write a file of raytasks itself: its name begins with a dot, and nobody is served it."""
+        self._write(self._own_path(task_id, name), data)
+
+    def read_own(self, task_id: str, name: str) -> bytes:
+        """Return the bytes of a file of raytasks itself. Raises `FileNotFoundError`."""
+        data: bytes = self._files.cat_file(self._own_path(task_id, name))
+        return data
+
     def open(self, task_id: str, name: str) -> tuple[Any, int]:
         """Open a file that may be shown, and return it with its size.
 
@@ -81,15 +90,6 @@ class ArtifactStore:
             if item["type"] == "file"
         )
         return sorted((name, size) for name, size in files if is_shown(name))
-
-    def save_own(self, task_id: str, name: str, data: bytes) -> None:
-        """Write a file of raytasks itself: its name begins with a dot, and nobody is served it."""
-        self._write(self._own_path(task_id, name), data)
-
-    def read_own(self, task_id: str, name: str) -> bytes:
-        """Return the bytes of a file of raytasks itself. Raises `FileNotFoundError`."""
-        data: bytes = self._files.cat_file(self._own_path(task_id, name))
-        return data
 
     def remove(self, task_id: str) -> None:
         """Delete all files of a task, if there are any."""

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from raytasks.cli import show
-from raytasks.cli.tasks import UsageError
+from raytasks.cli.options import UsageError
 from raytasks.keys import digest_of, make_key, new_key
 
 

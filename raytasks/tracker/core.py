@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     BacklogFull,
@@ -16,16 +17,21 @@ from raytasks.models import (
     Orders,
     Page,
     StateConflict,
+    StoreUnavailable,
     Task,
     TaskQuery,
 )
-from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event
+from raytasks.operations import BulkFilter, BulkOperation, NewBulk
+from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store.store import Store
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
 
 log = logging.getLogger(__name__)
+
+MOST_EVENTS = 1000
+"""How many events are in one answer, of all tasks that it is about."""
 
 
 class Tracker:
@@ -64,7 +70,11 @@ class Tracker:
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        await self.ticker.run()
+        restoring = asyncio.ensure_future(self.ticker.restore_stats())
+        try:
+            await self.ticker.run()
+        finally:
+            restoring.cancel()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
@@ -124,6 +134,51 @@ class Tracker:
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list of tasks."""
         return await self.ticker.access.read(lambda: self.ticker.store.page(query))
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """Return the events that each query asks for, as of one moment; None for an unknown task.
+
+        There are only so many in one answer; a page that says so is to be asked for again.
+        """
+        return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MOST_EVENTS))
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """Begin a bulk operation, and return it as it is on disk, and whether it is a new one.
+
+        Safe to repeat. Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+        """
+        return await self.ticker.make_bulk(new)
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """Return how many tasks a filter matches now; None if those are too many to count."""
+        return await self.ticker.access.read(lambda: self.ticker.store.count_bulk(asked))
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """Return a bulk operation, or None if the namespace has none of this id."""
+        return await self.ticker.access.read(lambda: self.ticker.store.bulk(bulk_id, namespace))
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """Return the newest bulk operations of a namespace, the newest first."""
+        return await self.ticker.access.read(lambda: self.ticker.store.bulks(namespace))
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """Return the counts and the statistics of a namespace, as `/stats` shows them."""
+        counts = await self.ticker.access.read(self.ticker.store.counts)
+        if not self.ticker.stats.restored:
+            raise StoreUnavailable("the statistics are not read yet; try again soon")
+        by_type: dict[str, dict[str, int]] = {}
+        for (space, task_type, state), number in sorted(counts.items()):
+            if space == namespace and number:
+                by_type.setdefault(task_type, {})[state.value] = number
+        by_state = {
+            state.value: sum(found.get(state.value, 0) for found in by_type.values())
+            for state in State
+        }
+        return {
+            "namespace": namespace,
+            "counts": {"by_state": by_state, "by_type": by_type},
+            **self.ticker.stats.view(namespace, self._clock()),
+        }
 
     async def outdated(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""
@@ -292,7 +347,7 @@ class Tracker:
     def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
         """Put a runner's news into the inbox, and return whether there were any."""
         inbox = self.ticker.inbox
-        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.late)
+        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late)
         for outcome in exchange.outcomes:
             running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
@@ -306,7 +361,12 @@ class Tracker:
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
-        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.late) > before
+        for log in exchange.logs:
+            if self.fleet.find(runner.runner_id, log.task_id, log.attempt) is not None:
+                inbox.logs.append((runner.runner_id, log))
+            else:  # its attempt is over: nobody wants them any more
+                runner.acknowledged_logs.append(log.number)
+        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late) > before
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)
