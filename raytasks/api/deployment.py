@@ -176,8 +176,12 @@ class Api:
         self._keeping: asyncio.Future[Any] | None = None
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Return the app; called by Serve in the replica, after the constructor."""
+        """Return the app; called by Serve in the replica, after the constructor.
+
+        Raises `SettingsError` where it would be open to strangers.
+        """
         settings = self._deployment.settings
+        settings.check_served(await asyncio.to_thread(_listening_host))
         watchdog = Watchdog(self._backend.ping, self._backend.replace)
         self._keeping = asyncio.gather(self._keep_deployed(), watchdog.run())
         return create_app(self._backend, Registry.load(settings.task_modules), settings)
@@ -189,6 +193,13 @@ class Api:
             except Exception as error:
                 log.warning("the deployment could not be announced: %s", error)
             await asyncio.sleep(DEPLOY_SECONDS)
+
+
+def _listening_host() -> str | None:
+    """Return where Serve listens. There is no public way to ask it, from within."""
+    client: Any = serve.context._get_global_client()
+    host: str | None = client.http_config.host
+    return host
 
 
 def present_deployment(settings: Settings) -> Deployment:
