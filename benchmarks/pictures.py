@@ -61,6 +61,8 @@ def _latencies(path: Path, curves: Mapping[str, Curve]) -> Path:
         axes.plot([1 / (1 - share) for share, _ in points], [ms for _, ms in points], label=name)
     axes.set_xscale("log")
     axes.set_yscale("log")
+    for formatted in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatted("{x:g}")
     axes.set_xticks([1, 2, 10, 100, 1000], ["0", "50 %", "90 %", "99 %", "99.9 %"])
     axes.set_xlabel("share of the requests")
     axes.set_ylabel("answered within (ms)")

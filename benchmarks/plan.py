@@ -79,8 +79,13 @@ _SHARING: dict[str, Any] = {
 }
 
 
-def _service(name: str, place: Place, chosen: frozenset[str]) -> Iterator[Result]:
-    with _database(name) as url, running_service(place.folder / name, url) as service:
+def service_group(name: str, database: str, scenarios: tuple[str, ...]) -> Group:
+    """Return scenarios that share a service on `sqlite` or `postgresql`."""
+    return Group(name, scenarios, partial(_service, name, database))
+
+
+def _service(name: str, database: str, place: Place, chosen: frozenset[str]) -> Iterator[Result]:
+    with _database(database) as url, running_service(place.folder / name, url) as service:
         for scenario, measure in _SHARING.items():
             if scenario in chosen:
                 yield _named(f"{name}.", measure(service, place.sizes))
@@ -113,11 +118,9 @@ GROUPS = (
     Group("haproxy", ("noop", "idle"), partial(_noop, "haproxy", haproxy=True)),
     Group("proxy", ("noop",), partial(_noop, "proxy", haproxy=False)),
     Group("commits", ("commits",), partial(_alone, "commits.", commits.measure)),
-    Group("sqlite", tuple(_SHARING), partial(_service, "sqlite")),
-    Group(
-        "postgresql",
-        ("drain", "submission", "single", "end_to_end", "reads"),
-        partial(_service, "postgresql"),
+    service_group("sqlite", "sqlite", tuple(_SHARING)),
+    service_group(
+        "postgresql", "postgresql", ("drain", "submission", "single", "end_to_end", "reads")
     ),
     Group("slow", ("slow",), partial(_alone, "", slow.measure)),
     Group("nodes", ("nodes",), partial(_alone, "", nodes.measure)),
