@@ -109,8 +109,9 @@ def _insert(connection: Connection, rows: list[dict[str, Any]]) -> None:
 
 def _queued(number: int) -> Iterator[dict[str, Any]]:
     now = time.time()
-    for _ in range(number):
-        yield _row(NOOP, State.PENDING, now, now)
+    for count in range(number):
+        at = now - (number - count) / 1000  # as if they had come one after the other
+        yield _row(NOOP, State.PENDING, at, at)
 
 
 def _mixed(number: int) -> Iterator[dict[str, Any]]:
