@@ -51,7 +51,11 @@ def document(
     """Return the whole report."""
     about = [f"- {name}: {value}" for name, value in machine.items()]
     if quick:
-        about = ["**A quick run with small sizes: its figures and verdicts mean nothing.**", "", *about]
+        about = [
+            "**A quick run with small sizes: its figures and verdicts mean nothing.**",
+            "",
+            *about,
+        ]
     return "\n".join(
         [
             f"# {title}",

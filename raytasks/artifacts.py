@@ -1,15 +1,26 @@
 """Files that belong to tasks, kept through fsspec: a local folder by default, S3 by URL."""
 
+import contextlib
+import os
 import re
+import uuid
+from collections.abc import Sequence
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from raytasks.models import is_task_id
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+_OWN_NAME = re.compile(r"\.[a-z][a-z0-9.]{0,126}")
 
 URL_PREFIX = "/artifacts"
 """Where the API serves artifacts."""
+
+
+def is_shown(name: str) -> bool:
+    """Return whether a file is a task's own; those of raytasks itself begin with a dot."""
+    return not name.startswith(".") and _NAME.fullmatch(name) is not None
 
 
 class ArtifactStore:
@@ -39,16 +50,46 @@ class ArtifactStore:
         The file is there whole or not at all, and an older one of the same name is replaced.
         Raises `ValueError` for a name that is not a plain file name.
         """
-        path = self.path(task_id, name)
-        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        with self._files.transaction, self._files.open(path, "wb") as file:
-            file.write(data)
+        self._write(self.path(task_id, name), data)
         return f"{URL_PREFIX}/{task_id}/{name}"
 
     def read(self, task_id: str, name: str) -> bytes:
         """Return the file's bytes. Raises `FileNotFoundError`, or `ValueError` for a bad name."""
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
+
+    def save_own(self, task_id: str, name: str, data: bytes) -> None:
+        """Write a file of raytasks itself: its name begins with a dot, and nobody is served it."""
+        self._write(self._own_path(task_id, name), data)
+
+    def read_own(self, task_id: str, name: str) -> bytes:
+        """Return the bytes of a file of raytasks itself. Raises `FileNotFoundError`."""
+        data: bytes = self._files.cat_file(self._own_path(task_id, name))
+        return data
+
+    def open(self, task_id: str, name: str) -> tuple[Any, int]:
+        """Open a file that may be shown, and return it with its size.
+
+        Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for a bad name.
+        """
+        if not is_shown(name):
+            raise ValueError(f"{name!r} is not for the world")
+        path = self.path(task_id, name)
+        size = int(self._files.size(path) or 0)
+        return self._files.open(path, "rb"), size
+
+    def list(self, task_id: str) -> Sequence[tuple[str, int]]:
+        """Return name and size of the files of a task that may be shown, by name."""
+        try:
+            found = self._files.ls(self._folder(task_id), detail=True)
+        except FileNotFoundError:
+            return []
+        files = (
+            (item["name"].rpartition("/")[2], int(item["size"]))
+            for item in found
+            if item["type"] == "file"
+        )
+        return sorted((name, size) for name, size in files if is_shown(name))
 
     def remove(self, task_id: str) -> None:
         """Delete all files of a task, if there are any."""
@@ -65,7 +106,47 @@ class ArtifactStore:
             )
         return f"{folder}/{name}"
 
+    def _own_path(self, task_id: str, name: str) -> str:
+        folder = self._folder(task_id)
+        if not _OWN_NAME.fullmatch(name):
+            raise ValueError(f"not a file name of raytasks itself: {name!r}")
+        return f"{folder}/{name}"
+
+    def _write(self, path: str, data: bytes) -> None:
+        """Write a file, whole or not at all, and for good; safe from several threads at once."""
+        from fsspec.implementations.local import LocalFileSystem
+
+        self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
+        if isinstance(self._files, LocalFileSystem):
+            _write_local(Path(path), data)
+        else:
+            self._files.pipe_file(path, data)  # an object is there when it is there whole
+
     def _folder(self, task_id: str) -> str:
         if not is_task_id(task_id):
             raise ValueError(f"not a task id: {task_id!r}")
         return f"{self._place[1]}/{task_id}"
+
+
+def _write_local(path: Path, data: bytes) -> None:
+    temporary = path.parent / f".temporary.{uuid.uuid4().hex}"
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    for folder in (path.parent, path.parent.parent):  # so that the names are on disk too
+        with contextlib.suppress(OSError):  # not every file system can do that for a folder
+            _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -7,7 +7,8 @@ from typing import Any
 
 import ray
 
-from raytasks.models import Duplicate, KeyConflict, RaytasksError
+from raytasks.models import Duplicate, KeyConflict, NewTask, RaytasksError, StoreUnavailable
+from raytasks.offload import LargeValues, is_longer
 from raytasks.registry import Registry
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.settings import load_settings
@@ -48,7 +49,7 @@ def submit(
     tracker = _tracker()
     request = {"task_type": task_type, "payload": payload, **options}
     task = check_submission(request, _registry(), idempotency_key=idempotency_key)
-    duplicates: dict[str, Duplicate] = ray.get(tracker.submit.remote([task]))
+    duplicates = _submit(tracker, task)
     duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
     if not duplicate.same:
         raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
@@ -64,6 +65,27 @@ def result(task_id: str) -> Any:
     return _ref(task_id)
 
 
+def _submit(tracker: Any, task: NewTask) -> dict[str, Duplicate]:
+    """Submit a task; its payload goes to the artifact store first, if it is large.
+
+    Where that store is, the service says: this process may have another environment.
+    """
+    if not is_longer(task.payload, _offload_bytes()):
+        return dict(ray.get(tracker.submit.remote([task])))
+    values: LargeValues = ray.get(tracker.large_values.remote())
+    [kept] = values.keep_payloads([task])
+    try:
+        duplicates: dict[str, Duplicate] = ray.get(tracker.submit.remote([kept]))
+    except StoreUnavailable:  # it may be stored all the same
+        raise
+    except RaytasksError:
+        values.forget([kept], stored=ray.get(tracker.tasks.remote([kept.task_id])))
+        raise
+    if kept.task_id in duplicates:
+        values.forget([kept])
+    return duplicates
+
+
 def _ref(task_id: str) -> Any:
     return get_or_create_results().result.remote(task_id)
 
@@ -76,6 +98,11 @@ def _tracker() -> Any:
             "no raytasks service runs in this Ray cluster; start one with 'raytasks up' "
             "or 'serve run serve_app:app'"
         ) from None
+
+
+@cache
+def _offload_bytes() -> int:
+    return load_settings().offload_bytes
 
 
 @cache

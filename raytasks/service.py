@@ -129,7 +129,7 @@ def _tracker() -> Any:
 
 def _answers(endpoint: Endpoint) -> bool:
     try:
-        answer = httpx.get(f"{endpoint.url}/task-types", timeout=2, trust_env=False)
+        answer = httpx.get(f"{endpoint.url}/openapi.json", timeout=2, trust_env=False)
     except httpx.HTTPError:
         return False
     return answer.status_code == 200

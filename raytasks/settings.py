@@ -1,5 +1,6 @@
 """Settings: from the environment and from a `.env` file in the working directory."""
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any
@@ -8,7 +9,9 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from raytasks.keys import ApiKey, parse_keys
 from raytasks.models import RaytasksError
+from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
@@ -28,16 +31,24 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
     )
 
-    database_url: str = "sqlite:///./tasks.db"
-    redis_url: str | None = None
-    secret_key: str = DEFAULT_SECRET_KEY
+    # What may hold a secret is not shown where settings are printed.
+    database_url: str = Field(default="sqlite:///./tasks.db", repr=False)
+    redis_url: str | None = Field(default=None, repr=False)
+    secret_key: str = Field(default=DEFAULT_SECRET_KEY, repr=False)
     debug: bool = True
+    api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     ray_address: str | None = None
     task_modules: Annotated[tuple[str, ...], NoDecode] = ("handlers",)
     artifacts_url: str = "./artifacts"
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
+    max_depth: int = Field(default=100, ge=1, le=190)  # the parser goes to 200
+    max_waiting_clients: int = Field(default=2000, ge=1)
+    body_seconds: float = Field(default=10.0, gt=0)
+    artifact_link_seconds: float = Field(default=3600.0, ge=1)
     max_batch_bytes: int = Field(default=16 * 1024 * 1024, ge=1)
+    offload_bytes: int = Field(default=OFFLOAD_BYTES, ge=1)
+    max_result_bytes: int = Field(default=MAX_RESULT_BYTES, ge=1)
     max_backlog: int = Field(default=1_000_000, ge=1)
     max_crashes: int = Field(default=3, ge=0)
     priority_step_seconds: float = Field(default=60.0, ge=0)
@@ -59,6 +70,11 @@ class Settings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
+
+    @field_validator("api_keys", mode="before")
+    @classmethod
+    def _parse_keys(cls, value: Any) -> Any:
+        return parse_keys(value) if isinstance(value, str) else value
 
     @field_validator(
         "redis_url", "ray_address", "warm_runners_max", "retention_seconds", mode="before"
@@ -85,7 +101,7 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _refuse_default_secret(self) -> "Settings":
-        if not self.debug and self.secret_key.strip() in ("", DEFAULT_SECRET_KEY):
+        if not self.debug and self.has_default_secret:
             raise ValueError("SECRET_KEY must be set to a secret of your own when DEBUG is off")
         return self
 
@@ -93,6 +109,36 @@ class Settings(BaseSettings):
     def uses_sqlite(self) -> bool:
         """Whether the database is a file, so that the tracker must be on that file's machine."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def has_default_secret(self) -> bool:
+        """Whether the secret is the one that everybody knows."""
+        return self.secret_key.strip() in ("", DEFAULT_SECRET_KEY)
+
+    def check_served(self, host: str | None = None) -> None:
+        """Refuse to serve what would be open to strangers. `host` is where the API will listen.
+
+        Raises `SettingsError`.
+        """
+        fix = "make one with 'raytasks keys new'"
+        if not self.debug and not self.api_keys:
+            raise SettingsError(f"API_KEYS must be set when DEBUG is off; {fix}")
+        if self.api_keys and self.has_default_secret:
+            raise SettingsError(
+                "SECRET_KEY must be set to a secret of your own beside API_KEYS: it signs links"
+            )
+        if host is None or is_loopback(host):
+            return
+        if not self.api_keys:
+            raise SettingsError(f"API_KEYS must be set to listen on {host}; {fix}")
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a host's name or address can only mean the machine itself."""
+    try:
+        return ipaddress.ip_address(host.removeprefix("[").removesuffix("]")).is_loopback
+    except ValueError:
+        return host.lower() == "localhost"
 
 
 def load_settings(**overrides: Any) -> Settings:

@@ -108,12 +108,15 @@ class BatchView(BaseModel):
     tasks: list[TaskView]
 
 
-def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
+def task_json(
+    task: Task, history: Sequence[Attempt] | None = None, *, tracebacks: bool = False
+) -> bytes:
     """Return a task as JSON, with its attempts if they are given.
 
-    Payload and result are stored as JSON text and put in as they are.
+    Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
+    result are stored as JSON text and put in as they are.
     """
-    error = None if task.error is None else from_json(task.error)
+    error = _error(task.error, tracebacks)
     has_progress = task.progress_fraction is not None or task.progress_message is not None
     head = {
         "task_id": task.task_id,
@@ -142,7 +145,7 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
         "offloaded": _offloaded(task),
     }
     if history is not None:
-        tail["attempts"] = [_attempt(item) for item in history] + _running_attempt(task)
+        tail["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
     return b"".join(
         [
             to_json(head)[:-1],
@@ -156,12 +159,13 @@ def task_json(task: Task, history: Sequence[Attempt] | None = None) -> bytes:
     )
 
 
-def tasks_json(tasks: Sequence[Task]) -> bytes:
+def tasks_json(tasks: Sequence[Task], *, tracebacks: bool = False) -> bytes:
     """Return a list of tasks as JSON."""
-    return b'{"tasks":[' + b",".join(task_json(task) for task in tasks) + b"]}"
+    listed = (task_json(task, tracebacks=tracebacks) for task in tasks)
+    return b'{"tasks":[' + b",".join(listed) + b"]}"
 
 
-def page_json(page: Page, *, limit: int, offset: int) -> bytes:
+def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) -> bytes:
     """Return a page of the list as JSON."""
     tail = to_json(
         {
@@ -171,7 +175,7 @@ def page_json(page: Page, *, limit: int, offset: int) -> bytes:
             "next_cursor": page.next_cursor,
         }
     )
-    return tasks_json(page.tasks)[:-1] + b"," + tail[1:]
+    return tasks_json(page.tasks, tracebacks=tracebacks)[:-1] + b"," + tail[1:]
 
 
 def accepted(new: NewTask) -> Task:
@@ -210,7 +214,14 @@ def _offloaded(task: Task) -> dict[str, int | None] | None:
     return {name: None if ref is None else from_json(ref)["bytes"] for name, ref in refs.items()}
 
 
-def _attempt(item: Attempt) -> dict[str, Any]:
+def _error(text: str | None, tracebacks: bool) -> Any:
+    if text is None:
+        return None
+    error = from_json(text)
+    return error if tracebacks else {**error, "traceback": None}
+
+
+def _attempt(item: Attempt, tracebacks: bool) -> dict[str, Any]:
     return {
         "attempt": item.attempt,
         "outcome": item.outcome,
@@ -222,7 +233,7 @@ def _attempt(item: Attempt) -> dict[str, Any]:
         "ray_attempt": item.ray_attempt,
         "late_outcome": item.late_outcome,
         "late_at": rfc3339(item.late_at),
-        "error": None if item.error is None else from_json(item.error),
+        "error": _error(item.error, tracebacks),
     }
 
 

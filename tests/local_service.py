@@ -21,7 +21,7 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
-URL = "http://raytasks.test"
+URL = "http://localhost"
 """Where the API seems to be for a client that calls it in this process."""
 
 
@@ -48,9 +48,8 @@ class LocalService:
         self.settings = Settings(
             _env_file=None,
             database_url=database_url,
-            artifacts_url=str(folder / "artifacts"),
             task_modules=("scripted",),
-            **settings,
+            **{"artifacts_url": str(folder / "artifacts"), **settings},
         )
         self.registry = Registry.load(self.settings.task_modules)
         self.artifacts = ArtifactStore(self.settings.artifacts_url)
@@ -85,7 +84,13 @@ class LocalService:
     def _exchange(self) -> ExchangeLoop:
         work = WarmWork(
             self.registry,
-            Workplace(artifacts=self.artifacts, node_id="node", worker_id="worker"),
+            Workplace(
+                artifacts=self.artifacts,
+                offload_bytes=self.settings.offload_bytes,
+                max_result_bytes=self.settings.max_result_bytes,
+                node_id="node",
+                worker_id="worker",
+            ),
             max_tasks=100_000,
             max_memory_bytes=2**40,
         )
@@ -133,6 +138,13 @@ class Api:
         response = await self.client.get("/tasks/")
         total: int = response.json()["total"]
         return total
+
+
+@contextlib.asynccontextmanager
+async def serving(service: LocalService, *, runner: bool) -> AsyncIterator[Api]:
+    """Run a service, and give a client of it."""
+    async with asyncio.timeout(100), service.running(runner=runner), service.client() as client:
+        yield Api(service, client)
 
 
 class _Server(uvicorn.Server):

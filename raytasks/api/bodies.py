@@ -5,14 +5,16 @@ from typing import Any
 
 from starlette.requests import Request
 
+from raytasks.api.limits import check_depth, too_deep
 from raytasks.api.problems import Problem
 from raytasks.submission import parse_json
 
 
-async def read_json(request: Request, max_bytes: int) -> Any:
-    """Return the JSON value of the body. Raises `Problem` 400, 413 or 415.
+async def read_json(request: Request, max_bytes: int, max_depth: int) -> Any:
+    """Return the JSON value of the body. Raises `Problem` 400, 413, 415 or 422.
 
-    A body that is too long is refused before it is read whole.
+    A body that is too long is refused before it is read whole, and one that is nested too deeply
+    before anything looks into it that calls itself.
     """
     content_type = request.headers.get("content-type", "")
     if content_type.partition(";")[0].strip().lower() != "application/json":
@@ -33,6 +35,11 @@ async def read_json(request: Request, max_bytes: int) -> Any:
         if len(body) > max_bytes:
             raise too_big
     try:
-        return parse_json(bytes(body))
+        value = parse_json(bytes(body))
     except ValueError as error:
+        if "recursion limit" in str(error):  # the parser's own, which is higher than ours
+            raise too_deep(max_depth) from None
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
+    if body.count(b"[") + body.count(b"{") > max_depth:
+        check_depth(value, max_depth)
+    return value

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.api.watchdog import Watchdog
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -32,7 +33,9 @@ from raytasks.tracker.actor import get_or_create_tracker
 log = logging.getLogger(__name__)
 
 APP_NAME = "raytasks"
-MAX_ONGOING_REQUESTS = 2000
+REQUESTS_BESIDE_WAITING = 1000
+"""How many requests a replica takes at a time beside those that wait."""
+
 DEPLOY_SECONDS = 5.0
 """How often a replica makes sure that the tracker knows its deployment: a new tracker does not."""
 
@@ -82,6 +85,13 @@ class RayBackend:
         page: Page = await self._call(lambda tracker: tracker.page.remote(query))
         return page
 
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """See `Backend.events`."""
+        pages: list[EventPage | None] = await self._call(
+            lambda tracker: tracker.events.remote(list(queries))
+        )
+        return pages
+
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Backend.changes`."""
         feed: Feed = await self._call(lambda tracker: tracker.changes.remote(epoch, after, seconds))
@@ -119,7 +129,6 @@ class RayBackend:
 
 @serve.deployment(
     name="api",
-    max_ongoing_requests=MAX_ONGOING_REQUESTS,
     ray_actor_options={"num_cpus": 0},
     health_check_period_s=5,
     health_check_timeout_s=10,
@@ -151,7 +160,11 @@ class Api:
 
 
 def present_deployment(settings: Settings) -> Deployment:
-    """Return the deployment of the handlers as their modules are now. Raises `HandlerError`."""
+    """Return the deployment of the handlers as their modules are now.
+
+    Raises `HandlerError`, and `SettingsError` if it would be open to strangers.
+    """
+    settings.check_served()
     registry = Registry.load(settings.task_modules)
     check_ray_options(registry)
     return Deployment(
@@ -165,6 +178,10 @@ def present_deployment(settings: Settings) -> Deployment:
 
 def application(deployment: Deployment) -> serve.Application:
     """Return the Serve application of the API, for `serve.run` and `serve deploy`."""
-    replicas = deployment.settings.api_replicas
-    app: serve.Application = Api.options(num_replicas=replicas).bind(deployment)  # type: ignore[attr-defined]
+    settings = deployment.settings
+    options = {
+        "num_replicas": settings.api_replicas,
+        "max_ongoing_requests": settings.max_waiting_clients + REQUESTS_BESIDE_WAITING,
+    }
+    app: serve.Application = Api.options(**options).bind(deployment)  # type: ignore[attr-defined]
     return app

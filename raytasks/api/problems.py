@@ -21,6 +21,7 @@ from raytasks.models import (
     StoreUnavailable,
     TaskNotFound,
 )
+from raytasks.offload import ArtifactLost
 from raytasks.submission import FieldError, InvalidSubmission, pointer
 
 log = logging.getLogger(__name__)
@@ -99,6 +100,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.NOT_FOUND, str(error))
         case StateConflict() | KeyConflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
+        case ArtifactLost():
+            return Problem(HTTPStatus.GONE, f"{error}; GET /tasks/ still lists the rest of it")
         case BacklogFull():
             return Problem(HTTPStatus.TOO_MANY_REQUESTS, str(error), headers=retry)
         case StoreUnavailable():

@@ -1,5 +1,7 @@
 """What the routes work with, and how they answer."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -9,8 +11,13 @@ from starlette.responses import Response
 
 from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
+from raytasks.api.event_source import EventSource
+from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import ProblemView
+from raytasks.api.signing import Links
 from raytasks.artifacts import ArtifactStore
+from raytasks.models import Attempt, Task, TaskNotFound, is_task_id
+from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.tracker.watch import TaskWatch
 
@@ -24,15 +31,48 @@ class Service:
     backend: Backend
     registry: Registry
     artifacts: ArtifactStore
+    values: LargeValues
     max_payload_bytes: int
     max_batch_bytes: int
+    max_depth: int
+    debug: bool
+    waiting_room: WaitingRoom
+    links: Links
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
         self.watch = TaskWatch(self.backend)
+        self.events = EventSource(self.backend)
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}
         )
+
+    async def task(
+        self, task_id: str, namespace: str, wait_seconds: float = 0.0
+    ) -> tuple[Task, list[Attempt]]:
+        """Return a task with its attempts: at once, or when it has ended, or after the wait.
+
+        Raises `TaskNotFound`, also for one of another namespace; `Problem` if too many wait.
+        """
+        check_id(task_id)
+        if wait_seconds:
+            async with self.waiting_room.place():
+                found = await self.watch.final(task_id, wait_seconds, namespace)
+        else:
+            found = await self.backend.task(task_id)
+        if found is None or found[0].namespace != namespace:
+            raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+
+def check_id(task_id: str) -> None:
+    """Refuse what cannot be the id of a task, before the database is asked.
+
+    Raises `TaskNotFound`.
+    """
+    if not is_task_id(task_id):
+        raise TaskNotFound(f"there is no task {task_id[:100]}")
 
 
 def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:

@@ -4,11 +4,14 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Request
+from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
 
+from raytasks.api.auth import NamespaceQuery, Submitter
 from raytasks.api.bodies import read_json
+from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.keys import Scope
 from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 from raytasks.submission import (
     BatchRequest,
@@ -42,6 +45,7 @@ _PROBLEMS = problems_of(
 def submission_router(service: Service) -> APIRouter:
     """Return the router of the endpoints that take new tasks."""
     router = APIRouter()
+    payloads = LargePayloads(service)
 
     @router.post(
         "/tasks/",
@@ -54,14 +58,26 @@ def submission_router(service: Service) -> APIRouter:
         summary="Submit a task",
         openapi_extra=_body(SubmitRequest.model_json_schema()),
     )
-    async def submit(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    async def submit(
+        request: Request,
+        asked: Annotated[NamespaceQuery, Query()],
+        caller: Submitter,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
         """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
-        body = await read_json(request, service.max_payload_bytes)
-        new = check_submission(body, service.registry, idempotency_key=idempotency_key)
-        [first] = await _submit(service, [new])
+        namespace = caller.namespace_for(asked.namespace)
+        body = await read_json(request, service.max_payload_bytes, service.max_depth)
+        new = check_submission(
+            body,
+            service.registry,
+            namespace=namespace,
+            idempotency_key=idempotency_key,
+            now=service.clock(),
+        )
+        [first] = await _submit(service, payloads, [new])
         headers = {"Location": f"/tasks/{first.task_id}"}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
-        return json_answer(task_json(first), status, headers)
+        return json_answer(task_json(first, tracebacks=caller.may(Scope.OPERATE)), status, headers)
 
     @router.post(
         "/tasks/batch",
@@ -74,24 +90,36 @@ def submission_router(service: Service) -> APIRouter:
         summary="Submit up to 1,000 tasks, all or none",
         openapi_extra=_body(_batch_schema()),
     )
-    async def submit_batch(request: Request, idempotency_key: IdempotencyKey = None) -> Response:
+    async def submit_batch(
+        request: Request,
+        asked: Annotated[NamespaceQuery, Query()],
+        caller: Submitter,
+        idempotency_key: IdempotencyKey = None,
+    ) -> Response:
         """Accept all tasks of the batch, or none: an error names each bad one by its index."""
-        body = await read_json(request, service.max_batch_bytes)
-        new = check_batch(body, service.registry, idempotency_key=idempotency_key)
+        namespace = caller.namespace_for(asked.namespace)
+        body = await read_json(request, service.max_batch_bytes, service.max_depth)
+        new = check_batch(
+            body,
+            service.registry,
+            namespace=namespace,
+            idempotency_key=idempotency_key,
+            now=service.clock(),
+        )
         _check_sizes(new, service.max_payload_bytes)
-        found = await _submit(service, new)
+        found = await _submit(service, payloads, new)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
-        return json_answer(tasks_json(found), status)
+        return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
 
     return router
 
 
-async def _submit(service: Service, new: Sequence[NewTask]) -> list[Task]:
+async def _submit(service: Service, payloads: LargePayloads, new: Sequence[NewTask]) -> list[Task]:
     """Store the tasks, or return those that the same request made before.
 
     Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
     """
-    duplicates = await service.batcher.submit(new)
+    new, duplicates = await payloads.submit(new)
     taken = [duplicates.get(task.task_id) for task in new]
     if not any(taken):
         return [accepted(task) for task in new]

@@ -7,14 +7,27 @@ import typer
 from rich.console import Console
 
 from raytasks import __version__
-from raytasks.cli import demo, operate, show, tasks, up
+from raytasks.cli import (
+    bulk,
+    demo,
+    figures,
+    files,
+    many,
+    operate,
+    options,
+    show,
+    story,
+    tasks,
+    up,
+    watch,
+)
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.models import RaytasksError
 
 app = typer.Typer(
     name="raytasks",
     help="A durable task queue that is native to Ray.",
-    epilog=tasks.EXIT_CODES,
+    epilog=options.EXIT_CODES,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
@@ -28,10 +41,16 @@ app.command("drain")(operate.drain)
 app.command("resume")(operate.resume)
 app.command("demo")(demo.demo)
 app.command("submit")(tasks.submit)
+app.command("submit-many")(many.submit_many)
 app.command("get")(tasks.get)
 app.command("list")(tasks.list_tasks)
+app.command("events")(story.events)
+app.command("watch")(watch.watch)
+app.command("artifacts")(files.artifacts)
 app.command("retry")(tasks.retry)
 app.command("cancel")(tasks.cancel)
+app.add_typer(bulk.app, name="bulk")
+app.command("stats")(figures.stats)
 app.command("types")(tasks.types)
 app.command("health")(tasks.health)
 
@@ -86,10 +105,10 @@ def main() -> None:
 def _exit_code(error: RaytasksError) -> int:
     match error:
         case WaitTimeout():
-            return tasks.TIMED_OUT
+            return options.TIMED_OUT
         case ServiceUnavailable():
-            return tasks.UNAVAILABLE
+            return options.UNAVAILABLE
         case ApiError(status=status):
-            return tasks.REFUSED if status < 500 else tasks.UNAVAILABLE
+            return options.REFUSED if status < 500 else options.UNAVAILABLE
         case _:
-            return tasks.USAGE
+            return options.USAGE

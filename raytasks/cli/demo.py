@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from raytasks.cli import show
-from raytasks.client import Client
+from raytasks.client import Client, Task
 from raytasks.models import RaytasksError
 
 START_SECONDS = 120.0
@@ -28,8 +28,6 @@ TASKS_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _SAMPLES = Path("samples")
-
-Task = dict[str, Any]
 
 
 class DemoError(RaytasksError):
@@ -198,7 +196,7 @@ def _live_table(tasks: Sequence[Task]) -> Table:
     for name in ("TYPE", "STATE", "ATTEMPT", "PROGRESS", "TOOK", ""):
         table.add_column(name)
     for task in tasks:
-        progress = task["progress"] or {}
+        progress: Mapping[str, Any] = task["progress"] or {}
         fraction = 1.0 if task["state"] == "COMPLETED" else progress.get("fraction") or 0.0
         error = task["error"]
         table.add_row(

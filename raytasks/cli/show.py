@@ -95,6 +95,8 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     head.add_row("task", task["task_id"])
     head.add_row("type", task["task_type"])
     head.add_row("state", state_text(task["state"]))
+    if task.get("tags"):
+        head.add_row("tags", ", ".join(task["tags"]))
     if task["progress"] and not task["finished_at"]:
         fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
         percent = "" if fraction is None else f"{fraction:.0%} "

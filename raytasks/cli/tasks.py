@@ -1,47 +1,36 @@
 """The client's commands: what can be done with tasks over HTTP."""
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from pydantic_core import to_json
 
 from raytasks.cli import show
-from raytasks.client import DEFAULT_URL, Client
-from raytasks.models import RaytasksError
+from raytasks.cli.options import (
+    TASK_FAILED,
+    ApiKey,
+    AsJson,
+    Namespace,
+    OfState,
+    OfTag,
+    OfType,
+    TaskId,
+    Url,
+    UsageError,
+    Wait,
+    WaitSeconds,
+    batched,
+    connect,
+    state_name,
+)
+from raytasks.client import DEFAULT_URL, Client, Page
 from raytasks.submission import parse_json
 
-OK = 0
-TASK_FAILED = 1
-USAGE = 2
-REFUSED = 3
-UNAVAILABLE = 4
-TIMED_OUT = 124
-
-EXIT_CODES = (
-    "Exit codes: 0 done; 1 the awaited task FAILED or was CANCELLED, or the service is not "
-    "healthy; 2 wrong usage; 3 the service refused the request; 4 the service is away; "
-    "124 waiting timed out."
-)
-
-
-def _not_empty(value: str) -> str:
-    if not value.strip():
-        raise typer.BadParameter("it is empty")
-    return value
-
-
-Url = Annotated[str, typer.Option(envvar="RAYTASKS_URL", help="Where the service is.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
-TaskId = Annotated[str, typer.Argument(help="The task's id.", callback=_not_empty)]
-Wait = Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")]
-WaitTimeout = Annotated[
-    float | None, typer.Option("--wait-timeout", help="Give up after this many seconds.", min=0)
-]
-
-
-class UsageError(RaytasksError):
-    """An argument of the command line is wrong. The text says which and how."""
+_TABLE_ROWS = 100
+"""How many tasks a table has, where all are listed: it is printed when so many have come."""
 
 
 def submit(
@@ -54,14 +43,19 @@ def submit(
     key: Annotated[
         str | None, typer.Option(help="An idempotency key: the same one makes no second task.")
     ] = None,
+    tag: Annotated[
+        list[str] | None, typer.Option(help="A tag to find it by; may be given again.")
+    ] = None,
     wait: Wait = False,
-    wait_timeout: WaitTimeout = None,
+    wait_timeout: WaitSeconds = None,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """Submit a task, and print its id; with --wait, its result."""
     value = read_payload(payload)
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         task = client.submit(
             task_type,
             value,
@@ -69,6 +63,7 @@ def submit(
             max_attempts=max_attempts,
             timeout_seconds=timeout,
             delay_seconds=delay,
+            tags=tag or None,
             idempotency_key=key,
         )
         if wait:
@@ -82,12 +77,14 @@ def submit(
 def get(
     task_id: TaskId,
     wait: Wait = False,
-    wait_timeout: WaitTimeout = None,
+    wait_timeout: WaitSeconds = None,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """Show a task with its attempts."""
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         if wait:
             _show_ended(client, task_id, wait_timeout, as_json)
         else:
@@ -95,39 +92,74 @@ def get(
 
 
 def list_tasks(
-    state: Annotated[str | None, typer.Option(help="Only tasks in this state.")] = None,
-    task_type: Annotated[str | None, typer.Option("--type", help="Only this type.")] = None,
+    state: OfState = None,
+    task_type: OfType = None,
+    tag: OfTag = None,
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 20,
-    offset: Annotated[int, typer.Option(help="How many to skip.")] = 0,
+    offset: Annotated[int | None, typer.Option(help="How many to skip.")] = None,
+    cursor: Annotated[
+        str | None, typer.Option(help="Go on where the list before ended; it tells how.")
+    ] = None,
+    everything: Annotated[
+        bool, typer.Option("--all", help="All of them; with --json, one task a line.")
+    ] = False,
     url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """List tasks, newest first."""
-    wanted = state.upper() if state else None
-    with _client(url) as client:
-        page = client.list(state=wanted, task_type=task_type, limit=limit, offset=offset)
+    if cursor is not None and offset is not None:
+        raise UsageError("give --cursor or --offset, not both")
+    if everything and (cursor is not None or offset is not None):
+        raise UsageError("--all begins with the newest: leave out --cursor and --offset")
+    wanted = state_name(state)
+    with connect(url, api_key, namespace) as client:
+        if everything:
+            _print_all(client, wanted, task_type, tag, as_json)
+            return
+        page = client.list(
+            state=wanted, task_type=task_type, tag=tag, limit=limit, offset=offset, cursor=cursor
+        )
     if as_json:
         typer.echo(show.pretty_json(page))
         return
     show.console.print(show.task_table(page["tasks"]))
-    show.console.print(f"{len(page['tasks'])} of {page['total']} tasks", style="dim")
+    show.console.print(_page_text(page), style="dim", soft_wrap=True)
 
 
-def retry(task_id: TaskId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def retry(
+    task_id: TaskId,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
     """Run a FAILED or CANCELLED task again."""
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         _print_task(client.retry(task_id), as_json)
 
 
-def cancel(task_id: TaskId, url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def cancel(
+    task_id: TaskId,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
     """Cancel a task."""
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         _print_task(client.cancel(task_id), as_json)
 
 
-def types(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def types(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
     """List the task types and their payloads."""
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         listed = client.task_types()
     if as_json:
         typer.echo(show.pretty_json(listed))
@@ -135,14 +167,20 @@ def types(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
         show.console.print(show.types_table(listed["task_types"]))
 
 
-def health(url: Url = DEFAULT_URL, as_json: AsJson = False) -> None:
+def health(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
     """Show how the service is; exit code 1 if it is not well."""
-    with _client(url) as client:
+    with connect(url, api_key, namespace) as client:
         report = client.health()
     if as_json:
         typer.echo(show.pretty_json(report))
     else:
-        show.console.print(show.health_table(report))
+        table = show.health_table(report)
+        show.console.print(table if table.row_count else _short_health(report))
     if report["status"] != "ok":
         raise typer.Exit(TASK_FAILED)
 
@@ -168,13 +206,6 @@ def read_payload(argument: str) -> Any:
         raise UsageError(f"{source} is not JSON: {error}") from None
 
 
-def _client(url: str) -> Client:
-    try:
-        return Client(url)
-    except ValueError as error:
-        raise UsageError(f"--url: {error}") from None
-
-
 def _show_ended(client: Client, task_id: str, timeout: float | None, as_json: bool) -> None:
     task = client.wait(task_id, timeout_seconds=timeout)
     _print_task(task, as_json)
@@ -182,7 +213,30 @@ def _show_ended(client: Client, task_id: str, timeout: float | None, as_json: bo
         raise typer.Exit(TASK_FAILED)
 
 
-def _print_task(task: dict[str, Any], as_json: bool) -> None:
+def _print_all(
+    client: Client, state: str | None, task_type: str | None, tag: str | None, as_json: bool
+) -> None:
+    """Print all tasks as they come, page by page."""
+    for batch in batched(client.tasks(state=state, task_type=task_type, tag=tag), _TABLE_ROWS):
+        if as_json:
+            typer.echo(b"\n".join(to_json(task) for task in batch))
+        else:
+            show.console.print(show.task_table(batch))
+
+
+def _short_health(report: Mapping[str, Any]) -> str:
+    """Return what is told without a key: no more than whether the service is well."""
+    return f"{report['status']} (for more, give --api-key with a key of the scope read)"
+
+
+def _page_text(page: Page) -> str:
+    of_all = "" if page["total"] is None else f" of {page['total']}"
+    cursor = page.get("next_cursor")
+    more = f"; more: --cursor {cursor}" if cursor else ""
+    return f"{len(page['tasks'])}{of_all} tasks{more}"
+
+
+def _print_task(task: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
         typer.echo(show.pretty_json(task))
     else:

@@ -54,6 +54,7 @@ def up(
     from raytasks.settings import load_settings
 
     settings = load_settings(database_url=database_url, ray_address=address)
+    settings.check_served(host)
     try:
         _run(settings, Endpoint(host, port), dashboard=dashboard, num_cpus=num_cpus)
     except RayEnded as error:

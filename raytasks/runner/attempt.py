@@ -14,11 +14,18 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.context import Cancelled, Channel, Context, clean
+from raytasks.context import Cancelled, Channel, Context
 from raytasks.models import Claim, Outcome
+from raytasks.offload import (
+    MAX_RESULT_BYTES,
+    OFFLOAD_BYTES,
+    ArtifactsUnavailable,
+    LargeValues,
+)
 from raytasks.registry import HandlerSpec
-from raytasks.retry import AttemptTimeout, PermanentError, Snooze
+from raytasks.retry import AttemptTimeout, PermanentError, RetryDecision, Snooze
 from raytasks.states import OutcomeKind
+from raytasks.task_log import clean
 
 _MESSAGE_LENGTH = 10_000
 _TRACEBACK_LENGTH = 20_000
@@ -63,6 +70,8 @@ class Workplace:
     """What the attempts of one process share; they run one after the other."""
 
     artifacts: ArtifactStore | None = None
+    offload_bytes: int = OFFLOAD_BYTES
+    max_result_bytes: int = MAX_RESULT_BYTES
     clock: Callable[[], float] = time.time
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
@@ -71,6 +80,11 @@ class Workplace:
     children: Children | None = None
     async_task: "asyncio.Task[Any] | None" = None
     _runner: asyncio.Runner | None = None
+
+    @property
+    def values(self) -> LargeValues:
+        """Where large payloads and results are."""
+        return LargeValues(self.artifacts, self.offload_bytes, self.max_result_bytes)
 
     def enter(self) -> None:
         """Called once in the thread that runs the attempts, before the first of them."""
@@ -99,6 +113,7 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     started_at: float = 0.0
     error: BaseException | None = None
+    lines_before: int = 0
 
     def __post_init__(self) -> None:
         self.started_at = self.workplace.clock()
@@ -119,7 +134,8 @@ class Attempt:
             children.mark()
         try:
             result = self._call(handler, channel)
-            text = to_json(result, inf_nan_mode="null").decode()
+            written = to_json(result, inf_nan_mode="null")
+            text, ref = self.workplace.values.keep_result(self.claim, written)
         except Snooze as snooze:
             return self.outcome(OutcomeKind.SNOOZED, delay_seconds=snooze.seconds)
         except PydanticSerializationError as error:
@@ -130,7 +146,7 @@ class Attempt:
                     children.cancel()
                 return self.stopped()
             return self.failed(error)
-        return self.outcome(OutcomeKind.SUCCEEDED, result=text)
+        return self.outcome(OutcomeKind.SUCCEEDED, result=text, result_ref=ref)
 
     def failed(
         self, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED, **details: Any
@@ -140,9 +156,7 @@ class Attempt:
         `error` is kept: what a handler raised, and not what stopped it.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
-        decision = self.spec.retry.decide(
-            error, self.claim.failures + 1, self.workplace.random_source
-        )
+        decision = self._decide(error)
         return self.outcome(
             kind,
             error=describe_error(error, retryable=decision.retryable),
@@ -173,9 +187,16 @@ class Attempt:
             **details,
         )
 
+    def _decide(self, error: BaseException) -> RetryDecision:
+        policy, failures = self.spec.retry, self.claim.failures + 1
+        if isinstance(error, ArtifactsUnavailable):  # no error of the handler: not for its lists
+            return RetryDecision(True, policy.backoff(failures, self.workplace.random_source))
+        return policy.decide(error, failures, self.workplace.random_source)
+
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
+        text = self.workplace.values.payload_of(self.claim)
         try:
-            payload = self.spec.payload.validate_json(self.claim.payload)
+            payload = self.spec.payload.validate_json(text)
         except ValidationError as error:
             # It was valid when it was submitted: the handler's model has changed since.
             raise PermanentError(f"the payload no longer fits its handler: {error}") from error
@@ -197,6 +218,8 @@ class Attempt:
             artifacts=self.workplace.artifacts,
             saved_checkpoint=self.claim.checkpoint,
             clock=self.workplace.clock,
+            lines_before=self.lines_before,
+            max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
 from raytasks.registry import Registry
 
 GENERATION_VARIABLE = "RAYTASKS_GENERATION"
@@ -26,6 +27,8 @@ class RunnerPlan:
     max_tasks: int
     max_memory_bytes: int
     environment: dict[str, str] = field(default_factory=dict)
+    offload_bytes: int = OFFLOAD_BYTES
+    max_result_bytes: int = MAX_RESULT_BYTES
 
     def actor_environment(self, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the runtime environment of the runner's own process; None where none is needed.

@@ -79,6 +79,11 @@ class RunnerPools:
         self._news = asyncio.Event()
         self._killing: set[asyncio.Task[None]] = set()
 
+    @property
+    def settings(self) -> Settings | None:
+        """The settings of the present deployment, if there is one."""
+        return None if self._deployment is None else self._deployment.settings
+
     def deploy(self, deployment: Deployment) -> None:
         """Make this the present deployment, unless a later one is. Safe to repeat."""
         known = self._deployment
@@ -286,6 +291,8 @@ class RunnerPools:
             max_tasks=settings.runner_max_tasks,
             max_memory_bytes=settings.runner_max_memory_bytes,
             environment=deployment.environment,
+            offload_bytes=settings.offload_bytes,
+            max_result_bytes=settings.max_result_bytes,
         )
         options = actor_options(infos[0], plan, basic=basic)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner

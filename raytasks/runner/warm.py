@@ -17,6 +17,8 @@ class WarmRunner(RunnerActor):
         context = ray.get_runtime_context()
         workplace = Workplace(
             artifacts=ArtifactStore(self._plan.artifacts_url),
+            offload_bytes=self._plan.offload_bytes,
+            max_result_bytes=self._plan.max_result_bytes,
             node_id=context.get_node_id(),
             worker_id=context.get_worker_id(),
             make_children=ChildTasks,

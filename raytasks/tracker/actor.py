@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -21,6 +22,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
+from raytasks.offload import LargeValues
 from raytasks.runner.link import TRACKER_NAME, lasting
 from raytasks.runner.pool import Deployment, RunnerPools
 from raytasks.settings import Settings
@@ -74,6 +76,10 @@ class TrackerActor:
         """See `Tracker.page`."""
         return await (await self._core()).page(query)
 
+    async def events(self, queries: list[EventQuery]) -> list[EventPage | None]:
+        """See `Tracker.events`."""
+        return await (await self._core()).events(queries)
+
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Tracker.changes`."""
         return await (await self._core()).changes(epoch, after, seconds)
@@ -82,6 +88,13 @@ class TrackerActor:
         """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
         report = await (await self._core()).health()
         return {**report, "ray": await asyncio.to_thread(_ray_health)}
+
+    async def large_values(self) -> LargeValues:
+        """Return where large payloads and results are, for drivers and for `ResultsActor`."""
+        await self._core()
+        settings = (self._pools and self._pools.settings) or self._settings
+        artifacts = ArtifactStore(settings.artifacts_url)
+        return LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes)
 
     # For runners and deployers
 

@@ -12,6 +12,7 @@ from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
 from raytasks.models import Attempt, Feed, StoreUnavailable, Task, TaskFailed, TaskNotFound
+from raytasks.offload import ArtifactLost, LargeValues
 from raytasks.runner.link import TrackerLink, lasting
 from raytasks.states import State
 from raytasks.tracker.watch import TaskWatch
@@ -25,17 +26,21 @@ class ResultsActor:
     """The actor. Its call may be repeated by Ray after a restart."""
 
     def __init__(self) -> None:
-        self._watch = TaskWatch(_NamedTracker())
+        self._tracker = _NamedTracker()
+        self._watch = TaskWatch(self._tracker)
 
     async def result(self, task_id: str) -> Any:
         """Wait until a task has ended, and return its result.
 
-        Waits also while tracker or database are away. Raises `TaskNotFound`, and `TaskFailed` with
-        the error that the task ended with.
+        Waits also while tracker, database or artifact store are away. Raises `TaskNotFound`, and
+        `TaskFailed` with the error that the task ended with, or if its result is lost.
         """
         while True:
             try:
                 found = await self._watch.final(task_id, None)
+                result = "null" if found is None else await self._result(found[0])
+            except ArtifactLost as error:
+                raise TaskFailed(str(error)) from None
             except (StoreUnavailable, RayError, ValueError):
                 await asyncio.sleep(_RETRY_SECONDS)
                 continue
@@ -43,8 +48,14 @@ class ResultsActor:
                 raise TaskNotFound(f"there is no task {task_id}")
             task, _ = found
             if task.state is State.COMPLETED:
-                return from_json(task.result or "null")
+                return from_json(result)
             raise TaskFailed(failure_text(task))
+
+    async def _result(self, task: Task) -> str:
+        if task.result_ref is None:
+            return task.result or "null"
+        values = await self._tracker.large_values()
+        return await asyncio.to_thread(values.result_of, task) or "null"
 
 
 class _NamedTracker:
@@ -60,6 +71,10 @@ class _NamedTracker:
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         feed: Feed = await self._call("changes", epoch, after, seconds)
         return feed
+
+    async def large_values(self) -> LargeValues:
+        values: LargeValues = await self._call("large_values")
+        return values
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:

@@ -201,6 +201,7 @@ class Ticker:
             max_crashes=self._max_crashes,
             submissions=[task for item in taken.submissions for task in item.tasks],
             reports=[report for _, report in taken.reports],
+            logs=[log for _, log in taken.logs],
             outcomes=self._current(taken.outcomes),
             late=taken.late,
             cancels=[item.target for item in taken.actions if item.verb == "cancel"],
@@ -260,6 +261,9 @@ class Ticker:
             self.wake.set()
         self._hand_out(done)
         self.feed.publish(done.changes)
+        if work.reports or work.logs:
+            reported = [report.task_id for report in work.reports]
+            self.feed.tell([*reported, *(log.task_id for log in work.logs)])
         for runner in self.fleet:
             if runner.has_urgent_orders:
                 runner.answer()
@@ -283,6 +287,10 @@ class Ticker:
             runner = self.fleet.runners.get(runner_id)
             if runner is not None and report.checkpoint is not None:
                 runner.acknowledged_reports.append(report.number)
+        for runner_id, log in taken.logs:
+            runner = self.fleet.runners.get(runner_id)
+            if runner is not None:
+                runner.acknowledged_logs.append(log.number)
 
     def _answer_action(self, action: Action, done: TickResult) -> None:
         task_id, answer = action.task_id, action.answer

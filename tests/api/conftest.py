@@ -1,19 +1,10 @@
 """The API in this process, with and without a runner."""
 
-import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from local_service import Api, LocalService
-
-
-@contextlib.asynccontextmanager
-async def serving(service: LocalService, *, runner: bool) -> AsyncIterator[Api]:
-    """Run a service, and give a client of it."""
-    async with asyncio.timeout(100), service.running(runner=runner), service.client() as client:
-        yield Api(service, client)
+from local_service import Api, LocalService, serving
 
 
 @pytest.fixture

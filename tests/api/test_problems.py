@@ -65,7 +65,6 @@ async def post(api: Api, body: Any, **headers: str) -> httpx.Response:
         b'{"task_type": "scripted", "payload": {"value": "\xed\xa0\x80"}}',
         '{"task_type": "scripted"}'.encode("utf-16"),
         b"\x00",
-        '{"task_type": "scripted", "payload": {"value": ' + "[" * 800 + "]" * 800 + "}}",
     ],
     ids=ascii,
 )
@@ -241,7 +240,7 @@ async def test_an_unknown_id_is_a_404(idle_api: Api, task_id: str, method: str, 
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
 async def test_an_unknown_path_is_a_404(idle_api: Api, path: str, method: str) -> None:
-    url = httpx.URL("http://raytasks.test").copy_with(raw_path=path.encode())
+    url = httpx.URL("http://localhost").copy_with(raw_path=path.encode())
     check_problem(await idle_api.client.request(method, url), 404)
 
 

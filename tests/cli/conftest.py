@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from local_service import LocalService, served
 
-from raytasks import client
 from raytasks.cli import main
+from raytasks.client import api
 
 
 @dataclass
@@ -31,7 +31,9 @@ def service_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory)
     """The URL of a service for the tests of a module."""
     folder = tmp_path_factory.mktemp("service")
     file = shutil.copy(sqlite_template, folder / "tasks.db")
-    with served(LocalService(f"sqlite:///{file}", folder, max_payload_bytes=5000)) as url:
+    with served(
+        LocalService(f"sqlite:///{file}", folder, max_payload_bytes=5000, offload_bytes=4000)
+    ) as url:
         yield url
 
 
@@ -39,7 +41,9 @@ def service_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory)
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Run:
     """Run the command with these arguments, in a folder without a `.env`."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(client, "RETRY_DELAYS", ())
+    monkeypatch.setattr(api, "RETRY_DELAYS", ())
+    for name in ("RAYTASKS_URL", "RAYTASKS_API_KEY", "RAYTASKS_NAMESPACE"):
+        monkeypatch.delenv(name, raising=False)
 
     def run_one(*arguments: str, stdin: bytes = b"") -> Done:
         monkeypatch.setattr(sys, "argv", ["raytasks", *arguments])

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.artifacts import ArtifactStore
+
 Run = Callable[..., Any]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 COMMANDS = (
@@ -22,6 +24,11 @@ def submitted(tasks: Run, *arguments: str) -> str:
     task_id: str = done.out.strip()
     assert len(task_id) == 36
     return task_id
+
+
+def lost(*arguments: Any) -> bytes:
+    """Stand for a file that is not there."""
+    raise FileNotFoundError
 
 
 class TestSubmit:
@@ -136,6 +143,18 @@ class TestGet:
         assert done.code == 0
         assert "FAILED" in done.out
 
+    def test_it_shows_a_large_result_and_tells_of_a_lost_one(
+        self, tasks: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        task_id = submitted(tasks, "scripted", '{"step": "large", "seconds": 5000}')
+        assert tasks("get", task_id, "--wait").out.count("x") >= 5000
+        shown = json.loads(tasks("get", task_id, "--json").out)
+        assert (shown["result"], shown["offloaded"]["result"]) == ("x" * 5000, 5002)
+        monkeypatch.setattr(ArtifactStore, "read_own", lost)
+        done = tasks("get", task_id)
+        assert (done.code, done.out) == (3, "")
+        assert f"Gone: the result of task {task_id} is gone" in done.err.replace("\n", " ")
+
     @pytest.mark.parametrize("task_id", [UNKNOWN, "x", "../health", "?limit=1", "é"])
     def test_an_unknown_task_is_a_3(self, tasks: Run, task_id: str) -> None:
         done = tasks("get", task_id)
@@ -180,6 +199,42 @@ class TestList:
         done = tasks("list", option, value)
         assert done.code == code
         assert option.removeprefix("--") in done.err
+
+
+class TestManyAndTags:
+    """`submit-many`, and lists by tag and by cursor."""
+
+    def test_a_file_is_submitted_once_however_often(self, tasks: Run, tmp_path: Path) -> None:
+        line = {"task_type": "noop", "payload": {}, "delay_seconds": 600, "tags": ["of-the-file"]}
+        text = "".join(json.dumps({**line, "priority": number}) + "\n" for number in range(5))
+        (tmp_path / "tasks.jsonl").write_text(text, encoding="utf-8")
+        ids = []
+        for _ in range(2):
+            done = tasks("submit-many", "tasks.jsonl", "--key", "file", "--batch-size", "2")
+            assert done.code == 0, done.err
+            ids.append(done.out.split())
+        assert ids[0] == ids[1]
+        assert len(set(ids[0])) == 5
+        listed = tasks("list", "--tag", "of-the-file", "--all", "--json").out.splitlines()
+        assert [json.loads(item)["task_id"] for item in listed] == ids[0][::-1]
+        done = tasks("submit-many", "tasks.jsonl", "--key", "file", "--batch-size", "3")
+        assert done.code == 3
+        assert "must stay as they were" in done.err
+
+    def test_a_bad_task_of_a_file_is_named_by_its_line(self, tasks: Run) -> None:
+        lines = ['{"task_type": "noop", "payload": {}}', '{"task_type": "noop"}', ""]
+        done = tasks("submit-many", "-", stdin="\n".join(lines).encode())
+        assert done.code == 3
+        assert "  line 2 /payload: Field required" in done.err
+
+    def test_cursors_lead_through_the_list(self, tasks: Run) -> None:
+        ids = [submitted(tasks, "noop", "{}", "--delay", "600", "--tag", "t/3") for _ in range(3)]
+        done = tasks("list", "--tag", "t/3", "--limit", "2")
+        assert [line.split()[0] for line in done.out.splitlines()[1:3]] == [ids[2], ids[1]]
+        cursor = done.out.split("--cursor ")[1].strip()
+        done = tasks("list", "--tag", "t/3", "--limit", "2", "--cursor", cursor, "--json")
+        assert [task["task_id"] for task in json.loads(done.out)["tasks"]] == [ids[0]]
+        assert "t/3" in tasks("get", ids[0]).out
 
 
 class TestCancelAndRetry:

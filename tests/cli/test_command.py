@@ -20,7 +20,8 @@ def test_help_tells_every_command_and_the_exit_codes(run: Run) -> None:
     done = run("--help")
     assert done.code == 0
     for word in (
-        "up", "worker", "demo", "submit", "get", "list", "retry", "cancel", "types", "health", "db"
+        "up", "worker", "demo", "submit", "submit-many", "get", "list", "events", "watch",
+        "artifacts", "retry", "cancel", "bulk", "stats", "types", "health", "db",
     ):  # fmt: skip
         assert f" {word} " in done.out
     for code in ("0", "1", "2", "3", "4", "124"):

@@ -177,6 +177,52 @@ def test_driver_script_example_runs(service: Service) -> None:
     assert "TaskFailed" in done.stdout
 
 
+@pytest.mark.parametrize("task_type", EVERY_KIND)
+def test_large_payload_and_result_on_every_kind_of_runner(service: Service, task_type: str) -> None:
+    value = "ü" * 400_000
+    task = service.submit(task_type, {"value": value})
+    assert (task["payload"], task["offloaded"]["result"]) == (None, None)
+    done = service.wait(task)
+    assert done["payload"] == {"value": value}
+    assert done["result"]["value"] == value
+    assert done["offloaded"]["payload"] == len(value.encode()) + 12
+    assert done["offloaded"]["result"] > len(value.encode())
+
+
+def test_driver_submits_and_gets_large_values_and_is_told_of_a_lost_one(
+    service: Service, tmp_path: Path
+) -> None:
+    program = (
+        "import ray, raytasks, sys, shutil\n"
+        "ray.init(address='auto', log_to_driver=False)\n"
+        "task = raytasks.submit('scripted_remote', {'value': 'z' * 1_000_000})\n"
+        "assert ray.get(task.ref)['value'] == 'z' * 1_000_000\n"
+        "shutil.rmtree(sys.argv[1] + '/' + task.id)\n"
+        "try:\n"
+        "    ray.get(raytasks.result(task.id))\n"
+        "except raytasks.TaskFailed as error:\n"
+        "    assert f'the result of task {task.id} is gone' in str(error), error\n"
+        "    print('told')\n"
+    )
+    # Its own settings say another place: where the service keeps its files counts.
+    environment = {
+        **service.environment,
+        "RAY_ADDRESS": service.ray_address,
+        "ARTIFACTS_URL": str(tmp_path / "elsewhere"),
+    }
+    files = service.environment["ARTIFACTS_URL"]
+    done = subprocess.run(  # noqa: PLW1510 - the exit code is looked at below
+        [sys.executable, "-c", program, files],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "told" in done.stdout
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_every_process_in_ray_has_a_telling_name(service: Service, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     task = service.submit("scripted_remote", {"step": "wait_file", "file": str(gate)})

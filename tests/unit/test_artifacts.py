@@ -1,5 +1,6 @@
 """Files of tasks: whole or not at all, and never outside their folder."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,10 +44,30 @@ class TestSaving:
         store.save(TASK_ID, "a.txt", b"old")
         with pytest.raises(TypeError):
             store.save(TASK_ID, "a.txt", [1, 2])  # type: ignore[arg-type]
+        assert [file.name for file in tmp_path.rglob("*") if file.is_file()] == ["a.txt"]
         assert store.read(TASK_ID, "a.txt") == b"old"
         store.save(TASK_ID, "b.txt", b"good")
         assert store.read(TASK_ID, "b.txt") == b"good"
         assert store.read(TASK_ID, "a.txt") == b"old"
+
+    def test_threads_do_not_cut_off_each_others_files(self, store: ArtifactStore) -> None:
+        data = bytes(range(256)) * 4000
+
+        def save(number: int) -> None:
+            store.save(TASK_ID, f"{number % 4}.bin", data)
+            assert store.read(TASK_ID, f"{number % 4}.bin") == data
+
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(save, range(64)))
+
+    def test_files_of_raytasks_itself_are_apart(self, store: ArtifactStore) -> None:
+        store.save_own(TASK_ID, ".payload.json", b"own")
+        assert store.read_own(TASK_ID, ".payload.json") == b"own"
+        with pytest.raises(ValueError, match="bad artifact name"):
+            store.read(TASK_ID, ".payload.json")
+        for name in ("payload.json", ".", "..", "./a", ".a/b", ".A", "", ".a\n"):
+            with pytest.raises(ValueError, match="not a file name of raytasks itself"):
+                store.save_own(TASK_ID, name, b"x")
 
     def test_a_store_may_be_a_url(self) -> None:
         store = ArtifactStore("memory://test-artifacts/")
@@ -97,6 +118,7 @@ def test_all_files_of_a_task_are_removed_and_those_of_others_stay(tmp_path: Path
     other = TASK_ID[:-1] + "2"
     for task_id, name in ((TASK_ID, "a.txt"), (TASK_ID, "b.txt"), (other, "a.txt")):
         store.save(task_id, name, b"x")
+        store.save_own(task_id, ".payload.json", b"x")
     store.remove(TASK_ID)
     store.remove(TASK_ID)
     assert [path.name for path in tmp_path.iterdir()] == [other]

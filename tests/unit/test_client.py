@@ -1,52 +1,28 @@
 """The HTTP client, on answers that the test writes."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import httpx
 import pytest
+from client_wire import HTML, REFUSED, Answer, Wire, ok, problem
 
-from raytasks import client as client_module
-from raytasks.client import ApiError, Client, ServiceUnavailable, WaitTimeout, task_path
-
-Answer = httpx.Response | Exception
-PROBLEM = {"content-type": "application/problem+json"}
-
-
-class Wire:
-    """Answers requests with what the test has lined up; the last answer is given again."""
-
-    def __init__(self, *answers: Answer) -> None:
-        self.answers: Sequence[Answer] = answers
-        self.requests: list[httpx.Request] = []
-        self.client = Client("http://host:1/", transport=httpx.MockTransport(self._answer))
-
-    def _answer(self, request: httpx.Request) -> httpx.Response:
-        self.requests.append(request)
-        answer = self.answers[min(len(self.requests), len(self.answers)) - 1]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def ok(**document: Any) -> httpx.Response:
-    return httpx.Response(200, json=document)
-
-
-def problem(status: int, **document: Any) -> httpx.Response:
-    document = {"type": "about:blank", "title": "Title", "status": status} | document
-    return httpx.Response(status, json=document, headers=PROBLEM)
-
-
-HTML = httpx.Response(404, html="<h1>no such path</h1>")
-REFUSED = httpx.ConnectError("refused")
+from raytasks.client import (
+    ApiError,
+    Client,
+    ServiceUnavailable,
+    WaitTimeout,
+    api,
+    sync,
+)
+from raytasks.client.calls import task_path
 
 
 @pytest.fixture(autouse=True)
 def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     """Note how long the client would pause, and do not pause."""
     noted: list[float] = []
-    monkeypatch.setattr(client_module.time, "sleep", noted.append)
+    monkeypatch.setattr(sync.time, "sleep", noted.append)
     return noted
 
 
@@ -65,9 +41,9 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 )
 def test_reading_rides_out_trouble_that_passes(trouble: Answer, pauses: list[float]) -> None:
     wire = Wire(trouble, trouble, ok(tasks=[]))
-    assert wire.client.list() == {"tasks": []}
+    assert wire.do(lambda client: client.list()) == {"tasks": []}
     assert len(wire.requests) == 3
-    assert pauses == list(client_module.RETRY_DELAYS[:2])
+    assert pauses == list(api.RETRY_DELAYS[:2])
 
 
 def test_a_submission_is_tried_again_with_its_key(pauses: list[float]) -> None:
@@ -107,7 +83,7 @@ def test_trouble_that_stays_is_told_at_last() -> None:
     with pytest.raises(ApiError) as caught:
         wire.client.list()
     assert str(caught.value) == "Service Unavailable: the database is away"
-    assert len(wire.requests) == 1 + len(client_module.RETRY_DELAYS)
+    assert len(wire.requests) == 1 + len(api.RETRY_DELAYS)
     wire = Wire(httpx.Response(502))
     with pytest.raises(ApiError) as caught:
         wire.client.list()
@@ -208,7 +184,7 @@ class TestWait:
         wire = Wire(ok(task_id="id", state="RUNNING"))
         with pytest.raises(WaitTimeout, match="task id is still RUNNING after 0 seconds") as caught:
             wire.client.wait("id", timeout_seconds=0)
-        assert caught.value.task["state"] == "RUNNING"
+        assert caught.value.document["state"] == "RUNNING"
         assert "wait" not in wire.requests[0].url.params
 
 

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from pydantic import BaseModel
 
 from raytasks import Cancelled, Context
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
+from raytasks.testing import FakeClock
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
@@ -70,6 +70,15 @@ class TestCheckpoint:
         the_context = context()
         the_context.checkpoint(Point(x=3))
         assert the_context.last_checkpoint == {"x": 3}
+
+    def test_one_over_the_limit_is_refused_and_the_one_before_stays(self) -> None:
+        channel = LocalChannel()
+        the_context = context(channel=channel, max_checkpoint_bytes=10)
+        the_context.checkpoint("ä" * 4)  # 10 bytes with its quotes
+        with pytest.raises(ValueError, match=r"has 11 bytes of JSON; MAX_RESULT_BYTES allows 10"):
+            the_context.checkpoint("ä" * 4 + "b")
+        assert the_context.last_checkpoint == "ä" * 4
+        assert channel.saved == '"ääää"'
 
     def test_what_could_not_be_saved_is_not_taken_for_saved(self) -> None:
         class Broken(LocalChannel):

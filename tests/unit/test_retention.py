@@ -1,11 +1,15 @@
 """Retention: old final tasks go, in batches, their files first."""
 
+from pathlib import Path
+
 import pytest
-from clock import FakeClock
 from making import NOW, ids, new_task, task_id
 from tracking import FaultyStore, ScriptedRunner
 
-from raytasks.models import StoreUnavailable
+from raytasks.artifacts import ArtifactStore
+from raytasks.models import Claim, StoreUnavailable
+from raytasks.offload import ArtifactLost, LargeValues
+from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention
@@ -37,6 +41,26 @@ async def test_what_ended_long_ago_goes_with_its_files(tracker: Tracker, clock: 
     assert removed == ids([1, 2])
     assert set(await tracker.tasks(ids([1, 2, 3, 4]))) == set(ids([3, 4]))
     assert tracker.backlog == 1
+
+
+@pytest.mark.parametrize("url", ["{}/artifacts", "memory://retention{}"])
+async def test_large_payloads_and_results_go_with_their_task(
+    tracker: Tracker, clock: FakeClock, tmp_path: Path, url: str
+) -> None:
+    artifacts = ArtifactStore(url.format(tmp_path))
+    values = LargeValues(artifacts, offload_bytes=10)
+    kept = values.keep_payloads([new_task(1, payload='"a large payload"')])
+    await tracker.submit(kept)
+    await tracker.cancel(task_id(1))
+    [task] = (await tracker.tasks(ids([1]))).values()
+    values.keep_result(Claim(task_id(1), "short", 1, "", 0, 1, None, None), b'"a large result"')
+    assert values.payload_of(task) == '"a large payload"'
+    clock.advance(2 * DAY)
+    assert len(artifacts._files.find(artifacts._place[1])) == 2
+    assert await Retention(tracker, artifacts.remove, seconds=DAY, clock=clock).prune() == 1
+    with pytest.raises(ArtifactLost):
+        values.payload_of(task)
+    assert artifacts._files.find(artifacts._place[1]) == []
 
 
 async def test_the_batches_are_small(

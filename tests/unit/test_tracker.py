@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
@@ -27,6 +26,7 @@ from raytasks.models import (
 )
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
+from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 

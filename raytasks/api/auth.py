@@ -1,0 +1,161 @@
+"""Who calls, and what they may do: API keys, scopes and namespaces."""
+
+import hmac
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.datastructures import Headers
+
+from raytasks.api.problems import Problem
+from raytasks.keys import ApiKey, Scope, digest_of
+from raytasks.models import DEFAULT_NAMESPACE, is_namespace
+from raytasks.submission import FieldError
+
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who has sent a request. `namespace` is the one that its key is bound to, if it is."""
+
+    name: str
+    scopes: frozenset[Scope]
+    namespace: str | None = None
+
+    def may(self, scope: Scope) -> bool:
+        """Return whether it has a scope."""
+        return scope in self.scopes
+
+    def namespace_for(self, asked: str | None) -> str:
+        """Return the namespace that a request works in which names this one, or none.
+
+        Raises `Problem`: 403 for one that the key is not bound to, 422 for what is no name.
+        """
+        if asked is not None and not is_namespace(asked):
+            message = "must be 1 to 63 of a-z, 0-9 and dashes, and not begin with a dash"
+            raise Problem(
+                HTTPStatus.UNPROCESSABLE_ENTITY,
+                "the request is not valid",
+                [FieldError("?namespace", message)],
+            )
+        if self.namespace is None:
+            return asked or DEFAULT_NAMESPACE
+        if asked not in (None, self.namespace):
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"this key works in the namespace {self.namespace} alone; leave ?namespace= out",
+            )
+        return self.namespace
+
+    def check(self, scope: Scope) -> None:
+        """Refuse the request if it needs a scope that the caller does not have.
+
+        Raises `Problem`: 401 for one who has shown no key, else 403.
+        """
+        if self.may(scope):
+            return
+        if self is STRANGER:
+            raise key_missing()
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"the key {self.name} does not have the scope {scope.value}, which this needs",
+        )
+
+
+STRANGER = Caller("stranger", frozenset())
+"""Whoever shows no key where keys are needed. Only what is public answers to them."""
+
+LOCAL = Caller("local", frozenset(Scope))
+"""Whoever is on this machine, while no key is needed."""
+
+
+class Keys:
+    """The keys that are taken."""
+
+    def __init__(self, keys: Sequence[ApiKey]) -> None:
+        self._keys = [
+            (key.digest.encode(), Caller(key.name, key.scopes, key.namespace)) for key in keys
+        ]
+
+    def __bool__(self) -> bool:
+        return bool(self._keys)
+
+    def find(self, key: str) -> Caller | None:
+        """Return whose key this is. It takes as long whichever it is, and for a wrong one."""
+        digest = digest_of(key).encode()
+        found = None
+        for known, caller in self._keys:
+            if hmac.compare_digest(known, digest):
+                found = caller
+        return found
+
+    def caller(self, headers: Headers) -> Caller:
+        """Return who sends a request with these headers. Raises `Problem` 401 for a wrong key."""
+        given = headers.getlist("authorization")
+        if not given:
+            return STRANGER
+        scheme, _, key = given[0].partition(" ")
+        if len(given) > 1 or scheme.lower() != "bearer":
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "send the API key in one header Authorization: Bearer KEY",
+                headers=_CHALLENGE,
+            )
+        found = self.find(key.strip())
+        if found is None:
+            raise Problem(
+                HTTPStatus.UNAUTHORIZED,
+                "this API key is not known here",
+                headers={"WWW-Authenticate": 'Bearer error="invalid_token"'},
+            )
+        return found
+
+
+def key_missing() -> Problem:
+    """Return the problem of a request without a key that needs one."""
+    return Problem(
+        HTTPStatus.UNAUTHORIZED,
+        "this needs an API key, in the header Authorization: Bearer KEY",
+        headers=_CHALLENGE,
+    )
+
+
+class NamespaceQuery(BaseModel):
+    """The query of whatever works in a namespace. A name that is not here is an error."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    namespace: str | None = Field(
+        default=None,
+        pattern="^[a-z0-9][a-z0-9-]{0,62}$",
+        description="Where the tasks are. Default: the namespace of the key, or `default`.",
+    )
+
+
+async def caller_of(request: Request) -> Caller:
+    """Return who has sent a request, as the gate has found out."""
+    caller: Caller = request.state.caller
+    return caller
+
+
+def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency: the caller, who has this scope. It raises `Problem` 401 or 403."""
+
+    async def check(request: Request) -> Caller:
+        caller = await caller_of(request)
+        caller.check(scope)
+        return caller
+
+    return check
+
+
+AnyCaller = Annotated[Caller, Depends(caller_of)]
+"""Whoever sends the request, also without a key."""
+
+Reader = Annotated[Caller, Depends(require(Scope.READ))]
+Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
+Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]

@@ -1,0 +1,109 @@
+"""Limits on what clients may do to a replica: clients that wait, headers, slow and deep bodies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.types import Message, Receive
+
+from raytasks.api.problems import RETRY_AFTER_SECONDS, Problem
+
+MOST_HEADERS = 100
+
+CLOSE = {"Connection": "close"}
+"""The header of an answer to a client that is not listened to any more."""
+
+
+class WaitingRoom:
+    """So many places for clients that wait: for the end of a task, or for events."""
+
+    def __init__(self, places: int) -> None:
+        self._places = places
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        """How many wait now."""
+        return self._taken
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Have a place for as long as the block runs. Raises `Problem` 503 if none is free."""
+        if self._taken >= self._places:
+            raise Problem(
+                HTTPStatus.SERVICE_UNAVAILABLE,
+                f"{self._places} clients wait here already (MAX_WAITING_CLIENTS); "
+                "ask without waiting, or try again soon",
+                headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            )
+        self._taken += 1
+        try:
+            yield
+        finally:
+            self._taken -= 1
+
+
+def check_header_count(count: int) -> None:
+    """Refuse a request with too many headers. Raises `Problem` 431."""
+    if count > MOST_HEADERS:
+        raise Problem(
+            HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+            f"the request has {count} headers; {MOST_HEADERS} are allowed",
+            headers=CLOSE,
+        )
+
+
+def body_in_time(receive: Receive, seconds: float) -> Receive:
+    """Return a `receive` that raises 408 if the body is not in this long after its first use."""
+    deadline: float | None = None
+    complete = False
+
+    async def timed() -> Message:
+        nonlocal deadline, complete
+        if complete:
+            return await receive()
+        if deadline is None:
+            deadline = asyncio.get_running_loop().time() + seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await receive()
+        except TimeoutError:
+            # Not a `Problem`: whoever else reads bodies, such as FastAPI, lets this one through.
+            raise HTTPException(
+                HTTPStatus.REQUEST_TIMEOUT,
+                f"the body has not come within {seconds:g} seconds (BODY_SECONDS)",
+                headers=CLOSE,
+            ) from None
+        complete = message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    return timed
+
+
+def check_depth(value: Any, most: int) -> None:
+    """Refuse a JSON value in which lists and objects are too deep in each other.
+
+    Raises `Problem` 422. It goes level by level: no depth can be too much for it.
+    """
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > most:
+            raise too_deep(most)
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+
+
+def too_deep(most: int) -> Problem:
+    """Return the problem of a body that is nested too deeply."""
+    return Problem(
+        HTTPStatus.UNPROCESSABLE_ENTITY,
+        f"the body is nested deeper than {most} levels (MAX_DEPTH)",
+    )

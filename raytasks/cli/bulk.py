@@ -1,0 +1,179 @@
+"""`raytasks bulk`: retry or cancel all tasks that filters match."""
+
+import sys
+from typing import Annotated
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+from raytasks.cli import show
+from raytasks.cli.options import (
+    ApiKey,
+    AsJson,
+    Namespace,
+    OfState,
+    OfTag,
+    OfType,
+    Url,
+    UsageError,
+    connect,
+    state_name,
+)
+from raytasks.client import DEFAULT_URL, BulkOperation, Client
+
+app = typer.Typer(help="Retry or cancel many tasks at once.", no_args_is_help=True)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the tasks.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Print the operation's id, and do not wait for its end.")
+]
+
+
+@app.command("retry")
+def retry(
+    state: OfState = None,
+    task_type: OfType = None,
+    tag: OfTag = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run FAILED and CANCELLED tasks again: count them, ask, and do it."""
+    with connect(url, api_key, namespace) as client:
+        work = _Work(client, "retry", state_name(state), task_type, tag, as_json)
+        work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
+
+
+@app.command("cancel")
+def cancel(
+    state: OfState = None,
+    task_type: OfType = None,
+    tag: OfTag = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Cancel tasks that have not ended: count them, ask, and do it."""
+    with connect(url, api_key, namespace) as client:
+        work = _Work(client, "cancel", state_name(state), task_type, tag, as_json)
+        work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
+
+
+@app.command("show")
+def show_operations(
+    bulk_id: Annotated[
+        str | None, typer.Argument(help="The operation; without: the newest.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show how far an operation is, or the newest operations."""
+    with connect(url, api_key, namespace) as client:
+        operations = client.bulks() if bulk_id is None else [client.bulk(bulk_id)]
+    if as_json:
+        typer.echo(show.pretty_json(operations if bulk_id is None else operations[0]))
+    else:
+        show.console.print(_table(operations))
+
+
+class _Work:
+    """One operation, from the count to its end."""
+
+    def __init__(
+        self,
+        client: Client,
+        action: str,
+        state: str | None,
+        task_type: str | None,
+        tag: str | None,
+        as_json: bool,
+    ) -> None:
+        self._client = client
+        self._action = action
+        self._state, self._type, self._tag = state, task_type, tag
+        self._as_json = as_json
+
+    def do(self, *, dry_run: bool, yes: bool, wait: bool) -> None:
+        """Count; unless that was all, ask, begin, and wait."""
+        if dry_run or not yes:
+            matched = self._count()
+            if dry_run:
+                text = show.pretty_json({"matched": matched})
+                typer.echo(text if self._as_json else f"{matched} tasks match")
+                return
+            self._ask(matched)
+        operation = self._begin()
+        if wait:
+            operation = self._wait(operation)
+        if self._as_json:
+            typer.echo(show.pretty_json(operation))
+        elif wait:
+            done = {"retry": "run again", "cancel": "cancelled"}[self._action]
+            typer.echo(f"{operation['changed']} of {operation['matched']} tasks are {done}")
+        else:
+            typer.echo(operation["bulk_id"])
+
+    def _count(self) -> int:
+        call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
+        filters = {"state": self._state, "task_type": self._type, "tag": self._tag}
+        return call(dry_run=True, **filters)["matched"]
+
+    def _begin(self) -> BulkOperation:
+        call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
+        return call(state=self._state, task_type=self._type, tag=self._tag)
+
+    def _ask(self, matched: int) -> None:
+        if not _is_a_person_there():
+            raise UsageError(f"{matched} tasks match; to {self._action} them, give --yes")
+        if not typer.confirm(f"{matched} tasks match. {self._action.capitalize()} them?", err=True):
+            raise typer.Exit
+
+    def _wait(self, operation: BulkOperation) -> BulkOperation:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        hidden = self._as_json or not show.console.is_terminal
+        with Progress(*columns, console=show.console, transient=True, disable=hidden) as bar:
+            item = bar.add_task(self._action, total=operation["matched"])
+
+            def tell(now: BulkOperation) -> None:
+                bar.update(item, completed=now["looked_at"], total=now["matched"])
+
+            try:
+                return self._client.bulk_wait(operation["bulk_id"], on_change=tell)
+            except KeyboardInterrupt:
+                name = operation["bulk_id"]
+                typer.echo(f"it goes on by itself: raytasks bulk show {name}", err=True)
+                raise
+
+
+def _is_a_person_there() -> bool:
+    return sys.stdin.isatty()
+
+
+def _table(operations: list[BulkOperation]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in ("OPERATION", "ACTION", "STATE", "FILTER", "LOOKED AT", "CHANGED", "CREATED"):
+        table.add_column(name, no_wrap=name in ("OPERATION", "STATE"))
+    for item in operations:
+        given = [f"{name} {value}" for name, value in item["filter"].items() if value]
+        table.add_row(
+            item["bulk_id"],
+            item["action"],
+            item["state"],
+            ", ".join(given) or "all",
+            f"{item['looked_at']} of {item['matched']}",
+            str(item["changed"]),
+            item["created_at"][:19].replace("T", " "),
+        )
+    return table

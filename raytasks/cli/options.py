@@ -1,0 +1,105 @@
+"""What the client's commands have in common: options, exit codes, and the way to the service."""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import Annotated, TypedDict, TypeVar
+
+import typer
+
+from raytasks.client import BadArgument, Client
+from raytasks.client.calls import checked_api_key, checked_namespace, checked_url
+from raytasks.models import RaytasksError
+
+OK = 0
+TASK_FAILED = 1
+USAGE = 2
+REFUSED = 3
+UNAVAILABLE = 4
+TIMED_OUT = 124
+
+EXIT_CODES = (
+    "Exit codes: 0 done; 1 the awaited task FAILED or was CANCELLED, or the service is not "
+    "healthy; 2 wrong usage; 3 the service refused the request; 4 the service is away; "
+    "124 waiting timed out."
+)
+
+
+def not_empty(value: str) -> str:
+    """Return an argument. Refuses an empty one."""
+    if not value.strip():
+        raise typer.BadParameter("it is empty")
+    return value
+
+
+Url = Annotated[str, typer.Option(envvar="RAYTASKS_URL", help="Where the service is.")]
+ApiKey = Annotated[
+    str | None,
+    typer.Option(
+        "--api-key",
+        envvar="RAYTASKS_API_KEY",
+        help="The key that the service asks for, if it does.",
+    ),
+]
+Namespace = Annotated[
+    str | None,
+    typer.Option(
+        envvar="RAYTASKS_NAMESPACE", help="The namespace, for a key that is bound to none."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
+TaskId = Annotated[str, typer.Argument(help="The task's id.", callback=not_empty)]
+Wait = Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")]
+WaitSeconds = Annotated[
+    float | None, typer.Option("--wait-timeout", help="Give up after this many seconds.", min=0)
+]
+OfState = Annotated[str | None, typer.Option("--state", help="Only tasks in this state.")]
+OfType = Annotated[str | None, typer.Option("--type", help="Only this type.")]
+OfTag = Annotated[str | None, typer.Option("--tag", help="Only tasks with this tag.")]
+
+
+class UsageError(RaytasksError):
+    """An argument of the command line is wrong. The text says which and how."""
+
+
+class Connection(TypedDict):
+    """The arguments that a client needs."""
+
+    url: str
+    api_key: str | None
+    namespace: str | None
+
+
+def connection(url: str, api_key: str | None, namespace: str | None) -> Connection:
+    """Return the checked arguments for a client. Raises `UsageError` with the option's name."""
+    return {
+        "url": _checked("--url", checked_url, url),
+        "api_key": _checked("--api-key", checked_api_key, api_key) if api_key else None,
+        "namespace": _checked("--namespace", checked_namespace, namespace) if namespace else None,
+    }
+
+
+def connect(url: str, api_key: str | None, namespace: str | None) -> Client:
+    """Return a client for the common options. Raises `UsageError`."""
+    return Client(**connection(url, api_key, namespace))
+
+
+def state_name(state: str | None) -> str | None:
+    """Return a state as the API names it."""
+    return state.upper() if state else None
+
+
+T = TypeVar("T")
+
+
+def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Yield the items in lists of a size; the last may be shorter."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+def _checked(option: str, check: Callable[[str], str], value: str) -> str:
+    try:
+        return check(value)
+    except BadArgument as error:
+        raise UsageError(f"{option}: {error}") from None

@@ -1,0 +1,277 @@
+"""The client without its input and output: each operation as steps for whoever can carry them.
+
+An operation is a generator. It gives a `Call`, and gets its answer or what kept it from coming;
+it gives a `Pause`, and goes on after it; what it returns is the result.
+"""
+
+import math
+import os
+import time
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias, TypeVar, cast
+
+import httpx
+
+from raytasks.client import calls
+from raytasks.client.answers import (
+    content_of,
+    document_of,
+    is_temporary,
+    retry_after,
+    unavailable,
+)
+from raytasks.client.calls import Call
+from raytasks.client.documents import (
+    Artifact,
+    BulkOperation,
+    Matched,
+    Page,
+    PageQuery,
+    Stats,
+    Submission,
+    Task,
+    TaskFilters,
+)
+from raytasks.client.errors import TaskFailed, WaitTimeout
+from raytasks.states import State
+
+RETRY_DELAYS = (0.1, 0.3, 1.0)
+"""The pauses, in seconds, before a request that changes nothing twice is sent again."""
+
+PATIENCE_SECONDS = 120.0
+"""How long a service that has answered before may be away while it is waited for."""
+
+MOST_RETRY_AFTER_SECONDS = 30.0
+"""An answer that asks to wait longer than this is an error at once."""
+
+SILENCE_SECONDS = 30.0
+"""A stream that is silent for so long is dead: the service says something every 10 seconds."""
+
+_LONGEST_PAUSE = 5.0
+_BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Pause:
+    """A step of an operation: do nothing for so long."""
+
+    seconds: float
+
+
+T = TypeVar("T")
+Step: TypeAlias = Call | Pause
+Steps: TypeAlias = Generator[Step, Any, T]
+Answer: TypeAlias = httpx.Response | httpx.RequestError | None
+
+
+class Api:
+    """The operations of the service at `url`. All that a client of its own adds is to carry them.
+
+    Without `api_key`, the one in the environment (`RAYTASKS_API_KEY`) is used, if there is one.
+    """
+
+    def __init__(
+        self, url: str, *, timeout_seconds: float, api_key: str | None, namespace: str | None
+    ) -> None:
+        self.url = calls.checked_url(url)
+        self._timeout = timeout_seconds
+        self._headers: dict[str, str] = {}
+        self._params: dict[str, str] = {}
+        if key := (os.environ.get("RAYTASKS_API_KEY") if api_key is None else api_key):
+            self._headers["Authorization"] = f"Bearer {calls.checked_api_key(key)}"
+        if namespace is not None:
+            self._params["namespace"] = calls.checked_namespace(namespace)
+
+    def http_options(self) -> dict[str, Any]:
+        """Return the arguments for an httpx client: what is the same in all requests."""
+        return {
+            "base_url": self.url,
+            "headers": self._headers,
+            "params": self._params,
+            "limits": httpx.Limits(),  # as many streams and waits at once as are asked for
+            "trust_env": False,
+        }
+
+    def request(self, call: Call) -> dict[str, Any]:
+        """Return a call as the arguments of httpx."""
+        return call.request(self._timeout + call.wait_seconds)
+
+    def stream(self, call: Call) -> dict[str, Any]:
+        """Return a call whose answer is a stream as the arguments of httpx."""
+        return call.request(httpx.Timeout(self._timeout, read=SILENCE_SECONDS))
+
+    def submit(self, submission: Submission, idempotency_key: str | None) -> Steps[Task]:
+        """Submit a task."""
+        return self._ask(calls.submit_call(submission, idempotency_key))
+
+    def submit_many(
+        self, submissions: Sequence[Submission], idempotency_key: str | None
+    ) -> Steps[list[Task]]:
+        """Submit many tasks."""
+        call = calls.submit_many_call(submissions, idempotency_key)
+        return self._part(call, "tasks")
+
+    def get(self, task_id: str, wait_seconds: float) -> Steps[Task]:
+        """Look at a task."""
+        return self._ask(calls.get_call(task_id, wait_seconds))
+
+    def wait(self, task_id: str, timeout_seconds: float | None) -> Steps[Task]:
+        """Look at a task until it has ended; a service that is away for a while is waited for."""
+        seconds = math.inf if timeout_seconds is None else timeout_seconds
+        deadline = time.monotonic() + seconds
+        patience = 0.0
+        while True:
+            left = max(deadline - time.monotonic(), 0.0)
+            call = calls.get_call(task_id, left)
+            task: Task = yield from self._ask(call, patience=min(patience, left))
+            if State(task["state"]).final:
+                return task
+            if time.monotonic() >= deadline:
+                raise WaitTimeout(cast("dict[str, Any]", task), seconds)
+            patience = PATIENCE_SECONDS
+
+    def run(
+        self, submission: Submission, idempotency_key: str | None, timeout_seconds: float | None
+    ) -> Steps[Task]:
+        """Submit a task, and wait until it has completed."""
+        task = yield from self.submit(submission, idempotency_key)
+        task = yield from self.wait(task["task_id"], timeout_seconds)
+        if task["state"] != State.COMPLETED:
+            raise TaskFailed(task)
+        return task
+
+    def page(self, query: PageQuery) -> Steps[Page]:
+        """Get one page of tasks."""
+        return self._ask(calls.list_call(query))
+
+    def act(self, task_id: str, verb: str) -> Steps[Task]:
+        """Retry or cancel a task."""
+        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
+
+    def bulk_start(self, action: str, filters: TaskFilters) -> Steps[BulkOperation]:
+        """Start an operation on many tasks."""
+        return self._ask(calls.bulk_call(action, filters, dry_run=False))
+
+    def bulk_count(self, action: str, filters: TaskFilters) -> Steps[Matched]:
+        """Count the tasks that an operation would look at."""
+        return self._ask(calls.bulk_call(action, filters, dry_run=True))
+
+    def bulk(self, bulk_id: str) -> Steps[BulkOperation]:
+        """Look at an operation."""
+        return self._ask(calls.bulk_state_call(bulk_id))
+
+    def bulks(self) -> Steps[list[BulkOperation]]:
+        """Look at the newest operations."""
+        return self._part(Call("GET", "/bulk"), "operations")
+
+    def bulk_wait(
+        self,
+        bulk_id: str,
+        timeout_seconds: float | None,
+        told: Callable[[BulkOperation], None] | None,
+    ) -> Steps[BulkOperation]:
+        """Look at an operation until it is done, and tell how far it is each time."""
+        seconds = math.inf if timeout_seconds is None else timeout_seconds
+        deadline = time.monotonic() + seconds
+        patience, looks = 0.0, 0
+        while True:
+            call = calls.bulk_state_call(bulk_id)
+            operation: BulkOperation = yield from self._ask(call, patience=patience)
+            if told is not None:
+                told(operation)
+            if operation["state"] == "DONE":
+                return operation
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise WaitTimeout(cast("dict[str, Any]", operation), seconds)
+            yield Pause(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], left))
+            patience, looks = PATIENCE_SECONDS, looks + 1
+
+    def stats(self) -> Steps[Stats]:
+        """Get the figures."""
+        return self._ask(Call("GET", "/stats"))
+
+    def task_types(self) -> Steps[dict[str, Any]]:
+        """Get the task types."""
+        return self._ask(Call("GET", "/task-types"))
+
+    def health(self) -> Steps[dict[str, Any]]:
+        """Look how the service is."""
+        return self._ask(Call("GET", "/health", accepts=(503,)))
+
+    def artifacts(self, task_id: str) -> Steps[list[Artifact]]:
+        """List the files of a task."""
+        return self._part(Call("GET", f"{calls.task_path(task_id)}/artifacts"), "artifacts")
+
+    def artifact(self, task_id: str, name: str) -> Steps[bytes]:
+        """Get a file of a task."""
+        call = calls.artifact_call(task_id, name)
+        response = yield from self._exchange(call)
+        return content_of(call, response, self.url)
+
+    def _ask(self, call: Call, *, patience: float = 0.0) -> Steps[Any]:
+        response = yield from self._exchange(call, patience=patience)
+        return document_of(call, response, self.url)
+
+    def _part(self, call: Call, name: str) -> Steps[Any]:
+        document = yield from self._ask(call)
+        return document[name]
+
+    def _exchange(self, call: Call, *, patience: float = 0.0) -> Steps[httpx.Response]:
+        """Send a request until it has an answer that will stay, or it is given up."""
+        began, tries = time.monotonic(), 0
+        while True:
+            answer: Answer = yield call
+            assert answer is not None
+            left = began + patience - time.monotonic()
+            pause = pause_before_next(call, answer, tries, left)
+            if pause is None:
+                break
+            yield Pause(pause)
+            tries += 1
+        if isinstance(answer, httpx.RequestError):
+            raise unavailable(self.url, answer) from answer
+        return answer
+
+
+def pause_before_next(
+    call: Call, answer: httpx.Response | httpx.RequestError, tries: int, patience: float
+) -> float | None:
+    """Return how long to wait before a call is sent once more; None if it must not be, or no more.
+
+    `tries` is how often it was sent again already, `patience` how many seconds to go on beyond the
+    usual tries.
+    """
+    asked = None
+    if isinstance(answer, httpx.Response):
+        refused = answer.status_code == httpx.codes.TOO_MANY_REQUESTS  # nothing has happened yet
+        if not (is_temporary(call, answer) and (call.repeatable or refused)):
+            return None
+        asked = retry_after(answer)
+    elif not call.repeatable or (isinstance(answer, httpx.TimeoutException) and patience <= 0):
+        return None
+    if tries < len(RETRY_DELAYS):
+        pause = RETRY_DELAYS[tries]
+    elif patience > 0:
+        pause = min(2.0 ** (tries - len(RETRY_DELAYS)), _LONGEST_PAUSE, patience)
+    else:
+        return None
+    if asked is None:
+        return pause
+    return max(pause, asked) if asked <= MOST_RETRY_AFTER_SECONDS else None
+
+
+def first_page(filters: TaskFilters) -> PageQuery:
+    """Return the query for the first page of all that the filters match."""
+    return cast("PageQuery", {**filters, "limit": calls.PAGE_SIZE})
+
+
+def next_page(query: PageQuery, page: Page) -> PageQuery | None:
+    """Return the query for the page after this one; None if this is the last."""
+    cursor = page["next_cursor"]
+    if cursor is None:
+        return None
+    following: PageQuery = {**query, "cursor": cursor}
+    following.pop("offset", None)
+    return following

@@ -1,0 +1,268 @@
+"""The client for asyncio: the same methods as `raytasks.client.Client`, to be awaited."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+
+import httpx
+from httpx_sse import EventSource
+
+from raytasks.client import calls
+from raytasks.client.answers import is_event_stream
+from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
+from raytasks.client.calls import DEFAULT_URL
+from raytasks.client.documents import (
+    Artifact,
+    BulkOperation,
+    Matched,
+    Page,
+    PageQuery,
+    Stats,
+    Submission,
+    SubmitOptions,
+    Task,
+    TaskFilters,
+)
+from raytasks.client.events import (
+    FeedEvent,
+    Follower,
+    TaskEvent,
+    feed_follower,
+    task_follower,
+)
+
+T = TypeVar("T")
+
+# Within the class, `list` is the method.
+_Tasks: TypeAlias = list[Task]
+_Artifacts: TypeAlias = list[Artifact]
+_Operations: TypeAlias = list[BulkOperation]
+
+
+class AsyncClient:
+    """A client of the raytasks service at `url`, for asyncio.
+
+    Its methods are those of `Client`, which says more about each: the same arguments, results and
+    errors, to be awaited; `tasks`, `events` and `all_events` are for `async for`. Use it as an
+    asynchronous context manager, or close it.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        namespace: str | None = None,
+        timeout_seconds: float = 30.0,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self.url = self._api.url
+        self._http = httpx.AsyncClient(transport=transport, **self._api.http_options())
+
+    async def __aenter__(self) -> "AsyncClient":
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def submit(
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submit a task, and return it; it is on disk then."""
+        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        return await self._run(self._api.submit(submission, idempotency_key))
+
+    async def submit_many(
+        self, submissions: Sequence[Submission], *, idempotency_key: str | None = None
+    ) -> _Tasks:
+        """Submit 1 to 1,000 tasks, all or none, and return them in their order."""
+        return await self._run(self._api.submit_many(submissions, idempotency_key))
+
+    async def run(
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        wait_timeout_seconds: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submit a task, wait until it has completed, and return it, with its `result`."""
+        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        return await self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
+
+    async def get(self, task_id: str, *, wait_seconds: float = 0.0) -> Task:
+        """Return a task with its attempts: at once, or when it has ended, or after the wait."""
+        return await self._run(self._api.get(task_id, wait_seconds))
+
+    async def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> Task:
+        """Wait until a task has ended, and return it. Raises `WaitTimeout`."""
+        return await self._run(self._api.wait(task_id, timeout_seconds))
+
+    async def list(self, **query: Unpack[PageQuery]) -> Page:
+        """Return one page of the tasks, newest first."""
+        return await self._run(self._api.page(query))
+
+    async def tasks(self, **filters: Unpack[TaskFilters]) -> AsyncGenerator[Task, None]:
+        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        query: PageQuery | None = first_page(filters)
+        while query is not None:
+            page = await self._run(self._api.page(query))
+            for task in page["tasks"]:
+                yield task
+            query = next_page(query, page)
+
+    def events(
+        self, task_id: str, last_event_id: str | None = None
+    ) -> AsyncGenerator[TaskEvent, None]:
+        """Yield what has happened to a task, and then what happens, until it has ended."""
+        call = calls.events_call(task_id)
+        return self._follow(task_follower(call, self.url, last_event_id))
+
+    def all_events(
+        self,
+        task_type: str | None = None,
+        tag: str | None = None,
+        *,
+        last_event_id: str | None = None,
+        on_open: Callable[[], None] | None = None,
+    ) -> AsyncGenerator[FeedEvent, None]:
+        """Yield the changes of state of all tasks from now on, without end."""
+        call = calls.all_events_call(task_type, tag)
+        return self._follow(feed_follower(call, self.url, last_event_id, on_open))
+
+    async def retry(self, task_id: str) -> Task:
+        """Run a FAILED or CANCELLED task again, and return it."""
+        return await self._run(self._api.act(task_id, "retry"))
+
+    async def cancel(self, task_id: str) -> Task:
+        """Cancel a task, and return it; one that runs may take a moment to stop."""
+        return await self._run(self._api.act(task_id, "cancel"))
+
+    @overload
+    async def bulk_retry(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+    ) -> BulkOperation: ...
+    @overload
+    async def bulk_retry(
+        self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]
+    ) -> Matched: ...
+    async def bulk_retry(
+        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+    ) -> Matched | BulkOperation:
+        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`."""
+        return await self._bulk("retry", filters, dry_run)
+
+    @overload
+    async def bulk_cancel(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+    ) -> BulkOperation: ...
+    @overload
+    async def bulk_cancel(
+        self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]
+    ) -> Matched: ...
+    async def bulk_cancel(
+        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+    ) -> Matched | BulkOperation:
+        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        return await self._bulk("cancel", filters, dry_run)
+
+    async def bulk(self, bulk_id: str) -> BulkOperation:
+        """Return an operation on many tasks: how far it is."""
+        return await self._run(self._api.bulk(bulk_id))
+
+    async def bulks(self) -> _Operations:
+        """Return the newest operations on many tasks."""
+        return await self._run(self._api.bulks())
+
+    async def bulk_wait(
+        self,
+        bulk_id: str,
+        *,
+        timeout_seconds: float | None = None,
+        on_change: Callable[[BulkOperation], None] | None = None,
+    ) -> BulkOperation:
+        """Wait until an operation is done, and return it. Raises `WaitTimeout`."""
+        return await self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
+
+    async def stats(self) -> Stats:
+        """Return the figures: how many tasks there are, how fast they go, how many fail."""
+        return await self._run(self._api.stats())
+
+    async def task_types(self) -> dict[str, Any]:
+        """Return the task types, with the schemas of their payloads."""
+        return await self._run(self._api.task_types())
+
+    async def health(self) -> dict[str, Any]:
+        """Return how the service is; `status` is `ok` or `degraded`."""
+        return await self._run(self._api.health())
+
+    async def artifacts(self, task_id: str) -> _Artifacts:
+        """Return the files of a task, with links that expire."""
+        return await self._run(self._api.artifacts(task_id))
+
+    async def artifact(self, task_id: str, name: str) -> bytes:
+        """Return a file of a task."""
+        return await self._run(self._api.artifact(task_id, name))
+
+    async def _bulk(
+        self, action: str, filters: TaskFilters, dry_run: bool
+    ) -> Matched | BulkOperation:
+        if dry_run:
+            return await self._run(self._api.bulk_count(action, filters))
+        return await self._run(self._api.bulk_start(action, filters))
+
+    async def _run(self, steps: Steps[T]) -> T:
+        answer = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = await self._carry(step)
+
+    async def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
+        if isinstance(step, Pause):
+            await asyncio.sleep(step.seconds)
+            return None
+        try:
+            return await self._http.request(**self._api.request(step))
+        except httpx.RequestError as error:
+            return error
+
+    async def _follow(self, follower: Follower[T]) -> AsyncGenerator[T, None]:
+        while True:
+            try:
+                async with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                    if not is_event_stream(response):
+                        await response.aread()
+                    for event in follower.opened(response):
+                        yield event
+                    if follower.listens:
+                        async with aclosing(EventSource(response).aiter_sse()) as stream:
+                            async for sse in stream:
+                                for event in follower.take(sse):
+                                    yield event
+                                if follower.over:
+                                    return
+            except httpx.RequestError as error:
+                follower.broke(error)
+            await asyncio.sleep(follower.pause())

@@ -1,0 +1,235 @@
+"""The documents of the API as they come: JSON objects, with the types of their fields.
+
+Times are RFC 3339 text in UTC.
+"""
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+StateName = Literal["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
+
+
+class TaskError(TypedDict):
+    """Why an attempt, or a task, failed."""
+
+    type: str
+    message: str
+    retryable: bool
+    traceback: str | None
+
+
+class Progress(TypedDict):
+    """How far a running attempt has come, from 0 to 1."""
+
+    fraction: float | None
+    message: str | None
+
+
+class Offloaded(TypedDict):
+    """The sizes of what is kept outside of the database, in bytes; None: nothing is."""
+
+    payload: int | None
+    result: int | None
+
+
+class Attempt(TypedDict):
+    """One attempt of a task's history; one that runs has no `outcome` yet."""
+
+    attempt: int
+    outcome: str | None
+    started_at: str
+    finished_at: str | None
+    node_id: str | None
+    worker_id: str | None
+    ray_task_id: str | None
+    ray_attempt: int | None
+    late_outcome: str | None
+    late_at: str | None
+    error: TaskError | None
+
+
+class Task(TypedDict):
+    """A task. The answer for one task has its `attempts`, lists have not.
+
+    Where `offloaded` tells a size, a list gives None for that payload or result.
+    """
+
+    task_id: str
+    task_type: str
+    namespace: str
+    state: StateName
+    revision: int
+    payload: Any
+    result: Any
+    offloaded: Offloaded | None
+    error: TaskError | None
+    priority: int
+    tags: list[str]
+    attempt: int
+    max_attempts: int
+    crashes: int
+    timeout_seconds: float | None
+    cancel_requested: bool
+    progress: Progress | None
+    created_at: str
+    run_at: str
+    started_at: str | None
+    finished_at: str | None
+    updated_at: str
+    attempts: NotRequired[list[Attempt]]
+
+
+class Page(TypedDict):
+    """One page of the list of tasks, newest first. With a tag, the `total` is not counted."""
+
+    tasks: list[Task]
+    total: int | None
+    limit: int
+    offset: int
+    next_cursor: str | None
+
+
+class SubmitOptions(TypedDict, total=False):
+    """What a submission may say beside type and payload; None is as good as nothing."""
+
+    priority: int | None
+    max_attempts: int | None
+    timeout_seconds: float | None
+    delay_seconds: float | None
+    run_at: str | None
+    tags: list[str] | None
+
+
+class Submission(SubmitOptions):
+    """One task to submit, of many."""
+
+    task_type: str
+    payload: Any
+
+
+class TaskFilters(TypedDict, total=False):
+    """Which tasks are meant; None is as good as nothing."""
+
+    state: str | None
+    task_type: str | None
+    tag: str | None
+
+
+class PageQuery(TaskFilters, total=False):
+    """Which page of which tasks: from a `cursor` on, or at an `offset`, not both."""
+
+    limit: int | None
+    offset: int | None
+    cursor: str | None
+
+
+class Matched(TypedDict):
+    """How many tasks an operation would look at."""
+
+    matched: int
+
+
+class BulkOperation(Matched):
+    """An operation on many tasks: how far it is."""
+
+    bulk_id: str
+    action: Literal["retry", "cancel"]
+    state: Literal["RUNNING", "DONE"]
+    filter: TaskFilters
+    looked_at: int
+    changed: int
+    created_at: str
+    finished_at: str | None
+
+
+class Artifact(TypedDict):
+    """A file that belongs to a task. `url` is a link that expires."""
+
+    name: str
+    bytes: int
+    url: str
+
+
+class Percentiles(TypedDict):
+    """Half, 95 and 99 of 100 tasks took no longer than these seconds."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class Window(TypedDict):
+    """What ended in the last so many seconds."""
+
+    seconds: float
+    completed: int
+    failed: int
+    failure_rate: float | None
+    per_second: float
+    queue_wait: Percentiles | None
+    run_time: Percentiles | None
+
+
+class Windows(TypedDict):
+    """The last minute, hour and day."""
+
+    minute: Window
+    hour: Window
+    day: Window
+
+
+class Counts(TypedDict):
+    """How many tasks there are."""
+
+    by_state: dict[str, int]
+    by_type: dict[str, dict[str, int]]
+
+
+class Stats(TypedDict):
+    """The figures of a namespace."""
+
+    namespace: str
+    counts: Counts
+    windows: Windows
+    by_type: dict[str, Windows]
+
+
+class StateData(TypedDict):
+    """A task's change of state. `at` is None where the time is not known any more.
+
+    `outcome` and `error` are those of the attempt that ended with it. The feed of all tasks has
+    neither.
+    """
+
+    task_id: str
+    task_type: str
+    namespace: str
+    state: StateName
+    attempt: int
+    revision: int
+    at: str | None
+    outcome: NotRequired[str | None]
+    error: NotRequired[dict[str, Any] | None]
+
+
+class LogData(TypedDict):
+    """A line that a handler has logged."""
+
+    attempt: int
+    level: str
+    message: str
+    at: str
+
+
+class ProgressData(TypedDict):
+    """How far the running attempt has come."""
+
+    attempt: int
+    fraction: float | None
+    message: str | None
+
+
+class EndData(TypedDict):
+    """How the task has ended."""
+
+    task_id: str
+    state: StateName

@@ -1,0 +1,294 @@
+"""The client that waits for its answers."""
+
+import time
+from collections.abc import Callable, Generator, Sequence
+from types import TracebackType
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+
+import httpx
+from httpx_sse import EventSource
+
+from raytasks.client import calls
+from raytasks.client.answers import is_event_stream
+from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
+from raytasks.client.calls import DEFAULT_URL
+from raytasks.client.documents import (
+    Artifact,
+    BulkOperation,
+    Matched,
+    Page,
+    PageQuery,
+    Stats,
+    Submission,
+    SubmitOptions,
+    Task,
+    TaskFilters,
+)
+from raytasks.client.events import (
+    FeedEvent,
+    Follower,
+    TaskEvent,
+    feed_follower,
+    task_follower,
+)
+
+T = TypeVar("T")
+
+# Within the class, `list` is the method.
+_Tasks: TypeAlias = list[Task]
+_Artifacts: TypeAlias = list[Artifact]
+_Operations: TypeAlias = list[BulkOperation]
+
+
+class Client:
+    """A client of the raytasks service at `url`. Use it as a context manager, or close it.
+
+    `api_key` is by default what `RAYTASKS_API_KEY` says. `namespace` is for keys that are bound to
+    none. `timeout_seconds` is for each request, what it waits on purpose not counted.
+
+    Tasks and pages are the API's JSON documents. Every method raises `ApiError` when the API
+    answers with an error, `ServiceUnavailable` when nothing does, and `BadArgument` for what
+    cannot be sent. Submissions, and requests that only read, are tried again a few times before
+    that.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        api_key: str | None = None,
+        namespace: str | None = None,
+        timeout_seconds: float = 30.0,
+        transport: httpx.BaseTransport | None = None,
+    ) -> None:
+        self._api = Api(url, api_key=api_key, namespace=namespace, timeout_seconds=timeout_seconds)
+        self.url = self._api.url
+        self._http = httpx.Client(transport=transport, **self._api.http_options())
+
+    def __enter__(self) -> "Client":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def submit(
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submit a task, and return it; it is on disk then.
+
+        Of all submissions with one `idempotency_key` only the first makes a task. Without one,
+        this submission gets a key of its own, so that trying it again does not double the task.
+        `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
+        `delay_seconds` or `run_at`, `tags`; one that is None is left out.
+        """
+        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        return self._run(self._api.submit(submission, idempotency_key))
+
+    def submit_many(
+        self, submissions: Sequence[Submission], *, idempotency_key: str | None = None
+    ) -> _Tasks:
+        """Submit 1 to 1,000 tasks, all or none, and return them in their order.
+
+        The `idempotency_key` is for all of them together.
+        """
+        return self._run(self._api.submit_many(submissions, idempotency_key))
+
+    def run(
+        self,
+        task_type: str,
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        wait_timeout_seconds: float | None = None,
+        **options: Unpack[SubmitOptions],
+    ) -> Task:
+        """Submit a task, wait until it has completed, and return it, with its `result`.
+
+        Raises `TaskFailed` if it has not, and `WaitTimeout`.
+        """
+        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        return self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
+
+    def get(self, task_id: str, *, wait_seconds: float = 0.0) -> Task:
+        """Return a task with its attempts: at once, or when it has ended, or after the wait."""
+        return self._run(self._api.get(task_id, wait_seconds))
+
+    def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> Task:
+        """Wait until a task has ended, and return it. Raises `WaitTimeout`.
+
+        A service that has answered once may be away for two minutes meanwhile.
+        """
+        return self._run(self._api.wait(task_id, timeout_seconds))
+
+    def list(self, **query: Unpack[PageQuery]) -> Page:
+        """Return one page of the tasks, newest first.
+
+        `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `cursor` (the
+        `next_cursor` of the page before) or `offset`.
+        """
+        return self._run(self._api.page(query))
+
+    def tasks(self, **filters: Unpack[TaskFilters]) -> Generator[Task, None, None]:
+        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        query: PageQuery | None = first_page(filters)
+        while query is not None:
+            page = self._run(self._api.page(query))
+            yield from page["tasks"]
+            query = next_page(query, page)
+
+    def events(
+        self, task_id: str, last_event_id: str | None = None
+    ) -> Generator[TaskEvent, None, None]:
+        """Yield what has happened to a task, and then what happens, until it has ended.
+
+        The last one is an `EndEvent`. When the connection breaks, it is made again, and goes on
+        after the last event: each is seen once. With `last_event_id`, it begins after that one.
+        """
+        call = calls.events_call(task_id)
+        return self._follow(task_follower(call, self.url, last_event_id))
+
+    def all_events(
+        self,
+        task_type: str | None = None,
+        tag: str | None = None,
+        *,
+        last_event_id: str | None = None,
+        on_open: Callable[[], None] | None = None,
+    ) -> Generator[FeedEvent, None, None]:
+        """Yield the changes of state of all tasks from now on, without end.
+
+        A `GapEvent` says that some were missed: list the tasks again then. `on_open` is called
+        each time that the connection is made: what changes from then on is seen.
+        """
+        call = calls.all_events_call(task_type, tag)
+        return self._follow(feed_follower(call, self.url, last_event_id, on_open))
+
+    def retry(self, task_id: str) -> Task:
+        """Run a FAILED or CANCELLED task again, and return it."""
+        return self._run(self._api.act(task_id, "retry"))
+
+    def cancel(self, task_id: str) -> Task:
+        """Cancel a task, and return it; one that runs may take a moment to stop."""
+        return self._run(self._api.act(task_id, "cancel"))
+
+    @overload
+    def bulk_retry(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+    ) -> BulkOperation: ...
+    @overload
+    def bulk_retry(self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]) -> Matched: ...
+    def bulk_retry(
+        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+    ) -> Matched | BulkOperation:
+        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
+
+        Return the operation, which goes on by itself. With `dry_run` the tasks are only counted.
+        """
+        return self._bulk("retry", filters, dry_run)
+
+    @overload
+    def bulk_cancel(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+    ) -> BulkOperation: ...
+    @overload
+    def bulk_cancel(self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]) -> Matched: ...
+    def bulk_cancel(
+        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+    ) -> Matched | BulkOperation:
+        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        return self._bulk("cancel", filters, dry_run)
+
+    def bulk(self, bulk_id: str) -> BulkOperation:
+        """Return an operation on many tasks: how far it is."""
+        return self._run(self._api.bulk(bulk_id))
+
+    def bulks(self) -> _Operations:
+        """Return the newest operations on many tasks."""
+        return self._run(self._api.bulks())
+
+    def bulk_wait(
+        self,
+        bulk_id: str,
+        *,
+        timeout_seconds: float | None = None,
+        on_change: Callable[[BulkOperation], None] | None = None,
+    ) -> BulkOperation:
+        """Wait until an operation is done, and return it. Raises `WaitTimeout`.
+
+        `on_change` is called with the operation each time that it is looked at.
+        """
+        return self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
+
+    def stats(self) -> Stats:
+        """Return the figures: how many tasks there are, how fast they go, how many fail."""
+        return self._run(self._api.stats())
+
+    def task_types(self) -> dict[str, Any]:
+        """Return the task types, with the schemas of their payloads."""
+        return self._run(self._api.task_types())
+
+    def health(self) -> dict[str, Any]:
+        """Return how the service is; `status` is `ok` or `degraded`."""
+        return self._run(self._api.health())
+
+    def artifacts(self, task_id: str) -> _Artifacts:
+        """Return the files of a task, with links that expire."""
+        return self._run(self._api.artifacts(task_id))
+
+    def artifact(self, task_id: str, name: str) -> bytes:
+        """Return a file of a task."""
+        return self._run(self._api.artifact(task_id, name))
+
+    def _bulk(self, action: str, filters: TaskFilters, dry_run: bool) -> Matched | BulkOperation:
+        if dry_run:
+            return self._run(self._api.bulk_count(action, filters))
+        return self._run(self._api.bulk_start(action, filters))
+
+    def _run(self, steps: Steps[T]) -> T:
+        answer = None
+        while True:
+            try:
+                step = steps.send(answer)
+            except StopIteration as stop:
+                result: T = stop.value
+                return result
+            answer = self._carry(step)
+
+    def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
+        if isinstance(step, Pause):
+            time.sleep(step.seconds)
+            return None
+        try:
+            return self._http.request(**self._api.request(step))
+        except httpx.RequestError as error:
+            return error
+
+    def _follow(self, follower: Follower[T]) -> Generator[T, None, None]:
+        while True:
+            try:
+                with self._http.stream(**self._api.stream(follower.next_call())) as response:
+                    if not is_event_stream(response):
+                        response.read()
+                    yield from follower.opened(response)
+                    if follower.listens:
+                        for sse in EventSource(response).iter_sse():
+                            yield from follower.take(sse)
+                            if follower.over:
+                                return
+            except httpx.RequestError as error:
+                follower.broke(error)
+            time.sleep(follower.pause())

@@ -1,0 +1,30 @@
+"""The client's documents have the fields that the API sends and takes."""
+
+import typing
+
+import pytest
+from pydantic import BaseModel
+
+from raytasks import views
+from raytasks.client import documents
+from raytasks.states import State
+from raytasks.submission import SubmitRequest
+
+
+@pytest.mark.parametrize(
+    ("document", "model"),
+    [
+        (documents.Task, views.TaskWithAttemptsView),
+        (documents.Attempt, views.AttemptView),
+        (documents.TaskError, views.ErrorView),
+        (documents.Progress, views.ProgressView),
+        (documents.Page, views.TaskPageView),
+        (documents.Submission, SubmitRequest),
+    ],
+)
+def test_fields_are_those_of_the_api(document: type, model: type[BaseModel]) -> None:
+    assert set(typing.get_type_hints(document)) == set(model.model_fields)
+
+
+def test_states_are_those_of_the_api() -> None:
+    assert set(typing.get_args(documents.StateName)) == {state.value for state in State}
