@@ -13,7 +13,7 @@ _LATER_SECONDS = 86_400
 
 
 def measure(service: Service, sizes: Sizes) -> Result:
-    """Return the rates with and without the clients, one after the other."""
+    """Return the rates with the clients, and without them: the mean of before and after."""
     tasks = service.submit(sizes.waiting_clients, delay_seconds=_LATER_SECONDS)
     submit = Plan(
         service.url,
@@ -25,7 +25,8 @@ def measure(service: Service, sizes: Sizes) -> Result:
     )
     result = Result({})
     service.warm_up()
-    result.add(generate(submit).result("waiting.without"))
+    before = generate(submit)
+    result.add(before.result("waiting.without"))
     waiting = Generator(
         Plan(
             service.url,
@@ -39,6 +40,9 @@ def measure(service: Service, sizes: Sizes) -> Result:
     time.sleep(sizes.settle_seconds)  # until all of them are connected
     result.add(generate(submit).result("waiting.with"))
     held = waiting.finish()
+    # Before and after: else what has changed meanwhile would count as the clients' doing.
+    after = generate(submit)
+    result.numbers["waiting.without.per_second"] = (before.per_second + after.per_second) / 2
     result.numbers["waiting.with.clients"] = float(held.sent - held.failures)
     for task_id in tasks:
         service.http.post(f"/tasks/{task_id}/cancel").raise_for_status()
