@@ -27,13 +27,13 @@ from raytasks.registry import Registry
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
-_LONGEST_KEY = 255
+LONGEST_KEY = 255
 _MOST_TAGS = 20
 _MOST_ERRORS = 100
 
 MOST_IN_BATCH = 1000
 _BETWEEN = "\x1f"  # no key of a client has it
-_LONGEST_BATCH_KEY = _LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
+_LONGEST_BATCH_KEY = LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def check_submission(
     `now` is in seconds since the epoch.
     """
     if idempotency_key is not None:
-        _check_key(idempotency_key, _LONGEST_KEY)
+        check_key(idempotency_key)
     task, request = _checked(value, registry, time.time() if now is None else now)
     digest = None if idempotency_key is None else _digest(request)
     return replace(
@@ -179,7 +179,7 @@ def check_batch(
     characters.
     """
     if idempotency_key is not None:
-        _check_key(idempotency_key, _LONGEST_BATCH_KEY)
+        check_key(idempotency_key, _LONGEST_BATCH_KEY)
     try:
         items = BatchRequest.model_validate(value).tasks
     except ValidationError as error:
@@ -278,7 +278,8 @@ def rfc3339(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
 
 
-def _check_key(key: str, longest: int) -> None:
+def check_key(key: str, longest: int = LONGEST_KEY) -> None:
+    """Refuse what cannot be an idempotency key. Raises `InvalidSubmission`."""
     if not 1 <= len(key) <= longest or not (key.isascii() and key.isprintable()):
         message = f"must be 1 to {longest} printable ASCII characters"
         raise InvalidSubmission(

@@ -10,6 +10,7 @@ from raytasks import __version__
 from raytasks.api import openapi, problems
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
+from raytasks.api.bulk import bulk_router
 from raytasks.api.events import event_router
 from raytasks.api.gate import Gate
 from raytasks.api.limits import WaitingRoom
@@ -17,6 +18,7 @@ from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
 from raytasks.api.signing import Links
+from raytasks.api.stats import stats_router
 from raytasks.api.submissions import submission_router
 from raytasks.artifacts import ArtifactStore
 from raytasks.offload import LargeValues
@@ -60,6 +62,8 @@ def create_app(
     app.include_router(submission_router(service))
     app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
+    app.include_router(bulk_router(service))
+    app.include_router(stats_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     return SameWithSlash(Gate(app, settings))

@@ -5,6 +5,7 @@ from typing import Any, Protocol
 
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Duplicate, Feed, NewTask, Page, Task, TaskQuery
+from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 
 
 class Backend(Protocol):
@@ -36,6 +37,24 @@ class Backend(Protocol):
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """Return the changes of state after a number."""
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """Begin a bulk operation; return it, and whether it is new.
+
+        Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+        """
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """Return how many tasks a filter matches. Raises `StoreUnavailable`."""
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """Return a bulk operation. Raises `StoreUnavailable`."""
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """Return the newest bulk operations. Raises `StoreUnavailable`."""
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """Return counts and statistics. Raises `StoreUnavailable`."""
 
     async def health(self) -> dict[str, Any]:
         """Return how database, tracker, runners and Ray are."""

@@ -24,6 +24,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
+from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
 from raytasks.runner.options import check_ray_options
 from raytasks.runner.pool import Deployment
@@ -96,6 +97,37 @@ class RayBackend:
         """See `Backend.changes`."""
         feed: Feed = await self._call(lambda tracker: tracker.changes.remote(epoch, after, seconds))
         return feed
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """See `Backend.bulk_start`."""
+        made: tuple[BulkOperation, bool] = await self._call(
+            lambda tracker: tracker.bulk_start.remote(new)
+        )
+        return made
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """See `Backend.bulk_count`."""
+        matched: int | None = await self._call(lambda tracker: tracker.bulk_count.remote(asked))
+        return matched
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """See `Backend.bulk_get`."""
+        found: BulkOperation | None = await self._call(
+            lambda tracker: tracker.bulk_get.remote(bulk_id, namespace)
+        )
+        return found
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """See `Backend.bulk_list`."""
+        found: list[BulkOperation] = await self._call(
+            lambda tracker: tracker.bulk_list.remote(namespace)
+        )
+        return found
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """See `Backend.stats`."""
+        stats: dict[str, Any] = await self._call(lambda tracker: tracker.stats.remote(namespace))
+        return stats
 
     async def health(self) -> dict[str, Any]:
         """See `Backend.health`."""

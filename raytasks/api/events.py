@@ -12,11 +12,12 @@ from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.event_stream import EventStream
 from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
-from raytasks.api.routes import TASK_TYPE, TaskId
+from raytasks.api.routes import TaskId
 from raytasks.api.service import AWAY, Service, check_id, problems_of
 from raytasks.api.streams import FeedFilter, feed_stream, task_stream
 from raytasks.event_views import FEED_EVENTS, TASK_EVENTS
 from raytasks.events import EventQuery
+from raytasks.registry import TASK_TYPE
 from raytasks.submission import TAG, FieldError
 
 LastEventId = Annotated[
@@ -39,7 +40,7 @@ class EventsQuery(NamespaceQuery):
 class FeedQuery(EventsQuery):
     """The query of the events of all tasks."""
 
-    task_type: str | None = Field(default=None, pattern=TASK_TYPE)
+    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
     tag: str | None = Field(default=None, pattern=f"^{TAG}$")
 
 

@@ -191,14 +191,23 @@ bulk_operations = Table(
     Column("state", String(9)),  # these three are the filter; null: any
     Column("task_type", String(100)),
     Column("tag", String(64)),
-    Column("cursor", _Id),
-    Column("matched", BigInteger, nullable=False),
+    Column("cursor", _Id, nullable=False),
+    Column("matched", BigInteger),  # null: too many to count
     Column("looked_at", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
+    Column("idempotency_key", String(255)),
 )
 Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
+Index(
+    "ix_bulk_operations_idempotency_key",
+    bulk_operations.c.namespace,
+    bulk_operations.c.idempotency_key,
+    unique=True,
+    sqlite_where=KEYED,
+    postgresql_where=KEYED,
+)
 Index(
     "ix_bulk_operations_open", bulk_operations.c.bulk_id, sqlite_where=OPEN, postgresql_where=OPEN
 )

@@ -52,6 +52,9 @@ def _in_source_of(event: Event) -> ColumnElement[bool]:
     return literal_column(f"state IN ({listed})", tasks.c.ready.type)
 
 
+# Of tasks that were read in the same transaction, so that their attempts are as they were then.
+_THESE = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+
 _THE_ATTEMPT = (tasks.c.task_id == _param("task_id")) & (tasks.c.attempt == _param("attempt"))
 
 RENEW: Update = (
@@ -156,7 +159,7 @@ REPORT: Update = (
 
 CANCEL: Update = (
     update(tasks)
-    .where(_THE_ATTEMPT, _in_source_of(Event.CANCEL))
+    .where(_THESE, _in_source_of(Event.CANCEL))
     .values(
         state=TRANSITIONS[Event.CANCEL].target.value,
         revision=tasks.c.revision + 1,
@@ -168,19 +171,17 @@ CANCEL: Update = (
 )
 
 MARK_CANCELLED: Update = (
-    update(tasks)
-    .where(_THE_ATTEMPT, RUNNING)
-    .values(cancel_requested=True, updated_at=_param("now"))
+    update(tasks).where(_THESE, RUNNING).values(cancel_requested=True, updated_at=_param("now"))
 )
 
 RETRY: Update = (
     update(tasks)
-    .where(_THE_ATTEMPT, _in_source_of(Event.RETRY))
+    .where(_THESE, _in_source_of(Event.RETRY))
     .values(
         state=TRANSITIONS[Event.RETRY].target.value,
         revision=tasks.c.revision + 1,
         ready=True,
-        rank=_param("rank"),
+        rank=_param("now") - tasks.c.priority * _param("priority_step"),
         run_at=_param("now"),
         failures=0,
         crashes=0,
@@ -354,6 +355,7 @@ _CANDIDATE_COLUMNS = [
         "revision",
         "tags",
         "payload_ref",
+        "started_at",
     )
 ]
 

@@ -10,8 +10,9 @@ from sqlalchemy import Connection
 
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
+from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
-from raytasks.store import statements
+from raytasks.store import bulk, statements, stats
 from raytasks.store.database import Database
 from raytasks.store.event_reads import read_events
 from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
@@ -152,6 +153,31 @@ class Store:
         with self._database.reading() as connection:
             due: float | None = connection.execute(statements.NEXT_DUE).scalar()
             return due
+
+    def open_bulks(self) -> list[BulkOperation]:
+        """Return the bulk operations of all namespaces that are not done, the oldest first."""
+        with self._database.reading() as connection:
+            return bulk.still_open(connection)
+
+    def bulk(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """Return a bulk operation, or None if the namespace has none of this id."""
+        with self._database.reading() as connection:
+            return bulk.one(connection, bulk_id, namespace)
+
+    def bulks(self, namespace: str) -> list[BulkOperation]:
+        """Return the newest bulk operations of a namespace, the newest first."""
+        with self._database.reading() as connection:
+            return bulk.newest(connection, namespace)
+
+    def count_bulk(self, asked: BulkFilter) -> int | None:
+        """Return how many tasks a filter matches now. See `raytasks.store.bulk.count`."""
+        with self._database.reading() as connection:
+            return bulk.count(connection, asked)
+
+    def stats_since(self, minute: int) -> list[stats.MinuteRow]:
+        """Return the statistics of a minute and of all later ones."""
+        with self._database.reading() as connection:
+            return stats.since(connection, minute)
 
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer."""

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import Connection, Executable, Row
+from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.models import (
     DEFAULT_NAMESPACE,
@@ -18,6 +18,7 @@ from raytasks.models import (
     Report,
     Task,
 )
+from raytasks.operations import TaskHead
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import statements
 
@@ -83,6 +84,11 @@ class Transaction:
         self._priority_step = priority_step
         self._changes: Counter[Counted] = Counter()
 
+    @property
+    def connection(self) -> Connection:
+        """The connection, for what is written in this transaction beside the tasks."""
+        return self._connection
+
     def renew(self, epoch: int) -> None:
         """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
         done = self._connection.execute(statements.RENEW, {"p_epoch": epoch, "p_now": self._now})
@@ -142,6 +148,11 @@ class Transaction:
             statements.candidates(len(limits)), statements.limited(limits)
         ).all()
         return sorted(rows, key=lambda row: (row.rank, row.task_id))
+
+    def due_at(self, row: Candidate) -> float:
+        """Return since when a candidate could have been claimed."""
+        due: float = row.rank + row.priority * self._priority_step
+        return due
 
     def claim(self, chosen: Sequence[tuple[Candidate, str]]) -> None:
         """Turn candidates RUNNING, each for the runner whose id stands beside it.
@@ -242,22 +253,19 @@ class Transaction:
             ],
         )
 
-    def cancel(self, rows: Sequence[Task]) -> None:
+    def cancel(self, rows: Sequence[Task | TaskHead]) -> None:
         """Cancel tasks of this transaction: those that wait end, those that run are marked."""
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
         running = [row for row in rows if row.state is State.RUNNING]
-        self._fenced(statements.CANCEL, [self._named(row) for row in waiting])
-        self._fenced(statements.MARK_CANCELLED, [self._named(row) for row in running])
+        self._change(statements.CANCEL, waiting)
+        self._change(statements.MARK_CANCELLED, running)
         for row in waiting:
             self._move(row, row.state, Event.CANCEL)
 
-    def retry(self, rows: Sequence[Task]) -> None:
+    def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
         rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
-        self._fenced(
-            statements.RETRY,
-            [{**self._named(row), "p_rank": self._rank(self._now, row.priority)} for row in rows],
-        )
+        self._change(statements.RETRY, rows, p_priority_step=self._priority_step)
         for row in rows:
             self._move(row, row.state, Event.RETRY)
 
@@ -301,12 +309,18 @@ class Transaction:
         return self._connection.execute(statement, bound).rowcount
 
     def _fenced(self, statement: Executable, bound: list[dict[str, Any]]) -> None:
-        changed = self._many(statement, bound)
-        if changed != len(bound):
-            raise FenceBroken(f"{changed} of {len(bound)} rows were as expected")
+        self._check(self._many(statement, bound), len(bound))
 
-    def _named(self, row: Task) -> dict[str, Any]:
-        return {"p_task_id": row.task_id, "p_attempt": row.attempt, "p_now": self._now}
+    def _check(self, changed: int, expected: int) -> None:
+        if changed != expected:
+            raise FenceBroken(f"{changed} of {expected} rows were as expected")
+
+    def _change(self, statement: Update, rows: Sequence[Task | TaskHead], **bound: Any) -> None:
+        """Do the same to tasks that were read in this transaction, all or none."""
+        if not rows:
+            return
+        bound |= {"p_task_ids": [row.task_id for row in rows], "p_now": self._now}
+        self._check(self._connection.execute(statement, bound).rowcount, len(rows))
 
     def _rank(self, run_at: float, priority: int) -> float:
         return run_at - priority * self._priority_step

@@ -23,6 +23,7 @@ from raytasks.models import (
     TaskQuery,
 )
 from raytasks.offload import LargeValues
+from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.runner.link import TRACKER_NAME, lasting
 from raytasks.runner.pool import Deployment, RunnerPools
 from raytasks.settings import Settings
@@ -83,6 +84,26 @@ class TrackerActor:
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Tracker.changes`."""
         return await (await self._core()).changes(epoch, after, seconds)
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """See `Tracker.bulk_start`."""
+        return await (await self._core()).bulk_start(new)
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """See `Tracker.bulk_count`."""
+        return await (await self._core()).bulk_count(asked)
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """See `Tracker.bulk_get`."""
+        return await (await self._core()).bulk_get(bulk_id, namespace)
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """See `Tracker.bulk_list`."""
+        return await (await self._core()).bulk_list(namespace)
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """See `Tracker.stats`."""
+        return await (await self._core()).stats(namespace)
 
     async def health(self) -> dict[str, Any]:
         """Return the state of database, tracker, runners and Ray, as `/health` shows it."""

@@ -17,10 +17,12 @@ from raytasks.models import (
     Orders,
     Page,
     StateConflict,
+    StoreUnavailable,
     Task,
     TaskQuery,
 )
-from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event
+from raytasks.operations import BulkFilter, BulkOperation, NewBulk
+from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store.store import Store
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
@@ -68,7 +70,11 @@ class Tracker:
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        await self.ticker.run()
+        restoring = asyncio.ensure_future(self.ticker.restore_stats())
+        try:
+            await self.ticker.run()
+        finally:
+            restoring.cancel()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
@@ -135,6 +141,44 @@ class Tracker:
         There are only so many in one answer; a page that says so is to be asked for again.
         """
         return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MOST_EVENTS))
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """Begin a bulk operation, and return it as it is on disk, and whether it is a new one.
+
+        Safe to repeat. Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+        """
+        return await self.ticker.make_bulk(new)
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """Return how many tasks a filter matches now; None if those are too many to count."""
+        return await self.ticker.access.read(lambda: self.ticker.store.count_bulk(asked))
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """Return a bulk operation, or None if the namespace has none of this id."""
+        return await self.ticker.access.read(lambda: self.ticker.store.bulk(bulk_id, namespace))
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """Return the newest bulk operations of a namespace, the newest first."""
+        return await self.ticker.access.read(lambda: self.ticker.store.bulks(namespace))
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """Return the counts and the statistics of a namespace, as `/stats` shows them."""
+        counts = await self.ticker.access.read(self.ticker.store.counts)
+        if not self.ticker.stats.restored:
+            raise StoreUnavailable("the statistics are not read yet; try again soon")
+        by_type: dict[str, dict[str, int]] = {}
+        for (space, task_type, state), number in sorted(counts.items()):
+            if space == namespace and number:
+                by_type.setdefault(task_type, {})[state.value] = number
+        by_state = {
+            state.value: sum(found.get(state.value, 0) for found in by_type.values())
+            for state in State
+        }
+        return {
+            "namespace": namespace,
+            "counts": {"by_state": by_state, "by_type": by_type},
+            **self.ticker.stats.view(namespace, self._clock()),
+        }
 
     async def outdated(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""

@@ -20,6 +20,7 @@ from raytasks.models import (
     Task,
 )
 from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Candidate, Counted, Settlement, Transaction
 from raytasks.submission import is_later_in_batch
@@ -86,6 +87,7 @@ class TickInput:
     wants: Sequence[Want] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     skip_known: bool = False
+    stats: StatsWrite | None = None
 
 
 @dataclass
@@ -93,7 +95,8 @@ class TickResult:
     """What a tick did. `before` and `after` are the tasks that a cancel or a retry was asked for.
 
     `duplicates` are the submissions that were not stored, by their ids. `changes` are in order.
-    `next_due` is set when the tick looked for it.
+    `next_due` is set when the tick looked for it. `waits` are the seconds for which claimed tasks
+    had been due.
     """
 
     duplicates: dict[str, Duplicate] = field(default_factory=dict)
@@ -104,6 +107,7 @@ class TickResult:
     counts: Mapping[Counted, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
+    waits: list[tuple[Running, float]] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -123,6 +127,8 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             transaction.promote()
             done.next_due = transaction.next_due()
         _claim(transaction, work, done)
+        if work.stats is not None:
+            write_stats(transaction, work.stats)
         done.counts = transaction.finish()
     return done
 
@@ -273,6 +279,9 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             payload_ref=row.payload_ref,
         )
         done.claimed.append((running, claim))
+        due_at = transaction.due_at(row)
+        if row.started_at is None or row.started_at <= due_at:  # else it was given back meanwhile
+            done.waits.append((running, work.now - due_at))
         done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
 
 

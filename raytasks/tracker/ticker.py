@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -14,18 +15,22 @@ from raytasks.models import (
     StoreUnavailable,
     TaskNotFound,
 )
+from raytasks.operations import BulkOperation, NewBulk
 from raytasks.states import WAITING, OutcomeKind, State
-from raytasks.store.store import Store
+from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.bulk import BulkTurns, StepResult, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox, lost_outcome, released_outcome
+from raytasks.tracker.stats import Stats
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
 
 _TURN_SECONDS = 10.0
+_RESTORE_SECONDS = 1.0
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
@@ -52,6 +57,8 @@ class Ticker:
         self.epoch = 0
         self.fleet = Fleet()
         self.feed = FeedRing(0)
+        self.bulk = BulkTurns()
+        self.stats = Stats()
         self.wake = asyncio.Event()
         self.counts: Counter[tuple[str, State]] = Counter()
         self.claiming = True
@@ -91,6 +98,8 @@ class Ticker:
             self._end_leases()
             async with self._turn:
                 await self.tick()
+                if self.bulk.is_due(idle=self.inbox.empty):
+                    await self._do_bulk_step()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""
@@ -111,6 +120,32 @@ class Ticker:
         self.paused_at = paused_at
         await self.turn_over()
         self.wake.set()
+
+    async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk.make`."""
+        if not await self.is_loaded(_TURN_SECONDS):
+            raise StoreUnavailable(AWAY)
+        epoch = self.epoch
+        try:
+            return await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
+        except Superseded:
+            raise StoreUnavailable("another tracker has taken over") from None
+        finally:  # without an answer of the database it may be there all the same
+            self.bulk.look()
+            self.wake.set()
+
+    async def restore_stats(self) -> None:
+        """Read the statistics that earlier trackers have written, as soon as that is possible."""
+        first = self.stats.first_minute(self.clock())
+        while True:
+            try:
+                rows = await self.access.read(lambda: self.store.stats_since(first))
+            except StoreUnavailable:
+                await asyncio.sleep(_RESTORE_SECONDS)
+            else:
+                self.stats.restore(rows, self.clock())
+                self.wake.set()
+                return
 
     async def turn_over(self) -> None:
         """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
@@ -167,21 +202,13 @@ class Ticker:
         taken = self.inbox.take()
         work = self._plan(taken)
         renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
-        if taken.empty and not (work.wants or work.promote or renew):
+        if taken.empty and not (work.wants or work.promote or renew or work.stats):
             return
         try:
             done = await self.access.write(lambda: run_tick(self.store, work))
-        except StoreUnavailable as error:
-            await self._sit_out(taken, error)
-        except Superseded:
-            taken.fail(StoreUnavailable("another tracker has taken over"))
-            raise
-        except FenceBroken:
-            log.exception("memory and database differ; reading the database again")
-            self.inbox.put_back(taken)
-            await self.access.pause()
-            await self._load()
         except Exception as error:
+            if await self._is_dealt_with(error, taken):
+                return
             if taken.empty:
                 log.exception("tasks cannot be claimed; trying again")
                 await self.access.pause()
@@ -209,6 +236,7 @@ class Ticker:
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=self._next_due is not None and self._next_due <= now and not taken.alone,
             skip_known=taken.alone,
+            stats=None if taken.alone else self.stats.to_write(now),
         )
         if self.claiming and self.paused_at is None and not taken.alone:
             self._add_wants(work)
@@ -242,10 +270,42 @@ class Ticker:
         work.wants = [want for want in wants if want.limits]
         work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}
 
-    def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
-        for (_, task_type, state), change in done.counts.items():
+    async def _do_bulk_step(self) -> None:
+        """Go on with a bulk operation: one step, in a transaction of its own."""
+        epoch, now, last = self.epoch, self.clock(), self.bulk.last
+        try:
+            done = await self.access.write(lambda: run_step(self.store, epoch, now, last))
+        except Exception as error:
+            if not await self._is_dealt_with(error, Inbox()):
+                log.exception("a bulk operation cannot go on; trying again")
+                self.bulk.failed()
+        else:
+            self.access.recovered()
+            self.bulk.done(done)
+            if done is not None:
+                self._apply_step(done)
+
+    def _apply_step(self, done: StepResult) -> None:
+        self._count(done.counts)
+        for task_id in done.marked:
+            self.fleet.mark_cancelled(task_id)
+        self.feed.publish(done.changes)
+        self._answer_urgently()
+        self.wake.set()  # what became due by it was not looked for yet
+
+    def _count(self, changes: Counts) -> None:
+        for (_, task_type, state), change in changes.items():
             self.counts[task_type, state] += change
+
+    def _answer_urgently(self) -> None:
+        for runner in self.fleet:
+            if runner.has_urgent_orders:
+                runner.answer()
+
+    def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+        self._count(done.counts)
         self._note_due(work, done)
+        self._note_stats(work, done)
         for running, outcome in work.outcomes:
             self.fleet.end(running)
             if outcome.kind in _MEASURED:
@@ -264,9 +324,7 @@ class Ticker:
         if work.reports or work.logs:
             reported = [report.task_id for report in work.reports]
             self.feed.tell([*reported, *(log.task_id for log in work.logs)])
-        for runner in self.fleet:
-            if runner.has_urgent_orders:
-                runner.answer()
+        self._answer_urgently()
         if self.asked:  # while this tick was on its way, which may just have brought work
             self.wake.set()
 
@@ -277,6 +335,14 @@ class Ticker:
         if known is not None:
             later.append(known)
         self._next_due = min(later, default=None)
+
+    def _note_stats(self, work: TickInput, done: TickResult) -> None:
+        if work.stats is not None:
+            self.stats.written()
+        for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
+            self.stats.ended(running, outcome, item.state, work.now)
+        for running, seconds in done.waits:
+            self.stats.waited(running, seconds, work.now)
 
     def _acknowledge(self, taken: Inbox) -> None:
         for running, _ in taken.outcomes:
@@ -317,11 +383,11 @@ class Ticker:
             self.fleet.runners[runner_id].give(claims)
 
     async def _wait_for_work(self) -> None:
-        if not self.inbox.empty:
+        if not self.inbox.empty or self.bulk.any:
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
-        if self._next_due is not None:
-            seconds = min(seconds, max(0.0, self._next_due - self.clock()))
+        due = min(math.inf if self._next_due is None else self._next_due, self.stats.write_due)
+        seconds = min(seconds, max(0.0, due - self.clock()))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -329,16 +395,35 @@ class Ticker:
 
     async def _load(self) -> None:
         running = await self.access.insist(self.store.running)
+        counts = await self.access.insist(self.store.counts)
         self.counts = Counter()
-        for (_, task_type, state), number in (await self.access.insist(self.store.counts)).items():
-            self.counts[task_type, state] += number
+        self._count(counts)
         self._next_due = await self.access.insist(self.store.next_due)
         self.paused_at = await self.access.insist(self.store.paused_at)
         self.fleet.restart(running, self.clock())
+        if await self.access.insist(self.store.open_bulks):
+            self.bulk.look()
         if self.loaded.is_set():
             # What was committed before this and not told yet is told to nobody any more.
             self.feed.break_off()
         self.wake.set()
+
+    async def _is_dealt_with(self, error: Exception, taken: Inbox) -> bool:
+        """Deal with a write that failed, if it is known what that means. Raises `Superseded`."""
+        match error:
+            case StoreUnavailable():
+                await self._sit_out(taken, error)
+            case Superseded():
+                taken.fail(StoreUnavailable("another tracker has taken over"))
+                raise error
+            case FenceBroken():
+                log.error("memory and database differ; reading them again", exc_info=error)
+                self.inbox.put_back(taken)
+                await self.access.pause()
+                await self._load()
+            case _:
+                return False
+        return True
 
     async def _sit_out(self, taken: Inbox, error: StoreUnavailable) -> None:
         """The database is away: keep what runners said, refuse the rest, try again soon.

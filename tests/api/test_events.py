@@ -323,12 +323,17 @@ class TestAllTasks:
 
 
 @asynccontextmanager
-async def another_tracker(api: Api) -> AsyncIterator[Tracker]:
-    """Have the backend use a new tracker on the same database, as after a restart."""
+async def another_tracker(api: Api, cancel: str | None = None) -> AsyncIterator[Tracker]:
+    """Have the backend use a new tracker on the same database, as after a restart.
+
+    It may cancel a task before anybody follows its feed.
+    """
     service = api.service
     tracker = Tracker(Store(service.settings.database_url), lease_seconds=1.0)
     await tracker.start()
     running = asyncio.ensure_future(tracker.run())
+    if cancel is not None:
+        await tracker.cancel(cancel)
     service.backend._tracker = tracker
     service.tracker.ticker.feed.break_off()  # the call that waits there is answered
     try:
@@ -350,6 +355,14 @@ class TestRestart:
                 await tracker.retry(task["task_id"])
                 async with stream(idle_api, task, "1.0") as again:
                     await again.until(lambda: again.ids == ["2.0"])
+
+    async def test_also_where_its_feed_tells_of_nothing(self, idle_api: Api) -> None:
+        task = await idle_api.submit()
+        async with stream(idle_api, task) as client:
+            await client.until(lambda: client.ids)
+            async with another_tracker(idle_api, cancel=task["task_id"]):
+                events = await client.to_the_end()
+        assert kinds(events) == ["PENDING", "CANCELLED", "end"]
 
     async def test_all_tasks_have_a_gap(self, idle_api: Api) -> None:
         async with all_of(idle_api) as client:

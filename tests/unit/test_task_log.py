@@ -3,10 +3,10 @@
 import logging
 
 import pytest
-from clock import FakeClock
 
 from raytasks.context import Context, LocalChannel
 from raytasks.task_log import DROPPED, MOST_CHARACTERS, MOST_LINES
+from raytasks.testing import FakeClock
 
 NAME = "raytasks.handlers.short"
 

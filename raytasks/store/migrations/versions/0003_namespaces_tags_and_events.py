@@ -51,15 +51,24 @@ def upgrade() -> None:
         sa.Column("state", sa.String(length=9), nullable=True),
         sa.Column("task_type", sa.String(length=100), nullable=True),
         sa.Column("tag", sa.String(length=64), nullable=True),
-        sa.Column("cursor", _ID, nullable=True),
-        sa.Column("matched", sa.BigInteger(), nullable=False),
+        sa.Column("cursor", _ID, nullable=False),
+        sa.Column("matched", sa.BigInteger(), nullable=True),
         sa.Column("looked_at", sa.BigInteger(), nullable=False),
         sa.Column("changed", sa.BigInteger(), nullable=False),
         sa.Column("created_at", sa.Double(), nullable=False),
         sa.Column("finished_at", sa.Double(), nullable=True),
+        sa.Column("idempotency_key", sa.String(length=255), nullable=True),
         sa.PrimaryKeyConstraint("bulk_id", name=op.f("pk_bulk_operations")),
     )
     op.create_index("ix_bulk_operations_namespace", "bulk_operations", ["namespace", "bulk_id"])
+    op.create_index(
+        "ix_bulk_operations_idempotency_key",
+        "bulk_operations",
+        ["namespace", "idempotency_key"],
+        unique=True,
+        sqlite_where=sa.text("idempotency_key IS NOT NULL"),
+        postgresql_where=sa.text("idempotency_key IS NOT NULL"),
+    )
     op.create_index(
         "ix_bulk_operations_open",
         "bulk_operations",

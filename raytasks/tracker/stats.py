@@ -1,0 +1,227 @@
+"""How many tasks end, and how long they wait and run, over the last minute, hour and day.
+
+It is all in memory, by namespace and task type. What has been added to it is written into the
+database by a tick every few seconds, and read back by the next tracker.
+"""
+
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from raytasks.models import Outcome, Running
+from raytasks.states import OutcomeKind, State
+from raytasks.store.stats import MinuteRow, StatsWrite
+from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 5.0
+"""How often is written what is new, at the most; so much is lost when the tracker is killed."""
+
+MOST_SERIES = 1000
+"""Of how many pairs of namespace and task type statistics are kept at the same time."""
+
+_DAY_MINUTES = 1440
+_KEPT_MINUTES = 25 * 60  # in the database
+_TIMED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
+_WHOLE = "all"  # a minute that is over needs no slots any more
+
+_Key = tuple[str, str]
+"""Namespace and task type."""
+
+
+class Stats:
+    """The statistics of a tracker. Every call says what time it is."""
+
+    def __init__(self) -> None:
+        self._series: dict[_Key, Series] = {}
+        self._slot = 0
+        self._active: set[_Key] = set()  # those with something fresh, all of the same slot
+        self._minutes: dict[tuple[int, _Key], dict[str, Tally]] = {}  # as they are to be written
+        self._unwritten: set[tuple[int, _Key]] = set()
+        self._unconfirmed: set[tuple[int, _Key]] = set()
+        self._write_at = 0.0
+        self._forgotten_at = 0
+        self._views: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._full = False
+        self.restored = False
+
+    # In the hot path
+
+    def ended(self, running: Running, outcome: Outcome, state: State, now: float) -> None:
+        """Note the end of an attempt, and what became of its task."""
+        series = self._fresh(running, now)
+        if series is None:
+            return
+        if state is State.COMPLETED:
+            series.completed += 1
+        elif state is State.FAILED:
+            series.failed += 1
+        if outcome.kind in _TIMED:
+            number = bucket(outcome.finished_at - outcome.started_at)
+            series.runs[number] = series.runs.get(number, 0) + 1
+
+    def waited(self, running: Running, seconds: float, now: float) -> None:
+        """Note how long a task that is claimed was due."""
+        series = self._fresh(running, now)
+        if series is not None:
+            number = bucket(seconds)
+            series.waits[number] = series.waits.get(number, 0) + 1
+
+    def _fresh(self, running: Running, now: float) -> Tally | None:
+        slot = int(now // SLOT_SECONDS)
+        if slot != self._slot:
+            self._gather()
+            self._slot = slot
+        key = running.namespace, running.task_type
+        series = self._series.get(key)
+        if series is None:
+            series = self._begin(key, now)
+            if series is None:
+                return None
+        self._active.add(key)
+        return series.fresh
+
+    def _begin(self, key: _Key, now: float) -> Series | None:
+        if len(self._series) >= MOST_SERIES:
+            if not self._full:
+                log.warning("no statistics of more than %s task types are kept", MOST_SERIES)
+            self._full = True
+            return None
+        series = self._series[key] = Series(now)
+        return series
+
+    # What is asked
+
+    def view(self, namespace: str, now: float) -> dict[str, Any]:
+        """Return the windows of a namespace, as `/stats` shows them; at most a second old."""
+        known = self._views.get(namespace)
+        if known is not None and 0 <= now - known[0] < 1.0:
+            return known[1]
+        self._gather()
+        mine = {name: item for (space, name), item in self._series.items() if space == namespace}
+        whole = {name: Tally() for name in WINDOWS}
+        for series in mine.values():
+            series.move(now)
+            for name, tally in whole.items():
+                tally.add(series.windows[name].total)
+        shown = {
+            "windows": {name: tally.view(WINDOWS[name][1]) for name, tally in whole.items()},
+            "by_type": {
+                task_type: {
+                    name: window.total.view(WINDOWS[name][1])
+                    for name, window in series.windows.items()
+                }
+                for task_type, series in sorted(mine.items())
+                if not series.empty
+            },
+        }
+        if mine:
+            self._views[namespace] = now, shown
+        return shown
+
+    # What is kept in the database
+
+    def to_write(self, now: float) -> StatsWrite | None:
+        """Return what is new, if it is time to write; `written` says that it is on disk.
+
+        What is said again, as it may not be there, does no harm: each row is the whole minute.
+        """
+        if not self.restored or now < self.write_due:
+            return None
+        self._write_at = now + WRITE_SECONDS
+        self._gather()
+        this_minute = int(now // 60)
+        self._close_minutes(this_minute)
+        self._unwritten |= self._unconfirmed
+        forget = None
+        if this_minute // 10 != self._forgotten_at:
+            self._forgotten_at = this_minute // 10
+            forget = this_minute - _KEPT_MINUTES
+            self._drop_empty(now)
+        rows = list(self._rows(self._unwritten))
+        if not rows and forget is None:
+            return None
+        self._unconfirmed, self._unwritten = self._unwritten, set()
+        return StatsWrite(rows, forget)
+
+    @property
+    def write_due(self) -> float:
+        """When there is something to write; infinite if nothing is new."""
+        new = self._active or self._unwritten or self._unconfirmed
+        return self._write_at if new and self.restored else math.inf
+
+    def written(self) -> None:
+        """Note that what `to_write` returned last is on disk."""
+        self._unconfirmed.clear()
+
+    def restore(self, rows: Iterable[MinuteRow], now: float) -> None:
+        """Take over what an earlier tracker has written; once, and before anything is written."""
+        recent = int(now // 60) - 1
+        for minute, namespace, task_type, data in rows:
+            key = namespace, task_type
+            series = self._series.get(key) or self._begin(key, now)
+            if series is None:
+                continue
+            for offset, parts in from_json(data).items():
+                tally = Tally.of(parts)
+                at = minute * 60 + (0 if offset == _WHOLE else int(offset))
+                series.add(at, tally)
+                if minute >= recent:
+                    slots = self._minutes.setdefault((minute, key), {})
+                    slots.setdefault(offset, Tally()).add(tally)
+        self.restored = True
+
+    @staticmethod
+    def first_minute(now: float) -> int:
+        """Return the first minute that a new tracker is to read."""
+        return int(now // 60) - _DAY_MINUTES
+
+    def _gather(self) -> None:
+        """Put what is fresh into the windows, and into the minute's row."""
+        at = self._slot * SLOT_SECONDS
+        minute, offset = divmod(at, 60)
+        for key in self._active:
+            series = self._series[key]
+            series.move(at)
+            series.add(at, series.fresh)
+            slots = self._minutes.setdefault((minute, key), {})
+            slots.setdefault(str(offset), Tally()).add(series.fresh)
+            self._unwritten.add((minute, key))
+            series.fresh = Tally()
+        self._active.clear()
+
+    def _close_minutes(self, this_minute: int) -> None:
+        """Make one of the slots of each minute that is over for longer than the first window."""
+        for place, slots in self._minutes.items():
+            if place[0] < this_minute - 1 and list(slots) != [_WHOLE]:
+                whole = Tally()
+                for tally in slots.values():
+                    whole.add(tally)
+                slots.clear()
+                slots[_WHOLE] = whole
+                self._unwritten.add(place)
+        waiting = self._unwritten | self._unconfirmed
+        over = [
+            place for place in self._minutes if place[0] < this_minute - 1 and place not in waiting
+        ]
+        for place in over:
+            del self._minutes[place]
+
+    def _rows(self, places: Iterable[tuple[int, _Key]]) -> Iterator[MinuteRow]:
+        for minute, key in sorted(places):
+            slots = self._minutes[minute, key]
+            data = {offset: tally.parts() for offset, tally in slots.items()}
+            yield MinuteRow(minute, *key, to_json(data).decode())
+
+    def _drop_empty(self, now: float) -> None:
+        for key, series in list(self._series.items()):
+            series.move(now)
+            if series.empty:
+                del self._series[key]
+        self._full = False
+        spaces = {space for space, _ in self._series}
+        self._views = {space: view for space, view in self._views.items() if space in spaces}
