@@ -11,7 +11,7 @@ SEED ?= $(shell date +%s)
 # Of `make fuzz`: how many good and how many bad requests go to each operation.
 EXAMPLES ?= 1000
 
-.PHONY: install demo test chaos fuzz recovery lint format requirements clean help
+.PHONY: install demo test chaos fuzz recovery audit lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -19,6 +19,7 @@ help:
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make fuzz          good and bad requests by the OpenAPI document (EXAMPLES=, SEED=)"
+	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -49,6 +50,9 @@ chaos: install
 
 fuzz: install
 	$(BIN)/python -m tests.fuzzing --examples $(EXAMPLES) --seed $(SEED)
+
+audit: install
+	$(BIN)/python -m tests.audit
 
 lint: install
 	$(BIN)/ruff format --check .
