@@ -1,6 +1,5 @@
 """The routes of bulk operations: a retry or a cancel of all tasks that a filter matches."""
 
-import time
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -190,7 +189,7 @@ def bulk_router(service: Service) -> APIRouter:
         if asked.dry_run:
             matched = await service.backend.bulk_count(meant)
             return json_answer(to_json({"matched": matched}))
-        new = NewBulk(str(uuid_utils.uuid7()), meant, time.time(), idempotency_key)
+        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
         operation, made = await service.backend.bulk_start(new)
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK

@@ -26,6 +26,7 @@ from raytasks.tracker.core import Tracker
 Answer = TypeVar("Answer")
 
 _TURNS = 20
+_LOOK_SECONDS = 0.001
 _LEASE_SECONDS = 1e9
 """Leases end never, and the tracker works when it is asked to, however the clock is moved."""
 
@@ -103,6 +104,11 @@ class InProcessService:
             call.close()
             raise RuntimeError("this queue is closed")
         return self._loop.call(_and_its_orders(call), seconds)
+
+    async def bulks_done(self) -> None:
+        """Wait until the tracker has done all bulk operations: it does them in the background."""
+        while self.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
+            await asyncio.sleep(_LOOK_SECONDS)
 
     def submit(self, task: NewTask) -> str:
         """Store a task; return its id, or that of an earlier one that the same request made.

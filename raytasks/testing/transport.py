@@ -48,6 +48,8 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     async def _answer(self, request: httpx.Request) -> httpx.Response:
         response = await httpx.ASGITransport(self._service.app).handle_async_request(request)
         content = await response.aread()
+        if request.method == "POST" and request.url.path.rstrip("/") == "/bulk":
+            await self._service.bulks_done()
         return httpx.Response(response.status_code, headers=response.headers, content=content)
 
     def _without_wait(self, request: httpx.Request) -> httpx.URL:

@@ -34,6 +34,27 @@ def test_large_values_are_whole_everywhere() -> None:
         assert listed[0]["payload"] is None
 
 
+def test_a_bulk_operation_is_done_at_once(queue: Queue) -> None:
+    tasks = [queue.submit("permanent", None) for _ in range(3)]
+    queue.run_due()
+    asked = queue.http.post("/bulk", json={"action": "retry", "state": "FAILED"})
+    assert asked.status_code == 202
+    assert [task.state for task in tasks] == ["PENDING"] * 3
+    done = queue.http.get(asked.headers["location"]).json()
+    assert (done["state"], done["changed"]) == ("DONE", 3)
+    assert done["created_at"] == done["finished_at"] == "2026-01-01T00:00:00Z"
+    assert len(queue.run_due()) == 3
+
+
+def test_statistics_go_by_the_clock(queue: Queue) -> None:
+    queue.submit("busy", {"retry_after": 30})
+    queue.run_until_idle()
+    hour = queue.http.get("/stats").json()["windows"]["hour"]
+    assert (hour["completed"], hour["failed"]) == (1, 0)
+    queue.clock.advance(7200)
+    assert queue.http.get("/stats").json()["windows"]["hour"]["completed"] == 0
+
+
 def test_links_expire_by_the_clock() -> None:
     with Queue(["kit_handlers"], artifact_link_seconds=60) as queue:
         task = queue.submit("greet", {"name": "Ray"})
