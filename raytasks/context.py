@@ -1,14 +1,16 @@
 """The context that a handler gets: what it may ask, and what it may tell, while it runs."""
 
-import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Protocol
 
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.models import LogLine
+from raytasks.task_log import TaskLog, clean
 
 
 class Cancelled(BaseException):
@@ -25,6 +27,9 @@ class Channel(Protocol):
     def checkpoint(self, data: str) -> None:
         """Pass on JSON text, and return when it is on disk."""
 
+    def log(self, line: LogLine) -> None:
+        """Pass on a line that the handler has logged. Must not block."""
+
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop."""
 
@@ -37,6 +42,7 @@ class LocalChannel:
     message: str | None = None
     saved: str | None = None
     is_cancelled: bool = False
+    lines: list[LogLine] = field(default_factory=list)
 
     def progress(self, fraction: float | None, message: str | None) -> None:
         """Remember the progress."""
@@ -46,14 +52,13 @@ class LocalChannel:
         """Remember the checkpoint."""
         self.saved = data
 
+    def log(self, line: LogLine) -> None:
+        """Remember the line."""
+        self.lines.append(line)
+
     def cancelled(self) -> bool:
         """Return what was set."""
         return self.is_cancelled
-
-
-def clean(text: str) -> str:
-    """Return the text without what UTF-8 or PostgreSQL cannot hold."""
-    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 @dataclass
@@ -62,7 +67,8 @@ class Context:
 
     `attempt` counts from 1 and never repeats; `failures` is how many attempts failed before this
     one in the present budget of `max_attempts`. `deadline` (seconds since the epoch) is when the
-    attempt times out, or None.
+    attempt times out, or None. `lines_before` is how many lines the attempt has logged before, in a
+    process that died.
     """
 
     task_id: str
@@ -75,13 +81,23 @@ class Context:
     artifacts: ArtifactStore | None = None
     saved_checkpoint: str | None = None
     clock: Callable[[], float] = time.time
+    lines_before: int = 0
     max_checkpoint_bytes: int | None = None
 
-    @property
-    def log(self) -> "logging.LoggerAdapter[logging.Logger]":
-        """A logger that names the task and the attempt."""
-        logger = logging.getLogger(f"raytasks.handlers.{self.task_type}")
-        return logging.LoggerAdapter(logger, {"task_id": self.task_id, "attempt": self.attempt})
+    @cached_property
+    def log(self) -> TaskLog:
+        """A logger that names the task and the attempt, and keeps the lines with the task.
+
+        Kept is what is INFO or above, and whatever else is logged here: at most 1,000 lines of an
+        attempt, and 4,000 characters of each. Clients see them in the events of the task.
+        """
+        return TaskLog(
+            self.task_type,
+            {"task_id": self.task_id, "attempt": self.attempt},
+            self.channel.log,
+            clock=self.clock,
+            written=self.lines_before,
+        )
 
     @property
     def cancelled(self) -> bool:

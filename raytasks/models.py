@@ -247,6 +247,26 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
+class LogLine:
+    """A line that a handler has logged. Those of an attempt are numbered from 1."""
+
+    number: int
+    at: float
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLog:
+    """Lines of one attempt on their way; acknowledged by `number` (unique for its runner)."""
+
+    task_id: str
+    attempt: int
+    number: int
+    lines: Sequence[LogLine]
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
@@ -270,6 +290,7 @@ class Exchange:
     worker_id: str | None = None
     outcomes: Sequence[Outcome] = ()
     reports: Sequence[Report] = ()
+    logs: Sequence[AttemptLog] = ()
     held: Sequence[tuple[str, int]] | None = None
     leaving: bool = False
 
@@ -278,10 +299,10 @@ class Exchange:
 class Orders:
     """The tracker's answer to an exchange.
 
-    `acknowledged` outcomes and `acknowledged_reports` are on disk. `cancels` lists the attempts
-    (task id, attempt) that are to be stopped. `stale` ones are no longer this runner's: their
-    outcomes would be refused. With `resync` the tracker asks for the list of what is held. With
-    `end` another process has taken the runner's place, and this one must end.
+    `acknowledged` outcomes, `acknowledged_reports` and `acknowledged_logs` are on disk. `cancels`
+    lists the attempts (task id, attempt) that are to be stopped. `stale` ones are no longer this
+    runner's: their outcomes would be refused. With `resync` the tracker asks for the list of what
+    is held. With `end` another process has taken the runner's place, and this one must end.
     """
 
     batch: int = 0
@@ -290,6 +311,7 @@ class Orders:
     stale: Sequence[tuple[str, int]] = ()
     acknowledged: Sequence[tuple[str, int]] = ()
     acknowledged_reports: Sequence[int] = ()
+    acknowledged_logs: Sequence[int] = ()
     resync: bool = False
     end: bool = False
 
@@ -317,13 +339,15 @@ class Feed:
     """A piece of the event feed.
 
     `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` some
-    changes before these are gone, and whoever waits should look at its task again.
+    changes before these are gone, and whoever waits should look at its task again. `news` are the
+    ids of tasks with new progress or log lines; None: too many to tell, it may be any.
     """
 
     epoch: int
     last: int
     changes: Sequence[StateChange] = ()
     gap: bool = False
+    news: Sequence[str] | None = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import Claim, NewTask, RaytasksError, StoreUnavailable, Task
+from raytasks.models import Claim, NewTask, Outcome, RaytasksError, StoreUnavailable, Task
 from raytasks.retry import PermanentError
 
 log = logging.getLogger(__name__)
@@ -105,8 +105,8 @@ class LargeValues:
             return task.payload
         return self._read("payload", task.task_id, task.payload_ref)
 
-    def result_of(self, task: Task) -> str | None:
-        """Return a task's result (JSON text), wherever it is; None if it has none.
+    def result_of(self, task: Task | Outcome) -> str | None:
+        """Return the result of a task, or of an attempt (JSON text); None if there is none.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
         """

@@ -25,7 +25,10 @@ from raytasks.models import HandlerInfo, HandlerKind, RaytasksError
 from raytasks.retry import RetryPolicy
 
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
-_TASK_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,99}")
+TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
+"""What the name of a task type is like, as a regular expression."""
+
+_TASK_TYPE = re.compile(TASK_TYPE)
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import FakeClock
+from making import NOW
 
 from raytasks.store.store import Store
+from raytasks.testing import FakeClock
 from tests.postgres_server import PostgresServer, migrate
 
 
@@ -77,4 +78,4 @@ def store(store_url: str, open_store: Callable[..., Store]) -> Store:
 @pytest.fixture
 def clock() -> FakeClock:
     """A clock that only the test moves."""
-    return FakeClock()
+    return FakeClock(NOW)

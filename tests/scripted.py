@@ -32,6 +32,7 @@ if Path(os.environ.get("SCRIPTED_FUSE", "")).is_file():  # a folder, and so is n
 class Script(BaseModel):
     """What to do. `fail_first` attempts fail before the step is taken.
 
+    `lines`: so many lines are logged first of all, from `line 1` on.
     `mark`: a file to which each attempt appends a line `attempt pid` when it begins.
     `large` returns a text of `seconds` characters.
     """
@@ -41,6 +42,7 @@ class Script(BaseModel):
     step: Step = "succeed"
     seconds: float = Field(default=0.0, ge=0)
     fail_first: int = Field(default=0, ge=0)
+    lines: int = Field(default=0, ge=0)
     mark: str | None = None
     file: str | None = None
     value: Any = None
@@ -109,6 +111,8 @@ def perform(script: Script, context: Context) -> Any:  # noqa: C901 - a list of 
     if script.mark:
         with Path(script.mark).open("a") as file:
             file.write(f"{context.attempt} {os.getpid()}\n")
+    for number in range(1, script.lines + 1):
+        context.log.info("line %d", number)
     if context.failures < script.fail_first:
         raise RuntimeError(f"scripted failure {context.failures + 1}")
     match script.step:

@@ -1,5 +1,8 @@
 """The FastAPI app. It needs a backend, and no Ray."""
 
+import time
+from collections.abc import Callable
+
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
@@ -8,6 +11,7 @@ from raytasks.api import openapi, problems
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk import bulk_router
+from raytasks.api.events import event_router
 from raytasks.api.gate import Gate
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
@@ -24,8 +28,17 @@ from raytasks.settings import Settings
 DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."
 
 
-def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGIApp:
-    """Return the app that serves the API, for these handlers and this tracker."""
+def create_app(
+    backend: Backend,
+    registry: Registry,
+    settings: Settings,
+    *,
+    clock: Callable[[], float] = time.time,
+) -> ASGIApp:
+    """Return the app that serves the API, for these handlers and this tracker.
+
+    `clock` gives the time in seconds since the epoch: of submissions, and of links that expire.
+    """
     app = FastAPI(
         title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
     )
@@ -41,10 +54,13 @@ def create_app(backend: Backend, registry: Registry, settings: Settings) -> ASGI
         max_depth=settings.max_depth,
         debug=settings.debug,
         waiting_room=WaitingRoom(settings.max_waiting_clients),
-        links=Links(settings.secret_key, settings.artifact_link_seconds),
+        links=Links(settings.secret_key, settings.artifact_link_seconds, clock),
         max_batch_bytes=settings.max_batch_bytes,
+        clock=clock,
     )
+    app.state.service = service
     app.include_router(submission_router(service))
+    app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))

@@ -1,9 +1,10 @@
 """The files of tasks: a list of them, and their bytes."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from http import HTTPStatus
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import anyio
 from fastapi import APIRouter, Path, Query
@@ -17,6 +18,11 @@ from raytasks.api.routes import TaskId
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.artifacts import URL_PREFIX
 from raytasks.keys import Scope
+from raytasks.offload import ArtifactsUnavailable
+
+log = logging.getLogger(__name__)
+
+Answer = TypeVar("Answer")
 
 _CHUNK_BYTES = 256 * 1024
 
@@ -75,7 +81,7 @@ def artifact_router(service: Service) -> APIRouter:
     ) -> Response:
         """Return name, size and link of each file; the links expire (ARTIFACT_LINK_SECONDS)."""
         await service.task(task_id, caller.namespace_for(asked.namespace))
-        files = await anyio.to_thread.run_sync(service.artifacts.list, task_id)
+        files = await _asked(service.artifacts.list, task_id)
         listed = [
             {"name": name, "bytes": size, "url": service.links.to(f"{URL_PREFIX}/{task_id}/{name}")}
             for name, size in files
@@ -106,13 +112,21 @@ def artifact_router(service: Service) -> APIRouter:
         else:
             caller.check(Scope.READ)
             await service.task(task_id, caller.namespace_for(asked.namespace))
-        try:
-            file, size = await anyio.to_thread.run_sync(service.artifacts.open, task_id, name)
-        except (FileNotFoundError, IsADirectoryError, ValueError):
-            raise Problem(HTTPStatus.NOT_FOUND, "there is no such file") from None
+        file, size = await _asked(service.artifacts.open, task_id, name)
         return StreamingResponse(_chunks(file), headers=_headers(name, size))
 
     return router
+
+
+async def _asked(ask: Callable[..., Answer], *arguments: str) -> Answer:
+    """Ask the artifact store. Raises `Problem` 404, `ArtifactsUnavailable`."""
+    try:
+        return await anyio.to_thread.run_sync(ask, *arguments)
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError, ValueError):
+        raise Problem(HTTPStatus.NOT_FOUND, "there is no such file") from None
+    except Exception as error:
+        log.warning("the artifact store does not answer: %r", error)
+        raise ArtifactsUnavailable("the artifact store does not work just now") from None
 
 
 async def _chunks(file: Any) -> AsyncIterator[bytes]:

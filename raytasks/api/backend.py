@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Duplicate, Feed, NewTask, Page, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 
@@ -30,6 +31,9 @@ class Backend(Protocol):
 
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list. Raises `StoreUnavailable`."""
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """Return the events of tasks after a place. Raises `StoreUnavailable`."""
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """Return the changes of state after a number."""

@@ -11,7 +11,7 @@ from raytasks.submission import parse_json
 
 
 async def read_json(request: Request, max_bytes: int, max_depth: int) -> Any:
-    """Return the JSON value of the body. Raises `Problem` 400, 413, 415 or 422.
+    """Return the JSON value of the body. Raises `Problem` 400, 413 or 415.
 
     A body that is too long is refused before it is read whole, and one that is nested too deeply
     before anything looks into it that calls itself.

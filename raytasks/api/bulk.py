@@ -1,6 +1,5 @@
 """The routes of bulk operations: a retry or a cancel of all tasks that a filter matches."""
 
-import time
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -21,10 +20,10 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Operator, Reader
 from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem
-from raytasks.api.routes import TASK_TYPE
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.models import is_task_id
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.registry import TASK_TYPE
 from raytasks.states import State
 from raytasks.submission import (
     InvalidSubmission,
@@ -61,7 +60,7 @@ class BulkRequest(BaseModel):
         description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
         "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three.",
     )
-    task_type: str | None = Field(default=None, pattern=TASK_TYPE)
+    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
     tag: Tag | None = None
     dry_run: bool = Field(default=False, description="Only count the tasks.")
     all: bool = Field(
@@ -173,7 +172,7 @@ def bulk_router(service: Service) -> APIRouter:
     )
     async def start(
         request: Request,
-        asked: Annotated[NamespaceQuery, Query()],
+        place: Annotated[NamespaceQuery, Query()],
         caller: Operator,
         idempotency_key: BulkKey = None,
     ) -> Response:
@@ -181,15 +180,15 @@ def bulk_router(service: Service) -> APIRouter:
 
         With `dry_run` only the count of the tasks is answered.
         """
-        namespace = caller.namespace_for(asked.namespace)
-        wanted = _checked(await read_json(request, service.max_payload_bytes, service.max_depth))
+        namespace = caller.namespace_for(place.namespace)
+        asked = _checked(await read_json(request, service.max_payload_bytes, service.max_depth))
         if idempotency_key is not None:
             check_key(idempotency_key)
-        meant = wanted.filter(namespace)
-        if wanted.dry_run:
+        meant = asked.filter(namespace)
+        if asked.dry_run:
             matched = await service.backend.bulk_count(meant)
             return json_answer(to_json({"matched": matched}))
-        new = NewBulk(str(uuid_utils.uuid7()), meant, time.time(), idempotency_key)
+        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
         operation, made = await service.backend.bulk_start(new)
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
@@ -202,13 +201,12 @@ def bulk_router(service: Service) -> APIRouter:
         summary="Get a bulk operation",
     )
     async def get(
-        bulk_id: BulkId, asked: Annotated[NamespaceQuery, Query()], caller: Reader
+        bulk_id: BulkId, place: Annotated[NamespaceQuery, Query()], caller: Reader
     ) -> Response:
         """Return how far the operation has come."""
-        namespace = caller.namespace_for(asked.namespace)
         found = None
         if is_task_id(bulk_id):
-            found = await service.backend.bulk_get(bulk_id, namespace)
+            found = await service.backend.bulk_get(bulk_id, caller.namespace_for(place.namespace))
         if found is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no bulk operation {bulk_id[:100]}")
         return json_answer(to_json(_shown(found)))
@@ -219,10 +217,9 @@ def bulk_router(service: Service) -> APIRouter:
         responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="List the newest bulk operations",
     )
-    async def newest(asked: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
+    async def newest(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return the newest operations, done or not, the newest first; 100 at the most."""
-        namespace = caller.namespace_for(asked.namespace)
-        found = await service.backend.bulk_list(namespace)
+        found = await service.backend.bulk_list(caller.namespace_for(place.namespace))
         return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
 
     return router

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.api.watchdog import Watchdog
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -84,6 +85,13 @@ class RayBackend:
         """See `Backend.page`."""
         page: Page = await self._call(lambda tracker: tracker.page.remote(query))
         return page
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """See `Backend.events`."""
+        pages: list[EventPage | None] = await self._call(
+            lambda tracker: tracker.events.remote(list(queries))
+        )
+        return pages
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Backend.changes`."""
@@ -168,8 +176,12 @@ class Api:
         self._keeping: asyncio.Future[Any] | None = None
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
-        """Return the app; called by Serve in the replica, after the constructor."""
+        """Return the app; called by Serve in the replica, after the constructor.
+
+        Raises `SettingsError` where it would be open to strangers.
+        """
         settings = self._deployment.settings
+        settings.check_served(await asyncio.to_thread(listening_host))
         watchdog = Watchdog(self._backend.ping, self._backend.replace)
         self._keeping = asyncio.gather(self._keep_deployed(), watchdog.run())
         return create_app(self._backend, Registry.load(settings.task_modules), settings)
@@ -181,6 +193,13 @@ class Api:
             except Exception as error:
                 log.warning("the deployment could not be announced: %s", error)
             await asyncio.sleep(DEPLOY_SECONDS)
+
+
+def listening_host() -> str | None:
+    """Return where Serve listens. There is no public way to ask it, from within."""
+    client: Any = serve.context._get_global_client()
+    host: str | None = client.http_config.host
+    return host
 
 
 def present_deployment(settings: Settings) -> Deployment:

@@ -86,7 +86,7 @@ def body_in_time(receive: Receive, seconds: float) -> Receive:
 def check_depth(value: Any, most: int) -> None:
     """Refuse a JSON value in which lists and objects are too deep in each other.
 
-    Raises `Problem` 422. It goes level by level: no depth can be too much for it.
+    Raises `Problem` 400. It goes level by level: no depth can be too much for it.
     """
     level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
@@ -104,6 +104,6 @@ def check_depth(value: Any, most: int) -> None:
 def too_deep(most: int) -> Problem:
     """Return the problem of a body that is nested too deeply."""
     return Problem(
-        HTTPStatus.UNPROCESSABLE_ENTITY,
+        HTTPStatus.BAD_REQUEST,
         f"the body is nested deeper than {most} levels (MAX_DEPTH)",
     )

@@ -4,15 +4,18 @@ from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI
+from pydantic import BaseModel
+from pydantic.json_schema import models_json_schema
 
 from raytasks.api.gate import is_public
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
+from raytasks.event_views import SHAPES
 
 _KEY = "key"
 _BY_KEY: list[dict[str, list[str]]] = [{_KEY: []}]
 _ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 """What every request may be answered with."""
-
+_PLACE = "#/components/schemas/{model}"
 _FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
@@ -28,7 +31,15 @@ def install(app: FastAPI) -> None:
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documents show
 
 
+def reference_to(model: type[BaseModel]) -> dict[str, str]:
+    """Return a reference to a model's place in the document."""
+    return {"$ref": _PLACE.format(model=model.__name__)}
+
+
 def _mend(document: dict[str, Any]) -> None:
+    wanted = [(shape, "serialization") for shape in SHAPES]
+    _, shapes = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
+    document["components"]["schemas"].update(shapes["$defs"])
     document["components"]["securitySchemes"] = {
         _KEY: {
             "type": "http",
@@ -46,7 +57,7 @@ def _mend(document: dict[str, Any]) -> None:
                 if name in _FRAMEWORK_ERRORS:  # added by itself to whatever has parameters
                     del operation["responses"][status]
                 elif name == ProblemView.__name__:
-                    content[CONTENT_TYPE] = content.pop("application/json")
+                    content[CONTENT_TYPE] = content.pop(next(iter(content)))
     for name in _FRAMEWORK_ERRORS:
         document["components"]["schemas"].pop(name, None)
 
@@ -67,5 +78,6 @@ def _protect(path: str, operation: dict[str, Any]) -> None:
 
 
 def _schema_name(content: dict[str, Any]) -> str:
-    reference: str = content.get("application/json", {}).get("schema", {}).get("$ref", "")
+    kind: dict[str, Any] = next(iter(content.values()), {})
+    reference: str = kind.get("schema", {}).get("$ref", "")
     return reference.rpartition("/")[2]

@@ -17,6 +17,7 @@ from raytasks.models import (
     TaskQuery,
     is_task_id,
 )
+from raytasks.registry import TASK_TYPE
 from raytasks.states import State
 from raytasks.submission import TAG
 from raytasks.views import (
@@ -32,7 +33,6 @@ TaskId = Annotated[str, Path(description="The id that the submission was answere
 MOST_LISTED = 500
 MOST_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
-TASK_TYPE = "^[A-Za-z][A-Za-z0-9_.-]{0,99}$"  # what `@handler` takes
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
 
 
@@ -42,7 +42,7 @@ class ListQuery(NamespaceQuery):
     limit: int = Field(default=50, ge=1, le=MOST_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
     state: State | None = None
-    task_type: str | None = Field(default=None, pattern=TASK_TYPE)
+    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
     tag: str | None = Field(default=None, pattern=f"^{TAG}$")
     cursor: str | None = Field(
         default=None, description="The `next_cursor` of the page before; not with `offset`."

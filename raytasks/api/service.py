@@ -1,5 +1,7 @@
 """What the routes work with, and how they answer."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -9,6 +11,7 @@ from starlette.responses import Response
 
 from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
+from raytasks.api.event_source import EventSource
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import ProblemView
 from raytasks.api.signing import Links
@@ -35,10 +38,12 @@ class Service:
     debug: bool
     waiting_room: WaitingRoom
     links: Links
+    clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
         self.watch = TaskWatch(self.backend)
+        self.events = EventSource(self.backend)
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}
         )

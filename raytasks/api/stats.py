@@ -73,12 +73,13 @@ def stats_router(service: Service) -> APIRouter:
         responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
         summary="Count tasks; tell throughput, failure rate, waits and running times",
     )
-    async def stats(asked: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
+    async def stats(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return counts of tasks by state and type, and what the last minute, hour, day were like.
 
         The counts are exact. The windows are at most a second old.
         """
-        namespace = caller.namespace_for(asked.namespace)
-        return json_answer(to_json(await service.backend.stats(namespace)))
+        return json_answer(
+            to_json(await service.backend.stats(caller.namespace_for(place.namespace)))
+        )
 
     return router

@@ -68,7 +68,11 @@ def submission_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         body = await read_json(request, service.max_payload_bytes, service.max_depth)
         new = check_submission(
-            body, service.registry, namespace=namespace, idempotency_key=idempotency_key
+            body,
+            service.registry,
+            namespace=namespace,
+            idempotency_key=idempotency_key,
+            now=service.clock(),
         )
         [first] = await _submit(service, payloads, [new])
         headers = {"Location": f"/tasks/{first.task_id}"}
@@ -96,7 +100,11 @@ def submission_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         body = await read_json(request, service.max_batch_bytes, service.max_depth)
         new = check_batch(
-            body, service.registry, namespace=namespace, idempotency_key=idempotency_key
+            body,
+            service.registry,
+            namespace=namespace,
+            idempotency_key=idempotency_key,
+            now=service.clock(),
         )
         _check_sizes(new, service.max_payload_bytes)
         found = await _submit(service, payloads, new)

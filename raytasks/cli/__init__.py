@@ -12,6 +12,7 @@ from raytasks.cli import (
     demo,
     figures,
     files,
+    keys,
     many,
     operate,
     options,
@@ -33,6 +34,9 @@ app = typer.Typer(
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
 app.add_typer(database, name="db")
+api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
+app.add_typer(api_keys, name="keys")
+api_keys.command("new")(keys.new)
 
 app.command("up")(up.up)
 app.command("worker")(up.worker)

@@ -91,6 +91,8 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
         **os.environ,
         "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
         "RAY_ADDRESS": "",
+        "API_KEYS": "",  # it is for this machine alone
+        "DEBUG": "true",
         "TASK_MODULES": "handlers,examples.flaky",
         "STOP_GRACE_SECONDS": "1",
     }

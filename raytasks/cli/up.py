@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
+from raytasks import ray_token
 from raytasks.head import Restarts
 
 if TYPE_CHECKING:
@@ -186,7 +187,15 @@ def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
         console.print(
             f"  more machines:   raytasks worker --address {head.address}", soft_wrap=True
         )
+        if ray_token.is_wanted():
+            console.print(f"  Ray's token:     {_where_the_token_is()}", soft_wrap=True)
     console.print("  stop:            Ctrl-C")
+
+
+def _where_the_token_is() -> str:
+    if os.environ.get(ray_token.TOKEN):
+        return f"in {ray_token.TOKEN}; other machines and drivers need it there, too"
+    return f"{ray_token.token_file()}; copy it to ~/.ray/auth_token of the other machines"
 
 
 def prepare_database(url: str) -> None:

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.context import Cancelled, Channel, Context, clean
+from raytasks.context import Cancelled, Channel, Context
 from raytasks.models import Claim, Outcome
 from raytasks.offload import (
     MAX_RESULT_BYTES,
@@ -25,6 +25,7 @@ from raytasks.offload import (
 from raytasks.registry import HandlerSpec
 from raytasks.retry import AttemptTimeout, PermanentError, RetryDecision, Snooze
 from raytasks.states import OutcomeKind
+from raytasks.task_log import clean
 
 _MESSAGE_LENGTH = 10_000
 _TRACEBACK_LENGTH = 20_000
@@ -112,6 +113,7 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     started_at: float = 0.0
     error: BaseException | None = None
+    lines_before: int = 0
 
     def __post_init__(self) -> None:
         self.started_at = self.workplace.clock()
@@ -216,6 +218,7 @@ class Attempt:
             artifacts=self.workplace.artifacts,
             saved_checkpoint=self.claim.checkpoint,
             clock=self.workplace.clock,
+            lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
 

@@ -6,12 +6,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from raytasks.models import Claim, Exchange, Orders, Outcome, Report
+from raytasks.models import Claim, Exchange, LogLine, Orders, Outcome, Report
+from raytasks.runner.log_book import LogBook
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.25
-"""How often the progress of an attempt is passed on, at the most."""
+"""How often progress and log lines are passed on, at the most, while there is nothing else."""
 
 _RETRY_SECONDS = 0.2
 
@@ -56,6 +57,7 @@ class _Outbox:
     progress: dict[str, Report] = field(default_factory=dict)
     checkpoints: dict[int, tuple[Report, "asyncio.Future[None]"]] = field(default_factory=dict)
     unsent_checkpoints: list[Report] = field(default_factory=list)
+    logs: LogBook = field(default_factory=LogBook)
 
 
 class ExchangeLoop:
@@ -79,7 +81,7 @@ class ExchangeLoop:
         self._resync = True
         self._leaving = False
         self._replaced = False
-        self._progress_timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[Orders]] = set()
 
     @property
@@ -105,9 +107,13 @@ class ExchangeLoop:
             fraction = known.fraction if fraction is None else fraction
             message = known.message if message is None else message
         self._outbox.progress[task_id] = Report(task_id, attempt, 0, fraction, message)
-        if self._progress_timer is None:
-            loop = asyncio.get_running_loop()
-            self._progress_timer = loop.call_later(PROGRESS_SECONDS, self._send_progress)
+        self._send_soon()
+
+    def log(self, task_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
+        """Take lines that an attempt has logged. They are passed on before long."""
+        if self._held.get(task_id) == attempt:
+            self._outbox.logs.add((task_id, attempt), lines)
+            self._send_soon()
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Pass on a checkpoint, and return when the tracker has it on disk.
@@ -174,7 +180,10 @@ class ExchangeLoop:
         if self._resync:
             box.unsent = [*box.unacknowledged.values(), *box.unsent]
             box.unsent_checkpoints = [report for report, _ in box.checkpoints.values()]
-        box.unacknowledged |= {(item.task_id, item.attempt): item for item in box.unsent}
+            box.logs.send_again()
+        logs, count = box.logs.take(box.unsent) if box.logs else ((), len(box.unsent))
+        outcomes, later = box.unsent[:count], box.unsent[count:]
+        box.unacknowledged |= {_key(item): item for item in outcomes}
         exchange = Exchange(
             runner_id=self._identity.runner_id,
             name=self._identity.name,
@@ -185,22 +194,28 @@ class ExchangeLoop:
             limits={} if self._leaving else dict(self._work.limits()),
             room=0 if self._leaving else self._work.room(),
             last_batch=self._last_batch,
-            outcomes=tuple(box.unsent),
+            outcomes=tuple(outcomes),
             reports=(*box.progress.values(), *box.unsent_checkpoints),
-            held=tuple(self._held.items()) if self._resync else None,
+            logs=tuple(logs),
+            held=(*self._held.items(), *map(_key, later)) if self._resync else None,
             leaving=self._leaving,
         )
-        box.unsent, box.unsent_checkpoints, box.progress = [], [], {}
+        box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
+        if later or box.logs.has_fresh:
+            self._news.set()
         self._resync = False
         return exchange
 
     def _obey(self, orders: Orders) -> None:
         for key in orders.acknowledged:
             self._outbox.unacknowledged.pop(key, None)
+            self._outbox.logs.drop(key)
         for number in orders.acknowledged_reports:
             _, acknowledged = self._outbox.checkpoints.get(number, (None, None))
             if acknowledged is not None and not acknowledged.done():
                 acknowledged.set_result(None)
+        for number in orders.acknowledged_logs:
+            self._outbox.logs.acknowledge(number)
         if orders.resync:
             self._resync = True
         if orders.end:
@@ -221,11 +236,21 @@ class ExchangeLoop:
         for report, acknowledged in self._outbox.checkpoints.values():
             if (report.task_id, report.attempt) == (task_id, attempt) and not acknowledged.done():
                 acknowledged.cancel()
+        self._outbox.logs.drop((task_id, attempt))
         if self._held.get(task_id) == attempt:
             del self._held[task_id]
             self._work.stop(task_id, attempt)
 
-    def _send_progress(self) -> None:
-        self._progress_timer = None
-        if self._outbox.progress:
+    def _send_soon(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PROGRESS_SECONDS, self._send_gathered)
+
+    def _send_gathered(self) -> None:
+        self._timer = None
+        if self._outbox.progress or self._outbox.logs.has_fresh:
             self._news.set()
+
+
+def _key(outcome: Outcome) -> tuple[str, int]:
+    return outcome.task_id, outcome.attempt

@@ -1,14 +1,17 @@
 """One attempt in a Ray remote task: what runs in that task's process."""
 
+import contextlib
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import Claim, Outcome
+from raytasks.models import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError, RetryAfter
 from raytasks.runner.attempt import Attempt, Workplace, describe_error
@@ -33,13 +36,14 @@ class Place:
 class Start:
     """What the task runner says to a try of an attempt that is about to begin.
 
-    `number` counts the tries that began before, so from 0. `spent` means that it must not begin:
-    those were as many as the handler allows.
+    `number` counts the tries that began before, so from 0, and `lines` what they have logged.
+    `spent` means that it must not begin: those were as many as the handler allows.
     """
 
     number: int
     checkpoint: str | None = None
     spent: bool = False
+    lines: int = 0
 
 
 class WorkerLost(Exception):
@@ -74,7 +78,10 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     workplace.enter()
     if start.number:  # there may be a newer checkpoint than the claim's
         attempt.claim = replace(claim, checkpoint=start.checkpoint)
-    outcome = attempt.run(spec.target, RemoteChannel(attempt, task_runner))
+        attempt.lines_before = start.lines
+    channel = RemoteChannel(attempt, task_runner)
+    outcome = attempt.run(spec.target, channel)
+    channel.close()
     if attempt.error is not None and may_ray_retry(spec.ray_options, attempt.error, start.number):
         raise attempt.error
     return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=start.number)
@@ -101,6 +108,10 @@ class RemoteChannel:
         self._told_at = 0.0
         self._asked_at = 0.0
         self._cancelled = False
+        self._lines: list[LogLine] = []
+        self._sent: list[Any] = []
+        self._timer: threading.Timer | None = None
+        self._lock = threading.Lock()
 
     def progress(self, fraction: float | None, message: str | None) -> None:
         """Pass on how far the attempt has come: the newest, some times a second."""
@@ -118,6 +129,21 @@ class RemoteChannel:
         claim = self._attempt.claim
         ray.get(self._task_runner.checkpoint.remote(claim.task_id, claim.attempt, data))
 
+    def log(self, line: LogLine) -> None:
+        """Pass on a line, together with those that follow soon."""
+        with self._lock:
+            self._lines.append(line)
+            if self._timer is None:
+                self._timer = threading.Timer(_TELL_SECONDS, self._send_lines)
+                self._timer.daemon = True
+                self._timer.start()
+
+    def close(self) -> None:
+        """Return when the task runner has all lines: the attempt's end must not overtake them."""
+        self._send_lines()
+        with contextlib.suppress(RayError):  # a lost line is no reason for a failed attempt
+            ray.get(self._sent)
+
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop; asks the task runner now and then."""
         now = self._attempt.workplace.clock()
@@ -127,6 +153,17 @@ class RemoteChannel:
             asked = self._task_runner.is_stopped.remote(claim.task_id, claim.attempt)
             self._cancelled = ray.get(asked)
         return self._cancelled
+
+    def _send_lines(self) -> None:
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+                self._timer = None
+            if self._lines:
+                claim = self._attempt.claim
+                told = self._task_runner.log.remote(claim.task_id, claim.attempt, self._lines)
+                self._sent.append(told)
+                self._lines = []
 
 
 @cache

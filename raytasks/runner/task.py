@@ -18,7 +18,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raytasks.models import Claim, Outcome
+from raytasks.models import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError
 from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
@@ -49,7 +49,8 @@ _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, OwnerDiedError)
 class _Flight:
     """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
 
-    `begun` counts the tries that have begun: more than one when Ray retries its remote task.
+    `begun` counts the tries that have begun: more than one when Ray retries its remote task;
+    `lines` is what they have logged.
     """
 
     attempt: Attempt
@@ -58,6 +59,7 @@ class _Flight:
     place: Place = field(default_factory=Place)
     step: int = 0
     checkpoint: str | None = None
+    lines: int = 0
 
 
 class RemoteWork:
@@ -124,7 +126,7 @@ class RemoteWork:
         flight.place = place
         if flight.begun == 1:
             flight.attempt.started_at = place.started_at
-        return Start(flight.begun - 1, flight.checkpoint)
+        return Start(flight.begun - 1, flight.checkpoint, lines=flight.lines)
 
     def progress(
         self, task_id: str, attempt: int, fraction: float | None, message: str | None
@@ -132,6 +134,13 @@ class RemoteWork:
         """Pass on the progress of an attempt, if it is the present one."""
         if self.exchange is not None and self._flight(task_id, attempt) is not None:
             self.exchange.progress(task_id, fraction, message)
+
+    def log(self, task_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
+        """Pass on what an attempt has logged, if it is the present one."""
+        flight = self._flight(task_id, attempt)
+        if self.exchange is not None and flight is not None:
+            flight.lines = max(flight.lines, *(line.number for line in lines))
+            self.exchange.log(task_id, attempt, lines)
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Return when a checkpoint is on disk."""
@@ -252,6 +261,10 @@ class TaskRunner(RunnerActor):
         await self._host.call(
             self._on_work(lambda work: work.progress(task_id, attempt, fraction, message))
         )
+
+    async def log(self, task_id: str, attempt: int, lines: list[LogLine]) -> None:
+        """Called by a remote task with what it has logged."""
+        await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, lines)))
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Called by a remote task with a checkpoint; returns when it is on disk."""

@@ -5,10 +5,11 @@ import concurrent.futures
 import logging
 import resource
 import sys
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from raytasks.context import Cancelled
-from raytasks.models import Claim, Outcome
+from raytasks.models import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.runner.attempt import Attempt, StopReason, Workplace
 from raytasks.runner.exchange import ExchangeLoop
@@ -53,6 +54,8 @@ class WarmWork:
         self._watch_task: asyncio.Task[None] | None = None
         self._interrupted: Attempt | None = None
         self._loaded_memory: int | None = None
+        self._lines: deque[tuple[str, int, LogLine]] = deque()
+        self._lines_scheduled = False
 
     def begin(self, exchange: ExchangeLoop) -> None:
         """Start the worker; its outcomes go to this exchange loop."""
@@ -88,6 +91,13 @@ class WarmWork:
         ):
             self._worker.order_stop(current, StopReason.CANCEL)
 
+    def log(self, claim: Claim, line: LogLine) -> None:
+        """Pass on a line that an attempt has logged, from whatever thread."""
+        self._lines.append((claim.task_id, claim.attempt, line))
+        if not self._lines_scheduled:
+            self._lines_scheduled = True
+            self._event_loop.call_soon_threadsafe(self._pass_lines)
+
     def look(self) -> None:
         """Look at the attempt that runs, and take the next step where it should have stopped."""
         attempt = self._worker.current
@@ -102,6 +112,7 @@ class WarmWork:
         if asked_at is None:
             return
         if now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
+            self._pass_lines()
             self._loop.finished([attempt.stopped()])
             self._leave()
         elif now - asked_at > ASK_SECONDS and self._interrupted is not attempt:
@@ -135,10 +146,18 @@ class WarmWork:
     def _collect(self) -> None:
         if self._loaded_memory is None:
             self._loaded_memory = peak_memory_bytes()
-        self._loop.finished(self._worker.take_outcomes())
+        outcomes = self._worker.take_outcomes()
+        self._pass_lines()  # what they have logged comes before that they have ended
+        self._loop.finished(outcomes)
         grown = peak_memory_bytes() - self._loaded_memory
         if self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
             self._leave()
+
+    def _pass_lines(self) -> None:
+        self._lines_scheduled = False
+        while self._lines:
+            task_id, attempt, line = self._lines.popleft()
+            self._loop.log(task_id, attempt, [line])
 
     def _leave(self) -> None:
         self._give_back()
@@ -153,16 +172,21 @@ class WarmWork:
         return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
 
     def _channel(self, attempt: Attempt) -> "WarmChannel":
-        return WarmChannel(attempt, self._loop, self._event_loop)
+        return WarmChannel(attempt, self, self._loop, self._event_loop)
 
 
 class WarmChannel:
     """The channel of an attempt in a warm runner: from the worker's thread to the event loop."""
 
     def __init__(
-        self, attempt: Attempt, exchange: ExchangeLoop, event_loop: asyncio.AbstractEventLoop
+        self,
+        attempt: Attempt,
+        work: WarmWork,
+        exchange: ExchangeLoop,
+        event_loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._attempt = attempt
+        self._work = work
         self._exchange = exchange
         self._event_loop = event_loop
         self._fraction: float | None = None
@@ -192,6 +216,10 @@ class WarmChannel:
                 if self.cancelled():
                     sent.cancel()
                     raise Cancelled from None
+
+    def log(self, line: LogLine) -> None:
+        """Pass on a line."""
+        self._work.log(self._attempt.claim, line)
 
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop."""

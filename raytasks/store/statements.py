@@ -101,6 +101,8 @@ CLAIM: Update = (
         revision=tasks.c.revision + 1,
         ready=False,
         runner_id=_param("runner_id"),
+        progress_fraction=None,  # that of the attempt before
+        progress_message=None,
         started_at=_param("now"),
         updated_at=_param("now"),
     )
@@ -250,6 +252,59 @@ UNTAG: Delete = delete(task_tags).where(
     task_tags.c.task_id == _param("task_id"),
 )
 
+EVENT_TASKS: Select[Any] = select(
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.namespace,
+    tasks.c.state,
+    tasks.c.attempt,
+    tasks.c.revision,
+    tasks.c.created_at,
+    tasks.c.started_at,
+    tasks.c.updated_at,
+    tasks.c.progress_fraction,
+    tasks.c.progress_message,
+).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
+
+_ENDED_ATTEMPTS = select(
+    attempts.c.attempt,
+    attempts.c.revision,
+    attempts.c.state,
+    attempts.c.started_at,
+    attempts.c.finished_at,
+    attempts.c.outcome,
+    attempts.c.error,
+).where(attempts.c.task_id == _param("task_id"))
+
+EVENT_ATTEMPTS: Select[Any] = (
+    _ENDED_ATTEMPTS.where(attempts.c.revision > _param("revision"))
+    .order_by(attempts.c.attempt)
+    .limit(_param("limit"))
+)
+
+EVENT_ATTEMPT_BEFORE: Select[Any] = (
+    _ENDED_ATTEMPTS.where(attempts.c.revision <= _param("revision"))
+    .order_by(attempts.c.attempt.desc())
+    .limit(1)
+)
+
+EVENT_LINES: Select[Any] = (
+    select(
+        task_logs.c.attempt,
+        task_logs.c.number,
+        task_logs.c.at,
+        task_logs.c.level,
+        task_logs.c.message,
+    )
+    .where(
+        task_logs.c.task_id == _param("task_id"),
+        task_logs.c.attempt >= _param("attempt"),
+        (task_logs.c.attempt > _param("attempt")) | (task_logs.c.number > _param("number")),
+    )
+    .order_by(task_logs.c.attempt, task_logs.c.number)
+    .limit(_param("limit"))
+)
+
 ATTEMPTS_OF: Select[Any] = (
     select(*[attempts.c[field.name] for field in fields(Attempt)])
     .where(attempts.c.task_id == _param("task_id"))
@@ -355,6 +410,26 @@ def count(dialect: str) -> Any:
         ],
         set_={"tasks": task_counts.c.tasks + statement.excluded.tasks},
     )
+
+
+@cache
+def log(dialect: str) -> Any:
+    """Keep a line of a running attempt, once, in the dialect's own words."""
+    insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    line = [
+        bindparam(f"p_{column.name}", type_=column.type)
+        for column in (
+            task_logs.c.number,
+            task_logs.c.at,
+            task_logs.c.level,
+            task_logs.c.message,
+        )
+    ]
+    statement: Any = insert_into(task_logs).from_select(
+        ["task_id", "attempt", "number", "at", "level", "message"],
+        select(tasks.c.task_id, tasks.c.attempt, *line).where(_THE_ATTEMPT, RUNNING),
+    )
+    return statement.on_conflict_do_nothing()
 
 
 @cache

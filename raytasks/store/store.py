@@ -8,11 +8,13 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
 from raytasks.store import bulk, statements, stats
 from raytasks.store.database import Database
+from raytasks.store.event_reads import read_events
 from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
 
 Counts = Mapping[Counted, int]
@@ -92,6 +94,14 @@ class Store:
                 return None
             history = connection.execute(statements.ATTEMPTS_OF, {"p_task_id": task_id})
             return task_from(row), [Attempt(*attempt) for attempt in history]
+
+    def events(self, queries: Sequence[EventQuery], limit: int) -> list[EventPage | None]:
+        """Return the events that each query asks for, at most `limit` in all, as of one moment.
+
+        None where there is no such task in the query's namespace.
+        """
+        with self._database.reading() as connection:
+            return read_events(connection, queries, limit)
 
     def page(self, query: TaskQuery) -> Page:
         """Return the tasks that the query asks for, newest first, and how many there are."""

@@ -8,7 +8,16 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
-from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Outcome, Report, Task
+from raytasks.models import (
+    DEFAULT_NAMESPACE,
+    Attempt,
+    AttemptLog,
+    Duplicate,
+    NewTask,
+    Outcome,
+    Report,
+    Task,
+)
 from raytasks.operations import TaskHead
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import statements
@@ -223,6 +232,24 @@ class Transaction:
                     "p_now": self._now,
                 }
                 for report in reports
+            ],
+        )
+
+    def log(self, logs: Sequence[AttemptLog]) -> None:
+        """Keep log lines, each once. Those of attempts that have ended are dropped."""
+        self._many(
+            statements.log(self._connection.dialect.name),
+            [
+                {
+                    "p_task_id": log.task_id,
+                    "p_attempt": log.attempt,
+                    "p_number": line.number,
+                    "p_at": line.at,
+                    "p_level": line.level,
+                    "p_message": line.message,
+                }
+                for log in logs
+                for line in log.lines
             ],
         )
 

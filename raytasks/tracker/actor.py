@@ -10,6 +10,7 @@ import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
@@ -75,6 +76,10 @@ class TrackerActor:
     async def page(self, query: TaskQuery) -> Page:
         """See `Tracker.page`."""
         return await (await self._core()).page(query)
+
+    async def events(self, queries: list[EventQuery]) -> list[EventPage | None]:
+        """See `Tracker.events`."""
+        return await (await self._core()).events(queries)
 
     async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
         """See `Tracker.changes`."""

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     BacklogFull,
@@ -28,6 +29,9 @@ from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
 
 log = logging.getLogger(__name__)
+
+MOST_EVENTS = 1000
+"""How many events are in one answer, of all tasks that it is about."""
 
 
 class Tracker:
@@ -130,6 +134,13 @@ class Tracker:
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list of tasks."""
         return await self.ticker.access.read(lambda: self.ticker.store.page(query))
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """Return the events that each query asks for, as of one moment; None for an unknown task.
+
+        There are only so many in one answer; a page that says so is to be asked for again.
+        """
+        return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MOST_EVENTS))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """Begin a bulk operation, and return it as it is on disk, and whether it is a new one.
@@ -336,7 +347,7 @@ class Tracker:
     def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
         """Put a runner's news into the inbox, and return whether there were any."""
         inbox = self.ticker.inbox
-        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.late)
+        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late)
         for outcome in exchange.outcomes:
             running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
@@ -350,7 +361,12 @@ class Tracker:
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
-        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.late) > before
+        for log in exchange.logs:
+            if self.fleet.find(runner.runner_id, log.task_id, log.attempt) is not None:
+                inbox.logs.append((runner.runner_id, log))
+            else:  # its attempt is over: nobody wants them any more
+                runner.acknowledged_logs.append(log.number)
+        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late) > before
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -4,8 +4,9 @@ import asyncio
 import contextlib
 import time
 from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import replace
+from itertools import takewhile
 from typing import Generic, TypeVar
 
 from raytasks.models import Feed, StateChange
@@ -15,12 +16,19 @@ Found = TypeVar("Found")
 
 
 class FeedRing:
-    """The newest `size` changes of state. `epoch` tells the feed of one tracker from the next."""
+    """The newest `size` changes of state, and which tasks have news besides (of `size` tasks).
+
+    `epoch` tells the feed of one tracker from the next. Changes and news are numbered together.
+    """
 
     def __init__(self, epoch: int, *, size: int = 20_000) -> None:
         self._epoch = epoch
-        self._ring: deque[StateChange] = deque(maxlen=size)
+        self._size = size
+        self._ring: deque[StateChange] = deque()
+        self._told: dict[str, int] = {}  # the number of each task's newest news, the oldest first
         self._last = 0
+        self._lost = 0  # the number of the last change that is not in the ring any more
+        self._untold = 0  # likewise of news
         self._news = asyncio.Event()
 
     def publish(self, changes: Iterable[StateChange]) -> None:
@@ -29,25 +37,42 @@ class FeedRing:
         for change in changes:
             self._last += 1
             self._ring.append(replace(change, number=self._last))
+            if len(self._ring) > self._size:
+                self._lost = self._ring.popleft().number
         if self._last > before:
             self._news.set()
+
+    def tell(self, task_ids: Iterable[str]) -> None:
+        """Note that tasks have news that are no change of state. Wakes those who wait."""
+        self._last += 1
+        for task_id in task_ids:
+            self._told.pop(task_id, None)
+            self._told[task_id] = self._last
+        while len(self._told) > self._size:
+            self._untold = self._told.pop(next(iter(self._told)))
+        self._news.set()
 
     def break_off(self) -> None:
         """Note that changes may be missing: whoever follows hears of a gap."""
         self._ring.clear()
+        self._told.clear()
         self._last += 1
+        self._lost = self._untold = self._last
         self._news.set()
 
     def since(self, epoch: int, after: int) -> Feed:
-        """Return the changes after number `after`, at once."""
+        """Return the changes and the news after number `after`, at once."""
         if epoch != self._epoch or after > self._last:
             return Feed(self._epoch, self._last, gap=True)
-        missing = self._last - after
-        recent: Sequence[StateChange] = ()
-        if missing:
-            start = max(0, len(self._ring) - missing)
-            recent = [self._ring[i] for i in range(start, len(self._ring))]
-        return Feed(self._epoch, self._last, recent, gap=missing > len(self._ring))
+        recent = list(takewhile(lambda change: change.number > after, reversed(self._ring)))
+        told = takewhile(lambda item: item[1] > after, reversed(self._told.items()))
+        return Feed(
+            self._epoch,
+            self._last,
+            tuple(recent[::-1]),
+            gap=after < self._lost,
+            news=None if after < self._untold else tuple(task_id for task_id, _ in told),
+        )
 
     async def wait(self, epoch: int, after: int, seconds: float) -> Feed:
         """Return the changes after `after`, as soon as there are any, or none after `seconds`."""

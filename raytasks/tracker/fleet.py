@@ -66,6 +66,7 @@ class RunnerState:
     stale: list[tuple[str, int]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
     acknowledged_reports: list[int] = field(default_factory=list)
+    acknowledged_logs: list[int] = field(default_factory=list)
 
     def heard(self, exchange: Exchange, now: float) -> None:
         """Take over what an exchange says of the runner itself."""
@@ -128,10 +129,17 @@ class RunnerState:
                 stale=tuple(self.stale),
                 acknowledged=tuple(self.acknowledged),
                 acknowledged_reports=tuple(self.acknowledged_reports),
+                acknowledged_logs=tuple(self.acknowledged_logs),
                 resync=not self.confirmed,
             )
         )
-        for sent in (self.cancels, self.stale, self.acknowledged, self.acknowledged_reports):
+        for sent in (
+            self.cancels,
+            self.stale,
+            self.acknowledged,
+            self.acknowledged_reports,
+            self.acknowledged_logs,
+        ):
             sent.clear()
 
     def want(self, averages: Averages, ending: Container[str] = ()) -> Want | None:

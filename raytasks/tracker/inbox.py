@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.models import Duplicate, NewTask, Outcome, RaytasksError, Report, Running
+from raytasks.models import (
+    AttemptLog,
+    Duplicate,
+    NewTask,
+    Outcome,
+    RaytasksError,
+    Report,
+    Running,
+)
 from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -60,8 +68,9 @@ class Inbox:
 
     submissions: list[Submission] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
-    outcomes: list[tuple[Running, Outcome]] = field(default_factory=list)
     reports: list[tuple[str, Report]] = field(default_factory=list)
+    logs: list[tuple[str, AttemptLog]] = field(default_factory=list)
+    outcomes: list[tuple[Running, Outcome]] = field(default_factory=list)
     late: list[tuple[str, Outcome]] = field(default_factory=list)
     prunings: list[Pruning] = field(default_factory=list)
     alone: bool = False
@@ -74,11 +83,13 @@ class Inbox:
 
     @property
     def _lists(self) -> tuple[list[Any], ...]:
+        # An attempt's reports and lines come before its outcome: after it they count no more.
         return (
             self.submissions,
             self.actions,
-            self.outcomes,
             self.reports,
+            self.logs,
+            self.outcomes,
             self.late,
             self.prunings,
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from raytasks.models import (
     Attempt,
+    AttemptLog,
     Claim,
     Duplicate,
     NewTask,
@@ -76,6 +77,7 @@ class TickInput:
     max_crashes: int
     submissions: Sequence[NewTask] = ()
     reports: Sequence[Report] = ()
+    logs: Sequence[AttemptLog] = ()
     outcomes: Sequence[tuple[Running, Outcome]] = ()
     late: Sequence[tuple[str, Outcome]] = ()
     cancels: Sequence[Target] = ()
@@ -115,6 +117,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.renew(work.epoch)
         _submit(transaction, work, done)
         transaction.report(work.reports)
+        transaction.log(work.logs)
         _settle(transaction, work, done)
         transaction.note_late(work.late)
         for task_ids, before in work.prunings:

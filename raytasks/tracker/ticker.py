@@ -144,7 +144,8 @@ class Ticker:
                 await asyncio.sleep(_RESTORE_SECONDS)
             else:
                 self.stats.restore(rows, self.clock())
-                self.wake.set()
+                if self.stats.write_due < math.inf:  # something happened meanwhile
+                    self.wake.set()
                 return
 
     async def turn_over(self) -> None:
@@ -228,6 +229,7 @@ class Ticker:
             max_crashes=self._max_crashes,
             submissions=[task for item in taken.submissions for task in item.tasks],
             reports=[report for _, report in taken.reports],
+            logs=[log for _, log in taken.logs],
             outcomes=self._current(taken.outcomes),
             late=taken.late,
             cancels=[item.target for item in taken.actions if item.verb == "cancel"],
@@ -320,6 +322,9 @@ class Ticker:
             self.wake.set()
         self._hand_out(done)
         self.feed.publish(done.changes)
+        if work.reports or work.logs:
+            reported = [report.task_id for report in work.reports]
+            self.feed.tell([*reported, *(log.task_id for log in work.logs)])
         self._answer_urgently()
         if self.asked:  # while this tick was on its way, which may just have brought work
             self.wake.set()
@@ -349,6 +354,10 @@ class Ticker:
             runner = self.fleet.runners.get(runner_id)
             if runner is not None and report.checkpoint is not None:
                 runner.acknowledged_reports.append(report.number)
+        for runner_id, log in taken.logs:
+            runner = self.fleet.runners.get(runner_id)
+            if runner is not None:
+                runner.acknowledged_logs.append(log.number)
 
     def _answer_action(self, action: Action, done: TickResult) -> None:
         task_id, answer = action.task_id, action.answer

@@ -2,6 +2,9 @@
 
 import asyncio
 import logging
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Protocol
 
 from raytasks.models import Attempt, Feed, Task
@@ -23,13 +26,51 @@ class Watched(Protocol):
         """Return the changes of state after a number."""
 
 
+class FeedQueue:
+    """Pieces of the feed for somebody who takes them one after the other.
+
+    Where they are more than `size` changes, they are dropped, and a gap stands for them.
+    """
+
+    def __init__(self, size: int = 20_000) -> None:
+        self._size = size
+        self._changes = 0
+        self._pieces: list[Feed] = []
+        self._ready = asyncio.Event()
+
+    def put(self, feed: Feed) -> None:
+        """Add a piece."""
+        self._changes += len(feed.changes)
+        if self._changes > self._size:
+            self._pieces = [Feed(feed.epoch, feed.last, gap=True)]
+            self._changes = 0
+        else:
+            self._pieces.append(feed)
+        self._ready.set()
+
+    async def get(self) -> list[Feed]:
+        """Wait for pieces, and return all that are there."""
+        await self._ready.wait()
+        self._ready.clear()
+        pieces, self._pieces, self._changes = self._pieces, [], 0
+        return pieces
+
+
 class TaskWatch:
     """Follows the tracker's feed from the first wait on, and wakes those whose task changed."""
 
     def __init__(self, tracker: Watched) -> None:
         self._tracker = tracker
         self._waiters: Waiters[None] = Waiters()
+        self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._queues: set[FeedQueue] = set()
         self._follower: asyncio.Task[None] | None = None
+
+    @property
+    def watched(self) -> int:
+        """How many wait and listen."""
+        listening = sum(len(events) for events in self._listeners.values())
+        return len(self._waiters) + listening + len(self._queues)
 
     async def final(
         self, task_id: str, seconds: float | None, namespace: str | None = None
@@ -38,8 +79,7 @@ class TaskWatch:
 
         None, and at once, if it is unknown, or not in the namespace (None: any).
         """
-        if self._follower is None:
-            self._follower = asyncio.ensure_future(self._follow())
+        self._begin()
         return await self._waiters.look_until(
             task_id,
             lambda: self._look(task_id, namespace),
@@ -51,6 +91,34 @@ class TaskWatch:
         found = await self._tracker.task(task_id)
         here = found is not None and namespace in (None, found[0].namespace)
         return found if here else None
+
+    @contextmanager
+    def listening(self, task_id: str) -> Iterator[asyncio.Event]:
+        """Give an event that is set whenever something about a task may be new."""
+        self._begin()
+        news = asyncio.Event()
+        self._listeners[task_id].add(news)
+        try:
+            yield news
+        finally:
+            self._listeners[task_id].discard(news)
+            if not self._listeners[task_id]:
+                del self._listeners[task_id]
+
+    @contextmanager
+    def following(self) -> Iterator[FeedQueue]:
+        """Give a queue of all that comes in the feed from now on."""
+        self._begin()
+        queue = FeedQueue()
+        self._queues.add(queue)
+        try:
+            yield queue
+        finally:
+            self._queues.discard(queue)
+
+    def _begin(self) -> None:
+        if self._follower is None:
+            self._follower = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
         # No feed has such a place: the first answer tells the present one, and, as there is a gap,
@@ -67,8 +135,25 @@ class TaskWatch:
                 continue
             away = False
             epoch, after = feed.epoch, feed.last
-            if feed.gap:
-                self._waiters.answer_all(None)
-            for change in feed.changes:
-                if change.state.final:
-                    self._waiters.answer(change.task_id, None)
+            self._pass_on(feed)
+
+    def _pass_on(self, feed: Feed) -> None:
+        if feed.gap:
+            self._waiters.answer_all(None)
+        for change in feed.changes:
+            if change.state.final:
+                self._waiters.answer(change.task_id, None)
+        if self._listeners:
+            self._wake(feed)
+        if feed.gap or feed.changes:
+            for queue in self._queues:
+                queue.put(feed)
+
+    def _wake(self, feed: Feed) -> None:
+        if feed.gap or feed.news is None:
+            task_ids = list(self._listeners)
+        else:
+            task_ids = [*feed.news, *(change.task_id for change in feed.changes)]
+        for task_id in task_ids:
+            for news in self._listeners.get(task_id, ()):
+                news.set()

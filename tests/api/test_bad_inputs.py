@@ -15,7 +15,12 @@ from local_service import Api, LocalService, served
 
 BODY_PATHS = ["/tasks/", "/tasks/batch"]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
-ID_PATHS = [("GET", "/tasks/{}"), ("POST", "/tasks/{}/retry"), ("POST", "/tasks/{}/cancel")]
+ID_PATHS = [
+    ("GET", "/tasks/{}"),
+    ("GET", "/tasks/{}/events"),
+    ("POST", "/tasks/{}/retry"),
+    ("POST", "/tasks/{}/cancel"),
+]
 DEEP = 50_000
 
 BAD_BODIES: dict[str, bytes] = {

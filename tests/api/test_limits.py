@@ -108,12 +108,12 @@ class TestDepth:
     async def test_the_deepest_is_taken_and_one_level_more_is_not(
         self, idle_api: Api, kind: str
     ) -> None:
-        for depth, status in ((100, 202), (101, 422), (201, 422), (320, 422)):
+        for depth, status in ((100, 202), (101, 400), (201, 400), (320, 400)):
             body = self.body(depth, kind)
             response = await idle_api.client.post("/tasks/", content=body, headers=JSON)
             assert response.status_code == status, (depth, response.text)
             if status != 202:
-                check_problem(response, 422, "100 levels", "MAX_DEPTH")
+                check_problem(response, 400, "100 levels", "MAX_DEPTH")
         assert await idle_api.total() == 1
 
     @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ class TestDepth:
     )
     async def test_the_deepest_that_fits_does_no_harm(self, api: Api, text: str) -> None:
         response = await api.client.post("/tasks/", content=text, headers=JSON)
-        check_problem(response, 422, "MAX_DEPTH")
+        check_problem(response, 400, "MAX_DEPTH")
 
     async def test_many_containers_beside_each_other_are_not_deep(self, api: Api) -> None:
         await api.submit(payload={"value": [[[]] for _ in range(1000)]})

@@ -12,6 +12,7 @@ from local_service import Api
 
 from raytasks.api.problems import Problem
 from raytasks.api.signing import Links
+from raytasks.artifacts import ArtifactStore
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 DATA = bytes(range(256))
@@ -81,6 +82,20 @@ class TestList:
     async def test_of_no_task_it_is_a_404(self, locked_api: Api, task_id: str) -> None:
         path = f"/tasks/{task_id.replace('.', '%2e')}/artifacts"
         check_problem(await locked_api.client.get(path, headers=bearer("r")), 404)
+
+
+async def test_a_store_that_does_not_answer_is_a_503(
+    locked_api: Api, task_id: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_arguments: object) -> None:
+        raise PermissionError("bucket of hunter2")
+
+    for name in ("open", "list"):
+        monkeypatch.setattr(ArtifactStore, name, broken)
+    for path in (f"/tasks/{task_id}/artifacts", f"/artifacts/{task_id}/a.json"):
+        response = await locked_api.client.get(path, headers=bearer("r"))
+        assert "hunter2" not in check_problem(response, 503)
+        assert response.headers["retry-after"]
 
 
 def locked_api_links(api: Api) -> Links:

@@ -79,7 +79,10 @@ def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
         "TASK_MODULES": "handlers,tests.scripted",
         "STOP_GRACE_SECONDS": "1",
         "FETCH_ALLOWED_HOSTS": "",
+        "API_KEYS": "",
+        "DEBUG": "true",
         "SCRIPTED_FUSE_FILE": str(folder / "fuse"),
+        "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
         **environment,
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", "--num-cpus=2"]
@@ -94,7 +97,8 @@ def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
         time.sleep(0.1)
     address = log.read_text().partition("--address ")[2].split()[0]
     http = httpx.Client(base_url=url, timeout=70, trust_env=False)
-    return Service(url, address, process, log, variables, http)
+    # Ray's own commands want to be told, where they get an address.
+    return Service(url, address, process, log, {"RAY_AUTH_MODE": "token", **variables}, http)
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator
 
 import pytest
-from clock import FakeClock
 from tracking import FaultyStore, tracker_on
 
+from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
 

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from making import NOW, counted, ids, new_task, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
@@ -15,6 +14,7 @@ from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on,
 from raytasks.models import REMOTE_POOL, Claim, StoreUnavailable
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.states import OutcomeKind, State
+from raytasks.testing import FakeClock
 from raytasks.tracker import bulk
 from raytasks.tracker.bulk import TICKS_FIRST, BulkTurns
 from raytasks.tracker.core import Tracker

@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from pydantic import BaseModel
 
 from raytasks import Cancelled, Context
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
+from raytasks.testing import FakeClock
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 

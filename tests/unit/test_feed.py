@@ -60,6 +60,50 @@ class TestSince:
         assert ring.since(epoch, after) == Feed(7, 3, (), gap=True)
 
 
+class TestNews:
+    def test_they_are_told_after_the_place_and_a_task_once(self) -> None:
+        ring = FeedRing(7)
+        publish(ring, "a")
+        ring.tell(["a", "b", "a"])
+        publish(ring, "c")
+        ring.tell(["b"])
+        feed = ring.since(7, 0)
+        assert (names(feed), feed.gap, feed.last) == (["a", "c"], False, 4)
+        assert sorted(feed.news or ()) == ["a", "b"]
+        assert ring.since(7, 2).news == ("b",)
+        assert ring.since(7, 4).news == ()
+
+    def test_they_push_no_change_out_of_the_ring(self) -> None:
+        ring = FeedRing(7, size=3)
+        publish(ring, "a")
+        for _ in range(10):
+            ring.tell(["x", "y"])
+        feed = ring.since(7, 0)
+        assert (names(feed), feed.gap) == (["a"], False)
+
+    def test_where_there_were_too_many_it_may_be_any(self) -> None:
+        ring = FeedRing(7, size=3)
+        publish(ring, "a")
+        ring.tell(["b"])
+        ring.tell("cdef")
+        assert (ring.since(7, 1).news, ring.since(7, 1).gap) == (None, False)
+        assert ring.since(7, 3).news == ()
+
+    def test_after_a_break_there_is_a_gap(self) -> None:
+        ring = FeedRing(7)
+        ring.tell("a")
+        ring.break_off()
+        assert ring.since(7, 1).gap
+        assert not ring.since(7, 2).gap
+
+    async def test_they_wake_those_who_wait(self) -> None:
+        ring = FeedRing(7)
+        waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0))
+        await begun(waiting)
+        ring.tell(["a"])
+        assert (await asyncio.wait_for(waiting, 5)).news == ("a",)
+
+
 class TestWait:
     async def test_what_is_there_is_told_at_once(self) -> None:
         ring = FeedRing(7)

@@ -3,13 +3,13 @@
 from pathlib import Path
 
 import pytest
-from clock import FakeClock
 from making import NOW, ids, new_task, task_id
 from tracking import FaultyStore, ScriptedRunner
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.models import Claim, StoreUnavailable
 from raytasks.offload import ArtifactLost, LargeValues
+from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from making import NOW, new_task, task_id
 from sqlalchemy import text
 from tracking import FaultyStore, ScriptedRunner, tracker_on, until
@@ -16,6 +15,7 @@ from raytasks.models import REMOTE_POOL, Claim, Outcome, Running
 from raytasks.states import OutcomeKind, State
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
+from raytasks.testing import FakeClock
 from raytasks.tracker import stats as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.stats import WRITE_SECONDS, Stats

@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from making import NOW, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 from raytasks.models import REMOTE_POOL, Claim
 from raytasks.states import OutcomeKind, State
+from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
 

@@ -6,7 +6,6 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from clock import FakeClock
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
@@ -19,6 +18,7 @@ from raytasks.models import (
 )
 from raytasks.states import OutcomeKind, State
 from raytasks.store.transaction import Superseded
+from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
 LONE = "\ud800"

@@ -1,0 +1,40 @@
+"""`raytasks keys`: the keys of the API."""
+
+from typing import Annotated
+
+import typer
+
+from raytasks.cli import show
+from raytasks.cli.options import UsageError
+from raytasks.keys import digest_of, make_key, new_key
+
+
+def new(
+    name: Annotated[str, typer.Option(help="Who will have it; shown where it is refused.")],
+    scopes: Annotated[
+        str, typer.Option(help="What it is good for: read, submit, operate; commas between.")
+    ] = "read,submit",
+    namespace: Annotated[
+        str | None, typer.Option(help="The one namespace that it works in. Default: all.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a key, and print it once: the service gets its hash alone.
+
+    Add the entry to API_KEYS, and start the service again, or use `raytasks deploy`.
+    """
+    key = new_key()
+    try:
+        made = make_key(name, scopes, namespace, digest_of(key), separator=",")
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+    if as_json:
+        typer.echo(show.pretty_json({"key": key, "entry": made.entry}))
+        return
+    typer.echo(f"key:    {key}")
+    typer.echo(f"entry:  {made.entry}")
+    typer.echo(
+        "Give the key to its user (RAYTASKS_API_KEY); it is not shown again. "
+        "Add the entry to API_KEYS, with a comma between entries.",
+        err=True,
+    )

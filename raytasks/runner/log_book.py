@@ -1,0 +1,89 @@
+"""The log lines of a runner's attempts on their way to the tracker: none is lost on it."""
+
+from collections.abc import Sequence
+
+from raytasks.models import AttemptLog, LogLine, Outcome
+
+MOST_CHARACTERS = 1_000_000
+"""How much text goes with one exchange; more only where one attempt alone has more."""
+
+Key = tuple[str, int]
+"""An attempt: the task's id, and the attempt's number."""
+
+
+class LogBook:
+    """Keeps lines until the tracker has them on disk.
+
+    The outcome of an attempt never goes without all lines of it that are not acknowledged: after
+    it the tracker takes no more of them.
+    """
+
+    def __init__(self) -> None:
+        self._fresh: dict[Key, list[LogLine]] = {}
+        self._sent: dict[int, AttemptLog] = {}
+        self._number = 0
+
+    def __bool__(self) -> bool:
+        """Whether there is anything in it."""
+        return bool(self._fresh or self._sent)
+
+    @property
+    def has_fresh(self) -> bool:
+        """Whether there are lines that are to be sent."""
+        return bool(self._fresh)
+
+    def add(self, key: Key, lines: Sequence[LogLine]) -> None:
+        """Take lines of an attempt."""
+        self._fresh.setdefault(key, []).extend(lines)
+
+    def acknowledge(self, number: int) -> None:
+        """Note that what was sent under this number is on disk."""
+        self._sent.pop(number, None)
+
+    def drop(self, key: Key) -> None:
+        """Forget the lines of an attempt that is over, or no longer this runner's."""
+        if self:
+            self._recall(key)
+            self._fresh.pop(key, None)
+
+    def send_again(self) -> None:
+        """Note that what was sent may be lost."""
+        for key in {(log.task_id, log.attempt) for log in self._sent.values()}:
+            self._recall(key)
+
+    def take(self, outcomes: Sequence[Outcome]) -> tuple[list[AttemptLog], int]:
+        """Return what goes with the next exchange, and how many of these outcomes may go with it.
+
+        That is at least one of them; for the others there is no more room for their lines.
+        """
+        taken: list[AttemptLog] = []
+        room = MOST_CHARACTERS
+        for count, outcome in enumerate(outcomes):
+            key = (outcome.task_id, outcome.attempt)
+            self._recall(key)
+            size = sum(len(line.message) for line in self._fresh.get(key, ()))
+            if size > room and count:
+                return taken, count
+            room -= size
+            taken += self._send(key)
+        for key in list(self._fresh):
+            if room <= 0:
+                break
+            room -= sum(len(line.message) for line in self._fresh[key])
+            taken += self._send(key)
+        return taken, len(outcomes)
+
+    def _send(self, key: Key) -> list[AttemptLog]:
+        lines = self._fresh.pop(key, None)
+        if lines is None:
+            return []
+        self._number += 1
+        self._sent[self._number] = AttemptLog(*key, self._number, tuple(lines))
+        return [self._sent[self._number]]
+
+    def _recall(self, key: Key) -> None:
+        """Have what was sent of an attempt, and is not acknowledged, sent once more."""
+        again = [log for log in self._sent.values() if (log.task_id, log.attempt) == key]
+        for log in reversed(again):
+            del self._sent[log.number]
+            self._fresh[key] = [*log.lines, *self._fresh.get(key, ())]

@@ -1,0 +1,111 @@
+"""The history of a task as events, made again from what the database keeps of it."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+
+from raytasks.events import Event, EventId, LogEvent, StateEvent
+from raytasks.models import LogLine
+from raytasks.states import WAITING, OutcomeKind, State
+
+BEFORE_ALL: EventId = (-1, 0)
+"""A place before every event."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskNow:
+    """A task as it is. `changed_at` is when its present state began."""
+
+    state: State
+    attempt: int
+    revision: int
+    created_at: float
+    changed_at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """An attempt that has ended: it began with the change before `revision`."""
+
+    attempt: int
+    revision: int
+    state: State
+    started_at: float
+    finished_at: float
+    outcome: OutcomeKind
+    error: tuple[str, str] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of a task from some place on: it is enough to tell what came after it.
+
+    `before` is the last attempt that had ended by then. `lines` are those after the place, in
+    order, by attempt.
+    """
+
+    task: TaskNow
+    before: Ended | None
+    attempts: Sequence[Ended]
+    lines: Mapping[int, Sequence[LogLine]]
+
+
+def history(kept: Kept, after: EventId, limit: int) -> tuple[list[Event], bool]:
+    """Return the events after a place, at most `limit` of them, and whether there are more."""
+    later = (event for event in _events(kept, after) if event.id > after)
+    events = list(islice(later, limit + 1))
+    return events[:limit], len(events) > limit
+
+
+def _events(kept: Kept, after: EventId) -> Iterator[Event]:
+    task, last = kept.task, kept.before
+    for item in kept.attempts:
+        began = item.revision - 1
+        yield from _between(last, began, kept)
+        yield StateEvent(began, State.RUNNING, item.attempt, item.started_at)
+        yield from _logged(began, item.attempt, kept.lines.get(item.attempt, ()))
+        yield StateEvent(
+            item.revision, item.state, item.attempt, item.finished_at, item.outcome, item.error
+        )
+        last = item
+    if last is not None and last.revision >= task.revision:
+        return
+    yield from _between(last, task.revision, kept)
+    yield StateEvent(task.revision, task.state, task.attempt, task.changed_at)
+    if task.state is State.RUNNING:
+        known = after[1] if after[0] == task.revision else 0
+        lines = kept.lines.get(task.attempt, ())
+        yield from _logged(task.revision, task.attempt, _unbroken(lines, known))
+
+
+def _between(last: Ended | None, until: int, kept: Kept) -> Iterator[StateEvent]:
+    """Give the changes after an attempt's end that have no row of their own.
+
+    Only two can be: a person cancels what waits, or retries what is FAILED or CANCELLED.
+    """
+    if last is None and not until:
+        return
+    if last is None:
+        attempt = kept.attempts[0].attempt - 1 if kept.attempts else kept.task.attempt
+        attempt -= kept.task.state is State.RUNNING and not kept.attempts
+        revision, state = 0, State.PENDING
+        yield StateEvent(revision, state, attempt, kept.task.created_at)
+    else:
+        revision, state, attempt = last.revision, last.state, last.attempt
+    while revision + 1 < until:
+        revision += 1
+        state = State.CANCELLED if state in WAITING else State.PENDING
+        yield StateEvent(revision, state, attempt, None)
+
+
+def _logged(revision: int, attempt: int, lines: Sequence[LogLine]) -> Iterator[LogEvent]:
+    for line in lines:
+        yield LogEvent(revision, line.number, attempt, line.level, line.message, line.at)
+
+
+def _unbroken(lines: Sequence[LogLine], known: int) -> list[LogLine]:
+    """Return the lines that follow on each other: what is missing among them is still to come.
+
+    Nobody who has seen a later line would ever hear of it.
+    """
+    return [line for place, line in enumerate(lines, known + 1) if line.number == place]

@@ -1,0 +1,229 @@
+"""One attempt in this process, run by the code that runs attempts in a runner."""
+
+import random
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_core import from_json, to_json
+
+from raytasks.models import Claim, HandlerKind, Outcome
+from raytasks.offload import MAX_RESULT_BYTES, LargeValues
+from raytasks.registry import HandlerSpec, Registry, handler_of
+from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
+from raytasks.runner.warm_work import ASK_SECONDS
+from raytasks.states import OutcomeKind
+from raytasks.submission import check_submission
+from raytasks.testing.clock import FakeClock
+from raytasks.testing.loop import LoopThread
+from raytasks.testing.notes import AttemptRun, NotingArtifacts, NotingChannel, ProcessDied
+from raytasks.views import ErrorView
+
+NODE_ID = "test-node"
+
+
+class Bench:
+    """A place where attempts run, one after the other, in the thread that asks for it.
+
+    Class handlers are made at their first attempt, and stay. Without a `seed` there is no jitter,
+    so that the delays are just those of the retry policy. Results of over `offload_bytes` are kept
+    below `artifacts_url`, with the files that handlers save.
+    """
+
+    def __init__(
+        self,
+        artifacts_url: str,
+        clock: FakeClock,
+        seed: int | None = None,
+        *,
+        offload_bytes: int = sys.maxsize,
+        max_result_bytes: int = MAX_RESULT_BYTES,
+    ) -> None:
+        self.artifacts = NotingArtifacts(artifacts_url)
+        self._clock = clock
+        self._workplace = _Workplace(
+            artifacts=self.artifacts,
+            offload_bytes=offload_bytes,
+            max_result_bytes=max_result_bytes,
+            clock=clock,
+            random_source=_NoJitter() if seed is None else random.Random(seed),  # noqa: S311
+            node_id=NODE_ID,
+        )
+        self._instances: dict[str, Any] = {}
+
+    @property
+    def values(self) -> LargeValues:
+        """Where large payloads and results are."""
+        return self._workplace.values
+
+    def start_process(self, name: str) -> None:
+        """Begin again as a new process: class handlers are made anew."""
+        self._instances.clear()
+        self._workplace.worker_id = name
+
+    def attempt(self, spec: HandlerSpec, claim: Claim) -> Attempt:
+        """Return an attempt that begins now."""
+        return Attempt(spec, claim, self._workplace)
+
+    def run(self, attempt: Attempt, channel: NotingChannel) -> tuple[Outcome, AttemptRun]:
+        """Run the attempt; return its outcome for the tracker, and what is known of it here.
+
+        The outcome is `LOST` where the process died.
+        """
+        channel.attempt = attempt
+        self.artifacts.saved = {}
+        watch = _Watch(attempt, self._clock)
+        with self._clock.watched(watch.look):
+            outcome = self._outcome(attempt, channel)
+        if channel.died or isinstance(attempt.error, ProcessDied):
+            outcome = attempt.outcome(OutcomeKind.LOST)
+        elif watch.overdue:  # the handler went on all the same
+            outcome = attempt.stopped()
+        result = self.values.result_of(outcome)
+        return outcome, AttemptRun(
+            task_id=attempt.claim.task_id,
+            task_type=attempt.claim.task_type,
+            attempt=attempt.claim.attempt,
+            outcome=outcome.kind,
+            started_at=outcome.started_at,
+            finished_at=outcome.finished_at,
+            result=None if result is None else from_json(result),
+            error=None if outcome.error is None else ErrorView(**from_json(outcome.error)),
+            exception=None if outcome.kind is OutcomeKind.LOST else attempt.error,
+            delay_seconds=_delay(outcome),
+            progress=channel.told,
+            checkpoints=channel.checkpoints,
+            artifacts=self.artifacts.saved,
+            logs=channel.logged,
+        )
+
+    def close(self) -> None:
+        """End the event loop of the async handlers."""
+        self._workplace.close()
+
+    def _outcome(self, attempt: Attempt, channel: NotingChannel) -> Outcome:
+        if channel.died:
+            return attempt.outcome(OutcomeKind.LOST)
+        try:
+            handler = self._handler(attempt.spec)
+        except BaseException as error:
+            return attempt.failed(error)
+        return attempt.run(handler, channel)
+
+    def _handler(self, spec: HandlerSpec) -> Callable[..., Any]:
+        if spec.kind is not HandlerKind.CLASS:
+            return spec.target
+        if spec.task_type not in self._instances:
+            self._instances[spec.task_type] = spec.target()
+        instance: Callable[..., Any] = self._instances[spec.task_type]
+        return instance
+
+
+def run_handler(
+    handler: Callable[..., Any],
+    payload: Any,
+    *,
+    attempt: int = 1,
+    failures: int | None = None,
+    checkpoint: Any = None,
+    cancelled: bool = False,
+    timeout_seconds: float | None = None,
+    clock: FakeClock | None = None,
+) -> AttemptRun:
+    """Run one attempt of a handler, and return what it did. Nothing is stored.
+
+    `handler` is what `@handler` decorates: a function, also an async one, or a class, of which a
+    new instance is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by
+    default all before it), with the `checkpoint` that the last one left. With `cancelled` the
+    context says from the start that the task was cancelled.
+
+    Raises `InvalidSubmission` for a payload that could not be submitted. What the handler raises
+    becomes the outcome, with two exceptions: Ctrl-C, and what pytest raises to end a test.
+    """
+    spec = handler_of(handler)
+    clock = clock or FakeClock()
+    request = {"task_type": spec.task_type, "payload": payload, "timeout_seconds": timeout_seconds}
+    new = check_submission(request, Registry([spec]), now=clock())
+    claim = Claim(
+        task_id=new.task_id,
+        task_type=new.task_type,
+        attempt=attempt,
+        payload=new.payload,
+        failures=attempt - 1 if failures is None else failures,
+        max_attempts=new.max_attempts,
+        timeout_seconds=new.timeout_seconds,
+        checkpoint=None if checkpoint is None else to_json(checkpoint).decode(),
+    )
+    with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
+        bench = Bench(folder, clock)
+        begun = bench.attempt(spec, claim)
+        if cancelled:
+            begun.stop.order(StopReason.CANCEL, clock())
+        try:
+            _, run = bench.run(begun, NotingChannel())
+        finally:
+            bench.close()
+    raise_what_ends_tests(run.exception)
+    return run
+
+
+def raise_what_ends_tests(error: BaseException | None) -> None:
+    """Raise an error that is not the handler's: Ctrl-C, `pytest.fail` and their like."""
+    if error is not None and (
+        isinstance(error, KeyboardInterrupt)
+        # Known by name: pytest is no requirement of this.
+        or any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__)
+    ):
+        raise error
+
+
+@dataclass
+class _Workplace(Workplace):
+    """Async handlers run on a loop of their own, as the test may have one in this thread."""
+
+    _loop: LoopThread | None = None
+
+    def run_async(self, awaitable: Awaitable[Any]) -> Any:
+        if self._loop is None:
+            self._loop = LoopThread("raytasks-async-handlers")
+        return self._loop.call_handler(awaitable)
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.close()
+
+
+class _Watch:
+    """Looks at an attempt whenever the clock is moved, as a runner does all the time."""
+
+    def __init__(self, attempt: Attempt, clock: FakeClock) -> None:
+        self._attempt = attempt
+        self._clock = clock
+
+    @property
+    def overdue(self) -> bool:
+        """Whether a runner would have interrupted the handler by now."""
+        deadline, stop = self._attempt.deadline, self._attempt.stop
+        if deadline is not None and self._clock() >= deadline:
+            stop.order(StopReason.TIMEOUT, deadline)
+        return stop.ordered_at is not None and self._clock() - stop.ordered_at > ASK_SECONDS
+
+    def look(self) -> None:
+        """Raise `AttemptStopped` in the handler if it should have stopped before."""
+        if self.overdue:
+            raise AttemptStopped
+
+
+class _NoJitter(random.Random):
+    """A source of chance that always takes the middle."""
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a + b) / 2
+
+
+def _delay(outcome: Outcome) -> float | None:
+    if outcome.kind is OutcomeKind.SNOOZED or outcome.retryable:
+        return outcome.delay_seconds
+    return None

@@ -1,0 +1,67 @@
+"""An event loop in a thread of its own, for callers that have none, or must not block theirs."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+Result = TypeVar("Result")
+
+
+class LoopThread:
+    """Runs coroutines for other threads. Close it: no thread and no loop is left then."""
+
+    def __init__(self, name: str) -> None:
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+        self._ready.wait()
+
+    def call(self, coroutine: Coroutine[Any, Any, Result], seconds: float | None = None) -> Result:
+        """Run a coroutine, and return its result. Raises `TimeoutError` after `seconds`."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result(seconds)
+        finally:
+            future.cancel()  # it matters only where the wait for it was broken off
+
+    def post(self, call: Callable[..., object], *arguments: object) -> None:
+        """Make a call in the loop's thread, in the order of the calls, and do not wait for it."""
+        self.loop.call_soon_threadsafe(call, *arguments)
+
+    def call_handler(self, awaitable: Awaitable[Result]) -> Result:
+        """Await what an async handler returned. Raises whatever that raises, here."""
+        result, error = self.call(_caught(awaitable))
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    @property
+    def closed(self) -> bool:
+        """Whether it has ended."""
+        return not self._thread.is_alive()
+
+    def close(self) -> None:
+        """Cancel what still runs, and wait for the end of the thread."""
+        self.loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+    def _run(self) -> None:
+        with asyncio.Runner() as runner:
+            self.loop = runner.get_loop()
+            self._end = asyncio.Event()
+            self._ready.set()
+            runner.run(self._until_closed())
+
+    async def _until_closed(self) -> None:
+        await self._end.wait()
+
+
+async def _caught(
+    awaitable: Awaitable[Result],
+) -> tuple[Result, None] | tuple[None, BaseException]:
+    """Return result or exception: some exceptions would end the loop that they are raised in."""
+    try:
+        return await awaitable, None
+    except BaseException as error:
+        return None, error

@@ -1,0 +1,108 @@
+"""Notes of what an attempt does."""
+
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from pydantic_core import from_json
+
+from raytasks.artifacts import ArtifactStore
+from raytasks.context import LocalChannel
+from raytasks.models import LogLine
+from raytasks.runner.attempt import Attempt
+from raytasks.states import OutcomeKind
+from raytasks.views import ErrorView
+
+
+class ProcessDied(BaseException):
+    """Raise it in a handler, or in what it calls, and its process dies at this place."""
+
+
+class Progress(NamedTuple):
+    """What a handler told of its progress in one call."""
+
+    fraction: float | None
+    message: str | None
+
+
+class Logged(NamedTuple):
+    """A line that a handler wrote to `context.log`, and that is kept with the task."""
+
+    level: str
+    message: str
+
+
+@dataclass(frozen=True)
+class AttemptRun:
+    """What one attempt did, and how it ended.
+
+    `result` is what JSON has made of it. `error` is as the API shows it, `exception` what the
+    handler raised. `delay_seconds` is when the retry policy, or the handler, wants the next try.
+    `artifacts` are the files that it saved, by name. Times are seconds since the epoch.
+    """
+
+    task_id: str
+    task_type: str
+    attempt: int
+    outcome: OutcomeKind
+    started_at: float
+    finished_at: float
+    result: Any = None
+    error: ErrorView | None = None
+    exception: BaseException | None = None
+    delay_seconds: float | None = None
+    progress: list[Progress] = field(default_factory=list)
+    checkpoints: list[Any] = field(default_factory=list)
+    artifacts: dict[str, bytes] = field(default_factory=dict)
+    logs: list[Logged] = field(default_factory=list)
+
+
+@dataclass
+class NotingChannel(LocalChannel):
+    """A channel that keeps everything that a handler tells; `dies_after` so many checkpoints."""
+
+    dies_after: int | None = None
+    told: list[Progress] = field(default_factory=list)
+    checkpoints: list[Any] = field(default_factory=list)
+    logged: list[Logged] = field(default_factory=list)
+    attempt: Attempt | None = None
+
+    @property
+    def died(self) -> bool:
+        """Whether the process died in this attempt."""
+        return self.dies_after is not None and len(self.checkpoints) >= self.dies_after
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        """Note the progress."""
+        self.told.append(Progress(fraction, message))
+
+    def checkpoint(self, data: str) -> None:
+        """Note the checkpoint. Raises `ProcessDied` if that was the last one."""
+        self.keep(data)
+        self.checkpoints.append(from_json(data))
+        if self.died:
+            raise ProcessDied
+
+    def keep(self, data: str) -> None:
+        """Keep a checkpoint for the next attempt."""
+
+    def log(self, line: LogLine) -> None:
+        """Note the line."""
+        self.logged.append(Logged(line.level, line.message))
+
+    def cancelled(self) -> bool:
+        """Return whether the attempt was told to stop."""
+        return self.attempt is not None and self.attempt.stop.reason is not None
+
+
+class NotingArtifacts(ArtifactStore):
+    """Keeps what one attempt saves in `saved`, too."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.saved: dict[str, bytes] = {}
+
+    def save(self, task_id: str, name: str, data: bytes) -> str:
+        """Write the file, and note it."""
+        path = super().save(task_id, name, data)
+        self.saved[name] = bytes(data)
+        return path

@@ -1,0 +1,181 @@
+"""The queue of a test: submissions go all the way, and run when the test says so."""
+
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from raytasks.models import Task, TaskNotFound, TaskQuery
+from raytasks.registry import Registry, handler_of
+from raytasks.settings import load_settings
+from raytasks.states import WAITING
+from raytasks.submission import check_submission, rfc3339
+from raytasks.testing.bench import raise_what_ends_tests
+from raytasks.testing.clock import FakeClock
+from raytasks.testing.notes import AttemptRun
+from raytasks.testing.service import InProcessService
+from raytasks.testing.task import QueuedTask
+from raytasks.testing.transport import URL, InProcessTransport
+
+MOST_SECONDS = 30 * 86_400.0
+MOST_ATTEMPTS = 1000
+_NAMED = 3
+
+
+class NotIdle(AssertionError):
+    """Tasks still wait, and the bound of attempts or of time is reached. The text names them."""
+
+
+class Queue:
+    """A whole service in this process, over these handlers, in which a test runs the tasks.
+
+    `handlers` are functions and classes with `@handler`, and names of modules (of a package, all
+    its modules); without it, the modules of TASK_MODULES. The `clock` is moved by the test, or by
+    `run_for` and `run_until_idle`. A `seed` gives the retries the jitter of their policy; without
+    one there is none. `settings` are those of raytasks that the test needs otherwise than by
+    default, in small letters: `max_crashes=1`. Neither the environment nor `.env` has a say.
+
+    Handlers run in the thread that calls. Use it as a context manager, or close it.
+    """
+
+    def __init__(
+        self,
+        handlers: Iterable[Callable[..., Any] | str] | None = None,
+        *,
+        clock: FakeClock | None = None,
+        seed: int | None = None,
+        **settings: Any,
+    ) -> None:
+        self.clock = clock or FakeClock()
+        self.runs: list[AttemptRun] = []
+        self._service = InProcessService(_registry(handlers), self.clock, seed=seed, **settings)
+        self.url = URL
+        self.transport = InProcessTransport(self._service, self._pass_time_for)
+        self.http = httpx.Client(transport=self.transport, base_url=URL)
+
+    def __enter__(self) -> "Queue":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the service; its database and files are gone then."""
+        self.http.close()
+        self._service.close()
+
+    def submit(
+        self, task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+    ) -> QueuedTask:
+        """Submit a task, and return it. It runs when the test says so.
+
+        `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
+        `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
+        `BacklogFull`.
+        """
+        service = self._service
+        new = check_submission(
+            {"task_type": task_type, "payload": payload, **options},
+            service.registry,
+            idempotency_key=idempotency_key,
+            now=self.clock(),
+        )
+        return QueuedTask(service, service.submit(new))
+
+    def get(self, task_id: str) -> dict[str, Any]:
+        """Return a task: the JSON document of `GET /tasks/{id}`. Raises `TaskNotFound`."""
+        return QueuedTask(self._service, task_id).document
+
+    def task(self, task_id: str) -> QueuedTask:
+        """Return a task that was submitted otherwise, e.g. over HTTP. Raises `TaskNotFound`."""
+        return QueuedTask(self._service, self._service.task(task_id)[0].task_id)
+
+    def run_due(self, *, max_attempts: int = MOST_ATTEMPTS) -> list[AttemptRun]:
+        """Run all that is due now, the first in rank first; return the attempts in their order.
+
+        The clock stands still. Raises `NotIdle` where `max_attempts` are not enough.
+        """
+        return self._run_to(self.clock(), max_attempts)
+
+    def run_for(self, seconds: float, *, max_attempts: int = MOST_ATTEMPTS) -> list[AttemptRun]:
+        """Let `seconds` pass, and run what is due meanwhile, each attempt at its time."""
+        end = self.clock() + seconds
+        runs = self._run_to(end, max_attempts)
+        self.clock.move_to(max(end, self.clock()))
+        return runs
+
+    def run_until_idle(
+        self, *, max_seconds: float = MOST_SECONDS, max_attempts: int = MOST_ATTEMPTS
+    ) -> list[AttemptRun]:
+        """Run until no task waits any more, letting pass what time that takes.
+
+        Raises `NotIdle` where `max_attempts`, or `max_seconds` on the clock, are not enough.
+        """
+        runs = self._run_to(self.clock() + max_seconds, max_attempts)
+        if self._service.store.next_due() is not None:
+            raise NotIdle(f"after {max_seconds:g} seconds on the clock {self._waiting()}")
+        return runs
+
+    def _run_to(
+        self, end: float, max_attempts: int, done: Callable[[], bool] = lambda: False
+    ) -> list[AttemptRun]:
+        """Run until `done`, or until nothing is due before `end`; the clock stops at what was."""
+        runs: list[AttemptRun] = []
+        while not done():
+            if self._service.due:
+                if len(runs) >= max_attempts:
+                    raise NotIdle(f"after {max_attempts} attempts {self._waiting()}")
+                runs.append(self._run_one())
+                continue
+            next_due = self._service.store.next_due()
+            if next_due is None or next_due > end:
+                break
+            self.clock.move_to(next_due)
+        return runs
+
+    def _run_one(self) -> AttemptRun:
+        run = self._service.run_one()
+        self.runs.append(run)
+        raise_what_ends_tests(run.exception)
+        return run
+
+    def _pass_time_for(self, task_id: str, seconds: float) -> None:
+        task, end = QueuedTask(self._service, task_id), self.clock() + seconds
+        with suppress(TaskNotFound):  # the answer to the request will say so
+            self._run_to(end, MOST_ATTEMPTS, lambda: task.state.final)
+            if not task.state.final:
+                self.clock.move_to(max(end, self.clock()))
+
+    def _waiting(self) -> str:
+        service = self._service
+        waiting: list[Task] = []
+        for state in WAITING:
+            query = TaskQuery(limit=_NAMED, state=state)
+            waiting += service.call(service.tracker.page(query)).tasks
+        named = "; ".join(
+            f"{task.task_type} {task.task_id} is {task.state}, due at {rfc3339(task.run_at)}, "
+            f"after {task.attempt} attempts"
+            for task in waiting[:_NAMED]
+        )
+        return f"tasks still wait: {named}"
+
+
+def _registry(handlers: Iterable[Callable[..., Any] | str] | None) -> Registry:
+    if handlers is None:
+        return Registry.load(load_settings().task_modules)
+    registry = Registry()
+    for item in handlers:
+        if isinstance(item, str):
+            loaded = Registry.load([item])
+            for task_type in loaded.task_types:
+                registry.add(loaded.require(task_type))
+        else:
+            registry.add(handler_of(item))
+    return registry

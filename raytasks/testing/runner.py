@@ -1,0 +1,155 @@
+"""A runner in this process that runs nothing by itself: the test says when it takes an attempt."""
+
+import asyncio
+import concurrent.futures
+import contextlib
+import queue
+from collections.abc import Mapping, Sequence
+
+from raytasks.context import Cancelled
+from raytasks.models import SHARED_POOL, Claim, LogLine, Outcome
+from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.states import OutcomeKind
+from raytasks.testing.bench import NODE_ID, Bench
+from raytasks.testing.loop import LoopThread
+from raytasks.testing.notes import AttemptRun, NotingChannel
+from raytasks.tracker.core import Tracker
+
+PATIENCE = 30.0
+"""How many real seconds the parts of the kit wait for each other before something is wrong."""
+
+
+class InProcessRunner:
+    """The exchange loop of a runner, in all its lives; it takes all task types, one at a time.
+
+    `start` and `stop` are the exchange loop's, and called in the tracker's event loop; the other
+    methods belong to the test's thread.
+    """
+
+    def __init__(self, tracker: Tracker, bench: Bench, loop: LoopThread) -> None:
+        self._tracker = tracker
+        self._bench = bench
+        self._loop = loop
+        self._claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
+        self._task_types: Sequence[str] = ()
+        self._room = 0
+        self._lives = 0
+        self._name = ""
+        self._exchange: ExchangeLoop | None = None
+        self._talk: asyncio.Task[None] | None = None
+        self.current: Attempt | None = None
+
+    def begin(self, task_types: Sequence[str]) -> None:
+        """Start the first process, for these task types."""
+        self._task_types = task_types
+        self._loop.call(self._live(), PATIENCE)
+
+    def run(self, attempt: Attempt, dies_after: int | None) -> AttemptRun:
+        """Run an attempt that was claimed, and return when its end is on disk."""
+        claim = attempt.claim
+        self.current = attempt
+        try:
+            channel = _Channel(self, claim, dies_after)
+            outcome, run = self._bench.run(attempt, channel)
+        finally:
+            self.current = None
+        end = self._lose() if outcome.kind is OutcomeKind.LOST else self._finish(outcome)
+        self._loop.call(end, PATIENCE)
+        return run
+
+    def claim(self) -> Claim:
+        """Take the next task, of which there must be one that is due."""
+        self._loop.call(self._ask(), PATIENCE)
+        return self._claims.get(timeout=PATIENCE)
+
+    def progress(self, claim: Claim, fraction: float | None, message: str | None) -> None:
+        """Pass on the progress of the attempt that runs."""
+        self._loop.post(self._present.progress, claim.task_id, fraction, message)
+
+    def log(self, claim: Claim, line: LogLine) -> None:
+        """Pass on a line of the attempt that runs."""
+        self._loop.post(self._present.log, claim.task_id, claim.attempt, [line])
+
+    def checkpoint(self, claim: Claim, data: str) -> None:
+        """Return when a checkpoint is on disk. Raises `Cancelled` if the attempt is given up."""
+        saving = self._present.checkpoint(claim.task_id, claim.attempt, data)
+        try:
+            self._loop.call(saving, PATIENCE)
+        except concurrent.futures.CancelledError:
+            raise Cancelled from None
+
+    def limits(self) -> Mapping[str, int]:
+        """Return how many more attempts of each type it takes now."""
+        return dict.fromkeys(self._task_types, self._room)
+
+    def room(self) -> int:
+        """Return how many more attempts it takes now."""
+        return self._room
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Take the attempt that was asked for."""
+        self._room = 0
+        for claim in claims:
+            self._claims.put(claim)
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Ask an attempt to stop: its context says so from now on."""
+        current = self.current
+        if current is not None and (task_id, attempt) == (
+            current.claim.task_id,
+            current.claim.attempt,
+        ):
+            current.stop.order(StopReason.CANCEL, current.workplace.clock())
+
+    @property
+    def _present(self) -> ExchangeLoop:
+        assert self._exchange is not None
+        return self._exchange
+
+    async def _live(self) -> None:
+        """Begin a process, after the one before."""
+        self._lives += 1
+        self._name = f"test-process-{self._lives}"
+        self._bench.start_process(self._name)
+        identity = Identity(self._name, "test-runner", SHARED_POOL, "test", NODE_ID, self._name)
+        self._exchange = ExchangeLoop(identity, self, self._tracker.exchange)
+        self._talk = asyncio.ensure_future(self._exchange.run())
+
+    async def _ask(self) -> None:
+        self._room = 1
+        self._present.changed()
+
+    async def _finish(self, outcome: Outcome) -> None:
+        self._present.finished([outcome])
+        await self._tracker.settled(PATIENCE)
+
+    async def _lose(self) -> None:
+        """End the process as a crash does, and start the next."""
+        assert self._talk is not None
+        self._talk.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await self._talk
+        self._tracker.lose(self._name, "its process died")
+        await self._tracker.settled(PATIENCE)
+        await self._live()
+
+
+class _Channel(NotingChannel):
+    """A channel that also passes on what it notes, as that of a warm runner."""
+
+    def __init__(self, runner: InProcessRunner, claim: Claim, dies_after: int | None) -> None:
+        super().__init__(dies_after=dies_after)
+        self._runner = runner
+        self._claim = claim
+
+    def progress(self, fraction: float | None, message: str | None) -> None:
+        super().progress(fraction, message)
+        self._runner.progress(self._claim, fraction, message)
+
+    def keep(self, data: str) -> None:
+        self._runner.checkpoint(self._claim, data)
+
+    def log(self, line: LogLine) -> None:
+        super().log(line)
+        self._runner.log(self._claim, line)

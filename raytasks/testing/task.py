@@ -1,0 +1,66 @@
+"""A task as a test sees it."""
+
+from typing import Any
+
+from pydantic_core import from_json
+
+from raytasks.states import State
+from raytasks.testing.service import InProcessService
+from raytasks.views import task_json
+
+
+class QueuedTask:
+    """A task in the queue of a test. What it tells of itself is always as it is now."""
+
+    def __init__(self, service: InProcessService, task_id: str) -> None:
+        self._service = service
+        self.task_id = task_id
+
+    def __repr__(self) -> str:
+        return f"<task {self.task_id}: {self.state}>"
+
+    @property
+    def document(self) -> dict[str, Any]:
+        """The whole task, with its attempts: the JSON document of `GET /tasks/{id}`."""
+        task, history = self._service.task(self.task_id)
+        filled = self._service.bench.values.filled(task)
+        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True))
+        return document
+
+    @property
+    def state(self) -> State:
+        """Where the task is in its life."""
+        return self._service.task(self.task_id)[0].state
+
+    @property
+    def result(self) -> Any:
+        """What the handler returned; None unless the task is COMPLETED."""
+        return self.document["result"]
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error of the last attempt, `{type, message, retryable, traceback}`, or None."""
+        return self.document["error"]  # type: ignore[no-any-return]
+
+    @property
+    def attempts(self) -> list[dict[str, Any]]:
+        """The attempts so far, as the API shows them."""
+        return self.document["attempts"]  # type: ignore[no-any-return]
+
+    def cancel(self) -> None:
+        """Cancel the task; called from within its handler, its context says so at once.
+
+        Raises `StateConflict`.
+        """
+        self._service.call(self._service.tracker.cancel(self.task_id))
+
+    def retry(self) -> None:
+        """Run the FAILED or CANCELLED task again. Raises `StateConflict`."""
+        self._service.call(self._service.tracker.retry(self.task_id))
+
+    def lose(self, times: int = 1, *, after_checkpoints: int = 0) -> None:
+        """Have the process die in the next `times` attempts of this task.
+
+        It dies before the handler is called, or right after so many checkpoints of the attempt.
+        """
+        self._service.losses[self.task_id] += [after_checkpoints] * times

@@ -1,0 +1,13 @@
+"""A queue of the test kit over the kit's own handlers."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from raytasks.testing import Queue
+
+
+@pytest.fixture
+def queue() -> Iterator[Queue]:
+    with Queue(["kit_handlers"]) as queue:
+        yield queue
