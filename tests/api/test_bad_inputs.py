@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from local_service import Api, LocalService, served
 
-BODY_PATHS = ["/tasks/", "/tasks/batch"]
+BODY_PATHS = ["/tasks/", "/tasks/batch", "/bulk"]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 ID_PATHS = [
     ("GET", "/tasks/{}"),
     ("GET", "/tasks/{}/events"),
     ("POST", "/tasks/{}/retry"),
     ("POST", "/tasks/{}/cancel"),
+    ("GET", "/bulk/{}"),
 ]
 DEEP = 50_000
 

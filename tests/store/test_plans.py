@@ -9,8 +9,10 @@ from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
 from raytasks.models import Report, TaskQuery
+from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
+from raytasks.tracker.bulk import make, run_step
 
 
 @pytest.fixture
@@ -34,7 +36,7 @@ def plans(store: Store) -> Iterator[list[str]]:
         connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any
     ) -> None:
         if (
-            "tasks" not in statement
+            not ("tasks" in statement or "task_tags" in statement)
             or "EXPLAIN" in statement
             or statement.startswith("SELECT task_counts")
         ):
@@ -105,6 +107,30 @@ def test_a_list_walks_an_index_from_its_end(
         tracking.store.page(TaskQuery(**query))
     [step] = steps
     assert index in step
+
+
+@pytest.mark.parametrize(
+    ("asked", "index"),
+    [
+        ({}, "ix_tasks_state (namespace=? AND state=? AND task_id<?)"),
+        ({"state": State.PENDING}, "ix_tasks_state (namespace=? AND state=? AND task_id<?)"),
+        ({"task_type": "long"}, "ix_tasks_type_state (namespace=? AND task_type=? AND state=?"),
+        ({"tag": "t"}, "task_tags USING PRIMARY KEY (namespace=? AND tag=? AND task_id<?)"),
+    ],
+)
+def test_a_bulk_operation_walks_an_index_behind_its_cursor(
+    tracking: Tracking, asked: dict[str, Any], index: str
+) -> None:
+    tracking.submit(60, tags='["t"]')
+    meant = BulkFilter(BulkAction.CANCEL, **asked)
+    new = NewBulk("0198ffff-0000-7000-8000-000000000001", meant, NOW)
+    make(tracking.store, tracking.epoch, NOW, new)
+    with plans(tracking.store) as steps:
+        step = run_step(tracking.store, tracking.epoch, NOW, "")
+    assert step is not None
+    assert step.changes
+    assert any(index in plan for plan in steps), steps
+    assert scans(steps) == []
 
 
 @pytest.mark.parametrize(
