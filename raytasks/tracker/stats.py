@@ -130,7 +130,7 @@ class Stats:
 
         What is said again, as it may not be there, does no harm: each row is the whole minute.
         """
-        if not self.restored or now < self.write_due:
+        if now < self.write_due:
             return None
         self._write_at = now + WRITE_SECONDS
         self._gather()

@@ -138,6 +138,37 @@ async def test_a_step_without_an_answer_is_not_done_twice(
     assert tracker.backlog == 3
 
 
+async def test_a_step_that_fails_is_not_tried_again_at_once(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tries: list[int] = []
+
+    def fail(*_: Any) -> Any:
+        tries.append(1)
+        raise ArithmeticError("for no known reason")
+
+    monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 1000.0)
+    monkeypatch.setattr("raytasks.tracker.ticker.run_step", fail)
+    await start(tracker)
+    for number in range(10):
+        await tracker.submit([new_task(number)])
+    assert tries == [1]
+
+
+async def test_after_a_restart_it_goes_on(
+    store_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = bulk.run_step
+    monkeypatch.setattr("raytasks.tracker.ticker.run_step", lambda *_: 1 / 0)
+    async with tracker_on(FaultyStore(store_url), clock=clock) as tracker:
+        await failed(tracker, ScriptedRunner(tracker, pool=REMOTE_POOL), 1)
+        await start(tracker)
+        await tracker.submit([new_task(2)])
+    monkeypatch.setattr("raytasks.tracker.ticker.run_step", step)
+    async with tracker_on(FaultyStore(store_url), clock=clock) as tracker:
+        assert (await done(tracker)).changed == 1
+
+
 async def test_a_step_that_fails_is_tried_again_and_holds_up_nothing(
     tracker: Tracker, runner: ScriptedRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

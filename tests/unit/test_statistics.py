@@ -259,10 +259,10 @@ class TestWriting:
         note(stats, NOW)
         assert stats.to_write(NOW) is not None  # and it never gets there
         assert stats.to_write(NOW + 1) is None
-        note(stats, NOW + 120)
+        note(stats, NOW + 60)
         assert stats.write_due == NOW + WRITE_SECONDS
-        self.written(stats, store, NOW + 120)
-        assert completed(self.again(store, NOW + 120), NOW + 120)[1] == 2
+        self.written(stats, store, NOW + 60)
+        assert completed(self.again(store, NOW + 60), NOW + 60)[1] == 2
 
     def test_a_minute_that_is_over_becomes_small(self, store: Store) -> None:
         stats = Stats()
