@@ -12,7 +12,7 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import HTTPOptions
 
-from raytasks.api.deployment import APP_NAME, application
+from raytasks.api.deployment import APP_NAME, application, listening_host
 from raytasks.models import RaytasksError
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.runner.pool import Deployment
@@ -49,9 +49,13 @@ def start_tracker(deployment: Deployment) -> Any:
 
 
 def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
-    """Deploy the API on Ray Serve, and wait until it answers. Raises `ServiceError`."""
+    """Deploy the API on Ray Serve, and wait until it answers.
+
+    Raises `ServiceError`, and `SettingsError` where it would be open to strangers.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
     serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
+    deployment.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
     serve.run(application(deployment), name=APP_NAME, route_prefix="/")
     _wait_for(lambda: _answers(endpoint), f"the API does not answer at {endpoint.url}")
 

@@ -181,7 +181,7 @@ class Api:
         Raises `SettingsError` where it would be open to strangers.
         """
         settings = self._deployment.settings
-        settings.check_served(await asyncio.to_thread(_listening_host))
+        settings.check_served(await asyncio.to_thread(listening_host))
         watchdog = Watchdog(self._backend.ping, self._backend.replace)
         self._keeping = asyncio.gather(self._keep_deployed(), watchdog.run())
         return create_app(self._backend, Registry.load(settings.task_modules), settings)
@@ -195,7 +195,7 @@ class Api:
             await asyncio.sleep(DEPLOY_SECONDS)
 
 
-def _listening_host() -> str | None:
+def listening_host() -> str | None:
     """Return where Serve listens. There is no public way to ask it, from within."""
     client: Any = serve.context._get_global_client()
     host: str | None = client.http_config.host
