@@ -33,8 +33,6 @@ from raytasks.submission import (
     rfc3339,
 )
 
-_MOST_BYTES = 10_000
-
 BulkId = Annotated[str, Path(description="The id that `POST /bulk` was answered with.")]
 
 BulkKey = Annotated[
@@ -64,12 +62,13 @@ class BulkRequest(BaseModel):
     )
     task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
     tag: Tag | None = None
+    dry_run: bool = Field(default=False, description="Only count the tasks.")
     all: bool = Field(
         default=False,
         validate_default=True,
-        description="Must be true where none of state, task_type and tag says which tasks.",
+        description="Must be true where none of state, task_type and tag says which tasks are to "
+        "be changed.",
     )
-    dry_run: bool = Field(default=False, description="Only count the tasks.")
 
     @field_validator("state")
     @classmethod
@@ -83,10 +82,10 @@ class BulkRequest(BaseModel):
     @field_validator("all")
     @classmethod
     def _is_said(cls, all_of_them: bool, info: ValidationInfo) -> bool:
-        if not {"action", "state", "task_type", "tag"} <= info.data.keys():
+        if not {"action", "state", "task_type", "tag", "dry_run"} <= info.data.keys():
             return all_of_them  # there is another error
         narrowed = any(info.data[name] is not None for name in ("state", "task_type", "tag"))
-        if not narrowed and not all_of_them:
+        if not (narrowed or all_of_them or info.data["dry_run"]):
             raise ValueError("give state, task_type or tag; or true, if all are really meant")
         if narrowed and all_of_them:
             raise ValueError("leave it out where state, task_type or tag is given")
@@ -182,7 +181,7 @@ def bulk_router(service: Service) -> APIRouter:
         With `dry_run` only the count of the tasks is answered.
         """
         namespace = caller.namespace_for(place.namespace)
-        asked = _checked(await read_json(request, _MOST_BYTES, service.max_depth))
+        asked = _checked(await read_json(request, service.max_payload_bytes, service.max_depth))
         if idempotency_key is not None:
             check_key(idempotency_key)
         meant = asked.filter(namespace)

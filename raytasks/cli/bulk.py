@@ -44,7 +44,7 @@ def retry(
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run FAILED and CANCELLED tasks again: count them, ask, and do it."""
+    """Run FAILED tasks (or CANCELLED ones, by --state) again: count them, ask, and do it."""
     with connect(url, api_key, namespace) as client:
         work = _Work(client, "retry", state_name(state), task_type, tag, as_json)
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
@@ -111,7 +111,7 @@ class _Work:
             matched = self._count()
             if dry_run:
                 text = show.pretty_json({"matched": matched})
-                typer.echo(text if self._as_json else f"{matched} tasks match")
+                typer.echo(text if self._as_json else f"{_number(matched)} tasks match")
                 return
             self._ask(matched)
         operation = self._begin()
@@ -121,23 +121,26 @@ class _Work:
             typer.echo(show.pretty_json(operation))
         elif wait:
             done = {"retry": "run again", "cancel": "cancelled"}[self._action]
-            typer.echo(f"{operation['changed']} of {operation['matched']} tasks are {done}")
+            of_all = f"{operation['changed']} of {_number(operation['matched'])}"
+            typer.echo(f"{of_all} tasks are {done}")
         else:
             typer.echo(operation["bulk_id"])
 
-    def _count(self) -> int:
+    def _count(self) -> int | None:
         call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
-        filters = {"state": self._state, "task_type": self._type, "tag": self._tag}
-        return call(dry_run=True, **filters)["matched"]
+        found = call(dry_run=True, state=self._state, task_type=self._type, tag=self._tag)
+        return found["matched"]
 
     def _begin(self) -> BulkOperation:
         call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
-        return call(state=self._state, task_type=self._type, tag=self._tag)
+        everything = True if (self._state, self._type, self._tag) == (None,) * 3 else None
+        return call(state=self._state, task_type=self._type, tag=self._tag, all=everything)
 
-    def _ask(self, matched: int) -> None:
+    def _ask(self, matched: int | None) -> None:
+        found = f"{_number(matched)} tasks match"
         if not _is_a_person_there():
-            raise UsageError(f"{matched} tasks match; to {self._action} them, give --yes")
-        if not typer.confirm(f"{matched} tasks match. {self._action.capitalize()} them?", err=True):
+            raise UsageError(f"{found}; to {self._action} them, give --yes")
+        if not typer.confirm(f"{found}. {self._action.capitalize()} them?", err=True):
             raise typer.Exit
 
     def _wait(self, operation: BulkOperation) -> BulkOperation:
@@ -157,6 +160,10 @@ class _Work:
                 raise
 
 
+def _number(matched: int | None) -> str:
+    return "very many" if matched is None else str(matched)
+
+
 def _is_a_person_there() -> bool:
     return sys.stdin.isatty()
 
@@ -172,7 +179,7 @@ def _table(operations: list[BulkOperation]) -> Table:
             item["action"],
             item["state"],
             ", ".join(given) or "all",
-            f"{item['looked_at']} of {item['matched']}",
+            f"{item['looked_at']} of {_number(item['matched'])}",
             str(item["changed"]),
             item["created_at"][:19].replace("T", " "),
         )

@@ -24,6 +24,7 @@ from raytasks.client.answers import (
 from raytasks.client.calls import Call
 from raytasks.client.documents import (
     Artifact,
+    BulkFilters,
     BulkOperation,
     Matched,
     Page,
@@ -149,11 +150,11 @@ class Api:
         """Retry or cancel a task."""
         return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
 
-    def bulk_start(self, action: str, filters: TaskFilters) -> Steps[BulkOperation]:
+    def bulk_start(self, action: str, filters: BulkFilters) -> Steps[BulkOperation]:
         """Start an operation on many tasks."""
         return self._ask(calls.bulk_call(action, filters, dry_run=False))
 
-    def bulk_count(self, action: str, filters: TaskFilters) -> Steps[Matched]:
+    def bulk_count(self, action: str, filters: BulkFilters) -> Steps[Matched]:
         """Count the tasks that an operation would look at."""
         return self._ask(calls.bulk_call(action, filters, dry_run=True))
 

@@ -15,6 +15,7 @@ from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
 from raytasks.client.calls import DEFAULT_URL
 from raytasks.client.documents import (
     Artifact,
+    BulkFilters,
     BulkOperation,
     Matched,
     Page,
@@ -158,28 +159,28 @@ class AsyncClient:
 
     @overload
     async def bulk_retry(
-        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
     ) -> BulkOperation: ...
     @overload
     async def bulk_retry(
-        self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]
     ) -> Matched: ...
     async def bulk_retry(
-        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperation:
         """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`."""
         return await self._bulk("retry", filters, dry_run)
 
     @overload
     async def bulk_cancel(
-        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
     ) -> BulkOperation: ...
     @overload
     async def bulk_cancel(
-        self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]
     ) -> Matched: ...
     async def bulk_cancel(
-        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperation:
         """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
         return await self._bulk("cancel", filters, dry_run)
@@ -223,7 +224,7 @@ class AsyncClient:
         return await self._run(self._api.artifact(task_id, name))
 
     async def _bulk(
-        self, action: str, filters: TaskFilters, dry_run: bool
+        self, action: str, filters: BulkFilters, dry_run: bool
     ) -> Matched | BulkOperation:
         if dry_run:
             return await self._run(self._api.bulk_count(action, filters))

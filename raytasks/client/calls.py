@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
-from raytasks.client.documents import PageQuery, Submission, TaskFilters
+from raytasks.client.documents import BulkFilters, PageQuery, Submission
 from raytasks.client.errors import BadArgument
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -134,7 +134,7 @@ def all_events_call(task_type: str | None, tag: str | None) -> Call:
     return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
 
 
-def bulk_call(action: str, filters: TaskFilters, *, dry_run: bool) -> Call:
+def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
     """Return the request for an operation on many tasks; with `dry_run` it only counts them."""
     body = {"action": action, **given(filters), "dry_run": dry_run}
     return Call("POST", "/bulk", body=body, harmless=dry_run)

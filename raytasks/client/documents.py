@@ -114,6 +114,12 @@ class TaskFilters(TypedDict, total=False):
     tag: str | None
 
 
+class BulkFilters(TaskFilters, total=False):
+    """Which tasks an operation is for; without any of the others, `all` must be true."""
+
+    all: bool | None
+
+
 class PageQuery(TaskFilters, total=False):
     """Which page of which tasks: from a `cursor` on, or at an `offset`, not both."""
 
@@ -123,9 +129,9 @@ class PageQuery(TaskFilters, total=False):
 
 
 class Matched(TypedDict):
-    """How many tasks an operation would look at."""
+    """How many tasks an operation would change; None where there are too many to count."""
 
-    matched: int
+    matched: int | None
 
 
 class BulkOperation(Matched):

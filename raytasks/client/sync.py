@@ -14,6 +14,7 @@ from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
 from raytasks.client.calls import DEFAULT_URL
 from raytasks.client.documents import (
     Artifact,
+    BulkFilters,
     BulkOperation,
     Matched,
     Page,
@@ -187,12 +188,12 @@ class Client:
 
     @overload
     def bulk_retry(
-        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
     ) -> BulkOperation: ...
     @overload
-    def bulk_retry(self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]) -> Matched: ...
+    def bulk_retry(self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]) -> Matched: ...
     def bulk_retry(
-        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperation:
         """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
 
@@ -202,12 +203,12 @@ class Client:
 
     @overload
     def bulk_cancel(
-        self, *, dry_run: Literal[False] = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
     ) -> BulkOperation: ...
     @overload
-    def bulk_cancel(self, *, dry_run: Literal[True], **filters: Unpack[TaskFilters]) -> Matched: ...
+    def bulk_cancel(self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]) -> Matched: ...
     def bulk_cancel(
-        self, *, dry_run: bool = False, **filters: Unpack[TaskFilters]
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperation:
         """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
         return self._bulk("cancel", filters, dry_run)
@@ -253,7 +254,7 @@ class Client:
         """Return a file of a task."""
         return self._run(self._api.artifact(task_id, name))
 
-    def _bulk(self, action: str, filters: TaskFilters, dry_run: bool) -> Matched | BulkOperation:
+    def _bulk(self, action: str, filters: BulkFilters, dry_run: bool) -> Matched | BulkOperation:
         if dry_run:
             return self._run(self._api.bulk_count(action, filters))
         return self._run(self._api.bulk_start(action, filters))

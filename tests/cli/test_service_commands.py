@@ -336,6 +336,13 @@ class TestBulk:
         assert asked == ["7 tasks match. Retry them?"]
         assert done.code == 0
         assert len(fake.requests) == (3 if answer else 1)
+        if answer:
+            begun = json.loads(fake.requests[1].content)
+            assert begun == {"action": "retry", "all": True, "dry_run": False}
+
+    def test_what_is_too_much_to_count(self, run: Run, fake: Fake) -> None:
+        fake.play = lambda request: httpx.Response(200, json={"matched": None})
+        assert run("bulk", "retry", "--tag", "t", "--dry-run").out == "very many tasks match\n"
 
     def test_show(self, run: Run, fake: Fake) -> None:
         fake.play = self.play
