@@ -11,7 +11,11 @@ SEED ?= $(shell date +%s)
 # Of `make fuzz`: how many good and how many bad requests go to each operation.
 EXAMPLES ?= 1000
 
-.PHONY: install demo test chaos fuzz recovery audit lint format requirements clean help
+# Of `make bench` and `make bench-peers`: how many rounds, and whether only to see it work.
+ROUNDS ?= 3
+QUICK ?=
+
+.PHONY: install demo test chaos fuzz recovery audit bench bench-peers lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -20,6 +24,8 @@ help:
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make fuzz          good and bad requests by the OpenAPI document (EXAMPLES=, SEED=)"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
+	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
+	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -54,6 +60,16 @@ fuzz: install
 audit: install
 	$(BIN)/python -m tests.audit
 
+bench: $(VENV)/.bench
+	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)
+
+bench-peers: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.peers --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)
+
+$(VENV)/.bench: $(INSTALLED) requirements-bench.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@touch $@
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -67,6 +83,8 @@ format: install
 requirements: install
 	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

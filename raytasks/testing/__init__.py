@@ -6,14 +6,14 @@ database and retry rules, with a clock that only the test moves. See `docs/testi
 
 from raytasks.testing.bench import run_handler
 from raytasks.testing.clock import FakeClock
-from raytasks.testing.notes import AttemptRun, LogLine, ProcessDied, Progress
+from raytasks.testing.notes import AttemptRun, Logged, ProcessDied, Progress
 from raytasks.testing.queue import NotIdle, Queue
 from raytasks.testing.task import QueuedTask
 
 __all__ = [
     "AttemptRun",
     "FakeClock",
-    "LogLine",
+    "Logged",
     "NotIdle",
     "ProcessDied",
     "Progress",

@@ -18,7 +18,7 @@ from raytasks.states import OutcomeKind
 from raytasks.submission import check_submission
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.loop import LoopThread
-from raytasks.testing.notes import AttemptRun, NotingArtifacts, NotingChannel, ProcessDied, logged
+from raytasks.testing.notes import AttemptRun, NotingArtifacts, NotingChannel, ProcessDied
 from raytasks.views import ErrorView
 
 NODE_ID = "test-node"
@@ -75,7 +75,7 @@ class Bench:
         channel.attempt = attempt
         self.artifacts.saved = {}
         watch = _Watch(attempt, self._clock)
-        with logged(attempt.spec.task_type) as lines, self._clock.watched(watch.look):
+        with self._clock.watched(watch.look):
             outcome = self._outcome(attempt, channel)
         if channel.died or isinstance(attempt.error, ProcessDied):
             outcome = attempt.outcome(OutcomeKind.LOST)
@@ -96,7 +96,7 @@ class Bench:
             progress=channel.told,
             checkpoints=channel.checkpoints,
             artifacts=self.artifacts.saved,
-            logs=lines,
+            logs=channel.logged,
         )
 
     def close(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
 Result = TypeVar("Result")
@@ -24,6 +24,10 @@ class LoopThread:
             return future.result(seconds)
         finally:
             future.cancel()  # it matters only where the wait for it was broken off
+
+    def post(self, call: Callable[..., object], *arguments: object) -> None:
+        """Make a call in the loop's thread, in the order of the calls, and do not wait for it."""
+        self.loop.call_soon_threadsafe(call, *arguments)
 
     def call_handler(self, awaitable: Awaitable[Result]) -> Result:
         """Await what an async handler returned. Raises whatever that raises, here."""

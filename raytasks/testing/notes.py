@@ -1,8 +1,5 @@
 """Notes of what an attempt does."""
 
-import logging
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -10,6 +7,7 @@ from pydantic_core import from_json
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
+from raytasks.models import LogLine
 from raytasks.runner.attempt import Attempt
 from raytasks.states import OutcomeKind
 from raytasks.views import ErrorView
@@ -26,8 +24,8 @@ class Progress(NamedTuple):
     message: str | None
 
 
-class LogLine(NamedTuple):
-    """A line that a handler wrote to `context.log`."""
+class Logged(NamedTuple):
+    """A line that a handler wrote to `context.log`, and that is kept with the task."""
 
     level: str
     message: str
@@ -55,7 +53,7 @@ class AttemptRun:
     progress: list[Progress] = field(default_factory=list)
     checkpoints: list[Any] = field(default_factory=list)
     artifacts: dict[str, bytes] = field(default_factory=dict)
-    logs: list[LogLine] = field(default_factory=list)
+    logs: list[Logged] = field(default_factory=list)
 
 
 @dataclass
@@ -65,6 +63,7 @@ class NotingChannel(LocalChannel):
     dies_after: int | None = None
     told: list[Progress] = field(default_factory=list)
     checkpoints: list[Any] = field(default_factory=list)
+    logged: list[Logged] = field(default_factory=list)
     attempt: Attempt | None = None
 
     @property
@@ -86,6 +85,10 @@ class NotingChannel(LocalChannel):
     def keep(self, data: str) -> None:
         """Keep a checkpoint for the next attempt."""
 
+    def log(self, line: LogLine) -> None:
+        """Note the line."""
+        self.logged.append(Logged(line.level, line.message))
+
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop."""
         return self.attempt is not None and self.attempt.stop.reason is not None
@@ -103,22 +106,3 @@ class NotingArtifacts(ArtifactStore):
         path = super().save(task_id, name, data)
         self.saved[name] = bytes(data)
         return path
-
-
-@contextmanager
-def logged(task_type: str) -> Iterator[list[LogLine]]:
-    """Collect the log lines of a task type's handler, of all levels."""
-    lines: list[LogLine] = []
-    logger = logging.getLogger(f"raytasks.handlers.{task_type}")
-    collector = logging.Handler()
-    collector.emit = lambda record: lines.append(  # type: ignore[method-assign]
-        LogLine(record.levelname, record.getMessage())
-    )
-    level = logger.level
-    logger.addHandler(collector)
-    logger.setLevel(logging.DEBUG)
-    try:
-        yield lines
-    finally:
-        logger.removeHandler(collector)
-        logger.setLevel(level)

@@ -5,10 +5,9 @@ import concurrent.futures
 import contextlib
 import queue
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from raytasks.context import Cancelled
-from raytasks.models import SHARED_POOL, Claim, Outcome
+from raytasks.models import SHARED_POOL, Claim, LogLine, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.states import OutcomeKind
@@ -51,7 +50,7 @@ class InProcessRunner:
         claim = attempt.claim
         self.current = attempt
         try:
-            channel = _Channel(dies_after=dies_after, claim=claim, runner=self)
+            channel = _Channel(self, claim, dies_after)
             outcome, run = self._bench.run(attempt, channel)
         finally:
             self.current = None
@@ -66,7 +65,11 @@ class InProcessRunner:
 
     def progress(self, claim: Claim, fraction: float | None, message: str | None) -> None:
         """Pass on the progress of the attempt that runs."""
-        self._loop.call(self._tell(claim, fraction, message), PATIENCE)
+        self._loop.post(self._present.progress, claim.task_id, fraction, message)
+
+    def log(self, claim: Claim, line: LogLine) -> None:
+        """Pass on a line of the attempt that runs."""
+        self._loop.post(self._present.log, claim.task_id, claim.attempt, [line])
 
     def checkpoint(self, claim: Claim, data: str) -> None:
         """Return when a checkpoint is on disk. Raises `Cancelled` if the attempt is given up."""
@@ -117,9 +120,6 @@ class InProcessRunner:
         self._room = 1
         self._present.changed()
 
-    async def _tell(self, claim: Claim, fraction: float | None, message: str | None) -> None:
-        self._present.progress(claim.task_id, fraction, message)
-
     async def _finish(self, outcome: Outcome) -> None:
         self._present.finished([outcome])
         await self._tracker.settled(PATIENCE)
@@ -135,20 +135,21 @@ class InProcessRunner:
         await self._live()
 
 
-@dataclass
 class _Channel(NotingChannel):
     """A channel that also passes on what it notes, as that of a warm runner."""
 
-    claim: Claim | None = None
-    runner: InProcessRunner | None = None
+    def __init__(self, runner: InProcessRunner, claim: Claim, dies_after: int | None) -> None:
+        super().__init__(dies_after=dies_after)
+        self._runner = runner
+        self._claim = claim
 
     def progress(self, fraction: float | None, message: str | None) -> None:
         super().progress(fraction, message)
-        assert self.runner is not None
-        assert self.claim is not None
-        self.runner.progress(self.claim, fraction, message)
+        self._runner.progress(self._claim, fraction, message)
 
     def keep(self, data: str) -> None:
-        assert self.runner is not None
-        assert self.claim is not None
-        self.runner.checkpoint(self.claim, data)
+        self._runner.checkpoint(self._claim, data)
+
+    def log(self, line: LogLine) -> None:
+        super().log(line)
+        self._runner.log(self._claim, line)

@@ -12,15 +12,16 @@ from raytasks.testing.service import InProcessService
 URL = "http://localhost"
 """Where the API seems to be; without API keys it answers to no other name."""
 
-_TASK_PATH = re.compile(r"/tasks/([^/]+)/?")
+_TASK_PATH = re.compile(r"/tasks/([^/]+?)(/events)?/?")
 _MOST_WAIT_SECONDS = 60.0
+_MOST_EVENTS_SECONDS = 30 * 86_400.0
 
 
 class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     """Carries requests to the API of a service in this process; for `httpx`, sync and async.
 
-    Nobody waits in real time: before a request for a task with `?wait=`, `pass_time` is called with
-    the task's id and the seconds, and then the task is asked for as it is.
+    Nobody waits in real time: before a request for a task with `?wait=`, or for the events of a
+    task, `pass_time` is called with the task's id and the most seconds, and then it is made.
     """
 
     def __init__(self, service: InProcessService, pass_time: Callable[[str, float], None]) -> None:
@@ -52,12 +53,17 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
     def _without_wait(self, request: httpx.Request) -> httpx.URL:
         url = request.url
         task = _TASK_PATH.fullmatch(url.path)
+        if task is None:
+            return url
+        if task[2]:
+            self._pass_time(task[1], _MOST_EVENTS_SECONDS)
+            return url
         waits = url.params.get_list("wait")
         try:
-            seconds = float(waits[0]) if task is not None and len(waits) == 1 else math.nan
+            seconds = float(waits[0]) if len(waits) == 1 else math.nan
         except ValueError:
             seconds = math.nan
-        if task is None or not 0 < seconds <= _MOST_WAIT_SECONDS:
+        if not 0 < seconds <= _MOST_WAIT_SECONDS:
             return url  # none, or one that the API refuses
         self._pass_time(task[1], seconds)
         return url.copy_remove_param("wait")

@@ -144,7 +144,8 @@ class Ticker:
                 await asyncio.sleep(_RESTORE_SECONDS)
             else:
                 self.stats.restore(rows, self.clock())
-                self.wake.set()
+                if self.stats.write_due < math.inf:  # something happened meanwhile
+                    self.wake.set()
                 return
 
     async def turn_over(self) -> None:

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from keyring import API_KEYS, bearer
 
-from raytasks.client import Client, WaitTimeout
+from raytasks.client import Client, EndEvent, LogEvent, StateEvent, WaitTimeout
 from raytasks.testing import Queue
 from raytasks.testing.clock import START
 
@@ -103,6 +103,21 @@ class TestWaiting:
             late = client.submit("coroutine", 1, delay_seconds=3600)
             with pytest.raises(WaitTimeout):
                 client.wait(late["task_id"], timeout_seconds=0.01)
+
+    def test_events_come_up_to_the_end(self, queue: Queue) -> None:
+        task_id = self.submit(queue, task_type="greet", payload={"name": "Ray"}, delay_seconds=9)
+        with Client(queue.url, transport=queue.transport) as client:
+            events = list(client.events(task_id))
+        logged = [event.data["message"] for event in events if isinstance(event, LogEvent)]
+        states = [event.data["state"] for event in events if isinstance(event, StateEvent)]
+        assert logged == ["greeting Ray", "done"]
+        assert states == ["PENDING", "RUNNING", "COMPLETED"]
+        assert isinstance(events[-1], EndEvent)
+        assert queue.clock() == START + 9
+
+    def test_a_stream_without_an_end_is_a_timeout(self, queue: Queue) -> None:
+        with pytest.raises(httpx.ReadTimeout):
+            queue.http.get("/tasks/events", timeout=0.05)
 
     async def test_an_async_client(self, queue: Queue) -> None:
         async with httpx.AsyncClient(transport=queue.transport, base_url=queue.url) as client:

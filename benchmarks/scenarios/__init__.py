@@ -1,0 +1,1 @@
+"""What is measured, one module each: a function that measures, and returns numbers."""

@@ -1,0 +1,49 @@
+"""The processor time of a whole service that has nothing to do."""
+
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+import psutil
+
+from benchmarks.measures import Result
+from benchmarks.sizes import Sizes
+
+
+class Family(Protocol):
+    """What runs."""
+
+    def family(self) -> list[psutil.Process]:
+        """Return all processes."""
+
+
+def measure(program: Family, sizes: Sizes) -> Result:
+    """Return the processor time of all its processes, in percent of one core, and their memory."""
+    time.sleep(sizes.settle_seconds)
+    processes = program.family()
+    began = time.monotonic()
+    before = _seconds(processes)
+    time.sleep(sizes.idle_seconds)
+    used = _seconds(processes) - before
+    percent = 100 * used / (time.monotonic() - began)
+    return Result(
+        {
+            "idle.processor_percent": percent,
+            "idle.memory_mib": _memory(processes) / 2**20,
+            "idle.processes": float(len(processes)),
+        }
+    )
+
+
+def _seconds(processes: Sequence[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        if process.is_running():
+            times = process.cpu_times()
+            total += times.user + times.system
+    return total
+
+
+def _memory(processes: Sequence[psutil.Process]) -> float:
+    """Return their proportional memory: what several share is counted once."""
+    return float(sum(process.memory_full_info().pss for process in processes))

@@ -1,0 +1,1 @@
+"""What is measured: programs that a run starts, and ends by their process ids."""

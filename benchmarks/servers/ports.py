@@ -1,0 +1,18 @@
+"""Ports for the servers that are measured."""
+
+import random
+import socket
+
+_FIRST, _LAST = 15_000, 31_000  # no system gives these to clients by itself
+
+
+def quiet_port() -> int:
+    """Return a free port that no client of the many that Ray starts gets by chance meanwhile."""
+    while True:
+        port = random.randint(_FIRST, _LAST)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port

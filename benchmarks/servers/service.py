@@ -1,0 +1,153 @@
+"""The real service: `raytasks up` as its own program, as it is shipped."""
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.handlers import NOOP, SLEEP
+from benchmarks.servers.ports import quiet_port
+from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
+from raytasks.states import State
+from raytasks.store.store import Store
+
+TRACKER = "ray::TrackerActor"
+
+_POLL_SECONDS = 0.02
+_DRAIN_SECONDS = 600.0
+_WARM_SECONDS = 30.0
+_MOST_IN_BATCH = 1000
+
+
+@dataclass
+class Service:
+    """A running service, and what a scenario needs of it."""
+
+    url: str
+    ray_address: str
+    program: Program
+    environment: dict[str, str]
+    http: httpx.Client
+    store: Store
+
+    def completed(self) -> int:
+        """Return how many tasks are COMPLETED, as the database says."""
+        counts = self.store.counts()
+        return sum(number for (_, _, state), number in counts.items() if state is State.COMPLETED)
+
+    def wait_completed(self, tasks: int, seconds: float = _DRAIN_SECONDS) -> float:
+        """Wait until so many tasks are COMPLETED; return when that was seen (monotonic)."""
+        deadline = time.monotonic() + seconds
+        while self.completed() < tasks:
+            if time.monotonic() > deadline:
+                raise ProgramFailed(f"{self.completed()} of {tasks} tasks were completed in time")
+            time.sleep(_POLL_SECONDS)
+        return time.monotonic()
+
+    def submit(self, tasks: int, task_type: str = NOOP, **options: Any) -> list[str]:
+        """Submit tasks in batches, and return their ids."""
+        ids: list[str] = []
+        while len(ids) < tasks:
+            size = min(_MOST_IN_BATCH, tasks - len(ids))
+            body = {"tasks": [{"task_type": task_type, "payload": {}, **options}] * size}
+            answer = self.http.post("/tasks/batch", json=body).raise_for_status()
+            ids += [task["task_id"] for task in answer.json()["tasks"]]
+        return ids
+
+    def warm_up(self, runners: int | None = None) -> None:
+        """Have tasks run until the shared pool has grown to its size: one runner a processor."""
+        wanted = runners or os.cpu_count() or 1
+        deadline = time.monotonic() + _WARM_SECONDS
+        while True:
+            before = self.completed()
+            tasks = self.submit(400, SLEEP)
+            tasks += self.submit(600)
+            self.wait_completed(before + len(tasks))
+            if self.warm_runners() >= wanted or time.monotonic() > deadline:
+                return
+
+    def warm_runners(self) -> int:
+        """Return how many runners the shared pool has."""
+        runners = self.http.get("/health").json()["runners"]["list"]
+        return sum(runner["pool"] == "shared" for runner in runners)
+
+    def tracker(self) -> psutil.Process:
+        """Return the tracker's process."""
+        for process in self.program.family():
+            if (process.cmdline() or [""])[0].startswith(TRACKER):
+                return process
+        raise ProgramFailed("the tracker does not run")
+
+    @contextmanager
+    def control(self) -> Iterator["Control"]:
+        """Give a way to hold up and let go what the tracker hands out."""
+        conversation = Conversation(
+            "benchmarks.servers.control", self.ray_address, environment=self.environment
+        )
+        control = Control(conversation)
+        try:
+            control.pause()
+            yield control
+        finally:
+            control.resume()
+            conversation.stop()
+
+
+class Control:
+    """A driver of the service's cluster, in a process of its own."""
+
+    def __init__(self, conversation: Conversation) -> None:
+        self._conversation = conversation
+
+    def pause(self) -> None:
+        """Hand out nothing any more; on return nothing runs."""
+        self._conversation.ask("pause")
+
+    def resume(self) -> float:
+        """Hand out tasks; return when the tracker was asked to (monotonic)."""
+        asked_at: float = self._conversation.ask("resume")["asked_at"]
+        return asked_at
+
+
+@contextmanager
+def running_service(
+    folder: Path,
+    database_url: str | None = None,
+    *,
+    num_cpus: int | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Service]:
+    """Run a service with its files in a folder; by default on a new SQLite database there."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = quiet_port()
+    url = database_url or f"sqlite:///{folder}/tasks.db"
+    variables = clean(
+        DATABASE_URL=url,
+        ARTIFACTS_URL=str(folder / "artifacts"),
+        TASK_MODULES="benchmarks.handlers",
+        STOP_GRACE_SECONDS="1",
+        **(environment or {}),
+    )
+    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
+    if num_cpus is not None:
+        command.append(f"--num-cpus={num_cpus}")
+    program = Program(command, folder / "up.log", variables)
+    try:
+        log = program.wait_for("Ctrl-C")  # the last line of the announcement
+        address = log.partition("--address ")[2].split()[0]
+        base = f"http://127.0.0.1:{port}"
+        store = Store(url)
+        with httpx.Client(base_url=base, timeout=70, trust_env=False) as http:
+            try:
+                yield Service(base, address, program, variables, http, store)
+            finally:
+                store.close()
+    finally:
+        program.stop()

@@ -1,0 +1,130 @@
+"""What is to be reached, and by which of the measured numbers that is judged."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.measures import Summary, summarize
+
+
+@dataclass(frozen=True)
+class Target:
+    """A bound for a number, for its ratio to another one (`over`), or its distance (`beyond`)."""
+
+    text: str
+    name: str
+    bound: float
+    at_least: bool
+    unit: str = ""
+    over: str | None = None
+    beyond: str | None = None
+
+    def value(self, numbers: Mapping[str, float]) -> float | None:
+        """Return what one round gave; None where it has not measured that."""
+        needed = [name for name in (self.name, self.over, self.beyond) if name is not None]
+        if any(name not in numbers for name in needed):
+            return None
+        value = numbers[self.name]
+        if self.over is not None:
+            return value / numbers[self.over] if numbers[self.over] else None
+        return value - numbers[self.beyond] if self.beyond is not None else value
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A target, and what the rounds gave; None if no round has measured it."""
+
+    target: Target
+    seen: Summary | None
+
+    @property
+    def verdict(self) -> str:
+        """Whether the target was met, by the median of the rounds."""
+        if self.seen is None:
+            return "not measured"
+        bound, seen = self.target.bound, self.seen.median
+        return "met" if (seen >= bound if self.target.at_least else seen <= bound) else "missed"
+
+
+def judge(targets: Sequence[Target], rounds: Sequence[Mapping[str, float]]) -> list[Judgement]:
+    """Judge each target: the ratio is taken within each round, then the median of the rounds."""
+    judgements = []
+    for target in targets:
+        values = [value for numbers in rounds if (value := target.value(numbers)) is not None]
+        judgements.append(Judgement(target, summarize(values) if values else None))
+    return judgements
+
+
+_BARE = "ray.tasks.per_second"
+
+TARGETS = (
+    Target(
+        "drain of queued no-ops, SQLite, × bare `ray.remote` no-ops",
+        "sqlite.drain.per_second", 6.0, True, "×", over=_BARE,
+    ),
+    Target(
+        "the same on PostgreSQL",
+        "postgresql.drain.per_second", 4.0, True, "×", over=_BARE,
+    ),
+    Target(
+        "submission at 16 connections while tasks run, × a no-op POST on the same ingress",
+        "sqlite.submission.16.per_second", 0.7, True, "×", over="haproxy.noop.16.per_second",
+    ),
+    Target(
+        "the same at 64 connections",
+        "sqlite.submission.64.per_second", 0.7, True, "×", over="haproxy.noop.64.per_second",
+    ),
+    Target(
+        "submission at 16 connections, p99",
+        "sqlite.submission.16.p99_ms", 50.0, False, "ms",
+    ),
+    Target(
+        "one task at a time, submit to completed, p50",
+        "sqlite.single.p50_ms", 6.0, False, "ms",
+    ),
+    Target("the same, p99", "sqlite.single.p99_ms", 20.0, False, "ms"),
+    Target("the same, p50: aim", "sqlite.single.p50_ms", 4.4, False, "ms"),
+    Target(
+        "GET of a task at 16 connections, × a no-op POST",
+        "sqlite.reads.16.per_second", 0.7, True, "×", over="haproxy.noop.16.per_second",
+    ),
+    Target(
+        "drain rate with 1,000,000 queued, × that with 10,000",
+        "growth.1000000.per_second", 0.8, True, "×", over="growth.10000.per_second",
+    ),
+    Target(
+        "list at 1,000,000 tasks, p99 of the slowest filter, first page",
+        "lists.first.p99_ms", 50.0, False, "ms",
+    ),
+    Target("the same, cursor page", "lists.cursor.p99_ms", 50.0, False, "ms"),
+    Target(
+        "memory of the tracker at 1,000,000 queued, beyond empty",
+        "memory.grown_mib", 100.0, False, "MiB",
+    ),
+    Target(
+        "submission with 1,000 waiting clients, × without",
+        "sqlite.waiting.with.per_second", 0.95, True, "×",
+        over="sqlite.waiting.without.per_second",
+    ),
+    Target(
+        "idle processor time of the whole service, beyond bare Ray's (% of a core)",
+        "sqlite.idle.processor_percent", 5.0, False, "%", beyond="ray.idle.processor_percent",
+    ),
+)  # fmt: skip
+"""Those of `make bench`. Where the wish is a word ("no measurable loss", "near"), the bound is our
+reading of it: 5 %."""
+
+PEER_TARGETS = (
+    Target(
+        "end to end over HTTP, × the best peer",
+        "raytasks.end_to_end.per_second", 1.2, True, "×", over="best_peer.end_to_end.per_second",
+    ),
+    Target(
+        "drain, × the best peer",
+        "raytasks.drain.per_second", 1.0, True, "×", over="best_peer.drain.per_second",
+    ),
+    Target(
+        "one task at a time, p50, × the best peer",
+        "raytasks.single.p50_ms", 1.0, False, "×", over="best_peer.single.p50_ms",
+    ),
+)  # fmt: skip
+"""Those of `make bench-peers`. Only the first is a target; the others show where we stand."""
