@@ -35,15 +35,14 @@ def test_large_values_are_whole_everywhere() -> None:
 
 
 def test_a_bulk_operation_is_done_at_once(queue: Queue) -> None:
-    tasks = [queue.submit("permanent", None) for _ in range(3)]
-    queue.run_due()
-    asked = queue.http.post("/bulk", json={"action": "retry", "state": "FAILED"})
+    batch = [{"task_type": "coroutine", "payload": n} for n in range(1000)]  # more than one step
+    assert queue.http.post("/tasks/batch", json={"tasks": batch}).status_code == 202
+    asked = queue.http.post("/bulk", json={"action": "cancel", "state": "PENDING"})
     assert asked.status_code == 202
-    assert [task.state for task in tasks] == ["PENDING"] * 3
+    assert queue.run_due() == []
     done = queue.http.get(asked.headers["location"]).json()
-    assert (done["state"], done["changed"]) == ("DONE", 3)
+    assert (done["state"], done["changed"]) == ("DONE", 1000)
     assert done["created_at"] == done["finished_at"] == "2026-01-01T00:00:00Z"
-    assert len(queue.run_due()) == 3
 
 
 def test_statistics_go_by_the_clock(queue: Queue) -> None:
