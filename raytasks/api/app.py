@@ -43,7 +43,7 @@ def create_app(
         title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
     )
     problems.install(app)
-    openapi.install(app)
+    openapi.install(app, needs_key=bool(settings.api_keys))
     artifacts = ArtifactStore(settings.artifacts_url)
     service = Service(
         backend=backend,

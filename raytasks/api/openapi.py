@@ -19,13 +19,16 @@ _PLACE = "#/components/schemas/{model}"
 _FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
-def install(app: FastAPI) -> None:
-    """Have the app's document say that errors are problem documents, and only where they are."""
+def install(app: FastAPI, *, needs_key: bool) -> None:
+    """Have the app's document say what its routes alone do not tell.
+
+    Errors are problem documents, and only where they are; requests need a key, or none.
+    """
     make = app.openapi
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            _mend(make())
+            _mend(make(), needs_key)
         return make()
 
     app.openapi = openapi  # type: ignore[method-assign] # the way that FastAPI's documents show
@@ -36,7 +39,7 @@ def reference_to(model: type[BaseModel]) -> dict[str, str]:
     return {"$ref": _PLACE.format(model=model.__name__)}
 
 
-def _mend(document: dict[str, Any]) -> None:
+def _mend(document: dict[str, Any], needs_key: bool) -> None:
     wanted = [(shape, "serialization") for shape in SHAPES]
     _, shapes = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
     document["components"]["schemas"].update(shapes["$defs"])
@@ -50,7 +53,7 @@ def _mend(document: dict[str, Any]) -> None:
     }
     for path, operations in document["paths"].items():
         for operation in operations.values():
-            _protect(path, operation)
+            _protect(operation, needs_key and not is_public(path))
             for status, answer in list(operation["responses"].items()):
                 content = answer.get("content", {})
                 name = _schema_name(content)
@@ -62,9 +65,9 @@ def _mend(document: dict[str, Any]) -> None:
         document["components"]["schemas"].pop(name, None)
 
 
-def _protect(path: str, operation: dict[str, Any]) -> None:
+def _protect(operation: dict[str, Any], needs_key: bool) -> None:
     """Tell what the gate in front of all routes asks for, and answers."""
-    operation["security"] = _BY_KEY if not is_public(path) else [{}, *_BY_KEY]
+    operation["security"] = _BY_KEY if needs_key else [{}, *_BY_KEY]
     statuses = [*_ALL, HTTPStatus.UNAUTHORIZED]  # also for a wrong key where none is needed
     if "requestBody" in operation:
         statuses.append(HTTPStatus.REQUEST_TIMEOUT)

@@ -278,3 +278,12 @@ class TestTracebacks:
                 assert bool(error["traceback"]) is seen
                 assert error["message"]
                 assert error.keys() == {"type", "message", "retryable", "traceback"}
+
+
+async def test_the_document_says_what_needs_a_key(sqlite_url: str, tmp_path: Path) -> None:
+    async with locked(sqlite_url, tmp_path) as api:
+        paths = (await api.client.get("/openapi.json")).json()["paths"]
+    for path, operations in paths.items():
+        public = path == "/health" or path.startswith("/artifacts/")
+        for operation in operations.values():
+            assert operation["security"] == ([{}] if public else []) + [{"key": []}], path
