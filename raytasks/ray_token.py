@@ -59,9 +59,11 @@ def use_token() -> None:
 
     Ray itself does this for a driver that finds its cluster by itself, but for no address.
     """
-    if MODE in os.environ or not has_token():
+    if not is_wanted() or not has_token():
         return
     from ray._raylet import Config  # type: ignore[attr-defined] # it is there
 
     os.environ[MODE] = "token"
-    Config.initialize("")  # as Ray does it: it has read the variable when it was imported
+    # As Ray does it. It has read the variable when it was imported, which may have been before
+    # `raytasks up` set it.
+    Config.initialize("")
