@@ -157,11 +157,11 @@ def check_submission(
     """
     if idempotency_key is not None:
         check_key(idempotency_key)
-    task, request = _checked(value, registry, time.time() if now is None else now)
-    digest = None if idempotency_key is None else _digest(request)
-    return replace(
-        task, namespace=namespace, idempotency_key=idempotency_key, request_digest=digest
-    )
+    now = time.time() if now is None else now
+    task, request = _checked(value, registry, namespace, now)
+    if idempotency_key is None:
+        return task
+    return replace(task, idempotency_key=idempotency_key, request_digest=_digest(request))
 
 
 def check_batch(
@@ -189,7 +189,7 @@ def check_batch(
     errors: list[FieldError] = []
     for index, item in enumerate(items):
         try:
-            checked.append(_checked(item, registry, now))
+            checked.append(_checked(item, registry, namespace, now))
         except InvalidSubmission as error:
             errors += [
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
@@ -199,7 +199,7 @@ def check_batch(
                 break
     if errors:
         raise InvalidSubmission("nothing of the batch was accepted", errors[:_MOST_ERRORS])
-    tasks = [replace(task, namespace=namespace) for task, _ in checked]
+    tasks = [task for task, _ in checked]
     if idempotency_key is None:
         return tasks
     digest = hashlib.sha256("".join(_digest(request) for _, request in checked).encode())
@@ -223,7 +223,9 @@ def is_later_in_batch(key: str) -> bool:
     return _BETWEEN in key
 
 
-def _checked(value: Any, registry: Registry, now: float) -> tuple[NewTask, SubmitRequest]:
+def _checked(
+    value: Any, registry: Registry, namespace: str, now: float
+) -> tuple[NewTask, SubmitRequest]:
     try:
         request = SubmitRequest.model_validate(value)
     except ValidationError as error:
@@ -253,6 +255,7 @@ def _checked(value: Any, registry: Registry, now: float) -> tuple[NewTask, Submi
         timeout_seconds=None if timeout is None else float(timeout),
         run_at=max(due, now),
         created_at=now,
+        namespace=namespace,
         tags=to_json(request.tags).decode() if request.tags else None,
     )
     return task, request

@@ -20,7 +20,14 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Operator, Reader
 from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem
-from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.api.service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
 from raytasks.models import is_task_id
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import TASK_TYPE
@@ -147,15 +154,7 @@ def bulk_router(service: Service) -> APIRouter:
         status_code=202,
         response_model=BulkView,
         responses={
-            **problems_of(
-                HTTPStatus.BAD_REQUEST,
-                HTTPStatus.CONFLICT,
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-                HTTPStatus.UNPROCESSABLE_ENTITY,
-                HTTPStatus.TOO_MANY_REQUESTS,
-                AWAY,
-            ),
+            **BODY_PROBLEMS,
             200: {
                 "description": "The count that `dry_run` asks for; or the operation that the same "
                 "request with this key made before.",
@@ -163,12 +162,7 @@ def bulk_router(service: Service) -> APIRouter:
             },
         },
         summary="Retry or cancel all tasks that a filter matches",
-        openapi_extra={
-            "requestBody": {
-                "required": True,
-                "content": {"application/json": {"schema": _body_schema()}},
-            }
-        },
+        openapi_extra=body_extra(_body_schema()),
     )
     async def start(
         request: Request,

@@ -82,6 +82,23 @@ def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     }
 
 
+BODY_PROBLEMS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    AWAY,
+)
+"""What a request may be answered with that has a body and makes something."""
+
+
+def body_extra(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that the route reads itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
 def json_answer(
     body: bytes, status: HTTPStatus = HTTPStatus.OK, headers: dict[str, str] | None = None
 ) -> Response:

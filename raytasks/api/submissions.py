@@ -10,7 +10,7 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Submitter
 from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
-from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
 from raytasks.keys import Scope
 from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 from raytasks.submission import (
@@ -31,16 +31,6 @@ IdempotencyKey = Annotated[
     ),
 ]
 
-_PROBLEMS = problems_of(
-    HTTPStatus.BAD_REQUEST,
-    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-    HTTPStatus.CONFLICT,
-    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
-    HTTPStatus.UNPROCESSABLE_ENTITY,
-    HTTPStatus.TOO_MANY_REQUESTS,
-    AWAY,
-)
-
 
 def submission_router(service: Service) -> APIRouter:
     """Return the router of the endpoints that take new tasks."""
@@ -52,11 +42,11 @@ def submission_router(service: Service) -> APIRouter:
         status_code=202,
         response_model=TaskView,
         responses={
-            **_PROBLEMS,
+            **BODY_PROBLEMS,
             200: {"description": "The same request with this key came before.", "model": TaskView},
         },
         summary="Submit a task",
-        openapi_extra=_body(SubmitRequest.model_json_schema()),
+        openapi_extra=body_extra(SubmitRequest.model_json_schema()),
     )
     async def submit(
         request: Request,
@@ -84,11 +74,11 @@ def submission_router(service: Service) -> APIRouter:
         status_code=202,
         response_model=BatchView,
         responses={
-            **_PROBLEMS,
+            **BODY_PROBLEMS,
             200: {"description": "The same request with this key came before.", "model": BatchView},
         },
         summary="Submit up to 1,000 tasks, all or none",
-        openapi_extra=_body(_batch_schema()),
+        openapi_extra=body_extra(_batch_schema()),
     )
     async def submit_batch(
         request: Request,
@@ -148,10 +138,6 @@ def _check_sizes(new: Sequence[NewTask], most: int) -> None:
     ]
     if too_big:
         raise InvalidSubmission("nothing of the batch was accepted", too_big)
-
-
-def _body(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def _batch_schema() -> dict[str, Any]:

@@ -101,6 +101,7 @@ class _Work:
         as_json: bool,
     ) -> None:
         self._client = client
+        self._call = client.bulk_retry if action == "retry" else client.bulk_cancel
         self._action = action
         self._state, self._type, self._tag = state, task_type, tag
         self._as_json = as_json
@@ -127,14 +128,12 @@ class _Work:
             typer.echo(operation["bulk_id"])
 
     def _count(self) -> int | None:
-        call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
-        found = call(dry_run=True, state=self._state, task_type=self._type, tag=self._tag)
+        found = self._call(dry_run=True, state=self._state, task_type=self._type, tag=self._tag)
         return found["matched"]
 
     def _begin(self) -> BulkOperation:
-        call = self._client.bulk_retry if self._action == "retry" else self._client.bulk_cancel
         everything = True if (self._state, self._type, self._tag) == (None,) * 3 else None
-        return call(state=self._state, task_type=self._type, tag=self._tag, all=everything)
+        return self._call(state=self._state, task_type=self._type, tag=self._tag, all=everything)
 
     def _ask(self, matched: int | None) -> None:
         found = f"{_number(matched)} tasks match"
