@@ -1,7 +1,8 @@
 """What crosses the borders between client, API, tracker and runners.
 
-The messages of the hot path are plain frozen dataclasses, and JSON travels in them as text that
-nobody parses on the way. What clients see is described by the pydantic models in `raytasks.views`.
+The messages of the hot path are frozen msgspec structs, which are cheap to make and to send (see
+`raytasks.wire`); JSON travels in them as text that nobody parses on the way. What clients see is
+described by the pydantic models in `raytasks.views`.
 
 Times are seconds since the epoch, in UTC.
 """
@@ -11,6 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
+
+from msgspec import Struct
 
 from raytasks.states import OutcomeKind, State
 
@@ -62,8 +65,7 @@ def is_task_id(text: str) -> bool:
     return _TASK_ID.fullmatch(text) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class NewTask:
+class NewTask(Struct, frozen=True):
     """A checked submission, ready to be stored. `payload` is JSON text.
 
     Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
@@ -87,8 +89,7 @@ class NewTask:
     payload_ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Duplicate:
+class Duplicate(Struct, frozen=True):
     """What became of a submission whose idempotency key was used before: it was not stored.
 
     `task_id` is the task that has the key; with `same`, it was submitted by the same request.
@@ -98,8 +99,7 @@ class Duplicate:
     same: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Task:
+class Task(Struct, frozen=True):
     """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
 
     `attempt` is the number of the latest attempt and only grows; `failures` and `crashes` count
@@ -134,8 +134,7 @@ class Task:
     result_ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(Struct, frozen=True):
     """One ended attempt of a task's history. `error` is JSON text.
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
@@ -160,8 +159,7 @@ class Attempt:
     revision: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(Struct, frozen=True):
     """An attempt that a runner is to run: everything that it needs to know of the task."""
 
     task_id: str
@@ -175,8 +173,7 @@ class Claim:
     payload_ref: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Running:
+class Running(Struct, frozen=True):
     """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
 
     A `suspect` was lost before together with others, and may be what killed their runner.
@@ -204,8 +201,7 @@ class Running:
         return self.suspect or self.crashes > 0
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """How an attempt ended, as its runner reports it.
 
     `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
@@ -230,8 +226,7 @@ class Outcome:
     ray_attempt: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """What a running attempt says of itself before it ends. Empty fields say nothing new.
 
     `checkpoint` is JSON text; the report that carries one is acknowledged by its `number`
@@ -246,8 +241,7 @@ class Report:
     checkpoint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LogLine:
+class LogLine(Struct, frozen=True):
     """A line that a handler has logged. Those of an attempt are numbered from 1."""
 
     number: int
@@ -256,8 +250,7 @@ class LogLine:
     message: str
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptLog:
+class AttemptLog(Struct, frozen=True):
     """Lines of one attempt on their way; acknowledged by `number` (unique for its runner)."""
 
     task_id: str
@@ -266,8 +259,7 @@ class AttemptLog:
     lines: Sequence[LogLine]
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
     `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
@@ -295,8 +287,7 @@ class Exchange:
     leaving: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Orders:
+class Orders(Struct, frozen=True):
     """The tracker's answer to an exchange.
 
     `acknowledged` outcomes, `acknowledged_reports` and `acknowledged_logs` are on disk. `cancels`
@@ -316,8 +307,7 @@ class Orders:
     end: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class StateChange:
+class StateChange(Struct, frozen=True):
     """One entry of the event feed: `task_id` is in `state` as of its revision `revision`.
 
     `number` is the entry's place in the feed; 0 before it has one. `tags` is a JSON list, or None.
@@ -334,8 +324,7 @@ class StateChange:
     number: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Feed:
+class Feed(Struct, frozen=True):
     """A piece of the event feed.
 
     `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` some
@@ -350,8 +339,7 @@ class Feed:
     news: Sequence[str] | None = ()
 
 
-@dataclass(frozen=True, slots=True)
-class TaskQuery:
+class TaskQuery(Struct, frozen=True):
     """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
 
     limit: int = 50
@@ -363,8 +351,7 @@ class TaskQuery:
     cursor: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """One page of a list, and how many tasks there are in all; None where that is not counted.
 
     `next_cursor` is the cursor of the next page, None for the last one. A page of a list by tag

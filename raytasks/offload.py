@@ -8,8 +8,9 @@ call it in a thread.
 import hashlib
 import logging
 from collections.abc import Container, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore

@@ -4,11 +4,12 @@ import hashlib
 import json
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import uuid_utils
+from msgspec.structs import replace
 from pydantic import (
     AwareDatetime,
     BaseModel,

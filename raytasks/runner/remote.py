@@ -3,11 +3,12 @@
 import contextlib
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import ray
+from msgspec.structs import replace
 from ray.exceptions import RayError
 
 from raytasks.artifacts import ArtifactStore

@@ -5,10 +5,11 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from msgspec.structs import replace
 from ray.exceptions import (
     NodeDiedError,
     OutOfMemoryError,

@@ -1,7 +1,6 @@
 """The SQL statements, by name. Every change of state is fenced by the table of transitions."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -80,7 +79,7 @@ SET_PAUSED: Update = (
 )
 
 SUBMIT: Insert = insert(tasks).values(
-    **{field.name: _param(field.name) for field in fields(NewTask)},
+    **{name: _param(name) for name in NewTask.__struct_fields__},
     state=TRANSITIONS[Event.SUBMIT].target.value,
     rank=_param("rank"),
     ready=_param("ready"),
@@ -131,7 +130,7 @@ SETTLE: Update = (
 )
 
 RECORD: Insert = insert(attempts).values(
-    **{field.name: _param(field.name) for field in fields(Attempt)}
+    **{name: _param(name) for name in Attempt.__struct_fields__}
 )
 
 NOTE_LATE: Update = (
@@ -210,7 +209,7 @@ PROMOTE: Update = (
 
 NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)
 
-TASK_COLUMNS = [tasks.c[field.name] for field in fields(Task)]
+TASK_COLUMNS = [tasks.c[name] for name in Task.__struct_fields__]
 
 BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
@@ -306,7 +305,7 @@ EVENT_LINES: Select[Any] = (
 )
 
 ATTEMPTS_OF: Select[Any] = (
-    select(*[attempts.c[field.name] for field in fields(Attempt)])
+    select(*[attempts.c[name] for name in Attempt.__struct_fields__])
     .where(attempts.c.task_id == _param("task_id"))
     .order_by(attempts.c.attempt)
 )

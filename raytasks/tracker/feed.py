@@ -5,9 +5,10 @@ import contextlib
 import time
 from collections import defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from itertools import takewhile
 from typing import Generic, TypeVar
+
+from msgspec.structs import replace
 
 from raytasks.models import Feed, StateChange
 

@@ -2,7 +2,9 @@
 
 import asyncio
 from collections.abc import Container, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from msgspec.structs import replace
 
 from raytasks.models import REMOTE_POOL, Claim, Exchange, Orders, Running
 from raytasks.tracker.tick import Want

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import fields
 from typing import Any
 
 from pydantic_core import from_json
@@ -21,7 +20,7 @@ def read_history(url: str) -> History:
     """Return all tasks with their history, as of one moment."""
     with _reading(url) as connection:
         found = [task_from(row) for row in connection.execute(select(*TASK_COLUMNS))]
-        columns = [attempts.c[field.name] for field in fields(Attempt)]
+        columns = [attempts.c[name] for name in Attempt.__struct_fields__]
         history = [_attempt(row) for row in connection.execute(select(*columns))]
         counted = connection.execute(COUNTS).all()
     return History(

@@ -16,6 +16,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from msgspec import structs
+
 from tests.chaos.checker import Violation, check
 from tests.chaos.client import Clients
 from tests.chaos.driver import Driver
@@ -68,8 +70,8 @@ def run_chaos(
         json.dumps(
             {
                 "submissions": [asdict(item) for item in evidence.submissions],
-                "tasks": [asdict(task) for task in evidence.history.tasks],
-                "attempts": [asdict(attempt) for attempt in evidence.history.attempts],
+                "tasks": [structs.asdict(task) for task in evidence.history.tasks],
+                "attempts": [structs.asdict(attempt) for attempt in evidence.history.attempts],
                 "faults": [
                     asdict(fault) | {"pids": sorted(fault.pids)} for fault in evidence.faults
                 ],

@@ -3,10 +3,10 @@
 import json
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from raytasks.models import Attempt, Task
 from raytasks.states import OutcomeKind, State

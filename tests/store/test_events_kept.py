@@ -4,13 +4,13 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from making import NOW, Tracking, outcome, task_id
+from msgspec.structs import replace
 from sqlalchemy import update
 
 from raytasks.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent

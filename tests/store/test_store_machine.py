@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 from making import NOW, Tracking, counted, new_task, outcome, task_id, want
+from msgspec.structs import replace
 from sqlalchemy import select
 
 from raytasks.models import Report, Running

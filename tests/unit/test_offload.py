@@ -1,12 +1,12 @@
 """Large values: to the artifact store and back, or a clear error; never something else."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from making import new_task, task_id
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
