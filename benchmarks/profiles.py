@@ -81,9 +81,11 @@ def profile(service: Service, name: str, seconds: float, out: Path) -> None:
     began = time.monotonic()
     PATHS[name](service, seconds)
     passed = time.monotonic() - began
-    used = {label: seconds - before.get(label, 0.0) for label, seconds in _used(service).items()}
-    for label, seconds_used in sorted(used.items(), key=lambda item: -item[1])[:14]:
-        print(f"    {100 * seconds_used / passed:5.1f} %  {label}")
+    used = {pid: seconds - before.get(pid, 0.0) for pid, seconds in _used(service).items()}
+    for process, label in sorted(_processes(service), key=lambda item: -used.get(item[0].pid, 0))[
+        :14
+    ]:
+        print(f"    {100 * used.get(process.pid, 0.0) / passed:5.1f} %  {label} ({process.pid})")
     watched = []
     for process, label in _processes(service):
         if label.startswith(_OURS):
@@ -123,12 +125,12 @@ def _processes(service: Service) -> list[tuple[psutil.Process, str]]:
     return found
 
 
-def _used(service: Service) -> dict[str, float]:
+def _used(service: Service) -> dict[int, float]:
     """Return the processor seconds that each process has used so far."""
     used = {}
-    for process, label in _processes(service):
+    for process, _ in _processes(service):
         times = process.cpu_times()
-        used[f"{label} ({process.pid})"] = times.user + times.system
+        used[process.pid] = times.user + times.system
     return used
 
 

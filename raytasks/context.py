@@ -121,6 +121,7 @@ class Context:
         """
         if fraction is not None and not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be from 0 to 1, not {fraction!r}")
+        fraction = None if fraction is None else float(fraction)
         self.channel.progress(fraction, None if message is None else clean(str(message))[:500])
 
     def checkpoint(self, data: Any) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 
+from raytasks import wire
 from raytasks.models import Duplicate, KeyConflict, NewTask, RaytasksError, StoreUnavailable
 from raytasks.offload import LargeValues, is_longer
 from raytasks.registry import Registry
@@ -71,11 +72,11 @@ def _submit(tracker: Any, task: NewTask) -> dict[str, Duplicate]:
     Where that store is, the service says: this process may have another environment.
     """
     if not is_longer(task.payload, _offload_bytes()):
-        return dict(ray.get(tracker.submit.remote([task])))
+        return _sent(tracker, task)
     values: LargeValues = ray.get(tracker.large_values.remote())
     [kept] = values.keep_payloads([task])
     try:
-        duplicates: dict[str, Duplicate] = ray.get(tracker.submit.remote([kept]))
+        duplicates = _sent(tracker, kept)
     except StoreUnavailable:  # it may be stored all the same
         raise
     except RaytasksError:
@@ -84,6 +85,10 @@ def _submit(tracker: Any, task: NewTask) -> dict[str, Duplicate]:
     if kept.task_id in duplicates:
         values.forget([kept])
     return duplicates
+
+
+def _sent(tracker: Any, task: NewTask) -> dict[str, Duplicate]:
+    return wire.duplicates_of(ray.get(tracker.submit.remote(wire.encode([task]))))
 
 
 def _ref(task_id: str) -> Any:

@@ -65,7 +65,7 @@ def is_task_id(text: str) -> bool:
     return _TASK_ID.fullmatch(text) is not None
 
 
-class NewTask(Struct, frozen=True):
+class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     """A checked submission, ready to be stored. `payload` is JSON text.
 
     Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
@@ -89,7 +89,7 @@ class NewTask(Struct, frozen=True):
     payload_ref: str | None = None
 
 
-class Duplicate(Struct, frozen=True):
+class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
     """What became of a submission whose idempotency key was used before: it was not stored.
 
     `task_id` is the task that has the key; with `same`, it was submitted by the same request.
@@ -99,7 +99,7 @@ class Duplicate(Struct, frozen=True):
     same: bool
 
 
-class Task(Struct, frozen=True):
+class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
 
     `attempt` is the number of the latest attempt and only grows; `failures` and `crashes` count
@@ -134,7 +134,7 @@ class Task(Struct, frozen=True):
     result_ref: str | None = None
 
 
-class Attempt(Struct, frozen=True):
+class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
     """One ended attempt of a task's history. `error` is JSON text.
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
@@ -159,7 +159,7 @@ class Attempt(Struct, frozen=True):
     revision: int | None = None
 
 
-class Claim(Struct, frozen=True):
+class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     """An attempt that a runner is to run: everything that it needs to know of the task."""
 
     task_id: str
@@ -173,7 +173,7 @@ class Claim(Struct, frozen=True):
     payload_ref: str | None = None
 
 
-class Running(Struct, frozen=True):
+class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
 
     A `suspect` was lost before together with others, and may be what killed their runner.
@@ -201,7 +201,7 @@ class Running(Struct, frozen=True):
         return self.suspect or self.crashes > 0
 
 
-class Outcome(Struct, frozen=True):
+class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     """How an attempt ended, as its runner reports it.
 
     `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
@@ -226,7 +226,7 @@ class Outcome(Struct, frozen=True):
     ray_attempt: int | None = None
 
 
-class Report(Struct, frozen=True):
+class Report(Struct, frozen=True, omit_defaults=True, gc=False):
     """What a running attempt says of itself before it ends. Empty fields say nothing new.
 
     `checkpoint` is JSON text; the report that carries one is acknowledged by its `number`
@@ -241,7 +241,7 @@ class Report(Struct, frozen=True):
     checkpoint: str | None = None
 
 
-class LogLine(Struct, frozen=True):
+class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
     """A line that a handler has logged. Those of an attempt are numbered from 1."""
 
     number: int
@@ -250,7 +250,7 @@ class LogLine(Struct, frozen=True):
     message: str
 
 
-class AttemptLog(Struct, frozen=True):
+class AttemptLog(Struct, frozen=True, omit_defaults=True):
     """Lines of one attempt on their way; acknowledged by `number` (unique for its runner)."""
 
     task_id: str
@@ -259,7 +259,7 @@ class AttemptLog(Struct, frozen=True):
     lines: Sequence[LogLine]
 
 
-class Exchange(Struct, frozen=True):
+class Exchange(Struct, frozen=True, omit_defaults=True):
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
     `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
@@ -287,7 +287,7 @@ class Exchange(Struct, frozen=True):
     leaving: bool = False
 
 
-class Orders(Struct, frozen=True):
+class Orders(Struct, frozen=True, omit_defaults=True):
     """The tracker's answer to an exchange.
 
     `acknowledged` outcomes, `acknowledged_reports` and `acknowledged_logs` are on disk. `cancels`
@@ -307,7 +307,7 @@ class Orders(Struct, frozen=True):
     end: bool = False
 
 
-class StateChange(Struct, frozen=True):
+class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
     """One entry of the event feed: `task_id` is in `state` as of its revision `revision`.
 
     `number` is the entry's place in the feed; 0 before it has one. `tags` is a JSON list, or None.
@@ -324,7 +324,7 @@ class StateChange(Struct, frozen=True):
     number: int = 0
 
 
-class Feed(Struct, frozen=True):
+class Feed(Struct, frozen=True, omit_defaults=True):
     """A piece of the event feed.
 
     `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` some
@@ -339,7 +339,7 @@ class Feed(Struct, frozen=True):
     news: Sequence[str] | None = ()
 
 
-class TaskQuery(Struct, frozen=True):
+class TaskQuery(Struct, frozen=True, omit_defaults=True):
     """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
 
     limit: int = 50
@@ -351,7 +351,7 @@ class TaskQuery(Struct, frozen=True):
     cursor: str | None = None
 
 
-class Page(Struct, frozen=True):
+class Page(Struct, frozen=True, omit_defaults=True):
     """One page of a list, and how many tasks there are in all; None where that is not counted.
 
     `next_cursor` is the cursor of the next page, None for the last one. A page of a list by tag

@@ -11,6 +11,7 @@ from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
 from starlette.types import ASGIApp
 
+from raytasks import wire
 from raytasks.api.app import create_app
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
@@ -52,10 +53,8 @@ class RayBackend:
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """See `Backend.submit`."""
-        duplicates: dict[str, Duplicate] = await self._call(
-            lambda tracker: tracker.submit.remote(list(tasks))
-        )
-        return duplicates
+        message = wire.encode(tasks)
+        return wire.duplicates_of(await self._call(lambda tracker: tracker.submit.remote(message)))
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Backend.cancel`."""

@@ -75,7 +75,8 @@ class ExchangeLoop:
         self._call = call
         self._held: dict[str, int] = {}
         self._outbox = _Outbox()
-        self._news = asyncio.Event()
+        self._news = False
+        self._stir = asyncio.Event()  # there are news, or an answer of the tracker
         self._last_batch = 0
         self._number = 0
         self._resync = True
@@ -83,6 +84,7 @@ class ExchangeLoop:
         self._replaced = False
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[Orders]] = set()
+        self._answered: list[asyncio.Task[Orders]] = []
 
     @property
     def held(self) -> int:
@@ -95,7 +97,7 @@ class ExchangeLoop:
             if self._held.get(outcome.task_id) == outcome.attempt:
                 del self._held[outcome.task_id]
                 self._outbox.unsent.append(outcome)
-        self._news.set()
+        self._note_news()
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
         """Take the progress of an attempt. It is passed on before long, unless newer comes."""
@@ -125,7 +127,7 @@ class ExchangeLoop:
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outbox.checkpoints[report.number] = (report, acknowledged)
         self._outbox.unsent_checkpoints.append(report)
-        self._news.set()
+        self._note_news()
         try:
             await acknowledged
         finally:
@@ -133,21 +135,21 @@ class ExchangeLoop:
 
     def changed(self) -> None:
         """Note that the work has room again, so that the tracker hears of it."""
-        self._news.set()
+        self._note_news()
 
     def leave(self) -> None:
         """Take nothing more; `run` returns when the last outcome has been acknowledged."""
         self._leaving = True
-        self._news.set()
+        self._note_news()
 
     async def run(self) -> None:
         """Talk to the tracker until the runner has left, or another has taken its place."""
         try:
             while not self._done():
-                self._news.clear()
-                self._calls.add(asyncio.ensure_future(self._one_exchange(self._build())))
+                self._news = False
+                self._begin_call()
                 # An earlier call that is answered because of this one asks for no other.
-                while self._calls and not (self._news.is_set() or self._resync or self._done()):
+                while self._calls and not (self._news or self._resync or self._done()):
                     await self._next_event()
         finally:
             for call in self._calls:
@@ -159,12 +161,25 @@ class ExchangeLoop:
 
     async def _next_event(self) -> None:
         """Wait for news, or for an answer of the tracker, and do what that says."""
-        news = asyncio.ensure_future(self._news.wait())
-        done, _ = await asyncio.wait({news, *self._calls}, return_when=asyncio.FIRST_COMPLETED)
-        news.cancel()
-        for call in [call for call in self._calls if call in done]:
+        await self._stir.wait()
+        self._stir.clear()
+        answered, self._answered = self._answered, []
+        for call in answered:
             self._calls.discard(call)
             self._obey(call.result())
+
+    def _begin_call(self) -> None:
+        call = asyncio.ensure_future(self._one_exchange(self._build()))
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
+
+    def _call_ended(self, call: "asyncio.Task[Orders]") -> None:
+        self._answered.append(call)
+        self._stir.set()
+
+    def _note_news(self) -> None:
+        self._news = True
+        self._stir.set()
 
     async def _one_exchange(self, exchange: Exchange) -> Orders:
         try:
@@ -202,7 +217,7 @@ class ExchangeLoop:
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
         if later or box.logs.has_fresh:
-            self._news.set()
+            self._note_news()
         self._resync = False
         return exchange
 
@@ -249,7 +264,7 @@ class ExchangeLoop:
     def _send_gathered(self) -> None:
         self._timer = None
         if self._outbox.progress or self._outbox.logs.has_fresh:
-            self._news.set()
+            self._note_news()
 
 
 def _key(outcome: Outcome) -> tuple[str, int]:

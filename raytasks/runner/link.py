@@ -10,6 +10,7 @@ from typing import Any
 
 import ray
 
+from raytasks import wire
 from raytasks.models import Exchange, Orders
 from raytasks.runner.exchange import Identity
 from raytasks.runner.host import RunnerHost
@@ -105,5 +106,4 @@ class TrackerLink:
 
     async def exchange(self, exchange: Exchange) -> Orders:
         """Make one exchange."""
-        orders: Orders = await self.call("exchange", exchange)
-        return orders
+        return wire.orders_of(await self.call("exchange", wire.encode(exchange)))

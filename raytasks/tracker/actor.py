@@ -9,15 +9,12 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytasks import wire
 from raytasks.artifacts import ArtifactStore
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
-    Duplicate,
-    Exchange,
     Feed,
-    NewTask,
-    Orders,
     Page,
     Task,
     TaskQuery,
@@ -53,9 +50,10 @@ class TrackerActor:
 
     # For clients
 
-    async def submit(self, tasks: list[NewTask]) -> dict[str, Duplicate]:
-        """See `Tracker.submit`."""
-        return await (await self._core()).submit(tasks)
+    async def submit(self, tasks: bytes) -> bytes:
+        """See `Tracker.submit`; new tasks and duplicates are encoded by `raytasks.wire`."""
+        core = await self._core()
+        return wire.encode(await core.submit(wire.new_tasks_of(tasks)))
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Tracker.cancel`."""
@@ -119,14 +117,18 @@ class TrackerActor:
 
     # For runners and deployers
 
-    async def exchange(self, exchange: Exchange) -> Orders:
-        """See `Tracker.exchange`. Why an earlier life of the runner has ended, Ray knows."""
+    async def exchange(self, message: bytes) -> bytes:
+        """See `Tracker.exchange`; exchange and orders are encoded by `raytasks.wire`.
+
+        Why an earlier life of the runner has ended, Ray knows.
+        """
         core = await self._core()
+        exchange = wire.exchange_of(message)
         if self._pools is not None:
             for runner in core.fleet.lives_of(exchange.name):
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
-        return await core.exchange(exchange)
+        return wire.encode(await core.exchange(exchange))
 
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""
@@ -188,6 +190,8 @@ class TrackerActor:
         if self._tracker is None:
             self._tracker = asyncio.get_running_loop().create_future()
             self._life = asyncio.ensure_future(self._live(self._tracker))
+        if self._tracker.done():
+            return self._tracker.result()
         return await asyncio.shield(self._tracker)
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:

@@ -167,6 +167,7 @@ class Fleet:
         self._removed: dict[str, None] = {}
         self.runners: dict[str, RunnerState] = {}
         self.running: dict[str, Running] = {}
+        self._lives: dict[str, dict[str, RunnerState]] = {}  # by name, then by id
         self.averages = Averages()
 
     def __iter__(self) -> Iterator[RunnerState]:
@@ -219,7 +220,7 @@ class Fleet:
 
     def lives_of(self, name: str) -> list[RunnerState]:
         """Return the states of the runner `name`: of its process, and of its earlier ones."""
-        return [runner for runner in self if runner.name == name]
+        return list(self._lives.get(name, {}).values())
 
     def admit(self, exchange: Exchange, now: float) -> RunnerState:
         """Return the state of the runner that calls, with what it says of itself."""
@@ -229,6 +230,7 @@ class Fleet:
             self.runners[exchange.runner_id] = runner
             self._removed.pop(exchange.runner_id, None)
         runner.heard(exchange, now)
+        self._lives.setdefault(runner.name, {})[runner.runner_id] = runner
         return runner
 
     def remove(self, runner_id: str) -> RunnerState | None:
@@ -236,6 +238,9 @@ class Fleet:
         runner = self.runners.pop(runner_id, None)
         if runner is not None:
             self._removed[runner_id] = None
+            lives = self._lives.get(runner.name, {})
+            if lives.pop(runner_id, None) is not None and not lives:
+                del self._lives[runner.name]
             if len(self._removed) > self._REMEMBERED:
                 del self._removed[next(iter(self._removed))]
         return runner
