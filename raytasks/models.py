@@ -293,7 +293,8 @@ class Orders(Struct, frozen=True, omit_defaults=True):
     `acknowledged` outcomes, `acknowledged_reports` and `acknowledged_logs` are on disk. `cancels`
     lists the attempts (task id, attempt) that are to be stopped. `stale` ones are no longer this
     runner's: their outcomes would be refused. With `resync` the tracker asks for the list of what
-    is held. With `end` another process has taken the runner's place, and this one must end.
+    is held. With `end` another process has taken the runner's place, and this one must end. With
+    `queued` more tasks wait that this runner could take.
     """
 
     batch: int = 0
@@ -305,6 +306,7 @@ class Orders(Struct, frozen=True, omit_defaults=True):
     acknowledged_logs: Sequence[int] = ()
     resync: bool = False
     end: bool = False
+    queued: bool = False
 
 
 class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -1,6 +1,7 @@
 """The exchange loop: a runner's half of the talk with the tracker. Plain asyncio, no Ray in it."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -63,12 +64,18 @@ class _Outbox:
 class ExchangeLoop:
     """Keeps a runner in touch with the tracker: news go out, claims and orders come in.
 
-    `call` makes one exchange. All methods belong to one event loop. An outcome is kept, and sent
-    again where that is needed, until the tracker has acknowledged it.
+    `call` makes one exchange. After one that brought attempts and left nothing queued the next
+    waits up to `linger_seconds` for outcomes to go with it. All methods belong to one event loop.
+    An outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
     """
 
     def __init__(
-        self, identity: Identity, work: Work, call: Callable[[Exchange], Awaitable[Orders]]
+        self,
+        identity: Identity,
+        work: Work,
+        call: Callable[[Exchange], Awaitable[Orders]],
+        *,
+        linger_seconds: float = 0.0,
     ) -> None:
         self._identity = identity
         self._work = work
@@ -82,6 +89,8 @@ class ExchangeLoop:
         self._resync = True
         self._leaving = False
         self._replaced = False
+        self._lingers = False
+        self._linger_seconds = linger_seconds
         self._timer: asyncio.TimerHandle | None = None
         self._calls: set[asyncio.Task[Orders]] = set()
         self._answered: list[asyncio.Task[Orders]] = []
@@ -149,8 +158,10 @@ class ExchangeLoop:
                 self._news = False
                 self._begin_call()
                 # An earlier call that is answered because of this one asks for no other.
-                while self._calls and not (self._news or self._resync or self._done()):
+                while self._calls and not self._must_call():
                     await self._next_event()
+                if self._lingers and not self._must_call():
+                    await self._linger()
         finally:
             for call in self._calls:
                 call.cancel()
@@ -158,6 +169,16 @@ class ExchangeLoop:
     def _done(self) -> bool:
         waits = self._held or self._outbox.unsent or self._outbox.unacknowledged
         return self._replaced or (self._leaving and not waits)
+
+    def _must_call(self) -> bool:
+        return self._news or self._resync or self._done()
+
+    async def _linger(self) -> None:
+        """Wait a moment for news."""
+        self._lingers = False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._linger_seconds):
+                await self._stir.wait()
 
     async def _next_event(self) -> None:
         """Wait for news, or for an answer of the tracker, and do what that says."""
@@ -240,6 +261,7 @@ class ExchangeLoop:
             self._last_batch = orders.batch
             for claim in orders.claims:
                 self._held[claim.task_id] = claim.attempt
+            self._lingers = bool(orders.claims and self._linger_seconds) and not orders.queued
             self._work.start(orders.claims)
         for task_id, attempt in orders.cancels:
             if self._held.get(task_id) == attempt:

@@ -7,7 +7,7 @@ from raytasks.runner.attempt import Workplace
 from raytasks.runner.children import ChildTasks
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, TrackerLink
-from raytasks.runner.warm_work import WarmWork
+from raytasks.runner.warm_work import LINGER_SECONDS, WarmWork
 
 
 class WarmRunner(RunnerActor):
@@ -29,6 +29,8 @@ class WarmRunner(RunnerActor):
             max_tasks=self._plan.max_tasks,
             max_memory_bytes=self._plan.max_memory_bytes,
         )
-        exchange = ExchangeLoop(self._identity, work, TrackerLink().exchange)
+        exchange = ExchangeLoop(
+            self._identity, work, TrackerLink().exchange, linger_seconds=LINGER_SECONDS
+        )
         work.begin(exchange)
         await exchange.run()

@@ -21,6 +21,10 @@ log = logging.getLogger(__name__)
 ROOM = 256
 """How many attempts wait in a warm runner at the most; the tracker gives fewer long ones."""
 
+LINGER_SECONDS = 0.02
+"""How long the runner keeps its news while it runs the last that was queued: outcomes of short
+attempts then go with the next call, and need none of their own."""
+
 WATCH_SECONDS = 0.1
 """How often a running attempt is looked at."""
 

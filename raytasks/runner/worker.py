@@ -120,8 +120,10 @@ class Worker:
         reported_at = 0.0
         while True:
             with self._ready:
-                while not self._queue:
-                    self._ready.wait()
+                if not self._queue:
+                    while not self._queue:
+                        self._ready.wait()
+                    reported_at = time.monotonic()
                 claim = self._queue.popleft()
             self._outcomes.append(self._run(claim))
             self.done += 1

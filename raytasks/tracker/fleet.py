@@ -64,6 +64,7 @@ class RunnerState:
     batch: int = 0
     sent: int = 0
     undelivered: list[Claim] = field(default_factory=list)
+    queued: bool = False
     cancels: list[tuple[str, int]] = field(default_factory=list)
     stale: list[tuple[str, int]] = field(default_factory=list)
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
@@ -83,9 +84,10 @@ class RunnerState:
             self.undelivered = []
             self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
 
-    def give(self, claims: list[Claim]) -> None:
-        """Put claimed attempts on the way to the runner."""
+    def give(self, claims: list[Claim], *, queued: bool) -> None:
+        """Put claimed attempts on the way to the runner; `queued` as in `Orders`."""
         self.undelivered += claims
+        self.queued = queued
         self.batch += 1
         self.room = max(0, self.room - len(claims))
 
@@ -133,6 +135,7 @@ class RunnerState:
                 acknowledged_reports=tuple(self.acknowledged_reports),
                 acknowledged_logs=tuple(self.acknowledged_logs),
                 resync=not self.confirmed,
+                queued=self.queued,
             )
         )
         for sent in (

@@ -32,6 +32,9 @@ _WHOLE = "all"  # a minute that is over needs no slots any more
 _Key = tuple[str, str]
 """Namespace and task type."""
 
+Ended = tuple[Running, Outcome, State]
+"""An attempt, how it ended, and what its task became."""
+
 
 class Stats:
     """The statistics of a tracker. Every call says what time it is."""
@@ -51,39 +54,42 @@ class Stats:
 
     # In the hot path
 
-    def ended(self, running: Running, outcome: Outcome, state: State, now: float) -> None:
-        """Note the end of an attempt, and what became of its task."""
-        series = self._fresh(running, now)
-        if series is None:
-            return
-        if state is State.COMPLETED:
-            series.completed += 1
-        elif state is State.FAILED:
-            series.failed += 1
-        if outcome.kind in _TIMED:
-            number = bucket(outcome.finished_at - outcome.started_at)
-            series.runs[number] = series.runs.get(number, 0) + 1
-
-    def waited(self, running: Running, seconds: float, now: float) -> None:
-        """Note how long a task that is claimed was due."""
-        series = self._fresh(running, now)
-        if series is not None:
-            number = bucket(seconds)
-            series.waits[number] = series.waits.get(number, 0) + 1
-
-    def _fresh(self, running: Running, now: float) -> Tally | None:
+    def note(
+        self, ended: Iterable[Ended], waits: Iterable[tuple[Running, float]], now: float
+    ) -> None:
+        """Note how attempts ended, and for how many seconds tasks that are claimed had been due."""
         slot = int(now // SLOT_SECONDS)
         if slot != self._slot:
             self._gather()
             self._slot = slot
-        key = running.namespace, running.task_type
-        series = self._series.get(key)
-        if series is None:
-            series = self._begin(key, now)
-            if series is None:
-                return None
-        self._active.add(key)
-        return series.fresh
+        fresh: dict[_Key, Tally | None] = {}
+        for running, outcome, state in ended:
+            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            if tally is None:
+                continue
+            if state is State.COMPLETED:
+                tally.completed += 1
+            elif state is State.FAILED:
+                tally.failed += 1
+            if outcome.kind in _TIMED:
+                number = bucket(outcome.finished_at - outcome.started_at)
+                tally.runs[number] = tally.runs.get(number, 0) + 1
+        for running, seconds in waits:
+            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            if tally is not None:
+                number = bucket(seconds)
+                tally.waits[number] = tally.waits.get(number, 0) + 1
+
+    def _fresh(self, known: dict[_Key, Tally | None], key: _Key, now: float) -> Tally | None:
+        """Return what is fresh of a series; it is looked up once for all in `known`."""
+        try:
+            return known[key]
+        except KeyError:
+            series = self._series.get(key) or self._begin(key, now)
+            if series is not None:
+                self._active.add(key)
+            tally = known[key] = None if series is None else series.fresh
+            return tally
 
     def _begin(self, key: _Key, now: float) -> Series | None:
         if len(self._series) >= MOST_SERIES:

@@ -18,7 +18,7 @@ _RATIO = math.log(1.1)
 
 def bucket(seconds: float) -> int:
     """Return the number of the bucket that a duration goes into; 0: next to nothing."""
-    return max(0, math.ceil(math.log(seconds / _SMALLEST) / _RATIO)) if seconds > 0 else 0
+    return math.ceil(math.log(seconds / _SMALLEST) / _RATIO) if seconds > _SMALLEST else 0
 
 
 def duration(number: int) -> float:
