@@ -27,6 +27,7 @@ from raytasks.models import (
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
+from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 
@@ -324,6 +325,65 @@ class TestClaims:
         shares = [[claim.task_id for claim in (await call).claims] for call in calls]
         assert [len(share) for share in shares] == [3, 3, 3]
         assert sorted(itertools.chain(*shares)) == ids(range(9))
+
+    @pytest.mark.parametrize(
+        ("seconds", "sizes"), [(0.0001, [10, 0]), (0.01, [5, 5])], ids=["short", "long"]
+    )
+    async def test_few_short_ones_go_to_one_runner_and_longer_ones_to_all(
+        self, tracker: Tracker, seconds: float, sizes: list[int]
+    ) -> None:
+        runners = [ScriptedRunner(tracker, name) for name in ("r1", "r2")]
+        await teach(tracker, runners[0], "short", seconds)
+        for runner in runners:
+            runner.send()
+        await let_run()
+        await submit(tracker, *range(10))
+        await let_run()
+        assert sorted((len(runner.held) for runner in runners), reverse=True) == sizes
+
+    async def test_who_holds_least_has_the_first_turn(self, tracker: Tracker) -> None:
+        busy, idle = ScriptedRunner(tracker, "busy"), ScriptedRunner(tracker, "idle")
+        await teach(tracker, busy, "short", 0.004)
+        await submit(tracker, 1)
+        await busy.claim()
+        for runner in (busy, idle):
+            runner.send()
+        await let_run()
+        await submit(tracker, 2)
+        await let_run()
+        assert task_id(2) in idle.held
+
+    async def test_the_answer_says_whether_more_is_queued(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        await submit(tracker, 1, 2)  # of a type that never ran: they go one by one
+        first = await runner.exchange()
+        assert (len(first.claims), first.queued) == (1, True)
+        last = await runner.exchange([outcome(first.claims[0], at=NOW, finished_at=NOW)])
+        while not last.claims:
+            last = await runner.exchange()
+        assert (len(last.claims), last.queued) == (1, False)
+
+    async def test_under_load_what_comes_in_shares_a_tick(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "PACE_SECONDS", 0.3)
+        async with tracker_on(store) as tracker:
+            await submit(tracker, *range(ticker.LOAD))
+            before = store.transactions
+            async with asyncio.TaskGroup() as group:
+                for number in range(10, 15):
+                    group.create_task(submit(tracker, number))
+                    await asyncio.sleep(0.01)
+            assert store.transactions == before + 1
+
+    async def test_without_load_nothing_waits_for_a_tick(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "PACE_SECONDS", PATIENCE + 5)
+        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
+            for number in range(5):
+                await submit(tracker, number)
 
     async def test_a_delayed_task_runs_on_time_without_being_looked_for(
         self, store: FaultyStore
