@@ -15,7 +15,7 @@ EXAMPLES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
-.PHONY: install demo test chaos fuzz recovery bench bench-peers audit lint format requirements clean help
+.PHONY: install demo test chaos fuzz recovery bench bench-peers profile audit lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -25,6 +25,7 @@ help:
 	@echo "make fuzz          good and bad requests by the OpenAPI document (EXAMPLES=, SEED=)"
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
+	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
@@ -62,6 +63,9 @@ bench: $(VENV)/.bench
 
 bench-peers: $(VENV)/.bench
 	$(BIN)/python -m benchmarks.peers --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)
+
+profile: $(VENV)/.bench
+	$(BIN)/python -m benchmarks.profiles $(ONLY)
 
 $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt

@@ -1,5 +1,6 @@
 """The processor time of a whole service that has nothing to do."""
 
+import contextlib
 import time
 from collections.abc import Sequence
 from typing import Protocol
@@ -38,7 +39,7 @@ def measure(program: Family, sizes: Sizes) -> Result:
 def _seconds(processes: Sequence[psutil.Process]) -> float:
     total = 0.0
     for process in processes:
-        if process.is_running():
+        with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
             total += times.user + times.system
     return total
@@ -46,4 +47,8 @@ def _seconds(processes: Sequence[psutil.Process]) -> float:
 
 def _memory(processes: Sequence[psutil.Process]) -> float:
     """Return their proportional memory: what several share is counted once."""
-    return float(sum(process.memory_full_info().pss for process in processes))
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):  # Ray ends idle workers
+            total += process.memory_full_info().pss
+    return total
