@@ -175,6 +175,12 @@ def translated() -> Iterator[None]:
         raise
 
 
+def was_cut(error: StoreUnavailable) -> bool:
+    """Return whether a connection was there before, so that a new one may do."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated
+
+
 def _only_reads(error: DBAPIError) -> bool:
     # PostgreSQL after a failover: we are still connected to what is a standby now.
     return getattr(error.orig, "sqlstate", None) == "25006"

@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from sqlalchemy import ARRAY, Double, Text, bindparam, cast, create_engine, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import aggregate_order_by
-from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.engine import make_url
 
 from raytasks.models import Attempt, StoreUnavailable, Task
 from raytasks.states import State
@@ -26,9 +26,7 @@ Found = tuple[Task, list[Attempt]]
 POSTGRES_CONNECTIONS = 2
 
 _ATTEMPT_COLUMNS = list(ATTEMPTS_OF.selected_columns)
-_TIMES = [
-    index for index, column in enumerate(_ATTEMPT_COLUMNS) if isinstance(column.type, Double)
-]
+_TIMES = [index for index, column in enumerate(_ATTEMPT_COLUMNS) if isinstance(column.type, Double)]
 _Decode = Callable[[Sequence[Any]], Sequence[Any]]
 
 
@@ -145,4 +143,5 @@ def _postgres_text() -> str:
     history = select(cast(rows, Text)).where(attempts.c.task_id == tasks.c.task_id)
     ids = bindparam("p_task_ids", type_=ARRAY(postgresql.UUID(as_uuid=False)))
     statement = select(*columns, history.scalar_subquery()).where(tasks.c.task_id == func.any(ids))
-    return str(statement.compile(dialect=PGDialect_psycopg()))
+    dialect = make_url("postgresql+psycopg://").get_dialect()()
+    return str(statement.compile(dialect=dialect))

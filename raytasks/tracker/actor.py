@@ -16,6 +16,7 @@ from raytasks.models import (
     Attempt,
     Feed,
     Page,
+    StoreUnavailable,
     Task,
     TaskQuery,
 )
@@ -27,11 +28,13 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
 
 log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
+_TAKEN_OVER_SECONDS = 20.0
 
 
 class TrackerActor:
@@ -114,6 +117,15 @@ class TrackerActor:
         settings = (self._pools and self._pools.settings) or self._settings
         artifacts = ArtifactStore(settings.artifacts_url)
         return LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes)
+
+    async def database(self) -> DatabasePlace:
+        """Return where the database is, once it was taken over. Raises `StoreUnavailable`."""
+        core = await self._core()
+        if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
+            raise StoreUnavailable("the database is not taken over yet")
+        context = ray.get_runtime_context()
+        owner = context.get_actor_id() or ""
+        return DatabasePlace(self._settings.database_url, context.get_node_id(), owner)
 
     # For runners and deployers
 

@@ -62,9 +62,7 @@ def test_they_are_what_the_store_says(store: Store, points: Points) -> None:
         found = points.read(task_id(number))
         assert expected is not None
         assert found == expected
-        for item, other in zip(
-            [found[0], *found[1]], [expected[0], *expected[1]], strict=True
-        ):
+        for item, other in zip([found[0], *found[1]], [expected[0], *expected[1]], strict=True):
             for name in type(item).__match_args__:
                 pair = getattr(item, name), getattr(other, name)
                 assert type(pair[0]) is type(pair[1]), (name, pair)
