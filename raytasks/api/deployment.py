@@ -20,6 +20,7 @@ from raytasks.models import (
     Attempt,
     Duplicate,
     Feed,
+    FeedPart,
     NewTask,
     Page,
     StoreUnavailable,
@@ -84,10 +85,11 @@ class RayBackend:
         """See `Backend.events`."""
         return await self._reads.events(queries)
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+    async def changes(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
         """See `Backend.changes`."""
-        feed: Feed = await self._call("changes", epoch, after, seconds)
-        return feed
+        return wire.feed_of(await self._call("changes", epoch, after, seconds, part.value))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Backend.bulk_start`."""

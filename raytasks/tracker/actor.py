@@ -14,7 +14,7 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
-    Feed,
+    FeedPart,
     Page,
     StoreUnavailable,
     Task,
@@ -82,9 +82,10 @@ class TrackerActor:
         """See `Tracker.events`."""
         return await (await self._core()).events(queries)
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        """See `Tracker.changes`."""
-        return await (await self._core()).changes(epoch, after, seconds)
+    async def changes(self, epoch: int, after: int, seconds: float, part: str) -> bytes:
+        """See `Tracker.changes`; the feed is encoded by `raytasks.wire`."""
+        core = await self._core()
+        return wire.encode(await core.changes(epoch, after, seconds, FeedPart(part)))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Tracker.bulk_start`."""

@@ -156,6 +156,20 @@ class TestOutages:
             assert (await api.client.get("/tasks/")).json()["total"] == 1
             assert not api.service.backend.calls
 
+    async def test_the_tracker_is_asked_for_ends_only_and_only_while_somebody_waits(
+        self, sqlite_url: str, tmp_path: Path
+    ) -> None:
+        service = LocalService(sqlite_url, tmp_path)
+        async with serving(service, runner=True) as api:
+            await api.submit()
+            assert service.backend.calls == {"submit": 1}
+            for _ in range(5):
+                await api.finished(await api.submit())
+            calls = service.backend.calls
+            # One begins to follow, and there is one for each end that was told of, at the most.
+            assert set(calls) == {"submit", "changes"}
+            assert calls["changes"] <= 7
+
     async def test_an_outage_is_503(self, sqlite_url: str, tmp_path: Path) -> None:
         service = LocalService(sqlite_url, tmp_path)
         async with serving(service, runner=False) as api:
