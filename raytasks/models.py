@@ -326,19 +326,28 @@ class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
     number: int = 0
 
 
-class Feed(Struct, frozen=True, omit_defaults=True):
-    """A piece of the event feed.
+class FeedPart(StrEnum):
+    """What of the event feed is asked for."""
 
-    `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` some
-    changes before these are gone, and whoever waits should look at its task again. `news` are the
-    ids of tasks with new progress or log lines; None: too many to tell, it may be any.
+    CHANGES = "changes"  # of state, in full
+    NEWS = "news"  # the ids of tasks of which anything is new
+    ENDS = "ends"  # the ids of tasks that have come to a final state
+
+
+class Feed(Struct, frozen=True, omit_defaults=True):
+    """A piece of the event feed, up to number `last`: of its parts the one that was asked for.
+
+    `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` something
+    before this piece is gone, and whoever waits should look at its task again. `news` are the ids
+    of tasks that have changed, or have new progress or log lines.
     """
 
     epoch: int
     last: int
     changes: Sequence[StateChange] = ()
     gap: bool = False
-    news: Sequence[str] | None = ()
+    news: Sequence[str] = ()
+    ends: Sequence[str] = ()
 
 
 class TaskQuery(Struct, frozen=True, omit_defaults=True):

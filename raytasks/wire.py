@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from msgspec import msgpack
 
-from raytasks.models import Duplicate, Exchange, NewTask, Orders
+from raytasks.models import Duplicate, Exchange, Feed, NewTask, Orders
 
 Message = TypeVar("Message")
 
@@ -25,5 +25,6 @@ def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
 exchange_of = _decoder(Exchange)
 orders_of = _decoder(Orders)
 new_tasks_of = _decoder(list[NewTask])
+feed_of = _decoder(Feed)
 duplicates_of = _decoder(dict[str, Duplicate])
 """Each returns the message that the bytes hold. Raises `msgspec.ValidationError`."""

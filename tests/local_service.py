@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import socket
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import httpx
 import uvicorn
 
 from raytasks.api.app import create_app
+from raytasks.api.reads import DirectReads, Reads
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
 from raytasks.runner.attempt import Workplace
@@ -25,17 +27,28 @@ URL = "http://localhost"
 """Where the API seems to be for a client that calls it in this process."""
 
 
-class Backend:
-    """The tracker's core as the API's backend; with `failure` set, every call raises that."""
+READS = {name for name in vars(Reads) if not name.startswith("_")}
 
-    def __init__(self, tracker: Tracker) -> None:
+
+class Backend:
+    """The tracker's core as the API's backend, beside direct reads, as in a replica.
+
+    With `failure` set, every call raises that. `calls` counts those of the tracker.
+    """
+
+    def __init__(self, tracker: Tracker, reads: DirectReads) -> None:
         self._tracker = tracker
+        self._reads = reads
         self.failure: Exception | None = None
+        self.calls: Counter[str] = Counter()
 
     def __getattr__(self, name: str) -> Any:
         async def call(*arguments: Any) -> Any:
             if self.failure is not None:
                 raise self.failure
+            if name in READS:
+                return await getattr(self._reads, name)(*arguments)
+            self.calls[name] += 1
             return await getattr(self._tracker, name)(*arguments)
 
         return call
@@ -56,7 +69,8 @@ class LocalService:
         self.tracker = Tracker(
             Store(database_url), lease_seconds=1.0, max_backlog=self.settings.max_backlog
         )
-        self.backend = Backend(self.tracker)
+        self.reads = DirectReads(database_url)
+        self.backend = Backend(self.tracker, self.reads)
         self.app = create_app(self.backend, self.registry, self.settings)
 
     @contextlib.asynccontextmanager
@@ -73,6 +87,7 @@ class LocalService:
                 task.cancel()
             await asyncio.gather(*background, return_exceptions=True)
             await self.tracker.close()
+            self.reads.close()
 
     @contextlib.asynccontextmanager
     async def client(self) -> AsyncIterator[httpx.AsyncClient]:

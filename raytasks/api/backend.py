@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import Attempt, Duplicate, Feed, NewTask, Page, Task, TaskQuery
+from raytasks.models import Attempt, Duplicate, Feed, FeedPart, NewTask, Page, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 
 
@@ -35,8 +35,10 @@ class Backend(Protocol):
     async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
         """Return the events of tasks after a place. Raises `StoreUnavailable`."""
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        """Return the changes of state after a number."""
+    async def changes(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
+        """Return what came of a part of the feed after a number."""
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """Begin a bulk operation; return it, and whether it is new.

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import ray
 from ray import serve
@@ -13,12 +13,14 @@ from starlette.types import ASGIApp
 
 from raytasks import wire
 from raytasks.api.app import create_app
+from raytasks.api.reads import DirectReads, Reads, open_reads
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
     Duplicate,
     Feed,
+    FeedPart,
     NewTask,
     Page,
     StoreUnavailable,
@@ -31,6 +33,7 @@ from raytasks.runner.options import check_ray_options
 from raytasks.runner.pool import Deployment
 from raytasks.settings import Settings, handler_environment
 from raytasks.tracker.actor import get_or_create_tracker
+from raytasks.tracker.place import DatabasePlace
 
 log = logging.getLogger(__name__)
 
@@ -39,98 +42,80 @@ REQUESTS_BESIDE_WAITING = 1000
 """How many requests a replica takes at a time beside those that wait."""
 
 DEPLOY_SECONDS = 5.0
-"""How often a replica makes sure that the tracker knows its deployment: a new tracker does not."""
-
-Answer = TypeVar("Answer")
+"""How often a replica makes sure that the tracker knows its deployment: a new tracker does not.
+Just as often it looks for a way to the tracker's database, while it has none."""
 
 
 class RayBackend:
-    """The tracker's actor as the API's backend."""
+    """The API's backend: the tracker's actor, and for reads its database, once it is found."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tracker = get_or_create_tracker(settings)
+        self._reads: Reads = _TrackerReads(self._call)
+        self._place: DatabasePlace | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """See `Backend.submit`."""
-        message = wire.encode(tasks)
-        return wire.duplicates_of(await self._call(lambda tracker: tracker.submit.remote(message)))
+        return wire.duplicates_of(await self._call("submit", wire.encode(tasks)))
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Backend.cancel`."""
-        task: Task = await self._call(lambda tracker: tracker.cancel.remote(task_id, namespace))
+        task: Task = await self._call("cancel", task_id, namespace)
         return task
 
     async def retry(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Backend.retry`."""
-        task: Task = await self._call(lambda tracker: tracker.retry.remote(task_id, namespace))
+        task: Task = await self._call("retry", task_id, namespace)
         return task
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """See `Backend.task`."""
-        found: tuple[Task, list[Attempt]] | None = await self._call(
-            lambda tracker: tracker.task.remote(task_id)
-        )
-        return found
+        return await self._reads.task(task_id)
 
     async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """See `Backend.tasks`."""
-        found: dict[str, Task] = await self._call(
-            lambda tracker: tracker.tasks.remote(list(task_ids))
-        )
-        return found
+        return await self._reads.tasks(task_ids)
 
     async def page(self, query: TaskQuery) -> Page:
         """See `Backend.page`."""
-        page: Page = await self._call(lambda tracker: tracker.page.remote(query))
-        return page
+        return await self._reads.page(query)
 
     async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
         """See `Backend.events`."""
-        pages: list[EventPage | None] = await self._call(
-            lambda tracker: tracker.events.remote(list(queries))
-        )
-        return pages
+        return await self._reads.events(queries)
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
+    async def changes(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
         """See `Backend.changes`."""
-        feed: Feed = await self._call(lambda tracker: tracker.changes.remote(epoch, after, seconds))
-        return feed
+        return wire.feed_of(await self._call("changes", epoch, after, seconds, part.value))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Backend.bulk_start`."""
-        made: tuple[BulkOperation, bool] = await self._call(
-            lambda tracker: tracker.bulk_start.remote(new)
-        )
+        made: tuple[BulkOperation, bool] = await self._call("bulk_start", new)
         return made
 
     async def bulk_count(self, asked: BulkFilter) -> int | None:
         """See `Backend.bulk_count`."""
-        matched: int | None = await self._call(lambda tracker: tracker.bulk_count.remote(asked))
-        return matched
+        return await self._reads.bulk_count(asked)
 
     async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
         """See `Backend.bulk_get`."""
-        found: BulkOperation | None = await self._call(
-            lambda tracker: tracker.bulk_get.remote(bulk_id, namespace)
-        )
-        return found
+        return await self._reads.bulk_get(bulk_id, namespace)
 
     async def bulk_list(self, namespace: str) -> list[BulkOperation]:
         """See `Backend.bulk_list`."""
-        found: list[BulkOperation] = await self._call(
-            lambda tracker: tracker.bulk_list.remote(namespace)
-        )
-        return found
+        return await self._reads.bulk_list(namespace)
 
     async def stats(self, namespace: str) -> dict[str, Any]:
         """See `Backend.stats`."""
-        stats: dict[str, Any] = await self._call(lambda tracker: tracker.stats.remote(namespace))
+        stats: dict[str, Any] = await self._call("stats", namespace)
         return stats
 
     async def health(self) -> dict[str, Any]:
         """See `Backend.health`."""
-        report: dict[str, Any] = await self._call(lambda tracker: tracker.health.remote())
+        report: dict[str, Any] = await self._call("health")
         return report
 
     async def ping(self) -> None:
@@ -143,19 +128,83 @@ class RayBackend:
 
     async def deploy(self, deployment: Deployment) -> None:
         """Tell the tracker which handlers there are; it makes their runners."""
-        await self._call(lambda tracker: tracker.deploy.remote(deployment))
+        await self._call("deploy", deployment)
 
-    async def _call(self, call: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    async def find_database(self) -> None:
+        """Read from the tracker's database from now on, if it can be read from this node.
+
+        Until then, and where it cannot, the tracker reads. Does nothing once that is decided.
+        """
+        if isinstance(self._reads, DirectReads):
+            return
+        tracker, here = self._tracker, ray.get_runtime_context().get_node_id()
+        if self._place is not None and self._place.is_bound_elsewhere(here):
+            return
+        place: DatabasePlace = await self._call("database")
+        reads = await open_reads(place, here)
+        if tracker is not self._tracker:
+            return  # replaced meanwhile: the next look will tell
+        self._place = place
+        if reads is not None:
+            self._reads = reads
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
         """Call the tracker; an error that it raised comes as it was raised there."""
+        tracker = self._tracker
         try:
-            return await call(self._tracker)
+            return await getattr(tracker, method).remote(*arguments)
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
             # Dead for good, e.g. ended by hand: the next call finds, or makes, another one.
             log.warning("the tracker is gone: %s", error)
-            self._tracker = await asyncio.to_thread(get_or_create_tracker, self._settings)
+            await self._find_another(tracker)
             raise StoreUnavailable("the tracker is away; try again soon") from None
+
+    async def _find_another(self, former: Any) -> None:
+        tracker = await asyncio.to_thread(get_or_create_tracker, self._settings)
+        if self._tracker is not former:  # another call was faster
+            return
+        self._tracker = tracker
+        # It may be elsewhere, and use another database.
+        reads, self._reads, self._place = self._reads, _TrackerReads(self._call), None
+        if isinstance(reads, DirectReads):
+            reads.close()
+
+
+class _TrackerReads:
+    """Reads that the tracker makes."""
+
+    def __init__(self, call: Callable[..., Awaitable[Any]]) -> None:
+        self._call = call
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
+        return found
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        found: dict[str, Task] = await self._call("tasks", list(task_ids))
+        return found
+
+    async def page(self, query: TaskQuery) -> Page:
+        page: Page = await self._call("page", query)
+        return page
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        pages: list[EventPage | None] = await self._call("events", list(queries))
+        return pages
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        matched: int | None = await self._call("bulk_count", asked)
+        return matched
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        found: BulkOperation | None = await self._call("bulk_get", bulk_id, namespace)
+        return found
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        found: list[BulkOperation] = await self._call("bulk_list", namespace)
+        return found
 
 
 @serve.deployment(
@@ -182,7 +231,7 @@ class Api:
         settings = self._deployment.settings
         settings.check_served(await asyncio.to_thread(listening_host))
         watchdog = Watchdog(self._backend.ping, self._backend.replace)
-        self._keeping = asyncio.gather(self._keep_deployed(), watchdog.run())
+        self._keeping = asyncio.gather(self._keep_deployed(), self._keep_reading(), watchdog.run())
         return create_app(self._backend, Registry.load(settings.task_modules), settings)
 
     async def _keep_deployed(self) -> None:
@@ -191,6 +240,14 @@ class Api:
                 await self._backend.deploy(self._deployment)
             except Exception as error:
                 log.warning("the deployment could not be announced: %s", error)
+            await asyncio.sleep(DEPLOY_SECONDS)
+
+    async def _keep_reading(self) -> None:
+        while True:
+            try:
+                await self._backend.find_database()
+            except Exception as error:
+                log.warning("the database is not looked for yet: %s", error)
             await asyncio.sleep(DEPLOY_SECONDS)
 
 

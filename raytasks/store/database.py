@@ -1,5 +1,6 @@
 """Connections: one writer and some readers, on SQLite or PostgreSQL, and one kind of trouble."""
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -35,14 +36,17 @@ class DatabaseUrlError(RaytasksError):
 class Database:
     """A database that is reached by `url`: `sqlite:///file` or `postgresql://...`.
 
-    Raises `DatabaseUrlError` for a bad URL. Nothing is connected before the first use.
+    With `reads_only` it is one that somebody else has made: a file that is missing is not made, and
+    nothing can be written. Raises `DatabaseUrlError` for a bad URL. Nothing is connected before the
+    first use.
     """
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, *, reads_only: bool = False) -> None:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
+        self._reads_only = reads_only
         self._writer = self._engine(pool_size=1, begin="BEGIN IMMEDIATE")
-        self._reader = self._engine(pool_size=4, begin="BEGIN")
+        self._reader = self._engine(pool_size=2 if reads_only else 4, begin="BEGIN")
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
@@ -50,13 +54,13 @@ class Database:
 
         Raises `StoreUnavailable` when the database is away or cannot write.
         """
-        with _translated(), self._writer.begin() as connection:
+        with translated(), self._writer.begin() as connection:
             yield connection
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
         """One transaction that sees one state of the database. Raises `StoreUnavailable`."""
-        with _translated(), self._reader.begin() as connection:
+        with translated(), self._reader.begin() as connection:
             yield connection
 
     def upgrade(self) -> None:
@@ -81,14 +85,17 @@ class Database:
         arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
         if self.is_sqlite:
             arguments["connect_args"] = {"check_same_thread": False, "timeout": 5}
+            if self._reads_only:
+                arguments["creator"] = lambda: open_sqlite(self.url, timeout=5)
         else:
-            arguments["connect_args"] = _POSTGRES
-            arguments["pool_pre_ping"] = begin == "BEGIN"
+            arguments["connect_args"] = postgres_arguments(reads_only=self._reads_only)
+            # Who only reads tries again instead, which costs nothing while all is well.
+            arguments["pool_pre_ping"] = begin == "BEGIN" and not self._reads_only
             if begin == "BEGIN":  # all statements of a transaction that reads see one moment
                 arguments["isolation_level"] = "REPEATABLE READ"
         engine = create_engine(self.url, **arguments)
         if self.is_sqlite:
-            _set_up_sqlite(engine, begin)
+            _set_up_sqlite(engine, begin, reads_only=self._reads_only)
         return engine
 
 
@@ -117,7 +124,23 @@ def parse_url(url: str) -> URL:
             )
 
 
-def _set_up_sqlite(engine: Engine, begin: str) -> None:
+def postgres_arguments(*, reads_only: bool) -> dict[str, Any]:
+    """Return how the driver is to connect."""
+    if not reads_only:
+        return _POSTGRES
+    return _POSTGRES | {"options": f"{_POSTGRES['options']} -c default_transaction_read_only=on"}
+
+
+def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
+    """Open a file that is there, to read it. Its owner has set its journal mode."""
+    # SQLAlchemy would take a `?` or `%` in the path for something else.
+    uri = f"{Path(url.database or '').resolve().as_uri()}?mode=ro"
+    return sqlite3.connect(
+        uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
+    )
+
+
+def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
     # The driver's own handling of transactions is switched off, so that a transaction begins
     # where we say, and takes the write lock at once when it is going to write:
     # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html
@@ -125,8 +148,9 @@ def _set_up_sqlite(engine: Engine, begin: str) -> None:
     def _connect(connection: Any, _record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        cursor.execute("PRAGMA journal_mode=WAL")
-        cursor.execute("PRAGMA synchronous=FULL")
+        if not reads_only:
+            cursor.execute("PRAGMA journal_mode=WAL")
+            cursor.execute("PRAGMA synchronous=FULL")
         cursor.execute("PRAGMA cache_size=-32768")
         cursor.execute("PRAGMA temp_store=MEMORY")
         cursor.close()
@@ -137,7 +161,8 @@ def _set_up_sqlite(engine: Engine, begin: str) -> None:
 
 
 @contextmanager
-def _translated() -> Iterator[None]:
+def translated() -> Iterator[None]:
+    """Make the errors that mean that the database is away `StoreUnavailable`."""
     try:
         yield
     except (OperationalError, InterfaceError) as error:
@@ -148,6 +173,12 @@ def _translated() -> Iterator[None]:
         if error.connection_invalidated or _only_reads(error):
             raise StoreUnavailable(_one_line(error.orig or error)) from error
         raise
+
+
+def was_cut(error: StoreUnavailable) -> bool:
+    """Return whether a connection was there before, so that a new one may do."""
+    cause = error.__cause__
+    return isinstance(cause, DBAPIError) and cause.connection_invalidated
 
 
 def _only_reads(error: DBAPIError) -> bool:

@@ -27,10 +27,10 @@ so a page takes about as long whatever its other filters are."""
 
 
 class Store:
-    """Reads and transactions on the database at `url`."""
+    """Reads and transactions on the database at `url`; with `reads_only` no transactions."""
 
-    def __init__(self, url: str, *, priority_step: float = 60.0) -> None:
-        self._database = Database(url)
+    def __init__(self, url: str, *, priority_step: float = 60.0, reads_only: bool = False) -> None:
+        self._database = Database(url, reads_only=reads_only)
         self._priority_step = priority_step
 
     def upgrade(self) -> None:

@@ -14,8 +14,9 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
-    Feed,
+    FeedPart,
     Page,
+    StoreUnavailable,
     Task,
     TaskQuery,
 )
@@ -27,11 +28,13 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
 
 log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
+_TAKEN_OVER_SECONDS = 20.0
 
 
 class TrackerActor:
@@ -79,9 +82,10 @@ class TrackerActor:
         """See `Tracker.events`."""
         return await (await self._core()).events(queries)
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        """See `Tracker.changes`."""
-        return await (await self._core()).changes(epoch, after, seconds)
+    async def changes(self, epoch: int, after: int, seconds: float, part: str) -> bytes:
+        """See `Tracker.changes`; the feed is encoded by `raytasks.wire`."""
+        core = await self._core()
+        return wire.encode(await core.changes(epoch, after, seconds, FeedPart(part)))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Tracker.bulk_start`."""
@@ -114,6 +118,15 @@ class TrackerActor:
         settings = (self._pools and self._pools.settings) or self._settings
         artifacts = ArtifactStore(settings.artifacts_url)
         return LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes)
+
+    async def database(self) -> DatabasePlace:
+        """Return where the database is, once it was taken over. Raises `StoreUnavailable`."""
+        core = await self._core()
+        if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
+            raise StoreUnavailable("the database is not taken over yet")
+        context = ray.get_runtime_context()
+        owner = context.get_actor_id() or ""
+        return DatabasePlace(self._settings.database_url, context.get_node_id(), owner)
 
     # For runners and deployers
 

@@ -13,6 +13,7 @@ from raytasks.models import (
     Duplicate,
     Exchange,
     Feed,
+    FeedPart,
     NewTask,
     Orders,
     Page,
@@ -214,11 +215,16 @@ class Tracker:
             return False
         return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        """Return the changes of state after number `after`, waiting up to `seconds` for one."""
+    async def changes(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
+        """Return what came of a part of the feed after number `after`.
+
+        Waits up to `seconds` for anything.
+        """
         if not await self.ticker.is_loaded(seconds):
             return Feed(0, 0, gap=True)
-        return await self.ticker.feed.wait(epoch, after, seconds)
+        return await self.ticker.feed.wait(epoch, after, seconds, part)
 
     @property
     def backlog(self) -> int:

@@ -1,149 +1,156 @@
-"""The event feed: a ring of recent changes of state, numbered, and those who wait for one."""
+"""The event feed: rings of what has changed, numbered, for those who follow it."""
 
 import asyncio
 import contextlib
-import time
-from collections import defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections import deque
+from collections.abc import Iterable
 from itertools import takewhile
 from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
-from raytasks.models import Feed, StateChange
+from raytasks.models import Feed, FeedPart, StateChange
+from raytasks.states import FINAL
 
-Answer = TypeVar("Answer")
-Found = TypeVar("Found")
+Item = TypeVar("Item")
 
 
 class FeedRing:
-    """The newest `size` changes of state, and which tasks have news besides (of `size` tasks).
+    """The newest `size` changes of state, ends among them, and tasks that have other news.
 
-    `epoch` tells the feed of one tracker from the next. Changes and news are numbered together.
+    `epoch` tells the feed of one tracker from the next. Everything is numbered together.
     """
 
     def __init__(self, epoch: int, *, size: int = 20_000) -> None:
         self._epoch = epoch
-        self._size = size
-        self._ring: deque[StateChange] = deque()
-        self._told: dict[str, int] = {}  # the number of each task's newest news, the oldest first
         self._last = 0
-        self._lost = 0  # the number of the last change that is not in the ring any more
-        self._untold = 0  # likewise of news
-        self._news = asyncio.Event()
+        self._changes: _Ring[StateChange] = _Ring(size)
+        self._ends: _Ring[str] = _Ring(size)
+        self._told = _Latest(size)
+        self._wakes = {part: asyncio.Event() for part in FeedPart}
 
     def publish(self, changes: Iterable[StateChange]) -> None:
-        """Add changes, and number them. Wakes those who wait."""
-        before = self._last
+        """Add changes, and number them. Wakes those who wait for any such."""
+        number = self._last
+        ended = False
         for change in changes:
-            self._last += 1
-            self._ring.append(replace(change, number=self._last))
-            if len(self._ring) > self._size:
-                self._lost = self._ring.popleft().number
-        if self._last > before:
-            self._news.set()
+            number += 1
+            self._changes.add(number, change)
+            if change.state in FINAL:
+                self._ends.add(number, change.task_id)
+                ended = True
+        if number == self._last:
+            return
+        self._last = number
+        self._wake(FeedPart.CHANGES, FeedPart.NEWS)
+        if ended:
+            self._wake(FeedPart.ENDS)
 
     def tell(self, task_ids: Iterable[str]) -> None:
-        """Note that tasks have news that are no change of state. Wakes those who wait."""
+        """Note that tasks have news that are no change of state. Wakes those who wait for such."""
         self._last += 1
-        for task_id in task_ids:
-            self._told.pop(task_id, None)
-            self._told[task_id] = self._last
-        while len(self._told) > self._size:
-            self._untold = self._told.pop(next(iter(self._told)))
-        self._news.set()
+        self._told.add(self._last, task_ids)
+        self._wake(FeedPart.NEWS)
 
     def break_off(self) -> None:
-        """Note that changes may be missing: whoever follows hears of a gap."""
-        self._ring.clear()
-        self._told.clear()
+        """Note that something may be missing: whoever follows hears of a gap."""
         self._last += 1
-        self._lost = self._untold = self._last
-        self._news.set()
+        for ring in (self._changes, self._ends, self._told):
+            ring.break_off(self._last)
+        self._wake(*FeedPart)
 
-    def since(self, epoch: int, after: int) -> Feed:
-        """Return the changes and the news after number `after`, at once."""
+    def since(self, epoch: int, after: int, part: FeedPart = FeedPart.CHANGES) -> Feed:
+        """Return what came of a part after number `after`, at once."""
         if epoch != self._epoch or after > self._last:
             return Feed(self._epoch, self._last, gap=True)
-        recent = list(takewhile(lambda change: change.number > after, reversed(self._ring)))
-        told = takewhile(lambda item: item[1] > after, reversed(self._told.items()))
-        return Feed(
-            self._epoch,
-            self._last,
-            tuple(recent[::-1]),
-            gap=after < self._lost,
-            news=None if after < self._untold else tuple(task_id for task_id, _ in told),
-        )
+        match part:
+            case FeedPart.CHANGES:
+                changes = [
+                    replace(change, number=number) for number, change in self._changes.since(after)
+                ]
+                gap = after < self._changes.lost
+                return Feed(self._epoch, self._last, tuple(changes), gap)
+            case FeedPart.NEWS:
+                changed = [change.task_id for _, change in self._changes.since(after)]
+                gap = after < max(self._changes.lost, self._told.lost)
+                news = tuple({*changed, *self._told.since(after)})
+                return Feed(self._epoch, self._last, gap=gap, news=news)
+            case FeedPart.ENDS:
+                ends = tuple([task_id for _, task_id in self._ends.since(after)])
+                return Feed(self._epoch, self._last, gap=after < self._ends.lost, ends=ends)
 
-    async def wait(self, epoch: int, after: int, seconds: float) -> Feed:
-        """Return the changes after `after`, as soon as there are any, or none after `seconds`."""
-        if epoch == self._epoch and after == self._last:
-            self._news.clear()
+    async def wait(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
+        """Return what came of a part after `after` as soon as anything has, or after `seconds`."""
+        if epoch == self._epoch and self._newest(part) <= after <= self._last:
+            news = self._wakes[part]
+            news.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
-                    await self._news.wait()
-        return self.since(epoch, after)
+                    await news.wait()
+        return self.since(epoch, after, part)
+
+    def _wake(self, *parts: FeedPart) -> None:
+        for part in parts:
+            self._wakes[part].set()
+
+    def _newest(self, part: FeedPart) -> int:
+        match part:
+            case FeedPart.CHANGES:
+                return self._changes.newest
+            case FeedPart.NEWS:
+                return self._last
+            case FeedPart.ENDS:
+                return self._ends.newest
 
 
-class Waiters(Generic[Answer]):
-    """Those who wait for something about a task, by its id."""
+class _Ring(Generic[Item]):
+    """Numbered items, the newest `size`. `lost` is the number of the last one that is gone."""
 
-    def __init__(self) -> None:
-        self._futures: defaultdict[str, set[asyncio.Future[Answer]]] = defaultdict(set)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._items: deque[tuple[int, Item]] = deque()
+        self.newest = 0
+        self.lost = 0
 
-    def __len__(self) -> int:
-        return sum(len(futures) for futures in self._futures.values())
+    def add(self, number: int, item: Item) -> None:
+        self._items.append((number, item))
+        self.newest = number
+        if len(self._items) > self._size:
+            self.lost = self._items.popleft()[0]
 
-    def __contains__(self, task_id: str) -> bool:
-        return task_id in self._futures
+    def since(self, after: int) -> list[tuple[int, Item]]:
+        if self.newest <= after:
+            return []
+        recent = list(takewhile(lambda item: item[0] > after, reversed(self._items)))
+        recent.reverse()
+        return recent
 
-    async def wait(self, task_id: str, seconds: float | None) -> Answer | None:
-        """Wait until the task's id is answered; return None when `seconds` have passed."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-        self._futures[task_id].add(future)
-        try:
-            async with asyncio.timeout(seconds):
-                return await future
-        except TimeoutError:
-            return None
-        finally:
-            waiting = self._futures[task_id]
-            waiting.discard(future)
-            if not waiting:
-                del self._futures[task_id]
+    def break_off(self, number: int) -> None:
+        self._items.clear()
+        self.newest = self.lost = number
 
-    async def look_until(
-        self,
-        task_id: str,
-        look: Callable[[], Awaitable[Found]],
-        ended: Callable[[Found], bool],
-        seconds: float | None,
-    ) -> Found:
-        """Look again at each answer about a task, until what is found says that it has ended.
 
-        Returns what was found last, also when `seconds` have passed.
-        """
-        deadline = None if seconds is None else time.monotonic() + seconds
-        while True:
-            remaining = None if deadline is None else max(0.0, deadline - time.monotonic())
-            # Listen before looking, so that no change can come in between.
-            waiting = asyncio.ensure_future(self.wait(task_id, remaining))
-            try:
-                await asyncio.sleep(0)
-                found = await look()
-                if ended(found) or remaining == 0:
-                    return found
-                await waiting
-            finally:
-                waiting.cancel()
+class _Latest:
+    """The numbers of the newest news of `size` tasks. `lost` is that of the last one forgotten."""
 
-    def answer(self, task_id: str, answer: Answer) -> None:
-        """Give the answer to all who wait for this task."""
-        for future in self._futures.get(task_id, ()):
-            if not future.done():
-                future.set_result(answer)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._numbers: dict[str, int] = {}  # the oldest first
+        self.lost = 0
 
-    def answer_all(self, answer: Answer) -> None:
-        """Give the answer to everybody."""
-        for task_id in list(self._futures):
-            self.answer(task_id, answer)
+    def add(self, number: int, task_ids: Iterable[str]) -> None:
+        for task_id in task_ids:
+            self._numbers.pop(task_id, None)
+            self._numbers[task_id] = number
+        while len(self._numbers) > self._size:
+            self.lost = self._numbers.pop(next(iter(self._numbers)))
+
+    def since(self, after: int) -> list[str]:
+        told = takewhile(lambda item: item[1] > after, reversed(self._numbers.items()))
+        return [task_id for task_id, _ in told]
+
+    def break_off(self, number: int) -> None:
+        self._numbers.clear()
+        self.lost = number

@@ -11,7 +11,16 @@ import ray
 from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
-from raytasks.models import Attempt, Feed, StoreUnavailable, Task, TaskFailed, TaskNotFound
+from raytasks import wire
+from raytasks.models import (
+    Attempt,
+    Feed,
+    FeedPart,
+    StoreUnavailable,
+    Task,
+    TaskFailed,
+    TaskNotFound,
+)
 from raytasks.offload import ArtifactLost, LargeValues
 from raytasks.runner.link import TrackerLink, lasting
 from raytasks.states import State
@@ -68,9 +77,8 @@ class _NamedTracker:
         found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
         return found
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        feed: Feed = await self._call("changes", epoch, after, seconds)
-        return feed
+    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        return wire.feed_of(await self._call("changes", epoch, after, seconds, part.value))
 
     async def large_values(self) -> LargeValues:
         values: LargeValues = await self._call("large_values")

@@ -1,19 +1,27 @@
-"""The other half of the event feed: one long poll for all in a process that wait for a task."""
+"""The other half of the event feed: long polls for all in a process that wait for tasks."""
 
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from raytasks.models import Attempt, Feed, Task
-from raytasks.tracker.feed import Waiters
+from raytasks.models import Attempt, Feed, FeedPart, Task
+from raytasks.tracker.waiters import Waiters
 
 log = logging.getLogger(__name__)
 
-_POLL_SECONDS = 20.0
+POLL_SECONDS = 20.0
+"""How long the tracker may leave a poll without an answer."""
+
+LINGER_SECONDS = 1.0
+"""How long a part of the feed is followed after the last who needs it has left: the next to come
+then finds it followed already."""
+
 _RETRY_SECONDS = 0.2
+_PACE_SECONDS = (0.002, 0.02)
+"""The pause after an answer that concerned nobody here: at first, and at the most."""
 
 
 class Watched(Protocol):
@@ -22,8 +30,8 @@ class Watched(Protocol):
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """Return a task with its ended attempts."""
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Feed:
-        """Return the changes of state after a number."""
+    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        """Return what came of a part of the feed after a number."""
 
 
 class FeedQueue:
@@ -57,14 +65,26 @@ class FeedQueue:
 
 
 class TaskWatch:
-    """Follows the tracker's feed from the first wait on, and wakes those whose task changed."""
+    """Follows of the tracker's feed what somebody here waits for, and wakes whom it concerns.
+
+    Each part is followed for itself, so that who waits for the end of a task is told of ends only,
+    also while others follow every change.
+    """
 
     def __init__(self, tracker: Watched) -> None:
         self._tracker = tracker
-        self._waiters: Waiters[None] = Waiters()
+        self._waiters = Waiters()
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._queues: set[FeedQueue] = set()
-        self._follower: asyncio.Task[None] | None = None
+        self._ends = _Follower(
+            tracker, FeedPart.ENDS, self._tell_ends, lambda: len(self._waiters) > 0
+        )
+        self._news = _Follower(
+            tracker, FeedPart.NEWS, self._tell_news, lambda: bool(self._listeners)
+        )
+        self._changes = _Follower(
+            tracker, FeedPart.CHANGES, self._tell_changes, lambda: bool(self._queues)
+        )
 
     @property
     def watched(self) -> int:
@@ -79,7 +99,7 @@ class TaskWatch:
 
         None, and at once, if it is unknown, or not in the namespace (None: any).
         """
-        self._begin()
+        self._ends.begin()
         return await self._waiters.look_until(
             task_id,
             lambda: self._look(task_id, namespace),
@@ -95,7 +115,7 @@ class TaskWatch:
     @contextmanager
     def listening(self, task_id: str) -> Iterator[asyncio.Event]:
         """Give an event that is set whenever something about a task may be new."""
-        self._begin()
+        self._news.begin()
         news = asyncio.Event()
         self._listeners[task_id].add(news)
         try:
@@ -107,8 +127,8 @@ class TaskWatch:
 
     @contextmanager
     def following(self) -> Iterator[FeedQueue]:
-        """Give a queue of all that comes in the feed from now on."""
-        self._begin()
+        """Give a queue of all changes that come in the feed from now on."""
+        self._changes.begin()
         queue = FeedQueue()
         self._queues.add(queue)
         try:
@@ -116,44 +136,81 @@ class TaskWatch:
         finally:
             self._queues.discard(queue)
 
-    def _begin(self) -> None:
-        if self._follower is None:
-            self._follower = asyncio.ensure_future(self._follow())
+    def _tell_ends(self, feed: Feed) -> bool:
+        if feed.gap:
+            self._waiters.answer_all()
+        woken = [task_id for task_id in feed.ends if self._waiters.answer(task_id)]
+        return bool(woken)
+
+    def _tell_news(self, feed: Feed) -> bool:
+        woken = [task_id for task_id in feed.news if task_id in self._listeners]
+        for task_id in self._listeners if feed.gap else woken:
+            for news in self._listeners[task_id]:
+                news.set()
+        return bool(woken)
+
+    def _tell_changes(self, feed: Feed) -> bool:
+        if feed.gap or feed.changes:
+            for queue in self._queues:
+                queue.put(feed)
+        return bool(self._queues)
+
+
+class _Follower:
+    """Polls a part of the feed as long as it is `needed`, and a little longer.
+
+    `tell` passes an answer on, and returns whether it concerned anybody. While none does, the
+    polls are slowed down: what happens to the tasks of others is nothing to wake up for.
+    """
+
+    def __init__(
+        self,
+        tracker: Watched,
+        part: FeedPart,
+        tell: Callable[[Feed], bool],
+        needed: Callable[[], bool],
+    ) -> None:
+        self._tracker = tracker
+        self._part = part
+        self._tell = tell
+        self._needed = needed
+        self._needed_at = 0.0
+        self._following: asyncio.Task[None] | None = None
+
+    def begin(self) -> None:
+        """Follow, as somebody is about to need it. Who comes first looks after this."""
+        self._needed_at = asyncio.get_running_loop().time()
+        if self._following is None:
+            self._following = asyncio.ensure_future(self._follow())
 
     async def _follow(self) -> None:
         # No feed has such a place: the first answer tells the present one, and, as there is a gap,
         # has everybody look again who has come before it.
         epoch, after, away = 0, -1, False
-        while True:
-            try:
-                feed = await self._tracker.changes(epoch, after, _POLL_SECONDS)
-            except Exception as error:
-                if not away:
-                    log.warning("the event feed is away: %s", error)
-                away = True
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            away = False
-            epoch, after = feed.epoch, feed.last
-            self._pass_on(feed)
+        pause, longest = _PACE_SECONDS
+        try:
+            while self._go_on():
+                try:
+                    feed = await self._tracker.changes(epoch, after, POLL_SECONDS, self._part)
+                except Exception as error:
+                    if not away:
+                        log.warning("the event feed is away: %s", error)
+                    away = True
+                    await asyncio.sleep(_RETRY_SECONDS)
+                    continue
+                away = False
+                last, epoch, after = (epoch, after), feed.epoch, feed.last
+                if self._tell(feed) or last == (epoch, after):
+                    pause = _PACE_SECONDS[0]
+                elif not feed.gap and self._go_on():
+                    await asyncio.sleep(pause)
+                    pause = min(2 * pause, longest)
+        finally:
+            self._following = None
 
-    def _pass_on(self, feed: Feed) -> None:
-        if feed.gap:
-            self._waiters.answer_all(None)
-        for change in feed.changes:
-            if change.state.final:
-                self._waiters.answer(change.task_id, None)
-        if self._listeners:
-            self._wake(feed)
-        if feed.gap or feed.changes:
-            for queue in self._queues:
-                queue.put(feed)
-
-    def _wake(self, feed: Feed) -> None:
-        if feed.gap or feed.news is None:
-            task_ids = list(self._listeners)
-        else:
-            task_ids = [*feed.news, *(change.task_id for change in feed.changes)]
-        for task_id in task_ids:
-            for news in self._listeners.get(task_id, ()):
-                news.set()
+    def _go_on(self) -> bool:
+        now = asyncio.get_running_loop().time()
+        if self._needed():
+            self._needed_at = now
+            return True
+        return now - self._needed_at < LINGER_SECONDS

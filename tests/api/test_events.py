@@ -427,16 +427,16 @@ class TestClients:
             assert watched(idle_api) == 0
             assert not client.complete
 
-    async def test_the_tracker_is_asked_only_where_something_is_new(self, idle_api: Api) -> None:
+    async def test_the_database_is_asked_only_where_something_is_new(self, idle_api: Api) -> None:
         asked: list[list[str]] = []
-        tracker = idle_api.service.tracker
-        events = tracker.events
+        tracker, reads = idle_api.service.tracker, idle_api.service.reads
+        events = reads.events
 
         async def noted(queries: Any) -> Any:
             asked.append([query.task_id for query in queries])
             return await events(queries)
 
-        tracker.events = noted  # type: ignore[method-assign]
+        reads.events = noted  # type: ignore[method-assign]
         one, other = [await idle_api.submit() for _ in range(2)]
         async with all_of(idle_api) as everything:  # the feed is followed from here on
             await everything.until(lambda: b"id: " in everything.body)

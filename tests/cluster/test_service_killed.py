@@ -111,6 +111,8 @@ def test_a_frozen_tracker_is_replaced(service: Service, tmp_path: Path) -> None:
     with Submitters(service) as submitters:
         former = only(service, TRACKER)
         with frozen(former), recovering("the tracker frozen (SIGSTOP)"):
+            for path in (f"/tasks/{running['task_id']}", "/tasks/"):  # read without the tracker
+                assert service.http.get(path, timeout=2).status_code == 200
             submitters.more(20)
         submitters.more(50)
     assert only(service, TRACKER).pid != former.pid

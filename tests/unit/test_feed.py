@@ -1,16 +1,20 @@
-"""The event feed and those who wait for the end of a task."""
+"""The event feed: what is told of it after a place, and whom it wakes."""
 
 import asyncio
 
 import pytest
 
-from raytasks.models import Feed, StateChange
+from raytasks.models import Feed, FeedPart, StateChange
 from raytasks.states import State
-from raytasks.tracker.feed import FeedRing, Waiters
+from raytasks.tracker.feed import FeedRing
 
 
 def publish(ring: FeedRing, *task_ids: str) -> None:
     ring.publish(StateChange(task_id, "short", State.PENDING, 0) for task_id in task_ids)
+
+
+def end(ring: FeedRing, *task_ids: str) -> None:
+    ring.publish(StateChange(task_id, "short", State.COMPLETED, 1) for task_id in task_ids)
 
 
 def names(feed: Feed) -> list[str]:
@@ -67,11 +71,12 @@ class TestNews:
         ring.tell(["a", "b", "a"])
         publish(ring, "c")
         ring.tell(["b"])
-        feed = ring.since(7, 0)
-        assert (names(feed), feed.gap, feed.last) == (["a", "c"], False, 4)
-        assert sorted(feed.news or ()) == ["a", "b"]
-        assert ring.since(7, 2).news == ("b",)
-        assert ring.since(7, 4).news == ()
+        feed = ring.since(7, 0, FeedPart.NEWS)
+        assert (feed.changes, feed.gap, feed.last) == ((), False, 4)
+        assert sorted(feed.news) == ["a", "b", "c"]
+        assert sorted(ring.since(7, 2, FeedPart.NEWS).news) == ["b", "c"]
+        assert ring.since(7, 3, FeedPart.NEWS).news == ("b",)
+        assert ring.since(7, 4, FeedPart.NEWS).news == ()
 
     def test_they_push_no_change_out_of_the_ring(self) -> None:
         ring = FeedRing(7, size=3)
@@ -79,29 +84,86 @@ class TestNews:
         for _ in range(10):
             ring.tell(["x", "y"])
         feed = ring.since(7, 0)
-        assert (names(feed), feed.gap) == (["a"], False)
+        assert (names(feed), feed.news, feed.gap) == (["a"], (), False)
 
-    def test_where_there_were_too_many_it_may_be_any(self) -> None:
+    def test_where_there_were_too_many_there_is_a_gap(self) -> None:
         ring = FeedRing(7, size=3)
         publish(ring, "a")
         ring.tell(["b"])
         ring.tell("cdef")
-        assert (ring.since(7, 1).news, ring.since(7, 1).gap) == (None, False)
-        assert ring.since(7, 3).news == ()
+        assert ring.since(7, 1, FeedPart.NEWS).gap
+        assert not ring.since(7, 1).gap
+        assert ring.since(7, 3, FeedPart.NEWS) == Feed(7, 3)
 
-    def test_after_a_break_there_is_a_gap(self) -> None:
+    @pytest.mark.parametrize("part", FeedPart)
+    def test_after_a_break_there_is_a_gap(self, part: FeedPart) -> None:
         ring = FeedRing(7)
         ring.tell("a")
         ring.break_off()
-        assert ring.since(7, 1).gap
-        assert not ring.since(7, 2).gap
+        assert ring.since(7, 1, part).gap
+        assert not ring.since(7, 2, part).gap
 
-    async def test_they_wake_those_who_wait(self) -> None:
+    @pytest.mark.parametrize("also", ["told", "changed"])
+    async def test_they_wake_those_who_wait(self, also: str) -> None:
+        ring = FeedRing(7)
+        waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0, FeedPart.NEWS))
+        await begun(waiting)
+        if also == "told":
+            ring.tell(["a"])
+        else:
+            publish(ring, "a")
+        assert (await asyncio.wait_for(waiting, 5)).news == ("a",)
+
+
+class TestEnds:
+    def test_they_are_the_ids_of_what_has_ended_in_order(self) -> None:
+        ring = FeedRing(7)
+        publish(ring, "a")
+        end(ring, "b", "a")
+        publish(ring, "c")
+        assert ring.since(7, 0, FeedPart.ENDS) == Feed(7, 4, ends=("b", "a"))
+        assert ring.since(7, 2, FeedPart.ENDS) == Feed(7, 4, ends=("a",))
+        assert ring.since(7, 3, FeedPart.ENDS) == Feed(7, 4)
+
+    def test_other_changes_push_none_out_of_the_ring(self) -> None:
+        ring = FeedRing(7, size=3)
+        end(ring, "a")
+        publish(ring, *"bcdef")
+        assert ring.since(7, 0, FeedPart.ENDS) == Feed(7, 6, ends=("a",))
+        assert ring.since(7, 0).gap
+        end(ring, *"ghi")
+        feed = ring.since(7, 0, FeedPart.ENDS)
+        assert (feed.ends, feed.gap) == (("g", "h", "i"), True)
+        assert not ring.since(7, 1, FeedPart.ENDS).gap
+
+    async def test_only_they_wake_those_who_wait_for_them(self) -> None:
+        ring = FeedRing(7)
+        waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0, FeedPart.ENDS))
+        await begun(waiting)
+        publish(ring, "a")
+        ring.tell(["a"])
+        await begun(waiting)
+        late = asyncio.ensure_future(ring.wait(7, 1, 60.0, FeedPart.ENDS))
+        await begun(late)  # though the feed is at another number by now
+        end(ring, "a")
+        for wait in (waiting, late):
+            assert await asyncio.wait_for(wait, 5) == Feed(7, 3, ends=("a",))
+
+    async def test_a_break_wakes_them_too(self) -> None:
+        ring = FeedRing(7)
+        waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0, FeedPart.ENDS))
+        await begun(waiting)
+        ring.break_off()
+        assert (await asyncio.wait_for(waiting, 5)).gap
+
+    async def test_other_news_wake_nobody_who_waits_for_changes(self) -> None:
         ring = FeedRing(7)
         waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0))
         await begun(waiting)
         ring.tell(["a"])
-        assert (await asyncio.wait_for(waiting, 5)).news == ("a",)
+        await begun(waiting)
+        publish(ring, "a")
+        assert names(await asyncio.wait_for(waiting, 5)) == ["a"]
 
 
 class TestWait:
@@ -143,39 +205,3 @@ class TestWait:
 
     async def test_without_a_change_the_feed_is_empty_in_the_end(self) -> None:
         assert await FeedRing(7).wait(7, 0, 0.001) == Feed(7, 0)
-
-
-class TestWaiters:
-    async def test_all_who_wait_for_a_task_are_answered_and_others_wait_on(self) -> None:
-        waiters: Waiters[int] = Waiters()
-        both = [asyncio.ensure_future(waiters.wait("a", None)) for _ in range(2)]
-        other = asyncio.ensure_future(waiters.wait("b", None))
-        await begun(other)
-        assert len(waiters) == 3
-        waiters.answer("a", 5)
-        assert await asyncio.wait_for(asyncio.gather(*both), 5) == [5, 5]
-        assert "a" not in waiters
-        assert "b" in waiters
-        waiters.answer_all(6)
-        assert await asyncio.wait_for(other, 5) == 6
-        assert len(waiters) == 0
-
-    async def test_nobody_is_kept_after_giving_up(self) -> None:
-        waiters: Waiters[int] = Waiters()
-        assert await waiters.wait("a", 0.001) is None
-        gone = asyncio.ensure_future(waiters.wait("a", None))
-        await begun(gone)
-        gone.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await gone
-        assert (len(waiters), "a" in waiters) == (0, False)
-
-    async def test_a_second_answer_is_harmless(self) -> None:
-        waiters: Waiters[int] = Waiters()
-        waiting = asyncio.ensure_future(waiters.wait("a", None))
-        await begun(waiting)
-        waiters.answer("a", 1)
-        waiters.answer("a", 2)
-        waiters.answer("never asked for", 3)
-        assert await waiting == 1
-        assert "never asked for" not in waiters

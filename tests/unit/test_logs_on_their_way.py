@@ -14,7 +14,7 @@ from tracking import ScriptedRunner, until
 
 from raytasks.context import Context
 from raytasks.events import EventQuery, LogEvent
-from raytasks.models import AttemptLog, Claim, Exchange, LogLine, Orders, Report
+from raytasks.models import AttemptLog, Claim, Exchange, FeedPart, LogLine, Orders, Report
 from raytasks.registry import Registry, handler
 from raytasks.runner import log_book
 from raytasks.runner.attempt import Workplace
@@ -273,10 +273,10 @@ class TestTracker:
         epoch = tracker.ticker.epoch
         after = (await tracker.changes(epoch, 0, 0.0)).last
         runner.send(logs=[log(1)])
-        feed = await tracker.changes(epoch, after, 10)
+        feed = await tracker.changes(epoch, after, 10, FeedPart.NEWS)
         assert (feed.news, feed.changes) == ((task_id(1),), ())
         runner.send(reports=[Report(task_id(1), 1, 1, 0.5)])
-        feed = await tracker.changes(epoch, feed.last, 10)
+        feed = await tracker.changes(epoch, feed.last, 10, FeedPart.NEWS)
         assert (feed.news, feed.changes) == ((task_id(1),), ())
         await runner.hang_up()
 
@@ -289,5 +289,5 @@ async def until_logged(tracker: Tracker, lines: int) -> None:
     """Wait until so many lines of the task are there."""
     after = 0
     while len(await lines_of(tracker, task_id(1))) < lines:
-        feed = await tracker.changes(tracker.ticker.epoch, after, 10)
+        feed = await tracker.changes(tracker.ticker.epoch, after, 10, FeedPart.NEWS)
         after = feed.last

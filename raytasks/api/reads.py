@@ -1,0 +1,171 @@
+"""What an API replica reads, straight from the tracker's database: the tracker alone writes."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from typing import Protocol, TypeVar
+
+from raytasks.api.gathering import Gathering
+from raytasks.events import EventPage, EventQuery
+from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.operations import BulkFilter, BulkOperation
+from raytasks.store.database import was_cut
+from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
+from raytasks.store.store import Store
+from raytasks.tracker.core import MOST_EVENTS
+from raytasks.tracker.place import DatabasePlace
+
+log = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+Found = tuple[Task, list[Attempt]]
+
+MOST_TASKS = 100
+"""How many tasks one statement reads, at the most."""
+
+_OTHER_READS = 2
+"""How many lists, pages of events and counts are read at a time."""
+
+
+class Reads(Protocol):
+    """The calls of the backend that change nothing. Each may raise `StoreUnavailable`."""
+
+    async def task(self, task_id: str) -> Found | None:
+        """See `Backend.task`."""
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """See `Backend.tasks`."""
+
+    async def page(self, query: TaskQuery) -> Page:
+        """See `Backend.page`."""
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """See `Backend.events`."""
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """See `Backend.bulk_count`."""
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """See `Backend.bulk_get`."""
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """See `Backend.bulk_list`."""
+
+
+class DirectReads:
+    """`Reads` of a database that somebody else has made and migrated. Nothing is written to it.
+
+    Reads that take long, or travel, are made in threads: those of single tasks in some, all
+    others in others, so that lists do not hold up whoever waits for a task. A task is read from an
+    SQLite file on the event loop: that takes less time than the way to a thread and back.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._store = Store(url, reads_only=True)
+        self._others = ThreadPoolExecutor(_OTHER_READS, thread_name_prefix="reader")
+        self._file = SqlitePoints(url) if url.startswith("sqlite") else None
+        self._server = None if self._file else _ServerPoints(url)
+
+    async def owner(self) -> str | None:
+        """Return whose the database is: what its epoch says of its tracker."""
+        return (await self._in_thread(self._store.epoch_owner))[0]
+
+    async def task(self, task_id: str) -> Found | None:
+        """See `Backend.task`."""
+        if self._server is not None:
+            return await self._server.task(task_id)
+        try:
+            assert self._file is not None
+            return self._file.read(task_id)
+        except StoreUnavailable:  # e.g. locked for a moment: wait for it, but not here
+            return await self._in_thread(lambda: self._store.task_with_attempts(task_id))
+
+    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
+        """See `Backend.tasks`."""
+        return await self._in_thread(lambda: self._store.tasks(task_ids))
+
+    async def page(self, query: TaskQuery) -> Page:
+        """See `Backend.page`."""
+        return await self._in_thread(lambda: self._store.page(query))
+
+    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        """See `Backend.events`."""
+        return await self._in_thread(lambda: self._store.events(queries, MOST_EVENTS))
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """See `Backend.bulk_count`."""
+        return await self._in_thread(lambda: self._store.count_bulk(asked))
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """See `Backend.bulk_get`."""
+        return await self._in_thread(lambda: self._store.bulk(bulk_id, namespace))
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """See `Backend.bulk_list`."""
+        return await self._in_thread(lambda: self._store.bulks(namespace))
+
+    def close(self) -> None:
+        """Close the connections. Who reads all the same, as it has begun to, opens new ones."""
+        if self._file is not None:
+            self._file.close()
+        if self._server is not None:
+            self._server.close()
+        self._store.close()
+
+    async def _in_thread(self, call: Callable[[], Result]) -> Result:
+        return await _in(self._others, call)
+
+
+class _ServerPoints:
+    """Reads of single tasks that travel together: one statement, and one way, for many."""
+
+    def __init__(self, url: str) -> None:
+        self._points = PostgresPoints(url)
+        self._threads = ThreadPoolExecutor(POSTGRES_CONNECTIONS, thread_name_prefix="task-reader")
+        self._gathering: Gathering[str, Found | None] = Gathering(
+            self._read, questions=MOST_TASKS, calls=POSTGRES_CONNECTIONS
+        )
+
+    async def task(self, task_id: str) -> Found | None:
+        return await self._gathering.ask(task_id)
+
+    async def _read(self, task_ids: Sequence[str]) -> list[Found | None]:
+        found = await _in(self._threads, lambda: self._points.read(task_ids))
+        return [found.get(task_id) for task_id in task_ids]
+
+    def close(self) -> None:
+        self._points.close()
+
+
+async def _in(threads: Executor, call: Callable[[], Result]) -> Result:
+    return await asyncio.get_running_loop().run_in_executor(threads, lambda: _patiently(call))
+
+
+def _patiently(call: Callable[[], Result]) -> Result:
+    """Make a call that reads, and once more if its connection was an old one, and is cut."""
+    try:
+        return call()
+    except StoreUnavailable as error:
+        if not was_cut(error):
+            raise
+        return call()
+
+
+async def open_reads(place: DatabasePlace, node_id: str) -> DirectReads | None:
+    """Return the reads of the tracker's database from the node of this id, or None.
+
+    None where it cannot be read from there, or is another one there: an SQLite file belongs to
+    its node, and `localhost` is another server on each.
+    """
+    if place.is_bound_elsewhere(node_id) or ":///file:" in place.url:
+        return None
+    reads = DirectReads(place.url)
+    try:
+        if await reads.owner() == place.owner:
+            return reads
+        log.warning("the tracker's database is not the one that is reached from here")
+    except Exception as error:
+        log.warning("the tracker's database cannot be read from here: %s", error)
+    reads.close()
+    return None
