@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import uvloop
 from pydantic_core import to_json
 from starlette.types import ASGIApp, Message
 
@@ -83,7 +84,7 @@ class _Backend:
     async def task(self, _task_id: str) -> tuple[Task, list[Attempt]]:
         return _TASK, [_ATTEMPT]
 
-    async def changes(self, epoch: int, after: int, seconds: float) -> Any:
+    async def changes(self, *_place: Any) -> Any:
         await asyncio.Future()
 
 
@@ -156,7 +157,7 @@ class Request:
 def requests() -> list[Request]:
     """Return what is measured; the first one is the measure of the others."""
     registry = Registry([handler_of(handlers.noop)])
-    settings = Settings(_env_file=None, debug=True)  # type: ignore[call-arg]
+    settings = Settings(_env_file=None, debug=True)
     app = create_app(_Backend(), registry, settings)  # type: ignore[arg-type]
     body = to_json({"task_type": handlers.NOOP, "payload": {}})
     key = (b"idempotency-key", b"0198c0de-1234-7abc-8def-0123456789ab")
@@ -183,7 +184,7 @@ async def measure(rounds: int, calls: int = CALLS) -> list[Request]:
 
 def main() -> None:
     """Measure, and print."""
-    made = asyncio.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS))
+    made = uvloop.run(measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROUNDS))
     unit = min(made[0].costs)
     print(f"{'processor time of a request':32}{'least':>10}{'median':>10}{'no-ops':>8}")
     for request in made:
