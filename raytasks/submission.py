@@ -2,10 +2,12 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any
 
 import uuid_utils
@@ -34,6 +36,7 @@ _MOST_ERRORS = 100
 
 MOST_IN_BATCH = 1000
 _BETWEEN = "\x1f"  # no key of a client has it
+_SORTED = json.JSONEncoder(sort_keys=True)
 _LONGEST_BATCH_KEY = LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
 
 
@@ -125,13 +128,20 @@ class BatchRequest(BaseModel):
     tasks: list[Any] = Field(min_length=1, max_length=MOST_IN_BATCH)
 
 
+_MAYBE_TOO_BIG = re.compile(rb"[0-9](?:[eE]|(?<![0-9][0-9])[0-9]{299})")
+"""What is in every number that is too big for a float: an exponent, or some hundred digits.
+
+Digits are counted only from the first of them on: a body of nothing but digits takes no longer.
+"""
+
+
 def parse_json(body: bytes) -> Any:
     """Return the JSON value in the body. Raises `ValueError` with the place of the mistake.
 
     Strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone surrogates.
     """
     value = from_json(body, allow_inf_nan=False)
-    if b"e" in body or b"E" in body:
+    if _MAYBE_TOO_BIG.search(body):
         # A number such as 1e999 is read as infinity; JSON has no way to write that back.
         try:
             json.dumps(value, allow_nan=False)
@@ -279,7 +289,17 @@ def rfc3339(seconds: float | None) -> str | None:
     """Return a time (seconds since the epoch) as RFC 3339 in UTC, e.g. 2026-01-31T12:00:00.5Z."""
     if seconds is None:
         return None
-    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    whole = int(seconds)
+    micros = round((seconds - whole) * 1e6)  # half to even, as `fromtimestamp` does it
+    if not 0 < micros < 1_000_000:
+        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+    return f"{_second(whole)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=1024)
+def _second(seconds: int) -> str:
+    """Return a time in whole seconds, without its zone. Most are asked for again and again."""
+    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def check_key(key: str, longest: int = LONGEST_KEY) -> None:
@@ -294,7 +314,7 @@ def check_key(key: str, longest: int = LONGEST_KEY) -> None:
 def _digest(request: SubmitRequest) -> str:
     """Return a text that two requests share only if they ask for the same."""
     asked = request.model_dump(mode="json", exclude_unset=True)
-    return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 
 def _unknown_type(task_type: str, registry: Registry) -> InvalidSubmission:
