@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import Raw, json
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
@@ -116,15 +117,14 @@ def task_json(
     Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
     result are stored as JSON text and put in as they are.
     """
-    error = _error(task.error, tracebacks)
     has_progress = task.progress_fraction is not None or task.progress_message is not None
-    head = {
+    view = {
         "task_id": task.task_id,
         "task_type": task.task_type,
         "state": task.state.value,
-    }
-    tail = {
-        "error": error,
+        "payload": Raw(task.payload.encode()),
+        "result": None if task.result is None else Raw(task.result.encode()),
+        "error": _error(task.error, tracebacks),
         "priority": task.priority,
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
@@ -140,23 +140,13 @@ def task_json(
         "finished_at": rfc3339(task.finished_at),
         "updated_at": rfc3339(task.updated_at),
         "namespace": task.namespace,
-        "tags": [] if task.tags is None else from_json(task.tags),
+        "tags": [] if task.tags is None else Raw(task.tags.encode()),
         "revision": task.revision,
         "offloaded": _offloaded(task),
     }
     if history is not None:
-        tail["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
-    return b"".join(
-        [
-            to_json(head)[:-1],
-            b',"payload":',
-            task.payload.encode(),
-            b',"result":',
-            (task.result or "null").encode(),
-            b",",
-            to_json(tail)[1:],
-        ]
-    )
+        view["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
+    return json.encode(view)
 
 
 def tasks_json(tasks: Sequence[Task], *, tracebacks: bool = False) -> bytes:

@@ -17,9 +17,10 @@ from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
+from raytasks.api.shortcut import Shortcut
 from raytasks.api.signing import Links
 from raytasks.api.stats import stats_router
-from raytasks.api.submissions import submission_router
+from raytasks.api.submissions import Submissions, submission_router
 from raytasks.artifacts import ArtifactStore
 from raytasks.offload import LargeValues
 from raytasks.registry import Registry
@@ -59,11 +60,12 @@ def create_app(
         clock=clock,
     )
     app.state.service = service
-    app.include_router(submission_router(service))
+    submissions = Submissions(service)
+    app.include_router(submission_router(submissions))
     app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
-    return SameWithSlash(Gate(app, settings))
+    return SameWithSlash(Gate(Shortcut(app, service, submissions), settings))

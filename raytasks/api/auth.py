@@ -8,7 +8,6 @@ from typing import Annotated
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
-from starlette.datastructures import Headers
 
 from raytasks.api.problems import Problem
 from raytasks.keys import ApiKey, Scope, digest_of
@@ -93,9 +92,11 @@ class Keys:
                 found = caller
         return found
 
-    def caller(self, headers: Headers) -> Caller:
-        """Return who sends a request with these headers. Raises `Problem` 401 for a wrong key."""
-        given = headers.getlist("authorization")
+    def caller(self, given: Sequence[str]) -> Caller:
+        """Return who sends a request with these headers `Authorization`.
+
+        Raises `Problem` 401 for a wrong key.
+        """
         if not given:
             return STRANGER
         scheme, _, key = given[0].partition(" ")

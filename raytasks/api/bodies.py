@@ -3,39 +3,33 @@
 from http import HTTPStatus
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect
+from starlette.types import Receive, Scope
 
+from raytasks.api.headers import first_value
 from raytasks.api.limits import check_depth, too_deep
 from raytasks.api.problems import Problem
 from raytasks.submission import parse_json
 
 
-async def read_json(request: Request, max_bytes: int, max_depth: int) -> Any:
-    """Return the JSON value of the body. Raises `Problem` 400, 413 or 415.
+async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: int) -> Any:
+    """Return the JSON value of a request's body. Raises `Problem` 400, 413 or 415.
 
     A body that is too long is refused before it is read whole, and one that is nested too deeply
     before anything looks into it that calls itself.
     """
-    content_type = request.headers.get("content-type", "")
+    content_type = first_value(scope, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
         raise Problem(
             HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
             "send JSON, with the header Content-Type: application/json",
         )
-    too_big = Problem(
-        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-        f"the body is over {max_bytes} bytes (MAX_PAYLOAD_BYTES)",
-    )
-    length = request.headers.get("content-length", "")
+    length = first_value(scope, b"content-length") or ""
     if length.isdigit() and int(length) > max_bytes:
-        raise too_big
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > max_bytes:
-            raise too_big
+        raise _too_big(max_bytes)
+    body = await _read(receive, max_bytes)
     try:
-        value = parse_json(bytes(body))
+        value = parse_json(body)
     except ValueError as error:
         if "recursion limit" in str(error):  # the parser's own, which is higher than ours
             raise too_deep(max_depth) from None
@@ -43,3 +37,25 @@ async def read_json(request: Request, max_bytes: int, max_depth: int) -> Any:
     if body.count(b"[") + body.count(b"{") > max_depth:
         check_depth(value, max_depth)
     return value
+
+
+async def _read(receive: Receive, max_bytes: int) -> bytes:
+    chunks, size, more = [], 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        chunk: bytes = message.get("body", b"")
+        more = message.get("more_body", False)
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_big(max_bytes)
+        chunks.append(chunk)
+    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+
+def _too_big(max_bytes: int) -> Problem:
+    return Problem(
+        HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        f"the body is over {max_bytes} bytes (MAX_PAYLOAD_BYTES)",
+    )

@@ -175,7 +175,11 @@ def bulk_router(service: Service) -> APIRouter:
         With `dry_run` only the count of the tasks is answered.
         """
         namespace = caller.namespace_for(place.namespace)
-        asked = _checked(await read_json(request, service.max_payload_bytes, service.max_depth))
+        asked = _checked(
+            await read_json(
+                request.scope, request.receive, service.max_payload_bytes, service.max_depth
+            )
+        )
         if idempotency_key is not None:
             check_key(idempotency_key)
         meant = asked.filter(namespace)

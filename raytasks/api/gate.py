@@ -1,11 +1,12 @@
 """The gate that every request goes through: its host and headers, its key, and its body's time."""
 
+from functools import lru_cache
 from http import HTTPStatus
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
+from raytasks.api.headers import header_values
 from raytasks.api.limits import body_in_time, check_header_count
 from raytasks.api.problems import Problem, problem_response
 from raytasks.artifacts import URL_PREFIX
@@ -36,19 +37,19 @@ class Gate:
             return
         try:
             check_header_count(len(scope["headers"]))
-            caller = self._admit(scope["path"], Headers(scope=scope))
+            caller = self._admit(scope)
         except Problem as problem:
             await problem_response(problem)(scope, receive, send)
             return
         scope = {**scope, "state": {**scope.get("state", {}), "caller": caller}}
         await self._app(scope, body_in_time(receive, self._body_seconds), send)
 
-    def _admit(self, path: str, headers: Headers) -> Caller:
+    def _admit(self, scope: Scope) -> Caller:
         if self._local:
-            _check_host(headers.getlist("host"))
+            _check_host(header_values(scope, b"host"))
             return LOCAL
-        caller = self._keys.caller(headers)
-        if caller is STRANGER and not is_public(path):
+        caller = self._keys.caller(header_values(scope, b"authorization"))
+        if caller is STRANGER and not is_public(scope["path"]):
             raise key_missing()
         return caller
 
@@ -60,13 +61,18 @@ def is_public(path: str) -> bool:
 
 def _check_host(hosts: list[str]) -> None:
     """Refuse a request that is not for a loopback name, whatever the port."""
-    if len(hosts) == 1 and is_loopback(_without_port(hosts[0])):
+    if len(hosts) == 1 and _is_here(hosts[0]):
         return
     raise Problem(
         HTTPStatus.FORBIDDEN,
         "without API_KEYS only requests for localhost, 127.0.0.1 or [::1] are answered; "
         "make a key with 'raytasks keys new', or use one of these names",
     )
+
+
+@lru_cache(maxsize=64)  # most requests are for the same one, and to read an address takes time
+def _is_here(host: str) -> bool:
+    return is_loopback(_without_port(host))
 
 
 def _without_port(host: str) -> str:

@@ -1,8 +1,9 @@
 """Limits on what clients may do to a replica: clients that wait, headers, slow and deep bodies."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
@@ -57,7 +58,7 @@ def check_header_count(count: int) -> None:
 
 
 def body_in_time(receive: Receive, seconds: float) -> Receive:
-    """Return a `receive` that raises 408 if the body is not in this long after its first use."""
+    """Return a `receive` that raises 408 if the body is not in this long after its first wait."""
     deadline: float | None = None
     complete = False
 
@@ -65,22 +66,55 @@ def body_in_time(receive: Receive, seconds: float) -> Receive:
         nonlocal deadline, complete
         if complete:
             return await receive()
-        if deadline is None:
-            deadline = asyncio.get_running_loop().time() + seconds
-        try:
-            async with asyncio.timeout_at(deadline):
-                message = await receive()
-        except TimeoutError:
-            # Not a `Problem`: whoever else reads bodies, such as FastAPI, lets this one through.
-            raise HTTPException(
-                HTTPStatus.REQUEST_TIMEOUT,
-                f"the body has not come within {seconds:g} seconds (BODY_SECONDS)",
-                headers=CLOSE,
-            ) from None
+        receiving = _Begun(receive())
+        if receiving.waits:
+            # Most bodies are there already: only one that is not is worth a timer.
+            if deadline is None:
+                deadline = asyncio.get_running_loop().time() + seconds
+            try:
+                async with asyncio.timeout_at(deadline):
+                    await receiving
+            except TimeoutError:
+                # Not a `Problem`: whoever else reads bodies, such as FastAPI, lets this through.
+                raise HTTPException(
+                    HTTPStatus.REQUEST_TIMEOUT,
+                    f"the body has not come within {seconds:g} seconds (BODY_SECONDS)",
+                    headers=CLOSE,
+                ) from None
+        message = receiving.message
         complete = message["type"] != "http.request" or not message.get("more_body", False)
         return message
 
     return timed
+
+
+class _Begun:
+    """A `receive` that has been run until it waits for something, if it does; `await` the rest."""
+
+    message: Message
+
+    def __init__(self, receiving: Awaitable[Message]) -> None:
+        self._steps = receiving.__await__()
+        self._waits_for: Any = None
+        self.waits = self._go_on(lambda: next(self._steps))
+
+    def _go_on(self, step: Callable[[], Any]) -> bool:
+        try:
+            self._waits_for = step()
+        except StopIteration as end:
+            self.message = end.value
+            return False
+        return True
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        # As `yield from` does it, but from where it is.
+        while self.waits:
+            try:
+                yield self._waits_for
+            except BaseException as error:
+                self.waits = self._go_on(partial(self._steps.throw, error))
+            else:
+                self.waits = self._go_on(partial(next, self._steps))
 
 
 def check_depth(value: Any, most: int) -> None:

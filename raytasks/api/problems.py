@@ -29,13 +29,6 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/problem+json"
 RETRY_AFTER_SECONDS = 1
 
-_KINDS: tuple[type[Exception], ...] = (
-    RaytasksError,
-    HTTPException,
-    RequestValidationError,
-    Exception,
-)
-
 
 class FieldErrorView(BaseModel):
     """What is wrong with one field. `pointer` is a JSON pointer, or `?name` of a query value."""
@@ -69,6 +62,15 @@ class Problem(Exception):
         self.detail = detail
         self.errors = errors
         self.headers = headers
+
+
+HANDLED: tuple[type[Exception], ...] = (
+    Problem,
+    RaytasksError,
+    HTTPException,
+    RequestValidationError,
+)
+"""What a request may be answered with. All else is our mistake, and the server logs it, too."""
 
 
 def problem_response(problem: Problem) -> Response:
@@ -126,7 +128,7 @@ def install(app: FastAPI) -> None:
             problem = _wrong_method(app, request.url.path, problem)
         return problem_response(problem)
 
-    for kind in _KINDS:
+    for kind in (*HANDLED, Exception):
         app.add_exception_handler(kind, answer)
 
 

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks import __version__
-from raytasks.api.auth import AnyCaller, NamespaceQuery, Operator, Reader
+from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
 from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.keys import Scope
 from raytasks.models import (
@@ -116,11 +116,7 @@ def task_router(service: Service) -> APIRouter:
 
         Large payloads and results are read from the artifact store; `410` if one is gone there.
         """
-        namespace = caller.namespace_for(asked.namespace)
-        task, history = await service.task(task_id, namespace, asked.wait)
-        if task.payload_ref is not None or task.result_ref is not None:
-            task = await asyncio.to_thread(service.values.filled, task)
-        return json_answer(task_json(task, history, tracebacks=caller.may(Scope.OPERATE)))
+        return await answer_get(service, task_id, caller, asked.namespace, asked.wait)
 
     @router.post(
         "/tasks/{task_id}/retry",
@@ -159,6 +155,20 @@ def task_router(service: Service) -> APIRouter:
         return json_answer(task_json(task, tracebacks=True), HTTPStatus.ACCEPTED)
 
     return router
+
+
+async def answer_get(
+    service: Service, task_id: str, caller: Caller, namespace: str | None, wait_seconds: float
+) -> Response:
+    """Answer `GET /tasks/{task_id}`; `namespace` is what the query says, if it says something.
+
+    Raises as `Service.task` does, `Problem` also for what the caller may not do, `ArtifactLost`.
+    """
+    caller.check(Scope.READ)
+    task, history = await service.task(task_id, caller.namespace_for(namespace), wait_seconds)
+    if task.payload_ref is not None or task.result_ref is not None:
+        task = await asyncio.to_thread(service.values.filled, task)
+    return json_answer(task_json(task, history, tracebacks=caller.may(Scope.OPERATE)))
 
 
 def service_router(service: Service) -> APIRouter:

@@ -6,8 +6,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
+from starlette.types import Receive
+from starlette.types import Scope as ASGIScope
 
-from raytasks.api.auth import NamespaceQuery, Submitter
+from raytasks.api.auth import Caller, NamespaceQuery, Submitter
 from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
@@ -32,10 +34,9 @@ IdempotencyKey = Annotated[
 ]
 
 
-def submission_router(service: Service) -> APIRouter:
+def submission_router(submissions: "Submissions") -> APIRouter:
     """Return the router of the endpoints that take new tasks."""
     router = APIRouter()
-    payloads = LargePayloads(service)
 
     @router.post(
         "/tasks/",
@@ -55,19 +56,9 @@ def submission_router(service: Service) -> APIRouter:
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
-        namespace = caller.namespace_for(asked.namespace)
-        body = await read_json(request, service.max_payload_bytes, service.max_depth)
-        new = check_submission(
-            body,
-            service.registry,
-            namespace=namespace,
-            idempotency_key=idempotency_key,
-            now=service.clock(),
+        return await submissions.answer_one(
+            request.scope, request.receive, caller, asked.namespace, idempotency_key
         )
-        [first] = await _submit(service, payloads, [new])
-        headers = {"Location": f"/tasks/{first.task_id}"}
-        status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
-        return json_answer(task_json(first, tracebacks=caller.may(Scope.OPERATE)), status, headers)
 
     @router.post(
         "/tasks/batch",
@@ -87,8 +78,62 @@ def submission_router(service: Service) -> APIRouter:
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
         """Accept all tasks of the batch, or none: an error names each bad one by its index."""
-        namespace = caller.namespace_for(asked.namespace)
-        body = await read_json(request, service.max_batch_bytes, service.max_depth)
+        return await submissions.answer_batch(
+            request.scope, request.receive, caller, asked.namespace, idempotency_key
+        )
+
+    return router
+
+
+class Submissions:
+    """What is behind the endpoints that take new tasks.
+
+    Its answers need the request's body, what its query says of the namespace, and its key; they
+    raise `Problem`, `InvalidSubmission`, `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+    """
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self._payloads = LargePayloads(service)
+
+    async def answer_one(
+        self,
+        scope: ASGIScope,
+        receive: Receive,
+        caller: Caller,
+        namespace: str | None,
+        idempotency_key: str | None,
+    ) -> Response:
+        """Answer `POST /tasks/`."""
+        service = self._service
+        caller.check(Scope.SUBMIT)
+        namespace = caller.namespace_for(namespace)
+        body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
+        new = check_submission(
+            body,
+            service.registry,
+            namespace=namespace,
+            idempotency_key=idempotency_key,
+            now=service.clock(),
+        )
+        [first] = await self._submit([new])
+        headers = {"Location": f"/tasks/{first.task_id}"}
+        status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
+        return json_answer(task_json(first, tracebacks=caller.may(Scope.OPERATE)), status, headers)
+
+    async def answer_batch(
+        self,
+        scope: ASGIScope,
+        receive: Receive,
+        caller: Caller,
+        namespace: str | None,
+        idempotency_key: str | None,
+    ) -> Response:
+        """Answer `POST /tasks/batch`."""
+        service = self._service
+        caller.check(Scope.SUBMIT)
+        namespace = caller.namespace_for(namespace)
+        body = await read_json(scope, receive, service.max_batch_bytes, service.max_depth)
         new = check_batch(
             body,
             service.registry,
@@ -97,27 +142,21 @@ def submission_router(service: Service) -> APIRouter:
             now=service.clock(),
         )
         _check_sizes(new, service.max_payload_bytes)
-        found = await _submit(service, payloads, new)
+        found = await self._submit(new)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
         return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
 
-    return router
-
-
-async def _submit(service: Service, payloads: LargePayloads, new: Sequence[NewTask]) -> list[Task]:
-    """Store the tasks, or return those that the same request made before.
-
-    Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
-    """
-    new, duplicates = await payloads.submit(new)
-    taken = [duplicates.get(task.task_id) for task in new]
-    if not any(taken):
-        return [accepted(task) for task in new]
-    owners = [_owner(duplicate) for duplicate in taken]
-    found = await service.backend.tasks(owners)
-    if len(found) < len(owners):
-        raise StoreUnavailable("the task with this key has just been pruned; try again")
-    return [found[task_id] for task_id in owners]
+    async def _submit(self, new: Sequence[NewTask]) -> list[Task]:
+        """Store the tasks, or return those that the same request made before."""
+        new, duplicates = await self._payloads.submit(new)
+        taken = [duplicates.get(task.task_id) for task in new]
+        if not any(taken):
+            return [accepted(task) for task in new]
+        owners = [_owner(duplicate) for duplicate in taken]
+        found = await self._service.backend.tasks(owners)
+        if len(found) < len(owners):
+            raise StoreUnavailable("the task with this key has just been pruned; try again")
+        return [found[task_id] for task_id in owners]
 
 
 def _owner(duplicate: Duplicate | None) -> str:

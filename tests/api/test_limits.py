@@ -187,6 +187,34 @@ class TestSlowBodies:
         timed = body_in_time(receive, 0.05)
         assert [(await timed())["type"] for _ in range(3)][-1] == "http.disconnect"
 
+    async def test_who_gives_up_meanwhile_stops_the_waiting(self) -> None:
+        waits, stopped = asyncio.Event(), []
+
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0)
+            try:
+                waits.set()
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                stopped.append(True)
+                raise
+            raise AssertionError
+
+        reading = asyncio.ensure_future(body_in_time(receive, 20)())
+        await waits.wait()
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        assert stopped == [True]
+
+    async def test_an_error_after_a_while_comes_through(self) -> None:
+        async def receive() -> dict[str, Any]:
+            await asyncio.sleep(0.01)
+            raise OSError("the connection is gone")
+
+        with pytest.raises(OSError, match="is gone"):
+            await body_in_time(receive, 20)()
+
     async def test_the_connection_is_closed(self, sqlite_url: str, tmp_path: Path) -> None:
         with served(LocalService(sqlite_url, tmp_path, body_seconds=0.2)) as url:
             port = httpx.URL(url).port
