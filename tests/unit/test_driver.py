@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raytasks import driver
+from raytasks import driver, wire
 from raytasks.artifacts import ArtifactStore
 from raytasks.models import BacklogFull, Duplicate, KeyConflict, NewTask, StoreUnavailable
 from raytasks.offload import LargeValues
@@ -39,9 +39,10 @@ class Tracker:
         self.tasks = Remote(lambda task_ids: self.stored)
         self.large_values = Remote(self._large_values)
 
-    def _submit(self, tasks: list[NewTask]) -> Any:
+    def _submit(self, message: bytes) -> bytes:
+        tasks = wire.new_tasks_of(message)
         self.sent += tasks
-        return self.answer(tasks[0])
+        return wire.encode(self.answer(tasks[0]))
 
     def _large_values(self) -> LargeValues:
         self.calls += 1
