@@ -87,6 +87,9 @@ class _Backend:
     async def changes(self, *_place: Any) -> Any:
         await asyncio.Future()
 
+    async def events(self, _queries: Any) -> Any:
+        raise NotImplementedError
+
 
 @dataclass
 class Request:
