@@ -78,7 +78,9 @@ class _Tracker:
 
 def _new(size: int) -> list[NewTask]:
     now = time.time()
-    return [NewTask(str(uuid_utils.uuid7()), _TYPE, "{}", 0, 3, None, now, now) for _ in range(size)]
+    return [
+        NewTask(str(uuid_utils.uuid7()), _TYPE, "{}", 0, 3, None, now, now) for _ in range(size)
+    ]
 
 
 def _want(size: int) -> Want:
