@@ -56,7 +56,7 @@ class SqliteDirect:
     def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
         """Carry out a batch for rows."""
         text = batch.for_rows
-        with _errors(self._connection, text):
+        with driver_errors(self._connection, text):
             if len(rows) == 1:
                 self._cursor.execute(text, rows[0])
             else:
@@ -66,7 +66,7 @@ class SqliteDirect:
 
     def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
-        with _errors(self._connection, query.text):
+        with driver_errors(self._connection, query.text):
             rows: list[tuple[Any, ...]] = self._cursor.execute(
                 query.text, query.values(bound)
             ).fetchall()
@@ -96,14 +96,14 @@ class PostgresDirect:
     def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
         """Send a batch for rows."""
         text, values = batch.for_arrays, arrays(rows)
-        with _errors(self._connection, text, self._check_done):
+        with driver_errors(self._connection, text, self._check_done):
             cursor = self._sending().execute(text, values)
         if check is not None:
             self._unchecked.append((cursor, check))
 
     def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds, as soon as all before it is done."""
-        with _errors(self._connection, query.text, self._check_done):
+        with driver_errors(self._connection, query.text, self._check_done):
             rows: list[tuple[Any, ...]] = (
                 self._sending().execute(query.text, query.values(bound)).fetchall()
             )
@@ -114,7 +114,7 @@ class PostgresDirect:
         """Wait for all statements, and check them."""
         if self._pipeline is not None:
             pipeline, self._pipeline = self._pipeline, None
-            with _errors(self._connection, "", self._check_done):
+            with driver_errors(self._connection, "", self._check_done):
                 pipeline.__exit__(None, None, None)
         self._check_done()
 
@@ -158,10 +158,10 @@ def direct(connection: Connection) -> Direct:
 
 
 @contextmanager
-def _errors(
+def driver_errors(
     connection: Connection, text: str, before: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Make an error of the driver one of SQLAlchemy; a connection that is gone is given up.
+    """Make an error of the driver one of SQLAlchemy, and give up a connection that is gone.
 
     `before` may raise what is more to the point.
     """

@@ -21,11 +21,6 @@ from raytasks.store.transaction import Counted, Superseded, Transaction, task_fr
 Counts = Mapping[Counted, int]
 """How many tasks there are, by namespace, task type and state."""
 
-TAG_STEP = 500
-TAG_STEPS = 4
-"""A list by tag looks at so many tasks with the tag at a time, and does so as often, at the most;
-so a page takes about as long whatever its other filters are."""
-
 
 class Store:
     """Reads and transactions on the database at `url`; with `reads_only` no transactions."""
@@ -203,26 +198,21 @@ def _bound(query: TaskQuery, limit: int) -> dict[str, int | str | None]:
 
 
 def _page_by_tag(connection: Connection, query: TaskQuery) -> Page:
-    """Go through the tasks with a tag, newest first, and keep those that the filters match."""
-    kept: list[Task] = []
-    cursor = query.cursor
-    for _ in range(TAG_STEPS):
-        bound = {**_bound(query, TAG_STEP), "p_cursor": cursor, "p_offset": 0}
-        ids = list(
-            connection.execute(read_statements.tagged(cursor=cursor is not None), bound).scalars()
-        )
-        rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
-        tasks = {row.task_id: task_from(row) for row in rows}
-        for task_id in ids:
-            task = tasks[task_id]
-            if query.state not in (None, task.state):
-                continue
-            if query.task_type not in (None, task.task_type):
-                continue
-            if len(kept) == query.limit:
-                return Page(kept, None, kept[-1].task_id)
-            kept.append(task)
-        if len(ids) < TAG_STEP:
-            return Page(kept, None)
-        cursor = ids[-1]
-    return Page(kept, None, cursor)
+    """Return those of the next tasks with a tag, newest first, that the filters match."""
+    statement = read_statements.tagged_matching(
+        state=query.state is not None,
+        task_type=query.task_type is not None,
+        cursor=query.cursor is not None,
+    )
+    # One more than asked for, to know whether there are more.
+    ids = list(connection.execute(statement, _bound(query, query.limit + 1)).scalars())
+    more = len(ids) > query.limit
+    ids = ids[: query.limit]
+    rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
+    tasks = {row.task_id: task_from(row) for row in rows}
+    page = [tasks[task_id] for task_id in ids]
+    if more:
+        return Page(page, None, ids[-1])
+    last = read_statements.tagged(cursor=query.cursor is not None)
+    bound = {**_bound(query, 1), "p_offset": read_statements.TAG_STEP - 1}
+    return Page(page, None, connection.execute(last, bound).scalar())
