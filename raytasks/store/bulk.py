@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Row
 from raytasks.models import BacklogFull, KeyConflict
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
 from raytasks.states import State
-from raytasks.store import bulk_statements, statements
+from raytasks.store import bulk_statements, read_statements
 from raytasks.store.transaction import Transaction
 
 MOST_OPEN = 100
@@ -28,7 +28,7 @@ def count(connection: Connection, asked: BulkFilter) -> int | None:
     if asked.tag is None:
         matched: int = sum(
             number
-            for namespace, task_type, state, number in connection.execute(statements.COUNTS)
+            for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
             if namespace == asked.namespace
             and state in asked.states
             and asked.task_type in (None, task_type)
@@ -124,7 +124,7 @@ def walk(
         "p_offset": 0,
     }
     if asked.tag is not None:
-        ids = list(connection.execute(statements.tagged(cursor=True), bound).scalars())
+        ids = list(connection.execute(read_statements.tagged(cursor=True), bound).scalars())
         rows = connection.execute(bulk_statements.HEADS, {"p_task_ids": ids}).all() if ids else []
         heads = [
             head

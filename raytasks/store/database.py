@@ -14,6 +14,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from raytasks.models import RaytasksError, StoreUnavailable
+from raytasks.store.direct import driver_errors
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # A server that has gone without a word is noticed after some seconds; and a tracker that is frozen
@@ -26,6 +27,9 @@ _POSTGRES = {
     "tcp_user_timeout": 10_000,
     "options": "-c idle_in_transaction_session_timeout=5000",
 }
+# What is written is found by its key. A plan is kept, and one that was made while there were few
+# tasks, or before the server has counted them, would go through all of them.
+_BY_INDEX = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
@@ -88,7 +92,9 @@ class Database:
             if self._reads_only:
                 arguments["creator"] = lambda: open_sqlite(self.url, timeout=5)
         else:
-            arguments["connect_args"] = postgres_arguments(reads_only=self._reads_only)
+            arguments["connect_args"] = postgres_arguments(
+                reads_only=self._reads_only, writes=begin != "BEGIN"
+            )
             # Who only reads tries again instead, which costs nothing while all is well.
             arguments["pool_pre_ping"] = begin == "BEGIN" and not self._reads_only
             if begin == "BEGIN":  # all statements of a transaction that reads see one moment
@@ -124,11 +130,14 @@ def parse_url(url: str) -> URL:
             )
 
 
-def postgres_arguments(*, reads_only: bool) -> dict[str, Any]:
+def postgres_arguments(*, reads_only: bool, writes: bool = False) -> dict[str, Any]:
     """Return how the driver is to connect."""
-    if not reads_only:
-        return _POSTGRES
-    return _POSTGRES | {"options": f"{_POSTGRES['options']} -c default_transaction_read_only=on"}
+    options = str(_POSTGRES["options"])
+    if reads_only:
+        options += " -c default_transaction_read_only=on"
+    elif writes:
+        options += _BY_INDEX
+    return _POSTGRES | {"options": options}
 
 
 def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
@@ -157,7 +166,8 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(begin)
+        with driver_errors(connection, begin):
+            connection.connection.cursor().execute(begin)
 
 
 @contextmanager

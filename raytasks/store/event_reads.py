@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Row
 from raytasks.events import EventId, EventPage, EventQuery, Progress
 from raytasks.models import LogLine
 from raytasks.states import OutcomeKind, State
-from raytasks.store import statements
+from raytasks.store import read_statements
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history
 
 
@@ -19,7 +19,7 @@ def read_events(
 ) -> list[EventPage | None]:
     """Return the events that each query asks for, at most `limit` in all; None: no such task."""
     ids = sorted({query.task_id for query in queries})
-    rows = connection.execute(statements.EVENT_TASKS, {"p_task_ids": ids}) if ids else ()
+    rows = connection.execute(read_statements.EVENT_TASKS, {"p_task_ids": ids}) if ids else ()
     found = {row.task_id: row for row in rows}
     pages: list[EventPage | None] = []
     for query in queries:
@@ -55,10 +55,10 @@ def _kept(connection: Connection, task_id: str, task: TaskNow, after: EventId, l
     bound = {"p_task_id": task_id, "p_revision": revision, "p_limit": limit}
     before, ended = None, []
     if revision < task.revision:
-        rows = connection.execute(statements.EVENT_ATTEMPTS, bound)
+        rows = connection.execute(read_statements.EVENT_ATTEMPTS, bound)
         ended = [_ended(row) for row in rows]
         if revision >= 0:
-            row = connection.execute(statements.EVENT_ATTEMPT_BEFORE, bound).first()
+            row = connection.execute(read_statements.EVENT_ATTEMPT_BEFORE, bound).first()
             before = None if row is None else _ended(row)
     began = {item.revision - 1: item.attempt for item in ended}
     if task.state is State.RUNNING:
@@ -67,7 +67,7 @@ def _kept(connection: Connection, task_id: str, task: TaskNow, after: EventId, l
     if began:
         bound |= {"p_attempt": min(began.values())}
         bound |= {"p_number": number if began.get(revision) == bound["p_attempt"] else 0}
-        for attempt, *line in connection.execute(statements.EVENT_LINES, bound):
+        for attempt, *line in connection.execute(read_statements.EVENT_LINES, bound):
             lines[attempt].append(LogLine(*line))
     return Kept(task, before, ended, lines)
 

@@ -18,8 +18,9 @@ from sqlalchemy.engine import make_url
 from raytasks.models import Attempt, StoreUnavailable, Task
 from raytasks.states import State
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
+from raytasks.store.read_statements import ATTEMPTS_OF
 from raytasks.store.schema import attempts, tasks
-from raytasks.store.statements import ATTEMPTS_OF, TASK_COLUMNS
+from raytasks.store.statements import TASK_COLUMNS
 
 Found = tuple[Task, list[Attempt]]
 

@@ -12,18 +12,14 @@ from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
-from raytasks.store import bulk, statements, stats
+from raytasks.store import bulk, read_statements, statements, stats
 from raytasks.store.database import Database
+from raytasks.store.direct import direct
 from raytasks.store.event_reads import read_events
 from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
 
 Counts = Mapping[Counted, int]
 """How many tasks there are, by namespace, task type and state."""
-
-TAG_STEP = 500
-TAG_STEPS = 4
-"""A list by tag looks at so many tasks with the tag at a time, and does so as often, at the most;
-so a page takes about as long whatever its other filters are."""
 
 
 class Store:
@@ -50,13 +46,13 @@ class Store:
     def epoch_owner(self) -> tuple[str | None, float]:
         """Return whose the present epoch is, and when it was last renewed, by its own clock."""
         with self._database.reading() as connection:
-            row = connection.execute(statements.EPOCH).one()
+            row = connection.execute(read_statements.EPOCH).one()
             return row.owner, row.renewed_at
 
     def paused_at(self) -> float | None:
         """Return since when no task is to be handed out, or None."""
         with self._database.reading() as connection:
-            paused_at: float | None = connection.execute(statements.EPOCH).one().paused_at
+            paused_at: float | None = connection.execute(read_statements.EPOCH).one().paused_at
             return paused_at
 
     def set_paused(self, epoch: int, paused_at: float | None) -> None:
@@ -75,8 +71,8 @@ class Store:
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """One write transaction; committed when the block ends without an error."""
-        with self._database.writing() as connection:
-            yield Transaction(connection, now=now, priority_step=self._priority_step)
+        with self._database.writing() as connection, direct(connection) as driver:
+            yield Transaction(connection, driver, now=now, priority_step=self._priority_step)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return those of the tasks that exist, by id."""
@@ -92,7 +88,7 @@ class Store:
             row = connection.execute(statements.BY_IDS, {"p_task_ids": [task_id]}).first()
             if row is None:
                 return None
-            history = connection.execute(statements.ATTEMPTS_OF, {"p_task_id": task_id})
+            history = connection.execute(read_statements.ATTEMPTS_OF, {"p_task_id": task_id})
             return task_from(row), [Attempt(*attempt) for attempt in history]
 
     def events(self, queries: Sequence[EventQuery], limit: int) -> list[EventPage | None]:
@@ -108,7 +104,7 @@ class Store:
         with self._database.reading() as connection:
             if query.tag is not None:
                 return _page_by_tag(connection, query)
-            statement = statements.listing(
+            statement = read_statements.listing(
                 state=query.state is not None,
                 task_type=query.task_type is not None,
                 cursor=query.cursor is not None,
@@ -116,7 +112,7 @@ class Store:
             # One more than asked for, to know whether there are more.
             found = connection.execute(statement, _bound(query, query.limit + 1))
             rows = [task_from(row) for row in found]
-            counted = connection.execute(statements.COUNTS)
+            counted = connection.execute(read_statements.COUNTS)
             total = sum(
                 number
                 for namespace, task_type, state, number in counted
@@ -131,20 +127,20 @@ class Store:
     def counts(self) -> Counts:
         """Return how many tasks there are, by namespace, task type and state."""
         with self._database.reading() as connection:
-            rows = connection.execute(statements.COUNTS)
+            rows = connection.execute(read_statements.COUNTS)
             return {(space, name, State(state)): number for space, name, state, number in rows}
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or did when the last tracker died."""
         with self._database.reading() as connection:
-            return [Running(*row) for row in connection.execute(statements.RUNNING_TASKS)]
+            return [Running(*row) for row in connection.execute(read_statements.RUNNING_TASKS)]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""
         if not task_types:
             return False
         with self._database.reading() as connection:
-            statement = statements.any_ready(len(task_types))
+            statement = read_statements.any_ready(len(task_types))
             bound = {f"p_type_{i}": name for i, name in enumerate(task_types)}
             return connection.execute(statement, bound).first() is not None
 
@@ -182,7 +178,7 @@ class Store:
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer."""
         with self._database.reading() as connection:
-            connection.execute(statements.PING)
+            connection.execute(read_statements.PING)
 
     def close(self) -> None:
         """Close all connections."""
@@ -202,26 +198,21 @@ def _bound(query: TaskQuery, limit: int) -> dict[str, int | str | None]:
 
 
 def _page_by_tag(connection: Connection, query: TaskQuery) -> Page:
-    """Go through the tasks with a tag, newest first, and keep those that the filters match."""
-    kept: list[Task] = []
-    cursor = query.cursor
-    for _ in range(TAG_STEPS):
-        bound = {**_bound(query, TAG_STEP), "p_cursor": cursor, "p_offset": 0}
-        ids = list(
-            connection.execute(statements.tagged(cursor=cursor is not None), bound).scalars()
-        )
-        rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
-        tasks = {row.task_id: task_from(row) for row in rows}
-        for task_id in ids:
-            task = tasks[task_id]
-            if query.state not in (None, task.state):
-                continue
-            if query.task_type not in (None, task.task_type):
-                continue
-            if len(kept) == query.limit:
-                return Page(kept, None, kept[-1].task_id)
-            kept.append(task)
-        if len(ids) < TAG_STEP:
-            return Page(kept, None)
-        cursor = ids[-1]
-    return Page(kept, None, cursor)
+    """Return those of the next tasks with a tag, newest first, that the filters match."""
+    statement = read_statements.tagged_matching(
+        state=query.state is not None,
+        task_type=query.task_type is not None,
+        cursor=query.cursor is not None,
+    )
+    # One more than asked for, to know whether there are more.
+    ids = list(connection.execute(statement, _bound(query, query.limit + 1)).scalars())
+    more = len(ids) > query.limit
+    ids = ids[: query.limit]
+    rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
+    tasks = {row.task_id: task_from(row) for row in rows}
+    page = [tasks[task_id] for task_id in ids]
+    if more:
+        return Page(page, None, ids[-1])
+    last = read_statements.tagged(cursor=query.cursor is not None)
+    bound = {**_bound(query, 1), "p_offset": read_statements.TAG_STEP - 1}
+    return Page(page, None, connection.execute(last, bound).scalar())

@@ -2,10 +2,10 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from msgspec.structs import asdict
+from msgspec import Struct
+from msgspec.structs import astuple
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
@@ -21,17 +21,20 @@ from raytasks.models import (
 )
 from raytasks.operations import TaskHead
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
-from raytasks.store import statements
+from raytasks.store import batch_statements, statements
+from raytasks.store.batch_statements import Candidate
+from raytasks.store.batches import Batch
+from raytasks.store.direct import Direct
 
 PROMOTE_LIMIT = 5000
 """How many tasks whose time has come are made ready in one transaction, at the most."""
 
 
+_FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})
+_CRASHES = frozenset({Event.LOSE, Event.POISON})
+
 Counted = tuple[str, str, State]
 """What tasks are counted by: namespace, task type and state."""
-
-Candidate = Row[Any]
-"""A task that may be claimed, with the columns that `statements.candidates` selects."""
 
 
 class Superseded(Exception):
@@ -42,8 +45,7 @@ class FenceBroken(Exception):
     """Rows were not as the tracker believed: its memory and the database differ."""
 
 
-@dataclass(frozen=True, slots=True)
-class Settlement:
+class Settlement(Struct, frozen=True):
     """The end of an attempt, decided: what becomes of its task.
 
     `run_at` is when the task is due again, if it is to run again. An attempt that was lost and is
@@ -79,8 +81,11 @@ class Transaction:
     `priority_step` seconds for each priority.
     """
 
-    def __init__(self, connection: Connection, *, now: float, priority_step: float) -> None:
-        self._connection = connection
+    def __init__(
+        self, connection: Connection, direct: Direct, *, now: float, priority_step: float
+    ) -> None:
+        self._alchemy = connection
+        self._direct = direct
         self._now = now
         self._priority_step = priority_step
         self._changes: Counter[Counted] = Counter()
@@ -90,28 +95,37 @@ class Transaction:
         """The connection, for what is written in this transaction beside the tasks."""
         return self._connection
 
+    @property
+    def _connection(self) -> Connection:
+        self._direct.flush()
+        return self._alchemy
+
     def renew(self, epoch: int) -> None:
         """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
-        done = self._connection.execute(statements.RENEW, {"p_epoch": epoch, "p_now": self._now})
-        if done.rowcount != 1:
-            raise Superseded(f"epoch {epoch} has ended")
+
+        def check(changed: int) -> None:
+            if changed != 1:
+                raise Superseded(f"epoch {epoch} has ended")
+
+        self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
 
     def submit(self, new: Sequence[NewTask]) -> None:
         """Insert tasks as PENDING."""
-        self._many(
-            statements.SUBMIT,
+        if not new:
+            return
+        now, step = self._now, self._priority_step
+        self._direct.write(
+            batch_statements.SUBMIT,
             [
-                {
-                    **{f"p_{name}": value for name, value in asdict(task).items()},
-                    "p_rank": self._rank(task.run_at, task.priority),
-                    "p_ready": task.run_at <= self._now,
-                }
+                (*astuple(task), task.run_at - task.priority * step, int(task.run_at <= now))
                 for task in new
             ],
         )
-        self._many(statements.TAG, _tags_of(new))
-        for task in new:
-            self._changes[task.namespace, task.task_type, TRANSITIONS[Event.SUBMIT].target] += 1
+        if tags := _tags_of(new):
+            self._direct.write(batch_statements.TAG, tags)
+        submitted = Counter((task.namespace, task.task_type) for task in new)
+        for (namespace, task_type), number in submitted.items():
+            self._changes[namespace, task_type, TRANSITIONS[Event.SUBMIT].target] += number
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return those of the submissions whose key is taken: by a stored task, or an earlier one.
@@ -145,10 +159,13 @@ class Transaction:
         """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
         if not limits:
             return ()
-        rows = self._connection.execute(
-            statements.candidates(len(limits)), statements.limited(limits)
-        ).all()
-        return sorted(rows, key=lambda row: (row.rank, row.task_id))
+        postgres = self._alchemy.dialect.name == "postgresql"
+        query = batch_statements.candidates(len(limits), postgres=postgres)
+        rows = self._direct.read(query, batch_statements.limited(limits))
+        found = [batch_statements.candidate(row) for row in rows]
+        if len(limits) > 1:
+            found.sort(key=lambda row: (row.rank, row.task_id))
+        return found
 
     def due_at(self, row: Candidate) -> float:
         """Return since when a candidate could have been claimed."""
@@ -160,28 +177,24 @@ class Transaction:
 
         Raises `FenceBroken` if one of them does not wait any more.
         """
-        bound = [
-            {
-                "p_task_id": row.task_id,
-                "p_attempt": row.attempt,
-                "p_runner_id": runner_id,
-                "p_now": self._now,
-            }
-            for row, runner_id in chosen
-        ]
-        self._fenced(statements.CLAIM, bound)
-        for row, _ in chosen:
-            self._move(row, State(row.state), Event.CLAIM)
+        rows = [(row.task_id, row.attempt, runner_id, self._now) for row, runner_id in chosen]
+        self._fenced(batch_statements.CLAIM, rows)
+        claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
+        for (namespace, task_type, state), number in claimed.items():
+            self._count(namespace, task_type, State(state), Event.CLAIM, number)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and move their tasks on.
 
         Raises `FenceBroken` if one of them is not the running attempt of its task.
         """
-        self._fenced(statements.SETTLE, [self._settled(item) for item in settlements])
-        self._many(statements.RECORD, [_recorded(item.attempt) for item in settlements])
-        for item in settlements:
-            self._move(item, State.RUNNING, item.event)
+        if not settlements:
+            return
+        self._fenced(batch_statements.SETTLE, [self._settled(item) for item in settlements])
+        self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
+        settled = Counter((item.namespace, item.task_type, item.event) for item in settlements)
+        for (namespace, task_type, event), number in settled.items():
+            self._count(namespace, task_type, State.RUNNING, event, number)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Note in the history what runners (by id) said of attempts that were lost before.
@@ -215,7 +228,13 @@ class Transaction:
             return
         for statement in statements.PRUNE:
             self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
-        self._many(statements.UNTAG, _tags_of(rows))
+        self._many(
+            statements.UNTAG,
+            [
+                {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
+                for namespace, tag, task_id in _tags_of(rows)
+            ],
+        )
         for row in rows:
             self._changes[row.namespace, row.task_type, State(row.state)] -= 1
 
@@ -290,18 +309,10 @@ class Transaction:
     def finish(self) -> Mapping[Counted, int]:
         """Write what has changed in the counts of tasks, and return it."""
         changes = {key: change for key, change in self._changes.items() if change}
-        self._many(
-            statements.count(self._connection.dialect.name),
-            [
-                {
-                    "p_namespace": namespace,
-                    "p_task_type": task_type,
-                    "p_state": state.value,
-                    "p_tasks": change,
-                }
-                for (namespace, task_type, state), change in sorted(changes.items())
-            ],
-        )
+        if changes:
+            rows = [(*key, change) for key, change in sorted(changes.items())]
+            self._direct.write(batch_statements.COUNT, rows)
+        self._direct.flush()
         return changes
 
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
@@ -309,8 +320,9 @@ class Transaction:
             return 0
         return self._connection.execute(statement, bound).rowcount
 
-    def _fenced(self, statement: Executable, bound: list[dict[str, Any]]) -> None:
-        self._check(self._many(statement, bound), len(bound))
+    def _fenced(self, batch: Batch, rows: list[tuple[Any, ...]]) -> None:
+        if rows:
+            self._direct.write(batch, rows, lambda changed: self._check(changed, len(rows)))
 
     def _check(self, changed: int, expected: int) -> None:
         if changed != expected:
@@ -323,51 +335,52 @@ class Transaction:
         bound |= {"p_task_ids": [row.task_id for row in rows], "p_now": self._now}
         self._check(self._connection.execute(statement, bound).rowcount, len(rows))
 
-    def _rank(self, run_at: float, priority: int) -> float:
-        return run_at - priority * self._priority_step
+    def _move(self, row: Task | TaskHead, source: State, event: Event) -> None:
+        self._count(row.namespace, row.task_type, source, event, 1)
 
-    def _move(self, row: Any, source: State, event: Event) -> None:
-        """Count a change of state of what has a namespace and a task type."""
-        self._changes[row.namespace, row.task_type, source] -= 1
-        self._changes[row.namespace, row.task_type, TRANSITIONS[event].target] += 1
+    def _count(
+        self, namespace: str, task_type: str, source: State, event: Event, number: int
+    ) -> None:
+        """Count a change of state of so many tasks."""
+        self._changes[namespace, task_type, source] -= number
+        self._changes[namespace, task_type, TRANSITIONS[event].target] += number
 
-    def _settled(self, item: Settlement) -> dict[str, Any]:
-        waits = item.state in WAITING
-        moves = waits and item.event is not Event.RELEASE  # which keeps its place
-        return {
-            "p_task_id": item.attempt.task_id,
-            "p_attempt": item.attempt.attempt,
-            "p_state": item.state.value,
-            "p_result": item.result,
-            "p_result_ref": item.result_ref,
-            "p_error": item.attempt.error,
-            "p_rank": self._rank(item.run_at, item.priority) if moves else None,
-            "p_ready": waits and item.run_at <= self._now,
-            "p_run_at": item.run_at if moves else None,
-            "p_failed": int(item.event in (Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD)),
-            "p_crashed": int(item.charged and item.event in (Event.LOSE, Event.POISON)),
-            "p_suspect": _is_suspect(item),
-            "p_started_at": item.attempt.started_at,
-            "p_finished_at": None if waits else self._now,  # by the clock that retention goes by
-            "p_now": self._now,
-        }
+    def _settled(self, item: Settlement) -> tuple[Any, ...]:
+        """Return a row of `batch_statements.SETTLE`."""
+        event, attempt, now = item.event, item.attempt, self._now
+        state = TRANSITIONS[event].target
+        waits = state in WAITING
+        moves = waits and event is not Event.RELEASE  # which keeps its place
+        return (
+            attempt.task_id,
+            attempt.attempt,
+            state,
+            item.result,
+            item.result_ref,
+            attempt.error,
+            item.run_at - item.priority * self._priority_step if moves else None,
+            int(waits and item.run_at <= now),
+            item.run_at if moves else None,
+            int(event in _FAILURES),
+            int(item.charged and event in _CRASHES),
+            _is_suspect(item),
+            attempt.started_at,
+            None if waits else now,  # by the clock that retention goes by
+            now,
+        )
 
 
-def _tags_of(rows: Iterable[Any]) -> list[dict[str, Any]]:
+def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:
     return [
-        {"p_namespace": row.namespace, "p_tag": tag, "p_task_id": row.task_id}
+        (row.namespace, tag, row.task_id)
         for row in rows
         if row.tags is not None
         for tag in from_json(row.tags)
     ]
 
 
-def _is_suspect(item: Settlement) -> bool | None:
+def _is_suspect(item: Settlement) -> int | None:
     """Return whether the task is a suspect now; None: a release tells nothing of it."""
     if item.event is Event.RELEASE:
         return None
-    return item.attempt.outcome in CRASHES and not item.charged
-
-
-def _recorded(attempt: Attempt) -> dict[str, Any]:
-    return {f"p_{name}": value for name, value in asdict(attempt).items()}
+    return int(item.attempt.outcome in CRASHES and not item.charged)

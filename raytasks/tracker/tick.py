@@ -21,9 +21,10 @@ from raytasks.models import (
     Task,
 )
 from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.store.batch_statements import Candidate
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
-from raytasks.store.transaction import Candidate, Counted, Settlement, Transaction
+from raytasks.store.transaction import Counted, Settlement, Transaction
 from raytasks.submission import is_later_in_batch
 
 

@@ -1,8 +1,9 @@
 """How SQLite carries out our statements: by the indexes made for them, never by a full scan."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import pytest
 from making import NOW, Tracking, ids, new_task, task_id
@@ -11,6 +12,8 @@ from sqlalchemy import Connection, event
 from raytasks.models import Report, TaskQuery
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import OutcomeKind, State
+from raytasks.store.batches import Batch, Query, Row
+from raytasks.store.direct import Check, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk import make, run_step
 
@@ -32,9 +35,7 @@ def plans(store: Store) -> Iterator[list[str]]:
     """Gather the steps of the plans of all statements on `tasks`, as they are carried out."""
     steps: list[str] = []
 
-    def explain(
-        connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any
-    ) -> None:
+    def explain(driver: Any, statement: str, parameters: Any) -> None:
         if (
             not ("tasks" in statement or "task_tags" in statement)
             or "EXPLAIN" in statement
@@ -43,17 +44,32 @@ def plans(store: Store) -> Iterator[list[str]]:
             return
         if statement.startswith("INSERT INTO task_counts"):
             return
-        many = isinstance(parameters, list)
-        question = connection.connection.driver_connection.cursor()  # type: ignore[union-attr]
-        question.execute(f"EXPLAIN QUERY PLAN {statement}", parameters[0] if many else parameters)
+        question = driver.execute(f"EXPLAIN QUERY PLAN {statement}", parameters)
         steps.extend(row[3] for row in question)
+
+    def explain_alchemy(
+        connection: Connection, _cursor: Any, statement: str, parameters: Any, *_rest: Any
+    ) -> None:
+        many = isinstance(parameters, list)
+        driver = connection.connection.driver_connection
+        explain(driver, statement, parameters[0] if many else parameters)
+
+    class Explained(SqliteDirect):
+        def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
+            explain(self._cursor.connection, batch.for_rows, rows[0])
+            super().write(batch, rows, check)
+
+        def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+            explain(self._cursor.connection, query.text, query.values(bound))
+            return super().read(query, bound)
 
     engines = (store._database._writer, store._database._reader)
     for engine in engines:
-        event.listen(engine, "before_cursor_execute", explain)
-    yield steps
+        event.listen(engine, "before_cursor_execute", explain_alchemy)
+    with mock.patch("raytasks.store.store.direct", Explained):
+        yield steps
     for engine in engines:
-        event.remove(engine, "before_cursor_execute", explain)
+        event.remove(engine, "before_cursor_execute", explain_alchemy)
 
 
 def scans(steps: list[str]) -> list[str]:

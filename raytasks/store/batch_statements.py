@@ -1,0 +1,229 @@
+"""The statements of each tick, by name. Every change of state is fenced by the transitions."""
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Text,
+    bindparam,
+    cast,
+    false,
+    func,
+    literal_column,
+    null,
+    select,
+    union_all,
+    update,
+)
+
+from raytasks.models import Attempt, NewTask
+from raytasks.states import TRANSITIONS, Event, State
+from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
+from raytasks.store.schema import (
+    READY,
+    RUNNING,
+    attempts,
+    task_counts,
+    task_tags,
+    tasks,
+    tracker_epoch,
+)
+from raytasks.store.statements import in_source_of
+
+
+class Candidate(Struct, frozen=True):
+    """A task that may be claimed, as it is now: what `candidates` selects."""
+
+    task_id: str
+    task_type: str
+    state: str
+    rank: float
+    priority: int
+    attempt: int
+    payload: str
+    failures: int
+    crashes: int
+    max_attempts: int
+    timeout_seconds: float | None
+    checkpoint: str | None
+    namespace: str
+    revision: int
+    tags: str | None
+    payload_ref: str | None
+    started_at: float | None
+    cancel_requested: bool
+    suspect: bool
+
+
+def candidate(row: Sequence[Any]) -> Candidate:
+    """Make a candidate of a row. SQLite knows no flags, only numbers."""
+    *most, cancel_requested, suspect = row
+    return Candidate(*most, bool(cancel_requested), bool(suspect))  # type: ignore[call-arg]
+
+
+def _named(table: Any, *names: str) -> dict[str, Column[Any]]:
+    return {name: table.c[name] for name in names}
+
+
+def _state(state: State) -> ColumnElement[str]:
+    return literal_column(f"'{state}'", tasks.c.state.type)
+
+
+def _number(number: int) -> ColumnElement[int]:
+    return literal_column(str(number), tasks.c.attempt.type)
+
+
+def _the_attempt(values: Values) -> ColumnElement[bool]:
+    return (tasks.c.task_id == values["task_id"]) & (tasks.c.attempt == values["attempt"])
+
+
+def _renew(values: Values, _words: Words) -> Any:
+    return (
+        update(tracker_epoch)
+        .where(tracker_epoch.c.epoch == values["epoch"])
+        .values(renewed_at=values["renewed_at"])
+    )
+
+
+def _submit(values: Values, words: Words) -> Any:
+    return words.insert(
+        tasks,
+        {
+            **values,
+            "state": _state(TRANSITIONS[Event.SUBMIT].target),
+            "attempt": _number(0),
+            "failures": _number(0),
+            "crashes": _number(0),
+            "suspect": false(),
+            "cancel_requested": false(),
+            "updated_at": values["created_at"],
+        },
+    )
+
+
+def _tag(values: Values, words: Words) -> Any:
+    return words.insert(task_tags, values)
+
+
+def _claim(values: Values, _words: Words) -> Any:
+    return (
+        update(tasks)
+        .where(_the_attempt(values), in_source_of(Event.CLAIM))
+        .values(
+            state=_state(TRANSITIONS[Event.CLAIM].target),
+            attempt=tasks.c.attempt + _number(1),
+            revision=tasks.c.revision + _number(1),
+            ready=false(),
+            runner_id=values["runner_id"],
+            progress_fraction=null(),  # that of the attempt before
+            progress_message=null(),
+            started_at=values["started_at"],
+            updated_at=values["started_at"],
+        )
+    )
+
+
+def _settle(values: Values, _words: Words) -> Any:
+    return (
+        update(tasks)
+        .where(_the_attempt(values), RUNNING)
+        .values(
+            state=values["state"],
+            revision=tasks.c.revision + _number(1),
+            result=values["result"],
+            result_ref=values["result_ref"],
+            error=values["error"],
+            rank=func.coalesce(values["rank"], tasks.c.rank),
+            ready=values["ready"],
+            run_at=func.coalesce(values["run_at"], tasks.c.run_at),
+            failures=tasks.c.failures + values["failures"],
+            crashes=tasks.c.crashes + values["crashes"],
+            suspect=func.coalesce(values["suspect"], tasks.c.suspect),
+            runner_id=null(),
+            started_at=values["started_at"],
+            finished_at=values["finished_at"],
+            updated_at=values["updated_at"],
+        )
+    )
+
+
+def _record(values: Values, words: Words) -> Any:
+    return words.insert(attempts, values)
+
+
+def _count(values: Values, words: Words) -> Any:
+    statement = words.insert(task_counts, values)
+    return statement.on_conflict_do_update(
+        index_elements=[task_counts.c.namespace, task_counts.c.task_type, task_counts.c.state],
+        set_={"tasks": task_counts.c.tasks + statement.excluded.tasks},
+    )
+
+
+RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
+
+SUBMIT = Batch(_named(tasks, *NewTask.__struct_fields__, "rank", "ready"), _submit)
+
+TAG = Batch(_named(task_tags, "namespace", "tag", "task_id"), _tag)
+
+CLAIM = Batch(_named(tasks, "task_id", "attempt", "runner_id", "started_at"), _claim)
+
+SETTLE = Batch(
+    _named(
+        tasks,
+        "task_id",
+        "attempt",
+        "state",
+        "result",
+        "result_ref",
+        "error",
+        "rank",  # null: as it was; so is `run_at`
+        "ready",
+        "run_at",
+        "failures",  # how many more; so are `crashes`
+        "crashes",
+        "suspect",  # null: as it was
+        "started_at",
+        "finished_at",
+        "updated_at",
+    ),
+    _settle,
+)
+
+RECORD = Batch(_named(attempts, *Attempt.__struct_fields__), _record)
+
+COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
+
+
+@cache
+def candidates(types: int, *, postgres: bool) -> Query:
+    """Select the first ready tasks of `types` task types, up to a limit of each."""
+    # As text: else the driver makes an object of it that nobody wants.
+    columns = [
+        cast(tasks.c.task_id, Text) if postgres and name == "task_id" else tasks.c[name]
+        for name in Candidate.__struct_fields__
+    ]
+    statement = union_all(
+        *[
+            select(
+                select(*columns)
+                .where(READY, tasks.c.task_type == bindparam(f"p_type_{i}"))
+                .order_by(tasks.c.rank, tasks.c.task_id)
+                .limit(bindparam(f"p_limit_{i}"))
+                .subquery()
+            )
+            for i in range(types)
+        ]
+    )
+    return Query(statement, postgres_dialect() if postgres else sqlite_dialect())
+
+
+def limited(limits: Mapping[str, int]) -> dict[str, Any]:
+    """Return the parameters of `candidates`: at most so many tasks of each type."""
+    bound: dict[str, Any] = {}
+    for i, (task_type, limit) in enumerate(limits.items()):
+        bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
+    return bound

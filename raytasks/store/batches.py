@@ -1,0 +1,161 @@
+"""Statements for many rows at once, made into SQL text only once for each database.
+
+SQLAlchemy makes the text; its own way to execute a statement takes several times as long as the
+database does for a row. SQLite is given the rows one by one, which is a mere function call there;
+PostgreSQL is given all of them in one statement, as one array for each column.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, cached_property
+from typing import Any, Protocol
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Dialect,
+    Executable,
+    String,
+    Table,
+    Text,
+    bindparam,
+    cast,
+    column,
+    func,
+    select,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+Values = Mapping[str, ColumnElement[Any]]
+"""Where the values of a row stand in a statement, by their names."""
+
+Row = Sequence[Any]
+"""The values of one row, in the order of the batch's columns; times as floats, flags as 0 or 1."""
+
+_NUMBERS = (int, float)
+
+
+class Words(Protocol):
+    """What the databases say differently."""
+
+    def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
+        """Insert what each row gives."""
+
+
+class _Sqlite:
+    def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
+        return sqlite.insert(table).values(**values)
+
+
+class _Postgres:
+    def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
+        return postgresql.insert(table).from_select(list(values), select(*values.values()))
+
+
+class Batch:
+    """A statement on many rows: `make` makes it of the places of a row's values.
+
+    `columns` are the values of a row, each of the type of a column of our tables. The statement
+    has no other parameters: what is the same in all rows is written into it.
+    """
+
+    def __init__(
+        self, columns: Mapping[str, Column[Any]], make: Callable[[Values, Words], Executable]
+    ) -> None:
+        self._columns = columns
+        self._make = make
+
+    @cached_property
+    def for_rows(self) -> str:
+        """Return the SQL for SQLite, whose parameters are a row."""
+        places = {name: bindparam(f"p_{name}", type_=of.type) for name, of in self._columns.items()}
+        statement = self._make(places, _Sqlite())
+        # A value may stand at several places: by number, each is given once.
+        compiled = _compiled(statement, sqlite.dialect(paramstyle="named"))
+        _no_others(compiled.params, places.values())
+        text = str(compiled)
+        for number, name in sorted(enumerate(self._columns, start=1), key=_longest_first):
+            text = text.replace(f":p_{name}", f"?{number}")
+        return text
+
+    @cached_property
+    def for_arrays(self) -> str:
+        """Return the SQL for PostgreSQL, whose parameters are columns as texts: see `arrays`."""
+        dialect = postgres_dialect()
+        given = {f"p_{name}": _array_of(of, dialect) for name, of in self._columns.items()}
+        rows = (
+            func.unnest(
+                *[cast(bindparam(name), postgresql.ARRAY(of)) for name, of in given.items()]
+            )
+            .table_valued(*[column(name, of) for name, of in given.items()], name="given")
+            .render_derived()
+        )
+        statement = self._make({name: rows.c[f"p_{name}"] for name in self._columns}, _Postgres())
+        compiled = _compiled(statement, dialect)
+        assert list(compiled.positiontup or ()) == list(given)
+        return str(compiled)
+
+
+def arrays(rows: Sequence[Row]) -> list[str]:
+    """Return the columns of some rows as PostgreSQL writes arrays."""
+    return [f"{{{','.join(map(_element, values))}}}" for values in zip(*rows, strict=True)]
+
+
+def _element(value: str | float | None) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, _NUMBERS):
+        return repr(value)
+    if "\\" in value:
+        value = value.replace("\\", "\\\\")
+    if '"' in value:
+        value = value.replace('"', '\\"')
+    return f'"{value}"'
+
+
+class Query:
+    """A statement that reads, made for a database."""
+
+    def __init__(self, statement: Executable, dialect: Dialect) -> None:
+        compiled = _compiled(statement, dialect)
+        self.text = str(compiled)
+        self._parameters = [(name, compiled.params[name]) for name in compiled.positiontup or ()]
+
+    def values(self, bound: Mapping[str, Any]) -> list[Any]:
+        """Return the values of its parameters in their order, of those that are given by name."""
+        return [bound.get(name, fixed) for name, fixed in self._parameters]
+
+
+@cache
+def postgres_dialect() -> Dialect:
+    """Return the dialect of SQL for the driver, with parameters by their position."""
+    make: Callable[..., Dialect] = make_url("postgresql+psycopg://").get_dialect()
+    return make(paramstyle="format")
+
+
+@cache
+def sqlite_dialect() -> Dialect:
+    """Return the dialect of SQL for the driver, with parameters by their position."""
+    return sqlite.dialect()
+
+
+def _array_of(of: Column[Any], dialect: Dialect) -> TypeEngine[Any]:
+    # A cast to a text of limited length cuts it off; put into its column, it is refused.
+    kind = of.type.dialect_impl(dialect)
+    return Text() if isinstance(kind, String) else kind
+
+
+def _compiled(statement: Any, dialect: Dialect) -> SQLCompiler:
+    compiled: SQLCompiler = statement.compile(dialect=dialect)
+    return compiled
+
+
+def _longest_first(item: tuple[int, str]) -> int:
+    return -len(item[1])
+
+
+def _no_others(params: Mapping[str, Any], places: Any) -> None:
+    others = params.keys() - {place.key for place in places}
+    assert not others, f"written into the statement, not given: {others}"

@@ -1,0 +1,171 @@
+"""The SQL statements that only read, by name."""
+
+from functools import cache
+from typing import Any
+
+from sqlalchemy import Select, bindparam, literal_column, select, text
+
+from raytasks.models import Attempt
+from raytasks.store.schema import (
+    READY,
+    RUNNING,
+    attempts,
+    task_counts,
+    task_logs,
+    task_tags,
+    tasks,
+    tracker_epoch,
+)
+from raytasks.store.statements import TASK_COLUMNS
+
+
+def _param(name: str) -> Any:
+    # SQLAlchemy keeps the plain column names for its own parameters.
+    return bindparam(f"p_{name}")
+
+
+EPOCH: Select[Any] = select(
+    tracker_epoch.c.owner, tracker_epoch.c.renewed_at, tracker_epoch.c.paused_at
+)
+
+COUNTS: Select[Any] = select(
+    task_counts.c.namespace, task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks
+)
+
+RUNNING_TASKS: Select[Any] = select(
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.attempt,
+    tasks.c.runner_id,
+    tasks.c.started_at,
+    tasks.c.priority,
+    tasks.c.failures,
+    tasks.c.crashes,
+    tasks.c.max_attempts,
+    tasks.c.cancel_requested,
+    tasks.c.suspect,
+    tasks.c.namespace,
+    tasks.c.revision,
+    tasks.c.tags,
+).where(
+    RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
+)  # that there is an index of
+
+EVENT_TASKS: Select[Any] = select(
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.namespace,
+    tasks.c.state,
+    tasks.c.attempt,
+    tasks.c.revision,
+    tasks.c.created_at,
+    tasks.c.started_at,
+    tasks.c.updated_at,
+    tasks.c.progress_fraction,
+    tasks.c.progress_message,
+).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
+
+_ENDED_ATTEMPTS = select(
+    attempts.c.attempt,
+    attempts.c.revision,
+    attempts.c.state,
+    attempts.c.started_at,
+    attempts.c.finished_at,
+    attempts.c.outcome,
+    attempts.c.error,
+).where(attempts.c.task_id == _param("task_id"))
+
+EVENT_ATTEMPTS: Select[Any] = (
+    _ENDED_ATTEMPTS.where(attempts.c.revision > _param("revision"))
+    .order_by(attempts.c.attempt)
+    .limit(_param("limit"))
+)
+
+EVENT_ATTEMPT_BEFORE: Select[Any] = (
+    _ENDED_ATTEMPTS.where(attempts.c.revision <= _param("revision"))
+    .order_by(attempts.c.attempt.desc())
+    .limit(1)
+)
+
+EVENT_LINES: Select[Any] = (
+    select(
+        task_logs.c.attempt,
+        task_logs.c.number,
+        task_logs.c.at,
+        task_logs.c.level,
+        task_logs.c.message,
+    )
+    .where(
+        task_logs.c.task_id == _param("task_id"),
+        task_logs.c.attempt >= _param("attempt"),
+        (task_logs.c.attempt > _param("attempt")) | (task_logs.c.number > _param("number")),
+    )
+    .order_by(task_logs.c.attempt, task_logs.c.number)
+    .limit(_param("limit"))
+)
+
+ATTEMPTS_OF: Select[Any] = (
+    select(*[attempts.c[name] for name in Attempt.__struct_fields__])
+    .where(attempts.c.task_id == _param("task_id"))
+    .order_by(attempts.c.attempt)
+)
+
+
+@cache
+def any_ready(types: int) -> Select[Any]:
+    """Select one ready task of `types` task types, if there is any."""
+    names = [_param(f"type_{i}") for i in range(types)]
+    return select(tasks.c.task_id).where(READY, tasks.c.task_type.in_(names)).limit(1)
+
+
+@cache
+def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
+    """Select a page of a namespace's tasks, newest first, with the filters that are given."""
+    statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
+    statement = statement.where(tasks.c.namespace == _param("namespace"))
+    if cursor:
+        statement = statement.where(tasks.c.task_id < _param("cursor"))
+    if state:
+        statement = statement.where(tasks.c.state == _param("state"))
+    if task_type:
+        statement = statement.where(tasks.c.task_type == _param("task_type"))
+    return statement.limit(_param("limit")).offset(_param("offset"))
+
+
+@cache
+def tagged(*, cursor: bool) -> Select[Any]:
+    """Select the ids of a namespace's tasks with a tag, newest first."""
+    return _with_tag(cursor=cursor).limit(_param("limit")).offset(_param("offset"))
+
+
+def _with_tag(*, cursor: bool) -> Select[Any]:
+    statement = (
+        select(task_tags.c.task_id)
+        .where(task_tags.c.namespace == _param("namespace"), task_tags.c.tag == _param("tag"))
+        .order_by(task_tags.c.task_id.desc())
+    )
+    if cursor:
+        statement = statement.where(task_tags.c.task_id < _param("cursor"))
+    return statement
+
+
+TAG_STEP = 2000
+"""How many tasks with a tag a page of a list by tag looks at, at the most: so it takes about as
+long whatever its other filters are."""
+
+
+@cache
+def tagged_matching(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
+    """Select the ids of the tasks that filters match, newest first, among the next with a tag."""
+    some = _with_tag(cursor=cursor).limit(literal_column(str(TAG_STEP))).subquery()
+    statement = select(some.c.task_id).order_by(some.c.task_id.desc()).limit(_param("limit"))
+    if state or task_type:
+        statement = statement.join(tasks, tasks.c.task_id == some.c.task_id)
+    if state:
+        statement = statement.where(tasks.c.state == _param("state"))
+    if task_type:
+        statement = statement.where(tasks.c.task_type == _param("task_type"))
+    return statement
+
+
+PING: Select[Any] = select(text("1"))
