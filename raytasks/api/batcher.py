@@ -17,7 +17,7 @@ MOST_CALLS = 2
 """How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
 
 LOAD = 3
-GATHER_SECONDS = 0.003
+GATHER_SECONDS = 0.006
 """When the call before carried `LOAD` requests or more, the next are let gather for so long: each
 call costs the replica and the tracker more than a request does."""
 
