@@ -11,8 +11,8 @@ from raytasks.models import Attempt
 from raytasks.states import OutcomeKind, State
 from raytasks.store.database import Database
 from raytasks.store.read_statements import COUNTS
-from raytasks.store.statements import TASK_COLUMNS
 from raytasks.store.schema import attempts, tasks
+from raytasks.store.statements import TASK_COLUMNS
 from raytasks.store.transaction import task_from
 from tests.chaos.evidence import History
 
