@@ -5,7 +5,7 @@ database does for a row. SQLite is given the rows one by one, which is a mere fu
 PostgreSQL is given all of them in one statement, as one array for each column.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, cached_property
 from typing import Any, Protocol
 
@@ -100,7 +100,13 @@ class Batch:
 
 def arrays(rows: Sequence[Row]) -> list[str]:
     """Return the columns of some rows as PostgreSQL writes arrays."""
-    return [f"{{{','.join(map(_element, values))}}}" for values in zip(*rows, strict=True)]
+    return [f"{{{','.join(_elements(values))}}}" for values in zip(*rows, strict=True)]
+
+
+def _elements(values: Sequence[str | float | None]) -> Iterable[str]:
+    if values.count(values[0]) == len(values):  # most columns are the same in all rows
+        return [_element(values[0])] * len(values)
+    return map(_element, values)
 
 
 def _element(value: str | float | None) -> str:
