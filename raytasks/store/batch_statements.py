@@ -25,7 +25,6 @@ from raytasks.states import TRANSITIONS, Event, State
 from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
 from raytasks.store.schema import (
     READY,
-    RUNNING,
     attempts,
     task_counts,
     task_tags,
@@ -109,10 +108,10 @@ def _tag(values: Values, words: Words) -> Any:
     return words.insert(task_tags, values)
 
 
-def _claim(values: Values, _words: Words) -> Any:
+def _claim(values: Values, words: Words) -> Any:
     return (
         update(tasks)
-        .where(_the_attempt(values), in_source_of(Event.CLAIM))
+        .where(_the_attempt(values), in_source_of(Event.CLAIM, words.state))
         .values(
             state=_state(TRANSITIONS[Event.CLAIM].target),
             attempt=tasks.c.attempt + _number(1),
@@ -127,10 +126,10 @@ def _claim(values: Values, _words: Words) -> Any:
     )
 
 
-def _settle(values: Values, _words: Words) -> Any:
+def _settle(values: Values, words: Words) -> Any:
     return (
         update(tasks)
-        .where(_the_attempt(values), RUNNING)
+        .where(_the_attempt(values), in_source_of(Event.SUCCEED, words.state))
         .values(
             state=values["state"],
             revision=tasks.c.revision + _number(1),

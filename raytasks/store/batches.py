@@ -38,18 +38,28 @@ _NUMBERS = (int, float)
 
 
 class Words(Protocol):
-    """What the databases say differently."""
+    """What the databases say differently.
+
+    `state` is a task's state, said so that it is compared once the row is found: PostgreSQL may
+    think that few tasks run, and go through an index of states for them.
+    """
+
+    state: str
 
     def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
         """Insert what each row gives."""
 
 
 class _Sqlite:
+    state = "state"
+
     def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
         return sqlite.insert(table).values(**values)
 
 
 class _Postgres:
+    state = "(state || '')"
+
     def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
         return postgresql.insert(table).from_select(list(values), select(*values.values()))
 

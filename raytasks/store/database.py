@@ -27,9 +27,6 @@ _POSTGRES = {
     "tcp_user_timeout": 10_000,
     "options": "-c idle_in_transaction_session_timeout=5000",
 }
-# What is written is found by its key. A plan is kept, and one that was made while there were few
-# tasks, or before the server has counted them, would go through all of them.
-_BY_INDEX = " -c enable_seqscan=off -c enable_hashjoin=off -c enable_mergejoin=off -c jit=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
@@ -92,9 +89,7 @@ class Database:
             if self._reads_only:
                 arguments["creator"] = lambda: open_sqlite(self.url, timeout=5)
         else:
-            arguments["connect_args"] = postgres_arguments(
-                reads_only=self._reads_only, writes=begin != "BEGIN"
-            )
+            arguments["connect_args"] = postgres_arguments(reads_only=self._reads_only)
             # Who only reads tries again instead, which costs nothing while all is well.
             arguments["pool_pre_ping"] = begin == "BEGIN" and not self._reads_only
             if begin == "BEGIN":  # all statements of a transaction that reads see one moment
@@ -130,14 +125,11 @@ def parse_url(url: str) -> URL:
             )
 
 
-def postgres_arguments(*, reads_only: bool, writes: bool = False) -> dict[str, Any]:
+def postgres_arguments(*, reads_only: bool) -> dict[str, Any]:
     """Return how the driver is to connect."""
-    options = str(_POSTGRES["options"])
-    if reads_only:
-        options += " -c default_transaction_read_only=on"
-    elif writes:
-        options += _BY_INDEX
-    return _POSTGRES | {"options": options}
+    if not reads_only:
+        return _POSTGRES
+    return _POSTGRES | {"options": f"{_POSTGRES['options']} -c default_transaction_read_only=on"}
 
 
 def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:

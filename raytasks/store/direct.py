@@ -17,6 +17,10 @@ from raytasks.store.batches import Batch, Query, Row, arrays
 Check = Callable[[int], None]
 """Is told how many rows a statement has changed, and raises where that must not be."""
 
+PLANS_KEPT = 64
+"""For how many pipelines, of which a tick has one or two, PostgreSQL keeps its plans. It would keep
+them for up to a minute, and go through all tasks at each tick if there were only a few before."""
+
 
 class Direct(Protocol):
     """Statements of one transaction, in their order. Use it in a `with` block.
@@ -139,7 +143,15 @@ class PostgresDirect:
             pipeline: AbstractContextManager[Any] = self._driver.pipeline()
             pipeline.__enter__()
             self._pipeline = pipeline
+            if self._plans_are_old():
+                self._driver.cursor().execute("DISCARD PLANS")
         return self._driver.cursor(binary=True)
+
+    def _plans_are_old(self) -> bool:
+        info = self._connection.info  # lives as long as the driver's connection
+        used: int = info.get("plans_used", 0) + 1
+        info["plans_used"] = used % PLANS_KEPT
+        return used == PLANS_KEPT
 
     def _check_done(self) -> None:
         """Check, in their order, what is done. What went wrong first is what has to be told."""

@@ -41,11 +41,11 @@ def _param(name: str) -> Any:
     return bindparam(f"p_{name}")
 
 
-def in_source_of(event: Event) -> ColumnElement[bool]:
+def in_source_of(event: Event, state: str = "state") -> ColumnElement[bool]:
     """Say that a task is in one of the states that an event may find it in."""
     sources = TRANSITIONS[event].sources
     listed = ", ".join(f"'{state}'" for state in State if state in sources)
-    return literal_column(f"state IN ({listed})", tasks.c.ready.type)
+    return literal_column(f"{state} IN ({listed})", tasks.c.ready.type)
 
 
 # Of tasks that were read in the same transaction, so that their attempts are as they were then.

@@ -9,9 +9,9 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from raytasks.models import StoreUnavailable, TaskQuery
 from raytasks.states import OutcomeKind, State
-from raytasks.store import read_statements
+from raytasks.store import direct, read_statements
 from raytasks.store.store import Store
-from raytasks.store.transaction import FenceBroken, Superseded
+from raytasks.store.transaction import FenceBroken, Superseded, Transaction
 
 OpenStore = Callable[..., Store]
 
@@ -54,6 +54,31 @@ def test_a_text_that_is_too_long_is_refused_not_cut(
     with pytest.raises(DataError, match="too long"):
         tracking.tick(submissions=[new_task(1), new_task(2, request_digest="x" * 65)])
     assert tracking.store.tasks(ids([1, 2])) == {}
+
+
+def test_plans_that_were_made_for_few_tasks_are_not_kept_for_many(
+    postgres_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(direct, "PLANS_KEPT", 12)
+    tracking = Tracking(open_store(postgres_url))
+    for number in range(20):  # often enough for the server to keep plans
+        tracking.submit(number)
+        for running in tracking.claim():
+            tracking.settle(running, OutcomeKind.SUCCEEDED)
+    for first in range(1000, 21_000, 1000):
+        tracking.submit(*range(first, first + 1000))
+    with tracking.store.transaction(now=NOW) as transaction:
+        before = scans(transaction)
+        transaction.claim([(row, "r1") for row in transaction.candidates({"short": 20})])
+        transaction.finish()
+        assert scans(transaction) == before
+
+
+def scans(transaction: Transaction) -> int:
+    """Return how often all tasks were gone through lately."""
+    question = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'tasks'"
+    number: int = transaction.connection.exec_driver_sql(question).scalar_one()
+    return number
 
 
 def test_an_attempt_that_is_settled_twice_in_a_tick_breaks_the_fence(tracking: Tracking) -> None:
