@@ -25,7 +25,8 @@ def measure(program: Family, sizes: Sizes) -> Result:
     began = time.monotonic()
     before = _seconds(processes)
     time.sleep(sizes.idle_seconds)
-    used = _seconds(processes) - before
+    after = _seconds(processes)
+    used = sum(seconds - before[pid] for pid, seconds in after.items())
     percent = 100 * used / (time.monotonic() - began)
     return Result(
         {
@@ -36,19 +37,20 @@ def measure(program: Family, sizes: Sizes) -> Result:
     )
 
 
-def _seconds(processes: Sequence[psutil.Process]) -> float:
-    total = 0.0
+def _seconds(processes: Sequence[psutil.Process]) -> dict[int, float]:
+    """Return the processor time of each process that runs still: Ray ends idle workers."""
+    seconds = {}
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
             times = process.cpu_times()
-            total += times.user + times.system
-    return total
+            seconds[process.pid] = times.user + times.system
+    return seconds
 
 
 def _memory(processes: Sequence[psutil.Process]) -> float:
     """Return their proportional memory: what several share is counted once."""
     total = 0.0
     for process in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):  # Ray ends idle workers
+        with contextlib.suppress(psutil.NoSuchProcess):
             total += process.memory_full_info().pss
     return total
