@@ -5,6 +5,7 @@ what py-spy sees in the processes that are ours. `make profile` does it.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 import tempfile
@@ -103,7 +104,7 @@ def profile(service: Service, name: str, seconds: float, out: Path) -> None:
             watched.append((label, file, _spy(*command, "--pid", str(process.pid))))
     PATHS[name](service, seconds)
     for label, file, spy in watched:
-        spy.send_signal(2)
+        spy.send_signal(signal.SIGINT)
         spy.wait(60)
         print(f"\n## {name}: {label}")
         _show(file)
@@ -111,7 +112,9 @@ def profile(service: Service, name: str, seconds: float, out: Path) -> None:
 
 def _spy(*arguments: str) -> subprocess.Popen[bytes]:
     program = Path(sys.executable).parent / "py-spy"
-    return subprocess.Popen([program, *arguments], stdout=-3, stderr=-3)
+    return subprocess.Popen(
+        [program, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
 
 def _processes(service: Service) -> list[tuple[psutil.Process, str]]:

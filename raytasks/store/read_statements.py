@@ -16,13 +16,7 @@ from raytasks.store.schema import (
     tasks,
     tracker_epoch,
 )
-from raytasks.store.statements import TASK_COLUMNS
-
-
-def _param(name: str) -> Any:
-    # SQLAlchemy keeps the plain column names for its own parameters.
-    return bindparam(f"p_{name}")
-
+from raytasks.store.statements import TASK_COLUMNS, param
 
 EPOCH: Select[Any] = select(
     tracker_epoch.c.owner, tracker_epoch.c.renewed_at, tracker_epoch.c.paused_at
@@ -73,16 +67,16 @@ _ENDED_ATTEMPTS = select(
     attempts.c.finished_at,
     attempts.c.outcome,
     attempts.c.error,
-).where(attempts.c.task_id == _param("task_id"))
+).where(attempts.c.task_id == param("task_id"))
 
 EVENT_ATTEMPTS: Select[Any] = (
-    _ENDED_ATTEMPTS.where(attempts.c.revision > _param("revision"))
+    _ENDED_ATTEMPTS.where(attempts.c.revision > param("revision"))
     .order_by(attempts.c.attempt)
-    .limit(_param("limit"))
+    .limit(param("limit"))
 )
 
 EVENT_ATTEMPT_BEFORE: Select[Any] = (
-    _ENDED_ATTEMPTS.where(attempts.c.revision <= _param("revision"))
+    _ENDED_ATTEMPTS.where(attempts.c.revision <= param("revision"))
     .order_by(attempts.c.attempt.desc())
     .limit(1)
 )
@@ -96,17 +90,17 @@ EVENT_LINES: Select[Any] = (
         task_logs.c.message,
     )
     .where(
-        task_logs.c.task_id == _param("task_id"),
-        task_logs.c.attempt >= _param("attempt"),
-        (task_logs.c.attempt > _param("attempt")) | (task_logs.c.number > _param("number")),
+        task_logs.c.task_id == param("task_id"),
+        task_logs.c.attempt >= param("attempt"),
+        (task_logs.c.attempt > param("attempt")) | (task_logs.c.number > param("number")),
     )
     .order_by(task_logs.c.attempt, task_logs.c.number)
-    .limit(_param("limit"))
+    .limit(param("limit"))
 )
 
 ATTEMPTS_OF: Select[Any] = (
     select(*[attempts.c[name] for name in Attempt.__struct_fields__])
-    .where(attempts.c.task_id == _param("task_id"))
+    .where(attempts.c.task_id == param("task_id"))
     .order_by(attempts.c.attempt)
 )
 
@@ -114,7 +108,7 @@ ATTEMPTS_OF: Select[Any] = (
 @cache
 def any_ready(types: int) -> Select[Any]:
     """Select one ready task of `types` task types, if there is any."""
-    names = [_param(f"type_{i}") for i in range(types)]
+    names = [param(f"type_{i}") for i in range(types)]
     return select(tasks.c.task_id).where(READY, tasks.c.task_type.in_(names)).limit(1)
 
 
@@ -122,30 +116,30 @@ def any_ready(types: int) -> Select[Any]:
 def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
     """Select a page of a namespace's tasks, newest first, with the filters that are given."""
     statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
-    statement = statement.where(tasks.c.namespace == _param("namespace"))
+    statement = statement.where(tasks.c.namespace == param("namespace"))
     if cursor:
-        statement = statement.where(tasks.c.task_id < _param("cursor"))
+        statement = statement.where(tasks.c.task_id < param("cursor"))
     if state:
-        statement = statement.where(tasks.c.state == _param("state"))
+        statement = statement.where(tasks.c.state == param("state"))
     if task_type:
-        statement = statement.where(tasks.c.task_type == _param("task_type"))
-    return statement.limit(_param("limit")).offset(_param("offset"))
+        statement = statement.where(tasks.c.task_type == param("task_type"))
+    return statement.limit(param("limit")).offset(param("offset"))
 
 
 @cache
 def tagged(*, cursor: bool) -> Select[Any]:
     """Select the ids of a namespace's tasks with a tag, newest first."""
-    return _with_tag(cursor=cursor).limit(_param("limit")).offset(_param("offset"))
+    return _with_tag(cursor=cursor).limit(param("limit")).offset(param("offset"))
 
 
 def _with_tag(*, cursor: bool) -> Select[Any]:
     statement = (
         select(task_tags.c.task_id)
-        .where(task_tags.c.namespace == _param("namespace"), task_tags.c.tag == _param("tag"))
+        .where(task_tags.c.namespace == param("namespace"), task_tags.c.tag == param("tag"))
         .order_by(task_tags.c.task_id.desc())
     )
     if cursor:
-        statement = statement.where(task_tags.c.task_id < _param("cursor"))
+        statement = statement.where(task_tags.c.task_id < param("cursor"))
     return statement
 
 
@@ -158,13 +152,13 @@ long whatever its other filters are."""
 def tagged_matching(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
     """Select the ids of the tasks that filters match, newest first, among the next with a tag."""
     some = _with_tag(cursor=cursor).limit(literal_column(str(TAG_STEP))).subquery()
-    statement = select(some.c.task_id).order_by(some.c.task_id.desc()).limit(_param("limit"))
+    statement = select(some.c.task_id).order_by(some.c.task_id.desc()).limit(param("limit"))
     if state or task_type:
         statement = statement.join(tasks, tasks.c.task_id == some.c.task_id)
     if state:
-        statement = statement.where(tasks.c.state == _param("state"))
+        statement = statement.where(tasks.c.state == param("state"))
     if task_type:
-        statement = statement.where(tasks.c.task_type == _param("task_type"))
+        statement = statement.where(tasks.c.task_type == param("task_type"))
     return statement
 
 

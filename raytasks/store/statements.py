@@ -36,55 +36,55 @@ from raytasks.store.schema import (
 )
 
 
-def _param(name: str) -> Any:
-    # SQLAlchemy keeps the plain column names for its own parameters.
+def param(name: str) -> Any:
+    """Return a parameter. SQLAlchemy keeps the plain names of columns for its own ones."""
     return bindparam(f"p_{name}")
 
 
-def in_source_of(event: Event, state: str = "state") -> ColumnElement[bool]:
-    """Say that a task is in one of the states that an event may find it in."""
+def in_source_of(event: Event, column: str = "state") -> ColumnElement[bool]:
+    """Say that a task, by its `column`, is in one of the states that an event may find it in."""
     sources = TRANSITIONS[event].sources
     listed = ", ".join(f"'{state}'" for state in State if state in sources)
-    return literal_column(f"{state} IN ({listed})", tasks.c.ready.type)
+    return literal_column(f"{column} IN ({listed})", tasks.c.ready.type)
 
 
 # Of tasks that were read in the same transaction, so that their attempts are as they were then.
 _THESE = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 
-_THE_ATTEMPT = (tasks.c.task_id == _param("task_id")) & (tasks.c.attempt == _param("attempt"))
+_THE_ATTEMPT = (tasks.c.task_id == param("task_id")) & (tasks.c.attempt == param("attempt"))
 
 BEGIN_EPOCH: Update = (
     update(tracker_epoch)
-    .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=_param("now"), owner=_param("owner"))
+    .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=param("now"), owner=param("owner"))
     .returning(tracker_epoch.c.epoch)
 )
 
 SET_PAUSED: Update = (
     update(tracker_epoch)
-    .where(tracker_epoch.c.epoch == _param("epoch"))
-    .values(paused_at=_param("paused_at"))
+    .where(tracker_epoch.c.epoch == param("epoch"))
+    .values(paused_at=param("paused_at"))
 )
 
 NOTE_LATE: Update = (
     update(attempts)
     .where(
-        attempts.c.task_id == _param("task_id"),
-        attempts.c.attempt == _param("attempt"),
-        attempts.c.runner_id == _param("runner_id"),
+        attempts.c.task_id == param("task_id"),
+        attempts.c.attempt == param("attempt"),
+        attempts.c.runner_id == param("runner_id"),
         attempts.c.outcome.in_([kind.value for kind in sorted(CRASHES)]),
         attempts.c.late_outcome.is_(None),
     )
-    .values(late_outcome=_param("outcome"), late_at=_param("now"))
+    .values(late_outcome=param("outcome"), late_at=param("now"))
 )
 
 REPORT: Update = (
     update(tasks)
     .where(_THE_ATTEMPT, RUNNING)
     .values(
-        progress_fraction=func.coalesce(_param("fraction"), tasks.c.progress_fraction),
-        progress_message=func.coalesce(_param("message"), tasks.c.progress_message),
-        checkpoint=func.coalesce(_param("checkpoint"), tasks.c.checkpoint),
-        updated_at=_param("now"),
+        progress_fraction=func.coalesce(param("fraction"), tasks.c.progress_fraction),
+        progress_message=func.coalesce(param("message"), tasks.c.progress_message),
+        checkpoint=func.coalesce(param("checkpoint"), tasks.c.checkpoint),
+        updated_at=param("now"),
     )
 )
 
@@ -96,13 +96,13 @@ CANCEL: Update = (
         revision=tasks.c.revision + 1,
         ready=False,
         cancel_requested=True,
-        finished_at=_param("now"),
-        updated_at=_param("now"),
+        finished_at=param("now"),
+        updated_at=param("now"),
     )
 )
 
 MARK_CANCELLED: Update = (
-    update(tasks).where(_THESE, RUNNING).values(cancel_requested=True, updated_at=_param("now"))
+    update(tasks).where(_THESE, RUNNING).values(cancel_requested=True, updated_at=param("now"))
 )
 
 RETRY: Update = (
@@ -112,8 +112,8 @@ RETRY: Update = (
         state=TRANSITIONS[Event.RETRY].target.value,
         revision=tasks.c.revision + 1,
         ready=True,
-        rank=_param("now") - tasks.c.priority * _param("priority_step"),
-        run_at=_param("now"),
+        rank=param("now") - tasks.c.priority * param("priority_step"),
+        run_at=param("now"),
         failures=0,
         crashes=0,
         suspect=False,
@@ -122,7 +122,7 @@ RETRY: Update = (
         progress_fraction=None,
         progress_message=None,
         finished_at=None,
-        updated_at=_param("now"),
+        updated_at=param("now"),
     )
 )
 
@@ -131,9 +131,9 @@ PROMOTE: Update = (
     .where(
         tasks.c.task_id.in_(
             select(tasks.c.task_id)
-            .where(SCHEDULED, tasks.c.run_at <= _param("now"))
+            .where(SCHEDULED, tasks.c.run_at <= param("now"))
             .order_by(tasks.c.run_at)
-            .limit(_param("limit"))
+            .limit(param("limit"))
         )
     )
     .values(ready=True)
@@ -151,17 +151,17 @@ BY_KEYS: Select[Any] = select(
     tasks.c.idempotency_key, tasks.c.task_id, tasks.c.request_digest
 ).where(
     KEYED,
-    tasks.c.namespace == _param("namespace"),
+    tasks.c.namespace == param("namespace"),
     tasks.c.idempotency_key.in_(bindparam("p_keys", expanding=True)),
 )
 
-_ENDED_BEFORE = ENDED, tasks.c.finished_at < _param("before")
+_ENDED_BEFORE = ENDED, tasks.c.finished_at < param("before")
 
 OUTDATED: Select[Any] = (
     select(tasks.c.task_id)
     .where(*_ENDED_BEFORE)
     .order_by(tasks.c.finished_at)
-    .limit(_param("limit"))
+    .limit(param("limit"))
 )
 
 STILL_OUTDATED: Select[Any] = select(
@@ -174,9 +174,9 @@ PRUNE: tuple[Delete, ...] = tuple(
 )
 
 UNTAG: Delete = delete(task_tags).where(
-    task_tags.c.namespace == _param("namespace"),
-    task_tags.c.tag == _param("tag"),
-    task_tags.c.task_id == _param("task_id"),
+    task_tags.c.namespace == param("namespace"),
+    task_tags.c.tag == param("tag"),
+    task_tags.c.task_id == param("task_id"),
 )
 
 
