@@ -155,7 +155,7 @@ class ExchangeLoop:
         """Talk to the tracker until the runner has left, or another has taken its place."""
         try:
             while not self._done():
-                self._news = False
+                self._news = self._lingers = False
                 self._begin_call()
                 # An earlier call that is answered because of this one asks for no other.
                 while self._calls and not self._must_call():
@@ -175,7 +175,6 @@ class ExchangeLoop:
 
     async def _linger(self) -> None:
         """Wait a moment for news."""
-        self._lingers = False
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._linger_seconds):
                 await self._stir.wait()

@@ -103,6 +103,13 @@ async def test_it_calls_at_once_when_it_is_to_say_what_it_holds() -> None:
         assert list(runner.tracker.calls[1][0].held or ()) == [("t1", 1)]
 
 
+async def test_it_lingers_only_after_the_call_that_brought_attempts() -> None:
+    async with Runner(linger_seconds=PATIENCE) as runner:
+        await runner.tracker.answer(0, Orders(batch=1, claims=[CLAIM], resync=True))
+        await runner.tracker.answer(1, Orders())
+        assert len(runner.tracker.calls) == 3
+
+
 async def test_it_calls_at_once_when_an_answer_brings_nothing() -> None:
     async with Runner(linger_seconds=PATIENCE) as runner:
         await runner.tracker.answer(0, Orders())
