@@ -21,6 +21,7 @@ from sqlalchemy.sql.selectable import CompoundSelect
 
 from raytasks.operations import TaskHead
 from raytasks.store.schema import OPEN, bulk_operations, task_tags, tasks
+from raytasks.store.statements import param
 
 _HEAD = [tasks.c[name] for name in TaskHead.__slots__]
 
@@ -43,44 +44,40 @@ _OPERATION = [
 ]
 
 
-def _param(name: str) -> Any:
-    return bindparam(f"p_{name}")
-
-
 ALL_OPEN: Select[Any] = select(*_OPERATION).where(OPEN).order_by(bulk_operations.c.bulk_id)
 
-_IN_NAMESPACE = bulk_operations.c.namespace == _param("namespace")
+_IN_NAMESPACE = bulk_operations.c.namespace == param("namespace")
 
 NEWEST: Select[Any] = (
     select(*_OPERATION)
     .where(_IN_NAMESPACE)
     .order_by(bulk_operations.c.bulk_id.desc())
-    .limit(_param("limit"))
+    .limit(param("limit"))
 )
 
 ONE: Select[Any] = select(*_OPERATION).where(
-    _IN_NAMESPACE, bulk_operations.c.bulk_id == _param("bulk_id")
+    _IN_NAMESPACE, bulk_operations.c.bulk_id == param("bulk_id")
 )
 
 BY_KEY: Select[Any] = select(*_OPERATION).where(
-    _IN_NAMESPACE, bulk_operations.c.idempotency_key == _param("key")
+    _IN_NAMESPACE, bulk_operations.c.idempotency_key == param("key")
 )
 
 MAKE: Insert = insert(bulk_operations)
 
 MOVE: Update = (
     update(bulk_operations)
-    .where(bulk_operations.c.bulk_id == _param("bulk_id"))
+    .where(bulk_operations.c.bulk_id == param("bulk_id"))
     .values(
-        cursor=_param("cursor"),
-        looked_at=bulk_operations.c.looked_at + _param("looked_at"),
-        changed=bulk_operations.c.changed + _param("changed"),
-        finished_at=_param("finished_at"),
+        cursor=param("cursor"),
+        looked_at=bulk_operations.c.looked_at + param("looked_at"),
+        changed=bulk_operations.c.changed + param("changed"),
+        finished_at=param("finished_at"),
     )
 )
 
 FORGET: Delete = delete(bulk_operations).where(
-    bulk_operations.c.finished_at < _param("finished_before")
+    bulk_operations.c.finished_at < param("finished_before")
 )
 
 HEADS: Select[Any] = select(*_HEAD).where(
@@ -94,13 +91,13 @@ def matching(states: int, *, task_type: bool) -> CompoundSelect[Any]:
     found = []
     for i in range(states):
         one = select(*_HEAD).where(
-            tasks.c.namespace == _param("namespace"),
-            tasks.c.state == _param(f"state_{i}"),
-            tasks.c.task_id < _param("cursor"),
+            tasks.c.namespace == param("namespace"),
+            tasks.c.state == param(f"state_{i}"),
+            tasks.c.task_id < param("cursor"),
         )
         if task_type:
-            one = one.where(tasks.c.task_type == _param("task_type"))
-        found.append(one.order_by(tasks.c.task_id.desc()).limit(_param("limit")).subquery())
+            one = one.where(tasks.c.task_type == param("task_type"))
+        found.append(one.order_by(tasks.c.task_id.desc()).limit(param("limit")).subquery())
     return union_all(*[select(one) for one in found])
 
 
@@ -109,13 +106,13 @@ def counted_by_tag(*, task_type: bool) -> Select[int, int]:
     """Select how many tasks have a tag, and how many of them match, up to a number of them."""
     some = (
         select(task_tags.c.task_id)
-        .where(task_tags.c.namespace == _param("namespace"), task_tags.c.tag == _param("tag"))
+        .where(task_tags.c.namespace == param("namespace"), task_tags.c.tag == param("tag"))
         .order_by(task_tags.c.task_id.desc())
-        .limit(_param("limit"))
+        .limit(param("limit"))
         .subquery()
     )
     matches = tasks.c.state.in_(bindparam("p_states", expanding=True))
     if task_type:
-        matches &= tasks.c.task_type == _param("task_type")
+        matches &= tasks.c.task_type == param("task_type")
     counted = select(func.count(), func.count(case((matches, 1))))
     return counted.select_from(some.join(tasks, tasks.c.task_id == some.c.task_id))
