@@ -334,6 +334,15 @@ class FeedPart(StrEnum):
     ENDS = "ends"  # the ids of tasks that have come to a final state
 
 
+class FeedQuery(Struct, frozen=True):
+    """Asks for a part of the feed from after a place on, waiting up to `seconds` for anything."""
+
+    epoch: int
+    after: int
+    seconds: float
+    part: FeedPart = FeedPart.CHANGES
+
+
 class Feed(Struct, frozen=True, omit_defaults=True):
     """A piece of the event feed, up to number `last`: of its parts the one that was asked for.
 

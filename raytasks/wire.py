@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from msgspec import msgpack
 
-from raytasks.models import Duplicate, Exchange, Feed, NewTask, Orders
+from raytasks.models import Duplicate, Exchange, Feed, FeedQuery, NewTask, Orders
 
 Message = TypeVar("Message")
 
@@ -25,6 +25,7 @@ def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
 exchange_of = _decoder(Exchange)
 orders_of = _decoder(Orders)
 new_tasks_of = _decoder(list[NewTask])
+feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
 duplicates_of = _decoder(dict[str, Duplicate])
 """Each returns the message that the bytes hold. Raises `msgspec.ValidationError`."""

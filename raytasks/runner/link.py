@@ -6,11 +6,12 @@ import os
 import sys
 import uuid
 from abc import abstractmethod
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from raytasks import wire
+from raytasks import local_rpc, wire
 from raytasks.models import Exchange, Orders
 from raytasks.runner.exchange import Identity
 from raytasks.runner.host import RunnerHost
@@ -88,22 +89,77 @@ def _refuse_used_process(plan: RunnerPlan) -> None:
         os._exit(1)
 
 
+@dataclass(frozen=True)
+class Line:
+    """How the tracker can be called without Ray from the node of this id; None: in no way."""
+
+    node_id: str
+    address: local_rpc.Address | None
+
+
+async def open_line(tracker: Any) -> local_rpc.Connection | None:
+    """Return a connection of our own to the tracker, or None where it is on another node.
+
+    Raises what Ray raises.
+    """
+    line: Line = await tracker.line.remote()
+    if line.address is None or line.node_id != ray.get_runtime_context().get_node_id():
+        return None
+    try:
+        return await local_rpc.Connection.open(line.address)
+    except OSError as error:  # e.g. from a container with a network of its own
+        log.warning("the tracker is on this node, but is called by Ray: %s", error)
+        return None
+
+
 class TrackerLink:
     """Calls to the tracker, whichever process that is; its handle is looked up once."""
 
     def __init__(self) -> None:
         self._tracker: Any = None
+        self._line: local_rpc.Connection | None = None
+        self._by_ray = 0  # how many messages are on their way by Ray
+        self._opening = asyncio.Lock()
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the tracker's actor. Raises what Ray raises."""
-        if self._tracker is None:
-            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
+        """Call a method of the tracker's actor, by Ray. Raises what Ray raises."""
         try:
-            return await getattr(self._tracker, method).remote(*arguments)
+            return await getattr(await self._find(), method).remote(*arguments)
         except Exception:
             self._tracker = None  # one that was killed for good and made anew has another handle
             raise
 
+    async def send(self, method: str, message: bytes) -> bytes:
+        """Send a message of `raytasks.wire`, over a connection of our own where there can be one.
+
+        Raises what Ray raises, and what `local_rpc.Connection.call` raises: when the tracker's
+        process ends, the message may have reached it or not. The next one looks for the tracker
+        anew.
+        """
+        async with self._opening:
+            # What goes by Ray must not be overtaken by what comes after it.
+            if (self._line is None or self._line.lost) and not self._by_ray:
+                try:
+                    self._line = await open_line(await self._find())
+                except Exception:
+                    self._tracker = None
+                    raise
+            line = self._line
+            if line is None:
+                self._by_ray += 1
+        if line is not None:
+            return await line.call(method, message)
+        try:
+            answer: bytes = await self.call(method, message)
+        finally:
+            self._by_ray -= 1
+        return answer
+
     async def exchange(self, exchange: Exchange) -> Orders:
         """Make one exchange."""
-        return wire.orders_of(await self.call("exchange", wire.encode(exchange)))
+        return wire.orders_of(await self.send("exchange", wire.encode(exchange)))
+
+    async def _find(self) -> Any:
+        if self._tracker is None:
+            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
+        return self._tracker

@@ -9,12 +9,11 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytasks import wire
+from raytasks import local_rpc, wire
 from raytasks.artifacts import ArtifactStore
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import (
     Attempt,
-    FeedPart,
     Page,
     StoreUnavailable,
     Task,
@@ -22,7 +21,7 @@ from raytasks.models import (
 )
 from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
-from raytasks.runner.link import TRACKER_NAME, lasting
+from raytasks.runner.link import TRACKER_NAME, Line, lasting
 from raytasks.runner.pool import Deployment, RunnerPools
 from raytasks.settings import Settings
 from raytasks.store.store import Store
@@ -50,6 +49,8 @@ class TrackerActor:
         self._life: asyncio.Task[None] | None = None
         self._tracker: asyncio.Future[Tracker] | None = None
         self._pools: RunnerPools | None = None
+        self._line: Line | None = None
+        self._line_lock = asyncio.Lock()
 
     # For clients
 
@@ -82,10 +83,12 @@ class TrackerActor:
         """See `Tracker.events`."""
         return await (await self._core()).events(queries)
 
-    async def changes(self, epoch: int, after: int, seconds: float, part: str) -> bytes:
-        """See `Tracker.changes`; the feed is encoded by `raytasks.wire`."""
+    async def changes(self, query: bytes) -> bytes:
+        """See `Tracker.changes`; query and feed are encoded by `raytasks.wire`."""
+        asked = wire.feed_query_of(query)
         core = await self._core()
-        return wire.encode(await core.changes(epoch, after, seconds, FeedPart(part)))
+        found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
+        return wire.encode(found)
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Tracker.bulk_start`."""
@@ -128,7 +131,20 @@ class TrackerActor:
         owner = context.get_actor_id() or ""
         return DatabasePlace(self._settings.database_url, context.get_node_id(), owner)
 
-    # For runners and deployers
+    # For processes of this cluster
+
+    async def line(self) -> Line:
+        """Return how this process can be called without Ray, from its own node."""
+        async with self._line_lock:
+            if self._line is None:
+                methods = {
+                    "submit": self.submit,
+                    "exchange": self.exchange,
+                    "changes": self.changes,
+                }
+                address = await local_rpc.Server(methods).start() if local_rpc.AVAILABLE else None
+                self._line = Line(ray.get_runtime_context().get_node_id(), address)
+        return self._line
 
     async def exchange(self, message: bytes) -> bytes:
         """See `Tracker.exchange`; exchange and orders are encoded by `raytasks.wire`.

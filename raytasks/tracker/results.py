@@ -16,6 +16,7 @@ from raytasks.models import (
     Attempt,
     Feed,
     FeedPart,
+    FeedQuery,
     StoreUnavailable,
     Task,
     TaskFailed,
@@ -78,7 +79,8 @@ class _NamedTracker:
         return found
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
-        return wire.feed_of(await self._call("changes", epoch, after, seconds, part.value))
+        query = wire.encode(FeedQuery(epoch, after, seconds, part))
+        return wire.feed_of(await self._link.send("changes", query))
 
     async def large_values(self) -> LargeValues:
         values: LargeValues = await self._call("large_values")

@@ -1,0 +1,161 @@
+"""Calls over a Unix socket: what is asked is answered, and a broken connection is noticed."""
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from raytasks import local_rpc
+from raytasks.local_rpc import Address, CallFailed, Connection, ConnectionLost, Server
+from raytasks.models import BacklogFull
+
+pytestmark = pytest.mark.skipif(not local_rpc.AVAILABLE, reason="needs Linux")
+
+
+class Methods:
+    """What the server of these tests can do."""
+
+    def __init__(self) -> None:
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.order: list[bytes] = []
+
+    async def echo(self, body: bytes) -> bytes:
+        self.order.append(body)
+        return body[::-1]
+
+    async def wait(self, body: bytes) -> bytes:
+        self.begun.set()
+        await self.gate.wait()
+        return body
+
+    async def refuse(self, body: bytes) -> bytes:
+        raise BacklogFull(body.decode())
+
+    async def fail(self, body: bytes) -> bytes:
+        raise KeyError(body.decode())
+
+
+@contextlib.asynccontextmanager
+async def connected(methods: Methods) -> AsyncIterator[tuple[Server, Connection]]:
+    names = ("echo", "wait", "refuse", "fail")
+    server = Server({name: getattr(methods, name) for name in names})
+    connection = await Connection.open(await server.start())
+    try:
+        yield server, connection
+    finally:
+        connection.close()
+        server.close()
+
+
+async def test_a_call_is_answered_by_its_method() -> None:
+    async with connected(Methods()) as (_, connection):
+        assert await connection.call("echo", b"abc") == b"cba"
+
+
+async def test_a_message_may_be_long_and_may_be_empty() -> None:
+    async with connected(Methods()) as (_, connection):
+        long = bytes(range(256)) * 20_000
+        assert await connection.call("echo", long) == long[::-1]
+        assert await connection.call("echo", b"") == b""
+
+
+async def test_a_call_that_waits_holds_up_no_other() -> None:
+    methods = Methods()
+    async with connected(methods) as (_, connection):
+        waiting = asyncio.ensure_future(connection.call("wait", b"later"))
+        await methods.begun.wait()
+        assert await connection.call("echo", b"now") == b"won"
+        methods.gate.set()
+        assert await waiting == b"later"
+
+
+async def test_calls_begin_in_their_order() -> None:
+    methods = Methods()
+    async with connected(methods) as (_, connection):
+        bodies = [b"%d" % number for number in range(50)]
+        await asyncio.gather(*(connection.call("echo", body) for body in bodies))
+        assert methods.order == bodies
+
+
+async def test_an_error_of_raytasks_comes_as_what_it_is() -> None:
+    async with connected(Methods()) as (_, connection):
+        with pytest.raises(BacklogFull, match="too many"):
+            await connection.call("refuse", b"too many")
+        assert await connection.call("echo", b"ab") == b"ba"
+
+
+async def test_another_error_and_an_unknown_method_are_told_as_text() -> None:
+    async with connected(Methods()) as (_, connection):
+        with pytest.raises(CallFailed, match="KeyError: 'what'"):
+            await connection.call("fail", b"what")
+        with pytest.raises(CallFailed, match="KeyError: 'none'"):
+            await connection.call("none", b"")
+
+
+async def test_a_caller_that_gave_up_disturbs_nobody() -> None:
+    methods = Methods()
+    async with connected(methods) as (_, connection):
+        waiting = asyncio.ensure_future(connection.call("wait", b"later"))
+        await methods.begun.wait()
+        waiting.cancel()
+        methods.gate.set()
+        assert await connection.call("echo", b"ab") == b"ba"
+        assert not connection.lost
+
+
+async def test_a_server_process_that_ends_is_noticed_by_open_and_by_later_calls() -> None:
+    opened: list[asyncio.StreamWriter] = []
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind("\0raytasks-test-ending")
+    server = await asyncio.start_unix_server(lambda _, writer: opened.append(writer), sock=listening)
+    connection = await Connection.open(Address("raytasks-test-ending", b"x"))
+    try:
+        waiting = asyncio.ensure_future(connection.call("echo", b""))
+        await asyncio.sleep(0)
+        while not opened:
+            await asyncio.sleep(0)
+        opened[0].close()
+        with pytest.raises(ConnectionLost):
+            await waiting
+        assert connection.lost
+        with pytest.raises(ConnectionLost):
+            await connection.call("echo", b"")
+    finally:
+        server.close()
+
+
+async def test_nobody_who_does_not_know_the_secret_is_answered() -> None:
+    methods = Methods()
+    server = Server({"echo": methods.echo})
+    address = await server.start()
+    stranger = await Connection.open(Address(address.name, b"?" * local_rpc.TOKEN_BYTES))
+    try:
+        with pytest.raises(ConnectionLost):
+            await stranger.call("echo", b"abc")
+        assert methods.order == []
+    finally:
+        server.close()
+
+
+async def test_a_message_that_makes_no_sense_ends_its_connection_only() -> None:
+    async with connected(Methods()) as (server, connection):
+        broken = socket.socket(socket.AF_UNIX)
+        broken.setblocking(False)
+        broken.connect("\0" + server.address.name)
+        reader, writer = await asyncio.open_unix_connection(sock=broken)
+        writer.write(server.address.token + b"\xff\xff\xff\xff")
+        assert await reader.read() == b""
+        writer.close()
+        assert await connection.call("echo", b"ab") == b"ba"
+
+
+async def test_an_address_where_nobody_listens_is_an_os_error() -> None:
+    with pytest.raises(OSError, match="refused"):
+        await Connection.open(Address("raytasks-test-nobody", b""))
+
+
+def test_an_address_does_not_show_its_secret() -> None:
+    assert "secret" not in repr(Address("name", b"secret"))
