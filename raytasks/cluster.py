@@ -59,6 +59,9 @@ def ray_environment() -> dict[str, str]:
         # log goes to Serve's files only, in blocks. No gRPC ports: nothing of ours uses them.
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
         "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+        # Serve's controller looks ten times a second after what hardly ever changes, even idle.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
         # A node that is frozen or cut off is dead after some 10 seconds; else it takes minutes.
         "RAY_health_check_initial_delay_ms": "1000",
         "RAY_health_check_period_ms": "1000",

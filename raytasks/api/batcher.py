@@ -16,14 +16,9 @@ MOST_TASKS = 1000
 MOST_CALLS = 2
 """How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
 
-LOAD = 3
-GATHER_SECONDS = 0.006
-"""When the call before carried `LOAD` requests or more, the next are let gather for so long: each
-call costs the replica and the tracker more than a request does."""
-
 
 class Batcher:
-    """Gathers submissions while calls are on their way; under load also for a moment on purpose.
+    """Gathers submissions while calls are on their way, and never waits on purpose.
 
     A client that hangs up cancels only its own waiting: its tasks, and those of the others in the
     batch, are submitted all the same.
@@ -33,26 +28,16 @@ class Batcher:
         self._send = send
         self._waiting: list[tuple[tuple[NewTask, ...], asyncio.Future[Duplicates]]] = []
         self._calls: set[asyncio.Task[None]] = set()
-        self._loaded = False
-        self._timer: asyncio.TimerHandle | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> Duplicates:
         """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
 
         Returns the duplicates among all that were sent in the same call.
         """
-        loop = asyncio.get_running_loop()
-        accepted: asyncio.Future[Duplicates] = loop.create_future()
+        accepted: asyncio.Future[Duplicates] = asyncio.get_running_loop().create_future()
         self._waiting.append((tuple(tasks), accepted))
-        if not self._loaded:
-            self._start_calls()
-        elif self._timer is None:
-            self._timer = loop.call_later(GATHER_SECONDS, self._gathered)
-        return await accepted
-
-    def _gathered(self) -> None:
-        self._timer = None
         self._start_calls()
+        return await accepted
 
     def _start_calls(self) -> None:
         while self._waiting and len(self._calls) < MOST_CALLS:
@@ -61,15 +46,13 @@ class Batcher:
             while self._waiting and size + len(self._waiting[0][0]) <= MOST_TASKS:
                 size += len(self._waiting[0][0])
                 batch.append(self._waiting.pop(0))
-            self._loaded = len(batch) >= LOAD
             call = asyncio.ensure_future(self._call(batch))
             self._calls.add(call)
             call.add_done_callback(self._call_done)
 
     def _call_done(self, call: "asyncio.Task[None]") -> None:
         self._calls.discard(call)
-        if self._timer is None:
-            self._start_calls()
+        self._start_calls()
 
     async def _call(
         self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[Duplicates]"]]

@@ -61,7 +61,7 @@ class Tracker:
             clock=clock,
             owner=owner,
         )
-        self.fleet = self.ticker.fleet
+        self.fleet = self.ticker.ledger.fleet
         self._max_backlog = max_backlog
         self._clock = clock
 
@@ -165,7 +165,7 @@ class Tracker:
     async def stats(self, namespace: str) -> dict[str, Any]:
         """Return the counts and the statistics of a namespace, as `/stats` shows them."""
         counts = await self.ticker.access.read(self.ticker.store.counts)
-        if not self.ticker.stats.restored:
+        if not self.ticker.ledger.stats.restored:
             raise StoreUnavailable("the statistics are not read yet; try again soon")
         by_type: dict[str, dict[str, int]] = {}
         for (space, task_type, state), number in sorted(counts.items()):
@@ -178,7 +178,7 @@ class Tracker:
         return {
             "namespace": namespace,
             "counts": {"by_state": by_state, "by_type": by_type},
-            **self.ticker.stats.view(namespace, self._clock()),
+            **self.ticker.ledger.stats.view(namespace, self._clock()),
         }
 
     async def outdated(self, before: float, limit: int) -> list[str]:
@@ -210,7 +210,7 @@ class Tracker:
 
     async def could_run(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits that is due."""
-        waiting = [name for name in task_types if self.ticker.waiting(name)]
+        waiting = [name for name in task_types if self.ticker.ledger.waiting(name)]
         if not waiting or self.ticker.paused_at is not None:
             return False
         return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
@@ -224,12 +224,12 @@ class Tracker:
         """
         if not await self.ticker.is_loaded(seconds):
             return Feed(0, 0, gap=True)
-        return await self.ticker.feed.wait(epoch, after, seconds, part)
+        return await self.ticker.ledger.feed.wait(epoch, after, seconds, part)
 
     @property
     def backlog(self) -> int:
         """How many tasks wait, those that are not due yet included."""
-        counts = self.ticker.counts.items()
+        counts = self.ticker.ledger.counts.items()
         return sum(count for (_, state), count in counts if state in WAITING)
 
     async def health(self) -> dict[str, Any]:
@@ -300,7 +300,7 @@ class Tracker:
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
         self.ticker.asked = True
-        if has_news or any(self.ticker.waiting(task_type) for task_type in exchange.limits):
+        if has_news or any(self.ticker.ledger.waiting(task_type) for task_type in exchange.limits):
             self.ticker.wake.set()
         if runner.has_urgent_orders and not has_news:
             runner.answer()

@@ -315,7 +315,7 @@ class TestAllTasks:
             await client.until(lambda: client.body.count(b"id: "))
             await idle_api.submit()
             await client.until(lambda: client.ids)
-            idle_api.service.tracker.ticker.feed.break_off()
+            idle_api.service.tracker.ticker.ledger.feed.break_off()
             await client.until(lambda: client.of("gap"))
             await idle_api.submit()
             await client.until(lambda: len(client.events) == 3)
@@ -335,7 +335,7 @@ async def another_tracker(api: Api, cancel: str | None = None) -> AsyncIterator[
     if cancel is not None:
         await tracker.cancel(cancel)
     service.backend._tracker = tracker
-    service.tracker.ticker.feed.break_off()  # the call that waits there is answered
+    service.tracker.ticker.ledger.feed.break_off()  # the call that waits there is answered
     try:
         yield tracker
     finally:

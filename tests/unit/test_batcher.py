@@ -6,8 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from making import new_task
 
-from raytasks.api import batcher
-from raytasks.api.batcher import LOAD, MOST_CALLS, MOST_TASKS, Batcher
+from raytasks.api.batcher import MOST_CALLS, MOST_TASKS, Batcher
 from raytasks.models import Duplicate, NewTask, StoreUnavailable
 
 
@@ -83,35 +82,6 @@ async def test_tasks_gather_while_all_calls_are_on_their_way(tracker: Tracker) -
     await tracker.end(2)
     await asyncio.gather(*waiting)
     assert tracker.sizes == [1, 1, 8]
-
-
-async def test_under_load_requests_gather_for_a_moment(
-    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(batcher, "GATHER_SECONDS", 0.05)
-    blockers = [tracker.submit(number) for number in range(MOST_CALLS)]
-    await settle()
-    loaded = [tracker.submit(10 + number) for number in range(LOAD)]
-    for call in range(MOST_CALLS + 1):
-        await tracker.end(call)
-    await asyncio.gather(*blockers, *loaded)
-    before = len(tracker.calls)
-    tracker.called.clear()
-    later = [tracker.submit(20)]
-    await settle()
-    later.append(tracker.submit(21))
-    await settle()
-    assert len(tracker.calls) == before  # though none is on its way
-    async with asyncio.timeout(5):
-        await tracker.called.wait()
-    assert tracker.sizes[before:] == [2]
-    await tracker.end(before)
-    await asyncio.gather(*later)
-    alone = tracker.submit(30)  # that call was a small one: there is no load any more
-    await settle()
-    assert len(tracker.calls) == before + 2
-    await tracker.end(before + 1)
-    await alone
 
 
 async def test_a_call_holds_no_more_than_it_may(tracker: Tracker) -> None:

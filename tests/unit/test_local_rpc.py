@@ -107,17 +107,14 @@ async def test_a_caller_that_gave_up_disturbs_nobody() -> None:
 
 
 async def test_a_server_process_that_ends_is_noticed_by_open_and_by_later_calls() -> None:
-    opened: list[asyncio.StreamWriter] = []
     listening = socket.socket(socket.AF_UNIX)
     listening.bind("\0raytasks-test-ending")
-    server = await asyncio.start_unix_server(lambda _, writer: opened.append(writer), sock=listening)
+    opened: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+    server = await asyncio.start_unix_server(lambda _, end: opened.put_nowait(end), sock=listening)
     connection = await Connection.open(Address("raytasks-test-ending", b"x"))
     try:
         waiting = asyncio.ensure_future(connection.call("echo", b""))
-        await asyncio.sleep(0)
-        while not opened:
-            await asyncio.sleep(0)
-        opened[0].close()
+        (await opened.get()).close()
         with pytest.raises(ConnectionLost):
             await waiting
         assert connection.lost

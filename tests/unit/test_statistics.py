@@ -300,7 +300,7 @@ class TestTracker:
 
     async def loaded(self, tracker: Tracker) -> None:
         await tracker.changes(0, 0, 0.0)
-        while not tracker.ticker.stats.restored:
+        while not tracker.ticker.ledger.stats.restored:
             await tracker.ticker.access.read(lambda: None)
 
     async def run(
@@ -386,8 +386,8 @@ class TestTracker:
         assert waits == {bucket(2.0): 1, bucket(3.0): 1}
 
     def series(self, tracker: Tracker) -> list[Any]:
-        tracker.ticker.stats.view("default", tracker._clock() + 2)
-        return list(tracker.ticker.stats._series.values())
+        tracker.ticker.ledger.stats.view("default", tracker._clock() + 2)
+        return list(tracker.ticker.ledger.stats._series.values())
 
     async def test_the_next_tracker_goes_on_with_them(
         self, sqlite_url: str, clock: FakeClock
@@ -399,7 +399,7 @@ class TestTracker:
             await until(tracker, 1, State.COMPLETED)
             clock.advance(WRITE_SECONDS)
             tracker.ticker.wake.set()
-            while tracker.ticker.stats.write_due < math.inf:
+            while tracker.ticker.ledger.stats.write_due < math.inf:
                 await tracker.ticker.access.read(lambda: None)
             before = await tracker.stats("default")
             assert before["windows"]["minute"]["completed"] == 1

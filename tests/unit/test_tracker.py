@@ -27,7 +27,6 @@ from raytasks.models import (
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
-from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 
@@ -363,27 +362,6 @@ class TestClaims:
         while not last.claims:
             last = await runner.exchange()
         assert (len(last.claims), last.queued) == (1, False)
-
-    async def test_under_load_what_comes_in_shares_a_tick(
-        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(ticker, "PACE_SECONDS", 0.3)
-        async with tracker_on(store) as tracker:
-            await submit(tracker, *range(ticker.LOAD))
-            before = store.transactions
-            async with asyncio.TaskGroup() as group:
-                for number in range(10, 15):
-                    group.create_task(submit(tracker, number))
-                    await asyncio.sleep(0.01)
-            assert store.transactions == before + 1
-
-    async def test_without_load_nothing_waits_for_a_tick(
-        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(ticker, "PACE_SECONDS", PATIENCE + 5)
-        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
-            for number in range(5):
-                await submit(tracker, number)
 
     async def test_a_delayed_task_runs_on_time_without_being_looked_for(
         self, store: FaultyStore

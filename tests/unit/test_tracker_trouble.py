@@ -221,7 +221,7 @@ class TestOutage:
         task = (await tracker.tasks([task_id(1)]))[task_id(1)]
         assert task.result == '"theirs"'
         assert set(tracker.fleet.running) == {task_id(2)}
-        assert tracker.ticker.counts["short", State.COMPLETED] == 1
+        assert tracker.ticker.ledger.counts["short", State.COMPLETED] == 1
 
 
 class TestSuccession:

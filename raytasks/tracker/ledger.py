@@ -1,0 +1,172 @@
+"""What the tracker knows in memory of what is on disk, kept in step by what each tick has done."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from raytasks.models import Claim, Outcome, Running, TaskNotFound
+from raytasks.states import WAITING, OutcomeKind, State
+from raytasks.store.store import Counts
+from raytasks.tracker.bulk import StepResult
+from raytasks.tracker.feed import FeedRing
+from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.inbox import Action, Inbox
+from raytasks.tracker.stats import Stats
+from raytasks.tracker.tick import TickInput, TickResult
+
+_MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
+
+
+class Ledger:
+    """Who runs what, how many tasks wait, when the next is due, and the feed of what changes.
+
+    `clock` returns seconds since the epoch. All methods belong to the tracker's event loop.
+    """
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.fleet = Fleet()
+        self.feed = FeedRing(0)
+        self.stats = Stats()
+        self.counts: Counter[tuple[str, State]] = Counter()
+        self.next_due: float | None = None
+
+    def load(self, running: Sequence[Running], counts: Counts, next_due: float | None) -> None:
+        """Begin with what is on disk."""
+        self.counts = Counter()
+        self._count(counts)
+        self.next_due = next_due
+        self.fleet.restart(running, self._clock())
+
+    def waiting(self, task_type: str) -> int:
+        """Return how many tasks of a type wait, those that are not due yet included."""
+        return sum(self.counts[task_type, state] for state in WAITING)
+
+    def current(self, outcomes: Sequence[tuple[Running, Outcome]]) -> list[tuple[Running, Outcome]]:
+        """Return the outcomes of attempts that still run, each once."""
+        current: dict[str, tuple[Running, Outcome]] = {}
+        for running, outcome in outcomes:
+            known = self.fleet.find(running.runner_id, running.task_id, running.attempt)
+            if known is not None:
+                current.setdefault(running.task_id, (known, outcome))
+        return list(current.values())
+
+    def add_wants(self, work: TickInput) -> None:
+        """Add to a tick what the runners ask for, as far as such tasks may be there."""
+        due = Counter(task.task_type for task in work.submissions)
+        due.update(
+            running.task_type
+            for running, outcome in work.outcomes
+            if outcome.kind is not OutcomeKind.SUCCEEDED  # any other may be due again at once
+        )
+        for (task_type, state), count in self.counts.items():
+            if state in WAITING:
+                due[task_type] += count
+        due = +due
+        averages = self.fleet.averages
+        ending = {running.task_id for running, _ in work.outcomes}
+        wants = [want for runner in self.fleet if (want := runner.want(averages, ending))]
+        for want in wants:
+            want.limits = {
+                name: min(most, due[name]) for name, most in want.limits.items() if due[name]
+            }
+        work.wants = [want for want in wants if want.limits]
+        work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}
+
+    def note(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+        """Take in what a tick has done, and answer those who wait for it."""
+        self._count(done.counts)
+        self._note_due(work, done)
+        self._note_stats(work, done)
+        for running, outcome in work.outcomes:
+            self.fleet.end(running)
+            if outcome.kind in _MEASURED:
+                seconds = outcome.finished_at - outcome.started_at
+                self.fleet.averages.add(running.task_type, seconds)
+        self._acknowledge(taken)
+        taken.succeed(done.duplicates)
+        for action in taken.actions:
+            self._answer_action(action, done)
+
+    def note_step(self, done: StepResult) -> None:
+        """Take in what a step of a bulk operation has done."""
+        self._count(done.counts)
+        for task_id in done.marked:
+            self.fleet.mark_cancelled(task_id)
+        self.feed.publish(done.changes)
+        self._answer_urgently()
+
+    def hand_out(self, claimed: Iterable[tuple[Running, Claim]]) -> list[Running]:
+        """Give runners what was claimed for them; return what is for one that died meanwhile."""
+        lost: list[Running] = []
+        given: dict[str, list[Claim]] = {}
+        for running, claim in claimed:
+            if running.runner_id in self.fleet.runners:
+                self.fleet.begin(running, self._clock())
+                given.setdefault(running.runner_id, []).append(claim)
+            else:
+                self.fleet.running[running.task_id] = running
+                lost.append(running)
+        for runner_id, claims in given.items():
+            runner = self.fleet.runners[runner_id]
+            runner.give(claims, queued=any(map(self.waiting, runner.limits)))
+        return lost
+
+    def tell(self, work: TickInput, done: TickResult) -> None:
+        """Tell all who wait for it what a tick has changed."""
+        self.feed.publish(done.changes)
+        if work.reports or work.logs:
+            reported = [report.task_id for report in work.reports]
+            self.feed.tell([*reported, *(log.task_id for log in work.logs)])
+        self._answer_urgently()
+
+    def _count(self, changes: Counts) -> None:
+        for (_, task_type, state), change in changes.items():
+            self.counts[task_type, state] += change
+
+    def _answer_urgently(self) -> None:
+        for runner in self.fleet:
+            if runner.has_urgent_orders:
+                runner.answer()
+
+    def _note_due(self, work: TickInput, done: TickResult) -> None:
+        known = done.next_due if work.promote else self.next_due
+        later = [task.run_at for task in work.submissions if task.run_at > work.now]
+        later += [item.run_at for item in done.settled if item.run_at > work.now]
+        if known is not None:
+            later.append(known)
+        self.next_due = min(later, default=None)
+
+    def _note_stats(self, work: TickInput, done: TickResult) -> None:
+        if work.stats is not None:
+            self.stats.written()
+        ended = (
+            (running, outcome, item.state)
+            for (running, outcome), item in zip(work.outcomes, done.settled, strict=True)
+        )
+        self.stats.note(ended, done.waits, work.now)
+
+    def _acknowledge(self, taken: Inbox) -> None:
+        for running, _ in taken.outcomes:
+            runner = self.fleet.runners.get(running.runner_id)
+            if runner is not None:
+                runner.acknowledged.append((running.task_id, running.attempt))
+        for runner_id, report in taken.reports:
+            runner = self.fleet.runners.get(runner_id)
+            if runner is not None and report.checkpoint is not None:
+                runner.acknowledged_reports.append(report.number)
+        for runner_id, log in taken.logs:
+            runner = self.fleet.runners.get(runner_id)
+            if runner is not None:
+                runner.acknowledged_logs.append(log.number)
+
+    def _answer_action(self, action: Action, done: TickResult) -> None:
+        task_id, answer = action.task_id, action.answer
+        before = done.before.get(task_id)
+        if before is not None and done.after[task_id].cancel_requested:
+            self.fleet.mark_cancelled(task_id)
+        if answer.done():
+            return
+        if before is None or action.namespace not in (None, before.namespace):
+            answer.set_exception(TaskNotFound(f"there is no task {task_id}"))
+        else:
+            answer.set_result((before, done.after[task_id]))
