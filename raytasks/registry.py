@@ -72,7 +72,7 @@ class HandlerSpec:
                 f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             ) from error
 
-    @property
+    @cached_property
     def wants_context(self) -> bool:
         """Whether the handler takes a `Context` as its second argument."""
         return len(_parameters(self.target)) > 1

@@ -300,8 +300,11 @@ class Tracker:
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
         self.ticker.asked = True
-        if has_news or any(self.ticker.ledger.waiting(task_type) for task_type in exchange.limits):
+        brings_more = bool(exchange.reports or exchange.logs or self.ticker.inbox.late)
+        if brings_more or any(map(self.ticker.ledger.waiting, exchange.limits)):
             self.ticker.wake.set()
+        elif has_news:
+            self.ticker.note_outcomes()
         if runner.has_urgent_orders and not has_news:
             runner.answer()
         heartbeat = loop.call_later(heartbeat_seconds, runner.answer)

@@ -41,6 +41,11 @@ class Ledger:
         """Return how many tasks of a type wait, those that are not due yet included."""
         return sum(self.counts[task_type, state] for state in WAITING)
 
+    def has_work_for_callers(self) -> bool:
+        """Return whether tasks wait of a type that a runner takes that asks for some just now."""
+        limits = (runner.limits for runner in self.fleet if runner.call is not None)
+        return any(self.waiting(name) for names in limits for name in names)
+
     def current(self, outcomes: Sequence[tuple[Running, Outcome]]) -> list[tuple[Running, Outcome]]:
         """Return the outcomes of attempts that still run, each once."""
         current: dict[str, tuple[Running, Outcome]] = {}

@@ -24,6 +24,13 @@ from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
 
+SETTLE_SECONDS = 0.005
+"""How long outcomes wait under load for what else comes in, so that both share a commit. Tasks that
+are submitted wait for nothing."""
+
+LOAD = 3
+"""From how many new tasks and outcomes in the tick before on that is so."""
+
 _TURN_SECONDS = 10.0
 _RESTORE_SECONDS = 1.0
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
@@ -59,6 +66,8 @@ class Ticker:
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
         self.asked = False  # whether a runner has asked for work since the last tick was planned
+        self._settling: asyncio.TimerHandle | None = None
+        self._is_loaded = False
         self._owner = owner
         self._max_crashes = max_crashes
         self.looked_at = clock()
@@ -185,10 +194,22 @@ class Ticker:
         self.inbox.outcomes.append((running, released_outcome(running, self.clock())))
         self.wake.set()
 
+    def note_outcomes(self) -> None:
+        """Note that outcomes have come in: a tick takes them in at once, or, under load, soon."""
+        if not self._is_loaded:
+            self.wake.set()
+        elif self._settling is None:
+            loop = asyncio.get_running_loop()
+            self._settling = loop.call_later(SETTLE_SECONDS, self.wake.set)
+
     async def tick(self) -> None:
         """Take in everything that has gathered, in one transaction, and answer everybody."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
         taken = self.inbox.take()
         work = self._plan(taken)
+        self._is_loaded = len(work.submissions) + len(work.outcomes) >= LOAD
         renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
         if taken.empty and not (work.wants or work.promote or renew or work.stats):
             return
@@ -255,11 +276,12 @@ class Ticker:
         for running in self.ledger.hand_out(done.claimed):
             self.release(running)
         self.ledger.tell(work, done)
-        if self.asked:  # while this tick was on its way, which may just have brought work
+        # Somebody may have asked while this tick was on its way, which has brought work.
+        if self.asked and self.ledger.has_work_for_callers():
             self.wake.set()
 
     async def _wait_for_work(self) -> None:
-        if not self.inbox.empty or self.bulk.any:
+        if self.bulk.any or not (self.inbox.empty or self._settling):
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
         next_due = self.ledger.next_due

@@ -5,7 +5,7 @@ import gc
 import itertools
 import threading
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from raytasks.models import (
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
+from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 
@@ -69,6 +70,15 @@ async def teach(
         runner.end(claim, at=NOW, finished_at=NOW + seconds)
         await until(tracker, number, State.COMPLETED)
         await runner.hang_up()
+
+
+async def loaded(tracker: Tracker, runner: ScriptedRunner) -> Sequence[Claim]:
+    """Have a tick that is under load, and return what the runner got of it."""
+    await teach(tracker, runner, "short", 0.001, 0.001)
+    call = runner.send()
+    await let_run()
+    await submit(tracker, *range(ticker.LOAD))
+    return (await call).claims
 
 
 class Gate:
@@ -362,6 +372,57 @@ class TestClaims:
         while not last.claims:
             last = await runner.exchange()
         assert (len(last.claims), last.queued) == (1, False)
+
+    async def test_under_load_outcomes_share_the_tick_of_what_is_submitted_next(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
+        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
+            runner = ScriptedRunner(tracker)
+            claims = await loaded(tracker, runner)
+            before = store.transactions
+            call = runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in claims])
+            await let_run()
+            assert store.transactions == before
+            await submit(tracker, 10)
+            assert store.transactions == before + 1
+            orders = await call
+            assert len(orders.acknowledged) == len(claims)
+            assert [claim.task_id for claim in orders.claims] == [task_id(10)]
+
+    async def test_under_load_outcomes_alone_are_taken_in_soon(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "SETTLE_SECONDS", 0.05)
+        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
+            runner = ScriptedRunner(tracker)
+            claims = await loaded(tracker, runner)
+            runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in claims])
+            await tracker.settled(PATIENCE)
+            assert not tracker.fleet.running
+
+    async def test_without_load_outcomes_are_taken_in_at_once(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
+        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
+            runner = ScriptedRunner(tracker)
+            await submit(tracker, 1)
+            [claim] = await runner.claim()
+            runner.send([outcome(claim, at=NOW, finished_at=NOW)])
+            await tracker.settled(PATIENCE)
+            assert not tracker.fleet.running
+
+    async def test_outcomes_of_a_runner_for_which_tasks_wait_are_taken_in_at_once(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
+        async with asyncio.timeout(PATIENCE), tracker_on(store) as tracker:
+            runner = ScriptedRunner(tracker)
+            await submit(tracker, *range(ticker.LOAD))  # of a type that never ran: one by one
+            [claim] = await runner.claim()
+            orders = await runner.exchange([outcome(claim, at=NOW, finished_at=NOW)])
+            assert len(orders.claims) == 1
 
     async def test_a_delayed_task_runs_on_time_without_being_looked_for(
         self, store: FaultyStore
