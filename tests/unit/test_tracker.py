@@ -32,6 +32,7 @@ from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 
 OpenStore = Callable[..., Store]
+SOON = 3.0  # before a tick comes anyhow, since statistics are written
 NUMBERS = itertools.count(1_000)
 """Of the tasks that only teach the tracker how long a type takes."""
 
@@ -377,7 +378,7 @@ class TestClaims:
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
-        async with asyncio.timeout(PATIENCE), tracker_on(store, lease_seconds=1000) as tracker:
+        async with asyncio.timeout(SOON), tracker_on(store, lease_seconds=1000) as tracker:
             runner = ScriptedRunner(tracker)
             claims = await loaded(tracker, runner)
             before = store.transactions
@@ -394,30 +395,30 @@ class TestClaims:
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ticker, "SETTLE_SECONDS", 0.05)
-        async with asyncio.timeout(PATIENCE), tracker_on(store, lease_seconds=1000) as tracker:
+        async with asyncio.timeout(SOON), tracker_on(store, lease_seconds=1000) as tracker:
             runner = ScriptedRunner(tracker)
             claims = await loaded(tracker, runner)
             runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in claims])
-            await tracker.settled(2 * PATIENCE)
+            await tracker.settled(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_without_load_outcomes_are_taken_in_at_once(
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
-        async with asyncio.timeout(PATIENCE), tracker_on(store, lease_seconds=1000) as tracker:
+        async with asyncio.timeout(SOON), tracker_on(store, lease_seconds=1000) as tracker:
             runner = ScriptedRunner(tracker)
             await submit(tracker, 1)
             [claim] = await runner.claim()
             runner.send([outcome(claim, at=NOW, finished_at=NOW)])
-            await tracker.settled(2 * PATIENCE)
+            await tracker.settled(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_outcomes_of_a_runner_for_which_tasks_wait_are_taken_in_at_once(
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
-        async with asyncio.timeout(PATIENCE), tracker_on(store, lease_seconds=1000) as tracker:
+        async with asyncio.timeout(SOON), tracker_on(store, lease_seconds=1000) as tracker:
             runner = ScriptedRunner(tracker)
             await submit(tracker, *range(ticker.LOAD))  # of a type that never ran: one by one
             [claim] = await runner.claim()
