@@ -410,6 +410,7 @@ class TestClaims:
             runner = ScriptedRunner(tracker)
             await submit(tracker, 1)
             [claim] = await runner.claim()
+            await let_run(50)  # the tick that looks once more for whoever has asked meanwhile
             runner.send([outcome(claim, at=NOW, finished_at=NOW)])
             await tracker.settled(PATIENCE)
             assert not tracker.fleet.running
