@@ -1,4 +1,4 @@
-"""GET of one task at 16 connections."""
+"""GET of one task at 16 connections; and before and after it the no-op beside it."""
 
 from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
@@ -15,4 +15,11 @@ def measure(service: Service, sizes: Sizes) -> Result:
     service.wait_completed(before + len(ids))
     paths = tuple(f"/tasks/{task_id}" for task_id in ids)
     plan = Plan(service.url, paths, _CONNECTIONS, method="GET", seconds=sizes.load_seconds, warm=10)
-    return generate(plan).result(f"reads.{_CONNECTIONS}")
+    name = f"reads.{_CONNECTIONS}"
+    with service.noop() as noop:
+        half = sizes.load_seconds / 2
+        without = service.noop_rate(noop, _CONNECTIONS, half)
+        result = generate(plan).result(name)
+        without += service.noop_rate(noop, _CONNECTIONS, half)
+    result.numbers[f"{name}.noop_per_second"] = without / 2
+    return result

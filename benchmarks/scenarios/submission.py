@@ -1,4 +1,4 @@
-"""Submission over HTTP, while the tasks also run."""
+"""Submission over HTTP, while the tasks also run; and before and after it the no-op beside it."""
 
 from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
@@ -11,22 +11,33 @@ def measure(service: Service, sizes: Sizes) -> Result:
     """Return rates and latencies at each number of connections."""
     service.warm_up()
     result = Result({})
-    for connections in sizes.connections:
-        before = service.completed()
-        load = generate(
-            Plan(
-                service.url,
-                ("/tasks/",),
-                connections,
-                body=BODY,
-                seconds=sizes.load_seconds,
-                warm=10,
-            )
-        )
-        name = f"submission.{connections}"
-        result.add(load.result(name))
-        # How long the tasks took longer than their submission: near 0, or the queue had grown.
-        accepted = len(load.latencies) + 10 * connections
-        ended = service.wait_completed(before + accepted)
-        result.numbers[f"{name}.queue_left_seconds"] = ended - load.ended
+    with service.noop() as noop:
+        for connections in sizes.connections:
+            half = sizes.load_seconds / 2
+            before = service.noop_rate(noop, connections, half)
+            result.add(_submit(service, connections, sizes))
+            after = service.noop_rate(noop, connections, half)
+            name = f"submission.{connections}.noop_per_second"
+            result.numbers[name] = (before + after) / 2
     return result
+
+
+def _submit(service: Service, connections: int, sizes: Sizes) -> Result:
+    before = service.completed()
+    load = generate(
+        Plan(
+            service.url,
+            ("/tasks/",),
+            connections,
+            body=BODY,
+            seconds=sizes.load_seconds,
+            warm=10,
+        )
+    )
+    name = f"submission.{connections}"
+    found = load.result(name)
+    # How long the tasks took longer than their submission: near 0, or the queue had grown.
+    accepted = len(load.latencies) + 10 * connections
+    ended = service.wait_completed(before + accepted)
+    found.numbers[f"{name}.queue_left_seconds"] = ended - load.ended
+    return found

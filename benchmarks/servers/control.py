@@ -1,13 +1,22 @@
-"""A driver that holds up and lets go a service's tasks: `pause` and `resume`, a line each."""
+"""A driver in a service's cluster: each line of its input says what it is to do.
+
+`pause` and `resume` hold up the service's tasks and let them go; `serve no-op` and `delete no-op`
+put the endpoint of `noop_server.py` beside the API, and take it away.
+"""
 
 import json
 import sys
 import time
+from typing import Any
 
 import ray
+from ray import serve
 
+from benchmarks.servers.noop_server import Noop
 from raytasks import cluster
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+
+NOOP_PREFIX = "/noop"
 
 
 def main() -> None:
@@ -21,6 +30,13 @@ def main() -> None:
                 ray.get(tracker.drain.remote(0))
             case "resume":
                 ray.get(tracker.resume.remote())
+            case "serve no-op":
+                noop: Any = Noop
+                serve.run(noop.bind(), name="noop", route_prefix=NOOP_PREFIX)
+            case "delete no-op":
+                serve.delete("noop")
+            case other:
+                raise ValueError(f"what is {other!r}?")
         print(json.dumps({"asked_at": asked_at, "done_at": time.monotonic()}), flush=True)
 
 

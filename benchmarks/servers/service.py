@@ -13,6 +13,8 @@ import httpx
 import psutil
 
 from benchmarks.handlers import NOOP, SLEEP
+from benchmarks.load import Plan, generate
+from benchmarks.servers.control import NOOP_PREFIX
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
 from raytasks.states import State
@@ -24,6 +26,7 @@ _POLL_SECONDS = 0.02
 _DRAIN_SECONDS = 600.0
 _WARM_SECONDS = 30.0
 _MOST_IN_BATCH = 1000
+_BODY = {"task_type": NOOP, "payload": {}}
 
 
 @dataclass
@@ -86,11 +89,36 @@ class Service:
         raise ProgramFailed("the tracker does not run")
 
     @contextmanager
-    def control(self) -> Iterator["Control"]:
-        """Give a way to hold up and let go what the tracker hands out."""
-        conversation = Conversation(
+    def noop(self) -> Iterator[str]:
+        """Serve the no-op beside the API, and give its path."""
+        conversation = self._conversation()
+        try:
+            conversation.ask("serve no-op")
+            path = f"{NOOP_PREFIX}/tasks/"
+            deadline = time.monotonic() + _WARM_SECONDS
+            while self.http.post(path, json={}).status_code != 202:  # until HAProxy knows it
+                if time.monotonic() > deadline:
+                    raise ProgramFailed("the no-op is not served")
+                time.sleep(_POLL_SECONDS)
+            yield path
+            conversation.ask("delete no-op")
+        finally:
+            conversation.stop()
+
+    def noop_rate(self, path: str, connections: int, seconds: float) -> float:
+        """Return how many POSTs a second the no-op answers."""
+        plan = Plan(self.url, (path,), connections, body=_BODY, seconds=seconds, warm=10)
+        return generate(plan).per_second
+
+    def _conversation(self) -> Conversation:
+        return Conversation(
             "benchmarks.servers.control", self.ray_address, environment=self.environment
         )
+
+    @contextmanager
+    def control(self) -> Iterator["Control"]:
+        """Give a way to hold up and let go what the tracker hands out."""
+        conversation = self._conversation()
         control = Control(conversation)
         try:
             control.pause()

@@ -209,7 +209,8 @@ class Ticker:
             self._settling = None
         taken = self.inbox.take()
         work = self._plan(taken)
-        self._is_loaded = len(work.submissions) + len(work.outcomes) >= LOAD
+        if not taken.empty:
+            self._is_loaded = len(work.submissions) + len(work.outcomes) >= LOAD
         renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
         if taken.empty and not (work.wants or work.promote or renew or work.stats):
             return
