@@ -1,6 +1,7 @@
 """The batcher: what many requests submit at the same time travels to the tracker in one call."""
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
 from raytasks.models import Duplicate, NewTask
@@ -13,12 +14,11 @@ Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
 MOST_TASKS = 1000
 """How many tasks go into one call, at the most; one request's tasks are never split."""
 
-MOST_CALLS = 2
-"""How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
-
 
 class Batcher:
-    """Gathers submissions while calls are on their way, and never waits on purpose.
+    """Gathers submissions while a call is on its way, and never waits on purpose.
+
+    One call at a time: a second one would only make more and smaller ticks of the same tasks.
 
     A client that hangs up cancels only its own waiting: its tasks, and those of the others in the
     batch, are submitted all the same.
@@ -26,8 +26,8 @@ class Batcher:
 
     def __init__(self, send: Send) -> None:
         self._send = send
-        self._waiting: list[tuple[tuple[NewTask, ...], asyncio.Future[Duplicates]]] = []
-        self._calls: set[asyncio.Task[None]] = set()
+        self._waiting: deque[tuple[tuple[NewTask, ...], asyncio.Future[Duplicates]]] = deque()
+        self._call: asyncio.Task[None] | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> Duplicates:
         """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
@@ -36,25 +36,25 @@ class Batcher:
         """
         accepted: asyncio.Future[Duplicates] = asyncio.get_running_loop().create_future()
         self._waiting.append((tuple(tasks), accepted))
-        self._start_calls()
+        if self._call is None:
+            self._start_call()
         return await accepted
 
-    def _start_calls(self) -> None:
-        while self._waiting and len(self._calls) < MOST_CALLS:
-            batch = [self._waiting.pop(0)]
-            size = len(batch[0][0])
-            while self._waiting and size + len(self._waiting[0][0]) <= MOST_TASKS:
-                size += len(self._waiting[0][0])
-                batch.append(self._waiting.pop(0))
-            call = asyncio.ensure_future(self._call(batch))
-            self._calls.add(call)
-            call.add_done_callback(self._call_done)
+    def _start_call(self) -> None:
+        batch = [self._waiting.popleft()]
+        size = len(batch[0][0])
+        while self._waiting and size + len(self._waiting[0][0]) <= MOST_TASKS:
+            size += len(self._waiting[0][0])
+            batch.append(self._waiting.popleft())
+        self._call = asyncio.ensure_future(self._send_batch(batch))
+        self._call.add_done_callback(self._call_done)
 
-    def _call_done(self, call: "asyncio.Task[None]") -> None:
-        self._calls.discard(call)
-        self._start_calls()
+    def _call_done(self, _call: "asyncio.Task[None]") -> None:
+        self._call = None
+        if self._waiting:
+            self._start_call()
 
-    async def _call(
+    async def _send_batch(
         self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[Duplicates]"]]
     ) -> None:
         failure: BaseException | None = None

@@ -24,7 +24,7 @@ from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 0.005
+SETTLE_SECONDS = 0.008
 """How long outcomes wait under load for what else comes in, so that both share a commit. Tasks that
 are submitted wait for nothing."""
 

@@ -1,4 +1,4 @@
-"""The batcher of the API: what gathers while calls are on their way."""
+"""The batcher of the API: what gathers while a call is on its way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from making import new_task
 
-from raytasks.api.batcher import MOST_CALLS, MOST_TASKS, Batcher
+from raytasks.api.batcher import MOST_TASKS, Batcher
 from raytasks.models import Duplicate, NewTask, StoreUnavailable
 
 
@@ -66,61 +66,60 @@ async def test_a_task_alone_is_sent_at_once(tracker: Tracker) -> None:
     await waiting
 
 
-async def test_tasks_gather_while_all_calls_are_on_their_way(tracker: Tracker) -> None:
+async def test_tasks_gather_while_a_call_is_on_its_way(tracker: Tracker) -> None:
     waiting = []
     for number in range(10):
         waiting.append(tracker.submit(number))
         await settle()
-    assert tracker.sizes == [1] * MOST_CALLS
+    assert tracker.sizes == [1]
     await tracker.end(0)
-    assert tracker.sizes == [1, 1, 8]
-    assert [task.task_id for task in tracker.calls[2][0]] == [
-        new_task(number).task_id for number in range(2, 10)
+    assert tracker.sizes == [1, 9]
+    assert [task.task_id for task in tracker.calls[1][0]] == [
+        new_task(number).task_id for number in range(1, 10)
     ]
+    assert [item.done() for item in waiting] == [True] + [False] * 9
     await tracker.end(1)
-    assert [item.done() for item in waiting] == [True, True] + [False] * 8
-    await tracker.end(2)
     await asyncio.gather(*waiting)
-    assert tracker.sizes == [1, 1, 8]
+    assert tracker.sizes == [1, 9]
 
 
 async def test_a_call_holds_no_more_than_it_may(tracker: Tracker) -> None:
-    blockers = [tracker.submit(number) for number in range(MOST_CALLS)]
+    blocker = tracker.submit(0)
     await settle()
     waiting = [tracker.submit(number) for number in range(MOST_TASKS + 5)]
     await settle()
     await tracker.end(0)
     await tracker.end(1)
-    assert tracker.sizes[MOST_CALLS:] == [MOST_TASKS, 5]
     await tracker.end(2)
-    await tracker.end(3)
-    await asyncio.gather(*blockers, *waiting)
+    assert tracker.sizes == [1, MOST_TASKS, 5]
+    await asyncio.gather(blocker, *waiting)
 
 
 async def test_the_tasks_of_one_request_stay_together(tracker: Tracker) -> None:
-    blockers = [tracker.submit(number) for number in range(MOST_CALLS)]
+    blocker = tracker.submit(0)
     await settle()
     sizes = (MOST_TASKS - 1, 2, MOST_TASKS + 7, 1)
     waiting = [tracker.submit(*range(size)) for size in sizes]
     await settle()
-    for call in range(len(sizes) + MOST_CALLS):
+    for call in range(1 + len(sizes)):
         await tracker.end(call)
-    await asyncio.gather(*blockers, *waiting)
-    assert tracker.sizes[MOST_CALLS:] == list(sizes)
+    await asyncio.gather(blocker, *waiting)
+    assert tracker.sizes == [1, *sizes]
 
 
 async def test_an_error_goes_to_all_of_its_batch_and_to_nobody_else(tracker: Tracker) -> None:
-    first, second = tracker.submit(1), tracker.submit(2)
+    first = tracker.submit(1)
     await settle()
     batch = [tracker.submit(3), tracker.submit(4)]
     await settle()
     await tracker.end(0)
-    await tracker.end(2, StoreUnavailable("away"))
+    later = tracker.submit(5)
+    await tracker.end(1, StoreUnavailable("away"))
     for waiting in batch:
         with pytest.raises(StoreUnavailable, match="away"):
             await waiting
-    await tracker.end(1)
-    await asyncio.gather(first, second)
+    await tracker.end(2)
+    await asyncio.gather(first, later)
 
 
 async def test_it_works_on_after_an_error(tracker: Tracker) -> None:
@@ -138,7 +137,7 @@ async def test_it_works_on_after_an_error(tracker: Tracker) -> None:
 async def test_a_client_that_leaves_breaks_neither_the_batch_nor_its_own_task(
     tracker: Tracker,
 ) -> None:
-    leaving, staying = tracker.submit(1), tracker.submit(2)
+    leaving = tracker.submit(1)
     await settle()
     gathered = [tracker.submit(3), tracker.submit(4)]
     await settle()
@@ -148,10 +147,9 @@ async def test_a_client_that_leaves_breaks_neither_the_batch_nor_its_own_task(
             await client
     assert not tracker.calls[0][1].done()
     await tracker.end(0)
-    assert tracker.sizes == [1, 1, 2]
+    assert tracker.sizes == [1, 2]
     await tracker.end(1)
-    await tracker.end(2)
-    await asyncio.gather(staying, gathered[1])
+    await gathered[1]
 
 
 async def test_a_client_that_has_left_does_not_see_the_error(tracker: Tracker) -> None:
