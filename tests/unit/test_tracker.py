@@ -402,6 +402,22 @@ class TestClaims:
             await tracker.settled(PATIENCE)
             assert not tracker.fleet.running
 
+    async def test_a_runner_that_dies_is_not_thought_to_run_what_it_has_reported(
+        self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(ticker, "SETTLE_SECONDS", PATIENCE + 5)
+        async with asyncio.timeout(SOON), tracker_on(store, lease_seconds=1000) as tracker:
+            runner = ScriptedRunner(tracker)
+            *reported, culprit = await loaded(tracker, runner)
+            runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in reported])
+            await let_run()
+            tracker.lose(runner.runner_id, "killed")
+            number = int(culprit.task_id[-12:], 16)
+            task = await until(tracker, number, State.RETRYING)
+            assert task.crashes == 1
+            tasks = await tracker.tasks([claim.task_id for claim in reported])
+            assert {task.state for task in tasks.values()} == {State.COMPLETED}
+
     async def test_without_load_outcomes_are_taken_in_at_once(
         self, store: FaultyStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
