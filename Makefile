@@ -15,6 +15,9 @@ EXAMPLES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
+# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
+WITHOUT_RAY := tests/api tests/handlers tests/store tests/testing_kit tests/unit tests/test_fetch.py
+
 .PHONY: install demo test chaos fuzz recovery bench bench-peers profile audit lint format requirements clean help
 
 help:
@@ -46,7 +49,8 @@ demo: install
 	$(BIN)/raytasks demo
 
 test: lint
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/pytest $(addprefix --ignore=,$(WITHOUT_RAY))
 
 recovery: install
 	$(BIN)/pytest tests/cluster

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import LogLine
+from raytasks.messages import LogLine
 from raytasks.task_log import TaskLog, clean
 
 

@@ -7,7 +7,7 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
 from raytasks.events import Event, EventPage, Progress, StateEvent
-from raytasks.models import StateChange
+from raytasks.messages import StateChange
 from raytasks.states import State
 from raytasks.submission import rfc3339
 

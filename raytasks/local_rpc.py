@@ -34,6 +34,9 @@ MOST_BYTES = 2**30
 TOKEN_BYTES = 32
 """How long the secret is that opens a connection."""
 
+TOKEN_SECONDS = 5.0
+"""How long a caller may take to tell it."""
+
 _LENGTH = struct.Struct("<I")
 
 
@@ -102,7 +105,9 @@ class Server:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            if not hmac.compare_digest(await reader.readexactly(TOKEN_BYTES), self.address.token):
+            async with asyncio.timeout(TOKEN_SECONDS):
+                told = await reader.readexactly(TOKEN_BYTES)
+            if not hmac.compare_digest(told, self.address.token):
                 log.warning("somebody has called who does not know the secret")
                 return
             decode = msgpack.Decoder(_Call).decode

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raytasks.models import LogLine
+from raytasks.messages import LogLine
 
 MOST_LINES = 1000
 """How many lines of an attempt are kept; one more says that others were dropped."""

@@ -10,7 +10,16 @@ from typing import TypeVar
 
 from msgspec import msgpack
 
-from raytasks.models import Duplicate, Exchange, Feed, FeedQuery, NewTask, Orders
+from raytasks.messages import (
+    Exchange,
+    Feed,
+    FeedQuery,
+    Orders,
+)
+from raytasks.models import (
+    Duplicate,
+    NewTask,
+)
 
 Message = TypeVar("Message")
 

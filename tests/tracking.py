@@ -11,13 +11,15 @@ from typing import Any
 
 from making import outcome, task_id
 
-from raytasks.models import (
-    SHARED_POOL,
+from raytasks.messages import (
     Claim,
     Exchange,
     Orders,
     Outcome,
     Report,
+)
+from raytasks.models import (
+    SHARED_POOL,
     Running,
     StoreUnavailable,
     Task,

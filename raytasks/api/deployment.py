@@ -16,12 +16,14 @@ from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads, open_reads
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import (
-    Attempt,
-    Duplicate,
+from raytasks.messages import (
     Feed,
     FeedPart,
     FeedQuery,
+)
+from raytasks.models import (
+    Attempt,
+    Duplicate,
     NewTask,
     Page,
     StoreUnavailable,

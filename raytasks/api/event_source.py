@@ -5,7 +5,8 @@ import asyncio
 from raytasks.api.backend import Backend
 from raytasks.api.gathering import Gathering
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import Feed, StoreUnavailable
+from raytasks.messages import Feed
+from raytasks.models import StoreUnavailable
 
 MOST_QUERIES = 100
 """How many queries go into one call, at the most."""

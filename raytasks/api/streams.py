@@ -17,7 +17,14 @@ from raytasks.event_views import (
     sse,
 )
 from raytasks.events import EventId, EventQuery, Progress
-from raytasks.models import DEFAULT_NAMESPACE, Feed, StateChange, TaskNotFound
+from raytasks.messages import (
+    Feed,
+    StateChange,
+)
+from raytasks.models import (
+    DEFAULT_NAMESPACE,
+    TaskNotFound,
+)
 
 HEARTBEAT_SECONDS = 10.0
 """How long a stream is silent, at the most."""

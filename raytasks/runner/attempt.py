@@ -15,7 +15,10 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import Cancelled, Channel, Context
-from raytasks.models import Claim, Outcome
+from raytasks.messages import (
+    Claim,
+    Outcome,
+)
 from raytasks.offload import (
     MAX_RESULT_BYTES,
     OFFLOAD_BYTES,

@@ -12,7 +12,10 @@ from typing import Any
 import ray
 
 from raytasks import local_rpc, wire
-from raytasks.models import Exchange, Orders
+from raytasks.messages import (
+    Exchange,
+    Orders,
+)
 from raytasks.runner.exchange import Identity
 from raytasks.runner.host import RunnerHost
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan

@@ -9,7 +9,11 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from raytasks.context import Cancelled
-from raytasks.models import Claim, LogLine, Outcome
+from raytasks.messages import (
+    Claim,
+    LogLine,
+    Outcome,
+)
 from raytasks.registry import Registry
 from raytasks.runner.attempt import Attempt, StopReason, Workplace
 from raytasks.runner.exchange import ExchangeLoop

@@ -8,7 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.context import Channel
-from raytasks.models import Claim, HandlerKind, Outcome
+from raytasks.messages import (
+    Claim,
+    Outcome,
+)
+from raytasks.models import HandlerKind
 from raytasks.registry import HandlerSpec, Registry
 from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
 from raytasks.runner.host import end_process

@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
 from raytasks.events import EventId, EventPage, EventQuery, Progress
-from raytasks.models import LogLine
+from raytasks.messages import LogLine
 from raytasks.states import OutcomeKind, State
 from raytasks.store import read_statements
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history

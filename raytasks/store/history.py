@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from raytasks.events import Event, EventId, LogEvent, StateEvent
-from raytasks.models import LogLine
+from raytasks.messages import LogLine
 from raytasks.states import WAITING, OutcomeKind, State
 
 BEFORE_ALL: EventId = (-1, 0)

@@ -9,14 +9,16 @@ from msgspec.structs import astuple
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
+from raytasks.messages import (
+    AttemptLog,
+    Outcome,
+    Report,
+)
 from raytasks.models import (
     DEFAULT_NAMESPACE,
     Attempt,
-    AttemptLog,
     Duplicate,
     NewTask,
-    Outcome,
-    Report,
     Task,
 )
 from raytasks.operations import TaskHead

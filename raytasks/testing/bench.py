@@ -9,7 +9,11 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from raytasks.models import Claim, HandlerKind, Outcome
+from raytasks.messages import (
+    Claim,
+    Outcome,
+)
+from raytasks.models import HandlerKind
 from raytasks.offload import MAX_RESULT_BYTES, LargeValues
 from raytasks.registry import HandlerSpec, Registry, handler_of
 from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace

@@ -7,7 +7,7 @@ from pydantic_core import from_json
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
-from raytasks.models import LogLine
+from raytasks.messages import LogLine
 from raytasks.runner.attempt import Attempt
 from raytasks.states import OutcomeKind
 from raytasks.views import ErrorView

@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from raytasks.models import StateChange
+from raytasks.messages import StateChange
 from raytasks.operations import BulkAction, BulkOperation, NewBulk, TaskHead
 from raytasks.states import TRANSITIONS, Event, State
 from raytasks.store import bulk

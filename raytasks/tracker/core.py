@@ -7,15 +7,17 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.events import EventPage, EventQuery
+from raytasks.messages import (
+    Exchange,
+    Feed,
+    FeedPart,
+    Orders,
+)
 from raytasks.models import (
     Attempt,
     BacklogFull,
     Duplicate,
-    Exchange,
-    Feed,
-    FeedPart,
     NewTask,
-    Orders,
     Page,
     StateConflict,
     StoreUnavailable,

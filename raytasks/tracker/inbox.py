@@ -9,13 +9,15 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.models import (
+from raytasks.messages import (
     AttemptLog,
+    Outcome,
+    Report,
+)
+from raytasks.models import (
     Duplicate,
     NewTask,
-    Outcome,
     RaytasksError,
-    Report,
     Running,
 )
 from raytasks.states import OutcomeKind

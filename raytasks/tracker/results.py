@@ -12,11 +12,13 @@ from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
 from raytasks import wire
-from raytasks.models import (
-    Attempt,
+from raytasks.messages import (
     Feed,
     FeedPart,
     FeedQuery,
+)
+from raytasks.models import (
+    Attempt,
     StoreUnavailable,
     Task,
     TaskFailed,

@@ -11,7 +11,8 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from raytasks.models import Outcome, Running
+from raytasks.messages import Outcome
+from raytasks.models import Running
 from raytasks.states import OutcomeKind, State
 from raytasks.store.stats import MinuteRow, StatsWrite
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket

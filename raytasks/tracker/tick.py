@@ -8,16 +8,18 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.models import (
-    Attempt,
+from raytasks.messages import (
     AttemptLog,
     Claim,
-    Duplicate,
-    NewTask,
     Outcome,
     Report,
-    Running,
     StateChange,
+)
+from raytasks.models import (
+    Attempt,
+    Duplicate,
+    NewTask,
+    Running,
     Task,
 )
 from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle

@@ -7,7 +7,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from raytasks.models import Attempt, Feed, FeedPart, Task
+from raytasks.messages import (
+    Feed,
+    FeedPart,
+)
+from raytasks.models import (
+    Attempt,
+    Task,
+)
 from raytasks.tracker.waiters import Waiters
 
 log = logging.getLogger(__name__)

@@ -9,7 +9,10 @@ import pytest
 from local_service import Api, LocalService
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import BacklogFull, StoreUnavailable
+from raytasks.models import (
+    BacklogFull,
+    StoreUnavailable,
+)
 from raytasks.offload import ArtifactsUnavailable
 
 LIMIT = 1000

@@ -9,7 +9,8 @@ import pytest
 from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
-from raytasks.models import Report, TaskQuery
+from raytasks.messages import Report
+from raytasks.models import TaskQuery
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import OutcomeKind, State
 from raytasks.store.batches import Batch, Query, Row

@@ -11,7 +11,11 @@ from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from raytasks.models import Report, Running, TaskQuery
+from raytasks.messages import Report
+from raytasks.models import (
+    Running,
+    TaskQuery,
+)
 from raytasks.states import OutcomeKind, State
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database

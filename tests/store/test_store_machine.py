@@ -22,7 +22,8 @@ from making import NOW, Tracking, counted, new_task, outcome, task_id, want
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from raytasks.models import Report, Running
+from raytasks.messages import Report
+from raytasks.models import Running
 from raytasks.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store

@@ -11,7 +11,11 @@ from making import NOW, counted, ids, new_task, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.models import REMOTE_POOL, Claim, StoreUnavailable
+from raytasks.messages import Claim
+from raytasks.models import (
+    REMOTE_POOL,
+    StoreUnavailable,
+)
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.states import OutcomeKind, State
 from raytasks.testing import FakeClock

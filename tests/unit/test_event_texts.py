@@ -6,7 +6,7 @@ import pytest
 
 from raytasks.event_views import change_text, end_text, page_text, sse
 from raytasks.events import Event, EventPage, LogEvent, Progress, StateEvent
-from raytasks.models import StateChange
+from raytasks.messages import StateChange
 from raytasks.states import OutcomeKind, State
 
 PENDING = StateEvent(0, State.PENDING, 0, 0.0)

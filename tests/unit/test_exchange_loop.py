@@ -3,7 +3,12 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from raytasks.models import Claim, Exchange, Orders, Outcome
+from raytasks.messages import (
+    Claim,
+    Exchange,
+    Orders,
+    Outcome,
+)
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.states import OutcomeKind
 

@@ -4,7 +4,11 @@ import asyncio
 
 import pytest
 
-from raytasks.models import Feed, FeedPart, StateChange
+from raytasks.messages import (
+    Feed,
+    FeedPart,
+    StateChange,
+)
 from raytasks.states import State
 from raytasks.tracker.feed import FeedRing
 

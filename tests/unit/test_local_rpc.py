@@ -137,6 +137,22 @@ async def test_nobody_who_does_not_know_the_secret_is_answered() -> None:
         server.close()
 
 
+async def test_a_caller_that_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_rpc, "TOKEN_SECONDS", 0.05)
+    server = Server({})
+    await server.start()
+    silent = socket.socket(socket.AF_UNIX)
+    silent.setblocking(False)
+    silent.connect("\0" + server.address.name)
+    reader, writer = await asyncio.open_unix_connection(sock=silent)
+    try:
+        async with asyncio.timeout(5):
+            assert await reader.read() == b""
+    finally:
+        writer.close()
+        server.close()
+
+
 async def test_a_message_that_makes_no_sense_ends_its_connection_only() -> None:
     async with connected(Methods()) as (server, connection):
         broken = socket.socket(socket.AF_UNIX)

@@ -2,7 +2,11 @@
 
 import pytest
 
-from raytasks.models import AttemptLog, LogLine, Outcome
+from raytasks.messages import (
+    AttemptLog,
+    LogLine,
+    Outcome,
+)
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
 from raytasks.states import OutcomeKind

@@ -12,7 +12,11 @@ from pydantic_core import from_json
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
-from raytasks.models import Claim, NewTask, Outcome
+from raytasks.messages import (
+    Claim,
+    Outcome,
+)
+from raytasks.models import NewTask
 from raytasks.offload import ArtifactLost, ArtifactsUnavailable, LargeValues, is_longer
 from raytasks.registry import handler_of
 from raytasks.runner.attempt import Attempt, Workplace

@@ -7,7 +7,8 @@ from making import NOW, ids, new_task, task_id
 from tracking import FaultyStore, ScriptedRunner
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import Claim, StoreUnavailable
+from raytasks.messages import Claim
+from raytasks.models import StoreUnavailable
 from raytasks.offload import ArtifactLost, LargeValues
 from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module

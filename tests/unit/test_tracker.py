@@ -13,12 +13,14 @@ from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
 
+from raytasks.messages import (
+    Claim,
+    Report,
+)
 from raytasks.models import (
     REMOTE_POOL,
     BacklogFull,
-    Claim,
     NewTask,
-    Report,
     Running,
     StateConflict,
     Task,

@@ -8,7 +8,8 @@ import pytest
 from making import NOW, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.models import REMOTE_POOL, Claim
+from raytasks.messages import Claim
+from raytasks.models import REMOTE_POOL
 from raytasks.states import OutcomeKind, State
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker

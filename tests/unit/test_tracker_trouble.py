@@ -9,11 +9,13 @@ import pytest
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
+from raytasks.messages import (
+    Claim,
+    Report,
+)
 from raytasks.models import (
     REMOTE_POOL,
-    Claim,
     RaytasksError,
-    Report,
     StoreUnavailable,
 )
 from raytasks.states import OutcomeKind, State

@@ -5,16 +5,16 @@ import pytest
 from making import new_task
 
 from raytasks import wire
-from raytasks.models import (
+from raytasks.messages import (
     AttemptLog,
     Claim,
-    Duplicate,
     Exchange,
     LogLine,
     Orders,
     Outcome,
     Report,
 )
+from raytasks.models import Duplicate
 from raytasks.states import OutcomeKind
 
 EXCHANGE = Exchange(
