@@ -6,10 +6,10 @@ another machine: who calls needs another way for that.
 """
 
 import asyncio
-import contextlib
 import hmac
 import itertools
 import logging
+import os
 import secrets
 import socket
 import struct
@@ -38,6 +38,7 @@ TOKEN_SECONDS = 5.0
 """How long a caller may take to tell it."""
 
 _LENGTH = struct.Struct("<I")
+_CREDENTIALS = struct.Struct("iII")  # of process, user and group: unix(7)
 
 
 class Address(Struct, frozen=True):
@@ -81,6 +82,7 @@ class Server:
     def __init__(self, methods: Mapping[str, Method]) -> None:
         self._methods = dict(methods)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
         self.address = Address(
             f"raytasks-{secrets.token_hex(16)}", secrets.token_bytes(TOKEN_BYTES)
@@ -99,12 +101,16 @@ class Server:
         return self.address
 
     def close(self) -> None:
-        """Listen no more."""
+        """Listen no more, and end all connections."""
         if self._server is not None:
             self._server.close()
+        for writer in self._writers:
+            writer.close()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
         try:
+            _check_peer(writer.get_extra_info("socket"))
             async with asyncio.timeout(TOKEN_SECONDS):
                 told = await reader.readexactly(TOKEN_BYTES)
             if not hmac.compare_digest(told, self.address.token):
@@ -120,24 +126,30 @@ class Server:
             if not isinstance(error, EOFError):
                 log.warning("a caller is cut off: %s", error)
         finally:
+            self._writers.discard(writer)
             writer.close()
 
     async def _answer(self, call: _Call, writer: asyncio.StreamWriter) -> None:
         try:
             method = self._methods[call.method]
-            answer = _Answer(call.number, await method(call.body))
+            answer = _frame(_Answer(call.number, await method(call.body)))
         except Exception as error:
             if not isinstance(error, models.RaytasksError):
                 log.exception("a call of %s failed", call.method)
-            answer = _Answer(call.number, error=type(error).__name__, message=str(error))
+            # An error's text may hold what cannot be sent, e.g. the name of a file.
+            message = str(error).encode(errors="backslashreplace").decode()
+            answer = _frame(_Answer(call.number, error=type(error).__name__, message=message))
         if not writer.is_closing():
-            _write(writer, answer)
+            writer.write(answer)
 
 
 class Connection:
     """The calling end. All methods belong to one event loop; calls may overlap."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.address = address
         self._writer = writer
         self._numbers = itertools.count(1)
         self._open: dict[int, asyncio.Future[bytes]] = {}
@@ -151,12 +163,13 @@ class Connection:
         try:
             calling.setblocking(False)
             calling.connect(_abstract(address.name))  # succeeds or fails at once
+            _check_peer(calling)
             reader, writer = await asyncio.open_unix_connection(sock=calling)
         except BaseException:
             calling.close()
             raise
         writer.write(address.token)
-        return cls(reader, writer)
+        return cls(address, reader, writer)
 
     @property
     def lost(self) -> bool:
@@ -175,7 +188,10 @@ class Connection:
         answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
         self._open[number] = answer
         try:
-            _write(self._writer, _Call(number, method, body))
+            try:
+                self._writer.write(_frame(_Call(number, method, body)))
+            except (OSError, RuntimeError) as error:  # uvloop's word for a transport that is closed
+                raise ConnectionLost(str(error)) from error
             return await answer
         finally:
             self._open.pop(number, None)
@@ -183,6 +199,7 @@ class Connection:
     def close(self) -> None:
         """End the connection; open calls raise `ConnectionLost`."""
         self._reading.cancel()
+        self._end()  # itself, as what is cancelled before its first step ends without a word
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         decode = msgpack.Decoder(_Answer).decode
@@ -194,11 +211,14 @@ class Connection:
         except (ValidationError, ValueError):
             log.exception("an answer cannot be read")
         finally:
-            self._lost = True
-            self._writer.close()
-            for answer in self._open.values():
-                if not answer.done():
-                    answer.set_exception(ConnectionLost("the connection ended before the answer"))
+            self._end()
+
+    def _end(self) -> None:
+        self._lost = True
+        self._writer.close()
+        for answer in self._open.values():
+            if not answer.done():
+                answer.set_exception(ConnectionLost("the connection ended before the answer"))
 
     def _settle(self, answer: _Answer) -> None:
         waiting = self._open.get(answer.number)
@@ -231,7 +251,16 @@ async def _read(reader: asyncio.StreamReader) -> bytes:
 _encode = msgpack.Encoder().encode
 
 
-def _write(writer: asyncio.StreamWriter, message: Any) -> None:
+def _frame(message: Any) -> bytes:
     body = _encode(message)
-    with contextlib.suppress(OSError):
-        writer.write(_LENGTH.pack(len(body)) + body)
+    if len(body) > MOST_BYTES:
+        raise ValueError(f"a message of {len(body)} bytes is too long")
+    return _LENGTH.pack(len(body)) + body
+
+
+def _check_peer(peer: Any) -> None:
+    """Refuse to talk to another user's process, also one that has taken a dead server's name."""
+    found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(found)
+    if user != os.getuid():
+        raise PermissionError(f"the other process belongs to user {user}")

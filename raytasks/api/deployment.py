@@ -155,11 +155,12 @@ class RayBackend:
             self._reads = reads
 
     async def find_line(self) -> None:
-        """Call the tracker over a connection of our own from now on, if it is on this node."""
-        if self._line is not None and not self._line.lost:
-            return
+        """Call the tracker over a connection of our own from now on, if it is on this node.
+
+        To be asked again and again: it may be another process meanwhile.
+        """
         tracker = self._tracker
-        line = await open_line(tracker)
+        line = await open_line(tracker, self._line)
         if tracker is self._tracker:
             self._line = line
         elif line is not None:
@@ -194,6 +195,8 @@ class RayBackend:
         if self._tracker is not former:  # another call was faster
             return
         self._tracker = tracker
+        if self._line is not None:
+            self._line.close()
         # It may be elsewhere, and use another database.
         reads, self._reads, self._place = self._reads, _TrackerReads(self._call), None
         if isinstance(reads, DirectReads):
@@ -272,11 +275,11 @@ class Api:
 
     async def _keep_near(self) -> None:
         while True:
-            try:
-                await self._backend.find_line()
-                await self._backend.find_database()
-            except Exception as error:
-                log.warning("the database is not looked for yet: %s", error)
+            for find in (self._backend.find_line, self._backend.find_database):
+                try:
+                    await find()
+                except Exception as error:
+                    log.warning("%s failed, and is tried again: %s", find.__name__, error)
             await asyncio.sleep(DEPLOY_SECONDS)
 
 

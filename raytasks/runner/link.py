@@ -28,6 +28,9 @@ TRACKER_NAME = "raytasks.tracker"
 MOST_CALLS = 10_000
 """How many calls such an actor has open at a time; further ones wait for their turn."""
 
+ASK_AGAIN_SECONDS = 10.0
+"""How long after the tracker could only be called by Ray another way is looked for."""
+
 
 def lasting(name: str) -> dict[str, Any]:
     """Return the Ray options of an actor of which the cluster has one, by this name.
@@ -100,12 +103,18 @@ class Line:
     address: local_rpc.Address | None
 
 
-async def open_line(tracker: Any) -> local_rpc.Connection | None:
+async def open_line(
+    tracker: Any, present: local_rpc.Connection | None = None
+) -> local_rpc.Connection | None:
     """Return a connection of our own to the tracker, or None where it is on another node.
 
-    Raises what Ray raises.
+    That is the `present` one as long as it is good. Raises what Ray raises.
     """
     line: Line = await tracker.line.remote()
+    if present is not None:
+        if present.address == line.address and not present.lost:
+            return present
+        present.close()
     if line.address is None or line.node_id != ray.get_runtime_context().get_node_id():
         return None
     try:
@@ -121,6 +130,7 @@ class TrackerLink:
     def __init__(self) -> None:
         self._tracker: Any = None
         self._line: local_rpc.Connection | None = None
+        self._ask_again_at = 0.0
         self._by_ray = 0  # how many messages are on their way by Ray
         self._opening = asyncio.Lock()
 
@@ -142,11 +152,7 @@ class TrackerLink:
         async with self._opening:
             # What goes by Ray must not be overtaken by what comes after it.
             if (self._line is None or self._line.lost) and not self._by_ray:
-                try:
-                    self._line = await open_line(await self._find())
-                except Exception:
-                    self._tracker = None
-                    raise
+                await self._open()
             line = self._line
             if line is None:
                 self._by_ray += 1
@@ -161,6 +167,18 @@ class TrackerLink:
     async def exchange(self, exchange: Exchange) -> Orders:
         """Make one exchange."""
         return wire.orders_of(await self.send("exchange", wire.encode(exchange)))
+
+    async def _open(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._line is None and now < self._ask_again_at:
+            return
+        try:
+            self._line = await open_line(await self._find())
+        except Exception:
+            self._tracker = self._line = None
+            raise
+        if self._line is None:  # most likely it is elsewhere, and stays there
+            self._ask_again_at = now + ASK_AGAIN_SECONDS
 
     async def _find(self) -> Any:
         if self._tracker is None:

@@ -142,7 +142,12 @@ class TrackerActor:
                     "exchange": self.exchange,
                     "changes": self.changes,
                 }
-                address = await local_rpc.Server(methods).start() if local_rpc.AVAILABLE else None
+                address = None
+                try:
+                    if local_rpc.AVAILABLE:
+                        address = await local_rpc.Server(methods).start()
+                except OSError as error:
+                    log.warning("there is no socket; everybody calls by Ray: %s", error)
                 self._line = Line(ray.get_runtime_context().get_node_id(), address)
         return self._line
 

@@ -168,11 +168,12 @@ class Ticker:
         if runner is None:
             return
         unsent = runner.unsent()
-        ended = {running.task_id for running, _ in self.inbox.outcomes}
+        ended = {(item.runner_id, item.task_id, item.attempt) for item, _ in self.inbox.outcomes}
         begun = [
             item
             for item in runner.held.values()
-            if (item.task_id, item.attempt) not in unsent and item.task_id not in ended
+            if (item.task_id, item.attempt) not in unsent
+            and (runner_id, item.task_id, item.attempt) not in ended
         ]
         # A runner that has not said itself what it is may be a task runner.
         is_warm = runner.confirmed and runner.pool != REMOTE_POOL

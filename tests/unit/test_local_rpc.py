@@ -37,17 +37,33 @@ class Methods:
     async def fail(self, body: bytes) -> bytes:
         raise KeyError(body.decode())
 
+    async def stumble(self, body: bytes) -> bytes:
+        raise OSError("no such file: \udcff")
+
+
+async def let_run() -> None:
+    """Let everything that is ready in this event loop run."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+async def end(server: Server) -> None:
+    """Close it when it has taken in who has called, and let its connections end."""
+    await let_run()
+    server.close()
+    await let_run()
+
 
 @contextlib.asynccontextmanager
 async def connected(methods: Methods) -> AsyncIterator[tuple[Server, Connection]]:
-    names = ("echo", "wait", "refuse", "fail")
+    names = ("echo", "wait", "refuse", "fail", "stumble")
     server = Server({name: getattr(methods, name) for name in names})
     connection = await Connection.open(await server.start())
     try:
         yield server, connection
     finally:
         connection.close()
-        server.close()
+        await end(server)
 
 
 async def test_a_call_is_answered_by_its_method() -> None:
@@ -95,6 +111,34 @@ async def test_another_error_and_an_unknown_method_are_told_as_text() -> None:
             await connection.call("none", b"")
 
 
+async def test_an_error_whose_text_cannot_be_sent_is_told_all_the_same() -> None:
+    async with asyncio.timeout(5), connected(Methods()) as (_, connection):
+        with pytest.raises(CallFailed, match="no such file"):
+            await connection.call("stumble", b"")
+
+
+async def test_a_connection_that_is_closed_at_once_is_closed() -> None:
+    server = Server({})
+    connection = await Connection.open(await server.start())
+    connection.close()
+    assert connection.lost
+    with pytest.raises(ConnectionLost):
+        await connection.call("echo", b"")
+    await end(server)
+
+
+async def test_a_process_of_another_user_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    methods = Methods()
+    async with connected(methods) as (server, connection):
+        await connection.call("echo", b"")  # so that it has been let in
+        monkeypatch.setattr(local_rpc.os, "getuid", lambda: -1)
+        with pytest.raises(PermissionError):
+            await Connection.open(server.address)
+        await let_run()  # until the server has refused it as well
+        monkeypatch.undo()
+        assert await connection.call("echo", b"ab") == b"ba"
+
+
 async def test_a_caller_that_gave_up_disturbs_nobody() -> None:
     methods = Methods()
     async with connected(methods) as (_, connection):
@@ -134,7 +178,7 @@ async def test_nobody_who_does_not_know_the_secret_is_answered() -> None:
             await stranger.call("echo", b"abc")
         assert methods.order == []
     finally:
-        server.close()
+        await end(server)
 
 
 async def test_a_caller_that_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +194,7 @@ async def test_a_caller_that_says_nothing_is_cut_off(monkeypatch: pytest.MonkeyP
             assert await reader.read() == b""
     finally:
         writer.close()
-        server.close()
+        await end(server)
 
 
 async def test_a_message_that_makes_no_sense_ends_its_connection_only() -> None:
