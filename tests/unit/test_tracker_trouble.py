@@ -261,11 +261,13 @@ class TestStandby:
     async def test_one_that_starts_for_the_first_time_takes_over_at_once(
         self, store: FaultyStore, sqlite_url: str
     ) -> None:
-        async with tracker_on(store, owner="first"):
-            second = Tracker(FaultyStore(sqlite_url), owner="second")
-            await asyncio.wait_for(second.start(), PATIENCE)
-            assert second.ticker.epoch == 2
-            await second.close()
+        # The first one may notice, or not yet.
+        with suppress(Superseded):
+            async with tracker_on(store, owner="first"):
+                second = Tracker(FaultyStore(sqlite_url), owner="second")
+                await asyncio.wait_for(second.start(), PATIENCE)
+                assert second.ticker.epoch == 2
+                await second.close()
 
     async def test_one_that_starts_again_goes_on_at_once(
         self, store: FaultyStore, sqlite_url: str
