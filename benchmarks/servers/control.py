@@ -13,10 +13,9 @@ import ray
 from ray import serve
 
 from benchmarks.servers.noop_server import Noop
+from benchmarks.servers.service import NOOP_PREFIX
 from raytasks import cluster
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
-
-NOOP_PREFIX = "/noop"
 
 
 def main() -> None:

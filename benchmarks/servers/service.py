@@ -14,7 +14,6 @@ import psutil
 
 from benchmarks.handlers import NOOP, SLEEP
 from benchmarks.load import Plan, generate
-from benchmarks.servers.control import NOOP_PREFIX
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
 from raytasks.states import State
@@ -26,6 +25,7 @@ _POLL_SECONDS = 0.02
 _DRAIN_SECONDS = 600.0
 _WARM_SECONDS = 30.0
 _MOST_IN_BATCH = 1000
+NOOP_PREFIX = "/noop"
 _BODY = {"task_type": NOOP, "payload": {}}
 
 
