@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from local_service import Api, LocalService
 
+from raytasks.api.batcher import Batcher
 from raytasks.artifacts import ArtifactStore
 from raytasks.models import (
     BacklogFull,
@@ -277,13 +278,17 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
-    submit = api.service.tracker.submit
+    send, submit = Batcher.submit, api.service.tracker.submit
+
+    async def begin(batcher: Batcher, tasks: Any) -> Any:
+        begun.set()
+        return await send(batcher, tasks)
 
     async def wait(tasks: Any) -> Any:
-        begun.set()
         await go_on.wait()
         return await submit(tasks)
 
+    monkeypatch.setattr(Batcher, "submit", begin)
     monkeypatch.setattr(api.service.tracker, "submit", wait)
     body = item(5000, delay_seconds=60)
     first = asyncio.ensure_future(post(api, body, "key"))
