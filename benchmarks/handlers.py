@@ -10,6 +10,9 @@ from raytasks import handler
 NOOP = "bench_noop"
 SLEEP = "bench_sleep"
 
+BODY: dict[str, Any] = {"task_type": NOOP, "payload": {}}
+"""What is posted to raytasks, and to the no-op server."""
+
 
 class Sleep(BaseModel):
     """How long to sleep."""

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 
+from benchmarks.handlers import BODY
 from benchmarks.load import Plan, generate
 from benchmarks.scenarios.drain import drained
-from benchmarks.scenarios.noop import BODY
 from benchmarks.servers.service import Service, running_service
 
 _RATE = 200

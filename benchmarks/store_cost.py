@@ -22,10 +22,7 @@ import uuid_utils
 
 from benchmarks.servers.postgres import running_postgres
 from raytasks.messages import Outcome
-from raytasks.models import (
-    NewTask,
-    Running,
-)
+from raytasks.models import NewTask, Running
 from raytasks.states import OutcomeKind
 from raytasks.store.store import Store
 from raytasks.tracker.tick import TickInput, TickResult, Want, run_tick

@@ -8,13 +8,7 @@ from typing import Any
 import ray
 
 from raytasks import wire
-from raytasks.models import (
-    Duplicate,
-    KeyConflict,
-    NewTask,
-    RaytasksError,
-    StoreUnavailable,
-)
+from raytasks.models import Duplicate, KeyConflict, NewTask, RaytasksError, StoreUnavailable
 from raytasks.offload import LargeValues, is_longer
 from raytasks.registry import Registry
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME

@@ -14,16 +14,8 @@ from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
-from raytasks.models import (
-    NewTask,
-    RaytasksError,
-    StoreUnavailable,
-    Task,
-)
+from raytasks.messages import Claim, Outcome
+from raytasks.models import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.retry import PermanentError
 
 log = logging.getLogger(__name__)

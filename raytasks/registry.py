@@ -21,11 +21,7 @@ from typing import Any, TypeVar, get_type_hints
 from pydantic import TypeAdapter
 
 from raytasks.context import Context
-from raytasks.models import (
-    HandlerInfo,
-    HandlerKind,
-    RaytasksError,
-)
+from raytasks.models import HandlerInfo, HandlerKind, RaytasksError
 from raytasks.retry import RetryPolicy
 
 _SPEC_ATTRIBUTE = "__raytasks_handler__"

@@ -24,11 +24,7 @@ from pydantic import (
 )
 from pydantic_core import from_json, to_json
 
-from raytasks.models import (
-    DEFAULT_NAMESPACE,
-    NewTask,
-    RaytasksError,
-)
+from raytasks.models import DEFAULT_NAMESPACE, NewTask, RaytasksError
 from raytasks.registry import Registry
 
 WEEK_SECONDS = 7 * 24 * 3600.0

@@ -7,12 +7,7 @@ from msgspec import Raw, json
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
-from raytasks.models import (
-    Attempt,
-    NewTask,
-    Page,
-    Task,
-)
+from raytasks.models import Attempt, NewTask, Page, Task
 from raytasks.states import State
 from raytasks.submission import rfc3339
 

@@ -10,16 +10,8 @@ from typing import TypeVar
 
 from msgspec import msgpack
 
-from raytasks.messages import (
-    Exchange,
-    Feed,
-    FeedQuery,
-    Orders,
-)
-from raytasks.models import (
-    Duplicate,
-    NewTask,
-)
+from raytasks.messages import Exchange, Feed, FeedQuery, Orders
+from raytasks.models import Duplicate, NewTask
 
 Message = TypeVar("Message")
 

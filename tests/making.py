@@ -5,11 +5,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytasks.messages import Outcome
-from raytasks.models import (
-    NewTask,
-    Running,
-    Task,
-)
+from raytasks.models import NewTask, Running, Task
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.tracker.tick import TickInput, TickResult, Want, run_tick

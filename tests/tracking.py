@@ -11,19 +11,8 @@ from typing import Any
 
 from making import outcome, task_id
 
-from raytasks.messages import (
-    Claim,
-    Exchange,
-    Orders,
-    Outcome,
-    Report,
-)
-from raytasks.models import (
-    SHARED_POOL,
-    Running,
-    StoreUnavailable,
-    Task,
-)
+from raytasks.messages import Claim, Exchange, Orders, Outcome, Report
+from raytasks.models import SHARED_POOL, Running, StoreUnavailable, Task
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction

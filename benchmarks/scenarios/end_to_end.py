@@ -1,8 +1,8 @@
 """End to end: single submissions at 16 connections, until the last task is COMPLETED."""
 
+from benchmarks.handlers import BODY
 from benchmarks.load import Generator, Plan
 from benchmarks.measures import Result
-from benchmarks.scenarios.noop import BODY
 from benchmarks.servers.service import Service
 from benchmarks.sizes import Sizes
 

@@ -1,13 +1,10 @@
 """A POST that does nothing, on Ray Serve: what the ingress alone can do."""
 
-from benchmarks.handlers import NOOP
+from benchmarks.handlers import BODY
 from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
 from benchmarks.servers.noop import NoopServer
 from benchmarks.sizes import Sizes
-
-BODY = {"task_type": NOOP, "payload": {}}
-"""What is posted here, and to raytasks."""
 
 
 def measure(server: NoopServer, sizes: Sizes) -> Result:

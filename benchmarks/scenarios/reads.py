@@ -17,9 +17,10 @@ def measure(service: Service, sizes: Sizes) -> Result:
     plan = Plan(service.url, paths, _CONNECTIONS, method="GET", seconds=sizes.load_seconds, warm=10)
     name = f"reads.{_CONNECTIONS}"
     with service.noop() as noop:
-        half = sizes.load_seconds / 2
-        without = service.noop_rate(noop, _CONNECTIONS, half)
-        result = generate(plan).result(name)
-        without += service.noop_rate(noop, _CONNECTIONS, half)
-    result.numbers[f"{name}.noop_per_second"] = without / 2
-    return result
+        return service.beside_noop(
+            noop,
+            _CONNECTIONS,
+            sizes.load_seconds,
+            f"{name}.noop_per_second",
+            lambda: generate(plan).result(name),
+        )

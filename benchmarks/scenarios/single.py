@@ -1,8 +1,8 @@
 """One client, one task at a time: from its submission until `?wait=` says that it is COMPLETED."""
 
+from benchmarks.handlers import BODY
 from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
-from benchmarks.scenarios.noop import BODY
 from benchmarks.servers.service import Service
 from benchmarks.sizes import Sizes
 

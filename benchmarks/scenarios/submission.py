@@ -1,8 +1,10 @@
 """Submission over HTTP, while the tasks also run; and before and after it the no-op beside it."""
 
+from functools import partial
+
+from benchmarks.handlers import BODY
 from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
-from benchmarks.scenarios.noop import BODY
 from benchmarks.servers.service import Service
 from benchmarks.sizes import Sizes
 
@@ -13,12 +15,9 @@ def measure(service: Service, sizes: Sizes) -> Result:
     result = Result({})
     with service.noop() as noop:
         for connections in sizes.connections:
-            half = sizes.load_seconds / 2
-            before = service.noop_rate(noop, connections, half)
-            result.add(_submit(service, connections, sizes))
-            after = service.noop_rate(noop, connections, half)
+            submit = partial(_submit, service, connections, sizes)
             name = f"submission.{connections}.noop_per_second"
-            result.numbers[name] = (before + after) / 2
+            result.add(service.beside_noop(noop, connections, sizes.load_seconds, name, submit))
     return result
 
 

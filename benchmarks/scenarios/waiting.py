@@ -2,9 +2,9 @@
 
 import time
 
+from benchmarks.handlers import BODY
 from benchmarks.load import Generator, Plan, generate
 from benchmarks.measures import Result
-from benchmarks.scenarios.noop import BODY
 from benchmarks.servers.service import Service
 from benchmarks.sizes import Sizes
 

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +12,9 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks.handlers import NOOP, SLEEP
+from benchmarks.handlers import BODY, NOOP, SLEEP
 from benchmarks.load import Plan, generate
+from benchmarks.measures import Result
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
 from raytasks.states import State
@@ -26,7 +27,6 @@ _DRAIN_SECONDS = 600.0
 _WARM_SECONDS = 30.0
 _MOST_IN_BATCH = 1000
 NOOP_PREFIX = "/noop"
-_BODY = {"task_type": NOOP, "payload": {}}
 
 
 @dataclass
@@ -105,10 +105,18 @@ class Service:
         finally:
             conversation.stop()
 
-    def noop_rate(self, path: str, connections: int, seconds: float) -> float:
-        """Return how many POSTs a second the no-op answers."""
-        plan = Plan(self.url, (path,), connections, body=_BODY, seconds=seconds, warm=10)
-        return generate(plan).per_second
+    def beside_noop(
+        self, path: str, connections: int, seconds: float, name: str, measure: Callable[[], Result]
+    ) -> Result:
+        """Return what is measured, and as `name` the no-op's POSTs a second.
+
+        Those are the mean of half of the seconds before, and of half of them after.
+        """
+        plan = Plan(self.url, (path,), connections, body=BODY, seconds=seconds / 2, warm=10)
+        before = generate(plan).per_second
+        result = measure()
+        result.numbers[name] = (before + generate(plan).per_second) / 2
+        return result
 
     def _conversation(self) -> Conversation:
         return Conversation(

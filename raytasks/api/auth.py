@@ -11,10 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raytasks.api.problems import Problem
 from raytasks.keys import ApiKey, Scope, digest_of
-from raytasks.models import (
-    DEFAULT_NAMESPACE,
-    is_namespace,
-)
+from raytasks.models import DEFAULT_NAMESPACE, is_namespace
 from raytasks.submission import FieldError
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -4,18 +4,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from raytasks.events import EventPage, EventQuery
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-)
-from raytasks.models import (
-    Attempt,
-    Duplicate,
-    NewTask,
-    Page,
-    Task,
-    TaskQuery,
-)
+from raytasks.messages import Feed, FeedPart
+from raytasks.models import Attempt, Duplicate, NewTask, Page, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 
 

@@ -4,10 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import (
-    Duplicate,
-    NewTask,
-)
+from raytasks.models import Duplicate, NewTask
 
 Duplicates = dict[str, Duplicate]
 """The submissions that were not stored since their idempotency key is taken, by their ids."""

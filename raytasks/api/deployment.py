@@ -16,20 +16,8 @@ from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads, open_reads
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-    FeedQuery,
-)
-from raytasks.models import (
-    Attempt,
-    Duplicate,
-    NewTask,
-    Page,
-    StoreUnavailable,
-    Task,
-    TaskQuery,
-)
+from raytasks.messages import Feed, FeedPart, FeedQuery
+from raytasks.models import Attempt, Duplicate, NewTask, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
 from raytasks.runner.link import open_line

@@ -8,13 +8,7 @@ from typing import Protocol, TypeVar
 
 from raytasks.api.gathering import Gathering
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import (
-    Attempt,
-    Page,
-    StoreUnavailable,
-    Task,
-    TaskQuery,
-)
+from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.store.database import was_cut
 from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints

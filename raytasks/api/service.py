@@ -16,12 +16,7 @@ from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import ProblemView
 from raytasks.api.signing import Links
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import (
-    Attempt,
-    Task,
-    TaskNotFound,
-    is_task_id,
-)
+from raytasks.models import Attempt, Task, TaskNotFound, is_task_id
 from raytasks.offload import LargeValues
 from raytasks.registry import Registry
 from raytasks.tracker.watch import TaskWatch

@@ -17,14 +17,8 @@ from raytasks.event_views import (
     sse,
 )
 from raytasks.events import EventId, EventQuery, Progress
-from raytasks.messages import (
-    Feed,
-    StateChange,
-)
-from raytasks.models import (
-    DEFAULT_NAMESPACE,
-    TaskNotFound,
-)
+from raytasks.messages import Feed, StateChange
+from raytasks.models import DEFAULT_NAMESPACE, TaskNotFound
 
 HEARTBEAT_SECONDS = 10.0
 """How long a stream is silent, at the most."""

@@ -14,13 +14,7 @@ from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
 from raytasks.keys import Scope
-from raytasks.models import (
-    Duplicate,
-    KeyConflict,
-    NewTask,
-    StoreUnavailable,
-    Task,
-)
+from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 from raytasks.submission import (
     BatchRequest,
     FieldError,

@@ -15,10 +15,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import Cancelled, Channel, Context
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
+from raytasks.messages import Claim, Outcome
 from raytasks.offload import (
     MAX_RESULT_BYTES,
     OFFLOAD_BYTES,

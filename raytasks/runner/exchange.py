@@ -7,14 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from raytasks.messages import (
-    Claim,
-    Exchange,
-    LogLine,
-    Orders,
-    Outcome,
-    Report,
-)
+from raytasks.messages import Claim, Exchange, LogLine, Orders, Outcome, Report
 from raytasks.runner.log_book import LogBook
 
 log = logging.getLogger(__name__)

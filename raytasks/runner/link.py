@@ -12,10 +12,7 @@ from typing import Any
 import ray
 
 from raytasks import local_rpc, wire
-from raytasks.messages import (
-    Exchange,
-    Orders,
-)
+from raytasks.messages import Exchange, Orders
 from raytasks.runner.exchange import Identity
 from raytasks.runner.host import RunnerHost
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan

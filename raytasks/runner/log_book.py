@@ -2,11 +2,7 @@
 
 from collections.abc import Sequence
 
-from raytasks.messages import (
-    AttemptLog,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import AttemptLog, LogLine, Outcome
 
 MOST_CHARACTERS = 1_000_000
 """How much text goes with one exchange; more only where one attempt alone has more."""

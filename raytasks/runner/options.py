@@ -5,10 +5,7 @@ from typing import Any
 
 import ray
 
-from raytasks.models import (
-    HandlerInfo,
-    HandlerKind,
-)
+from raytasks.models import HandlerInfo, HandlerKind
 from raytasks.registry import HandlerError, HandlerSpec, Registry
 from raytasks.runner.link import NAMESPACE
 from raytasks.runner.plan import RunnerPlan

@@ -11,11 +11,7 @@ from typing import Any, Protocol
 import ray
 from ray.exceptions import ActorDiedError, RayError
 
-from raytasks.models import (
-    REMOTE_POOL,
-    HandlerInfo,
-    HandlerKind,
-)
+from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
 from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.ray_internals import Death, death_of

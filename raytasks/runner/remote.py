@@ -12,11 +12,7 @@ from msgspec.structs import replace
 from ray.exceptions import RayError
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.messages import (
-    Claim,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError, RetryAfter
 from raytasks.runner.attempt import Attempt, Workplace, describe_error

@@ -19,11 +19,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raytasks.messages import (
-    Claim,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError
 from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error

@@ -9,11 +9,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 
 from raytasks.context import Cancelled
-from raytasks.messages import (
-    Claim,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.runner.attempt import Attempt, StopReason, Workplace
 from raytasks.runner.exchange import ExchangeLoop

@@ -8,10 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.context import Channel
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
+from raytasks.messages import Claim, Outcome
 from raytasks.models import HandlerKind
 from raytasks.registry import HandlerSpec, Registry
 from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace

@@ -20,10 +20,7 @@ from sqlalchemy import (
     update,
 )
 
-from raytasks.models import (
-    Attempt,
-    NewTask,
-)
+from raytasks.models import Attempt, NewTask
 from raytasks.states import TRANSITIONS, Event, State
 from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
 from raytasks.store.schema import (

@@ -5,10 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from raytasks.models import (
-    BacklogFull,
-    KeyConflict,
-)
+from raytasks.models import BacklogFull, KeyConflict
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
 from raytasks.states import State
 from raytasks.store import bulk_statements, read_statements

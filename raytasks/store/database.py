@@ -13,10 +13,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from raytasks.models import (
-    RaytasksError,
-    StoreUnavailable,
-)
+from raytasks.models import RaytasksError, StoreUnavailable
 from raytasks.store.direct import driver_errors
 
 _MIGRATIONS = Path(__file__).parent / "migrations"

@@ -15,11 +15,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import make_url
 
-from raytasks.models import (
-    Attempt,
-    StoreUnavailable,
-    Task,
-)
+from raytasks.models import Attempt, StoreUnavailable, Task
 from raytasks.states import State
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
 from raytasks.store.read_statements import ATTEMPTS_OF

@@ -9,13 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import (
-    Attempt,
-    Page,
-    Running,
-    Task,
-    TaskQuery,
-)
+from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
 from raytasks.store import bulk, read_statements, statements, stats

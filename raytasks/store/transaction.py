@@ -9,18 +9,8 @@ from msgspec.structs import astuple
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
-from raytasks.messages import (
-    AttemptLog,
-    Outcome,
-    Report,
-)
-from raytasks.models import (
-    DEFAULT_NAMESPACE,
-    Attempt,
-    Duplicate,
-    NewTask,
-    Task,
-)
+from raytasks.messages import AttemptLog, Outcome, Report
+from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Task
 from raytasks.operations import TaskHead
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store import batch_statements, statements

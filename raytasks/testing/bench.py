@@ -9,10 +9,7 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
+from raytasks.messages import Claim, Outcome
 from raytasks.models import HandlerKind
 from raytasks.offload import MAX_RESULT_BYTES, LargeValues
 from raytasks.registry import HandlerSpec, Registry, handler_of

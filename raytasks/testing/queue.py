@@ -7,11 +7,7 @@ from typing import Any
 
 import httpx
 
-from raytasks.models import (
-    Task,
-    TaskNotFound,
-    TaskQuery,
-)
+from raytasks.models import Task, TaskNotFound, TaskQuery
 from raytasks.registry import Registry, handler_of
 from raytasks.settings import load_settings
 from raytasks.states import WAITING

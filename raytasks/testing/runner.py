@@ -7,11 +7,7 @@ import queue
 from collections.abc import Mapping, Sequence
 
 from raytasks.context import Cancelled
-from raytasks.messages import (
-    Claim,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.models import SHARED_POOL
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop, Identity

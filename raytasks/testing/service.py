@@ -12,14 +12,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
-from raytasks.models import (
-    Attempt,
-    Duplicate,
-    KeyConflict,
-    NewTask,
-    Task,
-    TaskNotFound,
-)
+from raytasks.models import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.registry import Registry
 from raytasks.settings import Settings
 from raytasks.store.store import Store

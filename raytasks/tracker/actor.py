@@ -12,13 +12,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raytasks import local_rpc, wire
 from raytasks.artifacts import ArtifactStore
 from raytasks.events import EventPage, EventQuery
-from raytasks.models import (
-    Attempt,
-    Page,
-    StoreUnavailable,
-    Task,
-    TaskQuery,
-)
+from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.runner.link import TRACKER_NAME, Line, lasting

@@ -7,12 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.events import EventPage, EventQuery
-from raytasks.messages import (
-    Exchange,
-    Feed,
-    FeedPart,
-    Orders,
-)
+from raytasks.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.models import (
     Attempt,
     BacklogFull,

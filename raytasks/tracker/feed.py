@@ -9,11 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-    StateChange,
-)
+from raytasks.messages import Feed, FeedPart, StateChange
 from raytasks.states import FINAL
 
 Item = TypeVar("Item")

@@ -6,15 +6,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import (
-    Claim,
-    Exchange,
-    Orders,
-)
-from raytasks.models import (
-    REMOTE_POOL,
-    Running,
-)
+from raytasks.messages import Claim, Exchange, Orders
+from raytasks.models import REMOTE_POOL, Running
 from raytasks.tracker.tick import Want
 
 HOLD_SECONDS = 0.1

@@ -9,17 +9,8 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.messages import (
-    AttemptLog,
-    Outcome,
-    Report,
-)
-from raytasks.models import (
-    Duplicate,
-    NewTask,
-    RaytasksError,
-    Running,
-)
+from raytasks.messages import AttemptLog, Outcome, Report
+from raytasks.models import Duplicate, NewTask, RaytasksError, Running
 from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)

@@ -3,14 +3,8 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
-from raytasks.models import (
-    Running,
-    TaskNotFound,
-)
+from raytasks.messages import Claim, Outcome
+from raytasks.models import Running, TaskNotFound
 from raytasks.states import WAITING, OutcomeKind, State
 from raytasks.store.store import Counts
 from raytasks.tracker.bulk import StepResult

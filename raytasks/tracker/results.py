@@ -12,18 +12,8 @@ from pydantic_core import from_json
 from ray.exceptions import RayError, RayTaskError
 
 from raytasks import wire
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-    FeedQuery,
-)
-from raytasks.models import (
-    Attempt,
-    StoreUnavailable,
-    Task,
-    TaskFailed,
-    TaskNotFound,
-)
+from raytasks.messages import Feed, FeedPart, FeedQuery
+from raytasks.models import Attempt, StoreUnavailable, Task, TaskFailed, TaskNotFound
 from raytasks.offload import ArtifactLost, LargeValues
 from raytasks.runner.link import TrackerLink, lasting
 from raytasks.states import State

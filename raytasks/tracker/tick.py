@@ -8,20 +8,8 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.messages import (
-    AttemptLog,
-    Claim,
-    Outcome,
-    Report,
-    StateChange,
-)
-from raytasks.models import (
-    Attempt,
-    Duplicate,
-    NewTask,
-    Running,
-    Task,
-)
+from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
+from raytasks.models import Attempt, Duplicate, NewTask, Running, Task
 from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.stats import StatsWrite, write_stats

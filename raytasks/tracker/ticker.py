@@ -6,11 +6,7 @@ import logging
 import math
 from collections.abc import Callable
 
-from raytasks.models import (
-    REMOTE_POOL,
-    Running,
-    StoreUnavailable,
-)
+from raytasks.models import REMOTE_POOL, Running, StoreUnavailable
 from raytasks.operations import BulkOperation, NewBulk
 from raytasks.states import OutcomeKind
 from raytasks.store.store import Store
@@ -67,7 +63,7 @@ class Ticker:
         self.on_expiry: Callable[[str], None] = lambda _: None
         self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._settling: asyncio.TimerHandle | None = None
-        self._is_loaded = False
+        self._under_load = False
         self._owner = owner
         self._max_crashes = max_crashes
         self.looked_at = clock()
@@ -200,7 +196,7 @@ class Ticker:
 
     def note_outcomes(self) -> None:
         """Note that outcomes have come in: a tick takes them in at once, or, under load, soon."""
-        if not self._is_loaded:
+        if not self._under_load:
             self.wake.set()
         elif self._settling is None:
             loop = asyncio.get_running_loop()
@@ -214,7 +210,7 @@ class Ticker:
         taken = self.inbox.take()
         work = self._plan(taken)
         if not taken.empty:
-            self._is_loaded = len(work.submissions) + len(work.outcomes) >= LOAD
+            self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
         renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
         if taken.empty and not (work.wants or work.promote or renew or work.stats):
             return

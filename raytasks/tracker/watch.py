@@ -7,14 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-)
-from raytasks.models import (
-    Attempt,
-    Task,
-)
+from raytasks.messages import Feed, FeedPart
+from raytasks.models import Attempt, Task
 from raytasks.tracker.waiters import Waiters
 
 log = logging.getLogger(__name__)

@@ -16,10 +16,7 @@ from tracking import PATIENCE, tracker_on
 
 from raytasks.api.reads import DirectReads, open_reads
 from raytasks.events import EventQuery
-from raytasks.models import (
-    StoreUnavailable,
-    TaskQuery,
-)
+from raytasks.models import StoreUnavailable, TaskQuery
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import State
 from raytasks.store.store import Store

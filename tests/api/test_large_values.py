@@ -10,10 +10,7 @@ from local_service import Api, LocalService
 
 from raytasks.api.batcher import Batcher
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import (
-    BacklogFull,
-    StoreUnavailable,
-)
+from raytasks.models import BacklogFull, StoreUnavailable
 from raytasks.offload import ArtifactsUnavailable
 
 LIMIT = 1000

@@ -10,10 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from raytasks.models import (
-    Attempt,
-    Task,
-)
+from raytasks.models import Attempt, Task
 from raytasks.states import CRASHES, OutcomeKind, State
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Submission

@@ -3,10 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.models import (
-    Attempt,
-    Task,
-)
+from raytasks.models import Attempt, Task
 from raytasks.states import State
 from tests.chaos.effects import Effect
 from tests.chaos.kinds import Kind

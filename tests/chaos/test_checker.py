@@ -8,10 +8,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raytasks.models import (
-    Attempt,
-    Task,
-)
+from raytasks.models import Attempt, Task
 from raytasks.states import OutcomeKind, State
 from tests.chaos.checker import Rule, check
 from tests.chaos.effects import Effect, Phase

@@ -5,10 +5,7 @@ from typing import Any
 import pytest
 from making import NOW, Tracking, counted, ids, new_task, task_id
 
-from raytasks.models import (
-    BacklogFull,
-    KeyConflict,
-)
+from raytasks.models import BacklogFull, KeyConflict
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.states import OutcomeKind, State
 from raytasks.store import bulk as store_bulk

@@ -7,10 +7,7 @@ import pytest
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 from sqlalchemy.exc import DataError, IntegrityError
 
-from raytasks.models import (
-    StoreUnavailable,
-    TaskQuery,
-)
+from raytasks.models import StoreUnavailable, TaskQuery
 from raytasks.states import OutcomeKind, State
 from raytasks.store import direct, read_statements
 from raytasks.store.store import Store

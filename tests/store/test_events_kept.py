@@ -14,12 +14,7 @@ from msgspec.structs import replace
 from sqlalchemy import update
 
 from raytasks.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
-from raytasks.messages import (
-    AttemptLog,
-    LogLine,
-    Report,
-    StateChange,
-)
+from raytasks.messages import AttemptLog, LogLine, Report, StateChange
 from raytasks.models import Running
 from raytasks.states import OutcomeKind, State
 from raytasks.store.schema import attempts, tasks

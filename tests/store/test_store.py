@@ -12,10 +12,7 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from raytasks.messages import Report
-from raytasks.models import (
-    Running,
-    TaskQuery,
-)
+from raytasks.models import Running, TaskQuery
 from raytasks.states import OutcomeKind, State
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database

@@ -12,12 +12,7 @@ import pydantic
 import pytest
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.models import (
-    BacklogFull,
-    KeyConflict,
-    StateConflict,
-    TaskNotFound,
-)
+from raytasks.models import BacklogFull, KeyConflict, StateConflict, TaskNotFound
 from raytasks.registry import HandlerError
 from raytasks.states import State
 from raytasks.submission import InvalidSubmission

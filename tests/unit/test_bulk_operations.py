@@ -12,10 +12,7 @@ from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 from raytasks.messages import Claim
-from raytasks.models import (
-    REMOTE_POOL,
-    StoreUnavailable,
-)
+from raytasks.models import REMOTE_POOL, StoreUnavailable
 from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.states import OutcomeKind, State
 from raytasks.testing import FakeClock

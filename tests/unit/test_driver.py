@@ -8,13 +8,7 @@ import pytest
 
 from raytasks import driver, wire
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import (
-    BacklogFull,
-    Duplicate,
-    KeyConflict,
-    NewTask,
-    StoreUnavailable,
-)
+from raytasks.models import BacklogFull, Duplicate, KeyConflict, NewTask, StoreUnavailable
 from raytasks.offload import LargeValues
 from raytasks.registry import Registry, handler, handler_of
 

@@ -3,12 +3,7 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from raytasks.messages import (
-    Claim,
-    Exchange,
-    Orders,
-    Outcome,
-)
+from raytasks.messages import Claim, Exchange, Orders, Outcome
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.states import OutcomeKind
 

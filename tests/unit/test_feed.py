@@ -4,11 +4,7 @@ import asyncio
 
 import pytest
 
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-    StateChange,
-)
+from raytasks.messages import Feed, FeedPart, StateChange
 from raytasks.states import State
 from raytasks.tracker.feed import FeedRing
 

@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 
 import pytest
+from tracking import let_run
 
 from raytasks import local_rpc
 from raytasks.local_rpc import Address, CallFailed, Connection, ConnectionLost, Server
@@ -42,17 +43,11 @@ class Methods:
         raise OSError("no such file: \udcff")
 
 
-async def let_run() -> None:
-    """Let everything that is ready in this event loop run."""
-    for _ in range(20):
-        await asyncio.sleep(0)
-
-
 async def end(server: Server) -> None:
     """Close it when it has taken in who has called, and let its connections end."""
-    await let_run()
+    await let_run(20)
     server.close()
-    await let_run()
+    await let_run(20)
 
 
 @contextlib.asynccontextmanager
@@ -138,7 +133,7 @@ async def test_a_process_of_another_user_is_refused(monkeypatch: pytest.MonkeyPa
         monkeypatch.setattr(local_rpc.os, "getuid", lambda: -1)
         with pytest.raises(PermissionError):
             await Connection.open(server.address)
-        await let_run()  # until the server has refused it as well
+        await let_run(20)  # until the server has refused it as well
         monkeypatch.undo()
         assert await connection.call("echo", b"ab") == b"ba"
 

@@ -2,11 +2,7 @@
 
 import pytest
 
-from raytasks.messages import (
-    AttemptLog,
-    LogLine,
-    Outcome,
-)
+from raytasks.messages import AttemptLog, LogLine, Outcome
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
 from raytasks.states import OutcomeKind

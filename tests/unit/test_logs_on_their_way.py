@@ -14,15 +14,7 @@ from tracking import ScriptedRunner, until
 
 from raytasks.context import Context
 from raytasks.events import EventQuery, LogEvent
-from raytasks.messages import (
-    AttemptLog,
-    Claim,
-    Exchange,
-    FeedPart,
-    LogLine,
-    Orders,
-    Report,
-)
+from raytasks.messages import AttemptLog, Claim, Exchange, FeedPart, LogLine, Orders, Report
 from raytasks.registry import Registry, handler
 from raytasks.runner import log_book
 from raytasks.runner.attempt import Workplace

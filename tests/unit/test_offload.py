@@ -12,10 +12,7 @@ from pydantic_core import from_json
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import LocalChannel
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
+from raytasks.messages import Claim, Outcome
 from raytasks.models import NewTask
 from raytasks.offload import ArtifactLost, ArtifactsUnavailable, LargeValues, is_longer
 from raytasks.registry import handler_of

@@ -13,10 +13,7 @@ from tracking import wait_final
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.context import Context
-from raytasks.messages import (
-    Exchange,
-    Orders,
-)
+from raytasks.messages import Exchange, Orders
 from raytasks.models import Task
 from raytasks.registry import Registry, handler, handler_of
 from raytasks.retry import RetryPolicy

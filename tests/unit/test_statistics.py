@@ -11,14 +11,8 @@ from making import NOW, new_task, task_id
 from sqlalchemy import text
 from tracking import FaultyStore, ScriptedRunner, tracker_on, until
 
-from raytasks.messages import (
-    Claim,
-    Outcome,
-)
-from raytasks.models import (
-    REMOTE_POOL,
-    Running,
-)
+from raytasks.messages import Claim, Outcome
+from raytasks.models import REMOTE_POOL, Running
 from raytasks.states import OutcomeKind, State
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store

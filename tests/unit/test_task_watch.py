@@ -7,15 +7,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from raytasks.messages import (
-    Feed,
-    FeedPart,
-    StateChange,
-)
-from raytasks.models import (
-    Attempt,
-    Task,
-)
+from raytasks.messages import Feed, FeedPart, StateChange
+from raytasks.models import Attempt, Task
 from raytasks.states import State
 from raytasks.tracker import watch as watch_module
 from raytasks.tracker.watch import FeedQueue, TaskWatch

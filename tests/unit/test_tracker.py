@@ -13,10 +13,7 @@ from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
 
-from raytasks.messages import (
-    Claim,
-    Report,
-)
+from raytasks.messages import Claim, Report
 from raytasks.models import (
     REMOTE_POOL,
     BacklogFull,

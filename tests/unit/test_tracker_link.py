@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from tracking import let_run
 
 from raytasks import local_rpc
 from raytasks.local_rpc import ConnectionLost, Server
@@ -72,8 +73,7 @@ async def tracker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tracker]:
     yield tracker
     for server in tracker.started:
         server.close()
-    for _ in range(10):  # until their connections have ended
-        await asyncio.sleep(0)
+    await let_run(10)  # until their connections have ended
 
 
 @pytest.fixture

@@ -5,15 +5,7 @@ import pytest
 from making import new_task
 
 from raytasks import wire
-from raytasks.messages import (
-    AttemptLog,
-    Claim,
-    Exchange,
-    LogLine,
-    Orders,
-    Outcome,
-    Report,
-)
+from raytasks.messages import AttemptLog, Claim, Exchange, LogLine, Orders, Outcome, Report
 from raytasks.models import Duplicate
 from raytasks.states import OutcomeKind
 
