@@ -62,7 +62,7 @@ class Tracked(Protocol):
         """Return whether tasks of these types wait that could run now."""
 
     def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
-        """Take note of a runner's death: what it held is lost."""
+        """Take note of a runner's death or its end: what it held is lost, and it gets no more."""
 
     def release_runner(self, runner_id: str) -> int:
         """Take back what a runner holds, uncharged; return how many attempts that is."""
@@ -98,6 +98,7 @@ class RunnerPools:
         runner = self._runners.get(name)
         if runner is not None:
             runner.active_at = time.monotonic()
+            self._let_go(runner)
             task = asyncio.ensure_future(_kill(runner.actor, no_restart=False))
             self._killing.add(task)
             task.add_done_callback(self._killing.discard)
@@ -196,7 +197,6 @@ class RunnerPools:
             await self._end(runner)
         elif retiring > drain_seconds:
             log.warning("%s is ended; what it ran is given back", runner.name)
-            self._tracked.release_runner(state.runner_id)  # first: its death charges nobody then
             await self._end(runner)
 
     async def _idle_limit(self, settings: Settings) -> float:
@@ -314,42 +314,45 @@ class RunnerPools:
         self._runners.pop(runner.name, None)
         if runner.watch is not None:
             runner.watch.cancel()
+        self._let_go(runner)
         await _kill(runner.actor, no_restart=True)
-        for state in self._tracked.runners():
-            if state.name == runner.name:
-                self._tracked.lose(state.runner_id, "its runner was ended")
+
+    def _let_go(self, runner: PooledRunner) -> None:
+        """Give back what a runner holds; it gets nothing more, should it call before its end."""
+        lives = {state.runner_id for state in self._tracked.runners() if state.name == runner.name}
+        if runner.life is not None:  # which may be just about to call for the first time
+            lives.add(runner.life[0])
+        for runner_id in lives:
+            self._tracked.release_runner(runner_id)
+            self._tracked.lose(runner_id, "its runner was ended")
 
     async def _watch(self, runner: PooledRunner) -> None:
         """Tell the tracker of each death of a runner; Ray starts it again by itself."""
-        known: tuple[str, str] | None = None
         while True:
             try:
                 present = await runner.actor.identity.remote()
-                if known not in (None, present):
-                    self._note_death(runner, known, Death("its process was started again"))
-                known = present
-                runner.alive = True
+                if runner.life not in (None, present):
+                    self._note_death(runner, Death("its process was started again"))
+                runner.life, runner.alive = present, True
                 await runner.actor.watch.remote()
             except Exception as error:
                 if not isinstance(error, RayError):
                     log.exception("%s cannot be watched; trying again", runner.name)
-                if known is not None:
-                    death = await _death_of(known[1])
+                if runner.life is not None:
+                    death = await _death_of(runner.life[1])
                     if death is not None or isinstance(error, ActorDiedError):
-                        self._note_death(runner, known, death or Death("its actor is gone"))
-                        known = None
+                        self._note_death(runner, death or Death("its actor is gone"))
                 if isinstance(error, ActorDiedError):
                     self._runners.pop(runner.name, None)
                     return
                 await asyncio.sleep(_DEATH_SECONDS)  # the next life is to be known before it dies
 
-    def _note_death(
-        self, runner: PooledRunner, known: tuple[str, str] | None, death: Death
-    ) -> None:
-        if known is not None:
+    def _note_death(self, runner: PooledRunner, death: Death) -> None:
+        life, runner.life = runner.life, None
+        if life is not None:
             log.warning("%s died: %s", runner.name, death.reason)
             runner.active_at, runner.alive = time.monotonic(), False
-            self._lose(known[0], death)
+            self._lose(life[0], death)
 
     def _lose(self, runner_id: str, death: Death) -> None:
         reason = f"its runner's process died: {death.reason}"

@@ -285,7 +285,9 @@ class Tracker:
         heartbeat_seconds = self.ticker.lease_seconds / 3
         if not await self.ticker.is_loaded(heartbeat_seconds):
             return Orders(resync=True)
-        if self.fleet.is_replaced(exchange.runner_id, exchange.name):
+        if self.fleet.is_out(exchange.runner_id, exchange.name):
+            if self._take_news(RunnerState.of(exchange, self._clock()), exchange):
+                self.ticker.wake.set()
             return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
         if exchange.held is None and (runner is None or not runner.confirmed):
@@ -313,8 +315,12 @@ class Tracker:
                 runner.call = None
 
     def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
-        """Note that a runner is dead: what it held will run again elsewhere."""
-        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory)
+        """Note that a runner is dead, or just being ended: what it held will run again elsewhere.
+
+        Should it call once more before it is gone, it gets nothing, but what it has to tell of an
+        attempt is kept as a late outcome.
+        """
+        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory, for_good=True)
 
     def runners(self) -> list[RunnerState]:
         """Return the states of all runners, also of those that were not heard of yet."""
@@ -333,7 +339,7 @@ class Tracker:
         now = self._clock()
         for earlier in self.fleet.lives_of(exchange.name):
             if earlier.runner_id != exchange.runner_id:
-                self.ticker.lose(earlier.runner_id, "its runner died and was started again")
+                self.lose(earlier.runner_id, "its runner died and was started again")
         runner = self.fleet.admit(exchange, now)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
@@ -355,7 +361,7 @@ class Tracker:
         inbox = self.ticker.inbox
         before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late)
         for outcome in exchange.outcomes:
-            running = self.fleet.find(runner.runner_id, outcome.task_id, outcome.attempt)
+            running = runner.find(outcome.task_id, outcome.attempt)
             if running is None:  # settled before, or no longer this runner's: either way, done with
                 runner.acknowledged.append((outcome.task_id, outcome.attempt))
                 if outcome.kind not in CRASHES:  # its own news, not what others say of it
@@ -363,12 +369,12 @@ class Tracker:
             else:
                 inbox.outcomes.append((running, outcome))
         for report in exchange.reports:
-            if self.fleet.find(runner.runner_id, report.task_id, report.attempt) is not None:
+            if runner.holds(report.task_id, report.attempt):
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
         for log in exchange.logs:
-            if self.fleet.find(runner.runner_id, log.task_id, log.attempt) is not None:
+            if runner.holds(log.task_id, log.attempt):
                 inbox.logs.append((runner.runner_id, log))
             else:  # its attempt is over: nobody wants them any more
                 runner.acknowledged_logs.append(log.number)

@@ -72,6 +72,11 @@ class RunnerState:
     acknowledged_reports: list[int] = field(default_factory=list)
     acknowledged_logs: list[int] = field(default_factory=list)
 
+    @classmethod
+    def of(cls, exchange: Exchange, now: float) -> "RunnerState":
+        """Return the state of a runner that nobody knows, when it calls."""
+        return cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
+
     def heard(self, exchange: Exchange, now: float) -> None:
         """Take over what an exchange says of the runner itself."""
         self.seen_at = now
@@ -105,8 +110,12 @@ class RunnerState:
 
     def holds(self, task_id: str, attempt: int) -> bool:
         """Return whether the attempt is this runner's. One that is about to be lost is not."""
+        return self.find(task_id, attempt) is not None
+
+    def find(self, task_id: str, attempt: int) -> Running | None:
+        """Return the running attempt if it is just this one, and this runner's."""
         held = self.held.get(task_id)
-        return held is not None and held.attempt == attempt
+        return held if held is not None and held.attempt == attempt else None
 
     def unsent(self) -> set[tuple[str, int]]:
         """Return what was claimed for the runner and never went out (task id, attempt)."""
@@ -168,7 +177,7 @@ class Fleet:
     _REMEMBERED = 10_000
 
     def __init__(self) -> None:
-        self._removed: dict[str, None] = {}
+        self._removed: dict[str, bool] = {}  # whether for good, by runner id
         self.runners: dict[str, RunnerState] = {}
         self.running: dict[str, Running] = {}
         self._lives: dict[str, dict[str, RunnerState]] = {}  # by name, then by id
@@ -230,28 +239,33 @@ class Fleet:
         """Return the state of the runner that calls, with what it says of itself."""
         runner = self.runners.get(exchange.runner_id)
         if runner is None:
-            runner = RunnerState(exchange.runner_id, "", "", "", now)
+            runner = RunnerState.of(exchange, now)
             self.runners[exchange.runner_id] = runner
             self._removed.pop(exchange.runner_id, None)
         runner.heard(exchange, now)
         self._lives.setdefault(runner.name, {})[runner.runner_id] = runner
         return runner
 
-    def remove(self, runner_id: str) -> RunnerState | None:
-        """Take a runner out, and return it as it was; its attempts are to be settled."""
+    def remove(self, runner_id: str, *, for_good: bool) -> RunnerState | None:
+        """Take a runner out, and return it as it was; its attempts are to be settled.
+
+        One that is not out `for_good` is let in again when it calls, unless it was replaced.
+        """
         runner = self.runners.pop(runner_id, None)
         if runner is not None:
-            self._removed[runner_id] = None
             lives = self._lives.get(runner.name, {})
             if lives.pop(runner_id, None) is not None and not lives:
                 del self._lives[runner.name]
+        if runner is not None or for_good:
+            self._removed[runner_id] = for_good or self._removed.get(runner_id, False)
             if len(self._removed) > self._REMEMBERED:
                 del self._removed[next(iter(self._removed))]
         return runner
 
-    def is_replaced(self, runner_id: str, name: str) -> bool:
-        """Return whether a runner was taken out before, and a later one has its name."""
-        return runner_id in self._removed and bool(self.lives_of(name))
+    def is_out(self, runner_id: str, name: str) -> bool:
+        """Return whether a runner was taken out for good, or a later one has its name."""
+        for_good = self._removed.get(runner_id)
+        return for_good is not None and (for_good or bool(self.lives_of(name)))
 
     def expired(self, now: float, lease_seconds: float) -> list[RunnerState]:
         """Return the runners that were not heard of for longer than their lease."""

@@ -152,15 +152,17 @@ class Ticker:
         except TimeoutError:
             raise StoreUnavailable(AWAY) from None
 
-    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
-        """Note that a runner is dead: what it held is lost.
+    def lose(
+        self, runner_id: str, reason: str, *, out_of_memory: bool = False, for_good: bool = False
+    ) -> None:
+        """Note that a runner is dead: what it held is lost. It may come back, if not `for_good`.
 
         If that was one attempt, it is charged. Of several nobody knows which one did it, so that
         each of them runs again alone; it may as well have been none of them when the task runner
         died, or a process that Ray chose for want of memory. Who is lost so again is charged, lest
         it go on for ever. What never went out is given back.
         """
-        runner = self.ledger.fleet.remove(runner_id)
+        runner = self.ledger.fleet.remove(runner_id, for_good=for_good)
         if runner is None:
             return
         unsent = runner.unsent()

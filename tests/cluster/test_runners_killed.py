@@ -76,7 +76,7 @@ def test_poison_fails_alone(service: Service) -> None:
     assert ended["crashes"] == 4  # MAX_CRASHES is 3
     for task in [blocker, *before, *after]:
         done = service.wait(task)
-        assert (done["state"], done["crashes"]) == ("COMPLETED", 0)
+        assert (done["state"], done["crashes"]) == ("COMPLETED", 0), done["attempts"]
 
 
 def test_a_frozen_runner_loses_its_attempts_and_is_replaced(

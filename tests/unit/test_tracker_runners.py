@@ -214,11 +214,35 @@ class TestDeath:
         await let_run()
         assert (await runner.exchange([outcome(claim)])).end
         assert [runner.runner_id for runner in tracker.fleet] == ["r1-again"]
+        await submit(tracker, 2, task_type="other")  # the tick with its outcome is over
+        found = await tracker.task(task_id(1))
+        assert found is not None
+        [history] = found[1]
+        assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
+
+    async def test_a_runner_that_was_ended_gets_nothing_in_its_last_moment(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        call = runner.send()
+        await let_run()
+        tracker.lose("r1", "its runner was ended")  # which takes Ray some milliseconds
+        await call
+        await submit(tracker, 1)
+        for _ in range(2):  # again as one that says what it holds
+            assert (await runner.exchange()).end
+        assert list(tracker.fleet) == []
+        await ScriptedRunner(tracker, "r2").claim()
+
+    async def test_a_runner_that_was_ended_before_its_first_call_is_not_let_in(
+        self, tracker: Tracker
+    ) -> None:
+        tracker.lose("r1", "its runner was ended")
+        assert (await ScriptedRunner(tracker).exchange()).end
 
     async def test_a_runner_that_comes_back_alone_is_let_in_again(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        tracker.lose("r1", "it was cut off")
+        tracker.ticker.lose("r1", "it was cut off")
         assert (await runner.exchange()).resync
         [again] = await runner.claim()
         assert (again.task_id, again.attempt) == (task_id(1), 2)
