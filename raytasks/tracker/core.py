@@ -292,9 +292,10 @@ class Tracker:
         runner = self.fleet.runners.get(exchange.runner_id)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
+        if runner is not None:
+            runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
         runner = self._admit(exchange)
         has_news = self._take_news(runner, exchange)
-        runner.answer()  # an earlier call of the same runner is over
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call

@@ -558,9 +558,7 @@ class TestOutcomes:
         claim = await claimed(tracker, runner)
         runner.end(claim)
         await until(tracker, 1, State.COMPLETED)
-        earlier = runner.calls[-1]
-        runner.send(reports=[Report(task_id(1), 1, 7, checkpoint="[1]")])
-        orders = await earlier
+        orders = await runner.send(reports=[Report(task_id(1), 1, 7, checkpoint="[1]")])
         assert (orders.stale, orders.acknowledged_reports) == (((task_id(1), 1),), ())
 
 

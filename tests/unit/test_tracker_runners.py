@@ -283,6 +283,16 @@ class TestDeath:
         assert (await runner.exchange()).resync
         assert (await runner.exchange()).stale == ((task_id(1), 1),)
 
+    async def test_a_cancel_is_not_told_to_a_call_that_nobody_hears_any_more(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        await tracker.cancel(task_id(1))
+        assert (await runner.exchange()).cancels == ((task_id(1), 1),)
+        runner.send()
+        await let_run()
+        runner.known = False  # its connection broke: it says everything again
+        assert (await runner.exchange()).cancels == ((task_id(1), 1),)
+
     async def test_a_runner_that_calls_keeps_its_lease(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
     ) -> None:
