@@ -27,6 +27,9 @@ _POSTGRES = {
     "tcp_user_timeout": 10_000,
     "options": "-c idle_in_transaction_session_timeout=5000",
 }
+# A tick's statements are the same each time, and go by an index however many tasks there are: plans
+# that are kept save some of the server's time (python -m benchmarks.store_cost).
+_WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
@@ -89,7 +92,8 @@ class Database:
             if self._reads_only:
                 arguments["creator"] = lambda: open_sqlite(self.url, timeout=5)
         else:
-            arguments["connect_args"] = postgres_arguments(reads_only=self._reads_only)
+            more = "" if begin == "BEGIN" else _WRITER_PLANS
+            arguments["connect_args"] = postgres_arguments(more, reads_only=self._reads_only)
             # Who only reads tries again instead, which costs nothing while all is well.
             arguments["pool_pre_ping"] = begin == "BEGIN" and not self._reads_only
             if begin == "BEGIN":  # all statements of a transaction that reads see one moment
@@ -125,11 +129,11 @@ def parse_url(url: str) -> URL:
             )
 
 
-def postgres_arguments(*, reads_only: bool) -> dict[str, Any]:
-    """Return how the driver is to connect."""
-    if not reads_only:
-        return _POSTGRES
-    return _POSTGRES | {"options": f"{_POSTGRES['options']} -c default_transaction_read_only=on"}
+def postgres_arguments(options: str = "", *, reads_only: bool) -> dict[str, Any]:
+    """Return how the driver is to connect, with more `options` of the server for the session."""
+    if reads_only:
+        options = f"{options} -c default_transaction_read_only=on"
+    return _POSTGRES | {"options": f"{_POSTGRES['options']} {options}".strip()}
 
 
 def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
