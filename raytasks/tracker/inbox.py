@@ -150,7 +150,14 @@ class Inbox:
 
 
 def lost_outcome(
-    running: Running, reason: str, now: float, *, charged: bool, out_of_memory: bool = False
+    running: Running,
+    reason: str,
+    now: float,
+    *,
+    charged: bool,
+    out_of_memory: bool = False,
+    node_id: str | None = None,
+    worker_id: str | None = None,
 ) -> Outcome:
     """Return the outcome of an attempt whose runner is gone."""
     return Outcome(
@@ -160,6 +167,8 @@ def lost_outcome(
         started_at=running.claimed_at,
         finished_at=now,
         error=_error_json("WorkerLost", reason, retryable=True),
+        node_id=node_id,
+        worker_id=worker_id,
         charged=charged,
     )
 

@@ -183,6 +183,9 @@ class Ticker:
                 self.clock(),
                 charged=known or running.alone,
                 out_of_memory=out_of_memory,
+                # A task runner's attempts run elsewhere.
+                node_id=runner.node_id if is_warm else None,
+                worker_id=runner.worker_id if is_warm else None,
             )
             self.inbox.outcomes.append((running, lost))
         for running in runner.held.values():

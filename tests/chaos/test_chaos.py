@@ -10,7 +10,7 @@ import pytest
 from tests.chaos.run import Options, run_chaos
 from tests.postgres_server import PostgresServer
 
-SECONDS = 40.0
+SECONDS = 20.0
 
 # With what follows the load: the service finishes every task, and stops.
 pytestmark = pytest.mark.timeout(300)

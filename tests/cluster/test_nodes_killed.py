@@ -5,11 +5,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
-import pytest
 
 from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, begun, frozen, marks, wait_gone
@@ -56,39 +55,38 @@ def released(gate: Path) -> Iterator[None]:
         gate.touch()
 
 
-@pytest.mark.parametrize("fault", ["killed", "frozen"])
-def test_a_node_goes(service: Service, tmp_path: Path, fault: str) -> None:
+def test_nodes_go(service: Service, tmp_path: Path) -> None:
+    """One is frozen, the next one killed; each time there is another one."""
     gate = tmp_path / "gate"
     files = {kind: tmp_path / kind for kind in KINDS}
-    with released(gate), node(service, tmp_path / "first.log") as first:
+    with released(gate), ExitStack() as nodes:
+        first = nodes.enter_context(node(service, tmp_path / "first.log"))
         tasks = [
             service.submit(kind, {"step": "wait_file", "file": str(gate), "mark": str(mark)})
             for kind, mark in files.items()
         ]
-        for mark in files.values():
-            begun(mark)
-        with node(service, tmp_path / "second.log"):
-            victims = family(first)
-            with recovering(f"a worker node {fault}, with another one there"):
-                if fault == "killed":
-                    for process in victims:
-                        process.kill()
-                    lost(files)
-                else:
-                    with frozen(*victims):
-                        lost(files)
-                gate.touch()
-                ended = [service.wait(task) for task in tasks]
-            for done in ended:
-                outcomes = [attempt["outcome"] for attempt in done["attempts"]]
-                assert (done["state"], outcomes) == ("COMPLETED", ["lost", "succeeded"])
-                nodes = {attempt["node_id"] for attempt in done["attempts"][1:]}
-                assert nodes != {done["attempts"][0]["node_id"]}
-            wait_gone(*victims)  # the thawed node finds that it is dead
+        begun_everywhere(files, 1)
+        second = nodes.enter_context(node(service, tmp_path / "second.log"))
+        victims = family(first)
+        with frozen(*victims), recovering("a worker node frozen, with another one there"):
+            begun_everywhere(files, 2)
+        wait_gone(*victims)  # thawed, it finds that it is dead
+        nodes.enter_context(node(service, tmp_path / "third.log"))
+        with recovering("a worker node killed, with another one there"):
+            for process in family(second):
+                process.kill()
+            begun_everywhere(files, 3)
+        gate.touch()
+        for task in tasks:
+            done = service.wait(task)
+            outcomes = [attempt["outcome"] for attempt in done["attempts"]]
+            assert (done["state"], outcomes) == ("COMPLETED", ["lost", "lost", "succeeded"])
+            places = [attempt["node_id"] for attempt in done["attempts"]]
+            assert len(set(places)) == len(places)
 
 
-def lost(files: dict[str, Path]) -> None:
-    """Wait until all attempts run again elsewhere."""
+def begun_everywhere(files: dict[str, Path], attempt: int) -> None:
+    """Wait until this attempt of all tasks has begun, each once."""
     for mark in files.values():
-        begun(mark, attempts=2)
-        assert [attempt for attempt, _ in marks(mark)] == [1, 2]
+        begun(mark, attempts=attempt)
+        assert [number for number, _ in marks(mark)] == list(range(1, attempt + 1))

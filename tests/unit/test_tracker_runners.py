@@ -9,7 +9,7 @@ from making import NOW, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 from raytasks.messages import Claim
-from raytasks.models import REMOTE_POOL
+from raytasks.models import REMOTE_POOL, SHARED_POOL
 from raytasks.states import OutcomeKind, State
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
@@ -197,6 +197,24 @@ class TestDeath:
             await ScriptedRunner(tracker, f"life {life}", pool=REMOTE_POOL, remote=9).claim()
             tracker.lose(f"life {life}", "gone")
         assert (await until(tracker, 9, State.FAILED)).crashes == 2
+
+    @pytest.mark.parametrize(
+        ("pool", "place"), [(SHARED_POOL, ("a node", "a process")), (REMOTE_POOL, (None, None))]
+    )
+    async def test_where_it_was_lost_is_told_if_that_is_known(
+        self, tracker: Tracker, pool: str, place: tuple[str | None, str | None]
+    ) -> None:
+        call = ScriptedRunner(tracker, "r2", pool=pool).send(
+            node_id="a node", worker_id="a process"
+        )
+        await submit(tracker, 1)
+        await call
+        tracker.lose("r2", "killed")
+        await until(tracker, 1, State.RETRYING)
+        found = await tracker.task(task_id(1))
+        assert found is not None
+        [lost] = found[1]
+        assert (lost.node_id, lost.worker_id) == place
 
     async def test_a_leap_of_the_clock_is_nobodys_fault(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, claim: Claim
