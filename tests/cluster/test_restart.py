@@ -129,7 +129,7 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
 def test_demo_shows_every_task_completed(tmp_path: Path) -> None:
     environment = {**os.environ, "ARTIFACTS_URL": str(tmp_path / "artifacts")}
     done = subprocess.run(  # noqa: PLW1510
-        ["make", "demo"],  # noqa: S607 - as a new user does
+        ["make", "demo"],
         cwd=Path(__file__).parents[2],
         env=environment,
         capture_output=True,
