@@ -34,11 +34,15 @@ from benchmarks.servers.service import running_service
 
 @dataclass(frozen=True)
 class Group:
-    """Scenarios that share what runs for them. `measure` gives what each one found."""
+    """Scenarios that share what runs for them. `measure` gives what each one found.
+
+    A `long` one takes minutes: it is measured in the first round only.
+    """
 
     name: str
     scenarios: tuple[str, ...]
     measure: Callable[[Place, frozenset[str]], Iterator[Result]]
+    long: bool = False
 
     def chosen(self, only: frozenset[str]) -> frozenset[str]:
         """Return those that were asked for: by their names, or by the group's; all by none."""
@@ -123,9 +127,9 @@ GROUPS = (
         "postgresql", "postgresql", ("drain", "submission", "single", "end_to_end", "reads")
     ),
     Group("slow", ("slow",), partial(_alone, "", slow.measure)),
-    Group("nodes", ("nodes",), partial(_alone, "", nodes.measure)),
-    Group("growth", ("growth",), partial(_alone, "", growth.measure)),
-    Group("lists", ("lists",), partial(_alone, "", lists.measure)),
-    Group("memory", ("memory",), partial(_alone, "", memory.measure)),
+    Group("nodes", ("nodes",), partial(_alone, "", nodes.measure), long=True),
+    Group("growth", ("growth",), partial(_alone, "", growth.measure), long=True),
+    Group("lists", ("lists",), partial(_alone, "", lists.measure), long=True),
+    Group("memory", ("memory",), partial(_alone, "", memory.measure), long=True),
 )
 """In the order of a round: what is compared with each other is near each other."""

@@ -35,7 +35,10 @@ class Findings:
 
 
 def run(groups: Sequence[Group], sizes: Sizes, rounds: int, only: frozenset[str]) -> Findings:
-    """Measure all groups in turn, round after round. What fails is told, and left out."""
+    """Measure all groups in turn, round after round. What fails is told, and left out.
+
+    In the rounds after the first a long group is measured only if it was asked for by name.
+    """
     findings = Findings()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     with tempfile.TemporaryDirectory(prefix="raytasks-bench-") as folder:
@@ -44,7 +47,7 @@ def run(groups: Sequence[Group], sizes: Sizes, rounds: int, only: frozenset[str]
             findings.rounds.append({})
             for group in groups:
                 chosen = group.chosen(only)
-                if not chosen:
+                if not chosen or (group.long and turn > 1 and not only):
                     continue
                 place = Place(Path(folder) / f"round-{turn}" / group.name, sizes, seeds)
                 place.folder.mkdir(parents=True)
