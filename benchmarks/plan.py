@@ -128,7 +128,7 @@ GROUPS = (
     ),
     Group("slow", ("slow",), partial(_alone, "", slow.measure)),
     Group("nodes", ("nodes",), partial(_alone, "", nodes.measure), long=True),
-    Group("growth", ("growth",), partial(_alone, "", growth.measure), long=True),
+    Group("growth", ("growth",), partial(_alone, "", growth.measure)),
     Group("lists", ("lists",), partial(_alone, "", lists.measure), long=True),
     Group("memory", ("memory",), partial(_alone, "", memory.measure), long=True),
 )

@@ -5,6 +5,7 @@ A seed is a SQLite file that is made once in a run; who uses it gets a copy.
 
 import itertools
 import json
+import os
 import shutil
 import sqlite3
 import time
@@ -59,6 +60,7 @@ class Seeds:
             self._folder.mkdir(parents=True, exist_ok=True)
             made = path.with_suffix(".new")
             fill(f"sqlite:///{made}", rows)
+            _sync(made)
             made.rename(path)
         return path
 
@@ -68,7 +70,14 @@ def copied(seed: Path, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     copy = folder / "tasks.db"
     shutil.copyfile(seed, copy)
+    _sync(copy)
     return f"sqlite:///{copy}"
+
+
+def _sync(path: Path) -> None:
+    """Have a file on disk: else the first sync of a service would have to wait for all of it."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
 
 
 def fill(url: str, rows: Iterable[dict[str, Any]]) -> None:
