@@ -19,7 +19,8 @@ Check = Callable[[int], None]
 
 PLANS_KEPT = 64
 """For how many pipelines, of which a tick has one or two, PostgreSQL keeps its plans. It would keep
-them for up to a minute, and go through all tasks at each tick if there were only a few before."""
+them for up to a minute, though they were made when there were only a few tasks. That they do not go
+through the table is also seen to by how the writer connects."""
 
 
 class Direct(Protocol):
