@@ -98,6 +98,7 @@ def _submit(values: Values, words: Words) -> Any:
             "failures": _number(0),
             "crashes": _number(0),
             "suspect": false(),
+            "has_files": false(),
             "cancel_requested": false(),
             "updated_at": values["created_at"],
         },

@@ -80,6 +80,17 @@ tasks = Table(
     # Where a payload or result is that is too large for here, as JSON; else null.
     Column("payload_ref", Text),
     Column("result_ref", Text),
+    # When a runner was given the task; its attempt may begin later.
+    Column("claimed_at", Double),
+    # Where a checkpoint is that is too large for here, as JSON; else null.
+    Column("checkpoint_ref", Text),
+    # Whether there are files of the task: large values, or artifacts; null: nobody knows, as it
+    # was submitted to an earlier version.
+    Column("has_files", Boolean),
+    # How often the task was put off or given back, in all its life.
+    Column("snoozes", Integer, nullable=False, server_default=text("0")),
+    # How many suspects may share a process when the task runs again; null: it is no suspect.
+    Column("company", Integer),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -222,6 +233,33 @@ stats_minutes = Table(
     Column("data", Text, nullable=False),
     sqlite_with_rowid=False,
 )
+
+# Files that nobody needs any more: those of tasks that are deleted (`name` is empty: all of them),
+# and single ones that were replaced. They are removed after the commit, and the row after them.
+files_to_remove = Table(
+    "files_to_remove",
+    metadata,
+    Column("task_id", _Id, primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("due_at", Double, nullable=False),  # when removing them is tried next
+    sqlite_with_rowid=False,
+)
+Index("ix_files_to_remove_due_at", files_to_remove.c.due_at)
+
+# The versions of the handlers' code, numbered at first sight.
+handlers_versions = Table(
+    "handlers_versions",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=True),
+    Column("token", Text, nullable=False),
+    Column("generation", Text, nullable=False),
+    Column("state", String(6), nullable=False),
+    Column("seen_at", Double, nullable=False),
+    Column("detail", Text),
+    CheckConstraint("state IN ('trial', 'passed', 'failed')", name="state_known"),
+    sqlite_autoincrement=True,  # a number that was given out never comes again
+)
+Index("ix_handlers_versions_token", handlers_versions.c.token, unique=True)
 
 # One row. Each tick renews it in its own transaction; a tracker whose epoch is no longer there
 # has been replaced, and its ticks fail. The owner is the actor whose tracker that is, in all its

@@ -36,14 +36,14 @@ def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     server.run("DROP DATABASE former WITH (FORCE)")
 
 
-def downgraded(url: str) -> Database:
-    """Return an empty database of version 0002."""
+def downgraded(url: str, version: str = "0002") -> Database:
+    """Return an empty database of an earlier version."""
     database = Database(url)
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     with database.writing() as connection:
         config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
+        command.upgrade(config, version)
     return database
 
 
@@ -69,5 +69,48 @@ def test_what_is_there_is_kept(empty_url: str) -> None:
         assert tracking.tick(submissions=[again]).duplicates[again.task_id].task_id == task_id(1)
         [first, second] = tracking.claim()
         assert (first.revision, second.revision) == (1, 1)
+    finally:
+        store.close()
+
+
+_TASK_0003 = """
+INSERT INTO tasks (task_id, task_type, state, payload, priority, rank, ready, attempt, max_attempts,
+                   failures, crashes, cancel_requested, created_at, run_at, started_at, updated_at,
+                   runner_id, suspect)
+VALUES (:id, 'short', :state, '{}', 0, :now, :ready, 1, 3, 0, 0, false, :now, :now, :now, :now,
+        :runner_id, :suspect)
+"""
+
+
+def test_what_version_0003_kept_goes_on(empty_url: str) -> None:
+    database = downgraded(empty_url, "0003")
+    with database.writing() as connection:
+        for number, runner_id, suspect in ((1, "r1", False), (2, None, True)):
+            values = {
+                "id": task_id(number),
+                "now": NOW,
+                "state": "PENDING" if runner_id is None else "RUNNING",
+                "ready": runner_id is None,
+                "runner_id": runner_id,
+                "suspect": suspect,
+            }
+            connection.execute(text(_TASK_0003), values)
+        for state in ("PENDING", "RUNNING"):
+            row = {"state": state}
+            counts = "INSERT INTO task_counts VALUES ('default', 'short', :state, 1)"
+            connection.execute(text(counts), row)
+    database.close()
+    store = Store(empty_url)
+    try:
+        store.upgrade()
+        tracking = Tracking(store)
+        [running] = store.running()
+        assert (running.task_id, running.claimed_at) == (task_id(1), NOW)
+        columns = "SELECT claimed_at, company, has_files, snoozes FROM tasks ORDER BY task_id"
+        with store._database.reading() as connection:
+            kept = [tuple(row) for row in connection.execute(text(columns))]
+        assert kept == [(NOW, None, None, 0), (None, 1, None, 0)]
+        [again] = tracking.claim()
+        assert (again.task_id, again.attempt) == (task_id(2), 2)
     finally:
         store.close()
