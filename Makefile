@@ -8,7 +8,8 @@ INSTALLED := $(VENV)/.installed
 SECONDS ?= 120
 SEED ?= $(shell date +%s)
 
-# Of `make fuzz`: how many good and how many bad requests go to each operation.
+# Of `make fuzz`: how many good and how many bad requests go to each operation. SEED fixes what is
+# drawn; `make test` draws the same examples in each run.
 EXAMPLES ?= 1000
 
 # Of `make bench` and `make bench-peers`: how many rounds, and whether only to see it work.
@@ -25,7 +26,7 @@ help:
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
-	@echo "make fuzz          good and bad requests by the OpenAPI document (EXAMPLES=, SEED=)"
+	@echo "make fuzz          random examples of all properties, and good and bad requests (EXAMPLES=, SEED=)"
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
@@ -60,6 +61,7 @@ chaos: install
 	$(BIN)/python -m tests.chaos.run --database postgresql --seconds $(SECONDS) --seed $(SEED)
 
 fuzz: install
+	$(BIN)/pytest -m hypothesis --hypothesis-profile=drawn --hypothesis-seed=$(SEED) --timeout 0 $(WITHOUT_RAY)
 	$(BIN)/python -m tests.fuzzing --examples $(EXAMPLES) --seed $(SEED)
 
 bench: $(VENV)/.bench

@@ -8,7 +8,7 @@ the sentences' vectors with themselves, and so memory and time grow with the len
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -156,14 +156,28 @@ class _Tokenizer:
         return tokens_of(text)
 
 
-def _stemmer(language: str | None) -> Any:
-    """Return a stemmer with a memory, or one that does nothing if sumy has none that works."""
+_WITHOUT_CASE = frozenset({"arabic", "hebrew"})
+"""Languages with a stemmer whose letters are neither small nor capital."""
+
+
+def _stemmer(language: str | None) -> Callable[[str], str]:
+    """Return a stemmer with a memory, or one that does nothing if sumy has none that works.
+
+    Stemmers are made for the letters of their language: sumy's Czech one warns of others. So a
+    word without small letters (a number, Chinese in a Czech text) stays as it is.
+    """
     try:
-        stemmer = lru_cache(maxsize=100_000)(Stemmer(language or "none"))
+        stemmer = Stemmer(language or "none")
         stemmer("probe")  # the Greek one needs a package that we do not have, and says so only here
     except (LookupError, ValueError):
-        return null_stemmer
-    return stemmer
+        stemmer = null_stemmer
+    takes_all = language in _WITHOUT_CASE
+
+    @lru_cache(maxsize=100_000)
+    def stem(word: str) -> str:
+        return str(stemmer(word)) if takes_all or word.islower() else word
+
+    return stem
 
 
 def _fragments(sentences: Sequence[str]) -> NDArray[numpy.bool_]:

@@ -60,11 +60,11 @@ def tokens_of(text: str) -> list[str]:
     is the usual way to compare such texts without a dictionary.
     """
     tokens: list[str] = []
-    for word in words(text):
+    for word in map(str.lower, words(text)):
         if len(word) > 2 and _SCRIPT_WITHOUT_SPACES.search(word):
             tokens += (word[start : start + 2] for start in range(len(word) - 1))
         else:
-            tokens.append(word.lower())
+            tokens.append(word)
     return tokens
 
 

@@ -1,4 +1,4 @@
-"""What all tests share: databases. No Ray here."""
+"""What all tests share: databases, and what hypothesis draws. No Ray here."""
 
 import shutil
 import tempfile
@@ -7,11 +7,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, Phase, settings
 from making import NOW
 
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from tests.postgres_server import PostgresServer, migrate
+
+pytest_plugins = ["tests.hanging"]
+
+# The same examples in each run and on each machine, whatever its speed; `make fuzz` draws others.
+# Without the phase that explains a failure: it traces every line, and has been seen to spin.
+_PHASES = (Phase.explicit, Phase.generate, Phase.shrink)
+settings.register_profile(
+    "fixed",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    phases=_PHASES,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.register_profile(
+    "drawn",
+    settings.get_profile("fixed"),
+    derandomize=False,
+    max_examples=1000,
+    print_blob=True,
+)
+settings.load_profile("fixed")
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from raytasks.fetch import FetchError, check_url, fetch, is_public, retry_after_seconds
@@ -180,7 +180,6 @@ def test_not_public(address: str) -> None:
     assert not is_public(address)
 
 
-@settings(deadline=None)
 @given(st.ip_addresses(v=4))
 def test_an_embedded_address_is_judged_like_itself(address: Any) -> None:
     public = is_public(str(address))
@@ -190,7 +189,6 @@ def test_an_embedded_address_is_judged_like_itself(address: Any) -> None:
         assert address.is_global
 
 
-@settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_is_public_that_python_calls_private(address: Any) -> None:
     if is_public(str(address)):

@@ -74,7 +74,6 @@ QUIET = settings(
     max_examples=60,
     deadline=None,
     database=None,
-    derandomize=True,
     suppress_health_check=list(HealthCheck),
 )
 

@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from handlers._chat import ChatError, settings_from_environment
+from handlers._extractive import _stemmer
+from handlers._language import LANGUAGES, tokens_of
 from handlers._settings import SettingError
 from handlers.ai_summarization import Summarizer, SummaryPayload, SummaryResult
 from raytasks import Cancelled, Context, PermanentError, RetryAfter
@@ -207,7 +209,21 @@ def test_very_long_documents_are_quick(summarizer: Summarizer, count: int) -> No
     assert sum("moon" in sentence for sentence in result["sentences"]) == 10
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("language", LANGUAGES)
+@example("漢字")
+@example("aB漢字")
+@example("ǅ")
+@given(st.text(min_size=1))
+def test_a_stemmer_takes_every_word(language: str, text: str) -> None:
+    """Other scripts and mixed cases too: no stemmer warns or fails (warnings are errors here)."""
+    stem = STEMMERS.setdefault(language, _stemmer(language))
+    assert all(isinstance(stem(token), str) for token in [text, *tokens_of(text)])
+
+
+STEMMERS: dict[str, Any] = {}  # Hypothesis and fixtures do not go together well
+
+
+@example("aby漢字 ale ano漢字漢字. aB漢字 ani. Asi 漢字.", 1)  # taken for Czech
 @given(
     st.text(alphabet="aB é.!?。\n\"'漢字の 1-…😀", min_size=1).filter(str.strip)
     | st.text(min_size=1).filter(str.strip),

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -46,7 +46,6 @@ def test_normalize() -> None:
     assert result["duration_seconds"] >= 0
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_normalizing_twice_changes_nothing(text: str) -> None:
     once = normalize(text)
@@ -119,7 +118,6 @@ def test_numbers_that_are_none() -> None:
     assert nothing["mean"] is None
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers() | st.floats(-1e300, 1e300), min_size=1))
 def test_figures_lie_where_they_must(numbers: list[int | float]) -> None:
     figures: Any = describe([number for number in numbers if abs(number) <= 1e300])
@@ -152,7 +150,6 @@ def test_deduplicate_keeps_the_first() -> None:
     assert result["processed_count"] == 9
 
 
-@settings(deadline=None)
 @given(st.lists(json_values, min_size=1, max_size=9).map(lambda items: items * 2))
 def test_deduplicate_keeps_one_of_each_in_order(data: list[Any]) -> None:
     def key(item: Any) -> str:

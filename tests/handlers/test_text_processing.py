@@ -4,7 +4,7 @@ import unicodedata
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
@@ -122,7 +122,6 @@ def test_progress_is_told() -> None:
     assert vars(context.channel)["message"] == "2 words"
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_counts_fit_together(text: str) -> None:
     result = run(text)
@@ -138,7 +137,6 @@ def test_counts_fit_together(text: str) -> None:
     assert (result["sentence_count"] == 0) == (not processed)
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1))
 def test_words_cover_every_letter_and_digit(text: str) -> None:
     def letters(string: str) -> list[str]:
