@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
@@ -20,6 +21,15 @@ _OUTAGE_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STANDBY_SECONDS = 0.5
 
 
+Executors = Callable[[int, str], Executor]
+"""Makes what calls of the store run in: at most so many at a time, under a name."""
+
+
+def threads(number: int, name: str) -> Executor:
+    """Return threads of this process."""
+    return ThreadPoolExecutor(number, thread_name_prefix=name)
+
+
 class StoreAccess:
     """Calls to the store from the tracker's event loop; one at a time may write.
 
@@ -27,13 +37,21 @@ class StoreAccess:
     answer is to get this error. `error` says what is wrong with the database, or is None.
     """
 
-    def __init__(self, store: Store, refuse: Callable[[StoreUnavailable], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        refuse: Callable[[StoreUnavailable], None],
+        *,
+        monotonic: Callable[[], float] = time.monotonic,
+        executors: Executors = threads,
+    ) -> None:
         self.store = store
+        self._monotonic = monotonic
         self.error: str | None = None
         self._refuse = refuse
         self._outages = 0
-        self._writer = ThreadPoolExecutor(1, thread_name_prefix="store-writer")
-        self._readers = ThreadPoolExecutor(2, thread_name_prefix="store-reader")
+        self._writer = executors(1, "store-writer")
+        self._readers = executors(2, "store-reader")
 
     async def read(self, call: Callable[[], Result]) -> Result:
         """Make a reading call. Raises `StoreUnavailable`."""
@@ -82,7 +100,7 @@ class StoreAccess:
         """
         await self.insist(self.store.upgrade)
         if again:
-            await self._stand_by(clock, owner, lease_seconds)
+            await self._stand_by(owner, lease_seconds)
         return await self.insist(lambda: self.store.begin_epoch(clock(), owner))
 
     async def close(self) -> None:
@@ -92,16 +110,16 @@ class StoreAccess:
             pool.shutdown(wait=True)
         self.store.close()
 
-    async def _stand_by(self, clock: Callable[[], float], owner: str, lease_seconds: float) -> None:
+    async def _stand_by(self, owner: str, lease_seconds: float) -> None:
         known = None
-        seen_at = clock()
+        seen_at = self._monotonic()
         while True:
             present = await self.insist(self.store.epoch_owner)
             if present[0] == owner:
                 return
             if present != known:
-                known, seen_at = present, clock()
-            if clock() - seen_at > lease_seconds:
+                known, seen_at = present, self._monotonic()
+            if self._monotonic() - seen_at > lease_seconds:
                 log.warning("the tracker that had taken over is gone; this one takes its place")
                 return
             self.error = STANDBY

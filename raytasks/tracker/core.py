@@ -22,6 +22,7 @@ from raytasks.models import (
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
 from raytasks.store.store import Store
+from raytasks.tracker.access import Executors, threads
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
@@ -35,8 +36,11 @@ MOST_EVENTS = 1000
 class Tracker:
     """Owns the state of all tasks: it alone writes to the store.
 
-    `clock` gives the time in seconds since the epoch; `owner` names the actor whose tracker this
-    is, in all its lives. Start it with `start`, then run `run`, which ends only by being
+    `clock` gives the time in seconds since the epoch: what is stored, and when tasks are due.
+    `monotonic` measures every duration: leases, pauses, deadlines. Without it, it is
+    `time.monotonic`, or `clock` if only that is given, as tests do. `executors` makes what calls of
+    the store run in; a simulation gives one that runs them inside its loop. `owner` names the actor
+    whose tracker this is, in all its lives. Start it with `start`, then run `run`, which ends only by being
     cancelled, or when another tracker has taken over. Until `start` has returned, submissions
     wait, or are refused when the database is away.
     """
@@ -49,18 +53,23 @@ class Tracker:
         max_crashes: int = 3,
         max_backlog: int = 1_000_000,
         clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] | None = None,
         owner: str = "",
+        executors: Executors = threads,
     ) -> None:
         self.ticker = Ticker(
             store,
             lease_seconds=lease_seconds,
             max_crashes=max_crashes,
             clock=clock,
+            monotonic=monotonic,
             owner=owner,
+            executors=executors,
         )
         self.fleet = self.ticker.ledger.fleet
         self._max_backlog = max_backlog
         self._clock = clock
+        self._monotonic = self.ticker.monotonic
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database. See `Ticker.start`."""
@@ -243,7 +252,7 @@ class Tracker:
                 "node_id": runner.node_id,
                 "loaded": bool(runner.limits) or runner.leaving,
                 "running": len(runner.held),
-                "seen_seconds_ago": round(max(0.0, self._clock() - runner.seen_at), 3),
+                "seen_seconds_ago": round(max(0.0, self._monotonic() - runner.seen_at), 3),
             }
             for runner in self.fleet
             if runner.confirmed
@@ -265,9 +274,9 @@ class Tracker:
 
     async def settled(self, seconds: float) -> None:
         """Wait until no attempt runs any more, or until `seconds` have passed."""
-        deadline = self._clock() + seconds
+        deadline = self._monotonic() + seconds
         epoch, after = self.ticker.epoch, -1
-        while self.fleet.running and (left := deadline - self._clock()) > 0:
+        while self.fleet.running and (left := deadline - self._monotonic()) > 0:
             after = (await self.changes(epoch, after, left)).last
 
     def release_all(self) -> int:
@@ -286,7 +295,7 @@ class Tracker:
         if not await self.ticker.is_loaded(heartbeat_seconds):
             return Orders(resync=True)
         if self.fleet.is_out(exchange.runner_id, exchange.name):
-            if self._take_news(RunnerState.of(exchange, self._clock()), exchange):
+            if self._take_news(RunnerState.of(exchange, self._monotonic()), exchange):
                 self.ticker.wake.set()
             return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
@@ -337,7 +346,7 @@ class Tracker:
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""
-        now = self._clock()
+        now = self._monotonic()
         for earlier in self.fleet.lives_of(exchange.name):
             if earlier.runner_id != exchange.runner_id:
                 self.lose(earlier.runner_id, "its runner died and was started again")

@@ -20,11 +20,13 @@ _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 class Ledger:
     """Who runs what, how many tasks wait, when the next is due, and the feed of what changes.
 
-    `clock` returns seconds since the epoch. All methods belong to the tracker's event loop.
+    `clock` returns seconds since the epoch, `monotonic` seconds since any time. All methods belong
+    to the tracker's event loop.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
         self._clock = clock
+        self._monotonic = monotonic
         self.fleet = Fleet()
         self.feed = FeedRing(0)
         self.stats = Stats()
@@ -36,7 +38,7 @@ class Ledger:
         self.counts = Counter()
         self._count(counts)
         self.next_due = next_due
-        self.fleet.restart(running, self._clock())
+        self.fleet.restart(running, self._monotonic())
 
     def waiting(self, task_type: str) -> int:
         """Return how many tasks of a type wait, those that are not due yet included."""
@@ -107,7 +109,7 @@ class Ledger:
         given: dict[str, list[Claim]] = {}
         for running, claim in claimed:
             if running.runner_id in self.fleet.runners:
-                self.fleet.begin(running, self._clock())
+                self.fleet.begin(running, self._monotonic())
                 given.setdefault(running.runner_id, []).append(claim)
             else:
                 self.fleet.running[running.task_id] = running

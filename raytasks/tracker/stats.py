@@ -137,7 +137,8 @@ class Stats:
 
         What is said again, as it may not be there, does no harm: each row is the whole minute.
         """
-        if now < self.write_due:
+        # Earlier than ever a write was due: the clock was set back.
+        if self._write_at - WRITE_SECONDS <= now < self.write_due:
             return None
         self._write_at = now + WRITE_SECONDS
         self._gather()

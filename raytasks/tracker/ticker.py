@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import time
 from collections.abc import Callable
 
 from raytasks.models import REMOTE_POOL, Running, StoreUnavailable
@@ -11,7 +12,7 @@ from raytasks.operations import BulkOperation, NewBulk
 from raytasks.states import OutcomeKind
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.access import AWAY, Executors, StoreAccess, threads
 from raytasks.tracker.bulk import BulkTurns, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
@@ -35,7 +36,8 @@ _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 class Ticker:
     """What the tracker knows, and the loop that keeps it and the database in step.
 
-    Everything here belongs to one event loop; only `run_tick` runs in the store's thread.
+    Everything here belongs to one event loop; only `run_tick` runs in the store's thread. `clock`
+    is for what is stored and for when tasks are due; all durations are measured by `monotonic`.
     """
 
     def __init__(
@@ -45,16 +47,21 @@ class Ticker:
         lease_seconds: float,
         max_crashes: int,
         clock: Callable[[], float],
+        monotonic: Callable[[], float] | None = None,
         owner: str = "",
+        executors: Executors = threads,
     ) -> None:
         self.store = store
         self.inbox = Inbox()
-        self.access = StoreAccess(store, self.inbox.refuse)
         self.clock = clock
+        self.monotonic = monotonic or (time.monotonic if clock is time.time else clock)
+        self.access = StoreAccess(
+            store, self.inbox.refuse, monotonic=self.monotonic, executors=executors
+        )
         self.lease_seconds = lease_seconds
         self.epoch = 0
-        self.ledger = Ledger(clock)
-        self.bulk = BulkTurns()
+        self.ledger = Ledger(clock, self.monotonic)
+        self.bulk = BulkTurns(self.monotonic)
         self.wake = asyncio.Event()
         self.claiming = True
         self.paused_at: float | None = None
@@ -66,8 +73,8 @@ class Ticker:
         self._under_load = False
         self._owner = owner
         self._max_crashes = max_crashes
-        self.looked_at = clock()
-        self._renewed_at = 0.0
+        self.looked_at = self.monotonic()
+        self._renewed_at = -math.inf
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database, and read what runs. See `StoreAccess.take_over`."""
@@ -216,7 +223,8 @@ class Ticker:
         work = self._plan(taken)
         if not taken.empty:
             self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
-        renew = not 0 <= work.now - self._renewed_at <= self.lease_seconds / 3
+        began_at = self.monotonic()
+        renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (work.wants or work.promote or renew or work.stats):
             return
         try:
@@ -231,7 +239,7 @@ class Ticker:
             self.wake.set()
         else:
             self.access.recovered()
-            self._renewed_at = work.now
+            self._renewed_at = began_at
             self._apply(taken, work, done)
 
     def _plan(self, taken: Inbox) -> TickInput:
@@ -339,9 +347,9 @@ class Ticker:
         await self._load()
 
     def _end_leases(self) -> None:
-        now = self.clock()
-        if not 0 <= now - self.looked_at <= self.lease_seconds / 2:
-            # This process did not run, or the clock was set: no runner could be heard meanwhile.
+        now = self.monotonic()
+        if now - self.looked_at > self.lease_seconds / 2:
+            # This process did not run: no runner could be heard meanwhile.
             for runner in self.ledger.fleet:
                 runner.seen_at = now
         self.looked_at = now

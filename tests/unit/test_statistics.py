@@ -254,6 +254,16 @@ class TestWriting:
         assert all(len(work.rows) <= 2 for _, work in works)
         assert completed(self.again(store, NOW + 60), NOW + 60)[2] == 551  # not the last 5 s
 
+    def test_a_clock_that_was_set_back_holds_up_no_write(self) -> None:
+        stats = Stats()
+        stats.restore([], NOW)
+        note(stats, NOW)
+        assert stats.to_write(NOW) is not None
+        note(stats, NOW - 3600)
+        assert stats.to_write(NOW - 3600) is not None
+        note(stats, NOW - 3599)
+        assert stats.to_write(NOW - 3599) is None
+
     def test_a_write_that_failed_is_made_up_for(self, store: Store) -> None:
         stats = Stats()
         stats.restore([], NOW)
