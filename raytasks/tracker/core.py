@@ -38,11 +38,13 @@ class Tracker:
 
     `clock` gives the time in seconds since the epoch: what is stored, and when tasks are due.
     `monotonic` measures every duration: leases, pauses, deadlines. Without it, it is
-    `time.monotonic`, or `clock` if only that is given, as tests do. `executors` makes what calls of
-    the store run in; a simulation gives one that runs them inside its loop. `owner` names the actor
-    whose tracker this is, in all its lives. Start it with `start`, then run `run`, which ends only by being
-    cancelled, or when another tracker has taken over. Until `start` has returned, submissions
-    wait, or are refused when the database is away.
+    `time.monotonic`, or `clock` if only that is given, as tests do. `executors` makes what calls
+    of the store run in; a simulation gives one that runs them inside its loop. `owner` names the
+    actor whose tracker this is, in all its lives.
+
+    Start it with `start`, then run `run`, which ends only by being cancelled, or when another
+    tracker has taken over. Until `start` has returned, submissions wait, or are refused when the
+    database is away.
     """
 
     def __init__(

@@ -48,12 +48,11 @@ async def test_the_epoch_is_renewed_though_the_wall_clock_stands_still(store: Fa
     passed = FakeClock(0.0)
     async with tracker_on(store, clock=FakeClock(NOW), monotonic=passed) as tracker:
         await tracker.submit([new_task(1)])
-        before = store.transactions
+        loop, renewed = asyncio.get_running_loop(), asyncio.Event()
+        store.before_commit = lambda: loop.call_soon_threadsafe(renewed.set)
         passed.advance(LEASE / 2)
         tracker.ticker.wake.set()
-        async with asyncio.timeout(PATIENCE):
-            while store.transactions == before:
-                await asyncio.sleep(0)
+        await asyncio.wait_for(renewed.wait(), PATIENCE)
 
 
 async def test_waiting_for_the_end_of_all_attempts_takes_no_longer_for_it(
