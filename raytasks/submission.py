@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,10 +21,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from raytasks.models import DEFAULT_NAMESPACE, NewTask, RaytasksError
 from raytasks.registry import Registry
+from raytasks.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
@@ -33,6 +33,7 @@ _FURTHEST_YEARS = 10
 LONGEST_KEY = 255
 _MOST_TAGS = 20
 _MOST_ERRORS = 100
+_SHOWN_ERRORS = 10
 
 MOST_IN_BATCH = 1000
 _BETWEEN = "\x1f"  # no key of a client has it
@@ -49,11 +50,23 @@ class FieldError:
 
 
 class InvalidSubmission(RaytasksError):
-    """A submission that cannot be accepted; `errors` name the fields."""
+    """A submission that cannot be accepted.
+
+    `detail` says so in general, `errors` name the fields, and the text has both.
+    """
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
         super().__init__(detail)
+        self.detail = detail
         self.errors = tuple(errors)
+
+    def __str__(self) -> str:
+        shown = [
+            f"{error.pointer or '/'}: {error.message}" for error in self.errors[:_SHOWN_ERRORS]
+        ]
+        if len(self.errors) > _SHOWN_ERRORS:
+            shown.append(f"and {len(self.errors) - _SHOWN_ERRORS} more")
+        return f"{self.detail}: {'; '.join(shown)}" if shown else self.detail
 
 
 TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"
@@ -128,28 +141,18 @@ class BatchRequest(BaseModel):
     tasks: list[Any] = Field(min_length=1, max_length=MOST_IN_BATCH)
 
 
-_MAYBE_TOO_BIG = re.compile(rb"[0-9](?:[eE]|(?<![0-9][0-9])[0-9]{299})")
-"""What is in every number that is too big for a float: an exponent, or some hundred digits.
+@dataclass(frozen=True)
+class PayloadLimits:
+    """How large a payload may be: bytes of its JSON, and how deeply a request may be nested.
 
-Digits are counted only from the first of them on: a body of nothing but digits takes no longer.
-"""
-
-
-def parse_json(body: bytes) -> Any:
-    """Return the JSON value in the body. Raises `ValueError` with the place of the mistake.
-
-    Strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone surrogates.
+    The request itself is the first level. The service's settings MAX_PAYLOAD_BYTES and MAX_DEPTH.
     """
-    value = from_json(body, allow_inf_nan=False)
-    if _MAYBE_TOO_BIG.search(body):
-        # A number such as 1e999 is read as infinity; JSON has no way to write that back.
-        try:
-            json.dumps(value, allow_nan=False)
-        except ValueError:
-            raise ValueError("a number is too big") from None
-        except RecursionError:
-            raise ValueError("nested too deeply") from None
-    return value
+
+    max_bytes: int = 1024 * 1024
+    max_depth: int = 100
+
+
+_DEFAULT_LIMITS = PayloadLimits()
 
 
 def check_submission(
@@ -159,20 +162,23 @@ def check_submission(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
+    limits: PayloadLimits = _DEFAULT_LIMITS,
+    parsed: bool = False,
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
 
     `value` is the parsed body, or a `SubmitRequest`. Of all submissions with the same
     `idempotency_key` (1 to 255 printable ASCII characters) in a namespace only one is stored.
-    `now` is in seconds since the epoch.
+    `now` is in seconds since the epoch. A value that was `parsed` has come through `parse_json`,
+    and its depth was checked: only its size is left to check.
     """
     if idempotency_key is not None:
         check_key(idempotency_key)
     now = time.time() if now is None else now
-    task, request = _checked(value, registry, namespace, now)
+    task, request = _checked(value, registry, namespace, now, limits, parsed=parsed)
     if idempotency_key is None:
         return task
-    return replace(task, idempotency_key=idempotency_key, request_digest=_digest(request))
+    return replace(task, idempotency_key=idempotency_key, request_digest=_digest(task, request))
 
 
 def check_batch(
@@ -182,6 +188,8 @@ def check_batch(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
+    limits: PayloadLimits = _DEFAULT_LIMITS,
+    parsed: bool = False,
 ) -> list[NewTask]:
     """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.
 
@@ -200,7 +208,7 @@ def check_batch(
     errors: list[FieldError] = []
     for index, item in enumerate(items):
         try:
-            checked.append(_checked(item, registry, namespace, now))
+            checked.append(_checked(item, registry, namespace, now, limits, parsed=parsed))
         except InvalidSubmission as error:
             errors += [
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
@@ -213,7 +221,7 @@ def check_batch(
     tasks = [task for task, _ in checked]
     if idempotency_key is None:
         return tasks
-    digest = hashlib.sha256("".join(_digest(request) for _, request in checked).encode())
+    digest = hashlib.sha256("".join(_digest(*pair) for pair in checked).encode())
     return [
         replace(
             task,
@@ -235,7 +243,13 @@ def is_later_in_batch(key: str) -> bool:
 
 
 def _checked(
-    value: Any, registry: Registry, namespace: str, now: float
+    value: Any,
+    registry: Registry,
+    namespace: str,
+    now: float,
+    limits: PayloadLimits,
+    *,
+    parsed: bool,
 ) -> tuple[NewTask, SubmitRequest]:
     try:
         request = SubmitRequest.model_validate(value)
@@ -244,7 +258,7 @@ def _checked(
     spec = registry.get(request.task_type)
     if spec is None:
         raise _unknown_type(request.task_type, registry)
-    payload = to_json(request.payload)
+    payload = _payload_text(request.payload, limits, parsed=parsed)
     try:
         spec.payload.validate_json(payload)
     except ValidationError as error:
@@ -272,17 +286,33 @@ def _checked(
     return task, request
 
 
+def _payload_text(payload: Any, limits: PayloadLimits, *, parsed: bool) -> bytes:
+    """Return the payload as JSON. Every door passes here. Raises `InvalidSubmission`."""
+    try:
+        text = to_json(payload) if parsed else encode_json(payload, max_depth=limits.max_depth - 1)
+    except NestedTooDeeply:
+        most = limits.max_depth
+        message = f"with its request it is nested deeper than {most} levels (MAX_DEPTH)"
+        raise _bad_payload(message) from None
+    except NotJson as error:
+        raise _bad_payload(f"cannot be JSON: {error.reason}", error.pointer) from None
+    if len(text) > limits.max_bytes:
+        raise _bad_payload(f"must be at most {limits.max_bytes} bytes (MAX_PAYLOAD_BYTES)")
+    return text
+
+
+def _bad_payload(message: str, place: str = "") -> InvalidSubmission:
+    return InvalidSubmission(
+        "the payload cannot be taken", [FieldError(f"/payload{place}", message)]
+    )
+
+
 def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
     """Return what pydantic found, field by field."""
     return [
         FieldError(pointer(*prefix, *item["loc"]), item["msg"].removeprefix("Value error, "))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-
-
-def pointer(*parts: str | int) -> str:
-    """Return a JSON pointer to a place, e.g. `/payload/text`; empty for the whole."""
-    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
 def rfc3339(seconds: float | None) -> str | None:
@@ -304,16 +334,21 @@ def _second(seconds: int) -> str:
 
 def check_key(key: str, longest: int = LONGEST_KEY) -> None:
     """Refuse what cannot be an idempotency key. Raises `InvalidSubmission`."""
-    if not 1 <= len(key) <= longest or not (key.isascii() and key.isprintable()):
+    if (
+        not isinstance(key, str)
+        or not 1 <= len(key) <= longest
+        or not (key.isascii() and key.isprintable())
+    ):
         message = f"must be 1 to {longest} printable ASCII characters"
         raise InvalidSubmission(
             "the idempotency key is not valid", [FieldError("Idempotency-Key", message)]
         )
 
 
-def _digest(request: SubmitRequest) -> str:
+def _digest(task: NewTask, request: SubmitRequest) -> str:
     """Return a text that two requests share only if they ask for the same."""
-    asked = request.model_dump(mode="json", exclude_unset=True)
+    asked = request.model_dump(mode="json", exclude_unset=True, exclude={"payload"})
+    asked["payload"] = parse_json(task.payload.encode())  # whatever it was made of
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 

@@ -11,6 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from raytasks.api.problems import RETRY_AFTER_SECONDS, Problem
+from raytasks.strict_json import is_deeper
 
 MOST_HEADERS = 100
 
@@ -120,19 +121,10 @@ class _Begun:
 def check_depth(value: Any, most: int) -> None:
     """Refuse a JSON value in which lists and objects are too deep in each other.
 
-    Raises `Problem` 400. It goes level by level: no depth can be too much for it.
+    Raises `Problem` 400.
     """
-    level, depth = [value] if isinstance(value, dict | list) else [], 0
-    while level:
-        depth += 1
-        if depth > most:
-            raise too_deep(most)
-        level = [
-            item
-            for container in level
-            for item in (container.values() if isinstance(container, dict) else container)
-            if isinstance(item, dict | list)
-        ]
+    if is_deeper(value, most):
+        raise too_deep(most)
 
 
 def too_deep(most: int) -> Problem:

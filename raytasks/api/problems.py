@@ -22,7 +22,8 @@ from raytasks.models import (
     TaskNotFound,
 )
 from raytasks.offload import ArtifactLost
-from raytasks.submission import FieldError, InvalidSubmission, pointer
+from raytasks.strict_json import pointer
+from raytasks.submission import FieldError, InvalidSubmission
 
 log = logging.getLogger(__name__)
 
@@ -97,7 +98,7 @@ def problem_of(error: Exception) -> Problem:
         case Problem():
             return error
         case InvalidSubmission():
-            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, str(error), error.errors)
+            return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, error.errors)
         case TaskNotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))
         case StateConflict() | KeyConflict():

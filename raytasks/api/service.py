@@ -19,6 +19,7 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.models import Attempt, Task, TaskNotFound, is_task_id
 from raytasks.offload import LargeValues
 from raytasks.registry import Registry
+from raytasks.submission import PayloadLimits
 from raytasks.tracker.watch import TaskWatch
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
@@ -42,6 +43,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
+        self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)
         self.events = EventSource(self.backend)
         self.task_types = to_json(

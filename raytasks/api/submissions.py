@@ -17,8 +17,6 @@ from raytasks.keys import Scope
 from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 from raytasks.submission import (
     BatchRequest,
-    FieldError,
-    InvalidSubmission,
     SubmitRequest,
     check_batch,
     check_submission,
@@ -115,6 +113,8 @@ class Submissions:
             namespace=namespace,
             idempotency_key=idempotency_key,
             now=service.clock(),
+            limits=service.payload_limits,
+            parsed=True,
         )
         [first] = await self._submit([new])
         headers = {"Location": f"/tasks/{first.task_id}"}
@@ -140,8 +140,9 @@ class Submissions:
             namespace=namespace,
             idempotency_key=idempotency_key,
             now=service.clock(),
+            limits=service.payload_limits,
+            parsed=True,
         )
-        _check_sizes(new, service.max_payload_bytes)
         found = await self._submit(new)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
         return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
@@ -167,16 +168,6 @@ def _owner(duplicate: Duplicate | None) -> str:
             "use a new key for a new request"
         )
     return duplicate.task_id
-
-
-def _check_sizes(new: Sequence[NewTask], most: int) -> None:
-    too_big = [
-        FieldError(f"/tasks/{index}/payload", f"must be at most {most} bytes (MAX_PAYLOAD_BYTES)")
-        for index, task in enumerate(new)
-        if len(task.payload.encode()) > most
-    ]
-    if too_big:
-        raise InvalidSubmission("nothing of the batch was accepted", too_big)
 
 
 def _batch_schema() -> dict[str, Any]:

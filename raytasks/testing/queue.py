@@ -86,6 +86,7 @@ class Queue:
             service.registry,
             idempotency_key=idempotency_key,
             now=self.clock(),
+            limits=service.payload_limits,
         )
         return QueuedTask(service, service.submit(new))
 

@@ -16,6 +16,7 @@ from raytasks.models import Attempt, Duplicate, KeyConflict, NewTask, Task, Task
 from raytasks.registry import Registry
 from raytasks.settings import Settings
 from raytasks.store.store import Store
+from raytasks.submission import PayloadLimits
 from raytasks.testing.bench import Bench
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.loop import LoopThread
@@ -68,6 +69,9 @@ class InProcessService:
         file.write_bytes(_empty_database())
         places = {"database_url": f"sqlite:///{file}", "artifacts_url": str(folder / "artifacts")}
         self.settings = checked.model_copy(update=places)
+        self.payload_limits = PayloadLimits(
+            self.settings.max_payload_bytes, self.settings.max_depth
+        )
         self.store = _PreparedStore(
             self.settings.database_url, priority_step=self.settings.priority_step_seconds
         )

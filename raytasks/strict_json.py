@@ -1,0 +1,228 @@
+"""JSON as everything that raytasks keeps must be: what is written is what every reader can read.
+
+No NaN and no Infinity, no number with more digits than readers take, no lone surrogate, no object
+with one name twice, no depth that a parser refuses. Payloads, results and checkpoints pass here.
+"""
+
+import json
+import math
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
+from typing import Any
+
+from pydantic import BaseModel
+from pydantic_core import PydanticSerializationError, from_json, to_json
+
+MAX_LEVELS = 190
+"""How deeply lists and objects may be in each other; parsers refuse more than 200 levels."""
+
+MAX_DIGITS = 4300
+"""How many digits an integer may have: Python's own readers refuse longer ones."""
+
+_MAYBE_TOO_BIG = re.compile(rb"[0-9](?:[eE]|(?<![0-9][0-9])[0-9]{299})")
+"""What is in every number that is too big for a float: an exponent, or some hundred digits.
+
+Digits are counted only from the first of them on: a body of nothing but digits takes no longer.
+"""
+
+_CONSTANTS = (b"NaN", b"Infinity")
+_ZEROS = bytes.maketrans(b"123456789", b"0" * 9)
+_TOO_LONG = b"0" * (MAX_DIGITS + 1)
+
+
+class NotJson(ValueError):
+    """A value that cannot be kept as JSON.
+
+    `reason` says why, and `pointer` is a JSON pointer (RFC 6901) to the place; empty for the whole,
+    or where the place is not known.
+    """
+
+    def __init__(self, reason: str, pointer: str = "") -> None:
+        super().__init__(f"{reason}, at {pointer}" if pointer else reason)
+        self.reason = reason
+        self.pointer = pointer
+
+
+class NestedTooDeeply(NotJson):
+    """A value with more lists and objects in each other than are allowed."""
+
+    def __init__(self, levels: int) -> None:
+        super().__init__(f"nested deeper than {levels} levels")
+
+
+def parse_json(body: bytes) -> Any:
+    """Return the JSON value in the body. Raises `ValueError` with the place of the mistake.
+
+    Strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone surrogates.
+    """
+    value = from_json(body, allow_inf_nan=False)
+    if _MAYBE_TOO_BIG.search(body):
+        # A number such as 1e999 is read as infinity; JSON has no way to write that back.
+        try:
+            json.dumps(value, allow_nan=False)
+        except ValueError:
+            raise ValueError("a number is too big") from None
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
+    return value
+
+
+def encode_json(value: Any, *, max_depth: int = MAX_LEVELS) -> bytes:
+    """Return a value as JSON that `parse_json`, and every other reader, can read.
+
+    Takes what pydantic can write: models, dataclasses, dates, and so on. Raises `NotJson`. Code of
+    the user's may run meanwhile (serializers, generators): what it raises is in the `NotJson` text,
+    and the error of pydantic is its `__cause__`.
+    """
+    try:
+        text = to_json(value)
+    except PydanticSerializationError as error:
+        raise _refusal(error) from error
+    check_text(text, max_depth=max_depth)
+    if b"null" in text:
+        _refuse_hidden_numbers(value)
+    return text
+
+
+def check_text(text: bytes, *, max_depth: int = MAX_LEVELS) -> None:
+    """Refuse JSON that was written leniently, by `to_json`, and is not strict. Raises `NotJson`."""
+    if _is_too_deep(text, max_depth):
+        raise NestedTooDeeply(max_depth)
+    if any(constant in text for constant in _CONSTANTS) or _has_long_number(text):
+        _refuse_numbers(text)
+    # A name that is there twice is read once: what is written back is shorter.
+    if to_json(from_json(text)) != text:
+        json.loads(text, object_pairs_hook=_distinct)
+
+
+def is_deeper(value: Any, levels: int) -> bool:
+    """Return whether lists and objects of a JSON value are more than so many levels deep.
+
+    It goes level by level: no depth can be too much for it.
+    """
+    level, depth = [value] if isinstance(value, dict | list) else [], 0
+    while level:
+        depth += 1
+        if depth > levels:
+            return True
+        level = [
+            item
+            for container in level
+            for item in (container.values() if isinstance(container, dict) else container)
+            if isinstance(item, dict | list)
+        ]
+    return False
+
+
+def pointer(*parts: str | int) -> str:
+    """Return a JSON pointer to a place, e.g. `/payload/text`; empty for the whole."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
+
+
+def _refusal(error: PydanticSerializationError) -> NotJson:
+    text = str(error).removeprefix("Error serializing to JSON: ")
+    if "depth exceeded" in text:
+        return NestedTooDeeply(MAX_LEVELS)
+    if "UnicodeEncodeError" in text:
+        return NotJson("a text has a lone surrogate, which UTF-8 cannot hold")
+    if "Circular reference" in text:
+        return NotJson("it contains itself")
+    return NotJson(text)
+
+
+def _is_too_deep(text: bytes, max_depth: int) -> bool:
+    if text.count(b"[") + text.count(b"{") <= max_depth:
+        return False
+    try:
+        return is_deeper(_lenient(text), max_depth)
+    except ValueError as error:  # the parser's own limit, which is higher than ours
+        if "recursion limit" in str(error):
+            return True
+        raise
+
+
+def _has_long_number(text: bytes) -> bool:
+    return len(text) > MAX_DIGITS and _TOO_LONG in text.translate(_ZEROS)
+
+
+def _refuse_numbers(text: bytes) -> None:
+    for place, number in _numbers(_lenient(text)):
+        if isinstance(number, _LongNumber):
+            reason = f"an integer with more than {MAX_DIGITS} digits"
+            raise NotJson(reason, pointer(*place))
+        if isinstance(number, float) and not math.isfinite(number):
+            raise _no_number(number, place)
+
+
+class _LongNumber(str):
+    """The digits of a number that is too long."""
+
+
+def _lenient(text: bytes) -> Any:
+    if _has_long_number(text):
+        return json.loads(
+            text, parse_int=lambda digits: int(digits) if len(digits) < 400 else _long(digits)
+        )
+    return from_json(text)
+
+
+def _long(digits: str) -> Any:
+    return _LongNumber(digits) if len(digits.lstrip("-")) > MAX_DIGITS else int(digits)
+
+
+def _numbers(value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while waiting:
+        place, found = waiting.pop()
+        if isinstance(found, dict):
+            waiting += [((*place, name), item) for name, item in found.items()]
+        elif isinstance(found, list):
+            waiting += [((*place, index), item) for index, item in enumerate(found)]
+        else:
+            yield place, found
+
+
+def _refuse_hidden_numbers(value: Any) -> None:
+    """Refuse NaN and infinity in fields of models, for which pydantic writes null by default."""
+    waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
+    while waiting:
+        place, found = waiting.pop()
+        if isinstance(found, dict):
+            waiting += [((*place, str(name)), item) for name, item in found.items()]
+        elif isinstance(found, list | tuple | set | frozenset | deque):
+            waiting += [((*place, index), item) for index, item in enumerate(found)]
+        elif isinstance(found, float) and not math.isfinite(found):
+            raise _no_number(found, place)
+        elif _is_written_by_default(type(found)):
+            extra = getattr(found, "__pydantic_extra__", None) or {}
+            fields = {**getattr(found, "__dict__", {}), **extra}
+            waiting += [((*place, name), item) for name, item in fields.items()]
+
+
+def _is_written_by_default(kind: type) -> bool:
+    """Return whether a class is a model or a dataclass that says nothing of how it is written."""
+    if issubclass(kind, BaseModel):
+        config: Mapping[str, Any] = kind.model_config
+    elif is_dataclass(kind):
+        config = getattr(kind, "__pydantic_config__", None) or {}
+    else:
+        return False
+    decorators = getattr(kind, "__pydantic_decorators__", None)
+    own = decorators and (decorators.field_serializers or decorators.model_serializers)
+    return not own and "ser_json_inf_nan" not in config
+
+
+def _no_number(number: float, place: Sequence[str | int]) -> NotJson:
+    name = "NaN" if math.isnan(number) else "Infinity"
+    return NotJson(f"{name} is no JSON number", pointer(*place))
+
+
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotJson(f"an object with the name {twice[:100]!r} twice")
+    return found
