@@ -1,7 +1,8 @@
 """Handlers: the decorator that declares one, and the discovery that finds them in modules.
 
-There is no global list: the decorator leaves a `HandlerSpec` on what it decorates, and
-`Registry.load` collects the specs from the modules that it is told to look in.
+The decorator leaves a `HandlerSpec` on what it decorates, and a note in the module that is being
+run. `Registry.load` collects the specs from the modules that it is told to look in, and refuses a
+module that has declared more than is there.
 """
 
 import difflib
@@ -11,18 +12,19 @@ import inspect
 import pkgutil
 import re
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
-from raytasks.context import Context
+from raytasks import declarations
 from raytasks.models import HandlerInfo, HandlerKind, RaytasksError
 from raytasks.retry import RetryPolicy
+from raytasks.signatures import SignatureError, annotation_of, parameters_of
 
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
 TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
@@ -63,9 +65,8 @@ class HandlerSpec:
         Raises `HandlerError` for an annotation that cannot be checked.
         """
         try:
-            return TypeAdapter(_payload_annotation(self))
-        except HandlerError:
-            raise
+            name, _ = parameters_of(self.target)
+            return TypeAdapter(annotation_of(self.target, name))
         except Exception as error:
             raise HandlerError(
                 f"{_where(self.target)}: the payload's annotation cannot be used: "
@@ -75,7 +76,7 @@ class HandlerSpec:
     @cached_property
     def wants_context(self) -> bool:
         """Whether the handler takes a `Context` as its second argument."""
-        return len(_parameters(self.target)) > 1
+        return parameters_of(self.target)[1]
 
     def info(self) -> HandlerInfo:
         """Return what the tracker and clients may know of this handler."""
@@ -110,12 +111,15 @@ def handler(
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
-    A function takes the payload, and a `Context` if it has a second parameter; it may be
-    `async`. A class is made once per actor and called for each task; `actors` is the least and
-    the most actors of its pool. `timeout` is in seconds, for each attempt. With `isolated`, or
-    with `ray_options` (the options of `ray.remote`: `num_cpus`, `num_gpus`, `memory`,
-    `resources`, `runtime_env`, `max_retries`, `retry_exceptions`), each attempt of a function
-    runs as a Ray remote task of its own; for a class they are the options of its actors.
+    `@handler` stands above all other decorators, on what is a name of its module.
+
+    A function takes the payload, and a `Context` if it has a second parameter that is annotated
+    so, or named `context`; it may be `async`. A class is made once per actor and called for each
+    task; `actors` is the least and the most actors of its pool. `timeout` is in seconds, for each
+    attempt. With `isolated`, or with `ray_options` (the options of `ray.remote`: `num_cpus`,
+    `num_gpus`, `memory`, `resources`, `runtime_env`, `max_retries`, `retry_exceptions`), each
+    attempt of a function runs as a Ray remote task of its own; for a class they are the options
+    of its actors.
 
     What is decorated stays as it was, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
@@ -134,6 +138,7 @@ def handler(
         )
         _check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
+        declarations.note(task_type, spec)
         return target
 
     return declare
@@ -152,17 +157,48 @@ class Registry:
         """Import modules (of a package, all its modules), and collect their handlers.
 
         Modules whose name begins with an underscore are passed over. Raises `HandlerError` for a
-        module that cannot be imported, a type that is declared twice, or no handler at all.
+        module that cannot be imported, a type that is declared twice, no handler at all, or one
+        that was declared and is not there: it would be dropped in silence.
         """
         registry = cls()
         names = list(modules)
+        copies: list[tuple[ModuleType, str, HandlerSpec]] = []
         for name in names:
             for module in _import_with_children(name):
-                for spec in _specs_of(module):
-                    registry.add(spec)
+                for attribute, value in list(vars(module).items()):
+                    spec = _spec_on(value)
+                    if spec is not None and spec.target is value:
+                        registry.add(spec)
+                    elif spec is not None:
+                        copies.append((module, attribute, spec))
+        registry._check_complete(names, copies)
         if not registry.task_types:
             raise HandlerError(f"no handler found in {', '.join(names) or 'no modules at all'}")
         return registry
+
+    def _check_complete(
+        self, names: Sequence[str], copies: Sequence[tuple[ModuleType, str, HandlerSpec]]
+    ) -> None:
+        for module, attribute, spec in copies:  # e.g. of functools.wraps
+            if self.get(spec.task_type) is not spec:
+                raise HandlerError(
+                    f"{module.__name__}.{attribute}: another decorator stands above "
+                    f"@handler({spec.task_type!r}), and would never run; put @handler on top"
+                )
+        for name, line, spec in declarations.noted_in(names):
+            found = self.get(spec.task_type)
+            if found is None:
+                raise HandlerError(
+                    f"{name}, line {line}: the handler of {spec.task_type!r} is declared, but "
+                    "is no name of a module that is loaded: declared in a loop, a class or a "
+                    "function, or replaced by a decorator above @handler. Give each handler a name "
+                    "of its own there, as in 'resize_small = make_resizer(\"resize-small\")'"
+                )
+            if found is not spec:
+                raise HandlerError(
+                    f"{name}, line {line}: task type {spec.task_type!r} is declared twice: "
+                    f"{_where(spec.target)} and {_where(found.target)}"
+                )
 
     def add(self, spec: HandlerSpec) -> None:
         """Add a handler. Raises `HandlerError` if its type is taken by another."""
@@ -225,6 +261,10 @@ def handler_of(target: Callable[..., Any]) -> HandlerSpec:
     spec = _spec_on(target)
     if spec is None:
         raise HandlerError(f"{_where(target)} is not decorated with @handler")
+    if spec.target is not target:
+        raise HandlerError(
+            f"{_where(target)}: another decorator stands above @handler; put @handler on top"
+        )
     return spec
 
 
@@ -245,28 +285,15 @@ def _check(spec: HandlerSpec) -> None:
         raise HandlerError(f"{where}: a class runs in actors of its own; isolated is for functions")
     if inspect.isclass(spec.target) and not _defines_call(spec.target):
         raise HandlerError(f"{where}: a handler class needs a __call__ method")
-    if not 1 <= len(_parameters(spec.target)) <= 2:
-        raise HandlerError(f"{where}: a handler takes (payload) or (payload, context)")
+    try:
+        parameters_of(spec.target)
+    except SignatureError as error:
+        raise HandlerError(f"{where}: {error}") from None
 
 
 def _defines_call(target: type) -> bool:
     # Every class is callable itself; what counts is a __call__ of its instances.
     return any("__call__" in vars(base) for base in target.__mro__)
-
-
-def _parameters(target: Callable[..., Any]) -> list[inspect.Parameter]:
-    callee = target.__call__ if inspect.isclass(target) else target
-    parameters = list(inspect.signature(callee).parameters.values())
-    return parameters[1:] if inspect.isclass(target) else parameters
-
-
-def _payload_annotation(spec: HandlerSpec) -> Any:
-    callee: Any = spec.target.__call__ if inspect.isclass(spec.target) else spec.target
-    name = _parameters(spec.target)[0].name
-    annotation = get_type_hints(callee, include_extras=True).get(name, Any)
-    if annotation is Context:
-        raise HandlerError(f"{_where(spec.target)}: the payload comes first, then the context")
-    return annotation
 
 
 def _import_with_children(name: str) -> Iterable[ModuleType]:
@@ -289,16 +316,12 @@ def _import_with_children(name: str) -> Iterable[ModuleType]:
         ) from error
 
 
-def _specs_of(module: ModuleType) -> Iterable[HandlerSpec]:
-    for value in list(vars(module).values()):
-        spec = _spec_on(value)
-        if spec is not None:
-            yield spec
-
-
 def _spec_on(value: object) -> HandlerSpec | None:
     # Its own one: a class does not inherit being a handler.
-    spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
+    try:
+        spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
+    except Exception:  # a proxy that has nothing to stand for yet
+        return None
     return spec if isinstance(spec, HandlerSpec) else None
 
 
