@@ -29,6 +29,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
     length of a snooze. `result`, `result_ref` and `error` are JSON text. A lost attempt that is
     not `charged` leaves its task's budget of crashes as it is: nobody knows that it was the cause.
+    `company` makes its task a suspect: with so many, itself included, it may share a process.
     """
 
     task_id: str
@@ -46,6 +47,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     worker_id: str | None = None
     ray_task_id: str | None = None
     ray_attempt: int | None = None
+    company: int | None = None
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):

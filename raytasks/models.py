@@ -162,8 +162,9 @@ class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
 class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
 
-    A `suspect` was lost before together with others, and may be what killed their runner.
-    `revision` is the task's since this attempt began.
+    One with a `company` was lost before, and may be what killed its runner: of such suspects at
+    most so many may share a process, and nothing else runs beside them. `revision` is the task's
+    since this attempt began.
     """
 
     task_id: str
@@ -176,15 +177,10 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     crashes: int
     max_attempts: int
     cancel_requested: bool = False
-    suspect: bool = False
+    company: int | None = None
     namespace: str = DEFAULT_NAMESPACE
     revision: int = 1
     tags: str | None = None
-
-    @property
-    def alone(self) -> bool:
-        """Whether it is to run alone in its process, as it may kill it."""
-        return self.suspect or self.crashes > 0
 
 
 class TaskQuery(Struct, frozen=True, omit_defaults=True):

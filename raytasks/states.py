@@ -110,6 +110,13 @@ CRASHES = frozenset({OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY})
 """The outcomes of attempts whose process is gone, so that it is told by others."""
 
 
+class LossCause(StrEnum):
+    """Why a runner is gone with all that it held."""
+
+    PROCESS = "process"  # its process died or froze: a handler may be the reason
+    OUTSIDE = "outside"  # no handler is the reason: its node died, or we ended it
+
+
 def settle(
     kind: OutcomeKind, standing: Standing, *, retryable: bool, charged: bool = True
 ) -> Event:

@@ -26,6 +26,7 @@ from raytasks.runner.sizing import PoolState, SizeRule, change_of_size
 from raytasks.runner.task import TaskRunner
 from raytasks.runner.warm import WarmRunner
 from raytasks.settings import Settings
+from raytasks.states import LossCause
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,18 @@ class Tracked(Protocol):
     async def could_run(self, task_types: Sequence[str]) -> bool:
         """Return whether tasks of these types wait that could run now."""
 
-    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
-        """Take note of a runner's death or its end: what it held is lost, and it gets no more."""
+    def lose(
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        cause: LossCause = LossCause.PROCESS,
+    ) -> None:
+        """Take note of a runner's death or its end: what it held is lost, and it gets no more.
+
+        With a cause OUTSIDE of it nothing is charged.
+        """
 
     def release_runner(self, runner_id: str) -> int:
         """Take back what a runner holds, uncharged; return how many attempts that is."""
@@ -324,7 +335,7 @@ class RunnerPools:
             lives.add(runner.life[0])
         for runner_id in lives:
             self._tracked.release_runner(runner_id)
-            self._tracked.lose(runner_id, "its runner was ended")
+            self._tracked.lose(runner_id, "its runner was ended", cause=LossCause.OUTSIDE)
 
     async def _watch(self, runner: PooledRunner) -> None:
         """Tell the tracker of each death of a runner; Ray starts it again by itself."""

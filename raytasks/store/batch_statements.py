@@ -54,14 +54,14 @@ class Candidate(Struct, frozen=True):
     tags: str | None
     payload_ref: str | None
     started_at: float | None
+    company: int | None
     cancel_requested: bool
-    suspect: bool
 
 
 def candidate(row: Sequence[Any]) -> Candidate:
     """Make a candidate of a row. SQLite knows no flags, only numbers."""
-    *most, cancel_requested, suspect = row
-    return Candidate(*most, bool(cancel_requested), bool(suspect))  # type: ignore[call-arg]
+    *most, cancel_requested = row
+    return Candidate(*most, bool(cancel_requested))  # type: ignore[call-arg]
 
 
 def _named(table: Any, *names: str) -> dict[str, Column[Any]]:
@@ -97,7 +97,6 @@ def _submit(values: Values, words: Words) -> Any:
             "attempt": _number(0),
             "failures": _number(0),
             "crashes": _number(0),
-            "suspect": false(),
             "has_files": false(),
             "cancel_requested": false(),
             "updated_at": values["created_at"],
@@ -142,7 +141,7 @@ def _settle(values: Values, words: Words) -> Any:
             run_at=func.coalesce(values["run_at"], tasks.c.run_at),
             failures=tasks.c.failures + values["failures"],
             crashes=tasks.c.crashes + values["crashes"],
-            suspect=func.coalesce(values["suspect"], tasks.c.suspect),
+            company=values["company"],
             runner_id=null(),
             started_at=values["started_at"],
             finished_at=values["finished_at"],
@@ -185,7 +184,7 @@ SETTLE = Batch(
         "run_at",
         "failures",  # how many more; so are `crashes`
         "crashes",
-        "suspect",  # null: as it was
+        "company",
         "started_at",
         "finished_at",
         "updated_at",

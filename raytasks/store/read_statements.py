@@ -37,7 +37,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.crashes,
     tasks.c.max_attempts,
     tasks.c.cancel_requested,
-    tasks.c.suspect,
+    tasks.c.company,
     tasks.c.namespace,
     tasks.c.revision,
     tasks.c.tags,

@@ -16,7 +16,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    false,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
@@ -68,8 +67,6 @@ tasks = Table(
     Column("started_at", Double),
     Column("finished_at", Double),
     Column("updated_at", Double, nullable=False),
-    # Lost before together with others: it may be what killed their runner.
-    Column("suspect", Boolean, nullable=False, server_default=false()),
     Column("idempotency_key", String(255)),
     Column("request_digest", String(64)),
     Column("namespace", String(63), nullable=False, server_default=DEFAULT_NAMESPACE),
@@ -89,7 +86,8 @@ tasks = Table(
     Column("has_files", Boolean),
     # How often the task was put off or given back, in all its life.
     Column("snoozes", Integer, nullable=False, server_default=text("0")),
-    # How many suspects may share a process when the task runs again; null: it is no suspect.
+    # A suspect was lost, and may be what killed its runner. With how many suspects, itself
+    # included, it may share a process when it runs again; null: it is none.
     Column("company", Integer),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(

@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Executable, Row, Update
 from raytasks.messages import AttemptLog, Outcome, Report
 from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Task
 from raytasks.operations import TaskHead
-from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
+from raytasks.states import TRANSITIONS, WAITING, Event, State
 from raytasks.store import batch_statements, statements
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.batches import Batch
@@ -40,8 +40,8 @@ class FenceBroken(Exception):
 class Settlement(Struct, frozen=True):
     """The end of an attempt, decided: what becomes of its task.
 
-    `run_at` is when the task is due again, if it is to run again. An attempt that was lost and is
-    not `charged` makes its task a suspect.
+    `run_at` is when the task is due again, if it is to run again. `company` is what its task has
+    from now on.
     """
 
     event: Event
@@ -50,6 +50,7 @@ class Settlement(Struct, frozen=True):
     priority: int
     run_at: float
     charged: bool = True
+    company: int | None = None
     result: str | None = None
     result_ref: str | None = None
     namespace: str = DEFAULT_NAMESPACE
@@ -355,7 +356,7 @@ class Transaction:
             item.run_at if moves else None,
             int(event in _FAILURES),
             int(item.charged and event in _CRASHES),
-            _is_suspect(item),
+            item.company,
             attempt.started_at,
             None if waits else now,  # by the clock that retention goes by
             now,
@@ -369,10 +370,3 @@ def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:
         if row.tags is not None
         for tag in from_json(row.tags)
     ]
-
-
-def _is_suspect(item: Settlement) -> int | None:
-    """Return whether the task is a suspect now; None: a release tells nothing of it."""
-    if item.event is Event.RELEASE:
-        return None
-    return int(item.attempt.outcome in CRASHES and not item.charged)

@@ -20,7 +20,7 @@ from raytasks.models import (
     TaskQuery,
 )
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
-from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, State
+from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.store.store import Store
 from raytasks.tracker.access import Executors, threads
 from raytasks.tracker.fleet import RunnerState
@@ -326,13 +326,21 @@ class Tracker:
             if runner.call is call:
                 runner.call = None
 
-    def lose(self, runner_id: str, reason: str, *, out_of_memory: bool = False) -> None:
+    def lose(
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        cause: LossCause = LossCause.PROCESS,
+    ) -> None:
         """Note that a runner is dead, or just being ended: what it held will run again elsewhere.
 
+        Nothing is charged where the cause lies outside its process: its node died, or we end it.
         Should it call once more before it is gone, it gets nothing, but what it has to tell of an
         attempt is kept as a late outcome.
         """
-        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory, for_good=True)
+        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause)
 
     def runners(self) -> list[RunnerState]:
         """Return the states of all runners, also of those that were not heard of yet."""

@@ -1,6 +1,7 @@
 """The runners as the tracker sees them: leases, what each holds, and what it is still to get."""
 
 import asyncio
+import math
 from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -166,9 +167,19 @@ class RunnerState:
         held = [item for item in self.held.values() if item.task_id not in ending]
         seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
         room = min(self.room, HOLD_MOST - len(held))
-        if room < 1 or (held and seconds <= 0) or any(item.alone for item in held):
+        suspects = [item.company for item in held if item.company is not None]
+        company = min(suspects, default=math.inf)
+        if room < 1 or (held and seconds <= 0) or len(suspects) >= company:
             return None
-        return Want(self.runner_id, dict(self.limits), room, seconds, empty=not held)
+        return Want(
+            self.runner_id,
+            dict(self.limits),
+            room,
+            seconds,
+            empty=not held,
+            suspects=len(suspects),
+            company=company,
+        )
 
 
 class Fleet:

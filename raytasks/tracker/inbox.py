@@ -155,6 +155,7 @@ def lost_outcome(
     now: float,
     *,
     charged: bool,
+    company: int | None = None,
     out_of_memory: bool = False,
     node_id: str | None = None,
     worker_id: str | None = None,
@@ -170,6 +171,7 @@ def lost_outcome(
         node_id=node_id,
         worker_id=worker_id,
         charged=charged,
+        company=company,
     )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.models import Attempt, Duplicate, NewTask, Running, Task
-from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
@@ -24,7 +24,8 @@ class Want:
 
     `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
     With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
-    process: one that may kill it is taken alone.
+    process: a suspect is taken only where there are none but suspects, and not too many for any of
+    them. `suspects` is how many the runner has, and `company` how many it may have.
     """
 
     runner_id: str
@@ -32,6 +33,8 @@ class Want:
     room: int
     seconds: float | None
     empty: bool
+    suspects: int = 0
+    company: float = math.inf
 
     @property
     def free_seconds(self) -> float:
@@ -45,19 +48,29 @@ class Want:
             return most
         return min(most, 1 + int(max(0.0, self.seconds) / duration))
 
-    def take(self, task_type: str, duration: float, *, alone: bool = False) -> bool:
-        """Take an attempt of this type, if it fits."""
+    def take(self, task_type: str, duration: float, company: int | None = None) -> bool:
+        """Take an attempt of this type, if it fits. `company` is that of its task."""
         if self.room < 1 or self.limits.get(task_type, 0) < 1:
             return False
         if self.seconds is not None:
-            if (alone or duration > self.seconds) and not self.empty:
+            if duration > self.seconds and not self.empty:
+                return False
+            if not self._takes_company(company):
                 return False
             self.seconds -= duration
-            if alone:
-                self.room = 1
         self.room -= 1
         self.limits[task_type] -= 1
         self.empty = False
+        return True
+
+    def _takes_company(self, company: int | None) -> bool:
+        """Return whether a suspect, or what is none, may join what is there; take note if so."""
+        if company is None:
+            return not self.suspects
+        most = min(self.company, company)
+        if self.suspects >= most or not (self.suspects or self.empty):
+            return False
+        self.suspects, self.company = self.suspects + 1, most
         return True
 
 
@@ -166,9 +179,22 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         priority=running.priority,
         run_at=now + outcome.delay_seconds if waits else now,
         charged=outcome.charged,
+        company=_company(running, outcome),
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
         result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
     )
+
+
+def _company(running: Running, outcome: Outcome) -> int | None:
+    """Return the company of a task after an attempt; see `Running`.
+
+    An attempt that ends by itself clears a suspect, but not what was charged with a crash before.
+    """
+    if outcome.kind in CRASHES:
+        return 1 if outcome.charged else outcome.company or running.company
+    if outcome.kind is OutcomeKind.RELEASED:
+        return running.company
+    return 1 if running.crashes else None
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
@@ -262,7 +288,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             crashes=row.crashes,
             max_attempts=row.max_attempts,
             cancel_requested=row.cancel_requested,
-            suspect=row.suspect,
+            company=row.company,
             namespace=row.namespace,
             revision=row.revision + 1,
             tags=row.tags,
@@ -297,7 +323,7 @@ def _share_out(rows: Sequence[Candidate], work: TickInput) -> list[tuple[Candida
     for row in rows:
         duration = work.durations.get(row.task_type, 0.0)
         for index, want in enumerate(order):
-            if want.take(row.task_type, duration, alone=row.suspect or row.crashes > 0):
+            if want.take(row.task_type, duration, row.company):
                 chosen.append((row, want.runner_id))
                 given[want.runner_id] += duration
                 if want.seconds is None or given[want.runner_id] >= TURN_SECONDS:

@@ -7,15 +7,16 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.models import REMOTE_POOL, Running, StoreUnavailable
+from raytasks.models import Running, StoreUnavailable
 from raytasks.operations import BulkOperation, NewBulk
-from raytasks.states import OutcomeKind
+from raytasks.states import LossCause, OutcomeKind
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, Executors, StoreAccess, threads
+from raytasks.tracker.blame import last_words
 from raytasks.tracker.bulk import BulkTurns, make, run_step
 from raytasks.tracker.feed import FeedRing
-from raytasks.tracker.inbox import Inbox, lost_outcome, released_outcome
+from raytasks.tracker.inbox import Inbox, released_outcome
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -160,44 +161,30 @@ class Ticker:
             raise StoreUnavailable(AWAY) from None
 
     def lose(
-        self, runner_id: str, reason: str, *, out_of_memory: bool = False, for_good: bool = False
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        for_good: bool = False,
+        cause: LossCause = LossCause.PROCESS,
     ) -> None:
-        """Note that a runner is dead: what it held is lost. It may come back, if not `for_good`.
+        """Note that a runner is gone: what it held is lost, or given back. See `blame`.
 
-        If that was one attempt, it is charged. Of several nobody knows which one did it, so that
-        each of them runs again alone; it may as well have been none of them when the task runner
-        died, or a process that Ray chose for want of memory. Who is lost so again is charged, lest
-        it go on for ever. What never went out is given back.
+        It may come back, if not `for_good`.
         """
         runner = self.ledger.fleet.remove(runner_id, for_good=for_good)
         if runner is None:
             return
-        unsent = runner.unsent()
         ended = {(item.runner_id, item.task_id, item.attempt) for item, _ in self.inbox.outcomes}
-        begun = [
-            item
-            for item in runner.held.values()
-            if (item.task_id, item.attempt) not in unsent
-            and (runner_id, item.task_id, item.attempt) not in ended
-        ]
-        # A runner that has not said itself what it is may be a task runner.
-        is_warm = runner.confirmed and runner.pool != REMOTE_POOL
-        known = len(begun) == 1 and is_warm and not out_of_memory
-        for running in begun:
-            lost = lost_outcome(
-                running,
-                reason,
-                self.clock(),
-                charged=known or running.alone,
-                out_of_memory=out_of_memory,
-                # A task runner's attempts run elsewhere.
-                node_id=runner.node_id if is_warm else None,
-                worker_id=runner.worker_id if is_warm else None,
-            )
-            self.inbox.outcomes.append((running, lost))
-        for running in runner.held.values():
-            if (running.task_id, running.attempt) in unsent:
-                self.release(running)
+        self.inbox.outcomes += last_words(
+            runner,
+            reason,
+            self.clock(),
+            ended=ended,
+            out_of_memory=out_of_memory,
+            cause=cause,
+        )
         runner.answer()
         self.wake.set()
 

@@ -36,12 +36,12 @@ def test_values_arrive_as_they_were(tracking: Tracking) -> None:
     assert [tracking.task(n).result for n in range(len(TEXTS))] == TEXTS
 
 
-def test_a_claim_knows_flags_as_flags(tracking: Tracking) -> None:
+def test_a_claim_knows_its_company_and_flags_as_flags(tracking: Tracking) -> None:
     tracking.submit(1)
     [lost] = tracking.claim()
-    tracking.settle(lost, OutcomeKind.LOST, charged=False)
+    tracking.settle(lost, OutcomeKind.LOST, charged=False, company=4)
     [again] = tracking.claim()
-    assert again.suspect is True
+    assert again.company == 4
     assert again.cancel_requested is False
 
 

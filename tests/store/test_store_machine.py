@@ -36,6 +36,7 @@ TASK_TYPES = st.sampled_from(["short", "long"])
 DELAYS = st.sampled_from([0.0, 30.0, 90.0])
 KINDS = st.sampled_from([*OutcomeKind, OutcomeKind.FAILED, OutcomeKind.FAILED, OutcomeKind.LOST])
 RETRYABLE = st.sampled_from([True, True, False])
+COMPANIES = st.sampled_from([None, 1, 5])
 NUMBERS = st.integers(0, 10_000)
 
 ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
@@ -59,7 +60,7 @@ class ModelTask:
     cancel_requested: bool = False
     runner_id: str | None = None
     checkpoint: int | None = None
-    suspect: bool = False
+    company: int | None = None
     history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
     revision: int = field(default=0, init=False)
 
@@ -77,15 +78,24 @@ class ModelTask:
         self.ready = run_at <= now
 
     def settle(
-        self, kind: OutcomeKind, *, retryable: bool, delay: float, now: float, charged: bool
+        self,
+        kind: OutcomeKind,
+        *,
+        retryable: bool,
+        delay: float,
+        now: float,
+        charged: bool,
+        company: int | None,
     ) -> None:
         """The running attempt has ended. The rules are said here in other words than the code's."""
         self.history.append((self.attempt, kind))
         self.runner_id = None
         crashed = kind in (OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY)
         stopped = self.cancel_requested or kind is OutcomeKind.CANCELLED
-        if kind is not OutcomeKind.RELEASED or stopped:
-            self.suspect = crashed and not charged
+        if crashed:
+            self.company = 1 if charged else company or self.company
+        elif kind is not OutcomeKind.RELEASED:
+            self.company = 1 if self.crashes else None
         if kind is OutcomeKind.SUCCEEDED:
             self.state = State.COMPLETED
         elif stopped:
@@ -147,7 +157,7 @@ class StoreMachine(RuleBasedStateMachine):
             crashes=task.crashes,
             max_attempts=task.max_attempts,
             cancel_requested=task.cancel_requested,
-            suspect=task.suspect,
+            company=task.company,
             revision=task.revision,
         )
 
@@ -199,7 +209,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: self.running())
     @rule(number=NUMBERS, kinds=st.lists(KINDS, min_size=1, max_size=3), retryable=RETRYABLE,
-          delay=DELAYS, charged=st.booleans())  # fmt: skip
+          delay=DELAYS, charged=st.booleans(), company=COMPANIES)  # fmt: skip
     def settle(
         self,
         number: int,
@@ -207,6 +217,7 @@ class StoreMachine(RuleBasedStateMachine):
         retryable: bool,
         delay: float,
         charged: bool = True,
+        company: int | None = None,
     ) -> None:
         running = self.running()
         chosen = [
@@ -215,11 +226,14 @@ class StoreMachine(RuleBasedStateMachine):
         pairs = [(self.as_running(task), kind) for task, kind in zip(chosen, kinds, strict=False)]
         now = self.tracking.now
         more: dict[str, Any] = {
-            "retryable": retryable, "delay_seconds": delay, "charged": charged, "at": now
+            "retryable": retryable, "delay_seconds": delay, "charged": charged, "at": now,
+            "company": None if charged else company,
         }  # fmt: skip
         self.tracking.tick(outcomes=[(item, outcome(item, kind, **more)) for item, kind in pairs])
         for task, (item, kind) in zip(chosen, pairs, strict=True):
-            task.settle(kind, retryable=retryable, delay=delay, now=now, charged=charged)
+            task.settle(
+                kind, retryable=retryable, delay=delay, now=now, charged=charged, company=company
+            )
             self.ended.append(item)
 
     @precondition(lambda self: self.tasks)
@@ -263,7 +277,7 @@ class StoreMachine(RuleBasedStateMachine):
         for task in chosen.values():
             if task.state in (State.FAILED, State.CANCELLED):
                 task.failures = task.crashes = 0
-                task.suspect = False
+                task.company = None
                 task.cancel_requested = False
                 task.wait(State.PENDING, self.tracking.now, self.tracking.now)
 
@@ -347,9 +361,9 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def what_runs_and_what_is_due_next_is_known(self) -> None:
         running = {
-            item.task_id: (item.runner_id, item.suspect) for item in self.tracking.store.running()
+            item.task_id: (item.runner_id, item.company) for item in self.tracking.store.running()
         }
-        assert running == {task.task_id: (task.runner_id, task.suspect) for task in self.running()}
+        assert running == {task.task_id: (task.runner_id, task.company) for task in self.running()}
         assert self.tracking.store.next_due() == self.next_due()
 
     @invariant()

@@ -10,7 +10,7 @@ from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, trac
 
 from raytasks.messages import Claim
 from raytasks.models import REMOTE_POOL, SHARED_POOL
-from raytasks.states import OutcomeKind, State
+from raytasks.states import LossCause, OutcomeKind, State
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
@@ -189,14 +189,20 @@ class TestDeath:
         outcomes = [OutcomeKind.OUT_OF_MEMORY] * 2
         assert await attempts(tracker, 1) == list(enumerate(outcomes, start=1))
 
-    async def test_a_task_runner_that_dies_again_and_again_is_not_spared_for_ever(
-        self, tracker: Tracker
+    @pytest.mark.parametrize(
+        ("pool", "cause"),
+        [(REMOTE_POOL, LossCause.PROCESS), (SHARED_POOL, LossCause.OUTSIDE)],
+    )
+    async def test_a_death_that_no_handler_can_cause_is_never_charged(
+        self, tracker: Tracker, pool: str, cause: LossCause
     ) -> None:
-        await submit(tracker, 9, task_type="remote")
-        for life in range(3):
-            await ScriptedRunner(tracker, f"life {life}", pool=REMOTE_POOL, remote=9).claim()
-            tracker.lose(f"life {life}", "gone")
-        assert (await until(tracker, 9, State.FAILED)).crashes == 2
+        await submit(tracker, 9, task_type="some")
+        for life in range(1, 4):
+            await ScriptedRunner(tracker, f"life {life}", pool=pool, some=9).claim()
+            [running] = tracker.fleet.running.values()
+            assert running.company is None
+            tracker.lose(f"life {life}", "gone", cause=cause)
+            assert (await until(tracker, 9, State.RETRYING, attempt=life)).crashes == 0
 
     @pytest.mark.parametrize(
         ("pool", "place"), [(SHARED_POOL, ("a node", "a process")), (REMOTE_POOL, (None, None))]

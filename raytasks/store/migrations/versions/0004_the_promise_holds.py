@@ -20,7 +20,10 @@ def upgrade() -> None:
         "tasks", sa.Column("snoozes", sa.Integer(), server_default=sa.text("0"), nullable=False)
     )
     op.add_column("tasks", sa.Column("company", sa.Integer(), nullable=True))
-    op.execute("UPDATE tasks SET company = 1 WHERE suspect AND finished_at IS NULL")
+    op.execute(
+        "UPDATE tasks SET company = 1 WHERE (suspect OR crashes > 0) AND finished_at IS NULL"
+    )
+    op.drop_column("tasks", "suspect")
     op.execute("UPDATE tasks SET claimed_at = started_at WHERE state = 'RUNNING'")
     op.create_table(
         "files_to_remove",
