@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Delete, Select, bindparam, delete, select
+from sqlalchemy import Connection, Delete, Select, bindparam, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
 from raytasks.store.schema import stats_minutes
@@ -18,7 +18,56 @@ _SINCE: Select[Any] = select(
     stats_minutes.c.data,
 ).where(stats_minutes.c.minute >= bindparam("p_minute"))
 
-_FORGET: Delete = delete(stats_minutes).where(stats_minutes.c.minute < bindparam("p_minute"))
+_KEY = [stats_minutes.c.minute, stats_minutes.c.namespace, stats_minutes.c.task_type]
+_PAIR = _KEY[1:]
+
+_SLICE: Select[Any] = (
+    select(*_KEY, stats_minutes.c.data)
+    .where(
+        tuple_(*_KEY) > tuple_(bindparam("p_minute"), bindparam("p_namespace"), bindparam("p_type"))
+    )
+    .order_by(*_KEY)
+    .limit(bindparam("p_limit"))
+)
+
+_BETWEEN = (stats_minutes.c.minute >= bindparam("p_first")) & (
+    stats_minutes.c.minute < bindparam("p_end")
+)
+
+_FINE: Select[Any] = (
+    select(stats_minutes.c.minute)
+    .where(_BETWEEN, stats_minutes.c.minute > bindparam("p_first"))
+    .limit(1)
+)
+
+_BY_PAIR: Select[Any] = (
+    select(*_KEY, stats_minutes.c.data)
+    .where(_BETWEEN, tuple_(*_PAIR) > tuple_(bindparam("p_namespace"), bindparam("p_type")))
+    .order_by(*_PAIR, stats_minutes.c.minute)
+    .limit(bindparam("p_limit"))
+)
+
+_FOLD: Delete = delete(stats_minutes).where(
+    _BETWEEN,
+    stats_minutes.c.minute > bindparam("p_first"),
+    stats_minutes.c.namespace == bindparam("p_namespace"),
+    stats_minutes.c.task_type == bindparam("p_type"),
+)
+
+_FORGET: Delete = delete(stats_minutes).where(
+    tuple_(*_KEY).in_(
+        select(*_KEY)
+        .where(stats_minutes.c.minute < bindparam("p_minute"))
+        .order_by(*_KEY)
+        .limit(bindparam("p_limit"))
+    )
+)
+
+MOST_FORGOTTEN = 2000
+"""How many rows one transaction deletes."""
+
+RowKey = tuple[int, str, str]
+"""What names a row: its minute, namespace and task type."""
 
 
 class MinuteRow(NamedTuple):
@@ -32,7 +81,7 @@ class MinuteRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatsWrite:
-    """Rows that replace those of the same minutes; what is before minute `forget` is deleted."""
+    """Rows that replace those of the same minutes; some from before minute `forget` are deleted."""
 
     rows: Sequence[MinuteRow]
     forget: int | None = None
@@ -49,15 +98,57 @@ def _upsert(dialect: str) -> Any:
 
 
 def write_stats(transaction: Transaction, work: StatsWrite) -> None:
-    """Write rows, and delete old ones."""
-    connection = transaction.connection
-    if work.rows:
-        statement = _upsert(connection.dialect.name)
-        connection.execute(statement, [row._asdict() for row in work.rows])
+    """Write rows, and delete some old ones."""
+    _write(transaction, work.rows)
     if work.forget is not None:
-        connection.execute(_FORGET, {"p_minute": work.forget})
+        forget(transaction, work.forget)
+
+
+def fold(transaction: Transaction, first: int, end: int, rows: Sequence[MinuteRow]) -> None:
+    """Let each of these rows, at minute `first`, stand for all of its pair before minute `end`."""
+    _write(transaction, rows)
+    bound = [
+        {"p_first": first, "p_end": end, "p_namespace": row.namespace, "p_type": row.task_type}
+        for row in rows
+    ]
+    if bound:
+        transaction.connection.execute(_FOLD, bound)
+
+
+def forget(transaction: Transaction, minute: int) -> int:
+    """Delete rows of before a minute, at most `MOST_FORGOTTEN`; return how many."""
+    bound = {"p_minute": minute, "p_limit": MOST_FORGOTTEN}
+    return transaction.connection.execute(_FORGET, bound).rowcount
 
 
 def since(connection: Connection, minute: int) -> list[MinuteRow]:
     """Return the rows of a minute and of all later ones."""
     return [MinuteRow(*row) for row in connection.execute(_SINCE, {"p_minute": minute})]
+
+
+def after(connection: Connection, key: RowKey, limit: int) -> list[MinuteRow]:
+    """Return the next rows behind a key, in order; a key of empty texts is before its minute."""
+    minute, namespace, task_type = key
+    bound = {"p_minute": minute, "p_namespace": namespace, "p_type": task_type, "p_limit": limit}
+    return [MinuteRow(*row) for row in connection.execute(_SLICE, bound)]
+
+
+def is_fine(connection: Connection, first: int, end: int) -> bool:
+    """Return whether minutes after the first have rows of their own, up to minute `end`."""
+    return connection.execute(_FINE, {"p_first": first, "p_end": end}).first() is not None
+
+
+def by_pair(
+    connection: Connection, first: int, end: int, pair: tuple[str, str], limit: int
+) -> list[MinuteRow]:
+    """Return rows of some minutes, those of each pair together, of the pairs behind a pair."""
+    namespace, task_type = pair
+    bound = {"p_namespace": namespace, "p_type": task_type, "p_limit": limit}
+    bound |= {"p_first": first, "p_end": end}
+    return [MinuteRow(*row) for row in connection.execute(_BY_PAIR, bound)]
+
+
+def _write(transaction: Transaction, rows: Sequence[MinuteRow]) -> None:
+    if rows:
+        connection = transaction.connection
+        connection.execute(_upsert(connection.dialect.name), [row._asdict() for row in rows])

@@ -175,6 +175,23 @@ class Store:
         with self._database.reading() as connection:
             return stats.since(connection, minute)
 
+    def stats_after(self, key: stats.RowKey, limit: int) -> list[stats.MinuteRow]:
+        """Return the next rows of the statistics behind a key. See `raytasks.store.stats.after`."""
+        with self._database.reading() as connection:
+            return stats.after(connection, key, limit)
+
+    def has_fine_stats(self, first: int, end: int) -> bool:
+        """Return whether some minutes are not folded. See `raytasks.store.stats.is_fine`."""
+        with self._database.reading() as connection:
+            return stats.is_fine(connection, first, end)
+
+    def stats_by_pair(
+        self, first: int, end: int, pair: tuple[str, str], limit: int
+    ) -> list[stats.MinuteRow]:
+        """Return rows of some minutes, pair by pair. See `raytasks.store.stats.by_pair`."""
+        with self._database.reading() as connection:
+            return stats.by_pair(connection, first, end, pair, limit)
+
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer."""
         with self._database.reading() as connection:

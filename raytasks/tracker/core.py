@@ -79,11 +79,11 @@ class Tracker:
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        restoring = asyncio.ensure_future(self.ticker.restore_stats())
+        upkeep = asyncio.ensure_future(self.ticker.keep_stats())
         try:
             await self.ticker.run()
         finally:
-            restoring.cancel()
+            upkeep.cancel()
 
     async def close(self) -> None:
         """Answer those who wait with an error, and close the store."""

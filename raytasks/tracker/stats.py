@@ -9,12 +9,13 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from pydantic_core import from_json, to_json
+from pydantic_core import to_json
 
 from raytasks.messages import Outcome
 from raytasks.models import Running
 from raytasks.states import OutcomeKind, State
 from raytasks.store.stats import MinuteRow, StatsWrite
+from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
 
 log = logging.getLogger(__name__)
@@ -25,10 +26,16 @@ WRITE_SECONDS = 5.0
 MOST_SERIES = 1000
 """Of how many pairs of namespace and task type statistics are kept at the same time."""
 
-_DAY_MINUTES = 1440
-_KEPT_MINUTES = 25 * 60  # in the database
+MOST_ROWS = 250
+"""How many rows are written in one transaction; the others follow soon."""
+
+KEPT_MINUTES = 25 * 60
+"""How many minutes stay in the database."""
+
+_SOON_SECONDS = 0.2
+_CHECKED = 100  # of how many pairs is looked in one go whether anything is left
+_ADOPTED = 20  # how many pairs are taken over in one go
 _TIMED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
-_WHOLE = "all"  # a minute that is over needs no slots any more
 
 _Key = tuple[str, str]
 """Namespace and task type."""
@@ -49,6 +56,7 @@ class Stats:
         self._unconfirmed: set[tuple[int, _Key]] = set()
         self._write_at = 0.0
         self._forgotten_at = 0
+        self._unchecked: list[_Key] = []
         self._views: dict[str, tuple[float, dict[str, Any]]] = {}
         self._full = False
         self.restored = False
@@ -148,13 +156,17 @@ class Stats:
         forget = None
         if this_minute // 10 != self._forgotten_at:
             self._forgotten_at = this_minute // 10
-            forget = this_minute - _KEPT_MINUTES
-            self._drop_empty(now)
-        rows = list(self._rows(self._unwritten))
-        if not rows and forget is None:
+            forget = this_minute - KEPT_MINUTES
+            self._unchecked = list(self._series)
+        self._drop_empty(now)
+        places = sorted(self._unwritten)[:MOST_ROWS]
+        if not places and forget is None:
             return None
-        self._unconfirmed, self._unwritten = self._unwritten, set()
-        return StatsWrite(rows, forget)
+        self._unconfirmed = set(places)
+        self._unwritten -= self._unconfirmed
+        if self._unwritten:
+            self._write_at = now + _SOON_SECONDS
+        return StatsWrite(list(self._rows(places)), forget)
 
     @property
     def write_due(self) -> float:
@@ -167,26 +179,45 @@ class Stats:
         self._unconfirmed.clear()
 
     def restore(self, rows: Iterable[MinuteRow], now: float) -> None:
-        """Take over what an earlier tracker has written; once, and before anything is written."""
-        recent = int(now // 60) - 1
-        for minute, namespace, task_type, data in rows:
-            key = namespace, task_type
-            series = self._series.get(key) or self._begin(key, now)
-            if series is None:
-                continue
-            for offset, parts in from_json(data).items():
-                tally = Tally.of(parts)
-                at = minute * 60 + (0 if offset == _WHOLE else int(offset))
-                series.add(at, tally)
-                if minute >= recent:
-                    slots = self._minutes.setdefault((minute, key), {})
-                    slots.setdefault(offset, Tally()).add(tally)
+        """Take over what an earlier tracker has written, all in one go. See `adopt`."""
+        restored = Restored(now)
+        restored.add(rows)
+        restored.finish()
+        for _ in self.adopt(restored, now):
+            pass
+
+    def adopt(self, restored: Restored, now: float) -> Iterator[None]:
+        """Take over what an earlier tracker has written; once, and before anything is written.
+
+        Goes on by one small step each time it is asked for the next one.
+        """
+        for number, (key, series) in enumerate(restored.series.items(), start=1):
+            mine = self._series.get(key)
+            if mine is not None or self._begin(key, now) is not None:
+                series.move(now)
+                if mine is not None:
+                    series.absorb(mine)
+                self._series[key] = series
+            if number % _ADOPTED == 0:
+                yield
+        for number, (minute, key, slots) in enumerate(restored.recent, start=1):
+            if key in self._series:
+                known = self._minutes.setdefault((minute, key), {})
+                for offset, tally in slots.items():
+                    known.setdefault(offset, Tally()).add(tally)
+            if number % _ADOPTED == 0:
+                yield
         self.restored = True
+
+    @property
+    def oldest_unwritten(self) -> float:
+        """The oldest minute whose row may still change; infinite if there is none."""
+        return min((minute for minute, _ in self._minutes), default=math.inf)
 
     @staticmethod
     def first_minute(now: float) -> int:
         """Return the first minute that a new tracker is to read."""
-        return int(now // 60) - _DAY_MINUTES
+        return int(now // 60) - DAY_MINUTES
 
     def _gather(self) -> None:
         """Put what is fresh into the windows, and into the minute's row."""
@@ -203,16 +234,20 @@ class Stats:
         self._active.clear()
 
     def _close_minutes(self, this_minute: int) -> None:
-        """Make one of the slots of each minute that is over for longer than the first window."""
-        for place, slots in self._minutes.items():
-            if place[0] < this_minute - 1 and list(slots) != [_WHOLE]:
-                whole = Tally()
-                for tally in slots.values():
-                    whole.add(tally)
-                slots.clear()
-                slots[_WHOLE] = whole
-                self._unwritten.add(place)
-        waiting = self._unwritten | self._unconfirmed
+        """Make one of the slots of minutes that are over for longer than the first window."""
+        wide = [
+            (place, slots)
+            for place, slots in self._minutes.items()
+            if place[0] < this_minute - 1 and list(slots) != [WHOLE]
+        ]
+        for place, slots in wide[:MOST_ROWS]:
+            whole = Tally()
+            for tally in slots.values():
+                whole.add(tally)
+            slots.clear()
+            slots[WHOLE] = whole
+            self._unwritten.add(place)
+        waiting = self._unwritten | self._unconfirmed | {place for place, _ in wide[MOST_ROWS:]}
         over = [
             place for place in self._minutes if place[0] < this_minute - 1 and place not in waiting
         ]
@@ -220,16 +255,21 @@ class Stats:
             del self._minutes[place]
 
     def _rows(self, places: Iterable[tuple[int, _Key]]) -> Iterator[MinuteRow]:
-        for minute, key in sorted(places):
+        for minute, key in places:
             slots = self._minutes[minute, key]
             data = {offset: tally.parts() for offset, tally in slots.items()}
             yield MinuteRow(minute, *key, to_json(data).decode())
 
     def _drop_empty(self, now: float) -> None:
-        for key, series in list(self._series.items()):
-            series.move(now)
-            if series.empty:
-                del self._series[key]
+        keys, self._unchecked = self._unchecked[:_CHECKED], self._unchecked[_CHECKED:]
+        for key in keys:
+            series = self._series.get(key)
+            if series is not None:
+                series.move(now)
+                if series.empty:
+                    del self._series[key]
+        if not keys or self._unchecked:
+            return
         self._full = False
         spaces = {space for space, _ in self._series}
         self._views = {space: view for space, view in self._views.items() if space in spaces}

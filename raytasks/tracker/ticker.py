@@ -18,6 +18,7 @@ from raytasks.tracker.bulk import BulkTurns, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox, released_outcome
 from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,6 @@ LOAD = 3
 """From how many new tasks and outcomes in the tick before on that is so."""
 
 _TURN_SECONDS = 10.0
-_RESTORE_SECONDS = 1.0
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
@@ -138,19 +138,19 @@ class Ticker:
             self.bulk.look()
             self.wake.set()
 
-    async def restore_stats(self) -> None:
-        """Read the statistics that earlier trackers have written, as soon as that is possible."""
-        first = self.ledger.stats.first_minute(self.clock())
-        while True:
-            try:
-                rows = await self.access.read(lambda: self.store.stats_since(first))
-            except StoreUnavailable:
-                await asyncio.sleep(_RESTORE_SECONDS)
-            else:
-                self.ledger.stats.restore(rows, self.clock())
-                if self.ledger.stats.write_due < math.inf:  # something happened meanwhile
-                    self.wake.set()
-                return
+    async def keep_stats(self) -> None:
+        """Read the statistics that earlier trackers have written, and then keep them small."""
+        upkeep = StatsUpkeep(
+            self.store,
+            self.access,
+            self.ledger.stats,
+            epoch=lambda: self.epoch,
+            clock=self.clock,
+        )
+        await upkeep.restore()
+        if self.ledger.stats.write_due < math.inf:  # something happened meanwhile
+            self.wake.set()
+        await upkeep.run()
 
     async def turn_over(self) -> None:
         """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""

@@ -4,16 +4,25 @@ The buckets grow by a tenth, so that a percentile is within 5 % of that of the e
 """
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 SLOT_SECONDS = 5
-WINDOWS = {"minute": (SLOT_SECONDS, 60), "hour": (60, 3600), "day": (600, 86_400)}
+DAY_STEP = 600
+WINDOWS = {"minute": (SLOT_SECONDS, 60), "hour": (60, 3600), "day": (DAY_STEP, 86_400)}
 """Each window by its name: the steps in which it moves on, and its length, in seconds."""
 
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _SMALLEST = 0.0001
 _RATIO = math.log(1.1)
+
+
+Parts = tuple[int, int, dict[int, int], dict[int, int]]
+"""What a `Tally` is written as: completed, failed, and the histograms of waits and runs."""
+
+_pack = msgspec.msgpack.Encoder().encode
+_unpack = msgspec.msgpack.Decoder(Parts).decode
 
 
 def bucket(seconds: float) -> int:
@@ -59,15 +68,8 @@ class Tally:
                     mine.pop(number, None)
 
     def parts(self) -> list[Any]:
-        """Return it as JSON can hold it."""
+        """Return it as JSON can hold it, and as `Tally(*parts)` makes it again."""
         return [self.completed, self.failed, self.waits, self.runs]
-
-    @classmethod
-    def of(cls, parts: Sequence[Any]) -> "Tally":
-        """Return one that was written as `parts`."""
-        completed, failed, *histograms = parts
-        waits, runs = ({int(number): n for number, n in item.items()} for item in histograms)
-        return cls(completed, failed, waits, runs)
 
     def view(self, seconds: int) -> dict[str, Any]:
         """Return what `/stats` shows of it, as that of a window of so many seconds."""
@@ -101,29 +103,59 @@ def percentiles(histogram: dict[int, int]) -> dict[str, float] | None:
 
 
 class Window:
-    """The sum of the last `seconds`, in slots of `step` seconds; the newest one is not over."""
+    """The sum of the last `seconds`, in slots of `step` seconds; the newest one is not over.
+
+    The others are kept packed, in a tenth of the memory: each is needed once more, when it is
+    taken away from the sum.
+    """
 
     def __init__(self, step: int, seconds: int) -> None:
         self._step = step
         self._most = seconds // step
-        self._slots: dict[int, Tally] = {}
+        self._slots: dict[int, bytes] = {}
+        self._open = 0
+        self._open_slot = Tally()
         self._moved_to = 0
         self.total = Tally()
 
     def add(self, at: float, tally: Tally) -> None:
         """Add what happened at a time."""
         number = int(at // self._step)
-        if number > self._moved_to - self._most:
-            self._slots.setdefault(number, Tally()).add(tally)
-            self.total.add(tally)
+        if number <= self._moved_to - self._most:
+            return
+        self.total.add(tally)
+        if number != self._open:
+            self._pack_open()
+            packed = self._slots.pop(number, None)
+            self._open = number
+            self._open_slot = Tally() if packed is None else Tally(*_unpack(packed))
+        self._open_slot.add(tally)
+
+    def absorb(self, other: "Window") -> None:
+        """Add all that is in another window of the same size."""
+        other._pack_open()
+        for number, packed in sorted(other._slots.items()):
+            self.add(number * self._step, Tally(*_unpack(packed)))
 
     def move(self, now: float) -> None:
         """Forget what was before the window."""
         number = int(now // self._step)
         if number != self._moved_to:
             self._moved_to = number
-            for old in [slot for slot in self._slots if slot <= number - self._most]:
-                self.total.add(self._slots.pop(old), -1)
+            if self._open_slot and self._open <= number - self._most:
+                self._pack_open()
+            old = [slot for slot in self._slots if slot <= number - self._most]
+            for slot in old:
+                packed = self._slots.pop(slot)
+                if self._slots or self._open_slot:
+                    self.total.add(Tally(*_unpack(packed)), -1)
+            if not (self._slots or self._open_slot):
+                self.total = Tally()
+
+    def _pack_open(self) -> None:
+        if self._open_slot:
+            self._slots[self._open] = _pack(self._open_slot.parts())
+            self._open_slot = Tally()
 
 
 class Series:
@@ -138,6 +170,12 @@ class Series:
         """Add what happened at a time."""
         for window in self.windows.values():
             window.add(at, tally)
+
+    def absorb(self, other: "Series") -> None:
+        """Add all that is in another one, which is not used any more."""
+        self.fresh.add(other.fresh)
+        for name, window in self.windows.items():
+            window.absorb(other.windows[name])
 
     def move(self, now: float) -> None:
         """Forget what is too old."""

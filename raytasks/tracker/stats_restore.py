@@ -1,0 +1,86 @@
+"""Rows of statistics made into series again, apart from those that a tracker is counting in."""
+
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from raytasks.store.stats import MinuteRow
+from raytasks.tracker.windows import DAY_STEP, Parts, Series, Tally
+
+Pair = tuple[str, str]
+"""Namespace and task type."""
+
+WHOLE = "all"
+"""What a row has instead of its slots when its minute is over."""
+
+DAY_MINUTES = 1440
+_HOUR_MINUTES = 61
+_decode = msgspec.json.Decoder(dict[str, Parts]).decode
+
+
+class Restored:
+    """What earlier trackers have counted, as of `now` (seconds since the epoch of time).
+
+    It may be filled in any thread; nobody else has it yet. Rows come in the order of their minutes.
+    """
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+        self.series: dict[Pair, Series] = {}
+        self.recent: list[tuple[int, Pair, dict[str, Tally]]] = []
+        self._coarse: dict[Pair, Tally] = {}  # of ten minutes, where nobody asks for less
+        self._block = 0
+        self._this_minute = int(now // 60)
+
+    @property
+    def first_minute(self) -> int:
+        """The first minute that counts."""
+        return self._this_minute - DAY_MINUTES
+
+    def add(self, rows: Iterable[MinuteRow]) -> None:
+        """Take in rows: those of the last two minutes also as they are, as they may go on."""
+        for minute, namespace, task_type, data in rows:
+            pair = namespace, task_type
+            slots = {offset: Tally(*parts) for offset, parts in _decode(data).items()}
+            if minute < self._this_minute - _HOUR_MINUTES:
+                self._add_coarse(minute, pair, slots.values())
+                continue
+            self.finish()
+            for offset, tally in slots.items():
+                self._of(pair).add(minute * 60 + (0 if offset == WHOLE else int(offset)), tally)
+            if minute >= self._this_minute - 1:
+                self.recent.append((minute, pair, slots))
+
+    def finish(self) -> None:
+        """Put what was gathered into the series."""
+        coarse, self._coarse = self._coarse, {}
+        for pair, tally in coarse.items():
+            self._of(pair).add(self._block * DAY_STEP, tally)
+
+    def _add_coarse(self, minute: int, pair: Pair, tallies: Iterable[Tally]) -> None:
+        block = minute * 60 // DAY_STEP
+        if block != self._block:
+            self.finish()
+            self._block = block
+        known = self._coarse.setdefault(pair, Tally())
+        for tally in tallies:
+            known.add(tally)
+
+    def _of(self, pair: Pair) -> Series:
+        known = self.series.get(pair)
+        if known is None:
+            known = self.series[pair] = Series(self.now)
+        return known
+
+
+def folded(rows: Sequence[MinuteRow], minute: int) -> list[MinuteRow]:
+    """Return one row for each pair, at this minute, that stands for all of its rows."""
+    sums: dict[Pair, Tally] = {}
+    for _, namespace, task_type, data in rows:
+        known = sums.setdefault((namespace, task_type), Tally())
+        for parts in _decode(data).values():
+            known.add(Tally(*parts))
+    return [
+        MinuteRow(minute, *pair, msgspec.json.encode({WHOLE: tally.parts()}).decode())
+        for pair, tally in sums.items()
+    ]

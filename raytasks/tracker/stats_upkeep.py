@@ -1,0 +1,149 @@
+"""The care for the statistics in the database: read back at the start, made coarser, forgotten.
+
+Everything goes in small steps, so that neither the event loop nor a tick waits for it.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from raytasks.models import StoreUnavailable
+from raytasks.store.stats import MOST_FORGOTTEN, MinuteRow, RowKey, fold, forget
+from raytasks.store.store import Store
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.access import StoreAccess
+from raytasks.tracker.stats import KEPT_MINUTES, Stats
+from raytasks.tracker.stats_restore import Restored, folded
+
+log = logging.getLogger(__name__)
+
+READ_ROWS = 2000
+"""How many rows are read and decoded in one go when a tracker starts."""
+
+FOLD_ROWS = 500
+"""How many rows one step makes coarser."""
+
+FINE_MINUTES = 60
+"""For how long a row for each minute is kept; from then on there is one for ten minutes."""
+
+BLOCK = 10
+
+_AWAY_SECONDS = 1.0
+_PAUSE_SECONDS = 0.05  # between two steps: ticks go first
+_LOOK_SECONDS = 60.0
+
+
+class StatsUpkeep:
+    """Restores the statistics of a tracker, and then keeps their rows few.
+
+    `epoch` returns the tracker's epoch, `clock` seconds since the epoch of time.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        access: StoreAccess,
+        stats: Stats,
+        *,
+        epoch: Callable[[], int],
+        clock: Callable[[], float],
+    ) -> None:
+        self._store = store
+        self._access = access
+        self._stats = stats
+        self._epoch = epoch
+        self._clock = clock
+        self._block: int | None = None  # the next ten minutes to be made coarser
+
+    async def restore(self) -> None:
+        """Read what earlier trackers have written, as soon as that is possible.
+
+        Rows are read and decoded in the reader's thread. The event loop only takes over what came
+        out of it, some pairs at a time.
+        """
+        restored = Restored(self._clock())
+        behind: RowKey | None = (restored.first_minute, "", "")
+        while behind is not None:
+            try:
+                behind = await self._access.read(partial(self._read, restored, behind))
+            except StoreUnavailable:
+                await asyncio.sleep(_AWAY_SECONDS)
+            else:
+                await asyncio.sleep(0)
+        for _ in self._stats.adopt(restored, self._clock()):
+            await asyncio.sleep(0)
+
+    async def run(self) -> None:
+        """Make old rows coarser and forget the oldest, for ever; it ends with the epoch."""
+        while True:
+            try:
+                await self.tidy()
+            except Superseded:
+                return
+            except StoreUnavailable as error:
+                log.warning("the statistics have to wait: %s", error)
+            except Exception:
+                log.exception("the statistics could not be tidied; trying again")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def tidy(self) -> None:
+        """Do all that there is to do now. Raises `Superseded`, `StoreUnavailable`."""
+        this_minute = int(self._clock() // 60)
+        oldest = this_minute - KEPT_MINUTES
+        forgotten = MOST_FORGOTTEN
+        while forgotten == MOST_FORGOTTEN:
+            forgotten = await self._access.write(partial(self._forget, oldest))
+            await asyncio.sleep(_PAUSE_SECONDS)
+        first = oldest - oldest % BLOCK
+        until = min(this_minute - FINE_MINUTES, self._stats.oldest_unwritten)
+        block = first if self._block is None else max(first, self._block)
+        while block + BLOCK <= until:
+            await self._fold_block(block)
+            block += BLOCK
+            self._block = block
+
+    async def _fold_block(self, block: int) -> None:
+        store, end = self._store, block + BLOCK
+        if not await self._access.read(partial(store.has_fine_stats, block, end)):
+            return
+        pair = "", ""
+        while True:
+            rows = await self._access.read(
+                partial(store.stats_by_pair, block, end, pair, FOLD_ROWS)
+            )
+            whole = _whole_pairs(rows)
+            if whole:
+                coarse = await self._access.read(partial(folded, whole, block))
+                await self._access.write(partial(self._fold, block, coarse))
+                pair = whole[-1].namespace, whole[-1].task_type
+            if len(rows) < FOLD_ROWS:
+                return
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    def _read(self, restored: Restored, behind: RowKey) -> RowKey | None:
+        rows = self._store.stats_after(behind, READ_ROWS)
+        restored.add(rows)
+        if len(rows) < READ_ROWS:
+            restored.finish()
+            return None
+        last = rows[-1]
+        return last.minute, last.namespace, last.task_type
+
+    def _fold(self, block: int, rows: Sequence[MinuteRow]) -> None:
+        with self._store.transaction(now=self._clock()) as transaction:
+            transaction.renew(self._epoch())
+            fold(transaction, block, block + BLOCK, rows)
+
+    def _forget(self, minute: int) -> int:
+        with self._store.transaction(now=self._clock()) as transaction:
+            transaction.renew(self._epoch())
+            return forget(transaction, minute)
+
+
+def _whole_pairs(rows: Sequence[MinuteRow]) -> Sequence[MinuteRow]:
+    """Leave out the last pair of a full page, as some of its rows may be on the next one."""
+    if len(rows) < FOLD_ROWS:
+        return rows
+    last = rows[-1].namespace, rows[-1].task_type
+    return [row for row in rows if (row.namespace, row.task_type) != last]
