@@ -30,6 +30,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     length of a snooze. `result`, `result_ref` and `error` are JSON text. A lost attempt that is
     not `charged` leaves its task's budget of crashes as it is: nobody knows that it was the cause.
     `company` makes its task a suspect: with so many, itself included, it may share a process.
+    One that has not `begun` ran nowhere; its `started_at` is when its runner got it.
     """
 
     task_id: str
@@ -48,6 +49,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     ray_task_id: str | None = None
     ray_attempt: int | None = None
     company: int | None = None
+    begun: bool = True
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import random
-import time
 import traceback
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -25,6 +24,7 @@ from raytasks.offload import (
 from raytasks.registry import HandlerSpec
 from raytasks.retry import AttemptTimeout, PermanentError, RetryDecision, Snooze
 from raytasks.states import OutcomeKind
+from raytasks.steady import steady_time
 from raytasks.task_log import clean
 
 _MESSAGE_LENGTH = 10_000
@@ -72,7 +72,7 @@ class Workplace:
     artifacts: ArtifactStore | None = None
     offload_bytes: int = OFFLOAD_BYTES
     max_result_bytes: int = MAX_RESULT_BYTES
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = steady_time
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
     worker_id: str | None = None

@@ -5,31 +5,25 @@ import inspect
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import ray
 from msgspec.structs import replace
-from ray.exceptions import (
-    NodeDiedError,
-    OutOfMemoryError,
-    OwnerDiedError,
-    RayTaskError,
-    TaskCancelledError,
-    WorkerCrashedError,
-)
+from ray.exceptions import NodeDiedError
 
 from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError
-from raytasks.runner.attempt import Attempt, StopReason, Workplace, describe_error
+from raytasks.runner.attempt import Attempt, StopReason, Workplace
 from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.flight import Flight
 from raytasks.runner.link import RunnerActor, TrackerLink
+from raytasks.runner.node_life import node_died
 from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import Place, Start, execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
-from raytasks.states import CRASHES, OutcomeKind
+from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
 
@@ -43,24 +37,10 @@ MOST = 1000
 RESOURCES_SECONDS = 5.0
 """How often the size of the cluster is looked at."""
 
-_LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, OwnerDiedError)
+_REMEMBERED = 1000
 
-
-@dataclass
-class _Flight:
-    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
-
-    `begun` counts the tries that have begun: more than one when Ray retries its remote task;
-    `lines` is what they have logged.
-    """
-
-    attempt: Attempt
-    ref: Any
-    begun: int = 0
-    place: Place = field(default_factory=Place)
-    step: int = 0
-    checkpoint: str | None = None
-    lines: int = 0
+_EXECUTE = ray.remote(execute)
+"""Made once: each that is made stays in Ray's control store for as long as the cluster lives."""
 
 
 class RemoteWork:
@@ -71,7 +51,8 @@ class RemoteWork:
         self._registry = registry
         self._me = me
         self._workplace = Workplace(node_id=ray.get_runtime_context().get_node_id())
-        self._flights: dict[str, _Flight] = {}
+        self._flights: dict[str, Flight] = {}
+        self._crashed_unbegun: dict[str, int] = {}  # how often, by task
         self._following: set[asyncio.Task[None]] = set()
         self._cluster: Mapping[str, float] = ray.cluster_resources()
         self.exchange: ExchangeLoop | None = None
@@ -92,8 +73,9 @@ class RemoteWork:
         """Start a remote task for each attempt."""
         for claim in claims:
             attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
+            flight = Flight(attempt, attempt.started_at, checkpoint=claim.checkpoint)
             try:
-                flight = _Flight(attempt, self._launch(attempt), checkpoint=claim.checkpoint)
+                flight.ref = self._launch(attempt)
             except Exception as error:
                 log.exception("task %s cannot be handed to Ray", claim.task_id)
                 refused = PermanentError(f"Ray does not take the task: {error}")
@@ -113,47 +95,42 @@ class RemoteWork:
                 ray.cancel(flight.ref)
 
     def begin(self, task_id: str, attempt: int, place: Place) -> Start | None:
-        """Note that a try of an attempt begins; None if the attempt is not ours any more.
-
-        The timeout is the attempt's, and counts from the first try, however often Ray tries.
-        """
+        """Note that a try of an attempt begins; None if the attempt is not ours any more."""
         flight = self._flight(task_id, attempt)
         if flight is None:
             return None
-        own_retries = flight.attempt.spec.ray_options.get("max_retries", 0)
-        if 0 <= own_retries < flight.begun:  # Ray's one retry more: see `remote_options`
-            return Start(flight.begun, spent=True)
-        flight.begun += 1
-        flight.place = place
-        if flight.begun == 1:
-            flight.attempt.started_at = place.started_at
-        return Start(flight.begun - 1, flight.checkpoint, lines=flight.lines)
+        self._crashed_unbegun.pop(task_id, None)
+        return flight.begin(place, self._workplace.clock())
 
     def progress(
-        self, task_id: str, attempt: int, fraction: float | None, message: str | None
+        self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
     ) -> None:
-        """Pass on the progress of an attempt, if it is the present one."""
-        if self.exchange is not None and self._flight(task_id, attempt) is not None:
+        """Pass on the progress of an attempt, if it is the present try of the present one."""
+        if self.exchange is not None and self._present(task_id, attempt, number) is not None:
             self.exchange.progress(task_id, fraction, message)
 
-    def log(self, task_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
-        """Pass on what an attempt has logged, if it is the present one."""
-        flight = self._flight(task_id, attempt)
+    def log(self, task_id: str, attempt: int, number: int, lines: Sequence[LogLine]) -> None:
+        """Pass on what an attempt has logged, if it is the present try of the present one."""
+        flight = self._present(task_id, attempt, number)
         if self.exchange is not None and flight is not None:
             flight.lines = max(flight.lines, *(line.number for line in lines))
             self.exchange.log(task_id, attempt, lines)
 
-    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
-        """Return when a checkpoint is on disk."""
-        if self.exchange is not None:
+    async def checkpoint(self, task_id: str, attempt: int, number: int, data: str) -> bool:
+        """Return True when a checkpoint is on disk; False if a later attempt or try runs."""
+        flight = self._present(task_id, attempt, number)
+        if flight is None or self.exchange is None:
+            return False
+        try:
             await self.exchange.checkpoint(task_id, attempt, data)
-        flight = self._flight(task_id, attempt)
-        if flight is not None:
-            flight.checkpoint = data
+        except asyncio.CancelledError:  # the attempt is not ours any more
+            return False
+        flight.checkpoint = data
+        return True
 
-    def is_stopped(self, task_id: str, attempt: int) -> bool:
-        """Return whether the attempt was told to stop, or is no longer known."""
-        flight = self._flight(task_id, attempt)
+    def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
+        """Return whether the attempt was told to stop, or a later one or try has the task."""
+        flight = self._present(task_id, attempt, number)
         return flight is None or flight.attempt.stop.reason is not None
 
     async def watch(self) -> None:
@@ -171,7 +148,7 @@ class RemoteWork:
             except Exception:
                 log.exception("the running attempts could not be looked at; trying again")
 
-    def _climb(self, flight: _Flight, now: float) -> None:
+    def _climb(self, flight: Flight, now: float) -> None:
         attempt = flight.attempt
         if flight.begun and attempt.deadline is not None and now >= attempt.deadline:
             attempt.stop.order(StopReason.TIMEOUT, now)
@@ -189,55 +166,50 @@ class RemoteWork:
         claim = attempt.claim
         name = f"{claim.task_type}:{claim.task_id}"
         options = remote_options(attempt.spec.ray_options, self._plan, name=name)
-        return ray.remote(execute).options(**options).remote(self._plan, claim, self._me)
+        return _EXECUTE.options(**options).remote(self._plan, claim, self._me)
 
-    async def _follow(self, flight: _Flight) -> None:
+    async def _follow(self, flight: Flight) -> None:
         claim = flight.attempt.claim
         try:
             outcome: Outcome = await flight.ref
         except BaseException as error:
             outcome = self._outcome_of(flight, error)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
-            outcome = flight.attempt.stopped(ray_attempt=_ray_attempt(flight))
-        if outcome.kind in CRASHES and flight.begun:
-            outcome = replace(
-                outcome, node_id=flight.place.node_id, worker_id=flight.place.worker_id
-            )
+            outcome = flight.attempt.stopped(ray_attempt=flight.number)
+        elif outcome.kind is OutcomeKind.LOST and await node_died(flight.place.node_id):
+            outcome = replace(outcome, charged=False)  # of no fault of its own
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
-        self._finished(outcome)
+        self._finished(flight.in_place(flight.on_our_clock(outcome)))
+
+    def _outcome_of(self, flight: Flight, error: BaseException) -> Outcome:
+        task_id = flight.attempt.claim.task_id
+        crashes = self._crashed_unbegun.get(task_id, 0)
+        outcome = flight.outcome_of(error, crashes)
+        if outcome.kind is OutcomeKind.RELEASED and not isinstance(error, NodeDiedError):
+            self._crashed_unbegun[task_id] = crashes + 1
+            if len(self._crashed_unbegun) > _REMEMBERED:
+                del self._crashed_unbegun[next(iter(self._crashed_unbegun))]
+        return outcome
 
     def _finished(self, outcome: Outcome) -> None:
         if self.exchange is not None:
             self.exchange.finished([outcome])
 
-    def _outcome_of(self, flight: _Flight, error: BaseException) -> Outcome:
-        attempt, ray_attempt = flight.attempt, _ray_attempt(flight)
-        if isinstance(error, _LOST):
-            no_memory = isinstance(error, OutOfMemoryError)
-            kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST
-            described = describe_error(error, retryable=True)
-            return attempt.outcome(kind, error=described, ray_attempt=ray_attempt)
-        if isinstance(error, TaskCancelledError):  # by somebody else than us
-            return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=ray_attempt)
-        cause = error.cause if isinstance(error, RayTaskError) else error
-        cause = cause if isinstance(cause, BaseException) else error
-        return attempt.failed(cause, ray_attempt=ray_attempt)
-
-    def _flight(self, task_id: str, attempt: int) -> _Flight | None:
+    def _flight(self, task_id: str, attempt: int) -> Flight | None:
         flight = self._flights.get(task_id)
         return flight if flight and flight.attempt.claim.attempt == attempt else None
+
+    def _present(self, task_id: str, attempt: int, number: int) -> Flight | None:
+        """Return the flight of a try, unless Ray has begun a later one."""
+        flight = self._flight(task_id, attempt)
+        return flight if flight is not None and flight.number == number else None
 
     def _fits(self, task_type: str) -> int:
         needs = resources_of(self._registry.require(task_type).ray_options)
         return min(
             math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
         )
-
-
-def _ray_attempt(flight: _Flight) -> int | None:
-    """Return the number of the present try within the attempt, from 0, as Ray counts."""
-    return flight.begun - 1 if flight.begun else None
 
 
 class TaskRunner(RunnerActor):
@@ -256,26 +228,29 @@ class TaskRunner(RunnerActor):
         return start
 
     async def progress(
-        self, task_id: str, attempt: int, fraction: float | None, message: str | None
+        self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
     ) -> None:
-        """Called by a remote task with its progress."""
+        """Called by a try of a remote task with its progress."""
         await self._host.call(
-            self._on_work(lambda work: work.progress(task_id, attempt, fraction, message))
+            self._on_work(lambda work: work.progress(task_id, attempt, number, fraction, message))
         )
 
-    async def log(self, task_id: str, attempt: int, lines: list[LogLine]) -> None:
-        """Called by a remote task with what it has logged."""
-        await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, lines)))
+    async def log(self, task_id: str, attempt: int, number: int, lines: list[LogLine]) -> None:
+        """Called by a try of a remote task with what it has logged."""
+        await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, number, lines)))
 
-    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
-        """Called by a remote task with a checkpoint; returns when it is on disk."""
-        await self._host.call(self._on_work(lambda work: work.checkpoint(task_id, attempt, data)))
+    async def checkpoint(self, task_id: str, attempt: int, number: int, data: str) -> bool:
+        """Called by a try of a remote task; returns whether its checkpoint is on disk now."""
+        saved = await self._host.call(
+            self._on_work(lambda work: work.checkpoint(task_id, attempt, number, data))
+        )
+        return bool(saved)  # without work, this is the next life of the actor: nobody waits for it
 
-    async def is_stopped(self, task_id: str, attempt: int) -> bool:
-        """Called by a remote task: whether it should stop."""
+    async def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
+        """Called by a try of a remote task: whether it should stop."""
         # Without work, this is the next life of the actor that started the task.
         stopped = await self._host.call(
-            self._on_work(lambda work: work.is_stopped(task_id, attempt))
+            self._on_work(lambda work: work.is_stopped(task_id, attempt, number))
         )
         return stopped is not False
 
