@@ -55,8 +55,9 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):
     """What a running attempt says of itself before it ends. Empty fields say nothing new.
 
-    `checkpoint` is JSON text; the report that carries one is acknowledged by its `number`
-    (unique for its runner) once it is committed.
+    `checkpoint` is JSON text; `began_at` is when the attempt has begun, where that was not at its
+    claim. A report that carries one of them is acknowledged by its `number` (unique for its runner)
+    once it is committed.
     """
 
     task_id: str
@@ -65,6 +66,26 @@ class Report(Struct, frozen=True, omit_defaults=True, gc=False):
     fraction: float | None = None
     message: str | None = None
     checkpoint: str | None = None
+    began_at: float | None = None
+
+    @property
+    def is_acknowledged(self) -> bool:
+        """Whether its runner waits until it is on disk."""
+        return self.checkpoint is not None or self.began_at is not None
+
+
+class Demand(Struct, frozen=True, omit_defaults=True):
+    """What attempts of one type wait for in Ray, as a runner reports it.
+
+    `count` of them wait, the first since `seconds`, for these `resources` each, by Ray's names.
+    `code` is what for: `runner_starting`, `no_resources`, or `never_fits`.
+    """
+
+    task_type: str
+    resources: Mapping[str, float]
+    count: int
+    seconds: float
+    code: str
 
 
 class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -94,7 +115,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     `last_batch` is the number of the last batch of claims that arrived; one that got lost is sent
     again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
     A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
-    acknowledged.
+    acknowledged. `sent_at` is the time by the runner's clock, which all other times of it are by.
+    `demands` tell what waits for resources in Ray, the one that waits longest first.
     """
 
     runner_id: str
@@ -111,6 +133,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     logs: Sequence[AttemptLog] = ()
     held: Sequence[tuple[str, int]] | None = None
     leaving: bool = False
+    sent_at: float | None = None
+    demands: Sequence[Demand] = ()
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):

@@ -102,8 +102,10 @@ class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
 class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
 
-    `attempt` is the number of the latest attempt and only grows; `failures` and `crashes` count
-    the attempts that failed and were lost in the present budget. `tags` is a JSON list, or None;
+    `attempt` is the number of the latest attempt and only grows; it was claimed at `claimed_at`,
+    and began at `started_at`, None as long as it waits for a place to run. `failures` and `crashes`
+    count the attempts that failed and were lost in the present budget. `tags` is a JSON list, or
+    None;
     `payload_ref` and `result_ref` are JSON text. `revision` grows by one at each change of state.
     """
 
@@ -132,6 +134,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     revision: int = 0
     payload_ref: str | None = None
     result_ref: str | None = None
+    claimed_at: float | None = None
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -139,7 +142,8 @@ class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
     it changed nothing any more. `state` is what the task became by the outcome, and `revision`
-    that of this change; the one before it was the beginning of the attempt.
+    that of this change; the one before it was the claim of the attempt. `started_at` is when it
+    began; of one that never did, when it was claimed.
     """
 
     task_id: str
@@ -164,7 +168,9 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
 
     One with a `company` was lost before, and may be what killed its runner: of such suspects at
     most so many may share a process, and nothing else runs beside them. `revision` is the task's
-    since this attempt began.
+    since this attempt was claimed. One that its runner has not begun yet `waits`, and has a
+    `due_at` where the wait until then is to be counted; `begun_at` is when it began, where that was
+    later than its claim.
     """
 
     task_id: str
@@ -181,6 +187,14 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     namespace: str = DEFAULT_NAMESPACE
     revision: int = 1
     tags: str | None = None
+    waits: bool = False
+    begun_at: float | None = None
+    due_at: float | None = None
+
+    @property
+    def started_at(self) -> float | None:
+        """When the attempt has begun; None while it waits for a place to run."""
+        return None if self.waits else self.begun_at or self.claimed_at
 
 
 class TaskQuery(Struct, frozen=True, omit_defaults=True):

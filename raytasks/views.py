@@ -31,13 +31,15 @@ class ProgressView(BaseModel):
 class AttemptView(BaseModel):
     """One attempt of a task's history.
 
-    `ray_attempt` counts Ray's own retries within the attempt, from 0. `late_outcome` is what its
-    process still reported after the attempt was given up as lost; it changed nothing.
+    `started_at` is null while the attempt waits for a place to run; of one that ended so, it is
+    when it was claimed. `ray_attempt` counts Ray's own retries within the attempt, from 0.
+    `late_outcome` is what its process still reported after the attempt was given up as lost; it
+    changed nothing.
     """
 
     attempt: int
     outcome: str | None
-    started_at: AwareDatetime
+    started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
     node_id: str | None
     worker_id: str | None
@@ -78,6 +80,7 @@ class TaskView(BaseModel):
     progress: ProgressView | None
     created_at: AwareDatetime
     run_at: AwareDatetime
+    claimed_at: AwareDatetime | None
     started_at: AwareDatetime | None
     finished_at: AwareDatetime | None
     updated_at: AwareDatetime
@@ -136,6 +139,7 @@ def task_json(
         else None,
         "created_at": rfc3339(task.created_at),
         "run_at": rfc3339(task.run_at),
+        "claimed_at": rfc3339(task.claimed_at),
         "started_at": rfc3339(task.started_at),
         "finished_at": rfc3339(task.finished_at),
         "updated_at": rfc3339(task.updated_at),

@@ -194,6 +194,16 @@ class ScriptedRunner:
         self.calls.append(call)
         return call
 
+    def begin(self, claims: Sequence[Claim], at: float) -> "asyncio.Task[Orders]":
+        """Begin to report that attempts have begun, some time after they were claimed."""
+        first = len(self.calls) * 1000
+        return self.send(
+            reports=[
+                Report(claim.task_id, claim.attempt, first + place, began_at=at)
+                for place, claim in enumerate(claims)
+            ]
+        )
+
     def end(
         self, claim: Claim, kind: OutcomeKind = OutcomeKind.SUCCEEDED, **more: Any
     ) -> "asyncio.Task[Orders]":

@@ -101,8 +101,8 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
         fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
         percent = "" if fraction is None else f"{fraction:.0%} "
         head.add_row("progress", plain(f"{percent}{message}"))
-    for name in ("created_at", "run_at", "started_at", "finished_at"):
-        if task[name]:
+    for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
+        if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
     parts: list[RenderableType] = [head]
     if task["result"] is not None:
@@ -124,8 +124,8 @@ def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> Table:
         error = item["error"]
         table.add_row(
             str(item["attempt"]),
-            item["outcome"] or "running",
-            item["started_at"][11:23],
+            item["outcome"] or ("running" if item["started_at"] else "waiting"),
+            (item["started_at"] or "")[11:23],
             (item["finished_at"] or "")[11:23],
             error_text(error)[:200] if error else "",
         )

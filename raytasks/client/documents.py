@@ -36,7 +36,7 @@ class Attempt(TypedDict):
 
     attempt: int
     outcome: str | None
-    started_at: str
+    started_at: str | None
     finished_at: str | None
     node_id: str | None
     worker_id: str | None
@@ -72,6 +72,7 @@ class Task(TypedDict):
     progress: Progress | None
     created_at: str
     run_at: str
+    claimed_at: str | None
     started_at: str | None
     finished_at: str | None
     updated_at: str

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from raytasks.messages import Claim, Exchange, LogLine, Orders, Outcome, Report
+from raytasks.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
 from raytasks.runner.log_book import LogBook
+from raytasks.steady import steady_time
 
 log = logging.getLogger(__name__)
 
@@ -58,6 +59,8 @@ class _Outbox:
     progress: dict[str, Report] = field(default_factory=dict)
     checkpoints: dict[int, tuple[Report, "asyncio.Future[None]"]] = field(default_factory=dict)
     unsent_checkpoints: list[Report] = field(default_factory=list)
+    beginnings: dict[int, Report] = field(default_factory=dict)
+    unsent_beginnings: list[Report] = field(default_factory=list)
     logs: LogBook = field(default_factory=LogBook)
 
 
@@ -65,8 +68,9 @@ class ExchangeLoop:
     """Keeps a runner in touch with the tracker: news go out, claims and orders come in.
 
     `call` makes one exchange. After one that brought attempts and left nothing queued the next
-    waits up to `linger_seconds` for outcomes to go with it. All methods belong to one event loop.
-    An outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
+    waits up to `linger_seconds` for outcomes to go with it. `clock` is what all times of the runner
+    are by, and `demands` tells what waits for resources. All methods belong to one event loop. An
+    outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
     """
 
     def __init__(
@@ -76,8 +80,12 @@ class ExchangeLoop:
         call: Callable[[Exchange], Awaitable[Orders]],
         *,
         linger_seconds: float = 0.0,
+        demands: Callable[[], Sequence[Demand]] = tuple,
+        clock: Callable[[], float] = steady_time,
     ) -> None:
         self._identity = identity
+        self._clock = clock
+        self._demands = demands
         self._work = work
         self._call = call
         self._held: dict[str, int] = {}
@@ -125,6 +133,18 @@ class ExchangeLoop:
         if self._held.get(task_id) == attempt:
             self._outbox.logs.add((task_id, attempt), lines)
             self._send_soon()
+
+    def begun(self, task_id: str, attempt: int, began_at: float) -> None:
+        """Take the news that an attempt has begun, some time after it was claimed.
+
+        `began_at` is by the same clock as all other times of this runner.
+        """
+        if self._held.get(task_id) == attempt:
+            self._number += 1
+            report = Report(task_id, attempt, self._number, began_at=began_at)
+            self._outbox.beginnings[report.number] = report
+            self._outbox.unsent_beginnings.append(report)
+            self._note_news()
 
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Pass on a checkpoint, and return when the tracker has it on disk.
@@ -215,6 +235,7 @@ class ExchangeLoop:
         if self._resync:
             box.unsent = [*box.unacknowledged.values(), *box.unsent]
             box.unsent_checkpoints = [report for report, _ in box.checkpoints.values()]
+            box.unsent_beginnings = list(box.beginnings.values())
             box.logs.send_again()
         logs, count = box.logs.take(box.unsent) if box.logs else ((), len(box.unsent))
         outcomes, later = box.unsent[:count], box.unsent[count:]
@@ -230,12 +251,19 @@ class ExchangeLoop:
             room=0 if self._leaving else self._work.room(),
             last_batch=self._last_batch,
             outcomes=tuple(outcomes),
-            reports=(*box.progress.values(), *box.unsent_checkpoints),
+            reports=(
+                *box.unsent_beginnings,
+                *box.progress.values(),
+                *box.unsent_checkpoints,
+            ),
             logs=tuple(logs),
             held=(*self._held.items(), *map(_key, later)) if self._resync else None,
             leaving=self._leaving,
+            sent_at=self._clock(),
+            demands=tuple(self._demands()),
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
+        box.unsent_beginnings = []
         if later or box.logs.has_fresh:
             self._note_news()
         self._resync = False
@@ -246,6 +274,7 @@ class ExchangeLoop:
             self._outbox.unacknowledged.pop(key, None)
             self._outbox.logs.drop(key)
         for number in orders.acknowledged_reports:
+            self._outbox.beginnings.pop(number, None)
             _, acknowledged = self._outbox.checkpoints.get(number, (None, None))
             if acknowledged is not None and not acknowledged.done():
                 acknowledged.set_result(None)
@@ -272,6 +301,11 @@ class ExchangeLoop:
         for report, acknowledged in self._outbox.checkpoints.values():
             if (report.task_id, report.attempt) == (task_id, attempt) and not acknowledged.done():
                 acknowledged.cancel()
+        self._outbox.beginnings = {
+            number: report
+            for number, report in self._outbox.beginnings.items()
+            if (report.task_id, report.attempt) != (task_id, attempt)
+        }
         self._outbox.logs.drop((task_id, attempt))
         if self._held.get(task_id) == attempt:
             del self._held[task_id]

@@ -100,7 +100,10 @@ class RemoteWork:
         if flight is None:
             return None
         self._crashed_unbegun.pop(task_id, None)
-        return flight.begin(place, self._workplace.clock())
+        start = flight.begin(place, self._workplace.clock())
+        if start.number == 0 and self.exchange is not None:
+            self.exchange.begun(task_id, attempt, flight.attempt.started_at)
+        return start
 
     def progress(
         self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None

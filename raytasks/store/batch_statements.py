@@ -120,8 +120,9 @@ def _claim(values: Values, words: Words) -> Any:
             runner_id=values["runner_id"],
             progress_fraction=null(),  # that of the attempt before
             progress_message=null(),
+            claimed_at=values["claimed_at"],
             started_at=values["started_at"],
-            updated_at=values["started_at"],
+            updated_at=values["claimed_at"],
         )
     )
 
@@ -168,7 +169,7 @@ SUBMIT = Batch(_named(tasks, *NewTask.__struct_fields__, "rank", "ready"), _subm
 
 TAG = Batch(_named(task_tags, "namespace", "tag", "task_id"), _tag)
 
-CLAIM = Batch(_named(tasks, "task_id", "attempt", "runner_id", "started_at"), _claim)
+CLAIM = Batch(_named(tasks, "task_id", "attempt", "runner_id", "claimed_at", "started_at"), _claim)
 
 SETTLE = Batch(
     _named(

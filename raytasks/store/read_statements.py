@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, literal_column, select, text
+from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
 from raytasks.models import Attempt
 from raytasks.store.schema import (
@@ -31,7 +31,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.task_type,
     tasks.c.attempt,
     tasks.c.runner_id,
-    tasks.c.started_at,
+    func.coalesce(tasks.c.claimed_at, tasks.c.started_at, tasks.c.updated_at),
     tasks.c.priority,
     tasks.c.failures,
     tasks.c.crashes,
@@ -41,6 +41,8 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.namespace,
     tasks.c.revision,
     tasks.c.tags,
+    tasks.c.started_at.is_(None),
+    func.nullif(tasks.c.started_at, tasks.c.claimed_at),
 ).where(
     RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # that there is an index of
@@ -53,7 +55,7 @@ EVENT_TASKS: Select[Any] = select(
     tasks.c.attempt,
     tasks.c.revision,
     tasks.c.created_at,
-    tasks.c.started_at,
+    func.coalesce(tasks.c.started_at, tasks.c.claimed_at).label("started_at"),
     tasks.c.updated_at,
     tasks.c.progress_fraction,
     tasks.c.progress_message,

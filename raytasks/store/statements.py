@@ -84,6 +84,7 @@ REPORT: Update = (
         progress_fraction=func.coalesce(param("fraction"), tasks.c.progress_fraction),
         progress_message=func.coalesce(param("message"), tasks.c.progress_message),
         checkpoint=func.coalesce(param("checkpoint"), tasks.c.checkpoint),
+        started_at=func.coalesce(tasks.c.started_at, param("began_at")),
         updated_at=param("now"),
     )
 )

@@ -1,7 +1,7 @@
 """The writes: one method for each verb, each fenced by what it expects to find."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -54,6 +54,7 @@ class Settlement(Struct, frozen=True):
     result: str | None = None
     result_ref: str | None = None
     namespace: str = DEFAULT_NAMESPACE
+    begun: bool = True
 
     @property
     def state(self) -> State:
@@ -165,12 +166,17 @@ class Transaction:
         due: float = row.rank + row.priority * self._priority_step
         return due
 
-    def claim(self, chosen: Sequence[tuple[Candidate, str]]) -> None:
+    def claim(self, chosen: Sequence[tuple[Candidate, str]], *, later: Container[str] = ()) -> None:
         """Turn candidates RUNNING, each for the runner whose id stands beside it.
 
-        Raises `FenceBroken` if one of them does not wait any more.
+        For the runners in `later` they begin later: when these report it. Raises `FenceBroken` if
+        one of them does not wait any more.
         """
-        rows = [(row.task_id, row.attempt, runner_id, self._now) for row, runner_id in chosen]
+        now = self._now
+        rows = [
+            (row.task_id, row.attempt, runner_id, now, None if runner_id in later else now)
+            for row, runner_id in chosen
+        ]
         self._fenced(batch_statements.CLAIM, rows)
         claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
         for (namespace, task_type, state), number in claimed.items():
@@ -242,6 +248,7 @@ class Transaction:
                     "p_fraction": report.fraction,
                     "p_message": report.message,
                     "p_checkpoint": report.checkpoint,
+                    "p_began_at": report.began_at,
                     "p_now": self._now,
                 }
                 for report in reports
@@ -357,7 +364,7 @@ class Transaction:
             int(event in _FAILURES),
             int(item.charged and event in _CRASHES),
             item.company,
-            attempt.started_at,
+            attempt.started_at if item.begun else None,
             None if waits else now,  # by the clock that retention goes by
             now,
         )

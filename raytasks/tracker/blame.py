@@ -44,10 +44,11 @@ def last_words(
 ) -> list[tuple[Running, Outcome]]:
     """Return the outcomes of all that a runner held that is gone.
 
-    `ended` names what it had reported before (runner, task, attempt). What never went out to it
-    is given back.
+    `ended` names what it had reported before (runner, task, attempt). What never went out to it,
+    or has not begun, is given back.
     """
     unsent = runner.unsent()
+    unsent |= {(item.task_id, item.attempt) for item in runner.held.values() if item.waits}
     released = [item for item in runner.held.values() if (item.task_id, item.attempt) in unsent]
     begun = [
         item

@@ -26,6 +26,7 @@ from raytasks.tracker.access import Executors, threads
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
+from raytasks.tracker.translation import on_our_clock
 
 log = logging.getLogger(__name__)
 
@@ -378,7 +379,7 @@ class Tracker:
 
     def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
         """Put a runner's news into the inbox, and return whether there were any."""
-        inbox = self.ticker.inbox
+        inbox, exchange = self.ticker.inbox, on_our_clock(exchange, self._clock())
         before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late)
         for outcome in exchange.outcomes:
             running = runner.find(outcome.task_id, outcome.attempt)
@@ -393,6 +394,8 @@ class Tracker:
                 inbox.reports.append((runner.runner_id, report))
             elif report.checkpoint is not None:
                 runner.stale.append((report.task_id, report.attempt))
+            elif report.is_acknowledged:  # its attempt is over: nobody wants to know any more
+                runner.acknowledged_reports.append(report.number)
         for log in exchange.logs:
             if runner.holds(log.task_id, log.attempt):
                 inbox.logs.append((runner.runner_id, log))

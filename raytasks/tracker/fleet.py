@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import Claim, Exchange, Orders
+from raytasks.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.models import REMOTE_POOL, Running
 from raytasks.tracker.tick import Want
 
@@ -61,6 +61,7 @@ class RunnerState:
     room: int = 0
     leaving: bool = False
     retiring: bool = False
+    demands: Sequence[Demand] = ()
     held: dict[str, Running] = field(default_factory=dict)
     call: "asyncio.Future[Orders] | None" = None
     batch: int = 0
@@ -86,6 +87,7 @@ class RunnerState:
         self.limits = exchange.limits
         self.room = exchange.room
         self.leaving = exchange.leaving
+        self.demands = exchange.demands
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
         if exchange.last_batch >= self.batch:
             self.undelivered = []
@@ -163,7 +165,14 @@ class RunnerState:
         if self.call is None or self.retiring or self.leaving or self.undelivered or self.room < 1:
             return None
         if self.pool == REMOTE_POOL:
-            return Want(self.runner_id, dict(self.limits), self.room, seconds=None, empty=False)
+            return Want(
+                self.runner_id,
+                dict(self.limits),
+                self.room,
+                seconds=None,
+                empty=False,
+                begins_later=True,
+            )
         held = [item for item in self.held.values() if item.task_id not in ending]
         seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
         room = min(self.room, HOLD_MOST - len(held))
@@ -223,16 +232,29 @@ class Fleet:
         if runner is not None:
             runner.held.pop(running.task_id, None)
 
+    def note_begun(self, runner_id: str, report: Report) -> Running | None:
+        """Note that an attempt has begun that had waited; return it as it was, None if none had."""
+        running = self.find(runner_id, report.task_id, report.attempt)
+        if running is None or not running.waits or report.began_at is None:
+            return None
+        self._replace(running, replace(running, waits=False, begun_at=report.began_at))
+        return running
+
+    def _replace(self, running: Running, changed: Running) -> RunnerState | None:
+        """Put a changed attempt in the place of one, and return its runner."""
+        self.running[running.task_id] = changed
+        runner = self.runners.get(running.runner_id)
+        if runner is not None:  # else it has just died, and the attempt is about to be lost
+            runner.held[running.task_id] = changed
+        return runner
+
     def mark_cancelled(self, task_id: str) -> None:
         """Order the runner of a task to stop it."""
         running = self.running.get(task_id)
         if running is None or running.cancel_requested:
             return
-        marked = replace(running, cancel_requested=True)
-        self.running[task_id] = marked
-        runner = self.runners.get(running.runner_id)
-        if runner is not None:  # else it has just died, and the attempt is about to be lost
-            runner.held[task_id] = marked
+        runner = self._replace(running, replace(running, cancel_requested=True))
+        if runner is not None:
             runner.cancels.append((task_id, running.attempt))
 
     def find(self, runner_id: str, task_id: str, attempt: int) -> Running | None:

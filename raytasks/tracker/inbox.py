@@ -165,13 +165,14 @@ def lost_outcome(
         running.task_id,
         running.attempt,
         OutcomeKind.OUT_OF_MEMORY if out_of_memory else OutcomeKind.LOST,
-        started_at=running.claimed_at,
+        started_at=running.started_at or running.claimed_at,
         finished_at=now,
         error=_error_json("WorkerLost", reason, retryable=True),
         node_id=node_id,
         worker_id=worker_id,
         charged=charged,
         company=company,
+        begun=not running.waits,
     )
 
 
@@ -181,8 +182,9 @@ def released_outcome(running: Running, now: float) -> Outcome:
         running.task_id,
         running.attempt,
         OutcomeKind.RELEASED,
-        started_at=running.claimed_at,
+        started_at=running.started_at or running.claimed_at,
         finished_at=now,
+        begun=not running.waits,
     )
 
 

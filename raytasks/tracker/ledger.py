@@ -84,6 +84,7 @@ class Ledger:
         """Take in what a tick has done, and answer those who wait for it."""
         self._count(done.counts)
         self._note_due(work, done)
+        self._note_begun(taken, work, done)
         self._note_stats(work, done)
         for running, outcome in work.outcomes:
             self.fleet.end(running)
@@ -144,6 +145,25 @@ class Ledger:
             later.append(known)
         self.next_due = min(later, default=None)
 
+    def _note_begun(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+        begun = [
+            (running, report.began_at)
+            for runner_id, report in taken.reports
+            if report.began_at is not None
+            and (running := self.fleet.note_begun(runner_id, report)) is not None
+        ]
+        reported = {running.task_id for running, _ in begun}
+        begun += [
+            (running, outcome.started_at)
+            for running, outcome in work.outcomes
+            if running.waits and outcome.begun and running.task_id not in reported
+        ]
+        done.waits += [
+            (running, max(0.0, began_at - running.due_at))
+            for running, began_at in begun
+            if running.due_at is not None
+        ]
+
     def _note_stats(self, work: TickInput, done: TickResult) -> None:
         if work.stats is not None:
             self.stats.written()
@@ -160,7 +180,7 @@ class Ledger:
                 runner.acknowledged.append((running.task_id, running.attempt))
         for runner_id, report in taken.reports:
             runner = self.fleet.runners.get(runner_id)
-            if runner is not None and report.checkpoint is not None:
+            if runner is not None and report.is_acknowledged:
                 runner.acknowledged_reports.append(report.number)
         for runner_id, log in taken.logs:
             runner = self.fleet.runners.get(runner_id)

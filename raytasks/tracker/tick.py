@@ -25,7 +25,8 @@ class Want:
     `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
     With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
     process: a suspect is taken only where there are none but suspects, and not too many for any of
-    them. `suspects` is how many the runner has, and `company` how many it may have.
+    them. `suspects` is how many the runner has, and `company` how many it may have. What
+    `begins_later` waits for a place to run after its claim.
     """
 
     runner_id: str
@@ -35,6 +36,7 @@ class Want:
     empty: bool
     suspects: int = 0
     company: float = math.inf
+    begins_later: bool = False
 
     @property
     def free_seconds(self) -> float:
@@ -182,6 +184,7 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         company=_company(running, outcome),
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
         result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
+        begun=outcome.begun,
     )
 
 
@@ -274,9 +277,14 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             limits[task_type] += want.most(task_type, work.durations.get(task_type, 0.0))
     rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
     chosen = _share_out(rows, work)
-    transaction.claim(chosen)
+    later = {want.runner_id for want in work.wants if want.begins_later}
+    transaction.claim(chosen, later=later)
     for row, runner_id in chosen:
         attempt = row.attempt + 1
+        due_at = transaction.due_at(row)
+        # Else it was given back meanwhile.
+        counts = row.started_at is None or row.started_at <= due_at
+        begins_now = runner_id not in later
         running = Running(
             task_id=row.task_id,
             task_type=row.task_type,
@@ -292,6 +300,8 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             namespace=row.namespace,
             revision=row.revision + 1,
             tags=row.tags,
+            waits=not begins_now,
+            due_at=due_at if counts and not begins_now else None,
         )
         claim = Claim(
             task_id=row.task_id,
@@ -305,8 +315,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             payload_ref=row.payload_ref,
         )
         done.claimed.append((running, claim))
-        due_at = transaction.due_at(row)
-        if row.started_at is None or row.started_at <= due_at:  # else it was given back meanwhile
+        if counts and begins_now:
             done.waits.append((running, work.now - due_at))
         done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
 

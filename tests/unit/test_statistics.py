@@ -324,6 +324,7 @@ class TestTracker:
         runner = ScriptedRunner(tracker, f"r{numbers[0]}", pool=REMOTE_POOL)
         claims = await runner.claim()
         assert len(claims) == len(numbers)
+        await runner.begin(claims, clock())
         await runner.hang_up()
         return claims
 
@@ -378,7 +379,7 @@ class TestTracker:
         tracker.release_all()
         await until(tracker, 1, State.PENDING, attempt=1)
         runner = ScriptedRunner(tracker, "other", pool=REMOTE_POOL)
-        await runner.claim()
+        await runner.begin(await runner.claim(), clock())
         [waits] = [series.windows["hour"].total.waits for series in self.series(tracker)]
         assert list(waits.values()) == [1]
         # A retry is due anew.
@@ -392,7 +393,7 @@ class TestTracker:
         await runner.hang_up()
         clock.advance(13)
         tracker.ticker.wake.set()
-        await runner.claim()
+        await runner.begin(await runner.claim(), clock())
         [waits] = [series.windows["hour"].total.waits for series in self.series(tracker)]
         assert waits == {bucket(2.0): 1, bucket(3.0): 1}
 
