@@ -55,6 +55,11 @@ class Bench:
         self._instances: dict[str, Any] = {}
 
     @property
+    def clock(self) -> FakeClock:
+        """What all times are by."""
+        return self._clock
+
+    @property
     def values(self) -> LargeValues:
         """Where large payloads and results are."""
         return self._workplace.values

@@ -114,7 +114,9 @@ class InProcessRunner:
         self._name = f"test-process-{self._lives}"
         self._bench.start_process(self._name)
         identity = Identity(self._name, "test-runner", SHARED_POOL, "test", NODE_ID, self._name)
-        self._exchange = ExchangeLoop(identity, self, self._tracker.exchange)
+        self._exchange = ExchangeLoop(
+            identity, self, self._tracker.exchange, clock=self._bench.clock
+        )
         self._talk = asyncio.ensure_future(self._exchange.run())
 
     async def _ask(self) -> None:

@@ -20,13 +20,13 @@ from raytasks.models import (
     TaskQuery,
 )
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
-from raytasks.states import CRASHES, TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.states import TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.store.store import Store
 from raytasks.tracker.access import Executors, threads
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.news import on_our_clock, take_news
 from raytasks.tracker.ticker import Ticker
-from raytasks.tracker.translation import on_our_clock
 
 log = logging.getLogger(__name__)
 
@@ -297,8 +297,10 @@ class Tracker:
         heartbeat_seconds = self.ticker.lease_seconds / 3
         if not await self.ticker.is_loaded(heartbeat_seconds):
             return Orders(resync=True)
+        exchange = on_our_clock(exchange, self._clock())
         if self.fleet.is_out(exchange.runner_id, exchange.name):
-            if self._take_news(RunnerState.of(exchange, self._monotonic()), exchange):
+            stranger = RunnerState.of(exchange, self._monotonic())
+            if take_news(self.ticker.inbox, stranger, exchange):
                 self.ticker.wake.set()
             return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
@@ -307,7 +309,7 @@ class Tracker:
         if runner is not None:
             runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
         runner = self._admit(exchange)
-        has_news = self._take_news(runner, exchange)
+        has_news = take_news(self.ticker.inbox, runner, exchange)
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
@@ -376,32 +378,6 @@ class Tracker:
                 if not runner.holds(task_id, attempt)
             ]
         return runner
-
-    def _take_news(self, runner: RunnerState, exchange: Exchange) -> bool:
-        """Put a runner's news into the inbox, and return whether there were any."""
-        inbox, exchange = self.ticker.inbox, on_our_clock(exchange, self._clock())
-        before = len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late)
-        for outcome in exchange.outcomes:
-            running = runner.find(outcome.task_id, outcome.attempt)
-            if running is None:  # settled before, or no longer this runner's: either way, done with
-                runner.acknowledged.append((outcome.task_id, outcome.attempt))
-                if outcome.kind not in CRASHES:  # its own news, not what others say of it
-                    inbox.late.append((runner.runner_id, outcome))
-            else:
-                inbox.outcomes.append((running, outcome))
-        for report in exchange.reports:
-            if runner.holds(report.task_id, report.attempt):
-                inbox.reports.append((runner.runner_id, report))
-            elif report.checkpoint is not None:
-                runner.stale.append((report.task_id, report.attempt))
-            elif report.is_acknowledged:  # its attempt is over: nobody wants to know any more
-                runner.acknowledged_reports.append(report.number)
-        for log in exchange.logs:
-            if runner.holds(log.task_id, log.attempt):
-                inbox.logs.append((runner.runner_id, log))
-            else:  # its attempt is over: nobody wants them any more
-                runner.acknowledged_logs.append(log.number)
-        return len(inbox.outcomes) + len(inbox.reports) + len(inbox.logs) + len(inbox.late) > before
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -12,8 +12,8 @@ from local_service import Api
 FIELDS = {
     "task_id", "task_type", "state", "payload", "result", "error", "priority", "attempt",
     "max_attempts", "crashes", "timeout_seconds", "cancel_requested", "progress", "created_at",
-    "run_at", "started_at", "finished_at", "updated_at", "namespace", "tags", "revision",
-    "offloaded",
+    "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
+    "revision", "offloaded",
 }  # fmt: skip
 
 HARD_VALUES = [

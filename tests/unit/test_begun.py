@@ -124,7 +124,7 @@ async def test_the_next_tracker_knows_what_has_begun(sqlite_url: str, clock: Fak
 
 
 @pytest.mark.parametrize("skew", [-3600.0, 0.0, 3600.0])
-async def test_times_are_the_trackers_whatever_the_runner_s_clock_shows(
+async def test_times_are_the_trackers_whatever_the_runners_clock_shows(
     tracker: Tracker, runner: ScriptedRunner, clock: FakeClock, skew: float
 ) -> None:
     claim = await claimed(tracker, runner)

@@ -9,7 +9,6 @@ import pytest
 from making import NOW, new_task, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.models import REMOTE_POOL
 from raytasks.states import State
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
@@ -32,7 +31,7 @@ async def test_a_wall_clock_that_is_set_ends_no_lease_and_no_lease_outlives_it(
 ) -> None:
     passed = FakeClock(0.0)
     async with tracker_on(store, clock=clock, monotonic=passed, max_crashes=3) as tracker:
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+        runner = ScriptedRunner(tracker)
         await tracker.submit([new_task(1)])
         await runner.claim()
         clock.advance(step)

@@ -189,20 +189,32 @@ class TestDeath:
         outcomes = [OutcomeKind.OUT_OF_MEMORY] * 2
         assert await attempts(tracker, 1) == list(enumerate(outcomes, start=1))
 
-    @pytest.mark.parametrize(
-        ("pool", "cause"),
-        [(REMOTE_POOL, LossCause.PROCESS), (SHARED_POOL, LossCause.OUTSIDE)],
-    )
     async def test_a_death_that_no_handler_can_cause_is_never_charged(
-        self, tracker: Tracker, pool: str, cause: LossCause
+        self, tracker: Tracker
     ) -> None:
         await submit(tracker, 9, task_type="some")
         for life in range(1, 4):
-            await ScriptedRunner(tracker, f"life {life}", pool=pool, some=9).claim()
+            await ScriptedRunner(tracker, f"life {life}", some=9).claim()
             [running] = tracker.fleet.running.values()
             assert running.company is None
-            tracker.lose(f"life {life}", "gone", cause=cause)
+            tracker.lose(f"life {life}", "gone", cause=LossCause.OUTSIDE)
             assert (await until(tracker, 9, State.RETRYING, attempt=life)).crashes == 0
+
+    async def test_the_death_of_a_task_runner_is_charged_to_nobody(
+        self, tracker: Tracker, clock: FakeClock
+    ) -> None:
+        """It dies of no handler. What has begun is lost; what has not is given back."""
+        await submit(tracker, 9, task_type="remote")
+        for life in range(5):
+            runner = ScriptedRunner(tracker, f"life {life}", pool=REMOTE_POOL, remote=9)
+            claims = await runner.claim()
+            if life % 2:
+                await runner.begin(claims, clock())
+            tracker.lose(f"life {life}", "gone")
+            state = State.RETRYING if life % 2 else State.PENDING
+            assert (await until(tracker, 9, state, attempt=life + 1)).crashes == 0
+        ends = [OutcomeKind.LOST if life % 2 else OutcomeKind.RELEASED for life in range(5)]
+        assert await attempts(tracker, 9) == list(enumerate(ends, start=1))
 
     @pytest.mark.parametrize(
         ("pool", "place"), [(SHARED_POOL, ("a node", "a process")), (REMOTE_POOL, (None, None))]
@@ -210,11 +222,13 @@ class TestDeath:
     async def test_where_it_was_lost_is_told_if_that_is_known(
         self, tracker: Tracker, pool: str, place: tuple[str | None, str | None]
     ) -> None:
-        call = ScriptedRunner(tracker, "r2", pool=pool).send(
-            node_id="a node", worker_id="a process"
-        )
+        runner = ScriptedRunner(tracker, "r2", pool=pool)
+        call = runner.send(node_id="a node", worker_id="a process")
         await submit(tracker, 1)
-        await call
+        orders = await call
+        if pool == REMOTE_POOL:
+            runner.known = True
+            await runner.begin(orders.claims, NOW)
         tracker.lose("r2", "killed")
         await until(tracker, 1, State.RETRYING)
         found = await tracker.task(task_id(1))
