@@ -1,5 +1,5 @@
-"""The built-in handlers: text, summaries, batches and images.
+"""Your handlers: each module here is loaded, and declares task types with `@handler`.
 
-Each module declares one task type. Modules whose name begins with an underscore are helpers.
-Settings come from the environment and are read when a handler runs, not when it is imported.
+The built-in ones are declared here too, a module each: change, replace or remove them as you like.
+Modules whose name begins with an underscore are passed over.
 """

@@ -37,6 +37,8 @@ class ArtifactStore:
         """
         import fsspec
 
+        if "://" not in self._url:  # a folder, in whose path no character means anything
+            return fsspec.filesystem("file"), self._url.rstrip("/")
         filesystem, root = fsspec.core.url_to_fs(self._url)
         return filesystem, str(root).rstrip("/")
 

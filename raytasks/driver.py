@@ -1,5 +1,6 @@
 """For driver scripts: submit a task, and get its result with `ray.get`."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -101,7 +102,7 @@ def _tracker() -> Any:
     except ValueError:
         raise NoService(
             "no raytasks service runs in this Ray cluster; start one with 'raytasks up' "
-            "or 'serve run serve_app:app'"
+            "or 'serve run raytasks.serve_app:app'"
         ) from None
 
 
@@ -112,4 +113,4 @@ def _offload_bytes() -> int:
 
 @cache
 def _registry() -> Registry:
-    return Registry.load(load_settings().task_modules)
+    return Registry.load(load_settings().task_modules, os.getcwd())

@@ -7,9 +7,7 @@ module that has declared more than is there.
 
 import difflib
 import hashlib
-import importlib
 import inspect
-import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -22,7 +20,8 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter
 
 from raytasks import declarations
-from raytasks.models import HandlerInfo, HandlerKind, RaytasksError
+from raytasks.handler_modules import HandlerError, import_modules, nothing_found, source_root
+from raytasks.models import HandlerInfo, HandlerKind
 from raytasks.retry import RetryPolicy
 from raytasks.signatures import SignatureError, annotation_of, parameters_of
 
@@ -33,10 +32,6 @@ TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
 _TASK_TYPE = re.compile(TASK_TYPE)
 
 Target = TypeVar("Target", bound=Callable[..., Any])
-
-
-class HandlerError(RaytasksError):
-    """A handler or a handler module is declared wrongly. The text says which and how."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,27 +148,26 @@ class Registry:
             self.add(spec)
 
     @classmethod
-    def load(cls, modules: Iterable[str]) -> "Registry":
+    def load(cls, modules: Iterable[str], folder: str | None = None) -> "Registry":
         """Import modules (of a package, all its modules), and collect their handlers.
 
-        Modules whose name begins with an underscore are passed over. Raises `HandlerError` for a
-        module that cannot be imported, a type that is declared twice, no handler at all, or one
-        that was declared and is not there: it would be dropped in silence.
+        They are looked for in `folder` first; see `raytasks.handler_modules`. Raises `HandlerError`
+        for a module that cannot be imported, a type that is declared twice, no handler at all, or
+        one that was declared and is not there: it would be dropped in silence.
         """
         registry = cls()
         names = list(modules)
         copies: list[tuple[ModuleType, str, HandlerSpec]] = []
-        for name in names:
-            for module in _import_with_children(name):
-                for attribute, value in list(vars(module).items()):
-                    spec = _spec_on(value)
-                    if spec is not None and spec.target is value:
-                        registry.add(spec)
-                    elif spec is not None:
-                        copies.append((module, attribute, spec))
+        for module in import_modules(names, folder):
+            for attribute, value in list(vars(module).items()):
+                spec = _spec_on(value)
+                if spec is not None and spec.target is value:
+                    registry.add(spec)
+                elif spec is not None:
+                    copies.append((module, attribute, spec))
         registry._check_complete(names, copies)
         if not registry.task_types:
-            raise HandlerError(f"no handler found in {', '.join(names) or 'no modules at all'}")
+            raise nothing_found(names, folder)
         return registry
 
     def _check_complete(
@@ -242,11 +236,11 @@ class Registry:
 
         It covers the source files of all modules of the packages in which handlers are.
         """
-        packages = {spec.target.__module__.partition(".")[0] for spec in self._specs.values()}
+        packages = {source_root(spec.target.__module__) for spec in self._specs.values()}
         digest = hashlib.sha256()
         for name, module in sorted(sys.modules.items()):
             file = getattr(module, "__file__", None)
-            if file and name.partition(".")[0] in packages:
+            if file and source_root(name) in packages:
                 digest.update(name.encode())
                 digest.update(Path(file).read_bytes())
         return digest.hexdigest()[:12]
@@ -294,26 +288,6 @@ def _check(spec: HandlerSpec) -> None:
 def _defines_call(target: type) -> bool:
     # Every class is callable itself; what counts is a __call__ of its instances.
     return any("__call__" in vars(base) for base in target.__mro__)
-
-
-def _import_with_children(name: str) -> Iterable[ModuleType]:
-    try:
-        module = importlib.import_module(name)
-        yield module
-        for child in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            if not child.name.startswith("_"):
-                yield from _import_with_children(f"{name}.{child.name}")
-    except HandlerError:
-        raise
-    except ModuleNotFoundError as error:
-        missing = error.name or name
-        if missing == name or name.startswith(f"{missing}."):
-            raise HandlerError(f"handler module {name!r} not found") from error
-        raise HandlerError(f"handler module {name!r} needs {missing!r}, not installed") from error
-    except Exception as error:
-        raise HandlerError(
-            f"handler module {name!r} failed to import: {type(error).__name__}: {error}"
-        ) from error
 
 
 def _spec_on(value: object) -> HandlerSpec | None:

@@ -4,14 +4,19 @@ import ipaddress
 import os
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import unquote
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from raytasks.handler_modules import default_modules
 from raytasks.keys import ApiKey, parse_keys
 from raytasks.models import RaytasksError
 from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
+
+_FILE = ".env"
+_ENCODING = "utf-8-sig"  # some editors put a mark before the first letter
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
@@ -24,8 +29,8 @@ class Settings(BaseSettings):
     """Everything that can be set. `.env.example` lists the names with their meaning."""
 
     model_config = SettingsConfigDict(
-        env_file=".env",
-        env_file_encoding="utf-8",
+        env_file=_FILE,
+        env_file_encoding=_ENCODING,
         extra="ignore",
         frozen=True,
         allow_inf_nan=False,
@@ -38,7 +43,7 @@ class Settings(BaseSettings):
     debug: bool = True
     api_keys: Annotated[tuple[ApiKey, ...], NoDecode] = ()
     ray_address: str | None = None
-    task_modules: Annotated[tuple[str, ...], NoDecode] = ("handlers",)
+    task_modules: Annotated[tuple[str, ...], NoDecode] = Field(default_factory=default_modules)
     artifacts_url: str = "./artifacts"
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
@@ -68,7 +73,8 @@ class Settings(BaseSettings):
     @classmethod
     def _split_modules(cls, value: Any) -> Any:
         if isinstance(value, str):
-            return tuple(name.strip() for name in value.split(",") if name.strip())
+            names = tuple(name.strip() for name in value.split(",") if name.strip())
+            return names or default_modules()
         return value
 
     @field_validator("api_keys", mode="before")
@@ -87,12 +93,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_database(cls, value: str) -> str:
         # The tracker may have another working directory than whoever read the setting.
-        scheme, _, path = value.partition(":///")
+        scheme, _, rest = value.partition(":///")
+        path, mark, query = rest.partition("?")
         if scheme not in ("sqlite", "sqlite+pysqlite") or not path:
             return value
         if path.startswith((":memory:", "/", "file:")):
             return value
-        return f"{scheme}:///{Path(path).resolve()}"
+        return sqlite_url(Path(unquote(path)).resolve(), scheme) + mark + query
 
     @field_validator("artifacts_url")
     @classmethod
@@ -133,6 +140,15 @@ class Settings(BaseSettings):
             raise SettingsError(f"API_KEYS must be set to listen on {host}; {fix}")
 
 
+def sqlite_url(file: Path, scheme: str = "sqlite") -> str:
+    """Return the database URL of a file, whatever characters are in its path.
+
+    In such a URL `%` begins an escape and `?` ends the path; nothing else means something.
+    """
+    path = str(file.absolute()).replace("%", "%25").replace("?", "%3F")
+    return f"{scheme}:///{path}"
+
+
 def is_loopback(host: str) -> bool:
     """Return whether a host's name or address can only mean the machine itself."""
     try:
@@ -149,11 +165,21 @@ def load_settings(**overrides: Any) -> Settings:
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return Settings(**given)
+    except (UnicodeDecodeError, OSError) as error:
+        raise SettingsError(_unreadable(error)) from None
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def _unreadable(error: UnicodeDecodeError | OSError) -> str:
+    file = Path(_FILE).absolute()
+    if isinstance(error, OSError):
+        return f"{file}: cannot be read: {error.strerror}"
+    line = error.object.count(b"\n", 0, error.start) + 1
+    return f"{file}: line {line} is not UTF-8; save the file in that encoding"
 
 
 def handler_environment() -> dict[str, str]:
@@ -164,6 +190,6 @@ def handler_environment() -> dict[str, str]:
     ours = {name.upper() for name in Settings.model_fields}
     return {
         name: value
-        for name, value in dotenv_values(".env").items()
+        for name, value in dotenv_values(_FILE, encoding=_ENCODING).items()
         if value is not None and name not in os.environ and name.upper() not in ours
     }

@@ -7,7 +7,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from raytasks import __version__
-from raytasks.api import openapi, problems
+from raytasks.api import openapi, pages, problems
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk import bulk_router
@@ -41,7 +41,12 @@ def create_app(
     `clock` gives the time in seconds since the epoch: of submissions, and of links that expire.
     """
     app = FastAPI(
-        title="raytasks", version=__version__, description=DESCRIPTION, redirect_slashes=False
+        title="raytasks",
+        version=__version__,
+        description=DESCRIPTION,
+        redirect_slashes=False,
+        docs_url=None,  # the framework's pages need the internet
+        redoc_url=None,
     )
     problems.install(app)
     openapi.install(app, needs_key=bool(settings.api_keys))
@@ -68,4 +73,5 @@ def create_app(
     app.include_router(stats_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
+    pages.install(app)
     return SameWithSlash(Gate(Shortcut(app, service, submissions), settings))

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -248,10 +249,11 @@ class Api:
         Raises `SettingsError` where it would be open to strangers.
         """
         settings = self._deployment.settings
+        registry = Registry.load(settings.task_modules, self._deployment.folder)
         settings.check_served(await asyncio.to_thread(listening_host))
         watchdog = Watchdog(self._backend.ping, self._backend.replace)
         self._keeping = asyncio.gather(self._keep_deployed(), self._keep_near(), watchdog.run())
-        return create_app(self._backend, Registry.load(settings.task_modules), settings)
+        return create_app(self._backend, registry, settings)
 
     async def _keep_deployed(self) -> None:
         while True:
@@ -279,12 +281,13 @@ def listening_host() -> str | None:
 
 
 def present_deployment(settings: Settings) -> Deployment:
-    """Return the deployment of the handlers as their modules are now.
+    """Return the deployment of the handlers as their modules are now, seen from this directory.
 
     Raises `HandlerError`, and `SettingsError` if it would be open to strangers.
     """
     settings.check_served()
-    registry = Registry.load(settings.task_modules)
+    folder = os.getcwd()
+    registry = Registry.load(settings.task_modules, folder)
     check_ray_options(registry)
     return Deployment(
         generation=registry.fingerprint(),
@@ -292,6 +295,7 @@ def present_deployment(settings: Settings) -> Deployment:
         handlers=registry.infos(),
         settings=settings,
         environment=handler_environment(),
+        folder=folder,
     )
 
 

@@ -8,11 +8,12 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
 from raytasks.api.headers import header_values
 from raytasks.api.limits import body_in_time, check_header_count
+from raytasks.api.pages import FILES, PAGES
 from raytasks.api.problems import Problem, problem_response
 from raytasks.artifacts import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
-PUBLIC = frozenset({"/health", "/docs", "/openapi.json"})
+PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES
 """What answers without a key. The files of tasks do it too, by a signed link."""
 
 
@@ -56,7 +57,7 @@ class Gate:
 
 def is_public(path: str) -> bool:
     """Return whether a path may answer without a key."""
-    return path in PUBLIC or path.startswith(f"{URL_PREFIX}/")
+    return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES))
 
 
 def _check_host(hosts: list[str]) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,7 +28,8 @@ START_SECONDS = 120.0
 TASKS_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
-_SAMPLES = Path("samples")
+_SAMPLES = Path(__file__).parents[1] / "builtin" / "samples"
+_MODULES = "raytasks.builtin,raytasks.builtin._flaky"
 
 
 class DemoError(RaytasksError):
@@ -38,9 +40,9 @@ def demo(
     keep: Annotated[bool, typer.Option(help="Leave the service running until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(help="The API's port; 0: a free one.")] = 0,
 ) -> None:
-    """Start the service here, run one real task of each type, show the results, and stop.
+    """Start the service here, run one real task of each built-in type, show the results, and stop.
 
-    Run it in a checkout of raytasks: it uses the handlers and the samples that are there.
+    What it keeps goes to a folder of its own; the files of tasks go to ARTIFACTS_URL.
     """
     payloads = sample_payloads(_SAMPLES)
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
@@ -51,7 +53,7 @@ def demo(
         tasks = _follow(client, tasks)
         failed = [task for task in tasks if task["state"] != "COMPLETED"]
         for task in tasks:
-            show.console.print(_result_panel(task, url))
+            show.console.print(_result_panel(task, url if keep else None))
         if failed:
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
         _say_how_to_go_on(url if keep else None)
@@ -60,15 +62,10 @@ def demo(
 
 
 def sample_payloads(samples: Path) -> dict[str, Any]:
-    """Return a payload for each task type, made of the sample files. Raises `DemoError`."""
-    try:
-        text = (samples / "essay.txt").read_text(encoding="utf-8")
-        image = base64.b64encode((samples / "landscape.jpg").read_bytes()).decode()
-        numbers = from_json((samples / "numbers.json").read_bytes())
-    except OSError as error:
-        raise DemoError(
-            f"run the demo in a checkout of raytasks: {error.filename} is not here"
-        ) from None
+    """Return a payload for each task type, made of the sample files."""
+    text = (samples / "essay.txt").read_text(encoding="utf-8")
+    image = base64.b64encode((samples / "landscape.jpg").read_bytes()).decode()
+    numbers = from_json((samples / "numbers.json").read_bytes())
     # The picture comes last, as its work keeps a processor busy for a while.
     return {
         "flaky": {"fail_times": 2},
@@ -83,17 +80,18 @@ def sample_payloads(samples: Path) -> dict[str, Any]:
 def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """Run `raytasks up` with its files in a folder; give its URL, and the process."""
     from raytasks.cluster import free_port
+    from raytasks.settings import sqlite_url
 
     port = port or free_port(8000)
     url = f"http://127.0.0.1:{port}"
     log = folder / "up.log"
     environment = {
         **os.environ,
-        "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
+        "DATABASE_URL": sqlite_url(folder / "tasks.db"),
         "RAY_ADDRESS": "",
         "API_KEYS": "",  # it is for this machine alone
         "DEBUG": "true",
-        "TASK_MODULES": "handlers,examples.flaky",
+        "TASK_MODULES": _MODULES,
         "STOP_GRACE_SECONDS": "1",
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
@@ -212,13 +210,13 @@ def _live_table(tasks: Sequence[Task]) -> Table:
     return table
 
 
-def _result_panel(task: Task, url: str) -> Panel:
+def _result_panel(task: Task, url: str | None) -> Panel:
     return Panel(
         _result_table(task, url), title=f"{task['task_type']}: {task['state']}", expand=True
     )
 
 
-def _result_table(task: Task, url: str) -> Table:
+def _result_table(task: Task, url: str | None) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
@@ -231,8 +229,11 @@ def _result_table(task: Task, url: str) -> Table:
     return table
 
 
-def summary_of(task: Mapping[str, Any], url: str) -> dict[str, Any]:
-    """Return what a person wants to see of a task's result, by name."""
+def summary_of(task: Mapping[str, Any], url: str | None) -> dict[str, Any]:
+    """Return what a person wants to see of a task's result, by name.
+
+    `url` is where the service stays; without it no links are shown, as they would be dead.
+    """
     if task["state"] != "COMPLETED":
         return {"error": show.error_text(task["error"]) if task["error"] else "none is known"}
     result = task["result"]
@@ -261,7 +262,7 @@ def _figures(statistics: Mapping[str, Any]) -> dict[str, Any]:
     return {"statistics": ", ".join(told)}
 
 
-def _image_summary(result: Mapping[str, Any], url: str) -> dict[str, Any]:
+def _image_summary(result: Mapping[str, Any], url: str | None) -> dict[str, Any]:
     folder = Path(os.environ.get("ARTIFACTS_URL", "artifacts")).resolve()
     analysis = result["analysis"]
     colors = ", ".join(f"{c['hex']} {c['fraction']:.0%}" for c in analysis["dominant_colors"])
@@ -271,7 +272,8 @@ def _image_summary(result: Mapping[str, Any], url: str) -> dict[str, Any]:
         path = result[f"{name}_url"]
         summary[name] = _picture(result[name])
         summary[f"{name} file"] = folder / path.removeprefix("/artifacts/")
-        summary[f"{name} URL"] = f"{url}{path}"
+        if url:
+            summary[f"{name} URL"] = f"{url}{path}"
     return summary
 
 
@@ -280,20 +282,36 @@ def _picture(about: Mapping[str, Any]) -> str:
 
 
 def _say_how_to_go_on(url: str | None) -> None:
-    console = show.console
+    """Tell what can be done next: with the service that stays at `url`, or without one."""
+    me = command_name()
+    submit = f"""{me} submit text_processing '{{"text": "Hello, Ray."}}' --wait"""
     if url is None:
-        console.print("\nAll five tasks are COMPLETED. How to go on:")
-        console.print("  .venv/bin/raytasks up        the service, until Ctrl-C")
-        url = "http://127.0.0.1:8000"
+        lines = [
+            "All five tasks are COMPLETED. How to go on:",
+            f"  {me} up        the service, until Ctrl-C; then in another terminal:",
+            f"  {submit}",
+            f"  {me} demo --keep        this again, with a service that stays",
+        ]
     else:
-        console.print(f"\nAll five tasks are COMPLETED. The service stays at {url} until Ctrl-C:")
-    body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
-    command = """.venv/bin/raytasks submit text_processing '{"text": "Hello, Ray."}' --wait"""
-    lines = (
-        f"curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
-        f"{command} --url {url}",
-        f"{url}/docs        the API's documents, to try out in a browser",
-        ".venv/bin/python examples/driver.py        a driver script, with ray.get",
-    )
+        body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
+        lines = [
+            f"All five tasks are COMPLETED. The service stays at {url} until Ctrl-C:",
+            f"  curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
+            f"  {submit} --url {url}",
+            f"  {url}/docs        the API's documents, to try out in a browser",
+        ]
+    show.console.print()
     for line in lines:
-        console.print(f"  {line}", soft_wrap=True, markup=False)
+        show.console.print(line, soft_wrap=True, markup=False)
+
+
+def command_name() -> str:
+    """Return how a person calls this command here: by its name alone, or by its path."""
+    here = Path(sys.argv[0]).absolute()
+    if here.name == "__main__.py":
+        return "python -m raytasks"
+    if shutil.which(here.name) == str(here):
+        return here.name
+    with suppress(ValueError):
+        return str(here.relative_to(Path.cwd()))
+    return str(here)

@@ -104,7 +104,7 @@ def _run(
     from raytasks.api.deployment import present_deployment
     from raytasks.control_store import open_control_store
 
-    with _step("Reading the handlers"):
+    with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
         deployment = present_deployment(settings)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)

@@ -5,8 +5,9 @@ from typing import Any
 
 import ray
 
+from raytasks.handler_modules import HandlerError
 from raytasks.models import HandlerInfo, HandlerKind
-from raytasks.registry import HandlerError, HandlerSpec, Registry
+from raytasks.registry import HandlerSpec, Registry
 from raytasks.runner.link import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 

@@ -14,8 +14,9 @@ GENERATION_VARIABLE = "RAYTASKS_GENERATION"
 class RunnerPlan:
     """How a runner of a pool is to work.
 
-    `modules` are imported in its process to find the handlers of `task_types`. `environment` is
-    what the handlers find in the environment, also in Ray remote tasks. Memory is in bytes.
+    `modules` are imported in its process to find the handlers of `task_types`; they are looked for
+    in `folder` first. `environment` is what the handlers find in the environment, also in Ray
+    remote tasks. Memory is in bytes.
     """
 
     name: str
@@ -29,6 +30,7 @@ class RunnerPlan:
     environment: dict[str, str] = field(default_factory=dict)
     offload_bytes: int = OFFLOAD_BYTES
     max_result_bytes: int = MAX_RESULT_BYTES
+    folder: str | None = None
 
     def actor_environment(self, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the runtime environment of the runner's own process; None where none is needed.
@@ -52,4 +54,4 @@ class RunnerPlan:
 
     def registry(self) -> Registry:
         """Import the modules, and return the handlers of this pool. Raises `HandlerError`."""
-        return Registry.load(self.modules).only(self.task_types)
+        return Registry.load(self.modules, self.folder).only(self.task_types)

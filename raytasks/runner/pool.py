@@ -43,7 +43,8 @@ class Deployment:
     """What a deployer brings: the handlers, and the settings that their runners get.
 
     `generation` names the version of the handlers' code; of two deployments, the one with the
-    later `deployed_at` (seconds since the epoch) counts.
+    later `deployed_at` (seconds since the epoch) counts. `folder` is the deployer's working
+    directory, in which the handlers' modules are looked for first, wherever they are imported.
     """
 
     generation: str
@@ -51,6 +52,7 @@ class Deployment:
     handlers: tuple[HandlerInfo, ...]
     settings: Settings
     environment: dict[str, str] = field(default_factory=dict)
+    folder: str | None = None
 
 
 class Tracked(Protocol):
@@ -304,6 +306,7 @@ class RunnerPools:
             environment=deployment.environment,
             offload_bytes=settings.offload_bytes,
             max_result_bytes=settings.max_result_bytes,
+            folder=deployment.folder,
         )
         options = actor_options(infos[0], plan, basic=basic)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner

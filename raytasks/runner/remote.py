@@ -106,9 +106,13 @@ def may_ray_retry(options: Mapping[str, Any], error: BaseException, number: int)
 
 
 @cache
-def _registry_of(generation: str, modules: tuple[str, ...]) -> Registry:  # noqa: ARG001
-    return Registry.load(modules)
+def _registry_of(
+    generation: str,  # noqa: ARG001
+    modules: tuple[str, ...],
+    folder: str | None,
+) -> Registry:
+    return Registry.load(modules, folder)
 
 
 def _registry(plan: RunnerPlan) -> Registry:
-    return _registry_of(plan.generation, plan.modules)
+    return _registry_of(plan.generation, plan.modules, plan.folder)

@@ -73,7 +73,8 @@ class Database:
         Raises `StoreUnavailable`.
         """
         config = Config()
-        config.set_main_option("script_location", str(_MIGRATIONS))
+        # The configuration takes `%` for the beginning of a name.
+        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
         with self.writing() as connection:
             if not self.is_sqlite:
                 connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))

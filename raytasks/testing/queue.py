@@ -1,5 +1,6 @@
 """The queue of a test: submissions go all the way, and run when the test says so."""
 
+import os
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from types import TracebackType
@@ -170,11 +171,11 @@ class Queue:
 
 def _registry(handlers: Iterable[Callable[..., Any] | str] | None) -> Registry:
     if handlers is None:
-        return Registry.load(load_settings().task_modules)
+        return Registry.load(load_settings().task_modules, os.getcwd())
     registry = Registry()
     for item in handlers:
         if isinstance(item, str):
-            loaded = Registry.load([item])
+            loaded = Registry.load([item], os.getcwd())
             for task_type in loaded.task_types:
                 registry.add(loaded.require(task_type))
         else:

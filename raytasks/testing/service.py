@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from raytasks.api.app import create_app
 from raytasks.models import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.registry import Registry
-from raytasks.settings import Settings
+from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
 from raytasks.submission import PayloadLimits
 from raytasks.testing.bench import Bench
@@ -67,7 +67,7 @@ class InProcessService:
         folder = Path(self._folder.name)
         file = folder / "tasks.db"
         file.write_bytes(_empty_database())
-        places = {"database_url": f"sqlite:///{file}", "artifacts_url": str(folder / "artifacts")}
+        places = {"database_url": sqlite_url(file), "artifacts_url": str(folder / "artifacts")}
         self.settings = checked.model_copy(update=places)
         self.payload_limits = PayloadLimits(
             self.settings.max_payload_bytes, self.settings.max_depth
@@ -188,7 +188,7 @@ def _empty_database() -> bytes:
     """Return an SQLite file with our tables; to make them takes longer than most tests."""
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         file = Path(folder) / "tasks.db"
-        store = Store(f"sqlite:///{file}")
+        store = Store(sqlite_url(file))
         store.upgrade()
         store.close()
         return file.read_bytes()

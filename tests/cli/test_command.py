@@ -1,5 +1,6 @@
 """The command as a whole: help, version, start-up, errors, and `raytasks db upgrade`."""
 
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,7 +14,6 @@ from raytasks import __version__
 from raytasks.cli import demo
 
 Run = Callable[..., Any]
-ROOT = Path(__file__).parents[2]
 
 
 def test_help_tells_every_command_and_the_exit_codes(run: Run) -> None:
@@ -104,16 +104,11 @@ class TestDemo:
     """The parts of the demo that need no service; `tests/cluster` runs the whole of it."""
 
     def test_the_samples_make_a_task_of_each_type(self) -> None:
-        payloads = demo.sample_payloads(ROOT / "samples")
+        payloads = demo.sample_payloads(demo._SAMPLES)
         assert payloads.keys() == {
             "text_processing", "ai_summarization", "batch_processing", "image_processing", "flaky"
         }  # fmt: skip
         assert payloads["image_processing"]["image_url"].startswith("data:image/jpeg;base64,")
-
-    def test_without_the_samples_it_tells_where_to_run_it(self, run: Run) -> None:
-        done = run("demo")
-        assert done.code != 0
-        assert done.err.startswith("error: run the demo in a checkout of raytasks: samples/")
 
     def test_the_error_of_a_task_that_failed_is_shown(self) -> None:
         task = {
@@ -160,3 +155,32 @@ class TestDemo:
         assert told["resized"] == "3×2 JPEG, 1,234 bytes"
         assert told["resized file"] == tmp_path / "id" / "resized.jpg"
         assert told["compressed URL"] == "http://host/artifacts/id/compressed.jpg"
+        without = demo.summary_of(task, None)
+        assert told.keys() - without.keys() == {"resized URL", "compressed URL"}
+
+    @pytest.mark.parametrize("url", [None, "http://127.0.0.1:9"])
+    def test_it_shows_links_only_to_a_service_that_stays(
+        self, url: str | None, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        demo._say_how_to_go_on(url)
+        links = set(re.findall(r"https?://[^\s/]+", capsys.readouterr().out))
+        assert links == ({url} if url else set())
+
+    def test_it_names_the_command_as_it_can_be_called(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        command = tmp_path / "bin" / "raytasks"
+        command.parent.mkdir()
+        command.write_text("#!/bin/sh\n")
+        command.chmod(0o755)
+        monkeypatch.setattr(sys, "argv", [str(command), "demo"])
+        monkeypatch.setenv("PATH", "/nowhere")
+        monkeypatch.chdir(tmp_path)
+        assert demo.command_name() == "bin/raytasks"
+        monkeypatch.setenv("PATH", str(command.parent))
+        assert demo.command_name() == "raytasks"
+        monkeypatch.setenv("PATH", "/nowhere")
+        monkeypatch.chdir("/usr")
+        assert demo.command_name() == str(command)
+        monkeypatch.setattr(sys, "argv", ["/somewhere/raytasks/__main__.py", "demo"])
+        assert demo.command_name() == "python -m raytasks"

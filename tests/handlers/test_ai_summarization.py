@@ -16,12 +16,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handlers._chat import ChatError, settings_from_environment
-from handlers._extractive import _stemmer
-from handlers._language import LANGUAGES, tokens_of
-from handlers._settings import SettingError
-from handlers.ai_summarization import Summarizer, SummaryPayload, SummaryResult
 from raytasks import Cancelled, Context, PermanentError, RetryAfter
+from raytasks.builtin._chat import ChatError, settings_from_environment
+from raytasks.builtin._extractive import _stemmer
+from raytasks.builtin._language import LANGUAGES, tokens_of
+from raytasks.builtin._settings import SettingError
+from raytasks.builtin.ai_summarization import Summarizer, SummaryPayload, SummaryResult
 from raytasks.context import LocalChannel
 from raytasks.registry import handler_of
 
@@ -248,7 +248,8 @@ def test_cancelling(summarizer: Summarizer) -> None:
 def test_importing_is_light_and_running_needs_no_data(tmp_path: Path) -> None:
     code = """
 import sys
-import handlers.ai_summarization as module, handlers.batch_processing, handlers.text_processing
+import raytasks.builtin.ai_summarization as module
+import raytasks.builtin.batch_processing, raytasks.builtin.text_processing
 heavy = {"nltk", "numpy", "ray", "scipy", "sumy"} & set(sys.modules)
 assert not heavy, heavy
 import socket

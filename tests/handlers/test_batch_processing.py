@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handlers._batch_operations import normalize
-from handlers._batch_summary import describe
-from handlers.batch_processing import BatchPayload, BatchResult, process
 from raytasks import Cancelled, Context, PermanentError
+from raytasks.builtin._batch_operations import normalize
+from raytasks.builtin._batch_summary import describe
+from raytasks.builtin.batch_processing import BatchPayload, BatchResult, process
 from raytasks.context import LocalChannel
 from raytasks.registry import handler_of
 

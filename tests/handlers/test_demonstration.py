@@ -4,9 +4,9 @@ import time
 
 import pytest
 
-from handlers._demonstration import demonstration_delay
-from handlers._settings import SettingError, flag, number
 from raytasks import Cancelled, Context
+from raytasks.builtin._demonstration import demonstration_delay
+from raytasks.builtin._settings import SettingError, flag, number
 from raytasks.context import LocalChannel
 
 

@@ -15,9 +15,9 @@ import pytest
 from PIL import Image, ImageDraw, ImageFilter
 from pydantic import ValidationError
 
-from handlers._picture import analyse, open_picture, scaled_size
-from handlers.image_processing import ImagePayload, ImageResult, process
 from raytasks import Cancelled, Context, PermanentError
+from raytasks.builtin._picture import analyse, open_picture, scaled_size
+from raytasks.builtin.image_processing import ImagePayload, ImageResult, process
 from raytasks.context import LocalChannel
 from raytasks.fetch import FetchError
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from handlers._words import words
-from handlers.text_processing import TextPayload, TextResult, process
 from raytasks import Context
+from raytasks.builtin._words import words
+from raytasks.builtin.text_processing import TextPayload, TextResult, process
 
 ESSAY = Path(__file__).parents[2] / "samples" / "essay.txt"
 

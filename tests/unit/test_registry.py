@@ -314,7 +314,20 @@ class TestDiscovery:
             Registry.load([])
 
     def test_the_built_in_handlers_load(self) -> None:
-        assert "text_processing" in Registry.load(["handlers"]).task_types
+        built_in = Registry.load(["raytasks.builtin"])
+        assert built_in.task_types == (
+            "ai_summarization", "batch_processing", "image_processing", "text_processing"
+        )  # fmt: skip
+        assert Registry.load(["handlers"]).infos() == built_in.infos()
+
+    def test_the_fingerprint_of_the_built_in_ones_is_that_of_their_code_alone(self) -> None:
+        registry = Registry.load(["raytasks.builtin.text_processing"])
+        before = registry.fingerprint()
+        sys.modules["raytasks.more"] = sys.modules["raytasks.registry"]
+        try:
+            assert registry.fingerprint() == before
+        finally:
+            del sys.modules["raytasks.more"]
 
 
 class TestRegistry:

@@ -6,8 +6,24 @@ from typing import Any
 
 import pytest
 
+from raytasks.artifacts import ArtifactStore
 from raytasks.settings import Settings, SettingsError, handler_environment, load_settings
+from raytasks.store.store import Store
 
+TASK_ID = "0198c1de-0000-7000-8000-000000000001"
+ODD_NAMES = [
+    "plain",
+    "a dir with spaces % # ? é",
+    "50%3F",
+    "a?b=c&d",
+    "100%",
+    "%s %(here)s",
+    "a::b",
+    "file:x",
+    "[x]*",
+    "a@b:c",
+    "ü'\"\\",
+]
 NAMES = [name.upper() for name in Settings.model_fields]
 
 
@@ -24,7 +40,7 @@ class TestSources:
     def test_without_any_the_defaults_count(self, folder: Path) -> None:
         settings = load_settings()
         assert settings.database_url == f"sqlite:///{folder}/tasks.db"
-        assert (settings.task_modules, settings.debug) == (("handlers",), True)
+        assert (settings.task_modules, settings.debug) == (("raytasks.builtin",), True)
         assert (settings.redis_url, settings.ray_address) == (None, None)
         assert settings.artifacts_url == f"{folder}/artifacts"
 
@@ -58,7 +74,13 @@ class TestSources:
 
     @pytest.mark.parametrize(
         ("text", "modules"),
-        [("a", ("a",)), ("a,b.c", ("a", "b.c")), (" a , ,b,", ("a", "b")), ("", ())],
+        [
+            ("a", ("a",)),
+            ("a,b.c", ("a", "b.c")),
+            (" a , ,b,", ("a", "b")),
+            ("", ("raytasks.builtin",)),
+            (" , ", ("raytasks.builtin",)),
+        ],
     )
     def test_modules_are_parted_by_commas(
         self, text: str, modules: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
@@ -66,8 +88,69 @@ class TestSources:
         monkeypatch.setenv("TASK_MODULES", text)
         assert load_settings().task_modules == modules
 
+    @pytest.mark.parametrize("own", ["handlers/shout.py", "handlers/__init__.py", "handlers.py"])
+    def test_without_a_name_the_folder_handlers_counts(self, folder: Path, own: str) -> None:
+        (folder / own).parent.mkdir(exist_ok=True)
+        (folder / own).touch()
+        assert load_settings().task_modules == ("handlers",)
+        assert load_settings(task_modules="a").task_modules == ("a",)
+
+    def test_a_mark_before_the_first_letter_of_the_file_is_no_part_of_a_name(
+        self, folder: Path
+    ) -> None:
+        (folder / ".env").write_text("MAX_CRASHES=7\nOURS=1\n", encoding="utf-8-sig")
+        assert load_settings().max_crashes == 7
+        assert handler_environment() == {"OURS": "1"}
+
+    @pytest.mark.parametrize(
+        ("data", "line"),
+        [
+            ("MAX_CRASHES=7\n# für uns\n".encode("latin-1"), 2),
+            ("MAX_CRASHES=7\n".encode("utf-16"), 1),
+            (b"NAME=\x80", 1),
+        ],
+    )
+    def test_a_file_in_another_encoding_is_one_line_that_names_it(
+        self, folder: Path, data: bytes, line: int
+    ) -> None:
+        (folder / ".env").write_bytes(data)
+        with pytest.raises(SettingsError) as caught:
+            load_settings()
+        assert str(caught.value) == (
+            f"{folder}/.env: line {line} is not UTF-8; save the file in that encoding"
+        )
+
 
 class TestPlaces:
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    @pytest.mark.parametrize("given", [None, "sqlite:///tasks.db", "sqlite:///./sub/../tasks.db"])
+    def test_the_database_is_in_the_working_directory_whatever_its_name(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str, given: str | None
+    ) -> None:
+        place = folder / name
+        place.mkdir()
+        monkeypatch.chdir(place)
+        store = Store(load_settings(database_url=given).database_url)
+        store.upgrade()
+        store.close()
+        assert {file.name for file in place.iterdir()} == {"tasks.db"}
+        assert {file.name for file in folder.iterdir()} == {name}
+
+    @pytest.mark.parametrize("name", ODD_NAMES)
+    def test_artifacts_are_in_the_working_directory_whatever_its_name(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        place = folder / name
+        place.mkdir()
+        monkeypatch.chdir(place)
+        store = ArtifactStore(load_settings().artifacts_url)
+        store.save(TASK_ID, "a.txt", b"1")
+        assert store.read(TASK_ID, "a.txt") == b"1"
+        assert store.list(TASK_ID) == [("a.txt", 1)]
+        assert (place / "artifacts" / TASK_ID / "a.txt").read_bytes() == b"1"
+        store.remove(TASK_ID)
+        assert store.list(TASK_ID) == []
+
     @pytest.mark.parametrize(
         ("given", "read"),
         [

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from pydantic import JsonValue
 
-from handlers._batch_operations import (
+from raytasks.builtin._batch_operations import (
     LARGEST_FAILURES,
     ChunkResult,
     Failure,

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any
 
-from handlers._settings import SettingError, number
 from raytasks import PermanentError, RetryAfter
+from raytasks.builtin._settings import SettingError, number
 from raytasks.fetch import retry_after_seconds
 
 _TIMEOUT_SECONDS = 60.0

@@ -20,7 +20,7 @@ from sumy.nlp.stemmers import Stemmer, null_stemmer
 from sumy.summarizers import AbstractSummarizer
 from sumy.utils import get_stop_words
 
-from handlers._language import LANGUAGES, guess_language, sentences_of, tokens_of
+from raytasks.builtin._language import LANGUAGES, guess_language, sentences_of, tokens_of
 
 _DAMPING = 0.85
 _LARGEST_CHANGE = 1e-6

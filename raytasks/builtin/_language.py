@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import regex
 import sentencex
 
-from handlers._words import words
+from raytasks.builtin._words import words
 
 # Languages of which sumy has stop words, and their codes. English first: it wins a tie.
 LANGUAGES: Mapping[str, str] = {

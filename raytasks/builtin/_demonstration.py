@@ -2,8 +2,8 @@
 
 import time
 
-from handlers._settings import flag
 from raytasks import Context
+from raytasks.builtin._settings import flag
 
 _STEP_SECONDS = 0.05
 

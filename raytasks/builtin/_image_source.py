@@ -4,8 +4,8 @@ import base64
 import binascii
 from urllib.parse import unquote_to_bytes
 
-from handlers._settings import number
 from raytasks import Context, PermanentError
+from raytasks.builtin._settings import number
 from raytasks.fetch import check_url, fetch
 
 _MAX_BYTES = 20_000_000

@@ -1,6 +1,6 @@
-"""Draws samples/landscape.jpg: a sunset behind hills, with grain like a photograph's.
+"""Draws landscape.jpg: a sunset behind hills, with grain like a photograph's.
 
-Run it from the folder above: `python samples/make_image.py`. The same picture comes out each time.
+Run it by its path: `python samples/make_image.py`. The same picture comes out each time.
 """
 
 from pathlib import Path

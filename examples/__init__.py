@@ -1,1 +1,0 @@
-"""Examples: handlers and driver scripts."""

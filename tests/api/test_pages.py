@@ -1,0 +1,119 @@
+"""The pages for browsers: all that they load is here."""
+
+import hashlib
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from keyring import locked
+from local_service import Api
+
+from raytasks.web import SWAGGER_UI
+
+BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
+
+
+class Links(HTMLParser):
+    """What a page loads, or links to."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("src", "href") and value]
+
+
+async def test_the_docs_load_what_is_here_alone(api: Api) -> None:
+    page = await api.client.get("/docs", headers=BROWSER)
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    links = Links(page.text).found
+    assert any("swagger-ui-bundle.js" in link for link in links)
+    for link in links:
+        assert urlsplit(link)[:2] == ("", ""), link
+        answer = await api.client.get(link)
+        assert answer.status_code == 200, link
+    assert not re.search(r"https?:|//", re.sub(r"</", "", page.text).replace("<!", ""))
+
+
+async def test_a_browser_may_load_nothing_from_elsewhere(api: Api) -> None:
+    policy = (await api.client.get("/docs")).headers["content-security-policy"]
+    rules = dict(rule.strip().split(" ", 1) for rule in policy.split(";"))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == rules["connect-src"] == "'self'"
+    assert "http" not in policy
+    assert "*" not in policy
+
+
+@pytest.mark.parametrize("path", ["/", "/redoc", "/redoc/"])
+async def test_browsers_are_led_to_the_docs(api: Api, path: str) -> None:
+    answer = await api.client.get(path, headers=BROWSER)
+    assert (answer.status_code, answer.headers["location"]) == (307, "/docs")
+    head = await api.client.head(path, headers=BROWSER)
+    assert (head.status_code, head.headers["location"]) == (307, "/docs")
+
+
+async def test_programs_are_told_that_nothing_is_at_the_root(api: Api) -> None:
+    answer = await api.client.get("/", headers={"Accept": "application/json"})
+    assert answer.status_code == 404
+    assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_below_another_path_the_page_finds_its_files(api: Api) -> None:
+    async with httpx.AsyncClient(
+        transport=httpx.ASGITransport(api.service.app, root_path="/queue"),
+        base_url="http://localhost",
+    ) as client:
+        links = Links((await client.get("/queue/docs")).text).found
+        assert all(link.startswith("/queue/") for link in links)
+        for link in links:
+            assert (await client.get(link)).status_code == 200, link
+
+
+async def test_files_are_sent_once_and_nothing_else_is(api: Api) -> None:
+    path = "/docs/files/swagger-ui.css"
+    first = await api.client.get(path)
+    assert first.content == (SWAGGER_UI / "swagger-ui.css").read_bytes()
+    again = await api.client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert again.status_code == 304
+    for bad in ("/docs/files/", "/docs/files/none.js", "/docs/files/..%2Flock.json"):
+        answer = await api.client.get(bad)
+        assert answer.status_code == 404, bad
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_the_pages_need_no_key(sqlite_url: str, tmp_path: Path) -> None:
+    async with locked(sqlite_url, tmp_path) as api:
+        for path in (
+            "/docs",
+            "/docs/files/start.js",
+            "/docs/files/swagger-ui.css",
+            "/openapi.json",
+        ):
+            assert (await api.client.get(path)).status_code == 200, path
+        assert (await api.client.get("/", headers=BROWSER)).status_code == 307
+
+
+def test_what_comes_from_others_is_what_the_lock_file_names() -> None:
+    vendor = SWAGGER_UI.parent
+    lock = json.loads((vendor / "lock.json").read_text())
+    folders = {path.name for path in vendor.iterdir() if path.is_dir()}
+    assert folders == lock.keys()
+    for name, package in lock.items():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", package["version"])
+        assert package["license"] == "Apache-2.0"
+        assert re.fullmatch(r"sha512-[A-Za-z0-9+/]{86}==", package["integrity"])
+        found = {
+            path.relative_to(vendor / name).as_posix(): path.read_bytes()
+            for path in (vendor / name).rglob("*")
+            if path.is_file()
+        }
+        hashes = {path: hashlib.sha256(data).hexdigest() for path, data in found.items()}
+        assert hashes == package["files"]
+        assert "LICENSE" in found
