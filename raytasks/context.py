@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from pydantic_core import from_json, to_json
+from pydantic_core import from_json
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.handler_json import handler_json
 from raytasks.messages import LogLine
 from raytasks.task_log import TaskLog, clean
+
+_MESSAGE_LENGTH = 500
 
 
 class Cancelled(BaseException):
@@ -119,18 +122,19 @@ class Context:
 
         Cheap to call often: only the newest is sent on. Raises `ValueError` for a bad fraction.
         """
-        if fraction is not None and not 0 <= fraction <= 1:
-            raise ValueError(f"fraction must be from 0 to 1, not {fraction!r}")
-        fraction = None if fraction is None else float(fraction)
-        self.channel.progress(fraction, None if message is None else clean(str(message))[:500])
+        if fraction is not None:
+            fraction = _fraction(fraction)
+        if message is not None:
+            message = clean(f"{message}"[:_MESSAGE_LENGTH])[:_MESSAGE_LENGTH]
+        self.channel.progress(fraction, message)
 
     def checkpoint(self, data: Any) -> None:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.
 
         Returns when it is on disk. The newest checkpoint replaces the one before. Raises
-        `ValueError` for one over MAX_RESULT_BYTES.
+        `ValueError` for one over MAX_RESULT_BYTES, and for what JSON cannot hold, NaN too.
         """
-        written = to_json(data)
+        written = handler_json(data)
         if self.max_checkpoint_bytes is not None and len(written) > self.max_checkpoint_bytes:
             raise ValueError(
                 f"the checkpoint has {len(written)} bytes of JSON; MAX_RESULT_BYTES allows "
@@ -154,3 +158,12 @@ class Context:
         if self.artifacts is None:
             raise RuntimeError("this context has no artifact store")
         return self.artifacts.save(self.task_id, name, data)
+
+
+def _fraction(value: Any) -> float:
+    try:
+        if 0 <= value <= 1:
+            return float(value)
+    except Exception:  # noqa: S110 - it is no number at all
+        pass
+    raise ValueError(f"fraction must be from 0 to 1, not {value!r:.100}")

@@ -254,7 +254,7 @@ _encode = msgpack.Encoder().encode
 def _frame(message: Any) -> bytes:
     body = _encode(message)
     if len(body) > MOST_BYTES:
-        raise ValueError(f"a message of {len(body)} bytes is too long")
+        raise models.NotUnderstood(f"a message of {len(body)} bytes is too long")
     return _LENGTH.pack(len(body)) + body
 
 

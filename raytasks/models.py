@@ -38,6 +38,10 @@ class KeyConflict(RaytasksError):
     """The idempotency key was used before, for another request; nothing was accepted."""
 
 
+class NotUnderstood(RaytasksError, ValueError):
+    """A message that another process has sent is none: sending it again would not help."""
+
+
 class StoreUnavailable(RaytasksError):
     """The database cannot be reached or cannot write just now; trying again may help."""
 

@@ -8,6 +8,10 @@ LONGEST_SECONDS = 10 * 366 * 86_400.0
 """The longest delay: ten years. Times far beyond it could not be shown any more."""
 
 
+DEFAULT_SECONDS = 1.0
+"""The wait of a `RetryAfter` or `Snooze` whose `seconds` are not a number."""
+
+
 class PermanentError(Exception):
     """Raised by a handler: trying again cannot help. The task is FAILED at once."""
 
@@ -19,23 +23,27 @@ class AttemptTimeout(Exception):
 class RetryAfter(Exception):
     """Raised by a handler: this attempt failed, try again in `seconds`, not sooner."""
 
+    seconds: float = DEFAULT_SECONDS  # of a subclass that does not call our `__init__`
+
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message)
         self.seconds = _bounded(seconds)
 
     def __str__(self) -> str:
-        return self.args[1] or f"try again in {self.seconds:g} seconds"
+        return _own_text(self) or f"try again in {wait_of(self):g} seconds"
 
 
 class Snooze(Exception):
     """Raised by a handler: not now; run again in `seconds`. It does not count as an attempt."""
 
+    seconds: float = DEFAULT_SECONDS
+
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message)
         self.seconds = _bounded(seconds)
 
     def __str__(self) -> str:
-        return self.args[1] or f"snoozed for {self.seconds:g} seconds"
+        return _own_text(self) or f"snoozed for {wait_of(self):g} seconds"
 
 
 @dataclass(frozen=True)
@@ -103,11 +111,32 @@ class RetryPolicy:
         if not self.may_retry(error):
             return RetryDecision(retryable=False, delay_seconds=0.0)
         if isinstance(error, RetryAfter):
-            return RetryDecision(retryable=True, delay_seconds=error.seconds)
+            return RetryDecision(retryable=True, delay_seconds=wait_of(error))
         return RetryDecision(True, self.backoff(failures, random_source))
+
+
+def wait_of(error: RetryAfter | Snooze) -> float:
+    """Return for how many seconds an error asks: a finite number from 0 to `LONGEST_SECONDS`.
+
+    A subclass may have set anything, e.g. a header's text. What is no number is `DEFAULT_SECONDS`.
+    """
+    try:
+        seconds = float(error.seconds)
+    except OverflowError:
+        return LONGEST_SECONDS
+    except Exception:
+        return DEFAULT_SECONDS
+    return DEFAULT_SECONDS if math.isnan(seconds) else min(LONGEST_SECONDS, max(0.0, seconds))
 
 
 def _bounded(seconds: float) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"seconds must be a finite number, not {seconds!r}")
     return min(LONGEST_SECONDS, max(0.0, float(seconds)))
+
+
+def _own_text(error: RetryAfter | Snooze) -> str:
+    """Return what an error says itself: its message, or the text of a subclass's arguments."""
+    if len(error.args) == 2 and isinstance(error.args[0], int | float):
+        return str(error.args[1])
+    return Exception.__str__(error)

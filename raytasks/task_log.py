@@ -1,5 +1,6 @@
 """What a handler logs: it goes to Python's logging as ever, and is kept with the task."""
 
+import contextlib
 import logging
 import sys
 import threading
@@ -54,7 +55,8 @@ class TaskLog(logging.LoggerAdapter[logging.Logger]):
             self._write(level, msg, args, kwargs.get("exc_info"))
         if wanted:
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
-            super().log(level, msg, *args, **kwargs)
+            with contextlib.suppress(Exception):  # a log that cannot be written fails no attempt
+                super().log(level, msg, *args, **kwargs)
 
     def _write(self, level: int, msg: object, args: Any, exc_info: Any) -> None:
         with self._lock:
@@ -66,8 +68,9 @@ class TaskLog(logging.LoggerAdapter[logging.Logger]):
                 level, text = logging.WARNING, DROPPED
             else:
                 text = _text(level, msg, args, exc_info)
-            name = logging.getLevelName(level)[:_LEVEL_LENGTH]
-            self._keep(LogLine(number, self._clock(), name, clean(text)[:MOST_CHARACTERS]))
+            name = clean(logging.getLevelName(level)[:_LEVEL_LENGTH])
+            text = clean(text[:MOST_CHARACTERS])[:MOST_CHARACTERS]
+            self._keep(LogLine(number, self._clock(), name, text))
 
 
 def _text(level: int, msg: object, args: Any, exc_info: Any) -> str:
@@ -79,7 +82,17 @@ def _text(level: int, msg: object, args: Any, exc_info: Any) -> str:
     try:
         text = logging.LogRecord("", level, "", 0, msg, args, None).getMessage()
     except Exception:  # logging itself tells of it, and goes on
-        text = repr(msg)
+        text = _or_else(lambda: repr(msg), "(a line that cannot be written)")
     if exc_info and exc_info[0] is not None:
-        text += "\n" + logging.Formatter().formatException(exc_info)
-    return text
+        text += "\n" + _or_else(
+            lambda: logging.Formatter().formatException(exc_info),
+            "(an error whose traceback cannot be printed)",
+        )
+    return f"{text}"
+
+
+def _or_else(text: Callable[[], str], otherwise: str) -> str:
+    try:
+        return text()
+    except Exception:
+        return otherwise

@@ -8,10 +8,19 @@ has its default; so processes of two versions understand each other while a new 
 from collections.abc import Callable
 from typing import TypeVar
 
-from msgspec import msgpack
+from msgspec import MsgspecError, msgpack
 
-from raytasks.messages import Exchange, Feed, FeedQuery, Orders
-from raytasks.models import Duplicate, NewTask
+from raytasks.messages import (
+    AttemptLog,
+    Exchange,
+    Feed,
+    FeedQuery,
+    LogLine,
+    Orders,
+    Outcome,
+    Report,
+)
+from raytasks.models import Duplicate, NewTask, NotUnderstood
 
 Message = TypeVar("Message")
 
@@ -20,7 +29,15 @@ encode: Callable[[object], bytes] = msgpack.Encoder().encode
 
 
 def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
-    return msgpack.Decoder(kind).decode
+    decode = msgpack.Decoder(kind).decode
+
+    def decoded(message: bytes) -> Message:
+        try:
+            return decode(message)
+        except (MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+            raise NotUnderstood(f"{kind}: {error}") from error
+
+    return decoded
 
 
 exchange_of = _decoder(Exchange)
@@ -29,4 +46,11 @@ new_tasks_of = _decoder(list[NewTask])
 feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
 duplicates_of = _decoder(dict[str, Duplicate])
-"""Each returns the message that the bytes hold. Raises `msgspec.ValidationError`."""
+"""Each returns the message that the bytes hold. Raises `NotUnderstood`."""
+
+_PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, AttemptLog, LogLine)}
+
+
+def check(part: Outcome | Report | AttemptLog | LogLine) -> None:
+    """Raise what is raised if a part of an exchange can neither be sent nor understood."""
+    _PARTS[type(part)](encode(part))

@@ -16,9 +16,9 @@ from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads
 from raytasks.artifacts import ArtifactStore
 from raytasks.registry import Registry
-from raytasks.runner.attempt import Workplace
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
+from raytasks.runner.workplace import Workplace
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker

@@ -1,38 +1,35 @@
 """One attempt, in whatever process: check the payload, call the handler, describe what came out."""
 
-import asyncio
 import inspect
-import random
-import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol
+from itertools import islice
+from types import CoroutineType
+from typing import Any
 
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 
-from raytasks.artifacts import ArtifactStore
 from raytasks.context import Cancelled, Channel, Context
+from raytasks.handler_json import handler_json
 from raytasks.messages import Claim, Outcome
-from raytasks.offload import (
-    MAX_RESULT_BYTES,
-    OFFLOAD_BYTES,
-    ArtifactsUnavailable,
-    LargeValues,
-)
+from raytasks.offload import ArtifactsUnavailable
 from raytasks.registry import HandlerSpec
-from raytasks.retry import AttemptTimeout, PermanentError, RetryDecision, Snooze
+from raytasks.retry import (
+    DEFAULT_SECONDS,
+    AttemptTimeout,
+    PermanentError,
+    RetryDecision,
+    Snooze,
+    wait_of,
+)
+from raytasks.runner.errors import describe_error, fenced, judge
+from raytasks.runner.home import HomeChannel
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
-from raytasks.steady import steady_time
-from raytasks.task_log import clean
+from raytasks.strict_json import NotJson
 
-_MESSAGE_LENGTH = 10_000
-_TRACEBACK_LENGTH = 20_000
-
-
-class AttemptStopped(BaseException):
-    """Thrown into a handler that was asked to stop and did not."""
+_READY = frozenset({type(None), bool, int, float, str, dict, list})
 
 
 class StopReason(StrEnum):
@@ -55,54 +52,6 @@ class Stop:
             self.reason, self.ordered_at = reason, now
 
 
-class Children(Protocol):
-    """The work that an attempt has started elsewhere; see `raytasks.runner.children`."""
-
-    def mark(self) -> None:
-        """Note where the attempt begins."""
-
-    def cancel(self) -> None:
-        """Cancel what was started since the mark. Called from any thread."""
-
-
-@dataclass
-class Workplace:
-    """What the attempts of one process share; they run one after the other."""
-
-    artifacts: ArtifactStore | None = None
-    offload_bytes: int = OFFLOAD_BYTES
-    max_result_bytes: int = MAX_RESULT_BYTES
-    clock: Callable[[], float] = steady_time
-    random_source: random.Random = field(default_factory=random.Random)
-    node_id: str | None = None
-    worker_id: str | None = None
-    make_children: Callable[[], Children] | None = None
-    children: Children | None = None
-    async_task: "asyncio.Task[Any] | None" = None
-    _runner: asyncio.Runner | None = None
-
-    @property
-    def values(self) -> LargeValues:
-        """Where large payloads and results are."""
-        return LargeValues(self.artifacts, self.offload_bytes, self.max_result_bytes)
-
-    def enter(self) -> None:
-        """Called once in the thread that runs the attempts, before the first of them."""
-        if self.make_children is not None:
-            self.children = self.make_children()
-
-    def run_async(self, awaitable: Awaitable[Any]) -> Any:
-        """Run what an async handler returned on this thread's event loop, and keep the loop."""
-        if self._runner is None:
-            self._runner = asyncio.Runner()
-        loop = self._runner.get_loop()
-        self.async_task = loop.create_task(_await(awaitable))
-        try:
-            return loop.run_until_complete(self.async_task)
-        finally:
-            self.async_task = None
-
-
 @dataclass
 class Attempt:
     """One attempt at its place of work. `stop` is shared with whoever watches over it."""
@@ -114,6 +63,8 @@ class Attempt:
     started_at: float = 0.0
     error: BaseException | None = None
     lines_before: int = 0
+    _channel: Channel = field(init=False)
+    _made: Context | None = None
 
     def __post_init__(self) -> None:
         self.started_at = self.workplace.clock()
@@ -127,26 +78,34 @@ class Attempt:
     def run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
         """Call the handler (of a class: its instance), and return how it ended.
 
-        Raises nothing that the handler may raise: every exception becomes an outcome.
+        Raises nothing that the handler may raise: every exception becomes an outcome. In a process
+        that the handler has forked it does not return, but ends that process.
         """
         children = self.workplace.children
         if children is not None:
             children.mark()
+        return self.workplace.apart(lambda: self._run(handler, channel))
+
+    def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
         try:
-            result = self._call(handler, channel)
-            written = to_json(result, inf_nan_mode="null")
+            written = self._written(handler, channel)
             text, ref = self.workplace.values.keep_result(self.claim, written)
         except Snooze as snooze:
-            return self.outcome(OutcomeKind.SNOOZED, delay_seconds=snooze.seconds)
-        except PydanticSerializationError as error:
-            return self.failed(PermanentError(f"the handler's result cannot be JSON: {error}"))
+            error = snooze
+            seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
+            return self.outcome(OutcomeKind.SNOOZED, delay_seconds=seconds)
+        except Cancelled:
+            return self._stopped_by_error()
         except BaseException as error:
-            if self.stop.reason is not None or isinstance(error, Cancelled):
-                if children is not None:
-                    children.cancel()
-                return self.stopped()
+            if self.stop.reason is not None:
+                return self._stopped_by_error()
             return self.failed(error)
         return self.outcome(OutcomeKind.SUCCEEDED, result=text, result_ref=ref)
+
+    def _stopped_by_error(self) -> Outcome:
+        if self.workplace.children is not None:
+            self.workplace.children.cancel()
+        return self.stopped()
 
     def failed(
         self, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED, **details: Any
@@ -189,9 +148,24 @@ class Attempt:
 
     def _decide(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1
-        if isinstance(error, ArtifactsUnavailable):  # no error of the handler: not for its lists
-            return RetryDecision(True, policy.backoff(failures, self.workplace.random_source))
-        return policy.decide(error, failures, self.workplace.random_source)
+        source = self.workplace.random_source
+        if type(error) is ArtifactsUnavailable:  # no error of the handler: not for its lists
+            return RetryDecision(True, policy.backoff(failures, source))
+        return judge(error, policy, failures, source)
+
+    def _written(self, handler: Callable[..., Any], channel: Channel) -> bytes:
+        """Return the result as JSON. All code of the handler runs in here, lazy results too."""
+        try:
+            result = self._call(handler, channel)
+            try:
+                written = handler_json(result)
+            except NotJson as refusal:
+                raise PermanentError(f"the handler's result cannot be JSON: {refusal}") from None
+        except BaseException as error:
+            self.workplace.home.leave_if_copy(error)
+            raise
+        self.workplace.home.leave_if_copy()
+        return written
 
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
         text = self.workplace.values.payload_of(self.claim)
@@ -201,12 +175,61 @@ class Attempt:
             # It was valid when it was submitted: the handler's model has changed since.
             raise PermanentError(f"the payload no longer fits its handler: {error}") from error
         arguments = [payload]
+        self._channel = channel
         if self.spec.wants_context:
-            arguments.append(self._context(channel))
+            arguments.append(self._told_context())
         result = handler(*arguments)
-        return self.workplace.run_async(result) if inspect.isawaitable(result) else result
+        return result if type(result) in _READY else self._awaited(result)
 
-    def _context(self, channel: Channel) -> Context:
+    def _awaited(self, result: Any) -> Any:
+        """Return what an async handler comes to, or the list of what a generator yields."""
+        if type(result) is CoroutineType:
+            return self.workplace.run_async(result, self._tell)
+        if inspect.isasyncgen(result):
+            result = self._all_of_async(result)
+        if inspect.isawaitable(result):
+            result = self.workplace.run_async(result, self._tell)
+        if inspect.isgenerator(result):
+            result = self._all_of(result)
+        return result
+
+    def _all_of(self, yielded: Iterator[Any]) -> list[Any]:
+        most = self._most_items
+        items = list(islice(yielded, most + 1))
+        if len(items) > most:
+            raise self._too_many()
+        return items
+
+    async def _all_of_async(self, yielded: AsyncIterator[Any]) -> list[Any]:
+        items: list[Any] = []
+        async for item in yielded:
+            items.append(item)
+            if len(items) > self._most_items:
+                raise self._too_many()
+        return items
+
+    @property
+    def _most_items(self) -> int:
+        """How many items can be in a result at the most: each takes two bytes."""
+        return self.workplace.max_result_bytes // 2
+
+    def _too_many(self) -> PermanentError:
+        return PermanentError(
+            f"the handler has yielded more than {self._most_items} items, which are more than "
+            "MAX_RESULT_BYTES allows"
+        )
+
+    def _tell(self, text: str) -> None:
+        """Write a line of raytasks' own into the attempt's log."""
+        self._told_context().log.warning("%s", text)
+
+    def _told_context(self) -> Context:
+        """Return the attempt's context, of which there is one: it counts the lines of its log."""
+        if self._made is None:
+            self._made = self._context()
+        return self._made
+
+    def _context(self) -> Context:
         return Context(
             task_id=self.claim.task_id,
             task_type=self.claim.task_type,
@@ -214,34 +237,10 @@ class Attempt:
             failures=self.claim.failures,
             max_attempts=self.claim.max_attempts,
             deadline=self.deadline,
-            channel=channel,
+            channel=HomeChannel(self._channel, self.workplace.home),
             artifacts=self.workplace.artifacts,
             saved_checkpoint=self.claim.checkpoint,
             clock=self.workplace.clock,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
-
-
-def describe_error(error: BaseException, *, retryable: bool) -> str:
-    """Return an exception as the JSON text that is kept of it.
-
-    It is described where it happened, since not every exception survives being sent.
-    """
-    try:
-        message = str(error)
-    except Exception as failure:
-        message = f"(its text cannot be had: {type(failure).__name__})"
-    trace = "".join(traceback.format_exception(error))
-    return to_json(
-        {
-            "type": type(error).__name__,
-            "message": clean(message)[:_MESSAGE_LENGTH],
-            "retryable": retryable,
-            "traceback": clean(trace)[-_TRACEBACK_LENGTH:],
-        }
-    ).decode()
-
-
-async def _await(awaitable: Awaitable[Any]) -> Any:
-    return await awaitable

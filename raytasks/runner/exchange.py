@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Protocol
 
+from raytasks.local_rpc import CallFailed
 from raytasks.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
-from raytasks.runner.log_book import LogBook
+from raytasks.models import NotUnderstood
+from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 from raytasks.steady import steady_time
 
 log = logging.getLogger(__name__)
@@ -17,6 +19,8 @@ PROGRESS_SECONDS = 0.25
 """How often progress and log lines are passed on, at the most, while there is nothing else."""
 
 _RETRY_SECONDS = 0.2
+_LONGEST_RETRY_SECONDS = 2.0
+_WHOLE = 128
 
 
 class Work(Protocol):
@@ -50,18 +54,8 @@ class Identity:
     worker_id: str | None = None
 
 
-@dataclass
-class _Outbox:
-    """What is still to be said, and what was said and not yet acknowledged."""
-
-    unsent: list[Outcome] = field(default_factory=list)
-    unacknowledged: dict[tuple[str, int], Outcome] = field(default_factory=dict)
-    progress: dict[str, Report] = field(default_factory=dict)
-    checkpoints: dict[int, tuple[Report, "asyncio.Future[None]"]] = field(default_factory=dict)
-    unsent_checkpoints: list[Report] = field(default_factory=list)
-    beginnings: dict[int, Report] = field(default_factory=dict)
-    unsent_beginnings: list[Report] = field(default_factory=list)
-    logs: LogBook = field(default_factory=LogBook)
+class RunnerBroken(Exception):
+    """The part of a runner that runs attempts does not work any more."""
 
 
 class ExchangeLoop:
@@ -71,6 +65,10 @@ class ExchangeLoop:
     waits up to `linger_seconds` for outcomes to go with it. `clock` is what all times of the runner
     are by, and `demands` tells what waits for resources. All methods belong to one event loop. An
     outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
+    What cannot be sent or understood is found, and told as a failure: it never holds up the rest.
+
+    Each exchange proves that the runner works: `run` raises `RunnerBroken` where `is_alive` says
+    that it does not.
     """
 
     def __init__(
@@ -82,6 +80,7 @@ class ExchangeLoop:
         linger_seconds: float = 0.0,
         demands: Callable[[], Sequence[Demand]] = tuple,
         clock: Callable[[], float] = steady_time,
+        is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         self._identity = identity
         self._clock = clock
@@ -89,7 +88,10 @@ class ExchangeLoop:
         self._work = work
         self._call = call
         self._held: dict[str, int] = {}
-        self._outbox = _Outbox()
+        self._is_alive = is_alive
+        self._outbox = Outbox()
+        self._portion: int | None = None  # how many outcomes go at a time, if that is limited
+        self._failures = 0
         self._news = False
         self._stir = asyncio.Event()  # there are news, or an answer of the tracker
         self._last_batch = 0
@@ -113,7 +115,7 @@ class ExchangeLoop:
         for outcome in outcomes:
             if self._held.get(outcome.task_id) == outcome.attempt:
                 del self._held[outcome.task_id]
-                self._outbox.unsent.append(outcome)
+                self._outbox.unsent.append(sound(outcome, self._clock()))
         self._note_news()
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
@@ -149,10 +151,13 @@ class ExchangeLoop:
     async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
         """Pass on a checkpoint, and return when the tracker has it on disk.
 
-        Raises `asyncio.CancelledError` if the attempt is no longer this runner's.
+        Raises `asyncio.CancelledError` if the attempt is no longer this runner's, and `ValueError`
+        for what cannot be sent.
         """
         self._number += 1
         report = Report(task_id, attempt, self._number, checkpoint=data)
+        if (why := defect_of(report)) is not None:
+            raise ValueError(f"the checkpoint cannot be kept: {why}")
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._outbox.checkpoints[report.number] = (report, acknowledged)
         self._outbox.unsent_checkpoints.append(report)
@@ -172,7 +177,10 @@ class ExchangeLoop:
         self._note_news()
 
     async def run(self) -> None:
-        """Talk to the tracker until the runner has left, or another has taken its place."""
+        """Talk to the tracker until the runner has left, or another has taken its place.
+
+        Raises `RunnerBroken`.
+        """
         try:
             while not self._done():
                 self._news = self._lingers = False
@@ -209,6 +217,8 @@ class ExchangeLoop:
             self._obey(call.result())
 
     def _begin_call(self) -> None:
+        if not self._is_alive():
+            raise RunnerBroken("the thread of the attempts does not work any more")
         call = asyncio.ensure_future(self._one_exchange(self._build()))
         self._calls.add(call)
         call.add_done_callback(self._call_ended)
@@ -223,23 +233,48 @@ class ExchangeLoop:
 
     async def _one_exchange(self, exchange: Exchange) -> Orders:
         try:
-            return await self._call(exchange)
+            orders = await self._call(exchange)
         except Exception as error:
-            # What was sent may be lost: say it all again, to whatever tracker comes next.
-            log.warning("exchange with the tracker failed: %s: %s", type(error).__name__, error)
-            await asyncio.sleep(_RETRY_SECONDS)
+            self._failures += 1
+            pause = self._after_failure(exchange, error)
+            await asyncio.sleep(pause)
             return Orders(batch=self._last_batch, resync=True)
+        self._failures = 0
+        if self._portion is not None and exchange.outcomes:
+            self._portion = None if self._portion >= _WHOLE else 2 * self._portion
+        return orders
+
+    def _after_failure(self, exchange: Exchange, error: Exception) -> float:
+        """Make ready to say it all again, to whatever tracker comes next; return when, in seconds.
+
+        What was sent may be lost, or it cannot be sent: that is told apart by what it is. A part
+        that the tracker does not understand is found by sending fewer at a time.
+        """
+        log.warning("exchange with the tracker failed: %s: %s", type(error).__name__, error)
+        mended = self._outbox.mend()
+        if mended:
+            log.error("this could not be told to the tracker: %s", "; ".join(mended)[:10_000])
+            return 0.0
+        refused = isinstance(error, NotUnderstood)
+        if not refused and not isinstance(error, CallFailed):
+            return _RETRY_SECONDS
+        sent = len(exchange.outcomes) + len(exchange.reports) + len(exchange.logs)
+        if refused and sent and len(exchange.outcomes) <= 1:
+            log.error("the tracker does not understand an exchange; its parts are given up")
+            self._outbox.give_up(exchange, f"the tracker refuses it: {error}"[:500])
+            return 0.0
+        self._portion = max(1, len(exchange.outcomes) // 2)
+        self._outbox.say_last(exchange)
+        return min(_LONGEST_RETRY_SECONDS, _RETRY_SECONDS * self._failures)
 
     def _build(self) -> Exchange:
         box = self._outbox
         if self._resync:
-            box.unsent = [*box.unacknowledged.values(), *box.unsent]
-            box.unsent_checkpoints = [report for report, _ in box.checkpoints.values()]
-            box.unsent_beginnings = list(box.beginnings.values())
-            box.logs.send_again()
-        logs, count = box.logs.take(box.unsent) if box.logs else ((), len(box.unsent))
+            box.say_again()
+        sendable = box.unsent if self._portion is None else box.unsent[: self._portion]
+        logs, count = box.logs.take(sendable) if box.logs else ((), len(sendable))
         outcomes, later = box.unsent[:count], box.unsent[count:]
-        box.unacknowledged |= {_key(item): item for item in outcomes}
+        box.unacknowledged |= {key_of(item): item for item in outcomes}
         exchange = Exchange(
             runner_id=self._identity.runner_id,
             name=self._identity.name,
@@ -257,7 +292,7 @@ class ExchangeLoop:
                 *box.unsent_checkpoints,
             ),
             logs=tuple(logs),
-            held=(*self._held.items(), *map(_key, later)) if self._resync else None,
+            held=(*self._held.items(), *map(key_of, later)) if self._resync else None,
             leaving=self._leaving,
             sent_at=self._clock(),
             demands=tuple(self._demands()),
@@ -320,7 +355,3 @@ class ExchangeLoop:
         self._timer = None
         if self._outbox.progress or self._outbox.logs.has_fresh:
             self._note_news()
-
-
-def _key(outcome: Outcome) -> tuple[str, int]:
-    return outcome.task_id, outcome.attempt

@@ -14,7 +14,8 @@ from ray.exceptions import (
 )
 
 from raytasks.messages import Outcome
-from raytasks.runner.attempt import Attempt, describe_error
+from raytasks.runner.attempt import Attempt
+from raytasks.runner.errors import describe_error
 from raytasks.runner.remote import Place, Start
 from raytasks.states import CRASHES, OutcomeKind
 

@@ -1,13 +1,19 @@
 """The thread of a runner's process in which its exchange loop lives."""
 
 import asyncio
+import contextlib
 import logging
 import os
 import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
+from raytasks.runner.errors import describe_error
+
 log = logging.getLogger(__name__)
+
+LOG_SECONDS = 2.0
+"""How long a process that ends may take to say why."""
 
 _BROKEN_SECONDS = 5.0
 
@@ -37,14 +43,40 @@ class RunnerHost:
         asyncio.set_event_loop(self.loop)
         try:
             self.loop.run_until_complete(self._main())
-        except BaseException:
-            log.exception("the runner failed, and will be started again")
+        except BaseException as error:
+            last_words("the runner failed, and will be started again", error)
             threading.Event().wait(_BROKEN_SECONDS)
         finally:
             end_process(0)
 
 
-def end_process(code: int) -> NoReturn:
-    """End this process at once, whatever its threads do."""
-    logging.shutdown()
-    os._exit(code)
+def end_process(code: int, why: str | None = None, error: BaseException | None = None) -> NoReturn:
+    """End this process, whatever its threads do, and whatever fails on the way.
+
+    `why` and the error are logged before, if that works within `LOG_SECONDS`.
+    """
+    try:
+        last_words(why, error, shutdown=True)
+    finally:
+        os._exit(code)
+
+
+def last_words(why: str | None, error: BaseException | None, *, shutdown: bool = False) -> None:
+    """Log why this process has failed; raise nothing, and take no longer than `LOG_SECONDS`.
+
+    Logging can fail (a closed stream, an error that cannot be printed), and it can wait for ever
+    (a full pipe, a lock that nobody gives back): so it has a thread of its own.
+    """
+    with contextlib.suppress(Exception):
+        speaking = threading.Thread(target=_speak, args=(why, error, shutdown), daemon=True)
+        speaking.start()
+        speaking.join(LOG_SECONDS)
+
+
+def _speak(why: str | None, error: BaseException | None, shutdown: bool) -> None:
+    with contextlib.suppress(BaseException):
+        if why is not None:
+            log.error("%s: %s", why, describe_error(error, retryable=False) if error else "")
+    with contextlib.suppress(BaseException):
+        if shutdown:
+            logging.shutdown()

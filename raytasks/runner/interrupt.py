@@ -2,7 +2,9 @@
 
 import ctypes
 
-from raytasks.runner.attempt import AttemptStopped
+
+class AttemptStopped(BaseException):
+    """Thrown into a handler that was asked to stop and did not."""
 
 
 def interrupt_thread(thread_id: int) -> None:

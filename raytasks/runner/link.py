@@ -13,7 +13,9 @@ import ray
 
 from raytasks import local_rpc, wire
 from raytasks.messages import Exchange, Orders
+from raytasks.models import NotUnderstood
 from raytasks.runner.exchange import Identity
+from raytasks.runner.home import Home
 from raytasks.runner.host import RunnerHost
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
 
@@ -130,6 +132,7 @@ class TrackerLink:
         self._ask_again_at = 0.0
         self._by_ray = 0  # how many messages are on their way by Ray
         self._opening = asyncio.Lock()
+        self._home = Home()
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the tracker's actor, by Ray. Raises what Ray raises."""
@@ -162,8 +165,17 @@ class TrackerLink:
         return answer
 
     async def exchange(self, exchange: Exchange) -> Orders:
-        """Make one exchange."""
-        return wire.orders_of(await self.send("exchange", wire.encode(exchange)))
+        """Make one exchange. Raises `NotUnderstood` for one that cannot be sent or understood."""
+        self._home.leave_if_copy()
+        try:
+            message = wire.encode(exchange)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise NotUnderstood(f"the exchange cannot be sent: {error!r}") from error
+        answer = await self.send("exchange", message)
+        try:
+            return wire.orders_of(answer)
+        except NotUnderstood as error:  # it is not what was sent that is not understood
+            raise ConnectionError(f"the tracker's answer is not understood: {error}") from error
 
     async def _open(self) -> None:
         now = asyncio.get_running_loop().time()

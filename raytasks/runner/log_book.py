@@ -1,6 +1,6 @@
 """The log lines of a runner's attempts on their way to the tracker: none is lost on it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from raytasks.messages import AttemptLog, LogLine, Outcome
 
@@ -50,6 +50,18 @@ class LogBook:
         """Note that what was sent may be lost."""
         for key in {(log.task_id, log.attempt) for log in self._sent.values()}:
             self._recall(key)
+
+    def mend(self, mended: Callable[[LogLine], LogLine | None]) -> list[str]:
+        """Put other lines in the place of bad ones, as `mended` says; return what those were."""
+        self.send_again()
+        told: list[str] = []
+        for key, lines in self._fresh.items():
+            for index, line in enumerate(lines):
+                better = mended(line)
+                if better is not None:
+                    lines[index] = better
+                    told.append(f"line {better.number} of the log of {key[0]!a}")
+        return told
 
     def take(self, outcomes: Sequence[Outcome]) -> tuple[list[AttemptLog], int]:
         """Return what goes with the next exchange, and how many of these outcomes may go with it.

@@ -40,6 +40,20 @@ def death_of(worker_id: str) -> Death | None:
     return None
 
 
+class Connected:
+    """The connection to Ray that a process has when this is made."""
+
+    def __init__(self) -> None:
+        self._core = getattr(ray._private.worker.global_worker, "core_worker", None)
+
+    def lost(self) -> str | None:
+        """Return what has become of it, in words, if it is not there any more; else None."""
+        worker = ray._private.worker.global_worker
+        if getattr(worker, "core_worker", None) is self._core and worker.connected:
+            return None
+        return "a handler has ended its connection to Ray (ray.shutdown)"
+
+
 def children_of(parent: ray.TaskID) -> list[bytes]:
     """Return the ids of the Ray tasks that a task has started and that have not ended."""
     try:

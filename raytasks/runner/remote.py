@@ -13,10 +13,12 @@ from raytasks.artifacts import ArtifactStore
 from raytasks.messages import Claim, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError, RetryAfter
-from raytasks.runner.attempt import Attempt, Workplace, describe_error
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.children import ChildTasks
+from raytasks.runner.errors import describe_error, fenced
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote_channel import RemoteChannel, insist
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 
 
@@ -88,8 +90,11 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     channel = RemoteChannel(attempt, task_runner, start.number)
     outcome = attempt.run(spec.target, channel)
     channel.close()
-    if attempt.error is not None and may_ray_retry(spec.ray_options, attempt.error, start.number):
-        raise attempt.error
+    error = attempt.error
+    if error is not None and fenced(
+        lambda: may_ray_retry(spec.ray_options, error, start.number), lambda _: False
+    ):
+        raise error
     return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=start.number)
 
 

@@ -14,7 +14,7 @@ from ray.exceptions import NodeDiedError
 from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError
-from raytasks.runner.attempt import Attempt, StopReason, Workplace
+from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.flight import Flight
 from raytasks.runner.link import RunnerActor, TrackerLink
@@ -23,6 +23,7 @@ from raytasks.runner.options import remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import Place, Start, execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -265,9 +266,11 @@ class TaskRunner(RunnerActor):
 
     async def _main(self) -> None:
         work = RemoteWork(self._plan, self._plan.registry(), self._me)
-        work.exchange = ExchangeLoop(self._identity, work, TrackerLink().exchange)
-        self._work = work
         watch = asyncio.ensure_future(work.watch())
+        work.exchange = ExchangeLoop(
+            self._identity, work, TrackerLink().exchange, is_alive=lambda: not watch.done()
+        )
+        self._work = work
         try:
             await work.exchange.run()
         finally:

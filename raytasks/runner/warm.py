@@ -3,11 +3,12 @@
 import ray
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.runner.attempt import Workplace
 from raytasks.runner.children import ChildTasks
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.link import RunnerActor, TrackerLink
+from raytasks.runner.ray_internals import Connected
 from raytasks.runner.warm_work import LINGER_SECONDS, WarmWork
+from raytasks.runner.workplace import Workplace
 
 
 class WarmRunner(RunnerActor):
@@ -22,6 +23,8 @@ class WarmRunner(RunnerActor):
             node_id=context.get_node_id(),
             worker_id=context.get_worker_id(),
             make_children=ChildTasks,
+            own_process=True,
+            unfit=Connected().lost,
         )
         work = WarmWork(
             self._plan.registry(),
@@ -30,7 +33,11 @@ class WarmRunner(RunnerActor):
             max_memory_bytes=self._plan.max_memory_bytes,
         )
         exchange = ExchangeLoop(
-            self._identity, work, TrackerLink().exchange, linger_seconds=LINGER_SECONDS
+            self._identity,
+            work,
+            TrackerLink().exchange,
+            linger_seconds=LINGER_SECONDS,
+            is_alive=work.is_alive,
         )
         work.begin(exchange)
         await exchange.run()

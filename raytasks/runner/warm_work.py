@@ -11,9 +11,11 @@ from collections.abc import Mapping, Sequence
 from raytasks.context import Cancelled
 from raytasks.messages import Claim, LogLine, Outcome
 from raytasks.registry import Registry
-from raytasks.runner.attempt import Attempt, StopReason, Workplace
+from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.host import end_process
 from raytasks.runner.worker import Worker
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
@@ -38,6 +40,10 @@ INTERRUPT_SECONDS = 4.0
 """How long an interrupted attempt has before its process is ended."""
 
 
+LEAVE_SECONDS = 10.0
+"""How long a runner whose process is of no use any more tries to tell how its attempts ended."""
+
+
 class WarmWork:
     """Passes claims to the worker and outcomes to the exchange loop, and stops what must stop.
 
@@ -60,11 +66,16 @@ class WarmWork:
         self._loaded_memory: int | None = None
         self._lines: deque[tuple[str, int, LogLine]] = deque()
         self._lines_scheduled = False
+        self._unfit = False
 
     def begin(self, exchange: ExchangeLoop) -> None:
         """Start the worker; its outcomes go to this exchange loop."""
         self._exchange = exchange
         self._worker.start()
+
+    def is_alive(self) -> bool:
+        """Return whether the attempts that it takes will be run."""
+        return self._worker.is_alive
 
     def limits(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit: none before the handlers are loaded."""
@@ -154,7 +165,12 @@ class WarmWork:
         self._pass_lines()  # what they have logged comes before that they have ended
         self._loop.finished(outcomes)
         grown = peak_memory_bytes() - self._loaded_memory
-        if self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
+        if self._worker.unfit is not None and not self._unfit:
+            self._unfit = True
+            log.warning("this process is of no use any more: %s", self._worker.unfit)
+            self._event_loop.call_later(LEAVE_SECONDS, end_process, 1)
+            self._leave()
+        elif self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
             self._leave()
 
     def _pass_lines(self) -> None:

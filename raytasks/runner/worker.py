@@ -1,6 +1,5 @@
 """The thread of a warm runner: runs attempts one after the other, and can be interrupted."""
 
-import logging
 import threading
 import time
 from collections import deque
@@ -11,14 +10,16 @@ from raytasks.context import Channel
 from raytasks.messages import Claim, Outcome
 from raytasks.models import HandlerKind
 from raytasks.registry import HandlerSpec, Registry
-from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
+from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.host import end_process
-from raytasks.runner.interrupt import interrupt_thread, withdraw_interrupt
-
-log = logging.getLogger(__name__)
+from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, withdraw_interrupt
+from raytasks.runner.workplace import Workplace
 
 REPORT_SECONDS = 0.025
 """How long outcomes of short attempts are gathered before they are reported together."""
+
+STILL_SECONDS = 30.0
+"""How long claims may wait while no attempt runs before something must be broken."""
 
 _EARLY_STOPS = 1000
 
@@ -50,11 +51,21 @@ class Worker:
         self._early_stops: deque[tuple[str, int]] = deque(maxlen=_EARLY_STOPS)
         self.done = 0
         self.loaded = False
+        self.unfit: str | None = None
+        self._moved_at = time.monotonic()
         self._thread = threading.Thread(target=self._run_for_ever, name="attempts", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether the thread still does its work: what is queued will begin."""
+        if not self._thread.is_alive():
+            return False
+        waits = self.loaded and self.queued and self.current is None and self.unfit is None
+        return not waits or time.monotonic() - self._moved_at < STILL_SECONDS
 
     @property
     def queued(self) -> int:
@@ -64,6 +75,8 @@ class Worker:
     def add(self, claims: Sequence[Claim]) -> None:
         """Queue attempts."""
         with self._ready:
+            if not self._queue:
+                self._moved_at = time.monotonic()
             self._queue.extend(claims)
             self._ready.notify()
 
@@ -100,7 +113,7 @@ class Worker:
                 return
             if self._workplace.children is not None:
                 self._workplace.children.cancel()  # it may be waiting for them
-            task = self._workplace.async_task
+            task = self._workplace.handler_loop.task
             if task is not None:
                 task.get_loop().call_soon_threadsafe(task.cancel)
             elif self._thread.ident is not None:
@@ -113,13 +126,12 @@ class Worker:
             self.loaded = True
             self._notify()
             self._work()
-        except BaseException:  # nothing would run here any more, and nobody would know
-            log.exception("the thread of the attempts has failed")
-            end_process(1)
+        except BaseException as error:  # nothing would run here any more, and nobody would know
+            end_process(1, "the thread of the attempts has failed", error)
 
     def _work(self) -> None:
         reported_at = 0.0
-        while True:
+        while self.unfit is None:
             with self._ready:
                 if not self._queue:
                     while not self._queue:
@@ -128,10 +140,12 @@ class Worker:
                 claim = self._queue.popleft()
             self._outcomes.append(self._run(claim))
             self.done += 1
-            now = time.monotonic()
-            if not self._queue or now - reported_at > REPORT_SECONDS:
+            self.unfit = self._workplace.unfit()
+            now = self._moved_at = time.monotonic()
+            if self.unfit or not self._queue or now - reported_at > REPORT_SECONDS:
                 reported_at = now
                 self._notify()
+        threading.Event().wait()  # the runner leaves, and this process ends with it
 
     def _run(self, claim: Claim) -> Outcome:
         attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
@@ -163,7 +177,12 @@ class Worker:
         if spec.kind is not HandlerKind.CLASS:
             return spec.target
         if spec.task_type not in self._instances:
-            self._instances[spec.task_type] = spec.target()
+            try:
+                self._instances[spec.task_type] = spec.target()
+            except BaseException as error:
+                self._workplace.home.leave_if_copy(error)
+                raise
+            self._workplace.home.leave_if_copy()
         instance: Callable[..., Any] = self._instances[spec.task_type]
         return instance
 

@@ -13,8 +13,10 @@ from raytasks.messages import Claim, Outcome
 from raytasks.models import HandlerKind
 from raytasks.offload import MAX_RESULT_BYTES, LargeValues
 from raytasks.registry import HandlerSpec, Registry, handler_of
-from raytasks.runner.attempt import Attempt, AttemptStopped, StopReason, Workplace
+from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.interrupt import AttemptStopped
 from raytasks.runner.warm_work import ASK_SECONDS
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 from raytasks.submission import check_submission
 from raytasks.testing.clock import FakeClock
@@ -51,6 +53,7 @@ class Bench:
             clock=clock,
             random_source=_NoJitter() if seed is None else random.Random(seed),  # noqa: S311
             node_id=NODE_ID,
+            puts_back=False,  # it is the test's process
         )
         self._instances: dict[str, Any] = {}
 
@@ -191,10 +194,10 @@ class _Workplace(Workplace):
 
     _loop: LoopThread | None = None
 
-    def run_async(self, awaitable: Awaitable[Any]) -> Any:
+    def run_async(self, awaitable: Awaitable[Any], tell: Callable[[str], object]) -> Any:
         if self._loop is None:
             self._loop = LoopThread("raytasks-async-handlers")
-        return self._loop.call_handler(awaitable)
+        return self._loop.call_handler(awaitable, tell)
 
     def close(self) -> None:
         if self._loop is not None:

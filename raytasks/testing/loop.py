@@ -5,6 +5,8 @@ import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, TypeVar
 
+from raytasks.runner.handler_loop import LEFT_SECONDS, caught, end_tasks, told_of
+
 Result = TypeVar("Result")
 
 
@@ -29,12 +31,21 @@ class LoopThread:
         """Make a call in the loop's thread, in the order of the calls, and do not wait for it."""
         self.loop.call_soon_threadsafe(call, *arguments)
 
-    def call_handler(self, awaitable: Awaitable[Result]) -> Result:
-        """Await what an async handler returned. Raises whatever that raises, here."""
-        result, error = self.call(_caught(awaitable))
+    def call_handler(
+        self, awaitable: Awaitable[Result], tell: Callable[[str], object] = lambda _: None
+    ) -> Result:
+        """Await what an async handler returned. Raises whatever that raises, here.
+
+        Tasks that it leaves are ended, as a runner does; `tell` hears of them.
+        """
+        left: list[str] = []
+        result, error = self.call(_alone(awaitable, left))
+        if left:
+            tell(told_of(left))
         if error is not None:
             raise error
-        return result  # type: ignore[return-value]
+        found: Result = result
+        return found
 
     @property
     def closed(self) -> bool:
@@ -57,11 +68,9 @@ class LoopThread:
         await self._end.wait()
 
 
-async def _caught(
-    awaitable: Awaitable[Result],
-) -> tuple[Result, None] | tuple[None, BaseException]:
-    """Return result or exception: some exceptions would end the loop that they are raised in."""
+async def _alone(awaitable: Awaitable[Any], left: list[str]) -> tuple[Any, BaseException | None]:
+    others = asyncio.all_tasks()
     try:
-        return await awaitable, None
-    except BaseException as error:
-        return None, error
+        return await caught(awaitable)
+    finally:
+        await end_tasks(left, LEFT_SECONDS, keep=others)

@@ -142,3 +142,29 @@ class TestRest:
     def test_without_a_store_there_are_no_artifacts(self) -> None:
         with pytest.raises(RuntimeError, match="no artifact store"):
             context().save_artifact("a.txt", b"hi")
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise TypeError("no text")
+
+
+@pytest.mark.parametrize("fraction", ["half", object(), None, [], {}, 10**400, "0.5"])
+def test_a_fraction_that_is_no_number_is_refused(fraction: Any) -> None:
+    channel = LocalChannel()
+    if fraction is None:
+        context(channel=channel).progress(fraction)
+    else:
+        with pytest.raises(ValueError, match="fraction must be from 0 to 1, not"):
+            context(channel=channel).progress(fraction)
+    assert channel.fraction is None
+
+
+@pytest.mark.parametrize(
+    "data", [float("nan"), {"a": [float("inf")]}, [10**5000], "\ud800", {1: 2, "1": 3}, object()]
+)
+def test_a_checkpoint_that_no_reader_can_read_is_refused(data: Any) -> None:
+    channel = LocalChannel()
+    with pytest.raises(ValueError):  # noqa: PT011 - each has its own text
+        context(channel=channel).checkpoint(data)
+    assert channel.saved is None

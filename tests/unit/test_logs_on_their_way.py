@@ -17,9 +17,9 @@ from raytasks.events import EventQuery, LogEvent
 from raytasks.messages import AttemptLog, Claim, Exchange, FeedPart, LogLine, Orders, Report
 from raytasks.registry import Registry, handler
 from raytasks.runner import log_book
-from raytasks.runner.attempt import Workplace
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind, State
 from raytasks.tracker.core import Tracker
 

@@ -16,8 +16,9 @@ from raytasks.messages import Claim, Outcome
 from raytasks.models import NewTask
 from raytasks.offload import ArtifactLost, ArtifactsUnavailable, LargeValues, is_longer
 from raytasks.registry import handler_of
-from raytasks.runner.attempt import Attempt, Workplace
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.remote import may_ray_retry
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 
 LIMIT = 100

@@ -18,9 +18,9 @@ from raytasks.models import Task
 from raytasks.registry import Registry, handler, handler_of
 from raytasks.retry import RetryPolicy
 from raytasks.runner import warm_work
-from raytasks.runner.attempt import Workplace
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
+from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.submission import check_submission

@@ -109,3 +109,25 @@ def test_a_later_process_of_the_attempt_goes_on_with_the_numbers(channel: LocalC
     context.log.info("two")
     context.log.info("three")
     assert [line.number for line in channel.lines] == [MOST_LINES, MOST_LINES + 1]
+
+
+class Unspeakable:
+    def __repr__(self) -> str:
+        raise TypeError("no text")
+
+
+def test_no_line_fails_an_attempt(context: Context, channel: LocalChannel) -> None:
+    context.log.info("%s", Unspeakable())
+    context.log.info(Unspeakable())
+    context.log.info("x" * 3_000_000)
+    try:
+        raise SyntaxError("bad template", ("page.html", 1, "x", "text"))
+    except SyntaxError:
+        context.log.exception("it failed")
+    assert [text[:33] for text in texts(channel)] == [
+        "'%s'",
+        "(a line that cannot be written)",
+        "x" * 33,
+        "it failed\n(an error whose traceba",
+    ]
+    assert len(texts(channel)[2]) == MOST_CHARACTERS
