@@ -14,6 +14,8 @@ from raytasks.models import is_task_id
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _OWN_NAME = re.compile(r"\.[a-z][a-z0-9.]{0,126}")
 
+_MARK = ".raytasks-"
+
 URL_PREFIX = "/artifacts"
 """Where the API serves artifacts."""
 
@@ -28,6 +30,8 @@ class ArtifactStore:
 
     def __init__(self, url: str) -> None:
         self._url = url
+        self.writes = 0
+        """How many files were written by this object, or were tried to be."""
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -93,11 +97,36 @@ class ArtifactStore:
         )
         return sorted((name, size) for name, size in files if is_shown(name))
 
+    def mark_used_by(self, database_id: str) -> None:
+        """Leave a mark at the top that the tasks of this database keep files here."""
+        text = b"Tasks of the database with this id keep files here. See docs/reliability.md.\n"
+        self._write(f"{self._place[1]}/{_MARK}{database_id}", text)
+
+    def overview(self) -> tuple[Sequence[str], set[str]]:
+        """Return the ids of the tasks that have files here, and of the databases that left a mark.
+
+        It lists everything at the top, which takes a while where that is much.
+        """
+        root = self._place[1]
+        self._files.invalidate_cache(root)
+        try:
+            found = self._files.ls(root, detail=False)
+        except FileNotFoundError:
+            return [], set()
+        names = [str(path).rstrip("/").rpartition("/")[2] for path in found]
+        marks = {name.removeprefix(_MARK) for name in names if name.startswith(_MARK)}
+        return [name for name in names if is_task_id(name)], marks
+
     def remove(self, task_id: str) -> None:
         """Delete all files of a task, if there are any."""
         folder = self._folder(task_id)
         if self._files.exists(folder):
             self._files.rm(folder, recursive=True)
+
+    def remove_own(self, task_id: str, name: str) -> None:
+        """Delete one file of raytasks itself, if it is there."""
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._own_path(task_id, name))
 
     def path(self, task_id: str, name: str) -> str:
         """Return where the file lies in its file system. Raises `ValueError` for a bad name."""
@@ -118,6 +147,7 @@ class ArtifactStore:
         """Write a file, whole or not at all, and for good; safe from several threads at once."""
         from fsspec.implementations.local import LocalFileSystem
 
+        self.writes += 1
         self._files.makedirs(path.rpartition("/")[0], exist_ok=True)
         if isinstance(self._files, LocalFileSystem):
             _write_local(Path(path), data)

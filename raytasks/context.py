@@ -86,6 +86,7 @@ class Context:
     clock: Callable[[], float] = time.time
     lines_before: int = 0
     max_checkpoint_bytes: int | None = None
+    load_checkpoint: Callable[[], str | None] | None = None
 
     @cached_property
     def log(self) -> TaskLog:
@@ -146,7 +147,12 @@ class Context:
 
     @property
     def last_checkpoint(self) -> Any:
-        """The data of the newest checkpoint, of this or an earlier attempt; None without one."""
+        """The data of the newest checkpoint, of this or an earlier attempt; None without one.
+
+        A large one is read from the artifact store, the first time that it is asked for.
+        """
+        if self.saved_checkpoint is None and self.load_checkpoint is not None:
+            self.saved_checkpoint = self.load_checkpoint()
         return None if self.saved_checkpoint is None else from_json(self.saved_checkpoint)
 
     def save_artifact(self, name: str, data: bytes) -> str:

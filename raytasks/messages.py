@@ -21,6 +21,7 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     timeout_seconds: float | None
     checkpoint: str | None
     payload_ref: str | None = None
+    checkpoint_ref: str | None = None
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -31,6 +32,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     not `charged` leaves its task's budget of crashes as it is: nobody knows that it was the cause.
     `company` makes its task a suspect: with so many, itself included, it may share a process.
     One that has not `begun` ran nowhere; its `started_at` is when its runner got it.
+    With `has_files` the attempt has saved files of its task, or has tried to.
     """
 
     task_id: str
@@ -50,6 +52,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     ray_attempt: int | None = None
     company: int | None = None
     begun: bool = True
+    has_files: bool = False
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -57,7 +60,8 @@ class Report(Struct, frozen=True, omit_defaults=True, gc=False):
 
     `checkpoint` is JSON text; `began_at` is when the attempt has begun, where that was not at its
     claim. A report that carries one of them is acknowledged by its `number` (unique for its runner)
-    once it is committed.
+    once it is committed. A large checkpoint is in a file, which `checkpoint_ref` names (JSON text),
+    and `checkpoint` is `null` then.
     """
 
     task_id: str
@@ -67,6 +71,7 @@ class Report(Struct, frozen=True, omit_defaults=True, gc=False):
     message: str | None = None
     checkpoint: str | None = None
     began_at: float | None = None
+    checkpoint_ref: str | None = None
 
     @property
     def is_acknowledged(self) -> bool:

@@ -174,7 +174,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     most so many may share a process, and nothing else runs beside them. `revision` is the task's
     since this attempt was claimed. One that its runner has not begun yet `waits`, and has a
     `due_at` where the wait until then is to be counted; `begun_at` is when it began, where that was
-    later than its claim.
+    later than its claim. With `large_checkpoint` its task has one that is in a file.
     """
 
     task_id: str
@@ -191,6 +191,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     namespace: str = DEFAULT_NAMESPACE
     revision: int = 1
     tags: str | None = None
+    large_checkpoint: bool = False
     waits: bool = False
     begun_at: float | None = None
     due_at: float | None = None

@@ -1,4 +1,4 @@
-"""Large values: payloads and results above a size are files in the artifact store, not in SQL.
+"""Large values: payloads, results and checkpoints above a size are files, not in SQL.
 
 In SQL a reference stands for such a value: JSON text `{"bytes": n, "sha256": hex, "name": file}`.
 The file is on disk before its reference is committed. Everything here may block: on an event loop,
@@ -7,6 +7,7 @@ call it in a thread.
 
 import hashlib
 import logging
+import uuid
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
 
@@ -33,7 +34,7 @@ _LOST = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class ArtifactLost(RaytasksError, PermanentError):
-    """A payload or a result that was in the artifact store is not there any more, or changed."""
+    """A large value that was in the artifact store is not there any more, or changed."""
 
 
 class ArtifactsUnavailable(StoreUnavailable):
@@ -97,6 +98,27 @@ class LargeValues:
         digest = hashlib.sha256(result).hexdigest()
         name = f".result.{claim.attempt}.{digest[:16]}.json"
         return None, self._write(self.artifacts, "result", claim.task_id, name, result)
+
+    def keep_checkpoint(self, claim: Claim, text: str) -> tuple[str, str | None]:
+        """Return what is stored of a checkpoint (JSON text): itself, or `null` and a reference.
+
+        Each has a file of its own: the one before stays while it is the one that is committed.
+        Raises `ArtifactsUnavailable`.
+        """
+        if self.artifacts is None or not self.is_large(text):
+            return text, None
+        name = f".checkpoint.{claim.attempt}.{uuid.uuid4().hex}.json"
+        ref = self._write(self.artifacts, "checkpoint", claim.task_id, name, text.encode())
+        return "null", ref
+
+    def checkpoint_of(self, claim: Claim) -> str | None:
+        """Return the checkpoint that an attempt begins with (JSON text); None if there is none.
+
+        Raises `ArtifactLost`, `ArtifactsUnavailable`.
+        """
+        if claim.checkpoint_ref is None:
+            return claim.checkpoint
+        return self._read("checkpoint", claim.task_id, claim.checkpoint_ref)
 
     def payload_of(self, task: Claim | Task) -> str:
         """Return a task's payload (JSON text), wherever it is.

@@ -67,6 +67,8 @@ class Attempt:
     _made: Context | None = None
 
     def __post_init__(self) -> None:
+        artifacts = self.workplace.artifacts
+        self._writes_before = 0 if artifacts is None else artifacts.writes
         self.started_at = self.workplace.clock()
 
     @property
@@ -143,8 +145,18 @@ class Attempt:
             finished_at=self.workplace.clock(),
             node_id=self.workplace.node_id,
             worker_id=self.workplace.worker_id,
+            has_files=self._has_files,
             **details,
         )
+
+    def keep_checkpoint(self, text: str) -> tuple[str, str | None]:
+        """Return what is reported of a checkpoint. See `LargeValues.keep_checkpoint`."""
+        return self.workplace.values.keep_checkpoint(self.claim, text)
+
+    @property
+    def _has_files(self) -> bool:
+        artifacts = self.workplace.artifacts
+        return artifacts is not None and artifacts.writes > self._writes_before
 
     def _decide(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1
@@ -239,7 +251,8 @@ class Attempt:
             deadline=self.deadline,
             channel=HomeChannel(self._channel, self.workplace.home),
             artifacts=self.workplace.artifacts,
-            saved_checkpoint=self.claim.checkpoint,
+            saved_checkpoint=None if self.claim.checkpoint_ref else self.claim.checkpoint,
+            load_checkpoint=lambda: self.workplace.values.checkpoint_of(self.claim),
             clock=self.workplace.clock,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,

@@ -148,14 +148,16 @@ class ExchangeLoop:
             self._outbox.unsent_beginnings.append(report)
             self._note_news()
 
-    async def checkpoint(self, task_id: str, attempt: int, data: str) -> None:
+    async def checkpoint(
+        self, task_id: str, attempt: int, data: str, ref: str | None = None
+    ) -> None:
         """Pass on a checkpoint, and return when the tracker has it on disk.
 
         Raises `asyncio.CancelledError` if the attempt is no longer this runner's, and `ValueError`
         for what cannot be sent.
         """
         self._number += 1
-        report = Report(task_id, attempt, self._number, checkpoint=data)
+        report = Report(task_id, attempt, self._number, checkpoint=data, checkpoint_ref=ref)
         if (why := defect_of(report)) is not None:
             raise ValueError(f"the checkpoint cannot be kept: {why}")
         acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -47,6 +47,7 @@ class Flight:
     start: Start | None = None
     step: int = 0
     checkpoint: str | None = None
+    checkpoint_ref: str | None = None
     lines: int = 0
 
     @property
@@ -69,7 +70,13 @@ class Flight:
         if self.begun == 1:
             self.attempt.started_at = now
         passed = now - self.attempt.started_at
-        self.start = Start(self.begun - 1, self.checkpoint, lines=self.lines, passed_seconds=passed)
+        self.start = Start(
+            self.begun - 1,
+            self.checkpoint,
+            self.checkpoint_ref,
+            lines=self.lines,
+            passed_seconds=passed,
+        )
         return self.start
 
     def on_our_clock(self, outcome: Outcome) -> Outcome:

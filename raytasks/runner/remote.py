@@ -46,6 +46,7 @@ class Start:
 
     number: int
     checkpoint: str | None = None
+    checkpoint_ref: str | None = None
     spent: bool = False
     lines: int = 0
     passed_seconds: float = 0.0
@@ -85,7 +86,9 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     workplace.enter()
     attempt.started_at -= start.passed_seconds
     if start.number:  # there may be a newer checkpoint than the claim's
-        attempt.claim = replace(claim, checkpoint=start.checkpoint)
+        attempt.claim = replace(
+            claim, checkpoint=start.checkpoint, checkpoint_ref=start.checkpoint_ref
+        )
         attempt.lines_before = start.lines
     channel = RemoteChannel(attempt, task_runner, start.number)
     outcome = attempt.run(spec.target, channel)

@@ -52,6 +52,7 @@ class RemoteChannel:
 
     def __init__(self, attempt: Attempt, task_runner: Any, number: int) -> None:
         claim = attempt.claim
+        self._attempt = attempt
         self._me = (claim.task_id, claim.attempt, number)
         self._task_runner = task_runner
         self._told_at = -_TELL_SECONDS
@@ -77,7 +78,9 @@ class RemoteChannel:
 
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if nobody wants it any more."""
-        if not insist(lambda: self._task_runner.checkpoint.remote(*self._me, data), gone=False):
+        kept, ref = self._attempt.keep_checkpoint(data)
+        save = self._task_runner.checkpoint
+        if not insist(lambda: save.remote(*self._me, kept, ref), gone=False):
             self._cancelled = True
             raise Cancelled
 

@@ -74,7 +74,12 @@ class RemoteWork:
         """Start a remote task for each attempt."""
         for claim in claims:
             attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
-            flight = Flight(attempt, attempt.started_at, checkpoint=claim.checkpoint)
+            flight = Flight(
+                attempt,
+                attempt.started_at,
+                checkpoint=claim.checkpoint,
+                checkpoint_ref=claim.checkpoint_ref,
+            )
             try:
                 flight.ref = self._launch(attempt)
             except Exception as error:
@@ -120,16 +125,18 @@ class RemoteWork:
             flight.lines = max(flight.lines, *(line.number for line in lines))
             self.exchange.log(task_id, attempt, lines)
 
-    async def checkpoint(self, task_id: str, attempt: int, number: int, data: str) -> bool:
+    async def checkpoint(
+        self, task_id: str, attempt: int, number: int, data: str, ref: str | None = None
+    ) -> bool:
         """Return True when a checkpoint is on disk; False if a later attempt or try runs."""
         flight = self._present(task_id, attempt, number)
         if flight is None or self.exchange is None:
             return False
         try:
-            await self.exchange.checkpoint(task_id, attempt, data)
+            await self.exchange.checkpoint(task_id, attempt, data, ref)
         except asyncio.CancelledError:  # the attempt is not ours any more
             return False
-        flight.checkpoint = data
+        flight.checkpoint, flight.checkpoint_ref = data, ref
         return True
 
     def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
@@ -243,10 +250,12 @@ class TaskRunner(RunnerActor):
         """Called by a try of a remote task with what it has logged."""
         await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, number, lines)))
 
-    async def checkpoint(self, task_id: str, attempt: int, number: int, data: str) -> bool:
+    async def checkpoint(
+        self, task_id: str, attempt: int, number: int, data: str, ref: str | None = None
+    ) -> bool:
         """Called by a try of a remote task; returns whether its checkpoint is on disk now."""
         saved = await self._host.call(
-            self._on_work(lambda work: work.checkpoint(task_id, attempt, number, data))
+            self._on_work(lambda work: work.checkpoint(task_id, attempt, number, data, ref))
         )
         return bool(saved)  # without work, this is the next life of the actor: nobody waits for it
 

@@ -224,8 +224,9 @@ class WarmChannel:
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if the attempt must stop."""
         claim = self._attempt.claim
+        kept, ref = self._attempt.keep_checkpoint(data)
         sent = asyncio.run_coroutine_threadsafe(
-            self._exchange.checkpoint(claim.task_id, claim.attempt, data), self._event_loop
+            self._exchange.checkpoint(claim.task_id, claim.attempt, kept, ref), self._event_loop
         )
         while True:
             try:

@@ -55,6 +55,7 @@ class Candidate(Struct, frozen=True):
     payload_ref: str | None
     started_at: float | None
     company: int | None
+    checkpoint_ref: str | None
     cancel_requested: bool
 
 
@@ -97,7 +98,7 @@ def _submit(values: Values, words: Words) -> Any:
             "attempt": _number(0),
             "failures": _number(0),
             "crashes": _number(0),
-            "has_files": false(),
+            "has_files": values["payload_ref"].is_not(None),
             "cancel_requested": false(),
             "updated_at": values["created_at"],
         },
@@ -143,6 +144,7 @@ def _settle(values: Values, words: Words) -> Any:
             failures=tasks.c.failures + values["failures"],
             crashes=tasks.c.crashes + values["crashes"],
             company=values["company"],
+            has_files=values["has_files"] | tasks.c.has_files,
             runner_id=null(),
             started_at=values["started_at"],
             finished_at=values["finished_at"],
@@ -186,6 +188,7 @@ SETTLE = Batch(
         "failures",  # how many more; so are `crashes`
         "crashes",
         "company",
+        "has_files",  # there are some now; else as it was
         "started_at",
         "finished_at",
         "updated_at",

@@ -41,6 +41,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.namespace,
     tasks.c.revision,
     tasks.c.tags,
+    tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
 ).where(

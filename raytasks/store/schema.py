@@ -259,6 +259,14 @@ handlers_versions = Table(
 )
 Index("ix_handlers_versions_token", handlers_versions.c.token, unique=True)
 
+# One row, with what tells this database from all others; none until somebody asks for it.
+database_identity = Table(
+    "database_identity",
+    metadata,
+    Column("id", SmallInteger, primary_key=True, autoincrement=False),
+    Column("database_id", String(36), nullable=False),
+)
+
 # One row. Each tick renews it in its own transaction; a tracker whose epoch is no longer there
 # has been replaced, and its ticks fail. The owner is the actor whose tracker that is, in all its
 # lives.

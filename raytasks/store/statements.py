@@ -13,6 +13,7 @@ from sqlalchemy import (
     Select,
     Update,
     bindparam,
+    case,
     delete,
     func,
     literal_column,
@@ -85,8 +86,21 @@ REPORT: Update = (
         progress_message=func.coalesce(param("message"), tasks.c.progress_message),
         checkpoint=func.coalesce(param("checkpoint"), tasks.c.checkpoint),
         started_at=func.coalesce(tasks.c.started_at, param("began_at")),
+        checkpoint_ref=case(
+            (param("checkpoint").is_not(None), param("checkpoint_ref")),
+            else_=tasks.c.checkpoint_ref,
+        ),
+        has_files=param("checkpoint_ref").is_not(None) | tasks.c.has_files,
         updated_at=param("now"),
     )
+)
+
+LARGE_CHECKPOINTS: Select[Any] = select(
+    tasks.c.task_id, tasks.c.attempt, tasks.c.checkpoint_ref
+).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)),
+    tasks.c.checkpoint_ref.is_not(None),
+    RUNNING,
 )
 
 CANCEL: Update = (
@@ -166,7 +180,12 @@ OUTDATED: Select[Any] = (
 )
 
 STILL_OUTDATED: Select[Any] = select(
-    tasks.c.task_id, tasks.c.task_type, tasks.c.state, tasks.c.namespace, tasks.c.tags
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.state,
+    tasks.c.namespace,
+    tasks.c.tags,
+    tasks.c.has_files,
 ).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE)
 
 PRUNE: tuple[Delete, ...] = tuple(

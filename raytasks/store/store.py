@@ -12,7 +12,7 @@ from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
-from raytasks.store import bulk, read_statements, statements, stats
+from raytasks.store import bulk, files, read_statements, statements, stats
 from raytasks.store.database import Database
 from raytasks.store.direct import direct
 from raytasks.store.event_reads import read_events
@@ -67,6 +67,21 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(statements.OUTDATED, {"p_before": before, "p_limit": limit})
             return list(rows.scalars())
+
+    def files_due(self, now: float, limit: int) -> list[files.FileKey]:
+        """Return files that are to be removed now. See `raytasks.store.files.due`."""
+        with self._database.reading() as connection:
+            return files.due(connection, now, limit)
+
+    def database_id(self) -> str:
+        """Return what tells this database from all others, the same in all its life."""
+        with self._database.writing() as connection:
+            return files.database_id(connection)
+
+    def known(self, task_ids: Sequence[str]) -> set[str]:
+        """Return those of the ids that are ids of tasks."""
+        with self._database.reading() as connection:
+            return files.known(connection, task_ids)
 
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
@@ -133,7 +148,8 @@ class Store:
     def running(self) -> list[Running]:
         """Return the attempts that run, or did when the last tracker died."""
         with self._database.reading() as connection:
-            return [Running(*row) for row in connection.execute(read_statements.RUNNING_TASKS)]
+            rows = connection.execute(read_statements.RUNNING_TASKS)
+            return [Running(*row) for row in rows]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""

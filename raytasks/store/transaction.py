@@ -4,26 +4,25 @@ from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import astuple
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.messages import AttemptLog, Outcome, Report
-from raytasks.models import DEFAULT_NAMESPACE, Attempt, Duplicate, NewTask, Task
+from raytasks.models import Duplicate, NewTask, Task
 from raytasks.operations import TaskHead
-from raytasks.states import TRANSITIONS, WAITING, Event, State
-from raytasks.store import batch_statements, statements
+from raytasks.states import TRANSITIONS, Event, State
+from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.batches import Batch
 from raytasks.store.direct import Direct
+from raytasks.store.settlement import Settlement
 
 PROMOTE_LIMIT = 5000
 """How many tasks whose time has come are made ready in one transaction, at the most."""
 
-
-_FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})
-_CRASHES = frozenset({Event.LOSE, Event.POISON})
+GIVEN_UP_SECONDS = 3600.0
+"""How long the file of a checkpoint stays that was replaced, or whose task has completed."""
 
 Counted = tuple[str, str, State]
 """What tasks are counted by: namespace, task type and state."""
@@ -35,31 +34,6 @@ class Superseded(Exception):
 
 class FenceBroken(Exception):
     """Rows were not as the tracker believed: its memory and the database differ."""
-
-
-class Settlement(Struct, frozen=True):
-    """The end of an attempt, decided: what becomes of its task.
-
-    `run_at` is when the task is due again, if it is to run again. `company` is what its task has
-    from now on.
-    """
-
-    event: Event
-    attempt: Attempt
-    task_type: str
-    priority: int
-    run_at: float
-    charged: bool = True
-    company: int | None = None
-    result: str | None = None
-    result_ref: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    begun: bool = True
-
-    @property
-    def state(self) -> State:
-        """The task's state after this."""
-        return TRANSITIONS[self.event].target
 
 
 def task_from(row: Row[Any]) -> Task:
@@ -189,7 +163,15 @@ class Transaction:
         """
         if not settlements:
             return
-        self._fenced(batch_statements.SETTLE, [self._settled(item) for item in settlements])
+        large = [item for item in settlements if item.large_checkpoint]
+        done = [item.attempt.task_id for item in large if item.event is Event.SUCCEED]
+        if done:
+            present = self._large_checkpoints(done)
+            self._give_up((task_id, ref) for (task_id, _), ref in present.items())
+        self._fenced(
+            batch_statements.SETTLE,
+            [item.row(self._now, self._priority_step) for item in settlements],
+        )
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         settled = Counter((item.namespace, item.task_type, item.event) for item in settlements)
         for (namespace, task_type, event), number in settled.items():
@@ -217,7 +199,7 @@ class Transaction:
     def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete those of the tasks that ended before this time, and their attempts.
 
-        One that was retried meanwhile stays.
+        One that was retried meanwhile stays. The files of those that are deleted are to be removed.
         """
         if not task_ids:
             return
@@ -234,11 +216,18 @@ class Transaction:
                 for namespace, tag, task_id in _tags_of(rows)
             ],
         )
+        # Of a task of before 0.2 nobody knows whether it has files.
+        with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
+        files.mark(self._connection, with_files, self._now)
         for row in rows:
             self._changes[row.namespace, row.task_type, State(row.state)] -= 1
 
     def report(self, reports: Sequence[Report]) -> None:
-        """Keep progress and checkpoints. Those of attempts that have ended are dropped."""
+        """Keep progress and checkpoints. Those of attempts that have ended are dropped.
+
+        The file of a large checkpoint that is replaced is to be removed.
+        """
+        self._give_up_replaced(reports)
         self._many(
             statements.REPORT,
             [
@@ -249,6 +238,7 @@ class Transaction:
                     "p_message": report.message,
                     "p_checkpoint": report.checkpoint,
                     "p_began_at": report.began_at,
+                    "p_checkpoint_ref": report.checkpoint_ref,
                     "p_now": self._now,
                 }
                 for report in reports
@@ -315,6 +305,31 @@ class Transaction:
         self._direct.flush()
         return changes
 
+    def _give_up_replaced(self, reports: Sequence[Report]) -> None:
+        reports = [report for report in reports if report.checkpoint is not None]
+        present = self._large_checkpoints(report.task_id for report in reports)
+        for report in reports:
+            key = report.task_id, report.attempt
+            known, new = present.get(key), report.checkpoint_ref
+            if known is not None and known != new:
+                self._give_up([(report.task_id, known)])
+                del present[key]
+                if new is not None:
+                    present[key] = new
+
+    def _give_up(self, refs: Iterable[tuple[str, str]]) -> None:
+        """Have files removed (task id, reference), but not while somebody may still read them."""
+        keys = [(task_id, from_json(ref)["name"]) for task_id, ref in refs]
+        files.mark(self._connection, keys, self._now + GIVEN_UP_SECONDS)
+
+    def _large_checkpoints(self, task_ids: Iterable[str]) -> dict[tuple[str, int], str]:
+        """Return the references of large checkpoints, by task and its present attempt."""
+        ids = sorted(set(task_ids))
+        if not ids:
+            return {}
+        rows = self._connection.execute(statements.LARGE_CHECKPOINTS, {"p_task_ids": ids})
+        return {(row.task_id, row.attempt): row.checkpoint_ref for row in rows}
+
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
         if not bound:
             return 0
@@ -344,30 +359,6 @@ class Transaction:
         """Count a change of state of so many tasks."""
         self._changes[namespace, task_type, source] -= number
         self._changes[namespace, task_type, TRANSITIONS[event].target] += number
-
-    def _settled(self, item: Settlement) -> tuple[Any, ...]:
-        """Return a row of `batch_statements.SETTLE`."""
-        event, attempt, now = item.event, item.attempt, self._now
-        state = TRANSITIONS[event].target
-        waits = state in WAITING
-        moves = waits and event is not Event.RELEASE  # which keeps its place
-        return (
-            attempt.task_id,
-            attempt.attempt,
-            state,
-            item.result,
-            item.result_ref,
-            attempt.error,
-            item.run_at - item.priority * self._priority_step if moves else None,
-            int(waits and item.run_at <= now),
-            item.run_at if moves else None,
-            int(event in _FAILURES),
-            int(item.charged and event in _CRASHES),
-            item.company,
-            attempt.started_at if item.begun else None,
-            None if waits else now,  # by the clock that retention goes by
-            now,
-        )
 
 
 def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:

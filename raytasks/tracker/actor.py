@@ -21,6 +21,7 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
 
@@ -28,6 +29,7 @@ log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
 _TAKEN_OVER_SECONDS = 20.0
+_FILE_THREADS = 8  # an object store takes its time for each call
 
 
 class TrackerActor:
@@ -249,10 +251,16 @@ class TrackerActor:
             os._exit(1)
 
     async def _prune(self, tracker: Tracker) -> None:
-        seconds = self._settings.retention_seconds
-        if seconds is not None:
-            artifacts = ArtifactStore(self._settings.artifacts_url)
-            await Retention(tracker, artifacts.remove, seconds=seconds, clock=time.time).run()
+        artifacts = ArtifactStore(self._settings.artifacts_url)
+        retention = Retention(
+            tracker,
+            artifacts.remove,
+            seconds=self._settings.retention_seconds,
+            clock=time.time,
+            remove_file=artifacts.remove_own,
+            parallel=_FILE_THREADS,
+        )
+        await asyncio.gather(retention.run(), Orphans(tracker, artifacts, clock=time.time).run())
 
 
 def get_or_create_tracker(settings: Settings) -> Any:

@@ -257,6 +257,17 @@ class Fleet:
         if runner is not None:
             runner.cancels.append((task_id, running.attempt))
 
+    def mark_large_checkpoint(self, task_id: str) -> None:
+        """Note that the checkpoint of a running task is in a file now."""
+        running = self.running.get(task_id)
+        if running is None or running.large_checkpoint:
+            return
+        marked = replace(running, large_checkpoint=True)
+        self.running[task_id] = marked
+        runner = self.runners.get(running.runner_id)
+        if runner is not None:
+            runner.held[task_id] = marked
+
     def find(self, runner_id: str, task_id: str, attempt: int) -> Running | None:
         """Return the running attempt if it is just this one, held by just this runner."""
         running = self.running.get(task_id)

@@ -179,6 +179,8 @@ class Ledger:
             if runner is not None:
                 runner.acknowledged.append((running.task_id, running.attempt))
         for runner_id, report in taken.reports:
+            if report.checkpoint_ref is not None:
+                self.fleet.mark_large_checkpoint(report.task_id)
             runner = self.fleet.runners.get(runner_id)
             if runner is not None and report.is_acknowledged:
                 runner.acknowledged_reports.append(report.number)

@@ -1,27 +1,39 @@
-"""Retention: final tasks that are old enough are pruned, in small batches."""
+"""Retention: final tasks that are old enough are pruned, in small batches, and then their files."""
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from raytasks.models import StoreUnavailable
+from raytasks.store import files
+from raytasks.store.files import FileKey
+from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
-"""How many tasks are pruned in one transaction, at the most."""
+"""How many tasks are pruned in one transaction, and of how many the files are removed in one go."""
 
 LOOK_SECONDS = 60.0
 """How often it is looked for tasks to prune."""
+
+RETRY_SECONDS = 3600.0
+"""After how long files that could not be removed are tried again."""
 
 _PAUSE_SECONDS = 0.1  # between full batches: other work goes first
 
 
 class Retention:
-    """Prunes tasks that ended more than `seconds` ago, with their attempts and their files.
+    """Prunes tasks that ended more than `seconds` ago (None: none), and removes files given up.
 
-    `remove_files` deletes the files of a task (by id); it may block.
+    Rows go first; in the same transaction it is noted which of them have files. A task that is
+    retried before keeps everything, one that is retried later is not there any more. The files go
+    afterwards, also after a restart.
+
+    `remove_files` deletes all files of a task (by id), `remove_file` one of raytasks itself (by id
+    and name); they may block, and run in up to `parallel` threads at a time.
     """
 
     def __init__(
@@ -29,49 +41,81 @@ class Retention:
         tracker: Tracker,
         remove_files: Callable[[str], None],
         *,
-        seconds: float,
+        seconds: float | None,
         clock: Callable[[], float],
+        remove_file: Callable[[str, str], None] | None = None,
+        parallel: int = 1,
     ) -> None:
         self._tracker = tracker
         self._remove_files = remove_files
+        self._remove_file = remove_file
         self._seconds = seconds
         self._clock = clock
+        self._parallel = parallel
 
     async def run(self) -> None:
-        """Prune for ever."""
+        """Prune, and remove files, for ever; it ends when another tracker has taken over."""
         while True:
-            pruned = 0
+            more = False
             try:
-                pruned = await self.prune()
+                more = await self.prune() == BATCH
+                more |= await self.remove_due() == BATCH
+            except Superseded:
+                return
             except StoreUnavailable as error:
                 log.warning("pruning has to wait: %s", error)
             except Exception:
                 log.exception("tasks could not be pruned; trying again")
-            await asyncio.sleep(_PAUSE_SECONDS if pruned == BATCH else LOOK_SECONDS)
+            await asyncio.sleep(_PAUSE_SECONDS if more else LOOK_SECONDS)
 
     async def prune(self) -> int:
-        """Prune one batch, and return how many tasks were looked at for it.
-
-        Files go first: should this end in the middle, the rows are still there to find them by.
-        A task whose files cannot be removed stays, and does not hold up the others.
-        """
+        """Prune one batch, and its files; return how many tasks were looked at for it."""
+        if self._seconds is None:
+            return 0
         before = self._clock() - self._seconds
         task_ids = await self._tracker.outdated(before, BATCH)
         if task_ids:
-            without_files = await asyncio.to_thread(self._remove_all, task_ids)
-            await self._tracker.prune(without_files, before)
-            if not without_files:
-                return 0  # no use in trying again at once
+            await self._tracker.prune(task_ids, before)
+            await self.remove_due()
         return len(task_ids)
 
-    def _remove_all(self, task_ids: list[str]) -> list[str]:
-        """Remove the files of tasks, and return the ids of those where it was done."""
-        done = []
-        for task_id in task_ids:
-            try:
+    async def remove_due(self) -> int:
+        """Remove a batch of files that were given up; return how many were tried.
+
+        Those that cannot be removed are tried again later, and hold up no others.
+        """
+        ticker, now = self._tracker.ticker, self._clock()
+        keys = await ticker.access.read(lambda: ticker.store.files_due(now, BATCH))
+        if not keys:
+            return 0
+        removed = await asyncio.to_thread(self._remove_all, keys)
+        failed = [key for key in keys if key not in removed]
+        epoch, retry_at = ticker.epoch, now + RETRY_SECONDS
+
+        def note() -> None:
+            with ticker.store.transaction(now=now) as transaction:
+                transaction.renew(epoch)
+                files.done(transaction.connection, list(removed), failed, retry_at)
+
+        await ticker.access.write(note)
+        return len(keys)
+
+    def _remove_all(self, keys: Sequence[FileKey]) -> set[FileKey]:
+        """Remove files, and return those where it was done."""
+        with ThreadPoolExecutor(self._parallel, thread_name_prefix="files") as pool:
+            done = pool.map(self._removed, keys)
+            return {key for key, removed in zip(keys, done, strict=True) if removed}
+
+    def _removed(self, key: FileKey) -> bool:
+        task_id, name = key
+        try:
+            if name == files.ALL:
                 self._remove_files(task_id)
-            except Exception as error:
-                log.warning("the files of task %s cannot be removed: %r", task_id, error)
+            elif self._remove_file is not None:
+                self._remove_file(task_id, name)
             else:
-                done.append(task_id)
-        return done
+                return False
+        except Exception as error:
+            log.warning("files of task %s cannot be removed yet: %r", task_id, error)
+            return False
+        return True

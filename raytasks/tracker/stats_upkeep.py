@@ -18,7 +18,7 @@ from raytasks.tracker.stats_restore import Restored, folded
 
 log = logging.getLogger(__name__)
 
-READ_ROWS = 2000
+READ_ROWS = 500
 """How many rows are read and decoded in one go when a tracker starts."""
 
 FOLD_ROWS = 500

@@ -8,13 +8,16 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from msgspec.structs import replace
+
 from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.models import Attempt, Duplicate, NewTask, Running, Task
 from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
 from raytasks.store.batch_statements import Candidate
+from raytasks.store.settlement import Settlement
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
-from raytasks.store.transaction import Counted, Settlement, Transaction
+from raytasks.store.transaction import Counted, Transaction
 from raytasks.submission import is_later_in_batch
 
 
@@ -182,6 +185,9 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         run_at=now + outcome.delay_seconds if waits else now,
         charged=outcome.charged,
         company=_company(running, outcome),
+        # What an attempt has left that was lost, nobody can tell.
+        has_files=outcome.has_files or outcome.result_ref is not None or outcome.kind in CRASHES,
+        large_checkpoint=running.large_checkpoint,
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
         result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
         begun=outcome.begun,
@@ -228,8 +234,15 @@ def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicat
 
 
 def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    large = {report.task_id for report in work.reports if report.checkpoint_ref is not None}
     done.settled = [
-        decide(running, outcome, work.max_crashes, work.now) for running, outcome in work.outcomes
+        decide(
+            replace(running, large_checkpoint=True) if running.task_id in large else running,
+            outcome,
+            work.max_crashes,
+            work.now,
+        )
+        for running, outcome in work.outcomes
     ]
     transaction.settle(done.settled)
     done.changes += [
@@ -297,6 +310,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             max_attempts=row.max_attempts,
             cancel_requested=row.cancel_requested,
             company=row.company,
+            large_checkpoint=row.checkpoint_ref is not None,
             namespace=row.namespace,
             revision=row.revision + 1,
             tags=row.tags,
@@ -313,6 +327,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             timeout_seconds=row.timeout_seconds,
             checkpoint=row.checkpoint,
             payload_ref=row.payload_ref,
+            checkpoint_ref=row.checkpoint_ref,
         )
         done.claimed.append((running, claim))
         if counts and begins_now:

@@ -17,8 +17,9 @@ from raytasks.states import OutcomeKind, State
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database
 from raytasks.store.schema import metadata, tasks
+from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
-from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.tick import decide
 
 OpenStore = Callable[..., Store]

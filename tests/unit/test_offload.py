@@ -305,3 +305,74 @@ def test_ray_does_not_retry_what_is_lost() -> None:
     options = {"max_retries": 3, "retry_exceptions": True}
     assert may_ray_retry(options, ArtifactsUnavailable("x"), 0)
     assert not may_ray_retry(options, ArtifactLost("x"), 0)
+
+
+class TestCheckpoints:
+    """A large checkpoint is a file, written before it is reported and read where it is needed."""
+
+    def test_a_small_one_stays_as_it_is(self, values: LargeValues) -> None:
+        assert values.keep_checkpoint(claim(), text(LIMIT)) == (text(LIMIT), None)
+        assert values.checkpoint_of(claim(checkpoint="[1]")) == "[1]"
+        assert values.checkpoint_of(claim()) is None
+
+    def test_without_a_store_it_stays_as_it_is(self) -> None:
+        nowhere = LargeValues(None, LIMIT)
+        assert nowhere.keep_checkpoint(claim(), text(5 * LIMIT)) == (text(5 * LIMIT), None)
+
+    def test_a_large_one_comes_back(self, values: LargeValues) -> None:
+        kept, ref = values.keep_checkpoint(claim(), text(LIMIT + 1, "\u20ac"))
+        assert kept == "null"
+        again = claim(attempt=2, checkpoint=kept, checkpoint_ref=ref)
+        assert values.checkpoint_of(again) == text(LIMIT + 1, "\u20ac")
+
+    def test_each_has_its_own_file(self, values: LargeValues) -> None:
+        """The same data once more must not be taken for the file that is to be removed."""
+        refs = [values.keep_checkpoint(claim(), text(LIMIT + 1))[1] for _ in range(3)]
+        assert len({from_json(ref or "")["name"] for ref in refs}) == 3
+
+    def test_one_that_is_gone_is_told(self, values: LargeValues, artifacts: ArtifactStore) -> None:
+        _, ref = values.keep_checkpoint(claim(), text(LIMIT + 1))
+        name = from_json(ref or "")["name"]
+        artifacts.remove_own(task_id(1), name)
+        artifacts.remove_own(task_id(1), name)
+        with pytest.raises(ArtifactLost, match="checkpoint"):
+            values.checkpoint_of(claim(checkpoint="null", checkpoint_ref=ref))
+
+    def test_a_handler_reads_it_only_when_it_asks(
+        self, values: LargeValues, artifacts: ArtifactStore
+    ) -> None:
+        seen: list[Any] = []
+
+        @handler("short")
+        def resume(payload: dict[str, Any], context: Context) -> None:
+            if payload:
+                seen.append(context.last_checkpoint)
+                context.checkpoint("small")
+                seen.append(context.last_checkpoint)
+
+        place = Workplace(artifacts=artifacts, offload_bytes=LIMIT, max_result_bytes=MOST)
+        _, ref = values.keep_checkpoint(claim(), text(LIMIT + 1))
+        given = claim(attempt=2, checkpoint="null", checkpoint_ref=ref, payload='{"a": 1}')
+        spec = handler_of(resume)
+        done = Attempt(spec, given, place).run(resume, LocalChannel())
+        assert done.kind is OutcomeKind.SUCCEEDED
+        assert seen == [from_json(text(LIMIT + 1)), "small"]
+        artifacts.remove(task_id(1))
+        ignored = replace(given, payload="{}")
+        done = Attempt(spec, ignored, place).run(resume, LocalChannel())
+        assert done.kind is OutcomeKind.SUCCEEDED
+
+
+@pytest.mark.parametrize("saves", [True, False])
+def test_an_outcome_tells_whether_files_were_saved(artifacts: ArtifactStore, saves: bool) -> None:
+    @handler("short")
+    def save(_: dict[str, Any], context: Context) -> None:
+        if saves:
+            context.save_artifact("a.txt", b"x")
+        raise PermanentError("but in vain")
+
+    place = Workplace(artifacts=artifacts)
+    artifacts.save(task_id(9), "of-another.txt", b"x")
+    done = Attempt(handler_of(save), claim(), place).run(save, LocalChannel())
+    assert done.kind is OutcomeKind.FAILED
+    assert done.has_files is saves

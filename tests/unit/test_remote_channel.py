@@ -73,7 +73,10 @@ def channel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RemoteChanne
 
     def make(*answers: Any) -> tuple[RemoteChannel, TaskRunner]:
         runner = TaskRunner(list(answers))
-        attempt: Any = SimpleNamespace(claim=SimpleNamespace(task_id="t1", attempt=2))
+        attempt: Any = SimpleNamespace(
+            claim=SimpleNamespace(task_id="t1", attempt=2),
+            keep_checkpoint=lambda text: (text, None),  # none is large here
+        )
         return RemoteChannel(attempt, runner, 1), runner
 
     return make
@@ -88,7 +91,7 @@ class TestBlips:
     def test_a_checkpoint_is_sent_until_it_is_on_disk(self, channel: Any, blip: RayError) -> None:
         saving, runner = channel(blip, blip, True)
         saving.checkpoint("[1]")
-        assert runner.calls == [("checkpoint", "t1", 2, 1, "[1]")] * 3
+        assert runner.calls == [("checkpoint", "t1", 2, 1, "[1]", None)] * 3
 
     def test_the_last_progress_is_sent_again(self, channel: Any, blip: RayError) -> None:
         telling, runner = channel(blip, None)

@@ -1,15 +1,17 @@
-"""Retention: old final tasks go, in batches, their files first."""
+"""Retention: old final tasks go, in batches, and then their files."""
 
+import asyncio
 from pathlib import Path
 
 import pytest
 from making import NOW, ids, new_task, task_id
-from tracking import FaultyStore, ScriptedRunner
+from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 from raytasks.artifacts import ArtifactStore
 from raytasks.messages import Claim
-from raytasks.models import StoreUnavailable
+from raytasks.models import NewTask, StoreUnavailable, TaskNotFound
 from raytasks.offload import ArtifactLost, LargeValues
+from raytasks.store import files
 from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
@@ -20,13 +22,18 @@ DAY = 86_400.0
 
 async def cancelled(tracker: Tracker, *numbers: int) -> None:
     """Submit tasks, and cancel them, so that they are final."""
-    await tracker.submit([new_task(number) for number in numbers])
+    await tracker.submit([with_file(number) for number in numbers])
     for number in numbers:
         await tracker.cancel(task_id(number))
 
 
 def retention(tracker: Tracker, clock: FakeClock, removed: list[str]) -> Retention:
     return Retention(tracker, removed.append, seconds=DAY, clock=clock)
+
+
+def with_file(number: int) -> NewTask:
+    """Return a submission whose payload is in a file."""
+    return new_task(number, payload="null", payload_ref="{}")
 
 
 async def test_what_ended_long_ago_goes_with_its_files(tracker: Tracker, clock: FakeClock) -> None:
@@ -42,6 +49,66 @@ async def test_what_ended_long_ago_goes_with_its_files(tracker: Tracker, clock: 
     assert removed == ids([1, 2])
     assert set(await tracker.tasks(ids([1, 2, 3, 4]))) == set(ids([3, 4]))
     assert tracker.backlog == 1
+
+
+async def test_nothing_is_looked_for_where_a_task_has_no_files(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    """To look for them costs a call to the object store for each task."""
+    removed: list[str] = []
+    await tracker.submit([new_task(number) for number in (1, 2)])
+    for number in (1, 2):
+        await tracker.cancel(task_id(number))
+    clock.advance(2 * DAY)
+    assert await retention(tracker, clock, removed).prune() == 2
+    assert removed == []
+    assert await tracker.tasks(ids([1, 2])) == {}
+
+
+async def test_rows_go_first_so_that_a_retry_keeps_all_or_finds_nothing(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    """A person retries the task while the files of its batch are removed one by one."""
+    await cancelled(tracker, 1, 2)
+    clock.advance(2 * DAY)
+    loop = asyncio.get_running_loop()
+    answers: list[BaseException | None] = []
+
+    def remove(_: str) -> None:
+        retry = asyncio.run_coroutine_threadsafe(tracker.retry(task_id(2)), loop)
+        answers.append(retry.exception(PATIENCE))
+
+    assert await Retention(tracker, remove, seconds=DAY, clock=clock).prune() == 2
+    assert [type(answer) for answer in answers] == [TaskNotFound, TaskNotFound]
+
+
+async def test_one_that_is_retried_between_the_look_and_the_rows_keeps_its_files(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    removed: list[str] = []
+    await cancelled(tracker, 1, 2)
+    clock.advance(2 * DAY)
+    before = clock() - DAY
+    outdated = await tracker.outdated(before, 10)
+    await tracker.retry(task_id(1))
+    await tracker.prune(outdated, before)
+    await retention(tracker, clock, removed).remove_due()
+    assert removed == ids([2])
+    assert set(await tracker.tasks(ids([1, 2]))) == {task_id(1)}
+
+
+async def test_files_that_were_given_up_go_also_after_a_restart(
+    sqlite_url: str, clock: FakeClock
+) -> None:
+    removed: list[str] = []
+    async with tracker_on(FaultyStore(sqlite_url), clock=clock) as tracker:
+        await cancelled(tracker, 1)
+        clock.advance(2 * DAY)
+        await tracker.prune(ids([1]), clock() - DAY)
+    async with tracker_on(FaultyStore(sqlite_url), clock=clock) as tracker:
+        assert await retention(tracker, clock, removed).remove_due() == 1
+        assert removed == ids([1])
+        assert await retention(tracker, clock, removed).remove_due() == 0
 
 
 @pytest.mark.parametrize("url", ["{}/artifacts", "memory://retention{}"])
@@ -74,18 +141,50 @@ async def test_the_batches_are_small(
     assert [await pruning.prune() for _ in range(3)] == [2, 1, 0]
 
 
-async def test_a_row_stays_while_its_files_cannot_be_removed_and_holds_up_no_other(
-    tracker: Tracker, clock: FakeClock
+async def test_files_that_cannot_be_removed_wait_and_hold_up_no_others(
+    tracker: Tracker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def remove(name: str) -> None:
-        if name == task_id(1):
-            raise OSError("no such bucket")
+    monkeypatch.setattr(module, "BATCH", 2)
+    broken, removed = True, []
 
-    await cancelled(tracker, 1, 2)
+    def remove(name: str) -> None:
+        if broken and name in ids([1, 2]):
+            raise OSError("no such bucket")
+        removed.append(name)
+
+    await cancelled(tracker, 1, 2, 3)
     clock.advance(2 * DAY)
     pruning = Retention(tracker, remove, seconds=DAY, clock=clock)
-    assert [await pruning.prune() for _ in range(2)] == [2, 0]
-    assert set(await tracker.tasks(ids([1, 2]))) == {task_id(1)}
+    assert [await pruning.prune() for _ in range(3)] == [2, 1, 0]
+    assert await tracker.tasks(ids([1, 2, 3])) == {}
+    assert removed == ids([3])
+    assert await pruning.remove_due() == 0  # not at once again
+    broken = False
+    clock.advance(module.RETRY_SECONDS)
+    assert await pruning.remove_due() == 2
+    assert sorted(removed) == ids([1, 2, 3])
+    assert await pruning.remove_due() == 0
+
+
+async def test_without_retention_files_that_were_replaced_go_all_the_same(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    removed: list[tuple[str, str]] = []
+    await cancelled(tracker, 1)
+    clock.advance(2 * DAY)
+    with tracker.ticker.store.transaction(now=clock()) as transaction:
+        files.mark(transaction.connection, [(task_id(1), ".checkpoint.1.json")], clock())
+    keeping = Retention(
+        tracker,
+        lambda _: None,
+        seconds=None,
+        clock=clock,
+        remove_file=lambda *key: removed.append(key),
+    )
+    assert await keeping.prune() == 0
+    assert await keeping.remove_due() == 1
+    assert removed == [(task_id(1), ".checkpoint.1.json")]
+    assert len(await tracker.tasks(ids([1]))) == 1
 
 
 async def test_an_outage_is_told(tracker: Tracker, clock: FakeClock, store: FaultyStore) -> None:

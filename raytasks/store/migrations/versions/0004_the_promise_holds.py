@@ -26,6 +26,12 @@ def upgrade() -> None:
     op.drop_column("tasks", "suspect")
     op.execute("UPDATE tasks SET claimed_at = started_at WHERE state = 'RUNNING'")
     op.create_table(
+        "database_identity",
+        sa.Column("id", sa.SmallInteger(), autoincrement=False, nullable=False),
+        sa.Column("database_id", sa.String(length=36), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_database_identity")),
+    )
+    op.create_table(
         "files_to_remove",
         sa.Column("task_id", _ID, nullable=False),
         sa.Column("name", sa.String(length=255), nullable=False),

@@ -1,0 +1,123 @@
+"""Files that no task names: of submissions that never came to be, and of attempts that were lost.
+
+A large payload is written before its task is committed. When the answer to the submission is not
+known, or its process dies in between, the file stays; it is found here.
+"""
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from raytasks.artifacts import ArtifactStore
+from raytasks.models import StoreUnavailable
+from raytasks.store import files
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.core import Tracker
+
+log = logging.getLogger(__name__)
+
+SWEEP_SECONDS = 6 * 3600.0
+"""How often it is looked for such files."""
+
+AGE_SECONDS = 86_400.0
+"""How old a task's id is at least: far longer than any submission is on its way."""
+
+SEEN_SECONDS = 3600.0
+"""For how long files were there without a task before they go, whatever the wall clock says."""
+
+_CHUNK = 500
+_RETRY_SECONDS = 60.0
+
+
+class Orphans:
+    """Looks for files without a task, and gives them up; `Retention` removes them.
+
+    Nothing is given up where another database has left its mark: its tasks have files here too.
+    `clock` is the wall clock, in seconds since the epoch; `monotonic` measures durations.
+    """
+
+    def __init__(
+        self,
+        tracker: Tracker,
+        artifacts: ArtifactStore,
+        *,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._tracker = tracker
+        self._artifacts = artifacts
+        self._clock = clock
+        self._monotonic = monotonic
+        self._seen: dict[str, float] = {}
+        self._warned = False
+
+    async def run(self) -> None:
+        """Look again and again; it ends when another tracker has taken over."""
+        while True:
+            seconds = SWEEP_SECONDS
+            try:
+                await self.sweep()
+            except Superseded:
+                return
+            except StoreUnavailable:
+                seconds = _RETRY_SECONDS
+            except Exception as error:
+                log.warning("files that belong to no task cannot be looked for: %r", error)
+            await asyncio.sleep(seconds)
+
+    async def sweep(self) -> list[str]:
+        """Look once, and return the ids whose files are given up.
+
+        Raises `Superseded`, `StoreUnavailable`, and what the artifact store raises.
+        """
+        ticker = self._tracker.ticker
+        mine = await ticker.access.write(ticker.store.database_id)
+        await asyncio.to_thread(self._artifacts.mark_used_by, mine)
+        task_ids, databases = await asyncio.to_thread(self._artifacts.overview)
+        if databases - {mine}:
+            if not self._warned:
+                log.warning(
+                    "other databases keep files in ARTIFACTS_URL too (%s), so files that belong to "
+                    "no task stay; remove the mark of a database that is gone",
+                    ", ".join(sorted(databases - {mine})),
+                )
+            self._warned = True
+            return []
+        lonely = await self._without_task([name for name in task_ids if self._is_old(name)])
+        now = self._monotonic()
+        self._seen = {name: self._seen.get(name, now) for name in lonely}
+        given_up = [name for name, since in self._seen.items() if now - since >= SEEN_SECONDS]
+        for start in range(0, len(given_up), _CHUNK):
+            await self._give_up(given_up[start : start + _CHUNK])
+        return given_up
+
+    async def _without_task(self, task_ids: Sequence[str]) -> list[str]:
+        lonely: list[str] = []
+        store = self._tracker.ticker.store
+        for start in range(0, len(task_ids), _CHUNK):
+            some = task_ids[start : start + _CHUNK]
+            known = await self._tracker.ticker.access.read(partial(store.known, some))
+            lonely += [name for name in some if name not in known]
+        return lonely
+
+    async def _give_up(self, task_ids: Sequence[str]) -> None:
+        ticker, now = self._tracker.ticker, self._clock()
+        epoch = ticker.epoch
+
+        def write() -> None:
+            with ticker.store.transaction(now=now) as transaction:
+                transaction.renew(epoch)
+                known = files.known(transaction.connection, task_ids)
+                keys = [(name, files.ALL) for name in task_ids if name not in known]
+                files.mark(transaction.connection, keys, now)
+
+        await ticker.access.write(write)
+        log.info("files of %s tasks that are not there are given up", len(task_ids))
+
+    def _is_old(self, task_id: str) -> bool:
+        """Return whether an id was made long ago: ours begin with the time, in milliseconds."""
+        made = uuid.UUID(task_id)
+        return made.version == 7 and self._clock() - (made.int >> 80) / 1000 > AGE_SECONDS
