@@ -43,7 +43,14 @@ class NotUnderstood(RaytasksError, ValueError):
 
 
 class StoreUnavailable(RaytasksError):
-    """The database cannot be reached or cannot write just now; trying again may help."""
+    """The database cannot be reached or cannot write just now; trying again may help.
+
+    `in_doubt` says whether a write that failed so may have been committed all the same, and
+    `was_cut` whether an old connection was found to be cut, so that a new one may do.
+    """
+
+    in_doubt = True
+    was_cut = False
 
 
 class TaskFailed(RaytasksError):

@@ -3,14 +3,13 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 from raytasks.api.gathering import Gathering
 from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
-from raytasks.store.database import was_cut
+from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
 from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
 from raytasks.store.store import Store
 from raytasks.tracker.core import MOST_EVENTS
@@ -63,7 +62,7 @@ class DirectReads:
 
     def __init__(self, url: str) -> None:
         self._store = Store(url, reads_only=True)
-        self._others = ThreadPoolExecutor(_OTHER_READS, thread_name_prefix="reader")
+        self._others = StoreCalls(_OTHER_READS, "reader", on_stuck=self._store.give_up_connections)
         self._file = SqlitePoints(url) if url.startswith("sqlite") else None
         self._server = None if self._file else _ServerPoints(url)
 
@@ -114,7 +113,7 @@ class DirectReads:
         self._store.close()
 
     async def _in_thread(self, call: Callable[[], Result]) -> Result:
-        return await _in(self._others, call)
+        return await self._others.make(patiently(call), READ_SECONDS)
 
 
 class _ServerPoints:
@@ -122,34 +121,27 @@ class _ServerPoints:
 
     def __init__(self, url: str) -> None:
         self._points = PostgresPoints(url)
-        self._threads = ThreadPoolExecutor(POSTGRES_CONNECTIONS, thread_name_prefix="task-reader")
+        self._calls = StoreCalls(
+            POSTGRES_CONNECTIONS, "task-reader", on_stuck=self._points.give_up_connections
+        )
         self._gathering: Gathering[str, Found | None] = Gathering(
             self._read, questions=MOST_TASKS, calls=POSTGRES_CONNECTIONS
         )
 
     async def task(self, task_id: str) -> Found | None:
-        return await self._gathering.ask(task_id)
+        try:
+            async with asyncio.timeout(READ_SECONDS):  # with the time that others' calls take
+                return await self._gathering.ask(task_id)
+        except TimeoutError:
+            raise StoreUnavailable(HANGS) from None
 
     async def _read(self, task_ids: Sequence[str]) -> list[Found | None]:
-        found = await _in(self._threads, lambda: self._points.read(task_ids))
+        read = patiently(lambda: self._points.read(task_ids))
+        found = await self._calls.make(read, READ_SECONDS)
         return [found.get(task_id) for task_id in task_ids]
 
     def close(self) -> None:
         self._points.close()
-
-
-async def _in(threads: Executor, call: Callable[[], Result]) -> Result:
-    return await asyncio.get_running_loop().run_in_executor(threads, lambda: _patiently(call))
-
-
-def _patiently(call: Callable[[], Result]) -> Result:
-    """Make a call that reads, and once more if its connection was an old one, and is cut."""
-    try:
-        return call()
-    except StoreUnavailable as error:
-        if not was_cut(error):
-            raise
-        return call()
 
 
 async def open_reads(place: DatabasePlace, node_id: str) -> DirectReads | None:

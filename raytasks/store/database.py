@@ -8,24 +8,39 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    InvalidRequestError,
+    OperationalError,
+)
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from raytasks.models import RaytasksError, StoreUnavailable
+from raytasks.store.cutting import check_not_cut, make_cuttable
 from raytasks.store.direct import driver_errors
+from raytasks.store.refusals import blames_command, one_line, unavailable
+from raytasks.store.sqlite_file import SqliteFile
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-# A server that has gone without a word is noticed after some seconds; and a tracker that is frozen
-# within a transaction (in milliseconds here) does not hold up the one that takes its place.
+# A server that has gone without a word is noticed after some seconds; a tracker that is frozen
+# within a transaction (in milliseconds here) does not hold up the one that takes its place; and
+# nobody waits without end for a lock that somebody else holds on our tables.
 _POSTGRES = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
     "keepalives_interval": 2,
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
-    "options": "-c idle_in_transaction_session_timeout=5000",
+    "options": "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=5000"
+    " -c statement_timeout=15000",
 }
 # A tick's statements are the same each time, and go by an index however many tasks there are: plans
 # that are kept save some of the server's time (python -m benchmarks.store_cost).
@@ -49,6 +64,7 @@ class Database:
         self.url = parse_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._reads_only = reads_only
+        self._file = SqliteFile(self.url) if self.is_sqlite and not reads_only else None
         self._writer = self._engine(pool_size=1, begin="BEGIN IMMEDIATE")
         self._reader = self._engine(pool_size=2 if reads_only else 4, begin="BEGIN")
 
@@ -56,10 +72,19 @@ class Database:
     def writing(self) -> Iterator[Connection]:
         """One transaction that may write; committed when the block ends without an error.
 
-        Raises `StoreUnavailable` when the database is away or cannot write.
+        Raises `StoreUnavailable` when the database is away or cannot write. An error before the
+        commit has begun leaves nothing in doubt.
         """
-        with translated(), self._writer.begin() as connection:
-            yield connection
+        committing = False
+        try:
+            with translated(writes=True), self._writer.begin() as connection:
+                yield connection
+                self.check_file()
+                check_not_cut()
+                committing = True
+        except StoreUnavailable as error:
+            error.in_doubt = error.in_doubt and committing
+            raise
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -70,16 +95,31 @@ class Database:
     def upgrade(self) -> None:
         """Apply the migrations that are missing, one process at a time.
 
-        Raises `StoreUnavailable`.
+        Raises `StoreUnavailable`, also where the tables are not ours, or of a newer version.
         """
-        config = Config()
-        # The configuration takes `%` for the beginning of a name.
-        config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-        with self.writing() as connection:
-            if not self.is_sqlite:
-                connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if self._is_up_to_date():
+            return
+        config = _alembic()
+        try:
+            with self.writing() as connection:
+                if not self.is_sqlite:
+                    # A migration may take long; but nobody waits for long for the locks of others.
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            raise StoreUnavailable(f"the database's tables cannot be upgraded: {error}") from error
+
+    def check_file(self) -> None:
+        """Raise `StoreUnavailable` if it is an SQLite file that was deleted or replaced."""
+        if self._file is not None:
+            self._file.check()
+
+    def give_up_connections(self) -> None:
+        """Go on with new connections: one that is in use hangs, and does not come back."""
+        self._writer.dispose(close=False)
+        self._reader.dispose(close=False)
 
     def close(self) -> None:
         """Close all connections."""
@@ -87,7 +127,7 @@ class Database:
         self._reader.dispose()
 
     def _engine(self, *, pool_size: int, begin: str) -> Engine:
-        arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 10}
+        arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5}
         if self.is_sqlite:
             arguments["connect_args"] = {"check_same_thread": False, "timeout": 5}
             if self._reads_only:
@@ -95,14 +135,39 @@ class Database:
         else:
             more = "" if begin == "BEGIN" else _WRITER_PLANS
             arguments["connect_args"] = postgres_arguments(more, reads_only=self._reads_only)
-            # Who only reads tries again instead, which costs nothing while all is well.
-            arguments["pool_pre_ping"] = begin == "BEGIN" and not self._reads_only
             if begin == "BEGIN":  # all statements of a transaction that reads see one moment
                 arguments["isolation_level"] = "REPEATABLE READ"
         engine = create_engine(self.url, **arguments)
         if self.is_sqlite:
             _set_up_sqlite(engine, begin, reads_only=self._reads_only)
+        if self._file is not None:
+            self._file.watch(engine)
+        make_cuttable(engine)
+        # Who only reads tries again instead, which costs nothing while all is well.
+        if not self.is_sqlite and begin == "BEGIN" and not self._reads_only:
+            _ping_first(engine)
         return engine
+
+    def _is_up_to_date(self) -> bool:
+        """Return whether no migration is missing, without any lock. Raises `StoreUnavailable`."""
+        with self.reading() as connection:
+            found = MigrationContext.configure(connection).get_current_heads()
+        scripts = ScriptDirectory.from_config(_alembic())
+        known = {script.revision for script in scripts.walk_revisions()}
+        if strangers := sorted(set(found) - known):
+            raise StoreUnavailable(
+                f"the database's tables are of revision {', '.join(strangers)}, which this version "
+                f"of raytasks (up to {scripts.get_current_head()}) does not know: they are of a "
+                "newer version, or of another program; upgrade raytasks, or set DATABASE_URL"
+            )
+        return found == (scripts.get_current_head(),)
+
+
+def _alembic() -> Config:
+    config = Config()
+    # The configuration takes `%` for the beginning of a name.
+    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
+    return config
 
 
 def parse_url(url: str) -> URL:
@@ -167,31 +232,30 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
             connection.connection.cursor().execute(begin)
 
 
+def _ping_first(engine: Engine) -> None:
+    # Not `pool_pre_ping`: that comes before the connection is known to the call that uses it, so
+    # that a ping which hangs could not be cut off.
+    @event.listens_for(engine, "checkout")
+    def _ping(connection: Any, _record: object, _proxy: object) -> None:
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:
+            raise DisconnectionError from error
+
+
 @contextmanager
-def translated() -> Iterator[None]:
-    """Make the errors that mean that the database is away `StoreUnavailable`."""
+def translated(*, writes: bool = False) -> Iterator[None]:
+    """Make the errors that mean that the database is away `StoreUnavailable`.
+
+    Where something `writes`, these are all but those that are a command's fault. See
+    `raytasks.store.refusals`.
+    """
     try:
         yield
-    except (OperationalError, InterfaceError) as error:
-        raise StoreUnavailable(_one_line(error.orig or error)) from error
-    except PoolTimeoutError as error:
-        raise StoreUnavailable(_one_line(error)) from error
     except DBAPIError as error:
-        if error.connection_invalidated or _only_reads(error):
-            raise StoreUnavailable(_one_line(error.orig or error)) from error
-        raise
-
-
-def was_cut(error: StoreUnavailable) -> bool:
-    """Return whether a connection was there before, so that a new one may do."""
-    cause = error.__cause__
-    return isinstance(cause, DBAPIError) and cause.connection_invalidated
-
-
-def _only_reads(error: DBAPIError) -> bool:
-    # PostgreSQL after a failover: we are still connected to what is a standby now.
-    return getattr(error.orig, "sqlstate", None) == "25006"
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split()) or type(error).__name__
+        away = isinstance(error, OperationalError | InterfaceError) or error.connection_invalidated
+        if blames_command(error) or not (away or writes):
+            raise
+        raise unavailable(error) from error
+    except (PoolTimeoutError, InvalidRequestError) as error:
+        raise StoreUnavailable(one_line(error)) from error

@@ -17,6 +17,7 @@ from sqlalchemy.engine import make_url
 
 from raytasks.models import Attempt, StoreUnavailable, Task
 from raytasks.states import State
+from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
 from raytasks.store.read_statements import ATTEMPTS_OF
 from raytasks.store.schema import attempts, tasks
@@ -75,10 +76,11 @@ class PostgresPoints:
             parse_url(url),
             pool_size=POSTGRES_CONNECTIONS,
             max_overflow=0,
-            pool_timeout=10,
+            pool_timeout=5,
             isolation_level="AUTOCOMMIT",
             connect_args=postgres_arguments(reads_only=True),
         )
+        make_cuttable(self._engine)
 
     def read(self, task_ids: Sequence[str]) -> dict[str, Found]:
         """Return those of the tasks that exist with their ended attempts, by id, as of one moment.
@@ -94,6 +96,10 @@ class PostgresPoints:
             ended = from_json(history) if history else ()
             found[task.task_id] = task, [_attempt(values) for values in ended]
         return found
+
+    def give_up_connections(self) -> None:
+        """Go on with new connections: a call hangs, and its connection does not come back."""
+        self._engine.dispose(close=False)
 
     def close(self) -> None:
         """Close all connections."""

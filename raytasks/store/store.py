@@ -208,8 +208,23 @@ class Store:
         with self._database.reading() as connection:
             return stats.by_pair(connection, first, end, pair, limit)
 
+    def renew(self, epoch: int, now: float) -> None:
+        """Make the cheapest write that there is: the epoch is still the tracker's.
+
+        When it returns, no transaction of an earlier call of this epoch is open any more: each of
+        them locks the epoch's row before anything else. Raises `Superseded`.
+        """
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            transaction.finish()
+
+    def give_up_connections(self) -> None:
+        """Go on with new connections: a call hangs, and its connection does not come back."""
+        self._database.give_up_connections()
+
     def ping(self) -> None:
-        """Raise `StoreUnavailable` if the database does not answer."""
+        """Raise `StoreUnavailable` if the database does not answer, or its file is gone."""
+        self._database.check_file()
         with self._database.reading() as connection:
             connection.execute(read_statements.PING)
 

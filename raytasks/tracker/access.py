@@ -1,13 +1,21 @@
-"""The tracker's way to its store: threads for calls that block, and patience with outages."""
+"""The tracker's way to its store: calls that end in time, and patience with outages."""
 
 import asyncio
 import logging
 import time
 from collections.abc import Callable
-from concurrent.futures import Executor, ThreadPoolExecutor
 from typing import TypeVar
 
 from raytasks.models import StoreUnavailable
+from raytasks.store.calls import (
+    HANGS,
+    READ_SECONDS,
+    WRITE_SECONDS,
+    Executors,
+    StoreCalls,
+    patiently,
+    threads,
+)
 from raytasks.store.store import Store
 
 log = logging.getLogger(__name__)
@@ -16,25 +24,23 @@ Result = TypeVar("Result")
 
 AWAY = "the database is away; try again soon"
 STANDBY = "another tracker has taken over the database; this one waits for its end"
+SUPERSEDED = "another tracker has taken over"
+
+SLOW_SECONDS = 3.0
+"""After how long without an answer of the database to a write `/health` says so."""
 
 _OUTAGE_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STANDBY_SECONDS = 0.5
-
-
-Executors = Callable[[int, str], Executor]
-"""Makes what calls of the store run in: at most so many at a time, under a name."""
-
-
-def threads(number: int, name: str) -> Executor:
-    """Return threads of this process."""
-    return ThreadPoolExecutor(number, thread_name_prefix=name)
+_DOUBT_SECONDS = 10.0  # for so long after an outage a cheap write alone does not prove its end
+_LOG_SECONDS = 60.0
 
 
 class StoreAccess:
     """Calls to the store from the tracker's event loop; one at a time may write.
 
     `refuse` is called while the database cannot be used, again and again: whoever waits for an
-    answer is to get this error. `error` says what is wrong with the database, or is None.
+    answer is to get this error. `error` says what is wrong with the database, or is None. That
+    belongs to writes alone: a database that answers reads may refuse to write.
     """
 
     def __init__(
@@ -48,46 +54,82 @@ class StoreAccess:
         self.store = store
         self._monotonic = monotonic
         self.error: str | None = None
+        self.committed_at = monotonic()
         self._refuse = refuse
         self._outages = 0
-        self._writer = executors(1, "store-writer")
-        self._readers = executors(2, "store-reader")
+        self._failed_at = 0.0
+        self._logged: tuple[str, float] = ("", 0.0)
+        self._writing_since: float | None = None
+        stuck = store.give_up_connections
+        self._writer = StoreCalls(1, "store-writer", executors=executors, on_stuck=stuck)
+        self._readers = StoreCalls(2, "store-reader", executors=executors, on_stuck=stuck)
 
-    async def read(self, call: Callable[[], Result]) -> Result:
-        """Make a reading call. Raises `StoreUnavailable`."""
-        return await self._in(self._readers, call)
+    async def read(
+        self, call: Callable[[], Result], seconds: float | None = READ_SECONDS
+    ) -> Result:
+        """Make a reading call. Raises `StoreUnavailable`, at the latest after so many seconds."""
+        return await self._readers.make(patiently(call), seconds)
 
-    async def write(self, call: Callable[[], Result]) -> Result:
-        """Make a writing call, after those before it. Raises `StoreUnavailable`."""
-        return await self._in(self._writer, call)
+    async def write(
+        self, call: Callable[[], Result], seconds: float | None = WRITE_SECONDS
+    ) -> Result:
+        """Make a writing call, after those before it. Raises `StoreUnavailable`, as `read` does.
 
-    async def insist(self, call: Callable[[], Result]) -> Result:
-        """Make a writing call again and again until the database is there."""
+        One that was given up may have been committed: see `StoreUnavailable.in_doubt`.
+        """
+        before, self._writing_since = self._writing_since, self._monotonic()
+        try:
+            return await self._writer.make(call, seconds)
+        finally:
+            self._writing_since = before
+
+    async def renew(self, epoch: int, now: float) -> None:
+        """Make the cheapest write. See `Store.renew`. Raises `StoreUnavailable`, `Superseded`."""
+        await self.write(lambda: self.store.renew(epoch, now))
+
+    async def insist(
+        self, call: Callable[[], Result], seconds: float | None = WRITE_SECONDS
+    ) -> Result:
+        """Make a call after the writes before it, again and again until the database is there."""
         while True:
             try:
-                result = await self.write(call)
+                return await self.write(call, seconds)
             except StoreUnavailable as error:
                 await self.sit_out(error)
-            else:
-                self.recovered()
-                return result
 
     async def sit_out(self, error: StoreUnavailable) -> None:
         """Note that the database is away, and wait a little."""
-        log.warning("the database is away: %s", error)
-        self.error = str(error)
+        self._note(str(error))
         self._refuse(StoreUnavailable(AWAY))
         await self.pause()
 
     async def pause(self) -> None:
-        """Wait before the next try: longer each time, until `recovered`."""
+        """Wait before the next try: longer each time, until a write has succeeded."""
         delay = _OUTAGE_DELAYS[min(self._outages, len(_OUTAGE_DELAYS) - 1)]
         self._outages += 1
         await asyncio.sleep(delay)
 
-    def recovered(self) -> None:
-        """Note that the database is there."""
-        self.error, self._outages = None, 0
+    def recovered(self, *, proven: bool = True) -> None:
+        """Note that a write was committed: the database is there.
+
+        One that is not `proven` needed no space: it may succeed where others do not.
+        """
+        now = self._monotonic()
+        self.committed_at = now
+        if self.error is None and not self._outages:
+            return
+        if proven or now - self._failed_at > _DOUBT_SECONDS:
+            if self._logged[0]:
+                log.warning("the database is there again")
+            self.error, self._outages = None, 0
+            self._logged = ("", 0.0)
+
+    def trouble(self) -> str | None:
+        """Return what is wrong with the database, as far as writes have shown it."""
+        since = self._writing_since
+        if since is None or (waited := self._monotonic() - since) < SLOW_SECONDS:
+            return self.error
+        return f"{self.error or HANGS}; a write has waited for {waited:.0f} s"
 
     async def take_over(
         self, clock: Callable[[], float], owner: str, *, again: bool, lease_seconds: float
@@ -98,17 +140,27 @@ class StoreAccess:
         that one renews its epoch no more: else two clusters on one database would take it from
         each other without end.
         """
-        await self.insist(self.store.upgrade)
+        await self.insist(self.store.upgrade, None)  # a migration may take long
         if again:
             await self._stand_by(owner, lease_seconds)
-        return await self.insist(lambda: self.store.begin_epoch(clock(), owner))
+        epoch = await self.insist(lambda: self.store.begin_epoch(clock(), owner))
+        self.recovered()
+        return epoch
 
     async def close(self) -> None:
         """End the threads after what they do, and close the store."""
-        await self.read(lambda: None)
-        for pool in (self._writer, self._readers):
-            pool.shutdown(wait=True)
+        for calls in (self._writer, self._readers):
+            await calls.close()
         self.store.close()
+
+    def _note(self, text: str) -> None:
+        now = self._monotonic()
+        known, at = self._logged
+        if text != known or now - at > _LOG_SECONDS:
+            log.warning("the database is away: %s", text)
+            self._logged = (text, now)
+        self.error = text
+        self._failed_at = now
 
     async def _stand_by(self, owner: str, lease_seconds: float) -> None:
         known = None
@@ -125,6 +177,3 @@ class StoreAccess:
             self.error = STANDBY
             self._refuse(StoreUnavailable(STANDBY))
             await asyncio.sleep(_STANDBY_SECONDS)
-
-    async def _in(self, executor: Executor, call: Callable[[], Result]) -> Result:
-        return await asyncio.get_running_loop().run_in_executor(executor, call)

@@ -158,7 +158,9 @@ class TrackerActor:
             for runner in core.fleet.lives_of(exchange.name):
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
-        return wire.encode(await core.exchange(exchange))
+        answer = core.exchange(exchange)
+        del exchange, message  # they may be large, and the answer may be far away
+        return wire.encode(await answer)
 
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""

@@ -1,10 +1,13 @@
 """Bulk operations at work: small steps, each a transaction of its own between two ticks."""
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from raytasks.messages import StateChange
+from raytasks.models import StoreUnavailable
 from raytasks.operations import BulkAction, BulkOperation, NewBulk, TaskHead
 from raytasks.states import TRANSITIONS, Event, State
 from raytasks.store import bulk
@@ -18,7 +21,12 @@ TICKS_FIRST = 4
 """How many ticks go before a step while there is more for them to do; they are not kept waiting by
 an operation, and it is not by them."""
 
-_PAUSE_SECONDS = 5.0  # after a step that failed for no known reason
+MAX_FAILURES = 3
+"""How often a step may fail as the database is away, though it is there for ticks, before the
+operation waits."""
+
+_PAUSE_SECONDS = 5.0  # after a step that failed, at first
+_MAX_PAUSE_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +39,27 @@ class StepResult:
     marked: list[str]
 
 
+@dataclass
+class Turn:
+    """One step. No operation of `waiting` has its turn; the step sets `bulk_id`."""
+
+    waiting: frozenset[str] = frozenset()
+    bulk_id: str = ""
+
+
+@dataclass
+class _Trouble:
+    """An operation whose steps fail."""
+
+    error: str
+    since: float
+    tries: int = 0
+    pause: float = _PAUSE_SECONDS
+    until: float = 0.0
+
+
 class BulkTurns:
-    """Says when a step is due. Steps of several operations take turns."""
+    """Says when a step is due. Steps of several operations take turns; who fails has to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -40,6 +67,7 @@ class BulkTurns:
         self._last = ""
         self._ticks = 0
         self._paused_until = 0.0
+        self._trouble: dict[str, _Trouble] = {}
 
     @property
     def last(self) -> str:
@@ -49,7 +77,18 @@ class BulkTurns:
     @property
     def any(self) -> bool:
         """Whether there may be something to do at once."""
-        return self._open and self._clock() >= self._paused_until
+        now = self._clock()
+        return now >= self._paused_until and (self._open or self._next_try() <= now)
+
+    def seconds_until_due(self) -> float:
+        """Return when an operation that waits is tried again; infinite if there is none."""
+        return max(self._next_try(), self._paused_until) - self._clock()
+
+    def turn(self) -> Turn:
+        """Return whose turn it is."""
+        now = self._clock()
+        waiting = (name for name, item in self._trouble.items() if item.until > now)
+        return Turn(frozenset(waiting))
 
     def look(self) -> None:
         """Note that there may be an operation that was not known."""
@@ -62,16 +101,49 @@ class BulkTurns:
         self._ticks += 1
         return idle or self._ticks > TICKS_FIRST
 
-    def done(self, step: StepResult | None) -> None:
+    def done(self, step: StepResult | None, turn: Turn | None = None) -> None:
         """Note what came of a step; None: there was no operation to go on with."""
         self._ticks = 0
         self._open = step is not None
         self._last = "" if step is None else step.operation.bulk_id
+        if step is not None:
+            self._trouble.pop(step.operation.bulk_id, None)
+        else:  # whatever does not wait is done
+            waiting = frozenset() if turn is None else turn.waiting
+            self._trouble = {k: item for k, item in self._trouble.items() if k in waiting}
 
-    def failed(self) -> None:
-        """Note that a step has failed: it is tried again, but not at once."""
+    def failed(self, turn: Turn | None = None, error: Exception | None = None) -> bool:
+        """Note that a step has failed; return whether its operation has to wait now."""
         self._ticks = 0
-        self._paused_until = self._clock() + _PAUSE_SECONDS
+        now = self._clock()
+        if turn is None or not turn.bulk_id:  # it did not get so far as to an operation
+            if not isinstance(error, StoreUnavailable):
+                self._paused_until = now + _PAUSE_SECONDS
+            return False
+        trouble = self._trouble.setdefault(turn.bulk_id, _Trouble("", now))
+        trouble.error = type(error).__name__
+        trouble.tries += 1
+        if isinstance(error, StoreUnavailable) and trouble.tries < MAX_FAILURES:
+            return False
+        trouble.until = now + trouble.pause
+        trouble.pause = min(2 * trouble.pause, _MAX_PAUSE_SECONDS)
+        return True
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return the operations that wait as their steps fail, as `/health` shows them."""
+        now = self._clock()
+        return [
+            {
+                "what": f"bulk operation {name}",
+                "error": item.error,
+                "tries": item.tries,
+                "seconds_ago": round(now - item.since, 3),
+            }
+            for name, item in self._trouble.items()
+        ]
+
+    def _next_try(self) -> float:
+        return min((item.until for item in self._trouble.values()), default=math.inf)
 
 
 def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperation, bool]:
@@ -85,17 +157,25 @@ def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperat
         return bulk.make(transaction, new, matched)
 
 
-def run_step(store: Store, epoch: int, now: float, last: str) -> StepResult | None:
+def run_step(
+    store: Store, epoch: int, now: float, last: str, turn: Turn | None = None
+) -> StepResult | None:
     """Do the next step of the operation whose turn it is after `last`; None if all are done.
 
     Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
     """
+    turn = turn or Turn()
     with store.transaction(now=now) as transaction:
         transaction.renew(epoch)
-        operations = bulk.still_open(transaction.connection)
+        operations = [
+            item
+            for item in bulk.still_open(transaction.connection)
+            if item.bulk_id not in turn.waiting
+        ]
         if not operations:
             return None
         operation = next((item for item in operations if item.bulk_id > last), operations[0])
+        turn.bulk_id = operation.bulk_id
         heads, looked_at = bulk.walk(transaction, operation, STEP)
         changed = bulk.act(transaction, operation.filter.action, heads)
         finished_at = now if len(looked_at) < STEP else None

@@ -21,14 +21,20 @@ from raytasks.models import (
 )
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
-from raytasks.tracker.access import Executors, threads
+from raytasks.tracker.access import AWAY
 from raytasks.tracker.fleet import RunnerState
+from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
-from raytasks.tracker.news import on_our_clock, take_news
+from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
 
 log = logging.getLogger(__name__)
+
+ANSWER_SECONDS = 8.0
+"""How long a command waits for its commit. Then it is refused: an HTTP request is to be answered
+within ten seconds, whatever the database does."""
 
 MOST_EVENTS = 1000
 """How many events are in one answer, of all tasks that it is about."""
@@ -106,7 +112,7 @@ class Tracker:
         submission = Submission(tuple(tasks))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        duplicates: dict[str, Duplicate] = await submission.answer
+        duplicates: dict[str, Duplicate] = await _answer_of(submission)
         return duplicates
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
@@ -199,7 +205,7 @@ class Tracker:
         pruning = Pruning(tuple(task_ids), before)
         self.ticker.inbox.prunings.append(pruning)
         self.ticker.wake.set()
-        await pruning.answer
+        await _answer_of(pruning)
 
     async def pause(self) -> None:
         """Hand out no task any more, until `resume`, also after a restart of the tracker.
@@ -243,37 +249,7 @@ class Tracker:
 
     async def health(self) -> dict[str, Any]:
         """Return how the database and the runners are, as `/health` shows it."""
-        try:
-            await self.ticker.access.read(self.ticker.store.ping)
-            error = self.ticker.access.error
-        except Exception as failure:
-            error = str(failure)
-        runners = [
-            {
-                "name": runner.name,
-                "pool": runner.pool,
-                "node_id": runner.node_id,
-                "loaded": bool(runner.limits) or runner.leaving,
-                "running": len(runner.held),
-                "seen_seconds_ago": round(max(0.0, self._monotonic() - runner.seen_at), 3),
-            }
-            for runner in self.fleet
-            if runner.confirmed
-        ]
-        return {
-            "database": {"ok": error is None, "error": error},
-            "tracker": {
-                "ok": self.ticker.loaded.is_set(),
-                "epoch": self.ticker.epoch,
-                "backlog": self.backlog,
-                "paused": self.ticker.paused_at is not None,
-            },
-            "runners": {
-                "ok": bool(runners),
-                "count": len(runners),
-                "list": runners,
-            },
-        }
+        return await health_of(self.ticker, self.backlog)
 
     async def settled(self, seconds: float) -> None:
         """Wait until no attempt runs any more, or until `seconds` have passed."""
@@ -293,14 +269,14 @@ class Tracker:
 
         Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
         again. Answers with nothing after a third of the lease, so that the runner calls again.
+        While there is no room for more news, what is not taken is asked for later.
         """
         heartbeat_seconds = self.ticker.lease_seconds / 3
         if not await self.ticker.is_loaded(heartbeat_seconds):
             return Orders(resync=True)
         exchange = on_our_clock(exchange, self._clock())
         if self.fleet.is_out(exchange.runner_id, exchange.name):
-            stranger = RunnerState.of(exchange, self._monotonic())
-            if take_news(self.ticker.inbox, stranger, exchange):
+            if self.ticker.intake.take(RunnerState.of(exchange, self._monotonic()), exchange):
                 self.ticker.wake.set()
             return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
@@ -309,7 +285,7 @@ class Tracker:
         if runner is not None:
             runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
         runner = self._admit(exchange)
-        has_news = take_news(self.ticker.inbox, runner, exchange)
+        has_news = self.ticker.intake.take(runner, exchange)
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Orders] = loop.create_future()
         runner.call = call
@@ -322,6 +298,7 @@ class Tracker:
         if runner.has_urgent_orders and not has_news:
             runner.answer()
         heartbeat = loop.call_later(heartbeat_seconds, runner.answer)
+        del exchange  # it may be large, and the answer may be far away
         try:
             return await call
         finally:
@@ -350,9 +327,13 @@ class Tracker:
         return list(self.fleet)
 
     def release_runner(self, runner_id: str) -> int:
-        """Give back what a runner holds, uncharged; return how many attempts that is."""
+        """Give back what a runner holds, uncharged; return how many attempts that is.
+
+        An attempt that has ended is not among them, though its outcome may not be stored yet.
+        """
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
+        held = [running for running in held if not self.ticker.has_outcome(running)]
         for running in held:
             self.ticker.release(running)
         return len(held)
@@ -382,5 +363,18 @@ class Tracker:
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)
         self.ticker.wake.set()
-        answer: tuple[Task, Task] = await action.answer
+        answer: tuple[Task, Task] = await _answer_of(action)
         return answer
+
+
+async def _answer_of(command: Submission | Action | Pruning) -> Any:
+    """Wait for the answer to a command, but not for ever. Raises `StoreUnavailable`.
+
+    A command that has waited too long, and is in no tick yet, is dropped.
+    """
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            return await command.answer
+    except TimeoutError:
+        command.expired = True
+        raise StoreUnavailable(AWAY) from None

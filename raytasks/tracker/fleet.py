@@ -73,6 +73,7 @@ class RunnerState:
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
     acknowledged_reports: list[int] = field(default_factory=list)
     acknowledged_logs: list[int] = field(default_factory=list)
+    eager: bool = False  # whether it waits for acknowledgements: it has said all again
 
     @classmethod
     def of(cls, exchange: Exchange, now: float) -> "RunnerState":
@@ -89,6 +90,8 @@ class RunnerState:
         self.leaving = exchange.leaving
         self.demands = exchange.demands
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
+        if exchange.held is not None or not exchange.outcomes:
+            self.eager = exchange.held is not None
         if exchange.last_batch >= self.batch:
             self.undelivered = []
             self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
@@ -109,6 +112,7 @@ class RunnerState:
             or self.cancels
             or self.stale
             or self.acknowledged_reports
+            or (self.eager and self.acknowledged)
         )
 
     def holds(self, task_id: str, attempt: int) -> bool:
@@ -130,6 +134,11 @@ class RunnerState:
         """Ask the runner anew what it holds: what was known of it may be wrong."""
         self.confirmed = False
         self.undelivered = []
+        self.answer()
+
+    def ask_again(self) -> None:
+        """Ask the runner to say again what is not acknowledged; what is known of it stays."""
+        self.confirmed = False
         self.answer()
 
     def answer(self) -> None:

@@ -2,7 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections import deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -12,6 +13,8 @@ from pydantic_core import to_json
 from raytasks.messages import AttemptLog, Outcome, Report
 from raytasks.models import Duplicate, NewTask, RaytasksError, Running
 from raytasks.states import OutcomeKind
+from raytasks.tracker import keyed
+from raytasks.tracker.keyed import News
 
 log = logging.getLogger(__name__)
 
@@ -22,10 +25,14 @@ def _future() -> "asyncio.Future[Any]":
 
 @dataclass(eq=False)
 class Submission:
-    """Tasks that one caller submits together."""
+    """Tasks that one caller submits together.
+
+    Here as with the others: one that is `expired` was refused, as the database took too long.
+    """
 
     tasks: tuple[NewTask, ...]
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
+    expired: bool = False
 
 
 @dataclass(eq=False)
@@ -39,6 +46,7 @@ class Action:
     task_id: str
     namespace: str | None = None
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
+    expired: bool = False
 
     @property
     def target(self) -> tuple[str, str | None]:
@@ -53,29 +61,51 @@ class Pruning:
     task_ids: tuple[str, ...]
     before: float
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
+    expired: bool = False
 
 
 @dataclass
 class Inbox:
-    """The commands that the next tick takes. `alone` marks one that is tried by itself."""
+    """The commands that the next tick takes.
+
+    `alone` marks commands that are tried by themselves, as one of them may be bad; `probe` one
+    that was set aside and is tried again.
+    """
 
     submissions: list[Submission] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
-    reports: list[tuple[str, Report]] = field(default_factory=list)
-    logs: list[tuple[str, AttemptLog]] = field(default_factory=list)
-    outcomes: list[tuple[Running, Outcome]] = field(default_factory=list)
-    late: list[tuple[str, Outcome]] = field(default_factory=list)
+    reports: News[tuple[str, Report]] = field(default_factory=keyed.reports)
+    logs: News[tuple[str, AttemptLog]] = field(default_factory=keyed.logs)
+    outcomes: News[tuple[Running, Outcome]] = field(default_factory=keyed.outcomes)
+    late: News[tuple[str, Outcome]] = field(default_factory=keyed.late_outcomes)
     prunings: list[Pruning] = field(default_factory=list)
     alone: bool = False
-    suspects: "list[Inbox]" = field(default_factory=list)
+    probe: bool = False
+    suspects: "deque[Inbox]" = field(default_factory=deque)
+    _others_turn: bool = False
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to do."""
-        return not (self.suspects or any(self._lists))
+        return not (self.suspects or self.count)
 
     @property
-    def _lists(self) -> tuple[list[Any], ...]:
+    def count(self) -> int:
+        """How many commands there are, suspects not among them."""
+        return sum(map(len, self._lists))
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes the news of runners take, about, those of suspects among them."""
+        mine = sum(kind.bytes for kind in self._news)
+        return mine + sum(group.bytes for group in self.suspects)
+
+    @property
+    def _news(self) -> tuple[News[Any], ...]:
+        return (self.reports, self.logs, self.outcomes, self.late)
+
+    @property
+    def _lists(self) -> tuple[Any, ...]:
         # An attempt's reports and lines come before its outcome: after it they count no more.
         return (
             self.submissions,
@@ -88,18 +118,47 @@ class Inbox:
         )
 
     def take(self) -> "Inbox":
-        """Empty the inbox, and return what was in it; suspects come one by one."""
-        if self.suspects:
-            return self.suspects.pop(0)
+        """Empty the inbox, and return what was in it; or the next suspects, by turns."""
+        self._others_turn = not self._others_turn
+        while self.suspects and not (self._others_turn and self.count):
+            group = self.suspects.popleft()
+            if group.count:
+                return group
         taken = Inbox()
-        for kept, moved in zip(self._lists, taken._lists, strict=True):
-            moved[:], kept[:] = kept, []
+        for mine, moved in zip(self._lists, taken._lists, strict=True):
+            if isinstance(mine, News):
+                moved.take_all(mine)
+            else:
+                moved[:], mine[:] = [item for item in mine if not item.expired], []
         return taken
 
     def put_back(self, taken: "Inbox") -> None:
         """Put back what could not be done, before what has come in since."""
-        for kept, again in zip(self._lists, taken._lists, strict=True):
-            kept[:0] = again
+        for mine, again in zip(self._lists, taken._lists, strict=True):
+            if isinstance(mine, News):
+                mine.take_all(again)
+            else:
+                mine[:0] = again
+
+    def put_back_suspects(self) -> None:
+        """Make suspects ordinary commands again."""
+        while self.suspects:
+            self.put_back(self.suspects.pop())
+
+    def groups(self) -> Iterator["Inbox"]:
+        """Return what is here: first its own commands, then those of the suspects."""
+        yield self
+        yield from self.suspects
+
+    def has_outcome(self, task_id: str, attempt: int) -> bool:
+        """Return whether somebody has said how an attempt ended."""
+        return any(group.outcomes.has((task_id, attempt)) for group in self.groups())
+
+    def forget_unsaid(self, runner_id: str) -> None:
+        """Forget the log lines and checkpoints of a runner that is about to say them all again."""
+        for group in self.groups():
+            group.logs.keep(lambda item: item[0] != runner_id)
+            group.reports.keep(lambda item: item[0] != runner_id)
 
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
@@ -123,30 +182,48 @@ class Inbox:
 
     def refuse(self, error: RaytasksError) -> None:
         """Answer everybody who waits with an error, and keep what runners said."""
-        self.fail(error)
-        for refused in self._awaited:
-            refused.clear()
+        for group in self.groups():
+            group.fail(error)
+            for refused in group._awaited:
+                refused.clear()
+        self.suspects = deque(group for group in self.suspects if group.count)
 
-    def isolate(self, taken: "Inbox", error: Exception) -> None:
-        """Deal with a tick that failed for no known reason: one of its commands is bad.
+    def isolate(self, taken: "Inbox", error: Exception | None = None) -> None:
+        """Have the commands of a tick that failed tried in halves: one of them is bad.
 
-        Each command is tried again by itself, so that only the bad one fails. An outcome that
-        fails by itself becomes a failed attempt, so that its task does not run for ever.
+        They come before other suspects. A single command is tried by itself.
         """
         if not taken.alone:
-            for kind, items in enumerate(taken._lists):
-                for item in items:
-                    suspect = Inbox(alone=True)
-                    suspect._lists[kind].append(item)
-                    self.suspects.append(suspect)
-            log.warning("a tick failed; its commands are tried one by one", exc_info=error)
-            return
-        log.error("a command cannot be stored", exc_info=error)
-        taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
-        for running, outcome in taken.outcomes:
-            failed = unstorable_outcome(running, outcome, error)
-            if outcome.error != failed.error:
-                self.outcomes.append((running, failed))
+            log.warning("a tick failed; its commands are tried in parts", exc_info=error)
+        items = [(kind, item) for kind, items in enumerate(taken._lists) for item in items]
+        middle = (len(items) + 1) // 2
+        for part in (items[middle:], items[:middle]):
+            if part:
+                group = Inbox(alone=True)
+                for kind, item in part:
+                    group._lists[kind].append(item)
+                self.suspects.appendleft(group)
+
+    def names(self) -> list[str]:
+        """Return the names of the commands, for people."""
+        return [
+            *(f"submission of {_tasks(item.tasks)}" for item in self.submissions),
+            *(f"{item.verb} of task {item.task_id}" for item in self.actions),
+            *(f"report of {_attempt(report)}" for _, report in self.reports),
+            *(f"log lines of {_attempt(lines)}" for _, lines in self.logs),
+            *(f"outcome of {_attempt(outcome)}" for _, outcome in self.outcomes),
+            *(f"late outcome of {_attempt(outcome)}" for _, outcome in self.late),
+            *(f"pruning of {len(item.task_ids)} tasks" for item in self.prunings),
+        ]
+
+
+def _tasks(tasks: tuple[NewTask, ...]) -> str:
+    first = f"task {tasks[0].task_id} ({tasks[0].task_type})" if tasks else "no task"
+    return first if len(tasks) < 2 else f"{first} and {len(tasks) - 1} more"
+
+
+def _attempt(item: Any) -> str:
+    return f"task {item.task_id}, attempt {item.attempt}"
 
 
 def lost_outcome(
@@ -185,18 +262,6 @@ def released_outcome(running: Running, now: float) -> Outcome:
         started_at=running.started_at or running.claimed_at,
         finished_at=now,
         begun=not running.waits,
-    )
-
-
-def unstorable_outcome(running: Running, outcome: Outcome, error: Exception) -> Outcome:
-    """Return what stands for an outcome that the database refuses."""
-    return Outcome(
-        running.task_id,
-        running.attempt,
-        OutcomeKind.FAILED,
-        started_at=outcome.started_at,
-        finished_at=outcome.finished_at,
-        error=_error_json("UnstorableOutcome", type(error).__name__, retryable=False),
     )
 
 

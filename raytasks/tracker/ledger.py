@@ -49,7 +49,13 @@ class Ledger:
         limits = (runner.limits for runner in self.fleet if runner.call is not None)
         return any(self.waiting(name) for names in limits for name in names)
 
-    def current(self, outcomes: Sequence[tuple[Running, Outcome]]) -> list[tuple[Running, Outcome]]:
+    def drop_over(self, group: Inbox) -> None:
+        """Take from a group what runners said of attempts that are over: nobody wants it."""
+        find = self.fleet.find
+        group.reports.keep(lambda item: find(item[0], item[1].task_id, item[1].attempt) is not None)
+        group.logs.keep(lambda item: find(item[0], item[1].task_id, item[1].attempt) is not None)
+
+    def current(self, outcomes: Iterable[tuple[Running, Outcome]]) -> list[tuple[Running, Outcome]]:
         """Return the outcomes of attempts that still run, each once."""
         current: dict[str, tuple[Running, Outcome]] = {}
         for running, outcome in outcomes:
@@ -58,8 +64,13 @@ class Ledger:
                 current.setdefault(running.task_id, (known, outcome))
         return list(current.values())
 
-    def add_wants(self, work: TickInput) -> None:
-        """Add to a tick what the runners ask for, as far as such tasks may be there."""
+    def add_wants(
+        self, work: TickInput, takes: Callable[[str], bool] = lambda _task_type: True
+    ) -> None:
+        """Add to a tick what the runners ask for, as far as such tasks may be there.
+
+        `takes` says whether tasks of a type are to be claimed at all.
+        """
         due = Counter(task.task_type for task in work.submissions)
         due.update(
             running.task_type
@@ -75,7 +86,9 @@ class Ledger:
         wants = [want for runner in self.fleet if (want := runner.want(averages, ending))]
         for want in wants:
             want.limits = {
-                name: min(most, due[name]) for name, most in want.limits.items() if due[name]
+                name: min(most, due[name])
+                for name, most in want.limits.items()
+                if due[name] and takes(name)
             }
         work.wants = [want for want in wants if want.limits]
         work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}

@@ -268,11 +268,12 @@ def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResul
 
 def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[Task]:
     """Return the tasks that were named, each once; one in another namespace was not meant."""
-    return [
-        row
-        for task_id, namespace in dict.fromkeys(targets)
-        if (row := found.get(task_id)) is not None and namespace in (None, row.namespace)
-    ]
+    meant: dict[str, Task] = {}  # a task may be named with its namespace and without
+    for task_id, namespace in targets:
+        row = found.get(task_id)
+        if row is not None and namespace in (None, row.namespace):
+            meant[task_id] = row
+    return list(meant.values())
 
 
 def _change(

@@ -10,14 +10,17 @@ from collections.abc import Callable
 from raytasks.models import Running, StoreUnavailable
 from raytasks.operations import BulkOperation, NewBulk
 from raytasks.states import LossCause, OutcomeKind
+from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import AWAY, Executors, StoreAccess, threads
+from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
 from raytasks.tracker.blame import last_words
 from raytasks.tracker.bulk import BulkTurns, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox, released_outcome
+from raytasks.tracker.intake import Intake
 from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
 from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -30,7 +33,7 @@ are submitted wait for nothing."""
 LOAD = 3
 """From how many new tasks and outcomes in the tick before on that is so."""
 
-_TURN_SECONDS = 10.0
+_TURN_SECONDS = 8.0
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
@@ -62,6 +65,8 @@ class Ticker:
         self.lease_seconds = lease_seconds
         self.epoch = 0
         self.ledger = Ledger(clock, self.monotonic)
+        self.recovery = Recovery(self.inbox, self.access, self)
+        self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.bulk = BulkTurns(self.monotonic)
         self.wake = asyncio.Event()
         self.claiming = True
@@ -76,6 +81,7 @@ class Ticker:
         self._max_crashes = max_crashes
         self.looked_at = self.monotonic()
         self._renewed_at = -math.inf
+        self._doubt: StoreUnavailable | None = None
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database, and read what runs. See `StoreAccess.take_over`."""
@@ -84,6 +90,7 @@ class Ticker:
         )
         self.ledger.feed = FeedRing(self.epoch)
         await self._load()
+        self.access.recovered()
         self.loaded.set()
 
     async def is_loaded(self, seconds: float) -> bool:
@@ -102,7 +109,7 @@ class Ticker:
             self._end_leases()
             async with self._turn:
                 await self.tick()
-                if self.bulk.is_due(idle=self.inbox.empty):
+                if self.bulk.is_due(idle=self.inbox.empty and not self.recovery.busy):
                     await self._do_bulk_step()
 
     async def close(self) -> None:
@@ -120,7 +127,16 @@ class Ticker:
             raise StoreUnavailable(AWAY)
         await self.turn_over()
         epoch = self.epoch
-        await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
+        try:
+            await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
+        except Superseded:
+            raise StoreUnavailable(SUPERSEDED) from None
+        except StoreUnavailable as error:
+            # It may be on disk all the same, and memory and disk are not to differ.
+            if error.in_doubt:
+                self._doubt = error
+                self.wake.set()
+            raise
         self.paused_at = paused_at
         await self.turn_over()
         self.wake.set()
@@ -133,7 +149,7 @@ class Ticker:
         try:
             return await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
         except Superseded:
-            raise StoreUnavailable("another tracker has taken over") from None
+            raise StoreUnavailable(SUPERSEDED) from None
         finally:  # without an answer of the database it may be there all the same
             self.bulk.look()
             self.wake.set()
@@ -176,8 +192,12 @@ class Ticker:
         runner = self.ledger.fleet.remove(runner_id, for_good=for_good)
         if runner is None:
             return
-        ended = {(item.runner_id, item.task_id, item.attempt) for item, _ in self.inbox.outcomes}
-        self.inbox.outcomes += last_words(
+        ended = {
+            (item.runner_id, item.task_id, item.attempt)
+            for item in runner.held.values()
+            if self.has_outcome(item)
+        }
+        said = last_words(
             runner,
             reason,
             self.clock(),
@@ -185,11 +205,23 @@ class Ticker:
             out_of_memory=out_of_memory,
             cause=cause,
         )
+        for item in said:
+            self.inbox.outcomes.append(item)
         runner.answer()
         self.wake.set()
 
+    def has_outcome(self, running: Running) -> bool:
+        """Return whether it was said how an attempt has ended, be it stored yet or not."""
+        key = running.task_id, running.attempt
+        return self.inbox.has_outcome(*key) or self.recovery.aside.has_outcome(*key)
+
     def release(self, running: Running) -> None:
-        """Note that an attempt is given back by its runner, or never reached it: it waits again."""
+        """Note that an attempt is given back by its runner, or never reached it: it waits again.
+
+        Where it was said already how it ended, that stays.
+        """
+        if self.has_outcome(running):
+            return
         self.inbox.outcomes.append((running, released_outcome(running, self.clock())))
         self.wake.set()
 
@@ -206,32 +238,42 @@ class Ticker:
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
-        taken = self.inbox.take()
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            await self.recovery.sit_out(doubt)
+        taken = self.recovery.take()
         work = self._plan(taken)
-        if not taken.empty:
+        if not (taken.empty or taken.alone):
             self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
         began_at = self.monotonic()
         renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (work.wants or work.promote or renew or work.stats):
+            self.recovery.had_nothing_to_do()
             return
+        self.intake.in_flight = taken.bytes
         try:
             done = await self.access.write(lambda: run_tick(self.store, work))
+        except asyncio.CancelledError:
+            taken.fail(StoreUnavailable("the tracker is stopping"))
+            raise
         except Exception as error:
-            if await self._is_dealt_with(error, taken):
-                return
-            if taken.empty:
-                log.exception("tasks cannot be claimed; trying again")
-                await self.access.pause()
-            self.inbox.isolate(taken, error)
-            self.wake.set()
+            self.intake.in_flight = 0
+            await self.recovery.failed(taken, work, error)
         else:
-            self.access.recovered()
+            self.intake.in_flight = 0
+            # A transaction that changes nothing but the epoch proves little: it needs no space.
+            proven = taken.count or done.claimed or work.stats
+            self.access.recovered(proven=bool(proven))
             self._renewed_at = began_at
             self._apply(taken, work, done)
+            self.recovery.succeeded(taken)
+            self.intake.invite()
 
     def _plan(self, taken: Inbox) -> TickInput:
         now, next_due = self.clock(), self.ledger.next_due
         self.asked = False
+        takes_part = self.recovery.takes_part
+        more = not taken.alone
         work = TickInput(
             now=now,
             epoch=self.epoch,
@@ -240,30 +282,37 @@ class Ticker:
             reports=[report for _, report in taken.reports],
             logs=[log for _, log in taken.logs],
             outcomes=self.ledger.current(taken.outcomes),
-            late=taken.late,
+            late=list(taken.late),
             cancels=[item.target for item in taken.actions if item.verb == "cancel"],
             retries=[item.target for item in taken.actions if item.verb == "retry"],
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
-            promote=next_due is not None and next_due <= now and not taken.alone,
+            promote=more and next_due is not None and next_due <= now and takes_part(DUE_TASKS),
             skip_known=taken.alone,
-            stats=None if taken.alone else self.ledger.stats.to_write(now),
+            stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
-        if self.claiming and self.paused_at is None and not taken.alone:
-            self.ledger.add_wants(work)
+        if self.claiming and self.paused_at is None and more:
+            self.ledger.add_wants(work, self.recovery.takes_claims)
         return work
 
     async def _do_bulk_step(self) -> None:
         """Go on with a bulk operation: one step, in a transaction of its own."""
         epoch, now, last = self.epoch, self.clock(), self.bulk.last
+        turn = self.bulk.turn()
         try:
-            done = await self.access.write(lambda: run_step(self.store, epoch, now, last))
+            done = await self.access.write(lambda: run_step(self.store, epoch, now, last, turn))
+        except Superseded:
+            raise
+        except StoreUnavailable as error:
+            self.bulk.failed(turn, error)
+            await self.recovery.sit_out(error)
         except Exception as error:
-            if not await self._is_dealt_with(error, Inbox()):
-                log.exception("a bulk operation cannot go on; trying again")
-                self.bulk.failed()
+            self.bulk.failed(turn, error)
+            log.exception("a bulk operation cannot go on; trying again")
+            if isinstance(error, FenceBroken | AssertionError):
+                await self._load()
         else:
             self.access.recovered()
-            self.bulk.done(done)
+            self.bulk.done(done, turn)
             if done is not None:
                 self.ledger.note_step(done)
                 self.wake.set()  # what became due by it was not looked for yet
@@ -282,12 +331,14 @@ class Ticker:
             self.wake.set()
 
     async def _wait_for_work(self) -> None:
-        if self.bulk.any or not (self.inbox.empty or self._settling):
+        if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
         next_due = self.ledger.next_due
         due = min(math.inf if next_due is None else next_due, self.ledger.stats.write_due)
         seconds = min(seconds, max(0.0, due - self.clock()))
+        tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
+        seconds = max(0.0, min(seconds, tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
@@ -306,32 +357,15 @@ class Ticker:
             self.ledger.feed.break_off()
         self.wake.set()
 
-    async def _is_dealt_with(self, error: Exception, taken: Inbox) -> bool:
-        """Deal with a write that failed, if it is known what that means. Raises `Superseded`."""
-        match error:
-            case StoreUnavailable():
-                await self._sit_out(taken, error)
-            case Superseded():
-                taken.fail(StoreUnavailable("another tracker has taken over"))
-                raise error
-            case FenceBroken():
-                log.error("memory and database differ; reading them again", exc_info=error)
-                self.inbox.put_back(taken)
-                await self.access.pause()
-                await self._load()
-            case _:
-                return False
-        return True
-
-    async def _sit_out(self, taken: Inbox, error: StoreUnavailable) -> None:
-        """The database is away: keep what runners said, refuse the rest, try again soon.
-
-        Whether the tick's transaction was committed is not known, so that afterwards everything
-        is read again.
-        """
-        self.inbox.put_back(taken)
-        await self.access.sit_out(error)
+    async def reload(self) -> None:
+        """Read everything again: what was committed last is in doubt."""
         await self._load()
+
+    async def renew(self) -> None:
+        """Make the cheapest write that there is. Raises `StoreUnavailable`, `Superseded`."""
+        began_at = self.monotonic()
+        await self.access.renew(self.epoch, self.clock())
+        self._renewed_at = began_at
 
     def _end_leases(self) -> None:
         now = self.monotonic()

@@ -1,0 +1,193 @@
+"""What the database refuses, set aside: kept, named, and tried again with a growing pause."""
+
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from raytasks.models import StoreUnavailable
+from raytasks.tracker.inbox import Inbox
+
+MAX_BYTES = 16_000_000
+"""How much of what runners said is kept here; their runners keep it as well."""
+
+MAX_NAMED = 10
+"""How many commands are named in `/health`."""
+
+_FIRST_PAUSE = 0.5
+_MAX_PAUSE = 10.0
+_MAX_PAUSE_AWAY = 2.0  # where the error says nothing of the command: it may be over at any time
+_NAMED_SECONDS = 600.0  # for how long a command is named that was answered with an error
+
+
+@dataclass
+class _Refused:
+    """Something that the database refuses. `group` is None for what is no command."""
+
+    name: str
+    group: Inbox | None
+    error: Exception
+    since: float
+    tries: int = 1
+    pause: float = _FIRST_PAUSE
+    due_at: float = math.inf
+
+    def failed(self, error: Exception, now: float) -> None:
+        """Note that it was refused once more."""
+        self.error = error
+        self.tries += 1
+        self.pause = min(2 * self.pause, _max_pause(error))
+        self.due_at = now + self.pause
+
+
+class Aside:
+    """Single commands that are refused, and parts of a tick that fail by themselves.
+
+    One command at a time is tried again; when one was stored, all others are.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._kept: deque[_Refused] = deque()
+        self._tried: _Refused | None = None
+        self._answered: deque[_Refused] = deque(maxlen=MAX_NAMED)
+        self._parts: dict[str, _Refused] = {}
+
+    # Commands
+
+    def add(self, group: Inbox, error: Exception) -> None:
+        """Take a single command. One that was answered with the error is only named."""
+        now = self._monotonic()
+        [name] = group.names()
+        refused = _Refused(name, group, error, now, due_at=now + _FIRST_PAUSE)
+        group.alone = group.probe = True
+        if not group.bytes:  # nothing that a runner has said
+            self._answered.append(refused)
+        elif self.bytes + group.bytes <= MAX_BYTES or not self._kept:
+            self._kept.append(refused)
+
+    def due(self) -> Inbox | None:
+        """Return the command that is to be tried now, if there is one."""
+        self._tried = None
+        if not self._kept or self._kept[0].due_at > self._monotonic():
+            return None
+        self._tried = self._kept.popleft()
+        return self._tried.group
+
+    def again(self, group: Inbox, error: Exception) -> None:
+        """Note that the command that was tried is refused still."""
+        tried, self._tried = self._tried, None
+        assert tried is not None
+        if group.count:
+            tried.failed(error, self._monotonic())
+            self._kept.append(tried)
+            self._wait_for_first(tried)
+
+    def stored(self) -> Inbox:
+        """Note that the command that was tried is stored; return all others, to be tried now."""
+        self._tried = None
+        others = Inbox()
+        while self._kept:
+            group = self._kept.pop().group
+            assert group is not None
+            others.put_back(group)
+        return others
+
+    def forget_unsaid(self, runner_id: str) -> None:
+        """Forget the log lines and checkpoints of a runner that is about to say them all again."""
+        for item in self._kept:
+            if item.group is not None:
+                item.group.forget_unsaid(runner_id)
+        self._kept = deque(item for item in self._kept if item.group and item.group.count)
+
+    def has_outcome(self, task_id: str, attempt: int) -> bool:
+        """Return whether the outcome of an attempt is kept here."""
+        groups = [*self._kept, *([self._tried] if self._tried else [])]
+        return any(item.group and item.group.outcomes.has((task_id, attempt)) for item in groups)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes are kept, about."""
+        return sum(item.group.bytes for item in self._kept if item.group is not None)
+
+    # Parts of a tick
+
+    def bar(self, part: str, error: Exception) -> None:
+        """Leave a part out of ticks for a while."""
+        now = self._monotonic()
+        known = self._parts.get(part)
+        if known is None:
+            self._parts[part] = _Refused(part, None, error, now, due_at=now + _FIRST_PAUSE)
+        else:
+            known.failed(error, now)
+
+    def admit(self, part: str) -> None:
+        """Note that a part can be done."""
+        self._parts.pop(part, None)
+
+    def postpone(self, part: str) -> None:
+        """Note that there was nothing to do for a part."""
+        known = self._parts.get(part)
+        if known is not None:
+            known.due_at = self._monotonic() + known.pause
+
+    def is_barred(self, part: str) -> bool:
+        """Return whether a part is left out."""
+        return part in self._parts
+
+    def due_part(self) -> str | None:
+        """Return the part that is to be tried by itself now, if there is one."""
+        now = self._monotonic()
+        return next((name for name, item in self._parts.items() if item.due_at <= now), None)
+
+    # Both
+
+    def due_at(self) -> float:
+        """Return when something is tried again; infinite if there is nothing."""
+        kept = self._kept[0].due_at if self._kept else math.inf
+        return min([kept, *(item.due_at for item in self._parts.values())])
+
+    def away(self) -> str | None:
+        """Return what is wrong with the database, if parts of ticks fail for its sake."""
+        errors = (item.error for item in self._parts.values())
+        return next((str(error) for error in errors if isinstance(error, StoreUnavailable)), None)
+
+    def report(self) -> dict[str, Any]:
+        """Return what was set aside, as `/health` shows it: how many, and the names of some."""
+        now = self._monotonic()
+        while self._answered and now - self._answered[0].since > _NAMED_SECONDS:
+            self._answered.popleft()
+        items = [*self._parts.values(), *self._kept, *self._answered]
+        if self._tried is not None:
+            items.insert(0, self._tried)
+        return {
+            "count": len(items),
+            "list": [
+                {
+                    "what": item.name,
+                    "error": _described(item.error),
+                    "tries": item.tries,
+                    "seconds_ago": round(now - item.since, 3),
+                }
+                for item in items[:MAX_NAMED]
+            ],
+        }
+
+    def _wait_for_first(self, tried: _Refused) -> None:
+        """Let the next command wait as well: all of them together have one pause."""
+        first = self._kept[0]
+        pause = min(tried.pause, _max_pause(first.error))
+        first.due_at = max(first.due_at, self._monotonic() + pause)
+        for item in self._kept:
+            item.pause = max(item.pause, tried.pause)
+
+
+def _max_pause(error: Exception) -> float:
+    return _MAX_PAUSE_AWAY if isinstance(error, StoreUnavailable) else _MAX_PAUSE
+
+
+def _described(error: Exception) -> str:
+    """Return an error's name. Its text may hold somebody's data, or names of hosts and users."""
+    cause = error.__cause__ or error
+    return type(getattr(cause, "orig", None) or cause).__name__

@@ -1,0 +1,133 @@
+"""What runners have said, by what it is about: saying it again replaces, and does not add."""
+
+from collections.abc import Callable, Hashable, Iterator
+from typing import Generic, TypeVar
+
+from msgspec.structs import replace
+
+from raytasks.messages import AttemptLog, Outcome, Report
+from raytasks.models import Running
+
+Item = TypeVar("Item")
+
+_FIXED = 300
+"""How many bytes an item takes beside its texts, about."""
+
+
+class News(Generic[Item]):
+    """Items in their order, one for each key. `size` says how many bytes an item takes.
+
+    `merge` makes one item of an earlier and a later one of the same key.
+    """
+
+    def __init__(
+        self,
+        key: Callable[[Item], Hashable],
+        size: Callable[[Item], int],
+        merge: Callable[[Item, Item], Item],
+    ) -> None:
+        self._key = key
+        self._size = size
+        self._merge = merge
+        self._items: dict[Hashable, Item] = {}
+        self.bytes = 0
+
+    def append(self, item: Item) -> None:
+        """Take an item; one of the same key keeps its place."""
+        key = self._key(item)
+        known = self._items.get(key)
+        if known is not None:
+            self.bytes -= self._size(known)
+            item = self._merge(known, item)
+        self._items[key] = item
+        self.bytes += self._size(item)
+
+    def take_all(self, other: "News[Item]") -> None:
+        """Move everything of `other` here, before what is here already."""
+        later = list(self._items.values())
+        self._items, self.bytes = other._items, other.bytes
+        other._items, other.bytes = {}, 0
+        for item in later:
+            self.append(item)
+
+    def keep(self, wanted: Callable[[Item], bool]) -> None:
+        """Forget all items but those that are wanted."""
+        for key, item in list(self._items.items()):
+            if not wanted(item):
+                del self._items[key]
+                self.bytes -= self._size(item)
+
+    def __iter__(self) -> Iterator[Item]:
+        return iter(list(self._items.values()))
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def has(self, key: Hashable) -> bool:
+        """Return whether there is an item of this key."""
+        return key in self._items
+
+
+def outcomes() -> "News[tuple[Running, Outcome]]":
+    """Return outcomes of attempts: what was said first of one stays."""
+    return News(
+        lambda item: (item[1].task_id, item[1].attempt),
+        lambda item: outcome_size(item[1]),
+        lambda known, _new: known,
+    )
+
+
+def late_outcomes() -> "News[tuple[str, Outcome]]":
+    """Return outcomes of attempts that are over, each with the runner's id that said so."""
+    return News(
+        lambda item: (item[0], item[1].task_id, item[1].attempt),
+        lambda item: outcome_size(item[1]),
+        lambda known, _new: known,
+    )
+
+
+def reports() -> "News[tuple[str, Report]]":
+    """Return progress and checkpoints, each with the runner's id. Of progress the newest counts."""
+    return News(_report_key, lambda item: report_size(item[1]), _merged)
+
+
+def logs() -> "News[tuple[str, AttemptLog]]":
+    """Return log lines of attempts, each with the runner's id."""
+    return News(
+        lambda item: (item[0], item[1].number),
+        lambda item: log_size(item[1]),
+        lambda _known, new: new,
+    )
+
+
+def outcome_size(outcome: Outcome) -> int:
+    """Return how many bytes an outcome takes, about."""
+    return _FIXED + len(outcome.result or "") + len(outcome.error or "")
+
+
+def report_size(report: Report) -> int:
+    """Return how many bytes a report takes, about."""
+    return _FIXED + len(report.checkpoint or "") + len(report.message or "")
+
+
+def log_size(log: AttemptLog) -> int:
+    """Return how many bytes the lines of a log take, about."""
+    return _FIXED + sum(_FIXED + len(line.message) for line in log.lines)
+
+
+def _report_key(item: tuple[str, Report]) -> Hashable:
+    runner_id, report = item
+    if report.is_acknowledged:
+        return runner_id, report.number
+    return runner_id, report.task_id, report.attempt
+
+
+def _merged(known: tuple[str, Report], new: tuple[str, Report]) -> tuple[str, Report]:
+    runner_id, report = new
+    earlier = known[1]
+    return runner_id, replace(
+        report,
+        fraction=earlier.fraction if report.fraction is None else report.fraction,
+        message=earlier.message if report.message is None else report.message,
+        began_at=earlier.began_at if report.began_at is None else report.began_at,
+    )

@@ -1,0 +1,272 @@
+"""What follows when a tick fails: whose fault it is, who is told, and what is tried next.
+
+Either the database is away, or it refuses one command. While it is away, ticks are retried with a
+growing pause. A command that is refused by itself is set aside, so that it stops nobody else.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from raytasks.models import RaytasksError, StoreUnavailable
+from raytasks.store.transaction import FenceBroken, Superseded
+from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
+from raytasks.tracker.aside import Aside
+from raytasks.tracker.inbox import Inbox
+from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.tick import TickInput
+
+log = logging.getLogger(__name__)
+
+MAX_FAILURES = 3
+"""How often the same tick may fail, although an empty one commits in between, before its commands
+are tried in parts."""
+
+STATISTICS = "statistics"
+DUE_TASKS = "tasks that have become due"
+_CLAIMS = "claims of "
+
+
+class Memory(Protocol):
+    """What the tracker knows: it is read anew, and it says what still runs."""
+
+    wake: asyncio.Event
+    ledger: Ledger
+
+    @property
+    def monotonic(self) -> Callable[[], float]:
+        """What durations are measured by."""
+
+    async def reload(self) -> None:
+        """Read everything again from the database."""
+
+    async def renew(self) -> None:
+        """Make one cheap write. Raises `StoreUnavailable`, `Superseded`."""
+
+
+@dataclass
+class _Round:
+    """One try of a failed tick's commands in parts, as the database refuses them together."""
+
+    stored: bool = False
+    failed: list[tuple[Inbox, Exception]] = field(default_factory=list)
+
+
+class Recovery:
+    """Deals with the ticks of one tracker that fail, and remembers what came of it.
+
+    All methods belong to the tracker's event loop.
+    """
+
+    def __init__(self, inbox: Inbox, access: StoreAccess, memory: Memory) -> None:
+        self._inbox = inbox
+        self._access = access
+        self._memory = memory
+        self._monotonic = memory.monotonic
+        self.aside = Aside(memory.monotonic)
+        self._failures = 0  # of ticks in a row, though an empty one was committed in between
+        self._fence_broken = False
+        self._round: _Round | None = None
+        self._parts_suspected = False
+        self._parts: deque[str] = deque()  # of a tick without commands, to be tried by themselves
+        self._part: str | None = None
+        self._bare = False  # whether the present tick is without commands on purpose
+
+    # Before a tick
+
+    def take(self) -> Inbox:
+        """Return the commands for the next tick, and decide what else goes into it."""
+        self._part, self._bare = None, False
+        if self._round is not None and not self._inbox.suspects:
+            self._end_round()
+        probe = self.aside.due()
+        if probe is not None:
+            self._memory.ledger.drop_over(probe)
+            return probe
+        if not self._inbox.suspects and self._parts_suspected:
+            self._part = self._parts.popleft() if self._parts else None
+            self._bare = True
+            return Inbox()
+        self._part = self.aside.due_part()
+        if self._part is not None:
+            return Inbox()
+        taken = self._inbox.take()
+        if self._parts_suspected:  # commands alone, until it is clear what is wrong
+            taken.alone = True
+        return taken
+
+    def takes_part(self, part: str) -> bool:
+        """Return whether a part of a tick that is no command goes into the next one."""
+        if self._part is not None:
+            return part == self._part
+        return not self.aside.is_barred(part)
+
+    def takes_claims(self, task_type: str) -> bool:
+        """Return whether tasks of a type are claimed in the next tick."""
+        return self.takes_part(_CLAIMS + task_type)
+
+    @property
+    def busy(self) -> bool:
+        """Whether there is something to try at once."""
+        return self._parts_suspected or self.seconds_until_due() <= 0
+
+    def had_nothing_to_do(self) -> None:
+        """Note that the tick after the last `take` was not needed."""
+        if self._part is not None:
+            self.aside.postpone(self._part)
+        if self._bare:
+            self._parts_suspected = bool(self._parts)
+
+    def seconds_until_due(self) -> float:
+        """Return when something that was set aside is tried again; infinite if nothing was."""
+        return self.aside.due_at() - self._monotonic()
+
+    # After a tick
+
+    def succeeded(self, taken: Inbox) -> None:
+        """Note that a tick was committed."""
+        if self._round is not None and taken.count:
+            self._round.stored = True
+        if taken.probe:
+            again = self.aside.stored()
+            if again.count:
+                self._inbox.isolate(again)
+                self._memory.wake.set()
+        elif self._part is not None:
+            self.aside.admit(self._part)
+        elif not taken.alone:
+            self._failures = 0
+            self._fence_broken = False
+        if self._bare:
+            self._parts_suspected = bool(self._parts)
+
+    async def failed(self, taken: Inbox, work: TickInput, error: Exception) -> None:
+        """Deal with a tick that failed. Raises `Superseded`."""
+        match error:
+            case Superseded():
+                taken.fail(StoreUnavailable(SUPERSEDED))
+                raise error
+            case StoreUnavailable():
+                await self._sit_out(taken, work, error)
+            case FenceBroken() | AssertionError() if not (taken.alone or self._fence_broken):
+                log.error("memory and database differ; reading them again", exc_info=error)
+                self._fence_broken = True
+                self._inbox.put_back(taken)
+                await self._access.pause()
+                await self._memory.reload()
+            case _:
+                await self._refuse(taken, work, error)
+        self._memory.wake.set()
+
+    async def sit_out(self, error: StoreUnavailable) -> None:
+        """Wait until a write succeeds, and read everything anew if that is needed."""
+        await self._access.sit_out(error)
+        while True:
+            try:
+                await self._memory.renew()
+                break
+            except Superseded:
+                self._inbox.refuse(StoreUnavailable(SUPERSEDED))
+                raise
+            except StoreUnavailable as still:
+                error.in_doubt = error.in_doubt or still.in_doubt
+                await self._access.sit_out(still)
+            except Exception as other:
+                log.exception("the epoch cannot be renewed")
+                await self._access.sit_out(StoreUnavailable(repr(other)))
+        # Only now, as no transaction of ours is open any more: see `Store.renew`.
+        if error.in_doubt:
+            await self._memory.reload()
+
+    async def _sit_out(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
+        if taken.probe:
+            self.aside.again(taken, error)
+        elif taken.alone:
+            taken.refuse(StoreUnavailable(AWAY))
+            if taken.count:
+                self._failed_in_round(taken, error)
+        else:
+            self._inbox.put_back(taken)
+        await self.sit_out(error)
+        if taken.probe or taken.alone:
+            return
+        if self._part is not None or self._parts_suspected:
+            self._bar_parts(work, error)
+            return
+        self._failures += 1
+        if self._failures >= MAX_FAILURES:
+            self._failures = 0
+            self._try_in_parts(error)
+
+    def _try_in_parts(self, error: Exception) -> None:
+        """The same tick has failed too often: try its commands in halves, then its other parts."""
+        self._inbox.put_back_suspects()
+        taken = self._inbox.take()
+        if taken.count:
+            self._round = _Round()
+            self._inbox.isolate(taken, error)
+        self._parts_suspected = True
+
+    def _failed_in_round(self, taken: Inbox, error: Exception) -> None:
+        """The database was away for a part of a tick's commands: maybe one of them is the cause."""
+        if self._round is None:
+            self._round = _Round()
+        if taken.count > 1:
+            self._inbox.isolate(taken, error)
+            return
+        self._round.failed.append((taken, error))
+        if len(self._round.failed) > 1 and not self._round.stored:
+            # Not one can be stored: it is the database, whatever it says.
+            self._inbox.put_back_suspects()
+            self._parts_suspected = False
+            self._end_round()
+
+    def _end_round(self) -> None:
+        round_, self._round = self._round, None
+        assert round_ is not None
+        for group, error in reversed(round_.failed):
+            if round_.stored:
+                self._set_aside(group, error)
+            else:
+                self._inbox.put_back(group)
+
+    async def _refuse(self, taken: Inbox, work: TickInput, error: Exception) -> None:
+        """The database is there, and refuses something of this tick."""
+        if taken.probe:
+            self.aside.again(taken, error)
+        elif taken.count > 1 or (taken.count and not taken.alone):
+            self._inbox.isolate(taken, error)
+            self._parts_suspected = self._parts_suspected or not taken.alone
+        elif taken.count:
+            self._set_aside(taken, error)
+        elif not self._bar_parts(work, error):
+            # Nothing but the epoch was to be renewed.
+            await self.sit_out(StoreUnavailable(f"{type(error).__name__}: {error}"))
+
+    def _set_aside(self, taken: Inbox, error: Exception) -> None:
+        log.error("%s cannot be stored", taken.names()[0], exc_info=error)
+        taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
+        self.aside.add(taken, error)
+
+    def _bar_parts(self, work: TickInput, error: Exception) -> bool:
+        """A tick without commands fails: find the part of it that does, and leave that out.
+
+        Returns whether there is such a part.
+        """
+        if self._part is not None:
+            log.error("%s fail; they are left out for now", self._part, exc_info=error)
+            self.aside.bar(self._part, error)
+            self._parts_suspected = bool(self._parts)
+            return True
+        if not self._parts:
+            types = {name for want in work.wants for name in want.limits}
+            self._parts = deque(sorted(_CLAIMS + name for name in types))
+            if work.stats is not None:
+                self._parts.append(STATISTICS)
+            if work.promote:
+                self._parts.append(DUE_TASKS)
+        self._parts_suspected = bool(self._parts)
+        return self._parts_suspected
