@@ -34,7 +34,8 @@ def blames_command(error: DBAPIError) -> bool:
 
 def unavailable(error: DBAPIError) -> StoreUnavailable:
     """Return what stands for an error that is no command's fault, with its name."""
-    text = one_line(error.orig or error)
+    said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    text = said or one_line(error.orig or error)  # PostgreSQL shows the statement as well
     if not isinstance(error, OperationalError | InterfaceError):  # which are the usual ones
         text = f"{type(error.orig or error).__name__}: {text}"
     away = StoreUnavailable(text)

@@ -164,6 +164,10 @@ class Recovery:
     async def sit_out(self, error: StoreUnavailable) -> None:
         """Wait until a write succeeds, and read everything anew if that is needed."""
         await self._access.sit_out(error)
+        await self.settle_doubt(error)
+
+    async def settle_doubt(self, error: StoreUnavailable) -> None:
+        """Make a cheap write, as often as it takes, and read everything anew if that is needed."""
         while True:
             try:
                 await self._memory.renew()

@@ -178,6 +178,10 @@ class Stats:
         """Note that what `to_write` returned last is on disk."""
         self._unconfirmed.clear()
 
+    def not_written(self) -> None:
+        """Note that what `to_write` returned last may not be on disk: it is due at once."""
+        self._write_at = 0.0
+
     def restore(self, rows: Iterable[MinuteRow], now: float) -> None:
         """Take over what an earlier tracker has written, all in one go. See `adopt`."""
         restored = Restored(now)

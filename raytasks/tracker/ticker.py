@@ -240,7 +240,7 @@ class Ticker:
             self._settling = None
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
-            await self.recovery.sit_out(doubt)
+            await self.recovery.settle_doubt(doubt)
         taken = self.recovery.take()
         work = self._plan(taken)
         if not (taken.empty or taken.alone):
@@ -258,6 +258,8 @@ class Ticker:
             raise
         except Exception as error:
             self.intake.in_flight = 0
+            if work.stats is not None:
+                self.ledger.stats.not_written()
             await self.recovery.failed(taken, work, error)
         else:
             self.intake.in_flight = 0
@@ -334,11 +336,14 @@ class Ticker:
         if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
-        next_due = self.ledger.next_due
-        due = min(math.inf if next_due is None else next_due, self.ledger.stats.write_due)
-        seconds = min(seconds, max(0.0, due - self.clock()))
+        due = math.inf
+        is_barred = self.recovery.aside.is_barred
+        if self.ledger.next_due is not None and not is_barred(DUE_TASKS):
+            due = self.ledger.next_due
+        if not is_barred(STATISTICS):
+            due = min(due, self.ledger.stats.write_due)
         tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
-        seconds = max(0.0, min(seconds, tried_again))
+        seconds = max(0.0, min(seconds, due - self.clock(), tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
