@@ -114,8 +114,8 @@ class StoreAccess:
 
         One that is not `proven` needed no space: it may succeed where others do not.
         """
+        self.note_commit()
         now = self._monotonic()
-        self.committed_at = now
         if self.error is None and not self._outages:
             return
         if proven or now - self._failed_at > _DOUBT_SECONDS:
@@ -123,6 +123,10 @@ class StoreAccess:
                 log.warning("the database is there again")
             self.error, self._outages = None, 0
             self._logged = ("", 0.0)
+
+    def note_commit(self) -> None:
+        """Note that something was committed, though what has failed before was not."""
+        self.committed_at = self._monotonic()
 
     def trouble(self) -> str | None:
         """Return what is wrong with the database, as far as writes have shown it."""

@@ -68,6 +68,7 @@ class Recovery:
         self._monotonic = memory.monotonic
         self.aside = Aside(memory.monotonic)
         self._failures = 0  # of ticks in a row, though an empty one was committed in between
+        self._waiting = False  # whether commands wait that could not be stored, maybe for no fault
         self._fence_broken = False
         self._round: _Round | None = None
         self._parts_suspected = False
@@ -126,8 +127,12 @@ class Recovery:
 
     # After a tick
 
-    def succeeded(self, taken: Inbox) -> None:
-        """Note that a tick was committed."""
+    def succeeded(self, taken: Inbox) -> bool:
+        """Note that a tick was committed. Returns whether that is the end of an outage.
+
+        It is not while commands wait that could not be stored: the database may take some things,
+        and refuse others, e.g. as its disk is nearly full.
+        """
         if self._round is not None and taken.count:
             self._round.stored = True
         if taken.probe:
@@ -140,8 +145,10 @@ class Recovery:
         elif not taken.alone:
             self._failures = 0
             self._fence_broken = False
+            self._waiting = self._waiting and self._bare
         if self._bare:
             self._parts_suspected = bool(self._parts)
+        return not self._waiting or (taken.alone and taken.count > 0 and not taken.probe)
 
     async def failed(self, taken: Inbox, work: TickInput, error: Exception) -> None:
         """Deal with a tick that failed. Raises `Superseded`."""
@@ -194,6 +201,7 @@ class Recovery:
                 self._failed_in_round(taken, error)
         else:
             self._inbox.put_back(taken)
+        self._waiting = self._waiting or self._inbox.count > 0 or self._round is not None
         await self.sit_out(error)
         if taken.probe or taken.alone:
             return
@@ -231,6 +239,7 @@ class Recovery:
     def _end_round(self) -> None:
         round_, self._round = self._round, None
         assert round_ is not None
+        self._waiting = self._waiting and not round_.stored
         for group, error in reversed(round_.failed):
             if round_.stored:
                 self._set_aside(group, error)

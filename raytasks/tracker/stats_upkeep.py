@@ -31,6 +31,7 @@ BLOCK = 10
 
 _AWAY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.05  # between two steps: ticks go first
+_FIRST_SECONDS = 5.0  # a tracker that starts has better things to do
 _LOOK_SECONDS = 60.0
 
 
@@ -76,6 +77,7 @@ class StatsUpkeep:
 
     async def run(self) -> None:
         """Make old rows coarser and forget the oldest, for ever; it ends with the epoch."""
+        await asyncio.sleep(_FIRST_SECONDS)
         while True:
             try:
                 await self.tidy()

@@ -265,10 +265,12 @@ class Ticker:
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
             proven = taken.count or done.claimed or work.stats
-            self.access.recovered(proven=bool(proven))
             self._renewed_at = began_at
             self._apply(taken, work, done)
-            self.recovery.succeeded(taken)
+            if self.recovery.succeeded(taken):
+                self.access.recovered(proven=bool(proven))
+            else:
+                self.access.note_commit()
             self.intake.invite()
 
     def _plan(self, taken: Inbox) -> TickInput:
