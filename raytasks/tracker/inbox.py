@@ -155,10 +155,10 @@ class Inbox:
         return any(group.outcomes.has((task_id, attempt)) for group in self.groups())
 
     def forget_unsaid(self, runner_id: str) -> None:
-        """Forget the log lines and checkpoints of a runner that is about to say them all again."""
+        """Forget the lines and reports of a runner that is about to say them all again."""
         for group in self.groups():
             group.logs.keep(lambda item: item[0] != runner_id)
-            group.reports.keep(lambda item: item[0] != runner_id)
+            group.reports.keep(lambda item: item[0] != runner_id or not item[1].is_acknowledged)
 
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
