@@ -4,10 +4,13 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import Duplicate, NewTask
+from raytasks.models import Duplicate, NewTask, StoreUnavailable
 
 Duplicates = dict[str, Duplicate]
 """The submissions that were not stored since their idempotency key is taken, by their ids."""
+
+MAX_SECONDS = 9.0
+"""How long a submission may take, so that an HTTP request is answered within ten seconds."""
 
 Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
 
@@ -32,13 +35,22 @@ class Batcher:
     async def submit(self, tasks: Sequence[NewTask]) -> Duplicates:
         """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
 
+        Raises `StoreUnavailable` when that takes too long, with the calls before it.
+
         Returns the duplicates among all that were sent in the same call.
         """
         accepted: asyncio.Future[Duplicates] = asyncio.get_running_loop().create_future()
-        self._waiting.append((tuple(tasks), accepted))
+        item = (tuple(tasks), accepted)
+        self._waiting.append(item)
         if self._call is None:
             self._start_call()
-        return await accepted
+        try:
+            async with asyncio.timeout(MAX_SECONDS):
+                return await accepted
+        except TimeoutError:
+            if item in self._waiting:
+                self._waiting.remove(item)
+            raise StoreUnavailable("the tracker does not answer; try again soon") from None
 
     def _start_call(self) -> None:
         batch = [self._waiting.popleft()]

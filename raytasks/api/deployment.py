@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 from raytasks import local_rpc, wire
 from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads, open_reads
+from raytasks.api.tracker_sight import epoch_of, life_of
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
 from raytasks.messages import Feed, FeedPart, FeedQuery
@@ -34,6 +35,14 @@ APP_NAME = "raytasks"
 REQUESTS_BESIDE_WAITING = 1000
 """How many requests a replica takes at a time beside those that wait."""
 
+CALL_SECONDS = 9.0
+"""How long a call of the tracker may take, so that an HTTP request is answered in ten seconds. The
+tracker itself refuses what takes too long a little earlier."""
+
+MUTE = "the tracker does not answer; try again soon"
+
+_TAKE_OVER_SECONDS = 30.0
+
 DEPLOY_SECONDS = 5.0
 """How often a replica makes sure that the tracker knows its deployment: a new tracker does not.
 Just as often it looks for a way to the tracker's database, while it has none."""
@@ -47,6 +56,7 @@ class RayBackend:
         self._tracker = get_or_create_tracker(settings)
         self._reads: Reads = _TrackerReads(self._call)
         self._place: DatabasePlace | None = None
+        self._known: DatabasePlace | None = None  # where it is, whether it can be read or not
         self._line: local_rpc.Connection | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
@@ -84,7 +94,7 @@ class RayBackend:
     ) -> Feed:
         """See `Backend.changes`."""
         query = wire.encode(FeedQuery(epoch, after, seconds, part))
-        return wire.feed_of(await self._send("changes", query))
+        return wire.feed_of(await self._send("changes", query, CALL_SECONDS + seconds))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """See `Backend.bulk_start`."""
@@ -117,13 +127,21 @@ class RayBackend:
         """Return when the tracker has answered."""
         await self._tracker.ping.remote()
 
+    async def epoch(self) -> object:
+        """Return the tracker's epoch as it is in SQL; see `raytasks.api.tracker_sight`."""
+        return None if self._known is None else await epoch_of(self._tracker, self._known)
+
+    async def life(self) -> object:
+        """Return what tells one process of the tracker from the next."""
+        return await life_of(self._tracker)
+
     async def replace(self) -> None:
         """End the tracker's process; Ray starts it again, and sends it the open calls again."""
         await asyncio.to_thread(ray.kill, self._tracker, no_restart=False)
 
     async def deploy(self, deployment: Deployment) -> None:
         """Tell the tracker which handlers there are; it makes their runners."""
-        await self._call("deploy", deployment)
+        await self._call("deploy", deployment, seconds=None)
 
     async def find_database(self) -> None:
         """Read from the tracker's database from now on, if it can be read from this node.
@@ -135,7 +153,9 @@ class RayBackend:
         tracker, here = self._tracker, ray.get_runtime_context().get_node_id()
         if self._place is not None and self._place.is_bound_elsewhere(here):
             return
-        place: DatabasePlace = await self._call("database")
+        place: DatabasePlace = await self._call("database", seconds=_TAKE_OVER_SECONDS)
+        if tracker is self._tracker:
+            self._known = place
         reads = await open_reads(place, here)
         if tracker is not self._tracker:
             return  # replaced meanwhile: the next look will tell
@@ -155,22 +175,33 @@ class RayBackend:
         elif line is not None:
             line.close()
 
-    async def _send(self, method: str, message: bytes) -> bytes:
+    async def _send(self, method: str, message: bytes, seconds: float = CALL_SECONDS) -> bytes:
         """Send a message of `raytasks.wire`, in the fastest way that there is."""
         line = self._line
         if line is not None and not line.lost:
             try:
-                return await line.call(method, message)
+                async with asyncio.timeout(seconds):
+                    return await line.call(method, message)
             except local_rpc.ConnectionLost:
                 pass  # it may have arrived: to say it twice does no harm, as with Ray's own retries
-        answer: bytes = await self._call(method, message)
+            except TimeoutError:
+                raise StoreUnavailable(MUTE) from None
+        answer: bytes = await self._call(method, message, seconds=seconds)
         return answer
 
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        """Call the tracker; an error that it raised comes as it was raised there."""
+    async def _call(
+        self, method: str, *arguments: Any, seconds: float | None = CALL_SECONDS
+    ) -> Any:
+        """Call the tracker; an error that it raised comes as it was raised there.
+
+        Raises `StoreUnavailable` when it has not answered after so many seconds (None: for ever).
+        """
         tracker = self._tracker
         try:
-            return await getattr(tracker, method).remote(*arguments)
+            async with asyncio.timeout(seconds):
+                return await getattr(tracker, method).remote(*arguments)
+        except TimeoutError:
+            raise StoreUnavailable(MUTE) from None
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
@@ -187,7 +218,8 @@ class RayBackend:
         if self._line is not None:
             self._line.close()
         # It may be elsewhere, and use another database.
-        reads, self._reads, self._place = self._reads, _TrackerReads(self._call), None
+        reads, self._reads = self._reads, _TrackerReads(self._call)
+        self._place = self._known = None
         if isinstance(reads, DirectReads):
             reads.close()
 
@@ -251,7 +283,14 @@ class Api:
         settings = self._deployment.settings
         registry = Registry.load(settings.task_modules, self._deployment.folder)
         settings.check_served(await asyncio.to_thread(listening_host))
-        watchdog = Watchdog(self._backend.ping, self._backend.replace)
+        backend = self._backend
+        watchdog = Watchdog(
+            backend.ping,
+            backend.replace,
+            backend.epoch,
+            backend.life,
+            lease_seconds=settings.lease_seconds,
+        )
         self._keeping = asyncio.gather(self._keep_deployed(), self._keep_near(), watchdog.run())
         return create_app(self._backend, registry, settings)
 

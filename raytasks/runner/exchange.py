@@ -18,6 +18,10 @@ log = logging.getLogger(__name__)
 PROGRESS_SECONDS = 0.25
 """How often progress and log lines are passed on, at the most, while there is nothing else."""
 
+MAX_OUTCOME_BYTES = 1_000_000
+"""How much of results and errors goes into one exchange: the tracker may have to leave it. More
+only where a single outcome has more."""
+
 _RETRY_SECONDS = 0.2
 _LONGEST_RETRY_SECONDS = 2.0
 _WHOLE = 128
@@ -273,7 +277,8 @@ class ExchangeLoop:
         box = self._outbox
         if self._resync:
             box.say_again()
-        sendable = box.unsent if self._portion is None else box.unsent[: self._portion]
+        most = _how_many_fit(box.unsent)
+        sendable = box.unsent[: most if self._portion is None else min(most, self._portion)]
         logs, count = box.logs.take(sendable) if box.logs else ((), len(sendable))
         outcomes, later = box.unsent[:count], box.unsent[count:]
         box.unacknowledged |= {key_of(item): item for item in outcomes}
@@ -357,3 +362,13 @@ class ExchangeLoop:
         self._timer = None
         if self._outbox.progress or self._outbox.logs.has_fresh:
             self._note_news()
+
+
+def _how_many_fit(outcomes: Sequence[Outcome]) -> int:
+    """Return how many outcomes go into one exchange: at least one, whatever its size."""
+    room = MAX_OUTCOME_BYTES
+    for count, outcome in enumerate(outcomes):
+        room -= len(outcome.result or "") + len(outcome.error or "")
+        if room < 0 and count:
+            return count
+    return len(outcomes)

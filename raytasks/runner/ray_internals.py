@@ -54,6 +54,18 @@ class Connected:
         return "a handler has ended its connection to Ray (ray.shutdown)"
 
 
+def actor_life(actor_id: str) -> tuple[int, int] | None:
+    """Return how often an actor was restarted, and its process id; None if unknown. Blocks."""
+    try:
+        from ray._private.state import state
+
+        row = state.actor_table(actor_id)
+        return (row["NumRestarts"], row["Pid"]) if row else None
+    except Exception as error:
+        log.warning("the state of an actor cannot be had: %r", error)
+        return None
+
+
 def children_of(parent: ray.TaskID) -> list[bytes]:
     """Return the ids of the Ray tasks that a task has started and that have not ended."""
     try:

@@ -22,6 +22,28 @@ _CUT = "raytasks_cut"
 _SOCKET = "raytasks_socket"
 
 
+class _Handle:
+    """A second handle of a socket, so that it is never the socket of somebody who came after."""
+
+    def __init__(self, number: int) -> None:
+        self._number: int | None = os.dup(number)
+
+    def cut(self) -> None:
+        """End the connection, whoever waits for it."""
+        if self._number is not None:
+            with socket.socket(fileno=os.dup(self._number)) as mine:
+                mine.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Give the handle up; the connection itself is left as it is."""
+        number, self._number = self._number, None
+        if number is not None:
+            os.close(number)
+
+    def __del__(self) -> None:
+        self.close()
+
+
 class _Present(threading.local):
     call: "Cuttable | None" = None
 
@@ -105,7 +127,5 @@ def _cutter(connection: Any, info: dict[str, Any]) -> Callable[[], None]:
     if pgconn is None:
         interrupt: Callable[[], None] = connection.interrupt
         return interrupt
-    # A duplicate, so that it is never the socket of somebody who came after.
-    handle = socket.socket(fileno=os.dup(pgconn.socket))
-    info[_SOCKET] = handle
-    return lambda: handle.shutdown(socket.SHUT_RDWR)
+    handle = info[_SOCKET] = _Handle(pgconn.socket)
+    return handle.cut

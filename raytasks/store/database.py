@@ -29,6 +29,9 @@ from raytasks.store.direct import driver_errors
 from raytasks.store.refusals import blames_command, one_line, unavailable
 from raytasks.store.sqlite_file import SqliteFile
 
+BUSY_SECONDS = 5.0
+"""How long a transaction waits for a lock of SQLite, as `lock_timeout` says for PostgreSQL."""
+
 _MIGRATIONS = Path(__file__).parent / "migrations"
 # A server that has gone without a word is noticed after some seconds; a tracker that is frozen
 # within a transaction (in milliseconds here) does not hold up the one that takes its place; and
@@ -129,9 +132,9 @@ class Database:
     def _engine(self, *, pool_size: int, begin: str) -> Engine:
         arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5}
         if self.is_sqlite:
-            arguments["connect_args"] = {"check_same_thread": False, "timeout": 5}
+            arguments["connect_args"] = {"check_same_thread": False, "timeout": BUSY_SECONDS}
             if self._reads_only:
-                arguments["creator"] = lambda: open_sqlite(self.url, timeout=5)
+                arguments["creator"] = lambda: open_sqlite(self.url, timeout=BUSY_SECONDS)
         else:
             more = "" if begin == "BEGIN" else _WRITER_PLANS
             arguments["connect_args"] = postgres_arguments(more, reads_only=self._reads_only)

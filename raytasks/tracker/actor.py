@@ -21,6 +21,7 @@ from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
@@ -227,6 +228,7 @@ class TrackerActor:
         return await asyncio.shield(self._tracker)
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
+        begun_at = time.monotonic()
         try:
             tracker = Tracker(
                 Store(
@@ -245,11 +247,13 @@ class TrackerActor:
             await tracker.start(again=context.was_current_actor_reconstructed)
             await asyncio.gather(tracker.run(), self._pools.run(), self._prune(tracker))
         except Superseded:
-            log.error("another tracker has taken over the database; this one stands by")
-        except Exception:
-            log.exception("the tracker failed, and will be started again")
+            end_process("another tracker has taken over the database; this one stands by")
+        except BaseException as error:
+            # Not at once: what fails at every start must not keep a processor busy.
+            lived = time.monotonic() - begun_at
+            pause = max(0.0, RESTART_SECONDS - lived)
+            end_process("the tracker failed, and will be started again", error, pause=pause)
         finally:
-            logging.shutdown()
             os._exit(1)
 
     async def _prune(self, tracker: Tracker) -> None:

@@ -163,7 +163,11 @@ class Tracker:
 
         Safe to repeat. Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
         """
-        return await self.ticker.make_bulk(new)
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await self.ticker.make_bulk(new)
+        except TimeoutError:
+            raise StoreUnavailable(AWAY) from None
 
     async def bulk_count(self, asked: BulkFilter) -> int | None:
         """Return how many tasks a filter matches now; None if those are too many to count."""
