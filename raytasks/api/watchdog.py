@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Awaitable, Callable
 
@@ -18,6 +19,9 @@ FIRST_PATIENCE_SECONDS = 60.0
 
 LOOK_SECONDS = 1.0
 """How often signs of life are looked for while pings stay unanswered."""
+
+SPREAD_SECONDS = 5.0
+"""Within what time several watchdogs act that have seen the same."""
 
 _LAST_CHANCE_SECONDS = 2.0
 _LOG_SECONDS = 60.0
@@ -51,7 +55,9 @@ class Watchdog:
         *,
         lease_seconds: float = 15.0,
         clock: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
     ) -> None:
+        self._chance = chance
         self._ping = ping
         self._replace = replace
         self._epoch = epoch
@@ -95,7 +101,10 @@ class Watchdog:
             if present is None or present != known:
                 known, since = present, now
             elif now - since >= self._lease_seconds:
-                return not await self._answers(_LAST_CHANCE_SECONDS)
+                # Watchdogs that have seen the same do not all act at the same moment.
+                await asyncio.sleep(self._chance() * SPREAD_SECONDS)
+                answers = await self._answers(_LAST_CHANCE_SECONDS)
+                return not answers and await _seen(self._life) == life
             await asyncio.sleep(LOOK_SECONDS)
 
     async def _answers(self, seconds: float) -> bool:

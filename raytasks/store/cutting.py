@@ -26,19 +26,22 @@ class _Handle:
     """A second handle of a socket, so that it is never the socket of somebody who came after."""
 
     def __init__(self, number: int) -> None:
+        self._lock = threading.Lock()
         self._number: int | None = os.dup(number)
 
     def cut(self) -> None:
         """End the connection, whoever waits for it."""
-        if self._number is not None:
-            with socket.socket(fileno=os.dup(self._number)) as mine:
-                mine.shutdown(socket.SHUT_RDWR)
+        with self._lock:
+            if self._number is not None:
+                with socket.socket(fileno=os.dup(self._number)) as mine:
+                    mine.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Give the handle up; the connection itself is left as it is."""
-        number, self._number = self._number, None
-        if number is not None:
-            os.close(number)
+        with self._lock:
+            number, self._number = self._number, None
+            if number is not None:
+                os.close(number)
 
     def __del__(self) -> None:
         self.close()
