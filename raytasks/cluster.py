@@ -11,10 +11,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 import ray
@@ -28,6 +30,7 @@ RAY_PORT = 6379
 DASHBOARD_PORT = 8265
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
 _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
@@ -184,9 +187,12 @@ def start_worker(
 
 def connect(address: str) -> None:
     """Connect this process to a cluster as a driver. Raises `ClusterError`."""
-    if "://" not in address and address not in ("auto", "local"):
-        _check_answers(address)
     ray_token.use_token()
+    if address == "auto":
+        address = _found_address()
+    if "://" not in address and address != "local":
+        _check_answers(address)
+        _check_is_ray(address)
     try:
         ray.init(
             address=address,
@@ -198,7 +204,7 @@ def connect(address: str) -> None:
     except AuthenticationError:
         raise ClusterError(f"Ray at {address} asks for its token; {_FROM_THE_HEAD}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = _one_line(error)
         raise ClusterError(
             f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}; "
             f"if it asks for its token, {_FROM_THE_HEAD}"
@@ -274,10 +280,42 @@ def _check_answers(address: str) -> None:
         raise ClusterError(f"no Ray cluster answers at address {address}: {reason}") from None
 
 
+def _found_address() -> str:
+    """Return the address of the cluster that runs here, or that RAY_ADDRESS names."""
+    from ray._private import services  # nothing public tells it without connecting
+
+    try:
+        found: str | None = services.canonicalize_bootstrap_address("auto")
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(f"RAY_ADDRESS: {_one_line(error)}") from None
+    if found is None:
+        raise ClusterError("no Ray cluster runs here; say where one is with --address HOST:PORT")
+    return found
+
+
+def _check_is_ray(address: str) -> None:
+    """Refuse what listens and is no Ray cluster; Ray itself would try for minutes."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # it answers: what is wrong, `ray.init` says better
+            raylet: Any = ray._raylet
+            raylet.GcsClient(address=address)
+        answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    if not answered.wait(_ANSWER_SECONDS):
+        raise ClusterError(f"what listens at {address} does not answer as a Ray cluster")
+
+
 def _die_with_parent() -> None:
     """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def owner_mark() -> str:

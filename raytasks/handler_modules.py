@@ -99,10 +99,28 @@ def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]
         if missing == name or name.startswith(f"{missing}."):
             raise HandlerError(_not_found(name, folder)) from error
         raise HandlerError(f"handler module {name!r} needs {missing!r}, not installed") from error
-    except Exception as error:
+    except SystemExit as error:
         raise HandlerError(
-            f"handler module {name!r} failed to import: {type(error).__name__}: {error}"
+            f"handler module {name!r} calls sys.exit({_argument(error.code)}) when it is imported"
         ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise HandlerError(
+            f"handler module {name!r} failed to import: {_one_line(error)}"
+        ) from error
+
+
+def _argument(code: object) -> str:
+    return "" if code is None else repr(code)[:100]
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
 def _not_found(name: str, folder: str | None) -> str:

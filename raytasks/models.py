@@ -252,7 +252,8 @@ class HandlerKind(StrEnum):
 class HandlerInfo:
     """What the tracker and its clients know of a handler: data only, none of the user's code.
 
-    `description` is the public JSON object that `/task-types` shows.
+    `description` is the public JSON object that `/task-types` shows. `runtime_env` is the one of
+    the processes in which the handler runs, as far as the handler asks for one.
     """
 
     task_type: str
@@ -260,6 +261,7 @@ class HandlerInfo:
     actors: tuple[int, int]
     ray_options: dict[str, Any] = field(default_factory=dict)
     description: dict[str, object] = field(default_factory=dict)
+    runtime_env: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def pool(self) -> str:

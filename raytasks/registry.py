@@ -6,21 +6,19 @@ module that has declared more than is there.
 """
 
 import difflib
-import hashlib
 import inspect
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter
 
 from raytasks import declarations
-from raytasks.handler_modules import HandlerError, import_modules, nothing_found, source_root
+from raytasks.fingerprint import fingerprint
+from raytasks.handler_modules import HandlerError, import_modules, nothing_found
 from raytasks.models import HandlerInfo, HandlerKind
 from raytasks.retry import RetryPolicy
 from raytasks.signatures import SignatureError, annotation_of, parameters_of
@@ -28,6 +26,9 @@ from raytasks.signatures import SignatureError, annotation_of, parameters_of
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
 TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
 """What the name of a task type is like, as a regular expression."""
+
+OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
+"""Ray options that actors do not have."""
 
 _TASK_TYPE = re.compile(TASK_TYPE)
 
@@ -76,12 +77,14 @@ class HandlerSpec:
     def info(self) -> HandlerInfo:
         """Return what the tracker and clients may know of this handler."""
         options = dict(self.ray_options)
+        # Those of remote tasks stay with the handler: they may name the user's exceptions.
+        of_actors = {name: value for name, value in options.items() if name not in OF_TASKS_ONLY}
         return HandlerInfo(
             task_type=self.task_type,
             kind=self.kind,
             actors=self.actors,
-            # Those of remote tasks stay with the handler: they may name the user's exceptions.
-            ray_options=options if self.kind is HandlerKind.CLASS else {},
+            ray_options=of_actors if self.kind is HandlerKind.CLASS else {},
+            runtime_env=dict(options.get("runtime_env") or {}),
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",
@@ -144,6 +147,7 @@ class Registry:
 
     def __init__(self, specs: Iterable[HandlerSpec] = ()) -> None:
         self._specs: dict[str, HandlerSpec] = {}
+        self._modules: set[str] = set()
         for spec in specs:
             self.add(spec)
 
@@ -158,6 +162,7 @@ class Registry:
         registry = cls()
         names = list(modules)
         copies: list[tuple[ModuleType, str, HandlerSpec]] = []
+        registry._modules.update(names)
         for module in import_modules(names, folder):
             for attribute, value in list(vars(module).items()):
                 spec = _spec_on(value)
@@ -234,16 +239,11 @@ class Registry:
     def fingerprint(self) -> str:
         """Return a short text that is another one when the handlers' code has changed.
 
-        It covers the source files of all modules of the packages in which handlers are.
+        It covers the source files of the handlers' modules, and what these import from the
+        packages in which handlers are. See `raytasks.fingerprint`.
         """
-        packages = {source_root(spec.target.__module__) for spec in self._specs.values()}
-        digest = hashlib.sha256()
-        for name, module in sorted(sys.modules.items()):
-            file = getattr(module, "__file__", None)
-            if file and source_root(name) in packages:
-                digest.update(name.encode())
-                digest.update(Path(file).read_bytes())
-        return digest.hexdigest()[:12]
+        targets = {spec.target.__module__ for spec in self._specs.values()}
+        return fingerprint(targets | self._modules)
 
     def infos(self) -> tuple[HandlerInfo, ...]:
         """Return what the tracker and clients may know of the handlers."""

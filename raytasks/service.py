@@ -6,18 +6,30 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
+import click
 import httpx
 import ray
 from ray import serve
-from ray.exceptions import RayError
+from ray.dashboard.modules.dashboard_sdk import parse_runtime_env_args
+from ray.exceptions import RayError, RayTaskError
+from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
+from ray.serve.exceptions import RayServeException
 
-from raytasks.api.deployment import APP_NAME, application, listening_host
+from raytasks.api.deployment import (
+    API_NAME,
+    APP_NAME,
+    application,
+    listening_host,
+    present_deployment,
+)
 from raytasks.models import RaytasksError
+from raytasks.runner.deployment import Deployment
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
-from raytasks.runner.pool import Deployment
+from raytasks.settings import Settings
 from raytasks.tracker.actor import get_or_create_tracker
 from raytasks.tracker.results import RESULTS_NAME
+from raytasks.tracker.versions import DeployAnswer
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
@@ -41,11 +53,65 @@ class Endpoint:
         return f"http://{f'[{local}]' if ':' in local else local}:{self.port}"
 
 
-def start_tracker(deployment: Deployment) -> Any:
-    """Make the tracker, or find the one that is there; it makes the runners. Returns its handle."""
+class AlreadyServed(ServiceError):
+    """The handlers were refused, and an earlier version is in force: the service goes on with it.
+
+    The text says why, and which one.
+    """
+
+
+def start_tracker(deployment: Deployment) -> tuple[Any, DeployAnswer]:
+    """Make the tracker, or find the one that is there, and put the handlers in force.
+
+    The tracker tries them first, and makes their runners. Returns its handle, and what became of
+    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
+    """
     tracker = get_or_create_tracker(deployment.settings)
-    ray.get(tracker.deploy.remote(deployment))
-    return tracker
+    return tracker, _put_in_force(tracker, deployment)
+
+
+def _put_in_force(tracker: Any, deployment: Deployment) -> DeployAnswer:
+    try:
+        answer: DeployAnswer = ray.get(tracker.deploy.remote(deployment))
+    except RayTaskError as error:
+        raise ServiceError(f"the handlers could not be tried: {error.cause}") from None
+    if answer.error is None:
+        return answer
+    if answer.in_force is None:
+        raise ServiceError(f"the handlers are refused: {answer.error}")
+    raise AlreadyServed(
+        f"the handlers are refused, and version {answer.in_force} stays in force: {answer.error}"
+    )
+
+
+def built_application(settings: Settings) -> serve.Application:
+    """Return the application of the handlers as they are now, after a trial in the cluster.
+
+    Serve calls it where it builds the application: `serve run` in its own process, before it
+    connects to Ray, and `serve deploy` in a task of the cluster. Serve takes the old replicas away
+    before the new ones are up, so the handlers are tried here. Raises `ServiceError`.
+    """
+    deployment = present_deployment(settings)
+    if not ray.is_initialized():
+        ray.init(**_init_arguments())
+    start_tracker(deployment)
+    return application(deployment)
+
+
+def _init_arguments() -> dict[str, Any]:
+    """Return the arguments with which `serve run` is about to connect to Ray."""
+    command = click.get_current_context(silent=True)
+    asked = command.params if command is not None else {}
+    runtime_env = parse_runtime_env_args(
+        runtime_env=asked.get("runtime_env"),
+        runtime_env_json=asked.get("runtime_env_json"),
+        working_dir=asked.get("working_dir"),
+    )
+    return {
+        "address": asked.get("address"),
+        "namespace": SERVE_NAMESPACE,
+        "runtime_env": runtime_env,
+    }
 
 
 def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
@@ -78,17 +144,34 @@ def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
     return found
 
 
-def redeploy(deployment: Deployment) -> None:
-    """Roll a new deployment out over the API that runs, and tell the tracker of it.
+def redeploy(deployment: Deployment) -> DeployAnswer:
+    """Have a build tried, put it in force, and roll the API that runs; return what became of it.
 
-    A drain is over with it.
-    Raises `ServiceError` if no service runs in this cluster.
+    A drain is over with it. Raises `ServiceError` if no service runs in this cluster, if the build
+    fails its trial (then nothing has changed), or if the API could not be rolled.
     """
     tracker = _tracker()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    ray.get(tracker.deploy.remote(deployment))
+    answer = _put_in_force(tracker, deployment)
     ray.get(tracker.resume.remote())
-    serve.run(application(deployment), name=APP_NAME, route_prefix="/")
+    try:
+        serve.run(application(deployment), name=_app_name(), route_prefix="/")
+    except Exception as error:
+        raise ServiceError(
+            f"version {answer.number} is in force, and its runners take the tasks; but Ray Serve "
+            f"could not roll the API, which may be away: {_one_line(error)}; deploy again, and see "
+            "'serve status'"
+        ) from None
+    return answer
+
+
+def _app_name() -> str:
+    """Return by which name the API runs: `serve run` and `serve deploy` may give it another."""
+    running = serve.status().applications
+    if APP_NAME in running:
+        return APP_NAME
+    ours = [name for name, app in running.items() if set(app.deployments) == {API_NAME}]
+    return ours[0] if len(ours) == 1 else APP_NAME
 
 
 def drain(seconds: float) -> int:
@@ -114,13 +197,27 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        tracker = _tracker()
-        released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
-        ray.kill(tracker, no_restart=True)
-        with contextlib.suppress(ValueError):  # made by the first driver script
-            ray.kill(ray.get_actor(RESULTS_NAME, NAMESPACE), no_restart=True)
+        return _stop_tracker(_tracker(), grace_seconds)
     except (RayError, ServiceError):
         return 0
+
+
+def leave_cluster(grace_seconds: float) -> int:
+    """Take the service out of this cluster as `stop_service` does, and nothing else of Serve.
+
+    Raises `ServiceError` if none runs here.
+    """
+    tracker = _tracker()
+    with contextlib.suppress(RayServeException):  # Serve is gone already
+        serve.delete(_app_name())
+    return _stop_tracker(tracker, grace_seconds)
+
+
+def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
+    released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
+    ray.kill(tracker, no_restart=True)
+    with contextlib.suppress(ValueError):  # made by the first driver script
+        ray.kill(ray.get_actor(RESULTS_NAME, NAMESPACE), no_restart=True)
     return released
 
 
@@ -129,6 +226,10 @@ def _tracker() -> Any:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)
     except ValueError:
         raise ServiceError("no raytasks service runs in this Ray cluster") from None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
 
 
 def _answers(endpoint: Endpoint) -> bool:

@@ -139,6 +139,17 @@ class BulkView(BaseModel):
     finished_at: AwareDatetime | None
 
 
+class BegunBulkView(BulkView):
+    """A bulk operation that was asked for.
+
+    `warnings` says of a retry which tasks would wait for ever, as their type has no handler.
+    """
+
+    model_config = ConfigDict(title="BegunBulkOperation")
+
+    warnings: list[str]
+
+
 class BulkListView(BaseModel):
     """The newest bulk operations, the newest first; 100 at the most."""
 
@@ -152,13 +163,13 @@ def bulk_router(service: Service) -> APIRouter:
     @router.post(
         "/bulk",
         status_code=202,
-        response_model=BulkView,
+        response_model=BegunBulkView,
         responses={
             **BODY_PROBLEMS,
             200: {
                 "description": "The count that `dry_run` asks for; or the operation that the same "
                 "request with this key made before.",
-                "model": MatchedView | BulkView,
+                "model": MatchedView | BegunBulkView,
             },
         },
         summary="Retry or cancel all tasks that a filter matches",
@@ -172,7 +183,8 @@ def bulk_router(service: Service) -> APIRouter:
     ) -> Response:
         """Begin the operation; it is on disk when the answer comes, and goes on by itself.
 
-        With `dry_run` only the count of the tasks is answered.
+        With `dry_run` only the count of the tasks is answered. A retry of a `task_type` that has no
+        handler any more is a `409`.
         """
         namespace = caller.namespace_for(place.namespace)
         asked = _checked(
@@ -186,11 +198,14 @@ def bulk_router(service: Service) -> APIRouter:
         if asked.dry_run:
             matched = await service.backend.bulk_count(meant)
             return json_answer(to_json({"matched": matched}))
+        if asked.action is BulkAction.RETRY and meant.task_type is not None:
+            service.check_handler(meant.task_type)
         new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
         operation, made = await service.backend.bulk_start(new)
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
-        return json_answer(to_json(_shown(operation)), status, headers)
+        shown = {**_shown(operation), "warnings": await _warnings(service, meant)}
+        return json_answer(to_json(shown), status, headers)
 
     @router.get(
         "/bulk/{bulk_id}",
@@ -221,6 +236,18 @@ def bulk_router(service: Service) -> APIRouter:
         return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
 
     return router
+
+
+async def _warnings(service: Service, meant: BulkFilter) -> list[str]:
+    if meant.action is not BulkAction.RETRY or meant.task_type is not None:
+        return []
+    lost = await service.without_handler(meant.namespace, meant.states)
+    if not lost:
+        return []
+    return [
+        f"there is no handler in this version for {', '.join(lost)}; tasks of these types that are "
+        "retried wait for ever, unless a version comes that has one"
+    ]
 
 
 def _checked(value: Any) -> BulkRequest:

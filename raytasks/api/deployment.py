@@ -2,19 +2,20 @@
 
 import asyncio
 import logging
-import os
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import ray
 from ray import serve
 from ray.exceptions import RayActorError, RayTaskError
+from ray.serve.schema import ApplicationStatus
 from starlette.types import ASGIApp
 
 from raytasks import local_rpc, wire
+from raytasks.api.announcement import Announcement
 from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads, open_reads
+from raytasks.api.reapplied import Applied, Reapplied
 from raytasks.api.tracker_sight import epoch_of, life_of
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
@@ -22,16 +23,18 @@ from raytasks.messages import Feed, FeedPart, FeedQuery
 from raytasks.models import Attempt, Duplicate, NewTask, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
+from raytasks.runner.deployment import Deployment
 from raytasks.runner.link import open_line
-from raytasks.runner.options import check_ray_options
-from raytasks.runner.pool import Deployment
-from raytasks.settings import Settings, handler_environment
+from raytasks.runner.reading import read_deployment
+from raytasks.settings import Settings, load_settings
 from raytasks.tracker.actor import get_or_create_tracker
 from raytasks.tracker.place import DatabasePlace
+from raytasks.tracker.versions import Announced, DeployAnswer
 
 log = logging.getLogger(__name__)
 
 APP_NAME = "raytasks"
+API_NAME = "api"
 REQUESTS_BESIDE_WAITING = 1000
 """How many requests a replica takes at a time beside those that wait."""
 
@@ -43,9 +46,8 @@ MUTE = "the tracker does not answer; try again soon"
 
 _TAKE_OVER_SECONDS = 30.0
 
-DEPLOY_SECONDS = 5.0
-"""How often a replica makes sure that the tracker knows its deployment: a new tracker does not.
-Just as often it looks for a way to the tracker's database, while it has none."""
+NEAR_SECONDS = 5.0
+"""How often a replica looks for a way to the tracker's database, while it has none."""
 
 
 class RayBackend:
@@ -139,9 +141,15 @@ class RayBackend:
         """End the tracker's process; Ray starts it again, and sends it the open calls again."""
         await asyncio.to_thread(ray.kill, self._tracker, no_restart=False)
 
-    async def deploy(self, deployment: Deployment) -> None:
-        """Tell the tracker which handlers there are; it makes their runners."""
-        await self._call("deploy", deployment, seconds=None)
+    async def announce(self, deployment: Deployment) -> Announced:
+        """Tell the tracker of this replica's build. Raises `StoreUnavailable`."""
+        told: Announced = await self._call("announce", deployment)
+        return told
+
+    async def is_first(self, name: str) -> bool:
+        """Return whether this is the first call with this name, of all replicas."""
+        first: bool = await self._call("is_first", name)
+        return first
 
     async def find_database(self) -> None:
         """Read from the tracker's database from now on, if it can be read from this node.
@@ -260,7 +268,7 @@ class _TrackerReads:
 
 
 @serve.deployment(
-    name="api",
+    name=API_NAME,
     ray_actor_options={"num_cpus": 0},
     health_check_period_s=5,
     health_check_timeout_s=10,
@@ -274,14 +282,15 @@ class Api:
         self._deployment = deployment
         self._backend = RayBackend(deployment.settings)
         self._keeping: asyncio.Future[Any] | None = None
+        self._announcing: asyncio.Future[Any] | None = None
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the app; called by Serve in the replica, after the constructor.
 
-        Raises `SettingsError` where it would be open to strangers.
+        Raises `SettingsError` where it would be open to strangers, and `VersionRefused` where the
+        trial of this replica's build has failed.
         """
         settings = self._deployment.settings
-        registry = Registry.load(settings.task_modules, self._deployment.folder)
         settings.check_served(await asyncio.to_thread(listening_host))
         backend = self._backend
         watchdog = Watchdog(
@@ -291,16 +300,18 @@ class Api:
             backend.life,
             lease_seconds=settings.lease_seconds,
         )
-        self._keeping = asyncio.gather(self._keep_deployed(), self._keep_near(), watchdog.run())
+        self._keeping = asyncio.gather(self._keep_near(), watchdog.run())
+        announcement = Announcement(lambda: self._backend.announce(self._deployment))
+        await announcement.first()
+        reapplied = Reapplied(_applied, self._look_at_the_code)
+        self._announcing = asyncio.gather(announcement.repeat(), reapplied.run())
+        registry = Registry.load(settings.task_modules, self._deployment.folder)
         return create_app(self._backend, registry, settings)
 
-    async def _keep_deployed(self) -> None:
-        while True:
-            try:
-                await self._backend.deploy(self._deployment)
-            except Exception as error:
-                log.warning("the deployment could not be announced: %s", error)
-            await asyncio.sleep(DEPLOY_SECONDS)
+    async def _look_at_the_code(self, applied_at: float) -> None:
+        """Deploy the code as it is now, if it has changed; one replica of all does it."""
+        if await self._backend.is_first(f"{_app_name()} {applied_at}"):
+            await _DEPLOY_CHANGED.remote(self._deployment.fingerprint, _app_name())
 
     async def _keep_near(self) -> None:
         while True:
@@ -309,7 +320,34 @@ class Api:
                     await find()
                 except Exception as error:
                     log.warning("%s failed, and is tried again: %s", find.__name__, error)
-            await asyncio.sleep(DEPLOY_SECONDS)
+            await asyncio.sleep(NEAR_SECONDS)
+
+
+def _deploy_changed(fingerprint: str, app_name: str) -> None:
+    """Run in a fresh process: have the tracker try the code as it is now, and roll the API."""
+    deployment = present_deployment(load_settings())
+    if deployment.fingerprint == fingerprint:
+        return
+    answer: DeployAnswer = ray.get(
+        get_or_create_tracker(deployment.settings).deploy.remote(deployment)
+    )
+    if answer.error is None:
+        serve.run(application(deployment), name=app_name, route_prefix="/")
+
+
+_DEPLOY_CHANGED = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_deploy_changed)
+
+
+def _app_name() -> str:
+    return serve.get_replica_context().app_name
+
+
+async def _applied() -> Applied | None:
+    status = await asyncio.to_thread(serve.status)
+    app = status.applications.get(_app_name())
+    if app is None:
+        return None
+    return Applied(app.last_deployed_time_s, app.status == ApplicationStatus.RUNNING)
 
 
 def listening_host() -> str | None:
@@ -320,22 +358,12 @@ def listening_host() -> str | None:
 
 
 def present_deployment(settings: Settings) -> Deployment:
-    """Return the deployment of the handlers as their modules are now, seen from this directory.
+    """Return a new build of the handlers as their modules are now; see `read_deployment`.
 
     Raises `HandlerError`, and `SettingsError` if it would be open to strangers.
     """
     settings.check_served()
-    folder = os.getcwd()
-    registry = Registry.load(settings.task_modules, folder)
-    check_ray_options(registry)
-    return Deployment(
-        generation=registry.fingerprint(),
-        deployed_at=time.time(),
-        handlers=registry.infos(),
-        settings=settings,
-        environment=handler_environment(),
-        folder=folder,
-    )
+    return read_deployment(settings)
 
 
 def application(deployment: Deployment) -> serve.Application:

@@ -130,9 +130,14 @@ def task_router(service: Service) -> APIRouter:
     async def retry(
         task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
     ) -> Response:
-        """Make the task PENDING, with a fresh budget of attempts; its history stays."""
+        """Make the task PENDING, with a fresh budget of attempts; its history stays.
+
+        `409` for a task in another state, and for one whose type has no handler any more: it would
+        wait for ever.
+        """
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
+        await service.check_handler_of(task_id, namespace)
         task = await service.backend.retry(task_id, namespace)
         return json_answer(task_json(task, tracebacks=True), HTTPStatus.ACCEPTED)
 
@@ -199,10 +204,12 @@ def service_router(service: Service) -> APIRouter:
         if not service.debug and not report.get("database", {}).get("ok", True):
             # What a driver says names hosts and users.
             report["database"] = {"ok": False, "error": "the database is away; see the log"}
+        reasons = report.pop("reasons", [])
         healthy = all(part.get("ok") for part in report.values())
-        body = {"status": "ok" if healthy else "degraded", "version": __version__}
+        well = healthy and not reasons
+        body = {"status": "ok" if well else "degraded", "version": __version__}
         if caller.may(Scope.READ):
-            body |= report
+            body |= {**report, "reasons": reasons}
         return json_answer(to_json(body), HTTPStatus.OK if healthy else AWAY)
 
     return router

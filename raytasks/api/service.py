@@ -1,7 +1,7 @@
 """What the routes work with, and how they answer."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -13,12 +13,13 @@ from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
 from raytasks.api.event_source import EventSource
 from raytasks.api.limits import WaitingRoom
-from raytasks.api.problems import ProblemView
+from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.signing import Links
 from raytasks.artifacts import ArtifactStore
-from raytasks.models import Attempt, Task, TaskNotFound, is_task_id
+from raytasks.models import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.offload import LargeValues
 from raytasks.registry import Registry
+from raytasks.states import State
 from raytasks.submission import PayloadLimits
 from raytasks.tracker.watch import TaskWatch
 
@@ -66,6 +67,37 @@ class Service:
         if found is None or found[0].namespace != namespace:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
+
+    async def check_handler_of(self, task_id: str, namespace: str) -> None:
+        """Refuse to run a task again that no handler would run. Raises `Problem`."""
+        task = (await self.backend.tasks([task_id])).get(task_id)
+        if task is not None and task.namespace == namespace:
+            self.check_handler(task.task_type)
+
+    def check_handler(self, task_type: str) -> None:
+        """Refuse to run tasks again of a type that has no handler. Raises `Problem`."""
+        if self.registry.get(task_type) is None:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                f"there is no handler for {task_type!r} in this version, so the task would wait "
+                "for ever; deploy a version that has one first",
+            )
+
+    async def without_handler(self, namespace: str, states: Iterable[State]) -> list[str]:
+        """Return the types of a namespace's tasks in these states that have no handler, sorted.
+
+        Nothing while the statistics are not there yet.
+        """
+        try:
+            stats = await self.backend.stats(namespace)
+        except StoreUnavailable:
+            return []
+        names = {state.value for state in states}
+        return sorted(
+            task_type
+            for task_type, counts in stats["counts"]["by_type"].items()
+            if names & counts.keys() and self.registry.get(task_type) is None
+        )
 
 
 def check_id(task_id: str) -> None:

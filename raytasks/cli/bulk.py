@@ -116,6 +116,8 @@ class _Work:
                 return
             self._ask(matched)
         operation = self._begin()
+        for warning in operation.get("warnings", ()):
+            typer.echo(f"warning: {warning}", err=True)
         if wait:
             operation = self._wait(operation)
         if self._as_json:

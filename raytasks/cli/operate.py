@@ -1,11 +1,13 @@
-"""`raytasks deploy`, `drain` and `resume`: what an operator does to a cluster that runs."""
+"""`raytasks deploy`, `drain`, `resume` and `stop`: what an operator does to a cluster that runs."""
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
     from raytasks.settings import Settings
+    from raytasks.tracker.versions import DeployAnswer
 
 Address = Annotated[
     str | None,
@@ -16,17 +18,59 @@ Address = Annotated[
 def deploy(address: Address = None) -> None:
     """Put the handlers as they are now into a cluster that runs.
 
-    New tasks go to runners with the new code; those with the old code finish what they run
-    (DRAIN_SECONDS at the most), and then leave. A drain is over with it.
+    The cluster tries them first; if they fail there, nothing changes. Then new tasks go to runners
+    with the new code; those with the old code finish what they run (DRAIN_SECONDS at the most), and
+    leave. A drain is over with it.
     """
     from raytasks import service
     from raytasks.api.deployment import present_deployment
 
     settings = _connect(address)
     deployment = present_deployment(settings)
-    service.redeploy(deployment)
-    types = ", ".join(info.task_type for info in deployment.handlers)
-    typer.echo(f"deployed version {deployment.generation}: {types}")
+    answer = service.redeploy(deployment)
+    types = ", ".join(deployment.task_types)
+    typer.echo(f"deployed version {answer.number} ({deployment.generation}): {types}")
+    for line in warnings(answer):
+        typer.echo(line)
+
+
+def stop(
+    seconds: Annotated[
+        float | None,
+        typer.Option(
+            help="How long running tasks may go on; then they are given back. Default: "
+            "STOP_GRACE_SECONDS.",
+            min=0,
+        ),
+    ] = None,
+    address: Address = None,
+) -> None:
+    """Take the service out of a Ray cluster: the API, the runners and the tracker.
+
+    The cluster itself stays, and so do the tasks: they go on when the service is started again.
+    """
+    from raytasks import service
+
+    settings = _connect(address)
+    grace = settings.stop_grace_seconds if seconds is None else seconds
+    released = service.leave_cluster(grace)
+    typer.echo(f"the service has left the cluster; {released} attempts were given back")
+
+
+def warnings(answer: "DeployAnswer") -> Iterator[str]:
+    """Yield what a deployer should know beside the success."""
+    if answer.in_force != answer.number:
+        yield f"version {answer.in_force}, which came later, is in force"
+    for task_type, count in sorted(answer.without_handler.items()):
+        yield (
+            f"warning: {count} tasks of the type {task_type} wait, and this version has no handler "
+            "for it"
+        )
+    if answer.unchanged:
+        yield (
+            f"not changed by a deployment: {', '.join(answer.unchanged)} (the tracker keeps those "
+            "of its first start; stop the service and start it again)"
+        )
 
 
 def drain(

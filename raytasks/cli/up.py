@@ -14,11 +14,12 @@ import typer
 from rich.console import Console
 
 from raytasks import ray_token
+from raytasks.cli import operate
 from raytasks.head import Restarts
 
 if TYPE_CHECKING:
     from raytasks.cluster import RayEnded, RayProcess
-    from raytasks.runner.pool import Deployment
+    from raytasks.runner.deployment import Deployment
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
@@ -149,9 +150,14 @@ def _serve(
 ) -> None:
     from raytasks import service
 
+    ours = True
     try:
-        with _step("Starting the tracker"):
-            tracker = service.start_tracker(deployment)
+        with _step("Starting the tracker, and trying the handlers"):
+            try:
+                tracker, answer = service.start_tracker(deployment)
+            except service.AlreadyServed:
+                ours = False
+                raise
             if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
                 service.resume()
         with _step("Starting the API"):
@@ -159,9 +165,11 @@ def _serve(
         with _step("Starting the runners"):
             service.wait_for_runners(tracker, deployment)
         _announce(endpoint, head)
+        for line in operate.warnings(answer):
+            console.print(line, soft_wrap=True)
         _wait(stopping, head)
     finally:
-        if _is_there(head):
+        if ours and _is_there(head):
             _stop_service(deployment.settings.stop_grace_seconds)
 
 

@@ -16,6 +16,7 @@ LOG_SECONDS = 2.0
 """How long a process that ends may take to say why."""
 
 _BROKEN_SECONDS = 5.0
+_ASKED_SECONDS = 1.0
 
 
 class RunnerHost:
@@ -28,6 +29,10 @@ class RunnerHost:
 
     def __init__(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._main = main
+        self.failure: str | None = None
+        """The end of the error by which `main` failed."""
+        self.asked = threading.Event()
+        """Set when somebody knows of this process: its death while it imports is noticed then."""
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
 
@@ -41,13 +46,23 @@ class RunnerHost:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        self.asked.wait(_ASKED_SECONDS)
         try:
             self.loop.run_until_complete(self._main())
         except BaseException as error:
+            self.failure = _one_line(error)
             last_words("the runner failed, and will be started again", error)
             threading.Event().wait(_BROKEN_SECONDS)
         finally:
             end_process(0)
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}"
 
 
 def end_process(code: int, why: str | None = None, error: BaseException | None = None) -> NoReturn:

@@ -27,6 +27,8 @@ TRACKER_NAME = "raytasks.tracker"
 MOST_CALLS = 10_000
 """How many calls such an actor has open at a time; further ones wait for their turn."""
 
+_LOOK_SECONDS = 0.2
+
 ASK_AGAIN_SECONDS = 10.0
 """How long after the tracker could only be called by Ray another way is looked for."""
 
@@ -71,11 +73,25 @@ class RunnerActor:
 
     async def identity(self) -> tuple[str, str]:
         """Return the id of this life of the actor, and Ray's id of its process."""
+        self._host.asked.set()
         return self._identity.runner_id, self._identity.worker_id or ""
+
+    async def came_up(self) -> str | None:
+        """Return when the runner has loaded its handlers: None, or the error if it cannot."""
+        while not self.is_up:
+            if self._host.failure is not None:
+                return self._host.failure
+            await asyncio.sleep(_LOOK_SECONDS)
+        return None
 
     async def watch(self) -> None:
         """Never return: the call fails when this process dies, and so the pool hears of it."""
         await asyncio.Event().wait()
+
+    @property
+    @abstractmethod
+    def is_up(self) -> bool:
+        """Whether the runner has loaded its handlers."""
 
     @abstractmethod
     async def _main(self) -> None:

@@ -12,7 +12,6 @@ from raytasks.runner.link import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
 _LEAST_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
-_TASK_ONLY_OPTIONS = ("max_retries", "retry_exceptions")
 
 
 def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
@@ -23,8 +22,6 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
     well and its autoscaler sees the need. A class handler's own options come before that.
     """
     own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
-    for name in _TASK_ONLY_OPTIONS:
-        own.pop(name, None)
     return {
         "num_cpus": 0 if basic else 1,
         **own,

@@ -5,13 +5,13 @@ import logging
 import math
 import time
 from collections.abc import Awaitable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import ray
-from ray.exceptions import ActorDiedError, RayError
+from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
+from raytasks.runner.deployment import Deployment
 from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.ray_internals import Death, death_of
@@ -23,6 +23,7 @@ from raytasks.runner.roster import (
     runners_present,
 )
 from raytasks.runner.sizing import PoolState, SizeRule, change_of_size
+from raytasks.runner.start_failures import StartFailures
 from raytasks.runner.task import TaskRunner
 from raytasks.runner.warm import WarmRunner
 from raytasks.settings import Settings
@@ -36,23 +37,6 @@ _START_SECONDS = 30.0
 _CROWDED_IDLE_SECONDS = 2.0
 _DEATH_LOOKS = 5
 _DEATH_SECONDS = 0.1
-
-
-@dataclass(frozen=True)
-class Deployment:
-    """What a deployer brings: the handlers, and the settings that their runners get.
-
-    `generation` names the version of the handlers' code; of two deployments, the one with the
-    later `deployed_at` (seconds since the epoch) counts. `folder` is the deployer's working
-    directory, in which the handlers' modules are looked for first, wherever they are imported.
-    """
-
-    generation: str
-    deployed_at: float
-    handlers: tuple[HandlerInfo, ...]
-    settings: Settings
-    environment: dict[str, str] = field(default_factory=dict)
-    folder: str | None = None
 
 
 class Tracked(Protocol):
@@ -91,6 +75,7 @@ class RunnerPools:
         self._retired = False
         self._news = asyncio.Event()
         self._killing: set[asyncio.Task[None]] = set()
+        self.failures = StartFailures()
 
     @property
     def settings(self) -> Settings | None:
@@ -98,12 +83,10 @@ class RunnerPools:
         return None if self._deployment is None else self._deployment.settings
 
     def deploy(self, deployment: Deployment) -> None:
-        """Make this the present deployment, unless a later one is. Safe to repeat."""
-        known = self._deployment
-        if self._retired:
-            return
-        if known is None or deployment.deployed_at >= known.deployed_at:
+        """Make this the present deployment. Safe to repeat."""
+        if not self._retired:
             self._deployment = deployment
+            self.failures.forget()
             self._news.set()
 
     def replace(self, name: str) -> None:
@@ -112,9 +95,7 @@ class RunnerPools:
         if runner is not None:
             runner.active_at = time.monotonic()
             self._let_go(runner)
-            task = asyncio.ensure_future(_kill(runner.actor, no_restart=False))
-            self._killing.add(task)
-            task.add_done_callback(self._killing.discard)
+            self._kill_soon(runner, no_restart=False)
 
     async def run(self) -> None:
         """Adopt the runners that are there, and keep the pools as they should be, for ever."""
@@ -266,7 +247,7 @@ class RunnerPools:
             ),
             rule,
         )
-        for _ in range(change):
+        for _ in range(self.failures.allowed(pool, change)):
             slot = free_slot(here)
             basic = slot <= rule.least + rule.spare
             here.append(await self._make(pool, slot, basic, infos, deployment))
@@ -340,6 +321,15 @@ class RunnerPools:
             self._tracked.release_runner(runner_id)
             self._tracked.lose(runner_id, "its runner was ended", cause=LossCause.OUTSIDE)
 
+    def _forget(self, runner: PooledRunner) -> None:
+        if self._runners.get(runner.name) is runner:
+            del self._runners[runner.name]
+
+    def _kill_soon(self, runner: PooledRunner, *, no_restart: bool) -> None:
+        task = asyncio.ensure_future(_kill(runner.actor, no_restart=no_restart))
+        self._killing.add(task)
+        task.add_done_callback(self._killing.discard)
+
     async def _watch(self, runner: PooledRunner) -> None:
         """Tell the tracker of each death of a runner; Ray starts it again by itself."""
         while True:
@@ -348,25 +338,37 @@ class RunnerPools:
                 if runner.life not in (None, present):
                     self._note_death(runner, Death("its process was started again"))
                 runner.life, runner.alive = present, True
+                if not runner.up:
+                    runner.trouble = await runner.actor.came_up.remote()
+                    runner.up = runner.trouble is None
+                    if runner.up:
+                        self.failures.came_up(runner.pool)
                 await runner.actor.watch.remote()
             except Exception as error:
                 if not isinstance(error, RayError):
                     log.exception("%s cannot be watched; trying again", runner.name)
-                if runner.life is not None:
-                    death = await _death_of(runner.life[1])
-                    if death is not None or isinstance(error, ActorDiedError):
-                        self._note_death(runner, death or Death("its actor is gone"))
-                if isinstance(error, ActorDiedError):
-                    self._runners.pop(runner.name, None)
+                death = await _death_of(runner.life[1]) if runner.life is not None else None
+                gone = isinstance(error, ActorDiedError | RuntimeEnvSetupError)
+                if death is not None or gone:
+                    self._note_death(runner, death or Death(_end_of(error)))
+                if gone:
+                    self._forget(runner)
+                if self._runners.get(runner.name) is not runner:
                     return
                 await asyncio.sleep(_DEATH_SECONDS)  # the next life is to be known before it dies
 
     def _note_death(self, runner: PooledRunner, death: Death) -> None:
         life, runner.life = runner.life, None
+        came_up, trouble = runner.up, runner.trouble
+        runner.up, runner.trouble = False, None
         if life is not None:
             log.warning("%s died: %s", runner.name, death.reason)
             runner.active_at, runner.alive = time.monotonic(), False
             self._lose(life[0], death)
+        if not came_up and self.failures.note(runner.pool, trouble or death.reason):
+            log.error("%s cannot come up; it is tried again later", runner.name)
+            self._forget(runner)
+            self._kill_soon(runner, no_restart=True)
 
     def _lose(self, runner_id: str, death: Death) -> None:
         reason = f"its runner's process died: {death.reason}"
@@ -381,6 +383,10 @@ async def _death_of(worker_id: str) -> Death | None:
             return death
         await asyncio.sleep(_DEATH_SECONDS)  # its node may not have told the control store yet
     return None
+
+
+def _end_of(error: Exception) -> str:
+    return f"its actor is gone: {' '.join(str(error).split())[-300:]}"
 
 
 async def _kill(actor: Any, *, no_restart: bool) -> None:

@@ -39,7 +39,8 @@ class PooledRunner:
     `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
     told to take nothing more (seconds on a clock that only goes forward). Nobody knows of one that
     was `adopted` whether its process has begun, before it has answered. `life` is the id of its
-    present life, as far as known, and Ray's id of that process.
+    present life, as far as known, and Ray's id of that process; it is `up` when it has loaded its
+    handlers, and `trouble` is the error by which it could not.
     """
 
     name: str
@@ -49,6 +50,8 @@ class PooledRunner:
     adopted: bool = False
     alive: bool = False
     life: tuple[str, str] | None = None
+    up: bool = False
+    trouble: str | None = None
     batch: int = 0
     retiring_since: float | None = None
     watch: "asyncio.Task[None] | None" = None

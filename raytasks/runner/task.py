@@ -231,6 +231,11 @@ class TaskRunner(RunnerActor):
         self._work: RemoteWork | None = None
         super().__init__(plan)
 
+    @property
+    def is_up(self) -> bool:
+        """Whether the handlers' modules are loaded."""
+        return self._work is not None
+
     async def started(self, task_id: str, attempt: int, place: Place) -> Start | None:
         """Called by a remote task that is about to begin; None if nobody waits for it."""
         start: Start | None = await self._host.call(

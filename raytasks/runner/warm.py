@@ -14,6 +14,13 @@ from raytasks.runner.workplace import Workplace
 class WarmRunner(RunnerActor):
     """The actor."""
 
+    _work: WarmWork | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the handlers' modules and classes are loaded."""
+        return self._work is not None and self._work.loaded
+
     async def _main(self) -> None:
         context = ray.get_runtime_context()
         workplace = Workplace(
@@ -32,6 +39,7 @@ class WarmRunner(RunnerActor):
             max_tasks=self._plan.max_tasks,
             max_memory_bytes=self._plan.max_memory_bytes,
         )
+        self._work = work
         exchange = ExchangeLoop(
             self._identity,
             work,

@@ -77,6 +77,11 @@ class WarmWork:
         """Return whether the attempts that it takes will be run."""
         return self._worker.is_alive
 
+    @property
+    def loaded(self) -> bool:
+        """Whether the handlers are loaded."""
+        return self._worker.loaded
+
     def limits(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit: none before the handlers are loaded."""
         types = self._registry.task_types if self._worker.loaded else ()

@@ -12,7 +12,7 @@ from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
-from raytasks.store import bulk, files, read_statements, statements, stats
+from raytasks.store import bulk, files, read_statements, statements, stats, versions
 from raytasks.store.database import Database
 from raytasks.store.direct import direct
 from raytasks.store.event_reads import read_events
@@ -221,6 +221,28 @@ class Store:
     def give_up_connections(self) -> None:
         """Go on with new connections: a call hangs, and its connection does not come back."""
         self._database.give_up_connections()
+
+    def number_version(
+        self, epoch: int, token: str, generation: str, now: float
+    ) -> tuple[versions.VersionRow, bool]:
+        """Return a version of the handlers by its token, and whether it is new.
+
+        A new one gets the next number. Raises `Superseded`.
+        """
+        with self._database.writing() as connection:
+            return versions.number(connection, epoch, token, generation, now)
+
+    def judge_version(
+        self, epoch: int, token: str, state: versions.VersionState, detail: str | None
+    ) -> None:
+        """Keep how the trial of a version ended. Raises `Superseded`."""
+        with self._database.writing() as connection:
+            versions.judge(connection, epoch, token, state, detail)
+
+    def versions(self, limit: int) -> list[versions.VersionRow]:
+        """Return the newest versions of the handlers, the newest first."""
+        with self._database.reading() as connection:
+            return versions.newest(connection, limit)
 
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer, or its file is gone."""

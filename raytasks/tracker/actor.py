@@ -4,6 +4,7 @@ import asyncio
 import logging
 import os
 import time
+from functools import partial
 from typing import Any
 
 import ray
@@ -15,22 +16,28 @@ from raytasks.events import EventPage, EventQuery
 from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
+from raytasks.runner.deployment import Deployment, differing_settings
 from raytasks.runner.link import TRACKER_NAME, Line, lasting
-from raytasks.runner.pool import Deployment, RunnerPools
+from raytasks.runner.pool import RunnerPools
+from raytasks.runner.trial import try_deployment
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
+from raytasks.store.versions import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.kept_builds import KeptBuilds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
+from raytasks.tracker.versions import Announced, DeployAnswer, VersionBook, Versions
 
 log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
 _TAKEN_OVER_SECONDS = 20.0
 _FILE_THREADS = 8  # an object store takes its time for each call
+_ASKED = 100
 
 
 class TrackerActor:
@@ -46,8 +53,10 @@ class TrackerActor:
         self._life: asyncio.Task[None] | None = None
         self._tracker: asyncio.Future[Tracker] | None = None
         self._pools: RunnerPools | None = None
+        self._versions: Versions | None = None
         self._line: Line | None = None
         self._line_lock = asyncio.Lock()
+        self._asked: list[str] = []
 
     # For clients
 
@@ -109,8 +118,15 @@ class TrackerActor:
 
     async def health(self) -> dict[str, Any]:
         """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
-        report = await (await self._core()).health()
-        return {**report, "ray": await asyncio.to_thread(_ray_health)}
+        core = await self._core()
+        report = await core.health()
+        reasons = list(report.get("reasons", ()))
+        if self._versions is not None:
+            report["handlers"], found = self._versions.report(core.ticker.ledger.waiting_types())
+            reasons += found
+        if self._pools is not None:
+            reasons += self._pools.failures.reasons()
+        return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
 
     async def large_values(self) -> LargeValues:
         """Return where large payloads and results are, for drivers and for `ResultsActor`."""
@@ -166,11 +182,33 @@ class TrackerActor:
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""
 
-    async def deploy(self, deployment: Deployment) -> None:
-        """Make this the present deployment."""
+    async def deploy(self, deployment: Deployment) -> DeployAnswer:
+        """Have a build tried where it will run, and put it in force if it passes.
+
+        Safe to repeat. Raises `StoreUnavailable`.
+        """
+        core, versions = await self._core(), self._versions
+        assert versions is not None
+        row = await versions.deploy(deployment)
+        return DeployAnswer(
+            number=row.number,
+            error=row.detail if row.state is VersionState.FAILED else None,
+            in_force=None if versions.row is None else versions.row.number,
+            without_handler=versions.without_handler(core.ticker.ledger.waiting_types()),
+            unchanged=tuple(differing_settings(self._settings, deployment.settings)),
+        )
+
+    async def announce(self, deployment: Deployment) -> Announced:
+        """Take in the build of an API replica. See `Versions.announce`."""
         await self._core()
-        if self._pools is not None:
-            self._pools.deploy(deployment)
+        assert self._versions is not None
+        return await self._versions.announce(deployment)
+
+    async def is_first(self, name: str) -> bool:
+        """Return whether nobody has asked with this name before: one of many is to act."""
+        first = name not in self._asked
+        self._asked = [*self._asked, name][-_ASKED:]
+        return first
 
     async def ready(self) -> dict[str, int]:
         """Return how many runners of each pool were heard of."""
@@ -241,11 +279,19 @@ class TrackerActor:
                 owner=ray.get_runtime_context().get_actor_id() or "",
             )
             self._pools = RunnerPools(tracker)
+            self._versions = Versions(
+                VersionBook(tracker.ticker),
+                KeptBuilds(),
+                try_deployment,
+                partial(_put_in_force, tracker, self._pools),
+            )
             tracker.ticker.on_expiry = self._pools.replace
             ready.set_result(tracker)
             context = ray.get_runtime_context()
             await tracker.start(again=context.was_current_actor_reconstructed)
-            await asyncio.gather(tracker.run(), self._pools.run(), self._prune(tracker))
+            await asyncio.gather(
+                tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore()
+            )
         except Superseded:
             end_process("another tracker has taken over the database; this one stands by")
         except BaseException as error:
@@ -283,6 +329,13 @@ def get_or_create_tracker(settings: Settings) -> Any:
         .options(**lasting(TRACKER_NAME), scheduling_strategy=placement)
         .remote(settings)
     )
+
+
+def _put_in_force(tracker: Tracker, pools: RunnerPools, deployment: Deployment) -> None:
+    settings = deployment.settings
+    pools.deploy(deployment)
+    tracker.max_backlog = settings.max_backlog
+    tracker.ticker.max_crashes = settings.max_crashes
 
 
 def _ray_health() -> dict[str, Any]:

@@ -76,7 +76,7 @@ class Tracker:
             executors=executors,
         )
         self.fleet = self.ticker.ledger.fleet
-        self._max_backlog = max_backlog
+        self.max_backlog = max_backlog
         self._clock = clock
         self._monotonic = self.ticker.monotonic
 
@@ -104,7 +104,7 @@ class Tracker:
         Returns those, by their ids, that were not stored as their idempotency key is taken.
         Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
         """
-        if self.backlog + len(tasks) > self._max_backlog:
+        if self.backlog + len(tasks) > self.max_backlog:
             known = await self.tasks([task.task_id for task in tasks])
             if len(known) == len(tasks):  # sent again by Ray: they are what fills the backlog
                 return {}

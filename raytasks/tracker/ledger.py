@@ -44,6 +44,14 @@ class Ledger:
         """Return how many tasks of a type wait, those that are not due yet included."""
         return sum(self.counts[task_type, state] for state in WAITING)
 
+    def waiting_types(self) -> dict[str, int]:
+        """Return how many tasks wait of each type of which some do."""
+        counts: Counter[str] = Counter()
+        for (task_type, state), count in self.counts.items():
+            if state in WAITING and count:
+                counts[task_type] += count
+        return dict(counts)
+
     def has_work_for_callers(self) -> bool:
         """Return whether tasks wait of a type that a runner takes that asks for some just now."""
         limits = (runner.limits for runner in self.fleet if runner.call is not None)

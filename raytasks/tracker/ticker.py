@@ -78,7 +78,7 @@ class Ticker:
         self._settling: asyncio.TimerHandle | None = None
         self._under_load = False
         self._owner = owner
-        self._max_crashes = max_crashes
+        self.max_crashes = max_crashes
         self.looked_at = self.monotonic()
         self._renewed_at = -math.inf
         self._doubt: StoreUnavailable | None = None
@@ -281,7 +281,7 @@ class Ticker:
         work = TickInput(
             now=now,
             epoch=self.epoch,
-            max_crashes=self._max_crashes,
+            max_crashes=self.max_crashes,
             submissions=[task for item in taken.submissions for task in item.tasks],
             reports=[report for _, report in taken.reports],
             logs=[log for _, log in taken.logs],

@@ -1,0 +1,104 @@
+"""`raytasks deploy`, `drain`, `resume` and `stop` without a cluster; what a deployment tells."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ray._private import services
+
+from raytasks import cluster
+from raytasks.cli.operate import warnings
+from raytasks.tracker.versions import DeployAnswer
+
+Run = Callable[..., Any]
+COMMANDS = ("deploy", "drain", "resume", "stop")
+SOON = 15.0
+
+
+@pytest.fixture
+def dead_port() -> int:
+    """A port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """A port where somebody listens who never says a word."""
+    server = socket.create_server(("127.0.0.1", 0))
+    taken: list[socket.socket] = []
+
+    def accept() -> None:
+        try:
+            while True:
+                taken.append(server.accept()[0])
+        except OSError:
+            return
+
+    threading.Thread(target=accept, daemon=True).start()
+    yield server.getsockname()[1]
+    server.close()
+    for connection in taken:
+        connection.close()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_without_a_cluster_there_is_one_line_soon(
+    run: Run, command: str, dead_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A cluster that was killed leaves its address behind, and Ray would ask there for minutes.
+    monkeypatch.setattr(
+        services, "canonicalize_bootstrap_address", lambda *_: f"127.0.0.1:{dead_port}"
+    )
+    begun = time.monotonic()
+    done = run(command)
+    assert done.code == 2
+    assert "no Ray cluster answers at address 127.0.0.1" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert time.monotonic() - begun < SOON
+
+
+def test_no_cluster_was_ever_here(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def nothing(*_: object) -> str:
+        raise ConnectionError("Could not find any running Ray instance.")
+
+    monkeypatch.setattr(services, "canonicalize_bootstrap_address", nothing)
+    done = run("deploy")
+    assert done.code == 2
+    assert "Could not find any running Ray instance" in done.err
+
+
+def test_what_listens_is_no_cluster(
+    run: Run, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cluster, "_ANSWER_SECONDS", 0.5)
+    done = run("resume", f"--address=127.0.0.1:{silent_port}")
+    assert done.code == 2
+    assert "does not answer as a Ray cluster" in done.err
+
+
+@pytest.mark.parametrize("command", ["up", "deploy"])
+def test_a_module_that_leaves_at_import_is_named(
+    run: Run, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "leaves_now.py").write_text("import os\nos._exit(0)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("TASK_MODULES", "leaves_now")
+    monkeypatch.setattr(cluster, "connect", lambda _: None)
+    done = run(command)
+    assert done.code == 2
+    assert "'leaves_now' ended the process when it was imported: exit status 0" in done.err
+
+
+def test_what_a_deployment_tells() -> None:
+    answer = DeployAnswer(3, None, 3, {"gone": 2}, ("LEASE_SECONDS",))
+    first, second = warnings(answer)
+    assert first.startswith("warning: 2 tasks of the type gone wait")
+    assert second.startswith("not changed by a deployment: LEASE_SECONDS")
+    assert list(warnings(DeployAnswer(3, None, 3, {}))) == []
+    [later] = warnings(DeployAnswer(3, None, 4, {}))
+    assert later == "version 4, which came later, is in force"

@@ -1,0 +1,161 @@
+"""New versions of the handlers: tried before they are in force, whoever brings them.
+
+This module runs a service of its own, and so must come before the one that all others share.
+"""
+
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.cluster.conftest import Service, start_service
+from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, kill, only
+
+MODULE = """
+import os
+from raytasks import handler
+
+{first}
+
+@handler("version")
+def version(payload: dict) -> int:
+    return {number}
+
+@handler("elsewhere", ray_options={{"num_cpus": 0.5, "runtime_env": {env}}})
+def elsewhere(payload: dict) -> int:
+    return {number}
+"""
+HERE = "os.environ.get('ONLY_HERE') == 'yes'"
+OWN = "{'env_vars': {'A': '1'}}"
+BAD = {
+    "raises": f"assert {HERE}, 'a package that the cluster lacks'",
+    "leaves": f"{HERE} or exit(0)",
+    "dies": f"{HERE} or os._exit(0)",
+}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the service, and the handlers' module, are."""
+    return tmp_path_factory.mktemp("versions")
+
+
+def write(
+    folder: Path, number: int, first: str = "", env: str = "{'env_vars': {'A': '1'}}"
+) -> None:
+    (folder / "changing.py").write_text(MODULE.format(first=first, number=number, env=env))
+
+
+@pytest.fixture(scope="module")
+def service(folder: Path) -> Iterator[Service]:
+    """A service whose code can be changed."""
+    write(folder, 1)
+    running = start_service(folder, TASK_MODULES="changing", PYTHONPATH=str(folder))
+    yield running
+    running.http.close()
+    assert running.stop() == 0, running.log.read_text()
+
+
+def run(service: Service, module: str, *arguments: str, **environment: str) -> Any:
+    return subprocess.run(  # noqa: PLW1510 - who calls looks at the exit code
+        [sys.executable, "-m", module, *arguments],
+        env={**service.environment, **environment},
+        capture_output=True,
+        text=True,
+        timeout=150,
+    )
+
+
+def deploy(service: Service, **environment: str) -> Any:
+    address = f"--address={service.ray_address}"
+    return run(service, "raytasks", "deploy", address, **environment)
+
+
+def serve(service: Service, *arguments: str, **environment: str) -> Any:
+    return run(service, "ray.serve.scripts", *arguments, **environment)
+
+
+def in_force(service: Service) -> int:
+    """Return the number of the version in force."""
+    return service.http.get("/health").json()["handlers"]["version"]
+
+
+def until_answers(service: Service, number: int) -> None:
+    """Wait until tasks are run by this version of the code."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := service.run("version", {})["result"]) != number:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.2)
+
+
+def test_what_does_not_load_in_the_cluster_changes_nothing(service: Service, folder: Path) -> None:
+    before = in_force(service)
+    for name, first in BAD.items():
+        write(folder, 2, first)
+        done = deploy(service, ONLY_HERE="yes")
+        assert done.returncode == 2, (name, done.stdout, done.stderr)
+        [line] = done.stderr.splitlines()
+        assert line.startswith(f"error: the handlers are refused, and version {before} stays"), line
+        assert "changing" in line
+    write(folder, 2, env="{'working_dir': 'file:///nothing/there.zip'}")
+    done = deploy(service)
+    assert done.returncode == 2, done.stderr
+    assert "cannot be made" in done.stderr
+    assert service.run("version", {})["result"] == 1
+    health = service.http.get("/health").json()
+    assert (health["status"], health["handlers"]["version"]) == ("degraded", before)
+    assert health["handlers"]["failed"]["version"] > before
+    assert [reason["code"] for reason in health["reasons"]] == ["version_failed"]
+
+
+def test_a_good_one_is_in_force_also_after_the_tracker_has_died(
+    service: Service, folder: Path
+) -> None:
+    before = in_force(service)
+    write(folder, 3)
+    done = deploy(service, LEASE_SECONDS="33")
+    assert done.returncode == 0, done.stderr
+    assert "not changed by a deployment: LEASE_SECONDS" in done.stdout
+    until_answers(service, 3)
+    assert service.run("elsewhere", {})["result"] == 3
+    after = in_force(service)
+    assert after > before
+    assert service.http.get("/health").json()["reasons"] == []
+    kill(only(service, TRACKER))
+    assert service.run("version", {})["result"] == 3
+    assert in_force(service) == after
+
+
+def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
+    before = in_force(service)
+    command = ("run", "--non-blocking", "--name=raytasks", f"--address={service.ray_address}")
+    write(folder, 4, BAD["raises"])
+    done = serve(service, *command, "serve_app:app", ONLY_HERE="yes")
+    assert "the handlers are refused" in done.stdout + done.stderr
+    assert done.returncode != 0
+    assert service.run("version", {})["result"] == 3
+    write(folder, 4)
+    done = serve(service, *command, "serve_app:app")
+    assert done.returncode == 0, done.stderr
+    until_answers(service, 4)
+    assert in_force(service) > before
+    dashboard = service.log.read_text().partition("Ray dashboard:")[2].split()[0]
+    command = ("deploy", "--name=raytasks", f"--address={dashboard}", "serve_app:app")
+    for number in (5, 6):  # the same configuration: Serve itself sees no difference
+        write(folder, number)
+        done = serve(service, *command)
+        assert done.returncode == 0, done.stdout + done.stderr
+        until_answers(service, number)
+
+
+def test_the_service_leaves_the_cluster(service: Service) -> None:
+    done = run(service, "raytasks", "stop", f"--address={service.ray_address}", "--seconds=1")
+    assert done.returncode == 0, done.stderr
+    assert "the service has left the cluster" in done.stdout
+    done = run(service, "raytasks", "resume", f"--address={service.ray_address}")
+    assert done.returncode == 2
+    assert "no raytasks service runs in this Ray cluster" in done.stderr
