@@ -181,6 +181,8 @@ def health(
     else:
         table = show.health_table(report)
         show.console.print(table if table.row_count else _short_health(report))
+        for reason in report.get("reasons", ()):
+            typer.echo(show.plain(f"{reason['code']}: {reason['message']}; {reason['fix']}"))
     if report["status"] != "ok":
         raise typer.Exit(TASK_FAILED)
 

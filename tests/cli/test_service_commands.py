@@ -470,3 +470,12 @@ def test_health_without_a_key(run: Run, fake: Fake) -> None:
     assert run("health").out == "ok (for more, give --api-key with a key of the scope read)\n"
     fake.play = lambda request: httpx.Response(503, json={"status": "degraded", "version": "1"})
     assert run("health").code == 1
+
+
+def test_health_tells_the_reasons(run: Run, fake: Fake) -> None:
+    reason = {"code": "no_handler", "message": "3 tasks of the type a wait", "fix": "deploy one"}
+    report = {"status": "degraded", "version": "1", "tracker": {"ok": True}, "reasons": [reason]}
+    fake.play = lambda request: httpx.Response(200, json=report)
+    done = run("health")
+    assert done.code == 1
+    assert "no_handler: 3 tasks of the type a wait; deploy one" in done.out
