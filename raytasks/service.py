@@ -10,7 +10,6 @@ import click
 import httpx
 import ray
 from ray import serve
-from ray.dashboard.modules.dashboard_sdk import parse_runtime_env_args
 from ray.exceptions import RayError, RayTaskError
 from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
@@ -100,6 +99,8 @@ def built_application(settings: Settings) -> serve.Application:
 
 def _init_arguments() -> dict[str, Any]:
     """Return the arguments with which `serve run` is about to connect to Ray."""
+    from ray.dashboard.modules.dashboard_sdk import parse_runtime_env_args
+
     command = click.get_current_context(silent=True)
     asked = command.params if command is not None else {}
     runtime_env = parse_runtime_env_args(
