@@ -14,6 +14,9 @@ from raytasks import cluster
 from raytasks.cli.operate import warnings
 from raytasks.tracker.versions import DeployAnswer
 
+# Ray Serve's own, when it is imported.
+pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")
+
 Run = Callable[..., Any]
 COMMANDS = ("deploy", "drain", "resume", "stop")
 SOON = 15.0
