@@ -1,7 +1,6 @@
 """`raytasks deploy`, `drain`, `resume` and `stop` without a cluster; what a deployment tells."""
 
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -32,21 +31,8 @@ def dead_port() -> int:
 @pytest.fixture
 def silent_port() -> Iterator[int]:
     """A port where somebody listens who never says a word."""
-    server = socket.create_server(("127.0.0.1", 0))
-    taken: list[socket.socket] = []
-
-    def accept() -> None:
-        try:
-            while True:
-                taken.append(server.accept()[0])
-        except OSError:
-            return
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield server.getsockname()[1]
-    server.close()
-    for connection in taken:
-        connection.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
