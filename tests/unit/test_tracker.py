@@ -29,11 +29,21 @@ from raytasks.testing import FakeClock
 from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
+from raytasks.tracker.stats_upkeep import StatsUpkeep
 
 OpenStore = Callable[..., Store]
 SOON = 3.0  # before a tick comes anyhow, since statistics are written
 NUMBERS = itertools.count(1_000)
 """Of the tasks that only teach the tracker how long a type takes."""
+
+
+@pytest.fixture(autouse=True)
+def no_upkeep(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the statistics' own transactions away, where tests count and hold up those of ticks."""
+
+    async def nothing(_: StatsUpkeep) -> None: ...
+
+    monkeypatch.setattr(StatsUpkeep, "tidy", nothing)
 
 
 @pytest.fixture
