@@ -20,6 +20,7 @@ from raytasks import declarations
 from raytasks.fingerprint import fingerprint
 from raytasks.handler_modules import HandlerError, import_modules, nothing_found
 from raytasks.models import HandlerInfo, HandlerKind
+from raytasks.payload_checks import runs_user_code
 from raytasks.retry import RetryPolicy
 from raytasks.signatures import SignatureError, annotation_of, parameters_of
 
@@ -68,6 +69,11 @@ class HandlerSpec:
                 f"{_where(self.target)}: the payload's annotation cannot be used: "
                 f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
             ) from error
+
+    @cached_property
+    def checks_by_user_code(self) -> bool:
+        """Whether the check of a payload may run code of its author, and take any time."""
+        return runs_user_code(self.payload)
 
     @cached_property
     def wants_context(self) -> bool:

@@ -24,6 +24,7 @@ from pydantic import (
 from pydantic_core import to_json
 
 from raytasks.models import DEFAULT_NAMESPACE, NewTask, RaytasksError
+from raytasks.payload_checks import PayloadRefused, check_payload
 from raytasks.registry import Registry
 from raytasks.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 
@@ -260,10 +261,14 @@ def _checked(
         raise _unknown_type(request.task_type, registry)
     payload = _payload_text(request.payload, limits, parsed=parsed)
     try:
-        spec.payload.validate_json(payload)
-    except ValidationError as error:
+        check_payload(spec.payload, payload)
+    except PayloadRefused as refusal:
         raise InvalidSubmission(
-            f"the payload does not fit {request.task_type}", field_errors(error, "payload")
+            f"the payload does not fit {request.task_type}",
+            [
+                FieldError(pointer("payload", *place), message)
+                for place, message in refusal.details[:_MOST_ERRORS]
+            ],
         ) from None
     due = request.due(now)
     if due > now + _FURTHEST_YEARS * 366 * 24 * 3600:

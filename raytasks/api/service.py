@@ -11,6 +11,7 @@ from starlette.responses import Response
 
 from raytasks.api.backend import Backend
 from raytasks.api.batcher import Batcher
+from raytasks.api.check_threads import CheckThreads
 from raytasks.api.event_source import EventSource
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import Problem, ProblemView
@@ -44,6 +45,7 @@ class Service:
 
     def __post_init__(self) -> None:
         self.batcher = Batcher(self.backend.submit)
+        self.check_threads = CheckThreads()
         self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)
         self.events = EventSource(self.backend)

@@ -1,8 +1,9 @@
 """The routes that take new tasks: one, or a batch."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response
@@ -22,6 +23,8 @@ from raytasks.submission import (
     check_submission,
 )
 from raytasks.views import BatchView, TaskView, accepted, task_json, tasks_json
+
+Checked = TypeVar("Checked")
 
 IdempotencyKey = Annotated[
     str | None,
@@ -107,15 +110,7 @@ class Submissions:
         caller.check(Scope.SUBMIT)
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
-        new = check_submission(
-            body,
-            service.registry,
-            namespace=namespace,
-            idempotency_key=idempotency_key,
-            now=service.clock(),
-            limits=service.payload_limits,
-            parsed=True,
-        )
+        new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
         [first] = await self._submit([new])
         headers = {"Location": f"/tasks/{first.task_id}"}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
@@ -134,7 +129,25 @@ class Submissions:
         caller.check(Scope.SUBMIT)
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_batch_bytes, service.max_depth)
-        new = check_batch(
+        items = body.get("tasks") if isinstance(body, dict) else None
+        items = items if isinstance(items, list) else []
+        new = await self._checked(check_batch, items, body, namespace, idempotency_key)
+        found = await self._submit(new)
+        status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
+        return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
+
+    async def _checked(
+        self,
+        check: Callable[..., Checked],
+        items: Sequence[Any],
+        body: Any,
+        namespace: str,
+        idempotency_key: str | None,
+    ) -> Checked:
+        """Check a body with these tasks in it: in a thread, if code of the user's runs for one."""
+        service = self._service
+        call = partial(
+            check,
             body,
             service.registry,
             namespace=namespace,
@@ -143,9 +156,11 @@ class Submissions:
             limits=service.payload_limits,
             parsed=True,
         )
-        found = await self._submit(new)
-        status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
-        return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
+        given = (item.get("task_type") for item in items if isinstance(item, dict))
+        named = {name for name in given if isinstance(name, str)}
+        specs = map(service.registry.get, sorted(named))
+        slow = [spec.task_type for spec in specs if spec is not None and spec.checks_by_user_code]
+        return await service.check_threads.run(slow, call) if slow else call()
 
     async def _submit(self, new: Sequence[NewTask]) -> list[Task]:
         """Store the tasks, or return those that the same request made before."""
