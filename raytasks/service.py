@@ -123,7 +123,13 @@ def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
     serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
     deployment.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
-    serve.run(application(deployment), name=APP_NAME, route_prefix="/")
+    try:
+        serve.run(application(deployment), name=APP_NAME, route_prefix="/")
+    except (RuntimeError, TimeoutError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ServiceError(
+            f"the API does not come up at {endpoint.url}: {reason} (the logs of Ray Serve say more)"
+        ) from error
     _wait_for(lambda: _answers(endpoint), f"the API does not answer at {endpoint.url}")
 
 

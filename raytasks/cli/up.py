@@ -55,6 +55,7 @@ def up(
     from raytasks.service import Endpoint
     from raytasks.settings import load_settings
 
+    host = host.removeprefix("[").removesuffix("]")
     settings = load_settings(database_url=database_url, ray_address=address)
     settings.check_served(host)
     try:
@@ -111,7 +112,7 @@ def _run(
         prepare_database(settings.database_url)
     _take_port(endpoint)
     stopping = _stop_signals()
-    os.environ.update(cluster.ray_environment())
+    os.environ.update(cluster.ray_environment(endpoint.host))
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:

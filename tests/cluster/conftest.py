@@ -124,5 +124,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
     alone = {"control_store", "drain", "leftovers", "on_postgresql", "out_of_memory", "restart"}
-    names = {f"test_{name}.py" for name in alone | {"yardstick", "versions"}}
+    names = {f"test_{name}.py" for name in alone | {"versions", "wheel", "yardstick"}}
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)

@@ -1,0 +1,248 @@
+"""What somebody gets who installs the wheel: a project of their own, and the demo, with real Ray.
+
+The wheel is built here, and is the only raytasks in a fresh environment; what it depends on comes
+from the environment of the tests. The project's folder has a name that breaks what can be broken.
+"""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
+from tests.ports import quiet_port
+
+pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone they take about a minute
+
+ROOT = Path(__file__).parents[2]
+ODD_NAME = "a dir with spaces % # ? é"
+BUILT_IN = {"ai_summarization", "batch_processing", "image_processing", "text_processing"}
+
+SHOUT = """
+from pydantic import BaseModel
+from raytasks import Context, handler
+from shop.words import MARK
+
+class Text(BaseModel):
+    text: str
+
+@handler("shout")
+def shout(payload: Text, context: Context) -> str:
+    return payload.text.upper() + MARK
+
+@handler("shout_alone", isolated=True)
+def shout_alone(payload: Text) -> str:
+    return payload.text.upper() + MARK
+"""
+
+CHARGE = """
+from raytasks import handler
+
+@handler("charge")
+def charge(payload: dict) -> int:
+    return payload["amount"]
+
+@handler("charge_alone", isolated=True)
+def charge_alone(payload: dict) -> int:
+    return payload["amount"]
+"""
+
+DRIVER = """
+import ray, raytasks
+ray.init(address="auto", log_to_driver=False)
+print(ray.get(raytasks.submit("shout", {"text": "from a driver"}).ref))
+"""
+
+
+@dataclass(frozen=True)
+class Installed:
+    """A virtual environment in which the wheel is."""
+
+    python: Path
+    folder: Path
+
+    @property
+    def command(self) -> str:
+        """The `raytasks` command."""
+        return str(self.python.with_name("raytasks"))
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """Return variables without any that could lead to the checkout."""
+        kept = ("HOME", "LANG", "TMPDIR")
+        return {
+            **{name: value for name, value in os.environ.items() if name in kept},
+            "PATH": f"{self.python.parent}{os.pathsep}{os.defpath}",
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
+            **more,
+        }
+
+    def run(self, command: list[str], folder: Path, **more: str) -> str:
+        """Run a command there to its good end, and return what it prints."""
+        done = subprocess.run(
+            command,
+            cwd=folder,
+            env=self.environment(**more),
+            capture_output=True,
+            text=True,
+            timeout=200,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel of this checkout, in an environment of its own."""
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    [wheel] = folder.glob("raytasks-*.whl")
+    venv = folder / "venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
+    python = venv / "bin" / "python"
+    uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps"]
+    subprocess.run([*uv, "--python", str(python), str(wheel)], check=True)
+    # A path in a .pth file is added as it is: the .pth of an editable install there has no effect.
+    [packages] = venv.glob("lib/python*/site-packages")
+    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return Installed(python, folder)
+
+
+@contextmanager
+def up(installed: Installed, folder: Path) -> Iterator[tuple[httpx.Client, str]]:
+    """Run `raytasks up` in a folder; give a client of it, and Ray's address."""
+    port = quiet_port()
+    log = installed.folder / "up.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [installed.command, "up", f"--port={port}", "--num-cpus=2"],
+            cwd=folder,
+            env=installed.environment(STOP_GRACE_SECONDS="1"),
+            stdout=output,
+            stderr=output,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while "Ctrl-C" not in log.read_text():  # the last line of the announcement
+        if process.poll() is not None or time.monotonic() > deadline:
+            process.kill()
+            pytest.fail(f"the service did not start:\n{log.read_text()}")
+        time.sleep(0.1)
+    url = f"http://127.0.0.1:{port}"
+    address = log.read_text().partition("--address ")[2].split()[0]
+    try:
+        with httpx.Client(base_url=url, timeout=70, trust_env=False) as http:
+            yield http, address
+    finally:
+        process.send_signal(signal.SIGINT)
+        assert process.wait(STOP_SECONDS) == 0, log.read_text()
+
+
+def result_of(http: httpx.Client, task_type: str, payload: Any) -> Any:
+    answer = http.post("/tasks/", json={"task_type": task_type, "payload": payload})
+    assert answer.status_code == 202, answer.text
+    task = http.get(f"/tasks/{answer.json()['task_id']}", params={"wait": 60}).json()
+    assert task["state"] == "COMPLETED", task
+    return task["result"]
+
+
+def write(folder: Path, **modules: str) -> None:
+    for name, text in modules.items():
+        file = folder / name.replace("__", "/")
+        file = file.with_suffix(".py")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(textwrap.dedent(text))
+
+
+def test_only_the_wheel_is_there(installed: Installed, tmp_path: Path) -> None:
+    code = """
+        import importlib.util, raytasks, raytasks.serve_app
+        print(raytasks.__file__)
+        print([n for n in ("handlers", "samples", "tests") if importlib.util.find_spec(n)])
+        print(type(raytasks.serve_app.app).__name__)
+    """
+    told = installed.run([str(installed.python), "-c", textwrap.dedent(code)], tmp_path)
+    place, *rest = told.splitlines()
+    assert Path(place).is_relative_to(installed.python.parents[1])
+    assert rest == ["[]", "Application"]
+    assert (Path(place).parent / "py.typed").exists()
+
+
+def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
+    project = tmp_path / ODD_NAME
+    write(project, handlers__shout=SHOUT, shop__words="MARK = '!'")
+    with up(installed, project) as (http, address):
+        types = {item["task_type"] for item in http.get("/task-types").json()["task_types"]}
+        assert types == {"shout", "shout_alone"}
+        assert result_of(http, "shout", {"text": "hello"}) == "HELLO!"
+        assert result_of(http, "shout_alone", {"text": "hello"}) == "HELLO!"
+        assert http.get("/docs").status_code == 200
+
+        write(project, driver=DRIVER)
+        (project / "handlers" / "__init__.py").touch()
+        write(project, handlers__shout=SHOUT.replace("+ MARK", "+ MARK * 2"))
+        installed.run([installed.command, "deploy", f"--address={address}"], project)
+        driver = [str(installed.python), "driver.py"]
+        told = installed.run(driver, project, RAY_ADDRESS=address)
+        assert told.splitlines()[-1] == "FROM A DRIVER!!"
+        assert result_of(http, "shout_alone", {"text": "hello"}) == "HELLO!!"
+
+        # What is deployed from another folder is loaded from there.
+        other = tmp_path / "other"
+        write(other, shop__tasks=CHARGE, shop__words="")
+        deploy = [installed.command, "deploy", f"--address={address}"]
+        told = installed.run(deploy, other, TASK_MODULES="shop.tasks")
+        assert "charge" in told
+        assert result_of(http, "charge", {"amount": 3}) == 3
+        assert result_of(http, "charge_alone", {"amount": 4}) == 4
+    kept = {path.name for path in project.iterdir()}
+    assert {"tasks.db"} <= kept <= {"tasks.db", "handlers", "shop", "driver.py", "artifacts"}
+    assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "other"}
+
+
+def test_the_demo(installed: Installed, tmp_path: Path) -> None:
+    told = installed.run([installed.command, "demo"], tmp_path)
+    for task_type in BUILT_IN | {"flaky"}:
+        assert f"{task_type}: COMPLETED" in told
+    assert "raytasks up " in told
+    shown = told.partition("POST /tasks/")[2]
+    assert not re.search("https?://", shown)  # the service has stopped
+    assert {path.name for path in tmp_path.iterdir()} == {"artifacts"}
+
+
+@pytest.mark.parametrize(
+    ("modules", "said"),
+    [
+        ("shop.tasks", "error: handler module 'shop.tasks' not found: looked in {} and on"),
+        ("", "error: no handler found in handlers (looked in {}); declare one there"),
+    ],
+)
+def test_what_is_not_there_is_told(
+    installed: Installed, tmp_path: Path, modules: str, said: str
+) -> None:
+    (tmp_path / "handlers").mkdir()
+    done = subprocess.run(
+        [installed.command, "up"],
+        cwd=tmp_path,
+        env=installed.environment(TASK_MODULES=modules),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith(said.format(tmp_path))
+    assert len(done.stderr.splitlines()) == 1
