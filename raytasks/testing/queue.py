@@ -34,8 +34,8 @@ class Queue:
 
     `handlers` are functions and classes with `@handler`, and names of modules (of a package, all
     its modules); without it, those that `raytasks up` would load in this directory. The `clock` is
-    moved by the test, or by `run_for` and `run_until_idle`. A `seed` gives the retries the jitter of
-    their policy; without one there is none. `settings` are those of raytasks that the test needs
+    moved by the test, or by `run_for` and `run_until_idle`. A `seed` gives the retries the jitter
+    of their policy; without one there is none. `settings` are those of raytasks that the test needs
     otherwise than by default, in small letters: `max_crashes=1`. Neither the environment nor `.env`
     has a say in them.
 
