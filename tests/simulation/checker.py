@@ -1,0 +1,407 @@
+"""The judge: looks at the database after each commit, and compares it with what it should be.
+
+It has its own account of everything: what was accepted, what bodies did, what runners were told. It
+derives nothing from the engine's own rules, so that a rule that is gone there is missed here.
+"""
+
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from typing import NamedTuple
+
+from raytasks.messages import Claim, Outcome
+from raytasks.models import NewTask
+from raytasks.tracker.tick import TickInput
+
+WAITING = ("PENDING", "RETRYING")
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+LOST = ("lost", "out_of_memory")
+
+_TASK = """task_id, task_type, state, payload, result, error, checkpoint, priority, ready, attempt,
+ max_attempts, failures, crashes, cancel_requested, runner_id, run_at, finished_at, idempotency_key,
+ namespace, revision, created_at"""
+_ATTEMPT = "task_id, attempt, outcome, runner_id, late_outcome, state, revision"
+
+
+class Row(NamedTuple):
+    """A task as stored."""
+
+    task_id: str
+    task_type: str
+    state: str
+    payload: str
+    result: str | None
+    error: str | None
+    checkpoint: str | None
+    priority: int
+    ready: int
+    attempt: int
+    max_attempts: int
+    failures: int
+    crashes: int
+    cancel_requested: int
+    runner_id: str | None
+    run_at: float
+    finished_at: float | None
+    idempotency_key: str | None
+    namespace: str
+    revision: int
+    created_at: float
+
+
+class Ended(NamedTuple):
+    """An attempt of the history."""
+
+    task_id: str
+    attempt: int
+    outcome: str
+    runner_id: str
+    late_outcome: str | None
+    state: str
+    revision: int
+
+
+class Account:
+    """What happened, as the world has seen it."""
+
+    def __init__(self) -> None:
+        self.submitted: dict[str, NewTask] = {}
+        self.accepted: set[str] = set()
+        self.begun: dict[tuple[str, int], str] = {}
+        """The runner in which each attempt has begun."""
+        self.said: dict[tuple[str, int], tuple[str, Outcome]] = {}
+        """What a runner (by its id) said of each attempt."""
+        self.lines: dict[tuple[str, int], int] = {}
+        """How many lines each attempt had logged when it ended."""
+        self.checkpoints: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        """The checkpoints of each task that runners have said, with the attempt."""
+        self.retries: Counter[str] = Counter()
+        """How often a person may have retried each task."""
+        self.bulk_retries = 0
+        self.cancels: set[str] = set()
+        """The tasks that somebody may have cancelled."""
+        self.bulk_cancels = 0
+        self.told_of_cancel: set[tuple[str, int]] = set()
+        """The attempts whose task was cancelled while they ran, as somebody was told."""
+        self.paused = False
+        """Whether a pause was answered and nothing was said since that ends it."""
+        self.pruning_after: float | None = None
+        self.handed: set[tuple[str, int]] = set()
+        """The attempts that were in an answer to a runner, whether it arrived or not."""
+
+
+class Checker:
+    """Reads the database after each write, and judges what has changed."""
+
+    def __init__(
+        self, reader: sqlite3.Connection, account: Account, fail: Callable[[str], None]
+    ) -> None:
+        self._reader = reader
+        self.account = account
+        self._fail = fail
+        self.rows: dict[str, Row] = {}
+        self.history: dict[tuple[str, int], Ended] = {}
+        self.charged: dict[tuple[str, int], bool] = {}
+        """Whether a lost attempt was to be charged, as a tick was told."""
+        self._planned_at = 0.0
+        self._due: dict[str, float] = {}
+        """The due time of each task that has come, by the clock of some tick."""
+        self.looks = 0
+        self.epoch = 0
+        self.renewed_at = 0.0
+        self.owner: str | None = None
+        self.latest_clock = 0.0
+        self.retried: Counter[str] = Counter()
+
+    def planned(self, work: TickInput) -> None:
+        """Note what a tick is going to do: which losses are charged."""
+        self._planned_at = work.now
+        for row in self.rows.values():
+            if row.run_at <= work.now:
+                self._due[row.task_id] = row.run_at
+        for running, outcome in work.outcomes:
+            if outcome.kind in LOST:
+                self.charged[running.task_id, running.attempt] = outcome.charged
+
+    def look(self, writer: str, writer_epoch: int | None, now: float) -> list[str]:
+        """Look at what a write has changed. `now` is the writer's clock. Returns changed tasks."""
+        self.latest_clock = max(self.latest_clock, now)
+        self.looks += 1
+        read = self._reader.execute
+        epoch, renewed_at, owner = read(
+            "SELECT epoch, renewed_at, owner FROM tracker_epoch"
+        ).fetchone()
+        rows = {
+            row[0]: Row(*row) for row in read(f"SELECT {_TASK} FROM tasks ORDER BY task_id")
+        }
+        if epoch < self.epoch:
+            self._fail(f"the epoch went back from {self.epoch} to {epoch}")
+        changed = [
+            task_id
+            for task_id in sorted({*rows, *self.rows})
+            if rows.get(task_id) != self.rows.get(task_id)
+        ]
+        wrote = changed or renewed_at != self.renewed_at
+        if epoch == self.epoch and wrote and writer_epoch not in (None, epoch):
+            self._fail(f"{writer} wrote in epoch {writer_epoch}, but {epoch} has begun")
+        self.epoch, self.renewed_at, self.owner = epoch, renewed_at, owner
+        before, self.rows = self.rows, rows
+        for task_id in changed:
+            old, new = before.get(task_id), rows.get(task_id)
+            if new is None:
+                assert old is not None
+                self._gone(old)
+            elif old is None:
+                self._made(new)
+                self._moved(new._replace(state="PENDING", attempt=0, revision=0), new)
+            else:
+                self._kept(old, new)
+                self._moved(old, new)
+            if new is not None and new.run_at <= self._planned_at:
+                self._due[task_id] = new.run_at
+        if changed:
+            self._count()
+            self._look_at_late(changed)
+        return changed
+
+    def _count(self) -> None:
+        found = Counter((row.namespace, row.task_type, row.state) for row in self.rows.values())
+        kept = {
+            (space, name, state): number
+            for space, name, state, number in self._reader.execute(
+                "SELECT namespace, task_type, state, tasks FROM task_counts WHERE tasks != 0"
+            )
+        }
+        if kept != dict(found):
+            self._fail(f"the counts are {kept}, but there are {dict(found)}")
+
+    def _made(self, new: Row) -> None:
+        task = self.account.submitted.get(new.task_id)
+        if task is None:
+            self._fail(f"nobody has submitted {new.task_id}")
+            return
+        told = (task.task_type, task.payload, task.priority, task.max_attempts, task.namespace)
+        kept = (new.task_type, new.payload, new.priority, new.max_attempts, new.namespace)
+        if told != kept or task.idempotency_key != new.idempotency_key:
+            self._fail(f"{new.task_id} was submitted as {told}, and is stored as {kept}")
+
+    def _gone(self, old: Row) -> None:
+        seconds = self.account.pruning_after
+        if seconds is None or old.finished_at is None:
+            self._fail(f"{old.task_id} is gone, which was {old.state}")
+        elif self.latest_clock - old.finished_at < seconds:
+            self._fail(f"{old.task_id} was pruned too early")
+        self.account.accepted.discard(old.task_id)
+
+    def _kept(self, old: Row, new: Row) -> None:
+        """Compare what never changes."""
+        if (old.payload, old.task_type, old.priority, old.max_attempts, old.namespace) != (
+            new.payload,
+            new.task_type,
+            new.priority,
+            new.max_attempts,
+            new.namespace,
+        ):
+            self._fail(f"{new.task_id} is another task now")
+        if new.revision < old.revision:
+            self._fail(f"the revision of {new.task_id} went back")
+        if new.attempt not in (old.attempt, old.attempt + 1):
+            self._fail(f"the attempt of {new.task_id} went from {old.attempt} to {new.attempt}")
+        if new.revision == old.revision and (old.state, old.attempt) != (new.state, new.attempt):
+            self._fail(f"{new.task_id} went from {old.state} to {new.state} without a revision")
+        if old.state == new.state and old.attempt == new.attempt:
+            same = old._replace(
+                checkpoint=new.checkpoint,
+                ready=new.ready,
+                cancel_requested=new.cancel_requested,
+                revision=new.revision,
+            )
+            if same != new and new.revision == old.revision:
+                self._fail(f"{new.task_id} changed without a change of state: {old} -> {new}")
+        if new.cancel_requested > old.cancel_requested and not self._may_be_cancelled(new):
+            self._fail(f"{new.task_id} was cancelled by nobody")
+        if new.checkpoint != old.checkpoint and new.checkpoint is not None:
+            said = [data for _, data in self.account.checkpoints[new.task_id]]
+            if new.checkpoint not in said or (
+                old.checkpoint in said and said.index(new.checkpoint) < said.index(old.checkpoint)
+            ):
+                self._fail(f"{new.task_id} has a checkpoint that is not its newest")
+
+    def _moved(self, old: Row, new: Row) -> None:
+        """Follow a task step by step, from one commit to the next."""
+        state, revision, cancelled = old.state, old.revision, bool(old.cancel_requested)
+        failures, crashes = old.failures, old.crashes
+        if old.state == "RUNNING" and (new.state != "RUNNING" or new.attempt != old.attempt):
+            ended = self._ended(old)
+            if ended is None:
+                return
+            revision += 1
+            if ended.revision != revision:
+                self._fail(f"the history of {new.task_id} has another revision: {ended}")
+            # A cancel that came with the same tick is taken in after the outcomes.
+            state = self._expected(old, ended, cancelled)
+            if ended.state != state:
+                self._fail(f"{old} ended as {ended}, and should be {state} by that")
+            if ended.outcome in ("failed", "timed_out"):
+                failures += 1
+            if ended.outcome in LOST and self.charged.get((old.task_id, old.attempt), True):
+                crashes += 1
+            cancelled = cancelled and state in FINAL
+        if state in WAITING and new.cancel_requested and new.state == "CANCELLED":
+            if revision < new.revision:
+                state, revision, cancelled = "CANCELLED", revision + 1, True
+                if not self._may_be_cancelled(new):
+                    self._fail(f"{new.task_id} was cancelled by nobody")
+        elif state in ("FAILED", "CANCELLED") and new.state not in FINAL:
+            revision += 1
+            state, failures, crashes, cancelled = "PENDING", 0, 0, False
+            self.retried[new.task_id] += 1
+            if self.retried[new.task_id] > self.account.retries[new.task_id] + (
+                self.account.bulk_retries
+            ):
+                self._fail(f"{new.task_id} was {old.state}, and nobody has retried it")
+        if state in WAITING and new.state == "RUNNING":
+            revision += 1
+            state = "RUNNING"
+            self._claimed(old, new, cancelled)
+        if state != new.state or revision != new.revision:
+            self._fail(f"{new.task_id} should be {state} ({revision}): {old} -> {new}")
+        if (failures, crashes) != (new.failures, new.crashes):
+            self._fail(
+                f"{new.task_id} has {new.failures} failures and {new.crashes} crashes charged, "
+                f"and should have {failures} and {crashes}"
+            )
+        if state == "COMPLETED":
+            self._completed(new)
+
+    def _ended(self, old: Row) -> Ended | None:
+        """Return how an attempt has ended, by the history."""
+        found = self._reader.execute(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE task_id = ? AND attempt = ?",
+            (old.task_id, old.attempt),
+        ).fetchone()
+        key = (old.task_id, old.attempt)
+        if found is None or key in self.history:
+            self._fail(f"attempt {old.attempt} of {old.task_id} ended, not once in the history")
+            return None
+        ended = self.history[key] = Ended(*found)
+        if ended.runner_id != old.runner_id:
+            self._fail(f"{ended} was run by {old.runner_id}")
+        said = self.account.said.get(key)
+        if ended.outcome in (*LOST, "released"):
+            return ended
+        if said is None or said[0] != ended.runner_id or said[1].kind != ended.outcome:
+            self._fail(f"the history says {ended}, but the runner said {said}")
+        (number,) = self._reader.execute(
+            "SELECT count(*) FROM task_logs WHERE task_id = ? AND attempt = ?", key
+        ).fetchone()
+        if number != self.account.lines.get(key, 0):
+            self._fail(f"{key} has {number} log lines of {self.account.lines.get(key)}")
+        return ended
+
+    def _expected(self, old: Row, ended: Ended, cancelled: bool) -> str:
+        """Return the state that a task should have by the outcome of its attempt."""
+        kind = ended.outcome
+        if kind == "succeeded":
+            return "COMPLETED"
+        if cancelled or kind == "cancelled":
+            return "CANCELLED"
+        if kind in ("failed", "timed_out"):
+            _, said = self.account.said.get((old.task_id, old.attempt), (None, None))
+            again = said is None or (said.retryable and old.failures + 1 < old.max_attempts)
+            return "RETRYING" if again else "FAILED"
+        if kind in LOST:
+            # How many crashes are too many is the tracker's to say; it may not say it of others.
+            charged = self.charged.get((old.task_id, old.attempt), True)
+            return "FAILED" if charged and ended.state == "FAILED" else "RETRYING"
+        return "PENDING"
+
+    def _claimed(self, old: Row, new: Row, cancelled: bool) -> None:
+        if new.attempt != old.attempt + 1:
+            self._fail(f"{new.task_id} was claimed as attempt {new.attempt} after {old.attempt}")
+        if cancelled or new.cancel_requested:
+            self._fail(f"{new.task_id} was claimed though it is cancelled")
+        if new.run_at > self._planned_at and self._due.get(new.task_id) != new.run_at:
+            self._fail(f"{new.task_id} was claimed {new.run_at - self._planned_at} s too early")
+        if self.account.paused:
+            self._fail(f"{new.task_id} was claimed while nothing is to begin")
+
+    def _completed(self, new: Row) -> None:
+        said = self.account.said.get((new.task_id, new.attempt))
+        if said is None or said[1].result != new.result:
+            self._fail(f"{new.task_id} has the result {new.result}; its body returned {said}")
+
+    def _may_be_cancelled(self, row: Row) -> bool:
+        return row.task_id in self.account.cancels or self.account.bulk_cancels > 0
+
+    def _look_at_late(self, changed: list[str]) -> None:
+        """See that only a lost attempt has a late outcome, and the one that its runner said."""
+        for found in self._reader.execute(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE late_outcome IS NOT NULL"
+        ):
+            late = Ended(*found)
+            said = self.account.said.get((late.task_id, late.attempt))
+            if (
+                late.outcome not in LOST
+                or said is None
+                or said[0] != late.runner_id
+                or said[1].kind != late.late_outcome
+            ):
+                self._fail(f"{late} has a late outcome that nobody said: {said}")
+
+    # What processes are told
+
+    def accepted(self, task_id: str) -> None:
+        """Check that a task is stored which somebody is told is accepted."""
+        self.account.accepted.add(task_id)
+        if task_id not in self.rows:
+            self._fail(f"{task_id} was accepted, and is not stored")
+
+    def acknowledged(
+        self, task_id: str, attempt: int, outcome: Outcome | None, runner_id: str
+    ) -> None:
+        """Check that an outcome is in the history whose runner is told that it is.
+
+        None: the runner has said nothing, so that the tracker has settled the attempt by itself.
+        """
+        if task_id not in self.rows:
+            return  # pruned; that it was once there is known by `_gone`
+        found = self._reader.execute(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE task_id = ? AND attempt = ?",
+            (task_id, attempt),
+        ).fetchone()
+        if found is None:
+            self._fail(f"{runner_id} forgets {outcome}, which is not in the history")
+            return
+        ended = Ended(*found)
+        kind = None if outcome is None else outcome.kind
+        if ended.outcome not in (kind, *LOST, "released"):
+            self._fail(f"{runner_id} forgets {outcome}, and the history says {ended}")
+
+    def checkpointed(self, task_id: str, data: str) -> None:
+        """Check that a checkpoint is stored, or a later one, whose body is told so."""
+        row = self.rows.get(task_id)
+        if row is None:
+            return
+        said = [data for _, data in self.account.checkpoints[task_id]]
+        if row.checkpoint is None or said.index(row.checkpoint) < said.index(data):
+            self._fail(f"{task_id} has the checkpoint {row.checkpoint}, not {data} or a later one")
+
+    def begins(self, claim: Claim, runner_id: str) -> None:
+        """Check that an attempt may begin."""
+        task_id, attempt, payload = claim.task_id, claim.attempt, claim.payload
+        key = (task_id, attempt)
+        if key in self.account.begun:
+            self._fail(f"{key} begins in {runner_id}, as before in {self.account.begun[key]}")
+        self.account.begun[key] = runner_id
+        task = self.account.submitted.get(task_id)
+        if task is None or task.payload != payload:
+            self._fail(f"{key} begins with the payload {payload}")
+        row = self.rows.get(task_id)
+        if row is None or row.attempt < attempt:
+            self._fail(f"{key} begins before it is claimed: {row}")
+        elif row.attempt == attempt and row.state == "RUNNING":
+            if claim.checkpoint != row.checkpoint:
+                self._fail(f"{key} begins with the checkpoint {claim.checkpoint}: {row}")
+            if row.runner_id != runner_id:
+                self._fail(f"{key} begins in {runner_id}: {row}")

@@ -1,0 +1,337 @@
+"""Clients: they submit, cancel, retry, wait, pause and make bulk operations, through replicas.
+
+Whoever gets no answer tries again, as a client of the API does, with the same idempotency key.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from raytasks.models import (
+    BacklogFull,
+    Duplicate,
+    KeyConflict,
+    NewTask,
+    RaytasksError,
+    StateConflict,
+    StoreUnavailable,
+    TaskNotFound,
+)
+from raytasks.operations import BulkAction, BulkFilter, NewBulk
+from raytasks.submission import batch_key
+from tests.simulation.bodies import Deed, Plan
+from tests.simulation.checker import FINAL
+from tests.simulation.kinds import Fault
+from tests.simulation.loop import Process
+from tests.simulation.network import CallFailed
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+AWAY = (StoreUnavailable, CallFailed, BacklogFull)
+"""What means: try again."""
+
+
+class Clients:
+    """All clients, in one process that is never harmed. `draw` is their own source of chance."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self.process = Process(world.loop, "clients")
+        self.stored: list[str] = []
+        """The ids of the tasks that were accepted, in their order."""
+        self.waits: list[asyncio.Task[Any]] = []
+        self.jobs: list[asyncio.Task[Any]] = []
+        self._draw = world.draw
+        self._numbers = 0
+        self.plans: dict[str, Plan] = {}
+        """What each task is meant to do, by its id."""
+        self.bulks: list[tuple[NewBulk, dict[str, int]]] = []
+
+    def begin(self, work: Any) -> "asyncio.Task[Any]":
+        """Have a client do something."""
+        job = self.process.start(work)
+        self.jobs.append(job)
+        return job
+
+    def new_id(self) -> str:
+        """Return the next id, of a task or a bulk operation: they are in order."""
+        self._numbers += 1
+        return f"0198c1de-0000-7000-8000-{self._numbers:012x}"
+
+    def new_task(self, plan: Plan, **changes: Any) -> NewTask:
+        """Return a submission as a replica makes it."""
+        task_id = self.new_id()
+        now = self.world.wall(self.process)
+        values: dict[str, Any] = {
+            "task_id": task_id,
+            "task_type": "short",
+            "payload": f'{{"n":{plan.number}}}',
+            "priority": 0,
+            "max_attempts": 2,
+            "timeout_seconds": None,
+            "run_at": now,
+            "created_at": now,
+        }
+        task = NewTask(**values | changes)
+        self.plans[task_id] = plan
+        self.world.account.submitted[task_id] = task
+        return task
+
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """Have a replica call the tracker, once. Raises what comes back."""
+        replica = self.world.replica()
+        return await self.world.network.call(
+            replica.process, lambda: replica.act(method, *arguments)
+        )
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Submit tasks through a replica, once."""
+        replica = self.world.replica()
+        found: dict[str, Duplicate] = await self.world.network.call(
+            replica.process, lambda: replica.submit(tasks)
+        )
+        return found
+
+    async def insist(self, method: str, *arguments: Any) -> Any:
+        """Ask until there is an answer."""
+        while True:
+            try:
+                return await self.ask(method, *arguments)
+            except AWAY:
+                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+
+    # What clients do
+
+    async def submitter(self, plans: Sequence[Plan]) -> None:
+        """Submit tasks one after the other."""
+        for plan in plans:
+            await asyncio.sleep(self._draw.uniform(0.0, 1.2))
+            if self._draw.random() < 0.2:
+                await self._submit_batch([plan, Plan(plan.number + 1000)])
+            else:
+                await self._submit_one(plan)
+
+    async def _submit_one(self, plan: Plan) -> None:
+        draw = self._draw
+        changes: dict[str, Any] = {
+            "task_type": draw.choice(("short", "short", "other", "far")),
+            "priority": draw.choice((0, 0, 5, -5)),
+            "max_attempts": draw.choice((1, 2, 3)),
+        }
+        delay = draw.choice((0.0, 0.0, 0.0, 1.0, 4.0)) * draw.random()
+        keyed = draw.random() < 0.7
+        if keyed:
+            changes |= {"idempotency_key": f"key {plan.number}", "request_digest": "same"}
+        if self.world.swarm.strikes(Fault.COMMAND_REFUSED, draw):
+            self.begin(self._submit_refused(plan))
+        while True:
+            task = self.new_task(plan, **changes)
+            if delay:
+                due = {"run_at": task.run_at + delay}
+                self.world.account.submitted[task.task_id] = task = _replaced(task, due)
+            asked = asyncio.ensure_future(self.submit([task]))
+            if self.world.swarm.strikes(Fault.CLIENT_GONE, draw):
+                await asyncio.sleep(draw.uniform(0.0, 0.01))
+                asked.cancel()
+                return
+            try:
+                found = await asked
+            except AWAY:
+                if not keyed:
+                    return  # it may be stored or not
+                await asyncio.sleep(draw.uniform(0.05, 0.5))
+                continue
+            self._note_accepted(task, found)
+            if keyed and draw.random() < 0.3:
+                self.begin(self._repeat(task, changes))
+            await self._follow(found[task.task_id].task_id if found.get(task.task_id) else task.task_id)
+            return
+
+    def _note_accepted(self, task: NewTask, found: dict[str, Duplicate]) -> None:
+        duplicate = found.get(task.task_id)
+        rows = self.world.checker.rows
+        if duplicate is None:
+            self.world.checker.accepted(task.task_id)
+            self.stored.append(task.task_id)
+            return
+        owner = rows.get(duplicate.task_id)
+        if not duplicate.same or (
+            owner is not None and owner.idempotency_key != task.idempotency_key
+        ):
+            self.world.fail(f"{task} is told to be a duplicate of {owner}: {duplicate}")
+        if owner is None and self.world.retention_seconds is None:
+            self.world.fail(f"{task} is told to be a duplicate of {duplicate}, which is not there")
+        self.stored.append(duplicate.task_id)
+
+    async def _repeat(self, first: NewTask, changes: dict[str, Any]) -> None:
+        """Say a submission again that was accepted, and one with its key that asks for more."""
+        await asyncio.sleep(self._draw.uniform(0.0, 2.0))
+        for digest in ("same", "other"):
+            again = self.new_task(
+                self.plans[first.task_id], **changes | {"request_digest": digest}
+            )
+            try:
+                found = (await self.submit([again])).get(again.task_id)
+            except AWAY:
+                continue
+            if found is None:
+                if self.world.retention_seconds is None:
+                    self.world.fail(f"{again} was accepted, and its key is taken")
+                return
+            if found.same != (digest == "same"):
+                self.world.fail(f"{again} is told to be {found}")
+
+    async def _submit_batch(self, plans: Sequence[Plan]) -> None:
+        key = f"batch {plans[0].number}"
+        while True:
+            tasks = [
+                self.new_task(
+                    plan, idempotency_key=batch_key(key, index), request_digest="batch"
+                )
+                for index, plan in enumerate(plans)
+            ]
+            try:
+                found = await self.submit(tasks)
+            except AWAY:
+                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+                continue
+            if len({task.task_id in found for task in tasks}) > 1:
+                self.world.fail(f"a part of a batch was accepted: {tasks} {found}")
+            for task in tasks:
+                self._note_accepted(task, found)
+            return
+
+    async def _submit_refused(self, plan: Plan) -> None:
+        """Submit what no database takes."""
+        task = self.new_task(plan, priority=2**63)
+        try:
+            await self.ask("submit", [task])  # not with those of others in one submission
+        except (RaytasksError, CallFailed):
+            return
+        self.world.fail("a task was accepted that cannot be stored")
+
+    async def _follow(self, task_id: str) -> None:
+        """Do what a client does with a task of its own."""
+        draw, plan = self._draw, self.plans.get(task_id)
+        if plan is None:
+            return
+        if plan.endless or draw.random() < 0.12:
+            self.begin(self.canceller(task_id))
+        if draw.random() < 0.5:
+            self.waits.append(self.process.start(self.waiter(task_id)))
+        if draw.random() < 0.3:
+            self.begin(self.retrier(task_id))
+
+    async def canceller(self, task_id: str, seconds: float = 2.0) -> None:
+        """Cancel a task, sooner or later; and know what that means."""
+        await asyncio.sleep(self._draw.uniform(0.0, seconds))
+        world = self.world
+        while True:
+            world.account.cancels.add(task_id)
+            retried = world.checker.retried[task_id]
+            try:
+                after = await self.ask("cancel", task_id, "default")
+            except AWAY:
+                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+                continue
+            except TaskNotFound:
+                if task_id in world.checker.rows:
+                    world.fail(f"{task_id} is said not to exist")
+                return
+            except StateConflict:
+                return
+            row = world.checker.rows.get(task_id)
+            if (
+                row is not None
+                and world.checker.retried[task_id] == retried
+                and not (row.cancel_requested or row.state in FINAL)
+            ):
+                world.fail(f"{task_id} was cancelled, as was told ({after}), and is {row}")
+            return
+
+    async def retrier(self, task_id: str) -> None:
+        """Retry a task that has failed, or was cancelled, as a person does."""
+        plan = self.plans[task_id]
+        for _ in range(8):
+            await asyncio.sleep(self._draw.uniform(0.5, 2.0))
+            row = self.world.checker.rows.get(task_id)
+            if row is None or row.state not in ("FAILED", "CANCELLED") or plan.endless:
+                continue
+            self.world.account.retries[task_id] += self.world.times_delivered
+            try:
+                await self.ask("retry", task_id, "default")
+            except AWAY:
+                continue
+            except (StateConflict, TaskNotFound):
+                return
+            return
+
+    async def waiter(self, task_id: str) -> None:
+        """Wait for a task's end, as long as it takes."""
+        while True:
+            replica = self.world.replica()
+            try:
+                found = await self.world.network.call(
+                    replica.process, lambda replica=replica: replica.wait(task_id, None)
+                )
+            except AWAY:
+                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+                continue
+            if found is None:
+                if task_id in self.world.checker.rows:
+                    self.world.fail(f"a wait for {task_id} found nothing")
+            elif not found.state.final:
+                self.world.fail(f"a wait for {task_id} was answered with {found.state}")
+            return
+
+    async def pauser(self) -> None:
+        """Pause, and go on after a while. A pause that was not answered may hold or not."""
+        await asyncio.sleep(self._draw.uniform(0.5, 4.0))
+        try:
+            await self.ask("pause")
+            self.world.account.paused = True
+            self.world.trace("paused")
+            await asyncio.sleep(self._draw.uniform(0.5, 6.0))
+        except AWAY:
+            pass
+        self.world.account.paused = False
+        await self.insist("resume")
+
+    async def bulk_maker(self) -> None:
+        """Have all tasks cancelled or retried that are there."""
+        await asyncio.sleep(self._draw.uniform(1.0, 6.0))
+        account = self.world.account
+        action = self._draw.choice((BulkAction.CANCEL, BulkAction.RETRY))
+        bulk = NewBulk(
+            self.new_id(),
+            BulkFilter(action, task_type=self._draw.choice((None, "short"))),
+            self.world.wall(self.process),
+            idempotency_key=f"bulk {self._numbers}",
+        )
+        if action is BulkAction.CANCEL:
+            account.bulk_cancels += 1
+        else:
+            account.bulk_retries += 1
+        while True:
+            try:
+                made, _ = await self.ask("bulk_start", bulk)
+            except AWAY:
+                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
+                continue
+            except KeyConflict as error:
+                self.world.fail(f"a bulk operation conflicts with itself: {error}")
+                return
+            if made.bulk_id != bulk.bulk_id:
+                self.world.fail(f"{bulk} was made as {made}")
+            revisions = {row.task_id: row.revision for row in self.world.checker.rows.values()}
+            self.bulks.append((bulk, revisions))
+            return
+
+
+def _replaced(task: NewTask, changes: dict[str, Any]) -> NewTask:
+    values = {name: getattr(task, name) for name in NewTask.__struct_fields__}
+    return NewTask(**values | changes)
+
+
+__all__ = ["AWAY", "Clients", "Deed"]

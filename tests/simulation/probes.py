@@ -1,0 +1,229 @@
+"""Probes: when all is well again, the engine must be quick, and its fences must hold.
+
+A wake-up that is lost costs seconds until the next heartbeat; without faults nobody waits so long.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from raytasks.messages import Outcome
+from raytasks.models import Attempt, Running
+from raytasks.operations import BulkAction, BulkFilter, NewBulk
+from raytasks.states import TRANSITIONS, Event, OutcomeKind
+from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from tests.simulation.bodies import Deed, Plan
+from tests.simulation.checker import Row
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+PROMPT_SECONDS = 1.5
+"""How long anything may take while all is well, beside what it is told to wait for."""
+
+
+class Probes:
+    """Does what clients do, with a stop watch."""
+
+    def __init__(self, world: "World") -> None:
+        self.world = world
+        self._clients = world.clients
+        self._number = 5000
+
+    async def run(self) -> None:
+        """Do some of the probes, at the same time or one after the other."""
+        draw = self.world.draw
+        probes = [
+            self._plain,
+            self._delayed,
+            self._failing,
+            self._cancelled,
+            self._retried,
+            self._paused,
+            self._in_bulk,
+            self._left,
+            self._died,
+        ]
+        chosen = draw.sample(probes, k=3)
+        if self._paused in chosen or self._in_bulk in chosen:  # they are in the way of others
+            for probe in chosen:
+                await probe()
+        else:
+            await asyncio.gather(*(probe() for probe in chosen))
+
+    async def _until(self, what: str, true: Callable[[], object], seconds: float = 0.0) -> None:
+        end = self.world.loop.time() + seconds + PROMPT_SECONDS * self.world.patience
+        while not true():
+            if self.world.loop.time() > end:
+                self.world.fail(f"all is well, and yet it took too long until {what}")
+            await asyncio.sleep(0.02)
+
+    def _row(self, task_id: str) -> Row | None:
+        return self.world.checker.rows.get(task_id)
+
+    def _is(self, task_id: str, state: str) -> Callable[[], bool]:
+        return lambda: (row := self._row(task_id)) is not None and row.state == state
+
+    async def _submit(self, plan: Plan | None = None, delay: float = 0.0, **changes: object) -> str:
+        self._number += 1
+        plan = plan or Plan(self._number, calm=True)
+        due = self.world.wall_of_tracker() + delay
+        task = self._clients.new_task(plan, run_at=due, **changes)
+        asked = self._clients.begin(self._clients.submit([task]))
+        await self._until("a submission was answered", asked.done)
+        asked.result()
+        return task.task_id
+
+    async def _plain(self) -> None:
+        """Submit some tasks, and wait for them as a client does."""
+        ids = [
+            await self._submit(task_type=name) for name in ("short", "far", "other", "short")
+        ]
+        waits = [self._clients.begin(self._clients.waiter(task_id)) for task_id in ids]
+        await self._until("plain tasks had ended", lambda: all(wait.done() for wait in waits))
+
+    async def _delayed(self) -> None:
+        task_id = await self._submit(delay=1.0)
+        await self._until("a delayed task had ended", self._is(task_id, "COMPLETED"), 1.0)
+
+    async def _failing(self) -> None:
+        for deed in (Deed.FAIL, Deed.SNOOZE):
+            self._number += 1
+            task_id = await self._submit(Plan(self._number, calm=True, first=deed))
+            await self._until(f"a task to {deed} had ended", self._is(task_id, "COMPLETED"), 0.5)
+
+    async def _cancelled(self) -> None:
+        self._number += 1
+        task_id = await self._submit(Plan(self._number, endless=True))
+        await self._until("an attempt had begun", self._is(task_id, "RUNNING"))
+        await asyncio.sleep(self.world.draw.random())
+        await self._clients.canceller(task_id, 0.0)
+        await self._until("a cancelled attempt had ended", self._is(task_id, "CANCELLED"))
+
+    async def _retried(self) -> None:
+        self._number += 1
+        plan = Plan(self._number, calm=True, first=Deed.FAIL_FOR_GOOD)
+        task_id = await self._submit(plan)
+        await self._until("a task had failed", self._is(task_id, "FAILED"))
+        self.world.account.retries[task_id] += 1
+        await self._clients.insist("retry", task_id, "default")
+        await self._until("a retried task had ended", self._is(task_id, "COMPLETED"))
+
+    async def _paused(self) -> None:
+        await self._clients.insist("pause")
+        self.world.account.paused = True
+        ids = [await self._submit(), await self._submit(task_type="far")]
+        await asyncio.sleep(0.5)
+        self.world.account.paused = False
+        await self._clients.insist("resume")
+        for task_id in ids:
+            await self._until("a task ran after a pause", self._is(task_id, "COMPLETED"))
+
+    async def _in_bulk(self) -> None:
+        """Cancel waiting and running tasks in bulk, then retry them so."""
+        account = self.world.account
+        await self._clients.insist("pause")
+        ids = [await self._submit() for _ in range(3)]
+        await self._bulk(BulkAction.CANCEL)
+        for task_id in ids:
+            await self._until("a bulk operation had cancelled", self._is(task_id, "CANCELLED"))
+        await self._clients.insist("resume")
+        await self._bulk(BulkAction.RETRY, task_type="short")
+        for task_id in ids:
+            await self._until("a bulk operation had retried", self._is(task_id, "COMPLETED"))
+        assert account.bulk_cancels and account.bulk_retries
+
+    async def _bulk(self, action: BulkAction, task_type: str | None = None) -> None:
+        account, clients = self.world.account, self._clients
+        if action is BulkAction.CANCEL:
+            account.bulk_cancels += 1
+        else:
+            account.bulk_retries += 1
+        wanted = BulkFilter(action, task_type=task_type)
+        bulk = NewBulk(clients.new_id(), wanted, self.world.wall(clients.process))
+        revisions = {row.task_id: row.revision for row in self.world.checker.rows.values()}
+        made, new = await clients.insist("bulk_start", bulk)
+        if made.bulk_id != bulk.bulk_id:
+            self.world.fail(f"a new bulk operation is another one: {made} {new}")
+        clients.bulks.append((bulk, revisions))
+
+    async def _left(self) -> None:
+        """Have a runner leave while it has much to do: what waits in it must run elsewhere."""
+        await self._with_full_runner(lambda life: life.leave())
+
+    async def _died(self) -> None:
+        """Have a runner die while it has much to do, and have the tracker be told of it."""
+        await self._with_full_runner(lambda life: self.world.crash(life, told=True))
+
+    async def _with_full_runner(self, harm: Callable[..., object]) -> None:
+        ids = [await self._submit() for _ in range(4)]
+        living = [life for life in self.world.runners if life.process.runs and not life.left]
+        harm(self.world.draw.choice(living))
+        for task_id in ids:
+            await self._until("another runner had done it", self._is(task_id, "COMPLETED"), 1.5)
+
+    # Fences
+
+    def fences(self) -> None:
+        """Try on the real store what it must refuse, whatever a tracker believes."""
+        checker, draw = self.world.checker, self.world.draw
+        rows = list(checker.rows.values())
+        if not rows:
+            return
+        row = draw.choice(rows)
+        for attempt in (row.attempt - 1, row.attempt, row.attempt + 1):
+            if row.state == "RUNNING" and attempt == row.attempt:
+                continue
+            self._refused(f"settled attempt {attempt} of {row}", self._settlement(row, attempt))
+        self._superseded()
+
+    def _settlement(self, row: Row, attempt: int) -> Settlement:
+        return Settlement(
+            event=Event.SUCCEED,
+            attempt=Attempt(
+                row.task_id,
+                attempt,
+                OutcomeKind.SUCCEEDED,
+                "nobody",
+                0.0,
+                0.0,
+                state=TRANSITIONS[Event.SUCCEED].target,
+                revision=row.revision + 1,
+            ),
+            task_type=row.task_type,
+            priority=0,
+            run_at=0.0,
+            namespace=row.namespace,
+        )
+
+    def _refused(self, what: str, settlement: Settlement) -> None:
+        store = self.world.store
+        try:
+            with store.transaction(now=1.0) as transaction:
+                transaction.renew(self.world.checker.epoch)
+                transaction.settle([settlement])
+                transaction.finish()
+                raise _Back
+        except FenceBroken:
+            return
+        except _Back:
+            self.world.fail(f"the store has {what}")
+
+    def _superseded(self) -> None:
+        store, epoch = self.world.store, self.world.checker.epoch
+        for wrong in (epoch - 1, epoch + 1):
+            try:
+                with store.transaction(now=1.0) as transaction:
+                    transaction.renew(wrong)
+                    raise _Back
+            except Superseded:
+                continue
+            except _Back:
+                self.world.fail(f"the store lets epoch {wrong} write in epoch {epoch}")
+
+
+class _Back(Exception):
+    """Takes back what was only tried."""
+
+
+__all__ = ["Outcome", "Probes", "Running"]

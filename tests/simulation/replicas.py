@@ -1,0 +1,86 @@
+"""API replicas: the real coalescer, watchdog and task watch, and their way to the tracker."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from raytasks import wire
+from raytasks.api.batcher import Batcher
+from raytasks.api.watchdog import Watchdog
+from raytasks.messages import Feed, FeedPart, FeedQuery
+from raytasks.models import Attempt, Duplicate, NewTask, StoreUnavailable, Task
+from raytasks.tracker.watch import TaskWatch
+from tests.simulation.loop import Process
+from tests.simulation.network import CallFailed
+
+if TYPE_CHECKING:
+    from tests.simulation.trackers import TrackerLife
+    from tests.simulation.world import World
+
+
+class ReplicaLife:
+    """One life of a replica's process. Its methods are what clients call."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self.world = world
+        self.name = name
+        self.process = Process(world.loop, name)
+        self.process.skew = world.elsewhere_skew
+        self.batcher = Batcher(self._send_tasks)
+        self.watch = TaskWatch(self)
+        self._watched: TrackerLife | None = None
+        self.process.start(Watchdog(self._ping, self._replace).run())
+
+    # What clients call, in this process
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Submit tasks, with what others submit at the same time."""
+        return await self.batcher.submit(tasks)
+
+    async def wait(self, task_id: str, seconds: float | None) -> Task | None:
+        """Wait until a task has ended, as `?wait=` does."""
+        found = await self.watch.final(task_id, seconds)
+        return None if found is None else found[0]
+
+    async def act(self, method: str, *arguments: Any) -> Any:
+        """Have the tracker's core do something."""
+        return await self._call(method, *arguments)
+
+    # What the task watch needs
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """Return a task with its history, as the tracker reads it."""
+        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
+        return found
+
+    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        """Return a piece of the tracker's feed."""
+        query = wire.encode(FeedQuery(epoch, after, seconds, part))
+        tracker = self.world.tracker_of(self.process)
+        answer = await self._carry(tracker, lambda: tracker.changes(query))
+        return wire.feed_of(answer)
+
+    async def _send_tasks(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        message = wire.encode(tasks)
+        tracker = self.world.tracker_of(self.process)
+        return wire.duplicates_of(await self._carry(tracker, lambda: tracker.submit(message)))
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        tracker = self.world.tracker_of(self.process)
+        return await self._carry(tracker, lambda: tracker.call(method, *arguments))
+
+    async def _carry(self, tracker: "TrackerLife", serve: Any) -> Any:
+        try:
+            return await self.world.network.call(tracker.process, serve)
+        except CallFailed as error:
+            raise StoreUnavailable(f"the tracker is away: {error}") from None
+
+    async def _ping(self) -> None:
+        self._watched = tracker = self.world.tracker_of(self.process)
+        await self.world.network.call(tracker.process, tracker.ping)
+
+    async def _replace(self) -> None:
+        await asyncio.sleep(0)
+        if self._watched is not None:
+            self.world.trace("watchdog replaces", self._watched.process.name)
+            self._watched.process.kill()

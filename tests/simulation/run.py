@@ -1,0 +1,112 @@
+"""Runs schedules: `python -m tests.simulation.run --schedules 1000 --seed 1`."""
+
+import argparse
+import gc
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from tests.simulation.database import Files
+from tests.simulation.kinds import Fault
+from tests.simulation.world import Verdict, World
+
+
+@dataclass
+class Summary:
+    """What came of some schedules."""
+
+    schedules: int = 0
+    steps: int = 0
+    met: Counter[Fault] = field(default_factory=Counter)
+    """In how many schedules each kind of fault occurred."""
+    occurred: Counter[Fault] = field(default_factory=Counter)
+    broken: list[Verdict] = field(default_factory=list)
+
+    def add(self, verdict: Verdict) -> None:
+        """Take in a schedule."""
+        self.schedules += 1
+        self.steps += verdict.steps
+        self.occurred.update(verdict.faults)
+        self.met.update(fault for fault, times in verdict.faults.items() if times)
+        if verdict.broken is not None:
+            self.broken.append(verdict)
+
+    def merge(self, other: "Summary") -> None:
+        """Take in others."""
+        self.schedules += other.schedules
+        self.steps += other.steps
+        self.met.update(other.met)
+        self.occurred.update(other.occurred)
+        self.broken += other.broken
+
+
+def simulate(seeds: Iterable[int], *, stop: bool = True, traced: int | None = 80) -> Summary:
+    """Run a schedule for each seed, in this process; with `stop` not beyond the first broken."""
+    summary = Summary()
+    files = Files()
+    gc.collect()
+    gc.freeze()
+    try:
+        for seed in seeds:
+            summary.add(World(files, seed, traced=traced).run())
+            if stop and summary.broken:
+                break
+    finally:
+        gc.unfreeze()
+        files.remove()
+    return summary
+
+
+def simulate_in_processes(seeds: range, processes: int) -> Summary:
+    """Run a schedule for each seed, in several processes."""
+    parts = [seeds[place : place + 100] for place in range(0, len(seeds), 100)]
+    summary = Summary()
+    with ProcessPoolExecutor(processes) as pool:
+        for part in pool.map(simulate, parts):
+            summary.merge(part)
+    return summary
+
+
+def report(summary: Summary, seconds: float) -> str:
+    """Return what is to be told."""
+    lines = [
+        f"{summary.schedules} schedules, {summary.steps} steps, {seconds:.1f} s",
+        *(
+            f"  {fault:40s} {summary.occurred[fault]:7d} times, "
+            f"in {100 * summary.met[fault] / max(1, summary.schedules):5.1f} % of them"
+            for fault in Fault
+        ),
+    ]
+    for verdict in summary.broken[:3]:
+        lines += [
+            "",
+            f"seed {verdict.seed} is broken: {verdict.broken}",
+            *(f"    {line}" for line in verdict.trace),
+            f"replay it: make simulate SCHEDULES=1 SEED={verdict.seed}",
+        ]
+    return "\n".join(lines)
+
+
+def main() -> int:
+    """Run what the command line asks for; return 1 if anything is broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--schedules", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    began = time.perf_counter()
+    seeds = range(asked.seed, asked.seed + asked.schedules)
+    if asked.schedules <= 20 or asked.processes == 1:
+        summary = simulate(seeds)
+    else:
+        summary = simulate_in_processes(seeds, asked.processes)
+    print(report(summary, time.perf_counter() - began))
+    return 1 if summary.broken else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

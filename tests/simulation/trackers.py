@@ -1,0 +1,207 @@
+"""Trackers: the real core in a process of its own, as its actor keeps it, and its memory judged."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+from raytasks import wire
+from raytasks.messages import Exchange
+from raytasks.models import StoreUnavailable
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.retention import Retention
+from tests.simulation.database import SharedStore
+from tests.simulation.loop import Process
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+LEASE_SECONDS = 15.0
+
+
+class TrackerLife:
+    """One life of a tracker's process. Its methods are what others call, in their processes."""
+
+    def __init__(self, world: "World", number: int, owner: str, *, again: bool) -> None:
+        self.world = world
+        self.owner = owner
+        self.process = Process(world.loop, f"tracker {number}")
+        self.process.skew = world.tracker_skew
+        self.tracker: Tracker | None = None
+        self._again = again
+        self._revisions: dict[str, int] | None = None
+        self._told = 0
+        self._looked = -1
+        self._core: asyncio.Future[Tracker] | None = None
+        self.process.start(self._live())
+
+    def clock(self) -> float:
+        """Return the wall time of its machine."""
+        return self.world.wall(self.process)
+
+    @property
+    def epoch(self) -> int:
+        """Its epoch; 0 before it has one."""
+        return 0 if self.tracker is None else self.tracker.ticker.epoch
+
+    # What others call
+
+    async def submit(self, tasks: bytes) -> bytes:
+        """See `TrackerActor.submit`."""
+        new = wire.new_tasks_of(tasks)
+        duplicates = await (await self.core()).submit(new)
+        for task in new:
+            if task.task_id not in duplicates:
+                self.world.checker.accepted(task.task_id)
+        return wire.encode(duplicates)
+
+    async def exchange(self, message: bytes) -> bytes:
+        """See `TrackerActor.exchange`."""
+        exchange: Exchange = wire.exchange_of(message)
+        orders = await (await self.core()).exchange(exchange)
+        account, checker = self.world.account, self.world.checker
+        for key in orders.acknowledged:
+            runner_id, outcome = account.said.get(tuple(key), (None, None))
+            checker.acknowledged(
+                *key, outcome if runner_id == exchange.runner_id else None, exchange.runner_id
+            )
+        for claim in orders.claims:
+            account.handed.add((claim.task_id, claim.attempt))
+        return wire.encode(orders)
+
+    async def changes(self, query: bytes) -> bytes:
+        """See `TrackerActor.changes`."""
+        asked = wire.feed_query_of(query)
+        found = await (await self.core()).changes(
+            asked.epoch, asked.after, asked.seconds, asked.part
+        )
+        return wire.encode(found)
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the core."""
+        return await getattr(await self.core(), method)(*arguments)
+
+    async def ping(self) -> None:
+        """See `TrackerActor.ping`."""
+
+    async def core(self) -> Tracker:
+        """Return the core, as soon as there is one."""
+        if self.tracker is not None:
+            return self.tracker
+        if self._core is None:
+            self._core = self.world.loop.create_future()
+        return await asyncio.shield(self._core)
+
+    # Its life
+
+    async def _live(self) -> None:
+        world = self.world
+        try:
+            self.tracker = tracker = world.make_tracker(self)
+            self._watch(tracker)
+            tracker.ticker.on_expiry = world.replace_runner
+            if self._core is not None:
+                self._core.set_result(tracker)
+            await tracker.start(again=self._again)
+            world.trace("tracker loaded", self.process.name, self.epoch)
+            pruning: list[Awaitable[Any]] = []
+            if world.retention_seconds is not None:
+                retention = Retention(
+                    tracker, _no_files, seconds=world.retention_seconds, clock=self.clock
+                )
+                pruning.append(retention.run())
+            await asyncio.gather(tracker.run(), *pruning)
+        except Superseded:
+            world.trace("superseded", self.process.name)
+        except Exception as error:
+            world.fail(f"{self.process.name} failed: {error!r}")
+        self.process.kill()
+
+    def _watch(self, tracker: Tracker) -> None:
+        """Have the tracker's memory compared with the database after each of its writes."""
+        ticker = tracker.ticker
+
+        def watched(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+            async def do() -> None:
+                await work()
+                self._compare(tracker)
+
+            return do
+
+        ticker.tick = watched(ticker.tick)  # type: ignore[method-assign]
+        ticker._do_bulk_step = watched(ticker._do_bulk_step)  # type: ignore[method-assign]
+
+    def _compare(self, tracker: Tracker) -> None:
+        checker, ledger = self.world.checker, tracker.ticker.ledger
+        if checker.epoch != self.epoch or self._looked == checker.looks:
+            return
+        self._looked = checker.looks
+        fail, rows = self.world.fail, checker.rows
+        held = {
+            row.task_id: (row.attempt, row.runner_id, bool(row.cancel_requested))
+            for row in rows.values()
+            if row.state == "RUNNING"
+        }
+        known = {
+            item.task_id: (item.attempt, item.runner_id, item.cancel_requested)
+            for item in ledger.fleet.running.values()
+        }
+        if held != known:
+            fail(f"memory has {known} running, the database {held}")
+        for runner in ledger.fleet:
+            for item in runner.held.values():
+                if ledger.fleet.running.get(item.task_id) != item:
+                    fail(f"{runner.runner_id} holds {item}, which does not run")
+        counts: dict[tuple[str, str], int] = {}
+        for row in rows.values():
+            key = (row.task_type, row.state)
+            counts[key] = counts.get(key, 0) + 1
+        if counts != {key: number for key, number in ledger.counts.items() if number}:
+            fail(f"memory counts {dict(ledger.counts)}, the database has {counts}")
+        due = [
+            row.run_at
+            for row in rows.values()
+            if not row.ready and row.state in ("PENDING", "RETRYING")
+        ]
+        if due and (ledger.next_due is None or ledger.next_due > min(due)):
+            fail(f"memory has {ledger.next_due} as next due, the database {min(due)}")
+        self._compare_feed(tracker)
+
+    def _compare_feed(self, tracker: Tracker) -> None:
+        """See that the feed has told each change once, and in order."""
+        rows, feed = self.world.checker.rows, tracker.ticker.ledger.feed
+        found = feed.since(self.epoch, self._told)
+        self._told = found.last
+        known = self._revisions
+        self._revisions = {task_id: row.revision for task_id, row in rows.items()}
+        if found.gap or known is None:
+            return
+        number = 0
+        for change in found.changes:
+            if change.number <= number:
+                self.world.fail(f"the feed is out of order: {found.changes}")
+            number = change.number
+            if change.task_id not in rows:
+                continue
+            expected = known.get(change.task_id, -1) + 1
+            if change.revision != expected:
+                self.world.fail(f"the feed tells {change}, and should tell revision {expected}")
+            known[change.task_id] = change.revision
+            row = rows[change.task_id]
+            if change.revision == row.revision and change.state != row.state:
+                self.world.fail(f"the feed tells {change} of {row}")
+        for task_id, revision in self._revisions.items():
+            if known.get(task_id, -1) != revision:
+                self.world.fail(f"the feed has not told revision {revision} of {task_id}")
+
+
+def make_store(world: "World") -> SharedStore:
+    """Return a store of its own for a tracker."""
+    return SharedStore(world.files.database)
+
+
+def _no_files(_task_id: str) -> None:
+    """Tasks of the simulation have no files."""
+
+
+__all__ = ["LEASE_SECONDS", "StoreUnavailable", "TrackerLife", "make_store"]

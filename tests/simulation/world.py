@@ -1,0 +1,397 @@
+"""One schedule: trackers, runners, replicas and clients on one loop, harmed and then left alone."""
+
+import asyncio
+import inspect
+import logging
+import traceback
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+from raytasks.messages import Claim
+from raytasks.models import REMOTE_POOL, SHARED_POOL
+from raytasks.tracker import ticker as ticker_module
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.tick import TickInput, TickResult
+from tests.simulation.bodies import Plan, Script
+from tests.simulation.checker import FINAL, Account, Checker
+from tests.simulation.clients import Clients
+from tests.simulation.database import Files, SharedStore, Threads, Trouble
+from tests.simulation.faults import Injector
+from tests.simulation.kinds import Fault, Swarm
+from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
+from tests.simulation.network import CallFailed, Network
+from tests.simulation.probes import Probes
+from tests.simulation.replicas import ReplicaLife
+from tests.simulation.runners import RunnerLife
+from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
+
+NOW = 1_000_000.0
+"""The wall time when a schedule begins."""
+
+CALM_SECONDS = 120.0
+"""How long all tasks may take to end when the faults have stopped, beside what they wait for."""
+
+_TRACED = 80
+
+
+class Broken(BaseException):
+    """What must hold does not. Not an `Exception`, so that the engine does not catch it."""
+
+
+@dataclass
+class Verdict:
+    """How a schedule went. `broken` says what did not hold."""
+
+    seed: int
+    broken: str | None = None
+    steps: int = 0
+    seconds: float = 0.0
+    faults: Counter[Fault] = field(default_factory=Counter)
+    trace: list[str] = field(default_factory=list)
+
+
+class World:
+    """A schedule that is fixed by its seed."""
+
+    def __init__(self, files: Files, seed: int, *, traced: int | None = _TRACED) -> None:
+        self.seed = seed
+        self.files = files
+        self.draw = Random(seed)
+        self.swarm = Swarm.draw(self.draw)
+        self.loop = SimulatedLoop(Random(seed + 1_000_000_007))
+        self.account = Account()
+        self.checker = Checker(files.reader, self.account, self.fail)
+        self.trouble = Trouble(self.swarm, self.draw)
+        self.trouble.now = self.loop.time
+        slowness = self.draw.choice((0.3, 1.0, 1.0, 5.0, 20.0))
+        self.patience = 1.0 + slowness / 5
+        self.threads = Threads(self.loop, self.draw, self.trouble, slowness=slowness)
+        self.network = Network(self.loop, self.draw, self.swarm)
+        self.tracker_skew = self.elsewhere_skew = 0.0
+        self.max_crashes = self.draw.choice((1, 3, 50))
+        self.retention_seconds = self.draw.choice((None, None, 2.0, 20.0))
+        self.account.pruning_after = self.retention_seconds
+        self.times_delivered = 3
+        self.broken: str | None = None
+        self.trackers: list[TrackerLife] = []
+        self.runners: list[RunnerLife] = []
+        self.replicas: list[ReplicaLife] = []
+        self._lives: Counter[str] = Counter()
+        self._used: dict[Process, TrackerLife] = {}
+        self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
+
+    # What everybody uses
+
+    def fail(self, what: str) -> None:
+        """Note that something does not hold, and end the schedule."""
+        if self.broken is None:
+            self.broken = what
+            self.trace("BROKEN", what)
+            self.loop.stop()
+        raise Broken(what)
+
+    def trace(self, *what: object) -> None:
+        """Note what happens."""
+        self._lines.append((round(self.loop.time(), 6), *what))
+
+    def wall(self, process: Process) -> float:
+        """Return the wall time in a process."""
+        return NOW + self.loop.time() + process.skew
+
+    def wall_of_tracker(self) -> float:
+        """Return the wall time of the tracker's machine."""
+        return NOW + self.loop.time() + self.tracker_skew
+
+    def script(self, claim: Claim) -> Script:
+        """Return what an attempt is to do."""
+        return self.clients.plans[claim.task_id].script(self.seed, claim.attempt)
+
+    def replica(self) -> ReplicaLife:
+        """Return a replica that a client's connection reaches."""
+        return self.draw.choice(self.replicas)
+
+    # Trackers
+
+    @property
+    def present_tracker(self) -> TrackerLife | None:
+        """The tracker that goes by the name now."""
+        return self.trackers[-1] if self.trackers else None
+
+    def make_tracker(self, life: TrackerLife) -> Tracker:
+        """Return the core of a new life of the tracker."""
+        options: dict[str, Any] = {
+            "clock": life.clock,
+            "lease_seconds": LEASE_SECONDS,
+            "max_crashes": self.max_crashes,
+            "owner": life.owner,
+        }
+        takes = inspect.signature(Tracker).parameters
+        if "monotonic" in takes:
+            options["monotonic"] = self.loop.time
+        tracker = Tracker(SharedStore(self.files.database), **options)
+        if "monotonic" not in takes:
+            tracker.ticker.bulk._clock = self.loop.time
+        return tracker
+
+    def start_tracker(self, owner: str, *, again: bool) -> TrackerLife:
+        """Start a tracker, which goes by the name from now on."""
+        self._lives["tracker"] += 1
+        life = TrackerLife(self, self._lives["tracker"], owner, again=again)
+        self.trackers.append(life)
+        life.process.on_death.append(lambda: self._tracker_died(life))
+        self.trace("tracker starts", life.process.name, owner)
+        return life
+
+    def tracker_of(self, process: Process) -> TrackerLife:
+        """Return the tracker that a process knows: maybe an old one, as long as that lives."""
+        known = self._used.get(process)
+        present = self.present_tracker
+        if known is not None and known is not present and not known.process.dead:
+            if self.draw.random() < 0.7:
+                return known
+        if present is None or present.process.dead:
+            raise CallFailed("there is no tracker now")
+        self._used[process] = present
+        return present
+
+    def _tracker_died(self, life: TrackerLife) -> None:
+        self.trace("tracker died", life.process.name)
+        if life is self.trackers[-1] and any(not item.process.dead for item in self.trackers):
+            # The name goes to one that lives, e.g. one that has stood by.
+            self.trackers.remove(life)
+            alive = next(item for item in self.trackers if not item.process.dead)
+            self.trackers.remove(alive)
+            self.trackers.append(alive)
+        if life.owner != "me":
+            return
+
+        def again() -> None:
+            if all(item.process.dead or item.owner != "me" for item in self.trackers):
+                self.start_tracker("me", again=True)
+
+        delay = self.draw.uniform(0.2, 2.0)
+        self.loop.call_later(delay, again, context=self.loop.outside.context)
+
+    # Runners
+
+    def start_runner(self, name: str, pool: str) -> RunnerLife:
+        """Start a process of a runner."""
+        self._lives[name] += 1
+        life = RunnerLife(self, name, pool, self._lives[name])
+        self.runners.append(life)
+        return life
+
+    def crash(self, life: RunnerLife, *, told: bool | None = None) -> None:
+        """Kill a runner's process. The tracker may be told, or find out by itself."""
+        self.trace("runner dies", life.runner_id)
+        life.process.kill()
+        told = self.draw.random() < 0.6 if told is None else told
+        self._go_on_without(life, told=told)
+
+    def runner_ended(self, life: RunnerLife) -> None:
+        """Note that a runner has left, or was told to end; another one takes its place."""
+        self.trace("runner left", life.runner_id)
+        life.process.kill()
+        self._go_on_without(life, told=self.draw.random() < 0.5)
+
+    def replace_runner(self, name: str) -> None:
+        """End the process of a runner that was not heard of, and start another."""
+        for life in self.runners:
+            if life.name == name and not life.process.dead:
+                self.crash(life)
+
+    def _go_on_without(self, life: RunnerLife, *, told: bool) -> None:
+        self.runners.remove(life)
+
+        def tell() -> None:
+            tracker = self.present_tracker
+            if tracker is not None and tracker.process.runs and tracker.tracker is not None:
+                core = tracker.tracker
+
+                async def lose() -> None:
+                    core.lose(life.runner_id, "died")
+
+                tracker.process.start(lose())
+
+        def again() -> None:
+            if any(other.name == life.name for other in self.runners):
+                return
+            name = life.name
+            if self.draw.random() < 0.3:
+                self._lives["names"] += 1
+                name = f"{life.name[0]}{self._lives['names']}"
+            self.start_runner(name, life.pool)
+
+        outside = self.loop.outside.context
+        if told:
+            self.loop.call_later(self.draw.uniform(0.0, 0.3), tell, context=outside)
+        self.loop.call_later(self.draw.uniform(0.1, 1.0), again, context=self.loop.outside.context)
+
+    # Replicas
+
+    def kill_replica(self, life: ReplicaLife) -> None:
+        """Kill a replica; Serve starts another."""
+        life.process.kill()
+        self.replicas[self.replicas.index(life)] = ReplicaLife(self, life.name)
+
+    # The schedule
+
+    def run(self) -> Verdict:
+        """Run the schedule."""
+        self.files.reset()
+        database = self.files.database
+        database.trouble, database.committed = self.trouble, self._committed
+        self.store = make_store(self)
+        noticed = _Errors(self)
+        log = logging.getLogger("raytasks")
+        log.addHandler(noticed)
+        log.propagate, propagated = False, log.propagate
+        planned = ticker_module.run_tick
+        ticker_module.run_tick = self._planned(planned)
+        try:
+            story = self.loop.outside.start(self._story())
+            self.loop.set_exception_handler(self._on_exception)
+            self.loop.run_until_complete(story)
+        except Broken:
+            pass
+        except Stuck as error:
+            self.broken = self.broken or str(error)
+        except Exception as error:
+            if self.broken is None:  # else it is only that the loop was stopped
+                self.broken = "".join(traceback.format_exception(error))
+        finally:
+            ticker_module.run_tick = planned
+            log.removeHandler(noticed)
+            log.propagate = propagated
+            steps, seconds = self.loop.steps, self.loop.time()
+            self.trouble.end()
+            self.swarm.active = False
+            self.loop.end()
+        return Verdict(
+            self.seed,
+            self.broken,
+            steps,
+            seconds,
+            self.swarm.occurred,
+            [" ".join(map(str, line)) for line in self._lines],
+        )
+
+    def _on_exception(self, _loop: object, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if self.broken is None and "handle" in context and error is not None:
+            self.broken = "".join(traceback.format_exception(error))
+            self.loop.stop()
+
+    def _planned(self, run_tick: Any) -> Any:
+        def planned(store: Any, work: TickInput) -> TickResult:
+            self.checker.planned(work)
+            done: TickResult = run_tick(store, work)
+            return done
+
+        return planned
+
+    def _committed(self) -> None:
+        process = present_process()
+        life = next((item for item in self.trackers if item.process is process), None)
+        epoch = None if life is None else life.epoch
+        clock = self.wall(process)
+        changed = self.checker.look(process.name, epoch, clock)
+        for task_id in changed:
+            row = self.checker.rows.get(task_id)
+            if row is None:
+                self.trace("pruned", task_id[-3:])
+            else:
+                self.trace(
+                    process.name,
+                    task_id[-3:],
+                    row.state,
+                    row.attempt,
+                    row.runner_id,
+                    "cancelled" if row.cancel_requested else "",
+                )
+
+    async def _story(self) -> None:
+        draw = self.draw
+        self.clients = Clients(self)
+        self.start_tracker("me", again=False)
+        for name, pool in (("r1", SHARED_POOL), ("r2", SHARED_POOL), ("f1", REMOTE_POOL)):
+            self.start_runner(name, pool)
+        self.replicas += [ReplicaLife(self, name) for name in ("api 1", "api 2")]
+        count = draw.choice((3, 6, 9))
+        plans = [Plan(n, endless=draw.random() < 0.1) for n in range(1, count + 1)]
+        for part in range(3):
+            self.clients.begin(self.clients.submitter(plans[part::3]))
+        if draw.random() < 0.35:
+            self.clients.begin(self.clients.pauser())
+        if draw.random() < 0.4:
+            self.clients.begin(self.clients.bulk_maker())
+        Injector(self).begin()
+        for _ in range(3):
+            await asyncio.sleep(draw.uniform(1.0, 4.0))
+            self.trouble.aside = True
+            Probes(self).fences()
+            self.trouble.aside = False
+        await self._calm()
+        await Probes(self).run()
+        await self._look_at_all()
+
+    async def _calm(self) -> None:
+        """Stop all faults, and wait until every task has ended."""
+        self.trace("faults stop")
+        self.swarm.active = False
+        self.trouble.end()
+        self.threads.go_on()
+        for life in [*self.trackers, *self.runners, *self.replicas]:
+            if not life.process.dead:
+                life.process.cut_off = False
+                life.process.thaw()
+        await asyncio.sleep(7.0)  # the last doubled calls have come in
+        self.account.paused = False
+        await self.clients.begin(self.clients.insist("resume"))
+        for plan in list(self.clients.plans.items()):
+            task_id, meant = plan
+            row = self.checker.rows.get(task_id)
+            if meant.endless and row is not None and row.state not in FINAL:
+                self.clients.begin(self.clients.canceller(task_id, 0.0))
+        now = self.wall_of_tracker()
+        waits = max([0.0, *(row.run_at - now for row in self.checker.rows.values())])
+        end = self.loop.time() + CALM_SECONDS + min(waits, 200.0)
+        while True:
+            open_tasks = [row for row in self.checker.rows.values() if row.state not in FINAL]
+            jobs = [job for job in self.clients.jobs + self.clients.waits if not job.done()]
+            if not open_tasks and not jobs:
+                break
+            if self.loop.time() > end:
+                self.fail(
+                    f"the faults have stopped for {self.loop.time() - end + CALM_SECONDS:.0f} s, "
+                    f"and these have not ended: {open_tasks}, nor {len(jobs)} clients"
+                )
+            await asyncio.sleep(0.25)
+        for job in self.clients.jobs + self.clients.waits:
+            if not job.cancelled() and (error := job.exception()) is not None:
+                self.fail(f"a client met {error!r}")
+
+    async def _look_at_all(self) -> None:
+        """Look at what must be so at the end."""
+        health = await self.clients.begin(self.clients.ask("health"))
+        if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
+            self.fail(f"all is well, and /health says {health}")
+
+
+class _Errors(logging.Handler):
+    """Takes what the engine logs as an error: it meets nothing here that it may not know."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(logging.WARNING)
+        self._world = world
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Note a record."""
+        text = record.getMessage()
+        if record.exc_info and record.exc_info[1] is not None:
+            text += f": {record.exc_info[1]!r}"
+        self._world.trace(record.levelname.lower(), text[:200])
+        if "memory and database differ" in text:
+            self._world.fail(text)
