@@ -122,6 +122,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
     acknowledged. `sent_at` is the time by the runner's clock, which all other times of it are by.
     `demands` tell what waits for resources in Ray, the one that waits longest first.
+    acknowledged. The exchanges of a runner are numbered from 1, so that one that was overtaken or
+    doubled on its way is known; 0: by a runner that does not number them.
     """
 
     runner_id: str
@@ -140,6 +142,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     leaving: bool = False
     sent_at: float | None = None
     demands: Sequence[Demand] = ()
+    number: int = 0
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):

@@ -100,6 +100,7 @@ class ExchangeLoop:
         self._stir = asyncio.Event()  # there are news, or an answer of the tracker
         self._last_batch = 0
         self._number = 0
+        self._exchanges = 0
         self._resync = True
         self._leaving = False
         self._replaced = False
@@ -282,6 +283,7 @@ class ExchangeLoop:
         logs, count = box.logs.take(sendable) if box.logs else ((), len(sendable))
         outcomes, later = box.unsent[:count], box.unsent[count:]
         box.unacknowledged |= {key_of(item): item for item in outcomes}
+        self._exchanges += 1
         exchange = Exchange(
             runner_id=self._identity.runner_id,
             name=self._identity.name,
@@ -303,6 +305,7 @@ class ExchangeLoop:
             leaving=self._leaving,
             sent_at=self._clock(),
             demands=tuple(self._demands()),
+            number=self._exchanges,
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
         box.unsent_beginnings = []

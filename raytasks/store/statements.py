@@ -49,6 +49,12 @@ def in_source_of(event: Event, column: str = "state") -> ColumnElement[bool]:
     return literal_column(f"{column} IN ({listed})", tasks.c.ready.type)
 
 
+def _lost(column: str) -> ColumnElement[bool]:
+    """Say that an attempt was lost. As text: a list of parameters cannot go with many rows."""
+    listed = ", ".join(f"'{kind}'" for kind in sorted(CRASHES))
+    return literal_column(f"{column} IN ({listed})", tasks.c.ready.type)
+
+
 # Of tasks that were read in the same transaction, so that their attempts are as they were then.
 _THESE = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 
@@ -72,7 +78,7 @@ NOTE_LATE: Update = (
         attempts.c.task_id == param("task_id"),
         attempts.c.attempt == param("attempt"),
         attempts.c.runner_id == param("runner_id"),
-        attempts.c.outcome.in_([kind.value for kind in sorted(CRASHES)]),
+        _lost("outcome"),
         attempts.c.late_outcome.is_(None),
     )
     .values(late_outcome=param("outcome"), late_at=param("now"))

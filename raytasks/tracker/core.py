@@ -272,8 +272,9 @@ class Tracker:
         """Take a runner's news, and answer when there is something for it to do or to know.
 
         Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
-        again. Answers with nothing after a third of the lease, so that the runner calls again.
-        While there is no room for more news, what is not taken is asked for later.
+        again. Of an exchange that comes after a later one nothing is taken: the runner says
+        everything again. Answers with nothing after a third of the lease, so that the runner calls
+        again. While there is no room for more news, what is not taken is asked for later.
         """
         heartbeat_seconds = self.ticker.lease_seconds / 3
         if not await self.ticker.is_loaded(heartbeat_seconds):
@@ -284,6 +285,9 @@ class Tracker:
                 self.ticker.wake.set()
             return Orders(end=True)
         runner = self.fleet.runners.get(exchange.runner_id)
+        if runner is not None and 0 < exchange.number <= runner.number:
+            # It was overtaken, or is here twice: what it says of the runner is no longer true.
+            return Orders(resync=True)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
         if runner is not None:

@@ -46,7 +46,7 @@ class RunnerState:
     """One runner. `confirmed` is false until it has said itself what it holds.
 
     `batch` is the number of the last batch of claims, `sent` of the last that went out; what has
-    not arrived for sure is `undelivered`.
+    not arrived for sure is `undelivered`. `number` is that of its newest exchange.
     """
 
     runner_id: str
@@ -60,6 +60,7 @@ class RunnerState:
     limits: Mapping[str, int] = field(default_factory=dict)
     room: int = 0
     leaving: bool = False
+    number: int = 0
     retiring: bool = False
     demands: Sequence[Demand] = ()
     held: dict[str, Running] = field(default_factory=dict)
@@ -83,6 +84,7 @@ class RunnerState:
     def heard(self, exchange: Exchange, now: float) -> None:
         """Take over what an exchange says of the runner itself."""
         self.seen_at = now
+        self.number = exchange.number
         self.confirmed = True
         self.name, self.pool, self.generation = exchange.name, exchange.pool, exchange.generation
         self.limits = exchange.limits

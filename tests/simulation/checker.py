@@ -242,9 +242,11 @@ class Checker:
             state = self._expected(old, ended, cancelled)
             if ended.state != state:
                 self._fail(f"{old} ended as {ended}, and should be {state} by that")
-            if ended.outcome in ("failed", "timed_out"):
+            if state == "CANCELLED":
+                pass  # it runs no more: there is no budget to charge
+            elif ended.outcome in ("failed", "timed_out"):
                 failures += 1
-            if ended.outcome in LOST and self.charged.get((old.task_id, old.attempt), True):
+            elif ended.outcome in LOST and self.charged.get((old.task_id, old.attempt), True):
                 crashes += 1
             cancelled = cancelled and state in FINAL
         if state in WAITING and new.cancel_requested and new.state == "CANCELLED":

@@ -5,6 +5,7 @@ Whoever gets no answer tries again, as a client of the API does, with the same i
 
 import asyncio
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raytasks.models import (
@@ -82,14 +83,14 @@ class Clients:
         """Have a replica call the tracker, once. Raises what comes back."""
         replica = self.world.replica()
         return await self.world.network.call(
-            replica.process, lambda: replica.act(method, *arguments)
+            replica.process, lambda: replica.act(method, *arguments), once=True
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks through a replica, once."""
         replica = self.world.replica()
         found: dict[str, Duplicate] = await self.world.network.call(
-            replica.process, lambda: replica.submit(tasks)
+            replica.process, lambda: replica.submit(tasks), once=True
         )
         return found
 
@@ -273,7 +274,7 @@ class Clients:
             replica = self.world.replica()
             try:
                 found = await self.world.network.call(
-                    replica.process, lambda replica=replica: replica.wait(task_id, None)
+                    replica.process, partial(replica.wait, task_id, None), once=True
                 )
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))

@@ -6,6 +6,7 @@ import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,6 +158,16 @@ def _do_not_sync(connection: Any, _record: object) -> None:
     connection.execute("PRAGMA synchronous=OFF")
 
 
+class VirtualThreads(Executor):
+    """Stands for so many threads; what is given to them is run by `Threads`."""
+
+    def __init__(self, number: int, _name: str) -> None:
+        self.number = number
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Do nothing: there are no threads."""
+
+
 @dataclass
 class _Pool:
     """The threads of one executor, and what waits for them."""
@@ -191,12 +202,12 @@ class Threads:
         for go_on in held:
             go_on()
 
-    def _submit(self, executor: Any, call: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+    def _submit(self, executor: VirtualThreads | None, call: Callable[[], Any], future: asyncio.Future[Any]) -> None:
         process = present_process()
         key = (process, id(executor))
         pool = self._pools.get(key)
         if pool is None:
-            pool = _Pool(getattr(executor, "_max_workers", 8), executor)
+            pool = _Pool(executor.number if executor else 8, executor)
             self._pools[key] = pool
         pool.queue.append((call, future))
         self._begin(process, pool)

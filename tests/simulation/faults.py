@@ -160,7 +160,7 @@ class Injector:
     async def _double_tracker(self) -> bool:
         """Begin another life of the tracker while the present one lives, as after a partition."""
         life = self.world.present_tracker
-        if life is None or not life.process.runs:
+        if life is None or not life.process.runs or life.owner != "me":
             return False
         frozen = self._draw.random() < 0.5
         if frozen:

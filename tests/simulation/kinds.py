@@ -68,7 +68,7 @@ class Swarm:
     active: bool = True
 
     @classmethod
-    def draw(cls, random: Random) -> "Swarm":
+    def draw(cls, random: Random, without: frozenset[Fault] = frozenset()) -> "Swarm":
         """Draw the faults of a schedule: of some none at all, of few very many."""
         share = random.choice((0.15, 0.35, 0.55, 0.8))
         rates: dict[Fault, float] = {}
@@ -76,6 +76,8 @@ class Swarm:
             if random.random() < share:
                 strength = random.choice((0.5, 1.0, 1.0, 2.0))
                 rates[fault] = strength * _USUAL.get(fault, 8.0)
+        for fault in without:
+            rates.pop(fault, None)
         return cls(rates)
 
     def strikes(self, fault: Fault, random: Random) -> bool:

@@ -20,6 +20,13 @@ MAX_STEPS_AT_ONCE = 50_000
 """How many callbacks may run while no time passes. More mean that something turns in circles."""
 
 
+MAX_STEPS = 150_000
+"""How many callbacks may run in all: fifty times what a schedule takes."""
+
+MAX_SECONDS = 1000.0
+"""How much time may pass in all, in virtual seconds."""
+
+
 class Stuck(Exception):
     """Nothing can go on any more, or something goes on without end while no time passes."""
 
@@ -206,6 +213,8 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         while not self._stopping:
             if not active:
                 at_once = 0
+                if self.steps > MAX_STEPS or self._now > MAX_SECONDS:
+                    raise Stuck(f"no end after {self.steps} steps and {self._now:.0f} s")
                 self._pass_time()
                 continue
             at_once += 1

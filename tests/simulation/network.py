@@ -29,10 +29,11 @@ class Network:
         self._open: dict[Process, dict[asyncio.Future[Any], None]] = {}
         self._newest: dict[tuple[Process, Process], float] = {}
 
-    async def call(self, target: Process, serve: Serve) -> Any:
+    async def call(self, target: Process, serve: Serve, *, once: bool = False) -> Any:
         """Have `serve` run in the target process, and return what it returns.
 
-        Raises what it raises, or `CallFailed`.
+        With `once` it is not doubled on the way, as a request over HTTP. Raises what it raises, or
+        `CallFailed`.
         """
         caller = present_process()
         if caller.cut_off or target.cut_off:
@@ -48,13 +49,18 @@ class Network:
             target.on_death.append(lambda: self._break_off(target))
         calls[answer] = None
         try:
-            self._send(caller, target, serve, answer)
+            self._send(caller, target, serve, answer, once)
             return await answer
         finally:
             calls.pop(answer, None)
 
     def _send(
-        self, caller: Process, target: Process, serve: Serve, answer: asyncio.Future[Any]
+        self,
+        caller: Process,
+        target: Process,
+        serve: Serve,
+        answer: asyncio.Future[Any],
+        once: bool,
     ) -> None:
         draw, strikes = self._random, self._swarm.strikes
         delay = draw.uniform(0.0002, 0.002)
@@ -71,7 +77,7 @@ class Network:
             # As on one connection: nothing overtakes what was sent before.
             arrives = self._newest[way] = max(arrives, self._newest.get(way, 0.0) + 1e-6)
         self._deliver(arrives, caller, target, serve, answer)
-        if strikes(Fault.CALL_DOUBLED, draw):
+        if not once and strikes(Fault.CALL_DOUBLED, draw):
             again = arrives + draw.choice((0.001, 0.05, 1.0, 6.0)) * draw.random()
             self._deliver(again, caller, target, serve, answer)
 

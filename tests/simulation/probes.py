@@ -123,23 +123,23 @@ class Probes:
         """Cancel waiting and running tasks in bulk, then retry them so."""
         account = self.world.account
         await self._clients.insist("pause")
-        ids = [await self._submit() for _ in range(3)]
+        ids = [await self._submit(tags='["probe"]') for _ in range(3)]
         await self._bulk(BulkAction.CANCEL)
         for task_id in ids:
             await self._until("a bulk operation had cancelled", self._is(task_id, "CANCELLED"))
         await self._clients.insist("resume")
-        await self._bulk(BulkAction.RETRY, task_type="short")
+        await self._bulk(BulkAction.RETRY)
         for task_id in ids:
             await self._until("a bulk operation had retried", self._is(task_id, "COMPLETED"))
         assert account.bulk_cancels and account.bulk_retries
 
-    async def _bulk(self, action: BulkAction, task_type: str | None = None) -> None:
+    async def _bulk(self, action: BulkAction) -> None:
         account, clients = self.world.account, self._clients
         if action is BulkAction.CANCEL:
             account.bulk_cancels += 1
         else:
             account.bulk_retries += 1
-        wanted = BulkFilter(action, task_type=task_type)
+        wanted = BulkFilter(action, tag="probe")
         bulk = NewBulk(clients.new_id(), wanted, self.world.wall(clients.process))
         revisions = {row.task_id: row.revision for row in self.world.checker.rows.values()}
         made, new = await clients.insist("bulk_start", bulk)

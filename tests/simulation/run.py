@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 
 from tests.simulation.database import Files
 from tests.simulation.kinds import Fault
@@ -44,7 +45,13 @@ class Summary:
         self.broken += other.broken
 
 
-def simulate(seeds: Iterable[int], *, stop: bool = True, traced: int | None = 80) -> Summary:
+def simulate(
+    seeds: Iterable[int],
+    *,
+    stop: bool = True,
+    without: frozenset[Fault] = frozenset(),
+    traced: int | None = 80,
+) -> Summary:
     """Run a schedule for each seed, in this process; with `stop` not beyond the first broken."""
     summary = Summary()
     files = Files()
@@ -52,7 +59,7 @@ def simulate(seeds: Iterable[int], *, stop: bool = True, traced: int | None = 80
     gc.freeze()
     try:
         for seed in seeds:
-            summary.add(World(files, seed, traced=traced).run())
+            summary.add(World(files, seed, without=without, traced=traced).run())
             if stop and summary.broken:
                 break
     finally:
@@ -61,12 +68,12 @@ def simulate(seeds: Iterable[int], *, stop: bool = True, traced: int | None = 80
     return summary
 
 
-def simulate_in_processes(seeds: range, processes: int) -> Summary:
+def simulate_in_processes(seeds: range, processes: int, without: frozenset[Fault]) -> Summary:
     """Run a schedule for each seed, in several processes."""
     parts = [seeds[place : place + 100] for place in range(0, len(seeds), 100)]
     summary = Summary()
     with ProcessPoolExecutor(processes) as pool:
-        for part in pool.map(simulate, parts):
+        for part in pool.map(partial(simulate, without=without), parts):
             summary.merge(part)
     return summary
 
@@ -97,13 +104,17 @@ def main() -> int:
     parser.add_argument("--schedules", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument(
+        "--without", type=Fault, nargs="*", default=(), help="kinds of faults to leave out"
+    )
     asked = parser.parse_args()
+    without = frozenset(asked.without)
     began = time.perf_counter()
     seeds = range(asked.seed, asked.seed + asked.schedules)
     if asked.schedules <= 20 or asked.processes == 1:
-        summary = simulate(seeds)
+        summary = simulate(seeds, without=without)
     else:
-        summary = simulate_in_processes(seeds, asked.processes)
+        summary = simulate_in_processes(seeds, asked.processes, without)
     print(report(summary, time.perf_counter() - began))
     return 1 if summary.broken else 0
 

@@ -96,6 +96,20 @@ class RunnerLife:
         return orders
 
 
+class _Body:
+    """An attempt that runs, or is about to begin."""
+
+    def __init__(self) -> None:
+        self.task: asyncio.Task[None] | None = None
+        self.begun = self.stopped = False
+
+    def stop(self) -> None:
+        """Stop it; it has an outcome all the same."""
+        self.stopped = True
+        if self.begun and self.task is not None:
+            self.task.cancel()
+
+
 class Bodies:
     """The side of a runner that runs attempts: one after the other, or several at a time."""
 
@@ -103,7 +117,7 @@ class Bodies:
         self._life = life
         self._slots = 1 if life.pool == SHARED_POOL else 3
         self._queue: deque[Claim] = deque()
-        self._running: dict[tuple[str, int], asyncio.Task[None]] = {}
+        self._running: dict[tuple[str, int], _Body] = {}
         self._long: asyncio.TimerHandle | None = None
         self._stuck = False
 
@@ -132,9 +146,9 @@ class Bodies:
         for claim in [claim for claim in self._queue if claim.task_id == task_id]:
             self._queue.remove(claim)
             self._say([self._unbegun(claim, OutcomeKind.CANCELLED)])
-        running = self._running.get((task_id, attempt))
-        if running is not None:
-            running.cancel()
+        body = self._running.get((task_id, attempt))
+        if body is not None:
+            body.stop()
 
     def give_back(self) -> None:
         """Give back what has not begun."""
@@ -147,8 +161,8 @@ class Bodies:
         while self._queue and len(self._running) < self._slots:
             claim = self._queue.popleft()
             self._life.world.checker.begins(claim, self._life.runner_id)
-            body = asyncio.ensure_future(self._run(claim))
-            self._running[claim.task_id, claim.attempt] = body
+            body = self._running[claim.task_id, claim.attempt] = _Body()
+            body.task = asyncio.ensure_future(self._run(claim, body))
             if self._life.pool == SHARED_POOL:
                 loop = asyncio.get_running_loop()
                 self._long = loop.call_later(_STUCK_SECONDS, self._note_stuck)
@@ -157,12 +171,15 @@ class Bodies:
         self._stuck = True
         self.give_back()
 
-    async def _run(self, claim: Claim) -> None:
+    async def _run(self, claim: Claim, body: "_Body") -> None:
         key = (claim.task_id, claim.attempt)
         started_at = self._life.clock()
         script = self._life.world.script(claim)
         self._life.world.trace("begins", self._life.runner_id, *key, script.deed)
+        body.begun = True
         try:
+            if body.stopped:
+                raise asyncio.CancelledError
             outcome = await self._play(claim, script, started_at)
         except asyncio.CancelledError:
             outcome = self._outcome(claim, OutcomeKind.CANCELLED, started_at)

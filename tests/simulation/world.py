@@ -1,7 +1,6 @@
 """One schedule: trackers, runners, replicas and clients on one loop, harmed and then left alone."""
 
 import asyncio
-import inspect
 import logging
 import traceback
 from collections import Counter, deque
@@ -17,7 +16,7 @@ from raytasks.tracker.tick import TickInput, TickResult
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import FINAL, Account, Checker
 from tests.simulation.clients import Clients
-from tests.simulation.database import Files, SharedStore, Threads, Trouble
+from tests.simulation.database import Files, Threads, Trouble, VirtualThreads
 from tests.simulation.faults import Injector
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
@@ -55,11 +54,18 @@ class Verdict:
 class World:
     """A schedule that is fixed by its seed."""
 
-    def __init__(self, files: Files, seed: int, *, traced: int | None = _TRACED) -> None:
+    def __init__(
+        self,
+        files: Files,
+        seed: int,
+        *,
+        without: frozenset[Fault] = frozenset(),
+        traced: int | None = _TRACED,
+    ) -> None:
         self.seed = seed
         self.files = files
         self.draw = Random(seed)
-        self.swarm = Swarm.draw(self.draw)
+        self.swarm = Swarm.draw(self.draw, without)
         self.loop = SimulatedLoop(Random(seed + 1_000_000_007))
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
@@ -79,6 +85,7 @@ class World:
         self.runners: list[RunnerLife] = []
         self.replicas: list[ReplicaLife] = []
         self._lives: Counter[str] = Counter()
+        self._cancelled: dict[str, int] = {}
         self._used: dict[Process, TrackerLife] = {}
         self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
 
@@ -121,19 +128,15 @@ class World:
 
     def make_tracker(self, life: TrackerLife) -> Tracker:
         """Return the core of a new life of the tracker."""
-        options: dict[str, Any] = {
-            "clock": life.clock,
-            "lease_seconds": LEASE_SECONDS,
-            "max_crashes": self.max_crashes,
-            "owner": life.owner,
-        }
-        takes = inspect.signature(Tracker).parameters
-        if "monotonic" in takes:
-            options["monotonic"] = self.loop.time
-        tracker = Tracker(SharedStore(self.files.database), **options)
-        if "monotonic" not in takes:
-            tracker.ticker.bulk._clock = self.loop.time
-        return tracker
+        return Tracker(
+            make_store(self),
+            lease_seconds=LEASE_SECONDS,
+            max_crashes=self.max_crashes,
+            clock=life.clock,
+            monotonic=self.loop.time,
+            owner=life.owner,
+            executors=VirtualThreads,
+        )
 
     def start_tracker(self, owner: str, *, again: bool) -> TrackerLife:
         """Start a tracker, which goes by the name from now on."""
@@ -350,15 +353,11 @@ class World:
         await asyncio.sleep(7.0)  # the last doubled calls have come in
         self.account.paused = False
         await self.clients.begin(self.clients.insist("resume"))
-        for plan in list(self.clients.plans.items()):
-            task_id, meant = plan
-            row = self.checker.rows.get(task_id)
-            if meant.endless and row is not None and row.state not in FINAL:
-                self.clients.begin(self.clients.canceller(task_id, 0.0))
         now = self.wall_of_tracker()
         waits = max([0.0, *(row.run_at - now for row in self.checker.rows.values())])
         end = self.loop.time() + CALM_SECONDS + min(waits, 200.0)
         while True:
+            self._cancel_endless()
             open_tasks = [row for row in self.checker.rows.values() if row.state not in FINAL]
             jobs = [job for job in self.clients.jobs + self.clients.waits if not job.done()]
             if not open_tasks and not jobs:
@@ -372,6 +371,15 @@ class World:
         for job in self.clients.jobs + self.clients.waits:
             if not job.cancelled() and (error := job.exception()) is not None:
                 self.fail(f"a client met {error!r}")
+
+    def _cancel_endless(self) -> None:
+        """Have all tasks cancelled that never end by themselves; some were retried since."""
+        for task_id, row in self.checker.rows.items():
+            plan = self.clients.plans[task_id]
+            if plan.endless and row.state not in FINAL and not row.cancel_requested:
+                if self._cancelled.get(task_id) != row.revision:
+                    self._cancelled[task_id] = row.revision
+                    self.clients.begin(self.clients.canceller(task_id, 0.0))
 
     async def _look_at_all(self) -> None:
         """Look at what must be so at the end."""
