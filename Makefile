@@ -12,20 +12,25 @@ SEED ?= $(shell date +%s)
 # drawn; `make test` draws the same examples in each run.
 EXAMPLES ?= 1000
 
+# Of `make simulate`: how many schedules; the first has the seed SEED, the next the next.
+SCHEDULES ?= 1000
+
 # Of `make bench` and `make bench-peers`: how many rounds, and whether only to see it work.
 ROUNDS ?= 3
 QUICK ?=
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/store tests/testing_kit tests/unit tests/test_fetch.py
+WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
+  tests/test_fetch.py
 
-.PHONY: install demo test chaos fuzz recovery bench bench-peers profile audit lint format requirements clean help
+.PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
+	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
 	@echo "make fuzz          random examples of all properties, and good and bad requests (EXAMPLES=, SEED=)"
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
@@ -63,6 +68,9 @@ chaos: install
 fuzz: install
 	$(BIN)/pytest -m hypothesis --hypothesis-profile=drawn --hypothesis-seed=$(SEED) --timeout 0 $(WITHOUT_RAY)
 	$(BIN)/python -m tests.fuzzing --examples $(EXAMPLES) --seed $(SEED)
+
+simulate: install
+	$(BIN)/python -m tests.simulation.run --schedules $(SCHEDULES) --seed $(SEED)
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)

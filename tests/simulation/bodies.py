@@ -17,6 +17,13 @@ class Deed(StrEnum):
     UNTIL_STOPPED = "until stopped"
 
 
+_OTHERS = (
+    *(Deed.FAIL, Deed.FAIL, Deed.FAIL, Deed.FAIL_FOR_GOOD),
+    *(Deed.SNOOZE, Deed.SNOOZE, Deed.CRASH, Deed.TIME_OUT),
+)
+"""What an attempt does that does not succeed, the usual more often."""
+
+
 @dataclass(frozen=True)
 class Script:
     """One attempt. Times are in seconds."""
@@ -54,10 +61,7 @@ class Plan:
         # Later attempts have less and less reason not to succeed, so that every task ends.
         deed = Deed.SUCCEED
         if draw.random() < 0.45 / (1 + attempt // 4):
-            deed = draw.choice(
-                (Deed.FAIL, Deed.FAIL, Deed.FAIL, Deed.SNOOZE, Deed.SNOOZE, Deed.CRASH)
-                + (Deed.FAIL_FOR_GOOD, Deed.TIME_OUT)
-            )
+            deed = draw.choice(_OTHERS)
         return Script(
             deed,
             seconds,

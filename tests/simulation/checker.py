@@ -7,6 +7,7 @@ derives nothing from the engine's own rules, so that a rule that is gone there i
 import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from raytasks.messages import Claim, Outcome
@@ -59,6 +60,17 @@ class Ended(NamedTuple):
     late_outcome: str | None
     state: str
     revision: int
+
+
+@dataclass
+class _Standing:
+    """Where a task stands between two of its steps in one commit."""
+
+    state: str
+    revision: int
+    cancelled: bool
+    failures: int
+    crashes: int
 
 
 class Account:
@@ -131,9 +143,7 @@ class Checker:
         epoch, renewed_at, owner = read(
             "SELECT epoch, renewed_at, owner FROM tracker_epoch"
         ).fetchone()
-        rows = {
-            row[0]: Row(*row) for row in read(f"SELECT {_TASK} FROM tasks ORDER BY task_id")
-        }
+        rows = {row[0]: Row(*row) for row in read(f"SELECT {_TASK} FROM tasks ORDER BY task_id")}
         if epoch < self.epoch:
             self._fail(f"the epoch went back from {self.epoch} to {epoch}")
         changed = [
@@ -229,52 +239,58 @@ class Checker:
 
     def _moved(self, old: Row, new: Row) -> None:
         """Follow a task step by step, from one commit to the next."""
-        state, revision, cancelled = old.state, old.revision, bool(old.cancel_requested)
-        failures, crashes = old.failures, old.crashes
+        now = _Standing(
+            old.state, old.revision, bool(old.cancel_requested), old.failures, old.crashes
+        )
         if old.state == "RUNNING" and (new.state != "RUNNING" or new.attempt != old.attempt):
             ended = self._ended(old)
             if ended is None:
                 return
-            revision += 1
-            if ended.revision != revision:
-                self._fail(f"the history of {new.task_id} has another revision: {ended}")
-            # A cancel that came with the same tick is taken in after the outcomes.
-            state = self._expected(old, ended, cancelled)
-            if ended.state != state:
-                self._fail(f"{old} ended as {ended}, and should be {state} by that")
-            if state == "CANCELLED":
-                pass  # it runs no more: there is no budget to charge
-            elif ended.outcome in ("failed", "timed_out"):
-                failures += 1
-            elif ended.outcome in LOST and self.charged.get((old.task_id, old.attempt), True):
-                crashes += 1
-            cancelled = cancelled and state in FINAL
-        if state in WAITING and new.cancel_requested and new.state == "CANCELLED":
-            if revision < new.revision:
-                state, revision, cancelled = "CANCELLED", revision + 1, True
+            self._settled(old, ended, now)
+        if now.state in WAITING and new.cancel_requested and new.state == "CANCELLED":
+            if now.revision < new.revision:
+                now.state, now.revision, now.cancelled = "CANCELLED", now.revision + 1, True
                 if not self._may_be_cancelled(new):
                     self._fail(f"{new.task_id} was cancelled by nobody")
-        elif state in ("FAILED", "CANCELLED") and new.state not in FINAL:
-            revision += 1
-            state, failures, crashes, cancelled = "PENDING", 0, 0, False
-            self.retried[new.task_id] += 1
-            if self.retried[new.task_id] > self.account.retries[new.task_id] + (
-                self.account.bulk_retries
-            ):
-                self._fail(f"{new.task_id} was {old.state}, and nobody has retried it")
-        if state in WAITING and new.state == "RUNNING":
-            revision += 1
-            state = "RUNNING"
-            self._claimed(old, new, cancelled)
-        if state != new.state or revision != new.revision:
-            self._fail(f"{new.task_id} should be {state} ({revision}): {old} -> {new}")
-        if (failures, crashes) != (new.failures, new.crashes):
+        elif now.state in ("FAILED", "CANCELLED") and new.state not in FINAL:
+            self._retried(old, now)
+        if now.state in WAITING and new.state == "RUNNING":
+            now.state, now.revision = "RUNNING", now.revision + 1
+            self._claimed(old, new, now.cancelled)
+        if (now.state, now.revision) != (new.state, new.revision):
+            self._fail(f"{new.task_id} should be {now.state} ({now.revision}): {old} -> {new}")
+        if (now.failures, now.crashes) != (new.failures, new.crashes):
             self._fail(
                 f"{new.task_id} has {new.failures} failures and {new.crashes} crashes charged, "
-                f"and should have {failures} and {crashes}"
+                f"and should have {now.failures} and {now.crashes}"
             )
-        if state == "COMPLETED":
+        if now.state == "COMPLETED":
             self._completed(new)
+
+    def _settled(self, old: Row, ended: Ended, now: "_Standing") -> None:
+        """Follow the end of an attempt. A cancel of the same tick comes after it."""
+        now.revision += 1
+        if ended.revision != now.revision:
+            self._fail(f"the history of {old.task_id} has another revision: {ended}")
+        now.state = self._expected(old, ended, now.cancelled)
+        if ended.state != now.state:
+            self._fail(f"{old} ended as {ended}, and should be {now.state} by that")
+        now.cancelled = now.cancelled and now.state in FINAL
+        if now.state == "CANCELLED":
+            return  # it runs no more: there is no budget to charge
+        if ended.outcome in ("failed", "timed_out"):
+            now.failures += 1
+        elif ended.outcome in LOST and self.charged.get((old.task_id, old.attempt), True):
+            now.crashes += 1
+
+    def _retried(self, old: Row, now: "_Standing") -> None:
+        """Follow what only a person asks for."""
+        now.state, now.revision, now.cancelled = "PENDING", now.revision + 1, False
+        now.failures = now.crashes = 0
+        account = self.account
+        self.retried[old.task_id] += 1
+        if self.retried[old.task_id] > account.retries[old.task_id] + account.bulk_retries:
+            self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
 
     def _ended(self, old: Row) -> Ended | None:
         """Return how an attempt has ended, by the history."""

@@ -20,7 +20,7 @@ from raytasks.models import (
 )
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.submission import batch_key
-from tests.simulation.bodies import Deed, Plan
+from tests.simulation.bodies import Plan
 from tests.simulation.checker import FINAL
 from tests.simulation.kinds import Fault
 from tests.simulation.loop import Process
@@ -146,7 +146,9 @@ class Clients:
             self._note_accepted(task, found)
             if keyed and draw.random() < 0.3:
                 self.begin(self._repeat(task, changes))
-            await self._follow(found[task.task_id].task_id if found.get(task.task_id) else task.task_id)
+            await self._follow(
+                found[task.task_id].task_id if found.get(task.task_id) else task.task_id
+            )
             return
 
     def _note_accepted(self, task: NewTask, found: dict[str, Duplicate]) -> None:
@@ -169,9 +171,7 @@ class Clients:
         """Say a submission again that was accepted, and one with its key that asks for more."""
         await asyncio.sleep(self._draw.uniform(0.0, 2.0))
         for digest in ("same", "other"):
-            again = self.new_task(
-                self.plans[first.task_id], **changes | {"request_digest": digest}
-            )
+            again = self.new_task(self.plans[first.task_id], **changes | {"request_digest": digest})
             try:
                 found = (await self.submit([again])).get(again.task_id)
             except AWAY:
@@ -187,9 +187,7 @@ class Clients:
         key = f"batch {plans[0].number}"
         while True:
             tasks = [
-                self.new_task(
-                    plan, idempotency_key=batch_key(key, index), request_digest="batch"
-                )
+                self.new_task(plan, idempotency_key=batch_key(key, index), request_digest="batch")
                 for index, plan in enumerate(plans)
             ]
             try:
@@ -333,6 +331,3 @@ class Clients:
 def _replaced(task: NewTask, changes: dict[str, Any]) -> NewTask:
     values = {name: getattr(task, name) for name in NewTask.__struct_fields__}
     return NewTask(**values | changes)
-
-
-__all__ = ["AWAY", "Clients", "Deed"]

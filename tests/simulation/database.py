@@ -22,7 +22,7 @@ from raytasks.store.store import Store
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, present_process
 
-_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own in it
+_MEMORY = Path("/dev/shm")
 
 
 class Trouble:
@@ -202,7 +202,9 @@ class Threads:
         for go_on in held:
             go_on()
 
-    def _submit(self, executor: VirtualThreads | None, call: Callable[[], Any], future: asyncio.Future[Any]) -> None:
+    def _submit(
+        self, executor: VirtualThreads | None, call: Callable[[], Any], future: asyncio.Future[Any]
+    ) -> None:
         process = present_process()
         key = (process, id(executor))
         pool = self._pools.get(key)

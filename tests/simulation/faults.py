@@ -1,6 +1,7 @@
 """What does harm from time to time: to processes, to clocks, to the database as a whole."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
@@ -55,9 +56,9 @@ class Injector:
 
     async def _while(self, seconds: float) -> None:
         """Let a fault last, but not beyond the end of all faults."""
-        end = self.world.loop.time() + seconds
-        while self.world.swarm.active and self.world.loop.time() < end:
-            await asyncio.sleep(min(0.25, max(0.001, end - self.world.loop.time())))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self.world.faults_stop.wait()
 
     # The database
 

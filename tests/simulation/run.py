@@ -69,12 +69,16 @@ def simulate(
 
 
 def simulate_in_processes(seeds: range, processes: int, without: frozenset[Fault]) -> Summary:
-    """Run a schedule for each seed, in several processes."""
-    parts = [seeds[place : place + 100] for place in range(0, len(seeds), 100)]
+    """Run a schedule for each seed, in several processes; not far beyond the first broken."""
+    size = max(25, min(500, len(seeds) // (4 * processes)))
+    parts = [seeds[place : place + size] for place in range(0, len(seeds), size)]
     summary = Summary()
     with ProcessPoolExecutor(processes) as pool:
         for part in pool.map(partial(simulate, without=without), parts):
             summary.merge(part)
+            if summary.broken:
+                pool.shutdown(cancel_futures=True)
+                break
     return summary
 
 
@@ -98,6 +102,20 @@ def report(summary: Summary, seconds: float) -> str:
     return "\n".join(lines)
 
 
+def trace(seeds: Iterable[int], without: frozenset[Fault]) -> int:
+    """Run schedules, and print everything that happens in them."""
+    files = Files()
+    broken = 0
+    try:
+        for seed in seeds:
+            verdict = World(files, seed, without=without, traced=None).run()
+            print(f"seed {seed}", *verdict.trace, sep="\n")
+            broken += verdict.broken is not None
+    finally:
+        files.remove()
+    return 1 if broken else 0
+
+
 def main() -> int:
     """Run what the command line asks for; return 1 if anything is broken."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -107,10 +125,13 @@ def main() -> int:
     parser.add_argument(
         "--without", type=Fault, nargs="*", default=(), help="kinds of faults to leave out"
     )
+    parser.add_argument("--trace", action="store_true", help="print all that happens")
     asked = parser.parse_args()
     without = frozenset(asked.without)
     began = time.perf_counter()
     seeds = range(asked.seed, asked.seed + asked.schedules)
+    if asked.trace:
+        return trace(seeds, without)
     if asked.schedules <= 20 or asked.processes == 1:
         summary = simulate(seeds, without=without)
     else:

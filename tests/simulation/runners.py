@@ -71,6 +71,7 @@ class RunnerLife:
             self.work,
             self._exchange,
             linger_seconds=0.02 if self.pool == SHARED_POOL else 0.0,
+            clock=self.clock,
         )
         await self.exchange.run()
         self.left = True
@@ -173,6 +174,8 @@ class Bodies:
 
     async def _run(self, claim: Claim, body: "_Body") -> None:
         key = (claim.task_id, claim.attempt)
+        if self._life.pool == REMOTE_POOL:
+            self._exchange.begun(*key, self._life.clock())
         started_at = self._life.clock()
         script = self._life.world.script(claim)
         self._life.world.trace("begins", self._life.runner_id, *key, script.deed)
@@ -230,9 +233,7 @@ class Bodies:
     def _outcome(
         self, claim: Claim, kind: OutcomeKind, started_at: float, **more: object
     ) -> Outcome:
-        return Outcome(
-            claim.task_id, claim.attempt, kind, started_at, self._life.clock(), **more
-        )
+        return Outcome(claim.task_id, claim.attempt, kind, started_at, self._life.clock(), **more)
 
     def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:
         return self._outcome(claim, kind, self._life.clock())

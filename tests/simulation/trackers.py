@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 from raytasks import wire
 from raytasks.messages import Exchange
-from raytasks.models import StoreUnavailable
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention
@@ -202,6 +201,3 @@ def make_store(world: "World") -> SharedStore:
 
 def _no_files(_task_id: str) -> None:
     """Tasks of the simulation have no files."""
-
-
-__all__ = ["LEASE_SECONDS", "StoreUnavailable", "TrackerLife", "make_store"]

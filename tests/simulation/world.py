@@ -80,6 +80,7 @@ class World:
         self.retention_seconds = self.draw.choice((None, None, 2.0, 20.0))
         self.account.pruning_after = self.retention_seconds
         self.times_delivered = 3
+        self.faults_stop = asyncio.Event()
         self.broken: str | None = None
         self.trackers: list[TrackerLife] = []
         self.runners: list[RunnerLife] = []
@@ -151,9 +152,9 @@ class World:
         """Return the tracker that a process knows: maybe an old one, as long as that lives."""
         known = self._used.get(process)
         present = self.present_tracker
-        if known is not None and known is not present and not known.process.dead:
-            if self.draw.random() < 0.7:
-                return known
+        is_old = known is not None and known is not present and not known.process.dead
+        if known is not None and is_old and self.draw.random() < 0.7:
+            return known
         if present is None or present.process.dead:
             raise CallFailed("there is no tracker now")
         self._used[process] = present
@@ -344,6 +345,7 @@ class World:
         """Stop all faults, and wait until every task has ended."""
         self.trace("faults stop")
         self.swarm.active = False
+        self.faults_stop.set()
         self.trouble.end()
         self.threads.go_on()
         for life in [*self.trackers, *self.runners, *self.replicas]:
@@ -376,10 +378,10 @@ class World:
         """Have all tasks cancelled that never end by themselves; some were retried since."""
         for task_id, row in self.checker.rows.items():
             plan = self.clients.plans[task_id]
-            if plan.endless and row.state not in FINAL and not row.cancel_requested:
-                if self._cancelled.get(task_id) != row.revision:
-                    self._cancelled[task_id] = row.revision
-                    self.clients.begin(self.clients.canceller(task_id, 0.0))
+            is_open = row.state not in FINAL and not row.cancel_requested
+            if plan.endless and is_open and self._cancelled.get(task_id) != row.revision:
+                self._cancelled[task_id] = row.revision
+                self.clients.begin(self.clients.canceller(task_id, 0.0))
 
     async def _look_at_all(self) -> None:
         """Look at what must be so at the end."""

@@ -591,3 +591,16 @@ class TestTexts:
         stored = tracking.store.task_with_attempts(task_id(1))
         assert stored is not None
         assert (stored[0].payload, stored[0].result, stored[1][0].error) == (text, text, text)
+
+
+def test_late_outcomes_of_several_attempts_are_noted_in_one_tick(store: Store) -> None:
+    tracking = Tracking(store)
+    tracking.submit(1, 2)
+    lost = tracking.claim()
+    for running in lost:
+        tracking.settle(running, OutcomeKind.LOST)
+    tracking.tick(late=[("r1", outcome(running, OutcomeKind.SUCCEEDED)) for running in lost])
+    for running in lost:
+        found = store.task_with_attempts(running.task_id)
+        assert found is not None
+        assert found[1][0].late_outcome == OutcomeKind.SUCCEEDED

@@ -1,0 +1,81 @@
+"""Exchanges that come after a later one, or twice; and a tracker whose epoch has ended."""
+
+import asyncio
+
+import pytest
+from making import new_task
+from tracking import FaultyStore, ScriptedRunner, let_run, until
+
+from raytasks.messages import Report
+from raytasks.models import StoreUnavailable
+from raytasks.states import State
+from raytasks.store.store import Store
+from raytasks.tracker.core import Tracker
+
+
+async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker) -> None:
+    runner = ScriptedRunner(tracker)
+    overtaken = runner.build(number=1)  # built while it holds nothing
+    call = runner.send(number=2)
+    await let_run()
+    await tracker.submit([new_task(1)])
+    await call
+    assert runner.held
+    runner.send(number=3)
+    await let_run()
+    orders = await tracker.exchange(overtaken)
+    assert orders.resync
+    await tracker.ticker.turn_over()
+    [state] = tracker.runners()
+    assert state.held
+    await runner.hang_up()
+
+
+async def test_an_old_checkpoint_does_not_come_back(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim(number=1)
+    first, second = (
+        [Report(claim.task_id, 1, number, checkpoint=str(number))] for number in (1, 2)
+    )
+    old = runner.build(reports=first, number=2)
+    await runner.exchange(number=3, reports=second)
+    assert (await tracker.exchange(old)).resync
+    tracker.lose("r1", "died")
+    [again] = await ScriptedRunner(tracker, "r2").claim()
+    assert again.checkpoint == "2"
+
+
+async def test_one_that_comes_twice_does_not_take_the_answer_of_the_first(
+    tracker: Tracker,
+) -> None:
+    runner = ScriptedRunner(tracker)
+    message = runner.build(number=1)
+    call = asyncio.ensure_future(tracker.exchange(message))
+    await let_run()
+    assert (await tracker.exchange(message)).resync
+    await tracker.submit([new_task(1)])
+    assert (await call).claims
+
+
+async def test_runners_that_do_not_number_their_exchanges_are_heard(tracker: Tracker) -> None:
+    runner = ScriptedRunner(tracker)
+    first = runner.send()
+    await let_run()
+    second = runner.send()
+    await first
+    await tracker.submit([new_task(1)])
+    await until(tracker, 1, State.RUNNING)
+    assert (await second).claims
+
+
+async def test_a_pause_in_an_epoch_that_has_ended_is_refused(
+    tracker: Tracker, sqlite_url: str, store: FaultyStore
+) -> None:
+    other = Store(sqlite_url)
+    other.begin_epoch(0.0, "other")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await tracker.pause()
+    finally:
+        other.close()
