@@ -5,61 +5,22 @@ derives nothing from the engine's own rules, so that a rule that is gone there i
 """
 
 import sqlite3
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from raytasks.messages import Claim, Outcome
-from raytasks.models import NewTask
 from raytasks.tracker.tick import TickInput
-
-WAITING = ("PENDING", "RETRYING")
-FINAL = ("COMPLETED", "FAILED", "CANCELLED")
-LOST = ("lost", "out_of_memory")
-
-_TASK = """task_id, task_type, state, payload, result, error, checkpoint, priority, ready, attempt,
- max_attempts, failures, crashes, cancel_requested, runner_id, run_at, finished_at, idempotency_key,
- namespace, revision, created_at"""
-_ATTEMPT = "task_id, attempt, outcome, runner_id, late_outcome, state, revision"
-
-
-class Row(NamedTuple):
-    """A task as stored."""
-
-    task_id: str
-    task_type: str
-    state: str
-    payload: str
-    result: str | None
-    error: str | None
-    checkpoint: str | None
-    priority: int
-    ready: int
-    attempt: int
-    max_attempts: int
-    failures: int
-    crashes: int
-    cancel_requested: int
-    runner_id: str | None
-    run_at: float
-    finished_at: float | None
-    idempotency_key: str | None
-    namespace: str
-    revision: int
-    created_at: float
-
-
-class Ended(NamedTuple):
-    """An attempt of the history."""
-
-    task_id: str
-    attempt: int
-    outcome: str
-    runner_id: str
-    late_outcome: str | None
-    state: str
-    revision: int
+from tests.simulation.account import (
+    ATTEMPT_COLUMNS,
+    FINAL,
+    LOST,
+    TASK_COLUMNS,
+    WAITING,
+    Account,
+    Ended,
+    Row,
+)
 
 
 @dataclass
@@ -71,35 +32,6 @@ class _Standing:
     cancelled: bool
     failures: int
     crashes: int
-
-
-class Account:
-    """What happened, as the world has seen it."""
-
-    def __init__(self) -> None:
-        self.submitted: dict[str, NewTask] = {}
-        self.accepted: set[str] = set()
-        self.begun: dict[tuple[str, int], str] = {}
-        """The runner in which each attempt has begun."""
-        self.said: dict[tuple[str, int], tuple[str, Outcome]] = {}
-        """What a runner (by its id) said of each attempt."""
-        self.lines: dict[tuple[str, int], int] = {}
-        """How many lines each attempt had logged when it ended."""
-        self.checkpoints: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
-        """The checkpoints of each task that runners have said, with the attempt."""
-        self.retries: Counter[str] = Counter()
-        """How often a person may have retried each task."""
-        self.bulk_retries = 0
-        self.cancels: set[str] = set()
-        """The tasks that somebody may have cancelled."""
-        self.bulk_cancels = 0
-        self.told_of_cancel: set[tuple[str, int]] = set()
-        """The attempts whose task was cancelled while they ran, as somebody was told."""
-        self.paused = False
-        """Whether a pause was answered and nothing was said since that ends it."""
-        self.pruning_after: float | None = None
-        self.handed: set[tuple[str, int]] = set()
-        """The attempts that were in an answer to a runner, whether it arrived or not."""
 
 
 class Checker:
@@ -143,7 +75,9 @@ class Checker:
         epoch, renewed_at, owner = read(
             "SELECT epoch, renewed_at, owner FROM tracker_epoch"
         ).fetchone()
-        rows = {row[0]: Row(*row) for row in read(f"SELECT {_TASK} FROM tasks ORDER BY task_id")}
+        rows = {
+            row[0]: Row(*row) for row in read(f"SELECT {TASK_COLUMNS} FROM tasks ORDER BY task_id")
+        }
         if epoch < self.epoch:
             self._fail(f"the epoch went back from {self.epoch} to {epoch}")
         changed = [
@@ -295,7 +229,7 @@ class Checker:
     def _ended(self, old: Row) -> Ended | None:
         """Return how an attempt has ended, by the history."""
         found = self._reader.execute(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE task_id = ? AND attempt = ?",
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND attempt = ?",
             (old.task_id, old.attempt),
         ).fetchone()
         key = (old.task_id, old.attempt)
@@ -355,7 +289,7 @@ class Checker:
     def _look_at_late(self, changed: list[str]) -> None:
         """See that only a lost attempt has a late outcome, and the one that its runner said."""
         for found in self._reader.execute(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE late_outcome IS NOT NULL"
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE late_outcome IS NOT NULL"
         ):
             late = Ended(*found)
             said = self.account.said.get((late.task_id, late.attempt))
@@ -385,7 +319,7 @@ class Checker:
         if task_id not in self.rows:
             return  # pruned; that it was once there is known by `_gone`
         found = self._reader.execute(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE task_id = ? AND attempt = ?",
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND attempt = ?",
             (task_id, attempt),
         ).fetchone()
         if found is None:

@@ -20,8 +20,8 @@ from raytasks.models import (
 )
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.submission import batch_key
+from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
-from tests.simulation.checker import FINAL
 from tests.simulation.kinds import Fault
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed

@@ -11,8 +11,8 @@ from raytasks.models import Attempt
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import TRANSITIONS, Event, OutcomeKind
 from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from tests.simulation.account import Row
 from tests.simulation.bodies import Deed, Plan
-from tests.simulation.checker import Row
 
 if TYPE_CHECKING:
     from tests.simulation.world import World

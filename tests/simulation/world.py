@@ -13,8 +13,9 @@ from raytasks.models import REMOTE_POOL, SHARED_POOL
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult
+from tests.simulation.account import FINAL, Account
 from tests.simulation.bodies import Plan, Script
-from tests.simulation.checker import FINAL, Account, Checker
+from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
 from tests.simulation.database import Files, Threads, Trouble, VirtualThreads
 from tests.simulation.faults import Injector

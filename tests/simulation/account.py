@@ -1,0 +1,83 @@
+"""What the simulation knows of a schedule by itself: tasks as they are stored, and what happened."""
+
+from collections import Counter, defaultdict
+from typing import NamedTuple
+
+from raytasks.messages import Outcome
+from raytasks.models import NewTask
+
+WAITING = ("PENDING", "RETRYING")
+FINAL = ("COMPLETED", "FAILED", "CANCELLED")
+LOST = ("lost", "out_of_memory")
+
+TASK_COLUMNS = """task_id, task_type, state, payload, result, error, checkpoint, priority, ready, attempt,
+ max_attempts, failures, crashes, cancel_requested, runner_id, run_at, finished_at, idempotency_key,
+ namespace, revision, created_at"""
+ATTEMPT_COLUMNS = "task_id, attempt, outcome, runner_id, late_outcome, state, revision"
+
+
+class Row(NamedTuple):
+    """A task as stored."""
+
+    task_id: str
+    task_type: str
+    state: str
+    payload: str
+    result: str | None
+    error: str | None
+    checkpoint: str | None
+    priority: int
+    ready: int
+    attempt: int
+    max_attempts: int
+    failures: int
+    crashes: int
+    cancel_requested: int
+    runner_id: str | None
+    run_at: float
+    finished_at: float | None
+    idempotency_key: str | None
+    namespace: str
+    revision: int
+    created_at: float
+
+
+class Ended(NamedTuple):
+    """An attempt of the history."""
+
+    task_id: str
+    attempt: int
+    outcome: str
+    runner_id: str
+    late_outcome: str | None
+    state: str
+    revision: int
+
+
+class Account:
+    """What happened, as the world has seen it."""
+
+    def __init__(self) -> None:
+        self.submitted: dict[str, NewTask] = {}
+        self.accepted: set[str] = set()
+        self.begun: dict[tuple[str, int], str] = {}
+        """The runner in which each attempt has begun."""
+        self.said: dict[tuple[str, int], tuple[str, Outcome]] = {}
+        """What a runner (by its id) said of each attempt."""
+        self.lines: dict[tuple[str, int], int] = {}
+        """How many lines each attempt had logged when it ended."""
+        self.checkpoints: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)
+        """The checkpoints of each task that runners have said, with the attempt."""
+        self.retries: Counter[str] = Counter()
+        """How often a person may have retried each task."""
+        self.bulk_retries = 0
+        self.cancels: set[str] = set()
+        """The tasks that somebody may have cancelled."""
+        self.bulk_cancels = 0
+        self.told_of_cancel: set[tuple[str, int]] = set()
+        """The attempts whose task was cancelled while they ran, as somebody was told."""
+        self.paused = False
+        """Whether a pause was answered and nothing was said since that ends it."""
+        self.pruning_after: float | None = None
+        self.handed: set[tuple[str, int]] = set()
+        """The attempts that were in an answer to a runner, whether it arrived or not."""
