@@ -1,4 +1,4 @@
-"""What the simulation knows of a schedule by itself: tasks as they are stored, and what happened."""
+"""What the simulation knows by itself: tasks as they are stored, and what has happened."""
 
 from collections import Counter, defaultdict
 from typing import NamedTuple
@@ -9,11 +9,6 @@ from raytasks.models import NewTask
 WAITING = ("PENDING", "RETRYING")
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")
 LOST = ("lost", "out_of_memory")
-
-TASK_COLUMNS = """task_id, task_type, state, payload, result, error, checkpoint, priority, ready, attempt,
- max_attempts, failures, crashes, cancel_requested, runner_id, run_at, finished_at, idempotency_key,
- namespace, revision, created_at"""
-ATTEMPT_COLUMNS = "task_id, attempt, outcome, runner_id, late_outcome, state, revision"
 
 
 class Row(NamedTuple):
@@ -52,6 +47,10 @@ class Ended(NamedTuple):
     late_outcome: str | None
     state: str
     revision: int
+
+
+TASK_COLUMNS = ", ".join(Row._fields)
+ATTEMPT_COLUMNS = ", ".join(Ended._fields)
 
 
 class Account:

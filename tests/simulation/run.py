@@ -13,7 +13,8 @@ from functools import partial
 
 from tests.simulation.database import Files
 from tests.simulation.kinds import Fault
-from tests.simulation.world import Verdict, World
+from tests.simulation.verdict import Verdict
+from tests.simulation.world import World
 
 
 @dataclass

@@ -4,7 +4,6 @@ import asyncio
 import logging
 import traceback
 from collections import Counter, deque
-from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
@@ -26,6 +25,7 @@ from tests.simulation.probes import Probes
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.runners import RunnerLife
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
+from tests.simulation.verdict import Broken, Errors, Verdict
 
 NOW = 1_000_000.0
 """The wall time when a schedule begins."""
@@ -34,22 +34,6 @@ CALM_SECONDS = 120.0
 """How long all tasks may take to end when the faults have stopped, beside what they wait for."""
 
 _TRACED = 80
-
-
-class Broken(BaseException):
-    """What must hold does not. Not an `Exception`, so that the engine does not catch it."""
-
-
-@dataclass
-class Verdict:
-    """How a schedule went. `broken` says what did not hold."""
-
-    seed: int
-    broken: str | None = None
-    steps: int = 0
-    seconds: float = 0.0
-    faults: Counter[Fault] = field(default_factory=Counter)
-    trace: list[str] = field(default_factory=list)
 
 
 class World:
@@ -249,7 +233,7 @@ class World:
         database = self.files.database
         database.trouble, database.committed = self.trouble, self._committed
         self.store = make_store(self)
-        noticed = _Errors(self)
+        noticed = Errors(self.trace, self.fail)
         log = logging.getLogger("raytasks")
         log.addHandler(noticed)
         log.propagate, propagated = False, log.propagate
@@ -389,20 +373,3 @@ class World:
         health = await self.clients.begin(self.clients.ask("health"))
         if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
             self.fail(f"all is well, and /health says {health}")
-
-
-class _Errors(logging.Handler):
-    """Takes what the engine logs as an error: it meets nothing here that it may not know."""
-
-    def __init__(self, world: World) -> None:
-        super().__init__(logging.WARNING)
-        self._world = world
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Note a record."""
-        text = record.getMessage()
-        if record.exc_info and record.exc_info[1] is not None:
-            text += f": {record.exc_info[1]!r}"
-        self._world.trace(record.levelname.lower(), text[:200])
-        if "memory and database differ" in text:
-            self._world.fail(text)
