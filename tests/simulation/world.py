@@ -347,17 +347,23 @@ class World:
             self._cancel_endless()
             open_tasks = [row for row in self.checker.rows.values() if row.state not in FINAL]
             jobs = [job for job in self.clients.jobs + self.clients.waits if not job.done()]
-            if not open_tasks and not jobs:
+            if not open_tasks and not jobs and self._one_tracker_is_left():
                 break
             if self.loop.time() > end:
                 self.fail(
                     f"the faults have stopped for {self.loop.time() - end + CALM_SECONDS:.0f} s, "
-                    f"and these have not ended: {open_tasks}, nor {len(jobs)} clients"
+                    f"and these have not ended: {open_tasks}, nor {len(jobs)} clients; trackers: "
+                    f"{[(life.process.name, life.epoch) for life in self.trackers]}"
                 )
             await asyncio.sleep(0.25)
         for job in self.clients.jobs + self.clients.waits:
             if not job.cancelled() and (error := job.exception()) is not None:
                 self.fail(f"a client met {error!r}")
+
+    def _one_tracker_is_left(self) -> bool:
+        """Return whether all trackers have ended that were superseded or stood by."""
+        alive = [life for life in self.trackers if not life.process.dead]
+        return len(alive) == 1 and alive[0].epoch == self.checker.epoch
 
     def _cancel_endless(self) -> None:
         """Have all tasks cancelled that never end by themselves; some were retried since."""
