@@ -59,7 +59,7 @@ class StoreAccess:
         self._outages = 0
         self._failed_at = 0.0
         self._logged: tuple[str, float] = ("", 0.0)
-        self._writing_since: float | None = None
+        self._writes: dict[object, float] = {}  # when those began that wait, the first one first
         stuck = store.give_up_connections
         self._writer = StoreCalls(1, "store-writer", executors=executors, on_stuck=stuck)
         self._readers = StoreCalls(2, "store-reader", executors=executors, on_stuck=stuck)
@@ -77,11 +77,12 @@ class StoreAccess:
 
         One that was given up may have been committed: see `StoreUnavailable.in_doubt`.
         """
-        before, self._writing_since = self._writing_since, self._monotonic()
+        ticket = object()
+        self._writes[ticket] = self._monotonic()
         try:
             return await self._writer.make(call, seconds)
         finally:
-            self._writing_since = before
+            del self._writes[ticket]
 
     async def renew(self, epoch: int, now: float) -> None:
         """Make the cheapest write. See `Store.renew`. Raises `StoreUnavailable`, `Superseded`."""
@@ -130,8 +131,9 @@ class StoreAccess:
 
     def trouble(self) -> str | None:
         """Return what is wrong with the database, as far as writes have shown it."""
-        since = self._writing_since
-        if since is None or (waited := self._monotonic() - since) < SLOW_SECONDS:
+        now = self._monotonic()
+        waited = now - next(iter(self._writes.values()), now)
+        if waited < SLOW_SECONDS:
             return self.error
         return f"{self.error or HANGS}; a write has waited for {waited:.0f} s"
 

@@ -158,6 +158,8 @@ class Clients:
             self.world.checker.accepted(task.task_id)
             self.stored.append(task.task_id)
             return
+        if not duplicate.task_id and self.world.retention_seconds is not None:
+            return  # of a batch of which a part was pruned
         owner = rows.get(duplicate.task_id)
         if not duplicate.same or (
             owner is not None and owner.idempotency_key != task.idempotency_key

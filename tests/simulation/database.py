@@ -6,9 +6,9 @@ import sqlite3
 import tempfile
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -17,12 +17,16 @@ from sqlalchemy import Connection, event
 from sqlalchemy.exc import ProgrammingError
 
 from raytasks.models import StoreUnavailable
+from raytasks.store.cutting import Cuttable
 from raytasks.store.database import Database, translated
 from raytasks.store.store import Store
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, present_process
 
 _MEMORY = Path("/dev/shm")
+
+
+Call = Callable[[], Any]
 
 
 class Trouble:
@@ -159,30 +163,50 @@ def _do_not_sync(connection: Any, _record: object) -> None:
 
 
 class VirtualThreads(Executor):
-    """Stands for so many threads; what is given to them is run by `Threads`."""
+    """Stands for so many threads of one process."""
 
-    def __init__(self, number: int, _name: str) -> None:
-        self.number = number
+    def __init__(self, threads: "Threads", number: int) -> None:
+        self._threads = threads
+        self._number = number
+        self._busy = 0
+        self._queue: deque[tuple[Future[Any], Call, Call]] = deque()
+
+    def submit(self, fn: Callable[..., Any], /, *args: Any, **more: Any) -> Future[Any]:
+        """Have a call made in its turn."""
+        future: Future[Any] = Future()
+        # What a call is without its `Cuttable`: a server carries it out that nobody waits for.
+        bare = args[0] if isinstance(getattr(fn, "__self__", None), Cuttable) else fn
+        self._queue.append((future, partial(fn, *args, **more), bare))
+        self._begin(present_process())
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Do nothing: there are no threads."""
 
+    def _begin(self, process: Process) -> None:
+        while self._queue and self._busy < self._number:
+            future, call, bare = self._queue.popleft()
+            if future.set_running_or_notify_cancel():
+                self._busy += 1
+                self._threads.carry_out(process, call, bare, partial(self._finish, process, future))
 
-@dataclass
-class _Pool:
-    """The threads of one executor, and what waits for them."""
-
-    threads: int
-    executor: object  # kept, so that no other has its id
-    busy: int = 0
-    queue: deque[tuple[Callable[[], Any], asyncio.Future[Any]]] = field(default_factory=deque)
+    def _finish(
+        self, process: Process, future: Future[Any], result: Any, failure: BaseException | None
+    ) -> None:
+        self._busy -= 1
+        if failure is None:
+            future.set_result(result)
+        else:
+            future.set_exception(failure)
+        self._begin(process)
 
 
 class Threads:
-    """Runs what asyncio gives to executors: each call at one moment, in the order of its executor.
+    """Runs what is given to executors: each call at one moment, in the order of its executor.
 
     Between its moment and the caller's hearing of it time passes, so that a process may die between
-    a commit and its answer. A call waits while the database hangs.
+    a commit and its answer. While the database hangs, a call waits; or it was made, and its answer
+    waits; or the server makes it in the end, though its caller has given it up long ago.
     """
 
     def __init__(
@@ -192,9 +216,13 @@ class Threads:
         self._random = random
         self._trouble = trouble
         self._slowness = slowness
-        self._pools: dict[tuple[Process, int], _Pool] = {}
-        self._held: list[Callable[[], None]] = []
-        loop.executor = self._submit
+        self._others: dict[Process, VirtualThreads] = {}
+        self._held: list[Call] = []
+        loop.executor = self._run_for_asyncio
+
+    def make(self, number: int, _name: str) -> VirtualThreads:
+        """Return so many threads for the store of a tracker."""
+        return VirtualThreads(self, number)
 
     def go_on(self) -> None:
         """Let the calls go on that waited for the database."""
@@ -202,51 +230,59 @@ class Threads:
         for go_on in held:
             go_on()
 
-    def _submit(
-        self, executor: VirtualThreads | None, call: Callable[[], Any], future: asyncio.Future[Any]
+    def carry_out(
+        self,
+        process: Process,
+        call: Call,
+        bare: Call,
+        finish: Callable[[Any, BaseException | None], None],
     ) -> None:
-        process = present_process()
-        key = (process, id(executor))
-        pool = self._pools.get(key)
-        if pool is None:
-            pool = _Pool(executor.number if executor else 8, executor)
-            self._pools[key] = pool
-        pool.queue.append((call, future))
-        self._begin(process, pool)
+        """Make a call in a process, some time from now, and tell what came of it."""
 
-    def _begin(self, process: Process, pool: _Pool) -> None:
-        while pool.queue and pool.busy < pool.threads:
-            call, future = pool.queue.popleft()
-            if not future.cancelled():
-                pool.busy += 1
-                self._go(process, pool, call, future)
-
-    def _go(
-        self, process: Process, pool: _Pool, call: Callable[[], Any], future: asyncio.Future[Any]
-    ) -> None:
-        def carry_out() -> None:
-            if self._trouble.hangs:
-                self._held.append(lambda: self._later(process, carry_out))
-                return
+        def make(call: Call) -> None:
             result: Any = None
             failure: BaseException | None = None
             try:
                 result = call()
             except Exception as error:
                 failure = error
-            self._later(process, lambda: finish(result, failure))
+            if self._trouble.hangs:
+                self._held.append(lambda: self._later(process, lambda: finish(result, failure)))
+            else:
+                self._later(process, lambda: finish(result, failure))
 
-        def finish(result: Any, failure: BaseException | None) -> None:
-            pool.busy -= 1
-            if not future.done():
-                if failure is None:
-                    future.set_result(result)
-                else:
-                    future.set_exception(failure)
-            self._begin(process, pool)
+        def begin() -> None:
+            if not self._trouble.hangs:
+                make(call)
+                return
+            match self._random.choice(("waits", "was made", "is made in the end")):
+                case "waits":
+                    self._held.append(lambda: make(call))
+                case "was made":
+                    make(call)
+                case _:
+                    self._held.append(lambda: make(bare))
 
-        self._later(process, carry_out)
+        self._later(process, begin)
+
+    def _run_for_asyncio(self, call: Call, future: asyncio.Future[Any]) -> None:
+        process = present_process()
+        others = self._others.get(process)
+        if others is None:
+            others = self._others[process] = VirtualThreads(self, 8)
+        done = asyncio.wrap_future(others.submit(call), loop=self._loop)
+        done.add_done_callback(lambda _: _copy(done, future))
 
     def _later(self, process: Process, call: Callable[[], None]) -> None:
         seconds = self._random.uniform(0.0001, 0.002) * self._slowness
         self._loop.call_later(seconds, call, context=process.context)
+
+
+def _copy(done: asyncio.Future[Any], future: asyncio.Future[Any]) -> None:
+    if future.done():
+        return
+    error = done.exception()
+    if error is None:
+        future.set_result(done.result())
+    else:
+        future.set_exception(error)

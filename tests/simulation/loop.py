@@ -113,15 +113,15 @@ class _NumberedTask(asyncio.Task[Any]):
 class SimulatedLoop(asyncio.BaseEventLoop):
     """The loop. `random` decides whose turn it is; `executor` runs what goes to threads elsewhere.
 
-    `run_in_executor` gives the call to `executor(pool, call, future)`, which is to fulfil the
-    future, in the process that asks.
+    `run_in_executor` gives the call to `executor(call, future)`, which is to fulfil the future, in
+    the process that asks.
     """
 
     def __init__(self, random: Random) -> None:
         super().__init__()
         self.set_debug(False)
         self.steps = 0
-        self.executor: Callable[[Any, Callable[[], Any], asyncio.Future[Any]], None] | None = None
+        self.executor: Callable[[Callable[[], Any], asyncio.Future[Any]], None] | None = None
         self._random = random
         self._now = 0.0
         self._numbers = itertools.count()
@@ -191,7 +191,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         """Have a call made as by a thread of the executor."""
         future = self.create_future()
         assert self.executor is not None
-        self.executor(executor, (lambda: func(*args)) if args else func, future)
+        self.executor((lambda: func(*args)) if args else func, future)
         return future
 
     def _process_events(self, event_list: Any) -> None:

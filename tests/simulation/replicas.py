@@ -12,10 +12,13 @@ from raytasks.models import Attempt, Duplicate, NewTask, StoreUnavailable, Task
 from raytasks.tracker.watch import TaskWatch
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
+from tests.simulation.trackers import LEASE_SECONDS, TrackerLife
 
 if TYPE_CHECKING:
-    from tests.simulation.trackers import TrackerLife
     from tests.simulation.world import World
+
+
+_CALL_SECONDS = 9.0
 
 
 class ReplicaLife:
@@ -29,7 +32,16 @@ class ReplicaLife:
         self.batcher = Batcher(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
-        self.process.start(Watchdog(self._ping, self._replace).run())
+        watchdog = Watchdog(
+            self._ping,
+            self._replace,
+            self._epoch,
+            self._life,
+            lease_seconds=LEASE_SECONDS,
+            clock=world.loop.time,
+            chance=world.draw.random,
+        )
+        self.process.start(watchdog.run())
 
     # What clients call, in this process
 
@@ -69,18 +81,36 @@ class ReplicaLife:
         tracker = self.world.tracker_of(self.process)
         return await self._carry(tracker, lambda: tracker.call(method, *arguments))
 
-    async def _carry(self, tracker: "TrackerLife", serve: Any) -> Any:
+    async def _carry(self, tracker: TrackerLife, serve: Any) -> Any:
         try:
-            return await self.world.network.call(tracker.process, serve)
+            async with asyncio.timeout(_CALL_SECONDS):
+                return await self.world.network.call(tracker.process, serve)
         except CallFailed as error:
             raise StoreUnavailable(f"the tracker is away: {error}") from None
+        except TimeoutError:
+            raise StoreUnavailable("the tracker does not answer") from None
+
+    # What the watchdog needs
 
     async def _ping(self) -> None:
         self._watched = tracker = self.world.tracker_of(self.process)
         await self.world.network.call(tracker.process, tracker.ping)
 
+    async def _epoch(self) -> object:
+        """Return the epoch as it is in SQL, if it is that of the tracker."""
+        if self.world.trouble.hangs:
+            raise StoreUnavailable("the database does not answer")
+        self.world.trouble.before_read()
+        checker = self.world.checker
+        if self._watched is None or checker.owner != self._watched.owner:
+            return None
+        return checker.owner, checker.renewed_at
+
+    async def _life(self) -> object:
+        present = self.world.present_tracker
+        return None if present is None else present.process.name
+
     async def _replace(self) -> None:
         await asyncio.sleep(0)
         if self._watched is not None:
-            self.world.trace("watchdog replaces", self._watched.process.name)
-            self._watched.process.kill()
+            self.world.watchdog_replaces(self._watched)

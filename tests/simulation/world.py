@@ -16,7 +16,7 @@ from tests.simulation.account import FINAL, Account
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
-from tests.simulation.database import Files, Threads, Trouble, VirtualThreads
+from tests.simulation.database import Files, Threads, Trouble
 from tests.simulation.faults import Injector
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
@@ -121,7 +121,7 @@ class World:
             clock=life.clock,
             monotonic=self.loop.time,
             owner=life.owner,
-            executors=VirtualThreads,
+            executors=self.threads.make,
         )
 
     def start_tracker(self, owner: str, *, again: bool) -> TrackerLife:
@@ -162,6 +162,13 @@ class World:
 
         delay = self.draw.uniform(0.2, 2.0)
         self.loop.call_later(delay, again, context=self.loop.outside.context)
+
+    def watchdog_replaces(self, life: TrackerLife) -> None:
+        """End a tracker that a watchdog takes for frozen. One that runs is never to be taken so."""
+        self.trace("watchdog replaces", life.process.name)
+        if life.process.runs and not self.swarm.active:
+            self.fail(f"a watchdog has ended {life.process.name}, which runs")
+        life.process.kill()
 
     # Runners
 

@@ -14,6 +14,7 @@ from raytasks.models import REMOTE_POOL, RaytasksError, StoreUnavailable
 from raytasks.states import OutcomeKind, State
 from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
+from raytasks.tracker.access import SLOW_SECONDS
 from raytasks.tracker.core import Tracker
 
 LONE = "\ud800"
@@ -355,3 +356,27 @@ class TestPause:
         assert tracker.ticker.paused_at is None
         assert again.paused_at() is None
         await tracker.close()
+
+
+async def test_writes_that_wait_together_leave_no_trouble_behind(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    access = tracker.ticker.access
+    started = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    gate = threading.Event()
+
+    def blocked() -> None:
+        loop.call_soon_threadsafe(started.set)
+        gate.wait(PATIENCE)
+
+    first = asyncio.ensure_future(access.write(blocked))
+    await started.wait()
+    second = asyncio.ensure_future(access.write(lambda: None))
+    await let_run()
+    clock.advance(SLOW_SECONDS + 1.0)
+    assert "waited for 4 s" in (access.trouble() or "")
+    gate.set()
+    await asyncio.gather(first, second)
+    clock.advance(SLOW_SECONDS + 1.0)
+    assert access.trouble() is None
