@@ -17,7 +17,16 @@ from raytasks.registry import handler
 from raytasks.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
 
 if TYPE_CHECKING:
-    from raytasks.driver import SubmittedTask, result, submit
+    from raytasks.driver import (
+        PartlySubmitted,
+        SubmittedTask,
+        result,
+        result_async,
+        submit,
+        submit_async,
+        submit_many,
+        submit_many_async,
+    )
 
 __version__ = "0.1.0"
 
@@ -25,6 +34,7 @@ __all__ = [
     "AttemptTimeout",
     "Cancelled",
     "Context",
+    "PartlySubmitted",
     "PermanentError",
     "RetryAfter",
     "RetryPolicy",
@@ -33,10 +43,25 @@ __all__ = [
     "TaskFailed",
     "handler",
     "result",
+    "result_async",
     "submit",
+    "submit_async",
+    "submit_many",
+    "submit_many_async",
 ]
 
-_FROM_DRIVER = frozenset({"SubmittedTask", "result", "submit"})
+_FROM_DRIVER = frozenset(
+    {
+        "PartlySubmitted",
+        "SubmittedTask",
+        "result",
+        "result_async",
+        "submit",
+        "submit_async",
+        "submit_many",
+        "submit_many_async",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -72,11 +72,15 @@ class _Answer(Struct, array_like=True, frozen=True):
     message: str = ""
 
 
+_LISTENING: "set[Server]" = set()
+"""All servers that listen. uvloop closes the socket of one that nobody holds any more."""
+
+
 class Server:
     """Answers calls of its methods, each of which takes bytes and returns bytes.
 
     Calls of a connection begin in their order, and are answered as they end. A caller that goes
-    away interrupts nothing.
+    away interrupts nothing. It listens until it is closed, also if nobody holds it.
     """
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
@@ -94,18 +98,33 @@ class Server:
         try:
             listening.setblocking(False)
             listening.bind(_abstract(self.address.name))
-            self._server = await asyncio.start_unix_server(self._serve, sock=listening)
+            self._server = await asyncio.start_unix_server(self._begin, sock=listening)
         except BaseException:
             listening.close()
             raise
+        _LISTENING.add(self)
         return self.address
+
+    @property
+    def listening(self) -> bool:
+        """Whether it can be called."""
+        return self._server is not None and self._server.is_serving()
 
     def close(self) -> None:
         """Listen no more, and end all connections."""
+        _LISTENING.discard(self)
         if self._server is not None:
             self._server.close()
         for writer in self._writers:
             writer.close()
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: that of asyncio's streams reports its cancel as an error.
+        self._hold(asyncio.ensure_future(self._serve(reader, writer)))
+
+    def _hold(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)  # asyncio itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.add(writer)
@@ -119,9 +138,7 @@ class Server:
             decode = msgpack.Decoder(_Call).decode
             while True:
                 call = decode(await _read(reader))
-                task = asyncio.ensure_future(self._answer(call, writer))
-                self._tasks.add(task)  # asyncio itself holds tasks only weakly
-                task.add_done_callback(self._tasks.discard)
+                self._hold(asyncio.ensure_future(self._answer(call, writer)))
         except (OSError, EOFError, ValidationError, ValueError) as error:
             if not isinstance(error, EOFError):
                 log.warning("a caller is cut off: %s", error)

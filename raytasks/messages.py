@@ -121,9 +121,10 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
     A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
     acknowledged. `sent_at` is the time by the runner's clock, which all other times of it are by.
-    `demands` tell what waits for resources in Ray, the one that waits longest first.
-    acknowledged. The exchanges of a runner are numbered from 1, so that one that was overtaken or
-    doubled on its way is known; 0: by a runner that does not number them.
+    The exchanges of a runner are numbered from 1, so that one that was overtaken or doubled on its
+    way is known; 0: by a runner that does not number them. `demands` tell what waits for resources
+    in Ray, the one that waits longest first. `waits_for` is a task whose end the attempt of a
+    serial runner waits for.
     """
 
     runner_id: str
@@ -143,6 +144,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     sent_at: float | None = None
     demands: Sequence[Demand] = ()
     number: int = 0
+    waits_for: str | None = None
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):
@@ -182,6 +184,25 @@ class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
     tags: str | None = None
     at: float = 0.0
     number: int = 0
+
+
+class TaskEnd(Struct, frozen=True, omit_defaults=True, gc=False):
+    """How a task has ended. `result`, `result_ref` and `error` are JSON text."""
+
+    task_id: str
+    task_type: str
+    state: State
+    attempt: int
+    result: str | None = None
+    result_ref: str | None = None
+    error: str | None = None
+
+
+class Ends(Struct, frozen=True, omit_defaults=True):
+    """Which of the tasks that were asked about have ended, and which do not exist."""
+
+    ended: Sequence[TaskEnd] = ()
+    unknown: Sequence[str] = ()
 
 
 class FeedPart(StrEnum):

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from raytasks.artifacts import ArtifactStore
-from raytasks.messages import Claim, Outcome
+from raytasks.messages import Claim, Outcome, TaskEnd
 from raytasks.models import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.retry import PermanentError
 
@@ -129,7 +129,7 @@ class LargeValues:
             return task.payload
         return self._read("payload", task.task_id, task.payload_ref)
 
-    def result_of(self, task: Task | Outcome) -> str | None:
+    def result_of(self, task: Task | Outcome | TaskEnd) -> str | None:
         """Return the result of a task, or of an attempt (JSON text); None if there is none.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.

@@ -27,7 +27,6 @@ from raytasks.runner.deployment import Deployment
 from raytasks.runner.link import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
 from raytasks.tracker.actor import get_or_create_tracker
-from raytasks.tracker.results import RESULTS_NAME
 from raytasks.tracker.versions import DeployAnswer
 
 _READY_SECONDS = 90.0
@@ -223,8 +222,6 @@ def leave_cluster(grace_seconds: float) -> int:
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
     released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
     ray.kill(tracker, no_restart=True)
-    with contextlib.suppress(ValueError):  # made by the first driver script
-        ray.kill(ray.get_actor(RESULTS_NAME, NAMESPACE), no_restart=True)
     return released
 
 

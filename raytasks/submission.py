@@ -33,7 +33,7 @@ _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
 LONGEST_KEY = 255
 _MOST_TAGS = 20
-_MOST_ERRORS = 100
+MOST_ERRORS = 100
 _SHOWN_ERRORS = 10
 
 MOST_IN_BATCH = 1000
@@ -215,10 +215,10 @@ def check_batch(
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
                 for found in error.errors
             ]
-            if len(errors) >= _MOST_ERRORS:
+            if len(errors) >= MOST_ERRORS:
                 break
     if errors:
-        raise InvalidSubmission("nothing of the batch was accepted", errors[:_MOST_ERRORS])
+        raise InvalidSubmission("nothing of the batch was accepted", errors[:MOST_ERRORS])
     tasks = [task for task, _ in checked]
     if idempotency_key is None:
         return tasks
@@ -267,7 +267,7 @@ def _checked(
             f"the payload does not fit {request.task_type}",
             [
                 FieldError(pointer("payload", *place), message)
-                for place, message in refusal.details[:_MOST_ERRORS]
+                for place, message in refusal.details[:MOST_ERRORS]
             ],
         ) from None
     due = request.due(now)

@@ -12,6 +12,7 @@ from msgspec import MsgspecError, msgpack
 
 from raytasks.messages import (
     AttemptLog,
+    Ends,
     Exchange,
     Feed,
     FeedQuery,
@@ -46,6 +47,8 @@ new_tasks_of = _decoder(list[NewTask])
 feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
 duplicates_of = _decoder(dict[str, Duplicate])
+task_ids_of = _decoder(list[str])
+ends_of = _decoder(Ends)
 """Each returns the message that the bytes hold. Raises `NotUnderstood`."""
 
 _PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, AttemptLog, LogLine)}

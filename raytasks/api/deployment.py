@@ -24,7 +24,7 @@ from raytasks.models import Attempt, Duplicate, NewTask, Page, StoreUnavailable,
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
 from raytasks.runner.deployment import Deployment
-from raytasks.runner.link import open_line
+from raytasks.runner.link import BY_RAY, SOCKET, open_line
 from raytasks.runner.reading import read_deployment
 from raytasks.settings import Settings, load_settings
 from raytasks.tracker.actor import get_or_create_tracker
@@ -123,6 +123,7 @@ class RayBackend:
     async def health(self) -> dict[str, Any]:
         """See `Backend.health`."""
         report: dict[str, Any] = await self._call("health")
+        report["tracker"]["way"] = BY_RAY if self._line is None or self._line.lost else SOCKET
         return report
 
     async def ping(self) -> None:

@@ -13,6 +13,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import httpx
 
+from raytasks.attempt_waits import waiting_for
 from raytasks.client import calls
 from raytasks.client.answers import (
     content_of,
@@ -122,15 +123,16 @@ class Api:
         seconds = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + seconds
         patience = 0.0
-        while True:
-            left = max(deadline - time.monotonic(), 0.0)
-            call = calls.get_call(task_id, left)
-            task: Task = yield from self._ask(call, patience=min(patience, left))
-            if State(task["state"]).final:
-                return task
-            if time.monotonic() >= deadline:
-                raise WaitTimeout(cast("dict[str, Any]", task), seconds)
-            patience = PATIENCE_SECONDS
+        with waiting_for(task_id):
+            while True:
+                left = max(deadline - time.monotonic(), 0.0)
+                call = calls.get_call(task_id, left)
+                task: Task = yield from self._ask(call, patience=min(patience, left))
+                if State(task["state"]).final:
+                    return task
+                if time.monotonic() >= deadline:
+                    raise WaitTimeout(cast("dict[str, Any]", task), seconds)
+                patience = PATIENCE_SECONDS
 
     def run(
         self, submission: Submission, idempotency_key: str | None, timeout_seconds: float | None

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from raytasks.attempt_waits import AttemptWaits, noting
 from raytasks.context import Cancelled, Channel, Context
 from raytasks.handler_json import handler_json
 from raytasks.messages import Claim, Outcome
@@ -65,6 +66,7 @@ class Attempt:
     lines_before: int = 0
     _channel: Channel = field(init=False)
     _made: Context | None = None
+    waits: AttemptWaits = field(default_factory=AttemptWaits)
 
     def __post_init__(self) -> None:
         artifacts = self.workplace.artifacts
@@ -90,7 +92,8 @@ class Attempt:
 
     def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
         try:
-            written = self._written(handler, channel)
+            with noting(self.waits):
+                written = self._written(handler, channel)
             text, ref = self.workplace.values.keep_result(self.claim, written)
         except Snooze as snooze:
             error = snooze

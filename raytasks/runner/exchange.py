@@ -67,7 +67,8 @@ class ExchangeLoop:
 
     `call` makes one exchange. After one that brought attempts and left nothing queued the next
     waits up to `linger_seconds` for outcomes to go with it. `clock` is what all times of the runner
-    are by, and `demands` tells what waits for resources. All methods belong to one event loop. An
+    are by, and `demands` tells what waits for resources, and `waits_for` names a
+    task that its attempt waits for. All methods belong to one event loop. An
     outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
     What cannot be sent or understood is found, and told as a failure: it never holds up the rest.
 
@@ -83,12 +84,14 @@ class ExchangeLoop:
         *,
         linger_seconds: float = 0.0,
         demands: Callable[[], Sequence[Demand]] = tuple,
+        waits_for: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = steady_time,
         is_alive: Callable[[], bool] = lambda: True,
     ) -> None:
         self._identity = identity
         self._clock = clock
         self._demands = demands
+        self._waits_for = waits_for
         self._work = work
         self._call = call
         self._held: dict[str, int] = {}
@@ -306,6 +309,7 @@ class ExchangeLoop:
             sent_at=self._clock(),
             demands=tuple(self._demands()),
             number=self._exchanges,
+            waits_for=self._waits_for(),
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
         box.unsent_beginnings = []

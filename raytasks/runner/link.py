@@ -33,6 +33,10 @@ ASK_AGAIN_SECONDS = 10.0
 """How long after the tracker could only be called by Ray another way is looked for."""
 
 
+SOCKET, BY_RAY = "socket", "ray"
+"""The two ways in which the tracker is called: over a Unix socket, and as an actor."""
+
+
 def lasting(name: str) -> dict[str, Any]:
     """Return the Ray options of an actor of which the cluster has one, by this name.
 
@@ -192,6 +196,11 @@ class TrackerLink:
             return wire.orders_of(answer)
         except NotUnderstood as error:  # it is not what was sent that is not understood
             raise ConnectionError(f"the tracker's answer is not understood: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection of our own, if there is one."""
+        if self._line is not None:
+            self._line.close()
 
     async def _open(self) -> None:
         now = asyncio.get_running_loop().time()

@@ -1,10 +1,11 @@
 """The pools of runners: keeps as many runners of each kind as there should be."""
 
 import asyncio
+import contextlib
 import logging
 import math
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import ray
@@ -12,6 +13,7 @@ from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
 from raytasks.runner.deployment import Deployment
+from raytasks.runner.nested import NestedWaits
 from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.ray_internals import Death, death_of
@@ -74,6 +76,7 @@ class RunnerPools:
         self._runners: dict[str, PooledRunner] = {}
         self._retired = False
         self._news = asyncio.Event()
+        self.nested = NestedWaits()
         self._killing: set[asyncio.Task[None]] = set()
         self.failures = StartFailures()
 
@@ -103,7 +106,9 @@ class RunnerPools:
             self._adopt(name, actor).adopted = True
         await self._lose_strangers()
         while True:
-            await _first_of(self._news.wait(), RECONCILE_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await self._news.wait()
             self._news.clear()
             try:
                 await self._reconcile()
@@ -237,7 +242,8 @@ class RunnerPools:
             for runner in mine
             if runner.name in known and runner.is_idle(known[runner.name], now)
         ]
-        rule = await self._rule(infos[0], deployment.settings, idle_limit)
+        own = await self._rule(infos[0], deployment.settings, idle_limit)
+        rule = self.nested.rule(pool, own, len(mine), known.values())
         change = change_of_size(
             PoolState(
                 waiting=await self._tracked.could_run([info.task_type for info in infos]),
@@ -249,7 +255,8 @@ class RunnerPools:
         )
         for _ in range(self.failures.allowed(pool, change)):
             slot = free_slot(here)
-            basic = slot <= rule.least + rule.spare
+            # One beyond the limit stands for one that waits: it reserves no processor.
+            basic = slot <= rule.least + rule.spare or len(here) >= own.most
             here.append(await self._make(pool, slot, basic, infos, deployment))
         # The runners in the highest slots go first: only they reserve a processor.
         leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
@@ -391,10 +398,3 @@ def _end_of(error: Exception) -> str:
 
 async def _kill(actor: Any, *, no_restart: bool) -> None:
     await asyncio.to_thread(ray.kill, actor, no_restart=no_restart)
-
-
-async def _first_of(signal: Awaitable[Any], seconds: float) -> None:
-    """Wait for a signal, or until the time is up."""
-    waiting = asyncio.ensure_future(signal)
-    await asyncio.wait([waiting], timeout=seconds)
-    waiting.cancel()

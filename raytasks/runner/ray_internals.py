@@ -1,14 +1,16 @@
-"""What Ray tells by calls that are not public only. Where one fails, its answer is "unknown".
+"""What Ray tells by calls that are not public only, or complain. A failure means "unknown".
 
 Measured on Ray 2.60: an actor that is restarted gets an error that does not say why it died, and
 the public state API needs the dashboard; nothing public lists the children of a task.
 """
 
 import logging
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import ray
+from ray.util.annotations import RayDeprecationWarning
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +75,14 @@ def children_of(parent: ray.TaskID) -> list[bytes]:
     except Exception as error:
         log.warning("the Ray tasks that an attempt has started cannot be found: %r", error)
         return []
+
+
+def was_restarted() -> bool:
+    """Return whether Ray has started the present actor again. Raises what Ray raises."""
+    with warnings.catch_warnings():
+        # Ray's own property warns of another property that it uses itself.
+        warnings.simplefilter("ignore", RayDeprecationWarning)
+        return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 
 
 def _core_worker() -> Any:

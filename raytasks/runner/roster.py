@@ -26,6 +26,7 @@ class RunnerView(Protocol):
     batch: int
     retiring: bool
     limits: Mapping[str, int]
+    waits_for: str | None
 
     @property
     def held(self) -> Mapping[str, Any]:

@@ -46,6 +46,7 @@ class WarmRunner(RunnerActor):
             TrackerLink().exchange,
             linger_seconds=LINGER_SECONDS,
             is_alive=work.is_alive,
+            waits_for=work.waits_for,
         )
         work.begin(exchange)
         await exchange.run()

@@ -5,6 +5,7 @@ import concurrent.futures
 import logging
 import resource
 import sys
+import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
@@ -14,6 +15,7 @@ from raytasks.registry import Registry
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.host import end_process
+from raytasks.runner.nested import WaitNotice
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
@@ -64,6 +66,7 @@ class WarmWork:
         self._watch_task: asyncio.Task[None] | None = None
         self._interrupted: Attempt | None = None
         self._loaded_memory: int | None = None
+        self._waits = WaitNotice()
         self._lines: deque[tuple[str, int, LogLine]] = deque()
         self._lines_scheduled = False
         self._unfit = False
@@ -118,11 +121,17 @@ class WarmWork:
             self._lines_scheduled = True
             self._event_loop.call_soon_threadsafe(self._pass_lines)
 
+    def waits_for(self) -> str | None:
+        """Return a task whose end the present attempt waits for, once that has lasted."""
+        return self._waits.of(self._worker.current)
+
     def look(self) -> None:
         """Look at the attempt that runs, and take the next step where it should have stopped."""
         attempt = self._worker.current
         if attempt is None:
             return
+        if self._waits.look(attempt, self._worker.thread_id, time.monotonic()):
+            self._loop.changed()
         now = self._workplace.clock()
         if self._is_stuck() and self._worker.queued:
             self._give_back()

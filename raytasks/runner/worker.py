@@ -68,6 +68,11 @@ class Worker:
         return not waits or time.monotonic() - self._moved_at < STILL_SECONDS
 
     @property
+    def thread_id(self) -> int | None:
+        """Python's id of the thread."""
+        return self._thread.ident
+
+    @property
     def queued(self) -> int:
         """How many attempts wait behind the present one."""
         return len(self._queue)

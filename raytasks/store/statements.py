@@ -22,6 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from raytasks.messages import TaskEnd
 from raytasks.models import Task
 from raytasks.states import CRASHES, TRANSITIONS, Event, State
 from raytasks.store.schema import (
@@ -165,6 +166,10 @@ NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)
 TASK_COLUMNS = [tasks.c[name] for name in Task.__struct_fields__]
 
 BY_IDS: Select[Any] = select(*TASK_COLUMNS).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+)
+
+ENDS: Select[Any] = select(*(tasks.c[name] for name in TaskEnd.__struct_fields__)).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 )
 

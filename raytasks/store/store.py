@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from sqlalchemy import Connection
 
 from raytasks.events import EventPage, EventQuery
+from raytasks.messages import Ends, TaskEnd
 from raytasks.models import Attempt, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
@@ -96,6 +97,18 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(statements.BY_IDS, {"p_task_ids": list(task_ids)})
             return {row.task_id: task_from(row) for row in rows}
+
+    def ends(self, task_ids: Sequence[str]) -> Ends:
+        """Return which of these tasks have ended, and which do not exist."""
+        if not task_ids:
+            return Ends()
+        with self._database.reading() as connection:
+            rows = connection.execute(statements.ENDS, {"p_task_ids": list(task_ids)}).all()
+        found = [TaskEnd(row[0], row[1], State(row[2]), *row[3:]) for row in rows]
+        return Ends(
+            ended=[end for end in found if end.state.final],
+            unknown=list({*task_ids} - {end.task_id for end in found}),
+        )
 
     def task_with_attempts(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """Return a task and its ended attempts, both as of one moment; None if there is none."""

@@ -20,6 +20,7 @@ from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
 from raytasks.submission import check_submission
 from raytasks.testing.clock import FakeClock
+from raytasks.testing.isolation import handlers_without_queue
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingArtifacts, NotingChannel, ProcessDied
 from raytasks.views import ErrorView
@@ -171,7 +172,8 @@ def run_handler(
         if cancelled:
             begun.stop.order(StopReason.CANCEL, clock())
         try:
-            _, run = bench.run(begun, NotingChannel())
+            with handlers_without_queue():
+                _, run = bench.run(begun, NotingChannel())
         finally:
             bench.close()
     raise_what_ends_tests(run.exception)

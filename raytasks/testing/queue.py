@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Any
 
@@ -15,6 +15,8 @@ from raytasks.states import WAITING
 from raytasks.submission import check_submission, rfc3339
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
+from raytasks.testing.door import QueueDoor
+from raytasks.testing.isolation import standing_in
 from raytasks.testing.notes import AttemptRun
 from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
@@ -54,6 +56,11 @@ class Queue:
         self.runs: list[AttemptRun] = []
         self._service = InProcessService(_registry(handlers), self.clock, seed=seed, **settings)
         self.url = URL
+        self._door = QueueDoor(
+            self._service, lambda task_id: self._pass_time_for(task_id, MOST_SECONDS), self.clock
+        )
+        self._standing = ExitStack()
+        self._standing.enter_context(standing_in(self._door))
         self.transport = InProcessTransport(self._service, self._pass_time_for)
         self.http = httpx.Client(transport=self.transport, base_url=URL)
 
@@ -70,6 +77,7 @@ class Queue:
 
     def close(self) -> None:
         """End the service; its database and files are gone then."""
+        self._standing.close()
         self.http.close()
         self._service.close()
 
@@ -144,7 +152,8 @@ class Queue:
         return runs
 
     def _run_one(self) -> AttemptRun:
-        run = self._service.run_one()
+        with standing_in(self._door):  # another queue may have been opened since
+            run = self._service.run_one()
         self.runs.append(run)
         raise_what_ends_tests(run.exception)
         return run

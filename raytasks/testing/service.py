@@ -3,7 +3,7 @@
 import asyncio
 import tempfile
 from collections import defaultdict
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -114,13 +114,17 @@ class InProcessService:
         while self.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(_LOOK_SECONDS)
 
+    def submit_all(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Store tasks, all or none; return those that were there. Raises `BacklogFull`."""
+        kept = self.bench.values.keep_payloads(tasks)
+        return self.call(self.tracker.submit(kept))
+
     def submit(self, task: NewTask) -> str:
         """Store a task; return its id, or that of an earlier one that the same request made.
 
         Raises `KeyConflict`, `BacklogFull`.
         """
-        [kept] = self.bench.values.keep_payloads([task])
-        duplicates = self.call(self.tracker.submit([kept]))
+        duplicates = self.submit_all([task])
         duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
         if not duplicate.same:
             raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")

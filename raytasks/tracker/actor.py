@@ -17,19 +17,22 @@ from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.runner.deployment import Deployment, differing_settings
-from raytasks.runner.link import TRACKER_NAME, Line, lasting
+from raytasks.runner.link import BY_RAY, SOCKET, TRACKER_NAME, Line, lasting
 from raytasks.runner.pool import RunnerPools
+from raytasks.runner.ray_internals import was_restarted
 from raytasks.runner.trial import try_deployment
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.store.versions import VersionState
+from raytasks.submission import PayloadLimits
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.kept_builds import KeptBuilds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.place import DatabasePlace
 from raytasks.tracker.retention import Retention
+from raytasks.tracker.terms import DriverTerms
 from raytasks.tracker.versions import Announced, DeployAnswer, VersionBook, Versions
 
 log = logging.getLogger(__name__)
@@ -55,6 +58,7 @@ class TrackerActor:
         self._pools: RunnerPools | None = None
         self._versions: Versions | None = None
         self._line: Line | None = None
+        self._server: local_rpc.Server | None = None
         self._line_lock = asyncio.Lock()
         self._asked: list[str] = []
 
@@ -80,6 +84,11 @@ class TrackerActor:
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """See `Tracker.task`."""
         return await (await self._core()).task(task_id)
+
+    async def ends(self, task_ids: bytes) -> bytes:
+        """See `Tracker.ends`; ids and ends are encoded by `raytasks.wire`."""
+        core = await self._core()
+        return wire.encode(await core.ends(wire.task_ids_of(task_ids)))
 
     async def page(self, query: TaskQuery) -> Page:
         """See `Tracker.page`."""
@@ -125,15 +134,24 @@ class TrackerActor:
             report["handlers"], found = self._versions.report(core.ticker.ledger.waiting_types())
             reasons += found
         if self._pools is not None:
-            reasons += self._pools.failures.reasons()
+            report["runners"]["waiting_pools"] = self._pools.nested.report()
+            reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
         return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
 
     async def large_values(self) -> LargeValues:
-        """Return where large payloads and results are, for drivers and for `ResultsActor`."""
+        """Return where large payloads and results are, for those who wait for results."""
+        return (await self.terms()).values
+
+    async def terms(self) -> DriverTerms:
+        """Return what drivers must know before they submit."""
         await self._core()
         settings = (self._pools and self._pools.settings) or self._settings
         artifacts = ArtifactStore(settings.artifacts_url)
-        return LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes)
+        return DriverTerms(
+            LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
+            PayloadLimits(settings.max_payload_bytes, settings.max_depth),
+            settings.max_batch_bytes,
+        )
 
     async def database(self) -> DatabasePlace:
         """Return where the database is, once it was taken over. Raises `StoreUnavailable`."""
@@ -149,22 +167,22 @@ class TrackerActor:
     async def line(self) -> Line:
         """Return how this process can be called without Ray, from its own node."""
         async with self._line_lock:
-            if self._line is None:
-                methods = {
-                    "submit": self.submit,
-                    "exchange": self.exchange,
-                    "changes": self.changes,
-                }
-                address = None
-                try:
-                    if local_rpc.AVAILABLE:
-                        address = await local_rpc.Server(methods).start()
-                except OSError as error:
-                    log.warning("there is no socket; everybody calls by Ray: %s", error)
-                self._line = Line(ray.get_runtime_context().get_node_id(), address)
+            if self._line is None or (self._server is not None and not self._server.listening):
+                self._line = Line(ray.get_runtime_context().get_node_id(), await self._listen())
         return self._line
 
-    async def exchange(self, message: bytes) -> bytes:
+    async def _listen(self) -> local_rpc.Address | None:
+        methods = {"submit": self.submit, "changes": self.changes, "ends": self.ends}
+        methods["exchange"] = lambda message: self.exchange(message, SOCKET)
+        self._server = local_rpc.Server(methods)
+        try:
+            return await self._server.start() if local_rpc.AVAILABLE else None
+        except OSError as error:
+            log.warning("there is no socket; everybody calls by Ray: %s", error)
+            self._server = None
+            return None
+
+    async def exchange(self, message: bytes, way: str = BY_RAY) -> bytes:
         """See `Tracker.exchange`; exchange and orders are encoded by `raytasks.wire`.
 
         Why an earlier life of the runner has ended, Ray knows.
@@ -175,7 +193,7 @@ class TrackerActor:
             for runner in core.fleet.lives_of(exchange.name):
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
-        answer = core.exchange(exchange)
+        answer = core.exchange(exchange, way)
         del exchange, message  # they may be large, and the answer may be far away
         return wire.encode(await answer)
 
@@ -287,8 +305,7 @@ class TrackerActor:
             )
             tracker.ticker.on_expiry = self._pools.replace
             ready.set_result(tracker)
-            context = ray.get_runtime_context()
-            await tracker.start(again=context.was_current_actor_reconstructed)
+            await tracker.start(again=was_restarted())
             await asyncio.gather(
                 tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore()
             )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.events import EventPage, EventQuery
-from raytasks.messages import Exchange, Feed, FeedPart, Orders
+from raytasks.messages import Ends, Exchange, Feed, FeedPart, Orders
 from raytasks.models import (
     Attempt,
     BacklogFull,
@@ -147,6 +147,10 @@ class Tracker:
         """Return a task with its ended attempts, or None."""
         return await self.ticker.access.read(lambda: self.ticker.store.task_with_attempts(task_id))
 
+    async def ends(self, task_ids: Sequence[str]) -> Ends:
+        """Return which of these tasks have ended, and which do not exist."""
+        return await self.ticker.access.read(lambda: self.ticker.store.ends(task_ids))
+
     async def page(self, query: TaskQuery) -> Page:
         """Return a page of the list of tasks."""
         return await self.ticker.access.read(lambda: self.ticker.store.page(query))
@@ -268,8 +272,10 @@ class Tracker:
 
     # For runners
 
-    async def exchange(self, exchange: Exchange) -> Orders:
+    async def exchange(self, exchange: Exchange, way: str = "") -> Orders:
         """Take a runner's news, and answer when there is something for it to do or to know.
+
+        `way` is how the call came: see `RunnerState`.
 
         Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
         again. Of an exchange that comes after a later one nothing is taken: the runner says
@@ -293,6 +299,7 @@ class Tracker:
         if runner is not None:
             runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
         runner = self._admit(exchange)
+        runner.way = way
         has_news = self.ticker.intake.take(runner, exchange)
         loop = asyncio.get_running_loop()
         call: asyncio.Future[Orders] = loop.create_future()

@@ -46,7 +46,8 @@ class RunnerState:
     """One runner. `confirmed` is false until it has said itself what it holds.
 
     `batch` is the number of the last batch of claims, `sent` of the last that went out; what has
-    not arrived for sure is `undelivered`. `number` is that of its newest exchange.
+    not arrived for sure is `undelivered`. `number` is that of its newest exchange, and `way` is how
+    its last call came: socket, or Ray.
     """
 
     runner_id: str
@@ -57,12 +58,14 @@ class RunnerState:
     node_id: str | None = None
     worker_id: str | None = None
     confirmed: bool = False
+    way: str = ""
     limits: Mapping[str, int] = field(default_factory=dict)
     room: int = 0
     leaving: bool = False
     number: int = 0
     retiring: bool = False
     demands: Sequence[Demand] = ()
+    waits_for: str | None = None
     held: dict[str, Running] = field(default_factory=dict)
     call: "asyncio.Future[Orders] | None" = None
     batch: int = 0
@@ -91,6 +94,7 @@ class RunnerState:
         self.room = exchange.room
         self.leaving = exchange.leaving
         self.demands = exchange.demands
+        self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
         if exchange.held is not None or not exchange.outcomes:
             self.eager = exchange.held is not None

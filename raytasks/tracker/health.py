@@ -29,6 +29,8 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
             "node_id": runner.node_id,
             "loaded": bool(runner.limits) or runner.leaving,
             "running": len(runner.held),
+            "way": runner.way,
+            "waits_for": runner.waits_for,
             "seen_seconds_ago": round(max(0.0, monotonic() - runner.seen_at), 3),
         }
         for runner in ticker.ledger.fleet

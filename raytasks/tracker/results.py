@@ -1,82 +1,88 @@
-"""Results for driver scripts: an actor whose calls wait for the ends of tasks.
+"""Results as Ray object references: an actor of each driver that waits for the ends of its tasks.
 
-It is not the tracker's actor, since such a call lasts as long as its task: a driver that submits
-many would leave no room there for the calls of the runners, on which those ends depend.
+It is not the tracker's actor, nor one that drivers share: a call of it lasts as long as a task. It
+belongs to the process that made it, and ends with it.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import ray
-from pydantic_core import from_json
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayTaskError
 
 from raytasks import wire
-from raytasks.messages import Feed, FeedPart, FeedQuery
-from raytasks.models import Attempt, StoreUnavailable, Task, TaskFailed, TaskNotFound
-from raytasks.offload import ArtifactLost, LargeValues
-from raytasks.runner.link import TrackerLink, lasting
-from raytasks.states import State
-from raytasks.tracker.watch import TaskWatch
+from raytasks.local_rpc import ConnectionLost
+from raytasks.messages import Ends, Feed, FeedPart, FeedQuery
+from raytasks.models import Duplicate, NewTask, StoreUnavailable
+from raytasks.offload import LargeValues
+from raytasks.runner.link import TrackerLink
+from raytasks.tracker.ends import ResultWatch
+from raytasks.tracker.terms import DriverTerms
 
-RESULTS_NAME = "raytasks.results"
+MAX_CALLS = 1_000_000
+"""How many references one process can wait for at a time."""
 
-_RETRY_SECONDS = 0.5
-
-
-class ResultsActor:
-    """The actor. Its call may be repeated by Ray after a restart."""
-
-    def __init__(self) -> None:
-        self._tracker = _NamedTracker()
-        self._watch = TaskWatch(self._tracker)
-
-    async def result(self, task_id: str) -> Any:
-        """Wait until a task has ended, and return its result.
-
-        Waits also while tracker, database or artifact store are away. Raises `TaskNotFound`, and
-        `TaskFailed` with the error that the task ended with, or if its result is lost.
-        """
-        while True:
-            try:
-                found = await self._watch.final(task_id, None)
-                result = "null" if found is None else await self._result(found[0])
-            except ArtifactLost as error:
-                raise TaskFailed(str(error)) from None
-            except (StoreUnavailable, RayError, ValueError):
-                await asyncio.sleep(_RETRY_SECONDS)
-                continue
-            if found is None:
-                raise TaskNotFound(f"there is no task {task_id}")
-            task, _ = found
-            if task.state is State.COMPLETED:
-                return from_json(result)
-            raise TaskFailed(failure_text(task))
-
-    async def _result(self, task: Task) -> str:
-        if task.result_ref is None:
-            return task.result or "null"
-        values = await self._tracker.large_values()
-        return await asyncio.to_thread(values.result_of, task) or "null"
+_AGAIN_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
+"""The pauses between tries while the tracker is started again."""
 
 
-class _NamedTracker:
-    """The tracker's actor as `TaskWatch` sees it. What it raises comes as it was raised there."""
+class TrackerCalls:
+    """The tracker's actor as drivers call it. What it raises comes as it was raised there.
+
+    A tracker that has died is looked for again. To send a submission twice does no harm.
+    """
 
     def __init__(self) -> None:
         self._link = TrackerLink()
 
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
-        return found
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """See `Tracker.submit`."""
+        message = wire.encode(list(tasks))
+        for pause in (*_AGAIN_SECONDS, None):
+            try:
+                return wire.duplicates_of(await self._send("submit", message))
+            except (ConnectionLost, RayActorError, ValueError) as error:
+                if pause is None:
+                    raise StoreUnavailable(
+                        f"the tracker is away, and the tasks may be stored or not: {error}"
+                    ) from None
+                await asyncio.sleep(pause)
+        raise AssertionError
+
+    async def stored(self, task_ids: Sequence[str]) -> set[str]:
+        """Return which of these tasks exist."""
+        found: dict[str, Any] = await self._call("tasks", list(task_ids))
+        return set(found)
+
+    async def ends(self, task_ids: Sequence[str]) -> Ends:
+        """See `Tracker.ends`."""
+        return wire.ends_of(await self._send("ends", wire.encode(list(task_ids))))
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        """See `Tracker.changes`."""
         query = wire.encode(FeedQuery(epoch, after, seconds, part))
-        return wire.feed_of(await self._link.send("changes", query))
+        return wire.feed_of(await self._send("changes", query))
 
     async def large_values(self) -> LargeValues:
+        """Return where large payloads and results are."""
         values: LargeValues = await self._call("large_values")
         return values
+
+    async def terms(self) -> DriverTerms:
+        """Return what a submission must keep to."""
+        terms: DriverTerms = await self._call("terms")
+        return terms
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._link.close()
+
+    async def _send(self, method: str, message: bytes) -> bytes:
+        try:
+            return await self._link.send(method, message)
+        except RayTaskError as error:
+            raise error.cause from None
 
     async def _call(self, method: str, *arguments: Any) -> Any:
         try:
@@ -85,16 +91,28 @@ class _NamedTracker:
             raise error.cause from None
 
 
-def get_or_create_results() -> Any:
-    """Return the handle of the cluster's results actor; make it if there is none."""
-    return ray.remote(ResultsActor).options(**lasting(RESULTS_NAME)).remote()
+class ResultsActor:
+    """The actor. Its calls may be repeated by Ray after a restart."""
+
+    def __init__(self) -> None:
+        self._watch = ResultWatch(TrackerCalls())
+
+    async def result(self, task_id: str) -> Any:
+        """See `ResultWatch.result`."""
+        return await self._watch.result(task_id)
+
+    async def live(self) -> None:
+        """Never return: the call fails when the actor is gone for good."""
+        await asyncio.Event().wait()
 
 
-def failure_text(task: Task) -> str:
-    """Return how a task ended that did not complete, with the error of its last attempt."""
-    if task.error is None:
-        return f"task {task.task_id} ({task.task_type}) is {task.state}"
-    error = from_json(task.error)
-    text = f"task {task.task_id} ({task.task_type}) is {task.state} after attempt {task.attempt}"
-    trace = f"\n\n{error['traceback']}" if error.get("traceback") else ""
-    return f"{text}: {error['type']}: {error['message']}{trace}"
+def make_results() -> Any:
+    """Make the results actor of this process, and return its handle: it ends with the handle."""
+    options = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": MAX_CALLS,
+        "max_pending_calls": -1,
+    }
+    return ray.remote(ResultsActor).options(**options).remote()

@@ -25,14 +25,18 @@ _PACE_SECONDS = (0.002, 0.02)
 """The pause after an answer that concerned nobody here: at first, and at the most."""
 
 
-class Watched(Protocol):
+class Followed(Protocol):
+    """The tracker as one who follows its feed sees it."""
+
+    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        """Return what came of a part of the feed after a number."""
+
+
+class Watched(Followed, Protocol):
     """What it needs of the tracker."""
 
     async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
         """Return a task with its ended attempts."""
-
-    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
-        """Return what came of a part of the feed after a number."""
 
 
 class FeedQueue:
@@ -77,13 +81,13 @@ class TaskWatch:
         self._waiters = Waiters()
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._queues: set[FeedQueue] = set()
-        self._ends = _Follower(
+        self._ends = Follower(
             tracker, FeedPart.ENDS, self._tell_ends, lambda: len(self._waiters) > 0
         )
-        self._news = _Follower(
+        self._news = Follower(
             tracker, FeedPart.NEWS, self._tell_news, lambda: bool(self._listeners)
         )
-        self._changes = _Follower(
+        self._changes = Follower(
             tracker, FeedPart.CHANGES, self._tell_changes, lambda: bool(self._queues)
         )
 
@@ -157,7 +161,7 @@ class TaskWatch:
         return bool(self._queues)
 
 
-class _Follower:
+class Follower:
     """Polls a part of the feed as long as it is `needed`, and a little longer.
 
     `tell` passes an answer on, and returns whether it concerned anybody. While none does, the
@@ -166,7 +170,7 @@ class _Follower:
 
     def __init__(
         self,
-        tracker: Watched,
+        tracker: Followed,
         part: FeedPart,
         tell: Callable[[Feed], bool],
         needed: Callable[[], bool],
@@ -183,6 +187,11 @@ class _Follower:
         self._needed_at = asyncio.get_running_loop().time()
         if self._following is None:
             self._following = asyncio.ensure_future(self._follow())
+
+    def close(self) -> None:
+        """Follow no more."""
+        if self._following is not None:
+            self._following.cancel()
 
     async def _follow(self) -> None:
         # No feed has such a place: the first answer tells the present one, and, as there is a gap,

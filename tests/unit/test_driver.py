@@ -1,107 +1,128 @@
-"""What a driver script submits: large payloads go to the service's artifact store first."""
+"""What drivers, handlers and deployments call: on the queue of a test, which is a real service."""
 
-from collections.abc import Callable
-from pathlib import Path
+import pickle
 from typing import Any
 
 import pytest
+from pydantic import BaseModel
 
-from raytasks import driver, wire
-from raytasks.artifacts import ArtifactStore
-from raytasks.models import BacklogFull, Duplicate, KeyConflict, NewTask, StoreUnavailable
-from raytasks.offload import LargeValues
-from raytasks.registry import Registry, handler, handler_of
-
-LIMIT = 100
-LARGE = {"text": "x" * 500}
-
-
-class Remote:
-    """A method of an actor; what it returns or raises, `ray.get` does."""
-
-    def __init__(self, method: Callable[..., Any]) -> None:
-        self._method = method
-
-    def remote(self, *arguments: Any) -> Callable[[], Any]:
-        return lambda: self._method(*arguments)
+import raytasks
+from raytasks import driver
+from raytasks.models import KeyConflict, StoreUnavailable, TaskFailed
+from raytasks.registry import handler
+from raytasks.submission import InvalidSubmission
+from raytasks.testing import Queue
 
 
-class Tracker:
-    """The tracker's actor: `answer` is what a submission gets."""
+class Order(BaseModel):
+    number: int
 
-    def __init__(self, values: LargeValues) -> None:
-        self.values = values
-        self.answer: Any = lambda task: {}
-        self.stored: dict[str, Any] = {}
-        self.sent: list[NewTask] = []
-        self.calls = 0
-        self.submit = Remote(self._submit)
-        self.tasks = Remote(lambda task_ids: self.stored)
-        self.large_values = Remote(self._large_values)
 
-    def _submit(self, message: bytes) -> bytes:
-        tasks = wire.new_tasks_of(message)
-        self.sent += tasks
-        return wire.encode(self.answer(tasks[0]))
+@handler("order")
+def order(order: Order) -> int:
+    """Return the number, unless it is 13."""
+    if order.number == 13:
+        raise raytasks.PermanentError("no luck")
+    return order.number
 
-    def _large_values(self) -> LargeValues:
-        self.calls += 1
-        return self.values
+
+def orders(*numbers: Any) -> list[dict[str, Any]]:
+    return [{"task_type": "order", "payload": {"number": number}} for number in numbers]
 
 
 @pytest.fixture
-def tracker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tracker:
-    @handler("short")
-    def short(payload: dict) -> None:
-        """Do nothing."""
-
-    tracker = Tracker(LargeValues(ArtifactStore(str(tmp_path / "artifacts")), LIMIT))
-    monkeypatch.setattr(driver, "_tracker", lambda: tracker)
-    monkeypatch.setattr(driver, "_registry", lambda: Registry([handler_of(short)]))
-    monkeypatch.setattr(driver, "_offload_bytes", lambda: LIMIT)
-    monkeypatch.setattr(driver, "_ref", lambda task_id: f"ref of {task_id}")
-    monkeypatch.setattr(driver.ray, "get", lambda called: called())
-    return tracker
+def queue() -> Any:
+    with Queue([order], max_batch_bytes=100) as queue:
+        yield queue
 
 
-def files(folder: Path) -> list[str]:
-    return [file.name for file in folder.rglob("*") if file.is_file()]
+def test_submit_and_wait(queue: Queue) -> None:
+    task = raytasks.submit("order", Order(number=5), priority=3, tags=["a"])
+    assert queue.get(task.id)["priority"] == 3
+    assert task.wait() == 5
+    with pytest.raises(TaskFailed, match="FAILED: PermanentError: no luck"):
+        raytasks.submit("order", {"number": 13}).wait()
 
 
-def test_a_large_payload_is_written_first(tracker: Tracker, tmp_path: Path) -> None:
-    task = driver.submit("short", LARGE)
-    [sent] = tracker.sent
-    assert (task.id, task.ref) == (sent.task_id, f"ref of {sent.task_id}")
-    assert (sent.payload, files(tmp_path)) == ("null", [".payload.json"])
+async def test_on_an_event_loop(queue: Queue) -> None:
+    task = await raytasks.submit_async("order", {"number": 5})
+    assert await task == 5
+    assert await raytasks.result_async(task.id) == 5
+    assert await task.ref == 5
+    assert [await each for each in await raytasks.submit_many_async(orders(1, 2))] == [1, 2]
 
 
-def test_a_small_one_asks_nobody(tracker: Tracker, tmp_path: Path) -> None:
-    driver.submit("short", {"text": "x"})
-    assert (tracker.calls, tracker.sent[0].payload, files(tmp_path)) == (0, '{"text":"x"}', [])
+def test_the_same_key_is_the_same_task(queue: Queue) -> None:
+    first = raytasks.submit("order", {"number": 5}, idempotency_key="k")
+    assert raytasks.submit("order", {"number": 5}, idempotency_key="k") == first
+    with pytest.raises(KeyConflict, match=first.id):
+        raytasks.submit("order", {"number": 6}, idempotency_key="k")
 
 
-def test_a_duplicate_leaves_no_file(tracker: Tracker, tmp_path: Path) -> None:
-    tracker.answer = lambda task: {task.task_id: Duplicate("first", same=True)}
-    assert driver.submit("short", LARGE, idempotency_key="k").id == "first"
-    tracker.answer = lambda task: {task.task_id: Duplicate("first", same=False)}
-    with pytest.raises(KeyConflict):
-        driver.submit("short", LARGE, idempotency_key="k")
-    assert files(tmp_path) == []
+def test_a_task_can_be_sent(queue: Queue) -> None:
+    task = raytasks.submit("order", {"number": 5})
+    assert task.ref is task.ref
+    assert pickle.loads(pickle.dumps(task)) == task
 
 
-@pytest.mark.parametrize(
-    ("error", "stored", "left"),
-    [(BacklogFull, False, 0), (BacklogFull, True, 1), (StoreUnavailable, False, 1)],
-)
-def test_only_what_is_certainly_not_stored_loses_its_file(
-    tracker: Tracker, tmp_path: Path, error: type[Exception], stored: bool, left: int
-) -> None:
-    def answer(task: NewTask) -> None:
-        if stored:
-            tracker.stored[task.task_id] = task
-        raise error("refused")
+class TestMany:
+    def test_in_parts_of_a_thousand_and_of_so_many_bytes(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sizes: list[int] = []
+        real = driver._instead[-1].submit
 
-    tracker.answer = answer
-    with pytest.raises(error, match="refused"):
-        driver.submit("short", LARGE)
-    assert len(files(tmp_path)) == left
+        async def submit(tasks: Any) -> Any:
+            sizes.append(len(tasks))
+            return await real(tasks)
+
+        monkeypatch.setattr(driver._instead[-1], "submit", submit)
+        tasks = raytasks.submit_many(orders(*range(100, 120)))  # 14 bytes each
+        assert sizes == [7, 7, 6]
+        assert [task.wait() for task in tasks] == list(range(100, 120))
+        assert raytasks.submit_many([]) == []
+
+    def test_nothing_is_sent_when_one_is_bad(self, queue: Queue) -> None:
+        asked = orders(*range(1000), "x", 5, float("nan"))
+        with pytest.raises(InvalidSubmission) as caught:
+            raytasks.submit_many(asked)
+        assert [error.pointer for error in caught.value.errors] == [
+            "/tasks/1000/payload/number",
+            "/tasks/1002/payload/number",
+        ]
+        assert "/tasks/1000/payload/number" in str(caught.value)
+        assert queue.run_due() == []
+
+    def test_again_with_the_same_key(self, queue: Queue) -> None:
+        asked = orders(*range(1100))
+        first = raytasks.submit_many(asked, idempotency_key="k")
+        assert len({task.id for task in first}) == 1100
+        assert raytasks.submit_many(asked, idempotency_key="k") == first
+        with pytest.raises(KeyConflict):
+            raytasks.submit_many(orders(7), idempotency_key="k")
+
+    def test_what_was_sent_before_a_failure_is_told(
+        self, queue: Queue, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, failing = driver._instead[-1].submit, [False, True]
+
+        async def submit(tasks: Any) -> Any:
+            if failing.pop(0):
+                raise StoreUnavailable("the database is away")
+            return await real(tasks)
+
+        monkeypatch.setattr(driver._instead[-1], "submit", submit)
+        with pytest.raises(
+            raytasks.PartlySubmitted, match="after 7 tasks were submitted: the database"
+        ) as caught:
+            raytasks.submit_many(orders(*range(100, 120)))
+        assert [task.wait() for task in caught.value.tasks] == list(range(100, 107))
+        assert isinstance(caught.value.__cause__, StoreUnavailable)
+        failing[:] = [True]
+        with pytest.raises(StoreUnavailable):
+            raytasks.submit_many(orders(1))
+
+
+def test_an_option_that_is_none_is_named(queue: Queue) -> None:
+    with pytest.raises(InvalidSubmission, match="/namespace: Extra inputs are not permitted"):
+        raytasks.submit("order", {"number": 1}, namespace="x")

@@ -4,7 +4,10 @@ import asyncio
 import contextlib
 import logging
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 from tracking import let_run
@@ -215,3 +218,75 @@ async def test_an_address_where_nobody_listens_is_an_os_error() -> None:
 
 def test_an_address_does_not_show_its_secret() -> None:
     assert "secret" not in repr(Address("name", b"secret"))
+
+
+_UVLOOP = """
+import asyncio, gc, sys, uvloop
+from raytasks.local_rpc import Connection, Server
+
+async def echo(body):
+    return body
+
+async def listen():
+    return await Server({"echo": echo}).start()  # as nobody holds it
+
+async def main():
+    address = await listen()
+    for _ in range(3):
+        gc.collect()
+        await asyncio.sleep(0)
+    connection = await Connection.open(address)
+    for body in (b"a", b"b"):
+        assert await connection.call("echo", body) == body
+        gc.collect()
+        await asyncio.sleep(0)
+    connection.close()
+    await asyncio.sleep(0.05)
+    gc.collect()
+    again = await Connection.open(address)
+    assert await again.call("echo", b"c") == b"c"
+    again.close()
+    print("done")
+
+run = uvloop.run if sys.argv[1] == "uvloop" else asyncio.run
+run(main())
+"""
+
+
+@pytest.mark.parametrize("kind", ["uvloop", "asyncio"])
+def test_it_listens_until_it_is_closed(kind: str) -> None:
+    """Ray's async actors run on uvloop, which closes the socket of a server that nobody holds."""
+    done = subprocess.run(
+        [sys.executable, "-c", _UVLOOP, kind],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == "done\n", done.stderr
+    assert done.stderr == ""
+
+
+async def test_one_that_is_closed_is_let_go() -> None:
+    server = Server({})
+    await server.start()
+    assert server.listening
+    assert server in local_rpc._LISTENING
+    server.close()
+    assert not server.listening
+    assert server not in local_rpc._LISTENING
+
+
+async def test_the_end_of_the_loop_is_no_error() -> None:
+    """Whose connections are cancelled with their loop has nothing to report."""
+    told: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    async with connected(Methods()) as (_, connection):
+        assert await connection.call("echo", b"abc") == b"cba"
+        for task in asyncio.all_tasks() - {asyncio.current_task()}:
+            if "Server._serve" in repr(task):
+                task.cancel()
+        await let_run(5)
+        assert connection.lost
+    assert told == []

@@ -12,6 +12,7 @@ import pytest
 from tracking import wait_final
 
 from raytasks.artifacts import ArtifactStore
+from raytasks.attempt_waits import waiting_for
 from raytasks.context import Context
 from raytasks.messages import Exchange, Orders
 from raytasks.models import Task
@@ -62,7 +63,7 @@ class Bench:
                 self.registry, self.workplace, max_tasks=max_tasks, max_memory_bytes=2**50
             )
             identity = Identity(f"life-{self.lives}", "runner", "shared", "g")
-            exchange = ExchangeLoop(identity, work, self._call)
+            exchange = ExchangeLoop(identity, work, self._call, waits_for=work.waits_for)
             work.begin(exchange)
             await exchange.run()
 
@@ -371,3 +372,30 @@ async def test_abandoned_attempt_is_stopped_too(
         await ended.wait()
         assert (await running.end(task_id)).state is State.COMPLETED
         assert (await running.outcomes(task_id))[0] == "lost"
+
+
+async def test_the_tracker_hears_that_an_attempt_waits_for_a_task(bench: Any) -> None:
+    """And only while it does; the next attempt of the runner does not wait."""
+    end = threading.Event()
+
+    @handler("parent")
+    def parent(payload: dict) -> None:
+        with waiting_for("a child"):
+            end.wait(PATIENCE)
+
+    @handler("other")
+    def other(payload: dict) -> None:
+        """Wait for nothing."""
+
+    async with bench(parent, other).running() as service:
+        waiting = await service.submit("parent")
+        [runner] = service.tracker.fleet
+        async with asyncio.timeout(PATIENCE):
+            while runner.waits_for is None:  # noqa: ASYNC110 - nothing tells of an exchange
+                await asyncio.sleep(0.01)
+        [found] = (await service.tracker.health())["runners"]["list"]
+        assert found["waits_for"] == "a child"
+        end.set()
+        assert (await service.end(waiting)).state is State.COMPLETED
+        assert (await service.run("other")).state is State.COMPLETED
+        assert runner.waits_for is None

@@ -1,0 +1,174 @@
+"""Parents that wait for tasks of their own pool: how they are noticed, and what room they get.
+
+A runner whose attempt waits for another task does nothing, but has its place. When all runners of
+a pool wait, nobody is left to run what they wait for; so the pool gets one more, up to a limit.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from types import FrameType
+from typing import Any, Protocol
+
+from raytasks.runner.attempt import Attempt
+from raytasks.runner.sizing import SizeRule
+
+MAX_EXTRA = 8
+"""How many runners a pool gets at the most beyond its own limit, as others of it wait."""
+
+NOTICE_SECONDS = 1.0
+"""How long an attempt waits for a task before the tracker hears of it: most waits are shorter."""
+
+_FRAMES = 50
+
+
+class WaitNotice:
+    """Notices that the attempt of a runner waits for the end of a task."""
+
+    def __init__(self) -> None:
+        self._since: tuple[Attempt, float] | None = None
+        self._awaited: str | None = None
+
+    def of(self, attempt: Attempt | None) -> str | None:
+        """Return the task that this attempt was seen to wait for, once that has lasted."""
+        known = self._since is not None and self._since[0] is attempt
+        return self._awaited if known else None
+
+    def look(self, attempt: Attempt, thread_id: int | None, now: float) -> bool:
+        """Look at the attempt that runs in a thread; return whether there is news of it.
+
+        `now` is in seconds on a clock that only goes forward.
+        """
+        before, self._awaited = self.of(attempt), None
+        awaited = _awaited(attempt, thread_id)
+        if awaited is None:
+            self._since = None
+        elif self._since is None or self._since[0] is not attempt:
+            self._since = (attempt, now)
+        elif now - self._since[1] >= NOTICE_SECONDS:
+            self._awaited = awaited
+        return self._awaited != before
+
+
+def _awaited(attempt: Attempt, thread_id: int | None) -> str | None:
+    blocked = attempt.waits.blocked()
+    if blocked is not None or thread_id is None or not attempt.waits.has_references:
+        return blocked
+    frame = sys._current_frames().get(thread_id)
+    return attempt.waits.referred() if frame is not None and is_waiting(frame) else None
+
+
+def is_waiting(frame: FrameType) -> bool:
+    """Return whether a thread waits in a call of Ray's, or in an event loop that has no work."""
+    present: FrameType | None = frame
+    if frame.f_code.co_name == "select" and frame.f_code.co_filename.endswith("selectors.py"):
+        return True
+    for _ in range(_FRAMES):
+        if present is None:
+            return False
+        module = present.f_globals.get("__name__", "")
+        if module == "ray._private.worker" and present.f_code.co_name in ("get", "wait"):
+            return True
+        present = present.f_back
+    return False
+
+
+class Runner(Protocol):
+    """What is looked at of a runner."""
+
+    waits_for: str | None
+
+    @property
+    def held(self) -> Mapping[str, Any]:
+        """What it has claimed, by task id."""
+
+
+@dataclass(frozen=True)
+class PoolWaits:
+    """A pool in which runners wait for tasks. `extra` are beyond its own limit.
+
+    With `stuck` all of them wait, and there are as many extra ones as are allowed.
+    """
+
+    runners: int
+    waiting: int
+    extra: int
+    stuck: bool
+
+
+class NestedWaits:
+    """The pools in which runners wait for tasks, by name."""
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self.pools: dict[str, PoolWaits] = {}
+        self._since: dict[str, float] = {}
+        self._clock = clock
+
+    def rule(self, pool: str, rule: SizeRule, size: int, states: Iterable[Runner]) -> SizeRule:
+        """Return the rule of a pool of `size` runners, with room for those that wait."""
+        waiting = sum(bool(state.held) and state.waits_for is not None for state in states)
+        return replace(rule, most=self.most(pool, rule.most, size, waiting))
+
+    def most(self, pool: str, most: int, size: int, waiting: int) -> int:
+        """Return how many runners a pool may have, of `most` by its own limit.
+
+        Of the `size` that it has, `waiting` wait for the ends of tasks.
+        """
+        allowed = most_with_waiting(most, size, waiting)
+        if waiting:
+            stuck = waiting >= size >= allowed
+            self.pools[pool] = PoolWaits(size, waiting, max(0, size - most), stuck)
+            self._since.setdefault(pool, self._clock())
+        else:
+            self.pools.pop(pool, None)
+            self._since.pop(pool, None)
+        return allowed
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return what `/health` says of the pools of which all runners wait."""
+        return [
+            {
+                "code": "pool_stands_still" if found.stuck else "pool_waits",
+                "message": _message(name, found),
+                "fix": "give the children a pool of their own, or let the parent end",
+                "since": self._since[name],
+                "count": found.waiting,
+            }
+            for name, found in sorted(self.pools.items())
+            if found.waiting >= found.runners
+        ]
+
+    def report(self) -> list[Mapping[str, Any]]:
+        """Return what `/health` shows: the pools of which all runners wait, or that have extra."""
+        return [
+            {
+                "pool": name,
+                "runners": found.runners,
+                "waiting_for_tasks": found.waiting,
+                "extra": found.extra,
+                "message": _message(name, found),
+            }
+            for name, found in sorted(self.pools.items())
+            if found.extra or found.waiting >= found.runners
+        ]
+
+
+def most_with_waiting(most: int, size: int, waiting: int) -> int:
+    """Return how many runners a pool may have while some of them wait for tasks.
+
+    One more than it has where all wait; and it keeps the extra ones while somebody still waits.
+    """
+    extra = most + min(waiting, MAX_EXTRA)
+    wanted = size + 1 if size and waiting >= size else size
+    return max(most, min(wanted, extra))
+
+
+def _message(name: str, found: PoolWaits) -> str:
+    text = f"{found.waiting} of the {found.runners} runners of pool {name} wait for other tasks"
+    if found.stuck:
+        return (
+            f"{text}, and it gets no more than {MAX_EXTRA} extra ones: it stands still until they "
+            "end or time out"
+        )
+    return f"{text}; it has {found.extra} extra for that"

@@ -1,0 +1,84 @@
+"""Where `raytasks.submit` and its like go within the test kit: to the queue, not to a cluster."""
+
+from collections.abc import Callable, Coroutine, Generator, Sequence
+from typing import Any, NoReturn, TypeVar
+
+from raytasks.models import Duplicate, NewTask, TaskFailed
+from raytasks.registry import Registry
+from raytasks.states import State
+from raytasks.testing.clock import FakeClock
+from raytasks.testing.isolation import NO_CLUSTER, done
+from raytasks.testing.service import InProcessService
+from raytasks.testing.task import QueuedTask
+from raytasks.tracker.terms import DriverTerms
+
+Answer = TypeVar("Answer")
+
+
+class KitRef:
+    """What `task.ref` is in the test kit: it can be awaited, and has `future()`; no Ray is here."""
+
+    def __init__(self, get: Callable[[], Any]) -> None:
+        self._get = get
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return self._result().__await__()
+
+    async def _result(self) -> Any:
+        return self._get()
+
+    def __reduce__(self) -> NoReturn:
+        raise RuntimeError(f"a reference of the test kit cannot leave the process: {NO_CLUSTER}")
+
+
+class QueueDoor:
+    """The queue of a test, as `raytasks.submit` sees it. `pass_time` runs a task to its end."""
+
+    def __init__(
+        self, service: InProcessService, pass_time: Callable[[str], None], clock: FakeClock
+    ) -> None:
+        self._service = service
+        self._pass_time = pass_time
+        self.clock = clock
+
+    @property
+    def registry(self) -> Registry:
+        """The handlers of the queue."""
+        return self._service.registry
+
+    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:  # noqa: ARG002
+        """Run a coroutine of this door, which waits for nothing."""
+        return done(coroutine)
+
+    async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run a coroutine of this door."""
+        return await coroutine
+
+    async def terms(self) -> DriverTerms:
+        """Return what the settings of the queue say."""
+        service = self._service
+        return DriverTerms(
+            service.bench.values, service.payload_limits, service.settings.max_batch_bytes
+        )
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Store tasks, all or none."""
+        return self._service.submit_all(tasks)
+
+    async def result(self, task_id: str) -> Any:
+        """Run the queue until the task has ended; not from within a handler."""
+        return self._result(task_id)
+
+    def ref(self, task_id: str) -> KitRef:
+        """Return what can be awaited."""
+        return KitRef(lambda: self._result(task_id))
+
+    def _result(self, task_id: str) -> Any:
+        task = QueuedTask(self._service, task_id)
+        if not task.state.final:
+            self._pass_time(task_id)
+        if task.state is not State.COMPLETED:
+            error = task.error
+            told = "" if error is None else f": {error['type']}: {error['message']}"
+            raise TaskFailed(f"task {task_id} is {task.state}{told}")
+        return task.result

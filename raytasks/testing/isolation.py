@@ -1,0 +1,118 @@
+"""What keeps the test kit from clusters: submissions go to a test's door, and Ray joins none."""
+
+import os
+import sys
+from collections.abc import Coroutine, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+from raytasks import driver
+from raytasks.models import Duplicate, NewTask
+from raytasks.tracker.terms import DriverTerms
+
+Answer = TypeVar("Answer")
+
+_NO_QUEUE = (
+    "within run_handler there is no queue that takes tasks, and no cluster is asked; "
+    "use the fixture raytasks_queue"
+)
+NO_CLUSTER = (
+    "the test kit connects to no cluster; a test that needs Ray starts its own, by "
+    "ray.init(address='local')"
+)
+_AUTO_CONNECT = "RAY_ENABLE_AUTO_CONNECT"
+_HOOK = "ray._private.auto_init_hook"
+
+
+class NoDoor:
+    """What there is without a queue: an error that says so."""
+
+    registry = None
+    clock = None
+
+    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:  # noqa: ARG002
+        """Run a coroutine, which raises."""
+        return done(coroutine)
+
+    async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run a coroutine, which raises."""
+        return await coroutine
+
+    async def terms(self) -> DriverTerms:
+        """Raise `RuntimeError`."""
+        raise RuntimeError(_NO_QUEUE)
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:  # noqa: ARG002
+        """Raise `RuntimeError`."""
+        raise RuntimeError(_NO_QUEUE)
+
+    async def result(self, task_id: str) -> Any:  # noqa: ARG002
+        """Raise `RuntimeError`."""
+        raise RuntimeError(_NO_QUEUE)
+
+    def ref(self, task_id: str) -> Any:  # noqa: ARG002
+        """Raise `RuntimeError`."""
+        raise RuntimeError(_NO_QUEUE)
+
+
+@contextmanager
+def handlers_without_queue() -> Iterator[None]:
+    """Let a handler of `run_handler` submit to the queue of the test, if there is one."""
+    if driver.stood_in():
+        with _no_auto_connect():
+            yield
+        return
+    door = NoDoor()
+    with _no_auto_connect(), standing_in(door):
+        yield
+
+
+@contextmanager
+def standing_in(door: driver.Door) -> Iterator[None]:
+    """Have submissions go to this door until the block ends, and have Ray join no cluster."""
+    driver.stand_in(door)
+    try:
+        with _no_auto_connect():
+            yield
+    finally:
+        driver.take_away(door)
+
+
+_holds: list[tuple[str | None, bool | None]] = []
+"""What was so before the kit began to keep Ray from clusters; one entry for each that wants it."""
+
+
+@contextmanager
+def _no_auto_connect() -> Iterator[None]:
+    """Have Ray's calls raise where they would join, or start, a cluster by themselves."""
+    hook: Any = sys.modules.get(_HOOK)
+    if not _holds:
+        connects = None if hook is None else hook.enable_auto_connect
+        _holds.append((os.environ.get(_AUTO_CONNECT), connects))
+    else:
+        _holds.append(_holds[0])
+    os.environ[_AUTO_CONNECT] = "0"
+    if hook is not None:
+        hook.enable_auto_connect = False
+    try:
+        yield
+    finally:
+        before, connects = _holds.pop()
+        if not _holds:
+            os.environ.pop(_AUTO_CONNECT)
+            if before is not None:
+                os.environ[_AUTO_CONNECT] = before
+            hook = sys.modules.get(_HOOK)
+            if hook is not None:
+                hook.enable_auto_connect = before != "0" if connects is None else connects
+
+
+def done(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+    """Run a coroutine that never waits to its end."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        answer: Answer = end.value
+        return answer
+    coroutine.close()
+    raise AssertionError("a door of the test kit never waits")
