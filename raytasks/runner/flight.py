@@ -35,7 +35,7 @@ class Flight:
 
     `begun` counts the tries that have begun: more than one when Ray retries its remote task;
     `place` is where the latest of them runs, `tried_at` when it began by the clock of this process,
-    and `lines` what all have logged.
+    and `lines` what all have logged. One that is `recalled` must not begin: it is given back.
     """
 
     attempt: Attempt
@@ -49,6 +49,7 @@ class Flight:
     checkpoint: str | None = None
     checkpoint_ref: str | None = None
     lines: int = 0
+    recalled: bool = False
 
     @property
     def number(self) -> int | None:

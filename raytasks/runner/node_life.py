@@ -14,10 +14,11 @@ _LOOK_AGAIN_SECONDS = 0.25
 _LOOK_SECONDS = 3.0
 
 
-async def node_died(node_id: str | None) -> bool:
+async def node_died(node_id: str | None, *, twice: bool = True) -> bool:
     """Return whether a node (Ray's id) is gone, or going just now.
 
-    Its processes do not end in one instant, so what lives is looked at once more a moment later.
+    Its processes do not end in one instant, so what lives is looked at once more a moment later;
+    not so where it need not be looked at `twice`.
     False for a node that nobody knows, and while the control store does not answer.
     """
     if node_id is None:
@@ -26,6 +27,8 @@ async def node_died(node_id: str | None) -> bool:
         async with asyncio.timeout(_LOOK_SECONDS):
             if await asyncio.to_thread(_is_gone, node_id):
                 return True
+            if not twice:
+                return False
             await asyncio.sleep(_LOOK_AGAIN_SECONDS)
             return await asyncio.to_thread(_is_gone, node_id)
     return False

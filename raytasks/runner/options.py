@@ -52,8 +52,15 @@ def remote_options(
 
 
 def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the resources that a remote task with these Ray options takes, by Ray's names."""
-    needs = {"CPU": max(_LEAST_CPU, float(options.get("num_cpus", 1) or 0))}
+    """Return the resources that a remote task with these Ray options counts as, by Ray's names."""
+    needs = needs_of(options)
+    return {**needs, "CPU": max(_LEAST_CPU, needs.get("CPU", 0.0))}
+
+
+def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return what Ray must find free on one node for these options, by its names of resources."""
+    cpus = options.get("num_cpus")
+    needs = {"CPU": 1.0 if cpus is None else float(cpus)}
     if options.get("num_gpus"):
         needs["GPU"] = float(options["num_gpus"])
     if options.get("memory"):

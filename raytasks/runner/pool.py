@@ -5,21 +5,24 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import ray
 from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
+from raytasks.runner.deaths import known_death, tell_death
 from raytasks.runner.deployment import Deployment
+from raytasks.runner.make_room import plan_room, reserves
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.ray_internals import Death, death_of
+from raytasks.runner.ray_internals import Death
 from raytasks.runner.roster import (
     PooledRunner,
     RunnerView,
+    Tracked,
     free_slot,
     runner_name,
     runners_present,
@@ -37,34 +40,7 @@ RECONCILE_SECONDS = 0.5
 _ADOPTION_SECONDS = 3.0
 _START_SECONDS = 30.0
 _CROWDED_IDLE_SECONDS = 2.0
-_DEATH_LOOKS = 5
 _DEATH_SECONDS = 0.1
-
-
-class Tracked(Protocol):
-    """The tracker as the pools need it."""
-
-    def runners(self) -> Sequence[RunnerView]:
-        """Return the states of all runners."""
-
-    async def could_run(self, task_types: Sequence[str]) -> bool:
-        """Return whether tasks of these types wait that could run now."""
-
-    def lose(
-        self,
-        runner_id: str,
-        reason: str,
-        *,
-        out_of_memory: bool = False,
-        cause: LossCause = LossCause.PROCESS,
-    ) -> None:
-        """Take note of a runner's death or its end: what it held is lost, and it gets no more.
-
-        With a cause OUTSIDE of it nothing is charged.
-        """
-
-    def release_runner(self, runner_id: str) -> int:
-        """Take back what a runner holds, uncharged; return how many attempts that is."""
 
 
 class RunnerPools:
@@ -75,6 +51,7 @@ class RunnerPools:
         self._deployment: Deployment | None = None
         self._runners: dict[str, PooledRunner] = {}
         self._retired = False
+        self._scarce: frozenset[str] = frozenset()
         self._news = asyncio.Event()
         self.nested = NestedWaits()
         self._killing: set[asyncio.Task[None]] = set()
@@ -117,9 +94,8 @@ class RunnerPools:
 
     async def note_end(self, runner_id: str, worker_id: str | None) -> None:
         """Look whether an earlier life of a runner has ended; if so, tell the tracker why."""
-        death = await _death_of(worker_id) if worker_id else None
-        if death is not None:
-            self._lose(runner_id, death)
+        death = await known_death(worker_id) if worker_id else None
+        await tell_death(self._tracked, runner_id, death)
 
     def stop(self) -> None:
         """Make no more runners, for good."""
@@ -164,9 +140,12 @@ class RunnerPools:
         drain_seconds = deployment.settings.drain_seconds
         for runner in list(self._runners.values()):
             old = runner.generation != deployment.generation or runner.pool not in pools
+            if old and runner.unhurried:
+                runner.unhurried, runner.retiring_since = False, None
             if old or runner.retiring_since is not None:
                 await self._retire(runner, states.get(runner.name), drain_seconds)
         idle_limit = await self._idle_limit(deployment.settings)
+        self._scarce = await self._make_room(pools, deployment, states)
         for pool, infos in pools.items():
             try:
                 await self._fit(pool, infos, deployment, states, idle_limit)
@@ -187,16 +166,34 @@ class RunnerPools:
             runner.retiring_since = now
         retiring = now - runner.retiring_since
         if state is None:
-            if retiring > _ADOPTION_SECONDS:
+            if retiring > _ADOPTION_SECONDS or not (runner.alive or runner.adopted):
                 await self._end(runner)
             return
         if not state.retiring:
             state.retiring = True
         elif not state.held:
             await self._end(runner)
-        elif retiring > drain_seconds:
+        elif retiring > drain_seconds and not runner.unhurried:
             log.warning("%s is ended; what it ran is given back", runner.name)
             await self._end(runner)
+
+    async def _make_room(
+        self,
+        pools: Mapping[str, list[HandlerInfo]],
+        deployment: Deployment,
+        states: Mapping[str, RunnerView],
+    ) -> frozenset[str]:
+        """Retire runners where that lets begin what waits in Ray; return what is scarce."""
+        least = {}
+        for pool, infos in pools.items():
+            rule = await self._rule(infos[0], deployment.settings, 0.0)
+            least[pool] = rule.least + rule.spare
+        plan = await plan_room(pools, least, list(self._runners.values()), states)
+        for name in plan.retire:
+            log.info("%s makes room for what waits for resources", name)
+            self._runners[name].unhurried = True
+            await self._retire(self._runners[name], states.get(name), math.inf)
+        return plan.scarce
 
     async def _idle_limit(self, settings: Settings) -> float:
         """Return how long a runner beyond the least may be idle: less where it is in the way.
@@ -257,6 +254,8 @@ class RunnerPools:
             slot = free_slot(here)
             # One beyond the limit stands for one that waits: it reserves no processor.
             basic = slot <= rule.least + rule.spare or len(here) >= own.most
+            if not basic and self._scarce & reserves(infos[0], basic=basic).keys():
+                break
             here.append(await self._make(pool, slot, basic, infos, deployment))
         # The runners in the highest slots go first: only they reserve a processor.
         leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
@@ -354,7 +353,7 @@ class RunnerPools:
             except Exception as error:
                 if not isinstance(error, RayError):
                     log.exception("%s cannot be watched; trying again", runner.name)
-                death = await _death_of(runner.life[1]) if runner.life is not None else None
+                death = await known_death(runner.life[1]) if runner.life is not None else None
                 gone = isinstance(error, ActorDiedError | RuntimeEnvSetupError)
                 if death is not None or gone:
                     self._note_death(runner, death or Death(_end_of(error)))
@@ -378,18 +377,9 @@ class RunnerPools:
             self._kill_soon(runner, no_restart=True)
 
     def _lose(self, runner_id: str, death: Death) -> None:
-        reason = f"its runner's process died: {death.reason}"
-        self._tracked.lose(runner_id, reason, out_of_memory=death.out_of_memory)
-
-
-async def _death_of(worker_id: str) -> Death | None:
-    """Return why a worker is gone; None if Ray does not know that it is."""
-    for _ in range(_DEATH_LOOKS):
-        death = await asyncio.to_thread(death_of, worker_id)
-        if death is not None:
-            return death
-        await asyncio.sleep(_DEATH_SECONDS)  # its node may not have told the control store yet
-    return None
+        telling = asyncio.ensure_future(tell_death(self._tracked, runner_id, death))
+        self._killing.add(telling)
+        telling.add_done_callback(self._killing.discard)
 
 
 def _end_of(error: Exception) -> str:

@@ -1,13 +1,15 @@
 """What the pools know of each runner's actor, and how runners are named."""
 
 import asyncio
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import ray
 
+from raytasks.messages import Demand
 from raytasks.runner.link import NAMESPACE
+from raytasks.states import LossCause
 
 _PREFIX = "runner."
 
@@ -25,8 +27,10 @@ class RunnerView(Protocol):
     runner_id: str
     batch: int
     retiring: bool
+    node_id: str | None
     limits: Mapping[str, int]
     waits_for: str | None
+    demands: Sequence[Demand]
 
     @property
     def held(self) -> Mapping[str, Any]:
@@ -38,7 +42,8 @@ class PooledRunner:
     """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`.
 
     `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
-    told to take nothing more (seconds on a clock that only goes forward). Nobody knows of one that
+    told to take nothing more (seconds on a clock that only goes forward); an `unhurried` one may
+    finish what it runs however long that takes. Nobody knows of one that
     was `adopted` whether its process has begun, before it has answered. `life` is the id of its
     present life, as far as known, and Ray's id of that process; it is `up` when it has loaded its
     handlers, and `trouble` is the error by which it could not.
@@ -55,6 +60,7 @@ class PooledRunner:
     trouble: str | None = None
     batch: int = 0
     retiring_since: float | None = None
+    unhurried: bool = False
     watch: "asyncio.Task[None] | None" = None
 
     def is_mute(self, now: float) -> bool:
@@ -83,6 +89,32 @@ class PooledRunner:
     def generation(self) -> str:
         """The version of the code that it runs."""
         return self.name.rpartition("@")[2]
+
+
+class Tracked(Protocol):
+    """The tracker as the pools need it."""
+
+    def runners(self) -> Sequence[RunnerView]:
+        """Return the states of all runners."""
+
+    async def could_run(self, task_types: Sequence[str]) -> bool:
+        """Return whether tasks of these types wait that could run now."""
+
+    def lose(
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        cause: LossCause = LossCause.PROCESS,
+    ) -> None:
+        """Take note of a runner's death or its end: what it held is lost, and it gets no more.
+
+        With a cause OUTSIDE of it nothing is charged.
+        """
+
+    def release_runner(self, runner_id: str) -> int:
+        """Take back what a runner holds, uncharged; return how many attempts that is."""
 
 
 def runner_name(pool: str, slot: int, generation: str) -> str:

@@ -4,6 +4,7 @@ import asyncio
 import inspect
 import logging
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -11,15 +12,17 @@ import ray
 from msgspec.structs import replace
 from ray.exceptions import NodeDiedError
 
-from raytasks.messages import Claim, LogLine, Outcome
+from raytasks.messages import Claim, Demand, LogLine, Outcome
 from raytasks.registry import Registry
 from raytasks.retry import PermanentError
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.flight import Flight
 from raytasks.runner.link import RunnerActor, TrackerLink
 from raytasks.runner.node_life import node_died
-from raytasks.runner.options import remote_options, resources_of
+from raytasks.runner.nodes import nodes_now
+from raytasks.runner.options import needs_of, remote_options, resources_of
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.remote import Place, Start, execute
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
@@ -57,14 +60,29 @@ class RemoteWork:
         self._following: set[asyncio.Task[None]] = set()
         self._cluster: Mapping[str, float] = ray.cluster_resources()
         self.exchange: ExchangeLoop | None = None
+        self._demands: list[Demand] = []
+        self._held_back: tuple[str, frozenset[str]] | None = None
+        self._first_come = FirstCome()
+        self._needs = {
+            name: needs_of(registry.require(name).ray_options) for name in registry.task_types
+        }
 
     def limits(self) -> Mapping[str, int]:
-        """Return how many more attempts of each type fit the cluster's resources."""
-        flying = [flight.attempt.claim.task_type for flight in self._flights.values()]
+        """Return how many more attempts of each type fit the cluster's resources.
+
+        None of those that would take what the first one in the row waits for.
+        """
+        flying = Counter(flight.attempt.claim.task_type for flight in self._flights.values())
         return {
-            name: max(0, self._fits(name) + QUEUED - flying.count(name))
+            name: 0
+            if self._is_held_back(name)
+            else max(0, self._fits(name) + QUEUED - flying[name])
             for name in self._registry.task_types
         }
+
+    def demands(self) -> Sequence[Demand]:
+        """Return what waits for resources, the longest wait first."""
+        return self._demands
 
     def room(self) -> int:
         """Return how many more attempts fit in all."""
@@ -103,7 +121,7 @@ class RemoteWork:
     def begin(self, task_id: str, attempt: int, place: Place) -> Start | None:
         """Note that a try of an attempt begins; None if the attempt is not ours any more."""
         flight = self._flight(task_id, attempt)
-        if flight is None:
+        if flight is None or flight.recalled:
             return None
         self._crashed_unbegun.pop(task_id, None)
         start = flight.begin(place, self._workplace.clock())
@@ -153,11 +171,47 @@ class RemoteWork:
             try:
                 for flight in list(self._flights.values()):
                     self._climb(flight, now)
+                await self._look_at_demands(now)
                 if not 0 <= now - looked_at <= RESOURCES_SECONDS:
                     looked_at = now
                     self._cluster = await asyncio.to_thread(ray.cluster_resources)
             except Exception:
                 log.exception("the running attempts could not be looked at; trying again")
+
+    async def _look_at_demands(self, now: float) -> None:
+        """Note what has waited for some time, and tell the tracker if that has changed."""
+        waiting = [
+            (flight.attempt.claim.task_type, now - flight.launched_at)
+            for flight in self._flights.values()
+            if not flight.begun
+        ]
+        found: list[Demand] = []
+        if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
+            nodes = await asyncio.to_thread(nodes_now)
+            found = demands_of(waiting, self._needs, nodes)
+        before = self._held_back
+        self._held_back = self._first_come.held_back(found, now)
+        news = [(item.task_type, item.code, item.count) for item in found]
+        known = [(item.task_type, item.code, item.count) for item in self._demands]
+        self._demands = found
+        self._recall()
+        if self.exchange is not None and (news != known or before != self._held_back):
+            self.exchange.changed()
+
+    def _is_held_back(self, task_type: str) -> bool:
+        """Return whether attempts of a type would take what another one has waited for longer."""
+        if self._held_back is None or self._held_back[0] == task_type:
+            return False
+        return bool(self._held_back[1] & self._needs[task_type].keys())
+
+    def _recall(self) -> None:
+        """Give back what was handed to Ray, has not begun, and must not begin before another."""
+        for flight in self._flights.values():
+            if not (flight.begun or flight.recalled) and self._is_held_back(
+                flight.attempt.claim.task_type
+            ):
+                flight.recalled = True
+                ray.cancel(flight.ref)
 
     def _climb(self, flight: Flight, now: float) -> None:
         attempt = flight.attempt
@@ -185,6 +239,8 @@ class RemoteWork:
             outcome: Outcome = await flight.ref
         except BaseException as error:
             outcome = self._outcome_of(flight, error)
+        if flight.recalled and flight.attempt.stop.reason is None:
+            outcome = flight.attempt.outcome(OutcomeKind.RELEASED)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
             outcome = flight.attempt.stopped(ray_attempt=flight.number)
         elif outcome.kind is OutcomeKind.LOST and await node_died(flight.place.node_id):
@@ -282,7 +338,11 @@ class TaskRunner(RunnerActor):
         work = RemoteWork(self._plan, self._plan.registry(), self._me)
         watch = asyncio.ensure_future(work.watch())
         work.exchange = ExchangeLoop(
-            self._identity, work, TrackerLink().exchange, is_alive=lambda: not watch.done()
+            self._identity,
+            work,
+            TrackerLink().exchange,
+            is_alive=lambda: not watch.done(),
+            demands=work.demands,
         )
         self._work = work
         try:
