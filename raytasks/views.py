@@ -1,6 +1,6 @@
 """What clients see of tasks: the models of the OpenAPI document, and the JSON that is sent."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from msgspec import Raw, json
@@ -90,9 +90,28 @@ class TaskView(BaseModel):
     offloaded: OffloadedView | None
 
 
-class TaskWithAttemptsView(TaskView):
-    """A task with its attempts; the last one may still run, and has no outcome then."""
+class WaitingView(BaseModel):
+    """One reason why a task has not begun.
 
+    `code` is `runner_starting` (a process is being started), `no_resources` (no node has enough
+    free) or `never_fits` (no node has enough at all).
+    """
+
+    code: str
+    message: str
+    fix: str | None
+    details: dict[str, Any]
+    until: AwareDatetime | None
+
+
+class TaskWithAttemptsView(TaskView):
+    """A task with its attempts; the last one may still run, and has no outcome then.
+
+    `waiting_for` says why a task that was claimed has not begun, the strongest reason first. It is
+    null otherwise, and where the tracker does not say it within a moment.
+    """
+
+    waiting_for: list[WaitingView] | None
     attempts: list[AttemptView]
 
 
@@ -113,9 +132,13 @@ class BatchView(BaseModel):
 
 
 def task_json(
-    task: Task, history: Sequence[Attempt] | None = None, *, tracebacks: bool = False
+    task: Task,
+    history: Sequence[Attempt] | None = None,
+    *,
+    tracebacks: bool = False,
+    waiting_for: Sequence[Mapping[str, Any]] | None = None,
 ) -> bytes:
-    """Return a task as JSON, with its attempts if they are given.
+    """Return a task as JSON; with its attempts, if they are given, and what it waits for.
 
     Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
     result are stored as JSON text and put in as they are.
@@ -149,6 +172,7 @@ def task_json(
         "offloaded": _offloaded(task),
     }
     if history is not None:
+        view["waiting_for"] = waiting_for
         view["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
     return json.encode(view)
 

@@ -59,5 +59,8 @@ class Backend(Protocol):
     async def stats(self, namespace: str) -> dict[str, Any]:
         """Return counts and statistics. Raises `StoreUnavailable`."""
 
+    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
+        """Return what a claimed task waits for that has not begun."""
+
     async def health(self) -> dict[str, Any]:
         """Return how database, tracker, runners and Ray are."""

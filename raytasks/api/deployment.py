@@ -120,6 +120,11 @@ class RayBackend:
         stats: dict[str, Any] = await self._call("stats", namespace)
         return stats
 
+    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
+        """See `Backend.waiting_for`."""
+        reasons: list[dict[str, Any]] | None = await self._call("waiting_for", task_id)
+        return reasons
+
     async def health(self) -> dict[str, Any]:
         """See `Backend.health`."""
         report: dict[str, Any] = await self._call("health")

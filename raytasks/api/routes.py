@@ -2,7 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from pydantic import Field, model_validator
@@ -14,6 +14,7 @@ from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reade
 from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.keys import Scope
 from raytasks.models import (
+    Task,
     TaskQuery,
     is_task_id,
 )
@@ -33,6 +34,7 @@ TaskId = Annotated[str, Path(description="The id that the submission was answere
 MOST_LISTED = 500
 MOST_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
+_WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
 
 
@@ -173,7 +175,21 @@ async def answer_get(
     task, history = await service.task(task_id, caller.namespace_for(namespace), wait_seconds)
     if task.payload_ref is not None or task.result_ref is not None:
         task = await asyncio.to_thread(service.values.filled, task)
-    return json_answer(task_json(task, history, tracebacks=caller.may(Scope.OPERATE)))
+    waiting_for = await _waiting_for(service, task)
+    return json_answer(
+        task_json(task, history, tracebacks=caller.may(Scope.OPERATE), waiting_for=waiting_for)
+    )
+
+
+async def _waiting_for(service: Service, task: Task) -> list[dict[str, Any]] | None:
+    """Return what a task waits for that was claimed and has not begun; None if nobody says soon."""
+    if task.state is not State.RUNNING or task.started_at is not None:
+        return None
+    try:
+        async with asyncio.timeout(_WAITING_SECONDS):
+            return await service.backend.waiting_for(task.task_id)
+    except Exception:
+        return None
 
 
 def service_router(service: Service) -> APIRouter:

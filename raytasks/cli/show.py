@@ -104,6 +104,9 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
         if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
+    for reason in task.get("waiting_for") or ():
+        fix = f" ({reason['fix']})" if reason["fix"] else ""
+        head.add_row("waiting for", plain(f"{reason['code']}: {reason['message']}{fix}"))
     parts: list[RenderableType] = [head]
     if task["result"] is not None:
         result = plain(pretty_json(task["result"]))

@@ -31,6 +31,16 @@ class Offloaded(TypedDict):
     result: int | None
 
 
+class Waiting(TypedDict):
+    """One reason why a task has not begun."""
+
+    code: str
+    message: str
+    fix: str | None
+    details: dict[str, Any]
+    until: str | None
+
+
 class Attempt(TypedDict):
     """One attempt of a task's history; one that runs has no `outcome` yet."""
 
@@ -48,7 +58,7 @@ class Attempt(TypedDict):
 
 
 class Task(TypedDict):
-    """A task. The answer for one task has its `attempts`, lists have not.
+    """A task. The answer for one task has its `attempts` and `waiting_for`, lists have not.
 
     Where `offloaded` tells a size, a list gives None for that payload or result.
     """
@@ -77,6 +87,7 @@ class Task(TypedDict):
     finished_at: str | None
     updated_at: str
     attempts: NotRequired[list[Attempt]]
+    waiting_for: NotRequired[list[Waiting] | None]
 
 
 class Page(TypedDict):

@@ -125,6 +125,10 @@ class TrackerActor:
         """See `Tracker.stats`."""
         return await (await self._core()).stats(namespace)
 
+    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
+        """See `Tracker.waiting_for`."""
+        return await (await self._core()).waiting_for(task_id)
+
     async def health(self) -> dict[str, Any]:
         """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
         core = await self._core()

@@ -29,6 +29,7 @@ from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
+from raytasks.tracker.waiting import waiting_for
 
 log = logging.getLogger(__name__)
 
@@ -203,6 +204,10 @@ class Tracker:
             "counts": {"by_state": by_state, "by_type": by_type},
             **self.ticker.ledger.stats.view(namespace, self._clock()),
         }
+
+    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
+        """Return what a claimed task waits for that has not begun. See `tracker.waiting`."""
+        return waiting_for(self.fleet, task_id)
 
     async def outdated(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""

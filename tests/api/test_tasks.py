@@ -41,7 +41,7 @@ async def test_a_task_goes_in_and_comes_out_done(api: Api) -> None:
     assert task["payload"] == {"value": 7}
     assert task["result"] is None
     ended = await api.finished(task)
-    assert ended.keys() == FIELDS | {"attempts"}
+    assert ended.keys() == FIELDS | {"attempts", "waiting_for"}
     assert ended["state"] == "COMPLETED"
     assert ended["result"]["value"] == 7
     assert ended["attempt"] == 1

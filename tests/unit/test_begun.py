@@ -7,10 +7,10 @@ from contextlib import suppress
 import pytest
 from making import NOW, new_task, outcome, task_id
 from msgspec.structs import replace
-from tracking import FaultyStore, ScriptedRunner, tracker_on, until
+from tracking import FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.messages import Claim, Exchange, Orders, Report
-from raytasks.models import REMOTE_POOL, Running
+from raytasks.messages import Claim, Demand, Exchange, Orders, Report
+from raytasks.models import REMOTE_POOL, SHARED_POOL, Running
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.states import State
 from raytasks.testing.clock import FakeClock
@@ -251,3 +251,47 @@ def test_a_waiting_attempt_has_no_start() -> None:
     assert running.started_at is None
     assert replace(running, waits=False, begun_at=NOW + 1).started_at == NOW + 1
     assert replace(running, waits=False).started_at == NOW
+
+
+WAITS = [
+    ("never_fits", "no node of the cluster has CPU: 64"),
+    ("no_resources", "no node of the cluster has CPU: 64 free now"),
+    ("runner_starting", "Ray is starting a process for it"),
+]
+
+
+@pytest.mark.parametrize(("code", "message"), WAITS, ids=[code for code, _ in WAITS])
+async def test_it_says_what_it_waits_for(
+    tracker: Tracker, runner: ScriptedRunner, code: str, message: str
+) -> None:
+    claim = await claimed(tracker, runner)
+    demands = [
+        Demand("other", {"CPU": 1.0}, 1, 9.0, "x"),
+        Demand("short", {"CPU": 64.0}, 3, 5, code),
+    ]
+    call = runner.send(demands=demands)
+    await let_run()
+    [reason] = await tracker.waiting_for(claim.task_id) or []
+    assert (reason["code"], reason["message"], reason["until"]) == (code, message, None)
+    assert reason["details"] == {"resources": {"CPU": 64.0}, "tasks": 3}
+    call.cancel()
+    await runner.begin([claim], NOW)
+    assert await tracker.waiting_for(claim.task_id) is None
+
+
+async def test_of_what_was_just_claimed_a_process_is_being_started(
+    tracker: Tracker, runner: ScriptedRunner
+) -> None:
+    claim = await claimed(tracker, runner)
+    [reason] = await tracker.waiting_for(claim.task_id) or []
+    assert reason["code"] == "runner_starting"
+
+
+@pytest.mark.parametrize("pool", [SHARED_POOL, REMOTE_POOL])
+async def test_what_runs_or_is_not_there_waits_for_nothing(tracker: Tracker, pool: str) -> None:
+    runner = ScriptedRunner(tracker, "r2", pool=pool)
+    claim = await claimed(tracker, runner)
+    await runner.begin([claim], NOW)
+    assert await tracker.waiting_for(claim.task_id) is None
+    assert await tracker.waiting_for(task_id(99)) is None
+    await runner.hang_up()
