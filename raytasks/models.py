@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from raytasks.states import OutcomeKind, State
 
@@ -83,6 +84,9 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     whether a later one asks for the same. The tasks of a batch have the batch's key with a number
     behind it; see `raytasks.submission.batch_key`. `payload_ref` says where a payload is that is
     too large to be stored here: JSON text, and `payload` is `null` then.
+
+    Only a due time that its submitter has named is one: `run_at`. Without it the task is due
+    `delay_seconds` after the tracker has taken it in, by the tracker's clock; see `stamped`.
     """
 
     task_id: str
@@ -91,13 +95,32 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     priority: int
     max_attempts: int
     timeout_seconds: float | None
-    run_at: float
-    created_at: float
+    run_at: float | None = None
+    created_at: float | None = None
     idempotency_key: str | None = None
     request_digest: str | None = None
     namespace: str = DEFAULT_NAMESPACE
     tags: str | None = None
     payload_ref: str | None = None
+    delay_seconds: float = 0.0
+
+    def stamped(self, now: float) -> "NewTask":
+        """Return the task as it is taken in now, with its times by the clock that says so.
+
+        What was due when it was made, by whatever clock, is due now.
+        """
+        made_due = self.run_at is not None and self.run_at <= (self.created_at or 0.0)
+        if self.run_at is None or made_due:
+            run_at = now + self.delay_seconds
+        else:
+            run_at = max(self.run_at, now)
+        return replace(self, run_at=run_at, created_at=now, delay_seconds=0.0)
+
+    @property
+    def due_at(self) -> float:
+        """When a stamped task is due, in seconds since the epoch."""
+        assert self.run_at is not None, "the task is not stamped"
+        return self.run_at
 
 
 class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -108,6 +131,16 @@ class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
 
     task_id: str
     same: bool
+
+
+class Accepted(dict[str, Duplicate]):
+    """What the tracker answers to a submission: those that were not stored, by their ids.
+
+    All others were taken in at the time `at`, by the tracker's clock (see `NewTask.stamped`); None:
+    at least one of them is there since an earlier time.
+    """
+
+    at: float | None = None
 
 
 class Task(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ MOST_ERRORS = 100
 _SHOWN_ERRORS = 10
 
 MOST_IN_BATCH = 1000
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BETWEEN = "\x1f"  # no key of a client has it
 _SORTED = json.JSONEncoder(sort_keys=True)
 _LONGEST_BATCH_KEY = LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
@@ -114,6 +116,22 @@ class SubmitRequest(BaseModel):
         description="Labels of yours, each given once; lists and events can be filtered by one.",
     )
 
+    @field_validator("priority", "max_attempts", "timeout_seconds", "delay_seconds", mode="before")
+    @classmethod
+    def _no_flag(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("give a number, not true or false")
+        return value
+
+    @field_validator("run_at", mode="before")
+    @classmethod
+    def _no_number(cls, value: Any) -> Any:
+        """Refuse what would be guessed at: a number could be seconds or milliseconds."""
+        is_text = isinstance(value, str) and _DATE.match(value)
+        if value is None or is_text or isinstance(value, datetime):
+            return value
+        raise ValueError("give a text as in RFC 3339, e.g. 2031-01-31T12:00:00Z")
+
     @field_validator("tags")
     @classmethod
     def _distinct(cls, tags: list[str]) -> list[str]:
@@ -128,7 +146,7 @@ class SubmitRequest(BaseModel):
         return self
 
     def due(self, now: float) -> float:
-        """Return when the task is due, in seconds since the epoch."""
+        """Return when the task would be due if it were taken in now (seconds since the epoch)."""
         if self.run_at is not None:
             return self.run_at.timestamp()
         return now + (self.delay_seconds or 0.0)
@@ -283,8 +301,8 @@ def _checked(
         priority=request.priority,
         max_attempts=request.max_attempts or spec.retry.max_attempts,
         timeout_seconds=None if timeout is None else float(timeout),
-        run_at=max(due, now),
-        created_at=now,
+        run_at=None if request.run_at is None else due,
+        delay_seconds=request.delay_seconds or 0.0,
         namespace=namespace,
         tags=to_json(request.tags).decode() if request.tags else None,
     )

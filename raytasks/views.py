@@ -196,8 +196,9 @@ def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) 
     return tasks_json(page.tasks, tracebacks=tracebacks)[:-1] + b"," + tail[1:]
 
 
-def accepted(new: NewTask) -> Task:
-    """Return a new task as it is stored."""
+def accepted(new: NewTask, at: float) -> Task:
+    """Return a new task as it was stored at a time, by the tracker's clock."""
+    new = new.stamped(at)
     return Task(
         task_id=new.task_id,
         task_type=new.task_type,
@@ -214,11 +215,11 @@ def accepted(new: NewTask) -> Task:
         timeout_seconds=new.timeout_seconds,
         progress_fraction=None,
         progress_message=None,
-        created_at=new.created_at,
-        run_at=new.run_at,
+        created_at=at,
+        run_at=new.due_at,
         started_at=None,
         finished_at=None,
-        updated_at=new.created_at,
+        updated_at=at,
         namespace=new.namespace,
         tags=new.tags,
         payload_ref=new.payload_ref,

@@ -5,10 +5,10 @@ what is done with it. A field that one side does not know yet is skipped, and on
 has its default; so processes of two versions understand each other while a new one rolls out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
-from msgspec import MsgspecError, msgpack
+from msgspec import MsgspecError, Struct, msgpack
 
 from raytasks.messages import (
     AttemptLog,
@@ -21,7 +21,7 @@ from raytasks.messages import (
     Outcome,
     Report,
 )
-from raytasks.models import Duplicate, NewTask, NotUnderstood
+from raytasks.models import Accepted, Duplicate, NewTask, NotUnderstood
 
 Message = TypeVar("Message")
 
@@ -46,7 +46,6 @@ orders_of = _decoder(Orders)
 new_tasks_of = _decoder(list[NewTask])
 feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
-duplicates_of = _decoder(dict[str, Duplicate])
 task_ids_of = _decoder(list[str])
 ends_of = _decoder(Ends)
 """Each returns the message that the bytes hold. Raises `NotUnderstood`."""
@@ -57,3 +56,31 @@ _PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, Attem
 def check(part: Outcome | Report | AttemptLog | LogLine) -> None:
     """Raise what is raised if a part of an exchange can neither be sent nor understood."""
     _PARTS[type(part)](encode(part))
+
+
+class _Accepted(Struct, frozen=True, omit_defaults=True):
+    duplicates: dict[str, Duplicate]
+    at: float | None = None
+
+
+_accepted_of = _decoder(_Accepted)
+_plain_duplicates_of = _decoder(dict[str, Duplicate])
+
+
+def encode_accepted(answer: Mapping[str, Duplicate]) -> bytes:
+    """Return the answer to a submission as bytes."""
+    return encode(_Accepted(dict(answer), getattr(answer, "at", None)))
+
+
+def duplicates_of(data: bytes) -> Accepted:
+    """Return the answer to a submission that the bytes hold. Raises `NotUnderstood`.
+
+    That of an older tracker says no time, and the duplicates alone.
+    """
+    try:
+        found = _accepted_of(data)
+    except NotUnderstood:
+        return Accepted(_plain_duplicates_of(data))
+    answer = Accepted(found.duplicates)
+    answer.at = found.at
+    return answer

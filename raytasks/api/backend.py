@@ -5,14 +5,14 @@ from typing import Any, Protocol
 
 from raytasks.events import EventPage, EventQuery
 from raytasks.messages import Feed, FeedPart
-from raytasks.models import Attempt, Duplicate, NewTask, Page, Task, TaskQuery
+from raytasks.models import Accepted, Attempt, NewTask, Page, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 
 
 class Backend(Protocol):
     """The tracker as the API calls it; see `raytasks.tracker.core.Tracker` for each method."""
 
-    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+    async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """Store new tasks, all or none; return those whose key is taken, by their ids.
 
         Raises `BacklogFull`, `StoreUnavailable`.

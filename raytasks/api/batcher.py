@@ -4,9 +4,9 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import Duplicate, NewTask, StoreUnavailable
+from raytasks.models import Accepted, NewTask, StoreUnavailable
 
-Duplicates = dict[str, Duplicate]
+Duplicates = Accepted
 """The submissions that were not stored since their idempotency key is taken, by their ids."""
 
 MAX_SECONDS = 9.0
@@ -70,7 +70,7 @@ class Batcher:
         self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[Duplicates]"]]
     ) -> None:
         failure: BaseException | None = None
-        duplicates: Duplicates = {}
+        duplicates = Accepted()
         try:
             duplicates = await self._send([task for tasks, _ in batch for task in tasks])
         except asyncio.CancelledError:

@@ -20,7 +20,7 @@ from raytasks.api.tracker_sight import epoch_of, life_of
 from raytasks.api.watchdog import Watchdog
 from raytasks.events import EventPage, EventQuery
 from raytasks.messages import Feed, FeedPart, FeedQuery
-from raytasks.models import Attempt, Duplicate, NewTask, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.models import Accepted, Attempt, NewTask, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
 from raytasks.runner.deployment import Deployment
@@ -61,7 +61,7 @@ class RayBackend:
         self._known: DatabasePlace | None = None  # where it is, whether it can be read or not
         self._line: local_rpc.Connection | None = None
 
-    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+    async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """See `Backend.submit`."""
         return wire.duplicates_of(await self._send("submit", wire.encode(tasks)))
 

@@ -166,9 +166,13 @@ class Submissions:
         """Store the tasks, or return those that the same request made before."""
         new, duplicates = await self._payloads.submit(new)
         taken = [duplicates.get(task.task_id) for task in new]
-        if not any(taken):
-            return [accepted(task) for task in new]
-        owners = [_owner(duplicate) for duplicate in taken]
+        if not any(taken) and duplicates.at is not None:
+            return [accepted(task, duplicates.at) for task in new]
+        owners = (
+            [_owner(duplicate) for duplicate in taken]
+            if any(taken)
+            else [task.task_id for task in new]  # this very call came before, at an unknown time
+        )
         found = await self._service.backend.tasks(owners)
         if len(found) < len(owners):
             raise StoreUnavailable("the task with this key has just been pruned; try again")

@@ -167,7 +167,10 @@ def _count(values: Values, words: Words) -> Any:
 
 RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
-SUBMIT = Batch(_named(tasks, *NewTask.__struct_fields__, "rank", "ready"), _submit)
+SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
+"""What is stored of a new task: its delay has become its due time."""
+
+SUBMIT = Batch(_named(tasks, *SUBMITTED, "rank", "ready"), _submit)
 
 TAG = Batch(_named(task_tags, "namespace", "tag", "task_id"), _tag)
 

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
+from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import astuple
@@ -23,6 +24,8 @@ PROMOTE_LIMIT = 5000
 
 GIVEN_UP_SECONDS = 3600.0
 """How long the file of a checkpoint stays that was replaced, or whose task has completed."""
+
+_STORED = itemgetter(*map(NewTask.__struct_fields__.index, batch_statements.SUBMITTED))
 
 Counted = tuple[str, str, State]
 """What tasks are counted by: namespace, task type and state."""
@@ -78,14 +81,14 @@ class Transaction:
         self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
 
     def submit(self, new: Sequence[NewTask]) -> None:
-        """Insert tasks as PENDING."""
+        """Insert stamped tasks as PENDING."""
         if not new:
             return
         now, step = self._now, self._priority_step
         self._direct.write(
             batch_statements.SUBMIT,
             [
-                (*astuple(task), task.run_at - task.priority * step, int(task.run_at <= now))
+                (*_stored(task), task.due_at - task.priority * step, int(task.due_at <= now))
                 for task in new
             ],
         )
@@ -359,6 +362,12 @@ class Transaction:
         """Count a change of state of so many tasks."""
         self._changes[namespace, task_type, source] -= number
         self._changes[namespace, task_type, TRANSITIONS[event].target] += number
+
+
+def _stored(task: NewTask) -> tuple[Any, ...]:
+    """Return the values of `batch_statements.SUBMITTED`."""
+    stored: tuple[Any, ...] = _STORED(astuple(task))
+    return stored
 
 
 def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:

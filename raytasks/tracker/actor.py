@@ -67,7 +67,7 @@ class TrackerActor:
     async def submit(self, tasks: bytes) -> bytes:
         """See `Tracker.submit`; new tasks and duplicates are encoded by `raytasks.wire`."""
         core = await self._core()
-        return wire.encode(await core.submit(wire.new_tasks_of(tasks)))
+        return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """See `Tracker.cancel`."""

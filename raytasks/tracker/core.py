@@ -9,9 +9,9 @@ from typing import Any
 from raytasks.events import EventPage, EventQuery
 from raytasks.messages import Ends, Exchange, Feed, FeedPart, Orders
 from raytasks.models import (
+    Accepted,
     Attempt,
     BacklogFull,
-    Duplicate,
     NewTask,
     Page,
     StateConflict,
@@ -99,8 +99,8 @@ class Tracker:
 
     # For clients
 
-    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Store new tasks, all or none; on return they are on disk.
+    async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
+        """Store new tasks, all or none; on return they are on disk. Their times are of our clock.
 
         Returns those, by their ids, that were not stored as their idempotency key is taken.
         Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
@@ -108,12 +108,12 @@ class Tracker:
         if self.backlog + len(tasks) > self.max_backlog:
             known = await self.tasks([task.task_id for task in tasks])
             if len(known) == len(tasks):  # sent again by Ray: they are what fills the backlog
-                return {}
+                return Accepted()
             raise BacklogFull(f"{self.backlog} tasks wait already; MAX_BACKLOG allows no more")
         submission = Submission(tuple(tasks))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        duplicates: dict[str, Duplicate] = await _answer_of(submission)
+        duplicates: Accepted = await _answer_of(submission)
         return duplicates
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:

@@ -160,7 +160,7 @@ class Ledger:
 
     def _note_due(self, work: TickInput, done: TickResult) -> None:
         known = done.next_due if work.promote else self.next_due
-        later = [task.run_at for task in work.submissions if task.run_at > work.now]
+        later = [task.due_at for task in work.submissions if task.due_at > work.now]
         later += [item.run_at for item in done.settled if item.run_at > work.now]
         if known is not None:
             later.append(known)

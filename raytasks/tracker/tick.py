@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
-from raytasks.models import Attempt, Duplicate, NewTask, Running, Task
+from raytasks.models import Accepted, Attempt, Duplicate, NewTask, Running, Task
 from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.settlement import Settlement
@@ -117,7 +117,7 @@ class TickResult:
     had been due.
     """
 
-    duplicates: dict[str, Duplicate] = field(default_factory=dict)
+    duplicates: Accepted = field(default_factory=Accepted)
     settled: list[Settlement] = field(default_factory=list)
     claimed: list[tuple[Running, Claim]] = field(default_factory=list)
     before: dict[str, Task] = field(default_factory=dict)
@@ -211,7 +211,8 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if work.skip_known:
         known = transaction.tasks([task.task_id for task in new])
         new = [task for task in new if task.task_id not in known]
-    done.duplicates = transaction.duplicates(new)
+    done.duplicates = Accepted(transaction.duplicates(new))
+    done.duplicates.at = work.now if len(new) == len(work.submissions) else None
     if done.duplicates:
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]

@@ -282,7 +282,7 @@ class Ticker:
             now=now,
             epoch=self.epoch,
             max_crashes=self.max_crashes,
-            submissions=[task for item in taken.submissions for task in item.tasks],
+            submissions=[task.stamped(now) for item in taken.submissions for task in item.tasks],
             reports=[report for _, report in taken.reports],
             logs=[log for _, log in taken.logs],
             outcomes=self.ledger.current(taken.outcomes),
