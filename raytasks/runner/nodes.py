@@ -3,10 +3,13 @@
 import logging
 
 import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.runner.demand import Node
 
 log = logging.getLogger(__name__)
+
+_HEAD = "node:__internal_head__"  # a resource that only that node has
 
 
 def nodes_now() -> list[Node]:
@@ -26,3 +29,17 @@ def nodes_now() -> list[Node]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+def at_the_head() -> NodeAffinitySchedulingStrategy | None:
+    """Return a placement on the head node as long as it is there, else anywhere. Blocks.
+
+    The head lives as long as the cluster, while other nodes come and go. None: nobody knows it.
+    """
+    try:
+        heads = (node for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"])
+        head = next(heads, None)
+    except Exception as error:
+        log.warning("the head node cannot be found: %r", error)
+        return None
+    return None if head is None else NodeAffinitySchedulingStrategy(head["NodeID"], soft=True)

@@ -16,6 +16,7 @@ from raytasks.runner.deaths import known_death, tell_death
 from raytasks.runner.deployment import Deployment
 from raytasks.runner.make_room import plan_room, reserves
 from raytasks.runner.nested import NestedWaits
+from raytasks.runner.nodes import at_the_head
 from raytasks.runner.options import actor_options
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.ray_internals import Death
@@ -296,6 +297,8 @@ class RunnerPools:
             folder=deployment.folder,
         )
         options = actor_options(infos[0], plan, basic=basic)
+        if pool == REMOTE_POOL:  # with it all remote tasks end, on whatever node
+            options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
         log.info("making %s", name)
         # It asks the control store whether there is one of that name, and waits for the answer.

@@ -18,6 +18,7 @@ from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.runner.deployment import Deployment, differing_settings
 from raytasks.runner.link import BY_RAY, SOCKET, TRACKER_NAME, Line, lasting
+from raytasks.runner.nodes import at_the_head
 from raytasks.runner.pool import RunnerPools
 from raytasks.runner.ray_internals import was_restarted
 from raytasks.runner.trial import try_deployment
@@ -339,9 +340,10 @@ class TrackerActor:
 def get_or_create_tracker(settings: Settings) -> Any:
     """Return the handle of the cluster's tracker; make it if there is none.
 
-    With SQLite it is bound to this node, where the file is. Safe to call from many places.
+    With SQLite it is bound to this node, where the file is; else it prefers the head. Safe to call
+    from many places.
     """
-    placement: Any = None
+    placement: Any = at_the_head()
     if settings.uses_sqlite:
         here = ray.get_runtime_context().get_node_id()
         placement = NodeAffinitySchedulingStrategy(here, soft=False)
