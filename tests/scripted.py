@@ -235,6 +235,18 @@ def scripted_fused(script: Script, context: Context) -> Any:
     return perform(script, context)
 
 
+@handler("scripted_large", ray_options={"num_cpus": 4})
+def scripted_large(script: Script, context: Context) -> Any:
+    """Run a script as a Ray remote task that takes four processors."""
+    return perform(script, context)
+
+
+@handler("scripted_huge", ray_options={"num_cpus": 1000})
+def scripted_huge(script: Script, context: Context) -> Any:
+    """Run a script as a Ray remote task that fits nowhere."""
+    return perform(script, context)
+
+
 @handler("scripted_elsewhere", retry=FAST, ray_options={"resources": {"elsewhere": 1}})
 def scripted_elsewhere(script: Script, context: Context) -> Any:
     """Run a script as a Ray remote task on a node that has this resource."""

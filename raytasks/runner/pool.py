@@ -191,9 +191,10 @@ class RunnerPools:
             least[pool] = rule.least + rule.spare
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
-            log.info("%s makes room for what waits for resources", name)
-            self._runners[name].unhurried = True
-            await self._retire(self._runners[name], states.get(name), math.inf)
+            if (runner := self._runners.get(name)) is not None:
+                log.info("%s makes room for what waits for resources", name)
+                runner.unhurried = True
+                await self._retire(runner, states.get(name), math.inf)
         return plan.scarce
 
     async def _idle_limit(self, settings: Settings) -> float:

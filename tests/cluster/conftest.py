@@ -68,7 +68,7 @@ class Service:
         return self.process.wait(STOP_SECONDS)
 
 
-def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
+def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: str) -> Service:
     """Start `raytasks up` on free ports, or on this one, with its files in a folder."""
     port = port or quiet_port()
     log = folder / "up.log"
@@ -85,7 +85,7 @@ def start_service(folder: Path, port: int = 0, **environment: str) -> Service:
         "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
         **environment,
     }
-    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", "--num-cpus=2"]
+    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", f"--num-cpus={cpus}"]
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
     url = f"http://127.0.0.1:{port}"
@@ -124,5 +124,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
     alone = {"control_store", "drain", "leftovers", "on_postgresql", "out_of_memory", "restart"}
-    names = {f"test_{name}.py" for name in alone | {"versions", "wheel", "yardstick"}}
+    own = {"starvation", "versions", "wheel", "yardstick"}
+    names = {f"test_{name}.py" for name in alone | own}
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)
