@@ -71,7 +71,7 @@ class Attempt:
     def __post_init__(self) -> None:
         artifacts = self.workplace.artifacts
         self._writes_before = 0 if artifacts is None else artifacts.writes
-        self.started_at = self.workplace.clock()
+        self.started_at = self.workplace.now()
 
     @property
     def deadline(self) -> float | None:
@@ -131,7 +131,7 @@ class Attempt:
 
     def stopped(self, **details: Any) -> Outcome:
         """Return the outcome of an attempt that was stopped: cancelled, or out of time."""
-        late = self.deadline is not None and self.workplace.clock() >= self.deadline
+        late = self.deadline is not None and self.workplace.now() >= self.deadline
         if self.stop.reason is StopReason.TIMEOUT or (self.stop.reason is None and late):
             limit = self.claim.timeout_seconds
             error = AttemptTimeout(f"took longer than its timeout of {limit:g} seconds")
@@ -145,7 +145,7 @@ class Attempt:
             self.claim.attempt,
             kind,
             started_at=self.started_at,
-            finished_at=self.workplace.clock(),
+            finished_at=self.workplace.now(),
             node_id=self.workplace.node_id,
             worker_id=self.workplace.worker_id,
             has_files=self._has_files,
@@ -256,7 +256,7 @@ class Attempt:
             artifacts=self.workplace.artifacts,
             saved_checkpoint=None if self.claim.checkpoint_ref else self.claim.checkpoint,
             load_checkpoint=lambda: self.workplace.values.checkpoint_of(self.claim),
-            clock=self.workplace.clock,
+            clock=self.workplace.now,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )

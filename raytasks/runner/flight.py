@@ -90,7 +90,7 @@ class Flight:
                 outcome,
                 begun=False,
                 started_at=self.attempt.started_at,
-                finished_at=self.attempt.workplace.clock(),
+                finished_at=self.attempt.workplace.now(),
             )
         ahead = self.place.started_at - self.tried_at
         begun_at = self.attempt.started_at

@@ -114,7 +114,7 @@ class RemoteWork:
         """Stop an attempt whose task was cancelled; one that has not begun, at once."""
         flight = self._flight(task_id, attempt)
         if flight is not None:
-            flight.attempt.stop.order(StopReason.CANCEL, self._workplace.clock())
+            flight.attempt.stop.order(StopReason.CANCEL, self._workplace.now())
             if not flight.begun:
                 ray.cancel(flight.ref)
 
@@ -124,7 +124,7 @@ class RemoteWork:
         if flight is None or flight.recalled:
             return None
         self._crashed_unbegun.pop(task_id, None)
-        start = flight.begin(place, self._workplace.clock())
+        start = flight.begin(place, self._workplace.now())
         if start.number == 0 and self.exchange is not None:
             self.exchange.begun(task_id, attempt, flight.attempt.started_at)
         return start
@@ -164,10 +164,10 @@ class RemoteWork:
 
     async def watch(self) -> None:
         """Look at what flies, for ever: time is up, or a stop was ordered and nothing came."""
-        looked_at = self._workplace.clock()
+        looked_at = self._workplace.now()
         while True:
             await asyncio.sleep(ASK_SECONDS / 4)
-            now = self._workplace.clock()
+            now = self._workplace.now()
             try:
                 for flight in list(self._flights.values()):
                     self._climb(flight, now)

@@ -132,7 +132,7 @@ class WarmWork:
             return
         if self._waits.look(attempt, self._worker.thread_id, time.monotonic()):
             self._loop.changed()
-        now = self._workplace.clock()
+        now = self._workplace.now()
         if self._is_stuck() and self._worker.queued:
             self._give_back()
         if attempt.deadline is not None and now >= attempt.deadline:
@@ -152,7 +152,7 @@ class WarmWork:
         attempt = self._worker.current
         if attempt is None:
             return False
-        return self._workplace.clock() - attempt.started_at > STUCK_SECONDS
+        return self._workplace.now() - attempt.started_at > STUCK_SECONDS
 
     @property
     def _loop(self) -> ExchangeLoop:
@@ -202,7 +202,7 @@ class WarmWork:
         self._loop.finished([self._unbegun(claim, OutcomeKind.RELEASED) for claim in taken])
 
     def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:
-        now = self._workplace.clock()
+        now = self._workplace.now()
         return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
 
     def _channel(self, attempt: Attempt) -> "WarmChannel":

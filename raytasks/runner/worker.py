@@ -106,7 +106,7 @@ class Worker:
 
     def order_stop(self, attempt: Attempt, reason: StopReason) -> None:
         """Ask the attempt to stop: its context says so from now on."""
-        attempt.stop.order(reason, self._workplace.clock())
+        attempt.stop.order(reason, self._workplace.now())
 
     def interrupt(self, attempt: Attempt) -> None:
         """Throw an exception into the attempt's code, if it still runs.

@@ -4,6 +4,7 @@ import asyncio
 import contextvars
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -42,6 +43,7 @@ class Workplace:
     offload_bytes: int = OFFLOAD_BYTES
     max_result_bytes: int = MAX_RESULT_BYTES
     clock: Callable[[], float] = steady_time
+    monotonic: Callable[[], float] = time.monotonic
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
     worker_id: str | None = None
@@ -53,6 +55,18 @@ class Workplace:
     home: Home = field(default_factory=Home)
     handler_loop: HandlerLoop = field(default_factory=HandlerLoop)
     _surroundings: Surroundings | None = None
+    _ahead: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._ahead = self.clock() - self.monotonic()
+
+    def now(self) -> float:
+        """Return the time in seconds since the epoch, by the clock as it was at the beginning.
+
+        It goes on by the monotonic clock: nothing that is measured by it changes when the clock
+        is set.
+        """
+        return self.monotonic() + self._ahead
 
     @property
     def values(self) -> LargeValues:

@@ -52,6 +52,7 @@ class Bench:
             offload_bytes=offload_bytes,
             max_result_bytes=max_result_bytes,
             clock=clock,
+            monotonic=clock,
             random_source=_NoJitter() if seed is None else random.Random(seed),  # noqa: S311
             node_id=NODE_ID,
             puts_back=False,  # it is the test's process

@@ -101,7 +101,7 @@ class InProcessRunner:
             current.claim.task_id,
             current.claim.attempt,
         ):
-            current.stop.order(StopReason.CANCEL, current.workplace.clock())
+            current.stop.order(StopReason.CANCEL, current.workplace.now())
 
     @property
     def _present(self) -> ExchangeLoop:

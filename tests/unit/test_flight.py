@@ -43,7 +43,7 @@ class Clock:
 def flight(clock: Clock, *, timeout: float | None = None, **ray_options: object) -> Flight:
     claim = Claim("t1", "apart", 1, "{}", 0, 3, timeout, None)
     spec = handler_of(handler("apart", isolated=True, ray_options=ray_options)(apart))
-    return Flight(Attempt(spec, claim, Workplace(clock=clock)), clock())
+    return Flight(Attempt(spec, claim, Workplace(clock=clock, monotonic=clock)), clock())
 
 
 DEATHS = [
