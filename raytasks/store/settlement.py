@@ -38,8 +38,11 @@ class Settlement(Struct, frozen=True):
         """The task's state after this."""
         return TRANSITIONS[self.event].target
 
-    def row(self, now: float, priority_step: float) -> tuple[Any, ...]:
-        """Return it as a row of `batch_statements.SETTLE`, settled at `now`."""
+    def row(self, now: float, priority_step: float, ahead: float = 0.0) -> tuple[Any, ...]:
+        """Return it as a row of `batch_statements.SETTLE`, settled at `now`.
+
+        The order of tasks is by so many seconds `ahead` of the clock.
+        """
         event, attempt, state = self.event, self.attempt, self.state
         waits = state in WAITING
         moves = waits and event is not Event.RELEASE  # which keeps its place
@@ -50,7 +53,7 @@ class Settlement(Struct, frozen=True):
             self.result,
             self.result_ref,
             attempt.error,
-            self.run_at - self.priority * priority_step if moves else None,
+            self.run_at + ahead - self.priority * priority_step if moves else None,
             int(waits and self.run_at <= now),
             self.run_at if moves else None,
             int(event in _FAILURES),

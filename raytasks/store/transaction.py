@@ -19,6 +19,9 @@ from raytasks.store.batches import Batch
 from raytasks.store.direct import Direct
 from raytasks.store.settlement import Settlement
 
+BETWEEN_SECONDS = 1e-6
+"""What lies between two tasks that are taken in together: they keep the order of their arrival."""
+
 PROMOTE_LIMIT = 5000
 """How many tasks whose time has come are made ready in one transaction, at the most."""
 
@@ -49,7 +52,8 @@ class Transaction:
     """What can be done in one write transaction. Call `finish` last.
 
     `now` is the time of the whole transaction. The rank of a task is its due time less
-    `priority_step` seconds for each priority.
+    `priority_step` seconds for each priority, and moved by the seconds that the order of tasks is
+    `ahead` of the clock.
     """
 
     def __init__(
@@ -59,6 +63,7 @@ class Transaction:
         self._direct = direct
         self._now = now
         self._priority_step = priority_step
+        self.ahead = 0.0
         self._changes: Counter[Counted] = Counter()
 
     @property
@@ -88,8 +93,12 @@ class Transaction:
         self._direct.write(
             batch_statements.SUBMIT,
             [
-                (*_stored(task), task.due_at - task.priority * step, int(task.due_at <= now))
-                for task in new
+                (
+                    *_stored(task),
+                    task.due_at + self.ahead + place * BETWEEN_SECONDS - task.priority * step,
+                    int(task.due_at <= now),
+                )
+                for place, task in enumerate(new)
             ],
         )
         if tags := _tags_of(new):
@@ -173,7 +182,7 @@ class Transaction:
             self._give_up((task_id, ref) for (task_id, _), ref in present.items())
         self._fenced(
             batch_statements.SETTLE,
-            [item.row(self._now, self._priority_step) for item in settlements],
+            [item.row(self._now, self._priority_step, self.ahead) for item in settlements],
         )
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         settled = Counter((item.namespace, item.task_type, item.event) for item in settlements)
@@ -278,7 +287,9 @@ class Transaction:
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
         rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
-        self._change(statements.RETRY, rows, p_priority_step=self._priority_step)
+        self._change(
+            statements.RETRY, rows, p_priority_step=self._priority_step, p_ahead=self.ahead
+        )
         for row in rows:
             self._move(row, row.state, Event.RETRY)
 

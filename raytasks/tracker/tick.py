@@ -88,7 +88,10 @@ Target = tuple[str, str | None]
 
 @dataclass
 class TickInput:
-    """What a tick is to do. Attempts to settle come with what the tracker knows of them."""
+    """What a tick is to do. Attempts to settle come with what the tracker knows of them.
+
+    `ahead` is by how many seconds the order of tasks is ahead of `now`; see `tracker.order`.
+    """
 
     now: float
     epoch: int
@@ -105,6 +108,7 @@ class TickInput:
     wants: Sequence[Want] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     skip_known: bool = False
+    ahead: float = 0.0
     stats: StatsWrite | None = None
 
 
@@ -132,6 +136,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     """Do the work in one transaction. Raises `Superseded`, `FenceBroken`, `StoreUnavailable`."""
     done = TickResult()
     with store.transaction(now=work.now) as transaction:
+        transaction.ahead = work.ahead
         transaction.renew(work.epoch)
         _submit(transaction, work, done)
         transaction.report(work.reports)
@@ -317,7 +322,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             revision=row.revision + 1,
             tags=row.tags,
             waits=not begins_now,
-            due_at=due_at if counts and not begins_now else None,
+            due_at=due_at - work.ahead if counts and not begins_now else None,
         )
         claim = Claim(
             task_id=row.task_id,
@@ -333,7 +338,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         )
         done.claimed.append((running, claim))
         if counts and begins_now:
-            done.waits.append((running, work.now - due_at))
+            done.waits.append((running, work.now + work.ahead - due_at))
         done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
 
 

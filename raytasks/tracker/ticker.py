@@ -20,6 +20,7 @@ from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox, released_outcome
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
 from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
@@ -68,6 +69,7 @@ class Ticker:
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.bulk = BulkTurns(self.monotonic)
+        self._order = OrderClock(self.monotonic)
         self.wake = asyncio.Event()
         self.claiming = True
         self.paused_at: float | None = None
@@ -278,11 +280,13 @@ class Ticker:
         self.asked = False
         takes_part = self.recovery.takes_part
         more = not taken.alone
+        arrived = [task.stamped(now) for item in taken.submissions for task in item.tasks]
         work = TickInput(
             now=now,
+            ahead=self._order.ahead(now, len(arrived)),
             epoch=self.epoch,
             max_crashes=self.max_crashes,
-            submissions=[task.stamped(now) for item in taken.submissions for task in item.tasks],
+            submissions=arrived,
             reports=[report for _, report in taken.reports],
             logs=[log for _, log in taken.logs],
             outcomes=self.ledger.current(taken.outcomes),

@@ -131,3 +131,34 @@ def test_what_would_have_to_be_guessed_is_refused(wish: dict[str, Any]) -> None:
     with pytest.raises(InvalidSubmission) as refused:
         checked(NOW, **wish)
     assert [error.pointer for error in refused.value.errors] == [f"/{next(iter(wish))}"]
+
+
+@pytest.mark.parametrize("step", [-HOUR, HOUR])
+async def test_the_order_stays_when_the_trackers_clock_is_set(
+    sqlite_url: str, clock: FakeClock, step: float
+) -> None:
+    passed = FakeClock(0.0)
+    async with tracker_on(FaultyStore(sqlite_url), clock=clock, monotonic=passed) as tracker:
+        ids = []
+        for number in range(6):
+            if number == 3:
+                clock.advance(step)
+            new = checked(NOW)
+            ids.append(new.task_id)
+            await tracker.submit([new])
+            clock.advance(0.01)
+            passed.advance(0.01)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+        assert [claim.task_id for claim in await runner.claim()] == ids
+        await runner.hang_up()
+
+
+async def test_what_comes_in_together_keeps_its_order(tracker: Tracker) -> None:
+    """Ids are made by the clocks of replicas; they order nothing."""
+    numbers = [5, 1, 4, 2, 3]
+    await asyncio.gather(*[tracker.submit([new_task(number)]) for number in numbers])
+    runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+    assert [claim.task_id for claim in await runner.claim()] == [
+        task_id(number) for number in numbers
+    ]
+    await runner.hang_up()

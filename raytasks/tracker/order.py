@@ -1,0 +1,31 @@
+"""The order in which tasks come, whatever happens to the tracker's clock."""
+
+from collections.abc import Callable
+
+from raytasks.store.transaction import BETWEEN_SECONDS
+
+
+class OrderClock:
+    """A clock that is the tracker's wall clock as long as that does not go back.
+
+    When it is set back, this one goes on by the monotonic clock: what is submitted later still
+    comes later. `ahead` is by how many seconds it is ahead then, until the tracker's next life.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._last: float | None = None
+        self._looked_at = monotonic()
+
+    def ahead(self, now: float, arrivals: int = 0) -> float:
+        """Return by how much it is ahead of the wall clock, which shows `now`.
+
+        `arrivals` is how many tasks are taken in now, one after the other.
+        """
+        looked_at, self._looked_at = self._looked_at, self._monotonic()
+        if self._last is None:
+            order = now
+        else:
+            order = max(now, self._last + max(0.0, self._looked_at - looked_at))
+        self._last = order + arrivals * BETWEEN_SECONDS
+        return order - now
