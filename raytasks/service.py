@@ -58,19 +58,25 @@ class AlreadyServed(ServiceError):
     """
 
 
-def start_tracker(deployment: Deployment) -> tuple[Any, DeployAnswer]:
+def start_tracker(
+    deployment: Deployment, endpoint: Endpoint | None = None
+) -> tuple[Any, DeployAnswer]:
     """Make the tracker, or find the one that is there, and put the handlers in force.
 
-    The tracker tries them first, and makes their runners. Returns its handle, and what became of
-    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
+    The tracker tries them first, and makes their runners; Serve's own processes, if they are to
+    listen at an `endpoint`, start meanwhile. Returns its handle, and what became of the handlers.
+    Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
     """
     tracker = get_or_create_tracker(deployment.settings)
-    return tracker, _put_in_force(tracker, deployment)
+    call = tracker.deploy.remote(deployment)
+    if endpoint is not None:
+        _start_ingress(endpoint)
+    return tracker, _answer(call)
 
 
-def _put_in_force(tracker: Any, deployment: Deployment) -> DeployAnswer:
+def _answer(call: Any) -> DeployAnswer:
     try:
-        answer: DeployAnswer = ray.get(tracker.deploy.remote(deployment))
+        answer: DeployAnswer = ray.get(call)
     except RayTaskError as error:
         raise ServiceError(f"the handlers could not be tried: {error.cause}") from None
     if answer.error is None:
@@ -119,8 +125,7 @@ def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
 
     Raises `ServiceError`, and `SettingsError` where it would be open to strangers.
     """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
-    serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
+    _start_ingress(endpoint)
     deployment.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
     try:
         serve.run(application(deployment), name=APP_NAME, route_prefix="/")
@@ -130,6 +135,12 @@ def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
             f"the API does not come up at {endpoint.url}: {reason} (the logs of Ray Serve say more)"
         ) from error
     _wait_for(lambda: _answers(endpoint), f"the API does not answer at {endpoint.url}")
+
+
+def _start_ingress(endpoint: Endpoint) -> None:
+    """Start Serve, or find the one that runs; it stays where that one listens."""
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
+    serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
 
 
 def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
@@ -158,7 +169,7 @@ def redeploy(deployment: Deployment) -> DeployAnswer:
     """
     tracker = _tracker()
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    answer = _put_in_force(tracker, deployment)
+    answer = _answer(tracker.deploy.remote(deployment))
     ray.get(tracker.resume.remote())
     try:
         serve.run(application(deployment), name=_app_name(), route_prefix="/")

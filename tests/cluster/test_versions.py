@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from tests.cluster.conftest import Service, start_service
-from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, kill, only
+from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, WARM_RUNNER, kill, only, processes
 
 MODULE = """
 import os
@@ -128,6 +128,26 @@ def test_a_good_one_is_in_force_also_after_the_tracker_has_died(
     kill(only(service, TRACKER))
     assert service.run("version", {})["result"] == 3
     assert in_force(service) == after
+
+
+def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
+    service: Service, folder: Path
+) -> None:
+    broken = folder / "broken"  # what a node loses after the trial has passed
+    write(folder, 3, f"if os.path.exists({str(broken)!r}): raise ImportError('libgone.so')")
+    assert deploy(service).returncode == 0
+    until_answers(service, 3)
+    broken.touch()
+    kill(*processes(service, WARM_RUNNER))
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (reasons := service.http.get("/health").json()["reasons"]):
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert [reason["code"] for reason in reasons] == ["runners_cannot_start"]
+    assert "libgone.so" in reasons[0]["message"]
+    broken.unlink()
+    until_answers(service, 3)
+    assert service.http.get("/health").json()["reasons"] == []
 
 
 def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
