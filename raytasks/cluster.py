@@ -73,6 +73,9 @@ def ray_environment(host: str | None = None) -> dict[str, str]:
         "RAY_health_check_failure_threshold": "4",
         "RAY_grpc_client_keepalive_time_ms": "5000",
         "RAY_grpc_client_keepalive_timeout_ms": "5000",
+        # What handlers print is in files of Ray's, which grow without bound unless this is set.
+        "RAY_ROTATION_MAX_BYTES": str(64 * 2**20),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
         "RAY_task_oom_retries": "0",  # else without end, within one attempt
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",

@@ -19,6 +19,7 @@ from pydantic import TypeAdapter
 from raytasks import declarations
 from raytasks.fingerprint import fingerprint
 from raytasks.handler_modules import HandlerError, import_modules, nothing_found
+from raytasks.hidden import Mask, mask_of
 from raytasks.models import HandlerInfo, HandlerKind
 from raytasks.payload_checks import runs_user_code
 from raytasks.retry import RetryPolicy
@@ -74,6 +75,15 @@ class HandlerSpec:
     def checks_by_user_code(self) -> bool:
         """Whether the check of a payload may run code of its author, and take any time."""
         return runs_user_code(self.payload)
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        """What of a payload is shown to nobody; None if that is nothing."""
+        try:
+            mask = mask_of(annotation_of(self.target, parameters_of(self.target)[0]))
+        except Exception:  # what is not understood is not shown
+            return Mask(hides=True)
+        return None if mask.is_empty else mask
 
     @cached_property
     def wants_context(self) -> bool:

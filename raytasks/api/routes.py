@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
+from msgspec.structs import replace
 from pydantic import Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -96,6 +97,7 @@ def task_router(service: Service) -> APIRouter:
             cursor=asked.cursor,
         )
         found = await service.backend.page(query)
+        found = replace(found, tasks=[service.shown(task) for task in found.tasks])
         return json_answer(
             page_json(
                 found,
@@ -141,7 +143,7 @@ def task_router(service: Service) -> APIRouter:
         check_id(task_id)
         await service.check_handler_of(task_id, namespace)
         task = await service.backend.retry(task_id, namespace)
-        return json_answer(task_json(task, tracebacks=True), HTTPStatus.ACCEPTED)
+        return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.post(
         "/tasks/{task_id}/cancel",
@@ -159,7 +161,7 @@ def task_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         task = await service.backend.cancel(task_id, namespace)
-        return json_answer(task_json(task, tracebacks=True), HTTPStatus.ACCEPTED)
+        return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     return router
 
@@ -176,8 +178,9 @@ async def answer_get(
     if task.payload_ref is not None or task.result_ref is not None:
         task = await asyncio.to_thread(service.values.filled, task)
     waiting_for = await _waiting_for(service, task)
+    tracebacks = caller.may(Scope.OPERATE)
     return json_answer(
-        task_json(task, history, tracebacks=caller.may(Scope.OPERATE), waiting_for=waiting_for)
+        task_json(service.shown(task), history, tracebacks=tracebacks, waiting_for=waiting_for)
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
+from msgspec.structs import replace
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -52,6 +53,13 @@ class Service:
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}
         )
+
+    def shown(self, task: Task) -> Task:
+        """Return a task as it is shown: without what its handler's model keeps secret."""
+        spec = self.registry.get(task.task_type)
+        if spec is None or spec.mask is None:
+            return task
+        return replace(task, payload=spec.mask.text(task.payload))
 
     async def task(
         self, task_id: str, namespace: str, wait_seconds: float = 0.0

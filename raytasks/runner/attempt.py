@@ -28,7 +28,7 @@ from raytasks.runner.errors import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
 from raytasks.states import OutcomeKind
-from raytasks.strict_json import NotJson
+from raytasks.strict_json import NotJson, pointer
 
 _READY = frozenset({type(None), bool, int, float, str, dict, list})
 
@@ -188,7 +188,10 @@ class Attempt:
             payload = self.spec.payload.validate_json(text)
         except ValidationError as error:
             # It was valid when it was submitted: the handler's model has changed since.
-            raise PermanentError(f"the payload no longer fits its handler: {error}") from error
+            # Its inputs are not told: they may be secret.
+            found = error.errors(include_url=False, include_context=False, include_input=False)
+            told = "; ".join(f"{_place(item['loc'])}: {item['msg']}" for item in found[:10])
+            raise PermanentError(f"the payload no longer fits its handler: {told}") from None
         arguments = [payload]
         self._channel = channel
         if self.spec.wants_context:
@@ -260,3 +263,7 @@ class Attempt:
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
+
+
+def _place(parts: tuple[int | str, ...]) -> str:
+    return pointer("payload", *parts)

@@ -21,6 +21,9 @@ REPORT_SECONDS = 0.025
 STILL_SECONDS = 30.0
 """How long claims may wait while no attempt runs before something must be broken."""
 
+LAST_SECONDS = 2.0
+"""How long a process whose thread of attempts has failed may still tell of those that ended."""
+
 _EARLY_STOPS = 1000
 
 
@@ -132,6 +135,15 @@ class Worker:
             self._notify()
             self._work()
         except BaseException as error:  # nothing would run here any more, and nobody would know
+            self._end(error)
+
+    def _end(self, error: BaseException) -> None:
+        """End the process; what is done is told before, and what has not begun is given back."""
+        try:
+            self.unfit = "the thread of the attempts has failed"
+            self._notify()
+            threading.Event().wait(LAST_SECONDS)
+        finally:
             end_process(1, "the thread of the attempts has failed", error)
 
     def _work(self) -> None:

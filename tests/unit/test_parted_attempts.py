@@ -17,6 +17,7 @@ import pytest
 from working import PATIENCE, Working
 
 from raytasks.context import Context
+from raytasks.messages import Claim
 from raytasks.registry import handler
 from raytasks.runner import handler_loop
 from raytasks.states import OutcomeKind
@@ -336,18 +337,42 @@ def test_a_runner_whose_process_is_spoiled_takes_nothing_more() -> None:
     assert working.worker.is_alive  # it leaves in order
 
 
-def test_a_worker_whose_thread_has_died_is_not_alive(monkeypatch: pytest.MonkeyPatch) -> None:
-    ended = threading.Event()
-    monkeypatch.setattr("raytasks.runner.worker.end_process", lambda *_: ended.set())
+def ends(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return with which statuses the process would have ended."""
+    codes: list[int] = []
+    monkeypatch.setattr("raytasks.runner.worker.end_process", lambda code, *_: codes.append(code))
+    return codes
+
+
+def test_a_worker_whose_thread_has_died_tells_what_is_done_and_ends_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes = ends(monkeypatch)
+    monkeypatch.setattr("raytasks.runner.worker.LAST_SECONDS", 0.0)
 
     def broken() -> str | None:
         raise RuntimeError("of raytasks itself")
 
     working = Working(sets, unfit=broken)
     assert working.worker.is_alive
-    monkeypatch.setattr("working.PATIENCE", 0.1)
-    with pytest.raises(AssertionError):
-        working.run("sets")
-    assert ended.wait(PATIENCE)
+    [outcome] = working.run("sets")
+    assert outcome.kind is OutcomeKind.SUCCEEDED
     working.worker._thread.join(PATIENCE)
+    assert codes == [1]
     assert not working.worker.is_alive
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_worker_whose_event_loop_is_gone_ends_its_process(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes = ends(monkeypatch)
+
+    def gone() -> None:
+        raise RuntimeError("Event loop is closed")
+
+    working = Working(sets)
+    working.worker._notify = gone  # type: ignore[method-assign]
+    working.worker.add([Claim("t", "sets", 1, "{}", 0, 3, None, None)])
+    working.worker._thread.join(PATIENCE)
+    assert codes == [1]

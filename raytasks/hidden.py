@@ -1,0 +1,120 @@
+"""Fields of payloads that nobody is shown: those that their handler's model keeps secret.
+
+They are stored as they were sent, since the handler needs them. What the API shows of a task has a
+mark in their place, for every key: `SecretStr`, `SecretBytes` and other secrets of pydantic, and
+fields that the model excludes from what it writes (`Field(exclude=True)`).
+"""
+
+import dataclasses
+import inspect
+from dataclasses import dataclass, field
+from types import UnionType
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr
+from pydantic.fields import FieldInfo
+from pydantic_core import from_json, to_json
+
+MARK = "**********"
+"""What is shown in place of a value, as pydantic does it."""
+
+
+@dataclass
+class Mask:
+    """What of a JSON value is hidden: all of it, or something in it.
+
+    `names` are members of an object, `items` is for all others and for those of a list, and
+    `options` are masks of the same value, where it can be of several types.
+    """
+
+    hides: bool = False
+    names: dict[str, "Mask"] = field(default_factory=dict)
+    items: "Mask | None" = None
+    options: list["Mask"] = field(default_factory=list)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is hidden."""
+        return not _hides_anything(self, set())
+
+    def text(self, text: str) -> str:
+        """Return JSON text with marks in place of what is hidden."""
+        return to_json(self.shown(from_json(text))).decode()
+
+    def shown(self, value: Any) -> Any:
+        """Return a JSON value with marks in place of what is hidden."""
+        if self.hides:
+            return None if value is None else MARK
+        for option in self.options:
+            value = option.shown(value)
+        if isinstance(value, dict):
+            found = {name: self.names.get(name, self.items) for name in value}
+            return {
+                name: item if (mask := found[name]) is None else mask.shown(item)
+                for name, item in value.items()
+            }
+        if isinstance(value, list) and self.items is not None:
+            return [self.items.shown(item) for item in value]
+        return value
+
+
+def mask_of(annotation: Any) -> Mask:
+    """Return what is hidden of a payload with this annotation."""
+    return _mask(annotation, {})
+
+
+def _mask(annotation: Any, known: dict[Any, Mask]) -> Mask:
+    origin = get_origin(annotation) or annotation
+    if hasattr(annotation, "__value__"):  # a `type` statement's
+        return _mask(annotation.__value__, known)
+    if origin is Annotated:
+        kind, *notes = get_args(annotation)
+        excluded = any(isinstance(note, FieldInfo) and note.exclude for note in notes)
+        return Mask(hides=True) if excluded else _mask(kind, known)
+    if not inspect.isclass(origin) or origin is UnionType:
+        return Mask(options=[_mask(kind, known) for kind in get_args(annotation)])
+    if issubclass(origin, SecretStr | SecretBytes | Secret):
+        return Mask(hides=True)
+    if origin in known:
+        return known[origin]
+    fields = _fields(origin)
+    if not fields:
+        inner = [_mask(kind, known) for kind in get_args(annotation)]
+        return Mask(items=Mask(options=inner)) if inner else Mask()
+    mask = known[origin] = Mask()
+    for names, kind, excluded in fields:
+        inner_mask = Mask(hides=True) if excluded else _mask(kind, known)
+        mask.names.update(dict.fromkeys(names, inner_mask))
+    return mask
+
+
+def _fields(kind: type) -> list[tuple[list[str], Any, bool]]:
+    """Return the fields of a class: by which names they come, their types, and if excluded."""
+    if issubclass(kind, BaseModel):
+        return [
+            (_names(name, info), info.annotation, bool(info.exclude))
+            for name, info in kind.model_fields.items()
+        ]
+    if dataclasses.is_dataclass(kind) or hasattr(kind, "__total__"):  # a TypedDict
+        hints = get_type_hints(kind, include_extras=True)
+        return [([name], annotation, False) for name, annotation in hints.items()]
+    return []
+
+
+def _names(name: str, info: FieldInfo) -> list[str]:
+    """Return the names under which a field can be in a payload."""
+    found: list[Any] = [name, info.alias]
+    alias = info.validation_alias
+    found += alias.choices if isinstance(alias, AliasChoices) else [alias]
+    names = [part.path[0] if isinstance(part, AliasPath) else part for part in found]
+    return [part for part in names if isinstance(part, str)]
+
+
+def _hides_anything(mask: Mask, seen: set[int]) -> bool:
+    if mask.hides:
+        return True
+    if id(mask) in seen:
+        return False
+    seen.add(id(mask))
+    inner = [*mask.names.values(), *mask.options, *([mask.items] if mask.items else [])]
+    return any(_hides_anything(part, seen) for part in inner)
