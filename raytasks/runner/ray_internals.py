@@ -23,6 +23,12 @@ class Death:
     out_of_memory: bool = False
 
 
+_WITHOUT_A_WORD = (
+    "it ended without a word: by a signal (killed, out of memory, a crash in C) or by os._exit; "
+    "Ray does not tell which"
+)
+
+
 def death_of(worker_id: str) -> Death | None:
     """Return why the worker (Ray's id) is gone, or None if Ray does not know that it is. Blocks."""
     try:
@@ -36,6 +42,8 @@ def death_of(worker_id: str) -> Death | None:
                 continue
             kind = messages.common_pb2.WorkerExitType.Name(worker.exit_type)
             detail = worker.exit_detail.partition(" Some common causes")[0]
+            if "connection error" in detail:  # all that Ray says of most deaths
+                detail = _WITHOUT_A_WORD
             return Death(detail[:300] or kind, kind == "NODE_OUT_OF_MEMORY")
     except Exception as error:
         log.warning("the reason of a worker's death cannot be had: %r", error)
