@@ -86,7 +86,7 @@ class StoreAccess:
 
     async def renew(self, epoch: int, now: float) -> None:
         """Make the cheapest write. See `Store.renew`. Raises `StoreUnavailable`, `Superseded`."""
-        await self.write(lambda: self.store.renew(epoch, now))
+        await self.write(patiently(lambda: self.store.renew(epoch, now)))
 
     async def insist(
         self, call: Callable[[], Result], seconds: float | None = WRITE_SECONDS

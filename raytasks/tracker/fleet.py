@@ -77,7 +77,8 @@ class RunnerState:
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
     acknowledged_reports: list[int] = field(default_factory=list)
     acknowledged_logs: list[int] = field(default_factory=list)
-    eager: bool = False  # whether it waits for acknowledgements: it has said all again
+    asked_again: bool = False
+    eager: bool = False  # whether it is told at once of what is on disk: it has waited for long
 
     @classmethod
     def of(cls, exchange: Exchange, now: float) -> "RunnerState":
@@ -96,8 +97,6 @@ class RunnerState:
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
-        if exchange.held is not None or not exchange.outcomes:
-            self.eager = exchange.held is not None
         if exchange.last_batch >= self.batch:
             self.undelivered = []
             self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
@@ -119,6 +118,7 @@ class RunnerState:
             or self.stale
             or self.acknowledged_reports
             or (self.eager and self.acknowledged)
+            or self.asked_again
         )
 
     def holds(self, task_id: str, attempt: int) -> bool:
@@ -144,7 +144,7 @@ class RunnerState:
 
     def ask_again(self) -> None:
         """Ask the runner to say again what is not acknowledged; what is known of it stays."""
-        self.confirmed = False
+        self.asked_again = True
         self.answer()
 
     def answer(self) -> None:
@@ -153,6 +153,7 @@ class RunnerState:
         if call is None or call.done():
             return
         self.sent = self.batch
+        asked_again, self.asked_again = self.asked_again, False
         call.set_result(
             Orders(
                 batch=self.batch,
@@ -162,7 +163,7 @@ class RunnerState:
                 acknowledged=tuple(self.acknowledged),
                 acknowledged_reports=tuple(self.acknowledged_reports),
                 acknowledged_logs=tuple(self.acknowledged_logs),
-                resync=not self.confirmed,
+                resync=asked_again or not self.confirmed,
                 queued=self.queued,
             )
         )

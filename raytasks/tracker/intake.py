@@ -5,15 +5,35 @@ every outcome until it is acknowledged; so what is not taken is not lost. Nothin
 meanwhile, as nobody is asked for it.
 """
 
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from msgspec.structs import replace
+
 from raytasks.messages import Exchange
+from raytasks.models import Running
 from raytasks.states import CRASHES
 from raytasks.tracker.aside import Aside
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.keyed import log_size, outcome_size, report_size
 
-MAX_BYTES = 16_000_000
-"""How much of what runners have said may wait for its commit, or be on its way to it."""
+MAX_BYTES = 8_000_000
+"""How much of what runners have said may wait for its commit, or be on its way to it. The tracker's
+memory grows by some three times as much."""
+
+
+_REMEMBERED = 20_000
+_QUIET_SECONDS = 0.05
+
+
+@dataclass
+class _Owed:
+    """What was not taken from a runner: how many bytes, and when the last of it was said."""
+
+    at: float = 0.0
+    bytes: int = 0
 
 
 class Intake:
@@ -26,7 +46,10 @@ class Intake:
         self._inbox = inbox
         self._aside = aside
         self._fleet = fleet
-        self._owing: dict[str, None] = {}  # runners that have more to say, the first one first
+        self._owing: dict[str, _Owed] = {}  # by runner, the first one first
+        self._refused = 0  # bytes, ever
+        self._inviting: asyncio.TimerHandle | None = None
+        self._stored: dict[tuple[str, int], None] = {}  # outcomes, the newest of them
         self.in_flight = 0
 
     def take(self, runner: RunnerState, exchange: Exchange) -> bool:
@@ -34,13 +57,20 @@ class Intake:
         inbox = self._inbox
         before = inbox.count
         if exchange.held is not None:  # it says all again that was not acknowledged
+            runner.eager = True
             self._owing.pop(runner.runner_id, None)
             inbox.forget_unsaid(runner.runner_id)
             self._aside.forget_unsaid(runner.runner_id)
+        refused = self._refused
         complete = self._take_reports(runner, exchange) and self._take_logs(runner, exchange)
         # Outcomes do not overtake the log lines that go with them.
         if not self._take_outcomes(runner, exchange, complete=complete):
-            self._owing[runner.runner_id] = None
+            owed = self._owing.setdefault(runner.runner_id, _Owed())
+            owed.at = asyncio.get_running_loop().time()
+            owed.bytes += self._refused - refused
+        if runner.eager and not (exchange.outcomes or exchange.held is not None or self.in_flight):
+            waits = any(item.runner_id == runner.runner_id for item in self._reported())
+            runner.eager = waits or bool(runner.acknowledged)
         return inbox.count > before
 
     def _take_reports(self, runner: RunnerState, exchange: Exchange) -> bool:
@@ -55,6 +85,7 @@ class Intake:
             elif self._fits(report_size(report)):
                 self._inbox.reports.append((runner.runner_id, report))
             else:
+                self._refused += report_size(report)
                 complete = False
         return complete
 
@@ -67,6 +98,7 @@ class Intake:
             elif self._fits(log_size(log)):
                 self._inbox.logs.append((runner.runner_id, log))
             else:
+                self._refused += log_size(log)
                 complete = False
         return complete
 
@@ -77,14 +109,16 @@ class Intake:
             running = runner.find(*key)
             if running is None:  # settled before, or no longer this runner's: either way, done with
                 runner.acknowledged.append(key)
-                if outcome.kind not in CRASHES and self._fits(outcome_size(outcome)):
-                    # Its own news, not what others say of it.
-                    self._inbox.late.append((runner.runner_id, outcome))
+                if outcome.kind not in CRASHES and key not in self._stored:
+                    # Its own news, not what others say of it, nor what it says once more.
+                    late = replace(outcome, result=None, result_ref=None, error=None)
+                    self._inbox.late.append((runner.runner_id, late))
             elif self._aside.has_outcome(*key):
                 pass  # it is refused; it is acknowledged when it can be stored
             elif self._inbox.outcomes.has(key) or (complete and self._fits(outcome_size(outcome))):
                 self._inbox.outcomes.append((running, outcome))
             else:
+                self._refused += outcome_size(outcome)
                 complete = False
         return complete
 
@@ -93,12 +127,40 @@ class Intake:
         taken = self._inbox.bytes + self.in_flight
         return taken + size <= MAX_BYTES or not taken
 
+    def note_stored(self, taken: Inbox) -> None:
+        """Note what was committed: it may be said once more, and is no news then."""
+        for _, outcome in taken.outcomes:
+            if outcome.kind not in CRASHES:  # whose runner may have other news of it
+                self._stored[outcome.task_id, outcome.attempt] = None
+        while len(self._stored) > _REMEMBERED:
+            del self._stored[next(iter(self._stored))]
+
     def invite(self) -> None:
-        """Ask a runner for what was not taken from it, as there is room again."""
-        while self._owing and 2 * (self._inbox.bytes + self.in_flight) < MAX_BYTES:
-            runner_id = next(iter(self._owing))
-            del self._owing[runner_id]
+        """Ask runners for what was not taken from them, as many as there is room for now.
+
+        Each is asked when it has said all that it was about to say.
+        """
+        if self._inviting is not None:
+            self._inviting.cancel()
+            self._inviting = None
+        room = MAX_BYTES - self._inbox.bytes - self.in_flight
+        loop = asyncio.get_running_loop()
+        for runner_id, owed in list(self._owing.items()):
             runner = self._fleet.runners.get(runner_id)
-            if runner is not None:
+            if runner is None:
+                del self._owing[runner_id]
+            elif room > 0 and loop.time() - owed.at >= _QUIET_SECONDS:
+                room -= owed.bytes
+                del self._owing[runner_id]
                 runner.ask_again()
-                return
+        if self._owing and room > 0:
+            self._inviting = loop.call_later(_QUIET_SECONDS, self.invite)
+
+    def hurry(self) -> None:
+        """Have runners told at once of what is on disk: they have waited for the database."""
+        for runner in self._fleet:
+            runner.eager = True
+
+    def _reported(self) -> Iterator[Running]:
+        """Return the attempts whose outcomes wait for their commit."""
+        return (running for group in self._inbox.groups() for running, _ in group.outcomes)

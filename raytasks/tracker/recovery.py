@@ -25,6 +25,9 @@ MAX_FAILURES = 3
 """How often the same tick may fail, although an empty one commits in between, before its commands
 are tried in parts."""
 
+MAX_CULPRITS = 8
+"""How many commands of one tick may be set aside, where the error does not speak of them."""
+
 STATISTICS = "statistics"
 DUE_TASKS = "tasks that have become due"
 _CLAIMS = "claims of "
@@ -230,8 +233,10 @@ class Recovery:
             self._inbox.isolate(taken, error)
             return
         self._round.failed.append((taken, error))
-        if len(self._round.failed) > 1 and not self._round.stored:
-            # Not one can be stored: it is the database, whatever it says.
+        most = MAX_CULPRITS if self._round.stored else 1
+        if len(self._round.failed) > most:
+            # That many commands are not at fault: it is the database, whatever it says.
+            self._round.stored = False
             self._inbox.put_back_suspects()
             self._parts_suspected = False
             self._end_round()

@@ -268,11 +268,14 @@ class Ticker:
             # A transaction that changes nothing but the epoch proves little: it needs no space.
             proven = taken.count or done.claimed or work.stats
             self._renewed_at = began_at
+            if self.access.error is not None:
+                self.intake.hurry()
             self._apply(taken, work, done)
             if self.recovery.succeeded(taken):
                 self.access.recovered(proven=bool(proven))
             else:
                 self.access.note_commit()
+            self.intake.note_stored(taken)
             self.intake.invite()
 
     def _plan(self, taken: Inbox) -> TickInput:

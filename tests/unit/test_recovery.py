@@ -235,10 +235,10 @@ class TestOthers:
     ) -> None:
         claim = Transaction.claim
 
-        def refuse(self: Transaction, chosen: Sequence[Any]) -> None:
+        def refuse(self: Transaction, chosen: Sequence[Any], **more: Any) -> None:
             if any(row.task_type == "broken" for row, _ in chosen):
                 raise FenceBroken("0 of 1 rows were as expected")
-            claim(self, chosen)
+            claim(self, chosen, **more)
 
         monkeypatch.setattr(Transaction, "claim", refuse)
         runner = ScriptedRunner(tracker, "r2", short=5, broken=5)
@@ -335,6 +335,28 @@ class TestWritesThatFail:
             await asyncio.gather(*talking)
         assert tracker.ticker.ledger.counts["short", State.COMPLETED] == 80
         assert said < 600
+
+    async def test_those_who_have_waited_are_told_at_once(
+        self, tracker: Tracker, runner: ScriptedRunner, store: Refusing
+    ) -> None:
+        claims = await claimed(tracker, runner, 2)
+        store.refusals = iter([ProgrammingError("", None, Server("42501"))])
+        orders = await runner.exchange([done(claim) for claim in claims])
+        while not orders.acknowledged:  # its lease is so long that a heartbeat would be too late
+            orders = await runner.exchange()
+        assert len(orders.acknowledged) == 2
+
+    async def test_news_that_are_said_again_are_no_late_news(
+        self, tracker: Tracker, runner: ScriptedRunner, store: Refusing
+    ) -> None:
+        [claim] = await claimed(tracker, runner, 1)
+        runner.send([done(claim)])
+        await until(tracker, 1, State.COMPLETED)
+        before = store.transactions
+        runner.known = False
+        await runner.exchange([done(claim)])
+        assert not tracker.ticker.inbox.late
+        assert store.transactions == before
 
 
 async def test_a_write_that_hangs_is_answered_in_time(

@@ -258,6 +258,23 @@ class TestDeath:
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
 
+    async def test_several_late_outcomes_in_one_tick(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        tracker.fleet.averages.add("short", 0.0001)
+        await submit(tracker, 1, 2, 3)
+        claims: list[Claim] = []
+        while len(claims) < 3:
+            claims += await runner.claim()
+        ScriptedRunner(tracker, "r1-again", name="r1").send()
+        await let_run()
+        assert (await runner.exchange([outcome(claim) for claim in claims])).end
+        await submit(tracker, 4, task_type="other")  # the tick with them is over
+        for number in (1, 2, 3):
+            found = await tracker.task(task_id(number))
+            assert found is not None
+            assert [item.late_outcome for item in found[1]] == [OutcomeKind.SUCCEEDED]
+
     async def test_a_runner_that_was_ended_gets_nothing_in_its_last_moment(
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
