@@ -16,7 +16,7 @@ from raytasks.models import RaytasksError
 from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
 
 _FILE = ".env"
-_ENCODING = "utf-8-sig"  # some editors put a mark before the first letter
+_ENCODING = "utf-8"
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 

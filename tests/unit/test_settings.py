@@ -95,13 +95,6 @@ class TestSources:
         assert load_settings().task_modules == ("handlers",)
         assert load_settings(task_modules="a").task_modules == ("a",)
 
-    def test_a_mark_before_the_first_letter_of_the_file_is_no_part_of_a_name(
-        self, folder: Path
-    ) -> None:
-        (folder / ".env").write_text("MAX_CRASHES=7\nOURS=1\n", encoding="utf-8-sig")
-        assert load_settings().max_crashes == 7
-        assert handler_environment() == {"OURS": "1"}
-
     @pytest.mark.parametrize(
         ("data", "line"),
         [
