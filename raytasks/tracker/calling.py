@@ -8,6 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import ray
@@ -152,9 +153,18 @@ class _Results:
                 if gone:
                     self._actor = None
             if self._actor is None:
-                self._actor, self._looked_at = make_results(), now
-                self._life = self._actor.live.remote()
+                # By a thread of its own: else it is a child of the attempt that runs here, and is
+                # cancelled with it.
+                with ThreadPoolExecutor(1) as apart:
+                    self._actor, self._life = apart.submit(_made).result()
+                self._looked_at = now
             return self._actor
+
+
+def _made() -> tuple[Any, Any]:
+    """Make the actor; return it, and the reference of a call that lasts as long as it."""
+    actor = make_results()
+    return actor, actor.live.remote()
 
 
 def _still_pending(ref: Any) -> Callable[[], bool]:

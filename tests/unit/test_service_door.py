@@ -133,12 +133,14 @@ class FakeRay:
     def __init__(self) -> None:
         self.ready: set[Any] = set()
         self.made = 0
+        self.threads: set[int] = set()
 
     def wait(self, refs: Sequence[Any], **_: Any) -> tuple[list[Any], list[Any]]:
         return [ref for ref in refs if ref in self.ready], []
 
     def make(self) -> Any:
         self.made += 1
+        self.threads.add(threading.get_ident())
         ray, name = self, self.made
 
         class Method:
@@ -171,6 +173,7 @@ def test_references_come_from_an_actor_of_this_process(door: ServiceDoor, ray: F
     ray.ready.add("live of 1")  # it is gone for good
     assert door.ref("t3") == "result of 2 t3"
     assert ray.made == 2
+    assert threading.get_ident() not in ray.threads  # else it is cancelled with an attempt
 
 
 def test_one_of_an_attempt_is_noted_until_it_has_a_value(door: ServiceDoor, ray: FakeRay) -> None:
