@@ -179,6 +179,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     payload_ref: str | None = None
     result_ref: str | None = None
     claimed_at: float | None = None
+    snoozes: int = 0
 
 
 class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):

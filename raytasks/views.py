@@ -61,7 +61,10 @@ class OffloadedView(BaseModel):
 
 
 class TaskView(BaseModel):
-    """A task. `revision` grows by one at each change of its state."""
+    """A task. `revision` grows by one at each change of its state.
+
+    `snoozes` is how often an attempt put it off, or was given back by its runner.
+    """
 
     model_config = ConfigDict(title="Task")
 
@@ -75,6 +78,7 @@ class TaskView(BaseModel):
     attempt: int
     max_attempts: int
     crashes: int
+    snoozes: int
     timeout_seconds: float | None
     cancel_requested: bool
     progress: ProgressView | None
@@ -105,14 +109,16 @@ class WaitingView(BaseModel):
 
 
 class TaskWithAttemptsView(TaskView):
-    """A task with its attempts; the last one may still run, and has no outcome then.
+    """A task with its newest attempts; the last one may still run, and has no outcome then.
 
-    `waiting_for` says why a task that was claimed has not begun, the strongest reason first. It is
+    `attempts_omitted` is how many came before or between them and are not shown: there are at most
+    100, and of those that put the task off only the last ones are kept. `waiting_for` says why a task that was claimed has not begun, the strongest reason first. It is
     null otherwise, and where the tracker does not say it within a moment.
     """
 
     waiting_for: list[WaitingView] | None
     attempts: list[AttemptView]
+    attempts_omitted: int
 
 
 class TaskPageView(BaseModel):
@@ -155,6 +161,7 @@ def task_json(
         "attempt": task.attempt,
         "max_attempts": task.max_attempts,
         "crashes": task.crashes,
+        "snoozes": task.snoozes,
         "timeout_seconds": task.timeout_seconds,
         "cancel_requested": task.cancel_requested,
         "progress": {"fraction": task.progress_fraction, "message": task.progress_message}
@@ -174,6 +181,7 @@ def task_json(
     if history is not None:
         view["waiting_for"] = waiting_for
         view["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
+        view["attempts_omitted"] = history[-1].attempt - len(history) if history else 0
     return json.encode(view)
 
 

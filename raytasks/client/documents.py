@@ -58,7 +58,9 @@ class Attempt(TypedDict):
 
 
 class Task(TypedDict):
-    """A task. The answer for one task has its `attempts` and `waiting_for`, lists have not.
+    """A task. The answer for one task has its newest `attempts` and `waiting_for`, lists have not.
+
+    `attempts_omitted` is how many came before or between them.
 
     Where `offloaded` tells a size, a list gives None for that payload or result.
     """
@@ -77,6 +79,7 @@ class Task(TypedDict):
     attempt: int
     max_attempts: int
     crashes: int
+    snoozes: int
     timeout_seconds: float | None
     cancel_requested: bool
     progress: Progress | None
@@ -88,6 +91,7 @@ class Task(TypedDict):
     updated_at: str
     attempts: NotRequired[list[Attempt]]
     waiting_for: NotRequired[list[Waiting] | None]
+    attempts_omitted: NotRequired[int]
 
 
 class Page(TypedDict):

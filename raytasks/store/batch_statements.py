@@ -143,6 +143,7 @@ def _settle(values: Values, words: Words) -> Any:
             run_at=func.coalesce(values["run_at"], tasks.c.run_at),
             failures=tasks.c.failures + values["failures"],
             crashes=tasks.c.crashes + values["crashes"],
+            snoozes=tasks.c.snoozes + values["snoozes"],
             company=values["company"],
             has_files=values["has_files"] | tasks.c.has_files,
             runner_id=null(),
@@ -188,8 +189,9 @@ SETTLE = Batch(
         "rank",  # null: as it was; so is `run_at`
         "ready",
         "run_at",
-        "failures",  # how many more; so are `crashes`
+        "failures",  # how many more; so are `crashes` and `snoozes`
         "crashes",
+        "snoozes",
         "company",
         "has_files",  # there are some now; else as it was
         "started_at",

@@ -61,7 +61,7 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
     task, last = kept.task, kept.before
     for item in kept.attempts:
         began = item.revision - 1
-        yield from _between(last, began, kept)
+        yield from _between(last, began, kept, item)
         yield StateEvent(began, State.RUNNING, item.attempt, item.started_at)
         yield from _logged(began, item.attempt, kept.lines.get(item.attempt, ()))
         yield StateEvent(
@@ -70,7 +70,7 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
         last = item
     if last is not None and last.revision >= task.revision:
         return
-    yield from _between(last, task.revision, kept)
+    yield from _between(last, task.revision, kept, None)
     yield StateEvent(task.revision, task.state, task.attempt, task.changed_at)
     if task.state is State.RUNNING:
         known = after[1] if after[0] == task.revision else 0
@@ -78,12 +78,20 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
         yield from _logged(task.revision, task.attempt, _unbroken(lines, known))
 
 
-def _between(last: Ended | None, until: int, kept: Kept) -> Iterator[StateEvent]:
+def _between(
+    last: Ended | None, until: int, kept: Kept, following: Ended | None
+) -> Iterator[StateEvent]:
     """Give the changes after an attempt's end that have no row of their own.
 
-    Only two can be: a person cancels what waits, or retries what is FAILED or CANCELLED.
+    Only two can be: a person cancels what waits, or retries what is FAILED or CANCELLED. Where
+    attempts between this one and the `following` one are not kept any more, nobody knows.
     """
     if last is None and not until:
+        return
+    before = 0 if last is None else last.attempt
+    trimmed = following is not None and following.attempt - before > 1
+    if last is None and trimmed and until > 1:
+        yield StateEvent(0, State.PENDING, 0, kept.task.created_at)
         return
     if last is None:
         attempt = kept.attempts[0].attempt - 1 if kept.attempts else kept.task.attempt
@@ -92,7 +100,7 @@ def _between(last: Ended | None, until: int, kept: Kept) -> Iterator[StateEvent]
         yield StateEvent(revision, state, attempt, kept.task.created_at)
     else:
         revision, state, attempt = last.revision, last.state, last.attempt
-    while revision + 1 < until:
+    while revision + 1 < until and not trimmed:
         revision += 1
         state = State.CANCELLED if state in WAITING else State.PENDING
         yield StateEvent(revision, state, attempt, None)

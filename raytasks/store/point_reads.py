@@ -10,7 +10,17 @@ from functools import cache
 from typing import Any
 
 from pydantic_core import from_json
-from sqlalchemy import ARRAY, Double, Text, bindparam, cast, create_engine, func, select
+from sqlalchemy import (
+    ARRAY,
+    Double,
+    Text,
+    bindparam,
+    cast,
+    create_engine,
+    func,
+    literal_column,
+    select,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import make_url
@@ -19,7 +29,7 @@ from raytasks.models import Attempt, StoreUnavailable, Task
 from raytasks.states import State
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
-from raytasks.store.read_statements import ATTEMPTS_OF
+from raytasks.store.read_statements import ATTEMPTS_OF, MOST_ATTEMPTS
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import TASK_COLUMNS
 
@@ -52,14 +62,14 @@ class SqlitePoints:
             try:
                 cursor.execute("BEGIN")
                 found = cursor.execute(task_text, (task_id,)).fetchall()
-                history = cursor.execute(attempts_text, (task_id,)).fetchall() if found else ()
+                history = cursor.execute(attempts_text, (task_id,)).fetchall() if found else []
             finally:
                 self._connection.rollback()  # nothing must hold on to this moment
         except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:
             raise StoreUnavailable(str(error)) from error
         if not found:
             return None
-        return _task(decode(found[0])), [Attempt(*row) for row in history]
+        return _task(decode(found[0])), [Attempt(*row) for row in reversed(history)]
 
     def close(self) -> None:
         """Close the connection."""
@@ -144,10 +154,18 @@ def _postgres_text() -> str:
     """Return SQL whose last column has the attempts, as a JSON list of lists."""
     # Both as text: else the driver makes objects of them that nobody wants.
     columns = [cast(item, Text) if item is tasks.c.task_id else item for item in TASK_COLUMNS]
-    rows = func.json_agg(
-        aggregate_order_by(func.json_build_array(*_ATTEMPT_COLUMNS), attempts.c.attempt)
+    newest = (
+        select(*_ATTEMPT_COLUMNS)
+        .where(attempts.c.task_id == tasks.c.task_id)
+        .order_by(attempts.c.attempt.desc())
+        .limit(literal_column(str(MOST_ATTEMPTS)))
+        .correlate(tasks)
+        .subquery()
     )
-    history = select(cast(rows, Text)).where(attempts.c.task_id == tasks.c.task_id)
+    rows = func.json_agg(
+        aggregate_order_by(func.json_build_array(*newest.columns), newest.c.attempt)
+    )
+    history = select(cast(rows, Text))
     ids = bindparam("p_task_ids", type_=ARRAY(postgresql.UUID(as_uuid=False)))
     statement = select(*columns, history.scalar_subquery()).where(tasks.c.task_id == func.any(ids))
     dialect = make_url("postgresql+psycopg://").get_dialect()()

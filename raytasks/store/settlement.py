@@ -38,6 +38,11 @@ class Settlement(Struct, frozen=True):
         """The task's state after this."""
         return TRANSITIONS[self.event].target
 
+    @property
+    def puts_off(self) -> bool:
+        """Whether the task just waits again: its attempt snoozed, or was given back."""
+        return self.event in (Event.SNOOZE, Event.RELEASE)
+
     def row(self, now: float, priority_step: float, ahead: float = 0.0) -> tuple[Any, ...]:
         """Return it as a row of `batch_statements.SETTLE`, settled at `now`.
 
@@ -58,6 +63,7 @@ class Settlement(Struct, frozen=True):
             self.run_at if moves else None,
             int(event in _FAILURES),
             int(self.charged and event in _CRASHES),
+            int(self.puts_off),
             self.company,
             int(self.has_files),
             attempt.started_at if self.begun else None,

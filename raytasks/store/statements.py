@@ -24,7 +24,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from raytasks.messages import TaskEnd
 from raytasks.models import Task
-from raytasks.states import CRASHES, TRANSITIONS, Event, State
+from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
 from raytasks.store.schema import (
     ENDED,
     KEYED,
@@ -202,6 +202,24 @@ STILL_OUTDATED: Select[Any] = select(
 PRUNE: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
     for table in (attempts, task_logs, tasks)
+)
+
+# Old attempts that changed nothing: some at a time, as there may be many from before 0.2.
+_MOST_TRIMMED = 100
+_TRIMMED = (
+    select(attempts.c.attempt)
+    .where(
+        attempts.c.task_id == param("task_id"),
+        attempts.c.attempt <= param("attempt"),
+        attempts.c.outcome.in_([OutcomeKind.SNOOZED.value, OutcomeKind.RELEASED.value]),
+    )
+    .order_by(attempts.c.attempt)
+    .limit(_MOST_TRIMMED)
+)
+
+TRIM: tuple[Delete, ...] = tuple(
+    delete(table).where(table.c.task_id == param("task_id"), table.c.attempt.in_(_TRIMMED))
+    for table in (task_logs, attempts)
 )
 
 UNTAG: Delete = delete(task_tags).where(

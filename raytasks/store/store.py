@@ -111,13 +111,13 @@ class Store:
         )
 
     def task_with_attempts(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task and its ended attempts, both as of one moment; None if there is none."""
+        """Return a task and its newest ended attempts, as of one moment; None if there is none."""
         with self._database.reading() as connection:
             row = connection.execute(statements.BY_IDS, {"p_task_ids": [task_id]}).first()
             if row is None:
                 return None
             history = connection.execute(read_statements.ATTEMPTS_OF, {"p_task_id": task_id})
-            return task_from(row), [Attempt(*attempt) for attempt in history]
+            return task_from(row), [Attempt(*attempt) for attempt in history][::-1]
 
     def events(self, queries: Sequence[EventQuery], limit: int) -> list[EventPage | None]:
         """Return the events that each query asks for, at most `limit` in all, as of one moment.

@@ -25,6 +25,10 @@ BETWEEN_SECONDS = 1e-6
 PROMOTE_LIMIT = 5000
 """How many tasks whose time has come are made ready in one transaction, at the most."""
 
+KEPT_SNOOZES = 20
+"""Among how many of its last attempts a task's history has those that put it off, or were given
+back. Earlier ones go: a task may put itself off for ever."""
+
 GIVEN_UP_SECONDS = 3600.0
 """How long the file of a checkpoint stays that was replaced, or whose task has completed."""
 
@@ -185,6 +189,7 @@ class Transaction:
             [item.row(self._now, self._priority_step, self.ahead) for item in settlements],
         )
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
+        self._trim(settlements)
         settled = Counter((item.namespace, item.task_type, item.event) for item in settlements)
         for (namespace, task_type, event), number in settled.items():
             self._count(namespace, task_type, State.RUNNING, event, number)
@@ -318,6 +323,17 @@ class Transaction:
             self._direct.write(batch_statements.COUNT, rows)
         self._direct.flush()
         return changes
+
+    def _trim(self, settlements: Sequence[Settlement]) -> None:
+        """Of attempts that put their task off only the last ones stay in its history."""
+        bound = [
+            {"p_task_id": task_id, "p_attempt": item.attempt.attempt - KEPT_SNOOZES}
+            for item in settlements
+            if item.puts_off and item.attempt.attempt > KEPT_SNOOZES
+            for task_id in [item.attempt.task_id]
+        ]
+        for statement in statements.TRIM:
+            self._many(statement, bound)
 
     def _give_up_replaced(self, reports: Sequence[Report]) -> None:
         reports = [report for report in reports if report.checkpoint is not None]

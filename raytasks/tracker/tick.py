@@ -82,6 +82,9 @@ class Want:
 TURN_SECONDS = 0.005
 """How much work one runner is given before the next one has its turn."""
 
+LEAST_SNOOZE_SECONDS = 1.0
+"""How long a task waits at the least that was put off by its handler."""
+
 Target = tuple[str, str | None]
 """A task that somebody wants changed: its id, and the namespace that it must be in (None: any)."""
 
@@ -187,7 +190,7 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         namespace=running.namespace,
         task_type=running.task_type,
         priority=running.priority,
-        run_at=now + outcome.delay_seconds if waits else now,
+        run_at=now + _delay(event, outcome.delay_seconds) if waits else now,
         charged=outcome.charged,
         company=_company(running, outcome),
         # What an attempt has left that was lost, nobody can tell.
@@ -197,6 +200,16 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
         begun=outcome.begun,
     )
+
+
+def _delay(event: Event, seconds: float) -> float:
+    """Return after how many seconds a task is due again. A snooze takes a while, whatever it says.
+
+    Without that a task that just looks again and again would be the only thing that runs.
+    """
+    if event is not Event.SNOOZE:
+        return seconds
+    return seconds if seconds >= LEAST_SNOOZE_SECONDS else LEAST_SNOOZE_SECONDS
 
 
 def _company(running: Running, outcome: Outcome) -> int | None:

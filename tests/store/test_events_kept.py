@@ -190,7 +190,7 @@ class TestLines:
         [first] = tracking.claim()
         tracking.tick(logs=[log(first, 1, 2)])
         tracking.tick(logs=[log(first, 1, 2, 3)])
-        tracking.settle(first, OutcomeKind.SNOOZED)
+        tracking.settle(first, OutcomeKind.RELEASED)
         tracking.tick(logs=[log(first, 4)])
         [second] = tracking.claim()
         tracking.tick(logs=[log(first, 5), log(second, 1)])
@@ -240,7 +240,7 @@ def test_progress_is_that_of_the_present_attempt(store: Store) -> None:
     assert page(store).progress is None
     tracking.tick(reports=[Report(ID, 1, 0, 0.5, "half")])
     assert page(store).progress == Progress(1, 0.5, "half")
-    tracking.settle(first, OutcomeKind.SNOOZED)
+    tracking.settle(first, OutcomeKind.RELEASED)
     assert page(store).progress == Progress(1, 0.5, "half")
     tracking.claim()
     assert page(store).progress is None
@@ -251,7 +251,7 @@ def test_a_task_that_is_older_than_revisions(store: Store) -> None:
     tracking = Tracking(store)
     tracking.submit(1)
     [running] = tracking.claim()
-    tracking.settle(running, OutcomeKind.SNOOZED)
+    tracking.settle(running, OutcomeKind.RELEASED)
     [running] = tracking.claim()
     with store._database.writing() as connection:
         connection.execute(update(attempts).values(revision=None, state=None))

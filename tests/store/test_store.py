@@ -209,6 +209,8 @@ class TestVerbs:
         for kind in kinds:
             [running] = tracking.claim()
             tracking.settle(running, kind, retryable=True)
+            tracking.now += 1
+            tracking.tick(promote=True)
         stored = tracking.store.task_with_attempts(task_id(1))
         assert stored is not None
         assert [(item.attempt, item.outcome) for item in stored[1]] == list(enumerate(kinds, 1))

@@ -101,7 +101,7 @@ class ModelTask:
         elif stopped:
             self.state = State.CANCELLED
         elif kind is OutcomeKind.SNOOZED:
-            self.wait(State.PENDING, now + delay, now)
+            self.wait(State.PENDING, now + max(1.0, delay), now)
         elif kind is OutcomeKind.RELEASED:
             self.state, self.ready = State.PENDING, True
         elif crashed:

@@ -252,7 +252,7 @@ class TestTracker:
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
         claim = await self.begun(tracker, runner)
-        runner.end(claim, OutcomeKind.SNOOZED)
+        runner.end(claim, OutcomeKind.RELEASED)
         await until(tracker, 1, State.RUNNING, attempt=2)
         runner.send(logs=[AttemptLog(task_id(1), 1, 7, [LogLine(1, 0.0, "INFO", "late")])])
         runner.send(logs=[AttemptLog(task_id(1), 2, 8, [LogLine(1, 0.0, "INFO", "new")])])

@@ -30,6 +30,7 @@ from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
 from raytasks.tracker.stats_upkeep import StatsUpkeep
+from raytasks.tracker.tick import LEAST_SNOOZE_SECONDS
 
 OpenStore = Callable[..., Store]
 SOON = 3.0  # before a tick comes anyhow, since statistics are written
@@ -500,11 +501,15 @@ class TestClaims:
         assert (task.attempt, task.failures, task.crashes) == (2, 0, 2)
 
     async def test_a_snooze_and_a_release_cost_nothing(
-        self, tracker: Tracker, runner: ScriptedRunner
+        self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock
     ) -> None:
         claim = await claimed(tracker, runner, max_attempts=1)
-        for kind in (OutcomeKind.SNOOZED, OutcomeKind.RELEASED):
-            [claim] = await runner.claim([outcome(claim, kind)])
+        runner.end(claim, OutcomeKind.SNOOZED)
+        await until(tracker, 1, State.PENDING, attempt=1)
+        clock.advance(LEAST_SNOOZE_SECONDS)
+        tracker.ticker.wake.set()
+        [claim] = await runner.claim()
+        [claim] = await runner.claim([outcome(claim, OutcomeKind.RELEASED)])
         assert (claim.attempt, claim.failures) == (3, 0)
 
 
