@@ -25,7 +25,8 @@ from raytasks.messages import Outcome
 from raytasks.models import NewTask, Running
 from raytasks.states import OutcomeKind
 from raytasks.store.store import Store
-from raytasks.tracker.tick import TickInput, TickResult, Want, run_tick
+from raytasks.tracker.sharing import Want
+from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 SIZES = (1, 8, 128)
 _TYPE = "noop"

@@ -64,6 +64,7 @@ class BulkOperation:
 
     `matched` is how many tasks the filter matched when it was made; None where there were too many
     to count. It goes from the newest task to the oldest: `cursor` is the last one looked at.
+    `held_by` is `backlog_full` while a retry waits for that; it is not stored.
     """
 
     bulk_id: str
@@ -74,6 +75,7 @@ class BulkOperation:
     changed: int
     created_at: float
     finished_at: float | None = None
+    held_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,8 +112,9 @@ class TaskWithAttemptsView(TaskView):
     """A task with its newest attempts; the last one may still run, and has no outcome then.
 
     `attempts_omitted` is how many came before or between them and are not shown: there are at most
-    100, and of those that put the task off only the last ones are kept. `waiting_for` says why a task that was claimed has not begun, the strongest reason first. It is
-    null otherwise, and where the tracker does not say it within a moment.
+    100, and of those that put the task off only the last ones are kept. `waiting_for` says why a
+    task that was claimed has not begun, the strongest reason first. It is null otherwise, and where
+    the tracker does not say it within a moment.
     """
 
     waiting_for: list[WaitingView] | None

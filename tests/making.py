@@ -8,7 +8,8 @@ from raytasks.messages import Outcome
 from raytasks.models import NewTask, Running, Task
 from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
-from raytasks.tracker.tick import TickInput, TickResult, Want, run_tick
+from raytasks.tracker.sharing import Want
+from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 NOW = 1_000_000.0
 """When a test begins, unless it says otherwise."""

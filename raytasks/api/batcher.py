@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import Accepted, NewTask, StoreUnavailable
+from raytasks.models import Accepted, BacklogFull, NewTask, StoreUnavailable
 
 Duplicates = Accepted
 """The submissions that were not stored since their idempotency key is taken, by their ids."""
@@ -73,6 +73,11 @@ class Batcher:
         duplicates = Accepted()
         try:
             duplicates = await self._send([task for tasks, _ in batch for task in tasks])
+        except BacklogFull as error:
+            if len(batch) > 1:  # it is all or none: what fits by itself must not fail with others
+                await asyncio.gather(*(self._send_batch([item]) for item in batch))
+                return
+            failure = error
         except asyncio.CancelledError:
             for _, accepted in batch:
                 accepted.cancel()

@@ -124,6 +124,7 @@ class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
     `matched` is how many tasks the filter matched when it was made (null: too many to count).
+    `held_by` is `backlog_full` while a retry waits since MAX_BACKLOG allows no more tasks.
     """
 
     model_config = ConfigDict(title="BulkOperation")
@@ -137,6 +138,7 @@ class BulkView(BaseModel):
     changed: int
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
+    held_by: str | None
 
 
 class BegunBulkView(BulkView):
@@ -280,4 +282,5 @@ def _shown(operation: BulkOperation) -> dict[str, Any]:
         "changed": operation.changed,
         "created_at": rfc3339(operation.created_at),
         "finished_at": rfc3339(operation.finished_at),
+        "held_by": operation.held_by,
     }

@@ -161,6 +161,7 @@ class BulkOperation(Matched):
     changed: int
     created_at: str
     finished_at: str | None
+    held_by: str | None
     warnings: NotRequired[list[str]]
     """Only in the answer that begins it: what of a retry would wait for ever."""
 

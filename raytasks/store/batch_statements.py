@@ -10,6 +10,7 @@ from sqlalchemy import (
     ColumnElement,
     Text,
     bindparam,
+    case,
     cast,
     false,
     func,
@@ -33,9 +34,22 @@ from raytasks.store.schema import (
 )
 from raytasks.store.statements import in_source_of
 
+MOST_CLAIMS = 10_000
+"""How many tasks one tick claims, at the most."""
+
+_READ_BYTES = 16 * 1024 * 1024
+
+BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+)
+
 
 class Candidate(Struct, frozen=True):
-    """A task that may be claimed, as it is now: what `candidates` selects."""
+    """A task that may be claimed, as it is now: what `candidates` selects.
+
+    A payload or a checkpoint that is not short is None here. Their sizes tell, in bytes on
+    PostgreSQL and in characters on SQLite; that of a checkpoint is None if there is none.
+    """
 
     task_id: str
     task_type: str
@@ -43,7 +57,7 @@ class Candidate(Struct, frozen=True):
     rank: float
     priority: int
     attempt: int
-    payload: str
+    payload: str | None
     failures: int
     crashes: int
     max_attempts: int
@@ -56,7 +70,21 @@ class Candidate(Struct, frozen=True):
     started_at: float | None
     company: int | None
     checkpoint_ref: str | None
+    payload_size: int
+    checkpoint_size: int | None
     cancel_requested: bool
+
+    @property
+    def size(self) -> int:
+        """How much its payload and its checkpoint have."""
+        return self.payload_size + (self.checkpoint_size or 0)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether its payload and its checkpoint are here."""
+        return self.payload is not None and (self.checkpoint is None) == (
+            self.checkpoint_size is None
+        )
 
 
 def candidate(row: Sequence[Any]) -> Candidate:
@@ -209,10 +237,18 @@ COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _
 @cache
 def candidates(types: int, *, postgres: bool) -> Query:
     """Select the first ready tasks of `types` task types, up to a limit of each."""
-    # As text: else the driver makes an object of it that nobody wants.
-    columns = [
-        cast(tasks.c.task_id, Text) if postgres and name == "task_id" else tasks.c[name]
-        for name in Candidate.__struct_fields__
+    measure = func.octet_length if postgres else func.length  # each without reading the text
+    special: dict[str, ColumnElement[Any]] = {
+        "payload_size": measure(tasks.c.payload),
+        "checkpoint_size": measure(tasks.c.checkpoint),
+    }
+    for name in ("payload", "checkpoint"):
+        short = measure(tasks.c[name]) <= bindparam("p_short")
+        special[name] = case((short, tasks.c[name])).label(name)
+    if postgres:  # as text: else the driver makes an object of it that nobody wants
+        special["task_id"] = cast(tasks.c.task_id, Text)
+    columns: list[ColumnElement[Any]] = [
+        special[name] if name in special else tasks.c[name] for name in Candidate.__struct_fields__
     ]
     statement = union_all(
         *[
@@ -230,8 +266,15 @@ def candidates(types: int, *, postgres: bool) -> Query:
 
 
 def limited(limits: Mapping[str, int]) -> dict[str, Any]:
-    """Return the parameters of `candidates`: at most so many tasks of each type."""
-    bound: dict[str, Any] = {}
+    """Return the parameters of `candidates`: at most so many tasks of each type.
+
+    Those are not more in all than one tick may claim. The more they are the shorter must a text be
+    that is read at once, so that all texts are not more than `_READ_BYTES`.
+    """
+    total = sum(limits.values())
+    if total > MOST_CLAIMS:
+        limits = {name: max(1, limit * MOST_CLAIMS // total) for name, limit in limits.items()}
+    bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MOST_CLAIMS)}
     for i, (task_type, limit) in enumerate(limits.items()):
         bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
     return bound

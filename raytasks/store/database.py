@@ -1,6 +1,8 @@
 """Connections: one writer and some readers, on SQLite or PostgreSQL, and one kind of trouble."""
 
+import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -51,6 +53,13 @@ _WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
+MOST_LOG_BYTES = 64 * 1024 * 1024
+"""How long SQLite's log (the file `-wal`) may be; a longer one is emptied as soon as possible."""
+
+_SHORTEN_SECONDS = 5.0  # between two tries
+_SHORTEN_WAIT_MS = 100
+
+
 class DatabaseUrlError(RaytasksError):
     """DATABASE_URL is not one that raytasks can use. The text says why."""
 
@@ -68,6 +77,7 @@ class Database:
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._reads_only = reads_only
         self._file = SqliteFile(self.url) if self.is_sqlite and not reads_only else None
+        self._shorten_at = 0.0
         self._writer = self._engine(pool_size=1, begin="BEGIN IMMEDIATE")
         self._reader = self._engine(pool_size=2 if reads_only else 4, begin="BEGIN")
 
@@ -88,6 +98,8 @@ class Database:
         except StoreUnavailable as error:
             error.in_doubt = error.in_doubt and committing
             raise
+        if self.is_sqlite:
+            self._shorten_log()
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
@@ -128,6 +140,25 @@ class Database:
         """Close all connections."""
         self._writer.dispose()
         self._reader.dispose()
+
+    def _shorten_log(self) -> None:
+        """Empty SQLite's log when it has grown too long, in the thread that writes.
+
+        It is written from its beginning again only when no reader needs it, which may never be so
+        while some read without a pause: so readers are waited for, but not for long.
+        """
+        now = time.monotonic()
+        log = Path(f"{self.url.database}-wal")
+        if now < self._shorten_at or _size(log) <= MOST_LOG_BYTES:
+            return
+        self._shorten_at = now + _SHORTEN_SECONDS
+        with contextlib.suppress(DBAPIError, sqlite3.Error), self._writer.connect() as connection:
+            driver: Any = connection.connection.driver_connection
+            driver.execute(f"PRAGMA busy_timeout={_SHORTEN_WAIT_MS}")
+            try:
+                driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={int(BUSY_SECONDS * 1000)}")
 
     def _engine(self, *, pool_size: int, begin: str) -> Engine:
         arguments: dict[str, Any] = {"pool_size": pool_size, "max_overflow": 0, "pool_timeout": 5}
@@ -171,6 +202,13 @@ def _alembic() -> Config:
     # The configuration takes `%` for the beginning of a name.
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     return config
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def parse_url(url: str) -> URL:
@@ -225,6 +263,7 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
         if not reads_only:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
+            cursor.execute(f"PRAGMA journal_size_limit={MOST_LOG_BYTES}")
         cursor.execute("PRAGMA cache_size=-32768")
         cursor.execute("PRAGMA temp_store=MEMORY")
         cursor.close()

@@ -10,13 +10,14 @@ from sqlalchemy import Connection
 
 from raytasks.events import EventPage, EventQuery
 from raytasks.messages import Ends, TaskEnd
-from raytasks.models import Attempt, Page, Running, Task, TaskQuery
+from raytasks.models import Attempt, Duplicate, NewTask, Page, Running, Task, TaskQuery
 from raytasks.operations import BulkFilter, BulkOperation
 from raytasks.states import State
 from raytasks.store import bulk, files, read_statements, statements, stats, versions
 from raytasks.store.database import Database
 from raytasks.store.direct import direct
 from raytasks.store.event_reads import read_events
+from raytasks.store.idempotency import find_duplicates
 from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
 
 Counts = Mapping[Counted, int]
@@ -68,6 +69,11 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(statements.OUTDATED, {"p_before": before, "p_limit": limit})
             return list(rows.scalars())
+
+    def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Return those of the submissions whose key is taken. See `Transaction.duplicates`."""
+        with self._database.reading() as connection:
+            return find_duplicates(connection, new)
 
     def files_due(self, now: float, limit: int) -> list[files.FileKey]:
         """Return files that are to be removed now. See `raytasks.store.files.due`."""

@@ -5,7 +5,7 @@ from collections.abc import Container, Iterable, Mapping, Sequence
 from operator import itemgetter
 from typing import Any
 
-from msgspec.structs import astuple
+from msgspec.structs import astuple, replace
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
@@ -17,6 +17,7 @@ from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.batches import Batch
 from raytasks.store.direct import Direct
+from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
 
 BETWEEN_SECONDS = 1e-6
@@ -117,27 +118,7 @@ class Transaction:
         The result is by the id of the submission. One that is stored itself is not among them.
         Keys of different namespaces have nothing to do with each other.
         """
-        found: dict[str, Duplicate] = {}
-        for namespace in {task.namespace for task in new if task.idempotency_key is not None}:
-            keyed = [
-                task
-                for task in new
-                if task.idempotency_key is not None and task.namespace == namespace
-            ]
-            rows = self._connection.execute(
-                statements.BY_KEYS,
-                {
-                    "p_namespace": namespace,
-                    "p_keys": [task.idempotency_key for task in keyed],
-                },
-            )
-            owners = {row.idempotency_key: (row.task_id, row.request_digest) for row in rows}
-            for task in keyed:
-                mine = (task.task_id, task.request_digest)
-                owner, digest = owners.setdefault(task.idempotency_key, mine)
-                if owner != task.task_id:
-                    found[task.task_id] = Duplicate(owner, same=digest == task.request_digest)
-        return found
+        return find_duplicates(self._connection, new)
 
     def candidates(self, limits: Mapping[str, int]) -> Sequence[Candidate]:
         """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
@@ -150,6 +131,23 @@ class Transaction:
         if len(limits) > 1:
             found.sort(key=lambda row: (row.rank, row.task_id))
         return found
+
+    def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
+        """Return candidates with their payloads and checkpoints, also where those are not short."""
+        ids = [row.task_id for row, _ in chosen if not row.is_filled]
+        if not ids:
+            return chosen
+        rows = self._connection.execute(batch_statements.BODIES, {"p_task_ids": ids})
+        bodies = {task_id: (payload, checkpoint) for task_id, payload, checkpoint in rows}
+        return [
+            (
+                replace(row, payload=bodies[row.task_id][0], checkpoint=bodies[row.task_id][1])
+                if row.task_id in bodies
+                else row,
+                runner_id,
+            )
+            for row, runner_id in chosen
+        ]
 
     def due_at(self, row: Candidate) -> float:
         """Return since when a candidate could have been claimed."""

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from raytasks.messages import StateChange
@@ -41,10 +41,14 @@ class StepResult:
 
 @dataclass
 class Turn:
-    """One step. No operation of `waiting` has its turn; the step sets `bulk_id`."""
+    """One step. No operation of `waiting` has its turn; the step sets `bulk_id`.
+
+    At most `room` tasks are made to wait by it.
+    """
 
     waiting: frozenset[str] = frozenset()
     bulk_id: str = ""
+    room: int = STEP
 
 
 @dataclass
@@ -68,6 +72,10 @@ class BulkTurns:
         self._ticks = 0
         self._paused_until = 0.0
         self._trouble: dict[str, _Trouble] = {}
+        self.held = False
+        """Whether retries wait until the backlog is not full any more."""
+        self.room: Callable[[], int] = lambda: STEP
+        """Returns how many more tasks may wait."""
 
     @property
     def last(self) -> str:
@@ -88,7 +96,7 @@ class BulkTurns:
         """Return whose turn it is."""
         now = self._clock()
         waiting = (name for name, item in self._trouble.items() if item.until > now)
-        return Turn(frozenset(waiting))
+        return Turn(frozenset(waiting), room=self.room())
 
     def look(self) -> None:
         """Note that there may be an operation that was not known."""
@@ -104,6 +112,7 @@ class BulkTurns:
     def done(self, step: StepResult | None, turn: Turn | None = None) -> None:
         """Note what came of a step; None: there was no operation to go on with."""
         self._ticks = 0
+        self.held = False
         self._open = step is not None
         self._last = "" if step is None else step.operation.bulk_id
         if step is not None:
@@ -111,6 +120,21 @@ class BulkTurns:
         else:  # whatever does not wait is done
             waiting = frozenset() if turn is None else turn.waiting
             self._trouble = {k: item for k, item in self._trouble.items() if k in waiting}
+
+    def shown(self, operation: BulkOperation) -> BulkOperation:
+        """Return an operation as it is stored with what it waits for."""
+        waits = (
+            self.held
+            and operation.finished_at is None
+            and operation.filter.action is BulkAction.RETRY
+        )
+        return replace(operation, held_by="backlog_full") if waits else operation
+
+    def hold(self) -> None:
+        """Note that all that is open has to wait, as the backlog is full."""
+        self._ticks = 0
+        self._paused_until = self._clock() + _PAUSE_SECONDS
+        self.held = True
 
     def failed(self, turn: Turn | None = None, error: Exception | None = None) -> bool:
         """Note that a step has failed; return whether its operation has to wait now."""
@@ -157,12 +181,16 @@ def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperat
         return bulk.make(transaction, new, matched)
 
 
+class Held(Exception):
+    """All operations that are open would make tasks wait, and the backlog is full."""
+
+
 def run_step(
     store: Store, epoch: int, now: float, last: str, turn: Turn | None = None
 ) -> StepResult | None:
     """Do the next step of the operation whose turn it is after `last`; None if all are done.
 
-    Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
+    Raises `Held`, `Superseded`, `FenceBroken`, `StoreUnavailable`.
     """
     turn = turn or Turn()
     with store.transaction(now=now) as transaction:
@@ -174,11 +202,17 @@ def run_step(
         ]
         if not operations:
             return None
+        if turn.room < 1:
+            operations = [item for item in operations if item.filter.action is BulkAction.CANCEL]
+            if not operations:
+                raise Held
         operation = next((item for item in operations if item.bulk_id > last), operations[0])
         turn.bulk_id = operation.bulk_id
-        heads, looked_at = bulk.walk(transaction, operation, STEP)
+        retries = operation.filter.action is BulkAction.RETRY
+        limit = min(STEP, turn.room) if retries else STEP
+        heads, looked_at = bulk.walk(transaction, operation, limit)
         changed = bulk.act(transaction, operation.filter.action, heads)
-        finished_at = now if len(looked_at) < STEP else None
+        finished_at = now if len(looked_at) < limit else None
         bulk.move(transaction, operation, looked_at, len(changed), finished_at)
         running = [head for head in changed if head.state is State.RUNNING]
         return StepResult(

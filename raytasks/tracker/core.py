@@ -11,7 +11,6 @@ from raytasks.messages import Ends, Exchange, Feed, FeedPart, Orders
 from raytasks.models import (
     Accepted,
     Attempt,
-    BacklogFull,
     NewTask,
     Page,
     StateConflict,
@@ -24,6 +23,7 @@ from raytasks.states import TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.tracker.access import AWAY
+from raytasks.tracker.backlog import answer_of, that_fit
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
@@ -78,6 +78,8 @@ class Tracker:
         )
         self.fleet = self.ticker.ledger.fleet
         self.max_backlog = max_backlog
+        self._submitting = 0
+        self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
 
@@ -105,16 +107,18 @@ class Tracker:
         Returns those, by their ids, that were not stored as their idempotency key is taken.
         Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
         """
-        if self.backlog + len(tasks) > self.max_backlog:
-            known = await self.tasks([task.task_id for task in tasks])
-            if len(known) == len(tasks):  # sent again by Ray: they are what fills the backlog
-                return Accepted()
-            raise BacklogFull(f"{self.backlog} tasks wait already; MAX_BACKLOG allows no more")
-        submission = Submission(tuple(tasks))
+        new = tasks
+        if len(tasks) > self._room:
+            new = await that_fit(self.ticker.access, tasks, lambda: self._room)
+        submission = Submission(tuple(new))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        duplicates: Accepted = await _answer_of(submission)
-        return duplicates
+        self._submitting += len(new)
+        try:
+            duplicates: Accepted = await answer_of(submission, ANSWER_SECONDS)
+        finally:
+            self._submitting -= len(new)
+        return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
     async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
         """Cancel a task: one that waits ends at once, one that runs is told to stop.
@@ -180,11 +184,13 @@ class Tracker:
 
     async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
         """Return a bulk operation, or None if the namespace has none of this id."""
-        return await self.ticker.access.read(lambda: self.ticker.store.bulk(bulk_id, namespace))
+        found = await self.ticker.access.read(lambda: self.ticker.store.bulk(bulk_id, namespace))
+        return found and self.ticker.bulk.shown(found)
 
     async def bulk_list(self, namespace: str) -> list[BulkOperation]:
         """Return the newest bulk operations of a namespace, the newest first."""
-        return await self.ticker.access.read(lambda: self.ticker.store.bulks(namespace))
+        found = await self.ticker.access.read(lambda: self.ticker.store.bulks(namespace))
+        return [self.ticker.bulk.shown(operation) for operation in found]
 
     async def stats(self, namespace: str) -> dict[str, Any]:
         """Return the counts and the statistics of a namespace, as `/stats` shows them."""
@@ -218,7 +224,7 @@ class Tracker:
         pruning = Pruning(tuple(task_ids), before)
         self.ticker.inbox.prunings.append(pruning)
         self.ticker.wake.set()
-        await _answer_of(pruning)
+        await answer_of(pruning, ANSWER_SECONDS)
 
     async def pause(self) -> None:
         """Hand out no task any more, until `resume`, also after a restart of the tracker.
@@ -380,21 +386,13 @@ class Tracker:
             ]
         return runner
 
+    @property
+    def _room(self) -> int:
+        """How many more tasks may wait."""
+        return self.max_backlog - self.backlog - self._submitting
+
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)
         self.ticker.wake.set()
-        answer: tuple[Task, Task] = await _answer_of(action)
+        answer: tuple[Task, Task] = await answer_of(action, ANSWER_SECONDS)
         return answer
-
-
-async def _answer_of(command: Submission | Action | Pruning) -> Any:
-    """Wait for the answer to a command, but not for ever. Raises `StoreUnavailable`.
-
-    A command that has waited too long, and is in no tick yet, is dropped.
-    """
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            return await command.answer
-    except TimeoutError:
-        command.expired = True
-        raise StoreUnavailable(AWAY) from None

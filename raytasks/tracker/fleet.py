@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from raytasks.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.models import REMOTE_POOL, Running
-from raytasks.tracker.tick import Want
+from raytasks.tracker.sharing import Want
 
 HOLD_SECONDS = 0.1
 """How much work a warm runner holds at the most, by the average running time of its handlers.

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -62,6 +62,16 @@ class Pruning:
     before: float
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
     expired: bool = False
+
+
+MOST_SUBMITTED = 5000
+"""How many new tasks one tick takes, at the most; but one submission is never split."""
+
+MOST_SUBMITTED_BYTES = 32 * 1024 * 1024
+"""How much their payloads have, at the most."""
+
+MOST_OUTCOMES = 10_000
+"""How many attempts one tick settles, at the most."""
 
 
 @dataclass
@@ -126,10 +136,14 @@ class Inbox:
                 return group
         taken = Inbox()
         for mine, moved in zip(self._lists, taken._lists, strict=True):
-            if isinstance(mine, News):
+            if mine is self.outcomes:
+                moved.take_first(mine, MOST_OUTCOMES)
+            elif isinstance(mine, News):
                 moved.take_all(mine)
             else:
-                moved[:], mine[:] = [item for item in mine if not item.expired], []
+                mine[:] = [item for item in mine if not item.expired]
+                count = _fitting(mine) if mine is self.submissions else len(mine)
+                moved[:], mine[:] = mine[:count], mine[count:]
         return taken
 
     def put_back(self, taken: "Inbox") -> None:
@@ -224,6 +238,17 @@ def _tasks(tasks: tuple[NewTask, ...]) -> str:
 
 def _attempt(item: Any) -> str:
     return f"task {item.task_id}, attempt {item.attempt}"
+
+
+def _fitting(submissions: Sequence[Submission]) -> int:
+    """Return how many of the submissions fit into one tick, at least the first."""
+    number = size = 0
+    for index, item in enumerate(submissions):
+        number += len(item.tasks)
+        size += sum(len(task.payload) for task in item.tasks)
+        if index and (number > MOST_SUBMITTED or size > MOST_SUBMITTED_BYTES):
+            return index
+    return len(submissions)
 
 
 def lost_outcome(

@@ -1,6 +1,7 @@
 """What runners have said, by what it is about: saying it again replaces, and does not add."""
 
 from collections.abc import Callable, Hashable, Iterator
+from itertools import islice
 from typing import Generic, TypeVar
 
 from msgspec.structs import replace
@@ -48,6 +49,16 @@ class News(Generic[Item]):
         self._items, self.bytes = other._items, other.bytes
         other._items, other.bytes = {}, 0
         for item in later:
+            self.append(item)
+
+    def take_first(self, other: "News[Item]", most: int) -> None:
+        """Move the first items of `other` here, at most so many."""
+        if len(other) <= most:
+            self.take_all(other)
+            return
+        for key in list(islice(other._items, most)):
+            item = other._items.pop(key)
+            other.bytes -= self._size(item)
             self.append(item)
 
     def keep(self, wanted: Callable[[Item], bool]) -> None:

@@ -3,8 +3,7 @@
 It runs in the store's thread and knows nothing of calls and futures: data in, data out.
 """
 
-import math
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -13,74 +12,13 @@ from msgspec.structs import replace
 from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.models import Accepted, Attempt, Duplicate, NewTask, Running, Task
 from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
-from raytasks.store.batch_statements import Candidate
+from raytasks.store.batch_statements import MOST_CLAIMS
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
 from raytasks.submission import is_later_in_batch
-
-
-@dataclass
-class Want:
-    """What one runner may be given: at most `limits` of each type, `room` in all.
-
-    `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
-    With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
-    process: a suspect is taken only where there are none but suspects, and not too many for any of
-    them. `suspects` is how many the runner has, and `company` how many it may have. What
-    `begins_later` waits for a place to run after its claim.
-    """
-
-    runner_id: str
-    limits: dict[str, int]
-    room: int
-    seconds: float | None
-    empty: bool
-    suspects: int = 0
-    company: float = math.inf
-    begins_later: bool = False
-
-    @property
-    def free_seconds(self) -> float:
-        """How much work fits; infinite where that does not count."""
-        return math.inf if self.seconds is None else self.seconds
-
-    def most(self, task_type: str, duration: float) -> int:
-        """Return how many attempts of this type fit at the most."""
-        most = min(self.room, self.limits.get(task_type, 0))
-        if self.seconds is None or duration * most <= self.seconds:
-            return most
-        return min(most, 1 + int(max(0.0, self.seconds) / duration))
-
-    def take(self, task_type: str, duration: float, company: int | None = None) -> bool:
-        """Take an attempt of this type, if it fits. `company` is that of its task."""
-        if self.room < 1 or self.limits.get(task_type, 0) < 1:
-            return False
-        if self.seconds is not None:
-            if duration > self.seconds and not self.empty:
-                return False
-            if not self._takes_company(company):
-                return False
-            self.seconds -= duration
-        self.room -= 1
-        self.limits[task_type] -= 1
-        self.empty = False
-        return True
-
-    def _takes_company(self, company: int | None) -> bool:
-        """Return whether a suspect, or what is none, may join what is there; take note if so."""
-        if company is None:
-            return not self.suspects
-        most = min(self.company, company)
-        if self.suspects >= most or not (self.suspects or self.empty):
-            return False
-        self.suspects, self.company = self.suspects + 1, most
-        return True
-
-
-TURN_SECONDS = 0.005
-"""How much work one runner is given before the next one has its turn."""
+from raytasks.tracker.sharing import Want, share_out
 
 LEAST_SNOOZE_SECONDS = 1.0
 """How long a task waits at the least that was put off by its handler."""
@@ -120,8 +58,8 @@ class TickResult:
     """What a tick did. `before` and `after` are the tasks that a cancel or a retry was asked for.
 
     `duplicates` are the submissions that were not stored, by their ids. `changes` are in order.
-    `next_due` is set when the tick looked for it. `waits` are the seconds for which claimed tasks
-    had been due.
+    `next_due` is set when the tick looked for it. With `cut` more could have been claimed at once.
+    `waits` are the seconds for which claimed tasks had been due.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -132,6 +70,7 @@ class TickResult:
     counts: Mapping[Counted, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
+    cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
 
 
@@ -309,7 +248,9 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         for task_type in want.limits:
             limits[task_type] += want.most(task_type, work.durations.get(task_type, 0.0))
     rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
-    chosen = _share_out(rows, work)
+    chosen, cut = share_out(rows, work.wants, work.durations)
+    done.cut = cut or limits.total() > MOST_CLAIMS
+    chosen = transaction.filled(chosen)
     later = {want.runner_id for want in work.wants if want.begins_later}
     transaction.claim(chosen, later=later)
     for row, runner_id in chosen:
@@ -341,7 +282,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             task_id=row.task_id,
             task_type=row.task_type,
             attempt=attempt,
-            payload=row.payload,
+            payload=row.payload or "null",
             failures=row.failures,
             max_attempts=row.max_attempts,
             timeout_seconds=row.timeout_seconds,
@@ -353,38 +294,3 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         if counts and begins_now:
             done.waits.append((running, work.now + work.ahead - due_at))
         done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
-
-
-def _share_out(rows: Sequence[Candidate], work: TickInput) -> list[tuple[Candidate, str]]:
-    """Give each task, best rank first, to one runner in turn, as long as somebody takes it.
-
-    Who holds least comes first, and its turn lasts until it has some milliseconds of work: short
-    tasks that are few are cheaper in one message than in one to each runner.
-    """
-    chosen: list[tuple[Candidate, str]] = []
-    order = sorted(work.wants, key=lambda want: want.free_seconds, reverse=True)
-    given: defaultdict[str, float] = defaultdict(float)  # how much work, in a runner's turn
-    for row in rows:
-        duration = work.durations.get(row.task_type, 0.0)
-        for index, want in enumerate(order):
-            if want.take(row.task_type, duration, row.company):
-                chosen.append((row, want.runner_id))
-                given[want.runner_id] += duration
-                if want.seconds is None or given[want.runner_id] >= TURN_SECONDS:
-                    order.append(order.pop(index))
-                    del given[want.runner_id]
-                break
-        else:
-            _keep_free_for(row.task_type, order)
-    return chosen
-
-
-def _keep_free_for(task_type: str, wants: Sequence[Want]) -> None:
-    """Let the runner that will be free first take nothing more in this tick.
-
-    A long task fits only where nothing else is held; without this, a stream of short ones with a
-    worse rank would keep it waiting for ever.
-    """
-    able = [want for want in wants if want.room and want.limits.get(task_type) and want.seconds]
-    if able:
-        max(able, key=lambda want: want.seconds or 0.0).room = 0

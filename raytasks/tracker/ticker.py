@@ -15,7 +15,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
 from raytasks.tracker.blame import last_words
-from raytasks.tracker.bulk import BulkTurns, make, run_step
+from raytasks.tracker.bulk import BulkTurns, Held, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox, released_outcome
 from raytasks.tracker.intake import Intake
@@ -311,6 +311,9 @@ class Ticker:
         turn = self.bulk.turn()
         try:
             done = await self.access.write(lambda: run_step(self.store, epoch, now, last, turn))
+        except Held:
+            self.access.recovered()
+            self.bulk.hold()
         except Superseded:
             raise
         except StoreUnavailable as error:
@@ -337,6 +340,8 @@ class Ticker:
         for running in self.ledger.hand_out(done.claimed):
             self.release(running)
         self.ledger.tell(work, done)
+        if done.cut:
+            self.wake.set()
         # Somebody may have asked while this tick was on its way, which has brought work.
         if self.asked and self.ledger.has_work_for_callers():
             self.wake.set()

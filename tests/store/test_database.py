@@ -256,3 +256,56 @@ def test_a_statement_that_is_wrong_is_not_taken_for_an_outage(
     store = open_store(postgres_url)
     with pytest.raises(ProgrammingError), store._database.reading() as connection:
         connection.execute(text("SELECT nothing FROM nowhere"))
+
+
+class TestLogOfSqlite:
+    """SQLite's log does not grow for ever, and is short again afterwards."""
+
+    def filled(
+        self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> tuple[Tracking, Path]:
+        monkeypatch.setattr(database_module, "MOST_LOG_BYTES", 200_000)
+        tracking = Tracking(open_store(sqlite_url))
+        return tracking, Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
+
+    def test_readers_without_a_pause_do_not_make_it_long(
+        self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Each begins before the one before it has ended: the log is never out of use."""
+        tracking, log = self.filled(sqlite_url, open_store, monkeypatch)
+        monkeypatch.setattr(database_module, "_SHORTEN_SECONDS", 0.0)
+        monkeypatch.setattr(database_module, "_SHORTEN_WAIT_MS", 0)
+        file = sqlite_url.removeprefix("sqlite:///")
+        readers = [sqlite3.connect(file, isolation_level=None) for _ in range(2)]
+        sizes = []
+        for number in range(40):
+            reader = readers[number % 2]
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM tasks").fetchall()
+            tracking.submit(number, payload='"' + "x" * 30_000 + '"')
+            if number:
+                readers[(number + 1) % 2].execute("ROLLBACK")
+            sizes.append(log.stat().st_size)
+        for reader in readers:
+            reader.close()
+        tracking.submit(99)
+        assert log.stat().st_size <= 200_000
+
+    def test_it_is_emptied_once_a_reader_that_held_a_moment_has_gone(
+        self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        tracking, log = self.filled(sqlite_url, open_store, monkeypatch)
+        monkeypatch.setattr(database_module, "_SHORTEN_WAIT_MS", 0)
+        reader = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM tasks").fetchall()
+        for number in range(20):
+            tracking.submit(number, payload='"' + "x" * 30_000 + '"')
+        assert log.stat().st_size > 400_000
+        reader.execute("ROLLBACK")
+        tracking.store._database._shorten_at = 0.0
+        tracking.submit(50)
+        assert log.stat().st_size == 0
+        reader.close()
+        tracking.submit(51)
+        assert len(tracking.store.tasks([task_id(51)])) == 1

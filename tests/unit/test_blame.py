@@ -10,7 +10,7 @@ from raytasks.states import LossCause, OutcomeKind, State
 from raytasks.store.store import Store
 from raytasks.tracker.blame import judge
 from raytasks.tracker.fleet import Averages, RunnerState
-from raytasks.tracker.tick import Want
+from raytasks.tracker.sharing import Want
 
 PROCESS, OUTSIDE = LossCause.PROCESS, LossCause.OUTSIDE
 

@@ -1,0 +1,39 @@
+"""Commands of clients: what a full backlog still takes, and the wait for an answer."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from raytasks.models import BacklogFull, NewTask, StoreUnavailable
+from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.inbox import Action, Pruning, Submission
+
+
+async def that_fit(
+    access: StoreAccess, tasks: Sequence[NewTask], room: Callable[[], int]
+) -> Sequence[NewTask]:
+    """Return those of some new tasks that are not stored yet, though the backlog may be full.
+
+    `room` says how many more tasks may wait. One whose idempotency key is taken fills nothing; one
+    that is there already was sent again by Ray. Raises `BacklogFull`, `StoreUnavailable`.
+    """
+    store = access.store
+    known = await access.read(lambda: store.tasks([task.task_id for task in tasks]))
+    new = [task for task in tasks if task.task_id not in known]
+    repeated = await access.read(lambda: store.duplicates(new))
+    if len(new) - len(repeated) > max(0, room()):
+        raise BacklogFull("the backlog is full; MAX_BACKLOG allows no more tasks to wait")
+    return new
+
+
+async def answer_of(command: Submission | Action | Pruning, seconds: float) -> Any:
+    """Wait for the answer to a command, but not for ever. Raises `StoreUnavailable`.
+
+    A command that has waited too long, and is in no tick yet, is dropped.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            return await command.answer
+    except TimeoutError:
+        command.expired = True
+        raise StoreUnavailable(AWAY) from None

@@ -1,0 +1,139 @@
+"""Which runner is given which of the tasks that are due. Pure: data in, data out."""
+
+import math
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raytasks import local_rpc
+from raytasks.store.batch_statements import MOST_CLAIMS, Candidate
+
+MOST_CLAIM_BYTES = 64 * 1024 * 1024
+"""How much the payloads and checkpoints have that one tick hands out, at the most. A single one
+that has more is handed out by itself."""
+
+MOST_BATCH_BYTES = 16 * 1024 * 1024
+"""The same of what one runner is given at a time: it travels in one message."""
+
+TURN_SECONDS = 0.005
+"""How much work one runner is given before the next one has its turn."""
+
+
+def _batch_bytes() -> int:
+    """Return how much one runner is given: far less than a message may have."""
+    return min(MOST_BATCH_BYTES, local_rpc.MOST_BYTES // 8)
+
+
+@dataclass
+class Want:
+    """What one runner may be given: at most `limits` of each type, `room` in all.
+
+    `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
+    With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
+    process: a suspect is taken only where there are none but suspects, and not too many for any of
+    them. `suspects` is how many the runner has, and `company` how many it may have. What
+    `begins_later` waits for a place to run after its claim.
+    """
+
+    runner_id: str
+    limits: dict[str, int]
+    room: int
+    seconds: float | None
+    empty: bool
+    suspects: int = 0
+    company: float = math.inf
+    begins_later: bool = False
+    left_bytes: int = field(default_factory=_batch_bytes)
+    given: int = 0
+    full: bool = False
+
+    @property
+    def free_seconds(self) -> float:
+        """How much work fits; infinite where that does not count."""
+        return math.inf if self.seconds is None else self.seconds
+
+    def most(self, task_type: str, duration: float) -> int:
+        """Return how many attempts of this type fit at the most."""
+        most = min(self.room, self.limits.get(task_type, 0))
+        if self.seconds is None or duration * most <= self.seconds:
+            return most
+        return min(most, 1 + int(max(0.0, self.seconds) / duration))
+
+    def take(
+        self, task_type: str, duration: float, company: int | None = None, size: int = 0
+    ) -> bool:
+        """Take an attempt of this type, if it fits. `company` and `size` are those of its task.
+
+        Once one is too large for the message, nothing goes behind it.
+        """
+        if self.room < 1 or self.limits.get(task_type, 0) < 1:
+            return False
+        if size > self.left_bytes and self.given:
+            self.room, self.full = 0, True
+            return False
+        if self.seconds is not None:
+            if duration > self.seconds and not self.empty:
+                return False
+            if not self._takes_company(company):
+                return False
+            self.seconds -= duration
+        self.left_bytes -= size
+        self.given += 1
+        self.room -= 1
+        self.limits[task_type] -= 1
+        self.empty = False
+        return True
+
+    def _takes_company(self, company: int | None) -> bool:
+        """Return whether a suspect, or what is none, may join what is there; take note if so."""
+        if company is None:
+            return not self.suspects
+        most = min(self.company, company)
+        if self.suspects >= most or not (self.suspects or self.empty):
+            return False
+        self.suspects, self.company = self.suspects + 1, most
+        return True
+
+
+def share_out(
+    rows: Sequence[Candidate], wants: Sequence[Want], durations: Mapping[str, float]
+) -> tuple[list[tuple[Candidate, str]], bool]:
+    """Give each task, best rank first, to one runner in turn, as long as somebody takes it.
+
+    Returns what was given to whom, and whether a bound of one tick has cut it.
+
+    Who holds least comes first, and its turn lasts until it has some milliseconds of work: short
+    tasks that are few are cheaper in one message than in one to each runner.
+    """
+    chosen: list[tuple[Candidate, str]] = []
+    order = sorted(wants, key=lambda want: want.free_seconds, reverse=True)
+    given: defaultdict[str, float] = defaultdict(float)  # how much work, in a runner's turn
+    total = 0
+    for row in rows:
+        total += row.size
+        if len(chosen) == MOST_CLAIMS or (total > MOST_CLAIM_BYTES and chosen):
+            return chosen, True
+        duration = durations.get(row.task_type, 0.0)
+        for index, want in enumerate(order):
+            if want.take(row.task_type, duration, row.company, row.size):
+                chosen.append((row, want.runner_id))
+                given[want.runner_id] += duration
+                if want.seconds is None or given[want.runner_id] >= TURN_SECONDS:
+                    order.append(order.pop(index))
+                    del given[want.runner_id]
+                break
+        else:
+            total -= row.size
+            _keep_free_for(row.task_type, order)
+    return chosen, any(want.full for want in order)
+
+
+def _keep_free_for(task_type: str, wants: Sequence[Want]) -> None:
+    """Let the runner that will be free first take nothing more in this tick.
+
+    A long task fits only where nothing else is held; without this, a stream of short ones with a
+    worse rank would keep it waiting for ever.
+    """
+    able = [want for want in wants if want.room and want.limits.get(task_type) and want.seconds]
+    if able:
+        max(able, key=lambda want: want.seconds or 0.0).room = 0
