@@ -75,6 +75,10 @@ async def tracker_on(
     await tracker.start()
     running = asyncio.ensure_future(tracker.run())
     try:
+        for _ in range(100):  # what is counted before its past is known is written by a tick more
+            if tracker.ticker.ledger.stats.restored:
+                break
+            await tracker.ticker.access.read(lambda: None)
         yield tracker
         if running.done():
             running.result()

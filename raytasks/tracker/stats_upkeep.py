@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from raytasks.models import StoreUnavailable
-from raytasks.store.stats import MOST_FORGOTTEN, MinuteRow, RowKey, fold, forget
+from raytasks.store.stats import MinuteRow, RowKey, fold, forget
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.access import StoreAccess
@@ -93,9 +93,8 @@ class StatsUpkeep:
         """Do all that there is to do now. Raises `Superseded`, `StoreUnavailable`."""
         this_minute = int(self._clock() // 60)
         oldest = this_minute - KEPT_MINUTES
-        forgotten = MOST_FORGOTTEN
-        while forgotten == MOST_FORGOTTEN:
-            forgotten = await self._access.write(partial(self._forget, oldest))
+        while await self._access.read(partial(self._has_before, oldest)):
+            await self._access.write(partial(self._forget, oldest))
             await asyncio.sleep(_PAUSE_SECONDS)
         first = oldest - oldest % BLOCK
         until = min(this_minute - FINE_MINUTES, self._stats.oldest_unwritten)
@@ -136,6 +135,10 @@ class StatsUpkeep:
         with self._store.transaction(now=self._clock()) as transaction:
             transaction.renew(self._epoch())
             fold(transaction, block, block + BLOCK, rows)
+
+    def _has_before(self, minute: int) -> bool:
+        found = self._store.stats_after((-1, "", ""), 1)
+        return bool(found) and found[0].minute < minute
 
     def _forget(self, minute: int) -> int:
         with self._store.transaction(now=self._clock()) as transaction:

@@ -81,7 +81,8 @@ class TestClaims:
         monkeypatch.setattr(sharing, "MOST_CLAIM_BYTES", 1000)
         tracking = Tracking(store)
         tracking.submit(1, 2, payload=text(5000))
-        tracking.submit(3)
+        tracking.now += 1
+        tracking.submit(3, run_at=tracking.now)
         assert [self.claim(tracking, 2) for _ in range(3)] == [
             {"r0": [5000]}, {"r0": [5000]}, {"r0": [2]},
         ]  # fmt: skip

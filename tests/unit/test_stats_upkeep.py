@@ -213,7 +213,6 @@ async def test_what_is_too_old_is_forgotten_in_steps(
     keeper.write(a_day(1, 1))
     from raytasks.store import stats as store_stats
 
-    monkeypatch.setattr(module, "MOST_FORGOTTEN", 50)
     monkeypatch.setattr(store_stats, "MOST_FORGOTTEN", 50)
     deleted: list[int] = []
     forget = module.forget
