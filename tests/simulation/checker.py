@@ -48,9 +48,14 @@ class Checker:
         self.charged: dict[tuple[str, int], bool] = {}
         """Whether a lost attempt was to be charged, as a tick was told."""
         self._planned_at = 0.0
+        self._writer = ""
+        self.claimed_by: dict[tuple[str, int], str] = {}
+        """Which process has claimed each attempt."""
         self._due: dict[str, float] = {}
         """The due time of each task that has come, by the clock of some tick."""
         self.looks = 0
+        self.never_sent: Callable[[tuple[str, int]], None] = lambda _: None
+        """Is told of an attempt that was lost and was in no answer to a runner."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
@@ -71,6 +76,7 @@ class Checker:
         """Look at what a write has changed. `now` is the writer's clock. Returns changed tasks."""
         self.latest_clock = max(self.latest_clock, now)
         self.looks += 1
+        self._writer = writer
         read = self._reader.execute
         epoch, renewed_at, owner = read(
             "SELECT epoch, renewed_at, owner FROM tracker_epoch"
@@ -177,7 +183,7 @@ class Checker:
             old.state, old.revision, bool(old.cancel_requested), old.failures, old.crashes
         )
         if old.state == "RUNNING" and (new.state != "RUNNING" or new.attempt != old.attempt):
-            ended = self._ended(old)
+            ended = self._has_ended(old)
             if ended is None:
                 return
             self._settled(old, ended, now)
@@ -226,17 +232,16 @@ class Checker:
         if self.retried[old.task_id] > account.retries[old.task_id] + account.bulk_retries:
             self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
 
-    def _ended(self, old: Row) -> Ended | None:
+    def _has_ended(self, old: Row) -> Ended | None:
         """Return how an attempt has ended, by the history."""
-        found = self._reader.execute(
-            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND attempt = ?",
-            (old.task_id, old.attempt),
-        ).fetchone()
         key = (old.task_id, old.attempt)
-        if found is None or key in self.history:
+        ended = self.ended(*key)
+        if ended is None or key in self.history:
             self._fail(f"attempt {old.attempt} of {old.task_id} ended, not once in the history")
             return None
-        ended = self.history[key] = Ended(*found)
+        self.history[key] = ended
+        if ended.outcome in LOST and key not in self.account.handed:
+            self.never_sent(key)
         if ended.runner_id != old.runner_id:
             self._fail(f"{ended} was run by {old.runner_id}")
         said = self.account.said.get(key)
@@ -269,6 +274,7 @@ class Checker:
         return "PENDING"
 
     def _claimed(self, old: Row, new: Row, cancelled: bool) -> None:
+        self.claimed_by[new.task_id, new.attempt] = self._writer
         if new.attempt != old.attempt + 1:
             self._fail(f"{new.task_id} was claimed as attempt {new.attempt} after {old.attempt}")
         if cancelled or new.cancel_requested:
@@ -301,6 +307,14 @@ class Checker:
             ):
                 self._fail(f"{late} has a late outcome that nobody said: {said}")
 
+    def ended(self, task_id: str, attempt: int) -> Ended | None:
+        """Return an attempt of the history as it is now."""
+        found = self._reader.execute(
+            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND attempt = ?",
+            (task_id, attempt),
+        ).fetchone()
+        return None if found is None else Ended(*found)
+
     # What processes are told
 
     def accepted(self, task_id: str) -> None:
@@ -318,14 +332,10 @@ class Checker:
         """
         if task_id not in self.rows:
             return  # pruned; that it was once there is known by `_gone`
-        found = self._reader.execute(
-            f"SELECT {ATTEMPT_COLUMNS} FROM attempts WHERE task_id = ? AND attempt = ?",
-            (task_id, attempt),
-        ).fetchone()
-        if found is None:
+        ended = self.ended(task_id, attempt)
+        if ended is None:
             self._fail(f"{runner_id} forgets {outcome}, which is not in the history")
             return
-        ended = Ended(*found)
         kind = None if outcome is None else outcome.kind
         if ended.outcome not in (kind, *LOST, "released"):
             self._fail(f"{runner_id} forgets {outcome}, and the history says {ended}")

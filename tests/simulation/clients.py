@@ -329,6 +329,25 @@ class Clients:
             self.bulks.append((bulk, revisions))
             return
 
+    async def look_at_bulks(self) -> None:
+        """See that bulk operations are done, and have met all that was there."""
+        rows = self.world.checker.rows
+        for bulk, revisions in self.bulks:
+            found = await self.begin(self.insist("bulk_get", bulk.bulk_id, "default"))
+            if found is None or found.finished_at is None:
+                self.world.fail(f"a bulk operation is not done: {found}")
+            sources = {state.value for state in bulk.filter.action.sources}
+            for task_id, revision in revisions.items():
+                row = rows.get(task_id)
+                if row is None or task_id > bulk.bulk_id or row.revision != revision:
+                    continue
+                tags = self.world.account.submitted[task_id].tags or ""
+                meant = bulk.filter.task_type in (None, row.task_type) and (
+                    bulk.filter.tag is None or f'"{bulk.filter.tag}"' in tags
+                )
+                if meant and row.state in sources and not row.cancel_requested:
+                    self.world.fail(f"{bulk} has passed over {row}")
+
 
 def _replaced(task: NewTask, changes: dict[str, Any]) -> NewTask:
     values = {name: getattr(task, name) for name in NewTask.__struct_fields__}

@@ -42,24 +42,38 @@ class Trouble:
         """Whether it is the simulation itself that uses the database: it meets no trouble."""
         self._swarm = swarm
         self._random = random
-        self.writes_refused: list[tuple[Process, float]] = []
         self.now: Callable[[], float] = lambda: 0.0
+        self.seen_at = 0.0
+        """When somebody met trouble last."""
+        self._writes_refused: list[tuple[Process, float]] = []
 
     def end(self) -> None:
         """Have the database be well again."""
         self.away = self.hangs = self.read_only = False
         self.refused = 0
+        self.seen_at = self.now()
+
+    def take_refused(self) -> list[tuple[Process, float]]:
+        """Return the writes that were refused since the last time, and when."""
+        refused, self._writes_refused = self._writes_refused, []
+        return refused
 
     def before_read(self) -> None:
         """Raise what a reader meets."""
+        if self.hangs:
+            self.seen_at = self.now()
         if self.away and not self.aside:
+            self.seen_at = self.now()
             raise StoreUnavailable("the server is away")
 
     def before_write(self) -> None:
         """Raise what a writer meets when it begins."""
+        if self.away and not self.aside:
+            self._writes_refused.append((present_process(), self.now()))
         self.before_read()
         if self.read_only and not self.aside:
-            self.writes_refused.append((present_process(), self.now()))
+            self.seen_at = self.now()
+            self._writes_refused.append((present_process(), self.now()))
             raise StoreUnavailable("attempt to write a readonly database")
 
     def before_commit(self) -> None:
@@ -68,13 +82,16 @@ class Trouble:
             return
         if self.refused > 0:
             self.refused -= 1
+            self.seen_at = self.now()
             raise ProgrammingError("", None, sqlite3.ProgrammingError("permission denied"))
         if self._swarm.strikes(Fault.FAILS_BEFORE_COMMIT, self._random):
+            self.seen_at = self.now()
             raise StoreUnavailable("the connection was lost before the commit")
 
     def after_commit(self) -> None:
         """Raise what a writer meets when it has committed: the answer may be lost."""
         if self._swarm.strikes(Fault.FAILS_AFTER_COMMIT, self._random):
+            self.seen_at = self.now()
             raise StoreUnavailable("the connection was lost after the commit")
 
 

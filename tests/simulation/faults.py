@@ -74,7 +74,7 @@ class Injector:
         if trouble.read_only:
             return False
         trouble.read_only = True
-        await self._while(self._draw.choice((0.5, 2.0, 8.0)) * self._draw.random())
+        await self._while(self._draw.choice((0.5, 3.0, 16.0)) * self._draw.random())
         trouble.read_only = False
         return True
 

@@ -45,6 +45,8 @@ class Process:
         self.dead = False
         self.frozen = False
         self.cut_off = False
+        self.changed_at = 0.0
+        """When it was frozen or thawed last."""
         self.on_death: list[Callable[[], object]] = []
         self.ready: deque[asyncio.Handle] = deque()
         self.queued = False
@@ -71,10 +73,12 @@ class Process:
     def freeze(self) -> None:
         """Let nothing of it run until it is thawed (SIGSTOP)."""
         self.frozen = True
+        self.changed_at = self._loop.time()
 
     def thaw(self) -> None:
         """Let it go on (SIGCONT): what came in meanwhile is there at once."""
         self.frozen = False
+        self.changed_at = self._loop.time()
         self._loop.note_ready(self)
 
     def kill(self) -> None:

@@ -1,6 +1,7 @@
 """Trackers: the real core in a process of its own, as its actor keeps it, and its memory judged."""
 
 import asyncio
+import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,9 @@ class TrackerLife:
         self.process = Process(world.loop, f"tracker {number}")
         self.process.skew = world.tracker_skew
         self.tracker: Tracker | None = None
+        self.loaded_at = math.inf
+        self.reloaded_at = 0.0
+        """When it has read everything again, so that it knows less of what has gone out."""
         self._again = again
         self._revisions: dict[str, int] | None = None
         self._told = 0
@@ -42,6 +46,11 @@ class TrackerLife:
     def epoch(self) -> int:
         """Its epoch; 0 before it has one."""
         return 0 if self.tracker is None else self.tracker.ticker.epoch
+
+    @property
+    def frozen_at(self) -> float:
+        """When it was frozen or thawed last."""
+        return self.process.changed_at
 
     # What others call
 
@@ -64,6 +73,7 @@ class TrackerLife:
             checker.acknowledged(
                 *key, outcome if runner_id == exchange.runner_id else None, exchange.runner_id
             )
+            self.world.watch.acknowledged(self, *key)
         for claim in orders.claims:
             account.handed.add((claim.task_id, claim.attempt))
         return wire.encode(orders)
@@ -102,6 +112,7 @@ class TrackerLife:
             if self._core is not None:
                 self._core.set_result(tracker)
             await tracker.start(again=self._again)
+            self.loaded_at = world.loop.time()
             world.trace("tracker loaded", self.process.name, self.epoch)
             pruning: list[Awaitable[Any]] = []
             if world.retention_seconds is not None:
@@ -173,6 +184,8 @@ class TrackerLife:
         self._told = found.last
         known = self._revisions
         self._revisions = {task_id: row.revision for task_id, row in rows.items()}
+        if found.gap:
+            self.reloaded_at = self.world.loop.time()
         if found.gap or known is None:
             return
         number = 0

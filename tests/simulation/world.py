@@ -7,6 +7,7 @@ from collections import Counter, deque
 from random import Random
 from typing import Any
 
+from raytasks.events import EventQuery, StateEvent
 from raytasks.messages import Claim
 from raytasks.models import REMOTE_POOL, SHARED_POOL
 from raytasks.tracker import ticker as ticker_module
@@ -26,6 +27,7 @@ from tests.simulation.replicas import ReplicaLife
 from tests.simulation.runners import RunnerLife
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
+from tests.simulation.watch import Watch
 
 NOW = 1_000_000.0
 """The wall time when a schedule begins."""
@@ -54,6 +56,7 @@ class World:
         self.loop = SimulatedLoop(Random(seed + 1_000_000_007))
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
+        self.watch = Watch(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
         slowness = self.draw.choice((0.3, 1.0, 1.0, 5.0, 20.0))
@@ -72,6 +75,7 @@ class World:
         self.replicas: list[ReplicaLife] = []
         self._lives: Counter[str] = Counter()
         self._cancelled: dict[str, int] = {}
+        self.claimed_at: dict[tuple[str, int], float] = {}
         self._used: dict[Process, TrackerLife] = {}
         self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
 
@@ -208,6 +212,7 @@ class World:
 
                 async def lose() -> None:
                     core.lose(life.runner_id, "died")
+                    self.watch.told_of_death(life.runner_id, tracker)
 
                 tracker.process.start(lose())
 
@@ -293,12 +298,14 @@ class World:
         life = next((item for item in self.trackers if item.process is process), None)
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
+        self.checker.never_sent = lambda key: self._never_sent(key, life)
         changed = self.checker.look(process.name, epoch, clock)
         for task_id in changed:
             row = self.checker.rows.get(task_id)
             if row is None:
                 self.trace("pruned", task_id[-3:])
             else:
+                self.claimed_at.setdefault((task_id, row.attempt), self.loop.time())
                 self.trace(
                     process.name,
                     task_id[-3:],
@@ -307,6 +314,13 @@ class World:
                     row.runner_id,
                     "cancelled" if row.cancel_requested else "",
                 )
+
+    def _never_sent(self, key: tuple[str, int], life: TrackerLife | None) -> None:
+        """An attempt was lost that no runner was told of: it should have been given back."""
+        claimed_at = self.claimed_at.get(key, 0.0)
+        same = life is not None and self.checker.claimed_by.get(key) == life.process.name
+        if life is not None and same and life.reloaded_at < claimed_at:
+            self.fail(f"{key} was lost, and no runner has ever heard of it")
 
     async def _story(self) -> None:
         draw = self.draw
@@ -324,6 +338,7 @@ class World:
         if draw.random() < 0.4:
             self.clients.begin(self.clients.bulk_maker())
         Injector(self).begin()
+        self.loop.outside.start(self.watch.run())
         for _ in range(3):
             await asyncio.sleep(draw.uniform(1.0, 4.0))
             self.trouble.aside = True
@@ -383,6 +398,32 @@ class World:
 
     async def _look_at_all(self) -> None:
         """Look at what must be so at the end."""
+        self.watch.at_the_end()
+        await self.clients.look_at_bulks()
+        await self._look_at_events()
         health = await self.clients.begin(self.clients.ask("health"))
         if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
             self.fail(f"all is well, and /health says {health}")
+        aside = [item["what"] for item in health["tracker"]["set_aside"]["list"]]
+        if any("submission" not in what for what in aside):
+            self.fail(f"all is well, and this could not be stored: {aside}")
+        idle = self.wall_of_tracker() - self.checker.renewed_at
+        if idle > LEASE_SECONDS / 2:
+            self.fail(f"all is well, and the epoch was not renewed for {idle} s")
+
+    async def _look_at_events(self) -> None:
+        """See that the events of each task, as clients read them, are whole and in order."""
+        ids = sorted(self.checker.rows)
+        queries = [EventQuery(task_id) for task_id in ids]
+        pages = await self.clients.begin(self.clients.insist("events", queries))
+        for task_id, page in zip(ids, pages, strict=True):
+            row = self.checker.rows[task_id]
+            places = [] if page is None else [event.id for event in page.events]
+            if page is None or places != sorted(set(places)):
+                self.fail(f"the events of {row} are not in order: {page}")
+            states = [event for event in page.events if isinstance(event, StateEvent)]
+            if not page.more and (states[-1].state, states[-1].revision) != (
+                row.state,
+                row.revision,
+            ):
+                self.fail(f"the events of {row} end with {states[-1]}")

@@ -1,0 +1,312 @@
+"""Mutants: the engine with one fault each, as a patch of its source. The simulation must see it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """A fault: in `module`, `old` becomes `new`. `old` is there just once."""
+
+    name: str
+    module: str
+    old: str
+    new: str
+
+    def patched(self, source: str) -> str:
+        """Return the source with the fault. Raises `ValueError` where it does not fit any more."""
+        if source.count(self.old) != 1:
+            raise ValueError(f"{self.name}: {source.count(self.old)} places in {self.module}")
+        return source.replace(self.old, self.new)
+
+
+MUTANTS = (
+    # Answers
+    Mutant(
+        "answer before commit",
+        "raytasks.tracker.ticker",
+        "        self.intake.in_flight = taken.bytes\n",
+        "        self.intake.in_flight = taken.bytes\n        taken.succeed({})\n",
+    ),
+    Mutant(
+        "acknowledge before commit",
+        "raytasks.tracker.intake",
+        "                self._inbox.outcomes.append((running, outcome))\n",
+        "                self._inbox.outcomes.append((running, outcome))\n"
+        "                runner.acknowledged.append(key)\n",
+    ),
+    Mutant(
+        "checkpoint acknowledged before commit",
+        "raytasks.tracker.intake",
+        "                self._inbox.reports.append((runner.runner_id, report))\n",
+        "                self._inbox.reports.append((runner.runner_id, report))\n"
+        "                runner.acknowledged_reports.append(report.number)\n",
+    ),
+    Mutant(
+        "duplicates answered with the wrong id",
+        "raytasks.store.transaction",
+        "found[task.task_id] = Duplicate(owner,",
+        "found[task.task_id] = Duplicate(task.task_id,",
+    ),
+    Mutant(
+        "no duplicates",
+        "raytasks.store.transaction",
+        "                if owner != task.task_id:\n",
+        "                if owner != task.task_id and len(keyed) > 1:\n",
+    ),
+    # Fences
+    Mutant(
+        "fence without attempt, in memory",
+        "raytasks.tracker.fleet",
+        "if running is None or running.attempt != attempt or running.runner_id != runner_id:",
+        "if running is None:",
+    ),
+    Mutant(
+        "fence without attempt, in what a runner holds",
+        "raytasks.tracker.fleet",
+        "return held if held is not None and held.attempt == attempt else None",
+        "return held",
+    ),
+    Mutant(
+        "fence without attempt, in SQL",
+        "raytasks.store.batch_statements",
+        'return (tasks.c.task_id == values["task_id"]) & (tasks.c.attempt == values["attempt"])',
+        'return tasks.c.task_id == values["task_id"]',
+    ),
+    Mutant(
+        "late outcome of any attempt",
+        "raytasks.store.statements",
+        '        attempts.c.attempt == param("attempt"),\n'
+        '        attempts.c.runner_id == param("runner_id"),\n',
+        "",
+    ),
+    Mutant(
+        "epoch not checked",
+        "raytasks.store.transaction",
+        "            if changed != 1:\n                raise Superseded",
+        "            if changed > 1:\n                raise Superseded",
+    ),
+    Mutant(
+        "epoch not renewed",
+        "raytasks.store.batch_statements",
+        '        .values(renewed_at=values["renewed_at"])',
+        "        .values(renewed_at=tracker_epoch.c.renewed_at)",
+    ),
+    Mutant(
+        "row count not checked",
+        "raytasks.store.transaction",
+        "        if changed != expected:",
+        "        if changed > expected:",
+    ),
+    # Runners
+    Mutant(
+        "lease never ends",
+        "raytasks.tracker.fleet",
+        "if runner.seen_at + lease_seconds < now]",
+        "if runner.seen_at + 1000 * lease_seconds < now]",
+    ),
+    Mutant(
+        "claim batch delivered twice",
+        "raytasks.runner.exchange",
+        "        if orders.batch > self._last_batch:\n",
+        "        if orders.claims:\n",
+    ),
+    Mutant(
+        "batch that did not arrive is not sent again",
+        "raytasks.tracker.fleet",
+        "        self.sent = self.batch\n        call.set_result(",
+        "        self.sent = self.batch\n        lost, self.undelivered = self.undelivered, []\n"
+        "        call.set_result(",
+    ),
+    Mutant(
+        "exchange that was overtaken counts",
+        "raytasks.tracker.core",
+        "0 < exchange.number <= runner.number",
+        "0 < exchange.number < 0",
+    ),
+    Mutant(
+        "resync ignored",
+        "raytasks.runner.exchange",
+        "        if orders.resync:\n            self._resync = True\n",
+        "",
+    ),
+    Mutant(
+        "runner forgets what it has sent",
+        "raytasks.runner.exchange",
+        "        box.unacknowledged |= {key_of(item): item for item in outcomes}\n",
+        "",
+    ),
+    Mutant(
+        "what never went out is lost with its runner",
+        "raytasks.tracker.fleet",
+        "        return {(claim.task_id, claim.attempt) for claim in self.undelivered}\n",
+        "        return set()\n",
+    ),
+    Mutant(
+        "what a dead runner held is forgotten",
+        "raytasks.tracker.blame",
+        "        outcomes.append((running, lost))\n",
+        "        outcomes.append((running, lost)) if len(begun) < 2 else None\n",
+    ),
+    Mutant(
+        "cancel forgotten at restart",
+        "raytasks.tracker.core",
+        "                elif running.cancel_requested:\n",
+        "                elif running.cancel_requested and False:\n",
+    ),
+    Mutant(
+        "cancel not told to the runner",
+        "raytasks.tracker.fleet",
+        "            runner.cancels.append((task_id, running.attempt))\n",
+        "            pass\n",
+    ),
+    # Budgets
+    Mutant(
+        "released attempt charged",
+        "raytasks.store.settlement",
+        "_CRASHES = frozenset({Event.LOSE, Event.POISON})",
+        "_CRASHES = frozenset({Event.LOSE, Event.POISON, Event.RELEASE})",
+    ),
+    Mutant(
+        "snoozed attempt charged",
+        "raytasks.store.settlement",
+        "_FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})",
+        "_FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD, Event.SNOOZE})",
+    ),
+    Mutant(
+        "one attempt too many",
+        "raytasks.states",
+        "standing.failures + 1 < standing.max_attempts",
+        "standing.failures < standing.max_attempts",
+    ),
+    Mutant(
+        "cancelled task is retried",
+        "raytasks.states",
+        "    if standing.cancel_requested or kind is OutcomeKind.CANCELLED:\n",
+        "    if kind is OutcomeKind.CANCELLED:\n",
+    ),
+    # Inbox and database
+    Mutant(
+        "inbox unkeyed",
+        "raytasks.tracker.keyed",
+        "        lambda item: (item[1].task_id, item[1].attempt),\n"
+        "        lambda item: outcome_size(item[1]),\n"
+        "        lambda known, _new: known,\n",
+        "        lambda item: id(item),\n"
+        "        lambda item: outcome_size(item[1]),\n"
+        "        lambda known, _new: known,\n",
+    ),
+    Mutant(
+        "put_back drops",
+        "raytasks.tracker.inbox",
+        "                mine.take_all(again)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "backoff reset by reads",
+        "raytasks.tracker.access",
+        "        return await self._readers.make(patiently(call), seconds)\n",
+        "        result = await self._readers.make(patiently(call), seconds)\n"
+        "        self.recovered()\n        return result\n",
+    ),
+    Mutant(
+        "no backoff",
+        "raytasks.tracker.access",
+        "        self._outages += 1\n",
+        "",
+    ),
+    Mutant(
+        "ambiguous commit taken for none",
+        "raytasks.tracker.recovery",
+        "        if error.in_doubt:\n            await self._memory.reload()\n",
+        "",
+    ),
+    Mutant(
+        "refused outcome is dropped",
+        "raytasks.tracker.recovery",
+        "        self.aside.add(taken, error)\n",
+        "",
+    ),
+    Mutant(
+        "pause forgotten at restart",
+        "raytasks.tracker.ticker",
+        "        self.paused_at = await self.access.insist(self.store.paused_at)\n",
+        "",
+    ),
+    Mutant(
+        "what is claimed is not known",
+        "raytasks.tracker.ledger",
+        "                self.fleet.running[running.task_id] = running\n",
+        "                pass\n",
+    ),
+    # Time
+    Mutant(
+        "tasks that have become due are forgotten",
+        "raytasks.tracker.ledger",
+        "        later += [item.run_at for item in done.settled if item.run_at > work.now]\n",
+        "",
+    ),
+    Mutant(
+        "delayed tasks run at once",
+        "raytasks.store.transaction",
+        "int(task.run_at <= now))",
+        "1)",
+    ),
+    # Wake-ups
+    Mutant(
+        "lost wake-up: a runner that dies",
+        "raytasks.tracker.ticker",
+        "        runner.answer()\n        self.wake.set()\n",
+        "        runner.answer()\n",
+    ),
+    Mutant(
+        "lost wake-up: outcomes",
+        "raytasks.tracker.ticker",
+        "        if not self._under_load:\n            self.wake.set()\n",
+        "        if not self._under_load:\n            pass\n",
+    ),
+    Mutant(
+        "lost wake-up: who asks during a tick",
+        "raytasks.tracker.ticker",
+        "        if self.asked and self.ledger.has_work_for_callers():\n",
+        "        if False:\n",
+    ),
+    Mutant(
+        "lost wake-up: those who wait for an end",
+        "raytasks.tracker.feed",
+        "        if ended:\n            self._wake(FeedPart.ENDS)\n",
+        "",
+    ),
+    Mutant(
+        "lost wake-up: resume",
+        "raytasks.tracker.ticker",
+        "        self.paused_at = paused_at\n        await self.turn_over()\n"
+        "        self.wake.set()\n",
+        "        self.paused_at = paused_at\n        await self.turn_over()\n",
+    ),
+    # Feed, bulk operations, coalescer
+    Mutant(
+        "feed without claims",
+        "raytasks.tracker.tick",
+        "        done.changes.append(_change(running, State.RUNNING,",
+        "        len((running, State.RUNNING,",
+    ),
+    Mutant(
+        "bulk step repeated",
+        "raytasks.store.bulk",
+        '"p_cursor": looked_at[-1] if looked_at else operation.cursor,',
+        '"p_cursor": operation.cursor,',
+    ),
+    Mutant(
+        "bulk operation forgotten at restart",
+        "raytasks.tracker.ticker",
+        "        if await self.access.insist(self.store.open_bulks):\n",
+        "        if not await self.access.insist(lambda: True):\n",
+    ),
+    Mutant(
+        "coalescer forgets who came meanwhile",
+        "raytasks.api.batcher",
+        "        self._call = None\n        if self._waiting:\n            self._start_call()\n",
+        "        self._call = None\n",
+    ),
+)
+"""All of them, each with a name that says what goes wrong."""

@@ -1,0 +1,106 @@
+"""Runs the simulation on mutants, each in a process of its own: `python -m …mutation [names]`.
+
+This module imports nothing of raytasks, so that a process made from it can patch what it imports.
+"""
+
+import argparse
+import importlib
+import importlib.abc
+import importlib.machinery
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from types import CodeType
+from typing import Any
+
+from tests.simulation.mutants import MUTANTS, Mutant
+
+MOST_SCHEDULES = 300
+"""Within how many schedules each mutant must be caught."""
+
+_NEEDED = ("alembic.command", "msgspec", "psycopg", "pydantic", "sqlalchemy", "uuid_utils")
+
+
+@dataclass(frozen=True)
+class Catch:
+    """How a mutant was caught: after so many schedules, by what. None: it was not."""
+
+    name: str
+    schedules: int
+    why: str | None
+    seconds: float
+
+
+class _Patching(importlib.abc.MetaPathFinder):
+    """Finds one module with a fault in it."""
+
+    def __init__(self, mutant: Mutant) -> None:
+        self._mutant = mutant
+
+    def find_spec(self, name: str, path: Any, target: Any = None) -> Any:
+        """Return how the module is loaded."""
+        if name != self._mutant.module:
+            return None
+        spec = importlib.machinery.PathFinder.find_spec(name, path)
+        assert spec is not None
+        spec.loader = _Loader(name, str(spec.origin), self._mutant)
+        return spec
+
+
+class _Loader(importlib.machinery.SourceFileLoader):
+    def __init__(self, name: str, path: str, mutant: Mutant) -> None:
+        super().__init__(name, path)
+        self._mutant = mutant
+
+    def get_code(self, fullname: str) -> CodeType:
+        """Return the code with the fault; no cache holds it."""
+        source = self.get_data(self.path).decode()
+        return compile(self._mutant.patched(source), self.path, "exec")
+
+
+def try_mutant(mutant: Mutant) -> Catch:
+    """Run schedules on a mutant until one is broken. For a process that has no raytasks yet."""
+    loaded = [name for name in sys.modules if name.split(".")[0] == "raytasks"]
+    assert not loaded, f"a mutant needs a fresh process: {loaded}"
+    began = time.process_time()
+    sys.meta_path.insert(0, _Patching(mutant))
+    simulate = importlib.import_module("tests.simulation.run").simulate
+    summary = simulate(range(1, MOST_SCHEDULES + 1))
+    assert mutant.module in sys.modules, f"{mutant.module} is not a part of the simulation"
+    why = summary.broken[0].broken if summary.broken else None
+    seconds = time.process_time() - began
+    return Catch(mutant.name, summary.schedules, why, round(seconds, 1))
+
+
+def try_all(mutants: Sequence[Mutant], processes: int) -> Iterator[Catch]:
+    """Try mutants in several processes, and tell of each in its turn."""
+    for name in _NEEDED:
+        importlib.import_module(name)  # once for all: a process has what its parent has
+    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
+        yield from pool.imap(try_mutant, mutants, chunksize=1)
+
+
+def main() -> int:
+    """Print a line of JSON for each mutant; return 1 if one was not caught."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", help="those whose names contain one of these")
+    parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    asked = parser.parse_args()
+    chosen = [
+        mutant
+        for mutant in MUTANTS
+        if not asked.names or any(name in mutant.name for name in asked.names)
+    ]
+    survivors = 0
+    for catch in try_all(chosen, asked.processes):
+        print(json.dumps(asdict(catch)), flush=True)
+        survivors += catch.why is None
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
