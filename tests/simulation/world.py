@@ -7,17 +7,17 @@ from collections import Counter, deque
 from random import Random
 from typing import Any
 
-from raytasks.events import EventQuery, StateEvent
 from raytasks.messages import Claim
 from raytasks.models import REMOTE_POOL, SHARED_POOL
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult
-from tests.simulation.account import FINAL, Account
+from tests.simulation.account import Account
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
 from tests.simulation.database import Files, Threads, Trouble
+from tests.simulation.ending import Ending
 from tests.simulation.faults import Injector
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
@@ -31,9 +31,6 @@ from tests.simulation.watch import Watch
 
 NOW = 1_000_000.0
 """The wall time when a schedule begins."""
-
-CALM_SECONDS = 120.0
-"""How long all tasks may take to end when the faults have stopped, beside what they wait for."""
 
 _TRACED = 80
 
@@ -74,7 +71,6 @@ class World:
         self.runners: list[RunnerLife] = []
         self.replicas: list[ReplicaLife] = []
         self._lives: Counter[str] = Counter()
-        self._cancelled: dict[str, int] = {}
         self.claimed_at: dict[tuple[str, int], float] = {}
         self._used: dict[Process, TrackerLife] = {}
         self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
@@ -207,7 +203,9 @@ class World:
 
         def tell() -> None:
             tracker = self.present_tracker
-            if tracker is not None and tracker.process.runs and tracker.tracker is not None:
+            if tracker is None or tracker.tracker is None or not tracker.process.runs:
+                return
+            if tracker.loaded_at <= self.loop.time():  # as its pools begin only then
                 core = tracker.tracker
 
                 async def lose() -> None:
@@ -344,86 +342,7 @@ class World:
             self.trouble.aside = True
             Probes(self).fences()
             self.trouble.aside = False
-        await self._calm()
+        ending = Ending(self)
+        await ending.calm()
         await Probes(self).run()
-        await self._look_at_all()
-
-    async def _calm(self) -> None:
-        """Stop all faults, and wait until every task has ended."""
-        self.trace("faults stop")
-        self.swarm.active = False
-        self.faults_stop.set()
-        self.trouble.end()
-        self.threads.go_on()
-        for life in [*self.trackers, *self.runners, *self.replicas]:
-            if not life.process.dead:
-                life.process.cut_off = False
-                life.process.thaw()
-        await asyncio.sleep(7.0)  # the last doubled calls have come in
-        self.account.paused = False
-        await self.clients.begin(self.clients.insist("resume"))
-        now = self.wall_of_tracker()
-        waits = max([0.0, *(row.run_at - now for row in self.checker.rows.values())])
-        end = self.loop.time() + CALM_SECONDS + min(waits, 200.0)
-        while True:
-            self._cancel_endless()
-            open_tasks = [row for row in self.checker.rows.values() if row.state not in FINAL]
-            jobs = [job for job in self.clients.jobs + self.clients.waits if not job.done()]
-            if not open_tasks and not jobs and self._one_tracker_is_left():
-                break
-            if self.loop.time() > end:
-                self.fail(
-                    f"the faults have stopped for {self.loop.time() - end + CALM_SECONDS:.0f} s, "
-                    f"and these have not ended: {open_tasks}, nor {len(jobs)} clients; trackers: "
-                    f"{[(life.process.name, life.epoch) for life in self.trackers]}"
-                )
-            await asyncio.sleep(0.25)
-        for job in self.clients.jobs + self.clients.waits:
-            if not job.cancelled() and (error := job.exception()) is not None:
-                self.fail(f"a client met {error!r}")
-
-    def _one_tracker_is_left(self) -> bool:
-        """Return whether all trackers have ended that were superseded or stood by."""
-        alive = [life for life in self.trackers if not life.process.dead]
-        return len(alive) == 1 and alive[0].epoch == self.checker.epoch
-
-    def _cancel_endless(self) -> None:
-        """Have all tasks cancelled that never end by themselves; some were retried since."""
-        for task_id, row in self.checker.rows.items():
-            plan = self.clients.plans[task_id]
-            is_open = row.state not in FINAL and not row.cancel_requested
-            if plan.endless and is_open and self._cancelled.get(task_id) != row.revision:
-                self._cancelled[task_id] = row.revision
-                self.clients.begin(self.clients.canceller(task_id, 0.0))
-
-    async def _look_at_all(self) -> None:
-        """Look at what must be so at the end."""
-        self.watch.at_the_end()
-        await self.clients.look_at_bulks()
-        await self._look_at_events()
-        health = await self.clients.begin(self.clients.ask("health"))
-        if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
-            self.fail(f"all is well, and /health says {health}")
-        aside = [item["what"] for item in health["tracker"]["set_aside"]["list"]]
-        if any("submission" not in what for what in aside):
-            self.fail(f"all is well, and this could not be stored: {aside}")
-        idle = self.wall_of_tracker() - self.checker.renewed_at
-        if idle > LEASE_SECONDS / 2:
-            self.fail(f"all is well, and the epoch was not renewed for {idle} s")
-
-    async def _look_at_events(self) -> None:
-        """See that the events of each task, as clients read them, are whole and in order."""
-        ids = sorted(self.checker.rows)
-        queries = [EventQuery(task_id) for task_id in ids]
-        pages = await self.clients.begin(self.clients.insist("events", queries))
-        for task_id, page in zip(ids, pages, strict=True):
-            row = self.checker.rows[task_id]
-            places = [] if page is None else [event.id for event in page.events]
-            if page is None or places != sorted(set(places)):
-                self.fail(f"the events of {row} are not in order: {page}")
-            states = [event for event in page.events if isinstance(event, StateEvent)]
-            if not page.more and (states[-1].state, states[-1].revision) != (
-                row.state,
-                row.revision,
-            ):
-                self.fail(f"the events of {row} end with {states[-1]}")
+        await ending.look()

@@ -1,0 +1,36 @@
+"""A simulator that never fails proves nothing: each mutant of the engine must be caught by it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutation import MOST_SCHEDULES
+
+_ROOT = Path(__file__).parents[2]
+
+
+def test_there_are_enough_of_them() -> None:
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 12
+
+
+@pytest.mark.timeout(330)
+def test_each_mutant_is_caught() -> None:
+    # In processes that have nothing of raytasks yet: pytest itself has loaded some of it.
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.simulation.mutation"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+        timeout=320,
+        check=False,
+    )
+    assert not done.stderr, done.stderr[-2000:]
+    catches = [json.loads(line) for line in done.stdout.splitlines()]
+    assert len(catches) == len(MUTANTS)
+    survivors = [catch["name"] for catch in catches if catch["why"] is None]
+    assert not survivors
+    assert all(catch["schedules"] <= MOST_SCHEDULES for catch in catches)
