@@ -110,7 +110,7 @@ def key_of(outcome: Outcome) -> Key:
 
 
 def sound(outcome: Outcome, now: float) -> Outcome:
-    """Return the outcome if its numbers can be kept; else a failure of the attempt that says so.
+    """Return the outcome if its times can be kept and its texts are some; else a failure.
 
     Cheap: what else can be wrong with one is looked at when an exchange fails.
     """
@@ -119,11 +119,13 @@ def sound(outcome: Outcome, now: float) -> Outcome:
             0 <= outcome.delay_seconds <= LONGEST_SECONDS
             and -_LATEST < outcome.started_at < _LATEST
             and -_LATEST < outcome.finished_at < _LATEST
+            and isinstance(outcome.result, str | None)
+            and isinstance(outcome.error, str | None)
         ):
             return outcome
     except Exception:  # noqa: S110 - they are no numbers at all
         pass
-    return _failure(outcome, "its times are no numbers that can be kept", now)
+    return _failure(outcome, "its times or its texts are none that can be kept", now)
 
 
 def defect_of(part: Any) -> str | None:

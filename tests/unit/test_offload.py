@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import new_task, task_id
+from making import NOW, new_task, task_id
 from msgspec.structs import replace
 from pydantic_core import from_json
 
@@ -193,7 +193,7 @@ class TestResults:
 def _read(values: LargeValues, stored: str | None, ref: str | None) -> str | None:
     from raytasks.views import accepted
 
-    return values.result_of(replace(accepted(new_task(1)), result=stored, result_ref=ref))
+    return values.result_of(replace(accepted(new_task(1), NOW), result=stored, result_ref=ref))
 
 
 class TestAttempts:
