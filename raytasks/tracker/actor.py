@@ -1,6 +1,7 @@
 """The tracker's actor: the core and the pools in one detached, named process."""
 
 import asyncio
+import gc
 import logging
 import os
 import time
@@ -290,6 +291,9 @@ class TrackerActor:
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
         begun_at = time.monotonic()
+        # What was imported lives as long as the process. To search it for garbage takes a tenth of
+        # a second, in which the whole tracker stands still.
+        gc.freeze()
         try:
             tracker = Tracker(
                 Store(
