@@ -10,8 +10,10 @@ import ray
 log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 0.5
+_ANSWER_SECONDS = 1.0
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and settings: none
 _LOOK_AGAIN_SECONDS = 0.25
-_LOOK_SECONDS = 3.0
+_LOOK_SECONDS = 5.0
 
 
 async def node_died(node_id: str | None, *, twice: bool = True) -> bool:
@@ -35,7 +37,10 @@ async def node_died(node_id: str | None, *, twice: bool = True) -> bool:
 
 
 def _is_gone(node_id: str) -> bool:
-    """Look now: the control store hears of a node's death only seconds later, its port at once."""
+    """Look now: the control store hears of a node's death only seconds later, its port at once.
+
+    So one that is frozen is found too.
+    """
     try:
         node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)
     except Exception as error:
@@ -43,9 +48,21 @@ def _is_gone(node_id: str) -> bool:
         return False
     if node is None or not node["Alive"]:
         return node is not None
+    return not _answers((node["NodeManagerAddress"], node["NodeManagerPort"]))
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    """Return whether the process behind a port reacts: a frozen one still takes connections.
+
+    It is a server of gRPC, which greets who greets it; one that wants TLS hangs up, which will do.
+    """
     try:
-        address = node["NodeManagerAddress"], node["NodeManagerPort"]
-        socket.create_connection(address, _CONNECT_SECONDS).close()
-    except OSError:
+        with socket.create_connection(address, _CONNECT_SECONDS) as connection:
+            connection.settimeout(_ANSWER_SECONDS)
+            connection.sendall(_GREETING)
+            connection.recv(1)
+    except ConnectionResetError:
         return True
-    return False
+    except OSError:
+        return False
+    return True

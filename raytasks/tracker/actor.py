@@ -19,6 +19,7 @@ from raytasks.offload import LargeValues
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.runner.deployment import Deployment, differing_settings
 from raytasks.runner.link import BY_RAY, SOCKET, TRACKER_NAME, Line, lasting
+from raytasks.runner.node_life import node_died
 from raytasks.runner.nodes import at_the_head
 from raytasks.runner.pool import RunnerPools
 from raytasks.runner.ray_internals import was_restarted
@@ -313,6 +314,7 @@ class TrackerActor:
                 partial(_put_in_force, tracker, self._pools),
             )
             tracker.ticker.on_expiry = self._pools.replace
+            tracker.ticker.silence.node_died = node_died
             ready.set_result(tracker)
             await tracker.start(again=was_restarted())
             await asyncio.gather(

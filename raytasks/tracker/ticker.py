@@ -22,6 +22,7 @@ from raytasks.tracker.intake import Intake
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
+from raytasks.tracker.silence import Silence
 from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -76,6 +77,7 @@ class Ticker:
         self.loaded = asyncio.Event()
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
+        self.silence = Silence(self.lose, lambda name: self.on_expiry(name))  # noqa: PLW0108 - it is set later
         self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._settling: asyncio.TimerHandle | None = None
         self._under_load = False
@@ -394,6 +396,4 @@ class Ticker:
                 runner.seen_at = now
         self.looked_at = now
         for runner in self.ledger.fleet.expired(now, self.lease_seconds):
-            log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
-            self.lose(runner.runner_id, "its runner was not heard of until its lease ended")
-            self.on_expiry(runner.name)
+            self.silence.note(runner)
