@@ -35,6 +35,7 @@ class Row(NamedTuple):
     namespace: str
     revision: int
     created_at: float
+    company: int | None
 
 
 class Ended(NamedTuple):

@@ -47,13 +47,21 @@ class Plan:
     """What its first attempt does, whatever is drawn."""
     endless: bool = False
     """Every attempt lasts until it is stopped: somebody cancels it."""
+    poison: bool = False
+    """Every attempt kills its runner."""
+    talks: bool = False
+    """It only succeeds, and has a checkpoint, progress and lines."""
 
     def script(self, seed: int, attempt: int) -> Script:
         """Return what an attempt does."""
         if self.first is not None and attempt == 1:
             return Script(self.first, 0.01, delay=0.5)
+        if self.talks:
+            return Script(Deed.SUCCEED, 0.8, lines=2, checkpoints=1, progress=1)
         if self.calm:
             return Script(Deed.SUCCEED, 0.01)
+        if self.poison:
+            return Script(Deed.CRASH, 0.01)
         draw = Random(f"{seed}/{self.number}/{attempt}")
         seconds = draw.choice((0.0, 0.005, 0.02, 0.1, 0.5, 2.5)) * draw.random()
         if self.endless:

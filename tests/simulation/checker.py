@@ -49,13 +49,15 @@ class Checker:
         """Whether a lost attempt was to be charged, as a tick was told."""
         self._planned_at = 0.0
         self._writer = ""
+        self._together: Counter[str] = Counter()
+        """How many attempts of each runner were lost in the present tick."""
         self.claimed_by: dict[tuple[str, int], str] = {}
         """Which process has claimed each attempt."""
         self._due: dict[str, float] = {}
         """The due time of each task that has come, by the clock of some tick."""
         self.looks = 0
-        self.never_sent: Callable[[tuple[str, int]], None] = lambda _: None
-        """Is told of an attempt that was lost and was in no answer to a runner."""
+        self.lost: Callable[[Row], None] = lambda _: None
+        """Is told of a task whose running attempt was lost."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
@@ -65,6 +67,9 @@ class Checker:
     def planned(self, work: TickInput) -> None:
         """Note what a tick is going to do: which losses are charged."""
         self._planned_at = work.now
+        self._together = Counter(
+            running.runner_id for running, outcome in work.outcomes if outcome.kind in LOST
+        )
         for row in self.rows.values():
             if row.run_at <= work.now:
                 self._due[row.task_id] = row.run_at
@@ -134,6 +139,10 @@ class Checker:
         kept = (new.task_type, new.payload, new.priority, new.max_attempts, new.namespace)
         if told != kept or task.idempotency_key != new.idempotency_key:
             self._fail(f"{new.task_id} was submitted as {told}, and is stored as {kept}")
+        if new.created_at != self._planned_at:
+            self._fail(f"{new.task_id} was made at {new.created_at}, not {self._planned_at}")
+        if task.run_at is None and new.run_at != new.created_at + task.delay_seconds:
+            self._fail(f"{new.task_id} is due at {new.run_at}, not {task.delay_seconds} s later")
 
     def _gone(self, old: Row) -> None:
         seconds = self.account.pruning_after
@@ -240,8 +249,11 @@ class Checker:
             self._fail(f"attempt {old.attempt} of {old.task_id} ended, not once in the history")
             return None
         self.history[key] = ended
-        if ended.outcome in LOST and key not in self.account.handed:
-            self.never_sent(key)
+        if ended.outcome in LOST:
+            self.lost(old)
+            with_others = self._together[old.runner_id] > 1 and old.company != 1
+            if with_others and self.charged.get(key, True):
+                self._fail(f"{key} is charged for the death of {old.runner_id} with others")
         if ended.runner_id != old.runner_id:
             self._fail(f"{ended} was run by {old.runner_id}")
         said = self.account.said.get(key)
@@ -261,6 +273,8 @@ class Checker:
         kind = ended.outcome
         if kind == "succeeded":
             return "COMPLETED"
+        if kind == "cancelled" and not cancelled:
+            self._fail(f"{old} was stopped, and nobody has cancelled it")
         if cancelled or kind == "cancelled":
             return "CANCELLED"
         if kind in ("failed", "timed_out"):
@@ -322,6 +336,37 @@ class Checker:
         self.account.accepted.add(task_id)
         if task_id not in self.rows:
             self._fail(f"{task_id} was accepted, and is not stored")
+
+    def acted(self, verb: str, task_id: str, retried: int) -> None:
+        """Check a cancel or retry that is answered; before, it was `retried` so often."""
+        row = self.rows.get(task_id)
+        if row is None or self.retried[task_id] > retried:
+            return
+        is_cancelled = bool(row.cancel_requested) or row.state in FINAL
+        if verb == "cancel" and not is_cancelled:
+            self._fail(f"{task_id} is said to be cancelled, and is {row}")
+        if verb == "retry" and not self._was_retried(row):
+            self._fail(f"{task_id} is said to be retried, and is {row}")
+
+    def _was_retried(self, row: Row) -> bool:
+        # One that was retried during an answer that came before is retried for this one too.
+        return self.retried[row.task_id] > 0
+
+    def paused(self, *, paused: bool, epoch: int) -> None:
+        """Check a pause or resume that is being answered."""
+        found, present = self._reader.execute(
+            "SELECT paused_at, epoch FROM tracker_epoch"
+        ).fetchone()
+        if present == epoch and (found is not None) != paused:
+            self._fail(f"a tracker says paused: {paused}, and the database has {found}")
+
+    def made(self, bulk_id: str) -> None:
+        """Check that a bulk operation is stored that is being answered."""
+        found = self._reader.execute(
+            "SELECT 1 FROM bulk_operations WHERE bulk_id = ?", (bulk_id,)
+        ).fetchone()
+        if found is None:
+            self._fail(f"the bulk operation {bulk_id} is not stored")
 
     def acknowledged(
         self, task_id: str, attempt: int, outcome: Outcome | None, runner_id: str

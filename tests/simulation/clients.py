@@ -63,7 +63,6 @@ class Clients:
     def new_task(self, plan: Plan, **changes: Any) -> NewTask:
         """Return a submission as a replica makes it."""
         task_id = self.new_id()
-        now = self.world.wall(self.process)
         values: dict[str, Any] = {
             "task_id": task_id,
             "task_type": "short",
@@ -71,8 +70,6 @@ class Clients:
             "priority": 0,
             "max_attempts": 2,
             "timeout_seconds": None,
-            "run_at": now,
-            "created_at": now,
         }
         task = NewTask(**values | changes)
         self.plans[task_id] = plan
@@ -120,7 +117,9 @@ class Clients:
             "priority": draw.choice((0, 0, 5, -5)),
             "max_attempts": draw.choice((1, 2, 3)),
         }
-        delay = draw.choice((0.0, 0.0, 0.0, 1.0, 4.0)) * draw.random()
+        changes["delay_seconds"] = draw.choice((0.0, 0.0, 0.0, 1.0, 4.0)) * draw.random()
+        if plan.poison:
+            changes["task_type"] = "short"  # a remote task that dies takes no runner with it
         keyed = draw.random() < 0.7
         if keyed:
             changes |= {"idempotency_key": f"key {plan.number}", "request_digest": "same"}
@@ -128,9 +127,6 @@ class Clients:
             self.begin(self._submit_refused(plan))
         while True:
             task = self.new_task(plan, **changes)
-            if delay:
-                due = {"run_at": task.run_at + delay}
-                self.world.account.submitted[task.task_id] = task = _replaced(task, due)
             asked = asyncio.ensure_future(self.submit([task]))
             if self.world.swarm.strikes(Fault.CLIENT_GONE, draw):
                 await asyncio.sleep(draw.uniform(0.0, 0.01))
@@ -286,6 +282,19 @@ class Clients:
                 self.world.fail(f"a wait for {task_id} was answered with {found.state}")
             return
 
+    async def reader(self) -> None:
+        """Read what is there, again and again: what was accepted must be found."""
+        while self.world.swarm.active:
+            await asyncio.sleep(self._draw.uniform(0.1, 0.6))
+            ids = self.stored[-3:]
+            try:
+                found = await self.ask("tasks", ids)
+            except AWAY:
+                continue
+            gone = [name for name in ids if name not in found and name in self.world.checker.rows]
+            if gone:
+                self.world.fail(f"these are stored, and were not found: {gone}")
+
     async def pauser(self) -> None:
         """Pause, and go on after a while. A pause that was not answered may hold or not."""
         await asyncio.sleep(self._draw.uniform(0.5, 4.0))
@@ -347,8 +356,3 @@ class Clients:
                 )
                 if meant and row.state in sources and not row.cancel_requested:
                     self.world.fail(f"{bulk} has passed over {row}")
-
-
-def _replaced(task: NewTask, changes: dict[str, Any]) -> NewTask:
-    values = {name: getattr(task, name) for name in NewTask.__struct_fields__}
-    return NewTask(**values | changes)

@@ -43,15 +43,15 @@ MUTANTS = (
     ),
     Mutant(
         "duplicates answered with the wrong id",
-        "raytasks.store.transaction",
+        "raytasks.store.idempotency",
         "found[task.task_id] = Duplicate(owner,",
         "found[task.task_id] = Duplicate(task.task_id,",
     ),
     Mutant(
         "no duplicates",
-        "raytasks.store.transaction",
-        "                if owner != task.task_id:\n",
-        "                if owner != task.task_id and len(keyed) > 1:\n",
+        "raytasks.store.idempotency",
+        "            if owner != task.task_id:\n",
+        "            if owner != task.task_id and len(keyed) > 1:\n",
     ),
     # Fences
     Mutant(
@@ -113,9 +113,8 @@ MUTANTS = (
     Mutant(
         "batch that did not arrive is not sent again",
         "raytasks.tracker.fleet",
-        "        self.sent = self.batch\n        call.set_result(",
-        "        self.sent = self.batch\n        lost, self.undelivered = self.undelivered, []\n"
-        "        call.set_result(",
+        "        for sent in (\n            self.cancels,\n",
+        "        for sent in (\n            self.undelivered,\n            self.cancels,\n",
     ),
     Mutant(
         "exchange that was overtaken counts",
@@ -248,8 +247,8 @@ MUTANTS = (
     Mutant(
         "delayed tasks run at once",
         "raytasks.store.transaction",
-        "int(task.run_at <= now))",
-        "1)",
+        "                    int(task.due_at <= now),\n",
+        "                    1,\n",
     ),
     # Wake-ups
     Mutant(

@@ -11,6 +11,8 @@ from raytasks.models import Attempt
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.states import TRANSITIONS, Event, OutcomeKind
 from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from raytasks.tracker.bulk import run_step
+from raytasks.tracker.tick import TickInput, run_tick
 from tests.simulation.account import Row
 from tests.simulation.bodies import Deed, Plan
 
@@ -42,6 +44,7 @@ class Probes:
             self._in_bulk,
             self._left,
             self._died,
+            self._followed,
         ]
         chosen = draw.sample(probes, k=3)
         if self._paused in chosen or self._in_bulk in chosen:  # they are in the way of others
@@ -63,11 +66,10 @@ class Probes:
     def _is(self, task_id: str, state: str) -> Callable[[], bool]:
         return lambda: (row := self._row(task_id)) is not None and row.state == state
 
-    async def _submit(self, plan: Plan | None = None, delay: float = 0.0, **changes: object) -> str:
+    async def _submit(self, plan: Plan | None = None, **changes: object) -> str:
         self._number += 1
         plan = plan or Plan(self._number, calm=True)
-        due = self.world.wall_of_tracker() + delay
-        task = self._clients.new_task(plan, run_at=due, **changes)
+        task = self._clients.new_task(plan, **changes)
         asked = self._clients.begin(self._clients.submit([task]))
         await self._until("a submission was answered", asked.done)
         asked.result()
@@ -80,7 +82,7 @@ class Probes:
         await self._until("plain tasks had ended", lambda: all(wait.done() for wait in waits))
 
     async def _delayed(self) -> None:
-        task_id = await self._submit(delay=1.0)
+        task_id = await self._submit(delay_seconds=1.0)
         await self._until("a delayed task had ended", self._is(task_id, "COMPLETED"), 1.0)
 
     async def _failing(self) -> None:
@@ -88,6 +90,30 @@ class Probes:
             self._number += 1
             task_id = await self._submit(Plan(self._number, calm=True, first=deed))
             await self._until(f"a task to {deed} had ended", self._is(task_id, "COMPLETED"), 0.5)
+
+    async def _followed(self) -> None:
+        """Follow a task's news and all changes, as event streams do."""
+        self._number += 1
+        replica = self.world.replica()
+        with replica.watch.following() as changes:
+            await asyncio.sleep(0.3)  # it begins with a gap
+            task_id = await self._submit(Plan(self._number, talks=True))
+            with replica.watch.listening(task_id) as news:
+                seen = 0
+                while not self._is(task_id, "COMPLETED")():
+                    news.clear()
+                    await self._until("there were news", news.is_set, 1.0)
+                    seen += 1
+            states: list[str] = []
+            while "COMPLETED" not in states:
+                asked = asyncio.ensure_future(changes.get())
+                await self._until("there were changes", asked.done)
+                for piece in asked.result():
+                    if piece.gap:
+                        states += ["COMPLETED"]  # another probe's runner had to begin again
+                    states += [item.state for item in piece.changes if item.task_id == task_id]
+        if seen < 2:
+            self.world.fail(f"of {task_id} only so much was told: {seen}, {states}")
 
     async def _cancelled(self) -> None:
         self._number += 1
@@ -209,14 +235,26 @@ class Probes:
 
     def _superseded(self) -> None:
         store, epoch = self.world.store, self.world.checker.epoch
+
+        def renew(wrong: int) -> None:
+            with store.transaction(now=1.0) as transaction:
+                transaction.renew(wrong)
+                raise _Back
+
+        tries: list[Callable[[int], object]] = [
+            renew,
+            lambda wrong: store.set_paused(wrong, 1.0),
+            lambda wrong: run_tick(store, TickInput(1.0, wrong, 1)),
+            lambda wrong: run_step(store, wrong, 1.0, ""),
+        ]
         for wrong in (epoch - 1, epoch + 1):
-            try:
-                with store.transaction(now=1.0) as transaction:
-                    transaction.renew(wrong)
-                    raise _Back
-            except Superseded:
-                continue
-            except _Back:
+            for attempt in tries:
+                try:
+                    attempt(wrong)
+                except Superseded:
+                    continue
+                except _Back:
+                    pass
                 self.world.fail(f"the store lets epoch {wrong} write in epoch {epoch}")
 
 

@@ -28,6 +28,8 @@ class TrackerLife:
         self.process = Process(world.loop, f"tracker {number}")
         self.process.skew = world.tracker_skew
         self.tracker: Tracker | None = None
+        self.heard_at: dict[str, float] = {}
+        """When each runner has called last."""
         self.loaded_at = math.inf
         self.reloaded_at = 0.0
         """When it has read everything again, so that it knows less of what has gone out."""
@@ -66,6 +68,7 @@ class TrackerLife:
     async def exchange(self, message: bytes) -> bytes:
         """See `TrackerActor.exchange`."""
         exchange: Exchange = wire.exchange_of(message)
+        self.heard_at[exchange.runner_id] = self.world.loop.time()
         orders = await (await self.core()).exchange(exchange)
         account, checker = self.world.account, self.world.checker
         for key in orders.acknowledged:
@@ -87,8 +90,18 @@ class TrackerLife:
         return wire.encode(found)
 
     async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the core."""
-        return await getattr(await self.core(), method)(*arguments)
+        """Call a method of the core, and see that what it answers is so in the database."""
+        core = await self.core()
+        before = self.world.checker.retried[arguments[0]] if method in ("cancel", "retry") else 0
+        found = await getattr(core, method)(*arguments)
+        match method:
+            case "cancel" | "retry":
+                self.world.checker.acted(method, arguments[0], before)
+            case "pause" | "resume":
+                self.world.checker.paused(paused=method == "pause", epoch=self.epoch)
+            case "bulk_start":
+                self.world.checker.made(found[0].bulk_id)
+        return found
 
     async def ping(self) -> None:
         """See `TrackerActor.ping`."""

@@ -12,7 +12,7 @@ from raytasks.models import REMOTE_POOL, SHARED_POOL
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult
-from tests.simulation.account import Account
+from tests.simulation.account import Account, Row
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
@@ -296,7 +296,7 @@ class World:
         life = next((item for item in self.trackers if item.process is process), None)
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
-        self.checker.never_sent = lambda key: self._never_sent(key, life)
+        self.checker.lost = lambda row: self._lost(row, life)
         changed = self.checker.look(process.name, epoch, clock)
         for task_id in changed:
             row = self.checker.rows.get(task_id)
@@ -313,12 +313,27 @@ class World:
                     "cancelled" if row.cancel_requested else "",
                 )
 
-    def _never_sent(self, key: tuple[str, int], life: TrackerLife | None) -> None:
-        """An attempt was lost that no runner was told of: it should have been given back."""
-        claimed_at = self.claimed_at.get(key, 0.0)
-        same = life is not None and self.checker.claimed_by.get(key) == life.process.name
-        if life is not None and same and life.reloaded_at < claimed_at:
+    def _lost(self, row: Row, life: TrackerLife | None) -> None:
+        """See that an attempt that was lost was not lost without a reason."""
+        key = (row.task_id, row.attempt)
+        if life is None:
+            return
+        same = self.checker.claimed_by.get(key) == life.process.name
+        told = key in self.account.handed
+        if not told and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
             self.fail(f"{key} was lost, and no runner has ever heard of it")
+        runners = [other for other in self.runners if other.runner_id == row.runner_id]
+        heard_at = life.heard_at.get(row.runner_id, -1000.0)
+        for runner in runners:
+            others = [other for other in self.runners if other.name == runner.name]
+            lives = runner.process.runs and not runner.process.cut_off and not runner.left
+            if lives and len(others) == 1 and self.loop.time() - heard_at < LEASE_SECONDS / 2:
+                self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
+
+    def _plan(self, number: int) -> Plan:
+        kind = self.draw.random()
+        is_poison = kind > 0.94 and self.max_crashes < 10
+        return Plan(number, endless=kind < 0.1, poison=is_poison)
 
     async def _story(self) -> None:
         draw = self.draw
@@ -328,13 +343,15 @@ class World:
             self.start_runner(name, pool)
         self.replicas += [ReplicaLife(self, name) for name in ("api 1", "api 2")]
         count = draw.choice((3, 6, 9))
-        plans = [Plan(n, endless=draw.random() < 0.1) for n in range(1, count + 1)]
+        plans = [self._plan(number) for number in range(1, count + 1)]
         for part in range(3):
             self.clients.begin(self.clients.submitter(plans[part::3]))
         if draw.random() < 0.35:
             self.clients.begin(self.clients.pauser())
         if draw.random() < 0.4:
             self.clients.begin(self.clients.bulk_maker())
+        if draw.random() < 0.3:
+            self.clients.begin(self.clients.reader())
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):
