@@ -56,7 +56,8 @@ class Intake:
         """Put a runner's news into the inbox, and return whether there were any."""
         inbox = self._inbox
         before = inbox.count
-        if exchange.held is not None:  # it says all again that was not acknowledged
+        is_known = runner.runner_id in self._fleet.runners
+        if exchange.held is not None and is_known:  # it says all again that was not acknowledged
             runner.eager = True
             self._owing.pop(runner.runner_id, None)
             inbox.forget_unsaid(runner.runner_id)

@@ -47,7 +47,7 @@ class Clients:
         self._numbers = 0
         self.plans: dict[str, Plan] = {}
         """What each task is meant to do, by its id."""
-        self.bulks: list[tuple[NewBulk, dict[str, int]]] = []
+        self.bulks: list[NewBulk] = []
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":
         """Have a client do something."""
@@ -151,7 +151,7 @@ class Clients:
         duplicate = found.get(task.task_id)
         rows = self.world.checker.rows
         if duplicate is None:
-            self.world.checker.accepted(task.task_id)
+            self.world.answers.accepted(task.task_id)
             self.stored.append(task.task_id)
             return
         if not duplicate.task_id and self.world.retention_seconds is not None:
@@ -334,14 +334,14 @@ class Clients:
                 return
             if made.bulk_id != bulk.bulk_id:
                 self.world.fail(f"{bulk} was made as {made}")
-            revisions = {row.task_id: row.revision for row in self.world.checker.rows.values()}
-            self.bulks.append((bulk, revisions))
+            self.bulks.append(bulk)
             return
 
     async def look_at_bulks(self) -> None:
         """See that bulk operations are done, and have met all that was there."""
         rows = self.world.checker.rows
-        for bulk, revisions in self.bulks:
+        for bulk in self.bulks:
+            revisions = self.world.checker.bulks[bulk.bulk_id]
             found = await self.begin(self.insist("bulk_get", bulk.bulk_id, "default"))
             if found is None or found.finished_at is None:
                 self.world.fail(f"a bulk operation is not done: {found}")

@@ -161,7 +161,7 @@ class Bodies:
     def _begin(self) -> None:
         while self._queue and len(self._running) < self._slots:
             claim = self._queue.popleft()
-            self._life.world.checker.begins(claim, self._life.runner_id)
+            self._life.world.answers.begins(claim, self._life.runner_id)
             body = self._running[claim.task_id, claim.attempt] = _Body()
             body.task = asyncio.ensure_future(self._run(claim, body))
             if self._life.pool == SHARED_POOL:
@@ -209,7 +209,7 @@ class Bodies:
             data = f'"{claim.attempt}.{number}"'
             account.checkpoints[claim.task_id].append((claim.attempt, data))
             await exchange.checkpoint(*key, data)
-            self._life.world.checker.checkpointed(claim.task_id, data)
+            self._life.world.answers.checkpointed(claim.task_id, data)
         await asyncio.sleep(script.seconds)
         if script.deed is Deed.UNTIL_STOPPED:
             await asyncio.Event().wait()

@@ -36,6 +36,7 @@ class TrackerLife:
         self._again = again
         self._revisions: dict[str, int] | None = None
         self._told = 0
+        self._pauses = self._pausing = 0
         self._looked = -1
         self._core: asyncio.Future[Tracker] | None = None
         self.process.start(self._live())
@@ -62,7 +63,7 @@ class TrackerLife:
         duplicates = await (await self.core()).submit(new)
         for task in new:
             if task.task_id not in duplicates:
-                self.world.checker.accepted(task.task_id)
+                self.world.answers.accepted(task.task_id)
         return wire.encode(duplicates)
 
     async def exchange(self, message: bytes) -> bytes:
@@ -70,10 +71,10 @@ class TrackerLife:
         exchange: Exchange = wire.exchange_of(message)
         self.heard_at[exchange.runner_id] = self.world.loop.time()
         orders = await (await self.core()).exchange(exchange)
-        account, checker = self.world.account, self.world.checker
+        account = self.world.account
         for key in orders.acknowledged:
             runner_id, outcome = account.said.get(tuple(key), (None, None))
-            checker.acknowledged(
+            self.world.answers.acknowledged(
                 *key, outcome if runner_id == exchange.runner_id else None, exchange.runner_id
             )
             self.world.watch.acknowledged(self, *key)
@@ -92,15 +93,27 @@ class TrackerLife:
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the core, and see that what it answers is so in the database."""
         core = await self.core()
-        before = self.world.checker.retried[arguments[0]] if method in ("cancel", "retry") else 0
-        found = await getattr(core, method)(*arguments)
+        checker = self.world.checker
         match method:
             case "cancel" | "retry":
-                self.world.checker.acted(method, arguments[0], before)
+                before = checker.retried[arguments[0]]
+                found = await getattr(core, method)(*arguments)
+                self.world.answers.acted(method, arguments[0], before)
             case "pause" | "resume":
-                self.world.checker.paused(paused=method == "pause", epoch=self.epoch)
+                self._pauses += 1
+                number, alone = self._pauses, not self._pausing
+                self._pausing += 1
+                try:
+                    found = await getattr(core, method)(*arguments)
+                finally:
+                    self._pausing -= 1
+                if alone and number == self._pauses:
+                    self.world.answers.paused(paused=method == "pause", epoch=self.epoch)
             case "bulk_start":
-                self.world.checker.made(found[0].bulk_id)
+                found = await core.bulk_start(*arguments)
+                self.world.answers.made(found[0].bulk_id)
+            case _:
+                found = await getattr(core, method)(*arguments)
         return found
 
     async def ping(self) -> None:

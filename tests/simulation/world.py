@@ -13,6 +13,7 @@ from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult
 from tests.simulation.account import Account, Row
+from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
@@ -53,6 +54,7 @@ class World:
         self.loop = SimulatedLoop(Random(seed + 1_000_000_007))
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
+        self.answers = Answers(self.checker, files.reader, self.fail)
         self.watch = Watch(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time

@@ -3,10 +3,11 @@
 import asyncio
 
 import pytest
-from making import new_task
-from tracking import FaultyStore, ScriptedRunner, let_run, until
+from making import NOW, new_task, outcome
+from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
 
-from raytasks.messages import Report
+from raytasks.events import EventQuery, LogEvent
+from raytasks.messages import AttemptLog, LogLine, Report
 from raytasks.models import StoreUnavailable
 from raytasks.states import State
 from raytasks.store.store import Store
@@ -79,3 +80,33 @@ async def test_a_pause_in_an_epoch_that_has_ended_is_refused(
             await tracker.pause()
     finally:
         other.close()
+
+
+async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
+    tracker: Tracker, store: FaultyStore
+) -> None:
+    await tracker.submit([new_task(1)])
+    first = ScriptedRunner(tracker, "r1.1", name="r1")
+    [claim] = await first.claim()
+    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
+    said = {"outcomes": [outcome(claim)], "logs": [AttemptLog(claim.task_id, 1, 1, lines)]}
+    store.away = True
+    first.send(**said)
+    async with asyncio.timeout(PATIENCE):
+        while tracker.ticker.access.error is None:
+            await let_run()
+    assert tracker.ticker.inbox.count  # it waits for the end of the outage
+    second = ScriptedRunner(tracker, "r1.2", name="r1")
+    second.send()
+    await let_run()
+    last = await tracker.exchange(first.build(held=(), **said))  # what it has not heard of
+    assert last.end
+    store.away = False
+    await until(tracker, 1, State.COMPLETED)
+    [page] = await tracker.events([EventQuery(claim.task_id)])
+    assert page is not None
+    assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
+        "line 1",
+        "line 2",
+    ]
+    await second.hang_up()
