@@ -58,6 +58,8 @@ def ray_environment(host: str | None = None) -> dict[str, str]:
     wanted = {
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        # A machine that is busy with everything else that starts takes more than Serve's 5 seconds.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
         # A replica's code runs on its main event loop, so that no request changes threads, and its
         # log goes to Serve's files only, in blocks. No gRPC ports: nothing of ours uses them.

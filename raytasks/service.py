@@ -10,7 +10,7 @@ import click
 import httpx
 import ray
 from ray import serve
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError, RayTaskError
 from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
@@ -138,9 +138,21 @@ def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
 
 
 def _start_ingress(endpoint: Endpoint) -> None:
-    """Start Serve, or find the one that runs; it stays where that one listens."""
+    """Start Serve, or find the one that runs; it stays where that one listens.
+
+    On a busy machine Serve may give up its first proxy, and starts another one by itself. Raises
+    `ServiceError` if Serve does not start at all.
+    """
     logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
-    serve.start(http_options=HTTPOptions(host=endpoint.host, port=endpoint.port))
+    options = HTTPOptions(host=endpoint.host, port=endpoint.port)
+    try:
+        try:
+            serve.start(http_options=options)
+        except (RayActorError, TimeoutError):
+            serve.start(http_options=options)  # finds its controller, and does not wait for proxies
+    except (RayError, TimeoutError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ServiceError(f"Ray Serve does not start: {reason}") from error
 
 
 def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
