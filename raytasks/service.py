@@ -58,20 +58,14 @@ class AlreadyServed(ServiceError):
     """
 
 
-def start_tracker(
-    deployment: Deployment, endpoint: Endpoint | None = None
-) -> tuple[Any, DeployAnswer]:
+def start_tracker(deployment: Deployment) -> tuple[Any, DeployAnswer]:
     """Make the tracker, or find the one that is there, and put the handlers in force.
 
-    The tracker tries them first, and makes their runners; Serve's own processes, if they are to
-    listen at an `endpoint`, start meanwhile. Returns its handle, and what became of the handlers.
-    Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
+    The tracker tries them first, and makes their runners. Returns its handle, and what became of
+    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
     """
     tracker = get_or_create_tracker(deployment.settings)
-    call = tracker.deploy.remote(deployment)
-    if endpoint is not None:
-        _start_ingress(endpoint)
-    return tracker, _answer(call)
+    return tracker, _answer(tracker.deploy.remote(deployment))
 
 
 def _answer(call: Any) -> DeployAnswer:

@@ -155,7 +155,7 @@ def _serve(
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:
-                tracker, answer = service.start_tracker(deployment, endpoint)
+                tracker, answer = service.start_tracker(deployment)
             except service.AlreadyServed:
                 ours = False
                 raise
