@@ -89,11 +89,21 @@ def built_application(settings: Settings) -> serve.Application:
     connects to Ray, and `serve deploy` in a task of the cluster. Serve takes the old replicas away
     before the new ones are up, so the handlers are tried here. Raises `ServiceError`.
     """
+    # First of all, when Serve was told to build: what it is told later is not in this build.
+    applied = _applied() if ray.is_initialized() else {}
     deployment = present_deployment(settings)
     if not ray.is_initialized():
         ray.init(**_init_arguments())
     start_tracker(deployment)
-    return application(deployment)
+    return application(deployment, applied)
+
+
+def _applied() -> dict[str, float]:
+    """Return when Serve was last told of each application, by its own clock."""
+    try:
+        return {name: app.last_deployed_time_s for name, app in serve.status().applications.items()}
+    except Exception:  # then the replicas take what they see first
+        return {}
 
 
 def _init_arguments() -> dict[str, Any]:

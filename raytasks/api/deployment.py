@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import ray
@@ -284,8 +284,9 @@ class _TrackerReads:
 class Api:
     """A replica of the API: stateless. It makes the tracker if there is none."""
 
-    def __init__(self, deployment: Deployment) -> None:
+    def __init__(self, deployment: Deployment, applied: Mapping[str, float]) -> None:
         self._deployment = deployment
+        self._applied = applied
         self._backend = RayBackend(deployment.settings)
         self._keeping: asyncio.Future[Any] | None = None
         self._announcing: asyncio.Future[Any] | None = None
@@ -309,7 +310,7 @@ class Api:
         self._keeping = asyncio.gather(self._keep_near(), watchdog.run())
         announcement = Announcement(lambda: self._backend.announce(self._deployment))
         await announcement.first()
-        reapplied = Reapplied(_applied, self._look_at_the_code)
+        reapplied = Reapplied(_applied, self._look_at_the_code, self._applied.get(_app_name()))
         self._announcing = asyncio.gather(announcement.repeat(), reapplied.run())
         registry = Registry.load(settings.task_modules, self._deployment.folder)
         return create_app(self._backend, registry, settings)
@@ -372,12 +373,18 @@ def present_deployment(settings: Settings) -> Deployment:
     return read_deployment(settings)
 
 
-def application(deployment: Deployment) -> serve.Application:
-    """Return the Serve application of the API, for `serve.run` and `serve deploy`."""
+def application(
+    deployment: Deployment, applied: Mapping[str, float] | None = None
+) -> serve.Application:
+    """Return the Serve application of the API, for `serve.run` and `serve deploy`.
+
+    `applied` says when Serve was last told of its applications, before this build (by name, in
+    seconds since the epoch, by Serve's clock): see `Reapplied`.
+    """
     settings = deployment.settings
     options = {
         "num_replicas": settings.api_replicas,
         "max_ongoing_requests": settings.max_waiting_clients + REQUESTS_BESIDE_WAITING,
     }
-    app: serve.Application = Api.options(**options).bind(deployment)  # type: ignore[attr-defined]
+    app: serve.Application = Api.options(**options).bind(deployment, applied or {})  # type: ignore[attr-defined]
     return app

@@ -28,17 +28,19 @@ class Reapplied:
     """Watches one application from within one of its replicas.
 
     `applied` asks Serve, and `act` is called once for each time that the application was deployed
-    again without a new build: this replica is still there when all has settled.
+    again without a new build: this replica is still there when all has settled. `built_for` is the
+    time of the deployment that this replica's build was made for; without it, the first one seen.
     """
 
     def __init__(
         self,
         applied: Callable[[], Awaitable[Applied | None]],
         act: Callable[[float], Awaitable[None]],
+        built_for: float | None = None,
     ) -> None:
         self._applied = applied
         self._act = act
-        self._known: float | None = None
+        self._known = built_for
 
     async def look(self) -> None:
         """Look once. Raises what the two calls raise."""

@@ -29,3 +29,21 @@ async def test_it_acts_once_when_all_has_settled() -> None:
     await look(Applied(200.0, settled=True))
     await look(Applied(200.0, settled=True))
     assert acted == [200.0]
+
+
+async def test_what_came_during_the_build_counts() -> None:
+    acted: list[float] = []
+
+    async def applied() -> Applied:
+        return Applied(200.0, settled=True)
+
+    async def act(at: float) -> None:
+        acted.append(at)
+
+    watch = Reapplied(applied, act, built_for=100.0)
+    await watch.look()
+    await watch.look()
+    assert acted == [200.0]
+    current = Reapplied(applied, act, built_for=200.0)
+    await current.look()
+    assert acted == [200.0]
