@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from functools import cache
+from operator import itemgetter
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import astuple
 from sqlalchemy import (
     Column,
     ColumnElement,
@@ -199,6 +201,8 @@ RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
 """What is stored of a new task: its delay has become its due time."""
 
+_SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))
+
 SUBMIT = Batch(_named(tasks, *SUBMITTED, "rank", "ready"), _submit)
 
 TAG = Batch(_named(task_tags, "namespace", "tag", "task_id"), _tag)
@@ -278,3 +282,9 @@ def limited(limits: Mapping[str, int]) -> dict[str, Any]:
     for i, (task_type, limit) in enumerate(limits.items()):
         bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
     return bound
+
+
+def submitted(task: NewTask) -> tuple[Any, ...]:
+    """Return the values of `SUBMITTED`."""
+    values: tuple[Any, ...] = _SUBMITTED(astuple(task))
+    return values

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from operator import itemgetter
 from typing import Any
 
 from msgspec.structs import astuple, replace
@@ -32,8 +31,6 @@ back. Earlier ones go: a task may put itself off for ever."""
 
 GIVEN_UP_SECONDS = 3600.0
 """How long the file of a checkpoint stays that was replaced, or whose task has completed."""
-
-_STORED = itemgetter(*map(NewTask.__struct_fields__.index, batch_statements.SUBMITTED))
 
 Counted = tuple[str, str, State]
 """What tasks are counted by: namespace, task type and state."""
@@ -99,7 +96,7 @@ class Transaction:
             batch_statements.SUBMIT,
             [
                 (
-                    *_stored(task),
+                    *batch_statements.submitted(task),
                     task.due_at + self.ahead + place * BETWEEN_SECONDS - task.priority * step,
                     int(task.due_at <= now),
                 )
@@ -387,12 +384,6 @@ class Transaction:
         """Count a change of state of so many tasks."""
         self._changes[namespace, task_type, source] -= number
         self._changes[namespace, task_type, TRANSITIONS[event].target] += number
-
-
-def _stored(task: NewTask) -> tuple[Any, ...]:
-    """Return the values of `batch_statements.SUBMITTED`."""
-    stored: tuple[Any, ...] = _STORED(astuple(task))
-    return stored
 
 
 def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:
