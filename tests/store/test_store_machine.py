@@ -27,7 +27,7 @@ from raytasks.models import Running
 from raytasks.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
-from raytasks.store.transaction import FenceBroken, Superseded
+from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 
 MAX_CRASHES = 1
 PRIORITY_STEP = 60.0
@@ -177,10 +177,10 @@ class StoreMachine(RuleBasedStateMachine):
             for i, delay in enumerate(delays)
         ]  # fmt: skip
         self.tracking.tick(submissions=submissions)
-        for new in submissions:
-            rank = new.run_at - priority * PRIORITY_STEP
+        for place, new in enumerate(submissions):  # those of a tick keep their order
+            rank = new.due_at + place * BETWEEN_SECONDS - priority * PRIORITY_STEP
             self.tasks[new.task_id] = ModelTask(
-                new.task_id, task_type, priority, max_attempts, new.run_at, rank, new.run_at <= now
+                new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now
             )
 
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
