@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-SILENT_SECONDS = 600
+SILENT_SECONDS = 1000
 """How long the controller may hear nothing of the processes that run its tests."""
 
 ENDING_SECONDS = 60

@@ -24,13 +24,13 @@ def summary() -> Summary:
     return simulate(range(FIRST_SEED, FIRST_SEED + SCHEDULES))
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_nothing_is_broken(summary: Summary) -> None:
     assert not summary.broken, report(summary, 0.0)
     assert summary.schedules == SCHEDULES
 
 
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(600)
 def test_every_kind_of_fault_occurs(summary: Summary) -> None:
     rare = {fault: summary.met[fault] for fault in Fault if summary.met[fault] < SCHEDULES / 20}
     assert not rare
@@ -48,7 +48,7 @@ def trace_of(seed: int, hash_seed: str, *, before: int = 0) -> str:
         capture_output=True,
         text=True,
         check=True,
-        timeout=100,
+        timeout=110,
     )
     _, _, trace = done.stdout.partition(f"seed {seed}\n")
     assert trace.count("\n") > 100
