@@ -21,8 +21,11 @@ async def that_fit(
     known = await access.read(lambda: store.tasks([task.task_id for task in tasks]))
     new = [task for task in tasks if task.task_id not in known]
     repeated = await access.read(lambda: store.duplicates(new))
-    if len(new) - len(repeated) > max(0, room()):
-        raise BacklogFull("the backlog is full; MAX_BACKLOG allows no more tasks to wait")
+    asked, left = len(new) - len(repeated), max(0, room())
+    if asked > left:
+        raise BacklogFull(
+            f"the backlog is full: MAX_BACKLOG has room for {left} more, and {asked} were submitted"
+        )
     return new
 
 
