@@ -57,9 +57,12 @@ class Aside:
     # Commands
 
     def add(self, group: Inbox, error: Exception) -> None:
-        """Take a single command. One that was answered with the error is only named."""
+        """Take a single command, or all that was said of one attempt.
+
+        One that was answered with the error is only named.
+        """
         now = self._monotonic()
-        [name] = group.names()
+        *_, name = group.names()
         refused = _Refused(name, group, error, now, due_at=now + _FIRST_PAUSE)
         group.alone = group.probe = True
         if not group.bytes:  # nothing that a runner has said
@@ -84,6 +87,10 @@ class Aside:
             self._kept.append(tried)
             self._wait_for_first(tried)
 
+    def give_back(self) -> None:
+        """Forget the command that was tried: its parts are tried elsewhere."""
+        self._tried = None
+
     def stored(self) -> Inbox:
         """Note that the command that was tried is stored; return all others, to be tried now."""
         self._tried = None
@@ -98,7 +105,7 @@ class Aside:
         """Forget the log lines and checkpoints of a runner that is about to say them all again."""
         for item in self._kept:
             if item.group is not None:
-                item.group.forget_unsaid(runner_id)
+                item.group.forget_unless_ended(runner_id)
         self._kept = deque(item for item in self._kept if item.group and item.group.count)
 
     def has_outcome(self, task_id: str, attempt: int) -> bool:

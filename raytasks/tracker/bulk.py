@@ -89,8 +89,9 @@ class BulkTurns:
         return now >= self._paused_until and (self._open or self._next_try() <= now)
 
     def seconds_until_due(self) -> float:
-        """Return when an operation that waits is tried again; infinite if there is none."""
-        return max(self._next_try(), self._paused_until) - self._clock()
+        """Return when an operation is tried again; infinite if there is none."""
+        next_try = self._paused_until if self._open else self._next_try()
+        return max(next_try, self._paused_until) - self._clock()
 
     def turn(self) -> Turn:
         """Return whose turn it is."""

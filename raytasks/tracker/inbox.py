@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -170,9 +170,23 @@ class Inbox:
 
     def forget_unsaid(self, runner_id: str) -> None:
         """Forget the lines and reports of a runner that is about to say them all again."""
-        for group in self.groups():
-            group.logs.keep(lambda item: item[0] != runner_id)
-            group.reports.keep(lambda item: item[0] != runner_id or not item[1].is_acknowledged)
+        self._forget(runner_id, lambda _task_id, _attempt: False)
+        for group in self.suspects:
+            group.forget_unless_ended(runner_id)
+
+    def forget_unless_ended(self, runner_id: str) -> None:
+        """Forget the lines and reports of a runner, but not where the attempt's outcome is here.
+
+        That goes without what is said again elsewhere; and after it no lines are taken.
+        """
+        self._forget(runner_id, lambda *attempt: self.outcomes.has(attempt))
+
+    def _forget(self, runner_id: str, stays: Callable[[str, int], bool]) -> None:
+        def is_kept(item: tuple[str, AttemptLog | Report]) -> bool:
+            return item[0] != runner_id or stays(item[1].task_id, item[1].attempt)
+
+        self.logs.keep(is_kept)
+        self.reports.keep(lambda item: is_kept(item) or not item[1].is_acknowledged)
 
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
@@ -205,18 +219,36 @@ class Inbox:
     def isolate(self, taken: "Inbox", error: Exception | None = None) -> None:
         """Have the commands of a tick that failed tried in halves: one of them is bad.
 
-        They come before other suspects. A single command is tried by itself.
+        They come before other suspects. What is about one attempt stays together as long as there
+        is anything else: its outcome is not to go without its lines.
         """
         if not taken.alone:
             log.warning("a tick failed; its commands are tried in parts", exc_info=error)
-        items = [(kind, item) for kind, items in enumerate(taken._lists) for item in items]
-        middle = (len(items) + 1) // 2
-        for part in (items[middle:], items[:middle]):
+        units = taken._units()
+        if len(units) == 1:
+            units = [[command] for command in units[0]]
+        middle = (len(units) + 1) // 2
+        for part in (units[middle:], units[:middle]):
             if part:
                 group = Inbox(alone=True)
-                for kind, item in part:
+                for kind, item in chain(*part):
                     group._lists[kind].append(item)
                 self.suspects.appendleft(group)
+
+    @property
+    def is_about_one(self) -> bool:
+        """Whether it is a single command, or all that was said of one attempt."""
+        return len(self._units()) == 1
+
+    def _units(self) -> list[list[tuple[int, Any]]]:
+        """Return the commands, each with its kind; what is about one attempt is together."""
+        units: dict[Hashable, list[tuple[int, Any]]] = {}
+        for kind, items in enumerate(self._lists):
+            for item in items:
+                said = item[1] if isinstance(items, News) else None
+                key = id(item) if said is None else (said.task_id, said.attempt)
+                units.setdefault(key, []).append((kind, item))
+        return list(units.values())
 
     def names(self) -> list[str]:
         """Return the names of the commands, for people."""

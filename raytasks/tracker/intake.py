@@ -108,10 +108,11 @@ class Intake:
         for outcome in exchange.outcomes:
             key = (outcome.task_id, outcome.attempt)
             running = runner.find(*key)
-            if running is None:  # settled before, or no longer this runner's: either way, done with
-                runner.acknowledged.append(key)
-                if outcome.kind not in CRASHES and key not in self._stored:
-                    # Its own news, not what others say of it, nor what it says once more.
+            if running is None:  # settled before, or no longer this runner's
+                if outcome.kind in CRASHES or key in self._stored:
+                    # Not its own news, or what it says once more: done with.
+                    runner.acknowledged.append(key)
+                else:  # acknowledged when it is kept: that it is over may not be stored yet
                     late = replace(outcome, result=None, result_ref=None, error=None)
                     self._inbox.late.append((runner.runner_id, late))
             elif self._aside.has_outcome(*key):

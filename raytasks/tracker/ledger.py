@@ -199,6 +199,10 @@ class Ledger:
             runner = self.fleet.runners.get(running.runner_id)
             if runner is not None:
                 runner.acknowledged.append((running.task_id, running.attempt))
+        for runner_id, outcome in taken.late:
+            runner = self.fleet.runners.get(runner_id)
+            if runner is not None:
+                runner.acknowledged.append((outcome.task_id, outcome.attempt))
         for runner_id, report in taken.reports:
             if report.checkpoint_ref is not None:
                 self.fleet.mark_large_checkpoint(report.task_id)

@@ -229,7 +229,7 @@ class Recovery:
         """The database was away for a part of a tick's commands: maybe one of them is the cause."""
         if self._round is None:
             self._round = _Round()
-        if taken.count > 1:
+        if not taken.is_about_one:
             self._inbox.isolate(taken, error)
             return
         self._round.failed.append((taken, error))
@@ -253,7 +253,10 @@ class Recovery:
 
     async def _refuse(self, taken: Inbox, work: TickInput, error: Exception) -> None:
         """The database is there, and refuses something of this tick."""
-        if taken.probe:
+        if taken.probe and taken.count > 1:
+            self.aside.give_back()
+            self._inbox.isolate(taken, error)
+        elif taken.probe:
             self.aside.again(taken, error)
         elif taken.count > 1 or (taken.count and not taken.alone):
             self._inbox.isolate(taken, error)
@@ -265,7 +268,7 @@ class Recovery:
             await self.sit_out(StoreUnavailable(f"{type(error).__name__}: {error}"))
 
     def _set_aside(self, taken: Inbox, error: Exception) -> None:
-        log.error("%s cannot be stored", taken.names()[0], exc_info=error)
+        log.error("%s cannot be stored", taken.names()[-1], exc_info=error)
         taken.fail(RaytasksError(f"cannot be stored: {type(error).__name__}"))
         self.aside.add(taken, error)
 

@@ -187,7 +187,7 @@ class TestSubmission:
         async with tracker_on(store, clock=clock, max_backlog=3) as tracker:
             await submit(tracker, 1, run_at=NOW + 60)
             await submit(tracker, 2)
-            with pytest.raises(BacklogFull, match="MAX_BACKLOG has room for 1 more, and 2 were submitted"):
+            with pytest.raises(BacklogFull, match="has room for 1 more, and 2 were"):
                 await submit(tracker, 3, 4)
             assert await tracker.tasks(ids([3, 4])) == {}
             await submit(tracker, 3)
