@@ -11,7 +11,7 @@ from local_service import Api
 
 FIELDS = {
     "task_id", "task_type", "state", "payload", "result", "error", "priority", "attempt",
-    "max_attempts", "crashes", "timeout_seconds", "cancel_requested", "progress", "created_at",
+    "max_attempts", "crashes", "snoozes", "timeout_seconds", "cancel_requested", "progress", "created_at",
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
     "revision", "offloaded",
 }  # fmt: skip
@@ -41,7 +41,7 @@ async def test_a_task_goes_in_and_comes_out_done(api: Api) -> None:
     assert task["payload"] == {"value": 7}
     assert task["result"] is None
     ended = await api.finished(task)
-    assert ended.keys() == FIELDS | {"attempts", "waiting_for"}
+    assert ended.keys() == FIELDS | {"attempts", "attempts_omitted", "waiting_for"}
     assert ended["state"] == "COMPLETED"
     assert ended["result"]["value"] == 7
     assert ended["attempt"] == 1
@@ -59,6 +59,7 @@ async def test_the_answer_to_a_submission_is_what_is_stored(idle_api: Api) -> No
     found = (await idle_api.client.get(f"/tasks/{task['task_id']}")).json()
     assert found.pop("attempts") == []
     assert found.pop("waiting_for") is None
+    assert found.pop("attempts_omitted") == 0
     assert found == task
     assert (task["priority"], task["max_attempts"], task["timeout_seconds"]) == (5, 7, 2.0)
 
