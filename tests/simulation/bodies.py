@@ -63,7 +63,7 @@ class Plan:
         if self.poison:
             return Script(Deed.CRASH, 0.01)
         draw = Random(f"{seed}/{self.number}/{attempt}")
-        seconds = draw.choice((0.0, 0.005, 0.02, 0.1, 0.5, 2.5)) * draw.random()
+        seconds = draw.choice((0.0, 0.005, 0.05, 0.5, 2.0, 4.0)) * draw.random()
         if self.endless:
             return Script(Deed.UNTIL_STOPPED, seconds, lines=draw.choice((0, 2)))
         # Later attempts have less and less reason not to succeed, so that every task ends.

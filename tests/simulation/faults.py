@@ -28,6 +28,7 @@ class Injector:
             Fault.RUNNER_KILLED: self._kill_runner,
             Fault.RUNNER_FROZEN: self._freeze_runner,
             Fault.RUNNER_DOUBLED: self._double_runner,
+            Fault.RUNNER_GIVEN_UP: self._give_up_runner,
             Fault.TRACKER_KILLED: self._kill_tracker,
             Fault.TRACKER_FROZEN: self._freeze_tracker,
             Fault.TRACKER_DOUBLED: self._double_tracker,
@@ -124,6 +125,15 @@ class Injector:
 
     async def _double_runner(self) -> bool:
         return self._with_runner(lambda life: self.world.start_runner(life.name, life.pool))
+
+    async def _give_up_runner(self) -> bool:
+        """Tell the tracker that a living runner is dead, as Ray does of one on a frozen node."""
+        tracker = self.world.present_tracker
+        if tracker is None or not tracker.process.runs or tracker.tracker is None:
+            return False
+        if tracker.loaded_at > self.world.loop.time():
+            return False
+        return self._with_runner(lambda life: self.world.tell_of_death(tracker, life.runner_id))
 
     async def _cut_off(self) -> bool:
         living = [life for life in self.world.runners if life.process.runs]

@@ -33,6 +33,7 @@ class Fault(StrEnum):
     RUNNER_KILLED = "runner killed"
     RUNNER_FROZEN = "runner frozen"
     RUNNER_DOUBLED = "runner doubled"
+    RUNNER_GIVEN_UP = "living runner given up"
     TRACKER_KILLED = "tracker killed"
     TRACKER_FROZEN = "tracker frozen"
     TRACKER_DOUBLED = "tracker doubled"
@@ -94,5 +95,9 @@ _USUAL: dict[Fault, float] = {
     **dict.fromkeys(ON_TRANSACTIONS, 0.06),
     Fault.CLIENT_GONE: 0.15,
     Fault.COMMAND_REFUSED: 0.12,
+    **dict.fromkeys(
+        (Fault.RUNNER_KILLED, Fault.RUNNER_DOUBLED, Fault.RUNNER_GIVEN_UP, Fault.RUNNER_FROZEN),
+        14.0,
+    ),
 }
 """The usual probability of a fault that meets single calls; of all others: how often a minute."""

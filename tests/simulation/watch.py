@@ -32,6 +32,7 @@ class Watch:
     def __init__(self, world: "World") -> None:
         self.world = world
         self._told_of_death: dict[str, tuple[TrackerLife, float]] = {}
+        self._given_up: set[str] = set()
         self._late: dict[tuple[str, int], tuple[TrackerLife, str]] = {}
         self._refused: defaultdict[Process, list[float]] = defaultdict(list)
         self._sick_since: float | None = None
@@ -53,6 +54,11 @@ class Watch:
     def told_of_death(self, runner_id: str, life: "TrackerLife") -> None:
         """Note that a tracker was told that a runner is dead."""
         self._told_of_death[runner_id] = (life, self.world.loop.time())
+        self._given_up.add(runner_id)
+
+    def was_told(self, runner_id: str) -> bool:
+        """Return whether some tracker was told that a runner is dead."""
+        return runner_id in self._given_up
 
     def acknowledged(self, life: "TrackerLife", task_id: str, attempt: int) -> None:
         """Note that a tracker has acknowledged an outcome: maybe one that comes too late."""

@@ -200,6 +200,17 @@ class World:
             if life.name == name and not life.process.dead:
                 self.crash(life)
 
+    def tell_of_death(self, tracker: TrackerLife, runner_id: str) -> None:
+        """Tell a tracker that a runner is dead."""
+        core = tracker.tracker
+        assert core is not None
+
+        async def lose() -> None:
+            core.lose(runner_id, "died")
+            self.watch.told_of_death(runner_id, tracker)
+
+        tracker.process.start(lose())
+
     def _go_on_without(self, life: RunnerLife, *, told: bool) -> None:
         self.runners.remove(life)
 
@@ -208,13 +219,7 @@ class World:
             if tracker is None or tracker.tracker is None or not tracker.process.runs:
                 return
             if tracker.loaded_at <= self.loop.time():  # as its pools begin only then
-                core = tracker.tracker
-
-                async def lose() -> None:
-                    core.lose(life.runner_id, "died")
-                    self.watch.told_of_death(life.runner_id, tracker)
-
-                tracker.process.start(lose())
+                self.tell_of_death(tracker, life.runner_id)
 
         def again() -> None:
             if any(other.name == life.name for other in self.runners):
@@ -328,6 +333,8 @@ class World:
         heard_at = life.heard_at.get(row.runner_id, -1000.0)
         for runner in runners:
             others = [other for other in self.runners if other.name == runner.name]
+            if self.watch.was_told(row.runner_id):
+                continue
             lives = runner.process.runs and not runner.process.cut_off and not runner.left
             if lives and len(others) == 1 and self.loop.time() - heard_at < LEASE_SECONDS / 2:
                 self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
