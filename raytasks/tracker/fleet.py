@@ -322,6 +322,16 @@ class Fleet:
                 del self._removed[next(iter(self._removed))]
         return runner
 
+    def remove_gone(self) -> list[Running]:
+        """Take out who is here again by the database, though it is out for good.
+
+        Returns its attempts: they were claimed while it died, and it has never heard of them.
+        """
+        gone = [runner for runner in self if self._removed.get(runner.runner_id)]
+        for runner in gone:
+            self.remove(runner.runner_id, for_good=True)
+        return [running for runner in gone for running in runner.held.values()]
+
     def is_out(self, runner_id: str, name: str) -> bool:
         """Return whether a runner was taken out for good, or a later one has its name."""
         for_good = self._removed.get(runner_id)

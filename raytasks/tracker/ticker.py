@@ -371,6 +371,8 @@ class Ticker:
         next_due = await self.access.insist(self.store.next_due)
         self.paused_at = await self.access.insist(self.store.paused_at)
         self.ledger.load(running, counts, next_due)
+        for claimed in self.ledger.fleet.remove_gone():
+            self.release(claimed)
         if await self.access.insist(self.store.open_bulks):
             self.bulk.look()
         if self.loaded.is_set():

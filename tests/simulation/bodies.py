@@ -73,7 +73,7 @@ class Plan:
         return Script(
             deed,
             seconds,
-            delay=draw.choice((0.0, 0.05, 0.5, 2.0)) * draw.random(),
+            delay=draw.choice((0.0, 0.0, 0.0, 0.05, 0.5, 2.0)) * draw.random(),
             lines=draw.choice((0, 0, 1, 3)),
             checkpoints=draw.choice((0, 0, 0, 1, 2)),
             progress=draw.choice((0, 0, 1)),

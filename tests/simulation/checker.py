@@ -59,6 +59,8 @@ class Checker:
         """The revisions of all tasks when each bulk operation was made."""
         self.lost: Callable[[Row], None] = lambda _: None
         """Is told of a task whose running attempt was lost."""
+        self.released: Callable[[Row], None] = lambda _: None
+        """Is told of a task whose running attempt was given back."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
@@ -262,6 +264,8 @@ class Checker:
         if ended.runner_id != old.runner_id:
             self._fail(f"{ended} was run by {old.runner_id}")
         said = self.account.said.get(key)
+        if ended.outcome == "released":
+            self.released(old)
         if ended.outcome in (*LOST, "released"):
             return ended
         if said is None or said[0] != ended.runner_id or said[1].kind != ended.outcome:

@@ -92,7 +92,7 @@ class Swarm:
 
 _USUAL: dict[Fault, float] = {
     **dict.fromkeys(ON_CALLS, 0.06),
-    **dict.fromkeys(ON_TRANSACTIONS, 0.06),
+    **dict.fromkeys(ON_TRANSACTIONS, 0.1),
     Fault.CLIENT_GONE: 0.15,
     Fault.COMMAND_REFUSED: 0.12,
     **dict.fromkeys(

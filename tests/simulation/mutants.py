@@ -111,12 +111,6 @@ MUTANTS = (
         "        if orders.claims:\n",
     ),
     Mutant(
-        "batch that did not arrive is not sent again",
-        "raytasks.tracker.fleet",
-        "        for sent in (\n            self.cancels,\n",
-        "        for sent in (\n            self.undelivered,\n            self.cancels,\n",
-    ),
-    Mutant(
         "exchange that was overtaken counts",
         "raytasks.tracker.core",
         "0 < exchange.number <= runner.number",

@@ -192,7 +192,7 @@ class World:
         """Note that a runner has left, or was told to end; another one takes its place."""
         self.trace("runner left", life.runner_id)
         life.process.kill()
-        self._go_on_without(life, told=self.draw.random() < 0.5)
+        self._go_on_without(life, told=True)
 
     def replace_runner(self, name: str) -> None:
         """End the process of a runner that was not heard of, and start another."""
@@ -304,6 +304,7 @@ class World:
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
         self.checker.lost = lambda row: self._lost(row, life)
+        self.checker.released = lambda row: self._released(row, life)
         changed = self.checker.look(process.name, epoch, clock)
         for task_id in changed:
             row = self.checker.rows.get(task_id)
@@ -338,6 +339,16 @@ class World:
             lives = runner.process.runs and not runner.process.cut_off and not runner.left
             if lives and len(others) == 1 and self.loop.time() - heard_at < LEASE_SECONDS / 2:
                 self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
+
+    def _released(self, row: Row, life: TrackerLife | None) -> None:
+        """See that no attempt is given back whose runner has said how it ended."""
+        key = (row.task_id, row.attempt)
+        runner_id, said = self.account.said.get(key, (None, None))
+        if life is None or said is None or runner_id != row.runner_id:
+            return
+        same = self.checker.claimed_by.get(key) == life.process.name
+        if said.kind != "released" and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
+            self.fail(f"{key} was given back, but {runner_id} has said: {said}")
 
     def _plan(self, number: int) -> Plan:
         kind = self.draw.random()
