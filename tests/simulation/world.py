@@ -333,11 +333,11 @@ class World:
         runners = [other for other in self.runners if other.runner_id == row.runner_id]
         heard_at = life.heard_at.get(row.runner_id, -1000.0)
         for runner in runners:
-            others = [other for other in self.runners if other.name == runner.name]
             if self.watch.was_told(row.runner_id):
                 continue
             lives = runner.process.runs and not runner.process.cut_off and not runner.left
-            if lives and len(others) == 1 and self.loop.time() - heard_at < LEASE_SECONDS / 2:
+            newest = f"{runner.name}.{self._lives[runner.name]}" == runner.runner_id
+            if lives and newest and self.loop.time() - heard_at < LEASE_SECONDS / 2:
                 self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
 
     def _released(self, row: Row, life: TrackerLife | None) -> None:
