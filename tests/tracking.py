@@ -230,3 +230,10 @@ class ScriptedRunner:
             await let_run()
         call.cancel()
         return self.acknowledged
+
+    async def until_acknowledged(self, task_id: str, attempt: int) -> None:
+        """Call until an outcome is acknowledged."""
+        async with asyncio.timeout(PATIENCE):
+            while (task_id, attempt) not in self.acknowledged:
+                await self.acknowledgements()
+                await let_run()

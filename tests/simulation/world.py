@@ -353,6 +353,9 @@ class World:
         runner_id, said = self.account.said.get(key, (None, None))
         if life is None or said is None or runner_id != row.runner_id:
             return
+        alive = {runner.runner_id for runner in self.runners if runner.process.runs}
+        if runner_id not in alive:
+            return  # nobody has ever heard what it has said
         same = self.checker.claimed_by.get(key) == life.process.name
         if said.kind != "released" and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
             self.fail(f"{key} was given back, but {runner_id} has said: {said}")

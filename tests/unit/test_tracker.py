@@ -546,7 +546,7 @@ class TestOutcomes:
         other = ScriptedRunner(tracker, "r2")
         other.end(claim, OutcomeKind.FAILED)
         await let_run()
-        assert await other.acknowledgements() == [(task_id(1), 1)]
+        await other.until_acknowledged(task_id(1), 1)
         runner.end(claim)
         await until(tracker, 1, State.COMPLETED)
 
