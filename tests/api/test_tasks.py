@@ -11,7 +11,8 @@ from local_service import Api
 
 FIELDS = {
     "task_id", "task_type", "state", "payload", "result", "error", "priority", "attempt",
-    "max_attempts", "crashes", "snoozes", "timeout_seconds", "cancel_requested", "progress", "created_at",
+    "max_attempts", "crashes", "snoozes",
+    "timeout_seconds", "cancel_requested", "progress", "created_at",
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
     "revision", "offloaded",
 }  # fmt: skip
