@@ -286,7 +286,7 @@ class TestBounds:
     def test_one_that_puts_itself_off_for_no_time_waits_a_second(self, queue: Queue) -> None:
         task = queue.submit("busy", {"always": 0})
         queue.run_due(max_attempts=5)
-        assert (task.state, task.attempt) == ("PENDING", 1)
+        assert task.state is State.PENDING
 
     def test_a_handler_cannot_run_the_queue(self) -> None:
         @handler("greedy")
