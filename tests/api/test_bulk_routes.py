@@ -24,6 +24,7 @@ FIELDS = {
     "changed",
     "created_at",
     "finished_at",
+    "held_by",
 }
 
 
