@@ -75,10 +75,8 @@ async def tracker_on(
     await tracker.start()
     running = asyncio.ensure_future(tracker.run())
     try:
-        for _ in range(100):  # what is counted before its past is known is written by a tick more
-            if tracker.ticker.ledger.stats.restored:
-                break
-            await tracker.ticker.access.read(lambda: None)
+        with suppress(StoreUnavailable):  # a tick more writes what is counted before that
+            await tracker.ticker.ledger.stats.read_back(1.0)
         yield tracker
         if running.done():
             running.result()

@@ -24,6 +24,7 @@ from raytasks.models import Accepted, Attempt, NewTask, Page, StoreUnavailable, 
 from raytasks.operations import BulkFilter, BulkOperation, NewBulk
 from raytasks.registry import Registry
 from raytasks.runner.deployment import Deployment
+from raytasks.runner.killing import kill
 from raytasks.runner.link import BY_RAY, SOCKET, open_line
 from raytasks.runner.reading import read_deployment
 from raytasks.settings import Settings, load_settings
@@ -145,7 +146,7 @@ class RayBackend:
 
     async def replace(self) -> None:
         """End the tracker's process; Ray starts it again, and sends it the open calls again."""
-        await asyncio.to_thread(ray.kill, self._tracker, no_restart=False)
+        await kill(self._tracker, no_restart=False)
 
     async def announce(self, deployment: Deployment) -> Announced:
         """Tell the tracker of this replica's build. Raises `StoreUnavailable`."""

@@ -14,6 +14,7 @@ from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 from raytasks.models import REMOTE_POOL, HandlerInfo, HandlerKind
 from raytasks.runner.deaths import known_death, tell_death
 from raytasks.runner.deployment import Deployment
+from raytasks.runner.killing import kill
 from raytasks.runner.make_room import plan_room, reserves
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.nodes import at_the_head
@@ -320,7 +321,7 @@ class RunnerPools:
         if runner.watch is not None:
             runner.watch.cancel()
         self._let_go(runner)
-        await _kill(runner.actor, no_restart=True)
+        await kill(runner.actor, no_restart=True)
 
     def _let_go(self, runner: PooledRunner) -> None:
         """Give back what a runner holds; it gets nothing more, should it call before its end."""
@@ -336,7 +337,7 @@ class RunnerPools:
             del self._runners[runner.name]
 
     def _kill_soon(self, runner: PooledRunner, *, no_restart: bool) -> None:
-        task = asyncio.ensure_future(_kill(runner.actor, no_restart=no_restart))
+        task = asyncio.ensure_future(kill(runner.actor, no_restart=no_restart))
         self._killing.add(task)
         task.add_done_callback(self._killing.discard)
 
@@ -388,7 +389,3 @@ class RunnerPools:
 
 def _end_of(error: Exception) -> str:
     return f"its actor is gone: {' '.join(str(error).split())[-300:]}"
-
-
-async def _kill(actor: Any, *, no_restart: bool) -> None:
-    await asyncio.to_thread(ray.kill, actor, no_restart=no_restart)

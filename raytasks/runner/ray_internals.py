@@ -32,15 +32,9 @@ _WITHOUT_A_WORD = (
 def death_of(worker_id: str) -> Death | None:
     """Return why the worker (Ray's id) is gone, or None if Ray does not know that it is. Blocks."""
     try:
-        from ray._private.state import state
-        from ray.core import generated
-
-        messages: Any = generated
-        for row in state._connect_and_get_accessor().get_worker_table():
-            worker = messages.gcs_pb2.WorkerTableData.FromString(row)
-            if worker.worker_address.worker_id.hex() != worker_id or worker.is_alive:
-                continue
-            kind = messages.common_pb2.WorkerExitType.Name(worker.exit_type)
+        worker = _worker(bytes.fromhex(worker_id))
+        if worker is not None and not worker.is_alive:
+            kind = _generated().common_pb2.WorkerExitType.Name(worker.exit_type)
             detail = worker.exit_detail.partition(" Some common causes")[0]
             if "connection error" in detail:  # all that Ray says of most deaths
                 detail = _WITHOUT_A_WORD
@@ -48,6 +42,40 @@ def death_of(worker_id: str) -> Death | None:
     except Exception as error:
         log.warning("the reason of a worker's death cannot be had: %r", error)
     return None
+
+
+@dataclass(frozen=True)
+class ActorProcess:
+    """The process that an actor has at present; the ids are Ray's."""
+
+    class_name: str
+    pid: int
+    node_id: bytes
+    worker_id: bytes
+
+
+def process_of(actor_id: ray.ActorID) -> ActorProcess | None:
+    """Return the process of an actor, or None if there is none, or Ray does not say. Blocks."""
+    try:
+        found = _accessor().get_actor_info(actor_id)
+        if found is not None:
+            row = _generated().gcs_pb2.ActorTableData.FromString(found)
+            place = row.address
+            if row.pid and place.worker_id and place.node_id:
+                return ActorProcess(row.class_name, row.pid, place.node_id, place.worker_id)
+    except Exception as error:
+        log.warning("the process of an actor cannot be had: %r", error)
+    return None
+
+
+def has_ended(worker_id: bytes) -> bool:
+    """Return whether Ray knows that the process of a worker (Ray's id) is gone. Blocks."""
+    try:
+        worker = _worker(worker_id)
+        return worker is not None and not worker.is_alive
+    except Exception as error:
+        log.warning("whether a worker has ended cannot be had: %r", error)
+        return False
 
 
 class Connected:
@@ -91,6 +119,23 @@ def was_restarted() -> bool:
         # Ray's own property warns of another property that it uses itself.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
+def _worker(worker_id: bytes) -> Any:
+    found = _accessor().get_worker_info(ray.WorkerID(worker_id))
+    return None if found is None else _generated().gcs_pb2.WorkerTableData.FromString(found)
+
+
+def _accessor() -> Any:
+    from ray._private.state import state
+
+    return state._connect_and_get_accessor()
+
+
+def _generated() -> Any:
+    from ray.core import generated
+
+    return generated
 
 
 def _core_worker() -> Any:

@@ -193,10 +193,12 @@ class Tracker:
         return [self.ticker.bulk.shown(operation) for operation in found]
 
     async def stats(self, namespace: str) -> dict[str, Any]:
-        """Return the counts and the statistics of a namespace, as `/stats` shows them."""
+        """Return the counts and the statistics of a namespace, as `/stats` shows them.
+
+        Waits until the statistics of earlier trackers are read. Raises `StoreUnavailable`.
+        """
+        await self.ticker.ledger.stats.read_back(ANSWER_SECONDS)
         counts = await self.ticker.access.read(self.ticker.store.counts)
-        if not self.ticker.ledger.stats.restored:
-            raise StoreUnavailable("the statistics are not read yet; try again soon")
         by_type: dict[str, dict[str, int]] = {}
         for (space, task_type, state), number in sorted(counts.items()):
             if space == namespace and number:

@@ -4,6 +4,7 @@ It is all in memory, by namespace and task type. What has been added to it is wr
 database by a tick every few seconds, and read back by the next tracker.
 """
 
+import asyncio
 import logging
 import math
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Any
 from pydantic_core import to_json
 
 from raytasks.messages import Outcome
-from raytasks.models import Running
+from raytasks.models import Running, StoreUnavailable
 from raytasks.states import OutcomeKind, State
 from raytasks.store.stats import MinuteRow, StatsWrite
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
@@ -59,7 +60,7 @@ class Stats:
         self._unchecked: list[_Key] = []
         self._views: dict[str, tuple[float, dict[str, Any]]] = {}
         self._full = False
-        self.restored = False
+        self._restored = asyncio.Event()
 
     # In the hot path
 
@@ -211,7 +212,20 @@ class Stats:
                     known.setdefault(offset, Tally()).add(tally)
             if number % _ADOPTED == 0:
                 yield
-        self.restored = True
+        self._restored.set()
+
+    @property
+    def restored(self) -> bool:
+        """Whether what earlier trackers have written is a part of this."""
+        return self._restored.is_set()
+
+    async def read_back(self, seconds: float) -> None:
+        """Wait until it is. Raises `StoreUnavailable` after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._restored.wait()
+        except TimeoutError:
+            raise StoreUnavailable("the statistics are not read yet; try again soon") from None
 
     @property
     def oldest_unwritten(self) -> float:

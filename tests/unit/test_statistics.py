@@ -311,8 +311,7 @@ class TestTracker:
 
     async def loaded(self, tracker: Tracker) -> None:
         await tracker.changes(0, 0, 0.0)
-        while not tracker.ticker.ledger.stats.restored:
-            await tracker.ticker.access.read(lambda: None)
+        await tracker.ticker.ledger.stats.read_back(10.0)
 
     async def run(
         self, tracker: Tracker, clock: FakeClock, numbers: Sequence[int], **changes: Any
