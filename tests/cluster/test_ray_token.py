@@ -13,7 +13,7 @@ from tests.cluster.conftest import Service
 DRIVER = """
 import ray, raytasks
 ray.init(address="auto", log_to_driver=False)
-print(ray.get(raytasks.submit("text_processing", {"text": "one two"}).ref)["word_count"])
+print("words:", ray.get(raytasks.submit("text_processing", {"text": "one two"}).ref)["word_count"])
 """
 
 
@@ -49,7 +49,8 @@ def test_a_plain_driver_with_the_token_works(service: Service, tmp_path: Path) -
     (folder / "auth_token").write_text(token_of(service).read_text())
     driver = start(service, tmp_path, "-c", DRIVER)
     said, complained = driver.communicate(timeout=100)
-    assert (driver.returncode, said.split()) == (0, ["2"]), complained
+    assert driver.returncode == 0, complained
+    assert "words: 2" in said.splitlines()  # Ray may tell of nodes that went
 
 
 def test_without_it_all_are_refused(service: Service, tmp_path: Path) -> None:

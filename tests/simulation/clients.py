@@ -345,6 +345,9 @@ class Clients:
             found = await self.begin(self.insist("bulk_get", bulk.bulk_id, "default"))
             if found is None or found.finished_at is None:
                 self.world.fail(f"a bulk operation is not done: {found}")
+            older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)
+            if found.looked_at > older:
+                self.world.fail(f"of {older} tasks, a bulk operation has met more: {found}")
             sources = {state.value for state in bulk.filter.action.sources}
             for task_id, revision in revisions.items():
                 row = rows.get(task_id)

@@ -6,9 +6,11 @@ import traceback
 from collections import Counter, deque
 from random import Random
 from typing import Any
+from unittest.mock import patch
 
 from raytasks.messages import Claim
 from raytasks.models import REMOTE_POOL, SHARED_POOL
+from raytasks.tracker import bulk as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult
@@ -257,12 +259,13 @@ class World:
         log = logging.getLogger("raytasks")
         log.addHandler(noticed)
         log.propagate, propagated = False, log.propagate
-        planned = ticker_module.run_tick
-        ticker_module.run_tick = self._planned(planned)
+        planned = patch.object(ticker_module, "run_tick", self._planned(ticker_module.run_tick))
+        short = patch.object(bulk_module, "STEP", self.draw.choice((1, 2, 4, bulk_module.STEP)))
         try:
-            story = self.loop.outside.start(self._story())
-            self.loop.set_exception_handler(self._on_exception)
-            self.loop.run_until_complete(story)
+            with planned, short:
+                story = self.loop.outside.start(self._story())
+                self.loop.set_exception_handler(self._on_exception)
+                self.loop.run_until_complete(story)
         except Broken:
             pass
         except Stuck as error:
@@ -271,7 +274,6 @@ class World:
             if self.broken is None:  # else it is only that the loop was stopped
                 self.broken = "".join(traceback.format_exception(error))
         finally:
-            ticker_module.run_tick = planned
             log.removeHandler(noticed)
             log.propagate = propagated
             steps, seconds = self.loop.steps, self.loop.time()
@@ -353,9 +355,10 @@ class World:
         runner_id, said = self.account.said.get(key, (None, None))
         if life is None or said is None or runner_id != row.runner_id:
             return
-        alive = {runner.runner_id for runner in self.runners if runner.process.runs}
-        if runner_id not in alive:
-            return  # nobody has ever heard what it has said
+        alive = (item for item in self.runners if item.process.runs)
+        heard = {item.runner_id for item in alive if item.name not in self._doubled}
+        if runner_id not in heard or self.watch.was_told(runner_id):
+            return  # what it has said may be on its way still when its end is known
         same = self.checker.claimed_by.get(key) == life.process.name
         if said.kind != "released" and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
             self.fail(f"{key} was given back, but {runner_id} has said: {said}")
