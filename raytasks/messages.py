@@ -167,6 +167,7 @@ class Orders(Struct, frozen=True, omit_defaults=True):
     resync: bool = False
     end: bool = False
     queued: bool = False
+    epoch: int = 0
 
 
 class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):

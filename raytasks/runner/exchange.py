@@ -58,6 +58,10 @@ class Identity:
     worker_id: str | None = None
 
 
+class OldTracker(Exception):
+    """Orders came from a tracker whose place another one has taken."""
+
+
 class RunnerBroken(Exception):
     """The part of a runner that runs attempts does not work any more."""
 
@@ -104,6 +108,7 @@ class ExchangeLoop:
         self._last_batch = 0
         self._number = 0
         self._exchanges = 0
+        self._epoch = 0
         self._resync = True
         self._leaving = False
         self._replaced = False
@@ -244,6 +249,9 @@ class ExchangeLoop:
     async def _one_exchange(self, exchange: Exchange) -> Orders:
         try:
             orders = await self._call(exchange)
+            if 0 < orders.epoch < self._epoch:
+                raise OldTracker("a tracker that was superseded has answered")
+            self._epoch = max(self._epoch, orders.epoch)
         except Exception as error:
             self._failures += 1
             pause = self._after_failure(exchange, error)

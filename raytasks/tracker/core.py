@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from raytasks.events import EventPage, EventQuery
@@ -24,10 +24,10 @@ from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.tracker.access import AWAY
 from raytasks.tracker.backlog import answer_of, that_fit
+from raytasks.tracker.exchange import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
-from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.waiting import waiting_for
 
@@ -79,6 +79,7 @@ class Tracker:
         self.fleet = self.ticker.ledger.fleet
         self.max_backlog = max_backlog
         self._submitting = 0
+        self._exchanges = Exchanges(self.ticker, self.lose)
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
@@ -285,7 +286,7 @@ class Tracker:
 
     # For runners
 
-    async def exchange(self, exchange: Exchange, way: str = "") -> Orders:
+    def exchange(self, exchange: Exchange, way: str = "") -> Coroutine[Any, Any, Orders]:
         """Take a runner's news, and answer when there is something for it to do or to know.
 
         `way` is how the call came: see `RunnerState`.
@@ -295,44 +296,7 @@ class Tracker:
         everything again. Answers with nothing after a third of the lease, so that the runner calls
         again. While there is no room for more news, what is not taken is asked for later.
         """
-        heartbeat_seconds = self.ticker.lease_seconds / 3
-        if not await self.ticker.is_loaded(heartbeat_seconds):
-            return Orders(resync=True)
-        exchange = on_our_clock(exchange, self._clock())
-        if self.fleet.is_out(exchange.runner_id, exchange.name):
-            if self.ticker.intake.take(RunnerState.of(exchange, self._monotonic()), exchange):
-                self.ticker.wake.set()
-            return Orders(end=True)
-        runner = self.fleet.runners.get(exchange.runner_id)
-        if runner is not None and 0 < exchange.number <= runner.number:
-            # It was overtaken, or is here twice: what it says of the runner is no longer true.
-            return Orders(resync=True)
-        if exchange.held is None and (runner is None or not runner.confirmed):
-            return Orders(resync=True)
-        if runner is not None:
-            runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
-        runner = self._admit(exchange)
-        runner.way = way
-        has_news = self.ticker.intake.take(runner, exchange)
-        loop = asyncio.get_running_loop()
-        call: asyncio.Future[Orders] = loop.create_future()
-        runner.call = call
-        self.ticker.asked = True
-        brings_more = bool(exchange.reports or exchange.logs or self.ticker.inbox.late)
-        if brings_more or any(map(self.ticker.ledger.waiting, exchange.limits)):
-            self.ticker.wake.set()
-        elif has_news:
-            self.ticker.note_outcomes()
-        if runner.has_urgent_orders and not has_news:
-            runner.answer()
-        heartbeat = loop.call_later(heartbeat_seconds, runner.answer)
-        del exchange  # it may be large, and the answer may be far away
-        try:
-            return await call
-        finally:
-            heartbeat.cancel()
-            if runner.call is call:
-                runner.call = None
+        return self._exchanges.take(exchange, way)  # whose caller need not keep what it carries
 
     def lose(
         self,
@@ -365,28 +329,6 @@ class Tracker:
         for running in held:
             self.ticker.release(running)
         return len(held)
-
-    def _admit(self, exchange: Exchange) -> RunnerState:
-        """Return the state of the runner that calls; reconcile what it holds if it says so."""
-        now = self._monotonic()
-        for earlier in self.fleet.lives_of(exchange.name):
-            if earlier.runner_id != exchange.runner_id:
-                self.lose(earlier.runner_id, "its runner died and was started again")
-        runner = self.fleet.admit(exchange, now)
-        if exchange.held is not None:
-            have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
-            have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again
-            for running in list(runner.held.values()):
-                if (running.task_id, running.attempt) not in have:
-                    self.ticker.release(running)
-                elif running.cancel_requested:
-                    runner.cancels.append((running.task_id, running.attempt))
-            runner.stale += [
-                (task_id, attempt)
-                for task_id, attempt in exchange.held
-                if not runner.holds(task_id, attempt)
-            ]
-        return runner
 
     @property
     def _room(self) -> int:

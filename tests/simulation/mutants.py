@@ -55,6 +55,12 @@ MUTANTS = (
     ),
     # Fences
     Mutant(
+        "orders of a superseded tracker count",
+        "raytasks.runner.exchange",
+        "if 0 < orders.epoch < self._epoch:",
+        "if False:",
+    ),
+    Mutant(
         "fence without attempt, in memory",
         "raytasks.tracker.fleet",
         "if running is None or running.attempt != attempt or running.runner_id != runner_id:",

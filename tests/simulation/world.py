@@ -232,7 +232,7 @@ class World:
             name = life.name
             if self.draw.random() < 0.3:
                 self._lives["names"] += 1
-                name = f"{life.name[0]}{self._lives['names']}"
+                name = f"{life.name[0]}{100 + self._lives['names']}"
             self.start_runner(name, life.pool)
 
         outside = self.loop.outside.context

@@ -1,0 +1,90 @@
+"""The tracker's half of the talk with runners: news are taken in, orders go out."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from raytasks.messages import Exchange, Orders
+from raytasks.tracker.fleet import RunnerState
+from raytasks.tracker.news import on_our_clock
+from raytasks.tracker.ticker import Ticker
+
+
+class Exchanges:
+    """Takes the exchanges of all runners. `lose` notes that a runner is dead: its id, and why."""
+
+    def __init__(self, ticker: Ticker, lose: Callable[[str, str], None]) -> None:
+        self._ticker = ticker
+        self._fleet = ticker.ledger.fleet
+        self._lose = lose
+
+    async def take(self, exchange: Exchange, way: str) -> Orders:
+        """Take a runner's news, and return its orders. See `Tracker.exchange`."""
+        answer = self._take(exchange, way)
+        del exchange  # it may be large, and the answer may be far away
+        orders = await answer
+        return replace(orders, epoch=self._ticker.epoch)
+
+    async def _take(self, exchange: Exchange, way: str) -> Orders:
+        heartbeat_seconds = self._ticker.lease_seconds / 3
+        if not await self._ticker.is_loaded(heartbeat_seconds):
+            return Orders(resync=True)
+        exchange = on_our_clock(exchange, self._ticker.clock())
+        if self._fleet.is_out(exchange.runner_id, exchange.name):
+            stranger = RunnerState.of(exchange, self._ticker.monotonic())
+            if self._ticker.intake.take(stranger, exchange):
+                self._ticker.wake.set()
+            return Orders(end=True)
+        runner = self._fleet.runners.get(exchange.runner_id)
+        if runner is not None and 0 < exchange.number <= runner.number:
+            # It was overtaken, or is here twice: what it says of the runner is no longer true.
+            return Orders(resync=True)
+        if exchange.held is None and (runner is None or not runner.confirmed):
+            return Orders(resync=True)
+        if runner is not None:
+            runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
+        runner = self._admit(exchange)
+        runner.way = way
+        has_news = self._ticker.intake.take(runner, exchange)
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[Orders] = loop.create_future()
+        runner.call = call
+        self._ticker.asked = True
+        brings_more = bool(exchange.reports or exchange.logs or self._ticker.inbox.late)
+        if brings_more or any(map(self._ticker.ledger.waiting, exchange.limits)):
+            self._ticker.wake.set()
+        elif has_news:
+            self._ticker.note_outcomes()
+        if runner.has_urgent_orders and not has_news:
+            runner.answer()
+        heartbeat = loop.call_later(heartbeat_seconds, runner.answer)
+        del exchange
+        try:
+            return await call
+        finally:
+            heartbeat.cancel()
+            if runner.call is call:
+                runner.call = None
+
+    def _admit(self, exchange: Exchange) -> RunnerState:
+        """Return the state of the runner that calls; reconcile what it holds if it says so."""
+        now = self._ticker.monotonic()
+        for earlier in self._fleet.lives_of(exchange.name):
+            if earlier.runner_id != exchange.runner_id:
+                self._lose(earlier.runner_id, "its runner died and was started again")
+        runner = self._fleet.admit(exchange, now)
+        if exchange.held is not None:
+            have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
+            have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again
+            for running in list(runner.held.values()):
+                if (running.task_id, running.attempt) not in have:
+                    self._ticker.release(running)
+                elif running.cancel_requested:
+                    runner.cancels.append((running.task_id, running.attempt))
+            runner.stale += [
+                (task_id, attempt)
+                for task_id, attempt in exchange.held
+                if not runner.holds(task_id, attempt)
+            ]
+        return runner
