@@ -5,6 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
+from raytasks.models import StoreUnavailable
 from tests.simulation.kinds import ON_CALLS, ON_SUBMISSIONS, ON_TRANSACTIONS, Fault
 
 if TYPE_CHECKING:
@@ -75,9 +76,19 @@ class Injector:
         if trouble.read_only:
             return False
         trouble.read_only = True
+        if self._draw.random() < 0.5:
+            self.world.loop.outside.start(self._read_meanwhile())
         await self._while(self._draw.choice((0.5, 3.0, 16.0)) * self._draw.random())
         trouble.read_only = False
         return True
+
+    async def _read_meanwhile(self) -> None:
+        """Have the tracker read all the time while nothing can be written, as a page does."""
+        while self.world.trouble.read_only:
+            life = self.world.present_tracker
+            if life is not None and life.tracker is not None and life.process.runs:
+                life.process.start(_quietly(life.tracker.bulk_list("default")))
+            await asyncio.sleep(0.02)
 
     async def _store_hangs(self) -> bool:
         self.world.trouble.hangs = True
@@ -194,3 +205,8 @@ class Injector:
     async def _kill_replica(self) -> bool:
         self.world.kill_replica(self._draw.choice(self.world.replicas))
         return True
+
+
+async def _quietly(asked: Awaitable[object]) -> None:
+    with contextlib.suppress(StoreUnavailable):
+        await asked

@@ -55,12 +55,6 @@ MUTANTS = (
     ),
     # Fences
     Mutant(
-        "orders of a superseded tracker count",
-        "raytasks.runner.exchange",
-        "if 0 < orders.epoch < self._epoch:",
-        "if False:",
-    ),
-    Mutant(
         "fence without attempt, in memory",
         "raytasks.tracker.fleet",
         "if running is None or running.attempt != attempt or running.runner_id != runner_id:",
@@ -118,7 +112,7 @@ MUTANTS = (
     ),
     Mutant(
         "exchange that was overtaken counts",
-        "raytasks.tracker.core",
+        "raytasks.tracker.exchange",
         "0 < exchange.number <= runner.number",
         "0 < exchange.number < 0",
     ),
@@ -135,12 +129,6 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "what never went out is lost with its runner",
-        "raytasks.tracker.fleet",
-        "        return {(claim.task_id, claim.attempt) for claim in self.undelivered}\n",
-        "        return set()\n",
-    ),
-    Mutant(
         "what a dead runner held is forgotten",
         "raytasks.tracker.blame",
         "        outcomes.append((running, lost))\n",
@@ -148,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancel forgotten at restart",
-        "raytasks.tracker.core",
+        "raytasks.tracker.exchange",
         "                elif running.cancel_requested:\n",
         "                elif running.cancel_requested and False:\n",
     ),
@@ -262,12 +250,6 @@ MUTANTS = (
         "raytasks.tracker.ticker",
         "        if not self._under_load:\n            self.wake.set()\n",
         "        if not self._under_load:\n            pass\n",
-    ),
-    Mutant(
-        "lost wake-up: who asks during a tick",
-        "raytasks.tracker.ticker",
-        "        if self.asked and self.ledger.has_work_for_callers():\n",
-        "        if False:\n",
     ),
     Mutant(
         "lost wake-up: those who wait for an end",

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 PROMPT_SECONDS = 1.5
 """How long anything may take while all is well, beside what it is told to wait for."""
 
+RESTART_SECONDS = 20.0
+"""How long a tracker may take to come back."""
+
 
 class Probes:
     """Does what clients do, with a stop watch."""
@@ -154,8 +157,13 @@ class Probes:
         await self._clients.insist("pause")
         ids = [await self._submit(tags='["probe"]') for _ in range(3)]
         await self._bulk(BulkAction.CANCEL)
+        restarted = self.world.draw.random() < 0.5
+        if restarted and (life := self.world.present_tracker) is not None:
+            life.process.kill()  # whoever comes next goes on
         for task_id in ids:
-            await self._until("a bulk operation had cancelled", self._is(task_id, "CANCELLED"))
+            seconds = RESTART_SECONDS if restarted else 0.0
+            cancelled = self._is(task_id, "CANCELLED")
+            await self._until("a bulk operation had cancelled", cancelled, seconds)
         await self._clients.insist("resume")
         await self._bulk(BulkAction.RETRY)
         for task_id in ids:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.mutants import MUTANTS
+from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutation import MOST_SCHEDULES
 
 _ROOT = Path(__file__).parents[2]
@@ -15,6 +15,12 @@ _ROOT = Path(__file__).parents[2]
 
 def test_there_are_enough_of_them() -> None:
     assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS) >= 12
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
+def test_it_still_fits(mutant: Mutant) -> None:
+    source = _ROOT.joinpath(*mutant.module.split(".")).with_suffix(".py").read_text()
+    assert mutant.patched(source) != source
 
 
 @pytest.mark.timeout(930)

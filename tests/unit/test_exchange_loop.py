@@ -114,3 +114,20 @@ async def test_it_calls_at_once_when_an_answer_brings_nothing() -> None:
     async with Runner(linger_seconds=PATIENCE) as runner:
         await runner.tracker.answer(0, Orders())
         assert len(runner.tracker.calls) == 2
+
+
+async def test_a_tracker_that_was_superseded_gives_no_orders() -> None:
+    async with Runner(linger_seconds=0.0) as runner:
+        tracker = runner.tracker
+        await tracker.answer(0, Orders(batch=1, claims=[CLAIM], epoch=2))
+        number = len(tracker.calls) - 1
+        tracker.called.clear()
+        await tracker.answer(number, Orders(batch=1, stale=[("t1", 1)], end=True, epoch=1))
+        async with asyncio.timeout(PATIENCE):
+            await tracker.called.wait()
+        assert runner.loop.held == 1
+        again, _ = tracker.calls[-1]
+        assert again.held == (("t1", 1),)  # it says everything again
+        tracker.called.clear()
+        await tracker.answer(len(tracker.calls) - 1, Orders(batch=1, stale=[("t1", 1)], epoch=3))
+        assert runner.loop.held == 0

@@ -134,6 +134,38 @@ class TestSubmission:
         await accepted
         assert [claim.task_id for claim in (await call).claims] == [task_id(1)]
 
+    async def test_who_asks_during_a_tick_gets_what_comes_of_it(
+        self, tracker: Tracker, store: FaultyStore, runner: ScriptedRunner
+    ) -> None:
+        await teach(tracker, runner, "short", 0.001, 0.001)  # it is known, and holds nothing
+        await runner.hang_up()
+        gate = Gate(store)
+        accepted = asyncio.ensure_future(submit(tracker, 1))
+        await gate.reached()
+        asked = runner.send()  # nothing that it could take waits yet
+        await let_run()
+        gate.open()
+        await accepted
+        async with asyncio.timeout(SOON):
+            assert [claim.task_id for claim in (await asked).claims] == [task_id(1)]
+
+    async def test_what_never_went_out_is_given_back_when_its_runner_dies(
+        self, tracker: Tracker, store: FaultyStore, runner: ScriptedRunner
+    ) -> None:
+        runner.send()
+        await let_run()
+        gate = Gate(store)
+        accepted = asyncio.ensure_future(submit(tracker, 1))
+        await gate.reached()  # it is being claimed
+        await runner.hang_up()
+        gate.open()
+        await accepted
+        await until(tracker, 1, State.RUNNING)
+        tracker.lose("r1", "died")
+        await until(tracker, 1, State.PENDING, attempt=1)
+        _, [attempt] = (await tracker.task(task_id(1))) or (None, [])
+        assert attempt.outcome == OutcomeKind.RELEASED
+
     async def test_what_gathers_during_a_tick_goes_into_the_next_one_together(
         self, tracker: Tracker, store: FaultyStore
     ) -> None:
