@@ -36,8 +36,12 @@ _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
-_RAY_START = [sys.executable, "-m", "ray.scripts.scripts", "start"]
-_HEAD = [sys.executable, "-m", "raytasks.head"]
+# Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+_RAY_START = (
+    [sys.executable, "-m", "raytasks.ray_node"]
+    if sys.platform == "linux"
+    else [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+)
 
 
 class ClusterError(RaytasksError):
@@ -151,9 +155,7 @@ def start_head(
     ]
     if num_cpus is not None:
         arguments.append(f"--num-cpus={num_cpus}")
-    # Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
-    command = [*_RAY_START, "--head", "--block"] if sys.platform != "linux" else _HEAD
-    head = _start([*command, *arguments], address, store)
+    head = _start([*_RAY_START, "--head", *arguments], address, store)
     head.dashboard_url = f"http://127.0.0.1:{dashboard_port}" if dashboard else None
     return head
 
@@ -167,7 +169,7 @@ def start_worker(
     """
     check_open_files()
     _check_answers(address)
-    command = [*_RAY_START, "--block", f"--address={address}", *_agent_arguments()]
+    command = [*_RAY_START, f"--address={address}", *_agent_arguments()]
     if num_cpus is not None:
         command.append(f"--num-cpus={num_cpus}")
     if resources:

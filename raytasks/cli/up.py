@@ -15,7 +15,7 @@ from rich.console import Console
 
 from raytasks import ray_token
 from raytasks.cli import operate
-from raytasks.head import Restarts
+from raytasks.ray_node import Restarts
 
 if TYPE_CHECKING:
     from raytasks.cluster import RayEnded, RayProcess

@@ -97,3 +97,20 @@ def begun_everywhere(files: dict[str, Path], times: int) -> None:
         numbers = [number for number, _ in marks(mark)]
         assert numbers == sorted(set(numbers))
         assert len(numbers) == times
+
+
+def test_nothing_is_left_of_a_worker_that_is_killed(service: Service, tmp_path: Path) -> None:
+    with node(service, tmp_path / "worker.log") as process:
+        all_of_it = family(process)
+        assert any(one.name() == "raylet" for one in all_of_it)
+        process.kill()
+        wait_gone(*all_of_it)
+    wait_for_nodes(service, 1)
+
+
+def wait_for_nodes(service: Service, number: int) -> None:
+    """Wait until the cluster has so many nodes."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := service.http.get("/health").json()["ray"]["nodes"]) != number:
+        assert time.monotonic() < deadline, found
+        time.sleep(0.1)

@@ -1,11 +1,11 @@
-"""The process between `raytasks up` and Ray's head: it starts Ray, and keeps what can come back.
+"""The process between `raytasks up` or `raytasks worker` and Ray: starts it, keeps it running.
 
 `ray start --head --block` ends everything when gcs_server dies. This process starts it again, with
 the command line and the environment that it had; it reads its tables from the control store, and
 raylets, actors and drivers connect to it again by themselves. So it is for the other helpers of the
-head. Only the raylet cannot come back alone, since all workers die with it, nor can a gcs_server
+node. Only the raylet cannot come back alone, since all workers die with it, nor can a gcs_server
 whose tables were in its memory: then this process ends with 1, and everything below it. It is a
-process of its own so that Ray ends also when `up` is killed.
+process of its own so that Ray ends also when our command is killed.
 """
 
 import contextlib
@@ -28,7 +28,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 _STOP_SECONDS = 4.0
 _REAP_SECONDS = 0.1
 
-logger = logging.getLogger("raytasks.head")
+logger = logging.getLogger("raytasks.ray_node")
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Helper:
-    """One process of the head: all that it takes to start it again."""
+    """One process of the node: all that it takes to start it again."""
 
     name: str
     command: list[str]
@@ -76,11 +76,11 @@ class _Stopped(Exception):
 
 
 def main() -> int:
-    """Start a head with the options of `ray start` that are given, and stay until it ends."""
+    """Start Ray with the options of `ray start` that are given, and stay until it ends."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, _raise_stopped)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--head", *sys.argv[1:]]
+    start = [sys.executable, "-m", "ray.scripts.scripts", "start", *sys.argv[1:]]
     try:
         if subprocess.run(start, check=False).returncode:  # noqa: S603 - our own command, no shell
             return 1
