@@ -1,6 +1,7 @@
 """The handlers of the benchmarks: one that does nothing, and one that takes its time."""
 
 import time
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, Field
@@ -9,6 +10,7 @@ from raytasks import handler
 
 NOOP = "bench_noop"
 SLEEP = "bench_sleep"
+BLOB = "bench_blob"
 
 BODY: dict[str, Any] = {"task_type": NOOP, "payload": {}}
 """What is posted to raytasks, and to the no-op server."""
@@ -29,3 +31,18 @@ def noop(payload: dict[str, Any]) -> None:
 def sleep(payload: Sleep) -> None:
     """Sleep: work that takes no processor."""
     time.sleep(payload.seconds)
+
+
+class Blob(BaseModel):
+    """A file to wait for, and the size of the result in bytes."""
+
+    gate: str
+    size: int = Field(ge=1, le=100_000)
+
+
+@handler(BLOB)
+def blob(payload: Blob) -> str:
+    """Return a large result, once the file is there."""
+    while not Path(payload.gate).exists():
+        time.sleep(0.005)
+    return "x" * payload.size

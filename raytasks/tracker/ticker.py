@@ -29,8 +29,7 @@ from raytasks.tracker.tick import TickInput, TickResult, run_tick
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.008
-"""How long outcomes wait under load for what else comes in, so that both share a commit. Tasks that
-are submitted wait for nothing."""
+"""How long outcomes wait under load for others, to share their commit. New tasks never wait."""
 
 LOAD = 3
 """From how many new tasks and outcomes in the tick before on that is so."""
