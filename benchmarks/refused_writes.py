@@ -134,6 +134,7 @@ def _measure(service: Service, url: str, folder: Path, seconds: float) -> dict[s
                 time.sleep(seconds)
                 kept = service.completed() - done_before
                 said = dict(health.said)
+                grew = health.most_bytes - memory
             ended_at = time.monotonic()
             service.wait_completed(done_before + tasks)
             acknowledged = time.monotonic() - ended_at
@@ -143,7 +144,8 @@ def _measure(service: Service, url: str, folder: Path, seconds: float) -> dict[s
         "completed_meanwhile": kept,
         "health": said,
         "trackers": len(health.trackers),
-        "tracker_grew_mb": round((health.most_bytes - memory) / 1e6, 1),
+        "tracker_grew_mb": round(grew / 1e6, 1),
+        "and_afterwards_mb": round((health.most_bytes - memory) / 1e6, 1),
         "acknowledged_after_seconds": round(acknowledged, 2),
     }
 
