@@ -233,5 +233,6 @@ class ScriptedRunner:
         """Call until an outcome is acknowledged."""
         async with asyncio.timeout(PATIENCE):
             while (task_id, attempt) not in self.acknowledged:
-                await self.acknowledgements()
-                await let_run()
+                self.send()  # it has the call before it answered; one given up may lose its answer
+                await asyncio.sleep(0.005)
+        await self.hang_up()
