@@ -10,6 +10,9 @@ from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
 
+_MOST_ASKED = 1000
+"""Of how many newcomers is remembered what they were asked."""
+
 
 class Exchanges:
     """Takes the exchanges of all runners. `lose` notes that a runner is dead: its id, and why."""
@@ -18,6 +21,7 @@ class Exchanges:
         self._ticker = ticker
         self._fleet = ticker.ledger.fleet
         self._lose = lose
+        self._asked: dict[str, int] = {}  # newcomers, and the batch whose number they must know
 
     async def take(self, exchange: Exchange, way: str) -> Orders:
         """Take a runner's news, and return its orders. See `Tracker.exchange`."""
@@ -42,6 +46,8 @@ class Exchanges:
             return Orders(resync=True)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
+        if runner is None and not self._lives(exchange):
+            return Orders(resync=True, batch=self._asked[exchange.runner_id])
         if runner is not None:
             runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
         runner = self._admit(exchange)
@@ -66,6 +72,21 @@ class Exchanges:
             heartbeat.cancel()
             if runner.call is call:
                 runner.call = None
+
+    def _lives(self, exchange: Exchange) -> bool:
+        """Return whether a newcomer may take the place of another life of its name.
+
+        It must have heard an answer of ours: the call of a process that is dead can come after
+        those of its successors, which would be given up for it.
+        """
+        lives = self._fleet.lives_of(exchange.name)
+        asked = self._asked.pop(exchange.runner_id, None)
+        if not lives or (asked is not None and exchange.last_batch >= asked):
+            return True
+        while len(self._asked) >= _MOST_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[exchange.runner_id] = exchange.last_batch + 1
+        return False
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""

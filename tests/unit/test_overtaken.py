@@ -97,8 +97,7 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
             await let_run()
     assert tracker.ticker.inbox.count  # it waits for the end of the outage
     second = ScriptedRunner(tracker, "r1.2", name="r1")
-    second.send()
-    await let_run()
+    await second.take_over()
     last = await tracker.exchange(first.build(held=(), **said))  # what it has not heard of
     assert last.end
     store.away = False

@@ -248,8 +248,7 @@ class TestDeath:
     async def test_a_process_that_was_replaced_is_told_to_end(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        ScriptedRunner(tracker, "r1-again", name="r1").send()
-        await let_run()
+        await ScriptedRunner(tracker, "r1-again", name="r1").take_over()
         assert (await runner.exchange([outcome(claim)])).end
         assert [runner.runner_id for runner in tracker.fleet] == ["r1-again"]
         await submit(tracker, 2, task_type="other")  # the tick with its outcome is over
@@ -257,6 +256,29 @@ class TestDeath:
         assert found is not None
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
+
+    async def test_the_late_call_of_a_process_that_is_dead_ends_no_other(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        dead = ScriptedRunner(tracker, "r1-before", name="r1")
+        for number in (1, 2):  # both were on their way when it died: it has heard no answer
+            orders = await tracker.exchange(dead.build(number=number))
+            assert orders.resync
+            assert not orders.end
+        assert [state.runner_id for state in tracker.fleet] == ["r1"]
+        ended = runner.end(claim)
+        await until(tracker, 1, State.COMPLETED)
+        assert not ended.done() or not ended.result().end
+
+    async def test_one_whose_first_answer_was_lost_takes_over_with_the_next(
+        self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
+    ) -> None:
+        again = ScriptedRunner(tracker, "r1-again", name="r1")
+        assert (await tracker.exchange(again.build())).resync  # the answer is lost
+        await again.take_over()
+        assert [state.runner_id for state in tracker.fleet] == ["r1-again"]
+        task = await until(tracker, 1, State.RETRYING)
+        assert "started again" in (task.error or "")
 
     async def test_several_late_outcomes_in_one_tick(
         self, tracker: Tracker, runner: ScriptedRunner
@@ -266,8 +288,7 @@ class TestDeath:
         claims: list[Claim] = []
         while len(claims) < 3:
             claims += await runner.claim()
-        ScriptedRunner(tracker, "r1-again", name="r1").send()
-        await let_run()
+        await ScriptedRunner(tracker, "r1-again", name="r1").take_over()
         assert (await runner.exchange([outcome(claim) for claim in claims])).end
         await submit(tracker, 4, task_type="other")  # the tick with them is over
         for number in (1, 2, 3):
