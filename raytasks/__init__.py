@@ -11,13 +11,13 @@ driver script needs `submit` and `TaskFailed`.
 
 from typing import TYPE_CHECKING, Any
 
-from raytasks.context import Cancelled, Context
-from raytasks.models import TaskFailed
-from raytasks.registry import handler
-from raytasks.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
+from raytasks.handling.context import Cancelled, Context
+from raytasks.handling.registry import handler
+from raytasks.model.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
+from raytasks.model.tasks import TaskFailed
 
 if TYPE_CHECKING:
-    from raytasks.driver import (
+    from raytasks.driver.submit import (
         PartlySubmitted,
         SubmittedTask,
         result,
@@ -67,7 +67,7 @@ _FROM_DRIVER = frozenset(
 def __getattr__(name: str) -> Any:
     """Import what needs Ray only when it is asked for: a handler module must import fast."""
     if name in _FROM_DRIVER:
-        from raytasks import driver
+        from raytasks.driver import submit as driver
 
         return getattr(driver, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,10 +10,10 @@ from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from raytasks.handler_modules import default_modules
-from raytasks.keys import ApiKey, parse_keys
-from raytasks.models import RaytasksError
-from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.api_keys import ApiKey, parse_keys
+from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.handling.modules import default_modules
+from raytasks.model.tasks import RaytasksError
 
 _FILE = ".env"
 _ENCODING = "utf-8"

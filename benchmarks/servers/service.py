@@ -17,7 +17,7 @@ from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
-from raytasks.states import State
+from raytasks.model.states import State
 from raytasks.store.store import Store
 
 TRACKER = "ray::TrackerActor"

@@ -11,7 +11,7 @@ from raytasks.api import openapi, pages, problems
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk import bulk_router
-from raytasks.api.events import event_router
+from raytasks.api.events.routes import event_router
 from raytasks.api.gate import Gate
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.paths import SameWithSlash
@@ -21,9 +21,9 @@ from raytasks.api.shortcut import Shortcut
 from raytasks.api.signing import Links
 from raytasks.api.stats import stats_router
 from raytasks.api.submissions import Submissions, submission_router
-from raytasks.artifacts import ArtifactStore
-from raytasks.offload import LargeValues
-from raytasks.registry import Registry
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.registry import Registry
 from raytasks.settings import Settings
 
 DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 
-from raytasks.models import Accepted, BacklogFull, NewTask, StoreUnavailable
+from raytasks.model.tasks import Accepted, BacklogFull, NewTask, StoreUnavailable
 
 Duplicates = Accepted
 """The submissions that were not stored since their idempotency key is taken, by their ids."""

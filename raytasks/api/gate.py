@@ -10,7 +10,7 @@ from raytasks.api.headers import header_values
 from raytasks.api.limits import body_in_time, check_header_count
 from raytasks.api.pages import FILES, PAGES
 from raytasks.api.problems import Problem, problem_response
-from raytasks.artifacts import URL_PREFIX
+from raytasks.artifacts.store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
 PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES

@@ -6,7 +6,7 @@ from typing import Any
 
 from raytasks.api.batcher import Duplicates
 from raytasks.api.service import Service
-from raytasks.models import NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
 
 Submitted = tuple[Sequence[NewTask], Duplicates]
 """The tasks as they were sent to the tracker, and the duplicates among them."""

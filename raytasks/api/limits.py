@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from raytasks.api.problems import RETRY_AFTER_SECONDS, Problem
-from raytasks.strict_json import is_deeper
+from raytasks.model.strict_json import is_deeper
 
 MOST_HEADERS = 100
 

@@ -5,15 +5,15 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from raytasks.api.gathering import Gathering
-from raytasks.events import EventPage, EventQuery
-from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
-from raytasks.operations import BulkFilter, BulkOperation
+from raytasks.api.events.gathering import Gathering
+from raytasks.model.bulk import BulkFilter, BulkOperation
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
+from raytasks.store.place import DatabasePlace
 from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
 from raytasks.store.store import Store
 from raytasks.tracker.core import MOST_EVENTS
-from raytasks.tracker.place import DatabasePlace
 
 log = logging.getLogger(__name__)
 

@@ -13,22 +13,12 @@ from starlette.responses import Response
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
 from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
-from raytasks.keys import Scope
-from raytasks.models import (
-    Task,
-    TaskQuery,
-    is_task_id,
-)
-from raytasks.registry import TASK_TYPE
-from raytasks.states import State
-from raytasks.submission import TAG
-from raytasks.views import (
-    TaskPageView,
-    TaskView,
-    TaskWithAttemptsView,
-    page_json,
-    task_json,
-)
+from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
+from raytasks.api_keys import Scope
+from raytasks.handling.registry import TASK_TYPE
+from raytasks.handling.submission import TAG
+from raytasks.model.states import State
+from raytasks.model.tasks import Task, TaskQuery, is_task_id
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 

@@ -13,7 +13,7 @@ from raytasks.api.problems import HANDLED, problem_of, problem_response
 from raytasks.api.routes import MOST_WAIT_SECONDS, answer_get
 from raytasks.api.service import Service
 from raytasks.api.submissions import Submissions
-from raytasks.models import is_task_id
+from raytasks.model.tasks import is_task_id
 
 _TASKS = "/tasks/"
 _WAIT = re.compile(rb"wait=([0-9]{1,2}(?:\.[0-9]{1,9})?)")

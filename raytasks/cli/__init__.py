@@ -23,7 +23,7 @@ from raytasks.cli import (
     watch,
 )
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 app = typer.Typer(
     name="raytasks",

@@ -14,7 +14,7 @@ from raytasks.cli import show
 from raytasks.cli.story import progress_text
 from raytasks.client import Task
 from raytasks.client.documents import ProgressData, StateData
-from raytasks.states import FINAL
+from raytasks.model.states import FINAL
 
 KEPT_AFTER_END = 200
 """How many ended tasks are still known, where more come all the time."""

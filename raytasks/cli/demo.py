@@ -22,7 +22,7 @@ from rich.table import Table
 
 from raytasks.cli import show
 from raytasks.client import Client, Task
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 START_SECONDS = 120.0
 TASKS_SECONDS = 120.0
@@ -79,7 +79,7 @@ def sample_payloads(samples: Path) -> dict[str, Any]:
 @contextmanager
 def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """Run `raytasks up` with its files in a folder; give its URL, and the process."""
-    from raytasks.ingress import free_port
+    from raytasks.cluster.ingress import free_port
     from raytasks.settings import sqlite_url
 
     port = port or free_port(8000)

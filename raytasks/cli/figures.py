@@ -9,7 +9,7 @@ from raytasks.cli import show
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
 from raytasks.client import DEFAULT_URL, Stats
 from raytasks.client.documents import Percentiles, Window
-from raytasks.states import State
+from raytasks.model.states import State
 
 _WINDOWS = ("minute", "hour", "day")
 

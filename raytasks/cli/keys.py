@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
+from raytasks.api_keys import digest_of, make_key, new_key
 from raytasks.cli import show
 from raytasks.cli.options import UsageError
-from raytasks.keys import digest_of, make_key, new_key
 
 
 def new(

@@ -26,7 +26,7 @@ from raytasks.client import (
     Submission,
     Task,
 )
-from raytasks.strict_json import parse_json
+from raytasks.model.strict_json import parse_json
 
 _EXAMPLE = '{"task_type": "text_processing", "payload": {"text": "Hello."}}'
 _LONGEST_KEY = 240

@@ -7,14 +7,7 @@ from pydantic_core import to_json
 
 from raytasks.cli import show
 from raytasks.cli.options import TASK_FAILED, ApiKey, Namespace, TaskId, Url, connect
-from raytasks.client import (
-    DEFAULT_URL,
-    EndEvent,
-    LogEvent,
-    ProgressEvent,
-    StateEvent,
-    TaskEvent,
-)
+from raytasks.client import DEFAULT_URL, EndEvent, LogEvent, ProgressEvent, StateEvent, TaskEvent
 
 _NAMES = {StateEvent: "state", LogEvent: "log", ProgressEvent: "progress", EndEvent: "end"}
 

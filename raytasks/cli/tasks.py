@@ -27,7 +27,7 @@ from raytasks.cli.options import (
     state_name,
 )
 from raytasks.client import DEFAULT_URL, Client, Page
-from raytasks.strict_json import parse_json
+from raytasks.model.strict_json import parse_json
 
 _TABLE_ROWS = 100
 """How many tasks a table has, where all are listed: it is printed when so many have come."""

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raytasks import ray_token
 from raytasks.cli import operate
-from raytasks.ray_node import Restarts
+from raytasks.cluster import token as ray_token
+from raytasks.cluster.ray_node import Restarts
 
 if TYPE_CHECKING:
-    from raytasks.cluster import RayEnded, RayProcess
-    from raytasks.runner.deployment import Deployment
+    from raytasks.cluster.processes import RayEnded, RayProcess
+    from raytasks.pools.deployment import Deployment
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
@@ -51,7 +51,7 @@ def up(
     Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
     When Ray has died, it starts again.
     """
-    from raytasks.cluster import RayEnded
+    from raytasks.cluster.processes import RayEnded
     from raytasks.service import Endpoint
     from raytasks.settings import load_settings
 
@@ -75,7 +75,7 @@ def worker(
     ] = None,
 ) -> None:
     """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
 
     resources = dict(map(_resource, resource or ()))
     stopping = _stop_signals()
@@ -90,7 +90,7 @@ def worker(
 
 
 def _resource(text: str) -> tuple[str, float]:
-    from raytasks.cluster import ClusterError
+    from raytasks.cluster.processes import ClusterError
 
     name, _, amount = text.partition("=")
     try:
@@ -102,9 +102,9 @@ def _resource(text: str) -> tuple[str, float]:
 def _run(
     settings: "Settings", endpoint: "Endpoint", *, dashboard: bool, num_cpus: int | None
 ) -> None:
-    from raytasks import cluster
-    from raytasks.api.deployment import present_deployment
-    from raytasks.control_store import open_control_store
+    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.cluster import processes as cluster
+    from raytasks.cluster.control_store import open_control_store
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
         deployment = present_deployment(settings)
@@ -209,7 +209,7 @@ def _where_the_token_is() -> str:
 
 def prepare_database(url: str) -> None:
     """Apply the migrations that are missing. Raises `SettingsError` if that is not possible."""
-    from raytasks.models import StoreUnavailable
+    from raytasks.model.tasks import StoreUnavailable
     from raytasks.settings import SettingsError
     from raytasks.store.store import Store
 
@@ -224,7 +224,7 @@ def prepare_database(url: str) -> None:
 
 def _take_port(endpoint: "Endpoint") -> None:
     """Make sure that the port is free; end what a killed run of our own has left there."""
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
     from raytasks.settings import SettingsError
 
     left = cluster.end_leftovers()
@@ -252,7 +252,7 @@ def _stop_signals() -> threading.Event:
 def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
     while not stopping.wait(_CHILD_CHECK_SECONDS):
         if ray_process is not None and not ray_process.alive():
-            from raytasks.cluster import RayEnded
+            from raytasks.cluster.processes import RayEnded
 
             raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
 

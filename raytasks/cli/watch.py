@@ -25,14 +25,7 @@ from raytasks.cli.options import (
     UsageError,
     connection,
 )
-from raytasks.client import (
-    DEFAULT_URL,
-    AsyncClient,
-    GapEvent,
-    NotFound,
-    ProgressEvent,
-    StateEvent,
-)
+from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
 
 MOST_FOLLOWED = 50
 """How many tasks have a stream of their own at the same time."""

@@ -13,15 +13,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import httpx
 
-from raytasks.attempt_waits import waiting_for
 from raytasks.client import calls
-from raytasks.client.answers import (
-    content_of,
-    document_of,
-    is_temporary,
-    retry_after,
-    unavailable,
-)
+from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
 from raytasks.client.calls import Call
 from raytasks.client.documents import (
     Artifact,
@@ -36,7 +29,8 @@ from raytasks.client.documents import (
     TaskFilters,
 )
 from raytasks.client.errors import TaskFailed, WaitTimeout
-from raytasks.states import State
+from raytasks.handling.attempt_waits import waiting_for
+from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
 """The pauses, in seconds, before a request that changes nothing twice is sent again."""

@@ -20,7 +20,7 @@ from raytasks.client.answers import (
 from raytasks.client.calls import Call, checked_event_id
 from raytasks.client.documents import EndData, LogData, ProgressData, StateData
 from raytasks.client.errors import ServiceUnavailable
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 _LONGEST_PAUSE = 15.0
 _USUAL_PAUSE = 1.0

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.messages import Demand
+from raytasks.protocol.messages import Demand
 
 WAITS_SECONDS = 1.0
 """From when on an attempt that has not begun counts as waiting: a process starts in about that."""

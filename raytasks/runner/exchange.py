@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raytasks.local_rpc import CallFailed
-from raytasks.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
-from raytasks.models import NotUnderstood
+from raytasks.model.tasks import NotUnderstood
+from raytasks.model.times import steady_time
+from raytasks.protocol.local_socket import CallFailed
+from raytasks.protocol.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
 from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
-from raytasks.steady import steady_time
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from raytasks.messages import AttemptLog, LogLine, Outcome
+from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
 
 MOST_CHARACTERS = 1_000_000
 """How much text goes with one exchange; more only where one attempt alone has more."""

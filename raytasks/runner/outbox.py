@@ -5,12 +5,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks import wire
-from raytasks.messages import Exchange, LogLine, Outcome, Report
-from raytasks.retry import LONGEST_SECONDS
+from raytasks.model.retry import LONGEST_SECONDS
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import Exchange, LogLine, Outcome, Report
 from raytasks.runner.errors import describe_error
 from raytasks.runner.log_book import LogBook
-from raytasks.states import OutcomeKind
 
 Key = tuple[str, int]
 """An attempt: the task's id, and the attempt's number."""

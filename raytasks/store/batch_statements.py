@@ -23,17 +23,10 @@ from sqlalchemy import (
     update,
 )
 
-from raytasks.models import Attempt, NewTask
-from raytasks.states import TRANSITIONS, Event, State
+from raytasks.model.states import TRANSITIONS, Event, State
+from raytasks.model.tasks import Attempt, NewTask
 from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
-from raytasks.store.schema import (
-    READY,
-    attempts,
-    task_counts,
-    task_tags,
-    tasks,
-    tracker_epoch,
-)
+from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
 from raytasks.store.statements import in_source_of
 
 MOST_CLAIMS = 10_000

@@ -5,9 +5,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from raytasks.models import BacklogFull, KeyConflict
-from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
-from raytasks.states import State
+from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
+from raytasks.model.states import State
+from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.store import bulk_statements, read_statements
 from raytasks.store.transaction import Transaction
 

@@ -25,8 +25,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import make_url
 
-from raytasks.models import Attempt, StoreUnavailable, Task
-from raytasks.states import State
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, StoreUnavailable, Task
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
 from raytasks.store.read_statements import ATTEMPTS_OF, MOST_ATTEMPTS

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
-from raytasks.models import Attempt
+from raytasks.model.tasks import Attempt
 from raytasks.store.schema import (
     READY,
     RUNNING,

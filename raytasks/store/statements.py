@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.messages import TaskEnd
-from raytasks.models import Task
-from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
+from raytasks.model.tasks import Task
+from raytasks.protocol.messages import TaskEnd
 from raytasks.store.schema import (
     ENDED,
     KEYED,

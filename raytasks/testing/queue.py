@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from raytasks.models import Task, TaskNotFound, TaskQuery
-from raytasks.registry import Registry, handler_of
+from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.submission import check_submission, rfc3339
+from raytasks.model.states import WAITING
+from raytasks.model.tasks import Task, TaskNotFound, TaskQuery
 from raytasks.settings import load_settings
-from raytasks.states import WAITING
-from raytasks.submission import check_submission, rfc3339
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.door import QueueDoor

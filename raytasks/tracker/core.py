@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from raytasks.events import EventPage, EventQuery
-from raytasks.messages import Ends, Exchange, Feed, FeedPart, Orders
-from raytasks.models import (
+from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.model.tasks import (
     Accepted,
     Attempt,
     NewTask,
@@ -18,8 +19,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
-from raytasks.operations import BulkFilter, BulkOperation, NewBulk
-from raytasks.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.protocol.messages import Ends, Exchange, Feed, FeedPart, Orders
 from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.tracker.access import AWAY

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import Claim, Demand, Exchange, Orders, Report
-from raytasks.models import REMOTE_POOL, Running
+from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.tracker.sharing import Want
 
 HOLD_SECONDS = 0.1

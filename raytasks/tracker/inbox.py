@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.messages import AttemptLog, Outcome, Report
-from raytasks.models import Duplicate, NewTask, RaytasksError, Running
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, Running
+from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.tracker import keyed
 from raytasks.tracker.keyed import News
 

@@ -5,7 +5,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks import local_rpc
+from raytasks.protocol import local_socket as local_rpc
 from raytasks.store.batch_statements import MOST_CLAIMS, Candidate
 
 MOST_CLAIM_BYTES = 64 * 1024 * 1024

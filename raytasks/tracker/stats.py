@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from raytasks.messages import Outcome
-from raytasks.models import Running, StoreUnavailable
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running, StoreUnavailable
+from raytasks.protocol.messages import Outcome
 from raytasks.store.stats import MinuteRow, StatsWrite
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket

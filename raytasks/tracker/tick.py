@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
-from raytasks.models import Accepted, Attempt, Duplicate, NewTask, Running, Task
-from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.handling.submission import is_later_in_batch
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.model.tasks import Accepted, Attempt, Duplicate, NewTask, Running, Task
+from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MOST_CLAIMS
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
-from raytasks.submission import is_later_in_batch
 from raytasks.tracker.sharing import Want, share_out
 
 LEAST_SNOOZE_SECONDS = 1.0

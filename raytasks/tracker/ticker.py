@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.models import Running, StoreUnavailable
-from raytasks.operations import BulkOperation, NewBulk
-from raytasks.states import LossCause, OutcomeKind
+from raytasks.model.bulk import BulkOperation, NewBulk
+from raytasks.model.states import LossCause, OutcomeKind
+from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded

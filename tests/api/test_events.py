@@ -10,12 +10,13 @@ import pytest
 from event_client import EventClient, Sse
 from local_service import Api
 
-from raytasks.api import event_stream, streams
-from raytasks.models import StoreUnavailable
+from raytasks.api.events import stream as event_stream
+from raytasks.api.events import streams
+from raytasks.handling.task_log import DROPPED, MOST_LINES
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.store.store import Store
-from raytasks.task_log import DROPPED, MOST_LINES
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.watch import TaskWatch
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000001"
 

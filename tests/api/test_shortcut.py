@@ -12,7 +12,7 @@ from local_service import Api, LocalService, serving
 from starlette.types import Receive, Scope
 
 from raytasks.api.shortcut import Shortcut
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}

@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 
 from raytasks.client import Call, is_temporary
-from raytasks.states import State
+from raytasks.model.states import State
 from tests.chaos.driver import Driver
 from tests.chaos.evidence import Submission
 from tests.chaos.kinds import Kind, Place

@@ -4,7 +4,7 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from raytasks.states import CRASHES
+from raytasks.model.states import CRASHES
 from tests.chaos.checker import Rule, Violation
 from tests.chaos.effects import Phase
 from tests.chaos.evidence import Evidence, Fault

@@ -161,13 +161,13 @@ MUTANTS = (
     ),
     Mutant(
         "one attempt too many",
-        "raytasks.states",
+        "raytasks.model.states",
         "standing.failures + 1 < standing.max_attempts",
         "standing.failures < standing.max_attempts",
     ),
     Mutant(
         "cancelled task is retried",
-        "raytasks.states",
+        "raytasks.model.states",
         "    if standing.cancel_requested or kind is OutcomeKind.CANCELLED:\n",
         "    if kind is OutcomeKind.CANCELLED:\n",
     ),

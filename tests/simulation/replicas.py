@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytasks import wire
 from raytasks.api.batcher import Batcher
 from raytasks.api.watchdog import Watchdog
-from raytasks.messages import Feed, FeedPart, FeedQuery
-from raytasks.models import Attempt, Duplicate, NewTask, StoreUnavailable, Task
-from raytasks.tracker.watch import TaskWatch
+from raytasks.model.tasks import Attempt, Duplicate, NewTask, StoreUnavailable, Task
+from raytasks.protocol import codec as wire
+from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife

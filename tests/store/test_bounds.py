@@ -7,9 +7,9 @@ import pytest
 from making import Tracking, new_task, outcome, task_id, want
 from tracking import FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks import local_rpc
-from raytasks.messages import Report
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.messages import Report
 from raytasks.store import batch_statements
 from raytasks.store.store import Store
 from raytasks.tracker import inbox as inbox_module
@@ -169,6 +169,6 @@ class TestInbox:
 
 class Tracked:
     def running(self, number: int) -> Any:
-        from raytasks.models import Running
+        from raytasks.model.tasks import Running
 
         return Running(task_id(number), "short", 1, "r1", 0.0, 0, 0, 0, 3)

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from making import NOW, Tracking, counted, ids, new_task, task_id
 
-from raytasks.models import BacklogFull, KeyConflict
-from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
-from raytasks.states import OutcomeKind, State
+from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.store import bulk as store_bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from making import NOW, Tracking, outcome, task_id
 
-from raytasks.models import StoreUnavailable
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.point_reads import Found, PostgresPoints, SqlitePoints
 from raytasks.store.store import Store
 

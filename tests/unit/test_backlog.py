@@ -8,9 +8,9 @@ from making import ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 from raytasks.api.batcher import Batcher
-from raytasks.models import BacklogFull, Duplicate, NewTask
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.states import WAITING, State
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.states import WAITING, State
+from raytasks.model.tasks import BacklogFull, Duplicate, NewTask
 from raytasks.tracker import bulk as bulk_module
 from raytasks.tracker.core import Tracker
 

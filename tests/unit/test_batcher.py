@@ -7,7 +7,7 @@ import pytest
 from making import new_task
 
 from raytasks.api.batcher import MOST_TASKS, Batcher
-from raytasks.models import Duplicate, NewTask, StoreUnavailable
+from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
 
 
 class Tracker:

@@ -14,12 +14,12 @@ from ray.exceptions import (
 )
 
 from raytasks import handler
-from raytasks.messages import Claim, Outcome
-from raytasks.registry import handler_of
+from raytasks.handling.registry import handler_of
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, Workplace
-from raytasks.runner.flight import UNBEGUN_MOST, Flight
-from raytasks.runner.remote import Place
-from raytasks.states import OutcomeKind
+from raytasks.runner.on_ray.flight import UNBEGUN_MOST, Flight
+from raytasks.runner.on_ray.remote_attempt import Place
 
 HOUR = 3600.0
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from raytasks.messages import AttemptLog, LogLine, Outcome
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
-from raytasks.states import OutcomeKind
 
 
 def lines(*numbers: int, text: str = "x") -> list[LogLine]:

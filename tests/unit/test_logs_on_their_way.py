@@ -12,15 +12,23 @@ from making import new_task, outcome, task_id
 from test_runner import Bench
 from tracking import ScriptedRunner, until
 
-from raytasks.context import Context
-from raytasks.events import EventQuery, LogEvent
-from raytasks.messages import AttemptLog, Claim, Exchange, FeedPart, LogLine, Orders, Report
-from raytasks.registry import Registry, handler
+from raytasks.handling.context import Context
+from raytasks.handling.registry import Registry, handler
+from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.states import OutcomeKind, State
+from raytasks.protocol.messages import (
+    AttemptLog,
+    Claim,
+    Exchange,
+    FeedPart,
+    LogLine,
+    Orders,
+    Report,
+)
 from raytasks.runner import log_book
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind, State
 from raytasks.tracker.core import Tracker
 
 

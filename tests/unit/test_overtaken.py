@@ -6,10 +6,10 @@ import pytest
 from making import NOW, new_task, outcome
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
 
-from raytasks.events import EventQuery, LogEvent
-from raytasks.messages import AttemptLog, LogLine, Report
-from raytasks.models import StoreUnavailable
-from raytasks.states import State
+from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.states import State
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import AttemptLog, LogLine, Report
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 

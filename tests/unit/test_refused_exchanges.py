@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from raytasks import wire
-from raytasks.messages import Claim, Exchange, LogLine, Orders, Outcome
-from raytasks.models import NotUnderstood
-from raytasks.retry import LONGEST_SECONDS
+from raytasks.model.retry import LONGEST_SECONDS
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import NotUnderstood
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import Claim, Exchange, LogLine, Orders, Outcome
 from raytasks.runner import exchange
 from raytasks.runner.exchange import ExchangeLoop, Identity, RunnerBroken
-from raytasks.states import OutcomeKind
 
 PATIENCE = 20
 COUNT = 20

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytasks.retry import (
+from raytasks.model.retry import (
     LONGEST_SECONDS,
     PermanentError,
     RetryAfter,

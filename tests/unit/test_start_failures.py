@@ -1,6 +1,6 @@
 """Runners that cannot come up: when the next one is tried, and what is said of it."""
 
-from raytasks.runner.start_failures import FIRST_SECONDS, MOST_SECONDS, StartFailures
+from raytasks.pools.start_failures import FIRST_SECONDS, MOST_SECONDS, StartFailures
 
 
 class Clock:

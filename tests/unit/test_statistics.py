@@ -11,9 +11,9 @@ from making import NOW, new_task, task_id
 from sqlalchemy import text
 from tracking import FaultyStore, ScriptedRunner, tracker_on, until
 
-from raytasks.messages import Claim, Outcome
-from raytasks.models import REMOTE_POOL, Running
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock

@@ -10,9 +10,9 @@ import pytest
 from making import NOW
 from pydantic_core import to_json
 
-from raytasks.messages import Outcome
-from raytasks.models import Running
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import Outcome
 from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from raytasks.context import Context, LocalChannel
-from raytasks.task_log import DROPPED, MOST_CHARACTERS, MOST_LINES
+from raytasks.handling.context import Context, LocalChannel
+from raytasks.handling.task_log import DROPPED, MOST_CHARACTERS, MOST_LINES
 from raytasks.testing import FakeClock
 
 NAME = "raytasks.handlers.short"

@@ -13,8 +13,8 @@ from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
 
-from raytasks.messages import Claim, Report
-from raytasks.models import (
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import (
     REMOTE_POOL,
     BacklogFull,
     NewTask,
@@ -23,7 +23,7 @@ from raytasks.models import (
     Task,
     TaskNotFound,
 )
-from raytasks.states import OutcomeKind, State
+from raytasks.protocol.messages import Claim, Report
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import ticker
