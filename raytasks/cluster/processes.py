@@ -55,7 +55,7 @@ class RayEnded(ClusterError):
 def ray_environment(host: str | None = None) -> dict[str, str]:
     """Return the variables that all Ray processes need, beyond those that are set already.
 
-    They say how HTTP comes in at `host` (see `raytasks.cluster.ingress`), let that recover and roll in
+    They say how HTTP comes in at `host` (see `cluster.ingress`), let that recover and roll in
     seconds, have Ray ask for its token, and put this directory on the path of all workers. They
     must be set before Ray starts. Raises `MachineError`.
     """

@@ -171,7 +171,7 @@ class Registry:
     def load(cls, modules: Iterable[str], folder: str | None = None) -> "Registry":
         """Import modules (of a package, all its modules), and collect their handlers.
 
-        They are looked for in `folder` first; see `raytasks.handling.modules`. Raises `HandlerError`
+        They are looked for in `folder` first; see `handling.modules`. Raises `HandlerError`
         for a module that cannot be imported, a type that is declared twice, no handler at all, or
         one that was declared and is not there: it would be dropped in silence.
         """

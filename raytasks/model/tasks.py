@@ -1,8 +1,8 @@
 """What crosses the borders between client, API, tracker and runners.
 
 The messages of the hot path are frozen msgspec structs, which are cheap to make and to send (see
-`raytasks.protocol.codec`); JSON travels in them as text that nobody parses on the way. What clients see is
-described by the pydantic models in `raytasks.api.views`.
+`raytasks.protocol.codec`). JSON travels in them as text that nobody parses on the way. The pydantic
+models in `raytasks.api.views` describe what clients see.
 
 Times are seconds since the epoch, in UTC.
 """
@@ -82,8 +82,8 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
 
     Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
     whether a later one asks for the same. The tasks of a batch have the batch's key with a number
-    behind it; see `raytasks.handling.submission.batch_key`. `payload_ref` says where a payload is that is
-    too large to be stored here: JSON text, and `payload` is `null` then.
+    behind it; see `submission.batch_key`. `payload_ref` says where a payload is that is too large
+    to be stored here: JSON text, and `payload` is `null` then.
 
     Only a due time that its submitter has named is one: `run_at`. Without it the task is due
     `delay_seconds` after the tracker has taken it in, by the tracker's clock; see `stamped`.

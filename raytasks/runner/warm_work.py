@@ -170,7 +170,11 @@ class WarmWork:
                 log.exception("the running attempt could not be looked at; trying again")
 
     def _notify(self) -> None:
-        self._event_loop.call_soon_threadsafe(self._collect)
+        try:
+            self._event_loop.call_soon_threadsafe(self._collect)
+        except RuntimeError:
+            if not self._event_loop.is_closed():
+                raise  # else the runner is over, and whoever ran it sees to the process
 
     def _collect(self) -> None:
         if self._loaded_memory is None:

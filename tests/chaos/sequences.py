@@ -1,4 +1,4 @@
-"""Which sequences of outcomes a task may have, by the table and by `settle` in `raytasks.model.states`.
+"""Which sequences of outcomes a task may have, by the table and by `settle` in `model.states`.
 
 When a cancel or a retry by a person took effect is not in the history, nor which lost attempts were
 charged. So all ways are followed at once on which the task may have come this far, and a sequence

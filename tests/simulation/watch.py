@@ -98,7 +98,9 @@ class Watch:
         for runner_id, (life, at) in list(self._told_of_death.items()):
             if life.process.dead:
                 del self._told_of_death[runner_id]
-            elif now - max(at, trouble.seen_at, life.frozen_at) > SOON_SECONDS:
+            elif (
+                life.process.runs and now - max(at, trouble.seen_at, life.frozen_at) > SOON_SECONDS
+            ):
                 held = [
                     row for row in self.world.checker.rows.values() if row.runner_id == runner_id
                 ]

@@ -20,7 +20,7 @@ from raytasks.model.retry import RetryPolicy
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Task
 from raytasks.protocol.messages import Exchange, Orders
-from raytasks.runner import warm_work
+from raytasks.runner import warm_work, worker
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
@@ -107,6 +107,33 @@ def bench(sqlite_url: str, tmp_path: Path) -> Callable[..., Bench]:
         return Bench(sqlite_url, tmp_path, *targets)
 
     return make
+
+
+async def test_an_attempt_that_outlives_the_loop_does_not_end_the_process(
+    bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, gate, ended = threading.Event(), threading.Event(), threading.Event()
+    monkeypatch.setattr(worker, "LAST_SECONDS", 0.0)
+    monkeypatch.setattr(worker, "end_process", lambda *_: ended.set())
+
+    @handler("slow")
+    def slow(payload: dict) -> None:
+        begun.set()
+        gate.wait(PATIENCE)
+
+    local = bench(slow)
+
+    async def session() -> None:
+        async with local.running():
+            await local.submit("slow")
+            assert await asyncio.to_thread(begun.wait, PATIENCE)
+
+    before = set(threading.enumerate())
+    await asyncio.to_thread(asyncio.run, session())  # a loop that is closed when it is over
+    [attempts] = [one for one in set(threading.enumerate()) - before if one.name == "attempts"]
+    gate.set()
+    assert not await asyncio.to_thread(ended.wait, 0.5)
+    assert attempts.is_alive()
 
 
 async def test_result_of_each_form_of_handler(bench: Callable[..., Bench]) -> None:

@@ -41,8 +41,8 @@ def remote_options(
     """Return the Ray options of an attempt's remote task: the handler's `own`, completed.
 
     Ray retries nothing unless the handler says so: that would be an attempt that nobody counts.
-    All the same it is told to retry once more than that, and `raytasks.runner.on_ray.remote_attempt` does not
-    use it: short of memory, Ray first ends what it may retry, however small, and then the rest.
+    All the same it is told to retry once more than that, which `remote_attempt` does not use: short
+    of memory, Ray first ends what it may retry, however small, and then the rest.
     It would end the tracker and all runners before a task that has taken all the memory.
     """
     most = own.get("max_retries", 0)

@@ -164,7 +164,7 @@ class TrackerLink:
             raise
 
     async def send(self, method: str, message: bytes) -> bytes:
-        """Send a message of `raytasks.protocol.codec`, over a connection of our own where there can be one.
+        """Send a message of `protocol.codec`, over a connection of our own where there can be one.
 
         Raises what Ray raises, and what `local_rpc.Connection.call` raises: when the tracker's
         process ends, the message may have reached it or not. The next one looks for the tracker

@@ -70,7 +70,7 @@ class TrackerActor:
     # For clients
 
     async def submit(self, tasks: bytes) -> bytes:
-        """See `Tracker.submit`; new tasks and duplicates are encoded by `raytasks.protocol.codec`."""
+        """See `Tracker.submit`; new tasks and duplicates are encoded by `protocol.codec`."""
         core = await self._core()
         return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
 
