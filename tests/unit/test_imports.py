@@ -5,6 +5,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+import raytasks
+
 ROOT = Path(__file__).parents[2]
 
 WITH_RAY = ("driver", "cluster", "pools", "serve_app", "service")
@@ -47,3 +51,38 @@ def test_only_what_must_imports_ray() -> None:
         cwd=ROOT,
     )
     assert json.loads(done.stdout.splitlines()[-1]) == {}
+
+
+def said_by(program: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+    )
+    return done.stdout.strip()
+
+
+def test_raytasks_itself_imports_nothing_until_it_is_asked() -> None:
+    ours = "sorted(name for name in sys.modules if name.startswith('raytasks.'))"
+    assert said_by(f"import sys, raytasks; print({ours})") == "[]"
+    heavy = "{'ray', 'pydantic', 'sqlalchemy', 'fastapi', 'httpx'} & set(sys.modules)"
+    assert said_by(f"import sys, raytasks; raytasks.RetryPolicy; print({heavy})") == "set()"
+
+
+@pytest.mark.parametrize("name", raytasks.__all__)
+def test_each_name_is_there(name: str) -> None:
+    assert getattr(raytasks, name).__name__ == name
+    assert name in dir(raytasks)
+
+
+def test_what_is_not_there_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="nothing"):
+        raytasks.nothing  # noqa: B018
+
+
+def test_the_old_place_of_an_error_warns() -> None:
+    with pytest.warns(DeprecationWarning, match="from raytasks, not"):
+        from raytasks.submission import InvalidSubmission
+    assert InvalidSubmission is raytasks.InvalidSubmission
