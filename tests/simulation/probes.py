@@ -69,6 +69,10 @@ class Probes:
     def _is(self, task_id: str, state: str) -> Callable[[], bool]:
         return lambda: (row := self._row(task_id)) is not None and row.state == state
 
+    def _is_or_gone(self, task_id: str, state: str) -> Callable[[], bool]:
+        """As `_is`, where retention may have been faster."""
+        return lambda: (row := self._row(task_id)) is None or row.state == state
+
     async def _submit(self, plan: Plan | None = None, **changes: object) -> str:
         self._number += 1
         plan = plan or Plan(self._number, calm=True)
@@ -162,12 +166,13 @@ class Probes:
             life.process.kill()  # whoever comes next goes on
         for task_id in ids:
             seconds = RESTART_SECONDS if restarted else 0.0
-            cancelled = self._is(task_id, "CANCELLED")
+            cancelled = self._is_or_gone(task_id, "CANCELLED")
             await self._until("a bulk operation had cancelled", cancelled, seconds)
         await self._clients.insist("resume")
         await self._bulk(BulkAction.RETRY)
         for task_id in ids:
-            await self._until("a bulk operation had retried", self._is(task_id, "COMPLETED"))
+            retried = self._is_or_gone(task_id, "COMPLETED")
+            await self._until("a bulk operation had retried", retried)
 
     async def _bulk(self, action: BulkAction) -> None:
         account, clients = self.world.account, self._clients
