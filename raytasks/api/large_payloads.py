@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from raytasks.api.batcher import Duplicates
+from raytasks.api.coalescer import Duplicates
 from raytasks.api.service import Service
 from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
 
@@ -20,7 +20,7 @@ class LargePayloads:
         self._open: set[asyncio.Task[Submitted]] = set()
 
     async def submit(self, tasks: Sequence[NewTask]) -> Submitted:
-        """Submit tasks. Raises as `Batcher.submit` does, and `ArtifactsUnavailable`.
+        """Submit tasks. Raises as `Coalescer.submit` does, and `ArtifactsUnavailable`.
 
         A client that hangs up cancels only its own waiting.
         """

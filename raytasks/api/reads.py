@@ -11,8 +11,8 @@ from raytasks.model.events import EventPage, EventQuery
 from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
 from raytasks.store.place import DatabasePlace
-from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
 from raytasks.store.store import Store
+from raytasks.store.task_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
 from raytasks.tracker.core import MOST_EVENTS
 
 log = logging.getLogger(__name__)

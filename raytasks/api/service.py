@@ -11,8 +11,8 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.backend import Backend
-from raytasks.api.batcher import Batcher
 from raytasks.api.check_threads import CheckThreads
+from raytasks.api.coalescer import Coalescer
 from raytasks.api.events.source import EventSource
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import Problem, ProblemView
@@ -45,7 +45,7 @@ class Service:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(self.backend.submit)
+        self.batcher = Coalescer(self.backend.submit)
         self.check_threads = CheckThreads()
         self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)

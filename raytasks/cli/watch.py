@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from raytasks.cli import show
-from raytasks.cli.board import Board, Row
+from raytasks.cli import tables
 from raytasks.cli.options import (
     TASK_FAILED,
     ApiKey,
@@ -25,6 +24,7 @@ from raytasks.cli.options import (
     UsageError,
     connection,
 )
+from raytasks.cli.watch_board import Board, Row
 from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
 
 MOST_FOLLOWED = 50
@@ -156,15 +156,15 @@ class Watch:
 @asynccontextmanager
 async def _shown(board: Board) -> AsyncIterator[None]:
     """Show the board: live in a terminal, in lines where there is none."""
-    if not show.console.is_terminal:
-        board.tell = lambda line: show.console.print(line, soft_wrap=True)
+    if not tables.console.is_terminal:
+        board.tell = lambda line: tables.console.print(line, soft_wrap=True)
         yield
         return
-    with Live(console=show.console, auto_refresh=False) as live:
+    with Live(console=tables.console, auto_refresh=False) as live:
 
         async def draw() -> None:
             while True:
-                live.update(board.renderable(show.console.height), refresh=True)
+                live.update(board.renderable(tables.console.height), refresh=True)
                 await asyncio.sleep(_TICK_SECONDS)
 
         drawing = asyncio.ensure_future(draw())
@@ -172,7 +172,7 @@ async def _shown(board: Board) -> AsyncIterator[None]:
             yield
         finally:
             await _end([drawing])
-            live.update(board.renderable(show.console.height), refresh=True)
+            live.update(board.renderable(tables.console.height), refresh=True)
 
 
 async def _end(parts: "list[asyncio.Task[None]]") -> None:

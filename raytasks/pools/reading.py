@@ -60,9 +60,8 @@ def tell(descriptor: int, modules: Sequence[str], folder: str) -> None:
     sys.meta_path.insert(0, announcer)
     try:
         registry = Registry.load(modules, folder)
-        from raytasks.runner.on_ray.options import (
-            check_ray_options,  # it imports Ray, which takes time
-        )
+        # It imports Ray, which takes time.
+        from raytasks.runner.on_ray.options import check_ray_options
 
         check_ray_options(registry)
         result = pickle.dumps((None, registry.fingerprint(), registry.infos()))

@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Attempt, NewTask
-from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
+from raytasks.store.compiled import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
 from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
 from raytasks.store.statements import in_source_of
 

@@ -14,8 +14,8 @@ from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
-from raytasks.store.batches import Batch
-from raytasks.store.direct import Direct
+from raytasks.store.compiled import Batch
+from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
 

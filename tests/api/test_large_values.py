@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from local_service import Api, LocalService
 
-from raytasks.api.batcher import Batcher
+from raytasks.api.coalescer import Coalescer
 from raytasks.artifacts.large_values import ArtifactsUnavailable
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import BacklogFull, StoreUnavailable
@@ -275,9 +275,9 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
-    send, submit = Batcher.submit, api.service.tracker.submit
+    send, submit = Coalescer.submit, api.service.tracker.submit
 
-    async def begin(batcher: Batcher, tasks: Any) -> Any:
+    async def begin(batcher: Coalescer, tasks: Any) -> Any:
         begun.set()
         return await send(batcher, tasks)
 
@@ -285,7 +285,7 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
         await go_on.wait()
         return await submit(tasks)
 
-    monkeypatch.setattr(Batcher, "submit", begin)
+    monkeypatch.setattr(Coalescer, "submit", begin)
     monkeypatch.setattr(api.service.tracker, "submit", wait)
     body = item(5000, delay_seconds=60)
     first = asyncio.ensure_future(post(api, body, "key"))

@@ -285,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "coalescer forgets who came meanwhile",
-        "raytasks.api.batcher",
+        "raytasks.api.coalescer",
         "        self._call = None\n        if self._waiting:\n            self._start_call()\n",
         "        self._call = None\n",
     ),

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytasks.api.batcher import Batcher
+from raytasks.api.coalescer import Coalescer
 from raytasks.api.watchdog import Watchdog
 from raytasks.model.tasks import Attempt, Duplicate, NewTask, StoreUnavailable, Task
 from raytasks.protocol import codec as wire
@@ -29,7 +29,7 @@ class ReplicaLife:
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
-        self.batcher = Batcher(self._send_tasks)
+        self.batcher = Coalescer(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
         watchdog = Watchdog(

@@ -9,7 +9,8 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import StoreUnavailable, TaskQuery
-from raytasks.store import direct, read_statements
+from raytasks.store import cursors as direct
+from raytasks.store import read_statements
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded, Transaction
 

@@ -20,8 +20,8 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import calls as calls_module
 from raytasks.store import database
 from raytasks.store.calls import StoreCalls, patiently
-from raytasks.store.point_reads import PostgresPoints
 from raytasks.store.store import Store
+from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker
 

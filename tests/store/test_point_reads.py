@@ -11,8 +11,8 @@ from making import NOW, Tracking, outcome, task_id
 
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.point_reads import Found, PostgresPoints, SqlitePoints
 from raytasks.store.store import Store
+from raytasks.store.task_reads import Found, PostgresPoints, SqlitePoints
 
 
 class Points:

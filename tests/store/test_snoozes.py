@@ -10,10 +10,10 @@ from raytasks.api.views import task_json
 from raytasks.model.events import EventQuery, LogEvent, StateEvent
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import AttemptLog, LogLine
-from raytasks.store.point_reads import PostgresPoints, SqlitePoints
 from raytasks.store.read_statements import MOST_ATTEMPTS
 from raytasks.store.schema import attempts
 from raytasks.store.store import Store
+from raytasks.store.task_reads import PostgresPoints, SqlitePoints
 from raytasks.store.transaction import KEPT_SNOOZES
 from raytasks.tracker.tick import LEAST_SNOOZE_SECONDS
 

@@ -7,7 +7,7 @@ import pytest
 from making import ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks.api.batcher import Batcher
+from raytasks.api.coalescer import Batcher
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import BacklogFull, Duplicate, NewTask

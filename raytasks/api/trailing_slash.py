@@ -5,7 +5,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 _WITH_SLASH = ("/", "/tasks/")
 
 
-class SameWithSlash:
+class TrailingSlash:
     """An ASGI wrapper that gives every path the form in which its route is written."""
 
     def __init__(self, app: ASGIApp) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 from pydantic_core import to_json
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.cli.options import TASK_FAILED, ApiKey, Namespace, TaskId, Url, connect
 from raytasks.client import DEFAULT_URL, EndEvent, LogEvent, ProgressEvent, StateEvent, TaskEvent
 
@@ -31,7 +31,7 @@ def events(
             if as_json:
                 typer.echo(to_json(as_document(event)))
             elif text := line_of(event):
-                show.console.print(text, soft_wrap=True)
+                tables.console.print(text, soft_wrap=True)
     if state != "COMPLETED":
         raise typer.Exit(TASK_FAILED)
 
@@ -47,11 +47,11 @@ def line_of(event: TaskEvent) -> str:
     match event:
         case StateEvent(data=data):
             reason = data.get("error")
-            error = f": {show.error_text(reason)}" if reason else ""
+            error = f": {tables.error_text(reason)}" if reason else ""
             number = f" attempt {data['attempt']}" if data["attempt"] else ""
             return f"{_clock(data['at'])} {data['state']:9}{number}{error}"
         case LogEvent(data=line):
-            return f"{_clock(line['at'])} {line['level'].lower():9} {show.plain(line['message'])}"
+            return f"{_clock(line['at'])} {line['level'].lower():9} {tables.plain(line['message'])}"
         case ProgressEvent(data=progress):
             return f"{'':12} progress  {progress_text(progress['fraction'], progress['message'])}"
         case EndEvent():
@@ -61,7 +61,7 @@ def line_of(event: TaskEvent) -> str:
 def progress_text(fraction: float | None, message: str | None) -> str:
     """Return how far an attempt is: percent and message, where it tells them."""
     percent = "" if fraction is None else f"{fraction:.0%}"
-    return " ".join(part for part in (percent, show.plain(message or "")) if part)
+    return " ".join(part for part in (percent, tables.plain(message or "")) if part)
 
 
 def _clock(at: str | None) -> str:

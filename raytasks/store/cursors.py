@@ -12,7 +12,7 @@ from psycopg import pq
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from raytasks.store.batches import Batch, Query, Row, arrays
+from raytasks.store.compiled import Batch, Query, Row, arrays
 
 Check = Callable[[int], None]
 """Is told how many rows a statement has changed, and raises where that must not be."""

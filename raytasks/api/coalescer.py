@@ -18,7 +18,7 @@ MOST_TASKS = 1000
 """How many tasks go into one call, at the most; one request's tasks are never split."""
 
 
-class Batcher:
+class Coalescer:
     """Gathers submissions while a call is on its way, and never waits on purpose.
 
     One call at a time: a second one would only make more and smaller ticks of the same tasks.

@@ -19,7 +19,7 @@ _TASKS = "/tasks/"
 _WAIT = re.compile(rb"wait=([0-9]{1,2}(?:\.[0-9]{1,9})?)")
 
 
-class Shortcut:
+class FastPath:
     """An ASGI wrapper that answers plain requests of `POST /tasks/` and `GET /tasks/{task_id}`.
 
     The framework matches routes, reads the query and the headers into models, and asks for what an

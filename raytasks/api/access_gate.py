@@ -17,7 +17,7 @@ PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES
 """What answers without a key. The files of tasks do it too, by a signed link."""
 
 
-class Gate:
+class AccessGate:
     """An ASGI wrapper that lets in who may come in, and says who it is in `request.state.caller`.
 
     Without any key, and with `DEBUG`, those are the requests to a loopback name. A page from

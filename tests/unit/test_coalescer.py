@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from making import new_task
 
-from raytasks.api.batcher import MOST_TASKS, Batcher
+from raytasks.api.coalescer import MOST_TASKS, Coalescer
 from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
 
 
@@ -16,7 +16,7 @@ class Tracker:
     def __init__(self) -> None:
         self.calls: list[tuple[list[NewTask], asyncio.Future[dict[str, Duplicate]]]] = []
         self.called = asyncio.Event()
-        self.batcher = Batcher(self.send)
+        self.batcher = Coalescer(self.send)
 
     async def send(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         ended: asyncio.Future[dict[str, Duplicate]] = asyncio.get_running_loop().create_future()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 import typer
 from rich.table import Table
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
 from raytasks.client import DEFAULT_URL, Stats
 from raytasks.client.documents import Percentiles, Window
@@ -24,11 +24,11 @@ def stats(
     with connect(url, api_key, namespace) as client:
         figures = client.stats()
     if as_json:
-        typer.echo(show.pretty_json(figures))
+        typer.echo(tables.pretty_json(figures))
         return
-    show.console.print(counts_table(figures))
-    show.console.print()
-    show.console.print(windows_table(figures))
+    tables.console.print(counts_table(figures))
+    tables.console.print()
+    tables.console.print(windows_table(figures))
 
 
 def counts_table(figures: Stats) -> Table:
@@ -36,7 +36,7 @@ def counts_table(figures: Stats) -> Table:
     table = Table(box=None, pad_edge=False)
     table.add_column("TYPE")
     for state in State:
-        table.add_column(show.state_text(state), justify="right")
+        table.add_column(tables.state_text(state), justify="right")
     counts = figures["counts"]
     for task_type, by_state in sorted(counts["by_type"].items()):
         table.add_row(task_type, *_numbers(by_state))

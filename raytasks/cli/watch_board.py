@@ -10,8 +10,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from raytasks.cli import show
-from raytasks.cli.story import progress_text
+from raytasks.cli import tables
+from raytasks.cli.events import progress_text
 from raytasks.client import Task
 from raytasks.client.documents import ProgressData, StateData
 from raytasks.model.states import FINAL
@@ -108,14 +108,14 @@ class Board:
                 pulse=row.state == "RUNNING" and fraction is None,
             )
             text = progress_text(fraction, row.message)
-            state = show.state_text(row.state)
+            state = tables.state_text(row.state)
             table.add_row(row.task_id, row.task_type, state, str(row.attempt or ""), bar, text)
         return Group(table, Text(self.summary(hidden=len(rows) - len(shown)), style="dim"))
 
     def summary(self, hidden: int = 0) -> str:
         """Return how many tasks are in which state."""
         counts = Counter(row.state for row in self.live) + self.ended
-        parts = [f"{counts[state]} {state}" for state in show.COLORS if counts[state]]
+        parts = [f"{counts[state]} {state}" for state in tables.COLORS if counts[state]]
         more = f"; {hidden} not shown" if hidden else ""
         return (", ".join(parts) or "no tasks run now") + more
 

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.table import Table
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, TaskId, Url, UsageError, connect
 from raytasks.client import DEFAULT_URL
 
@@ -32,14 +32,14 @@ def artifacts(
             return
         found = client.artifacts(task_id)
     if as_json:
-        typer.echo(show.pretty_json({"artifacts": found}))
+        typer.echo(tables.pretty_json({"artifacts": found}))
         return
     table = Table(box=None, pad_edge=False)
     table.add_column("NAME", no_wrap=True)
     table.add_column("BYTES", justify="right")
     for item in found:
         table.add_row(item["name"], f"{item['bytes']:,}")
-    show.console.print(table)
+    tables.console.print(table)
 
 
 def _write(place: str, data: bytes, *, named: bool) -> None:

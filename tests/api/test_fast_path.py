@@ -11,7 +11,7 @@ from keyring import bearer, locked
 from local_service import Api, LocalService, serving
 from starlette.types import Receive, Scope
 
-from raytasks.api.shortcut import Shortcut
+from raytasks.api.fast_path import FastPath
 from raytasks.model.tasks import StoreUnavailable
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
@@ -125,14 +125,14 @@ class TestAsTheFramework:
     def short(self, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
         """Note for each request whether it goes the short way."""
         taken: list[bool] = []
-        own = Shortcut._answering
+        own = FastPath._answering
 
-        def noting(self: Shortcut, scope: Scope, receive: Receive) -> Awaitable[Any] | None:
+        def noting(self: FastPath, scope: Scope, receive: Receive) -> Awaitable[Any] | None:
             answering = own(self, scope, receive)
             taken.append(answering is not None)
             return answering
 
-        monkeypatch.setattr(Shortcut, "_answering", noting)
+        monkeypatch.setattr(FastPath, "_answering", noting)
         return taken
 
     @pytest.mark.parametrize("keys", [False, True])
@@ -154,7 +154,7 @@ class TestAsTheFramework:
         by_shortcut = await ask_service(tmp_path / "short")
         assert short.count(True) > len(callers) * 10
         assert short.count(False) > len(callers) * 5
-        monkeypatch.setattr(Shortcut, "_answering", lambda *_: None)
+        monkeypatch.setattr(FastPath, "_answering", lambda *_: None)
         by_framework = await ask_service(tmp_path / "long")
         assert {status for _, (status, *_) in by_shortcut} >= {202, 400, 404, 415, 422, 429, 500}
         assert by_shortcut == by_framework
