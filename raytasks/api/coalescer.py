@@ -1,4 +1,4 @@
-"""The batcher: what many requests submit at the same time travels to the tracker in one call."""
+"""The coalescer: what many requests submit at the same time travels to the tracker in one call."""
 
 import asyncio
 from collections import deque

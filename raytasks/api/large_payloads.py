@@ -13,7 +13,7 @@ Submitted = tuple[Sequence[NewTask], Duplicates]
 
 
 class LargePayloads:
-    """Stands before the batcher: what is small passes through."""
+    """Stands before the coalescer: what is small passes through."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -25,14 +25,14 @@ class LargePayloads:
         A client that hangs up cancels only its own waiting.
         """
         if not any(self._service.values.is_large(task.payload) for task in tasks):
-            return tasks, await self._service.batcher.submit(tasks)
+            return tasks, await self._service.coalescer.submit(tasks)
         return await asyncio.shield(self._begun(self._submit(tasks)))
 
     async def _submit(self, tasks: Sequence[NewTask]) -> Submitted:
         values = self._service.values
         kept = await asyncio.to_thread(values.keep_payloads, tasks)
         try:
-            duplicates = await self._service.batcher.submit(kept)
+            duplicates = await self._service.coalescer.submit(kept)
         except StoreUnavailable:  # they may be stored all the same
             raise
         except RaytasksError:

@@ -45,7 +45,7 @@ class Service:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self.batcher = Coalescer(self.backend.submit)
+        self.coalescer = Coalescer(self.backend.submit)
         self.check_threads = CheckThreads()
         self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)

@@ -277,9 +277,9 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     begun, go_on = asyncio.Event(), asyncio.Event()
     send, submit = Coalescer.submit, api.service.tracker.submit
 
-    async def begin(batcher: Coalescer, tasks: Any) -> Any:
+    async def begin(coalescer: Coalescer, tasks: Any) -> Any:
         begun.set()
-        return await send(batcher, tasks)
+        return await send(coalescer, tasks)
 
     async def wait(tasks: Any) -> Any:
         await go_on.wait()

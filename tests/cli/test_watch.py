@@ -12,7 +12,7 @@ import pytest
 from client_wire import problem, sse
 from rich.console import Console
 
-from raytasks.cli import watch
+from raytasks.cli import tables, watch
 from raytasks.cli.watch_board import KEPT_AFTER_END, Board
 from raytasks.client import AsyncClient
 

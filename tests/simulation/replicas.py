@@ -29,7 +29,7 @@ class ReplicaLife:
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
-        self.batcher = Coalescer(self._send_tasks)
+        self.coalescer = Coalescer(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
         watchdog = Watchdog(
@@ -47,7 +47,7 @@ class ReplicaLife:
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks, with what others submit at the same time."""
-        return await self.batcher.submit(tasks)
+        return await self.coalescer.submit(tasks)
 
     async def wait(self, task_id: str, seconds: float | None) -> Task | None:
         """Wait until a task has ended, as `?wait=` does."""

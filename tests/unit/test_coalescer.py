@@ -1,4 +1,4 @@
-"""The batcher of the API: what gathers while a call is on its way."""
+"""The coalescer of the API: what gathers while a call is on its way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -16,7 +16,7 @@ class Tracker:
     def __init__(self) -> None:
         self.calls: list[tuple[list[NewTask], asyncio.Future[dict[str, Duplicate]]]] = []
         self.called = asyncio.Event()
-        self.batcher = Coalescer(self.send)
+        self.coalescer = Coalescer(self.send)
 
     async def send(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         ended: asyncio.Future[dict[str, Duplicate]] = asyncio.get_running_loop().create_future()
@@ -31,7 +31,7 @@ class Tracker:
     def submit(self, *numbers: int) -> "asyncio.Task[dict[str, Duplicate]]":
         """Submit these tasks in one request."""
         tasks = [new_task(number) for number in numbers]
-        return asyncio.ensure_future(self.batcher.submit(tasks))
+        return asyncio.ensure_future(self.coalescer.submit(tasks))
 
     async def end(self, call: int, error: Exception | None = None) -> None:
         """Let a call succeed, or fail."""
@@ -48,7 +48,7 @@ async def settle() -> None:
 
 @pytest.fixture
 async def tracker() -> AsyncIterator[Tracker]:
-    """A tracker with a batcher before it; at the end nothing is left on its way."""
+    """A tracker with a coalescer before it; at the end nothing is left on its way."""
     tracker = Tracker()
     yield tracker
     for _, ended in tracker.calls:
