@@ -14,7 +14,7 @@ MAX_SECONDS = 9.0
 
 Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
 
-MOST_TASKS = 1000
+MAX_TASKS = 1000
 """How many tasks go into one call, at the most; one request's tasks are never split."""
 
 
@@ -55,7 +55,7 @@ class Coalescer:
     def _start_call(self) -> None:
         batch = [self._waiting.popleft()]
         size = len(batch[0][0])
-        while self._waiting and size + len(self._waiting[0][0]) <= MOST_TASKS:
+        while self._waiting and size + len(self._waiting[0][0]) <= MAX_TASKS:
             size += len(self._waiting[0][0])
             batch.append(self._waiting.popleft())
         self._call = asyncio.ensure_future(self._send_batch(batch))

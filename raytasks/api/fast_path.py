@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from raytasks.api.auth import Caller
 from raytasks.api.headers import first_value
 from raytasks.api.problems import HANDLED, problem_of, problem_response
-from raytasks.api.routes import MOST_WAIT_SECONDS, answer_get
+from raytasks.api.routes import MAX_WAIT_SECONDS, answer_get
 from raytasks.api.service import Service
 from raytasks.api.submissions import Submissions
 from raytasks.model.tasks import is_task_id
@@ -70,4 +70,4 @@ def _plain_wait(query: bytes) -> float | None:
         return 0.0
     wait = _WAIT.fullmatch(query)
     seconds = None if wait is None else float(wait[1])
-    return None if seconds is None or seconds > MOST_WAIT_SECONDS else seconds
+    return None if seconds is None or seconds > MAX_WAIT_SECONDS else seconds

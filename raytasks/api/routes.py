@@ -22,8 +22,8 @@ from raytasks.model.tasks import Task, TaskQuery, is_task_id
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
-MOST_LISTED = 500
-MOST_WAIT_SECONDS = 60.0
+MAX_LISTED = 500
+MAX_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
 _WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
@@ -32,7 +32,7 @@ _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
 class ListQuery(NamespaceQuery):
     """The query of the list."""
 
-    limit: int = Field(default=50, ge=1, le=MOST_LISTED)
+    limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
     state: State | None = None
     task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
@@ -56,7 +56,7 @@ class GetQuery(NamespaceQuery):
     wait: float = Field(
         default=0.0,
         ge=0,
-        le=MOST_WAIT_SECONDS,
+        le=MAX_WAIT_SECONDS,
         description="Answer when it has ended, or after this many seconds.",
     )
 

@@ -18,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, UsageError, batched, connect
 from raytasks.client import (
     DEFAULT_URL,
-    MOST_IN_BATCH,
+    MAX_IN_BATCH,
     ApiError,
     Client,
     Conflict,
@@ -29,7 +29,7 @@ from raytasks.client import (
 from raytasks.model.strict_json import parse_json
 
 _EXAMPLE = '{"task_type": "text_processing", "payload": {"text": "Hello."}}'
-_LONGEST_KEY = 240
+_MAX_KEY = 240
 """The number of a batch is put to it."""
 
 _POINTER = re.compile(r"/tasks/(\d+)(.*)", re.DOTALL)
@@ -57,9 +57,9 @@ def submit_many(
     batch_size: Annotated[
         int,
         typer.Option(
-            min=1, max=MOST_IN_BATCH, help="How many tasks go together; for one key, the same."
+            min=1, max=MAX_IN_BATCH, help="How many tasks go together; for one key, the same."
         ),
-    ] = MOST_IN_BATCH,
+    ] = MAX_IN_BATCH,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     namespace: Namespace = None,
@@ -71,8 +71,8 @@ def submit_many(
     with priority, tags and so on if need be. A batch is accepted whole or not at all. With --json
     each task is printed in a line of its own.
     """
-    if key is not None and not 0 < len(key) <= _LONGEST_KEY:
-        raise UsageError(f"--key: use 1 to {_LONGEST_KEY} characters")
+    if key is not None and not 0 < len(key) <= _MAX_KEY:
+        raise UsageError(f"--key: use 1 to {_MAX_KEY} characters")
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (

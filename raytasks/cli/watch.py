@@ -27,7 +27,7 @@ from raytasks.cli.options import (
 from raytasks.cli.watch_board import Board, Row
 from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
 
-MOST_FOLLOWED = 50
+MAX_FOLLOWED = 50
 """How many tasks have a stream of their own at the same time."""
 
 _TICK_SECONDS = 0.2
@@ -129,7 +129,7 @@ class Watch:
             for task_id in [name for name, stream in self._followed.items() if stream.done()]:
                 self._followed.pop(task_id).result()
             for row in self._board.live:
-                if len(self._followed) >= MOST_FOLLOWED:
+                if len(self._followed) >= MAX_FOLLOWED:
                     break
                 if self._is_long(row) and row.task_id not in self._followed:
                     self._followed[row.task_id] = asyncio.ensure_future(self._follow(row))

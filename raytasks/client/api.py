@@ -38,13 +38,13 @@ RETRY_DELAYS = (0.1, 0.3, 1.0)
 PATIENCE_SECONDS = 120.0
 """How long a service that has answered before may be away while it is waited for."""
 
-MOST_RETRY_AFTER_SECONDS = 30.0
+MAX_RETRY_AFTER_SECONDS = 30.0
 """An answer that asks to wait longer than this is an error at once."""
 
 SILENCE_SECONDS = 30.0
 """A stream that is silent for so long is dead: the service says something every 10 seconds."""
 
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -251,12 +251,12 @@ def pause_before_next(
     if tries < len(RETRY_DELAYS):
         pause = RETRY_DELAYS[tries]
     elif patience > 0:
-        pause = min(2.0 ** (tries - len(RETRY_DELAYS)), _LONGEST_PAUSE, patience)
+        pause = min(2.0 ** (tries - len(RETRY_DELAYS)), _MAX_PAUSE, patience)
     else:
         return None
     if asked is None:
         return pause
-    return max(pause, asked) if asked <= MOST_RETRY_AFTER_SECONDS else None
+    return max(pause, asked) if asked <= MAX_RETRY_AFTER_SECONDS else None
 
 
 def first_page(filters: TaskFilters) -> PageQuery:

@@ -13,8 +13,8 @@ from typing import Any, Protocol, TypeVar
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import (
-    MOST_ERRORS,
-    MOST_IN_BATCH,
+    MAX_ERRORS,
+    MAX_IN_BATCH,
     FieldError,
     InvalidSubmission,
     check_batch,
@@ -248,13 +248,13 @@ def _all_checked(
         return []
     checked: list[list[NewTask]] = []
     errors: list[FieldError] = []
-    for begin in range(0, len(asked), MOST_IN_BATCH):
+    for begin in range(0, len(asked), MAX_IN_BATCH):
         key = idempotency_key
         if key is not None and begin:
             key = f"{key}+{begin}"
         try:
             batch = check_batch(
-                {"tasks": asked[begin : begin + MOST_IN_BATCH]},
+                {"tasks": asked[begin : begin + MAX_IN_BATCH]},
                 _registry_of(door),
                 idempotency_key=key,
                 now=_now_of(door),
@@ -262,12 +262,12 @@ def _all_checked(
             )
         except InvalidSubmission as error:
             errors += [_moved(found, begin) for found in error.errors]
-            if len(errors) >= MOST_ERRORS:
+            if len(errors) >= MAX_ERRORS:
                 break
         else:
             checked += _parts(batch, terms.max_batch_bytes)
     if errors:
-        raise InvalidSubmission("nothing was submitted", errors[:MOST_ERRORS])
+        raise InvalidSubmission("nothing was submitted", errors[:MAX_ERRORS])
     return checked
 
 

@@ -30,7 +30,7 @@ from raytasks.model.retry import PermanentError, RetryAfter
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _DEFAULT_RETRY_AFTER_SECONDS = 30.0
-_LONGEST_RETRY_AFTER_SECONDS = 3600.0
+_MAX_RETRY_AFTER_SECONDS = 3600.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # After IDNA. What else a parser lets through (percent-encoded bytes) no honest host has.
@@ -217,7 +217,7 @@ def retry_after_seconds(value: str | None) -> float:
         seconds = (until - datetime.now(UTC)).total_seconds()
     if seconds != seconds:
         return _DEFAULT_RETRY_AFTER_SECONDS
-    return min(max(0.0, seconds), _LONGEST_RETRY_AFTER_SECONDS)
+    return min(max(0.0, seconds), _MAX_RETRY_AFTER_SECONDS)
 
 
 def _read(

@@ -32,16 +32,16 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, RaytasksError
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
-LONGEST_KEY = 255
-_MOST_TAGS = 20
-MOST_ERRORS = 100
+MAX_KEY = 255
+_MAX_TAGS = 20
+MAX_ERRORS = 100
 _SHOWN_ERRORS = 10
 
-MOST_IN_BATCH = 1000
+MAX_IN_BATCH = 1000
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BETWEEN = "\x1f"  # no key of a client has it
 _SORTED = json.JSONEncoder(sort_keys=True)
-_LONGEST_BATCH_KEY = LONGEST_KEY - len(f"{_BETWEEN}{MOST_IN_BATCH}")
+_MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class SubmitRequest(BaseModel):
     )
     tags: list[Tag] = Field(
         default_factory=list,
-        max_length=_MOST_TAGS,
+        max_length=_MAX_TAGS,
         description="Labels of yours, each given once; lists and events can be filtered by one.",
     )
 
@@ -157,7 +157,7 @@ class BatchRequest(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    tasks: list[Any] = Field(min_length=1, max_length=MOST_IN_BATCH)
+    tasks: list[Any] = Field(min_length=1, max_length=MAX_IN_BATCH)
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ def check_batch(
     characters.
     """
     if idempotency_key is not None:
-        check_key(idempotency_key, _LONGEST_BATCH_KEY)
+        check_key(idempotency_key, _MAX_BATCH_KEY)
     try:
         items = BatchRequest.model_validate(value).tasks
     except ValidationError as error:
@@ -233,10 +233,10 @@ def check_batch(
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
                 for found in error.errors
             ]
-            if len(errors) >= MOST_ERRORS:
+            if len(errors) >= MAX_ERRORS:
                 break
     if errors:
-        raise InvalidSubmission("nothing of the batch was accepted", errors[:MOST_ERRORS])
+        raise InvalidSubmission("nothing of the batch was accepted", errors[:MAX_ERRORS])
     tasks = [task for task, _ in checked]
     if idempotency_key is None:
         return tasks
@@ -285,7 +285,7 @@ def _checked(
             f"the payload does not fit {request.task_type}",
             [
                 FieldError(pointer("payload", *place), message)
-                for place, message in refusal.details[:MOST_ERRORS]
+                for place, message in refusal.details[:MAX_ERRORS]
             ],
         ) from None
     due = request.due(now)
@@ -355,7 +355,7 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
-def check_key(key: str, longest: int = LONGEST_KEY) -> None:
+def check_key(key: str, longest: int = MAX_KEY) -> None:
     """Refuse what cannot be an idempotency key. Raises `InvalidSubmission`."""
     if (
         not isinstance(key, str)

@@ -10,13 +10,13 @@ from typing import Any
 
 from raytasks.protocol.messages import LogLine
 
-MOST_LINES = 1000
+MAX_LINES = 1000
 """How many lines of an attempt are kept; one more says that others were dropped."""
 
-MOST_CHARACTERS = 4000
+MAX_CHARACTERS = 4000
 """How much of a line is kept."""
 
-DROPPED = f"further lines of this attempt were dropped: {MOST_LINES} are kept"
+DROPPED = f"further lines of this attempt were dropped: {MAX_LINES} are kept"
 
 _LEVEL_LENGTH = 10
 
@@ -60,16 +60,16 @@ class TaskLog(logging.LoggerAdapter[logging.Logger]):
 
     def _write(self, level: int, msg: object, args: Any, exc_info: Any) -> None:
         with self._lock:
-            if self._written > MOST_LINES:
+            if self._written > MAX_LINES:
                 return
             self._written += 1
             number = self._written
-            if number > MOST_LINES:
+            if number > MAX_LINES:
                 level, text = logging.WARNING, DROPPED
             else:
                 text = _text(level, msg, args, exc_info)
             name = clean(logging.getLevelName(level)[:_LEVEL_LENGTH])
-            text = clean(text[:MOST_CHARACTERS])[:MOST_CHARACTERS]
+            text = clean(text[:MAX_CHARACTERS])[:MAX_CHARACTERS]
             self._keep(LogLine(number, self._clock(), name, text))
 
 

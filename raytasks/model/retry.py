@@ -4,7 +4,7 @@ import math
 import random
 from dataclasses import dataclass
 
-LONGEST_SECONDS = 10 * 366 * 86_400.0
+MAX_SECONDS = 10 * 366 * 86_400.0
 """The longest delay: ten years. Times far beyond it could not be shown any more."""
 
 
@@ -80,7 +80,7 @@ class RetryPolicy:
         delays = (self.initial_delay_seconds, self.max_delay_seconds)
         if not all(map(math.isfinite, (*delays, self.factor, self.jitter))):
             raise ValueError("delays, factor and jitter must be finite numbers")
-        if not 0 <= min(delays) <= max(delays) <= LONGEST_SECONDS:
+        if not 0 <= min(delays) <= max(delays) <= MAX_SECONDS:
             raise ValueError("delays must not be negative, nor longer than ten years")
         if self.factor < 1:
             raise ValueError(f"factor must be at least 1, not {self.factor}")
@@ -116,23 +116,23 @@ class RetryPolicy:
 
 
 def wait_of(error: RetryAfter | Snooze) -> float:
-    """Return for how many seconds an error asks: a finite number from 0 to `LONGEST_SECONDS`.
+    """Return for how many seconds an error asks: a finite number from 0 to `MAX_SECONDS`.
 
     A subclass may have set anything, e.g. a header's text. What is no number is `DEFAULT_SECONDS`.
     """
     try:
         seconds = float(error.seconds)
     except OverflowError:
-        return LONGEST_SECONDS
+        return MAX_SECONDS
     except Exception:
         return DEFAULT_SECONDS
-    return DEFAULT_SECONDS if math.isnan(seconds) else min(LONGEST_SECONDS, max(0.0, seconds))
+    return DEFAULT_SECONDS if math.isnan(seconds) else min(MAX_SECONDS, max(0.0, seconds))
 
 
 def _bounded(seconds: float) -> float:
     if not math.isfinite(seconds):
         raise ValueError(f"seconds must be a finite number, not {seconds!r}")
-    return min(LONGEST_SECONDS, max(0.0, float(seconds)))
+    return min(MAX_SECONDS, max(0.0, float(seconds)))
 
 
 def _own_text(error: RetryAfter | Snooze) -> str:

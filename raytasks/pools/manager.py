@@ -246,7 +246,7 @@ class RunnerPools:
         rule = self.nested.rule(pool, own, len(mine), known.values())
         change = change_of_size(
             PoolState(
-                waiting=await self._tracked.could_run([info.task_type for info in infos]),
+                waiting=await self._tracked.has_ready([info.task_type for info in infos]),
                 busy=len(mine) - len(idle) - len(starting),
                 starting_seconds=tuple(now - runner.active_at for runner in starting),
                 idle_seconds=tuple(now - runner.active_at for runner in idle),

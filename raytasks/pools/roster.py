@@ -97,7 +97,7 @@ class Tracked(Protocol):
     def runners(self) -> Sequence[RunnerView]:
         """Return the states of all runners."""
 
-    async def could_run(self, task_types: Sequence[str]) -> bool:
+    async def has_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether tasks of these types wait that could run now."""
 
     def lose(

@@ -13,8 +13,8 @@ FREE_TRIES = 2
 """How many starts in a row may fail before the pool waits between them."""
 
 FIRST_SECONDS = 5.0
-MOST_SECONDS = 120.0
-_MOST_CHARACTERS = 500
+MAX_SECONDS = 120.0
+_MAX_CHARACTERS = 500
 
 
 @dataclass
@@ -37,7 +37,7 @@ class StartFailures:
 
     def note(self, pool: str, error: str) -> bool:
         """Note a failed start; return whether the pool is to wait before the next one."""
-        text = error[-_MOST_CHARACTERS:]
+        text = error[-_MAX_CHARACTERS:]
         known = self._pools.get(pool)
         if known is None:
             known = self._pools[pool] = _Failures(0, text, self._wall(), self._clock())
@@ -46,7 +46,7 @@ class StartFailures:
         beyond = known.count - FREE_TRIES
         if beyond < 0:
             return False
-        known.again_at = self._clock() + min(MOST_SECONDS, FIRST_SECONDS * 2 ** min(beyond, 16))
+        known.again_at = self._clock() + min(MAX_SECONDS, FIRST_SECONDS * 2 ** min(beyond, 16))
         return True
 
     def allowed(self, pool: str, wanted: int) -> int:

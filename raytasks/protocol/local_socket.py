@@ -28,7 +28,7 @@ Method = Callable[[bytes], Awaitable[bytes]]
 AVAILABLE = sys.platform == "linux"
 """Whether there are such sockets: they have names without a file, as only Linux knows them."""
 
-MOST_BYTES = 2**30
+MAX_BYTES = 2**30
 """How long a message may be, at the most."""
 
 TOKEN_BYTES = 32
@@ -260,7 +260,7 @@ def _abstract(name: str) -> str:
 
 async def _read(reader: asyncio.StreamReader) -> bytes:
     (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
-    if length > MOST_BYTES:
+    if length > MAX_BYTES:
         raise ValueError(f"a message of {length} bytes is too long")
     return await reader.readexactly(length)
 
@@ -270,7 +270,7 @@ _encode = msgpack.Encoder().encode
 
 def _frame(message: Any) -> bytes:
     body = _encode(message)
-    if len(body) > MOST_BYTES:
+    if len(body) > MAX_BYTES:
         raise models.NotUnderstood(f"a message of {len(body)} bytes is too long")
     return _LENGTH.pack(len(body)) + body
 

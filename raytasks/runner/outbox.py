@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks.model.retry import LONGEST_SECONDS
+from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import Exchange, LogLine, Outcome, Report
@@ -116,7 +116,7 @@ def sound(outcome: Outcome, now: float) -> Outcome:
     """
     try:
         if (
-            0 <= outcome.delay_seconds <= LONGEST_SECONDS
+            0 <= outcome.delay_seconds <= MAX_SECONDS
             and -_LATEST < outcome.started_at < _LATEST
             and -_LATEST < outcome.finished_at < _LATEST
             and isinstance(outcome.result, str | None)

@@ -29,7 +29,7 @@ from raytasks.model.states import State
 from raytasks.model.tasks import Attempt, StoreUnavailable, Task
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
-from raytasks.store.read_statements import ATTEMPTS_OF, MOST_ATTEMPTS
+from raytasks.store.read_statements import ATTEMPTS_OF, MAX_ATTEMPTS
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import TASK_COLUMNS
 
@@ -158,7 +158,7 @@ def _postgres_text() -> str:
         select(*_ATTEMPT_COLUMNS)
         .where(attempts.c.task_id == tasks.c.task_id)
         .order_by(attempts.c.attempt.desc())
-        .limit(literal_column(str(MOST_ATTEMPTS)))
+        .limit(literal_column(str(MAX_ATTEMPTS)))
         .correlate(tasks)
         .subquery()
     )

@@ -260,9 +260,9 @@ MUTANTS = (
     Mutant(
         "lost wake-up: resume",
         "raytasks.tracker.ticker",
-        "        self.paused_at = paused_at\n        await self.turn_over()\n"
+        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n"
         "        self.wake.set()\n",
-        "        self.paused_at = paused_at\n        await self.turn_over()\n",
+        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n",
     ),
     # Feed, bulk operations, coalescer
     Mutant(

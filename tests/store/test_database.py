@@ -264,7 +264,7 @@ class TestLogOfSqlite:
     def filled(
         self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
     ) -> tuple[Tracking, Path]:
-        monkeypatch.setattr(database_module, "MOST_LOG_BYTES", 200_000)
+        monkeypatch.setattr(database_module, "MAX_LOG_BYTES", 200_000)
         tracking = Tracking(open_store(sqlite_url))
         return tracking, Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
 

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from making import new_task
 
-from raytasks.api.coalescer import MOST_TASKS, Coalescer
+from raytasks.api.coalescer import MAX_TASKS, Coalescer
 from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
 
 
@@ -86,19 +86,19 @@ async def test_tasks_gather_while_a_call_is_on_its_way(tracker: Tracker) -> None
 async def test_a_call_holds_no_more_than_it_may(tracker: Tracker) -> None:
     blocker = tracker.submit(0)
     await settle()
-    waiting = [tracker.submit(number) for number in range(MOST_TASKS + 5)]
+    waiting = [tracker.submit(number) for number in range(MAX_TASKS + 5)]
     await settle()
     await tracker.end(0)
     await tracker.end(1)
     await tracker.end(2)
-    assert tracker.sizes == [1, MOST_TASKS, 5]
+    assert tracker.sizes == [1, MAX_TASKS, 5]
     await asyncio.gather(blocker, *waiting)
 
 
 async def test_the_tasks_of_one_request_stay_together(tracker: Tracker) -> None:
     blocker = tracker.submit(0)
     await settle()
-    sizes = (MOST_TASKS - 1, 2, MOST_TASKS + 7, 1)
+    sizes = (MAX_TASKS - 1, 2, MAX_TASKS + 7, 1)
     waiting = [tracker.submit(*range(size)) for size in sizes]
     await settle()
     for call in range(1 + len(sizes)):

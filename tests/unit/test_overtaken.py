@@ -26,7 +26,7 @@ async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker)
     await let_run()
     orders = await tracker.exchange(overtaken)
     assert orders.resync
-    await tracker.ticker.turn_over()
+    await tracker.ticker.wait_for_tick()
     [state] = tracker.runners()
     assert state.held
     await runner.hang_up()

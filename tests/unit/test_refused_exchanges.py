@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from raytasks.model.retry import LONGEST_SECONDS
+from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import NotUnderstood
 from raytasks.protocol import codec as wire
@@ -118,7 +118,7 @@ class Odd:
         {"delay_seconds": math.nan},
         {"delay_seconds": math.inf},
         {"delay_seconds": -1.0},
-        {"delay_seconds": 2 * LONGEST_SECONDS},
+        {"delay_seconds": 2 * MAX_SECONDS},
         {"finished_at": math.nan},
         {"started_at": "now"},
         {"result": "\ud800"},

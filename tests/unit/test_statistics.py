@@ -165,7 +165,7 @@ class TestWindows:
         assert completed(stats, NOW + 3 * DAY) == (0, 0, 0)
 
     def test_there_is_a_limit_to_the_types(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MOST_SERIES", 2)
+        monkeypatch.setattr(module, "MAX_SERIES", 2)
         stats = Stats()
         stats.restore([], NOW)
         for name in ("a", "b", "c"):

@@ -308,7 +308,7 @@ class TestPause:
             await submit(first, 1)
             await let_run()
             assert not call.done()
-            assert not await first.could_run(["short"])
+            assert not await first.has_ready(["short"])
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             call = ScriptedRunner(second).send()
             await submit(second, 2)

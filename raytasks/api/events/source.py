@@ -8,10 +8,10 @@ from raytasks.model.events import EventPage, EventQuery
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import Feed
 
-MOST_QUERIES = 100
+MAX_QUERIES = 100
 """How many queries go into one call, at the most."""
 
-MOST_CALLS = 2
+MAX_CALLS = 2
 """How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
 
 
@@ -21,9 +21,9 @@ class EventSource:
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         self._pages: Gathering[EventQuery, EventPage | None] = Gathering(
-            backend.events, questions=MOST_QUERIES, calls=MOST_CALLS
+            backend.events, questions=MAX_QUERIES, calls=MAX_CALLS
         )
-        self._catching_up = asyncio.Semaphore(MOST_CALLS)
+        self._catching_up = asyncio.Semaphore(MAX_CALLS)
 
     async def read(self, query: EventQuery) -> EventPage | None:
         """Return what is there now; None: there is no such task. Raises `StoreUnavailable`."""

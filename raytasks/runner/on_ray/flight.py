@@ -19,7 +19,7 @@ from raytasks.runner.attempt import Attempt
 from raytasks.runner.errors import describe_error
 from raytasks.runner.on_ray.remote_attempt import Place, Start
 
-UNBEGUN_MOST = 3
+MAX_UNBEGUN = 3
 """How often an attempt is given back whose process has died before it began.
 
 After that it counts as lost, else a handler's module that ends its process would be tried for ever.
@@ -120,7 +120,7 @@ class Flight:
             return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=self.number)
         if not isinstance(error, _LOST):
             return attempt.failed(error, ray_attempt=self.number)
-        if not self.begun and crashes_unbegun < UNBEGUN_MOST:
+        if not self.begun and crashes_unbegun < MAX_UNBEGUN:
             return attempt.outcome(OutcomeKind.RELEASED)
         no_memory = isinstance(error, OutOfMemoryError)
         kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST

@@ -11,7 +11,7 @@ from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
-_LEAST_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
+_MIN_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
 
 
 def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def remote_options(
 def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
     """Return the resources that a remote task with these Ray options counts as, by Ray's names."""
     needs = needs_of(options)
-    return {**needs, "CPU": max(_LEAST_CPU, needs.get("CPU", 0.0))}
+    return {**needs, "CPU": max(_MIN_CPU, needs.get("CPU", 0.0))}
 
 
 def needs_of(options: Mapping[str, Any]) -> dict[str, float]:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 NAMESPACE = "raytasks"
 TRACKER_NAME = "raytasks.tracker"
 
-MOST_CALLS = 10_000
+MAX_CALLS = 10_000
 """How many calls such an actor has open at a time; further ones wait for their turn."""
 
 _LOOK_SECONDS = 0.2
@@ -51,7 +51,7 @@ def lasting(name: str) -> dict[str, Any]:
         "num_cpus": 0,
         "max_restarts": -1,
         "max_task_retries": -1,
-        "max_concurrency": MOST_CALLS,
+        "max_concurrency": MAX_CALLS,
     }
 
 
