@@ -12,6 +12,7 @@ from raytasks.cli import (
     bulk,
     demo,
     events,
+    init,
     keys,
     operate,
     options,
@@ -38,6 +39,7 @@ api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
 app.add_typer(api_keys, name="keys")
 api_keys.command("new")(keys.new)
 
+app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("worker")(up.worker)
 app.command("deploy")(operate.deploy)

@@ -33,7 +33,7 @@ def modules() -> list[str]:
     for file in sorted((ROOT / "raytasks").rglob("*.py")):
         parts = file.relative_to(ROOT).with_suffix("").parts
         parts = parts[:-1] if parts[-1] == "__init__" else parts
-        if parts[-1] == "__main__" or "migrations" in parts or "samples" in parts:
+        if parts[-1] == "__main__" or "migrations" in parts or {"samples", "project"} & set(parts):
             continue
         if "on_ray" not in parts and (len(parts) == 1 or parts[1] not in WITH_RAY):
             found.append(".".join(parts))
