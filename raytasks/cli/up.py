@@ -18,6 +18,7 @@ from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
 
 if TYPE_CHECKING:
+    from raytasks.cluster.node_resources import NodeResources
     from raytasks.cluster.processes import RayEnded, RayProcess
     from raytasks.pools.deployment import Deployment
     from raytasks.service import Endpoint
@@ -34,6 +35,20 @@ _STARTS = 3  # times in so many seconds
 _STARTS_SECONDS = 600.0
 
 
+NumCpus = Annotated[int | None, typer.Option(help="Processors that Ray may use here.", min=1)]
+NumGpus = Annotated[int | None, typer.Option(help="GPUs that Ray may use here.", min=0)]
+Memory = Annotated[
+    str | None, typer.Option(help="What tasks may reserve here, such as 8GiB.", metavar="SIZE")
+]
+OwnResources = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
+]
+Labels = Annotated[
+    str | None, typer.Option(help="Labels of this machine: NAME=VALUE, commas between.")
+]
+
+
 def up(
     host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The API's port.", min=1, max=65535)] = 8000,
@@ -42,9 +57,11 @@ def up(
     ] = None,
     database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
     dashboard: Annotated[bool, typer.Option(help="Start Ray's dashboard, on loopback.")] = True,
-    num_cpus: Annotated[
-        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
-    ] = None,
+    num_cpus: NumCpus = None,
+    num_gpus: NumGpus = None,
+    memory: Memory = None,
+    resource: OwnResources = None,
+    labels: Labels = None,
 ) -> None:
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
@@ -58,29 +75,28 @@ def up(
     host = host.removeprefix("[").removesuffix("]")
     settings = load_settings(database_url=database_url, ray_address=address)
     settings.check_served(host)
+    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
     try:
-        _run(settings, Endpoint(host, port), dashboard=dashboard, num_cpus=num_cpus)
+        _run(settings, Endpoint(host, port), resources, dashboard=dashboard)
     except RayEnded as error:
         _start_again(error)
 
 
 def worker(
     address: Annotated[str, typer.Option(help="The cluster's address (HOST:PORT), as `up` says.")],
-    num_cpus: Annotated[
-        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
-    ] = None,
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
-    ] = None,
+    num_cpus: NumCpus = None,
+    num_gpus: NumGpus = None,
+    memory: Memory = None,
+    resource: OwnResources = None,
+    labels: Labels = None,
 ) -> None:
     """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
     from raytasks.cluster import processes as cluster
 
-    resources = dict(map(_resource, resource or ()))
+    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
     stopping = _stop_signals()
     with _step(f"Joining {address}"):
-        ray_process = cluster.start_worker(address, num_cpus=num_cpus, resources=resources)
+        ray_process = cluster.start_worker(address, resources=resources)
     try:
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
@@ -89,18 +105,22 @@ def worker(
             ray_process.stop()
 
 
-def _resource(text: str) -> tuple[str, float]:
-    from raytasks.cluster.processes import ClusterError
+def _resources(
+    num_cpus: int | None,
+    num_gpus: int | None,
+    memory: str | None,
+    custom: list[str] | None,
+    labels: str | None,
+) -> "NodeResources":
+    from raytasks.cluster.node_resources import NodeResources, custom_of, labels_of, memory_of
 
-    name, _, amount = text.partition("=")
-    try:
-        return name.strip(), float(amount)
-    except ValueError:
-        raise ClusterError(f"--resource: {text!r} is not NAME=AMOUNT, such as disk=2") from None
+    return NodeResources(
+        num_cpus, num_gpus, memory_of(memory), custom_of(custom or ()), labels_of(labels)
+    )
 
 
 def _run(
-    settings: "Settings", endpoint: "Endpoint", *, dashboard: bool, num_cpus: int | None
+    settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
     from raytasks.api.on_ray.deployment import present_deployment
     from raytasks.cluster import processes as cluster
@@ -118,7 +138,7 @@ def _run(
         if settings.ray_address is None:
             with _step("Starting Ray"):
                 store = open_control_store(settings.redis_url)
-                head = cluster.start_head(store, dashboard=dashboard, num_cpus=num_cpus)
+                head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
         _serve(deployment, endpoint, head, stopping)

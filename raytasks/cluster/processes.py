@@ -2,7 +2,6 @@
 
 import contextlib
 import ctypes
-import json
 import logging
 import os
 import signal
@@ -12,7 +11,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from ray.exceptions import AuthenticationError
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
 from raytasks.cluster.ingress import check_open_files, free_port, ingress_environment
+from raytasks.cluster.node_resources import NodeResources
 from raytasks.model.tasks import RaytasksError
 
 RAY_PORT = 6379
@@ -37,6 +37,9 @@ _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
 # Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+EVERYTHING = NodeResources()
+"""Ray finds out by itself what a machine has."""
+
 _RAY_START = (
     [sys.executable, "-m", "raytasks.cluster.ray_node"]
     if sys.platform == "linux"
@@ -129,7 +132,7 @@ class RayProcess:
 
 
 def start_head(
-    store: ControlStore, *, dashboard: bool = True, num_cpus: int | None = None
+    store: ControlStore, *, dashboard: bool = True, resources: NodeResources = EVERYTHING
 ) -> RayProcess:
     """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
 
@@ -153,27 +156,21 @@ def start_head(
         *_agent_arguments(),
         *store.arguments,
     ]
-    if num_cpus is not None:
-        arguments.append(f"--num-cpus={num_cpus}")
+    arguments += resources.arguments()
     head = _start([*_RAY_START, "--head", *arguments], address, store)
     head.dashboard_url = f"http://127.0.0.1:{dashboard_port}" if dashboard else None
     return head
 
 
-def start_worker(
-    address: str, *, num_cpus: int | None = None, resources: Mapping[str, float] | None = None
-) -> RayProcess:
-    """Join this machine to the cluster at `address`, with resources of its own by their names.
+def start_worker(address: str, *, resources: NodeResources = EVERYTHING) -> RayProcess:
+    """Join this machine to the cluster at `address`, with what Ray may use of it.
 
     Raises `ClusterError`.
     """
     check_open_files()
     _check_answers(address)
     command = [*_RAY_START, f"--address={address}", *_agent_arguments()]
-    if num_cpus is not None:
-        command.append(f"--num-cpus={num_cpus}")
-    if resources:
-        command.append(f"--resources={json.dumps(dict(resources))}")
+    command += resources.arguments()
     try:
         return _start(command, address)
     except ClusterError as error:
