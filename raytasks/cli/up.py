@@ -185,7 +185,7 @@ def _serve(
             service.start_api(deployment, endpoint)
         with _step("Starting the runners"):
             service.wait_for_runners(tracker, deployment)
-        _announce(endpoint, head)
+        _announce(endpoint, head, deployment.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         _wait(stopping, head)
@@ -208,8 +208,11 @@ def _stop_service(grace: float) -> None:
         console.print(f"{released} running tasks were given back; they run at the next start")
 
 
-def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
+def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
+    from raytasks.store.database import without_password
+
     console.print(f"{READY} {endpoint.url} (API documents: {endpoint.url}/docs)", soft_wrap=True)
+    console.print(f"  database:        {without_password(database_url)}", soft_wrap=True)
     if head is not None:
         if head.dashboard_url:
             console.print(f"  Ray dashboard:   {head.dashboard_url}", soft_wrap=True)

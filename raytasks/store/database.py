@@ -301,3 +301,8 @@ def translated(*, writes: bool = False) -> Iterator[None]:
         raise unavailable(error) from error
     except (PoolTimeoutError, InvalidRequestError) as error:
         raise StoreUnavailable(one_line(error)) from error
+
+
+def without_password(url: str) -> str:
+    """Return a database URL as it may be shown."""
+    return make_url(url).render_as_string(hide_password=True)
