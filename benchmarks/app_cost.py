@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Message
 from benchmarks import handlers
 from benchmarks.servers import noop_server
 from raytasks.api.app import create_app
-from raytasks.models import Attempt, Duplicate, NewTask, Task
-from raytasks.registry import Registry, handler_of
+from raytasks.handling.registry import Registry, handler_of
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Attempt, Duplicate, NewTask, Task
 from raytasks.settings import Settings
-from raytasks.states import OutcomeKind, State
 
 ROUNDS = 15
 CALLS = 300

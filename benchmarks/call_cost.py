@@ -14,7 +14,7 @@ from typing import Any
 
 import ray
 
-from raytasks import local_rpc
+from raytasks.protocol import local_socket as local_rpc
 
 MESSAGE = b"x" * 600
 """About as long as a message with one task."""

@@ -18,8 +18,8 @@ import uuid_utils
 from sqlalchemy import Connection, insert
 
 from benchmarks.handlers import NOOP, SLEEP
-from raytasks.models import DEFAULT_NAMESPACE
-from raytasks.states import FINAL, WAITING, OutcomeKind, State
+from raytasks.model.states import FINAL, WAITING, OutcomeKind, State
+from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.store.database import Database
 from raytasks.store.schema import attempts, task_counts, task_tags, tasks
 from raytasks.store.store import Store

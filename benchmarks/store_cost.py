@@ -21,9 +21,9 @@ import psycopg
 import uuid_utils
 
 from benchmarks.servers.postgres import running_postgres
-from raytasks.messages import Outcome
-from raytasks.models import NewTask, Running
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import NewTask, Running
+from raytasks.protocol.messages import Outcome
 from raytasks.store.store import Store
 from raytasks.tracker.sharing import Want
 from raytasks.tracker.tick import TickInput, TickResult, run_tick

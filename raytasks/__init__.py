@@ -5,19 +5,16 @@ model and passes it to the tracker; the tracker commits it to SQL, and only then
 get its `202`. The tracker hands the task to a runner in one of the pools, the runner calls the
 handler, and the outcome goes back to the tracker and into SQL.
 
-A handler's author needs `handler`, `Context`, `RetryPolicy` and what a handler may raise; a
-driver script needs `submit` and `TaskFailed`.
+A handler's author needs `handler`, `Context`, `RetryPolicy` and what a handler may raise. A driver
+script needs `submit` and the errors. All of it is imported when it is asked for.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from raytasks.context import Cancelled, Context
-from raytasks.models import TaskFailed
-from raytasks.registry import handler
-from raytasks.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
-
 if TYPE_CHECKING:
-    from raytasks.driver import (
+    from raytasks.driver.calling import NoService
+    from raytasks.driver.submit import (
         PartlySubmitted,
         SubmittedTask,
         result,
@@ -27,20 +24,43 @@ if TYPE_CHECKING:
         submit_many,
         submit_many_async,
     )
+    from raytasks.handling.context import Cancelled, Context
+    from raytasks.handling.modules import HandlerError
+    from raytasks.handling.registry import handler
+    from raytasks.handling.submission import InvalidSubmission
+    from raytasks.model.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
+    from raytasks.model.tasks import (
+        BacklogFull,
+        KeyConflict,
+        RaytasksError,
+        StateConflict,
+        StoreUnavailable,
+        TaskFailed,
+        TaskNotFound,
+    )
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AttemptTimeout",
+    "BacklogFull",
     "Cancelled",
     "Context",
+    "HandlerError",
+    "InvalidSubmission",
+    "KeyConflict",
+    "NoService",
     "PartlySubmitted",
     "PermanentError",
+    "RaytasksError",
     "RetryAfter",
     "RetryPolicy",
     "Snooze",
+    "StateConflict",
+    "StoreUnavailable",
     "SubmittedTask",
     "TaskFailed",
+    "TaskNotFound",
     "handler",
     "result",
     "result_async",
@@ -50,24 +70,44 @@ __all__ = [
     "submit_many_async",
 ]
 
-_FROM_DRIVER = frozenset(
-    {
-        "PartlySubmitted",
-        "SubmittedTask",
-        "result",
-        "result_async",
-        "submit",
-        "submit_async",
-        "submit_many",
-        "submit_many_async",
-    }
-)
+_WHERE = {
+    "NoService": "driver.calling",
+    "PartlySubmitted": "driver.submit",
+    "SubmittedTask": "driver.submit",
+    "result": "driver.submit",
+    "result_async": "driver.submit",
+    "submit": "driver.submit",
+    "submit_async": "driver.submit",
+    "submit_many": "driver.submit",
+    "submit_many_async": "driver.submit",
+    "Cancelled": "handling.context",
+    "Context": "handling.context",
+    "HandlerError": "handling.modules",
+    "handler": "handling.registry",
+    "InvalidSubmission": "handling.submission",
+    "AttemptTimeout": "model.retry",
+    "PermanentError": "model.retry",
+    "RetryAfter": "model.retry",
+    "RetryPolicy": "model.retry",
+    "Snooze": "model.retry",
+    "BacklogFull": "model.tasks",
+    "KeyConflict": "model.tasks",
+    "RaytasksError": "model.tasks",
+    "StateConflict": "model.tasks",
+    "StoreUnavailable": "model.tasks",
+    "TaskFailed": "model.tasks",
+    "TaskNotFound": "model.tasks",
+}
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs Ray only when it is asked for: a handler module must import fast."""
-    if name in _FROM_DRIVER:
-        from raytasks import driver
+    """Import what is asked for: handler modules must import fast, and only drivers need Ray."""
+    if name not in _WHERE:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    found = globals()[name] = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    return found
 
-        return getattr(driver, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+def __dir__() -> list[str]:
+    """Return the names that can be asked for, too."""
+    return sorted({*globals(), *__all__})

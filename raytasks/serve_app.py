@@ -9,7 +9,7 @@ import click
 from ray.serve import Application
 from ray.serve.exceptions import RayServeException
 
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 from raytasks.service import built_application
 from raytasks.settings import load_settings
 

@@ -15,19 +15,19 @@ from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
-from raytasks.api.deployment import (
+from raytasks.api.on_ray.deployment import (
     API_NAME,
     APP_NAME,
     application,
     listening_host,
     present_deployment,
 )
-from raytasks.models import RaytasksError
-from raytasks.runner.deployment import Deployment
-from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.model.tasks import RaytasksError
+from raytasks.pools.deployment import Deployment
+from raytasks.pools.versions import DeployAnswer
+from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
-from raytasks.tracker.actor import get_or_create_tracker
-from raytasks.tracker.versions import DeployAnswer
+from raytasks.tracker.on_ray.actor import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1

@@ -1,22 +1,39 @@
 """Settings: from the environment and from a `.env` file in the working directory."""
 
+import difflib
 import ipaddress
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
 from pydantic import Field, ValidationError, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
-from raytasks.handler_modules import default_modules
-from raytasks.keys import ApiKey, parse_keys
-from raytasks.models import RaytasksError
-from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.api_keys import ApiKey, parse_keys
+from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.handling.modules import default_modules
+from raytasks.model.tasks import RaytasksError
 
 _FILE = ".env"
 _ENCODING = "utf-8"
+
+PREFIX = "RAYTASKS_"
+"""What our names of settings begin with."""
+
+_OTHERS = {
+    PREFIX + name for name in ("URL", "API_KEY", "NAMESPACE", "GENERATION", "HEAD_ENDS", "OWNER")
+}
+"""What the client reads, and what our processes tell each other."""
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
@@ -26,7 +43,10 @@ class SettingsError(RaytasksError):
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. `.env.example` lists the names with their meaning."""
+    """Everything that can be set. `.env.example` lists the names with their meaning.
+
+    Each is read as `RAYTASKS_NAME`, else as plain `NAME`; the environment wins over `.env`.
+    """
 
     model_config = SettingsConfigDict(
         env_file=_FILE,
@@ -35,6 +55,25 @@ class Settings(BaseSettings):
         frozen=True,
         allow_inf_nan=False,
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return where values come from, what wins first: our own names win over plain ones."""
+        ours: tuple[PydanticBaseSettingsSource, ...] = (
+            EnvSettingsSource(settings_cls, env_prefix=PREFIX),
+        )
+        if isinstance(dotenv_settings, DotEnvSettingsSource):
+            file, encoding = dotenv_settings.env_file, dotenv_settings.env_file_encoding
+            ours += (DotEnvSettingsSource(settings_cls, file, encoding, env_prefix=PREFIX),)
+        plain = (env_settings, dotenv_settings, file_secret_settings)
+        return (init_settings, *ours, *plain)
 
     # What may hold a secret is not shown where settings are printed.
     database_url: str = Field(default="sqlite:///./tasks.db", repr=False)
@@ -164,6 +203,7 @@ def load_settings(**overrides: Any) -> Settings:
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
+        _refuse_unknown({*os.environ, *dotenv_values(_FILE, encoding=_ENCODING)})
         return Settings(**given)
     except (UnicodeDecodeError, OSError) as error:
         raise SettingsError(_unreadable(error)) from None
@@ -172,6 +212,16 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(first["loc"][0]).upper() if first["loc"] else ""
         message = first["msg"].removeprefix("Value error, ")
         raise SettingsError(f"{name}: {message}" if name else message) from None
+
+
+def _refuse_unknown(names: Iterable[str]) -> None:
+    """Refuse names that look like ours and mean nothing. Raises `SettingsError`."""
+    known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
+    for name in sorted(name for name in names if name.startswith(PREFIX)):
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "see .env.example for the names"
+            raise SettingsError(f"{name}: there is no such setting; {hint}")
 
 
 def _unreadable(error: UnicodeDecodeError | OSError) -> str:
@@ -187,7 +237,8 @@ def handler_environment() -> dict[str, str]:
 
     Our own settings are not among them: a handler needs neither the database nor our secrets.
     """
-    ours = {name.upper() for name in Settings.model_fields}
+    plain = {name.upper() for name in Settings.model_fields}
+    ours = plain | {PREFIX + name for name in plain} | _OTHERS
     return {
         name: value
         for name, value in dotenv_values(_FILE, encoding=_ENCODING).items()

@@ -7,7 +7,7 @@ from typing import Any
 
 from local_service import Api, LocalService, serving
 
-from raytasks.keys import ApiKey, Scope, digest_of
+from raytasks.api_keys import ApiKey, Scope, digest_of
 
 KEYS = {name: "rtk_" + name * 43 for name in "rsoabx"}
 """The keys that clients send, by name. The service does not know `x`."""

@@ -14,8 +14,8 @@ import uvicorn
 
 from raytasks.api.app import create_app
 from raytasks.api.reads import DirectReads, Reads
-from raytasks.artifacts import ArtifactStore
-from raytasks.registry import Registry
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.registry import Registry
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace

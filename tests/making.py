@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raytasks.messages import Outcome
-from raytasks.models import NewTask, Running, Task
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import NewTask, Running, Task
+from raytasks.protocol.messages import Outcome
 from raytasks.store.store import Store
 from raytasks.tracker.sharing import Want
 from raytasks.tracker.tick import TickInput, TickResult, run_tick

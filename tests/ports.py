@@ -3,7 +3,7 @@
 import random
 import socket
 
-from raytasks.ingress import free_port
+from raytasks.cluster.ingress import free_port
 
 _FIRST, _LAST = 15_000, 31_000  # no system gives these to clients by itself
 

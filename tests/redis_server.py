@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from raytasks.redis_link import RedisAddress, RedisError, connected
+from raytasks.cluster.redis_link import RedisAddress, RedisError, connected
 from tests.ports import quiet_port
 
 

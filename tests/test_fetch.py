@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytasks.fetch import FetchError, check_url, fetch, is_public, retry_after_seconds
-from raytasks.retry import PermanentError, RetryAfter
+from raytasks.handling.fetch import FetchError, check_url, fetch, is_public, retry_after_seconds
+from raytasks.model.retry import PermanentError, RetryAfter
 
 NOT_PUBLIC = "is not a public address; add the host to FETCH_ALLOWED_HOSTS if this is meant"
 

@@ -11,13 +11,13 @@ from typing import Any
 
 from making import outcome, task_id
 
-from raytasks.messages import Claim, Exchange, Orders, Outcome, Report
-from raytasks.models import SHARED_POOL, Running, StoreUnavailable, Task
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import SHARED_POOL, Running, StoreUnavailable, Task
+from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome, Report
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.watch import TaskWatch
 
 PATIENCE = 10.0
 """How many seconds a test waits for a signal before it fails."""

@@ -6,9 +6,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from raytasks.context import LocalChannel
-from raytasks.messages import Claim, Outcome
-from raytasks.registry import Registry, handler_of
+from raytasks.handling.context import LocalChannel
+from raytasks.handling.registry import Registry, handler_of
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
 

@@ -14,8 +14,8 @@ from ray import serve
 
 from benchmarks.servers.noop_server import Noop
 from benchmarks.servers.service import NOOP_PREFIX
-from raytasks import cluster
-from raytasks.runner.link import NAMESPACE, TRACKER_NAME
+from raytasks.cluster import processes as cluster
+from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from benchmarks.load import Plan, generate
 from benchmarks.measures import Result
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Conversation, Program, ProgramFailed, clean
-from raytasks.states import State
+from raytasks.model.states import State
 from raytasks.store.store import Store
 
 TRACKER = "ray::TrackerActor"
@@ -25,7 +25,7 @@ TRACKER = "ray::TrackerActor"
 _POLL_SECONDS = 0.02
 _DRAIN_SECONDS = 600.0
 _WARM_SECONDS = 30.0
-_MOST_IN_BATCH = 1000
+_MAX_IN_BATCH = 1000
 NOOP_PREFIX = "/noop"
 
 
@@ -58,7 +58,7 @@ class Service:
         """Submit tasks in batches, and return their ids."""
         ids: list[str] = []
         while len(ids) < tasks:
-            size = min(_MOST_IN_BATCH, tasks - len(ids))
+            size = min(_MAX_IN_BATCH, tasks - len(ids))
             body = {"tasks": [{"task_type": task_type, "payload": {}, **options}] * size}
             answer = self.http.post("/tasks/batch", json=body).raise_for_status()
             ids += [task["task_id"] for task in answer.json()["tasks"]]

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from raytasks.tracker.versions import Announced, VersionRefused
+from raytasks.pools.versions import Announced, VersionRefused
 
 log = logging.getLogger(__name__)
 

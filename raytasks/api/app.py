@@ -8,22 +8,22 @@ from starlette.types import ASGIApp
 
 from raytasks import __version__
 from raytasks.api import openapi, pages, problems
+from raytasks.api.access_gate import AccessGate
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk import bulk_router
-from raytasks.api.events import event_router
-from raytasks.api.gate import Gate
+from raytasks.api.events.routes import event_router
+from raytasks.api.fast_path import FastPath
 from raytasks.api.limits import WaitingRoom
-from raytasks.api.paths import SameWithSlash
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
-from raytasks.api.shortcut import Shortcut
 from raytasks.api.signing import Links
 from raytasks.api.stats import stats_router
 from raytasks.api.submissions import Submissions, submission_router
-from raytasks.artifacts import ArtifactStore
-from raytasks.offload import LargeValues
-from raytasks.registry import Registry
+from raytasks.api.trailing_slash import TrailingSlash
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.registry import Registry
 from raytasks.settings import Settings
 
 DESCRIPTION = "A durable task queue that is native to Ray: what got a 202 is never lost."
@@ -74,4 +74,4 @@ def create_app(
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)
-    return SameWithSlash(Gate(Shortcut(app, service, submissions), settings))
+    return TrailingSlash(AccessGate(FastPath(app, service, submissions), settings))

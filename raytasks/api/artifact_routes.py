@@ -16,9 +16,9 @@ from raytasks.api.auth import AnyCaller, NamespaceQuery, Reader
 from raytasks.api.problems import Problem
 from raytasks.api.routes import TaskId
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
-from raytasks.artifacts import URL_PREFIX
-from raytasks.keys import Scope
-from raytasks.offload import ArtifactsUnavailable
+from raytasks.api_keys import Scope
+from raytasks.artifacts.large_values import ArtifactsUnavailable
+from raytasks.artifacts.store import URL_PREFIX
 
 log = logging.getLogger(__name__)
 

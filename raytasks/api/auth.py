@@ -10,9 +10,9 @@ from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from raytasks.api.problems import Problem
-from raytasks.keys import ApiKey, Scope, digest_of
-from raytasks.models import DEFAULT_NAMESPACE, is_namespace
-from raytasks.submission import FieldError
+from raytasks.api_keys import ApiKey, Scope, digest_of
+from raytasks.handling.submission import FieldError
+from raytasks.model.tasks import DEFAULT_NAMESPACE, is_namespace
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 

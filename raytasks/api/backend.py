@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from raytasks.events import EventPage, EventQuery
-from raytasks.messages import Feed, FeedPart
-from raytasks.models import Accepted, Attempt, NewTask, Page, Task, TaskQuery
-from raytasks.operations import BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.tasks import Accepted, Attempt, NewTask, Page, Task, TaskQuery
+from raytasks.protocol.messages import Feed, FeedPart
 
 
 class Backend(Protocol):

@@ -9,7 +9,7 @@ from starlette.types import Receive, Scope
 from raytasks.api.headers import first_value
 from raytasks.api.limits import check_depth, too_deep
 from raytasks.api.problems import Problem
-from raytasks.strict_json import parse_json
+from raytasks.model.strict_json import parse_json
 
 
 async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: int) -> Any:

@@ -6,8 +6,8 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from raytasks.models import StoreUnavailable
-from raytasks.submission import FieldError, InvalidSubmission
+from raytasks.handling.submission import FieldError, InvalidSubmission
+from raytasks.model.tasks import StoreUnavailable
 
 CHECK_SECONDS = 5.0
 """How long the validators of one request may take."""

@@ -4,35 +4,35 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from raytasks.api.batcher import Duplicates
+from raytasks.api.coalescer import Duplicates
 from raytasks.api.service import Service
-from raytasks.models import NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
 
 Submitted = tuple[Sequence[NewTask], Duplicates]
 """The tasks as they were sent to the tracker, and the duplicates among them."""
 
 
 class LargePayloads:
-    """Stands before the batcher: what is small passes through."""
+    """Stands before the coalescer: what is small passes through."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._open: set[asyncio.Task[Submitted]] = set()
 
     async def submit(self, tasks: Sequence[NewTask]) -> Submitted:
-        """Submit tasks. Raises as `Batcher.submit` does, and `ArtifactsUnavailable`.
+        """Submit tasks. Raises as `Coalescer.submit` does, and `ArtifactsUnavailable`.
 
         A client that hangs up cancels only its own waiting.
         """
         if not any(self._service.values.is_large(task.payload) for task in tasks):
-            return tasks, await self._service.batcher.submit(tasks)
+            return tasks, await self._service.coalescer.submit(tasks)
         return await asyncio.shield(self._begun(self._submit(tasks)))
 
     async def _submit(self, tasks: Sequence[NewTask]) -> Submitted:
         values = self._service.values
         kept = await asyncio.to_thread(values.keep_payloads, tasks)
         try:
-            duplicates = await self._service.batcher.submit(kept)
+            duplicates = await self._service.coalescer.submit(kept)
         except StoreUnavailable:  # they may be stored all the same
             raise
         except RaytasksError:

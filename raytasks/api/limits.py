@@ -11,9 +11,9 @@ from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive
 
 from raytasks.api.problems import RETRY_AFTER_SECONDS, Problem
-from raytasks.strict_json import is_deeper
+from raytasks.model.strict_json import is_deeper
 
-MOST_HEADERS = 100
+MAX_HEADERS = 100
 
 CLOSE = {"Connection": "close"}
 """The header of an answer to a client that is not listened to any more."""
@@ -50,10 +50,10 @@ class WaitingRoom:
 
 def check_header_count(count: int) -> None:
     """Refuse a request with too many headers. Raises `Problem` 431."""
-    if count > MOST_HEADERS:
+    if count > MAX_HEADERS:
         raise Problem(
             HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
-            f"the request has {count} headers; {MOST_HEADERS} are allowed",
+            f"the request has {count} headers; {MAX_HEADERS} are allowed",
             headers=CLOSE,
         )
 

@@ -7,9 +7,9 @@ from fastapi import FastAPI
 from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
-from raytasks.api.gate import is_public
+from raytasks.api.access_gate import is_public
+from raytasks.api.events.views import SHAPES
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
-from raytasks.event_views import SHAPES
 
 _KEY = "key"
 _BY_KEY: list[dict[str, list[str]]] = [{_KEY: []}]

@@ -13,7 +13,10 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import compile_path
 
-from raytasks.models import (
+from raytasks.artifacts.large_values import ArtifactLost
+from raytasks.handling.submission import FieldError, InvalidSubmission
+from raytasks.model.strict_json import pointer
+from raytasks.model.tasks import (
     BacklogFull,
     KeyConflict,
     RaytasksError,
@@ -21,9 +24,6 @@ from raytasks.models import (
     StoreUnavailable,
     TaskNotFound,
 )
-from raytasks.offload import ArtifactLost
-from raytasks.strict_json import pointer
-from raytasks.submission import FieldError, InvalidSubmission
 
 log = logging.getLogger(__name__)
 

@@ -5,22 +5,22 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
-from raytasks.api.gathering import Gathering
-from raytasks.events import EventPage, EventQuery
-from raytasks.models import Attempt, Page, StoreUnavailable, Task, TaskQuery
-from raytasks.operations import BulkFilter, BulkOperation
+from raytasks.api.events.gathering import Gathering
+from raytasks.model.bulk import BulkFilter, BulkOperation
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
 from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
-from raytasks.store.point_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
+from raytasks.store.place import DatabasePlace
 from raytasks.store.store import Store
-from raytasks.tracker.core import MOST_EVENTS
-from raytasks.tracker.place import DatabasePlace
+from raytasks.store.task_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
+from raytasks.tracker.core import MAX_EVENTS
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
 Found = tuple[Task, list[Attempt]]
 
-MOST_TASKS = 100
+MAX_TASKS = 100
 """How many tasks one statement reads, at the most."""
 
 _OTHER_READS = 2
@@ -90,7 +90,7 @@ class DirectReads:
 
     async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
         """See `Backend.events`."""
-        return await self._in_thread(lambda: self._store.events(queries, MOST_EVENTS))
+        return await self._in_thread(lambda: self._store.events(queries, MAX_EVENTS))
 
     async def bulk_count(self, asked: BulkFilter) -> int | None:
         """See `Backend.bulk_count`."""
@@ -125,7 +125,7 @@ class _ServerPoints:
             POSTGRES_CONNECTIONS, "task-reader", on_stuck=self._points.give_up_connections
         )
         self._gathering: Gathering[str, Found | None] = Gathering(
-            self._read, questions=MOST_TASKS, calls=POSTGRES_CONNECTIONS
+            self._read, questions=MAX_TASKS, calls=POSTGRES_CONNECTIONS
         )
 
     async def task(self, task_id: str) -> Found | None:

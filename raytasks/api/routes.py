@@ -13,27 +13,17 @@ from starlette.responses import Response
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
 from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
-from raytasks.keys import Scope
-from raytasks.models import (
-    Task,
-    TaskQuery,
-    is_task_id,
-)
-from raytasks.registry import TASK_TYPE
-from raytasks.states import State
-from raytasks.submission import TAG
-from raytasks.views import (
-    TaskPageView,
-    TaskView,
-    TaskWithAttemptsView,
-    page_json,
-    task_json,
-)
+from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
+from raytasks.api_keys import Scope
+from raytasks.handling.registry import TASK_TYPE
+from raytasks.handling.submission import TAG
+from raytasks.model.states import State
+from raytasks.model.tasks import Task, TaskQuery, is_task_id
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
-MOST_LISTED = 500
-MOST_WAIT_SECONDS = 60.0
+MAX_LISTED = 500
+MAX_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
 _WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
@@ -42,7 +32,7 @@ _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
 class ListQuery(NamespaceQuery):
     """The query of the list."""
 
-    limit: int = Field(default=50, ge=1, le=MOST_LISTED)
+    limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
     state: State | None = None
     task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
@@ -66,7 +56,7 @@ class GetQuery(NamespaceQuery):
     wait: float = Field(
         default=0.0,
         ge=0,
-        le=MOST_WAIT_SECONDS,
+        le=MAX_WAIT_SECONDS,
         description="Answer when it has ended, or after this many seconds.",
     )
 

@@ -11,19 +11,19 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.backend import Backend
-from raytasks.api.batcher import Batcher
 from raytasks.api.check_threads import CheckThreads
-from raytasks.api.event_source import EventSource
+from raytasks.api.coalescer import Coalescer
+from raytasks.api.events.source import EventSource
 from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.signing import Links
-from raytasks.artifacts import ArtifactStore
-from raytasks.models import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
-from raytasks.offload import LargeValues
-from raytasks.registry import Registry
-from raytasks.states import State
-from raytasks.submission import PayloadLimits
-from raytasks.tracker.watch import TaskWatch
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadLimits
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
+from raytasks.protocol.feed_follower import TaskWatch
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -45,7 +45,7 @@ class Service:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self.batcher = Batcher(self.backend.submit)
+        self.coalescer = Coalescer(self.backend.submit)
         self.check_threads = CheckThreads()
         self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)

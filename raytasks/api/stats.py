@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
-from raytasks.states import State
+from raytasks.model.states import State
 
 
 class PercentilesView(BaseModel):

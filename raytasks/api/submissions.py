@@ -14,15 +14,10 @@ from raytasks.api.auth import Caller, NamespaceQuery, Submitter
 from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
-from raytasks.keys import Scope
-from raytasks.models import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
-from raytasks.submission import (
-    BatchRequest,
-    SubmitRequest,
-    check_batch,
-    check_submission,
-)
-from raytasks.views import BatchView, TaskView, accepted, task_json, tasks_json
+from raytasks.api.views import BatchView, TaskView, accepted, task_json, tasks_json
+from raytasks.api_keys import Scope
+from raytasks.handling.submission import BatchRequest, SubmitRequest, check_batch, check_submission
+from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 
 Checked = TypeVar("Checked")
 

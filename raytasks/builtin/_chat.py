@@ -8,7 +8,7 @@ from typing import Any
 
 from raytasks import PermanentError, RetryAfter
 from raytasks.builtin._settings import SettingError, number
-from raytasks.fetch import retry_after_seconds
+from raytasks.handling.fetch import retry_after_seconds
 
 _TIMEOUT_SECONDS = 60.0
 

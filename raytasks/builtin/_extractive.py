@@ -24,7 +24,7 @@ from raytasks.builtin._language import LANGUAGES, guess_language, sentences_of, 
 
 _DAMPING = 0.85
 _LARGEST_CHANGE = 1e-6
-_MOST_ROUNDS = 100
+_MAX_ROUNDS = 100
 _TOO_ALIKE = 0.6
 """Two sentences whose cosine is more than this say the same; one of them is enough."""
 _FULL_LENGTH = 5
@@ -122,7 +122,7 @@ class _Vectors:
         degrees = self.similarities(numpy.ones(self.count)).clip(0.0)
         inverse = numpy.divide(1.0, degrees, out=numpy.zeros(self.count), where=degrees > 1e-9)
         ranks = numpy.full(self.count, 1.0 / self.count)
-        for _ in range(_MOST_ROUNDS):
+        for _ in range(_MAX_ROUNDS):
             flow = self.similarities(ranks * inverse).clip(0.0)
             new = (1 - _DAMPING * flow.sum()) / self.count + _DAMPING * flow
             change = float(numpy.abs(new - ranks).sum())

@@ -6,7 +6,7 @@ from urllib.parse import unquote_to_bytes
 
 from raytasks import Context, PermanentError
 from raytasks.builtin._settings import number
-from raytasks.fetch import check_url, fetch
+from raytasks.handling.fetch import check_url, fetch
 
 _MAX_BYTES = 20_000_000
 _FETCH_SECONDS = 30.0
@@ -27,7 +27,7 @@ def check_source(url: str) -> str:
 def load(url: str, context: Context) -> bytes:
     """Return the bytes behind a URL, at most those of the setting `IMAGE_MAX_BYTES`.
 
-    Raises what `raytasks.fetch.fetch` raises.
+    Raises what `raytasks.handling.fetch.fetch` raises.
     """
     max_bytes = int(number("IMAGE_MAX_BYTES", _MAX_BYTES))
     if _is_data(url):

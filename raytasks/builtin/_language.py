@@ -30,7 +30,7 @@ LANGUAGES: Mapping[str, str] = {
     "ukrainian": "uk",
 }
 
-_LEAST_SHARE = 0.1
+_MIN_SHARE = 0.1
 """A language is believed if at least this part of the words are its stop words."""
 
 _SCRIPT_WITHOUT_SPACES = regex.compile(
@@ -79,4 +79,4 @@ def guess_language(tokens: list[str], stop_words: Mapping[str, frozenset[str]]) 
         return known / len(tokens)
 
     best = max(LANGUAGES, key=share)
-    return best if share(best) >= _LEAST_SHARE else None
+    return best if share(best) >= _MIN_SHARE else None

@@ -21,7 +21,7 @@ from raytasks.builtin._demonstration import demonstration_delay
 
 _LARGEST_BATCH = 100_000
 _SAMPLE = 10
-_SMALLEST_CHUNK = 25
+_MIN_CHUNK = 25
 _LARGEST_CHUNK = 5_000
 _USUAL_CHUNKS = 32
 _IN_FLIGHT = 16
@@ -29,7 +29,7 @@ _IN_FLIGHT = 16
 _WAIT_SECONDS = 0.2
 """How often the handler looks whether it should stop, while chunks are under way."""
 _DELAY_AN_ITEM_SECONDS = 0.1
-_LONGEST_DELAY_SECONDS = 10.0
+_MAX_DELAY_SECONDS = 10.0
 
 Chunk = tuple[int, list[JsonValue]]
 
@@ -87,7 +87,7 @@ def process(payload: BatchPayload, context: Context) -> BatchResult:
     started = time.monotonic()
     data = payload.data
     operation = payload.operation or default_operation(data[0])
-    delay = min(len(data) * _DELAY_AN_ITEM_SECONDS, _LONGEST_DELAY_SECONDS)
+    delay = min(len(data) * _DELAY_AN_ITEM_SECONDS, _MAX_DELAY_SECONDS)
     demonstration_delay(context, delay)
 
     finished: list[ChunkResult] = []
@@ -118,7 +118,7 @@ def process(payload: BatchPayload, context: Context) -> BatchResult:
 
 def _chunks(data: list[JsonValue]) -> Iterator[Chunk]:
     size = -(-len(data) // _USUAL_CHUNKS)
-    size = max(_SMALLEST_CHUNK, min(size, _LARGEST_CHUNK))
+    size = max(_MIN_CHUNK, min(size, _LARGEST_CHUNK))
     return ((start, data[start : start + size]) for start in range(0, len(data), size))
 
 

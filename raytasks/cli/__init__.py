@@ -8,22 +8,23 @@ from rich.console import Console
 
 from raytasks import __version__
 from raytasks.cli import (
+    artifacts,
     bulk,
     demo,
-    figures,
-    files,
+    events,
+    init,
     keys,
-    many,
     operate,
     options,
-    show,
-    story,
+    stats,
+    submit_many,
+    tables,
     tasks,
     up,
     watch,
 )
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 app = typer.Typer(
     name="raytasks",
@@ -38,6 +39,7 @@ api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
 app.add_typer(api_keys, name="keys")
 api_keys.command("new")(keys.new)
 
+app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("worker")(up.worker)
 app.command("deploy")(operate.deploy)
@@ -46,16 +48,16 @@ app.command("resume")(operate.resume)
 app.command("stop")(operate.stop)
 app.command("demo")(demo.demo)
 app.command("submit")(tasks.submit)
-app.command("submit-many")(many.submit_many)
+app.command("submit-many")(submit_many.submit_many)
 app.command("get")(tasks.get)
 app.command("list")(tasks.list_tasks)
-app.command("events")(story.events)
+app.command("events")(events.events)
 app.command("watch")(watch.watch)
-app.command("artifacts")(files.artifacts)
+app.command("artifacts")(artifacts.artifacts)
 app.command("retry")(tasks.retry)
 app.command("cancel")(tasks.cancel)
 app.add_typer(bulk.app, name="bulk")
-app.command("stats")(figures.stats)
+app.command("stats")(stats.stats)
 app.command("types")(tasks.types)
 app.command("health")(tasks.health)
 
@@ -101,7 +103,7 @@ def main() -> None:
         app()
     except RaytasksError as error:
         stderr = Console(stderr=True, highlight=False, emoji=False, soft_wrap=True)
-        stderr.print(f"error: {show.plain(error)}", markup=False)
+        stderr.print(f"error: {tables.plain(error)}", markup=False)
         sys.exit(_exit_code(error))
     except KeyboardInterrupt:
         sys.exit(130)

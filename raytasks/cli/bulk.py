@@ -7,7 +7,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.cli.options import (
     ApiKey,
     AsJson,
@@ -83,9 +83,9 @@ def show_operations(
     with connect(url, api_key, namespace) as client:
         operations = client.bulks() if bulk_id is None else [client.bulk(bulk_id)]
     if as_json:
-        typer.echo(show.pretty_json(operations if bulk_id is None else operations[0]))
+        typer.echo(tables.pretty_json(operations if bulk_id is None else operations[0]))
     else:
-        show.console.print(_table(operations))
+        tables.console.print(_table(operations))
 
 
 class _Work:
@@ -111,7 +111,7 @@ class _Work:
         if dry_run or not yes:
             matched = self._count()
             if dry_run:
-                text = show.pretty_json({"matched": matched})
+                text = tables.pretty_json({"matched": matched})
                 typer.echo(text if self._as_json else f"{_number(matched)} tasks match")
                 return
             self._ask(matched)
@@ -121,7 +121,7 @@ class _Work:
         if wait:
             operation = self._wait(operation)
         if self._as_json:
-            typer.echo(show.pretty_json(operation))
+            typer.echo(tables.pretty_json(operation))
         elif wait:
             done = {"retry": "run again", "cancel": "cancelled"}[self._action]
             of_all = f"{operation['changed']} of {_number(operation['matched'])}"
@@ -146,8 +146,8 @@ class _Work:
 
     def _wait(self, operation: BulkOperation) -> BulkOperation:
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        hidden = self._as_json or not show.console.is_terminal
-        with Progress(*columns, console=show.console, transient=True, disable=hidden) as bar:
+        hidden = self._as_json or not tables.console.is_terminal
+        with Progress(*columns, console=tables.console, transient=True, disable=hidden) as bar:
             item = bar.add_task(self._action, total=operation["matched"])
 
             def tell(now: BulkOperation) -> None:

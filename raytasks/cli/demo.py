@@ -20,9 +20,9 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.client import Client, Task
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 START_SECONDS = 120.0
 TASKS_SECONDS = 120.0
@@ -53,7 +53,7 @@ def demo(
         tasks = _follow(client, tasks)
         failed = [task for task in tasks if task["state"] != "COMPLETED"]
         for task in tasks:
-            show.console.print(_result_panel(task, url if keep else None))
+            tables.console.print(_result_panel(task, url if keep else None))
         if failed:
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
         _say_how_to_go_on(url if keep else None)
@@ -79,7 +79,7 @@ def sample_payloads(samples: Path) -> dict[str, Any]:
 @contextmanager
 def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
     """Run `raytasks up` with its files in a folder; give its URL, and the process."""
-    from raytasks.ingress import free_port
+    from raytasks.cluster.ingress import free_port
     from raytasks.settings import sqlite_url
 
     port = port or free_port(8000)
@@ -95,7 +95,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
         "STOP_GRACE_SECONDS": "1",
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
-    show.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
+    tables.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
     with log.open("wb") as output:
         process = subprocess.Popen(  # noqa: S603 - our own command, no shell
             command,
@@ -121,7 +121,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
             raise
     if code != 0:
         raise DemoError(f"the service ended with exit code {code}; see {log}")
-    show.console.print("The service has stopped.")
+    tables.console.print("The service has stopped.")
 
 
 def _keep(process: "subprocess.Popen[bytes]") -> None:
@@ -143,7 +143,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
     while True:
         lines = log.read_text(errors="replace").splitlines()
         for line in lines[told:]:
-            show.console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+            tables.console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
         told = len(lines)
         if any(line.startswith(READY) for line in lines):
             return
@@ -158,7 +158,7 @@ def _submit(client: Client, task_type: str, payload: Any) -> Task:
     began = time.perf_counter()
     task = client.submit(task_type, payload)
     took = (time.perf_counter() - began) * 1000
-    show.console.print(
+    tables.console.print(
         f"POST /tasks/ {task_type}: 202 in {took:.1f} ms, id {task['task_id']}", soft_wrap=True
     )
     return task
@@ -168,12 +168,12 @@ def _follow(client: Client, tasks: Sequence[Task]) -> list[Task]:
     """Show the tasks live until all have ended, and return them as they are then."""
     deadline = time.monotonic() + TASKS_SECONDS
     shown: dict[str, str] = {}
-    table = Live(_live_table(tasks), console=show.console, refresh_per_second=10)
-    with table if show.console.is_terminal else nullcontext():
+    table = Live(_live_table(tasks), console=tables.console, refresh_per_second=10)
+    with table if tables.console.is_terminal else nullcontext():
         while True:
             tasks = [client.get(task["task_id"]) for task in tasks]
             table.update(_live_table(tasks))
-            if not show.console.is_terminal:
+            if not tables.console.is_terminal:
                 _tell_changes(tasks, shown)
             if all(task["finished_at"] for task in tasks):
                 return list(tasks)
@@ -188,7 +188,7 @@ def _tell_changes(tasks: Sequence[Task], shown: dict[str, str]) -> None:
         text = f"  {task['task_type']}: {task['state']} (attempt {task['attempt']})"
         if shown.get(task["task_id"]) != text:
             shown[task["task_id"]] = text
-            show.console.print(text)
+            tables.console.print(text)
 
 
 def _live_table(tasks: Sequence[Task]) -> Table:
@@ -201,11 +201,11 @@ def _live_table(tasks: Sequence[Task]) -> Table:
         error = task["error"]
         table.add_row(
             task["task_type"],
-            show.state_text(task["state"]),
+            tables.state_text(task["state"]),
             str(task["attempt"]),
             ProgressBar(total=1.0, completed=fraction, width=20),
-            show.seconds_text(task),
-            show.error_text(error) if error else show.plain(progress.get("message") or ""),
+            tables.seconds_text(task),
+            tables.error_text(error) if error else tables.plain(progress.get("message") or ""),
         )
     return table
 
@@ -221,10 +221,10 @@ def _result_table(task: Task, url: str | None) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in summary_of(task, url).items():
-        table.add_row(name, show.plain(value))
+        table.add_row(name, tables.plain(value))
     for attempt in task["attempts"] if len(task["attempts"]) > 1 else ():
         error = attempt["error"]
-        reason = f": {show.error_text(error)}" if error else ""
+        reason = f": {tables.error_text(error)}" if error else ""
         table.add_row(f"attempt {attempt['attempt']}", f"{attempt['outcome']}{reason}")
     return table
 
@@ -235,7 +235,7 @@ def summary_of(task: Mapping[str, Any], url: str | None) -> dict[str, Any]:
     `url` is where the service stays; without it no links are shown, as they would be dead.
     """
     if task["state"] != "COMPLETED":
-        return {"error": show.error_text(task["error"]) if task["error"] else "none is known"}
+        return {"error": tables.error_text(task["error"]) if task["error"] else "none is known"}
     result = task["result"]
     match task["task_type"]:
         case "text_processing":
@@ -300,9 +300,9 @@ def _say_how_to_go_on(url: str | None) -> None:
             f"  {submit} --url {url}",
             f"  {url}/docs        the API's documents, to try out in a browser",
         ]
-    show.console.print()
+    tables.console.print()
     for line in lines:
-        show.console.print(line, soft_wrap=True, markup=False)
+        tables.console.print(line, soft_wrap=True, markup=False)
 
 
 def command_name() -> str:

@@ -4,9 +4,9 @@ from typing import Annotated
 
 import typer
 
-from raytasks.cli import show
+from raytasks.api_keys import digest_of, make_key, new_key
+from raytasks.cli import tables
 from raytasks.cli.options import UsageError
-from raytasks.keys import digest_of, make_key, new_key
 
 
 def new(
@@ -29,7 +29,7 @@ def new(
     except ValueError as error:
         raise UsageError(str(error)) from None
     if as_json:
-        typer.echo(show.pretty_json({"key": key, "entry": made.entry}))
+        typer.echo(tables.pretty_json({"key": key, "entry": made.entry}))
         return
     typer.echo(f"key:    {key}")
     typer.echo(f"entry:  {made.entry}")

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
+    from raytasks.pools.versions import DeployAnswer
     from raytasks.settings import Settings
-    from raytasks.tracker.versions import DeployAnswer
 
 Address = Annotated[
     str | None,
@@ -23,7 +23,7 @@ def deploy(address: Address = None) -> None:
     leave. A drain is over with it.
     """
     from raytasks import service
-    from raytasks.api.deployment import present_deployment
+    from raytasks.api.on_ray.deployment import present_deployment
 
     settings = _connect(address)
     deployment = present_deployment(settings)
@@ -100,7 +100,7 @@ def resume(address: Address = None) -> None:
 
 
 def _connect(address: str | None) -> "Settings":
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
     from raytasks.settings import load_settings
 
     settings = load_settings(ray_address=address)

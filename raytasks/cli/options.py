@@ -8,7 +8,7 @@ import typer
 
 from raytasks.client import BadArgument, Client
 from raytasks.client.calls import checked_api_key, checked_namespace, checked_url
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 OK = 0
 TASK_FAILED = 1

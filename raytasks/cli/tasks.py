@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from pydantic_core import to_json
 
-from raytasks.cli import show
+from raytasks.cli import tables
 from raytasks.cli.options import (
     TASK_FAILED,
     ApiKey,
@@ -27,7 +27,7 @@ from raytasks.cli.options import (
     state_name,
 )
 from raytasks.client import DEFAULT_URL, Client, Page
-from raytasks.strict_json import parse_json
+from raytasks.model.strict_json import parse_json
 
 _TABLE_ROWS = 100
 """How many tasks a table has, where all are listed: it is printed when so many have come."""
@@ -69,7 +69,7 @@ def submit(
         if wait:
             _show_ended(client, task["task_id"], wait_timeout, as_json)
         elif as_json:
-            typer.echo(show.pretty_json(task))
+            typer.echo(tables.pretty_json(task))
         else:
             typer.echo(task["task_id"])
 
@@ -122,10 +122,10 @@ def list_tasks(
             state=wanted, task_type=task_type, tag=tag, limit=limit, offset=offset, cursor=cursor
         )
     if as_json:
-        typer.echo(show.pretty_json(page))
+        typer.echo(tables.pretty_json(page))
         return
-    show.console.print(show.task_table(page["tasks"]))
-    show.console.print(_page_text(page), style="dim", soft_wrap=True)
+    tables.console.print(tables.task_table(page["tasks"]))
+    tables.console.print(_page_text(page), style="dim", soft_wrap=True)
 
 
 def retry(
@@ -162,9 +162,9 @@ def types(
     with connect(url, api_key, namespace) as client:
         listed = client.task_types()
     if as_json:
-        typer.echo(show.pretty_json(listed))
+        typer.echo(tables.pretty_json(listed))
     else:
-        show.console.print(show.types_table(listed["task_types"]))
+        tables.console.print(tables.types_table(listed["task_types"]))
 
 
 def health(
@@ -177,12 +177,12 @@ def health(
     with connect(url, api_key, namespace) as client:
         report = client.health()
     if as_json:
-        typer.echo(show.pretty_json(report))
+        typer.echo(tables.pretty_json(report))
     else:
-        table = show.health_table(report)
-        show.console.print(table if table.row_count else _short_health(report))
+        table = tables.health_table(report)
+        tables.console.print(table if table.row_count else _short_health(report))
         for reason in report.get("reasons", ()):
-            typer.echo(show.plain(f"{reason['code']}: {reason['message']}; {reason['fix']}"))
+            typer.echo(tables.plain(f"{reason['code']}: {reason['message']}; {reason['fix']}"))
     if report["status"] != "ok":
         raise typer.Exit(TASK_FAILED)
 
@@ -223,7 +223,7 @@ def _print_all(
         if as_json:
             typer.echo(b"\n".join(to_json(task) for task in batch))
         else:
-            show.console.print(show.task_table(batch))
+            tables.console.print(tables.task_table(batch))
 
 
 def _short_health(report: Mapping[str, Any]) -> str:
@@ -240,6 +240,6 @@ def _page_text(page: Page) -> str:
 
 def _print_task(task: Mapping[str, Any], as_json: bool) -> None:
     if as_json:
-        typer.echo(show.pretty_json(task))
+        typer.echo(tables.pretty_json(task))
     else:
-        show.console.print(show.task_details(task))
+        tables.console.print(tables.task_details(task))

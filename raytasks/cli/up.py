@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raytasks import ray_token
 from raytasks.cli import operate
-from raytasks.ray_node import Restarts
+from raytasks.cluster import token as ray_token
+from raytasks.cluster.ray_node import Restarts
 
 if TYPE_CHECKING:
-    from raytasks.cluster import RayEnded, RayProcess
-    from raytasks.runner.deployment import Deployment
+    from raytasks.cluster.node_resources import NodeResources
+    from raytasks.cluster.processes import RayEnded, RayProcess
+    from raytasks.pools.deployment import Deployment
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
@@ -34,6 +35,20 @@ _STARTS = 3  # times in so many seconds
 _STARTS_SECONDS = 600.0
 
 
+NumCpus = Annotated[int | None, typer.Option(help="Processors that Ray may use here.", min=1)]
+NumGpus = Annotated[int | None, typer.Option(help="GPUs that Ray may use here.", min=0)]
+Memory = Annotated[
+    str | None, typer.Option(help="What tasks may reserve here, such as 8GiB.", metavar="SIZE")
+]
+OwnResources = Annotated[
+    list[str] | None,
+    typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
+]
+Labels = Annotated[
+    str | None, typer.Option(help="Labels of this machine: NAME=VALUE, commas between.")
+]
+
+
 def up(
     host: Annotated[str, typer.Option(help="Where the API listens.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The API's port.", min=1, max=65535)] = 8000,
@@ -42,45 +57,46 @@ def up(
     ] = None,
     database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
     dashboard: Annotated[bool, typer.Option(help="Start Ray's dashboard, on loopback.")] = True,
-    num_cpus: Annotated[
-        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
-    ] = None,
+    num_cpus: NumCpus = None,
+    num_gpus: NumGpus = None,
+    memory: Memory = None,
+    resource: OwnResources = None,
+    labels: Labels = None,
 ) -> None:
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
     Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
     When Ray has died, it starts again.
     """
-    from raytasks.cluster import RayEnded
+    from raytasks.cluster.processes import RayEnded
     from raytasks.service import Endpoint
     from raytasks.settings import load_settings
 
     host = host.removeprefix("[").removesuffix("]")
     settings = load_settings(database_url=database_url, ray_address=address)
     settings.check_served(host)
+    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
     try:
-        _run(settings, Endpoint(host, port), dashboard=dashboard, num_cpus=num_cpus)
+        _run(settings, Endpoint(host, port), resources, dashboard=dashboard)
     except RayEnded as error:
         _start_again(error)
 
 
 def worker(
     address: Annotated[str, typer.Option(help="The cluster's address (HOST:PORT), as `up` says.")],
-    num_cpus: Annotated[
-        int | None, typer.Option(help="Processors that Ray may use here.", min=1)
-    ] = None,
-    resource: Annotated[
-        list[str] | None,
-        typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
-    ] = None,
+    num_cpus: NumCpus = None,
+    num_gpus: NumGpus = None,
+    memory: Memory = None,
+    resource: OwnResources = None,
+    labels: Labels = None,
 ) -> None:
     """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
 
-    resources = dict(map(_resource, resource or ()))
+    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
     stopping = _stop_signals()
     with _step(f"Joining {address}"):
-        ray_process = cluster.start_worker(address, num_cpus=num_cpus, resources=resources)
+        ray_process = cluster.start_worker(address, resources=resources)
     try:
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
@@ -89,22 +105,26 @@ def worker(
             ray_process.stop()
 
 
-def _resource(text: str) -> tuple[str, float]:
-    from raytasks.cluster import ClusterError
+def _resources(
+    num_cpus: int | None,
+    num_gpus: int | None,
+    memory: str | None,
+    custom: list[str] | None,
+    labels: str | None,
+) -> "NodeResources":
+    from raytasks.cluster.node_resources import NodeResources, custom_of, labels_of, memory_of
 
-    name, _, amount = text.partition("=")
-    try:
-        return name.strip(), float(amount)
-    except ValueError:
-        raise ClusterError(f"--resource: {text!r} is not NAME=AMOUNT, such as disk=2") from None
+    return NodeResources(
+        num_cpus, num_gpus, memory_of(memory), custom_of(custom or ()), labels_of(labels)
+    )
 
 
 def _run(
-    settings: "Settings", endpoint: "Endpoint", *, dashboard: bool, num_cpus: int | None
+    settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
-    from raytasks import cluster
-    from raytasks.api.deployment import present_deployment
-    from raytasks.control_store import open_control_store
+    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.cluster import processes as cluster
+    from raytasks.cluster.control_store import open_control_store
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
         deployment = present_deployment(settings)
@@ -118,7 +138,7 @@ def _run(
         if settings.ray_address is None:
             with _step("Starting Ray"):
                 store = open_control_store(settings.redis_url)
-                head = cluster.start_head(store, dashboard=dashboard, num_cpus=num_cpus)
+                head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
         _serve(deployment, endpoint, head, stopping)
@@ -165,7 +185,7 @@ def _serve(
             service.start_api(deployment, endpoint)
         with _step("Starting the runners"):
             service.wait_for_runners(tracker, deployment)
-        _announce(endpoint, head)
+        _announce(endpoint, head, deployment.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         _wait(stopping, head)
@@ -188,8 +208,11 @@ def _stop_service(grace: float) -> None:
         console.print(f"{released} running tasks were given back; they run at the next start")
 
 
-def _announce(endpoint: "Endpoint", head: "RayProcess | None") -> None:
+def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
+    from raytasks.store.database import without_password
+
     console.print(f"{READY} {endpoint.url} (API documents: {endpoint.url}/docs)", soft_wrap=True)
+    console.print(f"  database:        {without_password(database_url)}", soft_wrap=True)
     if head is not None:
         if head.dashboard_url:
             console.print(f"  Ray dashboard:   {head.dashboard_url}", soft_wrap=True)
@@ -209,7 +232,7 @@ def _where_the_token_is() -> str:
 
 def prepare_database(url: str) -> None:
     """Apply the migrations that are missing. Raises `SettingsError` if that is not possible."""
-    from raytasks.models import StoreUnavailable
+    from raytasks.model.tasks import StoreUnavailable
     from raytasks.settings import SettingsError
     from raytasks.store.store import Store
 
@@ -224,7 +247,7 @@ def prepare_database(url: str) -> None:
 
 def _take_port(endpoint: "Endpoint") -> None:
     """Make sure that the port is free; end what a killed run of our own has left there."""
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
     from raytasks.settings import SettingsError
 
     left = cluster.end_leftovers()
@@ -252,7 +275,7 @@ def _stop_signals() -> threading.Event:
 def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
     while not stopping.wait(_CHILD_CHECK_SECONDS):
         if ray_process is not None and not ray_process.alive():
-            from raytasks.cluster import RayEnded
+            from raytasks.cluster.processes import RayEnded
 
             raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
 

@@ -13,8 +13,7 @@ from typing import Annotated
 import typer
 from rich.live import Live
 
-from raytasks.cli import show
-from raytasks.cli.board import Board, Row
+from raytasks.cli import tables
 from raytasks.cli.options import (
     TASK_FAILED,
     ApiKey,
@@ -25,16 +24,10 @@ from raytasks.cli.options import (
     UsageError,
     connection,
 )
-from raytasks.client import (
-    DEFAULT_URL,
-    AsyncClient,
-    GapEvent,
-    NotFound,
-    ProgressEvent,
-    StateEvent,
-)
+from raytasks.cli.watch_board import Board, Row
+from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
 
-MOST_FOLLOWED = 50
+MAX_FOLLOWED = 50
 """How many tasks have a stream of their own at the same time."""
 
 _TICK_SECONDS = 0.2
@@ -136,7 +129,7 @@ class Watch:
             for task_id in [name for name, stream in self._followed.items() if stream.done()]:
                 self._followed.pop(task_id).result()
             for row in self._board.live:
-                if len(self._followed) >= MOST_FOLLOWED:
+                if len(self._followed) >= MAX_FOLLOWED:
                     break
                 if self._is_long(row) and row.task_id not in self._followed:
                     self._followed[row.task_id] = asyncio.ensure_future(self._follow(row))
@@ -163,15 +156,15 @@ class Watch:
 @asynccontextmanager
 async def _shown(board: Board) -> AsyncIterator[None]:
     """Show the board: live in a terminal, in lines where there is none."""
-    if not show.console.is_terminal:
-        board.tell = lambda line: show.console.print(line, soft_wrap=True)
+    if not tables.console.is_terminal:
+        board.tell = lambda line: tables.console.print(line, soft_wrap=True)
         yield
         return
-    with Live(console=show.console, auto_refresh=False) as live:
+    with Live(console=tables.console, auto_refresh=False) as live:
 
         async def draw() -> None:
             while True:
-                live.update(board.renderable(show.console.height), refresh=True)
+                live.update(board.renderable(tables.console.height), refresh=True)
                 await asyncio.sleep(_TICK_SECONDS)
 
         drawing = asyncio.ensure_future(draw())
@@ -179,7 +172,7 @@ async def _shown(board: Board) -> AsyncIterator[None]:
             yield
         finally:
             await _end([drawing])
-            live.update(board.renderable(show.console.height), refresh=True)
+            live.update(board.renderable(tables.console.height), refresh=True)
 
 
 async def _end(parts: "list[asyncio.Task[None]]") -> None:

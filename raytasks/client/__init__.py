@@ -11,7 +11,7 @@ is new in a stream of events (`events`) is plain code without input and output; 
 
 from raytasks.client.answers import is_temporary
 from raytasks.client.asynchronous import AsyncClient
-from raytasks.client.calls import DEFAULT_URL, MOST_IN_BATCH, Call
+from raytasks.client.calls import DEFAULT_URL, MAX_IN_BATCH, Call
 from raytasks.client.documents import (
     Artifact,
     Attempt,
@@ -48,7 +48,7 @@ from raytasks.client.sync import Client
 
 __all__ = [
     "DEFAULT_URL",
-    "MOST_IN_BATCH",
+    "MAX_IN_BATCH",
     "ApiError",
     "Artifact",
     "AsyncClient",

@@ -10,7 +10,7 @@ import httpx
 
 from raytasks.client.calls import Call
 from raytasks.client.errors import ApiError, ServiceUnavailable, api_error
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
 _PROBLEM = "application/problem+json"
 _EVENTS = "text/event-stream"

@@ -13,15 +13,8 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import httpx
 
-from raytasks.attempt_waits import waiting_for
 from raytasks.client import calls
-from raytasks.client.answers import (
-    content_of,
-    document_of,
-    is_temporary,
-    retry_after,
-    unavailable,
-)
+from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
 from raytasks.client.calls import Call
 from raytasks.client.documents import (
     Artifact,
@@ -36,7 +29,8 @@ from raytasks.client.documents import (
     TaskFilters,
 )
 from raytasks.client.errors import TaskFailed, WaitTimeout
-from raytasks.states import State
+from raytasks.handling.attempt_waits import waiting_for
+from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
 """The pauses, in seconds, before a request that changes nothing twice is sent again."""
@@ -44,13 +38,13 @@ RETRY_DELAYS = (0.1, 0.3, 1.0)
 PATIENCE_SECONDS = 120.0
 """How long a service that has answered before may be away while it is waited for."""
 
-MOST_RETRY_AFTER_SECONDS = 30.0
+MAX_RETRY_AFTER_SECONDS = 30.0
 """An answer that asks to wait longer than this is an error at once."""
 
 SILENCE_SECONDS = 30.0
 """A stream that is silent for so long is dead: the service says something every 10 seconds."""
 
-_LONGEST_PAUSE = 5.0
+_MAX_PAUSE = 5.0
 _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -257,12 +251,12 @@ def pause_before_next(
     if tries < len(RETRY_DELAYS):
         pause = RETRY_DELAYS[tries]
     elif patience > 0:
-        pause = min(2.0 ** (tries - len(RETRY_DELAYS)), _LONGEST_PAUSE, patience)
+        pause = min(2.0 ** (tries - len(RETRY_DELAYS)), _MAX_PAUSE, patience)
     else:
         return None
     if asked is None:
         return pause
-    return max(pause, asked) if asked <= MOST_RETRY_AFTER_SECONDS else None
+    return max(pause, asked) if asked <= MAX_RETRY_AFTER_SECONDS else None
 
 
 def first_page(filters: TaskFilters) -> PageQuery:

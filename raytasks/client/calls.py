@@ -14,17 +14,17 @@ from raytasks.client.errors import BadArgument
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-MOST_WAIT_SECONDS = 60.0
+MAX_WAIT_SECONDS = 60.0
 """How long one request may wait for the end of a task."""
 
-MOST_IN_BATCH = 1000
+MAX_IN_BATCH = 1000
 """How many tasks one request can submit."""
 
 PAGE_SIZE = 500
 """How many tasks a page has where all pages are wanted: the most that the API gives."""
 
 _KEY_HEADER = "Idempotency-Key"
-_LONGEST_KEY = 255
+_MAX_KEY = 255
 _NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 
 
@@ -99,7 +99,7 @@ def task_path(task_id: str) -> str:
 
 def get_call(task_id: str, wait_seconds: float) -> Call:
     """Return the request for one task; the API waits as long as it allows, at the most."""
-    wait = min(max(wait_seconds, 0.0), MOST_WAIT_SECONDS)
+    wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 
 
@@ -111,9 +111,9 @@ def submit_call(submission: Submission, idempotency_key: str | None) -> Call:
 
 def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | None) -> Call:
     """Return the request that submits many tasks, all or none. Raises `BadArgument`."""
-    if not 1 <= len(submissions) <= MOST_IN_BATCH:
+    if not 1 <= len(submissions) <= MAX_IN_BATCH:
         raise BadArgument(
-            f"{len(submissions)} tasks are no batch: submit 1 to {MOST_IN_BATCH} at once"
+            f"{len(submissions)} tasks are no batch: submit 1 to {MAX_IN_BATCH} at once"
         )
     body = {"tasks": [given(item) for item in submissions]}
     return Call("POST", "/tasks/batch", body=body, headers={_KEY_HEADER: _key(idempotency_key)})
@@ -165,9 +165,9 @@ def checked_event_id(event_id: str) -> str:
 
 def _key(idempotency_key: str | None) -> str:
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
-    if not (0 < len(key) <= _LONGEST_KEY and key.isascii() and key.isprintable()):
+    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
         raise BadArgument(
-            f"{key!r} is not an idempotency key: use 1 to {_LONGEST_KEY} printable ASCII characters"
+            f"{key!r} is not an idempotency key: use 1 to {_MAX_KEY} printable ASCII characters"
         )
     return key
 

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from raytasks import models
 from raytasks.client.documents import Task, TaskError
-from raytasks.models import RaytasksError
+from raytasks.model import tasks as models
+from raytasks.model.tasks import RaytasksError
 
 
 class ApiError(RaytasksError):

@@ -20,9 +20,9 @@ from raytasks.client.answers import (
 from raytasks.client.calls import Call, checked_event_id
 from raytasks.client.documents import EndData, LogData, ProgressData, StateData
 from raytasks.client.errors import ServiceUnavailable
-from raytasks.models import RaytasksError
+from raytasks.model.tasks import RaytasksError
 
-_LONGEST_PAUSE = 15.0
+_MAX_PAUSE = 15.0
 _USUAL_PAUSE = 1.0
 _STEADY_SECONDS = 5.0
 """A stream that was open for so long was a good one, even if nothing came of it."""
@@ -138,7 +138,7 @@ class Follower(Generic[E]):
         """Take an event of the stream, and give it if it is new."""
         self._tries = 0
         if sse.retry is not None:
-            self._usual_pause = min(max(sse.retry / 1000, 0.0), _LONGEST_PAUSE)
+            self._usual_pause = min(max(sse.retry / 1000, 0.0), _MAX_PAUSE)
         if sse.event == "message":
             return  # nothing of ours: an id or a pause alone
         try:
@@ -187,10 +187,10 @@ class Follower(Generic[E]):
             asked = retry_after(self._answer)
         if (
             now - self._lost_at > api.PATIENCE_SECONDS
-            or (asked or 0.0) > api.MOST_RETRY_AFTER_SECONDS
+            or (asked or 0.0) > api.MAX_RETRY_AFTER_SECONDS
         ):
             raise self._trouble()
-        pause = min(self._usual_pause * 2.0 ** min(tries, 10), _LONGEST_PAUSE)
+        pause = min(self._usual_pause * 2.0 ** min(tries, 10), _MAX_PAUSE)
         # Many clients lose their connections at the same time, and should not come back so.
         return max(pause * random.uniform(0.5, 1.0), asked or 0.0)  # noqa: S311 - no secret
 

@@ -25,13 +25,7 @@ from raytasks.client.documents import (
     Task,
     TaskFilters,
 )
-from raytasks.client.events import (
-    FeedEvent,
-    Follower,
-    TaskEvent,
-    feed_follower,
-    task_follower,
-)
+from raytasks.client.events import FeedEvent, Follower, TaskEvent, feed_follower, task_follower
 
 T = TypeVar("T")
 

@@ -10,13 +10,12 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from raytasks.attempt_waits import AttemptWaits, noting
-from raytasks.context import Cancelled, Channel, Context
-from raytasks.handler_json import handler_json
-from raytasks.messages import Claim, Outcome
-from raytasks.offload import ArtifactsUnavailable
-from raytasks.registry import HandlerSpec
-from raytasks.retry import (
+from raytasks.artifacts.large_values import ArtifactsUnavailable
+from raytasks.handling.attempt_waits import AttemptWaits, noting
+from raytasks.handling.context import Cancelled, Channel, Context
+from raytasks.handling.handler_json import handler_json
+from raytasks.handling.registry import HandlerSpec
+from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,
     PermanentError,
@@ -24,11 +23,12 @@ from raytasks.retry import (
     Snooze,
     wait_of,
 )
+from raytasks.model.states import OutcomeKind
+from raytasks.model.strict_json import NotJson, pointer
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.errors import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind
-from raytasks.strict_json import NotJson, pointer
 
 _READY = frozenset({type(None), bool, int, float, str, dict, list})
 

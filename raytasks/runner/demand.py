@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.messages import Demand
+from raytasks.protocol.messages import Demand
 
 WAITS_SECONDS = 1.0
 """From when on an attempt that has not begun counts as waiting: a process starts in about that."""
@@ -20,7 +20,7 @@ NO_RESOURCES = "no_resources"
 NEVER_FITS = "never_fits"
 
 _EPSILON = 1e-6
-_MOST_OF_A_TYPE = 16
+_MAX_OF_A_TYPE = 16
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def make_room(
     for demand in sorted(demands, key=lambda item: -item.seconds):
         if not demand.resources or demand.code == NEVER_FITS:
             continue
-        for _ in range(min(demand.count, _MOST_OF_A_TYPE)):
+        for _ in range(min(demand.count, _MAX_OF_A_TYPE)):
             found = _place(demand.resources, nodes, free, staying)
             if found is None:
                 break

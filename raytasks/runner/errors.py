@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 
 from pydantic_core import to_json
 
-from raytasks.retry import RetryDecision, RetryPolicy
+from raytasks.handling.task_log import clean
+from raytasks.model.retry import RetryDecision, RetryPolicy
 from raytasks.runner.interrupt import AttemptStopped
-from raytasks.task_log import clean
 
 MAX_NAME = 200
 """How many characters of the name of an error's class are kept."""

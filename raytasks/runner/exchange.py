@@ -7,11 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raytasks.local_rpc import CallFailed
-from raytasks.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
-from raytasks.models import NotUnderstood
+from raytasks.model.tasks import NotUnderstood
+from raytasks.model.times import steady_time
+from raytasks.protocol.local_socket import CallFailed
+from raytasks.protocol.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
 from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
-from raytasks.steady import steady_time
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ MAX_OUTCOME_BYTES = 1_000_000
 only where a single outcome has more."""
 
 _RETRY_SECONDS = 0.2
-_LONGEST_RETRY_SECONDS = 2.0
+_MAX_RETRY_SECONDS = 2.0
 _WHOLE = 128
 
 
@@ -283,7 +283,7 @@ class ExchangeLoop:
             return 0.0
         self._portion = max(1, len(exchange.outcomes) // 2)
         self._outbox.say_last(exchange)
-        return min(_LONGEST_RETRY_SECONDS, _RETRY_SECONDS * self._failures)
+        return min(_MAX_RETRY_SECONDS, _RETRY_SECONDS * self._failures)
 
     def _build(self) -> Exchange:
         box = self._outbox

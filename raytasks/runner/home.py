@@ -2,8 +2,8 @@
 
 import os
 
-from raytasks.context import Channel
-from raytasks.messages import LogLine
+from raytasks.handling.context import Channel
+from raytasks.protocol.messages import LogLine
 
 
 class Home:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from raytasks.messages import AttemptLog, LogLine, Outcome
+from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
 
-MOST_CHARACTERS = 1_000_000
+MAX_CHARACTERS = 1_000_000
 """How much text goes with one exchange; more only where one attempt alone has more."""
 
 Key = tuple[str, int]
@@ -69,7 +69,7 @@ class LogBook:
         That is at least one of them; for the others there is no more room for their lines.
         """
         taken: list[AttemptLog] = []
-        room = MOST_CHARACTERS
+        room = MAX_CHARACTERS
         for count, outcome in enumerate(outcomes):
             key = (outcome.task_id, outcome.attempt)
             self._recall(key)

@@ -5,12 +5,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks import wire
-from raytasks.messages import Exchange, LogLine, Outcome, Report
-from raytasks.retry import LONGEST_SECONDS
+from raytasks.model.retry import MAX_SECONDS
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import Exchange, LogLine, Outcome, Report
 from raytasks.runner.errors import describe_error
 from raytasks.runner.log_book import LogBook
-from raytasks.states import OutcomeKind
 
 Key = tuple[str, int]
 """An attempt: the task's id, and the attempt's number."""
@@ -116,7 +116,7 @@ def sound(outcome: Outcome, now: float) -> Outcome:
     """
     try:
         if (
-            0 <= outcome.delay_seconds <= LONGEST_SECONDS
+            0 <= outcome.delay_seconds <= MAX_SECONDS
             and -_LATEST < outcome.started_at < _LATEST
             and -_LATEST < outcome.finished_at < _LATEST
             and isinstance(outcome.result, str | None)

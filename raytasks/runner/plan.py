@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES
-from raytasks.registry import Registry
+from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.handling.registry import Registry
 
 GENERATION_VARIABLE = "RAYTASKS_GENERATION"
 

@@ -9,16 +9,16 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 
-from raytasks.context import Cancelled
-from raytasks.messages import Claim, LogLine, Outcome
-from raytasks.registry import Registry
+from raytasks.handling.context import Cancelled
+from raytasks.handling.registry import Registry
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, LogLine, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind
 
 log = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raytasks.context import Channel
-from raytasks.messages import Claim, Outcome
-from raytasks.models import HandlerKind
-from raytasks.registry import HandlerSpec, Registry
+from raytasks.handling.context import Channel
+from raytasks.handling.registry import HandlerSpec, Registry
+from raytasks.model.tasks import HandlerKind
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.host import end_process
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, withdraw_interrupt

@@ -9,12 +9,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.offload import MAX_RESULT_BYTES, OFFLOAD_BYTES, LargeValues
+from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES, LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.model.times import steady_time
 from raytasks.runner.handler_loop import HandlerLoop
 from raytasks.runner.home import Home
 from raytasks.runner.surroundings import Surroundings
-from raytasks.steady import steady_time
 
 log = logging.getLogger(__name__)
 
@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 class Children(Protocol):
-    """The work that an attempt has started elsewhere; see `raytasks.runner.children`."""
+    """The work that an attempt has started elsewhere; see `raytasks.runner.on_ray.children`."""
 
     def mark(self) -> None:
         """Note where the attempt begins."""

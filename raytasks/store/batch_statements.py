@@ -23,20 +23,13 @@ from sqlalchemy import (
     update,
 )
 
-from raytasks.models import Attempt, NewTask
-from raytasks.states import TRANSITIONS, Event, State
-from raytasks.store.batches import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
-from raytasks.store.schema import (
-    READY,
-    attempts,
-    task_counts,
-    task_tags,
-    tasks,
-    tracker_epoch,
-)
+from raytasks.model.states import TRANSITIONS, Event, State
+from raytasks.model.tasks import Attempt, NewTask
+from raytasks.store.compiled import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
+from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
 from raytasks.store.statements import in_source_of
 
-MOST_CLAIMS = 10_000
+MAX_CLAIMS = 10_000
 """How many tasks one tick claims, at the most."""
 
 _READ_BYTES = 16 * 1024 * 1024
@@ -276,9 +269,9 @@ def limited(limits: Mapping[str, int]) -> dict[str, Any]:
     that is read at once, so that all texts are not more than `_READ_BYTES`.
     """
     total = sum(limits.values())
-    if total > MOST_CLAIMS:
-        limits = {name: max(1, limit * MOST_CLAIMS // total) for name, limit in limits.items()}
-    bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MOST_CLAIMS)}
+    if total > MAX_CLAIMS:
+        limits = {name: max(1, limit * MAX_CLAIMS // total) for name, limit in limits.items()}
+    bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MAX_CLAIMS)}
     for i, (task_type, limit) in enumerate(limits.items()):
         bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
     return bound

@@ -5,19 +5,19 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from raytasks.models import BacklogFull, KeyConflict
-from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
-from raytasks.states import State
+from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
+from raytasks.model.states import State
+from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.store import bulk_statements, read_statements
 from raytasks.store.transaction import Transaction
 
-MOST_OPEN = 100
+MAX_OPEN = 100
 """How many operations may be at work at the same time."""
 
-MOST_COUNTED = 100_000
+MAX_COUNTED = 100_000
 """How many tasks with a tag are looked at to count those that a filter matches."""
 
-MOST_LISTED = 100
+MAX_LISTED = 100
 
 KEPT_SECONDS = 30 * 86_400.0
 """How long an operation that is done is remembered."""
@@ -39,11 +39,11 @@ def count(connection: Connection, asked: BulkFilter) -> int | None:
         "p_tag": asked.tag,
         "p_task_type": asked.task_type,
         "p_states": [state.value for state in asked.states],
-        "p_limit": MOST_COUNTED + 1,
+        "p_limit": MAX_COUNTED + 1,
     }
     statement = bulk_statements.counted_by_tag(task_type=asked.task_type is not None)
     looked_at, found = connection.execute(statement, bound).one()
-    return None if looked_at > MOST_COUNTED else int(found)
+    return None if looked_at > MAX_COUNTED else int(found)
 
 
 def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[BulkOperation, bool]:
@@ -64,8 +64,8 @@ def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[B
                 f"{known.bulk_id}; use a new key for a new request"
             )
         return known, known.bulk_id == new.bulk_id
-    if len(still_open(connection)) >= MOST_OPEN:
-        raise BacklogFull(f"{MOST_OPEN} bulk operations are at work already; wait for one to end")
+    if len(still_open(connection)) >= MAX_OPEN:
+        raise BacklogFull(f"{MAX_OPEN} bulk operations are at work already; wait for one to end")
     connection.execute(bulk_statements.FORGET, {"p_finished_before": new.created_at - KEPT_SECONDS})
     made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at)
     connection.execute(
@@ -102,7 +102,7 @@ def one(connection: Connection, bulk_id: str, namespace: str) -> BulkOperation |
 
 def newest(connection: Connection, namespace: str) -> list[BulkOperation]:
     """Return the newest operations of a namespace, the newest first."""
-    bound = {"p_namespace": namespace, "p_limit": MOST_LISTED}
+    bound = {"p_namespace": namespace, "p_limit": MAX_LISTED}
     return [_operation(row) for row in connection.execute(bulk_statements.NEWEST, bound)]
 
 

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.cutting import Cuttable
 from raytasks.store.refusals import blames_command, unavailable
 

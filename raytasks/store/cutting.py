@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Engine, event
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 Result = TypeVar("Result")
 

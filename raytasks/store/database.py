@@ -25,9 +25,9 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from raytasks.models import RaytasksError, StoreUnavailable
+from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
-from raytasks.store.direct import driver_errors
 from raytasks.store.refusals import blames_command, one_line, unavailable
 from raytasks.store.sqlite_file import SqliteFile
 
@@ -53,7 +53,7 @@ _WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
-MOST_LOG_BYTES = 64 * 1024 * 1024
+MAX_LOG_BYTES = 64 * 1024 * 1024
 """How long SQLite's log (the file `-wal`) may be; a longer one is emptied as soon as possible."""
 
 _SHORTEN_SECONDS = 5.0  # between two tries
@@ -149,7 +149,7 @@ class Database:
         """
         now = time.monotonic()
         log = Path(f"{self.url.database}-wal")
-        if now < self._shorten_at or _size(log) <= MOST_LOG_BYTES:
+        if now < self._shorten_at or _size(log) <= MAX_LOG_BYTES:
             return
         self._shorten_at = now + _SHORTEN_SECONDS
         with contextlib.suppress(DBAPIError, sqlite3.Error), self._writer.connect() as connection:
@@ -263,7 +263,7 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
         if not reads_only:
             cursor.execute("PRAGMA journal_mode=WAL")
             cursor.execute("PRAGMA synchronous=FULL")
-            cursor.execute(f"PRAGMA journal_size_limit={MOST_LOG_BYTES}")
+            cursor.execute(f"PRAGMA journal_size_limit={MAX_LOG_BYTES}")
         cursor.execute("PRAGMA cache_size=-32768")
         cursor.execute("PRAGMA temp_store=MEMORY")
         cursor.close()
@@ -301,3 +301,8 @@ def translated(*, writes: bool = False) -> Iterator[None]:
         raise unavailable(error) from error
     except (PoolTimeoutError, InvalidRequestError) as error:
         raise StoreUnavailable(one_line(error)) from error
+
+
+def without_password(url: str) -> str:
+    """Return a database URL as it may be shown."""
+    return make_url(url).render_as_string(hide_password=True)

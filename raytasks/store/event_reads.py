@@ -7,9 +7,9 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
-from raytasks.events import EventId, EventPage, EventQuery, Progress
-from raytasks.messages import LogLine
-from raytasks.states import OutcomeKind, State
+from raytasks.model.events import EventId, EventPage, EventQuery, Progress
+from raytasks.model.states import OutcomeKind, State
+from raytasks.protocol.messages import LogLine
 from raytasks.store import read_statements
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history
 

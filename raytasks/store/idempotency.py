@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 
-from raytasks.models import Duplicate, NewTask
+from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.store import statements
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
-from raytasks.models import Attempt
+from raytasks.model.tasks import Attempt
 from raytasks.store.schema import (
     READY,
     RUNNING,
@@ -101,7 +101,7 @@ EVENT_LINES: Select[Any] = (
     .limit(param("limit"))
 )
 
-MOST_ATTEMPTS = 100
+MAX_ATTEMPTS = 100
 """How many attempts of a task are read with it: the newest."""
 
 # The newest first. The numbers are in the text, as nobody binds them.
@@ -109,7 +109,7 @@ ATTEMPTS_OF: Select[Any] = (
     select(*[attempts.c[name] for name in Attempt.__struct_fields__])
     .where(attempts.c.task_id == param("task_id"))
     .order_by(attempts.c.attempt.desc())
-    .limit(literal_column(str(MOST_ATTEMPTS)))
+    .limit(literal_column(str(MAX_ATTEMPTS)))
     .offset(literal_column("0"))
 )
 

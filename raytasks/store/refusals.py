@@ -9,7 +9,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 _COMMANDS_FAULT = ("22", "23", "54")
 """SQLSTATE classes: data exception, broken constraint, limit of the program exceeded."""

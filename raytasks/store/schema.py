@@ -20,8 +20,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import UUID
 
-from raytasks.models import DEFAULT_NAMESPACE
-from raytasks.states import FINAL, WAITING, State
+from raytasks.model.states import FINAL, WAITING, State
+from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 metadata = MetaData(
     naming_convention={

@@ -4,8 +4,8 @@ from typing import Any
 
 from msgspec import Struct
 
-from raytasks.models import DEFAULT_NAMESPACE, Attempt
-from raytasks.states import TRANSITIONS, WAITING, Event, State
+from raytasks.model.states import TRANSITIONS, WAITING, Event, State
+from raytasks.model.tasks import DEFAULT_NAMESPACE, Attempt
 
 _FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})
 _CRASHES = frozenset({Event.LOSE, Event.POISON})

@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import URL
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 
 class SqliteFile:

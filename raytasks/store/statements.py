@@ -22,9 +22,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.messages import TaskEnd
-from raytasks.models import Task
-from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
+from raytasks.model.tasks import Task
+from raytasks.protocol.messages import TaskEnd
 from raytasks.store.schema import (
     ENDED,
     KEYED,
@@ -205,7 +205,7 @@ PRUNE: tuple[Delete, ...] = tuple(
 )
 
 # Old attempts that changed nothing: some at a time, as there may be many from before 0.2.
-_MOST_TRIMMED = 100
+_MAX_TRIMMED = 100
 _TRIMMED = (
     select(attempts.c.attempt)
     .where(
@@ -214,7 +214,7 @@ _TRIMMED = (
         attempts.c.outcome.in_([OutcomeKind.SNOOZED.value, OutcomeKind.RELEASED.value]),
     )
     .order_by(attempts.c.attempt)
-    .limit(_MOST_TRIMMED)
+    .limit(_MAX_TRIMMED)
 )
 
 TRIM: tuple[Delete, ...] = tuple(

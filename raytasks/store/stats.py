@@ -63,7 +63,7 @@ _FORGET: Delete = delete(stats_minutes).where(
     )
 )
 
-MOST_FORGOTTEN = 2000
+MAX_FORGOTTEN = 2000
 """How many rows one transaction deletes."""
 
 RowKey = tuple[int, str, str]
@@ -116,8 +116,8 @@ def fold(transaction: Transaction, first: int, end: int, rows: Sequence[MinuteRo
 
 
 def forget(transaction: Transaction, minute: int) -> int:
-    """Delete rows of before a minute, at most `MOST_FORGOTTEN`; return how many."""
-    bound = {"p_minute": minute, "p_limit": MOST_FORGOTTEN}
+    """Delete rows of before a minute, at most `MAX_FORGOTTEN`; return how many."""
+    bound = {"p_minute": minute, "p_limit": MAX_FORGOTTEN}
     return transaction.connection.execute(_FORGET, bound).rowcount
 
 

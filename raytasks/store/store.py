@@ -8,14 +8,14 @@ from contextlib import contextmanager
 
 from sqlalchemy import Connection
 
-from raytasks.events import EventPage, EventQuery
-from raytasks.messages import Ends, TaskEnd
-from raytasks.models import Attempt, Duplicate, NewTask, Page, Running, Task, TaskQuery
-from raytasks.operations import BulkFilter, BulkOperation
-from raytasks.states import State
+from raytasks.model.bulk import BulkFilter, BulkOperation
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, Duplicate, NewTask, Page, Running, Task, TaskQuery
+from raytasks.protocol.messages import Ends, TaskEnd
 from raytasks.store import bulk, files, read_statements, statements, stats, versions
+from raytasks.store.cursors import direct
 from raytasks.store.database import Database
-from raytasks.store.direct import direct
 from raytasks.store.event_reads import read_events
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.transaction import Counted, Superseded, Transaction, task_from

@@ -8,14 +8,14 @@ from msgspec.structs import astuple, replace
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
-from raytasks.messages import AttemptLog, Outcome, Report
-from raytasks.models import Duplicate, NewTask, Task
-from raytasks.operations import TaskHead
-from raytasks.states import TRANSITIONS, Event, State
+from raytasks.model.bulk import TaskHead
+from raytasks.model.states import TRANSITIONS, Event, State
+from raytasks.model.tasks import Duplicate, NewTask, Task
+from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
-from raytasks.store.batches import Batch
-from raytasks.store.direct import Direct
+from raytasks.store.compiled import Batch
+from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
 

@@ -9,21 +9,21 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from raytasks.messages import Claim, Outcome
-from raytasks.models import HandlerKind
-from raytasks.offload import MAX_RESULT_BYTES, LargeValues
-from raytasks.registry import HandlerSpec, Registry, handler_of
+from raytasks.api.views import ErrorView
+from raytasks.artifacts.large_values import MAX_RESULT_BYTES, LargeValues
+from raytasks.handling.registry import HandlerSpec, Registry, handler_of
+from raytasks.handling.submission import check_submission
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import HandlerKind
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.interrupt import AttemptStopped
 from raytasks.runner.warm_work import ASK_SECONDS
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind
-from raytasks.submission import check_submission
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.isolation import handlers_without_queue
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingArtifacts, NotingChannel, ProcessDied
-from raytasks.views import ErrorView
 
 NODE_ID = "test-node"
 

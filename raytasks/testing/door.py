@@ -3,14 +3,14 @@
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NoReturn, TypeVar
 
-from raytasks.models import Duplicate, NewTask, TaskFailed
-from raytasks.registry import Registry
-from raytasks.states import State
+from raytasks.handling.registry import Registry
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.states import State
+from raytasks.model.tasks import Duplicate, NewTask, TaskFailed
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.isolation import NO_CLUSTER, done
 from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
-from raytasks.tracker.terms import DriverTerms
 
 Answer = TypeVar("Answer")
 

@@ -6,9 +6,9 @@ from collections.abc import Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
-from raytasks import driver
-from raytasks.models import Duplicate, NewTask
-from raytasks.tracker.terms import DriverTerms
+from raytasks.driver import submit as driver
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.tasks import Duplicate, NewTask
 
 Answer = TypeVar("Answer")
 

@@ -5,12 +5,12 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.context import LocalChannel
-from raytasks.messages import LogLine
+from raytasks.api.views import ErrorView
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.context import LocalChannel
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import LogLine
 from raytasks.runner.attempt import Attempt
-from raytasks.states import OutcomeKind
-from raytasks.views import ErrorView
 
 
 class ProcessDied(BaseException):

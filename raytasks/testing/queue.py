@@ -8,11 +8,11 @@ from typing import Any
 
 import httpx
 
-from raytasks.models import Task, TaskNotFound, TaskQuery
-from raytasks.registry import Registry, handler_of
+from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.submission import check_submission, rfc3339
+from raytasks.model.states import WAITING
+from raytasks.model.tasks import Task, TaskNotFound, TaskQuery
 from raytasks.settings import load_settings
-from raytasks.states import WAITING
-from raytasks.submission import check_submission, rfc3339
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.door import QueueDoor
@@ -22,8 +22,8 @@ from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 
-MOST_SECONDS = 30 * 86_400.0
-MOST_ATTEMPTS = 1000
+MAX_SECONDS = 30 * 86_400.0
+MAX_ATTEMPTS = 1000
 _NAMED = 3
 
 
@@ -57,7 +57,7 @@ class Queue:
         self._service = InProcessService(_registry(handlers), self.clock, seed=seed, **settings)
         self.url = URL
         self._door = QueueDoor(
-            self._service, lambda task_id: self._pass_time_for(task_id, MOST_SECONDS), self.clock
+            self._service, lambda task_id: self._pass_time_for(task_id, MAX_SECONDS), self.clock
         )
         self._standing = ExitStack()
         self._standing.enter_context(standing_in(self._door))
@@ -108,14 +108,14 @@ class Queue:
         """Return a task that was submitted otherwise, e.g. over HTTP. Raises `TaskNotFound`."""
         return QueuedTask(self._service, self._service.task(task_id)[0].task_id)
 
-    def run_due(self, *, max_attempts: int = MOST_ATTEMPTS) -> list[AttemptRun]:
+    def run_due(self, *, max_attempts: int = MAX_ATTEMPTS) -> list[AttemptRun]:
         """Run all that is due now, the first in rank first; return the attempts in their order.
 
         The clock stands still. Raises `NotIdle` where `max_attempts` are not enough.
         """
         return self._run_to(self.clock(), max_attempts)
 
-    def run_for(self, seconds: float, *, max_attempts: int = MOST_ATTEMPTS) -> list[AttemptRun]:
+    def run_for(self, seconds: float, *, max_attempts: int = MAX_ATTEMPTS) -> list[AttemptRun]:
         """Let `seconds` pass, and run what is due meanwhile, each attempt at its time."""
         end = self.clock() + seconds
         runs = self._run_to(end, max_attempts)
@@ -123,7 +123,7 @@ class Queue:
         return runs
 
     def run_until_idle(
-        self, *, max_seconds: float = MOST_SECONDS, max_attempts: int = MOST_ATTEMPTS
+        self, *, max_seconds: float = MAX_SECONDS, max_attempts: int = MAX_ATTEMPTS
     ) -> list[AttemptRun]:
         """Run until no task waits any more, letting pass what time that takes.
 
@@ -161,7 +161,7 @@ class Queue:
     def _pass_time_for(self, task_id: str, seconds: float) -> None:
         task, end = QueuedTask(self._service, task_id), self.clock() + seconds
         with suppress(TaskNotFound):  # the answer to the request will say so
-            self._run_to(end, MOST_ATTEMPTS, lambda: task.state.final)
+            self._run_to(end, MAX_ATTEMPTS, lambda: task.state.final)
             if not task.state.final:
                 self.clock.move_to(max(end, self.clock()))
 

@@ -6,12 +6,12 @@ import contextlib
 import queue
 from collections.abc import Mapping, Sequence
 
-from raytasks.context import Cancelled
-from raytasks.messages import Claim, LogLine, Outcome
-from raytasks.models import SHARED_POOL
+from raytasks.handling.context import Cancelled
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import SHARED_POOL
+from raytasks.protocol.messages import Claim, LogLine, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop, Identity
-from raytasks.states import OutcomeKind
 from raytasks.testing.bench import NODE_ID, Bench
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingChannel

@@ -12,11 +12,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
-from raytasks.models import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
-from raytasks.registry import Registry
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadLimits
+from raytasks.model.tasks import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
-from raytasks.submission import PayloadLimits
 from raytasks.testing.bench import Bench
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.loop import LoopThread

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from raytasks.states import State
+from raytasks.api.views import task_json
+from raytasks.model.states import State
 from raytasks.testing.service import InProcessService
-from raytasks.views import task_json
 
 
 class QueuedTask:

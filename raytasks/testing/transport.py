@@ -13,8 +13,8 @@ URL = "http://localhost"
 """Where the API seems to be; without API keys it answers to no other name."""
 
 _TASK_PATH = re.compile(r"/tasks/([^/]+?)(/events)?/?")
-_MOST_WAIT_SECONDS = 60.0
-_MOST_EVENTS_SECONDS = 30 * 86_400.0
+_MAX_WAIT_SECONDS = 60.0
+_MAX_EVENTS_SECONDS = 30 * 86_400.0
 
 
 class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
@@ -58,14 +58,14 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         if task is None:
             return url
         if task[2]:
-            self._pass_time(task[1], _MOST_EVENTS_SECONDS)
+            self._pass_time(task[1], _MAX_EVENTS_SECONDS)
             return url
         waits = url.params.get_list("wait")
         try:
             seconds = float(waits[0]) if len(waits) == 1 else math.nan
         except ValueError:
             seconds = math.nan
-        if not 0 < seconds <= _MOST_WAIT_SECONDS:
+        if not 0 < seconds <= _MAX_WAIT_SECONDS:
             return url  # none, or one that the API refuses
         self._pass_time(task[1], seconds)
         return url.copy_remove_param("wait")

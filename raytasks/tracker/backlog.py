@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raytasks.models import BacklogFull, NewTask, StoreUnavailable
+from raytasks.model.tasks import BacklogFull, NewTask, StoreUnavailable
 from raytasks.tracker.access import AWAY, StoreAccess
 from raytasks.tracker.inbox import Action, Pruning, Submission
 

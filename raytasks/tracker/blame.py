@@ -5,9 +5,9 @@ See section "Who is to blame for a death" of docs/reliability.md.
 
 from collections.abc import Container
 
-from raytasks.messages import Outcome
-from raytasks.models import REMOTE_POOL, Running
-from raytasks.states import LossCause
+from raytasks.model.states import LossCause
+from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.protocol.messages import Outcome
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import lost_outcome, released_outcome
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raytasks.messages import StateChange
-from raytasks.models import StoreUnavailable
-from raytasks.operations import BulkAction, BulkOperation, NewBulk, TaskHead
-from raytasks.states import TRANSITIONS, Event, State
+from raytasks.model.bulk import BulkAction, BulkOperation, NewBulk, TaskHead
+from raytasks.model.states import TRANSITIONS, Event, State
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import StateChange
 from raytasks.store import bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
-from raytasks.events import EventPage, EventQuery
-from raytasks.messages import Ends, Exchange, Feed, FeedPart, Orders
-from raytasks.models import (
+from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.model.tasks import (
     Accepted,
     Attempt,
     NewTask,
@@ -18,8 +19,7 @@ from raytasks.models import (
     Task,
     TaskQuery,
 )
-from raytasks.operations import BulkFilter, BulkOperation, NewBulk
-from raytasks.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.protocol.messages import Ends, Exchange, Feed, FeedPart, Orders
 from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.tracker.access import AWAY
@@ -37,7 +37,7 @@ ANSWER_SECONDS = 8.0
 """How long a command waits for its commit. Then it is refused: an HTTP request is to be answered
 within ten seconds, whatever the database does."""
 
-MOST_EVENTS = 1000
+MAX_EVENTS = 1000
 """How many events are in one answer, of all tasks that it is about."""
 
 
@@ -166,7 +166,7 @@ class Tracker:
 
         There are only so many in one answer; a page that says so is to be asked for again.
         """
-        return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MOST_EVENTS))
+        return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MAX_EVENTS))
 
     async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         """Begin a bulk operation, and return it as it is on disk, and whether it is a new one.
@@ -243,9 +243,9 @@ class Tracker:
     async def stop_claiming(self) -> None:
         """Hand out no task any more in this life; on return none is on its way either."""
         self.ticker.claiming = False
-        await self.ticker.turn_over()
+        await self.ticker.wait_for_tick()
 
-    async def could_run(self, task_types: Sequence[str]) -> bool:
+    async def has_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits that is due."""
         waiting = [name for name in task_types if self.ticker.ledger.waiting(name)]
         if not waiting or self.ticker.paused_at is not None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from raytasks.messages import Exchange, Orders
+from raytasks.protocol.messages import Exchange, Orders
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker

@@ -9,8 +9,8 @@ from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
-from raytasks.messages import Feed, FeedPart, StateChange
-from raytasks.states import FINAL
+from raytasks.model.states import FINAL
+from raytasks.protocol.messages import Feed, FeedPart, StateChange
 
 Item = TypeVar("Item")
 

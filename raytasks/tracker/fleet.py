@@ -7,15 +7,15 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import Claim, Demand, Exchange, Orders, Report
-from raytasks.models import REMOTE_POOL, Running
+from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.tracker.sharing import Want
 
 HOLD_SECONDS = 0.1
 """How much work a warm runner holds at the most, by the average running time of its handlers.
 A batch of half of it is on the way while the other half runs."""
 
-HOLD_MOST = 256
+MAX_HELD = 256
 """How many attempts a warm runner holds at the most, however short they are."""
 
 
@@ -191,7 +191,7 @@ class RunnerState:
             )
         held = [item for item in self.held.values() if item.task_id not in ending]
         seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
-        room = min(self.room, HOLD_MOST - len(held))
+        room = min(self.room, MAX_HELD - len(held))
         suspects = [item.company for item in held if item.company is not None]
         company = min(suspects, default=math.inf)
         if room < 1 or (held and seconds <= 0) or len(suspects) >= company:

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
-from raytasks.messages import AttemptLog, Outcome, Report
-from raytasks.models import Duplicate, NewTask, RaytasksError, Running
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, Running
+from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.tracker import keyed
 from raytasks.tracker.keyed import News
 
@@ -64,13 +64,13 @@ class Pruning:
     expired: bool = False
 
 
-MOST_SUBMITTED = 5000
+MAX_SUBMITTED = 5000
 """How many new tasks one tick takes, at the most; but one submission is never split."""
 
-MOST_SUBMITTED_BYTES = 32 * 1024 * 1024
+MAX_SUBMITTED_BYTES = 32 * 1024 * 1024
 """How much their payloads have, at the most."""
 
-MOST_OUTCOMES = 10_000
+MAX_OUTCOMES = 10_000
 """How many attempts one tick settles, at the most."""
 
 
@@ -137,7 +137,7 @@ class Inbox:
         taken = Inbox()
         for mine, moved in zip(self._lists, taken._lists, strict=True):
             if mine is self.outcomes:
-                moved.take_first(mine, MOST_OUTCOMES)
+                moved.take_first(mine, MAX_OUTCOMES)
             elif isinstance(mine, News):
                 moved.take_all(mine)
             else:
@@ -278,7 +278,7 @@ def _fitting(submissions: Sequence[Submission]) -> int:
     for index, item in enumerate(submissions):
         number += len(item.tasks)
         size += sum(len(task.payload) for task in item.tasks)
-        if index and (number > MOST_SUBMITTED or size > MOST_SUBMITTED_BYTES):
+        if index and (number > MAX_SUBMITTED or size > MAX_SUBMITTED_BYTES):
             return index
     return len(submissions)
 

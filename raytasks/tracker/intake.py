@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from msgspec.structs import replace
 
-from raytasks.messages import Exchange
-from raytasks.models import Running
-from raytasks.states import CRASHES
+from raytasks.model.states import CRASHES
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import Exchange
 from raytasks.tracker.aside import Aside
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.inbox import Inbox

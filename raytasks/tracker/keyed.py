@@ -6,8 +6,8 @@ from typing import Generic, TypeVar
 
 from msgspec.structs import replace
 
-from raytasks.messages import AttemptLog, Outcome, Report
-from raytasks.models import Running
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import AttemptLog, Outcome, Report
 
 Item = TypeVar("Item")
 

@@ -3,9 +3,9 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
-from raytasks.messages import Claim, Outcome
-from raytasks.models import Running, TaskNotFound
-from raytasks.states import WAITING, OutcomeKind, State
+from raytasks.model.states import WAITING, OutcomeKind, State
+from raytasks.model.tasks import Running, TaskNotFound
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.store import Counts
 from raytasks.tracker.bulk import StepResult
 from raytasks.tracker.feed import FeedRing

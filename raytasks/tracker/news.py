@@ -6,7 +6,7 @@ orders the history, is by the tracker's clock alone, whatever the clocks of othe
 
 from msgspec.structs import replace
 
-from raytasks.messages import Exchange, Outcome, Report
+from raytasks.protocol.messages import Exchange, Outcome, Report
 
 
 def on_our_clock(exchange: Exchange, now: float) -> Exchange:

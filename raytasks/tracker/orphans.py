@@ -11,8 +11,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.models import StoreUnavailable
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import files
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from raytasks.models import RaytasksError, StoreUnavailable
+from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
 from raytasks.tracker.aside import Aside

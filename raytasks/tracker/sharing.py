@@ -5,14 +5,14 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks import local_rpc
-from raytasks.store.batch_statements import MOST_CLAIMS, Candidate
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.store.batch_statements import MAX_CLAIMS, Candidate
 
-MOST_CLAIM_BYTES = 64 * 1024 * 1024
+MAX_CLAIM_BYTES = 64 * 1024 * 1024
 """How much the payloads and checkpoints have that one tick hands out, at the most. A single one
 that has more is handed out by itself."""
 
-MOST_BATCH_BYTES = 16 * 1024 * 1024
+MAX_BATCH_BYTES = 16 * 1024 * 1024
 """The same of what one runner is given at a time: it travels in one message."""
 
 TURN_SECONDS = 0.005
@@ -21,7 +21,7 @@ TURN_SECONDS = 0.005
 
 def _batch_bytes() -> int:
     """Return how much one runner is given: far less than a message may have."""
-    return min(MOST_BATCH_BYTES, local_rpc.MOST_BYTES // 8)
+    return min(MAX_BATCH_BYTES, local_rpc.MAX_BYTES // 8)
 
 
 @dataclass
@@ -111,7 +111,7 @@ def share_out(
     total = 0
     for row in rows:
         total += row.size
-        if len(chosen) == MOST_CLAIMS or (total > MOST_CLAIM_BYTES and chosen):
+        if len(chosen) == MAX_CLAIMS or (total > MAX_CLAIM_BYTES and chosen):
             return chosen, True
         duration = durations.get(row.task_type, 0.0)
         for index, want in enumerate(order):

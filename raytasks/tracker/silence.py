@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
-from raytasks.states import LossCause
+from raytasks.model.states import LossCause
 from raytasks.tracker.fleet import RunnerState
 
 log = logging.getLogger(__name__)

@@ -12,9 +12,9 @@ from typing import Any
 
 from pydantic_core import to_json
 
-from raytasks.messages import Outcome
-from raytasks.models import Running, StoreUnavailable
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running, StoreUnavailable
+from raytasks.protocol.messages import Outcome
 from raytasks.store.stats import MinuteRow, StatsWrite
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
@@ -24,10 +24,10 @@ log = logging.getLogger(__name__)
 WRITE_SECONDS = 5.0
 """How often is written what is new, at the most; so much is lost when the tracker is killed."""
 
-MOST_SERIES = 1000
+MAX_SERIES = 1000
 """Of how many pairs of namespace and task type statistics are kept at the same time."""
 
-MOST_ROWS = 250
+MAX_ROWS = 250
 """How many rows are written in one transaction; the others follow soon."""
 
 KEPT_MINUTES = 25 * 60
@@ -102,9 +102,9 @@ class Stats:
             return tally
 
     def _begin(self, key: _Key, now: float) -> Series | None:
-        if len(self._series) >= MOST_SERIES:
+        if len(self._series) >= MAX_SERIES:
             if not self._full:
-                log.warning("no statistics of more than %s task types are kept", MOST_SERIES)
+                log.warning("no statistics of more than %s task types are kept", MAX_SERIES)
             self._full = True
             return None
         series = self._series[key] = Series(now)
@@ -160,7 +160,7 @@ class Stats:
             forget = this_minute - KEPT_MINUTES
             self._unchecked = list(self._series)
         self._drop_empty(now)
-        places = sorted(self._unwritten)[:MOST_ROWS]
+        places = sorted(self._unwritten)[:MAX_ROWS]
         if not places and forget is None:
             return None
         self._unconfirmed = set(places)
@@ -258,14 +258,14 @@ class Stats:
             for place, slots in self._minutes.items()
             if place[0] < this_minute - 1 and list(slots) != [WHOLE]
         ]
-        for place, slots in wide[:MOST_ROWS]:
+        for place, slots in wide[:MAX_ROWS]:
             whole = Tally()
             for tally in slots.values():
                 whole.add(tally)
             slots.clear()
             slots[WHOLE] = whole
             self._unwritten.add(place)
-        waiting = self._unwritten | self._unconfirmed | {place for place, _ in wide[MOST_ROWS:]}
+        waiting = self._unwritten | self._unconfirmed | {place for place, _ in wide[MAX_ROWS:]}
         over = [
             place for place in self._minutes if place[0] < this_minute - 1 and place not in waiting
         ]

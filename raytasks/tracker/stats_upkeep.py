@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.stats import MinuteRow, RowKey, fold, forget
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded

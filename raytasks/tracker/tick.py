@@ -9,18 +9,18 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.messages import AttemptLog, Claim, Outcome, Report, StateChange
-from raytasks.models import Accepted, Attempt, Duplicate, NewTask, Running, Task
-from raytasks.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
-from raytasks.store.batch_statements import MOST_CLAIMS
+from raytasks.handling.submission import is_later_in_batch
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.model.tasks import Accepted, Attempt, Duplicate, NewTask, Running, Task
+from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
+from raytasks.store.batch_statements import MAX_CLAIMS
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
-from raytasks.submission import is_later_in_batch
 from raytasks.tracker.sharing import Want, share_out
 
-LEAST_SNOOZE_SECONDS = 1.0
+MIN_SNOOZE_SECONDS = 1.0
 """How long a task waits at the least that was put off by its handler."""
 
 Target = tuple[str, str | None]
@@ -148,7 +148,7 @@ def _delay(event: Event, seconds: float) -> float:
     """
     if event is not Event.SNOOZE:
         return seconds
-    return seconds if seconds >= LEAST_SNOOZE_SECONDS else LEAST_SNOOZE_SECONDS
+    return seconds if seconds >= MIN_SNOOZE_SECONDS else MIN_SNOOZE_SECONDS
 
 
 def _company(running: Running, outcome: Outcome) -> int | None:
@@ -249,7 +249,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             limits[task_type] += want.most(task_type, work.durations.get(task_type, 0.0))
     rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
     chosen, cut = share_out(rows, work.wants, work.durations)
-    done.cut = cut or limits.total() > MOST_CLAIMS
+    done.cut = cut or limits.total() > MAX_CLAIMS
     chosen = transaction.filled(chosen)
     later = {want.runner_id for want in work.wants if want.begins_later}
     transaction.claim(chosen, later=later)

@@ -7,9 +7,9 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.models import Running, StoreUnavailable
-from raytasks.operations import BulkOperation, NewBulk
-from raytasks.states import LossCause, OutcomeKind
+from raytasks.model.bulk import BulkOperation, NewBulk
+from raytasks.model.states import LossCause, OutcomeKind
+from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
@@ -128,7 +128,7 @@ class Ticker:
         """
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
-        await self.turn_over()
+        await self.wait_for_tick()
         epoch = self.epoch
         try:
             await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
@@ -141,7 +141,7 @@ class Ticker:
                 self.wake.set()
             raise
         self.paused_at = paused_at
-        await self.turn_over()
+        await self.wait_for_tick()
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
@@ -171,7 +171,7 @@ class Ticker:
             self.wake.set()
         await upkeep.run()
 
-    async def turn_over(self) -> None:
+    async def wait_for_tick(self) -> None:
         """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
         try:
             async with asyncio.timeout(_TURN_SECONDS), self._turn:

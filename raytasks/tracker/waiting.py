@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from raytasks.messages import Demand
+from raytasks.protocol.messages import Demand
 from raytasks.tracker.fleet import Fleet
 
 

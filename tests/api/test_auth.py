@@ -11,7 +11,7 @@ from local_service import Api
 from raytasks.api import auth
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys
 from raytasks.api.problems import Problem
-from raytasks.keys import ApiKey, Scope, digest_of
+from raytasks.api_keys import ApiKey, Scope, digest_of
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}

@@ -10,8 +10,8 @@ import pytest
 from keyring import KEYS, bearer, locked
 from local_service import Api
 
-from raytasks.keys import ApiKey, Scope, digest_of
-from raytasks.models import StoreUnavailable
+from raytasks.api_keys import ApiKey, Scope, digest_of
+from raytasks.model.tasks import StoreUnavailable
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 FIELDS = {

@@ -8,6 +8,7 @@ import pytest
 from keyring import KEYS
 from local_service import LocalService, served
 
+from raytasks.api_keys import ApiKey, Scope, digest_of
 from raytasks.client import (
     ApiError,
     AsyncClient,
@@ -18,7 +19,6 @@ from raytasks.client import (
     TaskFailed,
     WaitTimeout,
 )
-from raytasks.keys import ApiKey, Scope, digest_of
 
 
 @pytest.fixture

@@ -15,13 +15,13 @@ from making import new_task, task_id
 from tracking import PATIENCE, tracker_on
 
 from raytasks.api.reads import DirectReads, open_reads
-from raytasks.events import EventQuery
-from raytasks.models import StoreUnavailable, TaskQuery
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.states import State
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.events import EventQuery
+from raytasks.model.states import State
+from raytasks.model.tasks import StoreUnavailable, TaskQuery
+from raytasks.store.place import DatabasePlace
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.place import DatabasePlace
 
 OWNER = "the-actor"
 

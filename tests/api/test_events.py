@@ -10,12 +10,13 @@ import pytest
 from event_client import EventClient, Sse
 from local_service import Api
 
-from raytasks.api import event_stream, streams
-from raytasks.models import StoreUnavailable
+from raytasks.api.events import stream as event_stream
+from raytasks.api.events import streams
+from raytasks.handling.task_log import DROPPED, MAX_LINES
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.store.store import Store
-from raytasks.task_log import DROPPED, MOST_LINES
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.watch import TaskWatch
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000001"
 
@@ -135,13 +136,13 @@ class TestOneTask:
             assert kinds(await client.to_the_end()) == ["COMPLETED", "end"]
 
     async def test_a_long_history_comes_in_pieces(self, api: Api) -> None:
-        task = await api.submit(payload={"lines": MOST_LINES + 50})
+        task = await api.submit(payload={"lines": MAX_LINES + 50})
         async with stream(api, task) as client:
             events = await client.to_the_end()
         lines = client.of("log")
-        assert len(lines) == MOST_LINES + 1
-        assert [line["message"] for line in lines[-2:]] == [f"line {MOST_LINES}", DROPPED]
-        assert len(set(client.ids)) == len(client.ids) == MOST_LINES + 4
+        assert len(lines) == MAX_LINES + 1
+        assert [line["message"] for line in lines[-2:]] == [f"line {MAX_LINES}", DROPPED]
+        assert len(set(client.ids)) == len(client.ids) == MAX_LINES + 4
         assert kinds(events)[-2:] == ["COMPLETED", "end"]
 
     @pytest.mark.parametrize("kind", ["scripted_async", "scripted_class"])

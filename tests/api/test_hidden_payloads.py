@@ -7,10 +7,10 @@ from local_service import LocalService, serving
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
-from raytasks.context import LocalChannel
-from raytasks.hidden import MARK
-from raytasks.messages import Claim
-from raytasks.registry import handler, handler_of
+from raytasks.handling.context import LocalChannel
+from raytasks.handling.registry import handler, handler_of
+from raytasks.model.hidden import MARK
+from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.workplace import Workplace
 

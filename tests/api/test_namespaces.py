@@ -9,7 +9,7 @@ import pytest
 from keyring import KEYS, bearer, locked
 from local_service import Api
 
-from raytasks.keys import ApiKey, Scope, digest_of
+from raytasks.api_keys import ApiKey, Scope, digest_of
 
 GOOD = {"task_type": "scripted", "payload": {}, "tags": ["t"]}
 TEAM_A = ApiKey("a", frozenset(Scope), "team-a", digest_of(KEYS["a"]))

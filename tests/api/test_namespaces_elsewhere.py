@@ -9,7 +9,7 @@ import pytest
 from keyring import KEYS, bearer, locked
 from local_service import Api
 
-from raytasks.keys import ApiKey, Scope, digest_of
+from raytasks.api_keys import ApiKey, Scope, digest_of
 
 TEAMS = tuple(
     ApiKey(who, frozenset(Scope), f"team-{who}", digest_of(KEYS[who])) for who in ("a", "b")

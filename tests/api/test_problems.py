@@ -8,7 +8,7 @@ import httpx
 import pytest
 from local_service import Api
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}

@@ -8,7 +8,7 @@ import pytest
 from local_service import Api
 
 from raytasks import __version__
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 

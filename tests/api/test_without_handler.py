@@ -4,7 +4,7 @@ from typing import Any
 
 from local_service import Api
 
-from raytasks.models import HandlerKind
+from raytasks.model.tasks import HandlerKind
 
 
 async def failed(api: Api, task_type: str) -> dict[str, Any]:

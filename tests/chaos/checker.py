@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from raytasks.models import Attempt, Task
-from raytasks.states import CRASHES, OutcomeKind, State
+from raytasks.model.states import CRASHES, OutcomeKind, State
+from raytasks.model.tasks import Attempt, Task
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import ENDS, Kind

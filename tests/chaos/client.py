@@ -12,13 +12,13 @@ from typing import Any
 import httpx
 
 from raytasks.client import Call, is_temporary
-from raytasks.states import State
+from raytasks.model.states import State
 from tests.chaos.driver import Driver
 from tests.chaos.evidence import Submission
 from tests.chaos.kinds import Kind, Place
 from tests.chaos.plan import PlannedTask, Way
 
-MOST_CLIENTS = 100
+MAX_CLIENTS = 100
 """How many clients there are at once; where the service holds them up, others come later."""
 
 REQUEST_SECONDS = 15.0
@@ -41,7 +41,7 @@ class Clients:
         self._driver = driver
         self._keyed = keyed
         self._busy: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(MOST_CLIENTS)
+        self._room = asyncio.Semaphore(MAX_CLIENTS)
         self._numbers = itertools.count(1)
         self.submissions: dict[str, Submission] = {}
         self.answers: Counter[str] = Counter()

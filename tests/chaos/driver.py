@@ -84,7 +84,7 @@ class Driver:
 
 def main(address: str) -> None:
     """Submit what comes, until the input ends."""
-    from raytasks import cluster
+    from raytasks.cluster import processes as cluster
 
     # What Ray prints goes elsewhere: this pipe is for our answers alone.
     answers = Answers(os.fdopen(os.dup(1), "w"))
@@ -111,7 +111,7 @@ class Answers:
 
 
 def _submit(request: dict[str, Any], answers: "Answers") -> None:
-    from raytasks import driver
+    from raytasks.driver import submit as driver
 
     task_id = None
     try:

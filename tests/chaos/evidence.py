@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.models import Attempt, Task
-from raytasks.states import State
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, Task
 from tests.chaos.effects import Effect
 from tests.chaos.kinds import Kind
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from enum import StrEnum
 
-from raytasks.states import State
+from raytasks.model.states import State
 
 
 class Kind(StrEnum):

@@ -7,8 +7,8 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, select
 
-from raytasks.models import Attempt
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Attempt
 from raytasks.store.database import Database
 from raytasks.store.read_statements import COUNTS
 from raytasks.store.schema import attempts, tasks

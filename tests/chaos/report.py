@@ -4,12 +4,12 @@ import statistics
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 
-from raytasks.states import CRASHES
+from raytasks.model.states import CRASHES
 from tests.chaos.checker import Rule, Violation
 from tests.chaos.effects import Phase
 from tests.chaos.evidence import Evidence, Fault
 
-_MOST_SHOWN = 10
+_MAX_SHOWN = 10
 """How many violations of each rule."""
 
 
@@ -53,7 +53,7 @@ def _violations(violations: Sequence[Violation]) -> Iterator[str]:
         by_rule[violation.rule].append(violation)
     for rule, same in by_rule.items():
         yield f"  {rule.name}: {rule}: {len(same)} x"
-        yield from (f"    {item.subject}: {item.detail}" for item in same[:_MOST_SHOWN])
+        yield from (f"    {item.subject}: {item.detail}" for item in same[:_MAX_SHOWN])
 
 
 def _lost_unbegun(evidence: Evidence) -> int:

@@ -1,4 +1,4 @@
-"""Which sequences of outcomes a task may have, by the table and by `settle` in `raytasks.states`.
+"""Which sequences of outcomes a task may have, by the table and by `settle` in `model.states`.
 
 When a cancel or a retry by a person took effect is not in the history, nor which lost attempts were
 charged. So all ways are followed at once on which the task may have come this far, and a sequence
@@ -9,8 +9,8 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from raytasks.models import Task
-from raytasks.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.model.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.model.tasks import Task
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raytasks.models import Attempt, Task
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Attempt, Task
 from tests.chaos.checker import Rule, check
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Fault, History, Submission

@@ -1,6 +1,6 @@
 """What is read back of a real database is what the checker takes."""
 
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
 from raytasks.store.store import Store
 from tests.chaos.reader import read_history, unfinished
 from tests.making import NOW, Tracking, ids

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.keys import PREFIX, Scope, digest_of, parse_keys
+from raytasks.api_keys import PREFIX, Scope, digest_of, parse_keys
 
 Run = Callable[..., Any]
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from ray._private import services
 
-from raytasks import cluster
 from raytasks.cli.operate import warnings
-from raytasks.tracker.versions import DeployAnswer
+from raytasks.cluster import processes as cluster
+from raytasks.pools.versions import DeployAnswer
 
 # Ray Serve's own, when it is imported.
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")

@@ -9,7 +9,7 @@ import httpx
 import pytest
 from client_wire import problem, sse, stream
 
-from raytasks.cli import bulk, many, options
+from raytasks.cli import bulk, options, submit_many
 from raytasks.client import Client
 
 Run = Callable[..., Any]
@@ -176,7 +176,7 @@ class TestSubmitMany:
         assert fake.requests == []
 
     def test_the_keys_of_batches_are_never_too_long(self) -> None:
-        assert many._LONGEST_KEY + len("/1000000000") <= 255
+        assert submit_many._MAX_KEY + len("/1000000000") <= 255
 
 
 class TestList:

@@ -12,8 +12,8 @@ import pytest
 from client_wire import problem, sse
 from rich.console import Console
 
-from raytasks.cli import show, watch
-from raytasks.cli.board import KEPT_AFTER_END, Board
+from raytasks.cli import tables, watch
+from raytasks.cli.watch_board import KEPT_AFTER_END, Board
 from raytasks.client import AsyncClient
 
 Run = Callable[..., Any]
@@ -238,7 +238,7 @@ def test_in_a_terminal_it_draws(
     run: Run, world: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     console = Console(force_terminal=True, width=120, height=10, markup=False)
-    monkeypatch.setattr(show, "console", console)
+    monkeypatch.setattr(tables, "console", console)
     world.add(A, "RUNNING")
 
     async def script(world: World) -> None:

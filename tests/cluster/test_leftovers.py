@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 
-from raytasks.cluster import end_leftovers, owner_mark
+from raytasks.cluster.processes import end_leftovers, owner_mark
 
 FOREVER = [sys.executable, "-c", "import signal; print('up', flush=True); signal.pause()"]
 

@@ -14,6 +14,7 @@ from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, begun, frozen, marks, wait_gone
 from tests.cluster.recovery import recovering
 
+OPTIONS = ("--num-gpus=0", "--memory=2GiB", "--labels=zone=elsewhere")
 KINDS = ("scripted_elsewhere", "scripted_class_elsewhere")
 
 
@@ -23,7 +24,7 @@ def node(service: Service, log: Path) -> Iterator[psutil.Process]:
     command = [sys.executable, "-m", "raytasks", "worker", f"--address={service.ray_address}"]
     with log.open("wb") as output:
         worker = subprocess.Popen(
-            [*command, "--num-cpus=1", "--resource=elsewhere=2"],
+            [*command, "--num-cpus=1", "--resource=elsewhere=2", *OPTIONS],
             stdout=output,
             stderr=output,
             env=service.environment,

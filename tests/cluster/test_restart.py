@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from raytasks.ingress import free_port
+from raytasks.cluster.ingress import free_port
 from raytasks.store.store import Store
 from tests.cluster.conftest import start_service
 

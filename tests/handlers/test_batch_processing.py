@@ -19,8 +19,8 @@ from raytasks import Cancelled, Context, PermanentError
 from raytasks.builtin._batch_operations import normalize
 from raytasks.builtin._batch_summary import describe
 from raytasks.builtin.batch_processing import BatchPayload, BatchResult, process
-from raytasks.context import LocalChannel
-from raytasks.registry import handler_of
+from raytasks.handling.context import LocalChannel
+from raytasks.handling.registry import handler_of
 
 
 def run(data: list[Any], context: Context | None = None, **more: Any) -> BatchResult:

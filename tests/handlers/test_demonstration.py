@@ -7,7 +7,7 @@ import pytest
 from raytasks import Cancelled, Context
 from raytasks.builtin._demonstration import demonstration_delay
 from raytasks.builtin._settings import SettingError, flag, number
-from raytasks.context import LocalChannel
+from raytasks.handling.context import LocalChannel
 
 
 def test_no_delay_by_default() -> None:

@@ -3,8 +3,8 @@
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
-from raytasks.messages import Outcome
-from raytasks.models import NewTask
+from raytasks.model.tasks import NewTask
+from raytasks.protocol.messages import Outcome
 
 WAITING = ("PENDING", "RETRYING")
 FINAL = ("COMPLETED", "FAILED", "CANCELLED")

@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Callable
 
-from raytasks.messages import Claim, Outcome
+from raytasks.protocol.messages import Claim, Outcome
 from tests.simulation.account import FINAL, LOST, Row
 from tests.simulation.checker import Checker
 

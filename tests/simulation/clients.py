@@ -8,7 +8,9 @@ from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raytasks.models import (
+from raytasks.handling.submission import batch_key
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
     KeyConflict,
@@ -18,8 +20,6 @@ from raytasks.models import (
     StoreUnavailable,
     TaskNotFound,
 )
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.submission import batch_key
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.kinds import Fault

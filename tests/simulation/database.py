@@ -16,7 +16,7 @@ from typing import Any
 from sqlalchemy import Connection, event
 from sqlalchemy.exc import ProgrammingError
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.cutting import Cuttable
 from raytasks.store.database import Database, translated
 from raytasks.store.store import Store

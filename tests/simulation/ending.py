@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from raytasks.events import EventQuery, StateEvent
+from raytasks.model.events import EventQuery, StateEvent
 from tests.simulation.account import FINAL
 from tests.simulation.trackers import LEASE_SECONDS
 

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from tests.simulation.kinds import ON_CALLS, ON_SUBMISSIONS, ON_TRANSACTIONS, Fault
 
 if TYPE_CHECKING:

@@ -161,13 +161,13 @@ MUTANTS = (
     ),
     Mutant(
         "one attempt too many",
-        "raytasks.states",
+        "raytasks.model.states",
         "standing.failures + 1 < standing.max_attempts",
         "standing.failures < standing.max_attempts",
     ),
     Mutant(
         "cancelled task is retried",
-        "raytasks.states",
+        "raytasks.model.states",
         "    if standing.cancel_requested or kind is OutcomeKind.CANCELLED:\n",
         "    if kind is OutcomeKind.CANCELLED:\n",
     ),
@@ -260,9 +260,9 @@ MUTANTS = (
     Mutant(
         "lost wake-up: resume",
         "raytasks.tracker.ticker",
-        "        self.paused_at = paused_at\n        await self.turn_over()\n"
+        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n"
         "        self.wake.set()\n",
-        "        self.paused_at = paused_at\n        await self.turn_over()\n",
+        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n",
     ),
     # Feed, bulk operations, coalescer
     Mutant(
@@ -285,7 +285,7 @@ MUTANTS = (
     ),
     Mutant(
         "coalescer forgets who came meanwhile",
-        "raytasks.api.batcher",
+        "raytasks.api.coalescer",
         "        self._call = None\n        if self._waiting:\n            self._start_call()\n",
         "        self._call = None\n",
     ),

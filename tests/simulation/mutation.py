@@ -19,7 +19,7 @@ from typing import Any
 
 from tests.simulation.mutants import MUTANTS, Mutant
 
-MOST_SCHEDULES = 300
+MAX_SCHEDULES = 300
 """Within how many schedules each mutant must be caught."""
 
 _NEEDED = ("alembic.command", "msgspec", "psycopg", "pydantic", "sqlalchemy", "uuid_utils")
@@ -69,7 +69,7 @@ def try_mutant(mutant: Mutant) -> Catch:
     began = time.process_time()
     sys.meta_path.insert(0, _Patching(mutant))
     simulate = importlib.import_module("tests.simulation.run").simulate
-    summary = simulate(range(1, MOST_SCHEDULES + 1))
+    summary = simulate(range(1, MAX_SCHEDULES + 1))
     assert mutant.module in sys.modules, f"{mutant.module} is not a part of the simulation"
     why = summary.broken[0].broken if summary.broken else None
     seconds = time.process_time() - began

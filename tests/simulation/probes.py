@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raytasks.models import Attempt
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.states import TRANSITIONS, Event, OutcomeKind
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
+from raytasks.model.tasks import Attempt
 from raytasks.store.transaction import FenceBroken, Settlement, Superseded
 from raytasks.tracker.bulk import run_step
 from raytasks.tracker.tick import TickInput, run_tick

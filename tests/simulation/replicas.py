@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytasks import wire
-from raytasks.api.batcher import Batcher
+from raytasks.api.coalescer import Coalescer
 from raytasks.api.watchdog import Watchdog
-from raytasks.messages import Feed, FeedPart, FeedQuery
-from raytasks.models import Attempt, Duplicate, NewTask, StoreUnavailable, Task
-from raytasks.tracker.watch import TaskWatch
+from raytasks.model.tasks import Attempt, Duplicate, NewTask, StoreUnavailable, Task
+from raytasks.protocol import codec as wire
+from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife
@@ -29,7 +29,7 @@ class ReplicaLife:
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
-        self.batcher = Batcher(self._send_tasks)
+        self.coalescer = Coalescer(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
         watchdog = Watchdog(
@@ -47,7 +47,7 @@ class ReplicaLife:
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks, with what others submit at the same time."""
-        return await self.batcher.submit(tasks)
+        return await self.coalescer.submit(tasks)
 
     async def wait(self, task_id: str, seconds: float | None) -> Task | None:
         """Wait until a task has ended, as `?wait=` does."""

@@ -5,8 +5,8 @@ import math
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
-from raytasks import wire
-from raytasks.messages import Exchange
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import Exchange
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention

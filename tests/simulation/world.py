@@ -8,8 +8,8 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from raytasks.messages import Claim
-from raytasks.models import REMOTE_POOL, SHARED_POOL
+from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
+from raytasks.protocol.messages import Claim
 from raytasks.tracker import bulk as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker

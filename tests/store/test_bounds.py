@@ -7,9 +7,9 @@ import pytest
 from making import Tracking, new_task, outcome, task_id, want
 from tracking import FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks import local_rpc
-from raytasks.messages import Report
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.messages import Report
 from raytasks.store import batch_statements
 from raytasks.store.store import Store
 from raytasks.tracker import inbox as inbox_module
@@ -36,7 +36,7 @@ class TestClaims:
 
     def test_there_are_only_so_many(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
         for module in (batch_statements, sharing, tick):
-            monkeypatch.setattr(module, "MOST_CLAIMS", 10)
+            monkeypatch.setattr(module, "MAX_CLAIMS", 10)
         tracking = Tracking(store)
         tracking.submit(*range(15))
         tracking.submit(*range(15, 30), task_type="other")
@@ -53,14 +53,14 @@ class TestClaims:
     def test_a_batch_has_only_so_many_bytes(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sharing, "MOST_BATCH_BYTES", 1000)
+        monkeypatch.setattr(sharing, "MAX_BATCH_BYTES", 1000)
         tracking = Tracking(store)
         tracking.submit(*range(8), payload=text(400))
         assert self.claim(tracking, 2) == {"r0": [400, 400], "r1": [400, 400]}
         assert self.claim(tracking) == {"r0": [400, 400]}
 
     def test_so_few_as_fit_a_message(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(local_rpc, "MOST_BYTES", 8000)
+        monkeypatch.setattr(local_rpc, "MAX_BYTES", 8000)
         tracking = Tracking(store)
         tracking.submit(*range(8), payload=text(400))
         assert self.claim(tracking) == {"r0": [400, 400]}
@@ -68,7 +68,7 @@ class TestClaims:
     def test_a_tick_has_only_so_many_bytes(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sharing, "MOST_CLAIM_BYTES", 1000)
+        monkeypatch.setattr(sharing, "MAX_CLAIM_BYTES", 1000)
         tracking = Tracking(store)
         tracking.submit(*range(8), payload=text(400))
         assert sum(map(len, self.claim(tracking, 5).values())) == 2
@@ -77,8 +77,8 @@ class TestClaims:
     def test_a_single_one_that_is_too_large_passes(
         self, store: Store, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(sharing, "MOST_BATCH_BYTES", 1000)
-        monkeypatch.setattr(sharing, "MOST_CLAIM_BYTES", 1000)
+        monkeypatch.setattr(sharing, "MAX_BATCH_BYTES", 1000)
+        monkeypatch.setattr(sharing, "MAX_CLAIM_BYTES", 1000)
         tracking = Tracking(store)
         tracking.submit(1, 2, payload=text(5000))
         tracking.now += 1
@@ -88,7 +88,7 @@ class TestClaims:
         ]  # fmt: skip
 
     def test_checkpoints_count(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(sharing, "MOST_BATCH_BYTES", 1000)
+        monkeypatch.setattr(sharing, "MAX_BATCH_BYTES", 1000)
         tracking = Tracking(store)
         tracking.submit(*range(4))
         claimed = tracking.claim()
@@ -116,7 +116,7 @@ async def test_a_tick_that_was_cut_is_followed_by_the_next(
 ) -> None:
     """Those who wait for work get it, and not only with their next heartbeat."""
     for module in (batch_statements, sharing, tick):
-        monkeypatch.setattr(module, "MOST_CLAIMS", 1)
+        monkeypatch.setattr(module, "MAX_CLAIMS", 1)
     async with tracker_on(store) as tracker:
         tracker.fleet.averages.add("short", 0.001)
         runners = [ScriptedRunner(tracker, f"r{i}", room=1, short=1) for i in range(4)]
@@ -130,7 +130,7 @@ async def test_a_tick_that_was_cut_is_followed_by_the_next(
 
 class TestInbox:
     async def test_new_tasks(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inbox_module, "MOST_SUBMITTED", 10)
+        monkeypatch.setattr(inbox_module, "MAX_SUBMITTED", 10)
         waiting = Inbox()
         sizes = [4, 4, 4, 25, 1]
         waiting.submissions += [
@@ -142,7 +142,7 @@ class TestInbox:
         assert taken == [[4, 4], [4], [25], [1]]
 
     async def test_outcomes(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(inbox_module, "MOST_OUTCOMES", 3)
+        monkeypatch.setattr(inbox_module, "MAX_OUTCOMES", 3)
         waiting = Inbox()
         tracked = Tracked()
         for number, size in enumerate([1, 2, 3, 4, 5, 6, 7]):
@@ -156,7 +156,7 @@ class TestInbox:
     async def test_what_comes_before_an_outcome_is_not_overtaken(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(inbox_module, "MOST_OUTCOMES", 1)
+        monkeypatch.setattr(inbox_module, "MAX_OUTCOMES", 1)
         waiting = Inbox()
         for n in range(5):
             waiting.reports.append(("r1", Report(task_id(n), 1, n, 0.5)))
@@ -169,6 +169,6 @@ class TestInbox:
 
 class Tracked:
     def running(self, number: int) -> Any:
-        from raytasks.models import Running
+        from raytasks.model.tasks import Running
 
         return Running(task_id(number), "short", 1, "r1", 0.0, 0, 0, 0, 3)

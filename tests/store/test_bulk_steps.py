@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from making import NOW, Tracking, counted, ids, new_task, task_id
 
-from raytasks.models import BacklogFull, KeyConflict
-from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
-from raytasks.states import OutcomeKind, State
+from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.store import bulk as store_bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
@@ -275,7 +275,7 @@ class TestOperations:
     def test_too_many_are_refused(
         self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(store_bulk, "MOST_OPEN", 2)
+        monkeypatch.setattr(store_bulk, "MAX_OPEN", 2)
         begin(tracking, number=1)
         begin(tracking, number=2)
         with pytest.raises(BacklogFull, match="wait for one to end"):
@@ -295,7 +295,7 @@ class TestOperations:
     def test_of_a_tag_that_very_many_have_it_is_not_counted(
         self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(store_bulk, "MOST_COUNTED", 3)
+        monkeypatch.setattr(store_bulk, "MAX_COUNTED", 3)
         tracking.submit(1, 2, 3, tags=TAGS)
         tracking.submit(4)
         assert begin(tracking, "cancel", number=1, tag="nightly").matched == 3

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import database as database_module
 from raytasks.store.database import Database, DatabaseUrlError, parse_url
 from raytasks.store.store import Store
@@ -264,7 +264,7 @@ class TestLogOfSqlite:
     def filled(
         self, sqlite_url: str, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
     ) -> tuple[Tracking, Path]:
-        monkeypatch.setattr(database_module, "MOST_LOG_BYTES", 200_000)
+        monkeypatch.setattr(database_module, "MAX_LOG_BYTES", 200_000)
         tracking = Tracking(open_store(sqlite_url))
         return tracking, Path(sqlite_url.removeprefix("sqlite:///") + "-wal")
 

@@ -7,9 +7,10 @@ import pytest
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 from sqlalchemy.exc import DataError, IntegrityError
 
-from raytasks.models import StoreUnavailable, TaskQuery
-from raytasks.states import OutcomeKind, State
-from raytasks.store import direct, read_statements
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import StoreUnavailable, TaskQuery
+from raytasks.store import cursors as direct
+from raytasks.store import read_statements
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded, Transaction
 

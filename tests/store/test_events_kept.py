@@ -13,10 +13,10 @@ from making import NOW, Tracking, outcome, task_id
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from raytasks.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
-from raytasks.messages import AttemptLog, LogLine, Report, StateChange
-from raytasks.models import Running
-from raytasks.states import OutcomeKind, State
+from raytasks.model.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import AttemptLog, LogLine, Report, StateChange
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.store import Store
 

@@ -16,12 +16,12 @@ from making import Tracking, new_task, task_id
 from sqlalchemy.engine import make_url
 from tracking import PATIENCE, tracker_on
 
-from raytasks.models import StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import calls as calls_module
 from raytasks.store import database
 from raytasks.store.calls import StoreCalls, patiently
-from raytasks.store.point_reads import PostgresPoints
 from raytasks.store.store import Store
+from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker
 

@@ -9,12 +9,12 @@ import pytest
 from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
-from raytasks.messages import Report
-from raytasks.models import TaskQuery
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.states import OutcomeKind, State
-from raytasks.store.batches import Batch, Query, Row
-from raytasks.store.direct import Check, SqliteDirect
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import TaskQuery
+from raytasks.protocol.messages import Report
+from raytasks.store.compiled import Batch, Query, Row
+from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk import make, run_step
 

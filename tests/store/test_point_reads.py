@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from making import NOW, Tracking, outcome, task_id
 
-from raytasks.models import StoreUnavailable
-from raytasks.states import OutcomeKind
-from raytasks.store.point_reads import Found, PostgresPoints, SqlitePoints
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.store import Store
+from raytasks.store.task_reads import Found, PostgresPoints, SqlitePoints
 
 
 class Points:

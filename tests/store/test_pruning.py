@@ -6,9 +6,9 @@ import pytest
 from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 from pydantic_core import to_json
 
-from raytasks.messages import Report
-from raytasks.models import Duplicate
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Duplicate
+from raytasks.protocol.messages import Report
 from raytasks.store.files import ALL
 from raytasks.store.store import Store
 from raytasks.store.transaction import GIVEN_UP_SECONDS

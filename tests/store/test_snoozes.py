@@ -6,16 +6,16 @@ import pytest
 from making import NOW, Tracking, new_task, task_id
 from sqlalchemy import insert
 
-from raytasks.events import EventQuery, LogEvent, StateEvent
-from raytasks.messages import AttemptLog, LogLine
-from raytasks.states import OutcomeKind, State
-from raytasks.store.point_reads import PostgresPoints, SqlitePoints
-from raytasks.store.read_statements import MOST_ATTEMPTS
+from raytasks.api.views import task_json
+from raytasks.model.events import EventQuery, LogEvent, StateEvent
+from raytasks.model.states import OutcomeKind, State
+from raytasks.protocol.messages import AttemptLog, LogLine
+from raytasks.store.read_statements import MAX_ATTEMPTS
 from raytasks.store.schema import attempts
 from raytasks.store.store import Store
+from raytasks.store.task_reads import PostgresPoints, SqlitePoints
 from raytasks.store.transaction import KEPT_SNOOZES
-from raytasks.tracker.tick import LEAST_SNOOZE_SECONDS
-from raytasks.views import task_json
+from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
 
 ID = task_id(1)
 
@@ -87,11 +87,11 @@ def test_the_newest_are_read_and_the_others_counted(store: Store, store_url: str
     tracking.submit(1, max_attempts=1000)
     again(tracking, OutcomeKind.FAILED, retryable=True)
     row = {"task_id": ID, "runner_id": "r", "started_at": NOW, "finished_at": NOW}
-    rows = [row | {"attempt": n, "outcome": "failed"} for n in range(2, MOST_ATTEMPTS + 31)]
+    rows = [row | {"attempt": n, "outcome": "failed"} for n in range(2, MAX_ATTEMPTS + 31)]
     with store._database.writing() as connection:
         connection.execute(insert(attempts), rows)
-        connection.exec_driver_sql(f"UPDATE tasks SET attempt = {MOST_ATTEMPTS + 30}")
-    newest = list(range(31, MOST_ATTEMPTS + 31))
+        connection.exec_driver_sql(f"UPDATE tasks SET attempt = {MAX_ATTEMPTS + 30}")
+    newest = list(range(31, MAX_ATTEMPTS + 31))
     assert history(store) == newest
     points: Any = (
         SqlitePoints(store_url) if store_url.startswith("sqlite") else PostgresPoints(store_url)
@@ -109,7 +109,7 @@ def test_a_snooze_takes_a_while(store: Store, seconds: float) -> None:
     tracking.submit(1)
     [running] = tracking.claim()
     tracking.settle(running, OutcomeKind.SNOOZED, delay_seconds=seconds)
-    assert tracking.task(1).run_at == NOW + LEAST_SNOOZE_SECONDS
+    assert tracking.task(1).run_at == NOW + MIN_SNOOZE_SECONDS
     assert tracking.claim() == []
 
 

@@ -11,9 +11,9 @@ from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
-from raytasks.messages import Report
-from raytasks.models import Running, TaskQuery
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running, TaskQuery
+from raytasks.protocol.messages import Report
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database
 from raytasks.store.schema import metadata, tasks

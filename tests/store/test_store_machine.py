@@ -22,9 +22,9 @@ from making import NOW, Tracking, counted, new_task, outcome, task_id, want
 from msgspec.structs import replace
 from sqlalchemy import select
 
-from raytasks.messages import Report
-from raytasks.models import Running
-from raytasks.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
+from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import Report
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded

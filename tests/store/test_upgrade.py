@@ -9,8 +9,8 @@ from alembic.config import Config
 from making import NOW, Tracking, counted, new_task, task_id
 from sqlalchemy import text
 
-from raytasks.models import TaskQuery
-from raytasks.states import State
+from raytasks.model.states import State
+from raytasks.model.tasks import TaskQuery
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
 from tests.postgres_server import PostgresServer

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 import raytasks
-from raytasks import driver, handler
+from raytasks import handler
+from raytasks.driver import submit as driver
 from raytasks.testing import Queue, run_handler
 
 

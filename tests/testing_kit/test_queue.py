@@ -12,10 +12,10 @@ import pydantic
 import pytest
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.models import BacklogFull, KeyConflict, StateConflict, TaskNotFound
-from raytasks.registry import HandlerError
-from raytasks.states import State
-from raytasks.submission import InvalidSubmission
+from raytasks.handling.registry import HandlerError
+from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.states import State
+from raytasks.model.tasks import BacklogFull, KeyConflict, StateConflict, TaskNotFound
 from raytasks.testing import AttemptRun, FakeClock, NotIdle, ProcessDied, Queue
 from raytasks.testing.clock import START
 

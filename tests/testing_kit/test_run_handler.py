@@ -9,9 +9,9 @@ import kit_handlers
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
-from raytasks.registry import HandlerError
-from raytasks.states import OutcomeKind
-from raytasks.submission import InvalidSubmission
+from raytasks.handling.registry import HandlerError
+from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler
 
 

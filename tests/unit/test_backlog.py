@@ -7,10 +7,10 @@ import pytest
 from making import ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks.api.batcher import Batcher
-from raytasks.models import BacklogFull, Duplicate, NewTask
-from raytasks.operations import BulkAction, BulkFilter, NewBulk
-from raytasks.states import WAITING, State
+from raytasks.api.coalescer import Coalescer
+from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.states import WAITING, State
+from raytasks.model.tasks import BacklogFull, Duplicate, NewTask
 from raytasks.tracker import bulk as bulk_module
 from raytasks.tracker.core import Tracker
 
@@ -59,11 +59,11 @@ class TestSubmissions:
             await gate.wait()
             return await tracker.submit(tasks)
 
-        batcher = Batcher(send)
-        first = asyncio.ensure_future(batcher.submit([new_task(1)]))
+        coalescer = Coalescer(send)
+        first = asyncio.ensure_future(coalescer.submit([new_task(1)]))
         await asyncio.sleep(0)
         big = [new_task(number) for number in range(10, 10 + MOST)]
-        sent = [asyncio.ensure_future(batcher.submit(tasks)) for tasks in
+        sent = [asyncio.ensure_future(coalescer.submit(tasks)) for tasks in
                 (big, [new_task(2)], [keyed(3, "known")])]  # fmt: skip
         await asyncio.sleep(0)
         gate.set()

@@ -9,10 +9,10 @@ from making import NOW, new_task, outcome, task_id
 from msgspec.structs import replace
 from tracking import FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.messages import Claim, Demand, Exchange, Orders, Report
-from raytasks.models import REMOTE_POOL, SHARED_POOL, Running
+from raytasks.model.states import State
+from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL, Running
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.runner.exchange import ExchangeLoop, Identity
-from raytasks.states import State
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
 

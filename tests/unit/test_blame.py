@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 
-from raytasks.models import Running
-from raytasks.states import LossCause, OutcomeKind, State
+from raytasks.model.states import LossCause, OutcomeKind, State
+from raytasks.model.tasks import Running
 from raytasks.store.store import Store
 from raytasks.tracker.blame import judge
 from raytasks.tracker.fleet import Averages, RunnerState

@@ -12,10 +12,10 @@ from making import NOW, counted, ids, new_task, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.messages import Claim
-from raytasks.models import REMOTE_POOL, StoreUnavailable
-from raytasks.operations import BulkAction, BulkFilter, BulkOperation, NewBulk
-from raytasks.states import OutcomeKind, State
+from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.protocol.messages import Claim
 from raytasks.testing import FakeClock
 from raytasks.tracker import bulk
 from raytasks.tracker.bulk import TICKS_FIRST, BulkTurns

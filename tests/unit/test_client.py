@@ -7,14 +7,7 @@ import httpx
 import pytest
 from client_wire import HTML, REFUSED, Answer, Wire, ok, problem
 
-from raytasks.client import (
-    ApiError,
-    Client,
-    ServiceUnavailable,
-    WaitTimeout,
-    api,
-    sync,
-)
+from raytasks.client import ApiError, Client, ServiceUnavailable, WaitTimeout, api, sync
 from raytasks.client.calls import task_path
 
 

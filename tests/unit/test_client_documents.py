@@ -5,10 +5,10 @@ import typing
 import pytest
 from pydantic import BaseModel
 
-from raytasks import views
+from raytasks.api import views
 from raytasks.client import documents
-from raytasks.states import State
-from raytasks.submission import SubmitRequest
+from raytasks.handling.submission import SubmitRequest
+from raytasks.model.states import State
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from pydantic import BaseModel
 
 from raytasks import Cancelled, Context
-from raytasks.artifacts import ArtifactStore
-from raytasks.context import LocalChannel
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.context import LocalChannel
 from raytasks.testing import FakeClock
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"

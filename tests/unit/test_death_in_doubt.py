@@ -5,7 +5,7 @@ import asyncio
 from making import new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run
 
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
 from raytasks.tracker.core import Tracker
 
 

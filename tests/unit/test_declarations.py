@@ -9,7 +9,7 @@ import pytest
 
 import raytasks
 from raytasks import Context, handler
-from raytasks.registry import HandlerError, Registry, handler_of
+from raytasks.handling.registry import HandlerError, Registry, handler_of
 
 if TYPE_CHECKING:
     from raytasks import Context as Elsewhere

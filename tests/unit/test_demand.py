@@ -2,7 +2,7 @@
 
 import pytest
 
-from raytasks.messages import Demand
+from raytasks.protocol.messages import Demand
 from raytasks.runner.demand import (
     NEVER_FITS,
     NO_RESOURCES,
@@ -16,7 +16,7 @@ from raytasks.runner.demand import (
     demands_of,
     make_room,
 )
-from raytasks.runner.options import needs_of
+from raytasks.runner.on_ray.options import needs_of
 
 
 def node(free: float, total: float = 6, name: str = "n1", **more: float) -> Node:

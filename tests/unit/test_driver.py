@@ -7,10 +7,10 @@ import pytest
 from pydantic import BaseModel
 
 import raytasks
-from raytasks import driver
-from raytasks.models import KeyConflict, StoreUnavailable, TaskFailed
-from raytasks.registry import handler
-from raytasks.submission import InvalidSubmission
+from raytasks.driver import submit as driver
+from raytasks.handling.registry import handler
+from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.tasks import KeyConflict, StoreUnavailable, TaskFailed
 from raytasks.testing import Queue
 
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic_core import from_json
 from working import Working
 
-from raytasks.registry import handler
-from raytasks.retry import DEFAULT_SECONDS, LONGEST_SECONDS, RetryAfter, RetryPolicy, Snooze
+from raytasks.handling.registry import handler
+from raytasks.model.retry import DEFAULT_SECONDS, MAX_SECONDS, RetryAfter, RetryPolicy, Snooze
+from raytasks.model.states import OutcomeKind
 from raytasks.runner import host
 from raytasks.runner.errors import MAX_MESSAGE, MAX_NAME, MAX_TRACEBACK, describe_error, judge
-from raytasks.states import OutcomeKind
 
 
 class Meta(type):
@@ -172,8 +172,8 @@ def test_what_stops_an_attempt_gets_through() -> None:
         (None, DEFAULT_SECONDS),
         ("soon", DEFAULT_SECONDS),
         (float("nan"), DEFAULT_SECONDS),
-        (float("inf"), LONGEST_SECONDS),
-        (10**400, LONGEST_SECONDS),
+        (float("inf"), MAX_SECONDS),
+        (10**400, MAX_SECONDS),
         (-5, 0),
         (2.5, 2.5),
     ],

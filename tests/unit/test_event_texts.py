@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from raytasks.event_views import change_text, end_text, page_text, sse
-from raytasks.events import Event, EventPage, LogEvent, Progress, StateEvent
-from raytasks.messages import StateChange
-from raytasks.states import OutcomeKind, State
+from raytasks.api.events.views import change_text, end_text, page_text, sse
+from raytasks.model.events import Event, EventPage, LogEvent, Progress, StateEvent
+from raytasks.model.states import OutcomeKind, State
+from raytasks.protocol.messages import StateChange
 
 PENDING = StateEvent(0, State.PENDING, 0, 0.0)
 RUNNING = StateEvent(1, State.RUNNING, 1, 1.0)

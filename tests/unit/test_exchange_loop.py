@@ -3,9 +3,9 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from raytasks.messages import Claim, Exchange, Orders, Outcome
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
 from raytasks.runner.exchange import ExchangeLoop, Identity
-from raytasks.states import OutcomeKind
 
 PATIENCE = 10.0
 CLAIM = Claim("t1", "a", 1, "{}", 0, 3, None, None)

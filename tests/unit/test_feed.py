@@ -4,8 +4,8 @@ import asyncio
 
 import pytest
 
-from raytasks.messages import Feed, FeedPart, StateChange
-from raytasks.states import State
+from raytasks.model.states import State
+from raytasks.protocol.messages import Feed, FeedPart, StateChange
 from raytasks.tracker.feed import FeedRing
 
 

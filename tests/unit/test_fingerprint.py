@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.fingerprint import fingerprint
+from raytasks.handling.fingerprint import fingerprint
 
 _NUMBERS = itertools.count()
 

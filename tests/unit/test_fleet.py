@@ -1,6 +1,6 @@
 """The runners as the tracker sees them."""
 
-from raytasks.models import Running
+from raytasks.model.tasks import Running
 from raytasks.tracker.fleet import Fleet
 
 

@@ -14,12 +14,12 @@ from ray.exceptions import (
 )
 
 from raytasks import handler
-from raytasks.messages import Claim, Outcome
-from raytasks.registry import handler_of
+from raytasks.handling.registry import handler_of
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, Workplace
-from raytasks.runner.flight import UNBEGUN_MOST, Flight
-from raytasks.runner.remote import Place
-from raytasks.states import OutcomeKind
+from raytasks.runner.on_ray.flight import MAX_UNBEGUN, Flight
+from raytasks.runner.on_ray.remote_attempt import Place
 
 HOUR = 3600.0
 
@@ -73,7 +73,7 @@ def test_what_has_begun_is_lost(error: Exception) -> None:
 def test_a_module_that_ends_its_process_is_not_tried_for_ever() -> None:
     flown = flight(Clock())
     kinds = [flown.outcome_of(WorkerCrashedError(), crashes).kind for crashes in range(5)]
-    assert kinds == [OutcomeKind.RELEASED] * UNBEGUN_MOST + [OutcomeKind.LOST] * 2
+    assert kinds == [OutcomeKind.RELEASED] * MAX_UNBEGUN + [OutcomeKind.LOST] * 2
 
 
 def test_an_error_that_was_raised_in_the_process_is_a_failure_whatever_its_class() -> None:

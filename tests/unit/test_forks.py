@@ -10,8 +10,8 @@ SCRIPT = """
 import asyncio, multiprocessing, os, pty, sys, threading
 sys.path[:0] = {path!r}
 from working import Working
-from raytasks.context import Context
-from raytasks.registry import handler
+from raytasks.handling.context import Context
+from raytasks.handling.registry import handler
 
 def ran(name):
     with open({ran!r}, "a") as file:

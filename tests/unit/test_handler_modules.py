@@ -16,8 +16,8 @@ def shout(payload: dict) -> dict: ...
 LOAD = """
 import os, sys
 sys.path[:] = [path for path in sys.path if path not in ("", os.getcwd())]  # a console script's
-from raytasks.models import RaytasksError
-from raytasks.registry import Registry
+from raytasks.model.tasks import RaytasksError
+from raytasks.handling.registry import Registry
 from raytasks.settings import load_settings
 try:
     print(*Registry.load(load_settings().task_modules, os.getcwd()).task_types)

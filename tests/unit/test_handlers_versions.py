@@ -9,13 +9,14 @@ import pytest
 from tracking import FaultyStore, let_run, tracker_on
 
 from raytasks.api.announcement import Announcement
-from raytasks.models import HandlerInfo, HandlerKind, StoreUnavailable
-from raytasks.runner.deployment import Deployment, differing_settings, new_token
+from raytasks.model.tasks import HandlerInfo, HandlerKind, StoreUnavailable
+from raytasks.pools import versions as versions_module
+from raytasks.pools.deployment import Deployment, differing_settings, new_token
+from raytasks.pools.versions import Announced, VersionRefused, Versions
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.versions import VersionState
-from raytasks.tracker import versions as versions_module
-from raytasks.tracker.versions import Announced, VersionBook, VersionRefused, Versions
+from raytasks.tracker.version_book import VersionBook
 
 SETTINGS = Settings(_env_file=None, task_modules=("shop",))
 

@@ -7,8 +7,8 @@ import pytest
 from pydantic import AliasChoices, BaseModel, Field, Secret, SecretBytes, SecretStr
 from pydantic_core import from_json, to_json
 
-from raytasks.hidden import MARK, mask_of
-from raytasks.registry import handler, handler_of
+from raytasks.handling.registry import handler, handler_of
+from raytasks.model.hidden import MARK, mask_of
 
 
 class Inner(BaseModel):

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from raytasks import cluster, ingress
-from raytasks.control_store import ControlStore
+from raytasks.cluster import ingress
+from raytasks.cluster import processes as cluster
+from raytasks.cluster.control_store import ControlStore
 
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 

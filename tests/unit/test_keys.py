@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from raytasks.keys import PREFIX, ApiKey, Scope, digest_of, make_key, new_key, parse_keys
+from raytasks.api_keys import PREFIX, ApiKey, Scope, digest_of, make_key, new_key, parse_keys
 from raytasks.settings import Settings, SettingsError, load_settings
 
 KEY = "rtk_" + "k" * 43

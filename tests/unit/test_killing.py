@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from raytasks.runner import killing
-from raytasks.runner.ray_internals import ActorProcess
+from raytasks.runner.on_ray import killing
+from raytasks.runner.on_ray.ray_internals import ActorProcess
 
 TITLE = "ray::FrozenActor.watch"
 

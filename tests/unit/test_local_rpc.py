@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from tracking import let_run
 
-from raytasks import local_rpc
-from raytasks.local_rpc import Address, CallFailed, Connection, ConnectionLost, Server
-from raytasks.models import BacklogFull
+from raytasks.model.tasks import BacklogFull
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.local_socket import Address, CallFailed, Connection, ConnectionLost, Server
 
 pytestmark = pytest.mark.skipif(not local_rpc.AVAILABLE, reason="needs Linux")
 
@@ -222,7 +222,7 @@ def test_an_address_does_not_show_its_secret() -> None:
 
 _UVLOOP = """
 import asyncio, gc, sys, uvloop
-from raytasks.local_rpc import Connection, Server
+from raytasks.protocol.local_socket import Connection, Server
 
 async def echo(body):
     return body

@@ -2,10 +2,10 @@
 
 import pytest
 
-from raytasks.messages import AttemptLog, LogLine, Outcome
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
-from raytasks.states import OutcomeKind
 
 
 def lines(*numbers: int, text: str = "x") -> list[LogLine]:
@@ -61,7 +61,7 @@ def test_lines_of_an_attempt_that_is_over_are_dropped() -> None:
 def test_an_outcome_waits_where_there_is_no_room_for_its_lines(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(log_book, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(log_book, "MAX_CHARACTERS", 10)
     book = LogBook()
     for name in "abcd":
         book.add((name, 1), lines(1, 2, text="12345"))
@@ -73,7 +73,7 @@ def test_an_outcome_waits_where_there_is_no_room_for_its_lines(
 
 
 def test_one_attempt_goes_however_much_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(log_book, "MOST_CHARACTERS", 10)
+    monkeypatch.setattr(log_book, "MAX_CHARACTERS", 10)
     book = LogBook()
     book.add(("a", 1), lines(*range(1, 100), text="1234"))
     book.add(("b", 1), lines(1))

@@ -12,15 +12,23 @@ from making import new_task, outcome, task_id
 from test_runner import Bench
 from tracking import ScriptedRunner, until
 
-from raytasks.context import Context
-from raytasks.events import EventQuery, LogEvent
-from raytasks.messages import AttemptLog, Claim, Exchange, FeedPart, LogLine, Orders, Report
-from raytasks.registry import Registry, handler
+from raytasks.handling.context import Context
+from raytasks.handling.registry import Registry, handler
+from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.states import OutcomeKind, State
+from raytasks.protocol.messages import (
+    AttemptLog,
+    Claim,
+    Exchange,
+    FeedPart,
+    LogLine,
+    Orders,
+    Report,
+)
 from raytasks.runner import log_book
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind, State
 from raytasks.tracker.core import Tracker
 
 
@@ -92,7 +100,7 @@ async def test_lines_are_sent_again_when_an_exchange_fails(bench: LossyBench) ->
 async def test_ends_that_wait_for_the_lines_of_others_are_not_taken_for_lost(
     bench: LossyBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_book, "MOST_CHARACTERS", 50)
+    monkeypatch.setattr(log_book, "MAX_CHARACTERS", 50)
     bench.chance = 0.2
     await all_lines_arrive(bench, tasks=30, lines=10)
     assert max(len(exchange.logs) for exchange in bench.exchanges) < 30
@@ -165,7 +173,7 @@ class TestExchange:
     async def test_an_end_that_waits_for_room_is_not_taken_for_lost(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(log_book, "MOST_CHARACTERS", 1)
+        monkeypatch.setattr(log_book, "MAX_CHARACTERS", 1)
         async with wire(1, 2, 3) as connection:
             for number in (1, 2):
                 lines = [LogLine(1, 0.0, "INFO", "long")]

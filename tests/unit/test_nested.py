@@ -8,8 +8,8 @@ from typing import Any, cast
 
 import pytest
 
-from raytasks import attempt_waits
-from raytasks.attempt_waits import AttemptWaits
+from raytasks.handling import attempt_waits
+from raytasks.handling.attempt_waits import AttemptWaits
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.nested import (
     MAX_EXTRA,

@@ -10,16 +10,21 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
-from raytasks.artifacts import ArtifactStore
-from raytasks.context import LocalChannel
-from raytasks.messages import Claim, Outcome
-from raytasks.models import NewTask
-from raytasks.offload import ArtifactLost, ArtifactsUnavailable, LargeValues, is_longer
-from raytasks.registry import handler_of
+from raytasks.artifacts.large_values import (
+    ArtifactLost,
+    ArtifactsUnavailable,
+    LargeValues,
+    is_longer,
+)
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.context import LocalChannel
+from raytasks.handling.registry import handler_of
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import NewTask
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt
-from raytasks.runner.remote import may_ray_retry
+from raytasks.runner.on_ray.remote_attempt import may_ray_retry
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind
 
 LIMIT = 100
 MOST = 1000
@@ -191,7 +196,7 @@ class TestResults:
 
 
 def _read(values: LargeValues, stored: str | None, ref: str | None) -> str | None:
-    from raytasks.views import accepted
+    from raytasks.api.views import accepted
 
     return values.result_of(replace(accepted(new_task(1), NOW), result=stored, result_ref=ref))
 

@@ -8,9 +8,9 @@ import pytest
 from making import new_task
 from tracking import FaultyStore, tracker_on
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.models import NewTask, StoreUnavailable
-from raytasks.offload import LargeValues
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.model.tasks import NewTask, StoreUnavailable
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.orphans import AGE_SECONDS, SEEN_SECONDS, Orphans

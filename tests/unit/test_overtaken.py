@@ -6,10 +6,10 @@ import pytest
 from making import NOW, new_task, outcome
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
 
-from raytasks.events import EventQuery, LogEvent
-from raytasks.messages import AttemptLog, LogLine, Report
-from raytasks.models import StoreUnavailable
-from raytasks.states import State
+from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.states import State
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import AttemptLog, LogLine, Report
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -26,7 +26,7 @@ async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker)
     await let_run()
     orders = await tracker.exchange(overtaken)
     assert orders.resync
-    await tracker.ticker.turn_over()
+    await tracker.ticker.wait_for_tick()
     [state] = tracker.runners()
     assert state.held
     await runner.hang_up()

@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 from working import PATIENCE, Working
 
-from raytasks.context import Context
-from raytasks.messages import Claim
-from raytasks.registry import handler
+from raytasks.handling.context import Context
+from raytasks.handling.registry import handler
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim
 from raytasks.runner import handler_loop
-from raytasks.states import OutcomeKind
 
 TENANT: contextvars.ContextVar[str] = contextvars.ContextVar("tenant", default="nobody")
 BEATS: list[str] = []
@@ -297,7 +297,7 @@ CLOSES_OUTPUT = """
 import sys
 sys.path[:0] = {path!r}
 from working import Working
-from raytasks.registry import handler
+from raytasks.handling.registry import handler
 
 @handler("closes")
 def closes(payload: dict) -> None:

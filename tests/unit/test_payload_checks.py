@@ -28,9 +28,9 @@ from pydantic import (
 )
 
 from raytasks.api.check_threads import ChecksBusy, CheckThreads
-from raytasks.payload_checks import PayloadRefused, check_payload, runs_user_code
-from raytasks.registry import Registry, handler, handler_of
-from raytasks.submission import InvalidSubmission, check_batch, check_submission
+from raytasks.handling.payload_checks import PayloadRefused, check_payload, runs_user_code
+from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.submission import InvalidSubmission, check_batch, check_submission
 
 
 class Plain(BaseModel):

@@ -8,7 +8,7 @@ import ray
 import yaml
 from dotenv import dotenv_values
 
-from raytasks.settings import Settings
+from raytasks.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -16,8 +16,9 @@ ROOT = Path(__file__).parents[2]
 def test_every_setting_is_in_the_example_with_its_default() -> None:
     example = dotenv_values(ROOT / ".env.example")
     for name in Settings.model_fields:
-        assert name.upper() in example, name
-    given = {name: value for name, value in example.items() if value != ""}
+        assert PREFIX + name.upper() in example, name
+        assert name.upper() not in example, name
+    given = {name.removeprefix(PREFIX): value for name, value in example.items() if value != ""}
     read = Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})
     default = Settings(_env_file=None)
     assert read == default

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from raytasks.ray_node import Helper, Restarts
+from raytasks.cluster.ray_node import Helper, Restarts
 
 
 def test_restarts_are_limited_within_a_time() -> None:
@@ -48,7 +48,10 @@ class TestHelper:
             helper = Helper.read(psutil.Process(first.pid))
         first.communicate()
         assert helper.command == [sys.executable, "-c", told, "a b", ""]
-        starter = "from raytasks.ray_node import *; os.waitpid(Helper({!r}, {!r}, {!r}).start(), 0)"
+        starter = (
+            "from raytasks.cluster.ray_node import *; "
+            "os.waitpid(Helper({!r}, {!r}, {!r}).start(), 0)"
+        )
         script = starter.format(helper.name, helper.command, helper.environment)
         again = subprocess.run(
             [sys.executable, "-c", script],

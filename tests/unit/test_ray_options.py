@@ -6,15 +6,15 @@ from typing import Any
 import pytest
 
 from raytasks import PermanentError, RetryAfter, handler
-from raytasks.registry import HandlerError, Registry, handler_of
-from raytasks.runner.options import (
+from raytasks.handling.registry import HandlerError, Registry, handler_of
+from raytasks.runner.on_ray.options import (
     actor_options,
     check_ray_options,
     remote_options,
     resources_of,
 )
+from raytasks.runner.on_ray.remote_attempt import may_ray_retry
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.remote import may_ray_retry
 
 
 def plan(**changes: Any) -> RunnerPlan:

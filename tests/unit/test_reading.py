@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.handler_modules import HandlerError
-from raytasks.registry import Registry
-from raytasks.runner.inspection import Expected, compare, inspect
-from raytasks.runner.reading import read_deployment
+from raytasks.handling.modules import HandlerError
+from raytasks.handling.registry import Registry
+from raytasks.pools.inspection import Expected, compare, inspect
+from raytasks.pools.reading import read_deployment
 from raytasks.settings import Settings
 
 GOOD = "from raytasks import handler\n\n@handler('x')\ndef x(payload: dict) -> int:\n    return 1\n"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.redis_link import RedisAddress, RedisError, connected, delete_keys
+from raytasks.cluster.redis_link import RedisAddress, RedisError, connected, delete_keys
 from tests.redis_server import RedisServer, running_redis
 
 

@@ -8,13 +8,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from raytasks import wire
-from raytasks.messages import Claim, Exchange, LogLine, Orders, Outcome
-from raytasks.models import NotUnderstood
-from raytasks.retry import LONGEST_SECONDS
+from raytasks.model.retry import MAX_SECONDS
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import NotUnderstood
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import Claim, Exchange, LogLine, Orders, Outcome
 from raytasks.runner import exchange
 from raytasks.runner.exchange import ExchangeLoop, Identity, RunnerBroken
-from raytasks.states import OutcomeKind
 
 PATIENCE = 20
 COUNT = 20
@@ -118,7 +118,7 @@ class Odd:
         {"delay_seconds": math.nan},
         {"delay_seconds": math.inf},
         {"delay_seconds": -1.0},
-        {"delay_seconds": 2 * LONGEST_SECONDS},
+        {"delay_seconds": 2 * MAX_SECONDS},
         {"finished_at": math.nan},
         {"started_at": "now"},
         {"result": "\ud800"},

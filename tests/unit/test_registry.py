@@ -11,8 +11,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.models import HandlerKind
-from raytasks.registry import HandlerError, HandlerSpec, Registry, handler_of
+from raytasks.handling.registry import HandlerError, HandlerSpec, Registry, handler_of
+from raytasks.model.tasks import HandlerKind
 
 _NUMBERS = itertools.count()
 
@@ -323,7 +323,7 @@ class TestDiscovery:
     def test_the_fingerprint_of_the_built_in_ones_is_that_of_their_code_alone(self) -> None:
         registry = Registry.load(["raytasks.builtin.text_processing"])
         before = registry.fingerprint()
-        sys.modules["raytasks.more"] = sys.modules["raytasks.registry"]
+        sys.modules["raytasks.more"] = sys.modules["raytasks.handling.registry"]
         try:
             assert registry.fingerprint() == before
         finally:

@@ -17,10 +17,10 @@ from ray.exceptions import (
     TaskCancelledError,
 )
 
-from raytasks.context import Cancelled
-from raytasks.messages import LogLine
-from raytasks.runner import remote_channel
-from raytasks.runner.remote_channel import RemoteChannel, insist
+from raytasks.handling.context import Cancelled
+from raytasks.protocol.messages import LogLine
+from raytasks.runner.on_ray import remote_channel
+from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 
 
 @dataclass

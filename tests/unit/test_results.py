@@ -9,14 +9,14 @@ import pytest
 from making import new_task, task_id
 from tracking import ScriptedRunner, let_run, wait_final
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.messages import Ends, Feed, FeedPart
-from raytasks.models import StoreUnavailable, TaskFailed, TaskNotFound
-from raytasks.offload import LargeValues
-from raytasks.states import OutcomeKind
-from raytasks.tracker import ends
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.driver import ends
+from raytasks.driver.ends import MAX_ASKED, ResultWatch
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import StoreUnavailable, TaskFailed, TaskNotFound
+from raytasks.protocol.messages import Ends, Feed, FeedPart
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.ends import MAX_ASKED, ResultWatch
 
 
 class Source:

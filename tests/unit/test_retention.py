@@ -7,10 +7,10 @@ import pytest
 from making import NOW, ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.messages import Claim
-from raytasks.models import NewTask, StoreUnavailable, TaskNotFound
-from raytasks.offload import ArtifactLost, LargeValues
+from raytasks.artifacts.large_values import ArtifactLost, LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.model.tasks import NewTask, StoreUnavailable, TaskNotFound
+from raytasks.protocol.messages import Claim
 from raytasks.store import files
 from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytasks.retry import (
-    LONGEST_SECONDS,
+from raytasks.model.retry import (
+    MAX_SECONDS,
     PermanentError,
     RetryAfter,
     RetryDecision,
@@ -165,7 +165,7 @@ class TestRaised:
         [
             (RetryAfter(5), 5.0, "try again in 5 seconds"),
             (RetryAfter(0.5, "busy"), 0.5, "busy"),
-            (RetryAfter(1e300), LONGEST_SECONDS, "try again in 3.16224e+08 seconds"),
+            (RetryAfter(1e300), MAX_SECONDS, "try again in 3.16224e+08 seconds"),
             (RetryAfter(-3), 0.0, "try again in 0 seconds"),
             (Snooze(90), 90.0, "snoozed for 90 seconds"),
             (Snooze(-1, "later"), 0.0, "later"),

@@ -11,20 +11,20 @@ from typing import Any
 import pytest
 from tracking import wait_final
 
-from raytasks.artifacts import ArtifactStore
-from raytasks.attempt_waits import waiting_for
-from raytasks.context import Context
-from raytasks.messages import Exchange, Orders
-from raytasks.models import Task
-from raytasks.registry import Registry, handler, handler_of
-from raytasks.retry import RetryPolicy
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.attempt_waits import waiting_for
+from raytasks.handling.context import Context
+from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.submission import check_submission
+from raytasks.model.retry import RetryPolicy
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Task
+from raytasks.protocol.messages import Exchange, Orders
 from raytasks.runner import warm_work, worker
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind, State
 from raytasks.store.store import Store
-from raytasks.submission import check_submission
 from raytasks.tracker.core import Tracker
 
 PATIENCE = 20

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from raytasks import attempt_waits
-from raytasks.artifacts import ArtifactStore
-from raytasks.models import BacklogFull, Duplicate, NewTask, StoreUnavailable
-from raytasks.offload import LargeValues
-from raytasks.submission import PayloadLimits
-from raytasks.tracker import calling
-from raytasks.tracker.calling import ServiceDoor
-from raytasks.tracker.terms import DriverTerms
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.driver import calling
+from raytasks.driver.calling import ServiceDoor
+from raytasks.handling import attempt_waits
+from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.tasks import BacklogFull, Duplicate, NewTask, StoreUnavailable
 
 LIMIT = 100
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.artifacts import ArtifactStore
+from raytasks.artifacts.store import ArtifactStore
 from raytasks.settings import Settings, SettingsError, handler_environment, load_settings
 from raytasks.store.store import Store
 
@@ -244,15 +244,15 @@ class TestHandlerEnvironment:
     def test_handlers_get_what_the_file_says_and_the_environment_does_not(
         self, folder: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setenv("RAYTASKS_TEST_SET", "environment")
+        monkeypatch.setenv("SHOP_TEST_SET", "environment")
         (folder / ".env").write_text(
-            "RAYTASKS_TEST_SET=file\nRAYTASKS_TEST_KEY='se cret'\nRAYTASKS_TEST_EMPTY=\nBARE\n"
+            "SHOP_TEST_SET=file\nSHOP_TEST_KEY='se cret'\nSHOP_TEST_EMPTY=\nBARE\n"
         )
         assert handler_environment() == {
-            "RAYTASKS_TEST_KEY": "se cret",
-            "RAYTASKS_TEST_EMPTY": "",
+            "SHOP_TEST_KEY": "se cret",
+            "SHOP_TEST_EMPTY": "",
         }
-        assert "RAYTASKS_TEST_KEY" not in os.environ
+        assert "SHOP_TEST_KEY" not in os.environ
 
     def test_handlers_do_not_get_our_own_settings(self, folder: Path) -> None:
         (folder / ".env").write_text("SECRET_KEY=s\ndatabase_url=sqlite://\nDEMO_DELAYS=true\n")
@@ -260,3 +260,54 @@ class TestHandlerEnvironment:
 
     def test_without_a_file_there_is_nothing(self) -> None:
         assert handler_environment() == {}
+
+
+class TestOurNames:
+    """`RAYTASKS_NAME` beside plain `NAME`."""
+
+    @pytest.fixture(autouse=True)
+    def folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+        monkeypatch.chdir(tmp_path)
+        for name in ("MAX_CRASHES", "RAYTASKS_MAX_CRASHES", "API_KEYS"):
+            monkeypatch.delenv(name, raising=False)
+        return tmp_path
+
+    def test_each_setting_has_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RAYTASKS_DATABASE_URL", "postgresql://host/ours")
+        monkeypatch.setenv("DATABASE_URL", "postgresql://host/of-another-program")
+        monkeypatch.setenv("RAYTASKS_TASK_MODULES", "shop, bank.tasks")
+        settings = load_settings()
+        assert settings.database_url == "postgresql://host/ours"
+        assert settings.task_modules == ("shop", "bank.tasks")
+
+    def test_who_wins(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        file = folder / ".env"
+        file.write_text("MAX_CRASHES=4\n")
+        assert load_settings().max_crashes == 4
+        monkeypatch.setenv("MAX_CRASHES", "5")
+        assert load_settings().max_crashes == 5
+        file.write_text("MAX_CRASHES=4\nRAYTASKS_MAX_CRASHES=6\n")
+        assert load_settings().max_crashes == 6
+        monkeypatch.setenv("RAYTASKS_MAX_CRASHES", "7")
+        assert load_settings().max_crashes == 7
+        assert load_settings(max_crashes=8).max_crashes == 8
+
+    @pytest.mark.parametrize("where", ["environment", ".env"])
+    def test_one_that_there_is_not_is_told(
+        self, monkeypatch: pytest.MonkeyPatch, folder: Path, where: str
+    ) -> None:
+        if where == ".env":
+            (folder / ".env").write_text("RAYTASKS_MAX_CRASH=1\n")
+        else:
+            monkeypatch.setenv("RAYTASKS_MAX_CRASH", "1")
+        with pytest.raises(SettingsError, match="did you mean RAYTASKS_MAX_CRASHES"):
+            load_settings()
+
+    def test_those_of_the_client_are_none_of_ours(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("RAYTASKS_URL", "RAYTASKS_API_KEY", "RAYTASKS_NAMESPACE"):
+            monkeypatch.setenv(name, "x")
+        load_settings()
+
+    def test_handlers_see_none_of_them(self, folder: Path) -> None:
+        (folder / ".env").write_text("RAYTASKS_SECRET_KEY=s\nSECRET_KEY=t\nTOKEN=mine\n")
+        assert handler_environment() == {"TOKEN": "mine"}

@@ -8,8 +8,8 @@ import pytest
 from making import NOW, new_task
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.runner import node_life
-from raytasks.states import State
+from raytasks.model.states import State
+from raytasks.runner.on_ray import node_life
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
 

@@ -9,13 +9,14 @@ from making import NOW, new_task, task_id
 from pydantic import BaseModel
 from tracking import FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks import handler, wire
-from raytasks.models import REMOTE_POOL, Accepted, Duplicate, NewTask
-from raytasks.registry import Registry, handler_of
-from raytasks.submission import InvalidSubmission, check_submission
+from raytasks import handler
+from raytasks.api.views import accepted
+from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.submission import InvalidSubmission, check_submission
+from raytasks.model.tasks import REMOTE_POOL, Accepted, Duplicate, NewTask
+from raytasks.protocol import codec as wire
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
-from raytasks.views import accepted
 
 HOUR = 3600.0
 SKEWS = [-HOUR, -0.005, 0.005, 3.0, HOUR]

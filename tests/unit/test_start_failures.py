@@ -1,6 +1,6 @@
 """Runners that cannot come up: when the next one is tried, and what is said of it."""
 
-from raytasks.runner.start_failures import FIRST_SECONDS, MOST_SECONDS, StartFailures
+from raytasks.pools.start_failures import FIRST_SECONDS, MAX_SECONDS, StartFailures
 
 
 class Clock:
@@ -36,7 +36,7 @@ def test_a_pool_waits_longer_each_time_and_tries_one() -> None:
         assert found.allowed("shared", 3) == 1
         assert found.allowed("class.other", 3) == 3
     assert pauses[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
-    assert pauses[-1] == MOST_SECONDS
+    assert pauses[-1] == MAX_SECONDS
     [reason] = found.reasons()
     assert (reason["code"], reason["count"], reason["since"]) == ("runners_cannot_start", 9, 0.0)
     assert "shared" in reason["message"]

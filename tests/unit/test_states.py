@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytasks.states import (
+from raytasks.model.states import (
     FINAL,
     TRANSITIONS,
     WAITING,

@@ -11,9 +11,9 @@ from making import NOW, new_task, task_id
 from sqlalchemy import text
 from tracking import FaultyStore, ScriptedRunner, tracker_on, until
 
-from raytasks.messages import Claim, Outcome
-from raytasks.models import REMOTE_POOL, Running
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -165,7 +165,7 @@ class TestWindows:
         assert completed(stats, NOW + 3 * DAY) == (0, 0, 0)
 
     def test_there_is_a_limit_to_the_types(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(module, "MOST_SERIES", 2)
+        monkeypatch.setattr(module, "MAX_SERIES", 2)
         stats = Stats()
         stats.restore([], NOW)
         for name in ("a", "b", "c"):

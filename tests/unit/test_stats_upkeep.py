@@ -10,9 +10,9 @@ import pytest
 from making import NOW
 from pydantic_core import to_json
 
-from raytasks.messages import Outcome
-from raytasks.models import Running
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running
+from raytasks.protocol.messages import Outcome
 from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -213,7 +213,7 @@ async def test_what_is_too_old_is_forgotten_in_steps(
     keeper.write(a_day(1, 1))
     from raytasks.store import stats as store_stats
 
-    monkeypatch.setattr(store_stats, "MOST_FORGOTTEN", 50)
+    monkeypatch.setattr(store_stats, "MAX_FORGOTTEN", 50)
     deleted: list[int] = []
     forget = module.forget
 
@@ -236,7 +236,7 @@ async def test_a_tracker_that_was_replaced_changes_nothing(keeper: Keeper) -> No
 
 
 def test_one_write_has_few_rows_and_the_others_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats_module, "MOST_ROWS", 10)
+    monkeypatch.setattr(stats_module, "MAX_ROWS", 10)
     stats = Stats()
     stats.restore([], NOW)
     for number in range(35):

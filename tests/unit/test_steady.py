@@ -7,12 +7,12 @@ import pytest
 from pydantic import BaseModel
 
 from raytasks import Context, handler
-from raytasks.context import LocalChannel
-from raytasks.messages import Claim
-from raytasks.registry import handler_of
+from raytasks.handling.context import LocalChannel
+from raytasks.handling.registry import handler_of
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.workplace import Workplace
-from raytasks.states import OutcomeKind
 
 STEPS = [-3600.0, 3600.0]
 

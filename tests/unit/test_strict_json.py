@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ConfigDict, field_serializer
 
-from raytasks.strict_json import NestedTooDeeply, NotJson, encode_json, is_deeper, parse_json
+from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, is_deeper, parse_json
 
 
 def nested(levels: int, *, objects: bool = False) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raytasks.submission import parse_json, rfc3339
+from raytasks.handling.submission import parse_json, rfc3339
 
 
 class TestTimes:

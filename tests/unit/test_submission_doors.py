@@ -7,9 +7,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raytasks.registry import Registry, handler, handler_of
+from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.submission import (
+    InvalidSubmission,
+    PayloadLimits,
+    check_batch,
+    check_submission,
+)
 from raytasks.settings import Settings
-from raytasks.submission import InvalidSubmission, PayloadLimits, check_batch, check_submission
 from raytasks.testing import Queue, run_handler
 
 

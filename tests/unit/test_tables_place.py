@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.control_store import ControlStore, InFolder, InRedis, open_control_store
-from raytasks.redis_link import RedisAddress
+from raytasks.cluster.control_store import ControlStore, InFolder, InRedis, open_control_store
+from raytasks.cluster.redis_link import RedisAddress
 from raytasks.settings import SettingsError
 from tests.redis_server import running_redis
 

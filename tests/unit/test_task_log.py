@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from raytasks.context import Context, LocalChannel
-from raytasks.task_log import DROPPED, MOST_CHARACTERS, MOST_LINES
+from raytasks.handling.context import Context, LocalChannel
+from raytasks.handling.task_log import DROPPED, MAX_CHARACTERS, MAX_LINES
 from raytasks.testing import FakeClock
 
 NAME = "raytasks.handlers.short"
@@ -90,25 +90,25 @@ def test_what_cannot_be_said_is_kept_as_it_is(
 
 def test_a_long_line_is_cut(context: Context, channel: LocalChannel) -> None:
     context.log.info("ä" * 10_000)
-    assert texts(channel) == ["ä" * MOST_CHARACTERS]
+    assert texts(channel) == ["ä" * MAX_CHARACTERS]
 
 
 def test_of_many_lines_the_first_are_kept_and_one_that_says_so(
     context: Context, channel: LocalChannel
 ) -> None:
-    for number in range(MOST_LINES + 100):
+    for number in range(MAX_LINES + 100):
         context.log.info("line %d", number)
-    assert len(channel.lines) == MOST_LINES + 1
-    assert texts(channel)[-2:] == [f"line {MOST_LINES - 1}", DROPPED]
+    assert len(channel.lines) == MAX_LINES + 1
+    assert texts(channel)[-2:] == [f"line {MAX_LINES - 1}", DROPPED]
     assert channel.lines[-1].level == "WARNING"
 
 
 def test_a_later_process_of_the_attempt_goes_on_with_the_numbers(channel: LocalChannel) -> None:
-    context = Context("id", "short", channel=channel, lines_before=MOST_LINES - 1)
+    context = Context("id", "short", channel=channel, lines_before=MAX_LINES - 1)
     context.log.info("one")
     context.log.info("two")
     context.log.info("three")
-    assert [line.number for line in channel.lines] == [MOST_LINES, MOST_LINES + 1]
+    assert [line.number for line in channel.lines] == [MAX_LINES, MAX_LINES + 1]
 
 
 class Unspeakable:
@@ -130,4 +130,4 @@ def test_no_line_fails_an_attempt(context: Context, channel: LocalChannel) -> No
         "x" * 33,
         "it failed\n(an error whose traceba",
     ]
-    assert len(texts(channel)[2]) == MOST_CHARACTERS
+    assert len(texts(channel)[2]) == MAX_CHARACTERS

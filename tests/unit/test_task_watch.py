@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from raytasks.messages import Feed, FeedPart, StateChange
-from raytasks.models import Attempt, Task
-from raytasks.states import State
-from raytasks.tracker import watch as watch_module
-from raytasks.tracker.watch import FeedQueue, TaskWatch
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, Task
+from raytasks.protocol import feed_follower as watch_module
+from raytasks.protocol.feed_follower import FeedQueue, TaskWatch
+from raytasks.protocol.messages import Feed, FeedPart, StateChange
 
 
 class Scripted:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks import ray_token
+from raytasks.cluster import token as ray_token
 
 
 @pytest.fixture

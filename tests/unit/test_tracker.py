@@ -13,8 +13,8 @@ from making import NOW, ids, new_task, outcome, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until, wait_final
 
-from raytasks.messages import Claim, Report
-from raytasks.models import (
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import (
     REMOTE_POOL,
     BacklogFull,
     NewTask,
@@ -23,14 +23,14 @@ from raytasks.models import (
     Task,
     TaskNotFound,
 )
-from raytasks.states import OutcomeKind, State
+from raytasks.protocol.messages import Claim, Report
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import ticker
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.fleet import HOLD_MOST, HOLD_SECONDS
+from raytasks.tracker.fleet import HOLD_SECONDS, MAX_HELD
 from raytasks.tracker.stats_upkeep import StatsUpkeep
-from raytasks.tracker.tick import LEAST_SNOOZE_SECONDS
+from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
 
 OpenStore = Callable[..., Store]
 SOON = 3.0  # before a tick comes anyhow, since statistics are written
@@ -327,8 +327,8 @@ class TestClaims:
     ) -> None:
         runner = ScriptedRunner(tracker, room=10_000, short=10_000)
         await teach(tracker, runner, "short", 0.000001)
-        await submit(tracker, *range(HOLD_MOST + 50))
-        assert len(await runner.claim()) == HOLD_MOST
+        await submit(tracker, *range(MAX_HELD + 50))
+        assert len(await runner.claim()) == MAX_HELD
 
     async def test_long_attempts_go_alone(self, tracker: Tracker, runner: ScriptedRunner) -> None:
         await teach(tracker, runner, "short", 0.001, 0.3)
@@ -498,7 +498,7 @@ class TestClaims:
             assert claim.task_id == task_id(1)
             assert due <= time.time() < due + 1.0
             assert store.transactions - ticks <= 2
-            assert await tracker.could_run(["short"]) is False
+            assert await tracker.has_ready(["short"]) is False
 
     async def test_a_failed_attempt_is_tried_again_after_its_delay(
         self, tracker: Tracker, runner: ScriptedRunner, clock: FakeClock
@@ -507,7 +507,7 @@ class TestClaims:
         runner.end(claim, OutcomeKind.FAILED, retryable=True, delay_seconds=30.0, error="{}")
         task = await until(tracker, 1, State.RETRYING)
         assert (task.failures, task.run_at) == (1, NOW + 30)
-        assert await tracker.could_run(["short"]) is False
+        assert await tracker.has_ready(["short"]) is False
         clock.advance(30)
         [again] = await runner.claim()
         assert (again.task_id, again.attempt, again.failures) == (task_id(1), 2, 1)
@@ -538,7 +538,7 @@ class TestClaims:
         claim = await claimed(tracker, runner, max_attempts=1)
         runner.end(claim, OutcomeKind.SNOOZED)
         await until(tracker, 1, State.PENDING, attempt=1)
-        clock.advance(LEAST_SNOOZE_SECONDS)
+        clock.advance(MIN_SNOOZE_SECONDS)
         tracker.ticker.wake.set()
         [claim] = await runner.claim()
         [claim] = await runner.claim([outcome(claim, OutcomeKind.RELEASED)])

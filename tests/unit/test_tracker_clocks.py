@@ -9,7 +9,7 @@ import pytest
 from making import NOW, new_task, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.states import State
+from raytasks.model.states import State
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from tracking import let_run
 
-from raytasks import local_rpc
-from raytasks.local_rpc import ConnectionLost, Server
-from raytasks.runner import link
-from raytasks.runner.link import Line, TrackerLink
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.local_socket import ConnectionLost, Server
+from raytasks.runner.on_ray import tracker_client as link
+from raytasks.runner.on_ray.tracker_client import Line, TrackerLink
 from raytasks.settings import Settings
 
 pytestmark = pytest.mark.skipif(not local_rpc.AVAILABLE, reason="needs Linux")
@@ -81,7 +81,7 @@ def replica(tracker: Tracker, monkeypatch: pytest.MonkeyPatch) -> Any:
     """The backend of an API replica."""
     with warnings.catch_warnings():  # Serve's own import warns
         warnings.simplefilter("ignore")
-        deployment = importlib.import_module("raytasks.api.deployment")
+        deployment = importlib.import_module("raytasks.api.on_ray.deployment")
     monkeypatch.setattr(deployment, "get_or_create_tracker", lambda _: tracker)
     return deployment.RayBackend(Settings())
 

@@ -8,9 +8,9 @@ import pytest
 from making import NOW, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.messages import Claim
-from raytasks.models import REMOTE_POOL, SHARED_POOL
-from raytasks.states import LossCause, OutcomeKind, State
+from raytasks.model.states import LossCause, OutcomeKind, State
+from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
+from raytasks.protocol.messages import Claim
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 

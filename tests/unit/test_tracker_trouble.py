@@ -9,9 +9,9 @@ import pytest
 from making import NOW, Tracking, ids, new_task, outcome, task_id
 from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.messages import Claim, Report
-from raytasks.models import REMOTE_POOL, RaytasksError, StoreUnavailable
-from raytasks.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import REMOTE_POOL, RaytasksError, StoreUnavailable
+from raytasks.protocol.messages import Claim, Report
 from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
 from raytasks.tracker.access import SLOW_SECONDS
@@ -308,7 +308,7 @@ class TestPause:
             await submit(first, 1)
             await let_run()
             assert not call.done()
-            assert not await first.could_run(["short"])
+            assert not await first.has_ready(["short"])
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             call = ScriptedRunner(second).send()
             await submit(second, 2)

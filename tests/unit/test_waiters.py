@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from raytasks.tracker.waiters import Waiters
+from raytasks.protocol.waiters import Waiters
 
 
 class Looking:

@@ -4,10 +4,10 @@ import msgspec
 import pytest
 from making import new_task
 
-from raytasks import wire
-from raytasks.messages import AttemptLog, Claim, Exchange, LogLine, Orders, Outcome, Report
-from raytasks.models import Duplicate
-from raytasks.states import OutcomeKind
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import Duplicate
+from raytasks.protocol import codec as wire
+from raytasks.protocol.messages import AttemptLog, Claim, Exchange, LogLine, Orders, Outcome, Report
 
 EXCHANGE = Exchange(
     "life",

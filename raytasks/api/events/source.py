@@ -1,0 +1,38 @@
+"""Where streams get their events: what many clients ask for travels together."""
+
+import asyncio
+
+from raytasks.api.backend import Backend
+from raytasks.api.events.gathering import Gathering
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import Feed
+
+MAX_QUERIES = 100
+"""How many queries go into one call, at the most."""
+
+MAX_CALLS = 2
+"""How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
+
+
+class EventSource:
+    """The events of tasks, and the feed of all."""
+
+    def __init__(self, backend: Backend) -> None:
+        self._backend = backend
+        self._pages: Gathering[EventQuery, EventPage | None] = Gathering(
+            backend.events, questions=MAX_QUERIES, calls=MAX_CALLS
+        )
+        self._catching_up = asyncio.Semaphore(MAX_CALLS)
+
+    async def read(self, query: EventQuery) -> EventPage | None:
+        """Return what is there now; None: there is no such task. Raises `StoreUnavailable`."""
+        return await self._pages.ask(query)
+
+    async def changes(self, epoch: int, after: int) -> Feed:
+        """Return the changes of all tasks after a place. Raises `StoreUnavailable`."""
+        async with self._catching_up:
+            feed = await self._backend.changes(epoch, after, 0.0)
+        if not feed.epoch:
+            raise StoreUnavailable("the tracker is starting; try again soon")
+        return feed

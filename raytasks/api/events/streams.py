@@ -1,0 +1,140 @@
+"""Streams of events: what is sent, from the first byte to the last, for one client each."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from raytasks.api.events.views import (
+    GAP_DATA,
+    HEARTBEAT,
+    RETRY,
+    change_text,
+    end_text,
+    page_text,
+    place_alone,
+    sse,
+)
+from raytasks.api.service import Service
+from raytasks.model.events import EventId, EventQuery, Progress
+from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
+from raytasks.protocol.messages import Feed, StateChange
+
+HEARTBEAT_SECONDS = 10.0
+"""How long a stream is silent, at the most."""
+
+_CHANGES_AT_ONCE = 500
+
+Heard = TypeVar("Heard")
+Place = tuple[int, int]
+"""A place in the feed of all tasks: its epoch, and the number of a change."""
+
+
+@dataclass(frozen=True)
+class FeedFilter:
+    """Which changes a client wants."""
+
+    namespace: str = DEFAULT_NAMESPACE
+    task_type: str | None = None
+    tag: str | None = None
+
+    def takes(self, change: StateChange) -> bool:
+        """Return whether it wants this one."""
+        if change.namespace != self.namespace or self.task_type not in (None, change.task_type):
+            return False
+        # In the JSON list of tags nothing is escaped, and no tag has quotes in it.
+        return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
+
+
+async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[bytes]:
+    """Give the events of a task after a place: what was, and then what comes, to its end.
+
+    Raises `TaskNotFound` and `StoreUnavailable`.
+    """
+    after: EventId | None = query.after
+    told: Progress | None = None
+    known = False
+    async with service.waiting_room.place():
+        with service.watch.listening(query.task_id) as news:
+            while True:
+                news.clear()
+                page = await service.events.read(EventQuery(query.task_id, after, query.namespace))
+                if page is None and known:
+                    return  # pruned meanwhile
+                if page is None:
+                    raise TaskNotFound(f"there is no task {query.task_id}")
+                text = page_text(page, told)
+                over = page.state.final and not page.more
+                if over:
+                    text += end_text(page)
+                if not known:
+                    text, known = RETRY + text, True
+                if text:
+                    yield text
+                if over:
+                    return
+                if page.events:
+                    after = page.events[-1].id
+                if page.more:
+                    continue
+                told = page.progress
+                while not await _heard(news.wait):
+                    yield HEARTBEAT
+
+
+async def feed_stream(
+    service: Service, after: Place | None, wanted: FeedFilter
+) -> AsyncIterator[bytes]:
+    """Give the changes of state of all tasks after a place, or from now on, for ever.
+
+    Raises `StoreUnavailable`.
+    """
+    async with service.waiting_room.place():
+        with service.watch.following() as queue:
+            feed = await service.events.changes(*(after or (0, -1)))
+            if after is None:  # the answer of another feed: it tells the present place
+                feed = Feed(feed.epoch, feed.last)
+            yield RETRY
+            for text in _feed_texts(feed, 0, wanted):
+                yield text
+            place = told = (feed.epoch, feed.last)
+            yield place_alone("{}:{}".format(*place))
+            while True:
+                pieces = await _heard(queue.get)
+                if pieces is None:
+                    yield HEARTBEAT if told == place else place_alone("{}:{}".format(*place))
+                    told = place
+                    continue
+                for piece in pieces:
+                    if (piece.epoch, piece.last) <= place:
+                        continue
+                    if piece.gap or piece.epoch != place[0]:  # maybe it is not one for us
+                        piece = await service.events.changes(*place)  # noqa: PLW2901
+                    for text in _feed_texts(piece, place[1], wanted):
+                        yield text
+                    place = (piece.epoch, piece.last)
+
+
+def _feed_texts(feed: Feed, after: int, wanted: FeedFilter) -> list[bytes]:
+    """Return what is sent of a piece of the feed: the changes after a number that are wanted."""
+    texts = []
+    if feed.gap:
+        after = 0
+        first = feed.changes[0].number - 1 if feed.changes else feed.last
+        texts.append(sse("gap", GAP_DATA, f"{feed.epoch}:{first}"))
+    blocks = [
+        change_text(feed.epoch, change)
+        for change in feed.changes
+        if change.number > after and wanted.takes(change)
+    ]
+    starts = range(0, len(blocks), _CHANGES_AT_ONCE)
+    return texts + [b"".join(blocks[start : start + _CHANGES_AT_ONCE]) for start in starts]
+
+
+async def _heard(listen: Callable[[], Awaitable[Heard]]) -> Heard | None:
+    """Return what is heard, or None when it is time for a heartbeat."""
+    try:
+        async with asyncio.timeout(HEARTBEAT_SECONDS):
+            return await listen()
+    except TimeoutError:
+        return None

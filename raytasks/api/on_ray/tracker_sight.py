@@ -1,0 +1,50 @@
+"""What a replica can see of the tracker without its help: the epoch in SQL, and Ray's word.
+
+The epoch is read straight from the database, or, where its file is on another node, by a small Ray
+task on that node: so the judgment never rests on this replica's own link to the tracker alone.
+"""
+
+import asyncio
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytasks.runner.on_ray.ray_internals import actor_life
+from raytasks.store.calls import READ_SECONDS
+from raytasks.store.place import DatabasePlace
+from raytasks.store.store import Store
+
+
+def read_epoch(url: str) -> tuple[str | None, float]:
+    """Return whose the epoch in a database is, and when it was renewed. Raises if it cannot."""
+    store = Store(url, reads_only=True)
+    try:
+        return store.epoch_owner()
+    finally:
+        store.close()
+
+
+_READ_EPOCH = ray.remote(read_epoch)
+
+
+async def epoch_of(tracker: Any, place: DatabasePlace) -> object:
+    """Return the tracker's epoch as it is in SQL, or None if it is not its epoch.
+
+    `tracker` is the actor's handle. Raises whatever makes reading impossible, after some seconds.
+    """
+    here = ray.get_runtime_context().get_node_id()
+    async with asyncio.timeout(READ_SECONDS):
+        if place.is_bound_elsewhere(here):
+            there = NodeAffinitySchedulingStrategy(place.node_id, soft=False)
+            task = _READ_EPOCH.options(num_cpus=0, max_retries=0, scheduling_strategy=there)
+            owner, renewed_at = await task.remote(place.url)
+        else:
+            owner, renewed_at = await asyncio.to_thread(read_epoch, place.url)
+    # Another owner's epoch says nothing of this tracker.
+    return (owner, renewed_at) if owner == tracker._actor_id.hex() else None
+
+
+async def life_of(tracker: Any) -> object:
+    """Return what tells one process of the tracker from the next, or None if Ray does not say."""
+    return await asyncio.to_thread(actor_life, tracker._actor_id.hex())

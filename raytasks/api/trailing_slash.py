@@ -1,0 +1,22 @@
+"""Paths with and without the last slash are the same, without a redirect."""
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+_WITH_SLASH = ("/", "/tasks/")
+
+
+class TrailingSlash:
+    """An ASGI wrapper that gives every path the form in which its route is written."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on under the written form of its path."""
+        if scope["type"] == "http":
+            path = scope["path"]
+            if f"{path}/" in _WITH_SLASH:
+                scope = {**scope, "path": f"{path}/"}
+            elif path.endswith("/") and path[-2:] != "//" and path not in _WITH_SLASH:
+                scope = {**scope, "path": path[:-1]}
+        await self._app(scope, receive, send)

@@ -1,0 +1,273 @@
+"""What clients see of tasks: the models of the OpenAPI document, and the JSON that is sent."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from msgspec import Raw, json
+from pydantic import AwareDatetime, BaseModel, ConfigDict
+from pydantic_core import from_json, to_json
+
+from raytasks.handling.submission import rfc3339
+from raytasks.model.states import State
+from raytasks.model.tasks import Attempt, NewTask, Page, Task
+
+
+class ErrorView(BaseModel):
+    """Why an attempt, or a task, failed."""
+
+    type: str
+    message: str
+    retryable: bool
+    traceback: str | None
+
+
+class ProgressView(BaseModel):
+    """How far a running attempt has come."""
+
+    fraction: float | None
+    message: str | None
+
+
+class AttemptView(BaseModel):
+    """One attempt of a task's history.
+
+    `started_at` is null while the attempt waits for a place to run; of one that ended so, it is
+    when it was claimed. `ray_attempt` counts Ray's own retries within the attempt, from 0.
+    `late_outcome` is what its process still reported after the attempt was given up as lost; it
+    changed nothing.
+    """
+
+    attempt: int
+    outcome: str | None
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    node_id: str | None
+    worker_id: str | None
+    ray_task_id: str | None
+    ray_attempt: int | None
+    late_outcome: str | None
+    late_at: AwareDatetime | None
+    error: ErrorView | None
+
+
+class OffloadedView(BaseModel):
+    """The bytes of what is kept in the artifact store as it is large; null: it is not.
+
+    Where the value itself is not in the answer, it is null there; `GET /tasks/{task_id}` has it.
+    """
+
+    payload: int | None
+    result: int | None
+
+
+class TaskView(BaseModel):
+    """A task. `revision` grows by one at each change of its state.
+
+    `snoozes` is how often an attempt put it off, or was given back by its runner.
+    """
+
+    model_config = ConfigDict(title="Task")
+
+    task_id: str
+    task_type: str
+    state: State
+    payload: Any
+    result: Any
+    error: ErrorView | None
+    priority: int
+    attempt: int
+    max_attempts: int
+    crashes: int
+    snoozes: int
+    timeout_seconds: float | None
+    cancel_requested: bool
+    progress: ProgressView | None
+    created_at: AwareDatetime
+    run_at: AwareDatetime
+    claimed_at: AwareDatetime | None
+    started_at: AwareDatetime | None
+    finished_at: AwareDatetime | None
+    updated_at: AwareDatetime
+    namespace: str
+    tags: list[str]
+    revision: int
+    offloaded: OffloadedView | None
+
+
+class WaitingView(BaseModel):
+    """One reason why a task has not begun.
+
+    `code` is `runner_starting` (a process is being started), `no_resources` (no node has enough
+    free) or `never_fits` (no node has enough at all).
+    """
+
+    code: str
+    message: str
+    fix: str | None
+    details: dict[str, Any]
+    until: AwareDatetime | None
+
+
+class TaskWithAttemptsView(TaskView):
+    """A task with its newest attempts; the last one may still run, and has no outcome then.
+
+    `attempts_omitted` is how many came before or between them and are not shown: there are at most
+    100, and of those that put the task off only the last ones are kept. `waiting_for` says why a
+    task that was claimed has not begun, the strongest reason first. It is null otherwise, and where
+    the tracker does not say it within a moment.
+    """
+
+    waiting_for: list[WaitingView] | None
+    attempts: list[AttemptView]
+    attempts_omitted: int
+
+
+class TaskPageView(BaseModel):
+    """One page of the list of tasks, newest first. `total` is null where it is not counted."""
+
+    tasks: list[TaskView]
+    total: int | None
+    limit: int
+    offset: int
+    next_cursor: str | None
+
+
+class BatchView(BaseModel):
+    """The tasks of a batch, in its order."""
+
+    tasks: list[TaskView]
+
+
+def task_json(
+    task: Task,
+    history: Sequence[Attempt] | None = None,
+    *,
+    tracebacks: bool = False,
+    waiting_for: Sequence[Mapping[str, Any]] | None = None,
+) -> bytes:
+    """Return a task as JSON; with its attempts, if they are given, and what it waits for.
+
+    Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
+    result are stored as JSON text and put in as they are.
+    """
+    has_progress = task.progress_fraction is not None or task.progress_message is not None
+    view = {
+        "task_id": task.task_id,
+        "task_type": task.task_type,
+        "state": task.state.value,
+        "payload": Raw(task.payload.encode()),
+        "result": None if task.result is None else Raw(task.result.encode()),
+        "error": _error(task.error, tracebacks),
+        "priority": task.priority,
+        "attempt": task.attempt,
+        "max_attempts": task.max_attempts,
+        "crashes": task.crashes,
+        "snoozes": task.snoozes,
+        "timeout_seconds": task.timeout_seconds,
+        "cancel_requested": task.cancel_requested,
+        "progress": {"fraction": task.progress_fraction, "message": task.progress_message}
+        if has_progress
+        else None,
+        "created_at": rfc3339(task.created_at),
+        "run_at": rfc3339(task.run_at),
+        "claimed_at": rfc3339(task.claimed_at),
+        "started_at": rfc3339(task.started_at),
+        "finished_at": rfc3339(task.finished_at),
+        "updated_at": rfc3339(task.updated_at),
+        "namespace": task.namespace,
+        "tags": [] if task.tags is None else Raw(task.tags.encode()),
+        "revision": task.revision,
+        "offloaded": _offloaded(task),
+    }
+    if history is not None:
+        view["waiting_for"] = waiting_for
+        view["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
+        view["attempts_omitted"] = history[-1].attempt - len(history) if history else 0
+    return json.encode(view)
+
+
+def tasks_json(tasks: Sequence[Task], *, tracebacks: bool = False) -> bytes:
+    """Return a list of tasks as JSON."""
+    listed = (task_json(task, tracebacks=tracebacks) for task in tasks)
+    return b'{"tasks":[' + b",".join(listed) + b"]}"
+
+
+def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) -> bytes:
+    """Return a page of the list as JSON."""
+    tail = to_json(
+        {
+            "total": page.total,
+            "limit": limit,
+            "offset": offset,
+            "next_cursor": page.next_cursor,
+        }
+    )
+    return tasks_json(page.tasks, tracebacks=tracebacks)[:-1] + b"," + tail[1:]
+
+
+def accepted(new: NewTask, at: float) -> Task:
+    """Return a new task as it was stored at a time, by the tracker's clock."""
+    new = new.stamped(at)
+    return Task(
+        task_id=new.task_id,
+        task_type=new.task_type,
+        state=State.PENDING,
+        payload=new.payload,
+        result=None,
+        error=None,
+        priority=new.priority,
+        attempt=0,
+        max_attempts=new.max_attempts,
+        failures=0,
+        crashes=0,
+        cancel_requested=False,
+        timeout_seconds=new.timeout_seconds,
+        progress_fraction=None,
+        progress_message=None,
+        created_at=at,
+        run_at=new.due_at,
+        started_at=None,
+        finished_at=None,
+        updated_at=at,
+        namespace=new.namespace,
+        tags=new.tags,
+        payload_ref=new.payload_ref,
+    )
+
+
+def _offloaded(task: Task) -> dict[str, int | None] | None:
+    if task.payload_ref is None and task.result_ref is None:
+        return None
+    refs = {"payload": task.payload_ref, "result": task.result_ref}
+    return {name: None if ref is None else from_json(ref)["bytes"] for name, ref in refs.items()}
+
+
+def _error(text: str | None, tracebacks: bool) -> Any:
+    if text is None:
+        return None
+    error = from_json(text)
+    return error if tracebacks else {**error, "traceback": None}
+
+
+def _attempt(item: Attempt, tracebacks: bool) -> dict[str, Any]:
+    return {
+        "attempt": item.attempt,
+        "outcome": item.outcome,
+        "started_at": rfc3339(item.started_at),
+        "finished_at": rfc3339(item.finished_at),
+        "node_id": item.node_id,
+        "worker_id": item.worker_id,
+        "ray_task_id": item.ray_task_id,
+        "ray_attempt": item.ray_attempt,
+        "late_outcome": item.late_outcome,
+        "late_at": rfc3339(item.late_at),
+        "error": _error(item.error, tracebacks),
+    }
+
+
+def _running_attempt(task: Task) -> list[dict[str, Any]]:
+    if task.state is not State.RUNNING:
+        return []
+    unknown = dict.fromkeys(("outcome", "finished_at", "node_id", "worker_id"))
+    unknown |= dict.fromkeys(("ray_task_id", "ray_attempt", "late_outcome", "late_at", "error"))
+    return [{"attempt": task.attempt, "started_at": rfc3339(task.started_at), **unknown}]

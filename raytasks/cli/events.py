@@ -1,0 +1,68 @@
+"""`raytasks events`: what has happened to a task, and what happens, line by line."""
+
+from typing import Annotated
+
+import typer
+from pydantic_core import to_json
+
+from raytasks.cli import tables
+from raytasks.cli.options import TASK_FAILED, ApiKey, Namespace, TaskId, Url, connect
+from raytasks.client import DEFAULT_URL, EndEvent, LogEvent, ProgressEvent, StateEvent, TaskEvent
+
+_NAMES = {StateEvent: "state", LogEvent: "log", ProgressEvent: "progress", EndEvent: "end"}
+
+
+def events(
+    task_id: TaskId,
+    last_event_id: Annotated[
+        str | None, typer.Option(help="Begin after this event; --json tells the ids.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON.")] = False,
+) -> None:
+    """Follow a task until it has ended: changes of state, log lines, progress."""
+    state = ""
+    with connect(url, api_key, namespace) as client:
+        for event in client.events(task_id, last_event_id):
+            if isinstance(event, EndEvent):
+                state = event.data["state"]
+            if as_json:
+                typer.echo(to_json(as_document(event)))
+            elif text := line_of(event):
+                tables.console.print(text, soft_wrap=True)
+    if state != "COMPLETED":
+        raise typer.Exit(TASK_FAILED)
+
+
+def as_document(event: TaskEvent) -> dict[str, object]:
+    """Return an event as JSON."""
+    event_id = event.id if isinstance(event, StateEvent | LogEvent) else None
+    return {"event": _NAMES[type(event)], "id": event_id, "data": event.data}
+
+
+def line_of(event: TaskEvent) -> str:
+    """Return an event as a line for people; nothing for the end, which a state has told."""
+    match event:
+        case StateEvent(data=data):
+            reason = data.get("error")
+            error = f": {tables.error_text(reason)}" if reason else ""
+            number = f" attempt {data['attempt']}" if data["attempt"] else ""
+            return f"{_clock(data['at'])} {data['state']:9}{number}{error}"
+        case LogEvent(data=line):
+            return f"{_clock(line['at'])} {line['level'].lower():9} {tables.plain(line['message'])}"
+        case ProgressEvent(data=progress):
+            return f"{'':12} progress  {progress_text(progress['fraction'], progress['message'])}"
+        case EndEvent():
+            return ""
+
+
+def progress_text(fraction: float | None, message: str | None) -> str:
+    """Return how far an attempt is: percent and message, where it tells them."""
+    percent = "" if fraction is None else f"{fraction:.0%}"
+    return " ".join(part for part in (percent, tables.plain(message or "")) if part)
+
+
+def _clock(at: str | None) -> str:
+    return at[11:23] if at else " " * 12

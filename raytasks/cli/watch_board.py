@@ -1,0 +1,156 @@
+"""The board of `raytasks watch`: what is known of many tasks, and how it looks."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from rich.console import Group, RenderableType
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from raytasks.cli import tables
+from raytasks.cli.events import progress_text
+from raytasks.client import Task
+from raytasks.client.documents import ProgressData, StateData
+from raytasks.model.states import FINAL
+
+KEPT_AFTER_END = 200
+"""How many ended tasks are still known, where more come all the time."""
+
+_BAR_WIDTH = 24
+_STEP = 0.1
+"""How much further a task must be for a line of its own, where there is no terminal."""
+
+
+@dataclass
+class Row:
+    """What is known of one task: as of change `revision`, and since when it is so."""
+
+    task_id: str
+    task_type: str
+    state: str
+    attempt: int
+    revision: int
+    since: float
+    fraction: float | None = None
+    message: str | None = None
+    told: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        """Whether the task has ended."""
+        return self.state in FINAL
+
+
+@dataclass
+class Board:
+    """All rows by task id. With `only`, other tasks are passed over, and it has an end.
+
+    `tell` is called with a line for what has changed.
+    """
+
+    only: Sequence[str] = ()
+    tell: Callable[[str], None] | None = None
+    rows: dict[str, Row] = field(default_factory=dict)
+    ended: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def over(self) -> bool:
+        """Whether all tasks that were named have ended."""
+        return bool(self.only) and all(
+            task_id in self.rows and self.rows[task_id].final for task_id in self.only
+        )
+
+    @property
+    def live(self) -> list[Row]:
+        """The tasks that have not ended."""
+        return [row for row in self.rows.values() if not row.final]
+
+    def look(self, task: Task) -> None:
+        """Take a task as the API has answered."""
+        self._change(
+            task["task_id"], task["task_type"], task["state"], task["attempt"], task["revision"]
+        )
+        row = self.rows.get(task["task_id"])
+        if row is not None and not row.final and task["progress"]:
+            progress = task["progress"]
+            self._advance(row, task["attempt"], progress["fraction"], progress["message"])
+
+    def change(self, data: StateData) -> None:
+        """Take a change of state; one that is older than what is known changes nothing."""
+        if not self.only or data["task_id"] in self.only:
+            self._change(
+                data["task_id"], data["task_type"], data["state"], data["attempt"], data["revision"]
+            )
+
+    def progress(self, task_id: str, data: ProgressData) -> None:
+        """Take how far a task is."""
+        row = self.rows.get(task_id)
+        if row is not None:
+            self._advance(row, data["attempt"], data["fraction"], data["message"])
+
+    def renderable(self, height: int) -> RenderableType:
+        """Return the board as it is shown: what runs first, in at most so many lines."""
+        order = {"RUNNING": 0, "RETRYING": 1, "PENDING": 2}
+        rows = sorted(self.rows.values(), key=lambda row: (order.get(row.state, 3), -row.since))
+        shown = rows[: max(height - 3, 1)]
+        table = Table(box=None, pad_edge=False)
+        for name in ("TASK", "TYPE", "STATE", "ATTEMPT", "PROGRESS", ""):
+            table.add_column(name, no_wrap=True, min_width=36 if name == "TASK" else None)
+        for row in sorted(shown, key=lambda row: row.task_id):
+            fraction = 1.0 if row.state == "COMPLETED" else row.fraction
+            bar = ProgressBar(
+                total=1.0,
+                completed=fraction or 0.0,
+                width=_BAR_WIDTH,
+                pulse=row.state == "RUNNING" and fraction is None,
+            )
+            text = progress_text(fraction, row.message)
+            state = tables.state_text(row.state)
+            table.add_row(row.task_id, row.task_type, state, str(row.attempt or ""), bar, text)
+        return Group(table, Text(self.summary(hidden=len(rows) - len(shown)), style="dim"))
+
+    def summary(self, hidden: int = 0) -> str:
+        """Return how many tasks are in which state."""
+        counts = Counter(row.state for row in self.live) + self.ended
+        parts = [f"{counts[state]} {state}" for state in tables.COLORS if counts[state]]
+        more = f"; {hidden} not shown" if hidden else ""
+        return (", ".join(parts) or "no tasks run now") + more
+
+    def _change(
+        self, task_id: str, task_type: str, state: str, attempt: int, revision: int
+    ) -> None:
+        row = self.rows.get(task_id)
+        if row is None and not self.only and state == "PENDING":
+            return  # there may be any number of these; it counts from when it runs
+        if row is not None and revision <= row.revision:
+            return
+        if row is not None and row.final:
+            self.ended[row.state] -= 1  # a person has it run again
+        row = Row(task_id, task_type, state, attempt, revision, time.monotonic())
+        self.rows[task_id] = row
+        if row.final:
+            self.ended[state] += 1
+            self._forget()
+        if self.tell is not None:
+            number = f" attempt {attempt}" if attempt else ""
+            self.tell(f"{task_id} {task_type} {state}{number}")
+
+    def _advance(self, row: Row, attempt: int, fraction: float | None, message: str | None) -> None:
+        if row.final or attempt != row.attempt:
+            return
+        news = message != row.message or (fraction or 0.0) >= row.told + _STEP
+        row.fraction, row.message = fraction, message
+        if news and self.tell is not None:
+            row.told = fraction or 0.0
+            self.tell(f"{row.task_id} {row.task_type} {progress_text(fraction, message)}")
+
+    def _forget(self) -> None:
+        """Forget the tasks that ended first, unless they were named."""
+        if self.only:
+            return
+        final = [row.task_id for row in self.rows.values() if row.final]
+        for task_id in final[: max(len(final) - KEPT_AFTER_END, 0)]:
+            del self.rows[task_id]

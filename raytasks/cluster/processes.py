@@ -1,0 +1,370 @@
+"""Ray processes: start a head, join a machine to one, stop what was started, end leftovers."""
+
+import contextlib
+import ctypes
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import ray
+from ray.exceptions import AuthenticationError
+
+from raytasks.cluster import token as ray_token
+from raytasks.cluster.control_store import ControlStore
+from raytasks.cluster.ingress import check_open_files, free_port, ingress_environment
+from raytasks.cluster.node_resources import NodeResources
+from raytasks.model.tasks import RaytasksError
+
+RAY_PORT = 6379
+DASHBOARD_PORT = 8265
+AGENT_PORT = 52365
+_START_SECONDS = 60.0
+_STOP_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0
+_LEFTOVER_SECONDS = 10.0
+_PR_SET_PDEATHSIG = 1  # prctl(2)
+_OWNER = "RAYTASKS_OWNER"
+_FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
+# Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+EVERYTHING = NodeResources()
+"""Ray finds out by itself what a machine has."""
+
+_RAY_START = (
+    [sys.executable, "-m", "raytasks.cluster.ray_node"]
+    if sys.platform == "linux"
+    else [sys.executable, "-m", "ray.scripts.scripts", "start", "--block"]
+)
+
+
+class ClusterError(RaytasksError):
+    """Ray could not be started or joined. The text says why, in a line."""
+
+
+class RayEnded(ClusterError):
+    """Ray, which we had started, has ended by itself."""
+
+
+def ray_environment(host: str | None = None) -> dict[str, str]:
+    """Return the variables that all Ray processes need, beyond those that are set already.
+
+    They say how HTTP comes in at `host` (see `cluster.ingress`), let that recover and roll in
+    seconds, have Ray ask for its token, and put this directory on the path of all workers. They
+    must be set before Ray starts. Raises `MachineError`.
+    """
+    wanted = {
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
+        # A machine that is busy with everything else that starts takes more than Serve's 5 seconds.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
+        # A replica's code runs on its main event loop, so that no request changes threads, and its
+        # log goes to Serve's files only, in blocks. No gRPC ports: nothing of ours uses them.
+        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
+        # Serve's controller looks ten times a second after what hardly ever changes, even idle.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
+        # A node that is frozen or cut off is dead after some 10 seconds; else it takes minutes.
+        "RAY_health_check_initial_delay_ms": "1000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "2000",
+        "RAY_health_check_failure_threshold": "4",
+        "RAY_grpc_client_keepalive_time_ms": "5000",
+        "RAY_grpc_client_keepalive_timeout_ms": "5000",
+        # What handlers print is in files of Ray's, which grow without bound unless this is set.
+        "RAY_ROTATION_MAX_BYTES": str(64 * 2**20),
+        "RAY_ROTATION_BACKUP_COUNT": "1",
+        "RAY_task_oom_retries": "0",  # else without end, within one attempt
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    }
+    if ray_token.has_token():
+        wanted[ray_token.MODE] = "token"
+    wanted |= ingress_environment(host)
+    missing = {name: value for name, value in wanted.items() if name not in os.environ}
+    path = os.environ.get("PYTHONPATH", "")
+    here = str(Path.cwd())
+    if here not in path.split(os.pathsep):
+        missing["PYTHONPATH"] = os.pathsep.join(part for part in (here, path) if part)
+    return missing
+
+
+@dataclass
+class RayProcess:
+    """Ray on this machine: the process that we started, with everything below it."""
+
+    process: "subprocess.Popen[bytes]"
+    address: str
+    log: Path
+    store: ControlStore | None = None
+    dashboard_url: str | None = None
+
+    def alive(self) -> bool:
+        """Return whether it still runs."""
+        return self.process.poll() is None
+
+    def stop(self) -> None:
+        """Stop Ray in order; what does not end by itself is killed."""
+        if self.alive():
+            self.process.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(_STOP_SECONDS)
+        _kill_marked(lambda mark: mark == owner_mark())
+        if self.store is not None:
+            self.store.remove()
+
+    def last_words(self) -> str:
+        """Return the last line of its log, and where the rest is."""
+        text = self.log.read_text(errors="replace")
+        lines = [line.strip() for line in text.splitlines() if line.strip()]
+        return f"{lines[-1] if lines else 'no output'} (see {self.log})"
+
+
+def start_head(
+    store: ControlStore, *, dashboard: bool = True, resources: NodeResources = EVERYTHING
+) -> RayProcess:
+    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
+
+    Its control store is ours from here on: it is removed when the head has been stopped. Whoever
+    joins it needs Ray's token, which is made if there is none.
+    """
+    check_open_files()
+    try:
+        ray_token.make_token()
+    except OSError as error:
+        raise ClusterError(f"the Ray token cannot be made: {error}") from None
+    port = free_port(RAY_PORT)
+    address = f"{ray.util.get_node_ip_address()}:{port}"
+    dashboard_port = free_port(DASHBOARD_PORT)
+    arguments = [
+        f"--port={port}",
+        f"--include-dashboard={str(dashboard).lower()}",
+        "--dashboard-host=127.0.0.1",
+        f"--dashboard-port={dashboard_port}",
+        f"--ray-client-server-port={free_port(10001)}",
+        *_agent_arguments(),
+        *store.arguments,
+    ]
+    arguments += resources.arguments()
+    head = _start([*_RAY_START, "--head", *arguments], address, store)
+    head.dashboard_url = f"http://127.0.0.1:{dashboard_port}" if dashboard else None
+    return head
+
+
+def start_worker(address: str, *, resources: NodeResources = EVERYTHING) -> RayProcess:
+    """Join this machine to the cluster at `address`, with what Ray may use of it.
+
+    Raises `ClusterError`.
+    """
+    check_open_files()
+    _check_answers(address)
+    command = [*_RAY_START, f"--address={address}", *_agent_arguments()]
+    command += resources.arguments()
+    try:
+        return _start(command, address)
+    except ClusterError as error:
+        raise ClusterError(f"{error}; if the head asks for Ray's token, {_FROM_THE_HEAD}") from None
+
+
+def connect(address: str) -> None:
+    """Connect this process to a cluster as a driver. Raises `ClusterError`."""
+    ray_token.use_token()
+    if address == "auto":
+        address = _found_address()
+    if "://" not in address and address != "local":
+        _check_answers(address)
+        _check_is_ray(address)
+    try:
+        ray.init(
+            address=address,
+            namespace="raytasks",
+            log_to_driver=False,
+            logging_level=logging.WARNING,
+            configure_logging=True,
+        )
+    except AuthenticationError:
+        raise ClusterError(f"Ray at {address} asks for its token; {_FROM_THE_HEAD}") from None
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        reason = _one_line(error)
+        raise ClusterError(
+            f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}; "
+            f"if it asks for its token, {_FROM_THE_HEAD}"
+        ) from None
+
+
+def disconnect() -> None:
+    """Leave the cluster that this process is connected to, if any."""
+    ray.shutdown()
+
+
+def end_leftovers() -> int:
+    """End what runs of ours that were killed have left behind, and return how many processes.
+
+    All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
+    Only those are ended whose owner is gone.
+    """
+    return _kill_marked(_is_lost)
+
+
+def listener_on(host: str, port: int) -> str | None:
+    """Return who listens on a port, e.g. `nginx (pid 17)`, or None if it is free."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != 98:  # EADDRINUSE
+                raise ClusterError(
+                    f"--host: cannot listen on {host}:{port}: {error.strerror}"
+                ) from None
+        else:
+            return None
+    for process in psutil.process_iter(["name"]):
+        if port in _ports_of(process):
+            return f"{process.info['name']} (pid {process.pid})"
+    return "another process"
+
+
+def _agent_arguments() -> list[str]:
+    """Return where the dashboard's agent of a node listens: another Ray may be on this machine."""
+    return [f"--dashboard-agent-listen-port={free_port(AGENT_PORT)}"]
+
+
+def _start(command: list[str], address: str, store: ControlStore | None = None) -> RayProcess:
+    log = Path(tempfile.mkstemp(prefix="raytasks-ray-", suffix=".log")[1])
+    of_store = store.environment if store else {}
+    with log.open("wb") as output:
+        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            env={**os.environ, **ray_environment(), **of_store, _OWNER: owner_mark()},
+            # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
+            start_new_session=True,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
+        )
+    started = RayProcess(process, address, log, store)
+    deadline = time.monotonic() + _START_SECONDS
+    while b"Ray runtime started" not in log.read_bytes():
+        if not started.alive() or time.monotonic() > deadline:
+            started.stop()
+            raise ClusterError(f"Ray did not start: {started.last_words()}")
+        time.sleep(0.05)  # its log is the only signal that it gives
+    return started
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise ClusterError(f"the Ray address {address!r} is not HOST:PORT")
+    try:
+        socket.create_connection((host, int(port)), timeout=5).close()
+    except OSError as error:
+        reason = error.strerror or error
+        raise ClusterError(f"no Ray cluster answers at address {address}: {reason}") from None
+
+
+def _found_address() -> str:
+    """Return the address of the cluster that runs here, or that RAY_ADDRESS names."""
+    from ray._private import services  # nothing public tells it without connecting
+
+    try:
+        found: str | None = services.canonicalize_bootstrap_address("auto")
+    except (ConnectionError, ValueError) as error:
+        raise ClusterError(f"RAY_ADDRESS: {_one_line(error)}") from None
+    if found is None:
+        raise ClusterError("no Ray cluster runs here; say where one is with --address HOST:PORT")
+    return found
+
+
+def _check_is_ray(address: str) -> None:
+    """Refuse what listens and is no Ray cluster; Ray itself would try for minutes."""
+    answered = threading.Event()
+
+    def ask() -> None:
+        with contextlib.suppress(Exception):  # it answers: what is wrong, `ray.init` says better
+            raylet: Any = ray._raylet
+            raylet.GcsClient(address=address)
+        answered.set()
+
+    threading.Thread(target=ask, daemon=True).start()
+    if not answered.wait(_ANSWER_SECONDS):
+        raise ClusterError(f"what listens at {address} does not answer as a Ray cluster")
+
+
+def _die_with_parent() -> None:
+    """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def owner_mark() -> str:
+    """Return the mark of this process: its id, and when it began, since ids come again."""
+    return f"{os.getpid()}:{_began(os.getpid())}"
+
+
+def _is_lost(mark: str) -> bool:
+    """Return whether the process with this mark is gone."""
+    pid, _, began = mark.partition(":")
+    try:
+        return _began(int(pid)) != began
+    except (psutil.NoSuchProcess, FileNotFoundError):
+        return True
+    except (psutil.Error, OSError):
+        return False
+
+
+def _began(pid: int) -> str:
+    """Return when a process began; on Linux in a way that a set clock does not change."""
+    if sys.platform != "linux":
+        return str(psutil.Process(pid).create_time())
+    # proc_pid_stat(5): the fields after the name, of which the 20th is the start in clock ticks.
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+
+
+def _kill_marked(chosen: Callable[[str], bool]) -> int:
+    """Kill the processes that carry a mark that is chosen, and return how many those were."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            mark = process.environ().get(_OWNER)
+            if mark and chosen(mark):
+                process.kill()
+                found.append(process)
+    deadline = time.monotonic() + _LEFTOVER_SECONDS
+    while any(map(_runs, found)) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return len(found)
+
+
+def _runs(process: psutil.Process) -> bool:
+    # One that is dead stays in the list of processes until its parent has looked.
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _ports_of(process: psutil.Process) -> set[int]:
+    try:
+        connections = process.net_connections(kind="tcp")
+    except psutil.Error:
+        return set()
+    return {item.laddr.port for item in connections if item.status == psutil.CONN_LISTEN}

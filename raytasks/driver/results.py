@@ -1,0 +1,118 @@
+"""Results as Ray object references: an actor of each driver that waits for the ends of its tasks.
+
+It is not the tracker's actor, nor one that drivers share: a call of it lasts as long as a task. It
+belongs to the process that made it, and ends with it.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayTaskError
+
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.driver.ends import ResultWatch
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
+from raytasks.protocol import codec as wire
+from raytasks.protocol.local_socket import ConnectionLost
+from raytasks.protocol.messages import Ends, Feed, FeedPart, FeedQuery
+from raytasks.runner.on_ray.tracker_client import TrackerLink
+
+MAX_CALLS = 1_000_000
+"""How many references one process can wait for at a time."""
+
+_AGAIN_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
+"""The pauses between tries while the tracker is started again."""
+
+
+class TrackerCalls:
+    """The tracker's actor as drivers call it. What it raises comes as it was raised there.
+
+    A tracker that has died is looked for again. To send a submission twice does no harm.
+    """
+
+    def __init__(self) -> None:
+        self._link = TrackerLink()
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """See `Tracker.submit`."""
+        message = wire.encode(list(tasks))
+        for pause in (*_AGAIN_SECONDS, None):
+            try:
+                return wire.duplicates_of(await self._send("submit", message))
+            except (ConnectionLost, RayActorError, ValueError) as error:
+                if pause is None:
+                    raise StoreUnavailable(
+                        f"the tracker is away, and the tasks may be stored or not: {error}"
+                    ) from None
+                await asyncio.sleep(pause)
+        raise AssertionError
+
+    async def stored(self, task_ids: Sequence[str]) -> set[str]:
+        """Return which of these tasks exist."""
+        found: dict[str, Any] = await self._call("tasks", list(task_ids))
+        return set(found)
+
+    async def ends(self, task_ids: Sequence[str]) -> Ends:
+        """See `Tracker.ends`."""
+        return wire.ends_of(await self._send("ends", wire.encode(list(task_ids))))
+
+    async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
+        """See `Tracker.changes`."""
+        query = wire.encode(FeedQuery(epoch, after, seconds, part))
+        return wire.feed_of(await self._send("changes", query))
+
+    async def large_values(self) -> LargeValues:
+        """Return where large payloads and results are."""
+        values: LargeValues = await self._call("large_values")
+        return values
+
+    async def terms(self) -> DriverTerms:
+        """Return what a submission must keep to."""
+        terms: DriverTerms = await self._call("terms")
+        return terms
+
+    async def close(self) -> None:
+        """Close the connection, if there is one."""
+        self._link.close()
+
+    async def _send(self, method: str, message: bytes) -> bytes:
+        try:
+            return await self._link.send(method, message)
+        except RayTaskError as error:
+            raise error.cause from None
+
+    async def _call(self, method: str, *arguments: Any) -> Any:
+        try:
+            return await self._link.call(method, *arguments)
+        except RayTaskError as error:
+            raise error.cause from None
+
+
+class ResultsActor:
+    """The actor. Its calls may be repeated by Ray after a restart."""
+
+    def __init__(self) -> None:
+        self._watch = ResultWatch(TrackerCalls())
+
+    async def result(self, task_id: str) -> Any:
+        """See `ResultWatch.result`."""
+        return await self._watch.result(task_id)
+
+    async def live(self) -> None:
+        """Never return: the call fails when the actor is gone for good."""
+        await asyncio.Event().wait()
+
+
+def make_results() -> Any:
+    """Make the results actor of this process, and return its handle: it ends with the handle."""
+    options = {
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": MAX_CALLS,
+        "max_pending_calls": -1,
+    }
+    return ray.remote(ResultsActor).options(**options).remote()

@@ -1,0 +1,315 @@
+"""For driver scripts, handlers and Serve deployments: submit tasks, and get their results.
+
+Each function has a form for plain code and one for event loops. Ray is imported only when a call
+goes to a cluster: within the test kit all goes to its queue.
+"""
+
+import os
+from collections.abc import Callable, Coroutine, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import Any, Protocol, TypeVar
+
+from raytasks.handling.attempt_waits import waiting_for
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import (
+    MAX_ERRORS,
+    MAX_IN_BATCH,
+    FieldError,
+    InvalidSubmission,
+    check_batch,
+    check_submission,
+)
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, RaytasksError
+from raytasks.settings import load_settings
+
+Answer = TypeVar("Answer")
+
+
+class Door(Protocol):
+    """Where submissions go: the service of the cluster, or the queue of a test.
+
+    A test has handlers and a clock of its own; None where there are those of the process.
+    """
+
+    @property
+    def registry(self) -> Registry | None:
+        """The handlers that submissions are checked against."""
+
+    @property
+    def clock(self) -> Callable[[], float] | None:
+        """What time it is, in seconds since the epoch."""
+
+    def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
+        """Run a coroutine of this door, and return its result."""
+
+    async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
+        """Run a coroutine of this door, and await it on the caller's event loop."""
+
+    async def terms(self) -> DriverTerms:
+        """Return what a submission must keep to."""
+
+    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Submit tasks, all or none; return those that were there already."""
+
+    async def result(self, task_id: str) -> Any:
+        """Wait until a task has ended, and return its result."""
+
+    def ref(self, task_id: str) -> Any:
+        """Return a reference to the result of a task."""
+
+
+@dataclass(frozen=True)
+class SubmittedTask:
+    """A task that is on disk. It can be sent to other processes.
+
+    `await task` and `task.wait()` give its result; `ray.get(task.ref)` does so, too. All raise
+    `TaskFailed`, with the remote error in its text, if the task did not complete.
+    """
+
+    id: str
+    _refs: list[Any] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def ref(self) -> Any:
+        """A Ray object reference to the result; made when it is asked for. Raises `NoService`."""
+        if not self._refs:
+            self._refs.append(_door().ref(self.id))
+        return self._refs[0]
+
+    def wait(self, timeout_seconds: float | None = None) -> Any:
+        """Wait for the end of the task, and return its result; not for use on an event loop.
+
+        Raises `TaskFailed`, `TaskNotFound`, `NoService`, and `TimeoutError` after so many seconds.
+        """
+        door = _door()
+        with waiting_for(self.id):
+            return door.call(door.result(self.id), timeout_seconds)
+
+    def __await__(self) -> Generator[Any, None, Any]:
+        return result_async(self.id).__await__()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A reference belongs to its process, and may not outlive it: the other one makes its own.
+        return SubmittedTask, (self.id,)
+
+
+class PartlySubmitted(RaytasksError):
+    """A call of `submit_many` failed after others had succeeded; `tasks` are on disk.
+
+    Its `__cause__` is the error. With an idempotency key the whole can be said again.
+    """
+
+    def __init__(self, message: str, tasks: Sequence[SubmittedTask]) -> None:
+        super().__init__(message)
+        self.tasks = tuple(tasks)
+
+
+def submit(
+    task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+) -> SubmittedTask:
+    """Submit a task to the raytasks service of the Ray cluster that this process has joined.
+
+    `payload` is what JSON can hold, or a model. `options` are those of `POST /tasks/`: `priority`,
+    `max_attempts`, `timeout_seconds`, `tags`, `delay_seconds` or `run_at`. On return the task is on
+    disk; if another submission with the same `idempotency_key` came first, it is that one's task.
+    Raises `InvalidSubmission` for an unknown type or a bad payload, `KeyConflict` if that other
+    submission asked for something else, `BacklogFull`, `StoreUnavailable`, and `NoService`.
+
+    It waits for the service; on an event loop use `submit_async`.
+    """
+    door = _door()
+    request = {"task_type": task_type, "payload": payload, **options}
+    task = _checked(door, request, idempotency_key, door.call(door.terms()))
+    return _task(task, door.call(door.submit([task])))
+
+
+async def submit_async(
+    task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+) -> SubmittedTask:
+    """Do what `submit` does, for an event loop: of an async handler, actor, or deployment."""
+    door = _door()
+    request = {"task_type": task_type, "payload": payload, **options}
+    task = _checked(door, request, idempotency_key, await door.call_async(door.terms()))
+    return _task(task, await door.call_async(door.submit([task])))
+
+
+def submit_many(
+    tasks: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None
+) -> list[SubmittedTask]:
+    """Submit any number of tasks, and return them in their order.
+
+    Each is `{"task_type": ..., "payload": ..., ...}` with the options of `submit`. All are checked
+    before the first is sent: `InvalidSubmission` names the bad ones by their index. They go in
+    calls of up to 1,000 tasks, and up to MAX_BATCH_BYTES of payloads; each call is all or none. If
+    one fails after others, it raises `PartlySubmitted`; else what `submit` raises. With an
+    `idempotency_key` (up to 240 printable ASCII characters) the same call can be made again.
+    """
+    door = _door()
+    checked = _all_checked(door, tasks, idempotency_key, door.call(door.terms()))
+    done: list[SubmittedTask] = []
+    for batch in checked:
+        try:
+            duplicates = door.call(door.submit(batch))
+            done += [_task(task, duplicates) for task in batch]
+        except RaytasksError as error:
+            if not done:
+                raise
+            raise _in_part(error, done) from error
+    return done
+
+
+async def submit_many_async(
+    tasks: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None
+) -> list[SubmittedTask]:
+    """Do what `submit_many` does, for an event loop."""
+    door = _door()
+    checked = _all_checked(door, tasks, idempotency_key, await door.call_async(door.terms()))
+    done: list[SubmittedTask] = []
+    for batch in checked:
+        try:
+            duplicates = await door.call_async(door.submit(batch))
+            done += [_task(task, duplicates) for task in batch]
+        except RaytasksError as error:
+            if not done:
+                raise
+            raise _in_part(error, done) from error
+    return done
+
+
+def result(task_id: str) -> Any:
+    """Return a Ray object reference to the result of any task, by its id; see `SubmittedTask`.
+
+    Raises `NoService`.
+    """
+    return _door().ref(task_id)
+
+
+async def result_async(task_id: str) -> Any:
+    """Wait for the end of any task, by its id, and return its result; for an event loop.
+
+    Raises `TaskFailed`, `TaskNotFound`, `NoService`.
+    """
+    door = _door()
+    with waiting_for(task_id):
+        return await door.call_async(door.result(task_id))
+
+
+_instead: list[Door] = []
+"""What stands in the place of a cluster, the latest last."""
+
+
+def stand_in(door: Door) -> None:
+    """Have all calls of this process go to a door of a test, until it is taken away."""
+    _instead.append(door)
+
+
+def take_away(door: Door) -> None:
+    """Take a door of a test away."""
+    if door in _instead:
+        _instead.remove(door)
+
+
+def stood_in() -> bool:
+    """Return whether calls go to a test's door."""
+    return bool(_instead)
+
+
+def _door() -> Door:
+    if _instead:
+        return _instead[-1]
+    from raytasks.driver.calling import service_door
+
+    return service_door()
+
+
+def _checked(
+    door: Door, request: Mapping[str, Any], idempotency_key: str | None, terms: DriverTerms
+) -> NewTask:
+    return check_submission(
+        request,
+        _registry_of(door),
+        idempotency_key=idempotency_key,
+        now=_now_of(door),
+        limits=terms.limits,
+    )
+
+
+def _all_checked(
+    door: Door,
+    tasks: Iterable[Mapping[str, Any]],
+    idempotency_key: str | None,
+    terms: DriverTerms,
+) -> list[list[NewTask]]:
+    """Return the tasks in the batches that they go in. Raises `InvalidSubmission`."""
+    asked = list(tasks)
+    if not asked:
+        return []
+    checked: list[list[NewTask]] = []
+    errors: list[FieldError] = []
+    for begin in range(0, len(asked), MAX_IN_BATCH):
+        key = idempotency_key
+        if key is not None and begin:
+            key = f"{key}+{begin}"
+        try:
+            batch = check_batch(
+                {"tasks": asked[begin : begin + MAX_IN_BATCH]},
+                _registry_of(door),
+                idempotency_key=key,
+                now=_now_of(door),
+                limits=terms.limits,
+            )
+        except InvalidSubmission as error:
+            errors += [_moved(found, begin) for found in error.errors]
+            if len(errors) >= MAX_ERRORS:
+                break
+        else:
+            checked += _parts(batch, terms.max_batch_bytes)
+    if errors:
+        raise InvalidSubmission("nothing was submitted", errors[:MAX_ERRORS])
+    return checked
+
+
+def _moved(error: FieldError, by: int) -> FieldError:
+    match error.pointer.split("/"):
+        case ["", "tasks", index, *rest] if index.isdigit():
+            return FieldError("/".join(["", "tasks", str(int(index) + by), *rest]), error.message)
+        case _:
+            return error
+
+
+def _parts(batch: Sequence[NewTask], max_bytes: int) -> Iterator[list[NewTask]]:
+    part: list[NewTask] = []
+    size = 0
+    for task in batch:
+        if part and size + len(task.payload) > max_bytes:
+            yield part
+            part, size = [], 0
+        part.append(task)
+        size += len(task.payload)
+    yield part
+
+
+def _task(task: NewTask, duplicates: Mapping[str, Duplicate]) -> SubmittedTask:
+    duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
+    if not duplicate.same:
+        raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
+    return SubmittedTask(duplicate.task_id)
+
+
+def _in_part(error: RaytasksError, done: Sequence[SubmittedTask]) -> PartlySubmitted:
+    return PartlySubmitted(f"after {len(done)} tasks were submitted: {error}", done)
+
+
+def _registry_of(door: Door) -> Registry:
+    return _registry(os.getcwd()) if door.registry is None else door.registry
+
+
+def _now_of(door: Door) -> float | None:
+    return None if door.clock is None else door.clock()
+
+
+@cache
+def _registry(folder: str) -> Registry:
+    return Registry.load(load_settings().task_modules, folder)

@@ -1,0 +1,131 @@
+"""The modules that declare handlers: which ones count, where they are looked for, their import.
+
+TASK_MODULES names them. Where it does not, the folder `handlers/` of the working directory counts,
+and without one the built-in handlers. The working directory of whoever deploys comes first on the
+path, in every process that loads handlers, as with `python -m`: a console script alone would not
+find the modules beside it.
+"""
+
+import importlib
+import importlib.util
+import pkgutil
+import sys
+from collections.abc import Iterable, Iterator
+from importlib.machinery import PathFinder
+from pathlib import Path
+from types import ModuleType
+
+from raytasks.model.tasks import RaytasksError
+
+BUILTIN = "raytasks.builtin"
+FOLDER = "handlers"
+_SET = f"set TASK_MODULES ({BUILTIN} are the built-in handlers)"
+
+
+class HandlerError(RaytasksError):
+    """A handler or a handler module is declared wrongly. The text says which and how."""
+
+
+def default_modules() -> tuple[str, ...]:
+    """Return the modules that count where TASK_MODULES names none."""
+    own = Path(FOLDER)
+    return (FOLDER,) if own.is_dir() or own.with_suffix(".py").is_file() else (BUILTIN,)
+
+
+def import_modules(names: Iterable[str], folder: str | None = None) -> Iterator[ModuleType]:
+    """Import modules (of a package, all its modules), and yield them.
+
+    They are looked for in `folder` first, which is on `sys.path` from then on, and then on the rest
+    of the path. Modules whose name begins with an underscore are passed over, except those that are
+    named. Raises `HandlerError` for one that cannot be imported.
+    """
+    names = list(names)
+    if folder is not None and Path(folder).is_dir():
+        sys.path[:] = [folder, *(other for other in sys.path if other != folder)]
+        importlib.invalidate_caches()
+        if any(name.partition(".")[0] == FOLDER for name in names):
+            _prefer(folder)
+    for name in names:
+        yield from _import_with_children(name, folder)
+
+
+def nothing_found(names: Iterable[str], folder: str | None) -> HandlerError:
+    """Return the error of modules that declare no handler."""
+    where = f" (looked in {folder})" if folder else ""
+    return HandlerError(
+        f"no handler found in {', '.join(names) or 'no modules at all'}{where}; "
+        f"declare one there with @handler, or {_SET}"
+    )
+
+
+def source_root(module: str) -> str:
+    """Return the package whose source files make up a handler's code, by the handler's module."""
+    return BUILTIN if f"{module}.".startswith(f"{BUILTIN}.") else module.partition(".")[0]
+
+
+def _prefer(folder: str) -> None:
+    """Have `handlers` mean what `folder` has under this name, if it has something.
+
+    Without an `__init__.py` there, Python itself would prefer an installed package of that name.
+    Raises `HandlerError` where another one is imported already.
+    """
+    spec = PathFinder.find_spec(FOLDER, [folder])
+    if spec is None:
+        return
+    known = sys.modules.get(FOLDER)
+    if known is None:
+        if spec.origin is None:  # a folder without `__init__.py`
+            sys.modules[FOLDER] = importlib.util.module_from_spec(spec)
+        return
+    places = [*getattr(known, "__path__", ()), getattr(known, "__file__", None) or ""]
+    if not any(Path(place).parent.samefile(folder) for place in places if Path(place).exists()):
+        raise HandlerError(
+            f"handler module {FOLDER!r} of {folder} cannot be loaded: another one of that name was "
+            f"imported from {places[0]}"
+        )
+
+
+def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]:
+    try:
+        module = importlib.import_module(name)
+        yield module
+        for child in pkgutil.iter_modules(getattr(module, "__path__", [])):
+            if not child.name.startswith("_"):
+                yield from _import_with_children(f"{name}.{child.name}", folder)
+    except HandlerError:
+        raise
+    except ModuleNotFoundError as error:
+        missing = error.name or name
+        if missing == name or name.startswith(f"{missing}."):
+            raise HandlerError(_not_found(name, folder)) from error
+        raise HandlerError(f"handler module {name!r} needs {missing!r}, not installed") from error
+    except SystemExit as error:
+        raise HandlerError(
+            f"handler module {name!r} calls sys.exit({_argument(error.code)}) when it is imported"
+        ) from error
+    except (KeyboardInterrupt, GeneratorExit):
+        raise
+    except BaseException as error:
+        raise HandlerError(
+            f"handler module {name!r} failed to import: {_one_line(error)}"
+        ) from error
+
+
+def _argument(code: object) -> str:
+    return "" if code is None else repr(code)[:100]
+
+
+def _one_line(error: BaseException) -> str:
+    try:
+        text = " ".join(str(error).split())
+    except BaseException:
+        text = "(its text cannot be had)"
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+
+
+def _not_found(name: str, folder: str | None) -> str:
+    places = f"{folder} and on Python's path" if folder else "Python's path"
+    return (
+        f"handler module {name!r} not found: looked in {places}; "
+        f"run raytasks in the folder that has it, or {_SET}"
+    )

@@ -1,0 +1,91 @@
+"""How a handler is called: the parameter that takes the payload, and the one for the context."""
+
+import inspect
+import types
+from collections.abc import Callable
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
+
+from raytasks.handling.context import Context
+
+CONTEXT_NAME = "context"
+"""The name by which a second parameter without annotation asks for the context."""
+
+
+class SignatureError(ValueError):
+    """A handler cannot be called by raytasks. The text says why, and how to mend it."""
+
+
+def parameters_of(target: Callable[..., Any]) -> tuple[str, bool]:
+    """Return the name of the payload's parameter, and whether the context is a second one.
+
+    Of a class, its `__call__` counts. Raises `SignatureError`: what else a handler asks for could
+    only be filled with something else than its author meant.
+    """
+    parameters = _declared(target)
+    if not parameters:
+        raise SignatureError("it takes (payload) or (payload, context); it has no parameter")
+    payload, *others = parameters
+    for parameter in parameters:
+        if parameter.kind not in (parameter.POSITIONAL_ONLY, parameter.POSITIONAL_OR_KEYWORD):
+            raise SignatureError(
+                f"it takes (payload) or (payload, context); {str(parameter)!r} cannot be filled"
+            )
+    if len(others) > 1:
+        raise SignatureError(
+            f"it takes (payload) or (payload, context); nothing fills {others[1].name!r}"
+        )
+    hints = _hints_of(target)
+    if _is_context(hints.get(payload.name, payload.annotation)):
+        raise SignatureError("the payload comes first, then the context")
+    if others and not _asks_for_context(others[0], hints):
+        raise SignatureError(
+            f"the second parameter gets the Context; {others[0].name!r} seems to be something "
+            f"else. Annotate it with raytasks.Context or call it {CONTEXT_NAME!r}; options belong "
+            "into the payload"
+        )
+    return payload.name, bool(others)
+
+
+def annotation_of(target: Callable[..., Any], name: str) -> Any:
+    """Return the annotation of a parameter; `Any` where there is none.
+
+    Raises whatever an annotation raises that cannot be resolved.
+    """
+    return get_type_hints(_callee(target), include_extras=True).get(name, Any)
+
+
+def _callee(target: Callable[..., Any]) -> Any:
+    return target.__call__ if inspect.isclass(target) else target
+
+
+def _declared(target: Callable[..., Any]) -> list[inspect.Parameter]:
+    parameters = list(inspect.signature(_callee(target)).parameters.values())
+    return parameters[1:] if inspect.isclass(target) else parameters
+
+
+def _hints_of(target: Callable[..., Any]) -> dict[str, Any]:
+    try:
+        return get_type_hints(_callee(target), include_extras=True)
+    except Exception:  # e.g. a name that only a type checker imports; the text must do
+        return {}
+
+
+def _asks_for_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bool:
+    annotation = hints.get(parameter.name, parameter.annotation)
+    if annotation is parameter.empty or annotation is Any or annotation is object:
+        return parameter.name == CONTEXT_NAME
+    return _is_context(annotation) or (
+        # Of a user's own making, to be given to the function by tests as well.
+        parameter.name == CONTEXT_NAME and getattr(annotation, "_is_protocol", False) is True
+    )
+
+
+def _is_context(annotation: Any) -> bool:
+    """Return whether this is `Context`, also as text, optional or annotated."""
+    if isinstance(annotation, str):
+        choices = (choice.strip() for choice in annotation.split("|"))
+        return any(choice.rpartition(".")[2] == Context.__name__ for choice in choices)
+    origin = get_origin(annotation)
+    if origin is Annotated or origin is Union or isinstance(annotation, types.UnionType):
+        return any(map(_is_context, get_args(annotation)))
+    return inspect.isclass(annotation) and issubclass(annotation, Context)

@@ -1,0 +1,98 @@
+"""What a handler logs: it goes to Python's logging as ever, and is kept with the task."""
+
+import contextlib
+import logging
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from raytasks.protocol.messages import LogLine
+
+MAX_LINES = 1000
+"""How many lines of an attempt are kept; one more says that others were dropped."""
+
+MAX_CHARACTERS = 4000
+"""How much of a line is kept."""
+
+DROPPED = f"further lines of this attempt were dropped: {MAX_LINES} are kept"
+
+_LEVEL_LENGTH = 10
+
+
+def clean(text: str) -> str:
+    """Return the text without what UTF-8 or PostgreSQL cannot hold."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+class TaskLog(logging.LoggerAdapter[logging.Logger]):
+    """A logger for one attempt. `keep` gets each line that is to be kept, numbered from 1.
+
+    What is INFO or above is kept, whatever Python's logging is set to. It may be called from any
+    thread. `written` is how many lines the attempt has already.
+    """
+
+    def __init__(
+        self,
+        task_type: str,
+        extra: Mapping[str, object],
+        keep: Callable[[LogLine], None],
+        *,
+        clock: Callable[[], float] = time.time,
+        written: int = 0,
+    ) -> None:
+        super().__init__(logging.getLogger(f"raytasks.handlers.{task_type}"), extra)
+        self._keep = keep
+        self._clock = clock
+        self._written = written
+        self._lock = threading.Lock()
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log a line, and keep it."""
+        wanted = self.logger.isEnabledFor(level)
+        if level >= logging.INFO or wanted:
+            self._write(level, msg, args, kwargs.get("exc_info"))
+        if wanted:
+            kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
+            with contextlib.suppress(Exception):  # a log that cannot be written fails no attempt
+                super().log(level, msg, *args, **kwargs)
+
+    def _write(self, level: int, msg: object, args: Any, exc_info: Any) -> None:
+        with self._lock:
+            if self._written > MAX_LINES:
+                return
+            self._written += 1
+            number = self._written
+            if number > MAX_LINES:
+                level, text = logging.WARNING, DROPPED
+            else:
+                text = _text(level, msg, args, exc_info)
+            name = clean(logging.getLevelName(level)[:_LEVEL_LENGTH])
+            text = clean(text[:MAX_CHARACTERS])[:MAX_CHARACTERS]
+            self._keep(LogLine(number, self._clock(), name, text))
+
+
+def _text(level: int, msg: object, args: Any, exc_info: Any) -> str:
+    """Return what Python's logging would write, without its prefix."""
+    if isinstance(exc_info, BaseException):
+        exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
+    elif exc_info and not isinstance(exc_info, tuple):
+        exc_info = sys.exc_info()
+    try:
+        text = logging.LogRecord("", level, "", 0, msg, args, None).getMessage()
+    except Exception:  # logging itself tells of it, and goes on
+        text = _or_else(lambda: repr(msg), "(a line that cannot be written)")
+    if exc_info and exc_info[0] is not None:
+        text += "\n" + _or_else(
+            lambda: logging.Formatter().formatException(exc_info),
+            "(an error whose traceback cannot be printed)",
+        )
+    return f"{text}"
+
+
+def _or_else(text: Callable[[], str], otherwise: str) -> str:
+    try:
+        return text()
+    except Exception:
+        return otherwise

@@ -1,0 +1,142 @@
+"""When and how soon a failed attempt is tried again: pure rules, and what a handler may raise."""
+
+import math
+import random
+from dataclasses import dataclass
+
+MAX_SECONDS = 10 * 366 * 86_400.0
+"""The longest delay: ten years. Times far beyond it could not be shown any more."""
+
+
+DEFAULT_SECONDS = 1.0
+"""The wait of a `RetryAfter` or `Snooze` whose `seconds` are not a number."""
+
+
+class PermanentError(Exception):
+    """Raised by a handler: trying again cannot help. The task is FAILED at once."""
+
+
+class AttemptTimeout(Exception):
+    """The attempt took longer than its timeout allows; for the lists of a `RetryPolicy`."""
+
+
+class RetryAfter(Exception):
+    """Raised by a handler: this attempt failed, try again in `seconds`, not sooner."""
+
+    seconds: float = DEFAULT_SECONDS  # of a subclass that does not call our `__init__`
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(seconds, message)
+        self.seconds = _bounded(seconds)
+
+    def __str__(self) -> str:
+        return _own_text(self) or f"try again in {wait_of(self):g} seconds"
+
+
+class Snooze(Exception):
+    """Raised by a handler: not now; run again in `seconds`. It does not count as an attempt."""
+
+    seconds: float = DEFAULT_SECONDS
+
+    def __init__(self, seconds: float, message: str = "") -> None:
+        super().__init__(seconds, message)
+        self.seconds = _bounded(seconds)
+
+    def __str__(self) -> str:
+        return _own_text(self) or f"snoozed for {wait_of(self):g} seconds"
+
+
+@dataclass(frozen=True)
+class RetryDecision:
+    """Whether a failed attempt may be tried again, and after how many seconds."""
+
+    retryable: bool
+    delay_seconds: float
+
+
+@dataclass(frozen=True)
+class RetryPolicy:
+    """How often and how soon the failed attempts of a task are tried again.
+
+    The delay after the n-th failure (n from 1) is
+    `min(max_delay_seconds, initial_delay_seconds * factor ** (n - 1))`, made up to `jitter`
+    (a fraction) longer or shorter at random, so that tasks that failed together come back apart.
+
+    Errors of the types in `never_retry`, and `PermanentError`, end the task at once. With
+    `retry_on`, only errors of those types are tried again. `never_retry` wins.
+    """
+
+    max_attempts: int = 3
+    initial_delay_seconds: float = 1.0
+    factor: float = 2.0
+    max_delay_seconds: float = 300.0
+    jitter: float = 0.1
+    never_retry: tuple[type[BaseException], ...] = ()
+    retry_on: tuple[type[BaseException], ...] | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_attempts < 1:
+            raise ValueError(f"max_attempts must be at least 1, not {self.max_attempts}")
+        delays = (self.initial_delay_seconds, self.max_delay_seconds)
+        if not all(map(math.isfinite, (*delays, self.factor, self.jitter))):
+            raise ValueError("delays, factor and jitter must be finite numbers")
+        if not 0 <= min(delays) <= max(delays) <= MAX_SECONDS:
+            raise ValueError("delays must not be negative, nor longer than ten years")
+        if self.factor < 1:
+            raise ValueError(f"factor must be at least 1, not {self.factor}")
+        if not 0 <= self.jitter <= 1:
+            raise ValueError(f"jitter is a fraction from 0 to 1, not {self.jitter}")
+
+    def may_retry(self, error: BaseException) -> bool:
+        """Return whether an error of this kind can be tried again at all."""
+        if isinstance(error, (PermanentError, *self.never_retry)):
+            return False
+        if isinstance(error, RetryAfter) or self.retry_on is None:
+            return True
+        return isinstance(error, self.retry_on)
+
+    def backoff(self, failures: int, random_source: random.Random) -> float:
+        """Return the delay in seconds after `failures` failed attempts (at least 1)."""
+        try:
+            delay = self.initial_delay_seconds * self.factor ** (failures - 1)
+        except OverflowError:
+            delay = self.max_delay_seconds if self.initial_delay_seconds else 0.0
+        delay = min(self.max_delay_seconds, delay)
+        return delay * (1 + self.jitter * random_source.uniform(-1, 1))
+
+    def decide(
+        self, error: BaseException, failures: int, random_source: random.Random
+    ) -> RetryDecision:
+        """Judge the attempt that `error` ended, as the `failures`-th failure of its budget."""
+        if not self.may_retry(error):
+            return RetryDecision(retryable=False, delay_seconds=0.0)
+        if isinstance(error, RetryAfter):
+            return RetryDecision(retryable=True, delay_seconds=wait_of(error))
+        return RetryDecision(True, self.backoff(failures, random_source))
+
+
+def wait_of(error: RetryAfter | Snooze) -> float:
+    """Return for how many seconds an error asks: a finite number from 0 to `MAX_SECONDS`.
+
+    A subclass may have set anything, e.g. a header's text. What is no number is `DEFAULT_SECONDS`.
+    """
+    try:
+        seconds = float(error.seconds)
+    except OverflowError:
+        return MAX_SECONDS
+    except Exception:
+        return DEFAULT_SECONDS
+    return DEFAULT_SECONDS if math.isnan(seconds) else min(MAX_SECONDS, max(0.0, seconds))
+
+
+def _bounded(seconds: float) -> float:
+    if not math.isfinite(seconds):
+        raise ValueError(f"seconds must be a finite number, not {seconds!r}")
+    return min(MAX_SECONDS, max(0.0, float(seconds)))
+
+
+def _own_text(error: RetryAfter | Snooze) -> str:
+    """Return what an error says itself: its message, or the text of a subclass's arguments."""
+    if len(error.args) == 2 and isinstance(error.args[0], int | float):
+        return str(error.args[1])
+    return Exception.__str__(error)

@@ -1,0 +1,37 @@
+"""Why a runner is gone: what Ray knows of its process, and whether its node has gone with it."""
+
+import asyncio
+
+from raytasks.model.states import LossCause
+from raytasks.pools.roster import Tracked
+from raytasks.runner.on_ray.node_life import node_died
+from raytasks.runner.on_ray.ray_internals import Death, death_of
+
+_LOOKS = 5
+_LOOK_SECONDS = 0.1
+
+
+async def known_death(worker_id: str) -> Death | None:
+    """Return why a worker (Ray's id) is gone; None if Ray does not know that it is."""
+    for _ in range(_LOOKS):
+        death = await asyncio.to_thread(death_of, worker_id)
+        if death is not None:
+            return death
+        await asyncio.sleep(_LOOK_SECONDS)  # its node may not have told the control store yet
+    return None
+
+
+async def tell_death(tracked: Tracked, runner_id: str, death: Death | None) -> None:
+    """Tell the tracker of the death of a runner's life; without a death, if its node has died.
+
+    What its node's death has ended is nobody's fault.
+    """
+    node_id = next(
+        (state.node_id for state in tracked.runners() if state.runner_id == runner_id), None
+    )
+    if (death is None or not death.out_of_memory) and await node_died(node_id, twice=death is None):
+        said = "" if death is None else f": {death.reason}"
+        tracked.lose(runner_id, f"its runner's node died{said}", cause=LossCause.OUTSIDE)
+    elif death is not None:
+        reason = f"its runner's process died: {death.reason}"
+        tracked.lose(runner_id, reason, out_of_memory=death.out_of_memory)

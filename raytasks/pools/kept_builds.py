@@ -1,0 +1,61 @@
+"""The builds of the handlers in Ray's control store: the tracker's next life finds them there.
+
+They hold settings and the handlers' environment, so they are not for the database: they stay where
+the arguments of actors are, and go with the cluster.
+"""
+
+import asyncio
+import logging
+from typing import Any
+
+import ray
+from ray import cloudpickle
+
+from raytasks.pools.deployment import Deployment
+
+log = logging.getLogger(__name__)
+
+_NAMESPACE = "raytasks"
+_PREFIX = "raytasks.build."
+
+
+class KeptBuilds:
+    """See `raytasks.pools.versions.Documents`. Raises Ray's errors while the store is away."""
+
+    async def load(self) -> list[Deployment]:
+        """Return the builds that are kept. One that cannot be read any more is left out."""
+        return await asyncio.to_thread(_load)
+
+    async def keep(self, deployment: Deployment) -> None:
+        """Keep a build."""
+        document = cloudpickle.dumps(deployment)
+        await asyncio.to_thread(
+            _kv()._internal_kv_put, _PREFIX + deployment.token, document, namespace=_NAMESPACE
+        )
+
+    async def keep_only(self, token: str) -> None:
+        """Forget all builds but this one."""
+        await asyncio.to_thread(_forget_others, token)
+
+
+def _load() -> list[Deployment]:
+    found = []
+    for key in _kv()._internal_kv_list(_PREFIX, namespace=_NAMESPACE):
+        try:
+            document = cloudpickle.loads(_kv()._internal_kv_get(key, namespace=_NAMESPACE))
+        except Exception as error:  # e.g. of another version of raytasks
+            log.warning("a build that was kept cannot be read: %r", error)
+            continue
+        if isinstance(document, Deployment):
+            found.append(document)
+    return found
+
+
+def _forget_others(token: str) -> None:
+    for key in _kv()._internal_kv_list(_PREFIX, namespace=_NAMESPACE):
+        if key != (_PREFIX + token).encode():
+            _kv()._internal_kv_del(key, namespace=_NAMESPACE)
+
+
+def _kv() -> Any:
+    return ray.experimental.internal_kv

@@ -1,0 +1,49 @@
+"""How the pools make room for what waits in Ray; the rule is in `raytasks.runner.demand`."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.pools.roster import PooledRunner, RunnerView
+from raytasks.runner.demand import Holder, RoomPlan, make_room
+from raytasks.runner.on_ray.nodes import nodes_now
+from raytasks.runner.on_ray.options import needs_of
+
+
+def reserves(info: HandlerInfo, *, basic: bool) -> dict[str, float]:
+    """Return what a warm runner of a handler's pool reserves, by Ray's names of resources."""
+    own = info.ray_options if info.kind is HandlerKind.CLASS else {}
+    return needs_of({"num_cpus": 0 if basic else 1, **own})
+
+
+async def plan_room(
+    pools: Mapping[str, Sequence[HandlerInfo]],
+    least: Mapping[str, int],
+    runners: Sequence[PooledRunner],
+    states: Mapping[str, RunnerView],
+) -> RoomPlan:
+    """Return what the pools are to do for what waits in Ray.
+
+    `least` is how many runners each pool keeps, and `states` what the tracker knows of the runners,
+    by name.
+    """
+    demands = [demand for state in states.values() for demand in state.demands]
+    if not demands:
+        return RoomPlan()
+    holders = [
+        _holder(runner, pools[runner.pool][0], states.get(runner.name))
+        for runner in sorted(runners, key=lambda runner: -runner.slot)
+        if runner.pool in pools and runner.slot > least[runner.pool]
+    ]
+    return make_room(demands, await asyncio.to_thread(nodes_now), holders)
+
+
+def _holder(runner: PooledRunner, info: HandlerInfo, state: RunnerView | None) -> Holder:
+    placed = runner.alive and state is not None
+    return Holder(
+        runner.name,
+        state.node_id if placed and state is not None else None,
+        reserves(info, basic=runner.basic),
+        busy=bool(state is not None and state.held),
+        leaving=runner.retiring_since is not None,
+    )

@@ -1,0 +1,141 @@
+"""What the pools know of each runner's actor, and how runners are named."""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import ray
+
+from raytasks.model.states import LossCause
+from raytasks.protocol.messages import Demand
+from raytasks.runner.on_ray.tracker_client import NAMESPACE
+
+_PREFIX = "runner."
+
+MUTE_SECONDS = 600.0
+"""How long a process may take to import its handlers' modules before it is started again."""
+
+ADOPTED_MUTE_SECONDS = 60.0
+"""How long a runner that was there before this tracker may give no sign at all."""
+
+
+class RunnerView(Protocol):
+    """What the pools look at of a runner's state in the tracker."""
+
+    name: str
+    runner_id: str
+    batch: int
+    retiring: bool
+    node_id: str | None
+    limits: Mapping[str, int]
+    waits_for: str | None
+    demands: Sequence[Demand]
+
+    @property
+    def held(self) -> Mapping[str, Any]:
+        """What the runner has claimed, by task id."""
+
+
+@dataclass
+class PooledRunner:
+    """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`.
+
+    `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
+    told to take nothing more (seconds on a clock that only goes forward); an `unhurried` one may
+    finish what it runs however long that takes. Nobody knows of one that
+    was `adopted` whether its process has begun, before it has answered. `life` is the id of its
+    present life, as far as known, and Ray's id of that process; it is `up` when it has loaded its
+    handlers, and `trouble` is the error by which it could not.
+    """
+
+    name: str
+    actor: Any
+    active_at: float
+    basic: bool = True
+    adopted: bool = False
+    alive: bool = False
+    life: tuple[str, str] | None = None
+    up: bool = False
+    trouble: str | None = None
+    batch: int = 0
+    retiring_since: float | None = None
+    unhurried: bool = False
+    watch: "asyncio.Task[None] | None" = None
+
+    def is_mute(self, now: float) -> bool:
+        """Return whether it should have been heard of by now, as its process is there."""
+        if not (self.alive or self.adopted):
+            return False  # it may be waiting for a place in the cluster
+        return now - self.active_at > (MUTE_SECONDS if self.alive else ADOPTED_MUTE_SECONDS)
+
+    def is_idle(self, state: RunnerView, now: float) -> bool:
+        """Return whether the runner has nothing to do."""
+        if state.held or state.batch != self.batch:
+            self.active_at, self.batch = now, state.batch
+        return not state.held
+
+    @property
+    def pool(self) -> str:
+        """The pool's name."""
+        return self.name.removeprefix(_PREFIX).rpartition("@")[0].rpartition(".")[0]
+
+    @property
+    def slot(self) -> int:
+        """The place in the pool, from 1."""
+        return int(self.name.rpartition("@")[0].rpartition(".")[2])
+
+    @property
+    def generation(self) -> str:
+        """The version of the code that it runs."""
+        return self.name.rpartition("@")[2]
+
+
+class Tracked(Protocol):
+    """The tracker as the pools need it."""
+
+    def runners(self) -> Sequence[RunnerView]:
+        """Return the states of all runners."""
+
+    async def has_ready(self, task_types: Sequence[str]) -> bool:
+        """Return whether tasks of these types wait that could run now."""
+
+    def lose(
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        cause: LossCause = LossCause.PROCESS,
+    ) -> None:
+        """Take note of a runner's death or its end: what it held is lost, and it gets no more.
+
+        With a cause OUTSIDE of it nothing is charged.
+        """
+
+    def release_runner(self, runner_id: str) -> int:
+        """Take back what a runner holds, uncharged; return how many attempts that is."""
+
+
+def runner_name(pool: str, slot: int, generation: str) -> str:
+    """Return the name of a runner."""
+    return f"{_PREFIX}{pool}.{slot}@{generation}"
+
+
+def free_slot(runners: Iterable[PooledRunner]) -> int:
+    """Return the lowest slot that none of these runners has."""
+    taken = {runner.slot for runner in runners}
+    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+
+
+def runners_present() -> dict[str, Any]:
+    """Return the runners' actors that are in the cluster, by name. Blocks."""
+    found = {}
+    for named in ray.util.list_named_actors(all_namespaces=True):
+        name = named["name"]
+        if named["namespace"] == NAMESPACE and name.startswith(_PREFIX):
+            try:
+                found[name] = ray.get_actor(name, NAMESPACE)
+            except ValueError:  # it has just gone
+                continue
+    return found

@@ -1,0 +1,79 @@
+"""Runners that cannot come up: how often, with which error, and when to try the next one. No Ray.
+
+A pool whose runners die before they have loaded their handlers, again and again, would take a
+processor for starts alone. It waits between its tries: longer each time.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+FREE_TRIES = 2
+"""How many starts in a row may fail before the pool waits between them."""
+
+FIRST_SECONDS = 5.0
+MAX_SECONDS = 120.0
+_MAX_CHARACTERS = 500
+
+
+@dataclass
+class _Failures:
+    count: int
+    error: str
+    since: float
+    again_at: float
+
+
+class StartFailures:
+    """The failed starts in a row of each pool. `clock` only goes forward; `wall` is for people."""
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall: Callable[[], float] = time.time
+    ) -> None:
+        self._clock = clock
+        self._wall = wall
+        self._pools: dict[str, _Failures] = {}
+
+    def note(self, pool: str, error: str) -> bool:
+        """Note a failed start; return whether the pool is to wait before the next one."""
+        text = error[-_MAX_CHARACTERS:]
+        known = self._pools.get(pool)
+        if known is None:
+            known = self._pools[pool] = _Failures(0, text, self._wall(), self._clock())
+        known.count += 1
+        known.error = text
+        beyond = known.count - FREE_TRIES
+        if beyond < 0:
+            return False
+        known.again_at = self._clock() + min(MAX_SECONDS, FIRST_SECONDS * 2 ** min(beyond, 16))
+        return True
+
+    def allowed(self, pool: str, wanted: int) -> int:
+        """Return how many of the wanted runners of a pool may be started now."""
+        known = self._pools.get(pool)
+        if known is None or known.count < FREE_TRIES:
+            return wanted
+        return min(wanted, 1) if self._clock() >= known.again_at else 0
+
+    def came_up(self, pool: str) -> None:
+        """Note that a runner of this pool has loaded its handlers."""
+        self._pools.pop(pool, None)
+
+    def forget(self) -> None:
+        """Begin again: another version is in force."""
+        self._pools.clear()
+
+    def reasons(self) -> list[dict[str, Any]]:
+        """Return what `/health` says of the pools whose runners cannot come up."""
+        return [
+            {
+                "code": "runners_cannot_start",
+                "message": f"the runners of the pool {pool} end when they start: {known.error}",
+                "fix": "see the end of the error; mend the handlers or the cluster, and deploy",
+                "since": known.since,
+                "count": known.count,
+            }
+            for pool, known in sorted(self._pools.items())
+            if known.count >= FREE_TRIES
+        ]

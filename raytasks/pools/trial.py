@@ -1,0 +1,104 @@
+"""The trial of a build in the cluster: one Ray task for each different runtime environment."""
+
+import asyncio
+import contextlib
+import logging
+from typing import Any
+
+import ray
+from ray.exceptions import (
+    RayError,
+    RayTaskError,
+    RuntimeEnvSetupError,
+    TaskUnschedulableError,
+    WorkerCrashedError,
+)
+
+from raytasks.pools.deployment import Deployment
+from raytasks.pools.inspection import Expected, inspect, place
+
+log = logging.getLogger(__name__)
+
+TRIAL_SECONDS = 120.0
+"""How long the trial of a build may take, in all its environments together."""
+
+_NAME = "raytasks.trial"
+
+
+async def try_deployment(deployment: Deployment, seconds: float = TRIAL_SECONDS) -> str | None:
+    """Import a build's modules wherever its handlers will run.
+
+    Returns what is wrong and where, as one line, or None. Raises what only says that Ray itself
+    is away.
+    """
+    expected = Expected(
+        deployment.settings.task_modules,
+        deployment.task_types,
+        deployment.fingerprint,
+        deployment.folder,
+    )
+    environments = deployment.runtime_envs()
+    tries = [
+        asyncio.ensure_future(_try_in(environment, expected, seconds))
+        for environment in environments
+    ]
+    try:
+        for number, attempt in enumerate(asyncio.as_completed(tries), 1):
+            wrong = await attempt
+            log.info("trial %d of %d: %s", number, len(tries), wrong or "passed")
+            if wrong is not None:
+                return wrong
+    finally:
+        for attempt in tries:
+            attempt.cancel()
+        await asyncio.gather(*tries, return_exceptions=True)
+    return None
+
+
+async def _try_in(environment: dict[str, Any], expected: Expected, seconds: float) -> str | None:
+    where = _described(environment)
+    try:
+        ref = _LOOK.options(runtime_env=environment, name=_NAME).remote(expected)
+    except Exception as error:
+        return f"{where} cannot be made: {_one_line(error)}"
+    try:
+        async with asyncio.timeout(seconds):
+            wrong, there = await ref
+            return None if wrong is None else f"{wrong} ({where}; {there})"
+    except TimeoutError:
+        return f"the import of {', '.join(expected.modules)} did not end in {seconds:g} s ({where})"
+    except RuntimeEnvSetupError as error:
+        return f"{where} cannot be made: {_one_line(error)}"
+    except WorkerCrashedError as error:
+        return (
+            f"the process died at the import of {', '.join(expected.modules)}: "
+            f"{_death(error)} ({where})"
+        )
+    except (RayTaskError, TaskUnschedulableError) as error:
+        return f"the trial failed: {_one_line(error)} ({where})"
+    finally:
+        with contextlib.suppress(RayError, ValueError, TypeError):
+            ray.cancel(ref, force=True)
+
+
+def _look(expected: Expected) -> tuple[str | None, str]:
+    """Run in a fresh process of the cluster; return what is wrong there, and where that is."""
+    return inspect(expected), place()
+
+
+# A process that has imported a build must not be used again for anything else.
+_LOOK = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_look)
+
+
+def _described(environment: dict[str, Any]) -> str:
+    own = {name: value for name, value in environment.items() if name != "env_vars"}
+    return f"in the runtime environment {own}"[:200] if own else "in a process of the cluster"
+
+
+def _death(error: WorkerCrashedError) -> str:
+    return _one_line(error).partition(" Some common causes")[0]
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__

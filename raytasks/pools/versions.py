@@ -1,0 +1,255 @@
+"""The versions of the handlers: which is in force, and which was tried and refused. No Ray.
+
+Each build has a random token. The tracker numbers it at first sight, in SQL, and has it tried. The
+highest number that has passed its trial is in force: clocks play no part, and a build that is known
+never comes back by being announced again.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.pools.deployment import Deployment
+from raytasks.store.versions import VersionRow, VersionState
+
+log = logging.getLogger(__name__)
+
+KEPT_VERSIONS = 1000
+"""How many versions the tracker remembers; of an older one it asks the database."""
+
+_LOADED_SECONDS = 20.0
+_ANNOUNCED_SECONDS = 1.0
+_RESTORE_SECONDS = 1.0
+_NOT_READY = "the tracker does not know yet which version is in force; try again soon"
+
+Trial = Callable[[Deployment], Awaitable[str | None]]
+"""Tries a build where it will run; returns what is wrong, as one line, or None."""
+
+
+class Documents(Protocol):
+    """Where the builds themselves are kept, so that the next life of the tracker has them."""
+
+    async def load(self) -> list[Deployment]:
+        """Return the builds that are kept."""
+
+    async def keep(self, deployment: Deployment) -> None:
+        """Keep a build."""
+
+    async def keep_only(self, token: str) -> None:
+        """Forget all builds but this one."""
+
+
+class VersionRefused(RaytasksError):
+    """A build has failed its trial, and is not in force. The text says why."""
+
+
+@dataclass(frozen=True)
+class Announced:
+    """How the tracker knows the build of an API replica: on trial, refused (`error`), or known."""
+
+    on_trial: bool = False
+    error: str | None = None
+
+
+@dataclass(frozen=True)
+class DeployAnswer:
+    """What became of a build: its number, and, where its trial failed, why (`error`).
+
+    `in_force` is the number of the version that is in force now. `without_handler` says how many
+    tasks wait of each type that has no handler there; `unchanged` names the settings that a
+    deployment does not change, and that the build has other values of.
+    """
+
+    number: int
+    error: str | None
+    in_force: int | None
+    without_handler: dict[str, int]
+    unchanged: tuple[str, ...] = ()
+
+
+class VersionTable(Protocol):
+    """The table of versions, as the tracker of one epoch reads and writes it."""
+
+    async def number(self, deployment: Deployment) -> VersionRow:
+        """Return the row of a build; it is made, with the next number, where there is none.
+
+        Raises `StoreUnavailable`.
+        """
+
+    async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
+        """Keep how a trial ended. Raises `StoreUnavailable`."""
+
+    async def newest(self) -> list[VersionRow]:
+        """Return the newest versions. Raises `StoreUnavailable`."""
+
+
+class Versions:
+    """Numbers builds, has each tried once, and puts the newest that has passed in force."""
+
+    def __init__(
+        self,
+        book: VersionTable,
+        documents: Documents,
+        trial: Trial,
+        put_in_force: Callable[[Deployment], None],
+    ) -> None:
+        self._book = book
+        self._documents = documents
+        self._trial = trial
+        self._put_in_force = put_in_force
+        self._known: dict[str, VersionRow] = {}
+        self._trials: dict[str, asyncio.Task[VersionRow]] = {}
+        self._failed: VersionRow | None = None
+        self._restored = asyncio.Event()
+        self.row: VersionRow | None = None
+        self.deployment: Deployment | None = None
+        """What is in force, with its row; None before the first version has passed."""
+
+    async def restore(self) -> None:
+        """Put in force what an earlier life of the tracker had in force; tries until it can."""
+        while True:
+            try:
+                await self._restore()
+            except Exception as error:
+                log.warning("which version is in force cannot be read; trying again: %r", error)
+                await asyncio.sleep(_RESTORE_SECONDS)
+            else:
+                self._restored.set()
+                return
+
+    async def _restore(self) -> None:
+        documents = {document.token: document for document in await self._documents.load()}
+        rows = await self._book.newest()
+        self._known = {row.token: row for row in rows}
+        for row in reversed(rows):
+            if row.state is VersionState.PASSED and row.token in documents:
+                self._adopt(row, documents[row.token])
+        if rows and rows[0].state is VersionState.FAILED and self._failed is None:
+            self._failed = rows[0]
+
+    async def deploy(self, deployment: Deployment) -> VersionRow:
+        """Have a build tried, and put it in force if it passes; return what became of it.
+
+        Safe to repeat: a build is tried once. Raises `StoreUnavailable`.
+        """
+        try:
+            async with asyncio.timeout(_LOADED_SECONDS):
+                await self._restored.wait()
+        except TimeoutError:
+            raise StoreUnavailable(_NOT_READY) from None
+        known = self._known.get(deployment.token)
+        if known is not None and known.state is not VersionState.TRIAL:
+            if known.state is VersionState.PASSED and self.deployment is None:
+                self._adopt(known, deployment)  # nobody else has kept it
+            return known
+        running = self._trials.get(deployment.token)
+        if running is None:
+            running = asyncio.ensure_future(self._judge(deployment))
+            running.add_done_callback(lambda done: self._over(deployment.token, done))
+            self._trials[deployment.token] = running
+        return await asyncio.shield(running)
+
+    async def announce(self, deployment: Deployment) -> Announced:
+        """Take in what an API replica brings; say at once, or soon, how it is known.
+
+        One that is known changes nothing, whatever its number. Raises `StoreUnavailable`.
+        """
+        try:
+            async with asyncio.timeout(_ANNOUNCED_SECONDS):
+                row = await self.deploy(deployment)
+        except TimeoutError:
+            if deployment.token in self._known:
+                return Announced(on_trial=True)
+            raise StoreUnavailable(_NOT_READY) from None
+        return Announced(error=row.detail if row.state is VersionState.FAILED else None)
+
+    def report(self, waiting: Mapping[str, int]) -> tuple[dict[str, Any], list[Any]]:
+        """Return what `/health` shows of the handlers, and what is not as it should be."""
+        lost = self.without_handler(waiting)
+        failed = self._failed
+        document = {
+            "ok": True,
+            "version": self.row and self.row.number,
+            "generation": self.row and self.row.generation,
+            "seen_at": self.row and self.row.seen_at,
+            "trying": len(self._trials),
+            "failed": failed
+            and {"version": failed.number, "seen_at": failed.seen_at, "error": failed.detail},
+            "without_handler": lost,
+        }
+        reasons = []
+        if failed is not None:
+            serving = "none is in force" if self.row is None else f"{self.row.number} is in force"
+            reasons.append(
+                {
+                    "code": "version_failed",
+                    "message": f"version {failed.number} of the handlers failed its trial, and "
+                    f"{serving}: {failed.detail}",
+                    "fix": "mend it, and deploy again",
+                    "since": failed.seen_at,
+                    "count": 1,
+                }
+            )
+        for task_type, count in sorted(lost.items()):
+            reasons.append(
+                {
+                    "code": "no_handler",
+                    "message": f"{count} tasks of the type {task_type} wait, and the version in "
+                    "force has no handler for it",
+                    "fix": "deploy a version that has one, or cancel them",
+                    "since": self.row and self.row.seen_at,
+                    "count": count,
+                }
+            )
+        return document, reasons
+
+    def without_handler(self, waiting: Mapping[str, int]) -> dict[str, int]:
+        """Return how many tasks wait of each type that the version in force does not have."""
+        if self.deployment is None:
+            return {}
+        have = set(self.deployment.task_types)
+        return {name: count for name, count in waiting.items() if name not in have}
+
+    async def _judge(self, deployment: Deployment) -> VersionRow:
+        row = self._known[deployment.token] = await self._book.number(deployment)
+        if row.state is VersionState.TRIAL:
+            log.info("version %d of the handlers is tried", row.number)
+            wrong = await self._trial(deployment)
+            state = VersionState.PASSED if wrong is None else VersionState.FAILED
+            if wrong is None:
+                await self._documents.keep(deployment)
+            await self._book.judge(row.token, state, wrong)
+            row = replace(row, state=state, detail=wrong)
+        self._known[row.token] = row
+        if row.state is VersionState.PASSED:
+            if self._adopt(row, deployment):
+                await self._forget_others(row.token)
+        elif self.row is None or row.number > self.row.number:
+            log.error("version %d of the handlers is refused: %s", row.number, row.detail)
+            self._failed = row
+        return row
+
+    async def _forget_others(self, token: str) -> None:
+        try:
+            await self._documents.keep_only(token)
+        except Exception as error:
+            log.warning("builds that are no longer in force stay kept: %s", error)
+
+    def _adopt(self, row: VersionRow, deployment: Deployment) -> bool:
+        """Put a version that has passed in force, unless a later one is; return whether it is."""
+        if self.row is not None and self.row.number > row.number:
+            return False
+        self.row, self.deployment = row, deployment
+        if self._failed is not None and self._failed.number < row.number:
+            self._failed = None
+        log.info("version %d of the handlers is in force: %s", row.number, row.generation)
+        self._put_in_force(deployment)
+        return True
+
+    def _over(self, token: str, done: "asyncio.Task[VersionRow]") -> None:
+        self._trials.pop(token, None)
+        if not done.cancelled() and done.exception() is not None:
+            log.warning("a version could not be tried: %s", done.exception())

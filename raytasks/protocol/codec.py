@@ -1,0 +1,86 @@
+"""How the messages of the hot path travel between processes: as msgpack, by msgspec.
+
+Ray passes bytes on as they are, while an object would be pickled, which takes longer than most of
+what is done with it. A field that one side does not know yet is skipped, and one that is not there
+has its default; so processes of two versions understand each other while a new one rolls out.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+from msgspec import MsgspecError, Struct, msgpack
+
+from raytasks.model.tasks import Accepted, Duplicate, NewTask, NotUnderstood
+from raytasks.protocol.messages import (
+    AttemptLog,
+    Ends,
+    Exchange,
+    Feed,
+    FeedQuery,
+    LogLine,
+    Orders,
+    Outcome,
+    Report,
+)
+
+Message = TypeVar("Message")
+
+encode: Callable[[object], bytes] = msgpack.Encoder().encode
+"""Return a message as bytes. Raises `TypeError`, and `UnicodeEncodeError` for lone surrogates."""
+
+
+def _decoder(kind: type[Message]) -> Callable[[bytes], Message]:
+    decode = msgpack.Decoder(kind).decode
+
+    def decoded(message: bytes) -> Message:
+        try:
+            return decode(message)
+        except (MsgspecError, UnicodeDecodeError, OverflowError, RecursionError) as error:
+            raise NotUnderstood(f"{kind}: {error}") from error
+
+    return decoded
+
+
+exchange_of = _decoder(Exchange)
+orders_of = _decoder(Orders)
+new_tasks_of = _decoder(list[NewTask])
+feed_query_of = _decoder(FeedQuery)
+feed_of = _decoder(Feed)
+task_ids_of = _decoder(list[str])
+ends_of = _decoder(Ends)
+"""Each returns the message that the bytes hold. Raises `NotUnderstood`."""
+
+_PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, AttemptLog, LogLine)}
+
+
+def check(part: Outcome | Report | AttemptLog | LogLine) -> None:
+    """Raise what is raised if a part of an exchange can neither be sent nor understood."""
+    _PARTS[type(part)](encode(part))
+
+
+class _Accepted(Struct, frozen=True, omit_defaults=True):
+    duplicates: dict[str, Duplicate]
+    at: float | None = None
+
+
+_accepted_of = _decoder(_Accepted)
+_plain_duplicates_of = _decoder(dict[str, Duplicate])
+
+
+def encode_accepted(answer: Mapping[str, Duplicate]) -> bytes:
+    """Return the answer to a submission as bytes."""
+    return encode(_Accepted(dict(answer), getattr(answer, "at", None)))
+
+
+def duplicates_of(data: bytes) -> Accepted:
+    """Return the answer to a submission that the bytes hold. Raises `NotUnderstood`.
+
+    That of an older tracker says no time, and the duplicates alone.
+    """
+    try:
+        found = _accepted_of(data)
+    except NotUnderstood:
+        return Accepted(_plain_duplicates_of(data))
+    answer = Accepted(found.duplicates)
+    answer.at = found.at
+    return answer

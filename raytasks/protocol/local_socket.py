@@ -1,0 +1,283 @@
+"""Calls between two processes of one machine, over a Unix socket. Plain asyncio, no Ray in it.
+
+Measured (`python -m benchmarks.call_cost`), such a call takes about a tenth of the time of an
+actor call of Ray, and of its processor time. What it cannot do is outlive a process or reach
+another machine: who calls needs another way for that.
+"""
+
+import asyncio
+import hmac
+import itertools
+import logging
+import os
+import secrets
+import socket
+import struct
+import sys
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+from msgspec import Struct, ValidationError, msgpack
+
+from raytasks.model import tasks as models
+
+log = logging.getLogger(__name__)
+
+Method = Callable[[bytes], Awaitable[bytes]]
+
+AVAILABLE = sys.platform == "linux"
+"""Whether there are such sockets: they have names without a file, as only Linux knows them."""
+
+MAX_BYTES = 2**30
+"""How long a message may be, at the most."""
+
+TOKEN_BYTES = 32
+"""How long the secret is that opens a connection."""
+
+TOKEN_SECONDS = 5.0
+"""How long a caller may take to tell it."""
+
+_LENGTH = struct.Struct("<I")
+_CREDENTIALS = struct.Struct("iII")  # of process, user and group: unix(7)
+
+
+class Address(Struct, frozen=True):
+    """Where a server listens, and the secret that it wants to hear first."""
+
+    name: str
+    token: bytes
+
+    def __repr__(self) -> str:
+        return f"Address({self.name!r})"
+
+
+class ConnectionLost(ConnectionError):
+    """The connection has ended before the answer: the call may have been made, or not."""
+
+
+class CallFailed(Exception):
+    """A method raised an error that is none of raytasks' own. The text says which."""
+
+
+class _Call(Struct, array_like=True, frozen=True):
+    number: int
+    method: str
+    body: bytes
+
+
+class _Answer(Struct, array_like=True, frozen=True):
+    number: int
+    body: bytes = b""
+    error: str | None = None
+    message: str = ""
+
+
+_LISTENING: "set[Server]" = set()
+"""All servers that listen. uvloop closes the socket of one that nobody holds any more."""
+
+
+class Server:
+    """Answers calls of its methods, each of which takes bytes and returns bytes.
+
+    Calls of a connection begin in their order, and are answered as they end. A caller that goes
+    away interrupts nothing. It listens until it is closed, also if nobody holds it.
+    """
+
+    def __init__(self, methods: Mapping[str, Method]) -> None:
+        self._methods = dict(methods)
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.Server | None = None
+        self.address = Address(
+            f"raytasks-{secrets.token_hex(16)}", secrets.token_bytes(TOKEN_BYTES)
+        )
+
+    async def start(self) -> Address:
+        """Listen; return where. Raises `OSError`."""
+        listening = socket.socket(socket.AF_UNIX)
+        try:
+            listening.setblocking(False)
+            listening.bind(_abstract(self.address.name))
+            self._server = await asyncio.start_unix_server(self._begin, sock=listening)
+        except BaseException:
+            listening.close()
+            raise
+        _LISTENING.add(self)
+        return self.address
+
+    @property
+    def listening(self) -> bool:
+        """Whether it can be called."""
+        return self._server is not None and self._server.is_serving()
+
+    def close(self) -> None:
+        """Listen no more, and end all connections."""
+        _LISTENING.discard(self)
+        if self._server is not None:
+            self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: that of asyncio's streams reports its cancel as an error.
+        self._hold(asyncio.ensure_future(self._serve(reader, writer)))
+
+    def _hold(self, task: "asyncio.Task[None]") -> None:
+        self._tasks.add(task)  # asyncio itself holds tasks only weakly
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            _check_peer(writer.get_extra_info("socket"))
+            async with asyncio.timeout(TOKEN_SECONDS):
+                told = await reader.readexactly(TOKEN_BYTES)
+            if not hmac.compare_digest(told, self.address.token):
+                log.warning("somebody has called who does not know the secret")
+                return
+            decode = msgpack.Decoder(_Call).decode
+            while True:
+                call = decode(await _read(reader))
+                self._hold(asyncio.ensure_future(self._answer(call, writer)))
+        except (OSError, EOFError, ValidationError, ValueError) as error:
+            if not isinstance(error, EOFError):
+                log.warning("a caller is cut off: %s", error)
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    async def _answer(self, call: _Call, writer: asyncio.StreamWriter) -> None:
+        try:
+            method = self._methods[call.method]
+            answer = _frame(_Answer(call.number, await method(call.body)))
+        except Exception as error:
+            if not isinstance(error, models.RaytasksError):
+                log.exception("a call of %s failed", call.method)
+            # An error's text may hold what cannot be sent, e.g. the name of a file.
+            message = str(error).encode(errors="backslashreplace").decode()
+            answer = _frame(_Answer(call.number, error=type(error).__name__, message=message))
+        if not writer.is_closing():
+            writer.write(answer)
+
+
+class Connection:
+    """The calling end. All methods belong to one event loop; calls may overlap."""
+
+    def __init__(
+        self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.address = address
+        self._writer = writer
+        self._numbers = itertools.count(1)
+        self._open: dict[int, asyncio.Future[bytes]] = {}
+        self._lost = False
+        self._reading = asyncio.ensure_future(self._read(reader))
+
+    @classmethod
+    async def open(cls, address: Address) -> "Connection":
+        """Connect. Raises `OSError`, e.g. if nobody listens there in this network namespace."""
+        calling = socket.socket(socket.AF_UNIX)
+        try:
+            calling.setblocking(False)
+            calling.connect(_abstract(address.name))  # succeeds or fails at once
+            _check_peer(calling)
+            reader, writer = await asyncio.open_unix_connection(sock=calling)
+        except BaseException:
+            calling.close()
+            raise
+        writer.write(address.token)
+        return cls(address, reader, writer)
+
+    @property
+    def lost(self) -> bool:
+        """Whether it has ended."""
+        return self._lost
+
+    async def call(self, method: str, body: bytes) -> bytes:
+        """Call a method of the server, and return its answer.
+
+        Raises what it raised if that is an error of raytasks' own, `CallFailed` for others, and
+        `ConnectionLost`.
+        """
+        if self._lost:
+            raise ConnectionLost("the connection has ended")
+        number = next(self._numbers)
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._open[number] = answer
+        try:
+            try:
+                self._writer.write(_frame(_Call(number, method, body)))
+            except (OSError, RuntimeError) as error:  # uvloop's word for a transport that is closed
+                raise ConnectionLost(str(error)) from error
+            return await answer
+        finally:
+            self._open.pop(number, None)
+
+    def close(self) -> None:
+        """End the connection; open calls raise `ConnectionLost`."""
+        self._reading.cancel()
+        self._end()  # itself, as what is cancelled before its first step ends without a word
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        decode = msgpack.Decoder(_Answer).decode
+        try:
+            while True:
+                self._settle(decode(await _read(reader)))
+        except (OSError, EOFError):
+            pass
+        except (ValidationError, ValueError):
+            log.exception("an answer cannot be read")
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        self._lost = True
+        self._writer.close()
+        for answer in self._open.values():
+            if not answer.done():
+                answer.set_exception(ConnectionLost("the connection ended before the answer"))
+
+    def _settle(self, answer: _Answer) -> None:
+        waiting = self._open.get(answer.number)
+        if waiting is None or waiting.done():  # the caller did not wait for it
+            return
+        if answer.error is None:
+            waiting.set_result(answer.body)
+        else:
+            waiting.set_exception(_error(answer.error, answer.message))
+
+
+def _error(name: str, message: str) -> Exception:
+    kind = getattr(models, name, None)
+    if isinstance(kind, type) and issubclass(kind, models.RaytasksError):
+        return kind(message)
+    return CallFailed(f"{name}: {message}")
+
+
+def _abstract(name: str) -> str:
+    return f"\0{name}"
+
+
+async def _read(reader: asyncio.StreamReader) -> bytes:
+    (length,) = _LENGTH.unpack(await reader.readexactly(_LENGTH.size))
+    if length > MAX_BYTES:
+        raise ValueError(f"a message of {length} bytes is too long")
+    return await reader.readexactly(length)
+
+
+_encode = msgpack.Encoder().encode
+
+
+def _frame(message: Any) -> bytes:
+    body = _encode(message)
+    if len(body) > MAX_BYTES:
+        raise models.NotUnderstood(f"a message of {len(body)} bytes is too long")
+    return _LENGTH.pack(len(body)) + body
+
+
+def _check_peer(peer: Any) -> None:
+    """Refuse to talk to another user's process, also one that has taken a dead server's name."""
+    found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    _, user, _ = _CREDENTIALS.unpack(found)
+    if user != os.getuid():
+        raise PermissionError(f"the other process belongs to user {user}")

@@ -1,0 +1,128 @@
+"""An attempt in Ray's hands, and what an error of Ray's says of its end."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from msgspec.structs import replace
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+
+from raytasks.model.states import CRASHES, OutcomeKind
+from raytasks.protocol.messages import Outcome
+from raytasks.runner.attempt import Attempt
+from raytasks.runner.errors import describe_error
+from raytasks.runner.on_ray.remote_attempt import Place, Start
+
+MAX_UNBEGUN = 3
+"""How often an attempt is given back whose process has died before it began.
+
+After that it counts as lost, else a handler's module that ends its process would be tried for ever.
+"""
+
+# Its process is gone, or what it returned is, which was kept on a node that has died.
+_LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
+
+
+@dataclass
+class Flight:
+    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
+
+    `begun` counts the tries that have begun: more than one when Ray retries its remote task;
+    `place` is where the latest of them runs, `tried_at` when it began by the clock of this process,
+    and `lines` what all have logged. One that is `recalled` must not begin: it is given back.
+    """
+
+    attempt: Attempt
+    launched_at: float
+    ref: Any = None
+    begun: int = 0
+    place: Place = field(default_factory=Place)
+    tried_at: float = 0.0
+    start: Start | None = None
+    step: int = 0
+    checkpoint: str | None = None
+    checkpoint_ref: str | None = None
+    lines: int = 0
+    recalled: bool = False
+
+    @property
+    def number(self) -> int | None:
+        """The number of the present try within the attempt, from 0, as Ray counts."""
+        return self.begun - 1 if self.begun else None
+
+    def begin(self, place: Place, now: float) -> Start:
+        """Note that a try begins; a try that asks again gets the same answer.
+
+        The timeout is the attempt's, and counts from the first try, however often Ray tries.
+        """
+        if self.start is not None and place.token == self.place.token:
+            return self.start
+        own_retries = self.attempt.spec.ray_options.get("max_retries", 0)
+        if 0 <= own_retries < self.begun:  # Ray's one retry more: see `remote_options`
+            return Start(self.begun, spent=True)
+        self.begun += 1
+        self.place, self.tried_at = place, now
+        if self.begun == 1:
+            self.attempt.started_at = now
+        passed = now - self.attempt.started_at
+        self.start = Start(
+            self.begun - 1,
+            self.checkpoint,
+            self.checkpoint_ref,
+            lines=self.lines,
+            passed_seconds=passed,
+        )
+        return self.start
+
+    def on_our_clock(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of the present try, with times by the clock of this process.
+
+        Those of a try are by the clock of its node; its beginning was seen by both.
+        """
+        if not self.begun:
+            return replace(
+                outcome,
+                begun=False,
+                started_at=self.attempt.started_at,
+                finished_at=self.attempt.workplace.now(),
+            )
+        ahead = self.place.started_at - self.tried_at
+        begun_at = self.attempt.started_at
+        return replace(
+            outcome, started_at=begun_at, finished_at=max(begun_at, outcome.finished_at - ahead)
+        )
+
+    def in_place(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of a crash, with the place where the attempt ran."""
+        if outcome.kind not in CRASHES or not self.begun:
+            return outcome
+        return replace(outcome, node_id=self.place.node_id, worker_id=self.place.worker_id)
+
+    def outcome_of(self, error: BaseException, crashes_unbegun: int = 0) -> Outcome:
+        """Return the outcome of an attempt that ended by an error of Ray's.
+
+        What has not begun is given back, as nothing of the task was tried; `crashes_unbegun` is how
+        often its process has died so before, not counting dead nodes.
+        """
+        attempt = self.attempt
+        if isinstance(error, RayTaskError):  # raised in its process, whatever that raised
+            cause = error.cause
+            return attempt.failed(
+                cause if isinstance(cause, BaseException) else error, ray_attempt=self.number
+            )
+        if isinstance(error, TaskCancelledError):  # by somebody else than us
+            return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=self.number)
+        if not isinstance(error, _LOST):
+            return attempt.failed(error, ray_attempt=self.number)
+        if not self.begun and crashes_unbegun < MAX_UNBEGUN:
+            return attempt.outcome(OutcomeKind.RELEASED)
+        no_memory = isinstance(error, OutOfMemoryError)
+        kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST
+        described = describe_error(error, retryable=True)
+        return attempt.outcome(kind, error=described, ray_attempt=self.number)

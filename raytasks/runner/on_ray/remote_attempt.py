@@ -1,0 +1,126 @@
+"""One attempt in a Ray remote task: what runs in that task's process."""
+
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import ray
+from msgspec.structs import replace
+
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.registry import Registry
+from raytasks.model.retry import PermanentError, RetryAfter
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Outcome
+from raytasks.runner.attempt import Attempt
+from raytasks.runner.errors import describe_error, fenced
+from raytasks.runner.on_ray.children import ChildTasks
+from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
+from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.workplace import Workplace
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a try began (Ray's ids of node and worker) and when, by the clock of its process.
+
+    `token` is of this try alone: a try whose call to the task runner went wrong asks again.
+    """
+
+    node_id: str | None = None
+    worker_id: str | None = None
+    started_at: float = 0.0
+    token: str = ""
+
+
+@dataclass(frozen=True)
+class Start:
+    """What the task runner says to a try of an attempt that is about to begin.
+
+    `number` counts the tries that began before, so from 0, and `lines` what they have logged.
+    `spent` means that it must not begin: those were as many as the handler allows. The attempt
+    began `passed_seconds` ago, with its first try.
+    """
+
+    number: int
+    checkpoint: str | None = None
+    checkpoint_ref: str | None = None
+    spent: bool = False
+    lines: int = 0
+    passed_seconds: float = 0.0
+
+
+class WorkerLost(Exception):
+    """The process of an attempt is gone."""
+
+
+def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
+    """Run the attempt, and return its outcome; the task runner hears of its start and progress.
+
+    Raises the handler's error where Ray is to try again within this attempt; else only what has
+    nothing to do with the handler: its module cannot be imported.
+    """
+    spec = _registry(plan).require(claim.task_type)
+    context = ray.get_runtime_context()
+    workplace = Workplace(
+        artifacts=ArtifactStore(plan.artifacts_url),
+        offload_bytes=plan.offload_bytes,
+        max_result_bytes=plan.max_result_bytes,
+        node_id=context.get_node_id(),
+        worker_id=context.get_worker_id(),
+        make_children=ChildTasks,
+    )
+    attempt = Attempt(spec, claim, workplace)
+    place = Place(workplace.node_id, workplace.worker_id, attempt.started_at, uuid.uuid4().hex)
+    # First of all the task runner hears of it: what it has not heard of has not begun.
+    start: Start | None = insist(
+        lambda: task_runner.started.remote(claim.task_id, claim.attempt, place), gone=None
+    )
+    if start is None:  # nobody waits for it any more
+        return attempt.outcome(OutcomeKind.CANCELLED)
+    if start.spent:
+        lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
+        return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=start.number - 1)
+    workplace.enter()
+    attempt.started_at -= start.passed_seconds
+    if start.number:  # there may be a newer checkpoint than the claim's
+        attempt.claim = replace(
+            claim, checkpoint=start.checkpoint, checkpoint_ref=start.checkpoint_ref
+        )
+        attempt.lines_before = start.lines
+    channel = RemoteChannel(attempt, task_runner, start.number)
+    outcome = attempt.run(spec.target, channel)
+    channel.close()
+    error = attempt.error
+    if error is not None and fenced(
+        lambda: may_ray_retry(spec.ray_options, error, start.number), lambda _: False
+    ):
+        raise error
+    return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=start.number)
+
+
+def may_ray_retry(options: Mapping[str, Any], error: BaseException, number: int) -> bool:
+    """Return whether Ray, by a handler's options, tries again in this attempt after the error.
+
+    `number` counts the tries that began before.
+    """
+    wanted = options.get("retry_exceptions") or ()
+    most = options.get("max_retries", 0)
+    if isinstance(error, PermanentError | RetryAfter) or 0 <= most <= number:
+        return False
+    return isinstance(error, Exception if wanted is True else tuple(wanted))
+
+
+@cache
+def _registry_of(
+    generation: str,  # noqa: ARG001
+    modules: tuple[str, ...],
+    folder: str | None,
+) -> Registry:
+    return Registry.load(modules, folder)
+
+
+def _registry(plan: RunnerPlan) -> Registry:
+    return _registry_of(plan.generation, plan.modules, plan.folder)

@@ -1,0 +1,351 @@
+"""The task runner: a detached actor that starts each attempt as a Ray remote task of its own."""
+
+import asyncio
+import inspect
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import ray
+from msgspec.structs import replace
+from ray.exceptions import NodeDiedError
+
+from raytasks.handling.registry import Registry
+from raytasks.model.retry import PermanentError
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Demand, LogLine, Outcome
+from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
+from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.on_ray.flight import Flight
+from raytasks.runner.on_ray.node_life import node_died
+from raytasks.runner.on_ray.nodes import nodes_now
+from raytasks.runner.on_ray.options import needs_of, remote_options, resources_of
+from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
+from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerLink
+from raytasks.runner.plan import RunnerPlan
+from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
+from raytasks.runner.workplace import Workplace
+
+log = logging.getLogger(__name__)
+
+QUEUED = 2
+"""How many attempts of a type wait in Ray beyond those that its resources allow to run now: they
+are what Ray's autoscaler sees."""
+
+MOST = 1000
+"""How many attempts are in Ray's hands at the most."""
+
+RESOURCES_SECONDS = 5.0
+"""How often the size of the cluster is looked at."""
+
+_REMEMBERED = 1000
+
+_EXECUTE = ray.remote(execute)
+"""Made once: each that is made stays in Ray's control store for as long as the cluster lives."""
+
+
+class RemoteWork:
+    """The work side of the task runner: starts remote tasks, follows them, stops them."""
+
+    def __init__(self, plan: RunnerPlan, registry: Registry, me: Any) -> None:
+        self._plan = plan
+        self._registry = registry
+        self._me = me
+        self._workplace = Workplace(node_id=ray.get_runtime_context().get_node_id())
+        self._flights: dict[str, Flight] = {}
+        self._crashed_unbegun: dict[str, int] = {}  # how often, by task
+        self._following: set[asyncio.Task[None]] = set()
+        self._cluster: Mapping[str, float] = ray.cluster_resources()
+        self.exchange: ExchangeLoop | None = None
+        self._demands: list[Demand] = []
+        self._held_back: tuple[str, frozenset[str]] | None = None
+        self._first_come = FirstCome()
+        self._needs = {
+            name: needs_of(registry.require(name).ray_options) for name in registry.task_types
+        }
+
+    def limits(self) -> Mapping[str, int]:
+        """Return how many more attempts of each type fit the cluster's resources.
+
+        None of those that would take what the first one in the row waits for.
+        """
+        flying = Counter(flight.attempt.claim.task_type for flight in self._flights.values())
+        return {
+            name: 0
+            if self._is_held_back(name)
+            else max(0, self._fits(name) + QUEUED - flying[name])
+            for name in self._registry.task_types
+        }
+
+    def demands(self) -> Sequence[Demand]:
+        """Return what waits for resources, the longest wait first."""
+        return self._demands
+
+    def room(self) -> int:
+        """Return how many more attempts fit in all."""
+        return max(0, MOST - len(self._flights))
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Start a remote task for each attempt."""
+        for claim in claims:
+            attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
+            flight = Flight(
+                attempt,
+                attempt.started_at,
+                checkpoint=claim.checkpoint,
+                checkpoint_ref=claim.checkpoint_ref,
+            )
+            try:
+                flight.ref = self._launch(attempt)
+            except Exception as error:
+                log.exception("task %s cannot be handed to Ray", claim.task_id)
+                refused = PermanentError(f"Ray does not take the task: {error}")
+                self._finished(attempt.failed(refused))
+                continue
+            self._flights[claim.task_id] = flight
+            task = asyncio.ensure_future(self._follow(flight))
+            self._following.add(task)
+            task.add_done_callback(self._following.discard)
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt whose task was cancelled; one that has not begun, at once."""
+        flight = self._flight(task_id, attempt)
+        if flight is not None:
+            flight.attempt.stop.order(StopReason.CANCEL, self._workplace.now())
+            if not flight.begun:
+                ray.cancel(flight.ref)
+
+    def begin(self, task_id: str, attempt: int, place: Place) -> Start | None:
+        """Note that a try of an attempt begins; None if the attempt is not ours any more."""
+        flight = self._flight(task_id, attempt)
+        if flight is None or flight.recalled:
+            return None
+        self._crashed_unbegun.pop(task_id, None)
+        start = flight.begin(place, self._workplace.now())
+        if start.number == 0 and self.exchange is not None:
+            self.exchange.begun(task_id, attempt, flight.attempt.started_at)
+        return start
+
+    def progress(
+        self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
+    ) -> None:
+        """Pass on the progress of an attempt, if it is the present try of the present one."""
+        if self.exchange is not None and self._present(task_id, attempt, number) is not None:
+            self.exchange.progress(task_id, fraction, message)
+
+    def log(self, task_id: str, attempt: int, number: int, lines: Sequence[LogLine]) -> None:
+        """Pass on what an attempt has logged, if it is the present try of the present one."""
+        flight = self._present(task_id, attempt, number)
+        if self.exchange is not None and flight is not None:
+            flight.lines = max(flight.lines, *(line.number for line in lines))
+            self.exchange.log(task_id, attempt, lines)
+
+    async def checkpoint(
+        self, task_id: str, attempt: int, number: int, data: str, ref: str | None = None
+    ) -> bool:
+        """Return True when a checkpoint is on disk; False if a later attempt or try runs."""
+        flight = self._present(task_id, attempt, number)
+        if flight is None or self.exchange is None:
+            return False
+        try:
+            await self.exchange.checkpoint(task_id, attempt, data, ref)
+        except asyncio.CancelledError:  # the attempt is not ours any more
+            return False
+        flight.checkpoint, flight.checkpoint_ref = data, ref
+        return True
+
+    def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
+        """Return whether the attempt was told to stop, or a later one or try has the task."""
+        flight = self._present(task_id, attempt, number)
+        return flight is None or flight.attempt.stop.reason is not None
+
+    async def watch(self) -> None:
+        """Look at what flies, for ever: time is up, or a stop was ordered and nothing came."""
+        looked_at = self._workplace.now()
+        while True:
+            await asyncio.sleep(ASK_SECONDS / 4)
+            now = self._workplace.now()
+            try:
+                for flight in list(self._flights.values()):
+                    self._climb(flight, now)
+                await self._look_at_demands(now)
+                if not 0 <= now - looked_at <= RESOURCES_SECONDS:
+                    looked_at = now
+                    self._cluster = await asyncio.to_thread(ray.cluster_resources)
+            except Exception:
+                log.exception("the running attempts could not be looked at; trying again")
+
+    async def _look_at_demands(self, now: float) -> None:
+        """Note what has waited for some time, and tell the tracker if that has changed."""
+        waiting = [
+            (flight.attempt.claim.task_type, now - flight.launched_at)
+            for flight in self._flights.values()
+            if not flight.begun
+        ]
+        found: list[Demand] = []
+        if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
+            nodes = await asyncio.to_thread(nodes_now)
+            found = demands_of(waiting, self._needs, nodes)
+        before = self._held_back
+        self._held_back = self._first_come.held_back(found, now)
+        news = [(item.task_type, item.code, item.count) for item in found]
+        known = [(item.task_type, item.code, item.count) for item in self._demands]
+        self._demands = found
+        self._recall()
+        if self.exchange is not None and (news != known or before != self._held_back):
+            self.exchange.changed()
+
+    def _is_held_back(self, task_type: str) -> bool:
+        """Return whether attempts of a type would take what another one has waited for longer."""
+        if self._held_back is None or self._held_back[0] == task_type:
+            return False
+        return bool(self._held_back[1] & self._needs[task_type].keys())
+
+    def _recall(self) -> None:
+        """Give back what was handed to Ray, has not begun, and must not begin before another."""
+        for flight in self._flights.values():
+            if not (flight.begun or flight.recalled) and self._is_held_back(
+                flight.attempt.claim.task_type
+            ):
+                flight.recalled = True
+                ray.cancel(flight.ref)
+
+    def _climb(self, flight: Flight, now: float) -> None:
+        attempt = flight.attempt
+        if flight.begun and attempt.deadline is not None and now >= attempt.deadline:
+            attempt.stop.order(StopReason.TIMEOUT, now)
+        asked_at = attempt.stop.ordered_at
+        if asked_at is None:
+            return
+        if flight.step == 0 and now - asked_at > ASK_SECONDS:
+            flight.step = 1
+            ray.cancel(flight.ref)
+        elif flight.step == 1 and now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
+            flight.step = 2
+            ray.cancel(flight.ref, force=True)
+
+    def _launch(self, attempt: Attempt) -> Any:
+        claim = attempt.claim
+        name = f"{claim.task_type}:{claim.task_id}"
+        options = remote_options(attempt.spec.ray_options, self._plan, name=name)
+        return _EXECUTE.options(**options).remote(self._plan, claim, self._me)
+
+    async def _follow(self, flight: Flight) -> None:
+        claim = flight.attempt.claim
+        try:
+            outcome: Outcome = await flight.ref
+        except BaseException as error:
+            outcome = self._outcome_of(flight, error)
+        if flight.recalled and flight.attempt.stop.reason is None:
+            outcome = flight.attempt.outcome(OutcomeKind.RELEASED)
+        if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
+            outcome = flight.attempt.stopped(ray_attempt=flight.number)
+        elif outcome.kind is OutcomeKind.LOST and await node_died(flight.place.node_id):
+            outcome = replace(outcome, charged=False)  # of no fault of its own
+        if self._flights.get(claim.task_id) is flight:
+            del self._flights[claim.task_id]
+        self._finished(flight.in_place(flight.on_our_clock(outcome)))
+
+    def _outcome_of(self, flight: Flight, error: BaseException) -> Outcome:
+        task_id = flight.attempt.claim.task_id
+        crashes = self._crashed_unbegun.get(task_id, 0)
+        outcome = flight.outcome_of(error, crashes)
+        if outcome.kind is OutcomeKind.RELEASED and not isinstance(error, NodeDiedError):
+            self._crashed_unbegun[task_id] = crashes + 1
+            if len(self._crashed_unbegun) > _REMEMBERED:
+                del self._crashed_unbegun[next(iter(self._crashed_unbegun))]
+        return outcome
+
+    def _finished(self, outcome: Outcome) -> None:
+        if self.exchange is not None:
+            self.exchange.finished([outcome])
+
+    def _flight(self, task_id: str, attempt: int) -> Flight | None:
+        flight = self._flights.get(task_id)
+        return flight if flight and flight.attempt.claim.attempt == attempt else None
+
+    def _present(self, task_id: str, attempt: int, number: int) -> Flight | None:
+        """Return the flight of a try, unless Ray has begun a later one."""
+        flight = self._flight(task_id, attempt)
+        return flight if flight is not None and flight.number == number else None
+
+    def _fits(self, task_type: str) -> int:
+        needs = resources_of(self._registry.require(task_type).ray_options)
+        return min(
+            math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
+        )
+
+
+class TaskRunner(RunnerActor):
+    """The actor. What it has beyond `RunnerActor` is for its remote tasks."""
+
+    def __init__(self, plan: RunnerPlan) -> None:
+        self._me = ray.get_runtime_context().current_actor
+        self._work: RemoteWork | None = None
+        super().__init__(plan)
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the handlers' modules are loaded."""
+        return self._work is not None
+
+    async def started(self, task_id: str, attempt: int, place: Place) -> Start | None:
+        """Called by a remote task that is about to begin; None if nobody waits for it."""
+        start: Start | None = await self._host.call(
+            self._on_work(lambda work: work.begin(task_id, attempt, place))
+        )
+        return start
+
+    async def progress(
+        self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
+    ) -> None:
+        """Called by a try of a remote task with its progress."""
+        await self._host.call(
+            self._on_work(lambda work: work.progress(task_id, attempt, number, fraction, message))
+        )
+
+    async def log(self, task_id: str, attempt: int, number: int, lines: list[LogLine]) -> None:
+        """Called by a try of a remote task with what it has logged."""
+        await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, number, lines)))
+
+    async def checkpoint(
+        self, task_id: str, attempt: int, number: int, data: str, ref: str | None = None
+    ) -> bool:
+        """Called by a try of a remote task; returns whether its checkpoint is on disk now."""
+        saved = await self._host.call(
+            self._on_work(lambda work: work.checkpoint(task_id, attempt, number, data, ref))
+        )
+        return bool(saved)  # without work, this is the next life of the actor: nobody waits for it
+
+    async def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
+        """Called by a try of a remote task: whether it should stop."""
+        # Without work, this is the next life of the actor that started the task.
+        stopped = await self._host.call(
+            self._on_work(lambda work: work.is_stopped(task_id, attempt, number))
+        )
+        return stopped is not False
+
+    async def _on_work(self, call: Callable[["RemoteWork"], Any]) -> Any:
+        if self._work is None:
+            return None
+        result = call(self._work)
+        return await result if inspect.isawaitable(result) else result
+
+    async def _main(self) -> None:
+        work = RemoteWork(self._plan, self._plan.registry(), self._me)
+        watch = asyncio.ensure_future(work.watch())
+        work.exchange = ExchangeLoop(
+            self._identity,
+            work,
+            TrackerLink().exchange,
+            is_alive=lambda: not watch.done(),
+            demands=work.demands,
+        )
+        self._work = work
+        try:
+            await work.exchange.run()
+        finally:
+            watch.cancel()

@@ -1,0 +1,221 @@
+"""What the runners' actors have in common, and their way to the tracker."""
+
+import asyncio
+import logging
+import os
+import sys
+import uuid
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+
+from raytasks.model.tasks import NotUnderstood
+from raytasks.protocol import codec as wire
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.messages import Exchange, Orders
+from raytasks.runner.exchange import Identity
+from raytasks.runner.home import Home
+from raytasks.runner.host import RunnerHost
+from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
+
+log = logging.getLogger(__name__)
+
+NAMESPACE = "raytasks"
+TRACKER_NAME = "raytasks.tracker"
+
+MAX_CALLS = 10_000
+"""How many calls such an actor has open at a time; further ones wait for their turn."""
+
+_LOOK_SECONDS = 0.2
+
+ASK_AGAIN_SECONDS = 10.0
+"""How long after the tracker could only be called by Ray another way is looked for."""
+
+
+SOCKET, BY_RAY = "socket", "ray"
+"""The two ways in which the tracker is called: over a Unix socket, and as an actor."""
+
+
+def lasting(name: str) -> dict[str, Any]:
+    """Return the Ray options of an actor of which the cluster has one, by this name.
+
+    Ray starts it again when it dies, and sends it open calls again.
+    """
+    return {
+        "name": name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "num_cpus": 0,
+        "max_restarts": -1,
+        "max_task_retries": -1,
+        "max_concurrency": MAX_CALLS,
+    }
+
+
+class RunnerActor:
+    """What every runner's actor is: it works by itself from the start, in `_main`.
+
+    Its methods are for its pool.
+    """
+
+    def __init__(self, plan: RunnerPlan) -> None:
+        _refuse_used_process(plan)
+        self._plan = plan
+        context = ray.get_runtime_context()
+        self._identity = Identity(
+            runner_id=str(uuid.uuid4()),
+            name=plan.name,
+            pool=plan.pool,
+            generation=plan.generation,
+            node_id=context.get_node_id(),
+            worker_id=context.get_worker_id(),
+        )
+        self._host = RunnerHost(self._main)
+        self._host.start()
+
+    async def identity(self) -> tuple[str, str]:
+        """Return the id of this life of the actor, and Ray's id of its process."""
+        self._host.asked.set()
+        return self._identity.runner_id, self._identity.worker_id or ""
+
+    async def came_up(self) -> str | None:
+        """Return when the runner has loaded its handlers: None, or the error if it cannot."""
+        while not self.is_up:
+            if self._host.failure is not None:
+                return self._host.failure
+            await asyncio.sleep(_LOOK_SECONDS)
+        return None
+
+    async def watch(self) -> None:
+        """Never return: the call fails when this process dies, and so the pool hears of it."""
+        await asyncio.Event().wait()
+
+    @property
+    @abstractmethod
+    def is_up(self) -> bool:
+        """Whether the runner has loaded its handlers."""
+
+    @abstractmethod
+    async def _main(self) -> None:
+        """Do the runner's work, on the host's event loop, until it has left."""
+
+
+def _refuse_used_process(plan: RunnerPlan) -> None:
+    """End a process that has loaded handlers before, maybe of older code: Ray starts another.
+
+    One with a runtime environment of ours has it from the start that its code is of this version.
+    """
+    if os.environ.get(GENERATION_VARIABLE) == plan.generation:
+        return
+    if any(module in sys.modules for module in plan.modules):
+        log.warning("%s is not to run in a process that was used before", plan.name)
+        os._exit(1)
+
+
+@dataclass(frozen=True)
+class Line:
+    """How the tracker can be called without Ray from the node of this id; None: in no way."""
+
+    node_id: str
+    address: local_rpc.Address | None
+
+
+async def open_line(
+    tracker: Any, present: local_rpc.Connection | None = None
+) -> local_rpc.Connection | None:
+    """Return a connection of our own to the tracker, or None where it is on another node.
+
+    That is the `present` one as long as it is good. Raises what Ray raises.
+    """
+    line: Line = await tracker.line.remote()
+    if present is not None:
+        if present.address == line.address and not present.lost:
+            return present
+        present.close()
+    if line.address is None or line.node_id != ray.get_runtime_context().get_node_id():
+        return None
+    try:
+        return await local_rpc.Connection.open(line.address)
+    except OSError as error:  # e.g. from a container with a network of its own
+        log.warning("the tracker is on this node, but is called by Ray: %s", error)
+        return None
+
+
+class TrackerLink:
+    """Calls to the tracker, whichever process that is; its handle is looked up once."""
+
+    def __init__(self) -> None:
+        self._tracker: Any = None
+        self._line: local_rpc.Connection | None = None
+        self._ask_again_at = 0.0
+        self._by_ray = 0  # how many messages are on their way by Ray
+        self._opening = asyncio.Lock()
+        self._home = Home()
+
+    async def call(self, method: str, *arguments: Any) -> Any:
+        """Call a method of the tracker's actor, by Ray. Raises what Ray raises."""
+        try:
+            return await getattr(await self._find(), method).remote(*arguments)
+        except Exception:
+            self._tracker = None  # one that was killed for good and made anew has another handle
+            raise
+
+    async def send(self, method: str, message: bytes) -> bytes:
+        """Send a message of `protocol.codec`, over a connection of our own where there can be one.
+
+        Raises what Ray raises, and what `local_rpc.Connection.call` raises: when the tracker's
+        process ends, the message may have reached it or not. The next one looks for the tracker
+        anew.
+        """
+        async with self._opening:
+            # What goes by Ray must not be overtaken by what comes after it.
+            if (self._line is None or self._line.lost) and not self._by_ray:
+                await self._open()
+            line = self._line
+            if line is None:
+                self._by_ray += 1
+        if line is not None:
+            return await line.call(method, message)
+        try:
+            answer: bytes = await self.call(method, message)
+        finally:
+            self._by_ray -= 1
+        return answer
+
+    async def exchange(self, exchange: Exchange) -> Orders:
+        """Make one exchange. Raises `NotUnderstood` for one that cannot be sent or understood."""
+        self._home.leave_if_copy()
+        try:
+            message = wire.encode(exchange)
+        except (TypeError, ValueError, OverflowError, RecursionError) as error:
+            raise NotUnderstood(f"the exchange cannot be sent: {error!r}") from error
+        answer = await self.send("exchange", message)
+        try:
+            return wire.orders_of(answer)
+        except NotUnderstood as error:  # it is not what was sent that is not understood
+            raise ConnectionError(f"the tracker's answer is not understood: {error}") from error
+
+    def close(self) -> None:
+        """Close the connection of our own, if there is one."""
+        if self._line is not None:
+            self._line.close()
+
+    async def _open(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._line is None and now < self._ask_again_at:
+            return
+        try:
+            self._line = await open_line(await self._find())
+        except Exception:
+            self._tracker = self._line = None
+            raise
+        if self._line is None:  # most likely it is elsewhere, and stays there
+            self._ask_again_at = now + ASK_AGAIN_SECONDS
+
+    async def _find(self) -> Any:
+        if self._tracker is None:
+            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
+        return self._tracker

@@ -1,0 +1,52 @@
+"""The warm runner: a detached actor that runs attempts in its own process, one at a time."""
+
+import ray
+
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.on_ray.children import ChildTasks
+from raytasks.runner.on_ray.ray_internals import Connected
+from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerLink
+from raytasks.runner.warm_work import LINGER_SECONDS, WarmWork
+from raytasks.runner.workplace import Workplace
+
+
+class WarmRunner(RunnerActor):
+    """The actor."""
+
+    _work: WarmWork | None = None
+
+    @property
+    def is_up(self) -> bool:
+        """Whether the handlers' modules and classes are loaded."""
+        return self._work is not None and self._work.loaded
+
+    async def _main(self) -> None:
+        context = ray.get_runtime_context()
+        workplace = Workplace(
+            artifacts=ArtifactStore(self._plan.artifacts_url),
+            offload_bytes=self._plan.offload_bytes,
+            max_result_bytes=self._plan.max_result_bytes,
+            node_id=context.get_node_id(),
+            worker_id=context.get_worker_id(),
+            make_children=ChildTasks,
+            own_process=True,
+            unfit=Connected().lost,
+        )
+        work = WarmWork(
+            self._plan.registry(),
+            workplace,
+            max_tasks=self._plan.max_tasks,
+            max_memory_bytes=self._plan.max_memory_bytes,
+        )
+        self._work = work
+        exchange = ExchangeLoop(
+            self._identity,
+            work,
+            TrackerLink().exchange,
+            linger_seconds=LINGER_SECONDS,
+            is_alive=work.is_alive,
+            waits_for=work.waits_for,
+        )
+        work.begin(exchange)
+        await exchange.run()

@@ -1,0 +1,379 @@
+"""The tracker's actor: the core and the pools in one detached, named process."""
+
+import asyncio
+import gc
+import logging
+import os
+import time
+from functools import partial
+from typing import Any
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
+from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.terms import DriverTerms
+from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
+from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.pools.deployment import Deployment, differing_settings
+from raytasks.pools.kept_builds import KeptBuilds
+from raytasks.pools.manager import RunnerPools
+from raytasks.pools.trial import try_deployment
+from raytasks.pools.versions import Announced, DeployAnswer, Versions
+from raytasks.protocol import codec as wire
+from raytasks.protocol import local_socket as local_rpc
+from raytasks.runner.on_ray.node_life import node_died
+from raytasks.runner.on_ray.nodes import at_the_head
+from raytasks.runner.on_ray.ray_internals import was_restarted
+from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, Line, lasting
+from raytasks.settings import Settings
+from raytasks.store.place import DatabasePlace
+from raytasks.store.store import Store
+from raytasks.store.transaction import Superseded
+from raytasks.store.versions import VersionState
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.orphans import Orphans
+from raytasks.tracker.retention import Retention
+from raytasks.tracker.version_book import VersionBook
+
+log = logging.getLogger(__name__)
+
+_LAST_TICK_SECONDS = 10.0
+_TAKEN_OVER_SECONDS = 20.0
+_FILE_THREADS = 8  # an object store takes its time for each call
+_ASKED = 100
+
+
+class TrackerActor:
+    """The actor. Every method may be repeated by Ray after a restart, and does no harm then.
+
+    The constructor only makes objects: an actor whose constructor raises at a restart is dead
+    for good. Everything that can fail happens in `_live`, which the first call starts; runners
+    and API replicas call all the time.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._life: asyncio.Task[None] | None = None
+        self._tracker: asyncio.Future[Tracker] | None = None
+        self._pools: RunnerPools | None = None
+        self._versions: Versions | None = None
+        self._line: Line | None = None
+        self._server: local_rpc.Server | None = None
+        self._line_lock = asyncio.Lock()
+        self._asked: list[str] = []
+
+    # For clients
+
+    async def submit(self, tasks: bytes) -> bytes:
+        """See `Tracker.submit`; new tasks and duplicates are encoded by `protocol.codec`."""
+        core = await self._core()
+        return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
+
+    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
+        """See `Tracker.cancel`."""
+        return await (await self._core()).cancel(task_id, namespace)
+
+    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
+        """See `Tracker.retry`."""
+        return await (await self._core()).retry(task_id, namespace)
+
+    async def tasks(self, task_ids: list[str]) -> dict[str, Task]:
+        """See `Tracker.tasks`."""
+        return await (await self._core()).tasks(task_ids)
+
+    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
+        """See `Tracker.task`."""
+        return await (await self._core()).task(task_id)
+
+    async def ends(self, task_ids: bytes) -> bytes:
+        """See `Tracker.ends`; ids and ends are encoded by `raytasks.protocol.codec`."""
+        core = await self._core()
+        return wire.encode(await core.ends(wire.task_ids_of(task_ids)))
+
+    async def page(self, query: TaskQuery) -> Page:
+        """See `Tracker.page`."""
+        return await (await self._core()).page(query)
+
+    async def events(self, queries: list[EventQuery]) -> list[EventPage | None]:
+        """See `Tracker.events`."""
+        return await (await self._core()).events(queries)
+
+    async def changes(self, query: bytes) -> bytes:
+        """See `Tracker.changes`; query and feed are encoded by `raytasks.protocol.codec`."""
+        asked = wire.feed_query_of(query)
+        core = await self._core()
+        found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
+        return wire.encode(found)
+
+    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
+        """See `Tracker.bulk_start`."""
+        return await (await self._core()).bulk_start(new)
+
+    async def bulk_count(self, asked: BulkFilter) -> int | None:
+        """See `Tracker.bulk_count`."""
+        return await (await self._core()).bulk_count(asked)
+
+    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
+        """See `Tracker.bulk_get`."""
+        return await (await self._core()).bulk_get(bulk_id, namespace)
+
+    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
+        """See `Tracker.bulk_list`."""
+        return await (await self._core()).bulk_list(namespace)
+
+    async def stats(self, namespace: str) -> dict[str, Any]:
+        """See `Tracker.stats`."""
+        return await (await self._core()).stats(namespace)
+
+    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
+        """See `Tracker.waiting_for`."""
+        return await (await self._core()).waiting_for(task_id)
+
+    async def health(self) -> dict[str, Any]:
+        """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
+        core = await self._core()
+        report = await core.health()
+        reasons = list(report.get("reasons", ()))
+        if self._versions is not None:
+            report["handlers"], found = self._versions.report(core.ticker.ledger.waiting_types())
+            reasons += found
+        if self._pools is not None:
+            report["runners"]["waiting_pools"] = self._pools.nested.report()
+            reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
+        return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
+
+    async def large_values(self) -> LargeValues:
+        """Return where large payloads and results are, for those who wait for results."""
+        return (await self.terms()).values
+
+    async def terms(self) -> DriverTerms:
+        """Return what drivers must know before they submit."""
+        await self._core()
+        settings = (self._pools and self._pools.settings) or self._settings
+        artifacts = ArtifactStore(settings.artifacts_url)
+        return DriverTerms(
+            LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
+            PayloadLimits(settings.max_payload_bytes, settings.max_depth),
+            settings.max_batch_bytes,
+        )
+
+    async def database(self) -> DatabasePlace:
+        """Return where the database is, once it was taken over. Raises `StoreUnavailable`."""
+        core = await self._core()
+        if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
+            raise StoreUnavailable("the database is not taken over yet")
+        context = ray.get_runtime_context()
+        owner = context.get_actor_id() or ""
+        return DatabasePlace(self._settings.database_url, context.get_node_id(), owner)
+
+    # For processes of this cluster
+
+    async def line(self) -> Line:
+        """Return how this process can be called without Ray, from its own node."""
+        async with self._line_lock:
+            if self._line is None or (self._server is not None and not self._server.listening):
+                self._line = Line(ray.get_runtime_context().get_node_id(), await self._listen())
+        return self._line
+
+    async def _listen(self) -> local_rpc.Address | None:
+        methods = {"submit": self.submit, "changes": self.changes, "ends": self.ends}
+        methods["exchange"] = lambda message: self.exchange(message, SOCKET)
+        self._server = local_rpc.Server(methods)
+        try:
+            return await self._server.start() if local_rpc.AVAILABLE else None
+        except OSError as error:
+            log.warning("there is no socket; everybody calls by Ray: %s", error)
+            self._server = None
+            return None
+
+    async def exchange(self, message: bytes, way: str = BY_RAY) -> bytes:
+        """See `Tracker.exchange`; exchange and orders are encoded by `raytasks.protocol.codec`.
+
+        Why an earlier life of the runner has ended, Ray knows.
+        """
+        core = await self._core()
+        exchange = wire.exchange_of(message)
+        if self._pools is not None:
+            for runner in core.fleet.lives_of(exchange.name):
+                if runner.runner_id != exchange.runner_id:
+                    await self._pools.note_end(runner.runner_id, runner.worker_id)
+        answer = core.exchange(exchange, way)
+        del exchange, message  # they may be large, and the answer may be far away
+        return wire.encode(await answer)
+
+    async def ping(self) -> None:
+        """Answer, to show that this process runs; nothing else needs to work for it."""
+
+    async def deploy(self, deployment: Deployment) -> DeployAnswer:
+        """Have a build tried where it will run, and put it in force if it passes.
+
+        Safe to repeat. Raises `StoreUnavailable`.
+        """
+        core, versions = await self._core(), self._versions
+        assert versions is not None
+        row = await versions.deploy(deployment)
+        return DeployAnswer(
+            number=row.number,
+            error=row.detail if row.state is VersionState.FAILED else None,
+            in_force=None if versions.row is None else versions.row.number,
+            without_handler=versions.without_handler(core.ticker.ledger.waiting_types()),
+            unchanged=tuple(differing_settings(self._settings, deployment.settings)),
+        )
+
+    async def announce(self, deployment: Deployment) -> Announced:
+        """Take in the build of an API replica. See `Versions.announce`."""
+        await self._core()
+        assert self._versions is not None
+        return await self._versions.announce(deployment)
+
+    async def is_first(self, name: str) -> bool:
+        """Return whether nobody has asked with this name before: one of many is to act."""
+        first = name not in self._asked
+        self._asked = [*self._asked, name][-_ASKED:]
+        return first
+
+    async def ready(self) -> dict[str, int]:
+        """Return how many runners of each pool were heard of."""
+        core = await self._core()
+        pools: dict[str, int] = {}
+        for runner in core.fleet:
+            if runner.confirmed:
+                pools[runner.pool] = pools.get(runner.pool, 0) + 1
+        return pools
+
+    async def drain(self, seconds: float) -> int:
+        """Hand out no task any more, and give what runs `seconds` to end.
+
+        What still runs then is stopped and given back, uncharged; returns how many attempts those
+        are. Tasks are accepted all the while. It lasts until `resume`.
+        """
+        core = await self._core()
+        await core.pause()
+        await core.settled(seconds)
+        left = 0
+        for runner in core.runners():
+            released = core.release_runner(runner.runner_id)
+            if released and self._pools is not None:
+                self._pools.replace(runner.name)
+            left += released
+        await core.settled(_LAST_TICK_SECONDS)
+        return left
+
+    async def resume(self) -> None:
+        """Hand out tasks again."""
+        await (await self._core()).resume()
+
+    async def stop(self, seconds: float) -> int:
+        """Claim nothing more, give what runs `seconds` to end, then end all runners.
+
+        What still ran is given back uncharged; returns how many attempts those are.
+        """
+        core = await self._core()
+        if self._pools is None:
+            return 0
+        self._pools.stop()
+        await core.stop_claiming()
+        await core.settled(seconds)
+        left = core.release_all()
+        await self._pools.end_all()
+        await core.settled(_LAST_TICK_SECONDS)
+        return left
+
+    async def _core(self) -> Tracker:
+        if self._tracker is None:
+            self._tracker = asyncio.get_running_loop().create_future()
+            self._life = asyncio.ensure_future(self._live(self._tracker))
+        if self._tracker.done():
+            return self._tracker.result()
+        return await asyncio.shield(self._tracker)
+
+    async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
+        begun_at = time.monotonic()
+        # What was imported lives as long as the process. To search it for garbage takes a tenth of
+        # a second, in which the whole tracker stands still.
+        gc.freeze()
+        try:
+            tracker = Tracker(
+                Store(
+                    self._settings.database_url,
+                    priority_step=self._settings.priority_step_seconds,
+                ),
+                lease_seconds=self._settings.lease_seconds,
+                max_crashes=self._settings.max_crashes,
+                max_backlog=self._settings.max_backlog,
+                owner=ray.get_runtime_context().get_actor_id() or "",
+            )
+            self._pools = RunnerPools(tracker)
+            self._versions = Versions(
+                VersionBook(tracker.ticker),
+                KeptBuilds(),
+                try_deployment,
+                partial(_put_in_force, tracker, self._pools),
+            )
+            tracker.ticker.on_expiry = self._pools.replace
+            tracker.ticker.silence.node_died = node_died
+            ready.set_result(tracker)
+            await tracker.start(again=was_restarted())
+            await asyncio.gather(
+                tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore()
+            )
+        except Superseded:
+            end_process("another tracker has taken over the database; this one stands by")
+        except BaseException as error:
+            # Not at once: what fails at every start must not keep a processor busy.
+            lived = time.monotonic() - begun_at
+            pause = max(0.0, RESTART_SECONDS - lived)
+            end_process("the tracker failed, and will be started again", error, pause=pause)
+        finally:
+            os._exit(1)
+
+    async def _prune(self, tracker: Tracker) -> None:
+        artifacts = ArtifactStore(self._settings.artifacts_url)
+        retention = Retention(
+            tracker,
+            artifacts.remove,
+            seconds=self._settings.retention_seconds,
+            clock=time.time,
+            remove_file=artifacts.remove_own,
+            parallel=_FILE_THREADS,
+        )
+        await asyncio.gather(retention.run(), Orphans(tracker, artifacts, clock=time.time).run())
+
+
+def get_or_create_tracker(settings: Settings) -> Any:
+    """Return the handle of the cluster's tracker; make it if there is none.
+
+    With SQLite it is bound to this node, where the file is; else it prefers the head. Safe to call
+    from many places.
+    """
+    placement: Any = at_the_head()
+    if settings.uses_sqlite:
+        here = ray.get_runtime_context().get_node_id()
+        placement = NodeAffinitySchedulingStrategy(here, soft=False)
+    return (
+        ray.remote(TrackerActor)
+        .options(**lasting(TRACKER_NAME), scheduling_strategy=placement)
+        .remote(settings)
+    )
+
+
+def _put_in_force(tracker: Tracker, pools: RunnerPools, deployment: Deployment) -> None:
+    settings = deployment.settings
+    pools.deploy(deployment)
+    tracker.max_backlog = settings.max_backlog
+    tracker.ticker.max_crashes = settings.max_crashes
+
+
+def _ray_health() -> dict[str, Any]:
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return {
+        "ok": bool(nodes),
+        "nodes": len(nodes),
+        "resources": ray.cluster_resources(),
+        "available": ray.available_resources(),
+    }

@@ -1,0 +1,34 @@
+"""The table of the handlers' versions, read and written beside the tracker's ticks."""
+
+from raytasks.pools.deployment import Deployment
+from raytasks.pools.versions import KEPT_VERSIONS
+from raytasks.store.versions import VersionRow, VersionState
+from raytasks.tracker.ticker import Ticker
+
+
+class VersionBook:
+    """The table of versions, as the tracker of one epoch reads and writes it."""
+
+    def __init__(self, ticker: Ticker) -> None:
+        self._ticker = ticker
+
+    async def number(self, deployment: Deployment) -> VersionRow:
+        """See `VersionTable.number`."""
+        ticker = self._ticker
+        token, generation = deployment.token, deployment.generation
+        row, _ = await ticker.access.write(
+            lambda: ticker.store.number_version(ticker.epoch, token, generation, ticker.clock())
+        )
+        return row
+
+    async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
+        """See `VersionTable.judge`."""
+        ticker = self._ticker
+        await ticker.access.write(
+            lambda: ticker.store.judge_version(ticker.epoch, token, state, detail)
+        )
+
+    async def newest(self) -> list[VersionRow]:
+        """See `VersionTable.newest`."""
+        await self._ticker.loaded.wait()
+        return await self._ticker.access.read(lambda: self._ticker.store.versions(KEPT_VERSIONS))
