@@ -10,7 +10,7 @@ from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
 
-_MOST_ASKED = 1000
+_MAX_ASKED = 1000
 """Of how many newcomers is remembered what they were asked."""
 
 
@@ -83,7 +83,7 @@ class Exchanges:
         asked = self._asked.pop(exchange.runner_id, None)
         if not lives or (asked is not None and exchange.last_batch >= asked):
             return True
-        while len(self._asked) >= _MOST_ASKED:
+        while len(self._asked) >= _MAX_ASKED:
             del self._asked[next(iter(self._asked))]
         self._asked[exchange.runner_id] = exchange.last_batch + 1
         return False
