@@ -17,6 +17,7 @@ from tests.simulation.account import FINAL, Row
 from tests.simulation.bodies import Deed, Plan
 
 if TYPE_CHECKING:
+    from tests.simulation.runners import RunnerLife
     from tests.simulation.world import World
 
 PROMPT_SECONDS = 1.5
@@ -197,8 +198,12 @@ class Probes:
 
     async def _with_full_runner(self, harm: Callable[..., object]) -> None:
         ids = [await self._submit() for _ in range(4)]
-        living = [life for life in self.world.runners if life.process.runs and not life.left]
-        harm(self.world.draw.choice(living))
+
+        def living() -> "list[RunnerLife]":
+            return [life for life in self.world.runners if life.process.runs and not life.left]
+
+        await self._until("there was a runner", living, 1.0)
+        harm(self.world.draw.choice(living()))
         for task_id in ids:
             await self._until("another runner had done it", self._is(task_id, "COMPLETED"), 1.5)
 
