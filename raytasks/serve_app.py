@@ -17,7 +17,7 @@ from raytasks.settings import load_settings
 def app(arguments: dict[str, str]) -> Application:
     """Build the application, after the cluster has tried the handlers.
 
-    The arguments mean nothing to it: Serve builds anew where one of them has changed. Where the
+    The arguments mean nothing to it: Serve builds again where one of them has changed. Where the
     trial fails, nothing has changed; the error is one that Serve's command, or its task that builds
     (which would try again after any other), shows as a line.
     """

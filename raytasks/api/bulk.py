@@ -140,7 +140,7 @@ class BegunBulkView(BulkView):
 
 
 class BulkListView(BaseModel):
-    """The newest bulk operations, the newest first; 100 at the most."""
+    """The newest bulk operations, the newest first; at most 100."""
 
     operations: list[BulkView]
 
@@ -220,7 +220,7 @@ def bulk_router(service: Service) -> APIRouter:
         summary="List the newest bulk operations",
     )
     async def newest(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
-        """Return the newest operations, done or not, the newest first; 100 at the most."""
+        """Return the newest operations, done or not, the newest first; at most 100."""
         found = await service.backend.bulk_list(caller.namespace_for(place.namespace))
         return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
 

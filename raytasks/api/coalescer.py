@@ -15,7 +15,7 @@ MAX_SECONDS = 9.0
 Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
 
 MAX_TASKS = 1000
-"""How many tasks go into one call, at the most; one request's tasks are never split."""
+"""At most how many tasks go into one call; one request's tasks are never split."""
 
 
 class Coalescer:

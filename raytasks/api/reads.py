@@ -21,7 +21,7 @@ Result = TypeVar("Result")
 Found = tuple[Task, list[Attempt]]
 
 MAX_TASKS = 100
-"""How many tasks one statement reads, at the most."""
+"""At most how many tasks one statement reads."""
 
 _OTHER_READS = 2
 """How many lists, pages of events and counts are read at a time."""

@@ -19,7 +19,7 @@ def deploy(address: Address = None) -> None:
     """Put the handlers as they are now into a cluster that runs.
 
     The cluster tries them first; if they fail there, nothing changes. Then new tasks go to runners
-    with the new code; those with the old code finish what they run (DRAIN_SECONDS at the most), and
+    with the new code; those with the old code finish what they run (for at most DRAIN_SECONDS), and
     leave. A drain is over with it.
     """
     from raytasks import service

@@ -98,7 +98,7 @@ def task_path(task_id: str) -> str:
 
 
 def get_call(task_id: str, wait_seconds: float) -> Call:
-    """Return the request for one task; the API waits as long as it allows, at the most."""
+    """Return the request for one task; the API waits no longer than it allows."""
     wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 

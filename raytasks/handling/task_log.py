@@ -1,4 +1,4 @@
-"""What a handler logs: it goes to Python's logging as ever, and is kept with the task."""
+"""What a handler logs: it goes to Python's logging as usual, and is kept with the task."""
 
 import contextlib
 import logging

@@ -22,7 +22,7 @@ then finds it followed already."""
 
 _RETRY_SECONDS = 0.2
 _PACE_SECONDS = (0.002, 0.02)
-"""The pause after an answer that concerned nobody here: at first, and at the most."""
+"""The pause after an answer that concerned nobody here: at first, and its bound."""
 
 
 class Followed(Protocol):
@@ -72,7 +72,7 @@ class FeedQueue:
 class TaskWatch:
     """Follows of the tracker's feed what somebody here waits for, and wakes whom it concerns.
 
-    Each part is followed for itself, so that who waits for the end of a task is told of ends only,
+    Each part is followed for itself, so that who waits for the end of a task hears of ends only,
     also while others follow every change.
     """
 

@@ -29,7 +29,7 @@ AVAILABLE = sys.platform == "linux"
 """Whether there are such sockets: they have names without a file, as only Linux knows them."""
 
 MAX_BYTES = 2**30
-"""How long a message may be, at the most."""
+"""At most how long a message may be."""
 
 TOKEN_BYTES = 32
 """How long the secret is that opens a connection."""

@@ -228,7 +228,7 @@ class Attempt:
 
     @property
     def _most_items(self) -> int:
-        """How many items can be in a result at the most: each takes two bytes."""
+        """How many items can be in a result at most: each takes two bytes."""
         return self.workplace.max_result_bytes // 2
 
     def _too_many(self) -> PermanentError:

@@ -16,7 +16,7 @@ from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.25
-"""How often progress and log lines are passed on, at the most, while there is nothing else."""
+"""How often, at most, progress and log lines are passed on while there is nothing else."""
 
 MAX_OUTCOME_BYTES = 1_000_000
 """How much of results and errors goes into one exchange: the tracker may have to leave it. More

@@ -15,7 +15,7 @@ from raytasks.runner.attempt import Attempt
 from raytasks.runner.sizing import SizeRule
 
 MAX_EXTRA = 8
-"""How many runners a pool gets at the most beyond its own limit, as others of it wait."""
+"""How many runners a pool gets at most beyond its own limit, as others of it wait."""
 
 NOTICE_SECONDS = 1.0
 """How long an attempt waits for a task before the tracker hears of it: most waits are shorter."""

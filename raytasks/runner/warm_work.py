@@ -23,7 +23,7 @@ from raytasks.runner.workplace import Workplace
 log = logging.getLogger(__name__)
 
 ROOM = 256
-"""How many attempts wait in a warm runner at the most; the tracker gives fewer long ones."""
+"""How many attempts wait in a warm runner at most; the tracker gives fewer long ones."""
 
 LINGER_SECONDS = 0.02
 """How long the runner keeps its news while it runs the last that was queued: outcomes of short

@@ -30,7 +30,7 @@ from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks
 from raytasks.store.statements import in_source_of
 
 MAX_CLAIMS = 10_000
-"""How many tasks one tick claims, at the most."""
+"""At most how many tasks one tick claims."""
 
 _READ_BYTES = 16 * 1024 * 1024
 

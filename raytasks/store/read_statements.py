@@ -153,7 +153,7 @@ def _with_tag(*, cursor: bool) -> Select[Any]:
 
 
 TAG_STEP = 2000
-"""How many tasks with a tag a page of a list by tag looks at, at the most: so it takes about as
+"""At most how many tasks with a tag a page of a list by tag looks at: so it takes about as
 long whatever its other filters are."""
 
 

@@ -23,7 +23,7 @@ BETWEEN_SECONDS = 1e-6
 """What lies between two tasks that are taken in together: they keep the order of their arrival."""
 
 PROMOTE_LIMIT = 5000
-"""How many tasks whose time has come are made ready in one transaction, at the most."""
+"""At most how many tasks whose time has come are made ready in one transaction."""
 
 KEPT_SNOOZES = 20
 """Among how many of its last attempts a task's history has those that put it off, or were given

@@ -70,7 +70,7 @@ class Bench:
         return self._workplace.values
 
     def start_process(self, name: str) -> None:
-        """Begin again as a new process: class handlers are made anew."""
+        """Begin again as a new process: class handlers are made again."""
         self._instances.clear()
         self._workplace.worker_id = name
 

@@ -15,7 +15,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import Counted
 
 STEP = 500
-"""How many tasks one step looks at, at the most."""
+"""At most how many tasks one step looks at."""
 
 TICKS_FIRST = 4
 """How many ticks go before a step while there is more for them to do; they are not kept waiting by

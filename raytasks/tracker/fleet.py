@@ -12,11 +12,11 @@ from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.tracker.sharing import Want
 
 HOLD_SECONDS = 0.1
-"""How much work a warm runner holds at the most, by the average running time of its handlers.
+"""How much work a warm runner holds at most, by the average running time of its handlers.
 A batch of half of it is on the way while the other half runs."""
 
 MAX_HELD = 256
-"""How many attempts a warm runner holds at the most, however short they are."""
+"""How many attempts a warm runner holds at most, however short they are."""
 
 
 class Averages:
@@ -137,7 +137,7 @@ class RunnerState:
         return {(claim.task_id, claim.attempt) for claim in self.undelivered}
 
     def doubt(self) -> None:
-        """Ask the runner anew what it holds: what was known of it may be wrong."""
+        """Ask the runner again what it holds: what was known of it may be wrong."""
         self.confirmed = False
         self.undelivered = []
         self.answer()

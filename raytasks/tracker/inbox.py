@@ -65,13 +65,13 @@ class Pruning:
 
 
 MAX_SUBMITTED = 5000
-"""How many new tasks one tick takes, at the most; but one submission is never split."""
+"""At most how many new tasks one tick takes; but one submission is never split."""
 
 MAX_SUBMITTED_BYTES = 32 * 1024 * 1024
-"""How much their payloads have, at the most."""
+"""At most how much their payloads have."""
 
 MAX_OUTCOMES = 10_000
-"""How many attempts one tick settles, at the most."""
+"""At most how many attempts one tick settles."""
 
 
 @dataclass

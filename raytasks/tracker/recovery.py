@@ -34,7 +34,7 @@ _CLAIMS = "claims of "
 
 
 class Memory(Protocol):
-    """What the tracker knows: it is read anew, and it says what still runs."""
+    """What the tracker knows: it is read again, and it says what still runs."""
 
     wake: asyncio.Event
     ledger: Ledger
@@ -172,12 +172,12 @@ class Recovery:
         self._memory.wake.set()
 
     async def sit_out(self, error: StoreUnavailable) -> None:
-        """Wait until a write succeeds, and read everything anew if that is needed."""
+        """Wait until a write succeeds, and read everything again if that is needed."""
         await self._access.sit_out(error)
         await self.settle_doubt(error)
 
     async def settle_doubt(self, error: StoreUnavailable) -> None:
-        """Make a cheap write, as often as it takes, and read everything anew if that is needed."""
+        """Make a cheap write, as often as it takes, and read everything again if that is needed."""
         while True:
             try:
                 await self._memory.renew()

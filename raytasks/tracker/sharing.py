@@ -9,7 +9,7 @@ from raytasks.protocol import local_socket as local_rpc
 from raytasks.store.batch_statements import MAX_CLAIMS, Candidate
 
 MAX_CLAIM_BYTES = 64 * 1024 * 1024
-"""How much the payloads and checkpoints have that one tick hands out, at the most. A single one
+"""How much the payloads and checkpoints have that one tick hands out at most. A single one
 that has more is handed out by itself."""
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
@@ -53,7 +53,7 @@ class Want:
         return math.inf if self.seconds is None else self.seconds
 
     def most(self, task_type: str, duration: float) -> int:
-        """Return how many attempts of this type fit at the most."""
+        """Return how many attempts of this type fit at most."""
         most = min(self.room, self.limits.get(task_type, 0))
         if self.seconds is None or duration * most <= self.seconds:
             return most

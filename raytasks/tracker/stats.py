@@ -22,7 +22,7 @@ from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucke
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 5.0
-"""How often is written what is new, at the most; so much is lost when the tracker is killed."""
+"""How often, at most, is written what is new; so much is lost when the tracker is killed."""
 
 MAX_SERIES = 1000
 """Of how many pairs of namespace and task type statistics are kept at the same time."""

@@ -161,12 +161,12 @@ class TestOutages:
     ) -> None:
         service = LocalService(sqlite_url, tmp_path)
         async with serving(service, runner=True) as api:
-            await api.submit()  # maybe its end is told of, too
+            await api.submit()  # maybe its end is told, too
             assert service.backend.calls == {"submit": 1}
             for _ in range(5):
                 await api.finished(await api.submit())
             calls = service.backend.calls
-            # One begins to follow, and there is one for each end that was told of, at the most.
+            # One begins to follow, and there is one for each end that was told.
             assert set(calls) == {"submit", "changes"}
             assert calls["changes"] <= 8
 

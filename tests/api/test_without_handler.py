@@ -25,7 +25,7 @@ async def test_a_retry_that_would_wait_for_ever_is_refused(api: Api) -> None:
     assert answer.status_code == 409
     assert "no handler for 'scripted'" in answer.json()["detail"]
     assert (await api.client.get(f"/tasks/{task['task_id']}")).json()["state"] == "FAILED"
-    # What was not this namespace's is still not there, and nothing is told of it.
+    # What was not this namespace's is still not there, and nobody hears of it.
     elsewhere = await api.client.post(f"/tasks/{task['task_id']}/retry?namespace=other")
     assert elsewhere.status_code == 404
 

@@ -25,7 +25,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for from outside: whether a cancel, and how many retries at the most."""
+    """What was asked for from outside: whether a cancel, and at most how many retries."""
 
     cancel: bool = False
     retries: int = 0

@@ -106,7 +106,7 @@ def kill_control_store_and_tracker(service: Service, folder: Path, kept_in: str)
     for task in running:
         done = service.wait(task)
         assert (done["state"], done["attempt"]) == ("COMPLETED", 1)
-    assert service.log.read_text().count("Ctrl-C") == 1  # it has not started anew
+    assert service.log.read_text().count("Ctrl-C") == 1  # it has not started again
 
 
 def kill_control_store(service: Service) -> None:

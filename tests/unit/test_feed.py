@@ -1,4 +1,4 @@
-"""The event feed: what is told of it after a place, and whom it wakes."""
+"""The event feed: what it tells after a place, and whom it wakes."""
 
 import asyncio
 

@@ -381,7 +381,7 @@ class TestTracker:
         await runner.begin(await runner.claim(), clock())
         [waits] = [series.windows["hour"].total.waits for series in self.series(tracker)]
         assert list(waits.values()) == [1]
-        # A retry is due anew.
+        # A retry is due again.
         clock.advance(1)
         [claim] = [Claim(task_id(1), "short", 2, "", 0, 3, None, None)]
         self.end(

@@ -1,4 +1,4 @@
-"""What a handler logs: passed on as ever, and kept, up to a limit."""
+"""What a handler logs: passed on as usual, and kept, up to a limit."""
 
 import logging
 

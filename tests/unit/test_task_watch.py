@@ -163,7 +163,7 @@ class TestEnds:
         tracker.feeds.put_nowait(Feed(1, 6, ends=("a",)))  # the answer to the last poll
         await let_run()
         assert len(tracker.parts) == 2
-        # The next one begins anew, from the feed's present place.
+        # The next one begins again, from the feed's present place.
         async with waiting(watch, "b"):
             tracker.feeds.put_nowait(Feed(1, 70, gap=True))
             assert await tracker.polls(2) == [(0, -1), (1, 70)]

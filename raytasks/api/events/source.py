@@ -9,10 +9,10 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import Feed
 
 MAX_QUERIES = 100
-"""How many queries go into one call, at the most."""
+"""At most how many queries go into one call."""
 
 MAX_CALLS = 2
-"""How many calls are on their way at a time, at the most. What comes in meanwhile gathers."""
+"""At most how many calls are on their way at a time. What comes in meanwhile gathers."""
 
 
 class EventSource:

@@ -21,7 +21,7 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
 from raytasks.protocol.messages import Feed, StateChange
 
 HEARTBEAT_SECONDS = 10.0
-"""How long a stream is silent, at the most."""
+"""At most how long a stream is silent."""
 
 _CHANGES_AT_ONCE = 500
 

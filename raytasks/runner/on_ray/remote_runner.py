@@ -36,7 +36,7 @@ QUEUED = 2
 are what Ray's autoscaler sees."""
 
 MOST = 1000
-"""How many attempts are in Ray's hands at the most."""
+"""How many attempts are in Ray's hands at most."""
 
 RESOURCES_SECONDS = 5.0
 """How often the size of the cluster is looked at."""

@@ -160,7 +160,7 @@ class TrackerLink:
         try:
             return await getattr(await self._find(), method).remote(*arguments)
         except Exception:
-            self._tracker = None  # one that was killed for good and made anew has another handle
+            self._tracker = None  # one that was killed for good and made again has another handle
             raise
 
     async def send(self, method: str, message: bytes) -> bytes:
@@ -168,7 +168,7 @@ class TrackerLink:
 
         Raises what Ray raises, and what `local_rpc.Connection.call` raises: when the tracker's
         process ends, the message may have reached it or not. The next one looks for the tracker
-        anew.
+        again.
         """
         async with self._opening:
             # What goes by Ray must not be overtaken by what comes after it.
