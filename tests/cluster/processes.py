@@ -80,6 +80,23 @@ def frozen(*victims: psutil.Process) -> Iterator[None]:
                 process.send_signal(signal.SIGCONT)
 
 
+def wait_for_nodes(service: Service, nodes: int, log: Path) -> None:
+    """Wait until the cluster has so many nodes; `log` is that of the one which comes or goes."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (found := service.http.get("/health").json()["ray"]["nodes"]) != nodes:
+        assert time.monotonic() < deadline, (found, log.read_text())
+        time.sleep(0.1)
+
+
+@contextmanager
+def released(gate: Path) -> Iterator[None]:
+    """Let the tasks that wait for this file end with the block, whatever happens in it."""
+    try:
+        yield
+    finally:
+        gate.touch()
+
+
 def marks(file: Path) -> list[tuple[int, int]]:
     """Return what attempts have written that have begun: (attempt, process id)."""
     if not file.exists():

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import Service
+from tests.cluster.processes import wait_for_nodes
 
 EVERY_KIND = ["scripted", "scripted_async", "scripted_class", "scripted_remote"]
 
@@ -321,18 +322,11 @@ def test_second_machine_joins_and_leaves(service: Service, tmp_path: Path) -> No
             [*command, "--num-cpus=1"], stdout=output, stderr=output, env=service.environment
         )
     try:
-        _wait_for_nodes(service, 2, log)
+        wait_for_nodes(service, 2, log)
         while "works for" not in log.read_text():
             assert worker.poll() is None, log.read_text()
             time.sleep(0.1)
     finally:
         worker.send_signal(signal.SIGINT)
         assert worker.wait(60) == 0, log.read_text()
-    _wait_for_nodes(service, 1, log)
-
-
-def _wait_for_nodes(service: Service, nodes: int, log: Path) -> None:
-    deadline = time.monotonic() + 60
-    while service.http.get("/health").json()["ray"]["nodes"] != nodes:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.2)
+    wait_for_nodes(service, 1, log)

@@ -11,7 +11,15 @@ from pathlib import Path
 import psutil
 
 from tests.cluster.conftest import Service
-from tests.cluster.processes import PATIENCE_SECONDS, begun, frozen, marks, wait_gone
+from tests.cluster.processes import (
+    PATIENCE_SECONDS,
+    begun,
+    frozen,
+    marks,
+    released,
+    wait_for_nodes,
+    wait_gone,
+)
 from tests.cluster.recovery import recovering
 
 OPTIONS = ("--num-gpus=0", "--memory=2GiB", "--labels=zone=elsewhere")
@@ -45,15 +53,6 @@ def node(service: Service, log: Path) -> Iterator[psutil.Process]:
 
 def family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
-
-
-@contextmanager
-def released(gate: Path) -> Iterator[None]:
-    """Let the tasks end whatever happens: others are to use what they take."""
-    try:
-        yield
-    finally:
-        gate.touch()
 
 
 def test_nodes_go(service: Service, tmp_path: Path) -> None:
@@ -106,12 +105,4 @@ def test_nothing_is_left_of_a_worker_that_is_killed(service: Service, tmp_path: 
         assert any(one.name() == "raylet" for one in all_of_it)
         process.kill()
         wait_gone(*all_of_it)
-    wait_for_nodes(service, 1)
-
-
-def wait_for_nodes(service: Service, number: int) -> None:
-    """Wait until the cluster has so many nodes."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (found := service.http.get("/health").json()["ray"]["nodes"]) != number:
-        assert time.monotonic() < deadline, found
-        time.sleep(0.1)
+    wait_for_nodes(service, 1, tmp_path / "worker.log")

@@ -2,8 +2,6 @@
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -23,6 +21,7 @@ from tests.cluster.processes import (
     marks,
     only,
     processes,
+    released,
 )
 from tests.cluster.recovery import recovering
 
@@ -103,15 +102,6 @@ def test_it_is_killed_under_load(service: Service, victim: str, name: str) -> No
             submitters.more(20)
         submitters.more(50)
     check(service, submitters)
-
-
-@contextmanager
-def released(gate: Path) -> Iterator[None]:
-    """Let the task that waits for this file end with the block, so that no other test waits."""
-    try:
-        yield
-    finally:
-        gate.touch()
 
 
 def test_a_frozen_tracker_is_replaced(service: Service, tmp_path: Path) -> None:

@@ -47,4 +47,4 @@ async def epoch_of(tracker: Any, place: DatabasePlace) -> object:
 
 async def life_of(tracker: Any) -> object:
     """Return what tells one process of the tracker from the next, or None if Ray does not say."""
-    return await asyncio.to_thread(actor_life, tracker._actor_id.hex())
+    return await asyncio.to_thread(actor_life, tracker._actor_id)

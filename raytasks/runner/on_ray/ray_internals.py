@@ -57,12 +57,10 @@ class ActorProcess:
 def process_of(actor_id: ray.ActorID) -> ActorProcess | None:
     """Return the process of an actor, or None if there is none, or Ray does not say. Blocks."""
     try:
-        found = _accessor().get_actor_info(actor_id)
-        if found is not None:
-            row = _generated().gcs_pb2.ActorTableData.FromString(found)
+        row = _actor(actor_id)
+        if row is not None and row.pid and row.address.worker_id and row.address.node_id:
             place = row.address
-            if row.pid and place.worker_id and place.node_id:
-                return ActorProcess(row.class_name, row.pid, place.node_id, place.worker_id)
+            return ActorProcess(row.class_name, row.pid, place.node_id, place.worker_id)
     except Exception as error:
         log.warning("the process of an actor cannot be had: %r", error)
     return None
@@ -92,13 +90,11 @@ class Connected:
         return "a handler has ended its connection to Ray (ray.shutdown)"
 
 
-def actor_life(actor_id: str) -> tuple[int, int] | None:
+def actor_life(actor_id: ray.ActorID) -> tuple[int, int] | None:
     """Return how often an actor was restarted, and its process id; None if unknown. Blocks."""
     try:
-        from ray._private.state import state
-
-        row = state.actor_table(actor_id)
-        return (row["NumRestarts"], row["Pid"]) if row else None
+        row = _actor(actor_id)
+        return None if row is None else (row.num_restarts, row.pid)
     except Exception as error:
         log.warning("the state of an actor cannot be had: %r", error)
         return None
@@ -119,6 +115,11 @@ def was_restarted() -> bool:
         # Ray's own property warns of another property that it uses itself.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return bool(ray.get_runtime_context().was_current_actor_reconstructed)
+
+
+def _actor(actor_id: ray.ActorID) -> Any:
+    found = _accessor().get_actor_info(actor_id)
+    return None if found is None else _generated().gcs_pb2.ActorTableData.FromString(found)
 
 
 def _worker(worker_id: bytes) -> Any:
