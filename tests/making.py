@@ -7,6 +7,7 @@ from typing import Any
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.sharing import Want
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
@@ -78,7 +79,7 @@ class Tracking:
 
     def task(self, number: int) -> Task:
         """Return a task as it is stored."""
-        return self.store.tasks([task_id(number)])[task_id(number)]
+        return self.store.read(TasksById([task_id(number)]))[task_id(number)]
 
     def state(self, number: int) -> State:
         """Return a task's state."""

@@ -15,6 +15,7 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import SHARED_POOL, Running, StoreUnavailable, Task
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome, Report
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
@@ -99,7 +100,7 @@ async def until(tracker: Tracker, number: int, state: State, *, attempt: int | N
                 and attempt in (None, change.attempt)
                 for change in feed.changes
             ):
-                return (await tracker.tasks([name]))[name]
+                return (await tracker.read(TasksById([name])))[name]
 
 
 async def wait_final(tracker: Tracker, name: str, seconds: float | None = None) -> Task | None:

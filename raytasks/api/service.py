@@ -24,6 +24,7 @@ from raytasks.handling.submission import PayloadLimits
 from raytasks.model.states import State
 from raytasks.model.tasks import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.queries import Statistics, TaskDetail, TasksById
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -73,14 +74,14 @@ class Service:
             async with self.waiting_room.place():
                 found = await self.watch.final(task_id, wait_seconds, namespace)
         else:
-            found = await self.backend.task(task_id)
+            found = await self.backend.read(TaskDetail(task_id))
         if found is None or found[0].namespace != namespace:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
 
     async def check_handler_of(self, task_id: str, namespace: str) -> None:
         """Refuse to run a task again that no handler would run. Raises `Problem`."""
-        task = (await self.backend.tasks([task_id])).get(task_id)
+        task = (await self.backend.read(TasksById([task_id]))).get(task_id)
         if task is not None and task.namespace == namespace:
             self.check_handler(task.task_type)
 
@@ -99,7 +100,7 @@ class Service:
         Nothing while the statistics are not there yet.
         """
         try:
-            stats = await self.backend.stats(namespace)
+            stats = await self.backend.read(Statistics(namespace))
         except StoreUnavailable:
             return []
         names = {state.value for state in states}

@@ -3,7 +3,9 @@
 from dataclasses import dataclass, field
 
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.submission import PayloadLimits
+from raytasks.protocol.places import Terms
 
 
 @dataclass(frozen=True)
@@ -16,3 +18,14 @@ class DriverTerms:
     values: LargeValues
     limits: PayloadLimits = field(default_factory=PayloadLimits)
     max_batch_bytes: int = 16 * 1024 * 1024
+
+    @classmethod
+    def of(cls, terms: Terms) -> "DriverTerms":
+        """Return them as the service has told them."""
+        return cls(
+            LargeValues(
+                ArtifactStore(terms.artifacts_url), terms.offload_bytes, terms.max_result_bytes
+            ),
+            PayloadLimits(terms.max_payload_bytes, terms.max_depth),
+            terms.max_batch_bytes,
+        )

@@ -243,18 +243,6 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
         return None if self.waits else self.begun_at or self.claimed_at
 
 
-class TaskQuery(Struct, frozen=True, omit_defaults=True):
-    """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
-
-    limit: int = 50
-    offset: int = 0
-    state: State | None = None
-    task_type: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    tag: str | None = None
-    cursor: str | None = None
-
-
 class Page(Struct, frozen=True, omit_defaults=True):
     """One page of a list, and how many tasks there are in all; None where that is not counted.
 

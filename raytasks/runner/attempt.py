@@ -94,7 +94,7 @@ class Attempt:
         try:
             with noting(self.waits):
                 written = self._written(handler, channel)
-            text, ref = self.workplace.values.keep_result(self.claim, written)
+            text, ref = self.workplace.values.externalize_result(self.claim, written)
         except Snooze as snooze:
             error = snooze
             seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
@@ -152,9 +152,9 @@ class Attempt:
             **details,
         )
 
-    def keep_checkpoint(self, text: str) -> tuple[str, str | None]:
-        """Return what is reported of a checkpoint. See `LargeValues.keep_checkpoint`."""
-        return self.workplace.values.keep_checkpoint(self.claim, text)
+    def externalize_checkpoint(self, text: str) -> tuple[str, str | None]:
+        """Return what is reported of a checkpoint. See `LargeValues.externalize_checkpoint`."""
+        return self.workplace.values.externalize_checkpoint(self.claim, text)
 
     @property
     def _has_files(self) -> bool:
@@ -183,7 +183,7 @@ class Attempt:
         return written
 
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
-        text = self.workplace.values.payload_of(self.claim)
+        text = self.workplace.values.load_payload(self.claim)
         try:
             payload = self.spec.payload.validate_json(text)
         except ValidationError as error:
@@ -258,7 +258,7 @@ class Attempt:
             channel=HomeChannel(self._channel, self.workplace.home),
             artifacts=self.workplace.artifacts,
             saved_checkpoint=None if self.claim.checkpoint_ref else self.claim.checkpoint,
-            load_checkpoint=lambda: self.workplace.values.checkpoint_of(self.claim),
+            load_checkpoint=lambda: self.workplace.values.load_checkpoint(self.claim),
             clock=self.workplace.now,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,

@@ -242,7 +242,7 @@ class WarmChannel:
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if the attempt must stop."""
         claim = self._attempt.claim
-        kept, ref = self._attempt.keep_checkpoint(data)
+        kept, ref = self._attempt.externalize_checkpoint(data)
         sent = asyncio.run_coroutine_threadsafe(
             self._exchange.checkpoint(claim.task_id, claim.attempt, kept, ref), self._event_loop
         )

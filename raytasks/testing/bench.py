@@ -92,7 +92,7 @@ class Bench:
             outcome = attempt.outcome(OutcomeKind.LOST)
         elif watch.overdue:  # the handler went on all the same
             outcome = attempt.stopped()
-        result = self.values.result_of(outcome)
+        result = self.values.load_result(outcome)
         return outcome, AttemptRun(
             task_id=attempt.claim.task_id,
             task_type=attempt.claim.task_type,

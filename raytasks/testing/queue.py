@@ -11,7 +11,8 @@ import httpx
 from raytasks.handling.registry import Registry, handler_of
 from raytasks.handling.submission import check_submission, rfc3339
 from raytasks.model.states import WAITING
-from raytasks.model.tasks import Task, TaskNotFound, TaskQuery
+from raytasks.model.tasks import Task, TaskNotFound
+from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
@@ -170,7 +171,7 @@ class Queue:
         waiting: list[Task] = []
         for state in WAITING:
             query = TaskQuery(limit=_NAMED, state=state)
-            waiting += service.call(service.tracker.page(query)).tasks
+            waiting += service.call(service.tracker.read(query)).tasks
         named = "; ".join(
             f"{task.task_type} {task.task_id} is {task.state}, due at {rfc3339(task.run_at)}, "
             f"after {task.attempt} attempts"

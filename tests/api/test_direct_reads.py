@@ -18,8 +18,10 @@ from raytasks.api.reads import DirectReads, open_reads
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.events import EventQuery
 from raytasks.model.states import State
-from raytasks.model.tasks import StoreUnavailable, TaskQuery
-from raytasks.store.place import DatabasePlace
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.commands import CancelTask, StartBulk
+from raytasks.protocol.places import DatabasePlace
+from raytasks.protocol.queries import TaskDetail, TaskQuery, TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -54,9 +56,9 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
     assert {name for name, _ in calls} == READS
     async with both(store_url) as (tracker, reads):
         await tracker.submit([new_task(n, tags='["a"]') for n in (1, 2, 3)])
-        await tracker.cancel(task_id(2))
+        await tracker.execute(CancelTask(task_id(2)))
         retry = BulkFilter(BulkAction.RETRY, State.FAILED, None, None, "default")
-        await tracker.bulk_start(NewBulk(task_id(7), retry, 1.0))
+        await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))
         while tracker.ticker.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(0.01)
         for name, arguments in calls:
@@ -68,11 +70,11 @@ async def test_what_was_answered_is_there(store_url: str) -> None:
     async with both(store_url) as (tracker, reads):
         for number in range(20):
             await tracker.submit([new_task(number)])
-            found = await reads.task(task_id(number))
+            found = await reads.read(TaskDetail(task_id(number)))
             assert found is not None
             assert found[0].state is State.PENDING
-            await tracker.cancel(task_id(number))
-            found = await reads.task(task_id(number))
+            await tracker.execute(CancelTask(task_id(number)))
+            found = await reads.read(TaskDetail(task_id(number)))
             assert found is not None
             assert found[0].state is State.CANCELLED
 
@@ -94,7 +96,7 @@ async def test_a_locked_file_is_waited_for_beside_the_loop(sqlite_url: str) -> N
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
     other.execute("UPDATE tracker_epoch SET renewed_at = 1")
-    read = asyncio.ensure_future(reads.task(task_id(1)))
+    read = asyncio.ensure_future(reads.read(TaskDetail(task_id(1))))
     await asyncio.sleep(0.05)  # the loop runs on: else this would be the time that it all takes
     assert not read.done()
     other.execute("COMMIT")
@@ -110,9 +112,9 @@ async def test_lists_do_not_hold_up_the_loop(
     gate = threading.Event()
     monkeypatch.setattr(Store, "page", lambda *_: gate.wait(PATIENCE))
     async with both(sqlite_url) as (tracker, reads):
-        lists = [asyncio.ensure_future(reads.page(TaskQuery())) for _ in range(10)]
+        lists = [asyncio.ensure_future(reads.read(TaskQuery())) for _ in range(10)]
         await tracker.submit([new_task(1)])
-        assert await reads.task(task_id(1)) is not None
+        assert await reads.read(TaskDetail(task_id(1))) is not None
         assert not any(item.done() for item in lists)
         gate.set()
         assert all(await asyncio.gather(*lists))
@@ -124,28 +126,28 @@ class TestOutages:
     ) -> None:
         reads = DirectReads(postgres_url)
         for _ in range(2):
-            assert await reads.task(task_id(1)) is None
-            assert await reads.tasks([task_id(1)]) == {}
+            assert await reads.read(TaskDetail(task_id(1))) is None
+            assert await reads.read(TasksById([task_id(1)])) == {}
             postgres_server.restart()
         assert await asyncio.gather(*map(reads.task, [task_id(1), task_id(2)])) == [None, None]
-        assert await reads.tasks([task_id(1)]) == {}
+        assert await reads.read(TasksById([task_id(1)])) == {}
         reads.close()
 
     async def test_a_server_that_is_away_is_unavailable(
         self, postgres_server: Any, postgres_url: str
     ) -> None:
         reads = DirectReads(postgres_url)
-        assert await reads.task(task_id(1)) is None
+        assert await reads.read(TaskDetail(task_id(1))) is None
         postgres_server.stop()
         try:
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
-                    await reads.task(task_id(1))
+                    await reads.read(TaskDetail(task_id(1)))
                 with pytest.raises(StoreUnavailable):
-                    await reads.page(TaskQuery())
+                    await reads.read(TaskQuery())
         finally:
             postgres_server.start()
-        assert await reads.task(task_id(1)) is None
+        assert await reads.read(TaskDetail(task_id(1))) is None
         reads.close()
 
     async def test_they_go_on_without_the_tracker(self, sqlite_url: str, tmp_path: Path) -> None:
@@ -184,7 +186,7 @@ class TestOpening:
         async with both(store_url):
             reads = await open_reads(DatabasePlace(store_url, "here", OWNER), "here")
             assert reads is not None
-            assert await reads.task(task_id(1)) is None
+            assert await reads.read(TaskDetail(task_id(1))) is None
             reads.close()
 
     async def test_a_server_is_read_from_anywhere_and_a_file_at_its_node(

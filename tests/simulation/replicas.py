@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 from raytasks.api.coalescer import Coalescer
 from raytasks.api.watchdog import Watchdog
-from raytasks.model.tasks import Attempt, Duplicate, NewTask, StoreUnavailable, Task
+from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable, Task
 from raytasks.protocol import codec as wire
+from raytasks.protocol.commands import Command
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
+from raytasks.protocol.queries import Answer, Query
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife
@@ -54,16 +56,27 @@ class ReplicaLife:
         found = await self.watch.final(task_id, seconds)
         return None if found is None else found[0]
 
-    async def act(self, method: str, *arguments: Any) -> Any:
-        """Have the tracker's core do something."""
-        return await self._call(method, *arguments)
+    async def act(self, asked: Any, *arguments: Any) -> Any:
+        """Have the tracker answer a query, carry out a command, or call a method of its core."""
+        tracker = self.world.tracker_of(self.process)
+        match asked:
+            case Query():
+                return await self.read(asked)
+            case Command():
+                message = wire.encode(asked)
+                answer = await self._carry(tracker, lambda: tracker.execute(message))
+                return wire.answer_of(asked, answer)
+            case _:
+                return await self._carry(tracker, lambda: tracker.call(asked, *arguments))
 
     # What the task watch needs
 
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task with its history, as the tracker reads it."""
-        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
-        return found
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Have the tracker answer a query."""
+        message = wire.encode(query)
+        tracker = self.world.tracker_of(self.process)
+        answer = await self._carry(tracker, lambda: tracker.read(message))
+        return wire.answer_of(query, answer)
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         """Return a piece of the tracker's feed."""
@@ -76,10 +89,6 @@ class ReplicaLife:
         message = wire.encode(tasks)
         tracker = self.world.tracker_of(self.process)
         return wire.duplicates_of(await self._carry(tracker, lambda: tracker.submit(message)))
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        tracker = self.world.tracker_of(self.process)
-        return await self._carry(tracker, lambda: tracker.call(method, *arguments))
 
     async def _carry(self, tracker: TrackerLife, serve: Any) -> Any:
         try:

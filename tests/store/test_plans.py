@@ -11,8 +11,8 @@ from sqlalchemy import Connection, event
 
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import TaskQuery
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.compiled import Batch, Query, Row
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
@@ -121,7 +121,7 @@ def test_a_list_walks_an_index_from_its_end(
     tracking: Tracking, query: dict[str, Any], index: str
 ) -> None:
     with plans(tracking.store) as steps:
-        tracking.store.page(TaskQuery(**query))
+        tracking.store.read(TaskQuery(**query))
     [step] = steps
     assert index in step
 
@@ -156,7 +156,7 @@ def test_a_bulk_operation_walks_an_index_behind_its_cursor(
         (lambda store: store.running(), "ix_tasks_state (namespace=? AND state=?)"),
         (lambda store: store.next_due(), "ix_tasks_scheduled"),
         (lambda store: store.any_ready(["short", "long"]), "ix_tasks_claim (task_type=?)"),
-        (lambda store: store.tasks(ids([1, 2])), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (lambda store: store.read(TasksById(ids([1, 2]))), "sqlite_autoindex_tasks_1 (task_id=?)"),
     ],
     ids=["running", "next_due", "any_ready", "tasks"],
 )

@@ -9,6 +9,7 @@ from pydantic_core import to_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Duplicate
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.files import ALL
 from raytasks.store.store import Store
 from raytasks.store.transaction import GIVEN_UP_SECONDS
@@ -40,8 +41,8 @@ def test_they_go_with_their_attempts_and_their_counts(store: Store) -> None:
     tracking = Tracking(store)
     finished(tracking, 1, 2, 3)
     tracking.tick(prunings=[(ids([1, 2]), NOW + 1)])
-    assert set(store.tasks(ids([1, 2, 3]))) == {task_id(3)}
-    assert store.task_with_attempts(task_id(1)) is None
+    assert set(store.read(TasksById(ids([1, 2, 3])))) == {task_id(3)}
+    assert store.read(TaskDetail(task_id(1))) is None
     with store._database.reading() as connection:
         left = connection.exec_driver_sql("SELECT count(*) FROM attempts").scalar_one()
     assert left == 1
@@ -53,7 +54,7 @@ def test_one_that_was_retried_meanwhile_stays(store: Store) -> None:
     finished(tracking, 1, 2, kind=OutcomeKind.CANCELLED)
     tracking.tick(retries=[task_id(1)])
     tracking.tick(prunings=[(ids([1, 2, 9]), NOW + 1)])
-    assert set(store.tasks(ids([1, 2]))) == {task_id(1)}
+    assert set(store.read(TasksById(ids([1, 2])))) == {task_id(1)}
     assert counted(store.counts()) == {("short", State.PENDING): 1}
 
 

@@ -12,8 +12,9 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import Running, TaskQuery
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TaskDetail, TaskQuery, TasksById
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database
 from raytasks.store.schema import metadata, tasks
@@ -128,7 +129,7 @@ class TestSchema:
             connection.execute(insert(tasks).values(stored_row(1)))
         with pytest.raises(IntegrityError), store._database.writing() as connection:
             connection.execute(insert(tasks).values(stored_row(2, **changes)))
-        assert list(store.tasks(ids([1, 2]))) == ids([1])
+        assert list(store.read(TasksById(ids([1, 2])))) == ids([1])
 
 
 class TestVerbs:
@@ -175,7 +176,7 @@ class TestVerbs:
         tracking.now += 3
         where = {"node_id": "n", "worker_id": "w", "ray_task_id": "t", "ray_attempt": 2}
         tracking.settle(running, kind, **more, **where)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         task, [attempt] = stored
         assert task.state is state
@@ -211,7 +212,7 @@ class TestVerbs:
             tracking.settle(running, kind, retryable=True)
             tracking.now += 1
             tracking.tick(promote=True)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         assert [(item.attempt, item.outcome) for item in stored[1]] == list(enumerate(kinds, 1))
 
@@ -277,7 +278,7 @@ class TestVerbs:
             assert (task.error, task.finished_at, task.run_at) == (None, None, NOW + 60)
         again = {item.task_id: item.attempt for item in tracking.claim(short=9, long=9)}
         assert again == {task_id(1): 2, task_id(2): 2, task_id(3): 1}
-        assert len(tracking.store.task_with_attempts(task_id(1))[1]) == 1  # type: ignore[index]
+        assert len(tracking.store.read(TaskDetail(task_id(1)))[1]) == 1  # type: ignore[index]
 
     @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.COMPLETED])
     def test_retry_leaves_what_did_not_fail(self, tracking: Tracking, state: State) -> None:
@@ -311,9 +312,9 @@ class TestVerbs:
         assert not tracking.store.any_ready(["later", "unknown"])
 
     def test_reading_nothing_asks_nothing(self, store: Store) -> None:
-        assert store.tasks([]) == {}
-        assert store.task_with_attempts(task_id(1)) is None
-        assert store.tasks(ids([1])) == {}
+        assert store.read(TasksById([])) == {}
+        assert store.read(TaskDetail(task_id(1))) is None
+        assert store.read(TasksById(ids([1]))) == {}
         store.ping()
 
 
@@ -473,7 +474,7 @@ class TestCounts:
         with pytest.raises(IntegrityError):
             tracking.tick(submissions=[new_task(2), new_task(1)])
         assert tracking.store.counts() == before
-        assert tracking.store.tasks(ids([2])) == {}
+        assert tracking.store.read(TasksById(ids([2]))) == {}
 
 
 class TestOrderOfClaims:
@@ -561,7 +562,7 @@ class TestLists:
     def test_a_page_is_filtered_counted_and_newest_first(
         self, listed: Store, query: dict[str, Any], numbers: list[int], total: int
     ) -> None:
-        page = listed.page(TaskQuery(**query))
+        page = listed.read(TaskQuery(**query))
         assert [task.task_id for task in page.tasks] == ids(numbers)
         assert page.total == total
 
@@ -590,7 +591,7 @@ class TestTexts:
         assert claim.checkpoint == text
         assert tracking.task(1).error == text
         tracking.settle(running, OutcomeKind.SUCCEEDED, result=text)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         assert (stored[0].payload, stored[0].result, stored[1][0].error) == (text, text, text)
 
@@ -603,6 +604,6 @@ def test_late_outcomes_of_several_attempts_are_noted_in_one_tick(store: Store) -
         tracking.settle(running, OutcomeKind.LOST)
     tracking.tick(late=[("r1", outcome(running, OutcomeKind.SUCCEEDED)) for running in lost])
     for running in lost:
-        found = store.task_with_attempts(running.task_id)
+        found = store.read(TaskDetail(running.task_id))
         assert found is not None
         assert found[1][0].late_outcome == OutcomeKind.SUCCEEDED

@@ -25,6 +25,7 @@ from sqlalchemy import select
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TasksById
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
@@ -334,7 +335,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_tasks_are_as_the_model_says(self) -> None:
-        stored = self.tracking.store.tasks([*self.tasks, task_id(99_999)])
+        stored = self.tracking.store.read(TasksById([*self.tasks, task_id(99_999)]))
         assert set(stored) == set(self.tasks)
         for task in self.tasks.values():
             row = stored[task.task_id]

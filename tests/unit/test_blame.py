@@ -7,6 +7,7 @@ from making import NOW, Tracking, ids, new_task, outcome, task_id
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import Running
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.blame import judge
 from raytasks.tracker.fleet import Averages, RunnerState
@@ -99,7 +100,7 @@ def test_a_culprit_among_many_is_charged_alone_and_all_others_complete(
         assert len(batch) <= min(companies, default=0)  # type: ignore[type-var]
     assert losses == 4 + tracking.max_crashes
     assert +crashes == {culprit: 4}
-    counts = Counter(task.state for task in tracking.store.tasks(ids(everybody)).values())
+    counts = Counter(task.state for task in tracking.store.read(TasksById(ids(everybody))).values())
     assert counts == {State.COMPLETED: 999, State.FAILED: 1}
     assert tracking.state(617) is State.FAILED
 

@@ -25,6 +25,7 @@ from raytasks.protocol.messages import (
     Orders,
     Report,
 )
+from raytasks.protocol.queries import TaskEvents
 from raytasks.runner import log_book
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
@@ -67,7 +68,7 @@ def bench(sqlite_url: str, tmp_path: Path) -> LossyBench:
 
 
 async def lines_of(tracker: Tracker, name: str) -> list[tuple[int, int, str]]:
-    [page] = await tracker.events([EventQuery(name)])
+    [page] = await tracker.read(TaskEvents([EventQuery(name)]))
     assert page is not None
     assert not page.more
     return [

@@ -10,6 +10,7 @@ from raytasks.model.events import EventQuery, LogEvent
 from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, LogLine, Report
+from raytasks.protocol.queries import TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -102,7 +103,7 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     assert last.end
     store.away = False
     await until(tracker, 1, State.COMPLETED)
-    [page] = await tracker.events([EventQuery(claim.task_id)])
+    [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
     assert page is not None
     assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
         "line 1",

@@ -75,7 +75,7 @@ def channel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RemoteChanne
         runner = TaskRunner(list(answers))
         attempt: Any = SimpleNamespace(
             claim=SimpleNamespace(task_id="t1", attempt=2),
-            keep_checkpoint=lambda text: (text, None),  # none is large here
+            externalize_checkpoint=lambda text: (text, None),  # none is large here
         )
         return RemoteChannel(attempt, runner, 1), runner
 

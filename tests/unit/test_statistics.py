@@ -14,6 +14,7 @@ from tracking import FaultyStore, ScriptedRunner, tracker_on, until
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.messages import Claim, Outcome
+from raytasks.protocol.queries import Statistics
 from raytasks.store.stats import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -347,7 +348,7 @@ class TestTracker:
         )  # fmt: skip
         for number, state in ((1, State.COMPLETED), (2, State.FAILED), (3, State.RETRYING)):
             await until(tracker, number, state)
-        found = await tracker.stats("default")
+        found = await tracker.read(Statistics("default"))
         assert found["counts"] == {
             "by_state": {
                 "PENDING": 0, "RUNNING": 0, "RETRYING": 1,
@@ -366,7 +367,7 @@ class TestTracker:
     ) -> None:
         for number, priority in ((1, 7), (2, -7)):
             await self.run(tracker, clock, [number], priority=priority)
-        wait = (await tracker.stats("default"))["windows"]["minute"]["queue_wait"]
+        wait = (await tracker.read(Statistics("default")))["windows"]["minute"]["queue_wait"]
         assert wait["p50"] == pytest.approx(2.0, rel=0.05)
         assert wait["p99"] == pytest.approx(2.0, rel=0.05)
 
@@ -412,12 +413,12 @@ class TestTracker:
             tracker.ticker.wake.set()
             while tracker.ticker.ledger.stats.write_due < math.inf:
                 await tracker.ticker.access.read(lambda: None)
-            before = await tracker.stats("default")
+            before = await tracker.read(Statistics("default"))
             assert before["windows"]["minute"]["completed"] == 1
         store = FaultyStore(sqlite_url)
         async with tracker_on(store, clock=clock) as tracker:
             await self.loaded(tracker)
-            assert await tracker.stats("default") == before
+            assert await tracker.read(Statistics("default")) == before
             with store._database.reading() as connection:
                 assert connection.execute(text("SELECT count(*) FROM stats_minutes")).scalar() == 1
 

@@ -10,7 +10,9 @@ from tracking import LEASE, PATIENCE, FaultyStore, ScriptedRunner, let_run, trac
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
+from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
@@ -31,7 +33,7 @@ async def submit(tracker: Tracker, *numbers: int, **changes: Any) -> None:
 
 
 async def attempts(tracker: Tracker, number: int) -> list[tuple[int, OutcomeKind]]:
-    found = await tracker.task(task_id(number))
+    found = await tracker.read(TaskDetail(task_id(number)))
     assert found is not None
     return [(item.attempt, item.outcome) for item in found[1]]
 
@@ -113,7 +115,7 @@ class TestExchange:
         call.cancel()
         await let_run()
         await submit(tracker, 1)
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)].state is State.PENDING
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)].state is State.PENDING
         assert len(await runner.claim()) == 1
 
     async def test_an_idle_call_is_answered_in_time_with_the_acknowledgements(
@@ -143,7 +145,7 @@ class TestExchange:
         runner.send([outcome(ghost)])
         await let_run()
         await runner.until_acknowledged(task_id(77), 4)
-        assert await tracker.tasks([task_id(77)]) == {}
+        assert await tracker.read(TasksById([task_id(77)])) == {}
 
 
 class TestDeath:
@@ -231,7 +233,7 @@ class TestDeath:
             await runner.begin(orders.claims, NOW)
         tracker.lose("r2", "killed")
         await until(tracker, 1, State.RETRYING)
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [lost] = found[1]
         assert (lost.node_id, lost.worker_id) == place
@@ -252,7 +254,7 @@ class TestDeath:
         assert (await runner.exchange([outcome(claim)])).end
         assert [runner.runner_id for runner in tracker.fleet] == ["r1-again"]
         await submit(tracker, 2, task_type="other")  # the tick with its outcome is over
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
@@ -292,7 +294,7 @@ class TestDeath:
         assert (await runner.exchange([outcome(claim) for claim in claims])).end
         await submit(tracker, 4, task_type="other")  # the tick with them is over
         for number in (1, 2, 3):
-            found = await tracker.task(task_id(number))
+            found = await tracker.read(TaskDetail(task_id(number)))
             assert found is not None
             assert [item.late_outcome for item in found[1]] == [OutcomeKind.SUCCEEDED]
 
@@ -342,9 +344,9 @@ class TestDeath:
         runner.send([outcome(claim, result='"late"')])
         await let_run()
         await runner.until_acknowledged(task_id(1), 1)
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert (task.state, task.attempt, task.result) == (State.RUNNING, again.attempt, None)
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
@@ -361,7 +363,7 @@ class TestDeath:
     async def test_a_cancel_is_not_told_to_a_call_that_nobody_hears_any_more(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        await tracker.cancel(task_id(1))
+        await tracker.execute(CancelTask(task_id(1)))
         assert (await runner.exchange()).cancels == ((task_id(1), 1),)
         runner.send()
         await let_run()
@@ -538,7 +540,7 @@ class TestRestart:
         async with tracker_on(store) as first:
             runner = ScriptedRunner(first)
             claim = await claimed(first, runner)
-            await first.cancel(task_id(1))
+            await first.execute(CancelTask(task_id(1)))
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             runner.tracker = second
             await runner.exchange()

@@ -78,7 +78,7 @@ class RemoteChannel:
 
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if nobody wants it any more."""
-        kept, ref = self._attempt.keep_checkpoint(data)
+        kept, ref = self._attempt.externalize_checkpoint(data)
         save = self._task_runner.checkpoint
         self._send_lines()  # what was logged before is kept with it
         if not insist(lambda: save.remote(*self._me, kept, ref), gone=False):

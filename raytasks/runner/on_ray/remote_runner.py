@@ -24,7 +24,7 @@ from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import nodes_now
 from raytasks.runner.on_ray.options import needs_of, remote_options, resources_of
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
-from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerLink
+from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
 from raytasks.runner.workplace import Workplace
@@ -340,7 +340,7 @@ class TaskRunner(RunnerActor):
         work.exchange = ExchangeLoop(
             self._identity,
             work,
-            TrackerLink().exchange,
+            TrackerClient().exchange,
             is_alive=lambda: not watch.done(),
             demands=work.demands,
         )
