@@ -125,15 +125,15 @@ class ScriptedRunner:
         *,
         name: str = "",
         pool: str = SHARED_POOL,
-        room: int = 256,
-        **limits: int,
+        capacity: int = 256,
+        **capacity_by_type: int,
     ) -> None:
         self.tracker = tracker
         self.runner_id = runner_id
         self.name = name or runner_id
         self.pool = pool
-        self.room = room
-        self.limits = limits or {"short": 256}
+        self.capacity = capacity
+        self.capacity_by_type = capacity_by_type or {"short": 256}
         self.held: dict[str, int] = {}
         self.last_batch = 0
         self.acknowledged: list[tuple[str, int]] = []
@@ -151,8 +151,8 @@ class ScriptedRunner:
             "name": self.name,
             "pool": self.pool,
             "generation": "g",
-            "limits": self.limits,
-            "room": self.room,
+            "capacity_by_type": self.capacity_by_type,
+            "capacity": self.capacity,
             "last_batch": self.last_batch,
             "outcomes": outcomes,
             "reports": reports,
@@ -168,10 +168,10 @@ class ScriptedRunner:
         self.known = True
         async with asyncio.timeout(PATIENCE):
             orders = await self.tracker.exchange(exchange)
-        self.obey(orders)
+        self.apply(orders)
         return orders
 
-    def obey(self, orders: Orders) -> None:
+    def apply(self, orders: Orders) -> None:
         """Take note of the tracker's orders."""
         if orders.batch > self.last_batch:
             self.last_batch = orders.batch

@@ -4,32 +4,31 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from raytasks.api.coalescer import Duplicates
 from raytasks.api.service import Service
 from raytasks.artifacts.large_submissions import submit_with_payloads
-from raytasks.model.tasks import NewTask
+from raytasks.model.tasks import Accepted, NewTask
 from raytasks.protocol.queries import KnownTasks
 
-Submitted = tuple[Sequence[NewTask], Duplicates]
+Submitted = tuple[Sequence[NewTask], Accepted]
 """The tasks as they were sent to the tracker, and the duplicates among them."""
 
 
 class LargePayloads:
-    """Stands before the coalescer: what is small passes through."""
+    """Stands before the submitter: what is small passes through."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._open: set[asyncio.Task[Submitted]] = set()
 
     async def submit(self, tasks: Sequence[NewTask]) -> Submitted:
-        """Submit tasks. Raises as `Coalescer.submit` does, and `ArtifactsUnavailable`.
+        """Submit tasks. Raises as `Submitter.submit` does, and `ArtifactsUnavailable`.
 
         A client that hangs up cancels only its own waiting.
         """
         service = self._service
         if not any(service.values.is_large(task.payload) for task in tasks):
-            return tasks, await service.coalescer.submit(tasks)
-        call = submit_with_payloads(service.values, tasks, service.coalescer.submit, self._known)
+            return tasks, await service.submitter.submit(tasks)
+        call = submit_with_payloads(service.values, tasks, service.submitter.submit, self._known)
         return await asyncio.shield(self._begun(call))
 
     async def _known(self, task_ids: Sequence[str]) -> set[str]:

@@ -1,11 +1,10 @@
 """What an API replica reads, straight from the tracker's database: the tracker alone writes."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
-from raytasks.api.events.gathering import Gathering
+from raytasks.api.coalescer import Coalescer
 from raytasks.model.tasks import Attempt, StoreUnavailable, Task
 from raytasks.protocol.places import DatabasePlace
 from raytasks.protocol.queries import Answer, Query, TaskDetail
@@ -79,14 +78,14 @@ class _ServerPoints:
         self._calls = StoreCalls(
             POSTGRES_CONNECTIONS, "task-reader", on_stuck=self._points.give_up_connections
         )
-        self._gathering: Gathering[str, Found | None] = Gathering(
-            self._read, questions=MAX_TASKS, calls=POSTGRES_CONNECTIONS
+        self._coalescer: Coalescer[str, Found | None] = Coalescer(
+            self._read, max_weight=MAX_TASKS, max_calls=POSTGRES_CONNECTIONS
         )
 
     async def task(self, task_id: str) -> Found | None:
         try:
-            async with asyncio.timeout(READ_SECONDS):  # with the time that others' calls take
-                return await self._gathering.ask(task_id)
+            # With the time that others' calls take.
+            return await self._coalescer.ask(task_id, same=task_id, seconds=READ_SECONDS)
         except TimeoutError:
             raise StoreUnavailable(HANGS) from None
 

@@ -17,6 +17,7 @@ from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, pag
 from raytasks.api_keys import Scope
 from raytasks.handling.registry import TASK_TYPE
 from raytasks.handling.submission import TAG
+from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import Task, is_task_id
 from raytasks.protocol.commands import CancelTask, RetryTask
@@ -24,8 +25,6 @@ from raytasks.protocol.queries import Health, TaskQuery, WaitingFor
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
-MAX_LISTED = 500
-MAX_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
 _WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly

@@ -11,16 +11,16 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.backend import Backend
+from raytasks.api.bounds import WaitingRoom
 from raytasks.api.check_threads import CheckThreads
-from raytasks.api.coalescer import Coalescer
 from raytasks.api.events.source import EventSource
-from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.signing import Links
+from raytasks.api.submitter import Submitter
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import State
 from raytasks.model.tasks import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
@@ -46,9 +46,9 @@ class Service:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self.coalescer = Coalescer(self.backend.submit)
+        self.submitter = Submitter(self.backend.submit)
         self.check_threads = CheckThreads()
-        self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
+        self.payload_bounds = PayloadBounds(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)
         self.events = EventSource(self.backend)
         self.task_types = to_json(

@@ -152,7 +152,7 @@ class Submissions:
             namespace=namespace,
             idempotency_key=idempotency_key,
             now=service.clock(),
-            limits=service.payload_limits,
+            bounds=service.payload_bounds,
             parsed=True,
         )
         given = (item.get("task_type") for item in items if isinstance(item, dict))

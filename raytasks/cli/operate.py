@@ -23,13 +23,13 @@ def deploy(address: Address = None) -> None:
     leave. A drain is over with it.
     """
     from raytasks import service
-    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.api.on_ray.deployment import present_version
 
     settings = _connect(address)
-    deployment = present_deployment(settings)
-    answer = service.redeploy(deployment)
-    types = ", ".join(deployment.task_types)
-    typer.echo(f"deployed version {answer.number} ({deployment.generation}): {types}")
+    version = present_version(settings)
+    answer = service.redeploy(version)
+    types = ", ".join(version.task_types)
+    typer.echo(f"deployed version {answer.number} ({version.generation}): {types}")
     for line in warnings(answer):
         typer.echo(line)
 

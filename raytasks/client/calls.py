@@ -11,21 +11,12 @@ import httpx
 
 from raytasks.client.documents import BulkFilters, PageQuery, Submission
 from raytasks.client.errors import BadArgument
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-MAX_WAIT_SECONDS = 60.0
-"""How long one request may wait for the end of a task."""
-
-MAX_IN_BATCH = 1000
-"""How many tasks one request can submit."""
-
-PAGE_SIZE = 500
-"""How many tasks a page has where all pages are wanted: the most that the API gives."""
-
 _KEY_HEADER = "Idempotency-Key"
-_MAX_KEY = 255
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMESPACE = re.compile(NAMESPACE)
 
 
 @dataclass(frozen=True)
@@ -165,9 +156,9 @@ def checked_event_id(event_id: str) -> str:
 
 def _key(idempotency_key: str | None) -> str:
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
-    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise BadArgument(
-            f"{key!r} is not an idempotency key: use 1 to {_MAX_KEY} printable ASCII characters"
+            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"
         )
     return key
 

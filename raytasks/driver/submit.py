@@ -14,13 +14,13 @@ from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import (
     MAX_ERRORS,
-    MAX_IN_BATCH,
     FieldError,
     InvalidSubmission,
     check_batch,
     check_submission,
 )
 from raytasks.handling.terms import DriverTerms
+from raytasks.model.bounds import MAX_IN_BATCH
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, RaytasksError
 from raytasks.settings import load_settings
 
@@ -232,7 +232,7 @@ def _checked(
         _registry_of(door),
         idempotency_key=idempotency_key,
         now=_now_of(door),
-        limits=terms.limits,
+        bounds=terms.bounds,
     )
 
 
@@ -258,7 +258,7 @@ def _all_checked(
                 _registry_of(door),
                 idempotency_key=key,
                 now=_now_of(door),
-                limits=terms.limits,
+                bounds=terms.bounds,
             )
         except InvalidSubmission as error:
             errors += [_moved(found, begin) for found in error.errors]

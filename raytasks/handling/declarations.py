@@ -7,7 +7,7 @@ from typing import Any
 _NOTES = "__raytasks_declared__"
 
 
-def note(task_type: str, declared: object) -> None:
+def record(task_type: str, declared: object) -> None:
     """Note a declaration in the module whose code is being run: maybe through functions of others.
 
     The same line run again, by a reload, replaces what it has declared before.

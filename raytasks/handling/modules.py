@@ -15,6 +15,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
+from raytasks.model.lines import named_line
 from raytasks.model.tasks import RaytasksError
 
 BUILTIN = "raytasks.builtin"
@@ -107,20 +108,12 @@ def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]
         raise
     except BaseException as error:
         raise HandlerError(
-            f"handler module {name!r} failed to import: {_one_line(error)}"
+            f"handler module {name!r} failed to import: {named_line(error)}"
         ) from error
 
 
 def _argument(code: object) -> str:
     return "" if code is None else repr(code)[:100]
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
 def _not_found(name: str, folder: str | None) -> str:

@@ -152,7 +152,7 @@ def handler(
         )
         _check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
-        declarations.note(task_type, spec)
+        declarations.record(task_type, spec)
         return target
 
     return declare

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.artifacts.store import ArtifactStore
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.protocol.places import Terms
 
 
@@ -16,7 +16,7 @@ class DriverTerms:
     """
 
     values: LargeValues
-    limits: PayloadLimits = field(default_factory=PayloadLimits)
+    bounds: PayloadBounds = field(default_factory=PayloadBounds)
     max_batch_bytes: int = 16 * 1024 * 1024
 
     @classmethod
@@ -26,6 +26,6 @@ class DriverTerms:
             LargeValues(
                 ArtifactStore(terms.artifacts_url), terms.offload_bytes, terms.max_result_bytes
             ),
-            PayloadLimits(terms.max_payload_bytes, terms.max_depth),
+            PayloadBounds(terms.max_payload_bytes, terms.max_depth),
             terms.max_batch_bytes,
         )

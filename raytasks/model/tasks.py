@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import OutcomeKind, State
 
 
@@ -61,7 +62,7 @@ class TaskFailed(RaytasksError):
 DEFAULT_NAMESPACE = "default"
 """Where tasks are that nobody puts elsewhere."""
 
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMESPACE = re.compile(NAMESPACE)
 
 
 def is_namespace(text: str) -> bool:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
@@ -115,8 +115,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
     `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
-    stays. `limits` says how
-    many more attempts of each task type the runner takes, and `room` how many in all.
+    stays. `capacity_by_type` says how
+    many more attempts of each task type the runner takes, and `capacity` how many in all.
     `last_batch` is the number of the last batch of claims that arrived; one that got lost is sent
     again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
     A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
@@ -131,8 +131,10 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     name: str
     pool: str
     generation: str
-    limits: Mapping[str, int]
-    room: int
+    capacity_by_type: Mapping[str, int] = field(
+        name="limits"
+    )  # so named in 0.1, whose runners call
+    capacity: int = field(name="room")
     last_batch: int
     node_id: str | None = None
     worker_id: str | None = None

@@ -120,7 +120,7 @@ class Attempt:
         `error` is kept: what a handler raised, and not what stopped it.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
-        decision = self._decide(error)
+        decision = self._verdict(error)
         return self.outcome(
             kind,
             error=describe_error(error, retryable=decision.retryable),
@@ -161,7 +161,7 @@ class Attempt:
         artifacts = self.workplace.artifacts
         return artifacts is not None and artifacts.writes > self._writes_before
 
-    def _decide(self, error: BaseException) -> RetryDecision:
+    def _verdict(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1
         source = self.workplace.random_source
         if type(error) is ArtifactsUnavailable:  # no error of the handler: not for its lists

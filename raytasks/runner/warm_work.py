@@ -85,12 +85,12 @@ class WarmWork:
         """Whether the handlers are loaded."""
         return self._worker.loaded
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit: none before the handlers are loaded."""
         types = self._registry.task_types if self._worker.loaded else ()
-        return dict.fromkeys(types, self.room())
+        return dict.fromkeys(types, self.capacity())
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts fit: none behind one that has run for long."""
         if not self._worker.loaded or self._is_stuck():
             return 0

@@ -60,10 +60,10 @@ class Store:
             if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
                 raise Superseded(f"epoch {epoch} has ended")
 
-    def outdated(self, before: float, limit: int) -> list[str]:
+    def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(statements.OUTDATED, {"p_before": before, "p_limit": limit})
+            rows = connection.execute(statements.EXPIRED, {"p_before": before, "p_limit": limit})
             return list(rows.scalars())
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:

@@ -97,7 +97,7 @@ class Queue:
             service.registry,
             idempotency_key=idempotency_key,
             now=self.clock(),
-            limits=service.payload_limits,
+            bounds=service.payload_bounds,
         )
         return QueuedTask(service, service.submit(new))
 

@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.model.tasks import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail
 from raytasks.settings import Settings, sqlite_url
@@ -71,7 +71,7 @@ class InProcessService:
         file.write_bytes(_empty_database())
         places = {"database_url": sqlite_url(file), "artifacts_url": str(folder / "artifacts")}
         self.settings = checked.model_copy(update=places)
-        self.payload_limits = PayloadLimits(
+        self.payload_bounds = PayloadBounds(
             self.settings.max_payload_bytes, self.settings.max_depth
         )
         self.store = _PreparedStore(

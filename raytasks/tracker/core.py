@@ -78,7 +78,7 @@ class Tracker:
         self.fleet = self.ticker.ledger.fleet
         self.max_backlog = max_backlog
         self._submitting = 0
-        self._exchanges = Exchanges(self.ticker, self.lose)
+        self._exchanges = Exchanges(self.ticker, self.mark_lost)
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
@@ -202,9 +202,9 @@ class Tracker:
             **self.ticker.ledger.stats.view(namespace, self._clock()),
         }
 
-    async def outdated(self, before: float, limit: int) -> list[str]:
+    async def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""
-        return await self.ticker.access.read(lambda: self.ticker.store.outdated(before, limit))
+        return await self.ticker.access.read(lambda: self.ticker.store.expired(before, limit))
 
     async def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete those of the tasks that ended before this time. Raises `StoreUnavailable`."""
@@ -253,7 +253,7 @@ class Tracker:
         counts = self.ticker.ledger.counts.items()
         return sum(count for (_, state), count in counts if state in WAITING)
 
-    async def settled(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs any more, or until `seconds` have passed."""
         deadline = self._monotonic() + seconds
         epoch, after = self.ticker.epoch, -1
@@ -278,7 +278,7 @@ class Tracker:
         """
         return self._exchanges.take(exchange, way)  # whose caller need not keep what it carries
 
-    def lose(
+    def mark_lost(
         self,
         runner_id: str,
         reason: str,
@@ -292,7 +292,9 @@ class Tracker:
         Should it call once more before it is gone, it gets nothing, but what it has to tell of an
         attempt is kept as a late outcome.
         """
-        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause)
+        self.ticker.losses.mark_lost(
+            runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause
+        )
 
     def runners(self) -> list[RunnerState]:
         """Return the states of all runners, also of those that were not heard of yet."""
@@ -305,9 +307,9 @@ class Tracker:
         """
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
-        held = [running for running in held if not self.ticker.has_outcome(running)]
+        held = [running for running in held if not self.ticker.losses.has_outcome(running)]
         for running in held:
-            self.ticker.release(running)
+            self.ticker.losses.release(running)
         return len(held)
 
     @property

@@ -7,10 +7,10 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from local_service import READS, LocalService, serving
+from local_service import LocalService, serving
 from making import new_task, task_id
 from tracking import PATIENCE, tracker_on
 
@@ -19,9 +19,23 @@ from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.events import EventQuery
 from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.places import DatabasePlace
-from raytasks.protocol.queries import TaskDetail, TaskQuery, TasksById
+from raytasks.protocol.queries import (
+    Answer,
+    BulkById,
+    BulkList,
+    BulkMatches,
+    KnownTasks,
+    Query,
+    StoredQuery,
+    TaskDetail,
+    TaskEnds,
+    TaskEvents,
+    TaskQuery,
+    TasksById,
+)
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -37,23 +51,30 @@ async def both(url: str) -> AsyncIterator[tuple[Tracker, DirectReads]]:
         reads.close()
 
 
+def on_the_wire(query: Query[Answer], answer: Answer) -> Answer:
+    """Send a query and its answer as a replica and the tracker do, and return what arrives."""
+    assert wire.query_of(wire.encode(query)) == query
+    return wire.answer_of(query, wire.encode(answer))
+
+
 async def test_they_are_what_the_tracker_says(store_url: str) -> None:
     asked = BulkFilter(BulkAction.CANCEL, None, "short", None, "default")
-    calls: list[tuple[str, Any]] = [
-        ("task", [task_id(1)]),
-        ("task", [task_id(2)]),
-        ("task", [task_id(9)]),
-        ("tasks", [[task_id(1), task_id(2), task_id(9)]]),
-        ("page", [TaskQuery(limit=2)]),
-        ("page", [TaskQuery(tag="a")]),
-        ("page", [TaskQuery(state=State.CANCELLED)]),
-        ("events", [[EventQuery(task_id(1)), EventQuery(task_id(9)), EventQuery(task_id(2))]]),
-        ("bulk_count", [asked]),
-        ("bulk_get", [task_id(7), "default"]),
-        ("bulk_get", [task_id(8), "default"]),
-        ("bulk_list", ["default"]),
+    places = [EventQuery(task_id(1)), EventQuery(task_id(9)), EventQuery(task_id(2))]
+    queries: list[Query[Any]] = [
+        TaskDetail(task_id(1)),
+        TaskDetail(task_id(2)),
+        TaskDetail(task_id(9)),
+        TasksById([task_id(1), task_id(2), task_id(9)]),
+        KnownTasks([task_id(1), task_id(9)]),
+        TaskEnds([task_id(1), task_id(2), task_id(9)]),
+        TaskQuery(limit=2),
+        TaskQuery(tag="a"),
+        TaskQuery(state=State.CANCELLED),
+        TaskEvents(places),
+        BulkMatches(asked),
     ]
-    assert {name for name, _ in calls} == READS
+    assert {type(query) for query in queries} == set(get_args(StoredQuery))
+    bulks = [BulkById(task_id(7), "default"), BulkById(task_id(8), "default"), BulkList("default")]
     async with both(store_url) as (tracker, reads):
         await tracker.submit([new_task(n, tags='["a"]') for n in (1, 2, 3)])
         await tracker.execute(CancelTask(task_id(2)))
@@ -61,9 +82,10 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))
         while tracker.ticker.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(0.01)
-        for name, arguments in calls:
-            expected = await getattr(tracker, name)(*arguments)
-            assert await getattr(reads, name)(*arguments) == expected
+        for query in queries + bulks:
+            told = await tracker.read(query)
+            assert on_the_wire(query, told) == told
+            assert await reads.read(query) == told
 
 
 async def test_what_was_answered_is_there(store_url: str) -> None:
@@ -84,7 +106,7 @@ async def test_those_who_ask_together_are_answered_each(store_url: str) -> None:
         await tracker.submit([new_task(n) for n in range(300)])
         names = [task_id(n) for n in [*range(305), 5, 5]]
         async with asyncio.timeout(PATIENCE):
-            found = await asyncio.gather(*map(reads.task, names))
+            found = await asyncio.gather(*(reads.read(TaskDetail(name)) for name in names))
         for name, item in zip(names, found, strict=True):
             assert (item is None) == (name > task_id(299)), name
             assert item is None or item[0].task_id == name
@@ -110,7 +132,7 @@ async def test_lists_do_not_hold_up_the_loop(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(Store, "page", lambda *_: gate.wait(PATIENCE))
+    monkeypatch.setattr(Store, "read", lambda *_: gate.wait(PATIENCE))
     async with both(sqlite_url) as (tracker, reads):
         lists = [asyncio.ensure_future(reads.read(TaskQuery())) for _ in range(10)]
         await tracker.submit([new_task(1)])
@@ -129,7 +151,10 @@ class TestOutages:
             assert await reads.read(TaskDetail(task_id(1))) is None
             assert await reads.read(TasksById([task_id(1)])) == {}
             postgres_server.restart()
-        assert await asyncio.gather(*map(reads.task, [task_id(1), task_id(2)])) == [None, None]
+        assert await asyncio.gather(*(reads.read(TaskDetail(task_id(n))) for n in (1, 2))) == [
+            None,
+            None,
+        ]
         assert await reads.read(TasksById([task_id(1)])) == {}
         reads.close()
 

@@ -16,6 +16,7 @@ from raytasks.handling.task_log import DROPPED, MAX_LINES
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.queries import Health, TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -300,7 +301,7 @@ class TestAllTasks:
             rest = client.events[index:]
             async with all_of(api, last) as again:
                 await again.until(lambda again=again, rest=rest: len(again.events) >= len(rest))
-                await api.service.backend.health()
+                await api.service.backend.read(Health())
                 assert again.events == rest
 
     async def test_what_is_lost_is_a_gap(self, api: Api) -> None:
@@ -435,13 +436,14 @@ class TestClients:
     async def test_the_database_is_asked_only_where_something_is_new(self, idle_api: Api) -> None:
         asked: list[list[str]] = []
         tracker, reads = idle_api.service.tracker, idle_api.service.reads
-        events = reads.events
+        read = reads.read
 
-        async def noted(queries: Any) -> Any:
-            asked.append([query.task_id for query in queries])
-            return await events(queries)
+        async def noted(query: Any) -> Any:
+            if isinstance(query, TaskEvents):
+                asked.append([item.task_id for item in query.queries])
+            return await read(query)
 
-        reads.events = noted  # type: ignore[method-assign]
+        reads.read = noted  # type: ignore[method-assign]
         one, other = [await idle_api.submit() for _ in range(2)]
         async with all_of(idle_api) as everything:  # the feed is followed from here on
             await everything.until(lambda: b"id: " in everything.body)

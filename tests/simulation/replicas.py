@@ -1,10 +1,10 @@
-"""API replicas: the real coalescer, watchdog and task watch, and their way to the tracker."""
+"""API replicas: the real submitter, watchdog and task watch, and their way to the tracker."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytasks.api.coalescer import Coalescer
+from raytasks.api.submitter import Submitter
 from raytasks.api.watchdog import Watchdog
 from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable, Task
 from raytasks.protocol import codec as wire
@@ -31,7 +31,7 @@ class ReplicaLife:
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
-        self.coalescer = Coalescer(self._send_tasks)
+        self.submitter = Submitter(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
         watchdog = Watchdog(
@@ -49,7 +49,7 @@ class ReplicaLife:
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks, with what others submit at the same time."""
-        return await self.coalescer.submit(tasks)
+        return await self.submitter.submit(tasks)
 
     async def wait(self, task_id: str, seconds: float | None) -> Task | None:
         """Wait until a task has ended, as `?wait=` does."""

@@ -127,11 +127,11 @@ class Bodies:
         assert self._life.exchange is not None
         return self._life.exchange
 
-    def limits(self) -> Mapping[str, int]:
-        """See `Work.limits`."""
-        return dict.fromkeys(TYPES[self._life.pool], self.room())
+    def capacity_by_type(self) -> Mapping[str, int]:
+        """See `Work.capacity_by_type`."""
+        return dict.fromkeys(TYPES[self._life.pool], self.capacity())
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """See `Work.room`."""
         if self._life.pool == REMOTE_POOL:
             return max(0, self._slots - len(self._running) - len(self._queue))

@@ -211,7 +211,7 @@ class World:
         assert core is not None
 
         async def lose() -> None:
-            core.lose(runner_id, "died")
+            core.mark_lost(runner_id, "died")
             self.watch.told_of_death(runner_id, tracker)
 
         tracker.process.start(lose())

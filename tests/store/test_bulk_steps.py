@@ -190,7 +190,7 @@ class TestCancel:
     def test_what_waits_ends_and_what_runs_is_marked(self, tracking: Tracking) -> None:
         tracking.submit(1, run_at=NOW + 60)
         tracking.submit(2, 3, 4)
-        running, other = tracking.claim(room=2)
+        running, other = tracking.claim(capacity=2)
         tracking.settle(other, OutcomeKind.FAILED, retryable=True, delay_seconds=9.0)
         assert begin(tracking, "cancel").matched == 4
         done = step(tracking)
@@ -216,7 +216,7 @@ class TestCancel:
     @pytest.mark.parametrize("state", [State.PENDING, State.RETRYING, State.RUNNING])
     def test_one_state_alone(self, tracking: Tracking, state: State) -> None:
         tracking.submit(1, 2, 3)
-        _, other = tracking.claim(room=2)
+        _, other = tracking.claim(capacity=2)
         tracking.settle(other, OutcomeKind.FAILED, retryable=True)
         assert begin(tracking, "cancel", state=state).matched == 1
         assert finish(tracking).changed == 1

@@ -189,7 +189,7 @@ def test_a_list_by_tag_comes_to_its_end_in_pages(
     tracking.submit(*range(number), tags='["t"]')
     tracking.submit(50)
     tracking.submit(51, tags='["u"]')
-    tracking.claim(room=1)
+    tracking.claim(capacity=1)
     found = []
     cursor = None
     while True:

@@ -26,7 +26,7 @@ def tracking(sqlite_url: str, open_store: Callable[..., Store]) -> Tracking:
     tracking.submit(*range(20))
     tracking.submit(*range(20, 30), task_type="long", run_at=NOW + 5)
     tracking.submit(30, task_type="long", run_at=NOW - 1)
-    tracking.claim(room=2)
+    tracking.claim(capacity=2)
     tracking.now += 10
     return tracking
 

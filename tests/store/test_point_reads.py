@@ -147,7 +147,7 @@ class TestSqlite:
         Tracking(store).submit(1)
         reads, lists = SqlitePoints(sqlite_url), open_store(sqlite_url, reads_only=True)
         assert reads.read(task_id(1)) is not None
-        assert lists.task_with_attempts(task_id(1)) is not None
+        assert lists.read(TaskDetail(task_id(1))) is not None
         with store._database.writing() as connection:
             connection.exec_driver_sql("UPDATE tracker_epoch SET renewed_at = 1")
         connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))

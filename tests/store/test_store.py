@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
+from making import NOW, Tracking, capacity_request, counted, ids, new_task, outcome, task_id
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -21,7 +21,7 @@ from raytasks.store.schema import metadata, tasks
 from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.tick import decide
+from raytasks.tracker.tick import settlement_of
 
 OpenStore = Callable[..., Store]
 
@@ -70,7 +70,7 @@ def real_counts(store: Store) -> Counter[tuple[str, State]]:
 
 
 def settlement(running: Running, kind: OutcomeKind = OutcomeKind.SUCCEEDED) -> Settlement:
-    return decide(running, outcome(running, kind), max_crashes=1, now=NOW)
+    return settlement_of(running, outcome(running, kind), max_crashes=1, now=NOW)
 
 
 class TestSchema:
@@ -195,9 +195,9 @@ class TestVerbs:
         tracking.settle(running, OutcomeKind.FAILED, retryable=True, delay_seconds=10.0)
         assert tracking.store.next_due() == NOW + 10
         tracking.now += 9.5
-        assert tracking.tick(promote=True, wants=[want()]).claimed == []
+        assert tracking.tick(promote=True, requests=[capacity_request()]).claimed == []
         tracking.now += 0.5
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.attempt for running, _ in done.claimed] == [2]
         assert done.next_due is None
 
@@ -235,7 +235,7 @@ class TestVerbs:
         tracking.settle(running, OutcomeKind.FAILED, retryable=True)
         report(fraction=1.0, checkpoint="[8]")
         assert tracking.task(1).progress_fraction == 0.5
-        [(_, claim)] = tracking.tick(wants=[want()]).claimed
+        [(_, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint == "[1]"
 
     def test_cancel_ends_what_waits_marks_what_runs_and_leaves_what_ended(
@@ -249,7 +249,7 @@ class TestVerbs:
         tracking.submit(3)
         tracking.submit(4, run_at=NOW + 100)
         tracking.now += 1
-        done = tracking.tick(cancels=ids([1, 2, 3, 4, 5]), wants=[want()])
+        done = tracking.tick(cancels=ids([1, 2, 3, 4, 5]), requests=[capacity_request()])
         assert [row.task_id for row in done.before.values()] == ids([1, 2, 3, 4])
         states = {number: tracking.state(number) for number in (1, 2, 3, 4)}
         assert states == {
@@ -298,10 +298,10 @@ class TestVerbs:
         for number, delay in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 99.0)):
             tracking.submit(number, run_at=NOW + delay)
         tracking.now += 10
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.task_id for running, _ in done.claimed] == ids([2, 3])
         assert done.next_due == NOW + 3
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.task_id for running, _ in done.claimed] == ids([1])
         assert done.next_due == NOW + 99
 
@@ -411,7 +411,9 @@ class TestEpoch:
         assert successor.epoch == tracking.epoch + 1
         before = everything(tracking.store)
         with pytest.raises(Superseded):
-            tracking.tick(submissions=[new_task(2)], wants=[want()], cancels=[task_id(1)])
+            tracking.tick(
+                submissions=[new_task(2)], requests=[capacity_request()], cancels=[task_id(1)]
+            )
         assert everything(tracking.store) == before
         assert len(successor.claim()) == 1
 
@@ -429,7 +431,7 @@ class TestPlace:
         tracking.submit(2, created_at=tracking.now, run_at=tracking.now)
         tracking.settle(running, OutcomeKind.RELEASED)
         assert tracking.task(1).run_at == NOW
-        assert [item.task_id for item in tracking.claim(room=1)] == ids([1])
+        assert [item.task_id for item in tracking.claim(capacity=1)] == ids([1])
 
     def test_all_that_one_read_returns_is_of_one_moment(self, tracking: Tracking) -> None:
         tracking.submit(1)
@@ -461,11 +463,15 @@ class TestCounts:
         check()
         tracking.tick(retries=ids(range(10)))
         check()
-        tracking.tick(wants=[want(short=1)], cancels=ids([0, 1]), submissions=[new_task(20)])
+        tracking.tick(
+            requests=[capacity_request(short=1)], cancels=ids([0, 1]), submissions=[new_task(20)]
+        )
         check()
 
     def test_a_tick_tells_what_it_changed(self, tracking: Tracking) -> None:
-        done = tracking.tick(submissions=[new_task(1), new_task(2)], wants=[want(room=1)])
+        done = tracking.tick(
+            submissions=[new_task(1), new_task(2)], requests=[capacity_request(capacity=1)]
+        )
         assert counted(done.counts) == {("short", State.PENDING): 1, ("short", State.RUNNING): 1}
 
     def test_nothing_is_counted_of_a_tick_that_failed(self, tracking: Tracking) -> None:
@@ -478,8 +484,8 @@ class TestCounts:
 
 
 class TestOrderOfClaims:
-    def order(self, tracking: Tracking, room: int = 1000, **limits: int) -> list[str]:
-        return [item.task_id for item in tracking.claim(room=room, **limits)]
+    def order(self, tracking: Tracking, capacity: int = 1000, **capacity_by_type: int) -> list[str]:
+        return [item.task_id for item in tracking.claim(capacity=capacity, **capacity_by_type)]
 
     def test_the_earlier_due_goes_first_and_ids_break_ties(self, tracking: Tracking) -> None:
         tracking.submit(3)
@@ -490,7 +496,7 @@ class TestOrderOfClaims:
     def test_a_higher_priority_goes_first(self, tracking: Tracking) -> None:
         for number, priority in ((1, 0), (2, 5), (3, -5), (4, 1)):
             tracking.submit(number, priority=priority)
-        assert self.order(tracking, room=1) == ids([2])
+        assert self.order(tracking, capacity=1) == ids([2])
         assert self.order(tracking, short=2) == ids([4, 1])
         assert self.order(tracking) == ids([3])
 
@@ -517,7 +523,7 @@ class TestOrderOfClaims:
         for number in range(50):
             tracking.submit(number, priority=100, run_at=NOW + 1000)
         tracking.submit(60, priority=-100)
-        assert self.order(tracking, room=1) == ids([60])
+        assert self.order(tracking, capacity=1) == ids([60])
         assert self.order(tracking) == []
 
     def test_each_type_has_its_limit_and_the_best_come_of_all(self, tracking: Tracking) -> None:
@@ -529,7 +535,7 @@ class TestOrderOfClaims:
             rows = transaction.candidates({"short": 2, "long": 3})
             assert [row.task_id for row in rows] == ids([10, 11, 0, 1, 2])
             assert transaction.candidates({}) == ()
-        assert self.order(tracking, room=4, short=2, long=3) == ids([10, 11, 0, 1])
+        assert self.order(tracking, capacity=4, short=2, long=3) == ids([10, 11, 0, 1])
         assert self.order(tracking, short=1, long=9) == ids([12, 2, 3, 4])
 
 
@@ -583,11 +589,11 @@ class TestTexts:
         self, tracking: Tracking, text: str
     ) -> None:
         tracking.submit(1, payload=text)
-        [(running, claim)] = tracking.tick(wants=[want()]).claimed
+        [(running, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.payload == text
         tracking.tick(reports=[Report(task_id(1), 1, 1, checkpoint=text)])
         tracking.settle(running, OutcomeKind.FAILED, error=text, retryable=True)
-        [(running, claim)] = tracking.tick(wants=[want()]).claimed
+        [(running, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint == text
         assert tracking.task(1).error == text
         tracking.settle(running, OutcomeKind.SUCCEEDED, result=text)

@@ -100,7 +100,7 @@ def test_a_cancelled_attempt_is_told_so() -> None:
 
 
 class TestTimeout:
-    """Time passes as the test wants it; the attempt's limit is 10 seconds."""
+    """Time passes as the test requests it; the attempt's limit is 10 seconds."""
 
     def run_one(self, monkeypatch: pytest.MonkeyPatch, *naps: float, **options: Any) -> Any:
         clock = FakeClock()

@@ -7,7 +7,7 @@ import pytest
 from making import ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
-from raytasks.api.coalescer import Coalescer
+from raytasks.api.submitter import Submitter
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import BacklogFull, Duplicate, NewTask
@@ -61,11 +61,11 @@ class TestSubmissions:
             await gate.wait()
             return await tracker.submit(tasks)
 
-        coalescer = Coalescer(send)
-        first = asyncio.ensure_future(coalescer.submit([new_task(1)]))
+        submitter = Submitter(send)
+        first = asyncio.ensure_future(submitter.submit([new_task(1)]))
         await asyncio.sleep(0)
         big = [new_task(number) for number in range(10, 10 + MOST)]
-        sent = [asyncio.ensure_future(coalescer.submit(tasks)) for tasks in
+        sent = [asyncio.ensure_future(submitter.submit(tasks)) for tasks in
                 (big, [new_task(2)], [keyed(3, "known")])]  # fmt: skip
         await asyncio.sleep(0)
         gate.set()

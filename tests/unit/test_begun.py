@@ -89,7 +89,7 @@ async def test_what_never_began_has_no_beginning_afterwards(
     tracker: Tracker, runner: ScriptedRunner
 ) -> None:
     await claimed(tracker, runner)
-    runner.limits = {"other": 1}
+    runner.capacity_by_type = {"other": 1}
     tracker.release_all()
     task = await until(tracker, 1, State.PENDING, attempt=1)
     assert (task.claimed_at, task.started_at) == (NOW, None)
@@ -101,7 +101,7 @@ async def test_a_task_runner_that_dies_gives_back_what_had_not_begun(
     await tracker.submit([new_task(1), new_task(2)])
     claims = await runner.claim()
     await runner.begin(claims[:1], NOW)
-    tracker.lose(runner.runner_id, "its node died")
+    tracker.mark_lost(runner.runner_id, "its node died")
     await until(tracker, 2, State.PENDING, attempt=1)
     lost = await until(tracker, 1, State.RETRYING, attempt=1)
     assert lost.crashes == 0
@@ -167,10 +167,10 @@ async def test_a_clock_that_is_set_makes_no_attempt_that_ends_before_it_begins(
 class Work:
     """Takes attempts, and runs nothing."""
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         return {"a": 10}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 10
 
     def start(self, claims: Sequence[Claim]) -> None:

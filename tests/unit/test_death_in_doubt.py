@@ -21,7 +21,7 @@ async def test_what_was_claimed_for_a_dead_runner_in_doubt_is_given_back(
     async with asyncio.timeout(PATIENCE):
         while tracker.ticker.access.error is None:
             await let_run()
-    tracker.lose("dead", "died")  # before it is known what was claimed for it
+    tracker.mark_lost("dead", "died")  # before it is known what was claimed for it
     await asyncio.gather(submission, return_exceptions=True)
     [claim] = await ScriptedRunner(tracker, "alive").claim()
     assert claim.attempt == 2

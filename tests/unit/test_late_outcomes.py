@@ -20,7 +20,7 @@ async def test_a_late_outcome_is_acknowledged_only_when_it_is_kept(
     runner = ScriptedRunner(tracker)
     [claim] = await runner.claim()
     store.away = True
-    tracker.ticker.lose("r1", "its lease has ended")
+    tracker.ticker.losses.mark_lost("r1", "its lease has ended")
     await let_run()
     runner.known = False
     runner.send([outcome(claim)])  # it is back, and that it was lost is not on disk yet

@@ -130,10 +130,10 @@ class Wire:
         async with asyncio.timeout(10):
             return await self.calls.get()
 
-    def limits(self) -> dict[str, int]:
+    def capacity_by_type(self) -> dict[str, int]:
         return {"short": 9}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 9
 
     def start(self, claims: Sequence[Claim]) -> None:

@@ -104,11 +104,11 @@ async def test_one_that_is_committed_at_the_last_moment_stays(place: Place) -> N
     await place.sweep()
     place.clock.advance(SEEN_SECONDS)
     store = place.tracker.ticker.store
-    known = store.known
-    store.known = lambda _: set()  # type: ignore[method-assign]
+    read = store.read
+    store.read = lambda _: set()  # type: ignore[method-assign]
     await place.tracker.submit([late])
     assert await place.sweep() == [late.task_id]
-    store.known = known  # type: ignore[method-assign]
+    store.read = read  # type: ignore[method-assign]
     assert place.there() == {late.task_id}
 
 

@@ -43,7 +43,7 @@ async def test_an_old_checkpoint_does_not_come_back(tracker: Tracker) -> None:
     old = runner.build(reports=first, number=2)
     await runner.exchange(number=3, reports=second)
     assert (await tracker.exchange(old)).resync
-    tracker.lose("r1", "died")
+    tracker.mark_lost("r1", "died")
     [again] = await ScriptedRunner(tracker, "r2").claim()
     assert again.checkpoint == "2"
 

@@ -160,6 +160,21 @@ class TestOutcomes:
         assert (await until(tracker, 77, State.COMPLETED)).result == '"the work of three days"'
         await named(tracker, 0)
 
+    @pytest.mark.parametrize("kind", REFUSALS)
+    async def test_one_that_is_tried_again_in_vain_stops_nobody_else(
+        self, tracker: Tracker, runner: ScriptedRunner, store: Refusing, kind: str
+    ) -> None:
+        claims = await claimed(tracker, runner, 20)
+        store.poison, store.poison_error = frozenset({task_id(1)}), REFUSALS[kind]
+        runner.send([done(claim) for claim in claims])
+        await named(tracker, 1)
+        await completed(tracker, 19)
+        number = 1000
+        while (await tracker.read(Health()))["tracker"]["set_aside"]["list"][0]["tries"] < 3:
+            number += 1
+            await tracker.submit([new_task(number, task_type="other")])
+        assert (await tracker.read(Health()))["database"]["ok"]
+
     async def test_one_that_is_set_aside_is_not_given_back_or_lost(
         self, tracker: Tracker, runner: ScriptedRunner, store: Refusing
     ) -> None:
@@ -168,7 +183,7 @@ class TestOutcomes:
         runner.send([done(claim)])
         await named(tracker, 1)
         assert tracker.release_runner(runner.runner_id) == 0
-        tracker.lose(runner.runner_id, "it was ended")
+        tracker.mark_lost(runner.runner_id, "it was ended")
         await tracker.submit([new_task(2, task_type="other")])
         store.poison = frozenset()
         assert (await until(tracker, 1, State.COMPLETED)).attempt == 1

@@ -65,10 +65,10 @@ class Work:
     def __init__(self) -> None:
         self.started = asyncio.Event()
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         return {"a": 10}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 10
 
     def start(self, claims: Sequence[Claim]) -> None:

@@ -15,7 +15,6 @@ from raytasks.driver import ends
 from raytasks.driver.ends import MAX_ASKED, ResultWatch
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import StoreUnavailable, TaskFailed, TaskNotFound
-from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Feed, FeedPart
 from raytasks.protocol.queries import Answer, Query, TaskEnds
 from raytasks.tracker.core import Tracker
@@ -154,7 +153,7 @@ async def test_many_waits_are_ids_and_no_calls(
             await source.called.wait()
             source.called.clear()
     assert len(watch.ends) == number
-    runner = ScriptedRunner(tracker, room=1)
+    runner = ScriptedRunner(tracker, capacity=1)
     [claim] = await runner.claim()
     asked = len(source.asked)
     runner.end(claim, result="5")
@@ -173,7 +172,7 @@ async def test_who_gives_up_leaves_the_others(watch: ResultWatch, tracker: Track
     await tracker.submit([new_task(1)])
     first, second = (asyncio.ensure_future(watch.result(task_id(1))) for _ in range(2))
     await let_run(20)
-    first.execute(CancelTask())
+    first.cancel()
     await let_run(20)
     assert len(watch.ends) == 1
     runner = ScriptedRunner(tracker)

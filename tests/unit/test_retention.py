@@ -91,7 +91,7 @@ async def test_one_that_is_retried_between_the_look_and_the_rows_keeps_its_files
     await cancelled(tracker, 1, 2)
     clock.advance(2 * DAY)
     before = clock() - DAY
-    outdated = await tracker.outdated(before, 10)
+    outdated = await tracker.expired(before, 10)
     await tracker.execute(RetryTask(task_id(1)))
     await tracker.prune(outdated, before)
     await retention(tracker, clock, removed).remove_due()

@@ -399,7 +399,7 @@ async def test_abandoned_attempt_is_stopped_too(
         task_id = await running.submit("deaf")
         await began.wait()
         # As after a lost lease: the tracker forgets the runner, which then hears that it is stale.
-        running.tracker.ticker.lose("life-1", "its lease ended")
+        running.tracker.ticker.losses.mark_lost("life-1", "its lease ended")
         await ended.wait()
         assert (await running.end(task_id)).state is State.COMPLETED
         assert (await running.outcomes(task_id))[0] == "lost"

@@ -44,7 +44,7 @@ def note(
 ) -> None:
     """Note the end of an attempt."""
     outcome = Outcome(task_id(1), 1, kind, started_at=now - seconds, finished_at=now)
-    stats.note([(running(task_type, namespace), outcome, state)], [], now)
+    stats.record([(running(task_type, namespace), outcome, state)], [], now)
 
 
 def completed(stats: Stats, now: float, namespace: str = "default") -> tuple[int, int, int]:
@@ -122,7 +122,7 @@ class TestWindows:
         note(stats, NOW + 53, state=State.FAILED, kind=OutcomeKind.LOST, seconds=1000)
         note(stats, NOW + 53, state=State.CANCELLED, kind=OutcomeKind.CANCELLED, seconds=1000)
         for i in range(10):
-            stats.note([], [(running(), 0.1 * (i + 1))], NOW + 53)
+            stats.record([], [(running(), 0.1 * (i + 1))], NOW + 53)
         shown = stats.view("default", NOW + 54)
         minute = shown["windows"]["minute"]
         assert (minute["seconds"], minute["completed"], minute["failed"]) == (60, 100, 26)
@@ -171,7 +171,7 @@ class TestWindows:
         stats.restore([], NOW)
         for name in ("a", "b", "c"):
             note(stats, NOW, task_type=name)
-            stats.note([], [(running(name), 1.0)], NOW)
+            stats.record([], [(running(name), 1.0)], NOW)
         assert list(stats.view("default", NOW)["by_type"]) == ["a", "b"]
         # After a day without anything they make room.
         stats.to_write(NOW + DAY)
@@ -215,7 +215,7 @@ class TestWriting:
                 task_type=chance.choice(["short", "long"]),
                 state=chance.choice([State.COMPLETED, State.FAILED]),
             )
-            stats.note([], [(running(), chance.expovariate(1))], now)
+            stats.record([], [(running(), chance.expovariate(1))], now)
             self.written(stats, store, now)
         now += WRITE_SECONDS
         self.written(stats, store, now)

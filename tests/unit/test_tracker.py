@@ -163,7 +163,7 @@ class TestSubmission:
         gate.open()
         await accepted
         await until(tracker, 1, State.RUNNING)
-        tracker.lose("r1", "died")
+        tracker.mark_lost("r1", "died")
         await until(tracker, 1, State.PENDING, attempt=1)
         _, [attempt] = (await tracker.read(TaskDetail(task_id(1)))) or (None, [])
         assert attempt.outcome == OutcomeKind.RELEASED
@@ -250,7 +250,7 @@ class TestSubmission:
                 {"every": every},
             )
         async with tracker_on(store, clock=clock) as tracker:
-            runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=100, short=100)
+            runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=100, short=100)
             assert [claim.task_id for claim in await runner.claim()] == ids(range(1, 101))
             await submit(tracker, *range(200_000, 205_000))
             assert tracker.backlog == every + 5_000 - 100
@@ -288,9 +288,9 @@ class TestClaims:
     async def test_a_runner_gets_only_what_it_asked_for(self, tracker: Tracker) -> None:
         await submit(tracker, 1, 2, 3)
         await submit(tracker, 4, 5, task_type="long")
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=3, short=2, other=9)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=3, short=2, other=9)
         assert [claim.task_id for claim in await runner.claim()] == ids([1, 2])
-        roomy = ScriptedRunner(tracker, "r2", pool=REMOTE_POOL, room=2, short=9, long=9)
+        roomy = ScriptedRunner(tracker, "r2", pool=REMOTE_POOL, capacity=2, short=9, long=9)
         assert len(await roomy.claim()) == 2
 
     async def test_priorities_go_first(self, tracker: Tracker, runner: ScriptedRunner) -> None:
@@ -327,7 +327,7 @@ class TestClaims:
     async def test_a_batch_has_a_limit_however_short_the_attempts_are(
         self, tracker: Tracker
     ) -> None:
-        runner = ScriptedRunner(tracker, room=10_000, short=10_000)
+        runner = ScriptedRunner(tracker, capacity=10_000, short=10_000)
         await teach(tracker, runner, "short", 0.000001)
         await submit(tracker, *range(MAX_HELD + 50))
         assert len(await runner.claim()) == MAX_HELD
@@ -368,7 +368,7 @@ class TestClaims:
 
     async def test_the_task_runner_takes_all_that_it_has_room_for(self, tracker: Tracker) -> None:
         await submit(tracker, *range(30))
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=20)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=20)
         assert len(await runner.claim()) == 20
 
     async def test_runners_share_what_there_is_in_turn(self, tracker: Tracker) -> None:
@@ -443,7 +443,7 @@ class TestClaims:
             runner = ScriptedRunner(tracker)
             claims = await loaded(tracker, runner)
             runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in claims])
-            await tracker.settled(PATIENCE)
+            await tracker.wait_until_idle(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_a_runner_that_dies_is_not_thought_to_run_what_it_has_reported(
@@ -455,7 +455,7 @@ class TestClaims:
             *reported, culprit = await loaded(tracker, runner)
             runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in reported])
             await let_run()
-            tracker.lose(runner.runner_id, "killed")
+            tracker.mark_lost(runner.runner_id, "killed")
             number = int(culprit.task_id[-12:], 16)
             task = await until(tracker, number, State.RETRYING)
             assert task.crashes == 1
@@ -472,7 +472,7 @@ class TestClaims:
             [claim] = await runner.claim()
             await let_run(50)  # the tick that looks once more for whoever has asked meanwhile
             runner.send([outcome(claim, at=NOW, finished_at=NOW)])
-            await tracker.settled(PATIENCE)
+            await tracker.wait_until_idle(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_outcomes_of_a_runner_for_which_tasks_wait_are_taken_in_at_once(
@@ -693,9 +693,9 @@ class TestCancel:
         assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)] == task
 
     async def test_there_is_no_such_task(self, tracker: Tracker) -> None:
-        for act in (tracker.cancel, tracker.retry):
+        for kind in (CancelTask, RetryTask):
             with pytest.raises(TaskNotFound, match=task_id(1)):
-                await act(task_id(1))
+                await tracker.execute(kind(task_id(1)))
 
 
 class TestRetry:

@@ -63,7 +63,7 @@ async def test_waiting_for_the_end_of_all_attempts_takes_no_longer_for_it(
         runner = ScriptedRunner(tracker)
         await tracker.submit([new_task(1)])
         await runner.claim()
-        waiting = asyncio.ensure_future(tracker.settled(60.0))
+        waiting = asyncio.ensure_future(tracker.wait_until_idle(60.0))
         await let_run()
         clock.advance(-HOUR)
         passed.advance(61.0)

@@ -14,8 +14,8 @@ EXCHANGE = Exchange(
     "name",
     "shared",
     "g",
-    limits={"a": 1, "b": 256},
-    room=3,
+    capacity_by_type={"a": 1, "b": 256},
+    capacity=3,
     last_batch=7,
     node_id="node",
     outcomes=[

@@ -16,8 +16,8 @@ from raytasks.api.on_ray.tracker_backend import TrackerBackend
 from raytasks.api.reapplied import Applied, Reapplied
 from raytasks.api.watchdog import Watchdog
 from raytasks.handling.registry import Registry
-from raytasks.pools.deployment import Deployment
-from raytasks.pools.reading import read_deployment
+from raytasks.pools.handlers_version import HandlersVersion
+from raytasks.pools.reading import read_version
 from raytasks.pools.versions import DeployAnswer
 from raytasks.settings import Settings, load_settings
 from raytasks.tracker.on_ray.actor import get_or_create_tracker
@@ -44,10 +44,10 @@ NEAR_SECONDS = 5.0
 class Api:
     """A replica of the API: stateless. It makes the tracker if there is none."""
 
-    def __init__(self, deployment: Deployment, applied: Mapping[str, float]) -> None:
-        self._deployment = deployment
+    def __init__(self, version: HandlersVersion, applied: Mapping[str, float]) -> None:
+        self._version = version
         self._applied = applied
-        self._backend = TrackerBackend(deployment.settings)
+        self._backend = TrackerBackend(version.settings)
         self._keeping: asyncio.Future[Any] | None = None
         self._announcing: asyncio.Future[Any] | None = None
 
@@ -57,7 +57,7 @@ class Api:
         Raises `SettingsError` where it would be open to strangers, and `VersionRefused` where the
         trial of this replica's build has failed.
         """
-        settings = self._deployment.settings
+        settings = self._version.settings
         settings.check_served(await asyncio.to_thread(listening_host))
         backend = self._backend
         watchdog = Watchdog(
@@ -68,17 +68,17 @@ class Api:
             lease_seconds=settings.lease_seconds,
         )
         self._keeping = asyncio.gather(self._keep_near(), watchdog.run())
-        announcement = Announcement(lambda: self._backend.announce(self._deployment))
+        announcement = Announcement(lambda: self._backend.announce(self._version))
         await announcement.first()
         reapplied = Reapplied(_applied, self._look_at_the_code, self._applied.get(_app_name()))
         self._announcing = asyncio.gather(announcement.repeat(), reapplied.run())
-        registry = Registry.load(settings.task_modules, self._deployment.folder)
+        registry = Registry.load(settings.task_modules, self._version.folder)
         return create_app(self._backend, registry, settings)
 
     async def _look_at_the_code(self, applied_at: float) -> None:
         """Deploy the code as it is now, if it has changed; one replica of all does it."""
         if await self._backend.is_first(f"{_app_name()} {applied_at}"):
-            await _DEPLOY_CHANGED.remote(self._deployment.fingerprint, _app_name())
+            await _DEPLOY_CHANGED.remote(self._version.fingerprint, _app_name())
 
     async def _keep_near(self) -> None:
         while True:
@@ -92,14 +92,12 @@ class Api:
 
 def _deploy_changed(fingerprint: str, app_name: str) -> None:
     """Run in a fresh process: have the tracker try the code as it is now, and roll the API."""
-    deployment = present_deployment(load_settings())
-    if deployment.fingerprint == fingerprint:
+    version = present_version(load_settings())
+    if version.fingerprint == fingerprint:
         return
-    answer: DeployAnswer = ray.get(
-        get_or_create_tracker(deployment.settings).deploy.remote(deployment)
-    )
+    answer: DeployAnswer = ray.get(get_or_create_tracker(version.settings).deploy.remote(version))
     if answer.error is None:
-        serve.run(application(deployment), name=app_name, route_prefix="/")
+        serve.run(application(version), name=app_name, route_prefix="/")
 
 
 _DEPLOY_CHANGED = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_deploy_changed)
@@ -124,27 +122,27 @@ def listening_host() -> str | None:
     return host
 
 
-def present_deployment(settings: Settings) -> Deployment:
-    """Return a new build of the handlers as their modules are now; see `read_deployment`.
+def present_version(settings: Settings) -> HandlersVersion:
+    """Return a new build of the handlers as their modules are now; see `read_version`.
 
     Raises `HandlerError`, and `SettingsError` if it would be open to strangers.
     """
     settings.check_served()
-    return read_deployment(settings)
+    return read_version(settings)
 
 
 def application(
-    deployment: Deployment, applied: Mapping[str, float] | None = None
+    version: HandlersVersion, applied: Mapping[str, float] | None = None
 ) -> serve.Application:
     """Return the Serve application of the API, for `serve.run` and `serve deploy`.
 
     `applied` says when Serve was last told of its applications, before this build (by name, in
     seconds since the epoch, by Serve's clock): see `Reapplied`.
     """
-    settings = deployment.settings
+    settings = version.settings
     options = {
         "num_replicas": settings.api_replicas,
         "max_ongoing_requests": settings.max_waiting_clients + REQUESTS_BESIDE_WAITING,
     }
-    app: serve.Application = Api.options(**options).bind(deployment, applied or {})  # type: ignore[attr-defined]
+    app: serve.Application = Api.options(**options).bind(version, applied or {})  # type: ignore[attr-defined]
     return app

@@ -11,7 +11,7 @@ from ray.exceptions import RayActorError, RayTaskError
 from raytasks.api.on_ray.tracker_sight import epoch_of, life_of
 from raytasks.api.reads import DirectReads, open_reads
 from raytasks.model.tasks import Accepted, NewTask, StoreUnavailable
-from raytasks.pools.deployment import Deployment
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import Announced
 from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import Command
@@ -89,9 +89,9 @@ class TrackerBackend:
         """End the tracker's process; Ray starts it again, and sends it the open calls again."""
         await kill(self._tracker, no_restart=False)
 
-    async def announce(self, deployment: Deployment) -> Announced:
+    async def announce(self, version: HandlersVersion) -> Announced:
         """Tell the tracker of this replica's build. Raises `StoreUnavailable`."""
-        told: Announced = await self._call("announce", deployment)
+        told: Announced = await self._call("announce", version)
         return told
 
     async def is_first(self, name: str) -> bool:

@@ -67,7 +67,7 @@ class RemoteWork:
             name: needs_of(registry.require(name).ray_options) for name in registry.task_types
         }
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit the cluster's resources.
 
         None of those that would take what the first one in the row waits for.
@@ -84,7 +84,7 @@ class RemoteWork:
         """Return what waits for resources, the longest wait first."""
         return self._demands
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts fit in all."""
         return max(0, MOST - len(self._flights))
 

@@ -13,24 +13,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.pools.deployment import Deployment, differing_settings
+from raytasks.pools.handlers_version import HandlersVersion, differing_settings
 from raytasks.pools.kept_builds import KeptBuilds
 from raytasks.pools.manager import RunnerPools
-from raytasks.pools.trial import try_deployment
+from raytasks.pools.trial import try_version
 from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.places import DatabasePlace, Terms
-from raytasks.protocol.queries import (
-    AnyQuery,
-    GetAddress,
-    GetDatabase,
-    GetTerms,
-    Health,
-    Query,
-)
+from raytasks.protocol.queries import AnyQuery, GetAddress, GetDatabase, GetTerms, Health, Query
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
@@ -184,27 +177,27 @@ class TrackerActor:
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""
 
-    async def deploy(self, deployment: Deployment) -> DeployAnswer:
+    async def deploy(self, version: HandlersVersion) -> DeployAnswer:
         """Have a build tried where it will run, and put it in force if it passes.
 
         Safe to repeat. Raises `StoreUnavailable`.
         """
         core, versions = await self._core(), self._versions
         assert versions is not None
-        row = await versions.deploy(deployment)
+        row = await versions.deploy(version)
         return DeployAnswer(
             number=row.number,
             error=row.detail if row.state is VersionState.FAILED else None,
             in_force=None if versions.row is None else versions.row.number,
             without_handler=versions.without_handler(core.ticker.ledger.waiting_types()),
-            unchanged=tuple(differing_settings(self._settings, deployment.settings)),
+            unchanged=tuple(differing_settings(self._settings, version.settings)),
         )
 
-    async def announce(self, deployment: Deployment) -> Announced:
+    async def announce(self, version: HandlersVersion) -> Announced:
         """Take in the build of an API replica. See `Versions.announce`."""
         await self._core()
         assert self._versions is not None
-        return await self._versions.announce(deployment)
+        return await self._versions.announce(version)
 
     async def is_first(self, name: str) -> bool:
         """Return whether nobody has asked with this name before: one of many is to act."""
@@ -229,14 +222,14 @@ class TrackerActor:
         """
         core = await self._core()
         await core.pause()
-        await core.settled(seconds)
+        await core.wait_until_idle(seconds)
         left = 0
         for runner in core.runners():
             released = core.release_runner(runner.runner_id)
             if released and self._pools is not None:
                 self._pools.replace(runner.name)
             left += released
-        await core.settled(_LAST_TICK_SECONDS)
+        await core.wait_until_idle(_LAST_TICK_SECONDS)
         return left
 
     async def resume(self) -> None:
@@ -253,10 +246,10 @@ class TrackerActor:
             return 0
         self._pools.stop()
         await core.stop_claiming()
-        await core.settled(seconds)
+        await core.wait_until_idle(seconds)
         left = core.release_all()
         await self._pools.end_all()
-        await core.settled(_LAST_TICK_SECONDS)
+        await core.wait_until_idle(_LAST_TICK_SECONDS)
         return left
 
     async def _core(self) -> Tracker:
@@ -287,7 +280,7 @@ class TrackerActor:
             self._versions = Versions(
                 VersionBook(tracker.ticker),
                 KeptBuilds(),
-                try_deployment,
+                try_version,
                 partial(_put_in_force, tracker, self._pools),
             )
             tracker.ticker.on_expiry = self._pools.replace
@@ -337,9 +330,9 @@ def get_or_create_tracker(settings: Settings) -> Any:
     )
 
 
-def _put_in_force(tracker: Tracker, pools: RunnerPools, deployment: Deployment) -> None:
-    settings = deployment.settings
-    pools.deploy(deployment)
+def _put_in_force(tracker: Tracker, pools: RunnerPools, version: HandlersVersion) -> None:
+    settings = version.settings
+    pools.deploy(version)
     tracker.max_backlog = settings.max_backlog
     tracker.ticker.max_crashes = settings.max_crashes
 
