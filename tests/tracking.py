@@ -136,6 +136,7 @@ class ScriptedRunner:
         self.capacity_by_type = capacity_by_type or {"short": 256}
         self.held: dict[str, int] = {}
         self.last_batch = 0
+        self.batch_epoch = 0
         self.acknowledged: list[tuple[str, int]] = []
         self.cancels: list[tuple[str, int]] = []
         self.stale: list[tuple[str, int]] = []
@@ -154,6 +155,7 @@ class ScriptedRunner:
             "capacity_by_type": self.capacity_by_type,
             "capacity": self.capacity,
             "last_batch": self.last_batch,
+            "batch_epoch": self.batch_epoch,
             "outcomes": outcomes,
             "reports": reports,
             "held": None if self.known else tuple(self.held.items()),
@@ -173,8 +175,8 @@ class ScriptedRunner:
 
     def apply(self, orders: Orders) -> None:
         """Take note of the tracker's orders."""
-        if orders.batch > self.last_batch:
-            self.last_batch = orders.batch
+        if (orders.epoch, orders.batch) > (self.batch_epoch, self.last_batch):
+            self.batch_epoch, self.last_batch = orders.epoch, orders.batch
             self.held |= {claim.task_id: claim.attempt for claim in orders.claims}
         self.acknowledged += orders.acknowledged
         self.cancels += orders.cancels

@@ -106,6 +106,7 @@ class ExchangeLoop:
         self._news = False
         self._stir = asyncio.Event()  # there are news, or an answer of the tracker
         self._last_batch = 0
+        self._batch_epoch = 0  # of the tracker that has sent it: each counts for itself
         self._number = 0
         self._exchanges = 0
         self._epoch = 0
@@ -256,7 +257,7 @@ class ExchangeLoop:
             self._failures += 1
             pause = self._after_failure(exchange, error)
             await asyncio.sleep(pause)
-            return Orders(batch=self._last_batch, resync=True)
+            return Orders(batch=self._last_batch, resync=True, epoch=self._batch_epoch)
         self._failures = 0
         if self._portion is not None and exchange.outcomes:
             self._portion = None if self._portion >= _WHOLE else 2 * self._portion
@@ -305,6 +306,7 @@ class ExchangeLoop:
             capacity_by_type={} if self._leaving else dict(self._work.capacity_by_type()),
             capacity=0 if self._leaving else self._work.capacity(),
             last_batch=self._last_batch,
+            batch_epoch=self._batch_epoch,
             outcomes=tuple(outcomes),
             reports=(
                 *box.unsent_beginnings,
@@ -342,8 +344,8 @@ class ExchangeLoop:
         if orders.end:
             log.warning("another process has taken the place of this runner")
             self._replaced = True
-        if orders.batch > self._last_batch:
-            self._last_batch = orders.batch
+        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):
+            self._batch_epoch, self._last_batch = orders.epoch, orders.batch
             claims = self._new(orders.claims)
             for claim in claims:
                 self._held[claim.task_id] = claim.attempt

@@ -81,7 +81,8 @@ class Exchanges:
         """
         lives = self._fleet.lives_of(exchange.name)
         asked = self._asked.pop(exchange.runner_id, None)
-        if not lives or (asked is not None and exchange.last_batch >= asked):
+        has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: by a runner of 0.1
+        if not lives or (asked is not None and has_heard and exchange.last_batch >= asked):
             return True
         while len(self._asked) >= _MAX_ASKED:
             del self._asked[next(iter(self._asked))]
@@ -94,7 +95,7 @@ class Exchanges:
         for earlier in self._fleet.lives_of(exchange.name):
             if earlier.runner_id != exchange.runner_id:
                 self._mark_lost(earlier.runner_id, "its runner died and was started again")
-        runner = self._fleet.admit(exchange, now)
+        runner = self._fleet.admit(exchange, now, self._ticker.epoch)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
             have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again

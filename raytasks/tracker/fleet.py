@@ -85,8 +85,8 @@ class RunnerState:
         """Return the state of a runner that nobody knows, when it calls."""
         return cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
 
-    def on_heartbeat(self, exchange: Exchange, now: float) -> None:
-        """Take over what an exchange says of the runner itself."""
+    def on_heartbeat(self, exchange: Exchange, now: float, epoch: int) -> None:
+        """Take over what an exchange says of the runner itself. `epoch` is this tracker's."""
         self.seen_at = now
         self.number = exchange.number
         self.confirmed = True
@@ -97,9 +97,10 @@ class RunnerState:
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
-        if exchange.last_batch >= self.batch:
+        # What an earlier tracker has sent, under the same number, is another batch.
+        if exchange.batch_epoch in (0, epoch) and exchange.last_batch >= self.batch:
             self.undelivered = []
-            self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
+            self.batch = self.sent = exchange.last_batch  # known from before it was taken out
 
     def deliver(self, claims: list[Claim], *, queued: bool) -> None:
         """Put claimed attempts on the way to the runner; `queued` as in `Orders`."""
@@ -303,14 +304,17 @@ class Fleet:
         """Return the states of the runner `name`: of its process, and of its earlier ones."""
         return list(self._lives.get(name, {}).values())
 
-    def admit(self, exchange: Exchange, now: float) -> RunnerState:
-        """Return the state of the runner that calls, with what it says of itself."""
+    def admit(self, exchange: Exchange, now: float, epoch: int) -> RunnerState:
+        """Return the state of the runner that calls, with what it says of itself.
+
+        `epoch` is this tracker's.
+        """
         runner = self.runners.get(exchange.runner_id)
         if runner is None:
             runner = RunnerState.of(exchange, now)
             self.runners[exchange.runner_id] = runner
             self._removed.pop(exchange.runner_id, None)
-        runner.on_heartbeat(exchange, now)
+        runner.on_heartbeat(exchange, now, epoch)
         self._lives.setdefault(runner.name, {})[runner.runner_id] = runner
         return runner
 

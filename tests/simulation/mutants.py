@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "claim batch delivered twice",
         "raytasks.runner.exchange",
-        "        if orders.batch > self._last_batch:\n",
+        "        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):\n",
         "        if orders.claims:\n",
     ),
     Mutant(

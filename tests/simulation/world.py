@@ -298,8 +298,10 @@ class World:
     def _planned(self, run_tick: Any) -> Any:
         def planned(store: Any, work: TickInput) -> TickResult:
             self.checker.planned(work)
-            done: TickResult = run_tick(store, work)
-            return done
+            keys = [(outcome.task_id, outcome.attempt) for _, outcome in work.outcomes]
+            with self.trouble.poisoning(keys):
+                done: TickResult = run_tick(store, work)
+                return done
 
         return planned
 

@@ -149,3 +149,13 @@ async def test_what_is_handed_out_twice_runs_once_and_is_a_fault_with_a_name(
         await runner.tracker.answer(1, Orders(batch=2, claims=[CLAIM]))
         assert runner.work.started == [CLAIM]
         assert "handed out twice, a fault of raytasks" in caplog.text
+
+
+async def test_a_batch_of_another_tracker_is_another_one_though_its_number_is_the_same() -> None:
+    other = Claim("t2", "a", 1, "{}", 0, 1, None, None)
+    async with Runner(linger_seconds=0) as runner:
+        await runner.tracker.answer(0, Orders(batch=1, claims=[CLAIM], epoch=1))
+        await runner.tracker.answer(1, Orders(batch=1, claims=[other], epoch=2))
+        assert runner.work.started == [CLAIM, other]
+        await runner.tracker.answer(2, Orders(batch=1, claims=[other], epoch=2))
+        assert runner.work.started == [CLAIM, other]

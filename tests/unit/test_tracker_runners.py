@@ -523,18 +523,37 @@ class TestRestart:
             assert (await call).stale == ((task_id(3), 1),)
             assert set(second.fleet.running) == {task_id(1)}
 
-    async def test_batches_go_on_after_a_restart(self, store: FaultyStore, sqlite_url: str) -> None:
+    async def test_batches_of_each_tracker_count_for_themselves(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
         async with tracker_on(store) as first:
             runner = ScriptedRunner(first, pool=REMOTE_POOL)
             for number in range(3):
                 await submit(first, number)
                 await runner.claim()
-            assert runner.last_batch == 3
+            assert (runner.batch_epoch, runner.last_batch) == (first.ticker.epoch, 3)
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             runner.tracker = second
             await submit(second, 5)
             assert [claim.task_id for claim in await runner.claim()] == [task_id(5)]
-            assert runner.last_batch == 4
+            assert (runner.batch_epoch, runner.last_batch) == (second.ticker.epoch, 1)
+
+    async def test_what_an_earlier_tracker_has_sent_is_no_answer_to_a_later_one(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        """A call from before the last batch comes late, and its answer is lost."""
+        held = ((task_id(1), 1),)
+        async with tracker_on(store) as first:
+            runner = ScriptedRunner(first, pool=REMOTE_POOL)
+            await submit(first, 1)
+            await runner.claim()
+        async with tracker_on(FaultyStore(sqlite_url)) as second:
+            await submit(second, 2)
+            late = runner.build(last_batch=0, batch_epoch=0, held=held)
+            for exchange in (late, runner.build(held=held)):
+                orders = await second.exchange(exchange)
+                [claim] = orders.claims
+                assert (claim.task_id, claim.attempt) == (task_id(2), 1)
 
     async def test_a_cancel_is_not_forgotten(self, store: FaultyStore, sqlite_url: str) -> None:
         async with tracker_on(store) as first:
