@@ -99,9 +99,9 @@ format: install
 	$(BIN)/ruff format .
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade --extra handlers pyproject.toml -o requirements.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
