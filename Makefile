@@ -19,8 +19,11 @@ SCHEDULES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
+# raytasks-client is made here, and is on no index in the version that is being made.
+LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
+
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
+WITHOUT_RAY := tests/api tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit tests/unit \
   tests/test_fetch.py
 
 .PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
@@ -44,11 +47,11 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raytasks needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client --editable .
 	@touch $@
 
 demo: install
@@ -99,9 +102,9 @@ format: install
 	$(BIN)/ruff format .
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade --extra handlers pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements.txt
+	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raytasks.api.problems import Problem
 from raytasks.api_keys import ApiKey, Scope, digest_of
-from raytasks.handling.submission import FieldError
+from raytasks.model.errors import FieldError
 from raytasks.model.tasks import DEFAULT_NAMESPACE, is_namespace
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -16,14 +16,10 @@ from pathlib import Path
 from types import ModuleType
 
 from raytasks.handling.builtin_extra import BUILTIN, hint_for, left_out
-from raytasks.model.tasks import RaytasksError
+from raytasks.model.errors import HandlerError
 
 FOLDER = "handlers"
 _SET = f"set TASK_MODULES ({BUILTIN} are the built-in handlers)"
-
-
-class HandlerError(RaytasksError):
-    """A handler or a handler module is declared wrongly. The text says which and how."""
 
 
 def default_modules() -> tuple[str, ...]:

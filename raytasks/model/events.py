@@ -6,6 +6,8 @@ Times are seconds since the epoch, in UTC.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
+
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
@@ -31,6 +33,15 @@ class StateEvent:
     def id(self) -> EventId:
         """The event's place."""
         return self.revision, 0
+
+
+class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A line that a handler has logged. Those of an attempt are numbered from 1."""
+
+    number: int
+    at: float
+    level: str
+    message: str
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from msgspec import MsgspecError, Struct, msgpack
 
+from raytasks.model.events import LogLine
 from raytasks.model.tasks import Accepted, Duplicate, NewTask, NotUnderstood
 from raytasks.protocol.messages import (
     AttemptLog,
@@ -17,7 +18,6 @@ from raytasks.protocol.messages import (
     Exchange,
     Feed,
     FeedQuery,
-    LogLine,
     Orders,
     Outcome,
     Report,

@@ -23,7 +23,7 @@ from raytasks.builtin._language import LANGUAGES, tokens_of
 from raytasks.builtin._settings import SettingError
 from raytasks.builtin.ai_summarization import Summarizer, SummaryPayload, SummaryResult
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 
 ESSAY = Path(__file__).parents[2] / "samples" / "essay.txt"
 

@@ -13,7 +13,8 @@ for name in {blocked!r}:
 """
 LOAD = """
 from raytasks.handling.builtin_extra import left_out_line
-from raytasks.handling.registry import HandlerError, Registry
+from raytasks.model.errors import HandlerError
+from raytasks.handling.registry import Registry
 try:
     print(*Registry.load({modules!r}, os.getcwd()).task_types)
 except HandlerError as error:

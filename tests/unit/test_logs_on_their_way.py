@@ -13,18 +13,11 @@ from test_runner import Bench
 from tracking import ScriptedRunner, until
 
 from raytasks.handling.context import Context
-from raytasks.handling.registry import Registry, handler
-from raytasks.model.events import EventQuery, LogEvent
+from raytasks.handling.declaration import handler
+from raytasks.handling.registry import Registry
+from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import (
-    AttemptLog,
-    Claim,
-    Exchange,
-    FeedPart,
-    LogLine,
-    Orders,
-    Report,
-)
+from raytasks.protocol.messages import AttemptLog, Claim, Exchange, FeedPart, Orders, Report
 from raytasks.runner import log_book
 from raytasks.runner.exchange import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork

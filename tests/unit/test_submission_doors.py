@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raytasks.handling.registry import Registry, handler, handler_of
-from raytasks.handling.submission import (
-    InvalidSubmission,
-    PayloadLimits,
-    check_batch,
-    check_submission,
-)
+from raytasks.handling.declaration import handler, handler_of
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadLimits, check_batch, check_submission
+from raytasks.model.errors import InvalidSubmission
 from raytasks.settings import Settings
 from raytasks.testing import Queue, run_handler
 
