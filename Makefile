@@ -19,6 +19,9 @@ SCHEDULES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
+# Of `make release-check`: which version is to be released; by default only what is there is checked.
+VERSION ?=
+
 # raytasks-client is made here, and is on no index in the version that is being made.
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
@@ -26,7 +29,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 WITHOUT_RAY := tests/api tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit tests/unit \
   tests/test_fetch.py
 
-.PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
+.PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -39,6 +42,7 @@ help:
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
+	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -90,6 +94,9 @@ $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 
 audit: install
 	$(BIN)/python -m tests.audit
+
+release-check: install
+	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))
 
 lint: install
 	$(BIN)/ruff format --check .

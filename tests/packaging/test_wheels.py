@@ -1,26 +1,22 @@
 """The two wheels: no file is in both, and the client's alone is enough to submit by function.
 
-Both are built here and installed into fresh environments. What they depend on comes from the cache
-of uv, or from the index where the cache has it not.
+Both are built here and installed into fresh environments.
 """
 
 import email
 import json
 import subprocess
-import sys
 import sysconfig
-import textwrap
 import zipfile
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from raytasks import __version__
+from tests.fresh_environment import ROOT, Environment, build
 from tests.local_service import LocalService, served
 
-ROOT = Path(__file__).parents[2]
 MAX_BYTES = 10_000_000
 NOT_IN_A_WHEEL = {"raytasks/builtin/samples/make_image.py"}
 WITH_PYDANTIC = {"handler_json", "hidden", "payload_checks", "strict_json"}
@@ -104,62 +100,6 @@ assert not {"pydantic", "ray"} & set(sys.modules)
 """
 
 
-@dataclass(frozen=True)
-class Environment:
-    """A virtual environment."""
-
-    folder: Path
-
-    @property
-    def python(self) -> Path:
-        """Its interpreter."""
-        return self.folder / "bin" / "python"
-
-    @property
-    def packages(self) -> Path:
-        """Where its packages are."""
-        [found] = self.folder.glob("lib/python*/site-packages")
-        return found
-
-    def pip(self, *command: str, check: bool = True) -> "subprocess.CompletedProcess[str]":
-        """Run `uv pip` for this environment."""
-        uv = [sys.executable, "-m", "uv", "pip", command[0], "--quiet"]
-        return subprocess.run(
-            [*uv, "--python", str(self.python), *command[1:]],
-            capture_output=True,
-            text=True,
-            check=check,
-        )
-
-    def install(self, *what: str) -> None:
-        """Install packages, and what they depend on, in the versions of the lock file."""
-        pinned = ("install", "--constraint", str(ROOT / "requirements.txt"), *what)
-        if self.pip(*pinned, "--offline", check=False).returncode:
-            self.pip(*pinned)
-
-    def run(self, program: str, *arguments: str, folder: Path | None = None) -> list[str]:
-        """Run a program to its good end, and return the lines that it prints."""
-        done = subprocess.run(
-            [str(self.python), "-c", textwrap.dedent(program), *arguments],
-            cwd=folder or self.folder,
-            env={"HOME": str(self.folder), "PATH": "/usr/bin:/bin"},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.splitlines()
-
-    def size(self) -> int:
-        """Return how many bytes its packages take on the disk."""
-        return sum(path.lstat().st_blocks * 512 for path in self.packages.rglob("*"))
-
-
-def build(folder: Path, project: Path) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    return subprocess.run(command, cwd=project, capture_output=True, text=True, check=False)
-
-
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The wheel of raytasks-client, and that of raytasks."""
@@ -176,9 +116,7 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.fixture
 def environment(tmp_path: Path) -> Environment:
     """A fresh environment, in which there is nothing."""
-    uv = [sys.executable, "-m", "uv", "venv", "--quiet", "--python", sys.executable]
-    subprocess.run([*uv, str(tmp_path / "venv")], check=True, capture_output=True)
-    return Environment(tmp_path / "venv")
+    return Environment.make(tmp_path / "venv")
 
 
 def files_of(wheel: Path) -> set[str]:
