@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raytasks.api.problems import Problem
 from raytasks.api_keys import ApiKey, Scope, digest_of
-from raytasks.handling.submission import FieldError
 from raytasks.model.bounds import NAMESPACE
+from raytasks.model.errors import FieldError
 from raytasks.model.tasks import DEFAULT_NAMESPACE, is_namespace
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}

@@ -15,7 +15,7 @@ from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reade
 from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
 from raytasks.api_keys import Scope
-from raytasks.handling.registry import TASK_TYPE
+from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State

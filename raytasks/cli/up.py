@@ -125,9 +125,12 @@ def _run(
     from raytasks.api.on_ray.deployment import present_version
     from raytasks.cluster import processes as cluster
     from raytasks.cluster.control_store import open_control_store
+    from raytasks.handling.builtin_extra import left_out_line
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
         version = present_version(settings)
+    if line := left_out_line(settings.task_modules):
+        console.print(line, soft_wrap=True, markup=False)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
     _take_port(endpoint)

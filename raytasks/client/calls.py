@@ -9,12 +9,14 @@ from urllib.parse import quote
 
 import httpx
 
+from raytasks.client.bodies import encode_body, given, submission_body
 from raytasks.client.documents import BulkFilters, PageQuery, Submission
 from raytasks.client.errors import BadArgument
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
+_JSON = "application/json"
 _KEY_HEADER = "Idempotency-Key"
 _NAMESPACE = re.compile(NAMESPACE)
 
@@ -41,13 +43,14 @@ class Call:
         return self.harmless or self.method == "GET" or _KEY_HEADER in self.headers
 
     def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
-        """Return it as the arguments of httpx."""
+        """Return it as the arguments of httpx. Raises `BadArgument` for what cannot be JSON."""
+        content = None if self.body is None else encode_body(self.body)
         return {
             "method": self.method,
             "url": self.path,
             "params": dict(self.params),
-            "json": self.body,
-            "headers": dict(self.headers),
+            "content": content,
+            "headers": {**self.headers, **({"Content-Type": _JSON} if content else {})},
             "timeout": timeout,
         }
 
@@ -97,7 +100,7 @@ def get_call(task_id: str, wait_seconds: float) -> Call:
 def submit_call(submission: Submission, idempotency_key: str | None) -> Call:
     """Return the request that submits one task: with a key of its own if none is given."""
     headers = {_KEY_HEADER: _key(idempotency_key)}
-    return Call("POST", "/tasks/", body=given(submission), headers=headers)
+    return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
 
 
 def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | None) -> Call:
@@ -106,7 +109,7 @@ def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | N
         raise BadArgument(
             f"{len(submissions)} tasks are no batch: submit 1 to {MAX_IN_BATCH} at once"
         )
-    body = {"tasks": [given(item) for item in submissions]}
+    body = {"tasks": [submission_body(item) for item in submissions]}
     return Call("POST", "/tasks/batch", body=body, headers={_KEY_HEADER: _key(idempotency_key)})
 
 
@@ -140,11 +143,6 @@ def artifact_call(task_id: str, name: str) -> Call:
     """Return the request for a file of a task."""
     task, file = _segment(task_id, "the task id"), _segment(name, "the artifact's name")
     return Call("GET", f"/artifacts/{task}/{file}")
-
-
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not None."""
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def checked_event_id(event_id: str) -> str:

@@ -18,7 +18,8 @@ from raytasks.driver.ends import ResultWatch
 from raytasks.driver.results import TrackerCalls, make_results
 from raytasks.handling import attempt_waits
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, RaytasksError
+from raytasks.model.errors import NoService
+from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 
 Answer = TypeVar("Answer")
@@ -30,10 +31,6 @@ _LOOK_SECONDS = 0.2
 """How often a waiting thread comes up, so that a runner can interrupt it."""
 
 _LIVE_SECONDS = 1.0
-
-
-class NoService(RaytasksError):
-    """No raytasks service runs in the Ray cluster that this driver is connected to."""
 
 
 class ServiceDoor:

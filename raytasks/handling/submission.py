@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -27,48 +26,20 @@ from pydantic_core import to_json
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
+from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
-from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, RaytasksError
+from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
 _MAX_TAGS = 20
 MAX_ERRORS = 100
-_SHOWN_ERRORS = 10
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BETWEEN = "\x1f"  # no key of a client has it
 _SORTED = json.JSONEncoder(sort_keys=True)
 _MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """What is wrong with one field. `pointer` is a JSON pointer (RFC 6901) into the request."""
-
-    pointer: str
-    message: str
-
-
-class InvalidSubmission(RaytasksError):
-    """A submission that cannot be accepted.
-
-    `detail` says so in general, `errors` name the fields, and the text has both.
-    """
-
-    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.errors = tuple(errors)
-
-    def __str__(self) -> str:
-        shown = [
-            f"{error.pointer or '/'}: {error.message}" for error in self.errors[:_SHOWN_ERRORS]
-        ]
-        if len(self.errors) > _SHOWN_ERRORS:
-            shown.append(f"and {len(self.errors) - _SHOWN_ERRORS} more")
-        return f"{self.detail}: {'; '.join(shown)}" if shown else self.detail
 
 
 TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"

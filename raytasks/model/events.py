@@ -33,6 +33,15 @@ class StateEvent(Struct, frozen=True, omit_defaults=True, tag="state"):
         return self.revision, 0
 
 
+class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A line that a handler has logged. Those of an attempt are numbered from 1."""
+
+    number: int
+    at: float
+    level: str
+    message: str
+
+
 class LogEvent(Struct, frozen=True, omit_defaults=True, tag="log"):
     """A line that a handler has logged. `revision` is that of its attempt's beginning."""
 

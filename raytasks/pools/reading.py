@@ -20,8 +20,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.model.tasks import HandlerInfo
 from raytasks.pools.handlers_version import HandlersVersion, new_token
 from raytasks.settings import Settings, handler_environment

@@ -11,6 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from msgspec import MsgspecError, Struct, msgpack
 
+from raytasks.model.events import LogLine
 from raytasks.model.tasks import Accepted, Duplicate, NewTask, NotUnderstood
 from raytasks.protocol.commands import AnyCommand, Command
 from raytasks.protocol.messages import (
@@ -18,7 +19,6 @@ from raytasks.protocol.messages import (
     Exchange,
     Feed,
     FeedQuery,
-    LogLine,
     Orders,
     Outcome,
     Report,

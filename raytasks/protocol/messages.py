@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
@@ -91,15 +92,6 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     count: int
     seconds: float
     code: str
-
-
-class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A line that a handler has logged. Those of an attempt are numbered from 1."""
-
-    number: int
-    at: float
-    level: str
-    message: str
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):

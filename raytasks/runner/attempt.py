@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from raytasks.artifacts.large_values import ArtifactsUnavailable
 from raytasks.handling.attempt_waits import AttemptWaits, noting
 from raytasks.handling.context import Cancelled, Channel, Context
+from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.handler_json import handler_json
-from raytasks.handling.registry import HandlerSpec
 from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from raytasks.model.events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed
-from raytasks.protocol.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 
 log = logging.getLogger(__name__)

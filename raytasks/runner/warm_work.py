@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 
 from raytasks.handling.context import Cancelled
 from raytasks.handling.registry import Registry
+from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import Claim, LogLine, Outcome
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange import ExchangeLoop
 from raytasks.runner.host import end_process

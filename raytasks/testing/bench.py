@@ -11,7 +11,8 @@ from pydantic_core import from_json, to_json
 
 from raytasks.api.views import ErrorView
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, LargeValues
-from raytasks.handling.registry import HandlerSpec, Registry, handler_of
+from raytasks.handling.declaration import HandlerSpec, handler_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import HandlerKind

@@ -8,7 +8,8 @@ from typing import Any
 
 import httpx
 
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of, task_type_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission, rfc3339
 from raytasks.model.states import WAITING
 from raytasks.model.tasks import Task, TaskNotFound
@@ -83,17 +84,23 @@ class Queue:
         self._service.close()
 
     def submit(
-        self, task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+        self,
+        task_type: str | Callable[..., Any],
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
     ) -> QueuedTask:
         """Submit a task, and return it. It runs when the test says so.
 
+        The first argument is the function or class of the handler, or the name of its type.
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
         `BacklogFull`.
         """
         service = self._service
         new = check_submission(
-            {"task_type": task_type, "payload": payload, **options},
+            {"task_type": task_type_of(task_type), "payload": payload, **options},
             service.registry,
             idempotency_key=idempotency_key,
             now=self.clock(),

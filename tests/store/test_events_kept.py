@@ -13,10 +13,18 @@ from making import NOW, Tracking, outcome, task_id
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from raytasks.model.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
+from raytasks.model.events import (
+    Event,
+    EventPage,
+    EventQuery,
+    LogEvent,
+    LogLine,
+    Progress,
+    StateEvent,
+)
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running
-from raytasks.protocol.messages import AttemptLog, LogLine, Report, StateChange
+from raytasks.protocol.messages import AttemptLog, Report, StateChange
 from raytasks.protocol.queries import TaskEvents
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.store import Store

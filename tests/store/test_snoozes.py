@@ -7,9 +7,9 @@ from making import NOW, Tracking, new_task, task_id
 from sqlalchemy import insert
 
 from raytasks.api.views import task_json
-from raytasks.model.events import EventQuery, LogEvent, StateEvent
+from raytasks.model.events import EventQuery, LogEvent, LogLine, StateEvent
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import AttemptLog, LogLine
+from raytasks.protocol.messages import AttemptLog
 from raytasks.protocol.queries import TaskDetail, TaskEvents
 from raytasks.store.read_statements import MAX_ATTEMPTS
 from raytasks.store.schema import attempts

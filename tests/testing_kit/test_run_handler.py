@@ -9,8 +9,7 @@ import kit_handlers
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
-from raytasks.handling.registry import HandlerError
-from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler
 

@@ -3,10 +3,10 @@
 from making import NOW, new_task, outcome, task_id
 from tracking import FaultyStore, ScriptedRunner, let_run
 
-from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
+from raytasks.protocol.messages import AttemptLog, Outcome
 from raytasks.protocol.queries import TaskDetail, TaskEvents
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.inbox import Inbox

@@ -13,15 +13,15 @@ from test_runner import Bench
 from tracking import ScriptedRunner, until
 
 from raytasks.handling.context import Context
-from raytasks.handling.registry import Registry, handler
-from raytasks.model.events import EventQuery, LogEvent
+from raytasks.handling.declaration import handler
+from raytasks.handling.registry import Registry
+from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import (
     AttemptLog,
     Claim,
     Exchange,
     FeedPart,
-    LogLine,
     Orders,
     Report,
 )

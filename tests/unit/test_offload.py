@@ -18,7 +18,7 @@ from raytasks.artifacts.large_values import (
 )
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import NewTask
 from raytasks.protocol.messages import Claim, Outcome

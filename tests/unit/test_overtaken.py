@@ -6,10 +6,10 @@ import pytest
 from making import NOW, new_task, outcome
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
 
-from raytasks.model.events import EventQuery, LogEvent
+from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.messages import AttemptLog, LogLine, Report
+from raytasks.protocol.messages import AttemptLog, Report
 from raytasks.protocol.queries import TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker

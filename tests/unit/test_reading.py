@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.pools.inspection import Expected, compare, inspect
 from raytasks.pools.reading import read_version
 from raytasks.settings import Settings

@@ -14,7 +14,8 @@ from tracking import wait_final
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.context import Context
-from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.retry import RetryPolicy
 from raytasks.model.states import OutcomeKind, State

@@ -11,8 +11,10 @@ from tracking import FaultyStore, ScriptedRunner, tracker_on
 
 from raytasks import handler
 from raytasks.api.views import accepted
-from raytasks.handling.registry import Registry, handler_of
-from raytasks.handling.submission import InvalidSubmission, check_submission
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import check_submission
+from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import REMOTE_POOL, Accepted, Duplicate, NewTask
 from raytasks.protocol import codec as wire
 from raytasks.protocol.queries import TasksById

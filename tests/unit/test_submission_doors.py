@@ -7,13 +7,14 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import (
-    InvalidSubmission,
     PayloadBounds,
     check_batch,
     check_submission,
 )
+from raytasks.model.errors import InvalidSubmission
 from raytasks.settings import Settings
 from raytasks.testing import Queue, run_handler
 

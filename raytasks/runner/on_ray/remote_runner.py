@@ -13,9 +13,10 @@ from msgspec.structs import replace
 from ray.exceptions import NodeDiedError
 
 from raytasks.handling.registry import Registry
+from raytasks.model.events import LogLine
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import Claim, Demand, LogLine, Outcome
+from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
 from raytasks.runner.exchange import ExchangeLoop
