@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from raytasks.protocol.queries import Statistics
-from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
+from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 

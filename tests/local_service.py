@@ -13,14 +13,14 @@ import httpx
 import uvicorn
 
 from raytasks.api.app import create_app
-from raytasks.api.reads import DirectReads
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.api.direct_reads import DirectReads
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.registry import Registry
 from raytasks.model.tasks import Accepted, NewTask
 from raytasks.protocol.commands import Command
 from raytasks.protocol.messages import Feed, FeedPart
 from raytasks.protocol.queries import Answer, Query, is_stored
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.settings import Settings

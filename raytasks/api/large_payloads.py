@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from raytasks.api.service import Service
+from raytasks.api.route_service import Service
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.model.tasks import Accepted, NewTask
 from raytasks.protocol.queries import KnownTasks

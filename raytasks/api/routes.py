@@ -12,7 +12,7 @@ from starlette.responses import Response
 
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
-from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
+from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
 from raytasks.api_keys import Scope
 from raytasks.handling.declaration import TASK_TYPE

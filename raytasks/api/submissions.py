@@ -11,9 +11,9 @@ from starlette.types import Receive
 from starlette.types import Scope as ASGIScope
 
 from raytasks.api.auth import Caller, NamespaceQuery, Submitter
-from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
-from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
+from raytasks.api.request_bodies import read_json
+from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_answer
 from raytasks.api.views import BatchView, TaskView, accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
 from raytasks.handling.submission import BatchRequest, SubmitRequest, check_batch, check_submission

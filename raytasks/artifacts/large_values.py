@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.retry import PermanentError
 from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.protocol.messages import Claim, Outcome, TaskEnd

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from raytasks.client.documents import Submission
-from raytasks.client.errors import BadArgument
+from raytasks.client.api_errors import BadArgument
+from raytasks.client.documents import SubmissionDocument
 from raytasks.handling.declaration import task_type_of
 
 _BYTES = (bytes, bytearray, memoryview)
 
 
-def submission_body(submission: Submission) -> dict[str, Any]:
+def submission_body(submission: SubmissionDocument) -> dict[str, Any]:
     """Return the JSON object of a submission. What is None is left out.
 
     One without a type is sent as it is: the service says what is wrong with it. Raises

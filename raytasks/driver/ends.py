@@ -13,7 +13,7 @@ from pydantic_core import from_json
 from raytasks.artifacts.large_values import ArtifactLost, LargeValues
 from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable, TaskFailed, TaskNotFound
-from raytasks.protocol.feed_follower import Follower
+from raytasks.protocol.feed_follower import FeedFollower
 from raytasks.protocol.messages import Ends, Feed, FeedPart, TaskEnd
 from raytasks.protocol.queries import Reader, TaskEnds
 
@@ -45,7 +45,9 @@ class EndWatch:
         self._waits: dict[str, int] = {}
         self._unasked: dict[str, None] = {}
         self._asking: asyncio.Task[None] | None = None
-        self._follower = Follower(source, FeedPart.ENDS, self._tell, lambda: bool(self._waiting))
+        self._follower = FeedFollower(
+            source, FeedPart.ENDS, self._tell, lambda: bool(self._waiting)
+        )
 
     def __len__(self) -> int:
         """How many tasks are waited for."""

@@ -13,11 +13,7 @@ from typing import Any, Protocol, TypeVar
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.declaration import task_type_of
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import (
-    MAX_ERRORS,
-    check_batch,
-    check_submission,
-)
+from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.bounds import MAX_IN_BATCH
 from raytasks.model.errors import FieldError, InvalidSubmission

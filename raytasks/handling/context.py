@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import Any, Protocol
 
 from raytasks.handling.task_log import TaskLog, clean
-from raytasks.model.events import LogLine
+from raytasks.model.task_events import LogLine
 
 _MESSAGE_LENGTH = 500
 

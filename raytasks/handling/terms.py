@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.submission import PayloadBounds
 from raytasks.protocol.places import Terms
 

@@ -8,7 +8,7 @@ Times are seconds since the epoch, in UTC.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -56,7 +56,20 @@ class StoreUnavailable(RaytasksError):
 
 
 class TaskFailed(RaytasksError):
-    """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
+    """A task that was waited for ended as FAILED or CANCELLED. The text says how.
+
+    `task` is its document where an HTTP client has raised it, else None.
+    """
+
+    def __init__(self, message: str, task: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.task = task
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error of the last attempt, as the API shows it; None if there is none here."""
+        found: dict[str, Any] | None = None if self.task is None else self.task["error"]
+        return found
 
 
 DEFAULT_NAMESPACE = "default"
@@ -183,7 +196,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     snoozes: int = 0
 
 
-class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
+class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     """One ended attempt of a task's history. `error` is JSON text.
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:

@@ -28,8 +28,8 @@ from raytasks.pools.start_failures import StartFailures
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.nodes import at_the_head
-from raytasks.runner.on_ray.options import actor_options
 from raytasks.runner.on_ray.ray_internals import Death
+from raytasks.runner.on_ray.ray_options import actor_options
 from raytasks.runner.on_ray.remote_runner import TaskRunner
 from raytasks.runner.on_ray.warm_runner import WarmRunner
 from raytasks.runner.plan import RunnerPlan

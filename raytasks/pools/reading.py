@@ -61,7 +61,7 @@ def tell(descriptor: int, modules: Sequence[str], folder: str) -> None:
     try:
         registry = Registry.load(modules, folder)
         # It imports Ray, which takes time.
-        from raytasks.runner.on_ray.options import check_ray_options
+        from raytasks.runner.on_ray.ray_options import check_ray_options
 
         check_ray_options(registry)
         result = pickle.dumps((None, registry.fingerprint(), registry.infos()))

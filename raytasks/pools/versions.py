@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.pools.handlers_version import HandlersVersion
-from raytasks.store.versions import VersionRow, VersionState
+from raytasks.store.version_rows import VersionRow, VersionState
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args
 
 from msgspec import MsgspecError, Struct, msgpack
 
-from raytasks.model.events import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import Accepted, Duplicate, NewTask, NotUnderstood
 from raytasks.protocol.commands import AnyCommand, Command
 from raytasks.protocol.messages import (

@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from raytasks.model.bulk import BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import Task
 
 Answer = TypeVar("Answer")

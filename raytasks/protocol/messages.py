@@ -5,8 +5,8 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
-from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 

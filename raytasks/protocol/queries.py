@@ -9,10 +9,10 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from raytasks.model.bulk import BulkFilter, BulkOperation
-from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.states import State
-from raytasks.model.tasks import DEFAULT_NAMESPACE, Attempt, Page, Task
+from raytasks.model.task_events import EventPage, EventQuery
+from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
@@ -33,7 +33,7 @@ class TasksById(Query[dict[str, Task]], frozen=True):
     task_ids: Sequence[str]
 
 
-class TaskDetail(Query[tuple[Task, list[Attempt]] | None], frozen=True):
+class TaskDetail(Query[tuple[Task, list[AttemptRecord]] | None], frozen=True):
     """A task and its newest ended attempts, as of one moment; None if there is none."""
 
     task_id: str

@@ -26,7 +26,7 @@ from raytasks.model.retry import (
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.errors import describe_error, fenced, judge
+from raytasks.runner.error_report import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
 

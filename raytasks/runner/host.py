@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
 from raytasks.model.lines import named_line
-from raytasks.runner.errors import describe_error
+from raytasks.runner.error_report import describe_error
 
 log = logging.getLogger(__name__)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from raytasks.model.events import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import AttemptLog, Outcome
 
 MAX_CHARACTERS = 1_000_000

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 
 from raytasks.handling.context import Cancelled
 from raytasks.handling.registry import Registry
-from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.worker import Worker

@@ -24,8 +24,15 @@ from sqlalchemy import (
 )
 
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import Attempt, NewTask
-from raytasks.store.compiled import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
+from raytasks.model.tasks import AttemptRecord, NewTask
+from raytasks.store.compiled import (
+    Batch,
+    CompiledQuery,
+    Values,
+    Words,
+    postgres_dialect,
+    sqlite_dialect,
+)
 from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
 from raytasks.store.statements import in_source_of
 
@@ -226,13 +233,13 @@ SETTLE = Batch(
     _settle,
 )
 
-RECORD = Batch(_named(attempts, *Attempt.__struct_fields__), _record)
+RECORD = Batch(_named(attempts, *AttemptRecord.__struct_fields__), _record)
 
 COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
 
 
 @cache
-def candidates(types: int, *, postgres: bool) -> Query:
+def candidates(types: int, *, postgres: bool) -> CompiledQuery:
     """Select the first ready tasks of `types` task types, up to a limit of each."""
     measure = func.octet_length if postgres else func.length  # each without reading the text
     special: dict[str, ColumnElement[Any]] = {
@@ -259,7 +266,7 @@ def candidates(types: int, *, postgres: bool) -> Query:
             for i in range(types)
         ]
     )
-    return Query(statement, postgres_dialect() if postgres else sqlite_dialect())
+    return CompiledQuery(statement, postgres_dialect() if postgres else sqlite_dialect())
 
 
 def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Any, assert_never
 from sqlalchemy import Connection
 
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, Page, Task
+from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.messages import Ends, TaskEnd
 from raytasks.protocol.queries import (
     BulkById,
@@ -21,7 +21,8 @@ from raytasks.protocol.queries import (
     TaskQuery,
     TasksById,
 )
-from raytasks.store import bulk, files, read_statements, statements
+from raytasks.store import bulk_steps as bulk
+from raytasks.store import files, read_statements, statements
 from raytasks.store.event_reads import read_events
 from raytasks.store.transaction import task_from
 
@@ -58,12 +59,12 @@ def _tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:
     return {row.task_id: task_from(row) for row in rows}
 
 
-def _detail(connection: Connection, task_id: str) -> tuple[Task, list[Attempt]] | None:
+def _detail(connection: Connection, task_id: str) -> tuple[Task, list[AttemptRecord]] | None:
     task = _tasks(connection, [task_id]).get(task_id)
     if task is None:
         return None
     history = connection.execute(read_statements.ATTEMPTS_OF, {"p_task_id": task_id})
-    return task, [Attempt(*attempt) for attempt in history][::-1]
+    return task, [AttemptRecord(*attempt) for attempt in history][::-1]
 
 
 def _ends(connection: Connection, task_ids: Sequence[str]) -> Ends:

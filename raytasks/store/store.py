@@ -6,11 +6,25 @@ Calls block; the tracker makes them in a thread of their own. Each may raise `St
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from raytasks.model.bulk import BulkOperation
+from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, Running
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
-from raytasks.store import bulk, files, read_statements, reads, statements, stats, versions
+from raytasks.store import (
+    bulk_steps as bulk,
+)
+from raytasks.store import (
+    files,
+    read_statements,
+    reads,
+    statements,
+)
+from raytasks.store import (
+    stats_rows as stats,
+)
+from raytasks.store import (
+    version_rows as versions,
+)
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
@@ -132,19 +146,19 @@ class Store:
             return stats.since(connection, minute)
 
     def stats_after(self, key: stats.RowKey, limit: int) -> list[stats.MinuteRow]:
-        """Return the next rows of the statistics behind a key. See `raytasks.store.stats.after`."""
+        """Return the next rows of the statistics behind a key. See `stats_rows.after`."""
         with self._database.reading() as connection:
             return stats.after(connection, key, limit)
 
     def has_fine_stats(self, first: int, end: int) -> bool:
-        """Return whether some minutes are not folded. See `raytasks.store.stats.is_fine`."""
+        """Return whether some minutes are not folded. See `raytasks.store.stats_rows.is_fine`."""
         with self._database.reading() as connection:
             return stats.is_fine(connection, first, end)
 
     def stats_by_pair(
         self, first: int, end: int, pair: tuple[str, str], limit: int
     ) -> list[stats.MinuteRow]:
-        """Return rows of some minutes, pair by pair. See `raytasks.store.stats.by_pair`."""
+        """Return rows of some minutes, pair by pair. See `raytasks.store.stats_rows.by_pair`."""
         with self._database.reading() as connection:
             return stats.by_pair(connection, first, end, pair, limit)
 

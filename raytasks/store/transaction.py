@@ -8,7 +8,7 @@ from msgspec.structs import astuple, replace
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
-from raytasks.model.bulk import TaskHead
+from raytasks.model.bulk_operations import TaskHead
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report

@@ -18,9 +18,9 @@ from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.door import QueueDoor
+from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import standing_in
 from raytasks.testing.notes import AttemptRun
-from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 

@@ -7,12 +7,12 @@ import queue
 from collections.abc import Mapping, Sequence
 
 from raytasks.handling.context import Cancelled
-from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import SHARED_POOL
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.testing.bench import NODE_ID, Bench
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingChannel

@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from raytasks.api.views import task_json
 from raytasks.model.states import State
 from raytasks.protocol.commands import CancelTask, RetryTask
-from raytasks.testing.service import InProcessService
+from raytasks.testing.in_process_service import InProcessService
 
 
 class QueuedTask:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import httpx
 
 from raytasks.model.bounds import MAX_WAIT_SECONDS
-from raytasks.testing.service import InProcessService
+from raytasks.testing.in_process_service import InProcessService
 
 URL = "http://localhost"
 """Where the API seems to be; without API keys it answers to no other name."""

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.calls import (
+from raytasks.store.store import Store
+from raytasks.store.store_calls import (
     HANGS,
     READ_SECONDS,
     WRITE_SECONDS,
@@ -16,7 +17,6 @@ from raytasks.store.calls import (
     patiently,
     threads,
 )
-from raytasks.store.store import Store
 
 log = logging.getLogger(__name__)
 

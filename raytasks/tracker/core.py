@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
-from raytasks.model.bulk import BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.model.tasks import Accepted, NewTask, StateConflict, StoreUnavailable, Task
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
@@ -20,11 +20,11 @@ from raytasks.protocol.queries import (
     TrackerQuery,
     WaitingFor,
 )
-from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
+from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
 from raytasks.tracker.backlog import answer_of, that_fit
-from raytasks.tracker.exchange import Exchanges
+from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission

@@ -7,11 +7,11 @@ from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.store import Counts
-from raytasks.tracker.bulk import StepResult
+from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox
-from raytasks.tracker.stats import Stats
+from raytasks.tracker.statistics import Stats
 from raytasks.tracker.tick import TickInput, TickResult
 
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.queries import KnownTasks
 from raytasks.store import files

@@ -10,20 +10,12 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
-from raytasks.model.states import (
-    CRASHES,
-    TRANSITIONS,
-    Event,
-    OutcomeKind,
-    Standing,
-    State,
-    verdict,
-)
-from raytasks.model.tasks import Accepted, Attempt, Duplicate, NewTask, Running, Task
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
+from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MAX_CLAIMS
 from raytasks.store.settlement import Settlement
-from raytasks.store.stats import StatsWrite, write_stats
+from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
 from raytasks.tracker.sharing import CapacityRequest, share_out
@@ -119,7 +111,7 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
     waits = event in (Event.FAIL_AND_RETRY, Event.SNOOZE)
     return Settlement(
         event=event,
-        attempt=Attempt(
+        attempt=AttemptRecord(
             task_id=running.task_id,
             attempt=running.attempt,
             outcome=outcome.kind,

@@ -7,13 +7,13 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.model.bulk import BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
+from raytasks.store.store_calls import Executors, threads
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
-from raytasks.tracker.bulk import BulkTurns, Held, make, run_step
+from raytasks.tracker.bulk_turns import BulkTurns, Held, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
@@ -144,7 +144,7 @@ class Ticker:
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk.make`."""
+        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk_turns.make`."""
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
         epoch = self.epoch

@@ -2,7 +2,7 @@
 
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import KEPT_VERSIONS
-from raytasks.store.versions import VersionRow, VersionState
+from raytasks.store.version_rows import VersionRow, VersionState
 from raytasks.tracker.ticker import Ticker
 
 

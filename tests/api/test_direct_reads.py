@@ -14,10 +14,10 @@ from local_service import LocalService, serving
 from making import new_task, task_id
 from tracking import PATIENCE, tracker_on
 
-from raytasks.api.reads import DirectReads, open_reads
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
-from raytasks.model.events import EventQuery
+from raytasks.api.direct_reads import DirectReads, open_reads
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import State
+from raytasks.model.task_events import EventQuery
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask, StartBulk

@@ -9,8 +9,8 @@ import pytest
 from local_service import Api, LocalService
 
 from raytasks.api.submitter import Submitter
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactsUnavailable
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import BacklogFull, StoreUnavailable
 
 LIMIT = 1000
@@ -178,7 +178,7 @@ async def test_a_store_that_is_away_is_503_and_nothing_is_stored(
         raise ConnectionError("/secret/place")
 
     for name in ("save_own", "read_own"):
-        monkeypatch.setattr("raytasks.artifacts.store.ArtifactStore." + name, away)
+        monkeypatch.setattr("raytasks.artifacts.artifact_store.ArtifactStore." + name, away)
     answers = [
         await post(api, item(5000)),
         await post(api, {"tasks": [item(50), item(5000)]}, path="/tasks/batch"),

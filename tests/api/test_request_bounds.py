@@ -10,8 +10,8 @@ import httpx
 import pytest
 from local_service import Api, LocalService, served, serving
 
-from raytasks.api.bounds import WaitingRoom, body_in_time, check_depth
 from raytasks.api.problems import Problem
+from raytasks.api.request_bounds import WaitingRoom, body_in_time, check_depth
 
 JSON = {"Content-Type": "application/json"}
 

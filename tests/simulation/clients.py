@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,

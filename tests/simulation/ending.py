@@ -3,7 +3,7 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from raytasks.model.events import EventQuery, StateEvent
+from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import Health, TaskEvents
 from tests.simulation.account import FINAL
 from tests.simulation.trackers import LEASE_SECONDS
@@ -103,7 +103,7 @@ class Ending:
             places = [] if page is None else [event.id for event in page.events]
             if page is None or places != sorted(set(places)):
                 self.world.fail(f"the events of {row} are not in order: {page}")
-            states = [event for event in page.events if isinstance(event, StateEvent)]
+            states = [event for event in page.events if isinstance(event, StateEntry)]
             if not page.more and (states[-1].state, states[-1].revision) != (
                 row.state,
                 row.revision,

@@ -106,25 +106,25 @@ MUTANTS = (
     ),
     Mutant(
         "claim batch delivered twice",
-        "raytasks.runner.exchange",
+        "raytasks.runner.exchange_loop",
         "        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):\n",
         "        if orders.claims:\n",
     ),
     Mutant(
         "exchange that was overtaken counts",
-        "raytasks.tracker.exchange",
+        "raytasks.tracker.exchanges",
         "0 < exchange.number <= runner.number",
         "0 < exchange.number < 0",
     ),
     Mutant(
         "resync ignored",
-        "raytasks.runner.exchange",
+        "raytasks.runner.exchange_loop",
         "        if orders.resync:\n            self._resync = True\n",
         "",
     ),
     Mutant(
         "runner forgets what it has sent",
-        "raytasks.runner.exchange",
+        "raytasks.runner.exchange_loop",
         "        box.unacknowledged |= {key_of(item): item for item in outcomes}\n",
         "",
     ),
@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancel forgotten at restart",
-        "raytasks.tracker.exchange",
+        "raytasks.tracker.exchanges",
         "                elif running.cancel_requested:\n",
         "                elif running.cancel_requested and False:\n",
     ),
@@ -273,7 +273,7 @@ MUTANTS = (
     ),
     Mutant(
         "bulk step repeated",
-        "raytasks.store.bulk",
+        "raytasks.store.bulk_steps",
         '"p_cursor": looked_at[-1] if looked_at else operation.cursor,',
         '"p_cursor": operation.cursor,',
     ),

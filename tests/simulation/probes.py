@@ -7,12 +7,12 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
-from raytasks.model.tasks import Attempt
+from raytasks.model.tasks import AttemptRecord
 from raytasks.protocol.commands import RetryTask, StartBulk
 from raytasks.store.transaction import FenceBroken, Settlement, Superseded
-from raytasks.tracker.bulk import run_step
+from raytasks.tracker.bulk_turns import run_step
 from raytasks.tracker.tick import TickInput, run_tick
 from tests.simulation.account import FINAL, Row
 from tests.simulation.bodies import Deed, Plan
@@ -226,7 +226,7 @@ class Probes:
     def _settlement(self, row: Row, attempt: int) -> Settlement:
         return Settlement(
             event=Event.SUCCEED,
-            attempt=Attempt(
+            attempt=AttemptRecord(
                 row.task_id,
                 attempt,
                 OutcomeKind.SUCCEEDED,

@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.messages import Claim
-from raytasks.tracker import bulk as bulk_module
+from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 from making import NOW, Tracking, counted, ids, new_task, task_id
 
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.protocol.queries import BulkById, BulkList, TasksById
-from raytasks.store import bulk as store_bulk
+from raytasks.store import bulk_steps as store_bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
-from raytasks.tracker import bulk
-from raytasks.tracker.bulk import StepResult, run_step
+from raytasks.tracker import bulk_turns as bulk
+from raytasks.tracker.bulk_turns import StepResult, run_step
 
 TAGS = '["nightly"]'
 

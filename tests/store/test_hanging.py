@@ -19,10 +19,10 @@ from tracking import PATIENCE, tracker_on
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.queries import Health, TasksById
-from raytasks.store import calls as calls_module
 from raytasks.store import database
-from raytasks.store.calls import StoreCalls, patiently
+from raytasks.store import store_calls as calls_module
 from raytasks.store.store import Store
+from raytasks.store.store_calls import StoreCalls, patiently
 from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker

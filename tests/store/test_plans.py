@@ -9,14 +9,14 @@ import pytest
 from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TaskQuery, TasksById
-from raytasks.store.compiled import Batch, Query, Row
+from raytasks.store.compiled import Batch, CompiledQuery, Row
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
-from raytasks.tracker.bulk import make, run_step
+from raytasks.tracker.bulk_turns import make, run_step
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def plans(store: Store) -> Iterator[list[str]]:
             explain(self._cursor.connection, batch.for_rows, rows[0])
             super().write(batch, rows, check)
 
-        def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             explain(self._cursor.connection, query.text, query.values(bound))
             return super().read(query, bound)
 

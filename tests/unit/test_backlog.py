@@ -8,12 +8,12 @@ from making import ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 from raytasks.api.submitter import Submitter
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import BacklogFull, Duplicate, NewTask
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.queries import BulkById, BulkList, TasksById
-from raytasks.tracker import bulk as bulk_module
+from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker.core import Tracker
 
 MOST = 5

@@ -12,15 +12,15 @@ from making import NOW, counted, ids, new_task, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
 from raytasks.protocol.commands import StartBulk
 from raytasks.protocol.messages import Claim
 from raytasks.protocol.queries import BulkById, TasksById
 from raytasks.testing import FakeClock
-from raytasks.tracker import bulk
-from raytasks.tracker.bulk import TICKS_FIRST, BulkTurns
+from raytasks.tracker import bulk_turns as bulk
+from raytasks.tracker.bulk_turns import TICKS_FIRST, BulkTurns
 from raytasks.tracker.core import Tracker
 
 EVERY = 100_000

@@ -14,7 +14,7 @@ from raytasks.handling.declaration import handler
 from raytasks.model.retry import DEFAULT_SECONDS, MAX_SECONDS, RetryAfter, RetryPolicy, Snooze
 from raytasks.model.states import OutcomeKind
 from raytasks.runner import host
-from raytasks.runner.errors import MAX_MESSAGE, MAX_NAME, MAX_TRACEBACK, describe_error, judge
+from raytasks.runner.error_report import MAX_MESSAGE, MAX_NAME, MAX_TRACEBACK, describe_error, judge
 
 
 class Meta(type):

@@ -15,7 +15,7 @@ from raytasks.pools.handlers_version import HandlersVersion, differing_settings,
 from raytasks.pools.versions import Announced, VersionRefused, Versions
 from raytasks.settings import Settings
 from raytasks.store.store import Store
-from raytasks.store.versions import VersionState
+from raytasks.store.version_rows import VersionState
 from raytasks.tracker.version_book import VersionBook
 
 SETTINGS = Settings(_env_file=None, task_modules=("shop",))

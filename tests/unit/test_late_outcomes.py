@@ -3,8 +3,8 @@
 from making import NOW, new_task, outcome, task_id
 from tracking import FaultyStore, ScriptedRunner, let_run
 
-from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, Outcome
 from raytasks.protocol.queries import TaskDetail, TaskEvents
@@ -58,7 +58,7 @@ async def test_lines_stay_with_their_outcome_when_a_tick_is_tried_in_parts(
         await runner.until_acknowledged(claim.task_id, 1)
     [page] = await tracker.read(TaskEvents([EventQuery(claims[0].task_id)]))
     assert page is not None
-    assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
+    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
         "the only one"
     ]
     await runner.hang_up()

@@ -15,19 +15,12 @@ from tracking import ScriptedRunner, until
 from raytasks.handling.context import Context
 from raytasks.handling.declaration import handler
 from raytasks.handling.registry import Registry
-from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import (
-    AttemptLog,
-    Claim,
-    Exchange,
-    FeedPart,
-    Orders,
-    Report,
-)
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
+from raytasks.protocol.messages import AttemptLog, Claim, Exchange, FeedPart, Orders, Report
 from raytasks.protocol.queries import TaskEvents
 from raytasks.runner import log_book
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.tracker.core import Tracker
@@ -74,7 +67,7 @@ async def lines_of(tracker: Tracker, name: str) -> list[tuple[int, int, str]]:
     return [
         (event.attempt, event.number, event.message)
         for event in page.events
-        if isinstance(event, LogEvent)
+        if isinstance(event, LogEntry)
     ]
 
 

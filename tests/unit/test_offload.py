@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import (
     ArtifactLost,
     ArtifactsUnavailable,
     LargeValues,
     is_longer,
 )
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.context import LocalChannel
 from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind

@@ -8,8 +8,8 @@ import pytest
 from making import new_task
 from tracking import FaultyStore, tracker_on
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import NewTask, StoreUnavailable
 from raytasks.protocol.queries import TasksById
 from raytasks.testing import FakeClock

@@ -6,8 +6,8 @@ import pytest
 from making import NOW, new_task, outcome
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
 
-from raytasks.model.events import EventQuery, LogEvent, LogLine
 from raytasks.model.states import State
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, Report
 from raytasks.protocol.queries import TaskEvents
@@ -105,7 +105,7 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     await until(tracker, 1, State.COMPLETED)
     [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
     assert page is not None
-    assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
+    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
         "line 1",
         "line 2",
     ]

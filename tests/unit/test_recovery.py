@@ -11,8 +11,8 @@ from making import new_task, outcome, task_id
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.model.events import LogLine
 from raytasks.model.states import State
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report

@@ -8,14 +8,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from raytasks.model.events import LogLine
 from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
-from raytasks.runner import exchange
-from raytasks.runner.exchange import ExchangeLoop, Identity, RunnerBroken
+from raytasks.runner import exchange_loop as exchange
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity, RunnerBroken
 
 PATIENCE = 20
 COUNT = 20

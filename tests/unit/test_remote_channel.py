@@ -18,7 +18,7 @@ from ray.exceptions import (
 )
 
 from raytasks.handling.context import Cancelled
-from raytasks.model.events import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.runner.on_ray import remote_channel
 from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 

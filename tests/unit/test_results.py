@@ -9,8 +9,8 @@ import pytest
 from making import new_task, task_id
 from tracking import ScriptedRunner, let_run, wait_final
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.driver import ends
 from raytasks.driver.ends import MAX_ASKED, ResultWatch
 from raytasks.model.states import OutcomeKind

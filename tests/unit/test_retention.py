@@ -7,8 +7,8 @@ import pytest
 from making import NOW, ids, new_task, task_id
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactLost, LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import NewTask, StoreUnavailable, TaskNotFound
 from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim

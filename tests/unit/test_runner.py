@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from tracking import wait_final
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.context import Context
 from raytasks.handling.declaration import handler, handler_of
@@ -24,7 +24,7 @@ from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.queries import Health, TaskDetail
 from raytasks.runner import warm_work, worker
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.store.store import Store

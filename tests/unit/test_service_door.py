@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.driver import calling
 from raytasks.driver.calling import ServiceDoor
 from raytasks.handling import attempt_waits

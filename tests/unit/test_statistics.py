@@ -15,12 +15,12 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.protocol.queries import Statistics
-from raytasks.store.stats import StatsWrite, write_stats
+from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
-from raytasks.tracker import stats as module
+from raytasks.tracker import statistics as module
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.stats import WRITE_SECONDS, Stats
+from raytasks.tracker.statistics import WRITE_SECONDS, Stats
 from raytasks.tracker.windows import Tally, Window, bucket, duration, percentiles
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0

@@ -9,11 +9,7 @@ from pydantic import BaseModel
 
 from raytasks.handling.declaration import handler, handler_of
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import (
-    PayloadBounds,
-    check_batch,
-    check_submission,
-)
+from raytasks.handling.submission import PayloadBounds, check_batch, check_submission
 from raytasks.model.errors import InvalidSubmission
 from raytasks.settings import Settings
 from raytasks.testing import Queue, run_handler

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from making import new_task
 
-from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import Duplicate
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import AttemptLog, Claim, Exchange, Orders, Outcome, Report

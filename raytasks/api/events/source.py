@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from raytasks.api.backend import Backend
 from raytasks.api.coalescer import Coalescer
-from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import Feed
 from raytasks.protocol.queries import TaskEvents

@@ -41,7 +41,7 @@ NEAR_SECONDS = 5.0
     graceful_shutdown_timeout_s=20,
 )
 @serve.ingress()
-class Api:
+class ApiDeployment:
     """A replica of the API: stateless. It makes the tracker if there is none."""
 
     def __init__(self, version: HandlersVersion, applied: Mapping[str, float]) -> None:
@@ -144,5 +144,5 @@ def application(
         "num_replicas": settings.api_replicas,
         "max_ongoing_requests": settings.max_waiting_clients + REQUESTS_BESIDE_WAITING,
     }
-    app: serve.Application = Api.options(**options).bind(version, applied or {})  # type: ignore[attr-defined]
+    app: serve.Application = ApiDeployment.options(**options).bind(version, applied or {})  # type: ignore[attr-defined]
     return app

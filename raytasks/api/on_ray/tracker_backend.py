@@ -8,8 +8,8 @@ from typing import Any, TypeVar, cast
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from raytasks.api.direct_reads import DirectReads, open_reads
 from raytasks.api.on_ray.tracker_sight import epoch_of, life_of
-from raytasks.api.reads import DirectReads, open_reads
 from raytasks.model.tasks import Accepted, NewTask, StoreUnavailable
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import Announced

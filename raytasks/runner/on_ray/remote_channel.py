@@ -16,8 +16,8 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError, TaskCancelledError
 
 from raytasks.handling.context import Cancelled
-from raytasks.model.events import LogLine
 from raytasks.model.lines import one_line
+from raytasks.model.task_events import LogLine
 from raytasks.runner.attempt import Attempt
 
 log = logging.getLogger(__name__)

@@ -13,17 +13,17 @@ from msgspec.structs import replace
 from ray.exceptions import NodeDiedError
 
 from raytasks.handling.registry import Registry
-from raytasks.model.events import LogLine
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.options import needs_of, remote_options, resources_of
+from raytasks.runner.on_ray.ray_options import needs_of, remote_options, resources_of
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan

@@ -2,8 +2,8 @@
 
 import ray
 
-from raytasks.artifacts.store import ArtifactStore
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.children import ChildTasks
 from raytasks.runner.on_ray.ray_internals import Connected
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient

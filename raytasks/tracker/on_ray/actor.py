@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings
 from raytasks.pools.kept_builds import KeptBuilds
@@ -31,7 +31,7 @@ from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, 
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
-from raytasks.store.versions import VersionState
+from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.orphans import Orphans

@@ -15,7 +15,7 @@ from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
-from raytasks.model.tasks import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
+from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
@@ -135,7 +135,7 @@ class InProcessService:
             raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
         return duplicate.task_id
 
-    def task(self, task_id: str) -> tuple[Task, list[Attempt]]:
+    def task(self, task_id: str) -> tuple[Task, list[AttemptRecord]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""
         found = self.call(self.tracker.read(TaskDetail(task_id)))
         if found is None:

@@ -15,7 +15,7 @@ from pydantic_core import to_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.protocol.messages import Outcome
-from raytasks.store.stats import MinuteRow, StatsWrite
+from raytasks.store.stats_rows import MinuteRow, StatsWrite
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
 

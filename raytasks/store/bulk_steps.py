@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.store import bulk_statements, read_statements

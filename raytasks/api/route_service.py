@@ -11,18 +11,18 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.backend import Backend
-from raytasks.api.bounds import WaitingRoom
 from raytasks.api.check_threads import CheckThreads
 from raytasks.api.events.source import EventSource
 from raytasks.api.problems import Problem, ProblemView
+from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.signing import Links
 from raytasks.api.submitter import Submitter
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
+from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.queries import Statistics, TaskDetail, TasksById
 
@@ -64,7 +64,7 @@ class Service:
 
     async def task(
         self, task_id: str, namespace: str, wait_seconds: float = 0.0
-    ) -> tuple[Task, list[Attempt]]:
+    ) -> tuple[Task, list[AttemptRecord]]:
         """Return a task with its attempts: at once, or when it has ended, or after the wait.
 
         Raises `TaskNotFound`, also for one of another namespace; `Problem` if too many wait.

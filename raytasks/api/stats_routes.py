@@ -9,7 +9,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
-from raytasks.api.service import AWAY, Service, json_answer, problems_of
+from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.model.states import State
 from raytasks.protocol.queries import Statistics
 

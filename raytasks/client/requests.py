@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import httpx
 
+from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import encode_body, given, submission_body
-from raytasks.client.documents import BulkFilters, PageQuery, Submission
-from raytasks.client.errors import BadArgument
+from raytasks.client.documents import BulkFilters, PageQuery, SubmissionDocument
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
 
 DEFAULT_URL = "http://127.0.0.1:8000"
@@ -97,13 +97,15 @@ def get_call(task_id: str, wait_seconds: float) -> Call:
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 
 
-def submit_call(submission: Submission, idempotency_key: str | None) -> Call:
+def submit_call(submission: SubmissionDocument, idempotency_key: str | None) -> Call:
     """Return the request that submits one task: with a key of its own if none is given."""
     headers = {_KEY_HEADER: _key(idempotency_key)}
     return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
 
 
-def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | None) -> Call:
+def submit_many_call(
+    submissions: Sequence[SubmissionDocument], idempotency_key: str | None
+) -> Call:
     """Return the request that submits many tasks, all or none. Raises `BadArgument`."""
     if not 1 <= len(submissions) <= MAX_IN_BATCH:
         raise BadArgument(

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from raytasks.model.events import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed

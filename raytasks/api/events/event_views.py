@@ -7,8 +7,8 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
 from raytasks.handling.submission import rfc3339
-from raytasks.model.events import Event, EventPage, Progress, StateEvent
 from raytasks.model.states import State
+from raytasks.model.task_events import Event, EventPage, StateEntry, TaskProgress
 from raytasks.protocol.messages import StateChange
 
 RETRY = b"retry: 1000\n\n"
@@ -96,7 +96,7 @@ def place_alone(place: str) -> bytes:
     return f": \nid: {place}\n\n".encode()
 
 
-def page_text(page: EventPage, told: Progress | None) -> bytes:
+def page_text(page: EventPage, told: TaskProgress | None) -> bytes:
     """Return the events of a page, with the progress if it is other than what was `told`."""
     blocks = [event_text(page, event) for event in page.events]
     place = _place_of_progress(page)
@@ -108,7 +108,7 @@ def page_text(page: EventPage, told: Progress | None) -> bytes:
 def event_text(page: EventPage, event: Event) -> bytes:
     """Return an event of a task as it is sent."""
     place = "{}.{}".format(*event.id)
-    if isinstance(event, StateEvent):
+    if isinstance(event, StateEntry):
         return sse("state", to_json(_state(page, event)), place)
     data = {
         "attempt": event.attempt,
@@ -139,7 +139,7 @@ def change_text(epoch: int, change: StateChange) -> bytes:
     return sse("state", to_json(data), f"{epoch}:{change.number}")
 
 
-def _state(page: EventPage, event: StateEvent) -> dict[str, Any]:
+def _state(page: EventPage, event: StateEntry) -> dict[str, Any]:
     error = None
     if event.error is not None:
         error = {"type": event.error[0], "message": event.error[1]}
@@ -156,7 +156,7 @@ def _state(page: EventPage, event: StateEvent) -> dict[str, Any]:
     }
 
 
-def _progress_text(progress: Progress) -> bytes:
+def _progress_text(progress: TaskProgress) -> bytes:
     data = {
         "attempt": progress.attempt,
         "fraction": progress.fraction,
@@ -177,7 +177,7 @@ def _place_of_progress(page: EventPage) -> int | None:
     ends = (
         index
         for index, event in enumerate(page.events)
-        if isinstance(event, StateEvent)
+        if isinstance(event, StateEntry)
         and event.outcome is not None
         and event.attempt == page.progress.attempt
     )

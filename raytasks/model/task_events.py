@@ -14,7 +14,7 @@ EventId = tuple[int, int]
 """The place of an event among those of its task: revision, and number of a log line (else 0)."""
 
 
-class StateEvent(Struct, frozen=True, omit_defaults=True, tag="state"):
+class StateEntry(Struct, frozen=True, omit_defaults=True, tag="state"):
     """A change of state. `outcome` and `error` are those of the attempt that ended with it.
 
     `error` is the type and the message. `at` is None where nobody has kept it.
@@ -42,7 +42,7 @@ class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
     message: str
 
 
-class LogEvent(Struct, frozen=True, omit_defaults=True, tag="log"):
+class LogEntry(Struct, frozen=True, omit_defaults=True, tag="log"):
     """A line that a handler has logged. `revision` is that of its attempt's beginning."""
 
     revision: int
@@ -58,10 +58,10 @@ class LogEvent(Struct, frozen=True, omit_defaults=True, tag="log"):
         return self.revision, self.number
 
 
-Event = StateEvent | LogEvent
+Event = StateEntry | LogEntry
 
 
-class Progress(Struct, frozen=True, omit_defaults=True):
+class TaskProgress(Struct, frozen=True, omit_defaults=True):
     """How far an attempt has come."""
 
     attempt: int
@@ -86,4 +86,4 @@ class EventPage(Struct, frozen=True, omit_defaults=True):
     state: State
     events: Sequence[Event]
     more: bool
-    progress: Progress | None
+    progress: TaskProgress | None

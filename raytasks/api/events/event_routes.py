@@ -9,17 +9,17 @@ from pydantic import BaseModel, Field
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
+from raytasks.api.events.event_views import FEED_EVENTS, TASK_EVENTS
 from raytasks.api.events.stream import EventStream
 from raytasks.api.events.streams import FeedFilter, feed_stream, task_stream
-from raytasks.api.events.views import FEED_EVENTS, TASK_EVENTS
 from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
+from raytasks.api.route_service import AWAY, Service, check_id, problems_of
 from raytasks.api.routes import TaskId
-from raytasks.api.service import AWAY, Service, check_id, problems_of
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
 from raytasks.model.errors import FieldError
-from raytasks.model.events import EventQuery
+from raytasks.model.task_events import EventQuery
 
 LastEventId = Annotated[
     str | None,
@@ -38,7 +38,7 @@ class EventsQuery(NamespaceQuery):
     )
 
 
-class FeedQuery(EventsQuery):
+class AllEventsQuery(EventsQuery):
     """The query of the events of all tasks."""
 
     task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
@@ -56,7 +56,7 @@ def event_router(service: Service) -> APIRouter:
         summary="Follow the changes of state of all tasks",
     )
     async def all_events(
-        asked: Annotated[FeedQuery, Query()],
+        asked: Annotated[AllEventsQuery, Query()],
         caller: Reader,
         last_event_id: LastEventId = None,
     ) -> Response:

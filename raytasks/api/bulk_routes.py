@@ -18,12 +18,19 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Operator, Reader
-from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem
-from raytasks.api.service import AWAY, BODY_PROBLEMS, Service, body_extra, json_answer, problems_of
+from raytasks.api.request_bodies import read_json
+from raytasks.api.route_service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import Tag, check_key, field_errors, rfc3339
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import is_task_id

@@ -17,9 +17,9 @@ from raytasks.client.answers import (
     retry_after,
     unavailable,
 )
-from raytasks.client.calls import Call, checked_event_id
+from raytasks.client.api_errors import ServiceUnavailable
 from raytasks.client.documents import EndData, LogData, ProgressData, StateData
-from raytasks.client.errors import ServiceUnavailable
+from raytasks.client.requests import Call, checked_event_id
 from raytasks.model.tasks import RaytasksError
 
 _MAX_PAUSE = 15.0

@@ -5,17 +5,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 from raytasks.api.coalescer import Coalescer
-from raytasks.model.tasks import Attempt, StoreUnavailable, Task
+from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task
 from raytasks.protocol.places import DatabasePlace
 from raytasks.protocol.queries import Answer, Query, TaskDetail
-from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
 from raytasks.store.store import Store
+from raytasks.store.store_calls import HANGS, READ_SECONDS, StoreCalls, patiently
 from raytasks.store.task_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
 
 log = logging.getLogger(__name__)
 
 Result = TypeVar("Result")
-Found = tuple[Task, list[Attempt]]
+Found = tuple[Task, list[AttemptRecord]]
 
 MAX_TASKS = 100
 """At most how many tasks one statement reads."""

@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from raytasks.model.bulk import BulkAction, BulkOperation, NewBulk, TaskHead
+from raytasks.model.bulk_operations import BulkAction, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import StateChange
 from raytasks.protocol.queries import BulkMatches
-from raytasks.store import bulk
+from raytasks.store import bulk_steps as bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted
 
@@ -173,7 +173,7 @@ class BulkTurns:
 
 
 def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperation, bool]:
-    """Store a new operation, and return it and whether it was new. See `raytasks.store.bulk.make`.
+    """Store a new operation; return it, and whether it was new. See `bulk_steps.make`.
 
     Raises `Superseded`, `StoreUnavailable`.
     """

@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from http import HTTPStatus
 from typing import Any, cast
 
-from raytasks.client.documents import Task, TaskError
-from raytasks.model import tasks as models
-from raytasks.model.tasks import RaytasksError
+from raytasks.client.documents import TaskDocument
+from raytasks.model.tasks import RaytasksError, TaskFailed
 
 
 class ApiError(RaytasksError):
@@ -109,21 +108,8 @@ class WaitTimeout(RaytasksError):
         return f"{kind} {name} is still {self.document.get('state')} after {self.seconds:g} seconds"
 
 
-class TaskFailed(models.TaskFailed):
-    """A task that was run ended as FAILED or CANCELLED. `task` is its document.
-
-    It is a `raytasks.TaskFailed`, too.
-    """
-
-    def __init__(self, task: Task) -> None:
-        super().__init__(task)
-        self.task = task
-
-    @property
-    def error(self) -> TaskError | None:
-        """The error of the task: that of its last attempt, or None if it was cancelled."""
-        return self.task["error"]
-
-    def __str__(self) -> str:
-        reason = f": {self.error['type']}: {self.error['message']}" if self.error else ""
-        return f"task {self.task['task_id']} is {self.task['state']}{reason}"
+def task_failed(task: TaskDocument) -> TaskFailed:
+    """Return the error for a task that was run and ended as FAILED or CANCELLED."""
+    error = task["error"]
+    reason = f": {error['type']}: {error['message']}" if error else ""
+    return TaskFailed(f"task {task['task_id']} is {task['state']}{reason}", task)
