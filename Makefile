@@ -20,8 +20,8 @@ ROUNDS ?= 3
 QUICK ?=
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
-  tests/test_fetch.py
+WITH_RAY := tests/chaos tests/cli tests/cluster
+WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
 .PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
 
@@ -56,7 +56,7 @@ demo: install
 
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(WITHOUT_RAY)
-	$(BIN)/pytest $(addprefix --ignore=,$(WITHOUT_RAY))
+	$(BIN)/pytest $(WITH_RAY)
 
 recovery: install
 	$(BIN)/pytest tests/cluster

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import httpx
 import pytest
-from keyring import API_KEYS, KEYS, bearer, locked
-from local_service import Api
 
 from raytasks.api import auth
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys
 from raytasks.api.problems import Problem
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.keyring import API_KEYS, KEYS, bearer, locked
+from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}

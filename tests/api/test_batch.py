@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from httpx import Response
-from local_service import Api
+
+from tests.local_service import Api
 
 
 def item(**changes: Any) -> dict[str, Any]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from keyring import bearer, locked
-from local_service import Api, LocalService, serving
 from starlette.types import Receive, Scope
 
 from raytasks.api.fast_path import FastPath
 from raytasks.model.tasks import StoreUnavailable
+from tests.keyring import bearer, locked
+from tests.local_service import Api, LocalService, serving
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}

@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from local_service import Api
+
+from tests.local_service import Api
 
 
 async def listed(api: Api, query: str = "") -> dict[str, Any]:

@@ -6,10 +6,10 @@ from typing import Any
 
 import httpx
 import pytest
-from keyring import KEYS, bearer, locked
-from local_service import Api
 
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.keyring import KEYS, bearer, locked
+from tests.local_service import Api
 
 GOOD = {"task_type": "scripted", "payload": {}, "tags": ["t"]}
 TEAM_A = ApiKey("a", frozenset(Scope), "team-a", digest_of(KEYS["a"]))

@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from local_service import Api
 
 from raytasks.model.tasks import StoreUnavailable
+from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}

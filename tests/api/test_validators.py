@@ -5,11 +5,11 @@ import threading
 from typing import Any
 
 import pytest
-from local_service import Api
 from pydantic import BaseModel, field_validator
 
 from raytasks import handler
 from raytasks.handling.registry import handler_of
+from tests.local_service import Api
 
 RELEASED = threading.Event()
 

@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from local_service import Api
-
 from raytasks.model.tasks import HandlerKind
+from tests.local_service import Api
 
 
 async def failed(api: Api, task_type: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from client_wire import problem, sse, stream
 
 from raytasks.cli import bulk, options, submit_many
 from raytasks.client import Client
+from tests.client_wire import problem, sse, stream
 
 Run = Callable[..., Any]
 Handler = Callable[[httpx.Request], httpx.Response]

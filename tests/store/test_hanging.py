@@ -12,9 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from making import Tracking, new_task, task_id
 from sqlalchemy.engine import make_url
-from tracking import PATIENCE, tracker_on
 
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store import calls as calls_module
@@ -24,6 +22,8 @@ from raytasks.store.store import Store
 from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker
+from tests.making import Tracking, new_task, task_id
+from tests.tracking import PATIENCE, tracker_on
 
 OpenStore = Callable[..., Store]
 

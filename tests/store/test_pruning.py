@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 from pydantic_core import to_json
 
 from raytasks.model.states import OutcomeKind, State
@@ -12,6 +11,7 @@ from raytasks.protocol.messages import Report
 from raytasks.store.files import ALL
 from raytasks.store.store import Store
 from raytasks.store.transaction import GIVEN_UP_SECONDS
+from tests.making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 
 
 def finished(tracking: Tracking, *numbers: int, kind: OutcomeKind = OutcomeKind.SUCCEEDED) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -21,6 +20,7 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.tick import decide
+from tests.making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
 
 OpenStore = Callable[..., Store]
 

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from making import NOW, Tracking, counted, new_task, outcome, task_id, want
 from msgspec.structs import replace
 from sqlalchemy import select
 
@@ -28,6 +27,7 @@ from raytasks.protocol.messages import Report
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
+from tests.making import NOW, Tracking, counted, new_task, outcome, task_id, want
 
 MAX_CRASHES = 1
 PRIORITY_STEP = 60.0

@@ -5,7 +5,6 @@ import threading
 import time
 from typing import Any
 
-import kit_handlers
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
@@ -13,6 +12,7 @@ from raytasks.handling.registry import HandlerError
 from raytasks.handling.submission import InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler
+from tests.testing_kit import kit_handlers
 
 
 def test_all_that_an_attempt_did_is_noted() -> None:
