@@ -19,7 +19,8 @@ async def post(api: Api, tasks: Any, key: str | None = None) -> Response:
 
 
 async def total(api: Api) -> int:
-    return (await api.client.get("/tasks/")).json()["total"]
+    found: int = (await api.client.get("/tasks/")).json()["total"]
+    return found
 
 
 async def test_all_tasks_of_a_batch_run(api: Api) -> None:

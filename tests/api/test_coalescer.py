@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from raytasks.api.coalescer import MAX_TASKS, Coalescer
-from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
+from raytasks.model.tasks import Accepted, Duplicate, NewTask, StoreUnavailable
 from tests.making import new_task
 
 
@@ -14,12 +14,12 @@ class Tracker:
     """Takes calls, and ends each one when the test says so."""
 
     def __init__(self) -> None:
-        self.calls: list[tuple[list[NewTask], asyncio.Future[dict[str, Duplicate]]]] = []
+        self.calls: list[tuple[list[NewTask], asyncio.Future[Accepted]]] = []
         self.called = asyncio.Event()
         self.coalescer = Coalescer(self.send)
 
-    async def send(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        ended: asyncio.Future[dict[str, Duplicate]] = asyncio.get_running_loop().create_future()
+    async def send(self, tasks: Sequence[NewTask]) -> Accepted:
+        ended: asyncio.Future[Accepted] = asyncio.get_running_loop().create_future()
         self.calls.append((list(tasks), ended))
         self.called.set()
         return await ended
@@ -36,7 +36,7 @@ class Tracker:
     async def end(self, call: int, error: Exception | None = None) -> None:
         """Let a call succeed, or fail."""
         ended = self.calls[call][1]
-        ended.set_exception(error) if error else ended.set_result({})
+        ended.set_exception(error) if error else ended.set_result(Accepted())
         await settle()
 
 
@@ -53,7 +53,7 @@ async def tracker() -> AsyncIterator[Tracker]:
     yield tracker
     for _, ended in tracker.calls:
         if not ended.done():
-            ended.set_result({})
+            ended.set_result(Accepted())
     await settle()
 
 

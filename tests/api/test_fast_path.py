@@ -140,7 +140,7 @@ class TestAsTheFramework:
         self, keys: bool, tmp_path: Path, short: list[bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         callers = CALLERS if keys else ({},)
-        limits = {"max_payload_bytes": 2000, "max_backlog": 12 if keys else 5}
+        limits: dict[str, Any] = {"max_payload_bytes": 2000, "max_backlog": 12 if keys else 5}
 
         async def ask_service(folder: Path) -> list[Any]:
             folder.mkdir()  # noqa: ASYNC240 - a test alone waits for it

@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import operator
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -87,7 +89,9 @@ def watched(tracker: Tracker, *, number: int = 1, **signs: Any) -> Iterator[None
     signs = {"epoch": tracker.epoch, "life": tracker.get_life, "lease_seconds": LEASE, **signs}
     running = [
         asyncio.ensure_future(
-            Watchdog(tracker.ping, tracker.replace, **signs, chance=lambda i=i: i / number).run()
+            Watchdog(
+                tracker.ping, tracker.replace, **signs, chance=partial(operator.truediv, i, number)
+            ).run()
         )
         for i in range(number)
     ]

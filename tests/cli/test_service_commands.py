@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+import typer
 
 from raytasks.cli import bulk, options, submit_many
 from raytasks.client import Client
@@ -330,7 +331,7 @@ class TestBulk:
             asked.append(text)
             return answer
 
-        monkeypatch.setattr(bulk.typer, "confirm", confirm)
+        monkeypatch.setattr(typer, "confirm", confirm)
         monkeypatch.setattr(bulk, "_is_a_person_there", lambda: True)
         done = run("bulk", "retry")
         assert asked == ["7 tasks match. Retry them?"]

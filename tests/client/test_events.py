@@ -70,7 +70,7 @@ END = sse("end", {"task_id": "id", "state": "COMPLETED"})
 
 def told(found: list[Any]) -> list[str]:
     """Return events in short."""
-    names = []
+    names: list[str] = []
     for event in found:
         match event:
             case StateEvent(data=data):
@@ -103,7 +103,7 @@ def test_one_connection(wired: type[Wire]) -> None:
     wire = wired(stream(*WHOLE))
     found = wire.do(follow)
     assert told(found) == STORY
-    assert found[1] == StateEvent("2.0", {"state": "RUNNING", "revision": 2})
+    assert found[1] == StateEvent("2.0", {"state": "RUNNING", "revision": 2})  # type: ignore[typeddict-item]
     (request,) = wire.requests
     assert str(request.url) == "http://host:1/tasks/id/events"
     assert request.headers["accept"] == "text/event-stream"

@@ -3,7 +3,7 @@
 import inspect
 import json
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from typing import Any
@@ -335,7 +335,7 @@ class TestAllTasks:
 
     def test_pages_are_asked_for_when_they_are_needed(self) -> None:
         wire = Wire(ok(tasks=[1], next_cursor="c"))
-        tasks = wire.client.tasks()
+        tasks: Iterator[object] = wire.client.tasks()
         assert wire.requests == []
         assert next(tasks) == 1
         assert len(wire.requests) == 1

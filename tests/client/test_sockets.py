@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from raytasks.client import AsyncClient, Client, EndEvent, StateEvent, events
+from raytasks.client import AsyncClient, Client, EndEvent, StateEvent, api
 
 LAST = 40
 
@@ -94,7 +94,7 @@ async def test_many_at_once(url: str) -> None:
 
 def test_a_silent_stream_is_dead(monkeypatch: pytest.MonkeyPatch) -> None:
     """The first connection begins and says nothing any more, as that of a frozen replica does."""
-    monkeypatch.setattr(events.api, "SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr(api, "SILENCE_SECONDS", 0.1)
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\nretry: 1\n\n"
     end = b'event: end\ndata: {"task_id": "id", "state": "COMPLETED"}\n\n'
     with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.ExitStack() as peers:

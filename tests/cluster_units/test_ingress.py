@@ -13,6 +13,7 @@ import pytest
 
 from raytasks.cluster import ingress
 from raytasks.cluster import processes as cluster
+from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
 
 SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
@@ -83,7 +84,7 @@ def test_a_second_ray_on_a_machine_gets_ports_of_its_own(
         raise cluster.ClusterError("only the command is looked at")
 
     monkeypatch.setattr(cluster, "_start", start)
-    monkeypatch.setattr(cluster.ray_token, "make_token", lambda: None)
+    monkeypatch.setattr(ray_token, "make_token", lambda: None)
     monkeypatch.setattr(cluster, "_check_answers", lambda _: None)
     for name in ("RAY_PORT", "DASHBOARD_PORT", "AGENT_PORT"):
         monkeypatch.setattr(cluster, name, taken)

@@ -1,5 +1,6 @@
 """The door to a service: large payloads go to its artifact store first, and no call is wasted."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_only_what_is_certainly_not_stored_loses_its_file(
 
 def test_a_wait_has_a_time_limit(door: ServiceDoor) -> None:
     async def never() -> None:
-        await calling.asyncio.Event().wait()
+        await asyncio.Event().wait()
 
     with pytest.raises(TimeoutError, match=r"not within 0\.01 seconds"):
         door.call(never(), 0.01)
@@ -190,7 +191,7 @@ def test_one_of_an_attempt_is_noted_until_it_has_a_value(door: ServiceDoor, ray:
 
 def test_a_wait_of_an_attempt_is_noted_while_it_lasts() -> None:
     waits = attempt_waits.AttemptWaits()
-    seen = []
+    seen: list[object] = []
     with attempt_waits.noting(waits):
         with attempt_waits.waiting_for("t1"):
             seen.append(waits.blocked())

@@ -9,7 +9,8 @@ import pytest
 
 import raytasks
 from raytasks import Context, handler
-from raytasks.handling.registry import HandlerError, Registry, handler_of
+from raytasks.handling.modules import HandlerError
+from raytasks.handling.registry import Registry, handler_of
 
 if TYPE_CHECKING:
     from raytasks import Context as Elsewhere
@@ -136,7 +137,7 @@ class Mine(Context):
 
 
 def bare(payload, context): ...  # type: ignore[no-untyped-def]
-def named(payload: dict, context: Any) -> None: ...  # type: ignore[type-arg]
+def named(payload: dict, context: Any) -> None: ...
 def like(payload: Any, context: Sends) -> None: ...
 def annotated(payload: Any, anything: Context) -> None: ...
 def module(payload: Any, anything: raytasks.Context) -> None: ...

@@ -190,7 +190,7 @@ def test_whatever_a_validator_raises_is_an_error_of_the_payload(name: str, when:
         lambda: check_batch({"tasks": [request]}, registry),
     ):
         with pytest.raises(InvalidSubmission) as caught:
-            check()  # type: ignore[no-untyped-call]
+            check()
         [error] = caught.value.errors
         assert "/payload" in error.pointer
         assert len(error.message) < 1000
@@ -251,4 +251,4 @@ class TestThreads:
         second = asyncio.ensure_future(threads.run(["a"], lambda: 2))
         await asyncio.sleep(0)
         over.set()
-        assert await asyncio.gather(first, second) == [True, 2]
+        assert list(await asyncio.gather(first, second)) == [True, 2]

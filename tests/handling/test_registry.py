@@ -11,7 +11,8 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.handling.registry import HandlerError, HandlerSpec, Registry, handler_of
+from raytasks.handling.modules import HandlerError
+from raytasks.handling.registry import HandlerSpec, Registry, handler_of
 from raytasks.model.tasks import HandlerKind
 
 _NUMBERS = itertools.count()

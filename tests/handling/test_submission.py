@@ -6,7 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raytasks.handling.submission import parse_json, rfc3339
+from raytasks.handling.submission import rfc3339
+from raytasks.model.strict_json import parse_json
 
 
 class TestTimes:

@@ -121,7 +121,7 @@ def test_no_line_fails_an_attempt(context: Context, channel: LocalChannel) -> No
     context.log.info(Unspeakable())
     context.log.info("x" * 3_000_000)
     try:
-        raise SyntaxError("bad template", ("page.html", 1, "x", "text"))
+        raise SyntaxError("bad template", ("page.html", 1, "x", "text"))  # type: ignore[arg-type]
     except SyntaxError:
         context.log.exception("it failed")
     assert [text[:33] for text in texts(channel)] == [

@@ -156,7 +156,7 @@ class TestDeclaration:
     @pytest.mark.parametrize("value", [float("nan"), float("inf")])
     def test_what_is_no_number_is_refused(self, field: str, value: float) -> None:
         with pytest.raises(ValueError, match="finite"):
-            RetryPolicy(**{field: value})
+            RetryPolicy(**{field: value})  # type: ignore[arg-type]
 
 
 class TestRaised:

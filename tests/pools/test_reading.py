@@ -7,6 +7,7 @@ import pytest
 
 from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
+from raytasks.pools.deployment import Deployment
 from raytasks.pools.inspection import Expected, compare, inspect
 from raytasks.pools.reading import read_deployment
 from raytasks.settings import Settings
@@ -26,7 +27,7 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return name
 
 
-def read(name: str, seconds: float = 60.0):
+def read(name: str, seconds: float = 60.0) -> Deployment:
     return read_deployment(Settings(_env_file=None, task_modules=(name,)), seconds)
 
 

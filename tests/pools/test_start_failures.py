@@ -1,5 +1,7 @@
 """Runners that cannot come up: when the next one is tried, and what is said of it."""
 
+from collections.abc import Callable
+
 from raytasks.pools.start_failures import FIRST_SECONDS, MAX_SECONDS, StartFailures
 
 
@@ -45,7 +47,8 @@ def test_a_pool_waits_longer_each_time_and_tries_one() -> None:
 
 def test_it_is_over_when_one_comes_up_or_another_version_is_in_force() -> None:
     found, _ = failures()
-    for end in (lambda: found.came_up("shared"), found.forget):
+    ends: tuple[Callable[[], object], ...] = (lambda: found.came_up("shared"), found.forget)
+    for end in ends:
         found.note("shared", "x")
         found.note("shared", "x")
         assert found.allowed("shared", 2) == 0

@@ -66,12 +66,12 @@ def run(folder: Path, code: str, *options: str) -> tuple[int, str]:
             command, cwd=folder, stdout=output, stderr=output, start_new_session=True
         )
         try:
-            code = process.wait(LIMIT_SECONDS)
+            status = process.wait(LIMIT_SECONDS)
         finally:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
-    return code, printed.read_text()
+    return status, printed.read_text()
 
 
 def test_a_test_that_swallows_its_timeout(tmp_path: Path) -> None:

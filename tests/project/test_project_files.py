@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import jsonschema
 import ray
@@ -18,8 +19,10 @@ def test_every_setting_is_in_the_example_with_its_default() -> None:
     for name in Settings.model_fields:
         assert PREFIX + name.upper() in example, name
         assert name.upper() not in example, name
-    given = {name.removeprefix(PREFIX): value for name, value in example.items() if value != ""}
-    read = Settings(_env_file=None, **{name.lower(): value for name, value in given.items()})
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value for name, value in example.items() if value != ""
+    }
+    read = Settings(_env_file=None, **given)
     default = Settings(_env_file=None)
     assert read == default
 

@@ -188,7 +188,7 @@ class TestEnds:
                 pauses.append(seconds)
             await sleep(0)
 
-        monkeypatch.setattr(watch_module.asyncio, "sleep", noted)
+        monkeypatch.setattr(asyncio, "sleep", noted)
         tracker = Scripted()
         watch = TaskWatch(tracker)
         async with waiting(watch, "a"):

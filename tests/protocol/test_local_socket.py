@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import subprocess
 import sys
@@ -133,7 +134,7 @@ async def test_a_process_of_another_user_is_refused(monkeypatch: pytest.MonkeyPa
     methods = Methods()
     async with connected(methods) as (server, connection):
         await connection.call("echo", b"")  # so that it has been let in
-        monkeypatch.setattr(local_rpc.os, "getuid", lambda: -1)
+        monkeypatch.setattr(os, "getuid", lambda: -1)
         with pytest.raises(PermissionError):
             await Connection.open(server.address)
         await let_run(20)  # until the server has refused it as well
@@ -275,7 +276,7 @@ async def test_one_that_is_closed_is_let_go() -> None:
     assert server in local_rpc._LISTENING
     server.close()
     assert not server.listening
-    assert server not in local_rpc._LISTENING
+    assert server not in local_rpc._LISTENING  # type: ignore[unreachable]
 
 
 async def test_the_end_of_the_loop_is_no_error() -> None:

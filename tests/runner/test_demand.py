@@ -69,7 +69,7 @@ class TestRoom:
 
     def test_as_many_leave_as_are_needed(self) -> None:
         plan = make_room([demand(4)], [node(2)], warm(6, 5, 4, 3))
-        assert (plan.retire, plan.scarce) == (("r6", "r5"), {"CPU"})
+        assert (plan.retire, plan.scarce) == (("r6", "r5"), frozenset({"CPU"}))
 
     def test_those_that_leave_already_count(self) -> None:
         leaving = [Holder("r9", "n1", {"CPU": 1.0}, leaving=True)]
@@ -81,7 +81,7 @@ class TestRoom:
 
     def test_what_fits_now_retires_nobody_and_keeps_its_room(self) -> None:
         plan = make_room([demand(2, code=RUNNER_STARTING)], [node(2)], warm(3))
-        assert (plan.retire, plan.scarce) == ((), {"CPU"})
+        assert (plan.retire, plan.scarce) == ((), frozenset({"CPU"}))
 
     def test_what_never_fits_takes_nothing_from_anybody(self) -> None:
         never = demand(64, code=NEVER_FITS, seconds=1000)
@@ -134,7 +134,7 @@ class TestFirstCome:
         assert rule.held_back([demand(4, 2)], 0.0) is None
         assert rule.held_back([demand(4, 4), demand(1, 3, name="small")], 2.0) == (
             "big",
-            {"CPU"},
+            frozenset({"CPU"}),
         )
 
     @pytest.mark.parametrize("code", [NEVER_FITS, RUNNER_STARTING])

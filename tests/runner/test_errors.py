@@ -47,7 +47,7 @@ class Traceless(Exception):
 
 class BadNotes(Exception):
     @property
-    def __notes__(self) -> Any:
+    def __notes__(self) -> Any:  # type: ignore[override]
         raise GeneratorExit
 
 
@@ -97,9 +97,13 @@ def deep_group() -> BaseException:
     return error
 
 
+def syntax_error(*details: Any) -> SyntaxError:
+    return SyntaxError("bad", details)
+
+
 ODD: dict[str, Callable[[], BaseException]] = {
-    "traceback that cannot be printed": lambda: SyntaxError("bad", ("page.html", 1, "x", "text")),
-    "another one": lambda: SyntaxError("bad", (None, "no", 3, ())),
+    "traceback that cannot be printed": lambda: syntax_error("page.html", 1, "x", "text"),
+    "another one": lambda: syntax_error(None, "no", 3, ()),
     "no name": Nameless,
     "its text exits": Exits,
     "its text is a number": NoText,

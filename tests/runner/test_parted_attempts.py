@@ -245,7 +245,7 @@ def test_surroundings_are_put_back(
         os.environ["OF_BEFORE"] = "after"
         os.environ["OF_ANOTHER"] = "secret"
         os.environ.pop("PATH")
-        sys.stdout = sys.stderr = None  # type: ignore[assignment]
+        sys.stdout = sys.stderr = None
         sys.setrecursionlimit(5000)
         sys.set_int_max_str_digits(0)
         socket.setdefaulttimeout(3)
@@ -372,7 +372,7 @@ def test_a_worker_whose_event_loop_is_gone_ends_its_process(
         raise RuntimeError("Event loop is closed")
 
     working = Working(sets)
-    working.worker._notify = gone  # type: ignore[method-assign]
+    working.worker._notify = gone
     working.worker.add([Claim("t", "sets", 1, "{}", 0, 3, None, None)])
     working.worker._thread.join(PATIENCE)
     assert codes == [1]

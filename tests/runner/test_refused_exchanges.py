@@ -87,7 +87,7 @@ async def told(bad: dict[str, Any], dislikes: str | None = None) -> Tracker:
     try:
         async with asyncio.timeout(PATIENCE):
             await work.started.wait()
-            values = {"started_at": 1.0, "finished_at": 2.0, "result": '"fine"'}
+            values: dict[str, Any] = {"started_at": 1.0, "finished_at": 2.0, "result": '"fine"'}
             loop.finished(
                 [
                     Outcome(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
 from raytasks.model.tasks import Attempt
-from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from raytasks.store.settlement import Settlement
+from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.bulk import run_step
 from raytasks.tracker.tick import TickInput, run_tick
 from tests.simulation.account import FINAL, Row

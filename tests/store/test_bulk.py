@@ -99,20 +99,19 @@ class TestRetry:
         fail(tracking, 4, tags=TAGS, task_type="long")
         tracking.submit(5, tags=TAGS)
         tracking.tick(cancels=[task_id(5)])
-        for number, (asked, matches) in enumerate(
-            [
-                ({"state": State.FAILED}, [1, 2, 3, 4]),
-                ({"state": State.CANCELLED}, [5]),
-                ({"state": None}, [1, 2, 3, 4, 5]),
-                ({"state": State.FAILED, "task_type": "long"}, [2, 4]),
-                ({"task_type": "short"}, [1, 3, 5]),
-                ({"tag": "nightly"}, [3, 4, 5]),
-                ({"tag": "nightly", "state": State.FAILED}, [3, 4]),
-                ({"tag": "nightly", "state": State.FAILED, "task_type": "long"}, [4]),
-                ({"tag": "nobody"}, []),
-                ({"namespace": "other"}, []),
-            ]
-        ):
+        cases: list[tuple[dict[str, Any], list[int]]] = [
+            ({"state": State.FAILED}, [1, 2, 3, 4]),
+            ({"state": State.CANCELLED}, [5]),
+            ({"state": None}, [1, 2, 3, 4, 5]),
+            ({"state": State.FAILED, "task_type": "long"}, [2, 4]),
+            ({"task_type": "short"}, [1, 3, 5]),
+            ({"tag": "nightly"}, [3, 4, 5]),
+            ({"tag": "nightly", "state": State.FAILED}, [3, 4]),
+            ({"tag": "nightly", "state": State.FAILED, "task_type": "long"}, [4]),
+            ({"tag": "nobody"}, []),
+            ({"namespace": "other"}, []),
+        ]
+        for number, (asked, matches) in enumerate(cases):
             made = begin(tracking, number=number, **asked)
             assert made.matched == len(matches), asked
             done = finish(tracking, number, asked.get("namespace", "default"))

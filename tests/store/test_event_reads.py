@@ -60,7 +60,7 @@ class Life:
         if step == "claim" and self.running is None:
             self._tick(promote=True)
             self.lines = 0
-            [self.running] = self.tracking.claim() or [None]
+            self.running = next(iter(self.tracking.claim()), None)
             if self.running is not None:
                 self.changes.append(
                     StateChange(
@@ -100,8 +100,8 @@ def check(life: Life, store: Store) -> None:
     assert [(e.revision, e.state, e.attempt) for e in states] == [
         (change.revision, change.state, change.attempt) for change in life.changes
     ]
-    for event, change in zip(states, life.changes, strict=True):
-        assert event.at is None or event.at == change.at
+    for state, change in zip(states, life.changes, strict=True):
+        assert state.at is None or state.at == change.at
     for index, event in enumerate(events):
         assert list(page(store, event.id).events) == list(events[index + 1 :])
         assert list(page(store, event.id, limit=2).events) == list(events[index + 1 : index + 3])
@@ -259,7 +259,7 @@ def test_a_task_that_is_older_than_revisions(store: Store) -> None:
     assert page(store).events == [StateEvent(0, State.RUNNING, 2, NOW)]
     [running] = store.running()
     tracking.settle(running, OutcomeKind.SUCCEEDED)
-    assert [(event.id, event.state) for event in page(store).events] == [
+    assert [(event.id, getattr(event, "state", None)) for event in page(store).events] == [
         ((0, 0), State.RUNNING),
         ((1, 0), State.COMPLETED),
     ]

@@ -30,7 +30,7 @@ OpenStore = Callable[..., Store]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = database._POSTGRES["options"].replace("lock_timeout=5000", "lock_timeout=200")
+    options = str(database._POSTGRES["options"]).replace("lock_timeout=5000", "lock_timeout=200")
     assert "lock_timeout=200" in options
     monkeypatch.setitem(database._POSTGRES, "options", options)
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)

@@ -335,7 +335,7 @@ class TestFences:
 
     @staticmethod
     def other(running: Running, **changes: Any) -> Running:
-        values = {name: getattr(running, name) for name in Running.__slots__}
+        values = {name: getattr(running, name) for name in Running.__struct_fields__}
         return Running(**values | changes)
 
     @pytest.mark.parametrize("change", [{"attempt": 0}, {"attempt": 2}, {"task_id": task_id(7)}])
@@ -478,7 +478,7 @@ class TestCounts:
 
 class TestOrderOfClaims:
     def order(self, tracking: Tracking, room: int = 1000, **limits: int) -> list[str]:
-        return [item.task_id for item in tracking.claim(room=room, **limits)]
+        return [item.task_id for item in tracking.claim("r1", room=room, **limits)]
 
     def test_the_earlier_due_goes_first_and_ids_break_ties(self, tracking: Tracking) -> None:
         tracking.submit(3)

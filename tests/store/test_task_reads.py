@@ -149,10 +149,10 @@ class TestSqlite:
         assert lists.task_with_attempts(task_id(1)) is not None
         with store._database.writing() as connection:
             connection.exec_driver_sql("UPDATE tracker_epoch SET renewed_at = 1")
-        connection = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
-        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))
+        busy, _, _ = other.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert busy == 0
-        connection.close()
+        other.close()
         reads.close()
 
     def test_nothing_can_be_written(self, sqlite_url: str, open_store: type[Store]) -> None:

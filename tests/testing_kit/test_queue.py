@@ -11,7 +11,7 @@ import pydantic
 import pytest
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.handling.registry import HandlerError
+from raytasks.handling.modules import HandlerError
 from raytasks.handling.submission import InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict, StateConflict, TaskNotFound
@@ -45,7 +45,8 @@ class TestRetries:
         assert task.error is not None
         assert task.error["message"] == "failure 2"
         task.retry()
-        assert task.state is State.PENDING
+        again: State = task.state  # mypy takes it for what it was
+        assert again is State.PENDING
         assert [run.attempt for run in queue.run_until_idle()] == [3, 4]
 
     def test_with_a_seed_there_is_jitter_and_always_the_same(self) -> None:

@@ -64,7 +64,7 @@ def test_links_expire_by_the_clock() -> None:
 
 
 def test_keys_are_settings() -> None:
-    settings = {"secret_key": "a secret of the test", "api_keys": API_KEYS}
+    settings: dict[str, Any] = {"secret_key": "a secret of the test", "api_keys": API_KEYS}
     with Queue(["tests.testing_kit.kit_handlers"], **settings) as queue:
         assert queue.http.get("/tasks/").status_code == 401
         assert queue.http.get("/tasks/", headers=bearer("r")).status_code == 200

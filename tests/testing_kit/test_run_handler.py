@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
-from raytasks.handling.registry import HandlerError
+from raytasks.handling.modules import HandlerError
 from raytasks.handling.submission import InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler

@@ -8,7 +8,7 @@ import pytest
 from raytasks.api.coalescer import Coalescer
 from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import WAITING, State
-from raytasks.model.tasks import BacklogFull, Duplicate, NewTask
+from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
 from raytasks.tracker import bulk as bulk_module
 from raytasks.tracker.core import Tracker
 from tests.making import ids, new_task, task_id
@@ -55,7 +55,7 @@ class TestSubmissions:
         await tracker.submit([keyed(0, "known")])
         gate = asyncio.Event()
 
-        async def send(tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        async def send(tasks: Sequence[NewTask]) -> Accepted:
             await gate.wait()
             return await tracker.submit(tasks)
 

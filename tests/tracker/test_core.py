@@ -302,7 +302,7 @@ class TestClaims:
     async def test_priorities_go_first(self, tracker: Tracker, runner: ScriptedRunner) -> None:
         for number, priority in ((1, 0), (2, 2), (3, -2), (4, 1)):
             await submit(tracker, number, priority=priority)
-        order = []
+        order: list[str] = []
         claims = await runner.claim()
         while len(order) < 3:
             order.append(claims[0].task_id)

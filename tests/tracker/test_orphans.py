@@ -102,7 +102,7 @@ async def test_one_that_is_committed_at_the_last_moment_stays(place: Place) -> N
     place.clock.advance(SEEN_SECONDS)
     store = place.tracker.ticker.store
     known = store.known
-    store.known = lambda _: set()  # type: ignore[method-assign]
+    store.known = lambda task_ids: set()  # type: ignore[method-assign]
     await place.tracker.submit([late])
     assert await place.sweep() == [late.task_id]
     store.known = known  # type: ignore[method-assign]

@@ -1,6 +1,7 @@
 """Exchanges that come after a later one, or twice; and a tracker whose epoch has ended."""
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -89,7 +90,10 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     first = ScriptedRunner(tracker, "r1.1", name="r1")
     [claim] = await first.claim()
     lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
-    said = {"outcomes": [outcome(claim)], "logs": [AttemptLog(claim.task_id, 1, 1, lines)]}
+    said: dict[str, Any] = {
+        "outcomes": [outcome(claim)],
+        "logs": [AttemptLog(claim.task_id, 1, 1, lines)],
+    }
     store.away = True
     first.send(**said)
     async with asyncio.timeout(PATIENCE):

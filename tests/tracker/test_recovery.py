@@ -12,7 +12,8 @@ from sqlalchemy.exc import DataError, IntegrityError, InternalError, Programming
 from raytasks.model.states import State
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, Claim, LogLine, Outcome, Report
-from raytasks.store.transaction import FenceBroken, Settlement, Transaction
+from raytasks.store.settlement import Settlement
+from raytasks.store.transaction import FenceBroken, Transaction
 from raytasks.tracker import access, aside, core, intake
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, outcome, task_id

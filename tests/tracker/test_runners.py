@@ -8,7 +8,7 @@ import pytest
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
-from raytasks.protocol.messages import Claim
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, ids, new_task, outcome, task_id
@@ -437,7 +437,8 @@ class TestPoison:
     ) -> None:
         tracker.lose("r1", "killed")
         await until(tracker, 3, State.RETRYING)
-        runner, ended, deaths = ScriptedRunner(tracker, "r2"), [], 0
+        runner, deaths = ScriptedRunner(tracker, "r2"), 0
+        ended: list[Outcome] = []
         for _ in range(4):  # two innocent ones, and the culprit twice, as max_crashes is 1
             [claim] = await runner.claim(ended)
             ended = [outcome(claim)]

@@ -89,8 +89,8 @@ class TestHistograms:
             window.move(second)
             window.add(second, Tally(completed=1))
         found = []
-        for second in (59.9, 60, 64.9, 65, 114.9, 115, 500):
-            window.move(second)
+        for now in (59.9, 60, 64.9, 65, 114.9, 115, 500):
+            window.move(now)
             found.append(window.total.completed)
         assert found == [12, 11, 11, 10, 1, 0, 0]
 

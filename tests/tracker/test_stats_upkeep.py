@@ -12,6 +12,7 @@ from pydantic_core import to_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
+from raytasks.store import stats as store_stats
 from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -174,7 +175,7 @@ async def test_a_step_writes_little(keeper: Keeper, monkeypatch: pytest.MonkeyPa
     """That of a database of before, with a row for each minute, as well."""
     keeper.write(a_day(pairs=30, minutes=100))
     folded: list[int] = []
-    fold = module.fold
+    fold = store_stats.fold
 
     def spy(transaction: Any, first: int, end: int, rows: Any) -> None:
         folded.append(len(rows))
@@ -211,11 +212,9 @@ async def test_what_is_too_old_is_forgotten_in_steps(
 ) -> None:
     keeper.write([row._replace(minute=row.minute - 1600) for row in a_day(3, 60)])
     keeper.write(a_day(1, 1))
-    from raytasks.store import stats as store_stats
-
     monkeypatch.setattr(store_stats, "MAX_FORGOTTEN", 50)
     deleted: list[int] = []
-    forget = module.forget
+    forget = store_stats.forget
 
     def spy(transaction: Any, minute: int) -> int:
         deleted.append(forget(transaction, minute))

@@ -1,7 +1,7 @@
 """The streams of events, over the real tracker and a real runner."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,14 @@ def all_of(api: Api, last: str | None = None, **query: str) -> EventClient:
 
 def kinds(events: list[Sse]) -> list[str]:
     return [event.data["state"] if event.event == "state" else event.event for event in events]
+
+
+async def has(client: EventClient, condition: Callable[[EventClient], object]) -> None:
+    await client.until(lambda: condition(client))
+
+
+async def has_events(client: EventClient, count: int) -> None:
+    await client.until(lambda: len(client.events) >= count)
 
 
 def watched(api: Api) -> int:
@@ -186,7 +194,7 @@ class TestAnswers:
         answer = await idle_api.client.get(url, params={"last_event_id": bad})
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "?last_event_id"
-        headers = {"Last-Event-ID": bad.encode()}
+        headers = {b"Last-Event-ID": bad.encode()}
         answer = await idle_api.client.get(url, headers=headers)
         assert answer.status_code == 422
         assert answer.json()["errors"][0]["pointer"] == "Last-Event-ID"
@@ -272,7 +280,7 @@ class TestAllTasks:
             all_of(idle_api) as everything,
         ):
             for client in (tagged, typed, everything):
-                await client.until(lambda client=client: client.body.count(b"id: "))
+                await has(client, lambda client: client.body.count(b"id: "))
             await idle_api.submit(tags=["aa", "b"])
             both = await idle_api.submit(task_type="noop", tags=["b", "a"])
             plain = await idle_api.submit(task_type="noop")
@@ -295,7 +303,7 @@ class TestAllTasks:
         for index, last in enumerate([start, *client.ids]):
             rest = client.events[index:]
             async with all_of(api, last) as again:
-                await again.until(lambda again=again, rest=rest: len(again.events) >= len(rest))
+                await has_events(again, len(rest))
                 await api.service.backend.health()
                 assert again.events == rest
 
@@ -405,7 +413,7 @@ class TestClients:
         task = await idle_api.submit()
         async with stream(idle_api, task) as one, all_of(idle_api, task_type="noop") as other:
             for client in (one, other):
-                await client.until(lambda client=client: client.body.count(b": \n\n") >= 3)
+                await has(client, lambda client: client.body.count(b": \n\n") >= 3)
             await idle_api.submit()  # not for the other, but its place moves on
             before = other.body.count(b"id: ")
             await other.until(lambda: other.body.count(b"id: ") > before)
@@ -447,7 +455,7 @@ class TestClients:
                 stream(idle_api, other) as third,
             ):
                 for client in (first, second, third):
-                    await client.until(lambda client=client: client.ids)
+                    await has(client, lambda client: client.ids)
                 asked.clear()
                 await tracker.cancel(one["task_id"])
                 await first.to_the_end()

@@ -17,9 +17,10 @@ from raytasks import handler
 from raytasks.handling.registry import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.attempt import Attempt, Workplace
+from raytasks.runner.attempt import Attempt
 from raytasks.runner.on_ray.flight import MAX_UNBEGUN, Flight
 from raytasks.runner.on_ray.remote_attempt import Place
+from raytasks.runner.workplace import Workplace
 
 HOUR = 3600.0
 
@@ -50,7 +51,7 @@ DEATHS = [
     WorkerCrashedError(),
     NodeDiedError("its node is gone"),
     OutOfMemoryError("no memory"),
-    ObjectLostError("00" * 28, "owner", "call site"),
+    ObjectLostError("00" * 28, b"owner", "call site"),
 ]
 
 

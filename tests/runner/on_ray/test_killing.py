@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from raytasks.runner.on_ray import killing
 from raytasks.runner.on_ray.ray_internals import ActorProcess
@@ -48,7 +49,7 @@ def actor_in(
             process.kill()
 
     known = ActorProcess("FrozenActor", process.pid, b"n" * 28, b"w" * 28)
-    monkeypatch.setattr(killing.ray, "kill", ray_kill)
+    monkeypatch.setattr(ray, "kill", ray_kill)
     monkeypatch.setattr(killing, "process_of", lambda actor_id: known)
     monkeypatch.setattr(
         killing, "has_ended", lambda worker_id: ray_kills and process.wait(10) is not None

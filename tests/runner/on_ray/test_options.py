@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from raytasks import PermanentError, RetryAfter, handler
-from raytasks.handling.registry import HandlerError, Registry, handler_of
+from raytasks.handling.modules import HandlerError
+from raytasks.handling.registry import Registry, handler_of
 from raytasks.runner.on_ray.options import (
     actor_options,
     check_ray_options,

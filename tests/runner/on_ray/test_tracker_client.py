@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import ray
 
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.local_socket import ConnectionLost, Server
@@ -66,10 +67,10 @@ class Tracker:
 @pytest.fixture
 async def tracker(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tracker]:
     context = SimpleNamespace(get_node_id=lambda: HERE)
-    monkeypatch.setattr(link.ray, "get_runtime_context", lambda: context)
+    monkeypatch.setattr(ray, "get_runtime_context", lambda: context)
     tracker = Tracker()
     await tracker.start()
-    monkeypatch.setattr(link.ray, "get_actor", lambda *_: tracker)
+    monkeypatch.setattr(ray, "get_actor", lambda *_: tracker)
     yield tracker
     for server in tracker.started:
         server.close()
