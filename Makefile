@@ -26,14 +26,15 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit tests/unit \
-  tests/test_fetch.py
+WITH_RAY := tests/chaos tests/cli tests/cluster
+WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
-.PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test coverage chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
+	@echo "make coverage      the tests without Ray, and the lines of each module that none of them runs"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
@@ -62,8 +63,18 @@ demo: install
 	$(BIN)/raytasks demo
 
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(WITHOUT_RAY)
-	$(BIN)/pytest $(addprefix --ignore=,$(WITHOUT_RAY))
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m tests.covered
+	$(BIN)/pytest $(WITH_RAY)
+
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/python -m tests.covered
 
 recovery: install
 	$(BIN)/pytest tests/cluster
@@ -115,4 +126,4 @@ requirements: install
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

@@ -78,7 +78,7 @@ class LocalService:
         self.settings = Settings(
             _env_file=None,
             database_url=database_url,
-            task_modules=("scripted",),
+            task_modules=("tests.scripted",),
             **{"artifacts_url": str(folder / "artifacts"), **settings},
         )
         self.registry = Registry.load(self.settings.task_modules)

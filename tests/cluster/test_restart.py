@@ -62,7 +62,7 @@ def test_up_refuses_what_cannot_work_in_one_line(
     arguments: list[str], environment: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     environment = {"DATABASE_URL": f"sqlite:///{tmp_path}/tasks.db", **environment}
-    code, errors = up(f"--port={free_port()}", *arguments, **environment)
+    code, errors = up(f"--port={free_port()}", *arguments, cwd=None, **environment)
     assert code != 0
     assert said in errors
     assert errors.startswith("error: ")
@@ -122,8 +122,8 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
         for item in stopped:
             kept = store.read(TaskDetail(item["task_id"]))
             assert kept is not None
-            task, history = kept
-            assert (task.state, task.crashes, task.failures) == ("PENDING", 0, 0)
+            stored, history = kept
+            assert (stored.state, stored.crashes, stored.failures) == ("PENDING", 0, 0)
             assert [attempt.outcome for attempt in history] == ["released"]
 
 
