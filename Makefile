@@ -20,7 +20,7 @@ ROUNDS ?= 3
 QUICK ?=
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
+WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit tests/upgrade \
   tests/test_fetch.py
 
 .PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
