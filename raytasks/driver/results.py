@@ -11,10 +11,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from raytasks import __version__
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.driver.ends import ResultWatch
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavailable
 from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import ConnectionLost
 from raytasks.protocol.messages import Ends, Feed, FeedPart, FeedQuery
@@ -70,8 +71,14 @@ class TrackerCalls:
         return values
 
     async def terms(self) -> DriverTerms:
-        """Return what a submission must keep to."""
-        terms: DriverTerms = await self._call("terms")
+        """Return what a submission must keep to. Raises `RaytasksError` where 0.1 runs."""
+        try:
+            terms: DriverTerms = await self._call("terms")
+        except AttributeError:
+            raise RaytasksError(
+                f"the service is raytasks 0.1, and this driver has {__version__}: install the same "
+                "version in both"
+            ) from None
         return terms
 
     async def close(self) -> None:

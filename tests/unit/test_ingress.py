@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.cluster import ingress
+from raytasks.cluster import environment, ingress
 from raytasks.cluster import processes as cluster
 from raytasks.cluster.control_store import ControlStore
 
@@ -36,7 +36,7 @@ def test_haproxy_listens_where_it_finds_the_replicas(host: str | None) -> None:
 def test_elsewhere_serves_own_proxy_does(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ingress.ingress_environment(host) == {SWITCH: "0"}
     monkeypatch.delenv(SWITCH, raising=False)
-    assert cluster.ray_environment(host)[SWITCH] == "0"
+    assert environment.ray_environment(host)[SWITCH] == "0"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytasks import __version__
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.submission import PayloadLimits
@@ -147,6 +148,10 @@ class TrackerActor:
             reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
         return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
 
+    async def version(self) -> str:
+        """Return which version of raytasks this is. It waits for nothing."""
+        return __version__
+
     async def large_values(self) -> LargeValues:
         """Return where large payloads and results are, for those who wait for results."""
         return (await self.terms()).values
@@ -160,6 +165,7 @@ class TrackerActor:
             LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
             PayloadLimits(settings.max_payload_bytes, settings.max_depth),
             settings.max_batch_bytes,
+            __version__,
         )
 
     async def database(self) -> DatabasePlace:
