@@ -40,20 +40,20 @@ def test_elsewhere_serves_own_proxy_does(host: str, monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.parametrize(
-    ("allowed", "connections"), [(1024, 369), (4096, 1598), (10_275, 4070), (20_000, None)]
+    ("allowed", "connections"), [(1024, 369), (4096, 1598), (10_275, 4070), (20_000, 4096)]
 )
 def test_haproxy_gets_no_more_connections_than_it_may_have(
-    monkeypatch: pytest.MonkeyPatch, allowed: int, connections: int | None
+    monkeypatch: pytest.MonkeyPatch, allowed: int, connections: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
-    wanted = ingress.ingress_environment().get("RAY_SERVE_HAPROXY_MAXCONN")
-    assert wanted == (None if connections is None else str(connections))
+    wanted = ingress.ingress_environment()["RAY_SERVE_HAPROXY_MAXCONN"]
+    assert wanted == str(connections)
     ingress.check_open_files()
 
 
 def test_no_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
-    assert "RAY_SERVE_HAPROXY_MAXCONN" not in ingress.ingress_environment()
+    assert ingress.ingress_environment()["RAY_SERVE_HAPROXY_MAXCONN"] == "4096"
     ingress.check_open_files()
 
 
