@@ -42,7 +42,8 @@ def own_ray(folder: Path, environment: dict[str, str]) -> Iterator[str]:
     script = (
         f'eval "$({RAYTASKS} env)"; unset RAY_task_oom_retries; '
         f"exec {sys.executable} -m ray.scripts.scripts start --head --block --port={port} "
-        f"--num-cpus=2 --include-dashboard=false --ray-client-server-port={quiet_port()} "
+        f"--num-cpus=2 --include-dashboard=false --min-worker-port=0 "
+        f"--max-worker-port=0 --ray-client-server-port={quiet_port()} "
         f"--dashboard-agent-listen-port={quiet_port()}"
     )
     log = folder / "ray.log"
@@ -54,7 +55,9 @@ def own_ray(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         wait_for(log, "Ray runtime started", ray)
         yield log.read_text().partition("--address='")[2].partition("'")[0]
     finally:
-        below = psutil.Process(ray.pid).children(recursive=True)
+        below = []
+        with contextlib.suppress(psutil.NoSuchProcess):
+            below = psutil.Process(ray.pid).children(recursive=True)
         ray.terminate()
         with contextlib.suppress(subprocess.TimeoutExpired):
             ray.wait(20)
