@@ -7,6 +7,7 @@ process, since ids come again. What a run writes before it ends is read through 
 import contextlib
 import json
 import os
+import signal
 import tempfile
 import time
 from collections.abc import Iterator
@@ -88,7 +89,7 @@ class Run:
 
     def _end(self, patience_seconds: float) -> None:
         process = psutil.Process(self.pid)
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # Ray takes SIGTERM for its own in a driver
         deadline = time.monotonic() + patience_seconds
         while runs(process):
             if time.monotonic() > deadline:

@@ -22,7 +22,7 @@ import signal, sys, threading
 from pathlib import Path
 from raytasks.cluster import runs
 stopping = threading.Event()
-signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+signal.signal(signal.SIGINT, lambda *_: stopping.set())
 runs.folder = lambda: Path(sys.argv[1])
 with runs.noted(int(sys.argv[2]), "http://127.0.0.1:" + sys.argv[2], 1.0) as note:
     print("ready", flush=True)
