@@ -14,7 +14,7 @@ import pytest
 
 from raytasks.cli import up
 from raytasks.cli.output import lasting_output
-from raytasks.cluster import environment, processes, runs
+from raytasks.cluster import environment, ingress, processes, runs
 
 Run = Callable[..., Any]
 RUNNING = """
@@ -33,7 +33,8 @@ with runs.noted(int(sys.argv[2]), "http://127.0.0.1:" + sys.argv[2], 1.0) as not
 
 @pytest.fixture
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No variable of Ray's is set."""
+    """No variable of Ray's is set, and all of its ports are free."""
+    monkeypatch.setattr(ingress, "free_port", lambda preferred: preferred)
     for name in list(os.environ):
         if name.startswith("RAY_"):
             monkeypatch.delenv(name)
