@@ -19,19 +19,24 @@ SCHEDULES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
-# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit tests/upgrade \
-  tests/test_fetch.py
-
-# Of `make test-ray`: one minor version, such as 2.59. The tests are those in which Ray itself does
-# the work: all kinds of runners, drivers and nodes; cancels and Ray's own retries; what dies; Serve
-# and the trial of handlers; Ray's token; a cluster that its user has started.
+# Of `make release-check`: which version is to be released; by default only what is there is checked.
 VERSION ?=
+
+# raytasks-client is made here, and is on no index in the version that is being made.
+LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
+
+# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
+WITHOUT_RAY := tests/api tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit tests/unit \
+  tests/upgrade tests/test_fetch.py
+
+# Of `make test-ray`: VERSION is a minor version, such as 2.59. The tests are those in which Ray itself
+# does the work: all kinds of runners, drivers and nodes; cancels and Ray's own retries; what dies;
+# Serve and the trial of handlers; Ray's token; a cluster that its user has started.
 RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-ray chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
+.PHONY: install demo test test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -45,6 +50,7 @@ help:
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
+	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -53,11 +59,11 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raytasks needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client --editable .
 	@touch $@
 
 demo: install
@@ -76,7 +82,7 @@ test-ray: install
 	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY_VENV)
 	grep -v '^ray==' requirements-dev.txt > $(RAY_VENV)/requirements.txt
 	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python -r $(RAY_VENV)/requirements.txt 'ray[serve]==$(VERSION).*'
-	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python --no-deps --editable .
+	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python --no-deps --editable client --editable .
 	$(RAY_VENV)/bin/python -m pytest -W default $(RAY_TESTS)
 
 chaos: install
@@ -106,6 +112,9 @@ $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 audit: install
 	$(BIN)/python -m tests.audit
 
+release-check: install
+	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -117,9 +126,9 @@ format: install
 	$(BIN)/ruff format .
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements.txt
+	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:

@@ -20,7 +20,8 @@ from starlette.types import ASGIApp, Message
 from benchmarks import handlers
 from benchmarks.servers import noop_server
 from raytasks.api.app import create_app
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Attempt, Duplicate, NewTask, Task
 from raytasks.settings import Settings

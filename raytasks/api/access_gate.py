@@ -6,8 +6,8 @@ from http import HTTPStatus
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
+from raytasks.api.bounds import body_in_time, check_header_count
 from raytasks.api.headers import header_values
-from raytasks.api.limits import body_in_time, check_header_count
 from raytasks.api.pages import FILES, PAGES
 from raytasks.api.problems import Problem, problem_response
 from raytasks.artifacts.store import URL_PREFIX

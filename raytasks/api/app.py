@@ -11,10 +11,10 @@ from raytasks.api import openapi, pages, problems
 from raytasks.api.access_gate import AccessGate
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
+from raytasks.api.bounds import WaitingRoom
 from raytasks.api.bulk import bulk_router
 from raytasks.api.events.routes import event_router
 from raytasks.api.fast_path import FastPath
-from raytasks.api.limits import WaitingRoom
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.service import Service
 from raytasks.api.signing import Links

@@ -6,8 +6,8 @@ from typing import Any
 from starlette.requests import ClientDisconnect
 from starlette.types import Receive, Scope
 
+from raytasks.api.bounds import check_depth, too_deep
 from raytasks.api.headers import first_value
-from raytasks.api.limits import check_depth, too_deep
 from raytasks.api.problems import Problem
 from raytasks.model.strict_json import parse_json
 

@@ -21,11 +21,14 @@ from raytasks.api.auth import NamespaceQuery, Operator, Reader
 from raytasks.api.bodies import read_json
 from raytasks.api.problems import Problem
 from raytasks.api.service import AWAY, BODY_PROBLEMS, Service, body_extra, json_answer, problems_of
-from raytasks.handling.registry import TASK_TYPE
-from raytasks.handling.submission import InvalidSubmission, Tag, check_key, field_errors, rfc3339
+from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.submission import Tag, check_key, field_errors, rfc3339
 from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.errors import InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import is_task_id
+from raytasks.protocol.commands import StartBulk
+from raytasks.protocol.queries import BulkById, BulkList, BulkMatches
 
 BulkId = Annotated[str, Path(description="The id that `POST /bulk` was answered with.")]
 
@@ -185,12 +188,12 @@ def bulk_router(service: Service) -> APIRouter:
             check_key(idempotency_key)
         meant = asked.filter(namespace)
         if asked.dry_run:
-            matched = await service.backend.bulk_count(meant)
+            matched = await service.backend.read(BulkMatches(meant))
             return json_answer(to_json({"matched": matched}))
         if asked.action is BulkAction.RETRY and meant.task_type is not None:
             service.check_handler(meant.task_type)
         new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
-        operation, made = await service.backend.bulk_start(new)
+        operation, made = await service.backend.execute(StartBulk(new))
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
         shown = {**_shown(operation), "warnings": await _warnings(service, meant)}
@@ -208,7 +211,8 @@ def bulk_router(service: Service) -> APIRouter:
         """Return how far the operation has come."""
         found = None
         if is_task_id(bulk_id):
-            found = await service.backend.bulk_get(bulk_id, caller.namespace_for(place.namespace))
+            namespace = caller.namespace_for(place.namespace)
+            found = await service.backend.read(BulkById(bulk_id, namespace))
         if found is None:
             raise Problem(HTTPStatus.NOT_FOUND, f"there is no bulk operation {bulk_id[:100]}")
         return json_answer(to_json(_shown(found)))
@@ -221,7 +225,7 @@ def bulk_router(service: Service) -> APIRouter:
     )
     async def newest(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return the newest operations, done or not, the newest first; at most 100."""
-        found = await service.backend.bulk_list(caller.namespace_for(place.namespace))
+        found = await service.backend.read(BulkList(caller.namespace_for(place.namespace)))
         return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
 
     return router

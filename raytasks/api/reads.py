@@ -1,19 +1,16 @@
 """What an API replica reads, straight from the tracker's database: the tracker alone writes."""
 
-import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, TypeVar, cast
 
-from raytasks.api.events.gathering import Gathering
-from raytasks.model.bulk import BulkFilter, BulkOperation
-from raytasks.model.events import EventPage, EventQuery
-from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
+from raytasks.api.coalescer import Coalescer
+from raytasks.model.tasks import Attempt, StoreUnavailable, Task
+from raytasks.protocol.places import DatabasePlace
+from raytasks.protocol.queries import Answer, Query, TaskDetail
 from raytasks.store.calls import HANGS, READ_SECONDS, StoreCalls, patiently
-from raytasks.store.place import DatabasePlace
 from raytasks.store.store import Store
 from raytasks.store.task_reads import POSTGRES_CONNECTIONS, PostgresPoints, SqlitePoints
-from raytasks.tracker.core import MAX_EVENTS
 
 log = logging.getLogger(__name__)
 
@@ -27,33 +24,8 @@ _OTHER_READS = 2
 """How many lists, pages of events and counts are read at a time."""
 
 
-class Reads(Protocol):
-    """The calls of the backend that change nothing. Each may raise `StoreUnavailable`."""
-
-    async def task(self, task_id: str) -> Found | None:
-        """See `Backend.task`."""
-
-    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """See `Backend.tasks`."""
-
-    async def page(self, query: TaskQuery) -> Page:
-        """See `Backend.page`."""
-
-    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
-        """See `Backend.events`."""
-
-    async def bulk_count(self, asked: BulkFilter) -> int | None:
-        """See `Backend.bulk_count`."""
-
-    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
-        """See `Backend.bulk_get`."""
-
-    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
-        """See `Backend.bulk_list`."""
-
-
 class DirectReads:
-    """`Reads` of a database that somebody else has made and migrated. Nothing is written to it.
+    """Reads of a database that somebody else has made and migrated. Nothing is written to it.
 
     Reads that take long, or travel, are made in threads: those of single tasks in some, all
     others in others, so that lists do not hold up whoever waits for a task. A task is read from an
@@ -70,39 +42,21 @@ class DirectReads:
         """Return whose the database is: what its epoch says of its tracker."""
         return (await self._in_thread(self._store.epoch_owner))[0]
 
-    async def task(self, task_id: str) -> Found | None:
-        """See `Backend.task`."""
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Answer a query about what is stored. Raises `StoreUnavailable`."""
+        if isinstance(query, TaskDetail):
+            found: Any = await self._task(query.task_id)
+            return cast("Answer", found)
+        return await self._in_thread(lambda: self._store.read(query))
+
+    async def _task(self, task_id: str) -> Found | None:
         if self._server is not None:
             return await self._server.task(task_id)
         try:
             assert self._file is not None
             return self._file.read(task_id)
         except StoreUnavailable:  # e.g. locked for a moment: wait for it, but not here
-            return await self._in_thread(lambda: self._store.task_with_attempts(task_id))
-
-    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """See `Backend.tasks`."""
-        return await self._in_thread(lambda: self._store.tasks(task_ids))
-
-    async def page(self, query: TaskQuery) -> Page:
-        """See `Backend.page`."""
-        return await self._in_thread(lambda: self._store.page(query))
-
-    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
-        """See `Backend.events`."""
-        return await self._in_thread(lambda: self._store.events(queries, MAX_EVENTS))
-
-    async def bulk_count(self, asked: BulkFilter) -> int | None:
-        """See `Backend.bulk_count`."""
-        return await self._in_thread(lambda: self._store.count_bulk(asked))
-
-    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
-        """See `Backend.bulk_get`."""
-        return await self._in_thread(lambda: self._store.bulk(bulk_id, namespace))
-
-    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
-        """See `Backend.bulk_list`."""
-        return await self._in_thread(lambda: self._store.bulks(namespace))
+            return await self._in_thread(lambda: self._store.read(TaskDetail(task_id)))
 
     def close(self) -> None:
         """Close the connections. Who reads all the same, as it has begun to, opens new ones."""
@@ -124,14 +78,14 @@ class _ServerPoints:
         self._calls = StoreCalls(
             POSTGRES_CONNECTIONS, "task-reader", on_stuck=self._points.give_up_connections
         )
-        self._gathering: Gathering[str, Found | None] = Gathering(
-            self._read, questions=MAX_TASKS, calls=POSTGRES_CONNECTIONS
+        self._coalescer: Coalescer[str, Found | None] = Coalescer(
+            self._read, max_weight=MAX_TASKS, max_calls=POSTGRES_CONNECTIONS
         )
 
     async def task(self, task_id: str) -> Found | None:
         try:
-            async with asyncio.timeout(READ_SECONDS):  # with the time that others' calls take
-                return await self._gathering.ask(task_id)
+            # With the time that others' calls take.
+            return await self._coalescer.ask(task_id, same=task_id, seconds=READ_SECONDS)
         except TimeoutError:
             raise StoreUnavailable(HANGS) from None
 

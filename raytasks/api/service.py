@@ -11,19 +11,20 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.backend import Backend
+from raytasks.api.bounds import WaitingRoom
 from raytasks.api.check_threads import CheckThreads
-from raytasks.api.coalescer import Coalescer
 from raytasks.api.events.source import EventSource
-from raytasks.api.limits import WaitingRoom
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.signing import Links
+from raytasks.api.submitter import Submitter
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import State
 from raytasks.model.tasks import Attempt, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.queries import Statistics, TaskDetail, TasksById
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -45,9 +46,9 @@ class Service:
     clock: Callable[[], float] = time.time
 
     def __post_init__(self) -> None:
-        self.coalescer = Coalescer(self.backend.submit)
+        self.submitter = Submitter(self.backend.submit)
         self.check_threads = CheckThreads()
-        self.payload_limits = PayloadLimits(self.max_payload_bytes, self.max_depth)
+        self.payload_bounds = PayloadBounds(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)
         self.events = EventSource(self.backend)
         self.task_types = to_json(
@@ -73,14 +74,14 @@ class Service:
             async with self.waiting_room.place():
                 found = await self.watch.final(task_id, wait_seconds, namespace)
         else:
-            found = await self.backend.task(task_id)
+            found = await self.backend.read(TaskDetail(task_id))
         if found is None or found[0].namespace != namespace:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
 
     async def check_handler_of(self, task_id: str, namespace: str) -> None:
         """Refuse to run a task again that no handler would run. Raises `Problem`."""
-        task = (await self.backend.tasks([task_id])).get(task_id)
+        task = (await self.backend.read(TasksById([task_id]))).get(task_id)
         if task is not None and task.namespace == namespace:
             self.check_handler(task.task_type)
 
@@ -99,7 +100,7 @@ class Service:
         Nothing while the statistics are not there yet.
         """
         try:
-            stats = await self.backend.stats(namespace)
+            stats = await self.backend.read(Statistics(namespace))
         except StoreUnavailable:
             return []
         names = {state.value for state in states}

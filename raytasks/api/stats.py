@@ -11,6 +11,7 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.model.states import State
+from raytasks.protocol.queries import Statistics
 
 
 class PercentilesView(BaseModel):
@@ -78,8 +79,7 @@ def stats_router(service: Service) -> APIRouter:
 
         The counts are exact. The windows are at most a second old.
         """
-        return json_answer(
-            to_json(await service.backend.stats(caller.namespace_for(place.namespace)))
-        )
+        namespace = caller.namespace_for(place.namespace)
+        return json_answer(to_json(await service.backend.read(Statistics(namespace))))
 
     return router

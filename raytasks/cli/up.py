@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from raytasks.cluster.node_resources import NodeResources
     from raytasks.cluster.processes import RayEnded, RayProcess
     from raytasks.cluster.runs import Note
-    from raytasks.pools.deployment import Deployment
+    from raytasks.pools.handlers_version import HandlersVersion
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
@@ -138,23 +138,26 @@ def _resources(
 def _run(
     settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
-    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.api.on_ray.deployment import present_version
     from raytasks.cluster.environment import ray_environment
     from raytasks.cluster.runs import noted
+    from raytasks.handling.builtin_extra import left_out_line
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
-        deployment = present_deployment(settings)
+        version = present_version(settings)
+    if line := left_out_line(settings.task_modules):
+        console.print(line, soft_wrap=True, markup=False)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
     _take_port(endpoint)
     stopping = _stop_signals()
     os.environ.update(ray_environment(endpoint.host))
     with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
-        _run_on_ray(deployment, endpoint, resources, stopping, note, dashboard=dashboard)
+        _run_on_ray(version, endpoint, resources, stopping, note, dashboard=dashboard)
 
 
 def _run_on_ray(
-    deployment: "Deployment",
+    version: "HandlersVersion",
     endpoint: "Endpoint",
     resources: "NodeResources",
     stopping: threading.Event,
@@ -165,7 +168,7 @@ def _run_on_ray(
     from raytasks.cluster import processes as cluster
     from raytasks.cluster.control_store import open_control_store
 
-    settings = deployment.settings
+    settings = version.settings
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:
@@ -176,7 +179,7 @@ def _run_on_ray(
             cluster.connect(head.address if head else str(settings.ray_address))
         if head is None:
             _tell_what_is_lacking(endpoint.host)
-        _serve(deployment, endpoint, head, stopping, note)
+        _serve(version, endpoint, head, stopping, note)
     finally:
         if _is_there(head):
             cluster.disconnect()
@@ -199,7 +202,7 @@ def _start_again(error: "RayEnded") -> None:
 
 
 def _serve(
-    deployment: "Deployment",
+    version: "HandlersVersion",
     endpoint: "Endpoint",
     head: "RayProcess | None",
     stopping: threading.Event,
@@ -211,23 +214,23 @@ def _serve(
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:
-                tracker, answer = service.start_tracker(deployment)
+                tracker, answer = service.start_tracker(version)
             except (service.AlreadyServed, service.OtherVersion):
                 ours = False
                 raise
             if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
                 service.resume()
         with _step("Starting the API"):
-            service.start_api(deployment, endpoint)
+            service.start_api(version, endpoint)
         with _step("Starting the runners"):
-            service.wait_for_runners(tracker, deployment)
-        _announce(endpoint, head, deployment.settings.database_url)
+            service.wait_for_runners(tracker, version)
+        _announce(endpoint, head, version.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         _wait(stopping, head)
     finally:
         if ours and _is_there(head):
-            note.given_back(_stop_service(deployment.settings.stop_grace_seconds))
+            note.given_back(_stop_service(version.settings.stop_grace_seconds))
 
 
 def _is_there(head: "RayProcess | None") -> bool:

@@ -11,7 +11,7 @@ is new in a stream of events (`events`) is plain code without input and output; 
 
 from raytasks.client.answers import is_temporary
 from raytasks.client.asynchronous import AsyncClient
-from raytasks.client.calls import DEFAULT_URL, MAX_IN_BATCH, Call
+from raytasks.client.calls import DEFAULT_URL, Call
 from raytasks.client.documents import (
     Artifact,
     Attempt,
@@ -45,6 +45,7 @@ from raytasks.client.events import (
     TaskEvent,
 )
 from raytasks.client.sync import Client
+from raytasks.model.bounds import MAX_IN_BATCH
 
 __all__ = [
     "DEFAULT_URL",

@@ -30,6 +30,7 @@ from raytasks.client.documents import (
 )
 from raytasks.client.errors import TaskFailed, WaitTimeout
 from raytasks.handling.attempt_waits import waiting_for
+from raytasks.model.bounds import MAX_LISTED
 from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
@@ -261,7 +262,7 @@ def pause_before_next(
 
 def first_page(filters: TaskFilters) -> PageQuery:
     """Return the query for the first page of all that the filters match."""
-    return cast("PageQuery", {**filters, "limit": calls.PAGE_SIZE})
+    return cast("PageQuery", {**filters, "limit": MAX_LISTED})
 
 
 def next_page(query: PageQuery, page: Page) -> PageQuery | None:

@@ -74,7 +74,7 @@ class AsyncClient:
 
     async def submit(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
@@ -92,7 +92,7 @@ class AsyncClient:
 
     async def run(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,

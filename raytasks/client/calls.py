@@ -9,23 +9,16 @@ from urllib.parse import quote
 
 import httpx
 
+from raytasks.client.bodies import encode_body, given, submission_body
 from raytasks.client.documents import BulkFilters, PageQuery, Submission
 from raytasks.client.errors import BadArgument
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
-MAX_WAIT_SECONDS = 60.0
-"""How long one request may wait for the end of a task."""
-
-MAX_IN_BATCH = 1000
-"""How many tasks one request can submit."""
-
-PAGE_SIZE = 500
-"""How many tasks a page has where all pages are wanted: the most that the API gives."""
-
+_JSON = "application/json"
 _KEY_HEADER = "Idempotency-Key"
-_MAX_KEY = 255
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMESPACE = re.compile(NAMESPACE)
 
 
 @dataclass(frozen=True)
@@ -50,13 +43,14 @@ class Call:
         return self.harmless or self.method == "GET" or _KEY_HEADER in self.headers
 
     def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
-        """Return it as the arguments of httpx."""
+        """Return it as the arguments of httpx. Raises `BadArgument` for what cannot be JSON."""
+        content = None if self.body is None else encode_body(self.body)
         return {
             "method": self.method,
             "url": self.path,
             "params": dict(self.params),
-            "json": self.body,
-            "headers": dict(self.headers),
+            "content": content,
+            "headers": {**self.headers, **({"Content-Type": _JSON} if content else {})},
             "timeout": timeout,
         }
 
@@ -106,7 +100,7 @@ def get_call(task_id: str, wait_seconds: float) -> Call:
 def submit_call(submission: Submission, idempotency_key: str | None) -> Call:
     """Return the request that submits one task: with a key of its own if none is given."""
     headers = {_KEY_HEADER: _key(idempotency_key)}
-    return Call("POST", "/tasks/", body=given(submission), headers=headers)
+    return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
 
 
 def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | None) -> Call:
@@ -115,7 +109,7 @@ def submit_many_call(submissions: Sequence[Submission], idempotency_key: str | N
         raise BadArgument(
             f"{len(submissions)} tasks are no batch: submit 1 to {MAX_IN_BATCH} at once"
         )
-    body = {"tasks": [given(item) for item in submissions]}
+    body = {"tasks": [submission_body(item) for item in submissions]}
     return Call("POST", "/tasks/batch", body=body, headers={_KEY_HEADER: _key(idempotency_key)})
 
 
@@ -151,11 +145,6 @@ def artifact_call(task_id: str, name: str) -> Call:
     return Call("GET", f"/artifacts/{task}/{file}")
 
 
-def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not None."""
-    return {name: value for name, value in values.items() if value is not None}
-
-
 def checked_event_id(event_id: str) -> str:
     """Return the id of an event, to go on after it. Raises `BadArgument`."""
     if not _is_plain(event_id):
@@ -165,9 +154,9 @@ def checked_event_id(event_id: str) -> str:
 
 def _key(idempotency_key: str | None) -> str:
     key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
-    if not (0 < len(key) <= _MAX_KEY and key.isascii() and key.isprintable()):
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise BadArgument(
-            f"{key!r} is not an idempotency key: use 1 to {_MAX_KEY} printable ASCII characters"
+            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"
         )
     return key
 

@@ -3,6 +3,7 @@
 Times are RFC 3339 text in UTC.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NotRequired, TypedDict
 
 StateName = Literal["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
@@ -116,9 +117,9 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class Submission(SubmitOptions):
-    """One task to submit, of many."""
+    """One task to submit, of many: its type by name, or by the function or class of its handler."""
 
-    task_type: str
+    task_type: str | Callable[..., Any]
     payload: Any
 
 

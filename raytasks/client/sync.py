@@ -77,13 +77,16 @@ class Client:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
     ) -> Task:
         """Submit a task, and return it; it is on disk then.
+
+        The first argument is the function or class of the handler, or the name of its type. The
+        payload is what JSON can hold, or a model of pydantic, a dataclass or a msgspec struct.
 
         Of all submissions with one `idempotency_key` only the first makes a task. Without one,
         this submission gets a key of its own, so that trying it again does not double the task.
@@ -104,7 +107,7 @@ class Client:
 
     def run(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,

@@ -4,7 +4,8 @@ Times are seconds since the epoch, in UTC.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
@@ -13,8 +14,7 @@ EventId = tuple[int, int]
 """The place of an event among those of its task: revision, and number of a log line (else 0)."""
 
 
-@dataclass(frozen=True, slots=True)
-class StateEvent:
+class StateEvent(Struct, frozen=True, omit_defaults=True, tag="state"):
     """A change of state. `outcome` and `error` are those of the attempt that ended with it.
 
     `error` is the type and the message. `at` is None where nobody has kept it.
@@ -33,8 +33,16 @@ class StateEvent:
         return self.revision, 0
 
 
-@dataclass(frozen=True, slots=True)
-class LogEvent:
+class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
+    """A line that a handler has logged. Those of an attempt are numbered from 1."""
+
+    number: int
+    at: float
+    level: str
+    message: str
+
+
+class LogEvent(Struct, frozen=True, omit_defaults=True, tag="log"):
     """A line that a handler has logged. `revision` is that of its attempt's beginning."""
 
     revision: int
@@ -53,8 +61,7 @@ class LogEvent:
 Event = StateEvent | LogEvent
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(Struct, frozen=True, omit_defaults=True):
     """How far an attempt has come."""
 
     attempt: int
@@ -62,8 +69,7 @@ class Progress:
     message: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class EventQuery:
+class EventQuery(Struct, frozen=True, omit_defaults=True):
     """The events of a task after a place; None: from the beginning."""
 
     task_id: str
@@ -71,8 +77,7 @@ class EventQuery:
     namespace: str = DEFAULT_NAMESPACE
 
 
-@dataclass(frozen=True, slots=True)
-class EventPage:
+class EventPage(Struct, frozen=True, omit_defaults=True):
     """Events of a task, in order, and how the task is now. With `more`, others follow at once."""
 
     task_id: str

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import OutcomeKind, State
 
 
@@ -61,7 +62,7 @@ class TaskFailed(RaytasksError):
 DEFAULT_NAMESPACE = "default"
 """Where tasks are that nobody puts elsewhere."""
 
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMESPACE = re.compile(NAMESPACE)
 
 
 def is_namespace(text: str) -> bool:
@@ -241,18 +242,6 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     def started_at(self) -> float | None:
         """When the attempt has begun; None while it waits for a place to run."""
         return None if self.waits else self.begun_at or self.claimed_at
-
-
-class TaskQuery(Struct, frozen=True, omit_defaults=True):
-    """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
-
-    limit: int = 50
-    offset: int = 0
-    state: State | None = None
-    task_type: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    tag: str | None = None
-    cursor: str | None = None
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

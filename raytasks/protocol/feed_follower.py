@@ -9,6 +9,7 @@ from typing import Protocol
 
 from raytasks.model.tasks import Attempt, Task
 from raytasks.protocol.messages import Feed, FeedPart
+from raytasks.protocol.queries import Reader, TaskDetail
 from raytasks.protocol.waiters import Waiters
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,8 @@ class Followed(Protocol):
         """Return what came of a part of the feed after a number."""
 
 
-class Watched(Followed, Protocol):
+class Watched(Followed, Reader, Protocol):
     """What it needs of the tracker."""
-
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task with its ended attempts."""
 
 
 class FeedQueue:
@@ -113,7 +111,7 @@ class TaskWatch:
         )
 
     async def _look(self, task_id: str, namespace: str | None) -> tuple[Task, list[Attempt]] | None:
-        found = await self._tracker.task(task_id)
+        found = await self._tracker.read(TaskDetail(task_id))
         here = found is not None and namespace in (None, found[0].namespace)
         return found if here else None
 

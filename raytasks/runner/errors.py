@@ -57,7 +57,7 @@ def judge(
 ) -> RetryDecision:
     """Return what the policy says of an error; one that cannot be judged is tried again."""
     return fenced(
-        lambda: policy.decide(error, failures, random_source),
+        lambda: policy.verdict(error, failures, random_source),
         lambda _: RetryDecision(True, policy.backoff(failures, random_source)),
     )
 

@@ -7,10 +7,11 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from raytasks.model.events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed
-from raytasks.protocol.messages import Claim, Demand, Exchange, LogLine, Orders, Outcome, Report
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 
 log = logging.getLogger(__name__)
@@ -30,10 +31,10 @@ _WHOLE = 128
 class Work(Protocol):
     """The side of a runner that runs attempts."""
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each task type it takes now."""
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts it takes now in all."""
 
     def start(self, claims: Sequence[Claim]) -> None:
@@ -106,6 +107,7 @@ class ExchangeLoop:
         self._news = False
         self._stir = asyncio.Event()  # there are news, or an answer of the tracker
         self._last_batch = 0
+        self._batch_epoch = 0  # of the tracker that has sent it: each counts for itself
         self._number = 0
         self._exchanges = 0
         self._epoch = 0
@@ -229,7 +231,7 @@ class ExchangeLoop:
         answered, self._answered = self._answered, []
         for call in answered:
             self._calls.discard(call)
-            self._obey(call.result())
+            self._apply(call.result())
 
     def _begin_call(self) -> None:
         if not self._is_alive():
@@ -256,7 +258,7 @@ class ExchangeLoop:
             self._failures += 1
             pause = self._after_failure(exchange, error)
             await asyncio.sleep(pause)
-            return Orders(batch=self._last_batch, resync=True)
+            return Orders(batch=self._last_batch, resync=True, epoch=self._batch_epoch)
         self._failures = 0
         if self._portion is not None and exchange.outcomes:
             self._portion = None if self._portion >= _WHOLE else 2 * self._portion
@@ -302,9 +304,10 @@ class ExchangeLoop:
             generation=self._identity.generation,
             node_id=self._identity.node_id,
             worker_id=self._identity.worker_id,
-            limits={} if self._leaving else dict(self._work.limits()),
-            room=0 if self._leaving else self._work.room(),
+            capacity_by_type={} if self._leaving else dict(self._work.capacity_by_type()),
+            capacity=0 if self._leaving else self._work.capacity(),
             last_batch=self._last_batch,
+            batch_epoch=self._batch_epoch,
             outcomes=tuple(outcomes),
             reports=(
                 *box.unsent_beginnings,
@@ -326,7 +329,7 @@ class ExchangeLoop:
         self._resync = False
         return exchange
 
-    def _obey(self, orders: Orders) -> None:
+    def _apply(self, orders: Orders) -> None:
         for key in orders.acknowledged:
             self._outbox.unacknowledged.pop(key, None)
             self._outbox.logs.drop(key)
@@ -342,17 +345,26 @@ class ExchangeLoop:
         if orders.end:
             log.warning("another process has taken the place of this runner")
             self._replaced = True
-        if orders.batch > self._last_batch:
-            self._last_batch = orders.batch
-            for claim in orders.claims:
+        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):
+            self._batch_epoch, self._last_batch = orders.epoch, orders.batch
+            claims = self._new(orders.claims)
+            for claim in claims:
                 self._held[claim.task_id] = claim.attempt
-            self._lingers = bool(orders.claims and self._linger_seconds) and not orders.queued
-            self._work.start(orders.claims)
+            self._lingers = bool(claims and self._linger_seconds) and not orders.queued
+            self._work.start(claims)
         for task_id, attempt in orders.cancels:
             if self._held.get(task_id) == attempt:
                 self._work.stop(task_id, attempt)
         for task_id, attempt in orders.stale:
             self._abandon(task_id, attempt)
+
+    def _new(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Return the claims, without any that is held here already: none runs twice."""
+        held = [claim for claim in claims if self._held.get(claim.task_id, 0) >= claim.attempt]
+        if not held:
+            return claims
+        log.error("handed out twice, a fault of raytasks: %s", held)
+        return [claim for claim in claims if claim not in held]
 
     def _abandon(self, task_id: str, attempt: int) -> None:
         for report, acknowledged in self._outbox.checkpoints.values():

@@ -5,10 +5,11 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
+from raytasks.model.events import LogLine
 from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol import codec as wire
-from raytasks.protocol.messages import Exchange, LogLine, Outcome, Report
+from raytasks.protocol.messages import Exchange, Outcome, Report
 from raytasks.runner.errors import describe_error
 from raytasks.runner.log_book import LogBook
 

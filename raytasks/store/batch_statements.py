@@ -262,17 +262,19 @@ def candidates(types: int, *, postgres: bool) -> Query:
     return Query(statement, postgres_dialect() if postgres else sqlite_dialect())
 
 
-def limited(limits: Mapping[str, int]) -> dict[str, Any]:
+def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:
     """Return the parameters of `candidates`: at most so many tasks of each type.
 
     Those are not more in all than one tick may claim. The more they are the shorter must a text be
     that is read at once, so that all texts are not more than `_READ_BYTES`.
     """
-    total = sum(limits.values())
+    total = sum(capacity_by_type.values())
     if total > MAX_CLAIMS:
-        limits = {name: max(1, limit * MAX_CLAIMS // total) for name, limit in limits.items()}
+        capacity_by_type = {
+            name: max(1, limit * MAX_CLAIMS // total) for name, limit in capacity_by_type.items()
+        }
     bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MAX_CLAIMS)}
-    for i, (task_type, limit) in enumerate(limits.items()):
+    for i, (task_type, limit) in enumerate(capacity_by_type.items()):
         bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
     return bound
 

@@ -7,9 +7,8 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
-from raytasks.model.events import EventId, EventPage, EventQuery, Progress
+from raytasks.model.events import EventId, EventPage, EventQuery, LogLine, Progress
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import LogLine
 from raytasks.store import read_statements
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history
 

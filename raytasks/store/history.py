@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from raytasks.model.events import Event, EventId, LogEvent, StateEvent
+from raytasks.model.events import Event, EventId, LogEvent, LogLine, StateEvent
 from raytasks.model.states import WAITING, OutcomeKind, State
-from raytasks.protocol.messages import LogLine
 
 BEFORE_ALL: EventId = (-1, 0)
 """A place before every event."""

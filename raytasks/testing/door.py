@@ -58,7 +58,7 @@ class QueueDoor:
         """Return what the settings of the queue say."""
         service = self._service
         return DriverTerms(
-            service.bench.values, service.payload_limits, service.settings.max_batch_bytes
+            service.bench.values, service.payload_bounds, service.settings.max_batch_bytes
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:

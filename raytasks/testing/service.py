@@ -12,9 +12,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
+from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.model.tasks import Attempt, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
+from raytasks.protocol.queries import KnownTasks, TaskDetail
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
 from raytasks.testing.bench import Bench
@@ -69,7 +71,7 @@ class InProcessService:
         file.write_bytes(_empty_database())
         places = {"database_url": sqlite_url(file), "artifacts_url": str(folder / "artifacts")}
         self.settings = checked.model_copy(update=places)
-        self.payload_limits = PayloadLimits(
+        self.payload_bounds = PayloadBounds(
             self.settings.max_payload_bytes, self.settings.max_depth
         )
         self.store = _PreparedStore(
@@ -116,8 +118,11 @@ class InProcessService:
 
     def submit_all(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Store tasks, all or none; return those that were there. Raises `BacklogFull`."""
-        kept = self.bench.values.keep_payloads(tasks)
-        return self.call(self.tracker.submit(kept))
+        submit = submit_with_payloads(self.bench.values, tasks, self.tracker.submit, self._known)
+        return self.call(submit)[1]
+
+    async def _known(self, task_ids: Sequence[str]) -> set[str]:
+        return await self.tracker.read(KnownTasks(task_ids))
 
     def submit(self, task: NewTask) -> str:
         """Store a task; return its id, or that of an earlier one that the same request made.
@@ -132,7 +137,7 @@ class InProcessService:
 
     def task(self, task_id: str) -> tuple[Task, list[Attempt]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""
-        found = self.call(self.tracker.task(task_id))
+        found = self.call(self.tracker.read(TaskDetail(task_id)))
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found

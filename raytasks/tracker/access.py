@@ -100,7 +100,7 @@ class StoreAccess:
 
     async def sit_out(self, error: StoreUnavailable) -> None:
         """Note that the database is away, and wait a little."""
-        self._note(str(error))
+        self._record_outage(str(error))
         self._refuse(StoreUnavailable(AWAY))
         await self.pause()
 
@@ -159,7 +159,7 @@ class StoreAccess:
             await calls.close()
         self.store.close()
 
-    def _note(self, text: str) -> None:
+    def _record_outage(self, text: str) -> None:
         now = self._monotonic()
         known, at = self._logged
         if text != known or now - at > _LOG_SECONDS:

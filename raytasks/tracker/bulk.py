@@ -10,6 +10,7 @@ from raytasks.model.bulk import BulkAction, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import StateChange
+from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted
@@ -176,7 +177,7 @@ def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperat
 
     Raises `Superseded`, `StoreUnavailable`.
     """
-    matched = store.count_bulk(new.filter)
+    matched = store.read(BulkMatches(new.filter))
     with store.transaction(now=now) as transaction:
         transaction.renew(epoch)
         return bulk.make(transaction, new, matched)

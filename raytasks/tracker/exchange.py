@@ -15,12 +15,12 @@ _MAX_ASKED = 1000
 
 
 class Exchanges:
-    """Takes the exchanges of all runners. `lose` notes that a runner is dead: its id, and why."""
+    """Takes the exchanges of all runners. `mark_lost` gets the id of one that is dead, and why."""
 
-    def __init__(self, ticker: Ticker, lose: Callable[[str, str], None]) -> None:
+    def __init__(self, ticker: Ticker, mark_lost: Callable[[str, str], None]) -> None:
         self._ticker = ticker
         self._fleet = ticker.ledger.fleet
-        self._lose = lose
+        self._mark_lost = mark_lost
         self._asked: dict[str, int] = {}  # newcomers, and the batch whose number they must know
 
     async def take(self, exchange: Exchange, way: str) -> Orders:
@@ -58,7 +58,7 @@ class Exchanges:
         runner.call = call
         self._ticker.asked = True
         brings_more = bool(exchange.reports or exchange.logs or self._ticker.inbox.late)
-        if brings_more or any(map(self._ticker.ledger.waiting, exchange.limits)):
+        if brings_more or any(map(self._ticker.ledger.waiting, exchange.capacity_by_type)):
             self._ticker.wake.set()
         elif has_news:
             self._ticker.note_outcomes()
@@ -81,7 +81,8 @@ class Exchanges:
         """
         lives = self._fleet.lives_of(exchange.name)
         asked = self._asked.pop(exchange.runner_id, None)
-        if not lives or (asked is not None and exchange.last_batch >= asked):
+        has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: by a runner of 0.1
+        if not lives or (asked is not None and has_heard and exchange.last_batch >= asked):
             return True
         while len(self._asked) >= _MAX_ASKED:
             del self._asked[next(iter(self._asked))]
@@ -93,14 +94,14 @@ class Exchanges:
         now = self._ticker.monotonic()
         for earlier in self._fleet.lives_of(exchange.name):
             if earlier.runner_id != exchange.runner_id:
-                self._lose(earlier.runner_id, "its runner died and was started again")
-        runner = self._fleet.admit(exchange, now)
+                self._mark_lost(earlier.runner_id, "its runner died and was started again")
+        runner = self._fleet.admit(exchange, now, self._ticker.epoch)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
             have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again
             for running in list(runner.held.values()):
                 if (running.task_id, running.attempt) not in have:
-                    self._ticker.release(running)
+                    self._ticker.losses.release(running)
                 elif running.cancel_requested:
                     runner.cancels.append((running.task_id, running.attempt))
             runner.stale += [

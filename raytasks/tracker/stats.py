@@ -64,7 +64,7 @@ class Stats:
 
     # In the hot path
 
-    def note(
+    def record(
         self, ended: Iterable[Ended], waits: Iterable[tuple[Running, float]], now: float
     ) -> None:
         """Note how attempts ended, and for how many seconds tasks that are claimed had been due."""

@@ -107,7 +107,7 @@ MUTANTS = (
     Mutant(
         "claim batch delivered twice",
         "raytasks.runner.exchange",
-        "        if orders.batch > self._last_batch:\n",
+        "        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):\n",
         "        if orders.claims:\n",
     ),
     Mutant(
@@ -241,8 +241,8 @@ MUTANTS = (
     # Wake-ups
     Mutant(
         "lost wake-up: a runner that dies",
-        "raytasks.tracker.ticker",
-        "        runner.answer()\n        self.wake.set()\n",
+        "raytasks.tracker.losses",
+        "        runner.answer()\n        self._wake.set()\n",
         "        runner.answer()\n",
     ),
     Mutant(
@@ -286,8 +286,8 @@ MUTANTS = (
     Mutant(
         "coalescer forgets who came meanwhile",
         "raytasks.api.coalescer",
-        "        self._call = None\n        if self._waiting:\n            self._start_call()\n",
-        "        self._call = None\n",
+        "        self._calls.discard(call)\n        self._start_calls()\n",
+        "        self._calls.discard(call)\n",
     ),
 )
 """All of them, each with a name that says what goes wrong."""

@@ -13,10 +13,19 @@ from making import NOW, Tracking, outcome, task_id
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from raytasks.model.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
+from raytasks.model.events import (
+    Event,
+    EventPage,
+    EventQuery,
+    LogEvent,
+    LogLine,
+    Progress,
+    StateEvent,
+)
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running
-from raytasks.protocol.messages import AttemptLog, LogLine, Report, StateChange
+from raytasks.protocol.messages import AttemptLog, Report, StateChange
+from raytasks.protocol.queries import TaskEvents
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.store import Store
 
@@ -33,7 +42,7 @@ STEPS = st.lists(
 
 
 def page(store: Store, after: Any = None, limit: int = SOME, **more: Any) -> EventPage:
-    [found] = store.events([EventQuery(ID, after, **more)], limit)
+    [found] = store.read(TaskEvents([EventQuery(ID, after, **more)], limit))
     assert found is not None
     return found
 
@@ -166,16 +175,16 @@ def test_the_end_of_an_attempt_says_how_it_ended(store: Store) -> None:
 
 def test_unknown_tasks_and_those_of_other_namespaces_are_not_there(store: Store) -> None:
     Tracking(store).submit(1, namespace="team")
-    assert store.events([EventQuery(ID), EventQuery(task_id(2))], 10) == [None, None]
+    assert store.read(TaskEvents([EventQuery(ID), EventQuery(task_id(2))], 10)) == [None, None]
     assert page(store, namespace="team").namespace == "team"
-    assert store.events([], 10) == []
+    assert store.read(TaskEvents([], 10)) == []
 
 
 def test_one_answer_has_so_many_events_in_all(store: Store) -> None:
     tracking = Tracking(store)
     tracking.submit(1, 2, 3)
     tracking.claim()
-    pages = store.events([EventQuery(task_id(n)) for n in (1, 2, 3)], 3)
+    pages = store.read(TaskEvents([EventQuery(task_id(n)) for n in (1, 2, 3)], 3))
     assert [(len(found.events), found.more) for found in pages if found] == [
         (2, False),
         (1, True),
@@ -230,7 +239,7 @@ class TestLines:
         tracking.tick(logs=[log(running, 1)])
         tracking.settle(running, OutcomeKind.SUCCEEDED)
         tracking.tick(prunings=[([ID], NOW + 1)])
-        assert store.events([EventQuery(ID)], 10) == [None]
+        assert store.read(TaskEvents([EventQuery(ID)], 10)) == [None]
 
 
 def test_progress_is_that_of_the_present_attempt(store: Store) -> None:

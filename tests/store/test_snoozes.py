@@ -7,9 +7,10 @@ from making import NOW, Tracking, new_task, task_id
 from sqlalchemy import insert
 
 from raytasks.api.views import task_json
-from raytasks.model.events import EventQuery, LogEvent, StateEvent
+from raytasks.model.events import EventQuery, LogEvent, LogLine, StateEvent
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import AttemptLog, LogLine
+from raytasks.protocol.messages import AttemptLog
+from raytasks.protocol.queries import TaskDetail, TaskEvents
 from raytasks.store.read_statements import MAX_ATTEMPTS
 from raytasks.store.schema import attempts
 from raytasks.store.store import Store
@@ -32,7 +33,7 @@ def again(tracking: Tracking, kind: OutcomeKind, **changes: Any) -> int:
 
 
 def history(store: Store) -> list[int]:
-    found = store.task_with_attempts(ID)
+    found = store.read(TaskDetail(ID))
     assert found is not None
     return [item.attempt for item in found[1]]
 
@@ -132,7 +133,7 @@ class TestEvents:
     def events(self, store: Store, after: Any) -> list[Any]:
         found: list[Any] = []
         while True:
-            [page] = store.events([EventQuery(ID, after=after)], 7)
+            [page] = store.read(TaskEvents([EventQuery(ID, after=after)], 7))
             assert page is not None
             found += page.events
             if not page.more:

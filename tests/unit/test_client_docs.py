@@ -19,9 +19,10 @@ EXAMPLES = re.findall(r"```python\n(.*?)```", TEXT, re.DOTALL)
     [
         (0, ["{'words': 4}", "COMPLETED"]),
         (1, ["3"]),
-        (2, ["COMPLETED 1", "INFO counting", "0.5 half"]),
-        (3, ["some changes were missed: list again", "id"]),
-        (4, ["id None", "3", "2 of 3", "0.25"]),
+        (2, ["id"]),
+        (3, ["COMPLETED 1", "INFO counting", "0.5 half"]),
+        (4, ["some changes were missed: list again", "id"]),
+        (5, ["id None", "3", "2 of 3", "0.25"]),
     ],
 )
 def test_it_runs(
@@ -39,7 +40,7 @@ def test_it_runs(
 
 
 def test_each_example_is_run() -> None:
-    assert len(EXAMPLES) == 5
+    assert len(EXAMPLES) == 6
     for name in raytasks.client.__all__:
         kind = getattr(raytasks.client, name)
         if isinstance(kind, type) and issubclass(kind, raytasks.client.ApiError):

@@ -14,6 +14,7 @@ from raytasks.driver import calling
 from raytasks.driver.calling import ServiceDoor
 from raytasks.driver.results import TrackerCalls
 from raytasks.handling.terms import DriverTerms
+from raytasks.protocol.queries import Health
 from raytasks.store.store import Store
 
 VALUES = LargeValues(ArtifactStore("/tmp/nowhere"), 1000, 1000)
@@ -72,15 +73,15 @@ def test_terms_of_before_say_no_version() -> None:
 async def test_a_service_without_terms_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = TrackerCalls()
 
-    async def call(method: str, *_: Any) -> Any:
+    async def send(method: str, *_: Any) -> Any:
         raise AttributeError(method)
 
-    monkeypatch.setattr(calls._link, "call", call)
+    monkeypatch.setattr(calls._link, "send", send)
     with pytest.raises(raytasks.RaytasksError, match=r"the service is raytasks 0\.1, and this"):
         await calls.terms()
 
 
 async def test_health_tells_the_version_of_the_tracker(store: Store) -> None:
     async with tracker_on(store) as tracker:
-        report = await tracker.health()
+        report = await tracker.read(Health())
     assert report["tracker"]["version"] == raytasks.__version__

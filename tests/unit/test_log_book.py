@@ -2,8 +2,9 @@
 
 import pytest
 
+from raytasks.model.events import LogLine
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
+from raytasks.protocol.messages import AttemptLog, Outcome
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from raytasks import PermanentError, RetryAfter, handler
-from raytasks.handling.registry import HandlerError, Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.runner.on_ray.options import (
     actor_options,
     check_ray_options,

@@ -46,7 +46,7 @@ def note(stats: Stats, now: float, task_type: str = "type_0", namespace: str = "
     """Note an attempt that took a second and succeeded."""
     running = Running("id", task_type, 1, "r1", now, 0, 0, 0, 3, namespace=namespace)
     outcome = Outcome("id", 1, OutcomeKind.SUCCEEDED, now - 1, now)
-    stats.note([(running, outcome, State.COMPLETED)], [], now)
+    stats.record([(running, outcome, State.COMPLETED)], [], now)
 
 
 class Keeper:

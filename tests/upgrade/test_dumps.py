@@ -13,7 +13,8 @@ from making import outcome
 from tracking import ScriptedRunner, tracker_on
 
 from raytasks.api.app import create_app
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL
 from raytasks.protocol.messages import Outcome
@@ -117,9 +118,9 @@ async def test_all_that_waits_runs_to_its_end(
 ) -> None:
     before = content.counts()
     async with upgraded(old_url, clock, open_store) as tracker:
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=2000, mail=2000, report=2000)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=2000, mail=2000, report=2000)
         for old in tracker.runners():
-            tracker.lose(old.runner_id, "its cluster was stopped before the upgrade")
+            tracker.mark_lost(old.runner_id, "its cluster was stopped before the upgrade")
         clock.advance(2 * DAY)  # now everything is due
         ended = await run_all(tracker, runner)
     after = content.counts()

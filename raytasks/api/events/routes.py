@@ -16,8 +16,9 @@ from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
 from raytasks.api.routes import TaskId
 from raytasks.api.service import AWAY, Service, check_id, problems_of
-from raytasks.handling.registry import TASK_TYPE
-from raytasks.handling.submission import TAG, FieldError
+from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.submission import TAG
+from raytasks.model.errors import FieldError
 from raytasks.model.events import EventQuery
 
 LastEventId = Annotated[

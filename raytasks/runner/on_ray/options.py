@@ -5,8 +5,9 @@ from typing import Any
 
 import ray
 
-from raytasks.handling.modules import HandlerError
-from raytasks.handling.registry import HandlerSpec, Registry
+from raytasks.handling.declaration import HandlerSpec
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan

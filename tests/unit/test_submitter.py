@@ -1,4 +1,4 @@
-"""The coalescer of the API: what gathers while a call is on its way."""
+"""The submitter of the API: what gathers while a call is on its way."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 from making import new_task
 
-from raytasks.api.coalescer import MAX_TASKS, Coalescer
+from raytasks.api.submitter import MAX_TASKS, Submitter
 from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
 
 
@@ -16,7 +16,7 @@ class Tracker:
     def __init__(self) -> None:
         self.calls: list[tuple[list[NewTask], asyncio.Future[dict[str, Duplicate]]]] = []
         self.called = asyncio.Event()
-        self.coalescer = Coalescer(self.send)
+        self.submitter = Submitter(self.send)
 
     async def send(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         ended: asyncio.Future[dict[str, Duplicate]] = asyncio.get_running_loop().create_future()
@@ -31,7 +31,7 @@ class Tracker:
     def submit(self, *numbers: int) -> "asyncio.Task[dict[str, Duplicate]]":
         """Submit these tasks in one request."""
         tasks = [new_task(number) for number in numbers]
-        return asyncio.ensure_future(self.coalescer.submit(tasks))
+        return asyncio.ensure_future(self.submitter.submit(tasks))
 
     async def end(self, call: int, error: Exception | None = None) -> None:
         """Let a call succeed, or fail."""
@@ -48,7 +48,7 @@ async def settle() -> None:
 
 @pytest.fixture
 async def tracker() -> AsyncIterator[Tracker]:
-    """A tracker with a coalescer before it; at the end nothing is left on its way."""
+    """A tracker with a submitter before it; at the end nothing is left on its way."""
     tracker = Tracker()
     yield tracker
     for _, ended in tracker.calls:
@@ -153,7 +153,9 @@ async def test_a_client_that_leaves_breaks_neither_the_batch_nor_its_own_task(
 
 
 async def test_a_client_that_has_left_does_not_see_the_error(tracker: Tracker) -> None:
-    leaving, staying = tracker.submit(1), tracker.submit(2)
+    leaving = tracker.submit(1)
+    await settle()
+    staying = tracker.submit(2)
     await settle()
     leaving.cancel()
     await tracker.end(0, RuntimeError("nobody is there"))

@@ -9,7 +9,9 @@ import pytest
 
 import raytasks
 from raytasks import Context, handler
-from raytasks.handling.registry import HandlerError, Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 
 if TYPE_CHECKING:
     from raytasks import Context as Elsewhere

@@ -31,7 +31,7 @@ TRACKERS_OWN = (
 
 
 @dataclass(frozen=True)
-class Deployment:
+class HandlersVersion:
     """What a deployer brings: the handlers, and the settings that their runners get.
 
     Each build has a random `token` of its own. `fingerprint` is that of the handlers' code;
@@ -83,5 +83,5 @@ def new_token() -> str:
 
 
 def differing_settings(first: Settings, later: Settings) -> list[str]:
-    """Return the names of the settings that a deployment would change and cannot."""
+    """Return the names of the settings that a deploy would change and cannot."""
     return [name.upper() for name in TRACKERS_OWN if getattr(first, name) != getattr(later, name)]

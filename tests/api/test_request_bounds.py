@@ -10,7 +10,7 @@ import httpx
 import pytest
 from local_service import Api, LocalService, served, serving
 
-from raytasks.api.limits import WaitingRoom, body_in_time, check_depth
+from raytasks.api.bounds import WaitingRoom, body_in_time, check_depth
 from raytasks.api.problems import Problem
 
 JSON = {"Content-Type": "application/json"}
