@@ -15,6 +15,7 @@ from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
+from raytasks import __version__
 from raytasks.api.on_ray.deployment import (
     API_NAME,
     APP_NAME,
@@ -38,6 +39,10 @@ class ServiceError(RaytasksError):
     """The service did not come up. The text says what is missing."""
 
 
+class NoServiceHere(ServiceError):
+    """No service runs in this Ray cluster."""
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """Where the API listens."""
@@ -59,13 +64,45 @@ class AlreadyServed(ServiceError):
     """
 
 
+class OtherVersion(ServiceError):
+    """The service that runs in this cluster is of another version of raytasks.
+
+    The text says which one, and what to do. Nothing was changed.
+    """
+
+
+def check_version(tracker: Any) -> None:
+    """Compare the version of the service that runs with ours. Raises `OtherVersion`.
+
+    What they say to each other may differ, so it comes before everything else.
+    """
+    try:
+        theirs = ray.get(tracker.version.remote())
+    except AttributeError:
+        theirs = "0.1"  # it had no such method
+    if theirs != __version__:
+        raise OtherVersion(
+            f"the service in this cluster is raytasks {theirs}, and this is {__version__}: install "
+            f"{theirs} here, or end the service ('raytasks stop') and start it with {__version__} "
+            "(docs/upgrading.md)"
+        )
+
+
+def check_version_in_cluster() -> None:
+    """Compare the version of the service of this cluster, if one runs. Raises `OtherVersion`."""
+    with contextlib.suppress(NoServiceHere):
+        check_version(_tracker())
+
+
 def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
     """Make the tracker, or find the one that is there, and put the handlers in force.
 
     The tracker tries them first, and makes their runners. Returns its handle, and what became of
-    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
+    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force;
+    `OtherVersion` if a service of another version of raytasks runs.
     """
     tracker = get_or_create_tracker(version.settings)
+    check_version(tracker)
     return tracker, _answer(tracker.deploy.remote(version))
 
 
@@ -185,6 +222,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     fails its trial (then nothing has changed), or if the API could not be rolled.
     """
     tracker = _tracker()
+    check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     answer = _answer(tracker.deploy.remote(version))
     ray.get(tracker.resume.remote())
@@ -257,7 +295,7 @@ def _tracker() -> Any:
     try:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)
     except ValueError:
-        raise ServiceError("no raytasks service runs in this Ray cluster") from None
+        raise NoServiceHere("no raytasks service runs in this Ray cluster") from None
 
 
 def _answers(endpoint: Endpoint) -> bool:

@@ -7,12 +7,14 @@ import asyncio
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import ray
 
+from raytasks import __version__
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.driver.ends import ResultWatch
 from raytasks.driver.results import TrackerCalls, make_results
@@ -48,6 +50,7 @@ class ServiceDoor:
         self._watch: ResultWatch | None = None
         self._terms: tuple[float, DriverTerms] | None = None
         self._results = _Results()
+        self._warned = False
 
     def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
         """Run a coroutine of this door, and return its result. Raises `TimeoutError`."""
@@ -77,7 +80,18 @@ class ServiceDoor:
         now = time.monotonic()
         if known is None or now - known[0] > TERMS_SECONDS:
             known = self._terms = (now, await self._calls.terms())
+            self._compare(known[1].version)
         return known[1]
+
+    def _compare(self, theirs: str) -> None:
+        """Warn, once, of a service that is of another version of raytasks."""
+        if theirs != __version__ and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the service is raytasks {theirs or 'of an unknown version'}, and this driver has "
+                f"{__version__}: install the same version in both",
+                stacklevel=2,
+            )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks in one call, all or none; large payloads go to the artifact store first.

@@ -11,10 +11,11 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from raytasks import __version__
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.driver.ends import ResultWatch
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavailable
 from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import ConnectionLost
 from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
@@ -69,8 +70,14 @@ class TrackerCalls:
         return (await self.terms()).values
 
     async def terms(self) -> DriverTerms:
-        """Return what a submission must keep to."""
-        return DriverTerms.of(await self.read(GetTerms()))
+        """Return what a submission must keep to. Raises `RaytasksError` where 0.1 runs."""
+        try:
+            return DriverTerms.of(await self.read(GetTerms()))
+        except AttributeError:
+            raise RaytasksError(
+                f"the service is raytasks 0.1, and this driver has {__version__}: install the same "
+                "version in both"
+            ) from None
 
     async def close(self) -> None:
         """Close the connection, if there is one."""

@@ -12,12 +12,14 @@ from raytasks.protocol.places import Terms
 class DriverTerms:
     """The service's settings that a submission must keep to; a driver may have others.
 
-    `max_batch_bytes` is how many bytes of payloads go in one call.
+    `max_batch_bytes` is how many bytes of payloads go in one call. `version` is the service's
+    version of raytasks; one that does not say it has an empty text here.
     """
 
     values: LargeValues
     bounds: PayloadBounds = field(default_factory=PayloadBounds)
     max_batch_bytes: int = 16 * 1024 * 1024
+    version: str = ""
 
     @classmethod
     def of(cls, terms: Terms) -> "DriverTerms":
@@ -28,4 +30,5 @@ class DriverTerms:
             ),
             PayloadBounds(terms.max_payload_bytes, terms.max_depth),
             terms.max_batch_bytes,
+            terms.version,
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.driver import calling
@@ -34,7 +35,7 @@ class Calls:
 
     async def terms(self) -> DriverTerms:
         self.asked += 1
-        return DriverTerms(self.values, PayloadBounds(), 1000)
+        return DriverTerms(self.values, PayloadBounds(), 1000, __version__)
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         self.sent += tasks

@@ -11,6 +11,7 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings
@@ -114,6 +115,10 @@ class TrackerActor:
             reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
         return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
 
+    async def version(self) -> str:
+        """Return which version of raytasks this is. It waits for nothing."""
+        return __version__
+
     async def _terms(self) -> Terms:
         await self._core()
         settings = (self._pools and self._pools.settings) or self._settings
@@ -124,6 +129,7 @@ class TrackerActor:
             settings.max_payload_bytes,
             settings.max_depth,
             settings.max_batch_bytes,
+            __version__,
         )
 
     async def _database(self) -> DatabasePlace:
