@@ -20,8 +20,9 @@ ROUNDS ?= 3
 QUICK ?=
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
-  tests/test_fetch.py
+WITHOUT_RAY := tests/api tests/chaos/test_checker.py tests/chaos/test_plan.py \
+  tests/chaos/test_reader.py tests/cli tests/handlers tests/simulation tests/store \
+  tests/testing_kit tests/unit tests/test_fetch.py
 
 .PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
 

@@ -1,7 +1,4 @@
-"""Starting, being killed, and starting again; and the demo.
-
-This module runs services of its own, and so must come before the one that all others share.
-"""
+"""Starting, being killed, and starting again; and the demo."""
 
 import contextlib
 import os
@@ -10,13 +7,17 @@ import subprocess
 from pathlib import Path
 
 import httpx
+import pytest
 
 from raytasks.store.store import Store
-from tests.cluster.conftest import start_service
+from tests.cluster.conftest import Service, start_service
 
 
-def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_path: Path) -> None:
-    first = start_service(tmp_path)
+@pytest.mark.ends_service
+def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
+    service: Service, tmp_path: Path
+) -> None:
+    first = service
     done = first.run("noop", {})
     running = first.submit("scripted", {"step": "wait_file", "file": str(tmp_path / "gate")})
     first.wait_until(running, "RUNNING")
@@ -27,7 +28,8 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     first.process.wait()
     first.http.close()
 
-    second = start_service(tmp_path, port=httpx.URL(first.url).port or 0)
+    folder = first.log.parent
+    second = start_service(folder, port=httpx.URL(first.url).port or 0, LEASE_SECONDS="5")
     (tmp_path / "gate").touch()
     assert second.get(done)["state"] == "COMPLETED"
     again = second.wait(running)
@@ -43,7 +45,7 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     second.http.close()
     assert second.stop() == 0, second.log.read_text()
     assert "2 running tasks were given back" in second.log.read_text()
-    with contextlib.closing(Store(f"sqlite:///{tmp_path}/tasks.db")) as store:
+    with contextlib.closing(Store(second.environment["DATABASE_URL"])) as store:
         for item in stopped:
             kept = store.task_with_attempts(item["task_id"])
             assert kept is not None
@@ -52,6 +54,7 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
             assert [attempt.outcome for attempt in history] == ["released"]
 
 
+@pytest.mark.usefixtures("no_service")
 def test_demo_shows_every_task_completed(tmp_path: Path) -> None:
     environment = {**os.environ, "ARTIFACTS_URL": str(tmp_path / "artifacts")}
     done = subprocess.run(  # noqa: PLW1510
