@@ -26,7 +26,7 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITH_RAY := tests/chaos tests/cli tests/cluster
+WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
 # Of `make test-ray`: VERSION is a minor version, such as 2.59. The tests are those in which Ray itself
