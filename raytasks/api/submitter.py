@@ -9,7 +9,7 @@ from raytasks.model.tasks import Accepted, BacklogFull, NewTask, StoreUnavailabl
 MAX_SECONDS = 9.0
 """How long a submission may take, in seconds.
 
-An HTTP request is so answered within ten seconds.
+So an HTTP request is answered within ten seconds.
 """
 
 MAX_TASKS = 1000

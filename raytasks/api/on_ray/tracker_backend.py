@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 CALL_SECONDS = 9.0
 """How long a call of the tracker may take, in seconds.
 
-An HTTP request is so answered in ten seconds. The tracker itself refuses slow calls a little
+So an HTTP request is answered within ten seconds. The tracker itself refuses slow calls a little
 earlier.
 """
 
