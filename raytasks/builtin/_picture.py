@@ -192,7 +192,10 @@ def _laplacian_variance(gray: Image.Image) -> float:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Return the picture as RGB or RGBA. Pillow itself would clip 16-bit gray to white."""
+    """Return the picture as RGB or RGBA.
+
+    Pillow itself would clip gray of more than 8 bits to white.
+    """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = numpy.nan_to_num(numpy.asarray(image, dtype=numpy.float64))
         low, high = (0.0, 65535.0) if image.mode != "F" else (values.min(), values.max())
