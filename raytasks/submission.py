@@ -1,4 +1,4 @@
-"""The old place of `raytasks.InvalidSubmission`, until version 0.3."""
+"""The old module of `raytasks.InvalidSubmission`, until version 0.3."""
 
 import warnings
 from typing import Any
@@ -7,7 +7,7 @@ import raytasks
 
 
 def __getattr__(name: str) -> Any:
-    """Return what 0.1 had here, with a warning."""
+    """Return the names that version 0.1 had here, with a warning."""
     if name != "InvalidSubmission":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     warnings.warn(

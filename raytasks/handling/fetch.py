@@ -256,7 +256,8 @@ class _CheckingBackend(httpcore.NetworkBackend):
         """Connect to the first address of the host that answers."""
         addresses = _resolve(host, port, _left(self._deadline))
         for address in addresses:
-            # One address that is not public makes the host refused: honest names do not mix both.
+            # A single address that is not public refuses the host: an honest name does not mix the
+            # two.
             if not (self._is_allowed or is_public(address)):
                 where = host if host == address else f"{host} ({address})"
                 raise PermanentError(
