@@ -102,9 +102,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import a name at its first use: handler modules must import fast, and only drivers need
-    Ray.
-    """
+    """Import a name at its first use: handler modules must import fast; only drivers need Ray."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:

@@ -205,8 +205,9 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
 
 
 def _app_name() -> str:
-    """Return the name of the API's application: `serve run` and `serve deploy` may give another
-    one.
+    """Return the name of the API's application.
+
+    `serve run` and `serve deploy` may set another one.
     """
     running = serve.status().applications
     if APP_NAME in running:

@@ -1,6 +1,4 @@
-"""`raytasks deploy`, `drain`, `resume` and `stop`: the operator's commands for a running
-cluster.
-"""
+"""`raytasks deploy`, `drain`, `resume` and `stop`: an operator's commands for a running cluster."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated

@@ -188,8 +188,7 @@ def health(
 
 
 def read_payload(argument: str) -> Any:
-    """Return the JSON value of an argument: the text itself, a file for `@FILE`, or standard input
-    for `-`.
+    """Return the JSON value of an argument: of itself, of `@FILE`, or of standard input for `-`.
 
     Raises `UsageError`.
     """

@@ -68,9 +68,7 @@ def error_of(response: httpx.Response, url: str) -> RaytasksError:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that an answer asks to wait, from a number or a date; None if it does not
-    ask.
-    """
+    """Return the seconds that an answer asks to wait, from a number or a date; None without one."""
     text = response.headers.get("retry-after", "")
     try:
         seconds = float(text)

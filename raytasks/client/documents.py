@@ -26,9 +26,7 @@ class ProgressDocument(TypedDict):
 
 
 class Offloaded(TypedDict):
-    """The sizes of values that are kept outside of the database, in bytes; None for one that is
-    not.
-    """
+    """The sizes of values outside of the database, in bytes; None for one that is not there."""
 
     payload: int | None
     result: int | None

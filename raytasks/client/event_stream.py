@@ -116,8 +116,7 @@ class Follower(Generic[E]):
         return replace(self._call, headers=headers)
 
     def opened(self, response: httpx.Response) -> Iterator[E]:
-        """Record an answer (read whole, unless it is a stream), and yield a gap event if it means
-        one.
+        """Record an answer (read whole, unless a stream), and yield a gap event if it means one.
 
         Raises `ApiError`, or `ServiceUnavailable`, if a retry cannot help.
         """

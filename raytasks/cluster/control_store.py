@@ -41,7 +41,7 @@ class ControlStore:
 def open_control_store(redis_url: str | None) -> ControlStore:
     """Return a fresh place: in Redis if a URL is given, else in Ray's embedded RocksDB.
 
-    `RAY_gcs_storage=memory` in the environment turns RocksDB off. The folder with its runs' folders
+    `RAY_gcs_storage=memory` in the environment turns RocksDB off. The parent of its runs' folders
     is `RAY_gcs_storage_path`. Raises `SettingsError`.
     """
     if redis_url is not None:

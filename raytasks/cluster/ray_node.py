@@ -3,10 +3,10 @@
 `ray start --head --block` ends everything when gcs_server dies. This process instead starts
 gcs_server again, with its old command line and environment. Then gcs_server reads its tables from
 the control store. Raylets, actors and drivers reconnect by themselves. The node's other helpers are
-restarted in the same way. Two cannot be restarted alone. One is the raylet: all workers die with
-it. The other is a gcs_server whose tables were in memory. When such a helper dies, this process
-ends with 1, and all processes below it end too. It is a separate process so that Ray ends also when
-our command is killed.
+restarted in the same way. Two helpers cannot be restarted: the raylet, since all workers die with
+it, and a gcs_server whose tables were in memory. When one of those dies, this process ends with 1,
+and all processes below it end too. It is a separate process so that Ray ends also when our command
+is killed.
 """
 
 import contextlib

@@ -15,9 +15,7 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
 
 
 def missing_for(task_type: str) -> str | None:
-    """Return a missing module of the extra that a built-in task type needs; None if none is
-    missing.
-    """
+    """Return a module of the extra that a built-in task type needs, but is missing; else None."""
     return next((name for name in _NEEDS.get(task_type, ()) if find_spec(name) is None), None)
 
 

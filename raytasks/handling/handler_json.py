@@ -40,9 +40,7 @@ def handler_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any, levels: int) -> bool:
-    """Return whether the value has only JSON's own types, so that no code runs when it is
-    written.
-    """
+    """Return whether the value has only JSON's own types: then writing it runs no code."""
     kind = type(value)
     if kind in _LEAVES:
         return True

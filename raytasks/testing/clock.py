@@ -5,9 +5,7 @@ from contextlib import contextmanager
 from datetime import datetime
 
 START = 1_767_225_600.0
-"""The start of a test unless it says otherwise: 2026-01-01T00:00:00Z, in seconds since the
-epoch.
-"""
+"""The default start of a test: 2026-01-01T00:00:00Z, in seconds since the epoch."""
 
 
 class FakeClock:

@@ -31,9 +31,7 @@ Answer = TypeVar("Answer")
 _TURNS = 20
 _LOOK_SECONDS = 0.001
 _LEASE_SECONDS = 1e9
-"""Leases never end, so that the tracker works only when it is asked to, wherever the clock
-moves.
-"""
+"""Leases never end: the tracker works only on request, wherever the clock moves."""
 
 
 class KitSettings(Settings):

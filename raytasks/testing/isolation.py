@@ -1,6 +1,4 @@
-"""The isolation of the test kit from clusters: submissions go to a test's door, and Ray joins
-none.
-"""
+"""The isolation of the test kit: submissions go to a test's door, and Ray joins no cluster."""
 
 import os
 import sys
