@@ -33,9 +33,8 @@ def import_modules(names: Iterable[str], folder: str | None = None) -> Iterator[
     """Import modules (of a package, all its modules), and yield them.
 
     They are searched in `folder` first, which stays on `sys.path`, then on the rest of the path.
-    Two kinds are skipped unless they are named. These are modules whose name begins with an
-    underscore, and built-in ones whose packages are not installed. Raises `HandlerError` for a
-    module that cannot be imported.
+    Unless they are named, it skips modules whose name begins with an underscore, and built-in ones
+    whose packages are not installed. Raises `HandlerError` for a module that cannot be imported.
     """
     names = list(names)
     if folder is not None and Path(folder).is_dir():
