@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.client import AsyncClient, Client, api, asynchronous, events, sync
+from raytasks.client import AsyncClient, Client, api, asynchronous, sync
+from raytasks.client import event_stream as events
 
 Answer = httpx.Response | Exception
 PROBLEM = {"content-type": "application/problem+json"}
@@ -55,7 +56,7 @@ class AsyncWire(Wire):
                 "http://host:1/", transport=self.transport, **self._options
             ) as client:
                 result = call(client)
-                if isinstance(result, AsyncIterator):
+                if isinstance(result, AsyncGenerator):
                     async with aclosing(result) as items:
                         return [item async for item in items]
                 return await result
@@ -98,7 +99,7 @@ class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
         if self._error:
             raise self._error
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         for piece in self:
             yield piece
 

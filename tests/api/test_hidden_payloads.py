@@ -3,16 +3,16 @@
 from pathlib import Path
 
 import pytest
-from local_service import LocalService, serving
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
 from raytasks.model.hidden import MARK
 from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.workplace import Workplace
+from tests.local_service import LocalService, serving
 
 
 class Login(BaseModel):

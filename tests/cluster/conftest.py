@@ -49,7 +49,8 @@ class Service:
         body = {"task_type": task_type, "payload": payload, **options}
         answer = self.http.post("/tasks/", json=body)
         assert answer.status_code == 202, answer.text
-        return answer.json()
+        task: dict[str, Any] = answer.json()
+        return task
 
     def wait(self, task: dict[str, Any], seconds: float = 60) -> dict[str, Any]:
         """Return the task as soon as it has ended."""
@@ -65,7 +66,8 @@ class Service:
         """Return the task as it is now."""
         answer = self.http.get(f"/tasks/{task['task_id']}", params={"wait": wait})
         assert answer.status_code == 200, answer.text
-        return answer.json()
+        found: dict[str, Any] = answer.json()
+        return found
 
     def wait_until(self, task: dict[str, Any], state: str) -> dict[str, Any]:
         """Return the task when it is in a state that it will be in soon."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from raytasks.protocol.queries import TaskDetail
 from raytasks.store.store import Store
 from tests.cluster.conftest import Service, start_service
 
@@ -47,10 +48,10 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(
     assert "2 running tasks were given back" in second.log.read_text()
     with contextlib.closing(Store(second.environment["DATABASE_URL"])) as store:
         for item in stopped:
-            kept = store.task_with_attempts(item["task_id"])
+            kept = store.read(TaskDetail(item["task_id"]))
             assert kept is not None
-            task, history = kept
-            assert (task.state, task.crashes, task.failures) == ("PENDING", 0, 0)
+            stored, history = kept
+            assert (stored.state, stored.crashes, stored.failures) == ("PENDING", 0, 0)
             assert [attempt.outcome for attempt in history] == ["released"]
 
 

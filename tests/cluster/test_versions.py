@@ -57,7 +57,8 @@ def serve(service: Service, *arguments: str, **environment: str) -> Any:
 
 def in_force(service: Service) -> int:
     """Return the number of the version in force."""
-    return service.http.get("/health").json()["handlers"]["version"]
+    version: int = service.http.get("/health").json()["handlers"]["version"]
+    return version
 
 
 def until_answers(service: Service, number: int) -> None:

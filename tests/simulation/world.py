@@ -10,10 +10,10 @@ from unittest.mock import patch
 
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.messages import Claim
-from raytasks.tracker import bulk as bulk_module
+from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.tick import TickInput, TickResult
+from raytasks.tracker.tick import TickInput, TickResult, run_tick
 from tests.simulation.account import Account, Row
 from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
@@ -211,7 +211,7 @@ class World:
         assert core is not None
 
         async def lose() -> None:
-            core.lose(runner_id, "died")
+            core.mark_lost(runner_id, "died")
             self.watch.told_of_death(runner_id, tracker)
 
         tracker.process.start(lose())
@@ -259,7 +259,7 @@ class World:
         log = logging.getLogger("raytasks")
         log.addHandler(noticed)
         log.propagate, propagated = False, log.propagate
-        planned = patch.object(ticker_module, "run_tick", self._planned(ticker_module.run_tick))
+        planned = patch.object(ticker_module, "run_tick", self._planned(run_tick))
         short = patch.object(bulk_module, "STEP", self.draw.choice((1, 2, 4, bulk_module.STEP)))
         try:
             with planned, short:
@@ -298,8 +298,10 @@ class World:
     def _planned(self, run_tick: Any) -> Any:
         def planned(store: Any, work: TickInput) -> TickResult:
             self.checker.planned(work)
-            done: TickResult = run_tick(store, work)
-            return done
+            keys = [(outcome.task_id, outcome.attempt) for _, outcome in work.outcomes]
+            with self.trouble.poisoning(keys):
+                done: TickResult = run_tick(store, work)
+                return done
 
         return planned
 
@@ -331,6 +333,7 @@ class World:
         key = (row.task_id, row.attempt)
         if life is None:
             return
+        assert row.runner_id is not None
         same = self.checker.claimed_by.get(key) == life.process.name
         told = key in self.account.handed
         if not told and same and life.reloaded_at < self.claimed_at.get(key, 0.0):

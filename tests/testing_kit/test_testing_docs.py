@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from own_pytest import ROOT, run_pytest
+from tests.testing_kit.own_pytest import ROOT, run_pytest
 
 _BLOCK = re.compile(r"```python\n# (\w+\.py)\n(.*?)```", re.DOTALL)
 
