@@ -25,7 +25,8 @@ VERSION ?=
 # raytasks-client is made here, and is on no index in the version that is being made.
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
-# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
+# Of `make test`: clusters run one after the other, and wait much of their time; beside them, and after
+# them in rank, runs all else: in two processes, the simulation in one where no coverage slows it.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
@@ -36,7 +37,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-without-ray coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -70,19 +71,20 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproj
 demo: install
 	$(BIN)/raytasks demo
 
-test: lint
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
-	$(BIN)/coverage combine --quiet
-	$(BIN)/python -m tests.covered
-	$(BIN)/pytest $(WITH_RAY)
+test: install
+	$(BIN)/python -m tests.side_by_side \
+	  clusters='$(BIN)/pytest $(WITH_RAY)' \
+	  others='nice -n 5 $(MAKE) --no-print-directory lint test-without-ray'
 
-coverage: install
+test-without-ray: install
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY) --ignore=tests/simulation
 	$(BIN)/coverage combine --quiet
-	$(BIN)/coverage report
 	$(BIN)/python -m tests.covered
+	$(BIN)/pytest tests/simulation
+
+coverage: test-without-ray
+	$(BIN)/coverage report
 
 recovery: install
 	$(BIN)/pytest tests/cluster

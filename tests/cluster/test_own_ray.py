@@ -78,6 +78,7 @@ def wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
 
 
 @pytest.mark.timeout(400)
+@pytest.mark.usefixtures("no_service")
 def test_env_up_at_an_address_and_down(tmp_path: Path) -> None:
     environment = variables(tmp_path)
     with own_ray(tmp_path, environment) as address:

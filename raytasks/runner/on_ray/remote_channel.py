@@ -38,7 +38,8 @@ def insist(call: Callable[[], Any], *, gone: Any) -> Any:
     """
     while True:
         try:
-            return ray.get(call())
+            # Not `ray.get`: while that waits, Ray lends this task's processors to another one.
+            return call().future().result()
         except (ActorDiedError, TaskCancelledError):  # nobody waits for us any more
             return gone
         except RayTaskError:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -25,12 +26,22 @@ from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 
 @dataclass
 class Answer:
+    """A reference: the answer or the error."""
+
     value: Any
+
+    def future(self) -> "Future[Any]":
+        future: Future[Any] = Future()
+        if isinstance(self.value, Exception):
+            future.set_exception(self.value)
+        else:
+            future.set_result(self.value)
+        return future
 
 
 @dataclass
 class FakeRay:
-    """Stands for Ray: a reference is the answer or the error itself."""
+    """Stands for Ray."""
 
     def get(self, ref: Any, timeout: float | None = None) -> Any:
         if isinstance(ref.value, Exception):
