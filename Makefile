@@ -23,7 +23,7 @@ QUICK ?=
 WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
   tests/test_fetch.py
 
-.PHONY: install demo test chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
+.PHONY: install demo test docs recording chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -35,6 +35,8 @@ help:
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
+	@echo "make docs          the site of the documents, to be read without the internet: build/site/"
+	@echo "make recording     record the demo for the README: docs/demo.svg"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
@@ -88,6 +90,19 @@ $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 audit: install
 	$(BIN)/python -m tests.audit
 
+# The site: strict, so that a broken link or a name without a page is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs auto docs build/site
+	@echo "the site is build/site/index.html"
+
+$(VENV)/.docs: $(INSTALLED) requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+# The terminal in the README: what `raytasks demo` prints.
+recording: install
+	$(BIN)/python -m docs.generators.recording
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -101,6 +116,7 @@ format: install
 requirements: install
 	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
 	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(BIN)/uv pip compile --quiet --universal --no-header --group docs -c requirements-dev.txt pyproject.toml -o requirements-docs.txt
 	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
