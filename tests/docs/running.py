@@ -5,6 +5,7 @@ All shell blocks share one shell, and all Python blocks that are no files share 
 
 import contextlib
 import io
+import json
 import os
 import re
 import signal
@@ -100,7 +101,7 @@ class Session:
             case "text":
                 assert_like(self._printed, code, block.place)
             case "json":
-                yaml.safe_load(code)
+                json.loads(code)
             case "yaml":
                 assert isinstance(yaml.safe_load(code), dict)
             case "ini":
