@@ -20,7 +20,7 @@ ROUNDS ?= 3
 QUICK ?=
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
+WITHOUT_RAY := tests/api tests/docs tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
   tests/test_fetch.py
 
 .PHONY: install demo test docs recording chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
@@ -56,7 +56,7 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
 demo: install
 	$(BIN)/raytasks demo
 
-test: lint
+test: lint docs
 	$(BIN)/pytest -n 2 --dist loadfile $(WITHOUT_RAY)
 	$(BIN)/pytest $(addprefix --ignore=,$(WITHOUT_RAY))
 

@@ -124,6 +124,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     Only one Ray cluster should use the HAProxy ingress on a machine at a time.
     """
     alone = {"control_store", "drain", "leftovers", "on_postgresql", "out_of_memory", "restart"}
-    own = {"starvation", "versions", "wheel", "yardstick"}
+    own = {"starvation", "tutorial", "versions", "wheel", "yardstick"}
     names = {f"test_{name}.py" for name in alone | own}
     items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)

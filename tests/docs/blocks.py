@@ -12,7 +12,7 @@ the block before it prints; `…` stands for anything.
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from markdown_it import MarkdownIt
@@ -20,7 +20,6 @@ from markdown_it import MarkdownIt
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
-    ROOT / "raytasks" / "cli" / "project" / "README.md",
     *(file for file in sorted((ROOT / "docs").rglob("*.md")) if file.parent.name != "reference"),
 ]
 """The documents that persons wrote; those in `docs/reference` are made from the code."""
@@ -51,14 +50,27 @@ class Block:
         return found[1] if found else None
 
     @property
+    def is_output(self) -> bool:
+        """Whether it is what the block before it prints."""
+        return self.language == "text"
+
+    def replaced(self, old: str, new: str) -> "Block":
+        """Return the block with another text in its code."""
+        return replace(self, code=self.code.replace(old, new))
+
+    @property
     def place(self) -> str:
         """Where it stands, for messages."""
         return f"{self.document.relative_to(ROOT)}:{self.line}"
 
 
 def blocks_of(document: Path) -> list[Block]:
-    """Return the blocks of a document, in their order."""
-    return list(_read(document))
+    """Return the blocks of a document, in their order. What a block prints has its marker."""
+    blocks: list[Block] = []
+    for block in _read(document):
+        goes_with = blocks[-1] if block.is_output and blocks else block
+        blocks.append(replace(block, marker=goes_with.marker, reason=goes_with.reason))
+    return blocks
 
 
 def _read(document: Path) -> Iterator[Block]:

@@ -75,15 +75,18 @@ class Shell:
         """End the shell, and what it has started."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGTERM)
-        self._process.wait(10)
+        self._process.communicate(timeout=10)
 
 
 class Session:
     """Runs the blocks of one document against the service at `url`."""
 
-    def __init__(self, folder: Path, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, folder: Path, url: str, environment: Mapping[str, str], *, scripts: bool
+    ) -> None:
         self.folder = folder
         self.url = url
+        self._scripts = scripts
         self.shell = Shell(folder, {**environment, "RAYTASKS_URL": url})
         self._names: dict[str, Any] = {"__name__": "__main__"}
         self._printed = ""
@@ -94,6 +97,8 @@ class Session:
         match block.language:
             case "python" if block.file:
                 self._write(block.file, code)
+            case "python" if self._scripts:
+                self._printed = self.shell.run(f"python - <<'END'\n{code}\nEND")
             case "python":
                 self._printed = self._execute(compile(code, block.place, "exec"))
             case "sh" | "bash":
@@ -125,6 +130,8 @@ class Session:
     def _write(self, name: str, code: str) -> None:
         file = self.shell.folder() / name
         file.parent.mkdir(parents=True, exist_ok=True)
+        if file.parent.name == "handlers":  # else the folder of the checkout would be found
+            (file.parent / "__init__.py").touch()
         file.write_text(code, encoding="utf-8")
 
     def _set(self, code: str) -> None:
@@ -181,12 +188,18 @@ def run_all(session: Session, blocks: Iterable[Block]) -> int:
 
 
 @contextlib.contextmanager
-def session_in(folder: Path, url: str, **environment: str) -> Iterator[Session]:
-    """Give a session whose folder is there, and end its shell."""
+def session_in(
+    folder: Path, url: str, *, scripts: bool = False, **environment: str
+) -> Iterator[Session]:
+    """Give a session whose folder is there, and end its shell.
+
+    With `scripts`, each Python block is a script of its own, as one that joins Ray must be.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join((commands, os.environ["PATH"]))
-    session = Session(folder, url, {**os.environ, "PATH": path, "COLUMNS": "120", **environment})
+    variables = {**os.environ, "PATH": path, "COLUMNS": "120", **environment}
+    session = Session(folder, url, variables, scripts=scripts)
     try:
         yield session
     finally:

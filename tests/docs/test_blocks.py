@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import CLUSTER, DOCUMENTS, NOT_RUN, ROOT, UNTIL_STOPPED, blocks_of
+from tests.docs.blocks import DOCUMENTS, NOT_RUN, ROOT, UNTIL_STOPPED, blocks_of
 from tests.docs.running import run_all, session_in
 from tests.local_service import LocalService, served
 
@@ -29,20 +29,8 @@ def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path)
 @pytest.mark.parametrize("document", HERE, ids=lambda file: file.relative_to(ROOT).as_posix())
 def test_the_blocks_run(document: Path, tmp_path: Path, url: str) -> None:
     blocks = [block for block in blocks_of(document) if not block.marker]
-    # What a block prints, stands right behind it: that of a block in the cluster goes with it.
-    blocks = [
-        block
-        for block in blocks
-        if block.language != "text" or _before(block) not in (CLUSTER, NOT_RUN)
-    ]
     with session_in(tmp_path / "project", url) as session:
         assert run_all(session, blocks) == len(blocks)
-
-
-def _before(block) -> str:
-    """Return the marker of the block whose output a block of the language `text` is."""
-    earlier = [found for found in blocks_of(block.document) if found.line < block.line]
-    return earlier[-1].marker if earlier else ""
 
 
 def test_what_does_not_run_says_why() -> None:
