@@ -6,9 +6,8 @@ from pathlib import Path
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parent))
 
-from docs.generators import reference  # noqa: E402 - the path must be set first
-
 import raytasks  # noqa: E402
+from docs.generators import reference  # noqa: E402 - the path must be set first
 
 reference.write(HERE / "reference")
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from docs.generators.tables import cell, table
-
 from raytasks.builtin import text_processing
 from raytasks.testing import Queue
 
@@ -85,8 +84,9 @@ def _answer(answer: Document) -> str:
     kinds = answer.get("content", {})
     if not kinds:
         return "no body"
-    return ", ".join(_type(kind["schema"]) if "schema" in kind else f"`{name}`"
-                     for name, kind in kinds.items())
+    return ", ".join(
+        _type(kind["schema"]) if "schema" in kind else f"`{name}`" for name, kind in kinds.items()
+    )
 
 
 def _properties(schema: Document) -> str:

@@ -7,8 +7,7 @@ from collections.abc import Iterable
 MODULES = {
     "raytasks": "For handlers and driver scripts. How to use it: [handlers](../handlers.md), "
     "[Python in the cluster](../client.md#in-the-cluster).",
-    "raytasks.client": "For programs outside the cluster. How to use it: "
-    "[clients](../client.md).",
+    "raytasks.client": "For programs outside the cluster. How to use it: [clients](../client.md).",
     "raytasks.testing": "For tests. How to use it: [testing](../testing.md).",
 }
 """The public modules, and what is said above their names."""

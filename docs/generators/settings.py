@@ -6,9 +6,9 @@ import typing
 from collections.abc import Iterator
 from pathlib import Path
 
-from docs.generators.tables import table
 from pydantic.fields import FieldInfo
 
+from docs.generators.tables import table
 from raytasks.settings import PREFIX, Settings
 
 EXAMPLE = Path(__file__).parents[2] / ".env.example"
@@ -17,7 +17,7 @@ INTRODUCTION = """\
 # Settings
 
 Settings are read from the environment and from the file `.env` in the working directory. The
-environment wins. An unknown name that begins with `RAYTASKS_` is an error that names the nearest one.
+environment wins. An unknown name that begins with `RAYTASKS_` is an error that names the nearest.
 
 This page is made from the model of the settings and from `.env.example`.
 """
@@ -29,9 +29,9 @@ OTHERS = """\
 
 | name | meaning |
 |---|---|
-| `RAYTASKS_URL` | Where the service is. The command line reads it; `Client(url)` takes an argument. |
+| `RAYTASKS_URL` | Where the service is. For the command line; `Client` takes it as an argument. |
 | `RAYTASKS_API_KEY` | The key for the service. |
-| `RAYTASKS_NAMESPACE` | The namespace, for a key that is bound to none. The command line reads it. |
+| `RAYTASKS_NAMESPACE` | The namespace, for a key that is bound to none. For the command line. |
 """
 
 _SECTION = re.compile(r"## (.+)")

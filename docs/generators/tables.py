@@ -13,6 +13,4 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = ["| " + " | ".join(map(cell, row)) + " |" for row in rows]
     if not lines:
         return ""
-    return "\n".join(
-        ["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""]
-    )
+    return "\n".join(["| " + " | ".join(head) + " |", "|" + "---|" * len(head), *lines, ""])

@@ -177,14 +177,12 @@ def assert_like(printed: str, expected: str, place: str) -> None:
     )
 
 
-def run_all(session: Session, blocks: Iterable[Block]) -> int:
-    """Run blocks in their order, and return how many there were."""
-    number = 0
-    for number, block in enumerate(blocks, 1):
+def run_all(session: Session, blocks: Iterable[Block]) -> None:
+    """Run blocks in their order, then the tests and modules that they have written."""
+    for block in blocks:
         assert block.marker != UNTIL_STOPPED, f"{block.place}: for the tutorial only"
         session.run(block)
     session.finish()
-    return number
 
 
 @contextlib.contextmanager

