@@ -3,6 +3,7 @@
 The picture holds no font and asks for none: it shows in whatever fixed font the reader has.
 """
 
+import io
 import os
 import re
 import subprocess
@@ -31,7 +32,7 @@ def record() -> str:
 
 def picture(printed: str) -> str:
     """Return the picture of a terminal in which this was printed."""
-    console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=WIDTH, file=io.StringIO(), force_terminal=True)
     for line in shortened(printed.splitlines()):
         console.print(Text.from_ansi(line), no_wrap=True, overflow="ellipsis", crop=True)
     code = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

@@ -196,7 +196,7 @@ def session_in(
     folder.mkdir(parents=True, exist_ok=True)
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join((commands, os.environ["PATH"]))
-    variables = {**os.environ, "PATH": path, "COLUMNS": "120", **environment}
+    variables = {**os.environ, **environment, "PATH": path, "COLUMNS": "120"}
     session = Session(folder, url, variables, scripts=scripts)
     try:
         yield session
