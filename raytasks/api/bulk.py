@@ -111,7 +111,7 @@ class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
     `matched` is how many tasks the filter matched when it was made (null: too many to count).
-    `held_by` is `backlog_full` while a retry waits since MAX_BACKLOG allows no more tasks.
+    `held_by` is `backlog_full` while a retry waits since RAYTASKS_MAX_BACKLOG allows no more tasks.
     """
 
     model_config = ConfigDict(title="BulkOperation")

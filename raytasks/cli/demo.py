@@ -42,7 +42,7 @@ def demo(
 ) -> None:
     """Start the service here, run one real task of each built-in type, show the results, and stop.
 
-    What it keeps goes to a folder of its own; the files of tasks go to ARTIFACTS_URL.
+    What it keeps goes to a folder of its own; the files of tasks go to RAYTASKS_ARTIFACTS_URL.
     """
     payloads = sample_payloads(_SAMPLES)
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))

@@ -19,8 +19,8 @@ def deploy(address: Address = None) -> None:
     """Put the handlers as they are now into a cluster that runs.
 
     The cluster tries them first; if they fail there, nothing changes. Then new tasks go to runners
-    with the new code; those with the old code finish what they run (for at most DRAIN_SECONDS), and
-    leave. A drain is over with it.
+    with the new code. Runners with the old code finish what they run, for at most
+    RAYTASKS_DRAIN_SECONDS, and leave. A deployment ends a drain.
     """
     from raytasks import service
     from raytasks.api.on_ray.deployment import present_deployment
@@ -39,7 +39,7 @@ def stop(
         float | None,
         typer.Option(
             help="How long running tasks may go on; then they are given back. Default: "
-            "STOP_GRACE_SECONDS.",
+            "RAYTASKS_STOP_GRACE_SECONDS.",
             min=0,
         ),
     ] = None,

@@ -133,7 +133,7 @@ class Context:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.
 
         Returns when it is on disk. The newest checkpoint replaces the one before. Raises
-        `ValueError` for one over MAX_RESULT_BYTES, and for what JSON cannot hold, NaN too.
+        `ValueError` for one over RAYTASKS_MAX_RESULT_BYTES, and for what JSON cannot hold, NaN too.
         """
         written = handler_json(data)
         if self.max_checkpoint_bytes is not None and len(written) > self.max_checkpoint_bytes:
