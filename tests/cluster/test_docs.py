@@ -20,7 +20,7 @@ def test_the_blocks_run(document: Path, tmp_path: Path, service: Service) -> Non
     blocks: list[Block] = BLOCKS[document]
     # The handlers of the service are those of the checkout.
     environment = {**service.environment, "RAY_ADDRESS": service.ray_address}
-    with session_in(tmp_path / "project", service.url, scripts=True, **environment) as session:
+    with session_in(tmp_path / "project", service.url, **environment) as session:
         session.shell.run(f"cd {ROOT}")
         for block in blocks:
             session.run(block)

@@ -63,7 +63,7 @@ def test_the_commands_run(tmp_path: Path, postgres_server: PostgresServer) -> No
     running: list[Running] = []
     environment = {"RAY_AUTH_TOKEN_PATH": str(tmp_path / "ray-token")}
     folder = tmp_path / "home"
-    with session_in(folder, f"http://127.0.0.1:{port}", scripts=True, **environment) as session:
+    with session_in(folder, f"http://127.0.0.1:{port}", **environment) as session:
         try:
             for block in blocks:
                 if block.marker == UNTIL_STOPPED:

@@ -1,6 +1,7 @@
 """Runs the blocks of one document, one after the other, in a folder of its own.
 
-All shell blocks share one shell, and all Python blocks that are no files share their names.
+All shell blocks share one shell. A Python block is a file if its first line names one, else a
+script.
 """
 
 import contextlib
@@ -13,8 +14,6 @@ import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import CodeType
-from typing import Any
 
 import yaml
 from dotenv import dotenv_values
@@ -81,14 +80,10 @@ class Shell:
 class Session:
     """Runs the blocks of one document against the service at `url`."""
 
-    def __init__(
-        self, folder: Path, url: str, environment: Mapping[str, str], *, scripts: bool
-    ) -> None:
+    def __init__(self, folder: Path, url: str, environment: Mapping[str, str]) -> None:
         self.folder = folder
         self.url = url
-        self._scripts = scripts
         self.shell = Shell(folder, {**environment, "RAYTASKS_URL": url})
-        self._names: dict[str, Any] = {"__name__": "__main__"}
         self._printed = ""
 
     def run(self, block: Block) -> None:
@@ -97,10 +92,8 @@ class Session:
         match block.language:
             case "python" if block.file:
                 self._write(block.file, code)
-            case "python" if self._scripts:
-                self._printed = self.shell.run(f"python - <<'END'\n{code}\nEND")
             case "python":
-                self._printed = self._execute(compile(code, block.place, "exec"))
+                self._printed = self.shell.run(f"python - <<'END'\n{code}\nEND")
             case "sh" | "bash":
                 self._printed = self.shell.run(code)
             case "text":
@@ -147,12 +140,6 @@ class Session:
         assert set(given) <= known | {"url", "api_key", "namespace"}, set(given) - known
         load_settings(**{name: value for name, value in given.items() if name in known})
 
-    def _execute(self, code: CodeType) -> str:
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(code, self._names)
-        return printed.getvalue()
-
 
 def _python(folder: Path, *arguments: str) -> None:
     root = str(Path(__file__).parents[2])
@@ -186,18 +173,13 @@ def run_all(session: Session, blocks: Iterable[Block]) -> None:
 
 
 @contextlib.contextmanager
-def session_in(
-    folder: Path, url: str, *, scripts: bool = False, **environment: str
-) -> Iterator[Session]:
-    """Give a session whose folder is there, and end its shell.
-
-    With `scripts`, each Python block is a script of its own, as one that joins Ray must be.
-    """
+def session_in(folder: Path, url: str, **environment: str) -> Iterator[Session]:
+    """Give a session whose folder is there, and end its shell."""
     folder.mkdir(parents=True, exist_ok=True)
     commands = str(Path(sys.executable).parent)
     path = os.pathsep.join((commands, os.environ["PATH"]))
     variables = {**os.environ, **environment, "PATH": path, "COLUMNS": "120"}
-    session = Session(folder, url, variables, scripts=scripts)
+    session = Session(folder, url, variables)
     try:
         yield session
     finally:
