@@ -121,4 +121,4 @@ requirements: install
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
