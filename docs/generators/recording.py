@@ -27,7 +27,7 @@ def record() -> str:
         check=True,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "COLUMNS": str(WIDTH), "FORCE_COLOR": "1"},
+        env={**os.environ, "COLUMNS": str(WIDTH)},
     )
     return picture(done.stdout)
 
