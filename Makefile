@@ -19,11 +19,17 @@ SCHEDULES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
-# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/docs tests/handlers tests/simulation tests/store tests/testing_kit tests/unit \
-  tests/test_fetch.py
+# Of `make release-check`: which version is to be released; by default only what is there is checked.
+VERSION ?=
 
-.PHONY: install demo test docs recording chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
+# raytasks-client is made here, and is on no index in the version that is being made.
+LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
+
+# Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
+WITHOUT_RAY := tests/api tests/docs tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit \
+  tests/unit tests/test_fetch.py
+
+.PHONY: install demo test docs recording chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -38,6 +44,7 @@ help:
 	@echo "make docs          the site of the documents, to be read without the internet: build/site/"
 	@echo "make recording     record the demo for the README: docs/demo.svg"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
+	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -46,11 +53,11 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raytasks needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client --editable .
 	@touch $@
 
 demo: install
@@ -103,6 +110,9 @@ $(VENV)/.docs: $(INSTALLED) requirements-docs.txt
 recording: install
 	$(BIN)/python -m docs.generators.recording
 
+release-check: install
+	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -114,10 +124,10 @@ format: install
 	$(BIN)/ruff format .
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group docs -c requirements-dev.txt pyproject.toml -o requirements-docs.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements.txt
+	$(LOCK) --group docs -c requirements.txt pyproject.toml -o requirements-docs.txt
+	$(LOCK) --group dev -c requirements.txt -c requirements-docs.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:

@@ -1,1 +1,1 @@
-"""What writes the pages and pictures that follow from the code."""
+"""Writers of the pages and pictures that follow from the code."""

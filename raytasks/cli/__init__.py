@@ -19,9 +19,11 @@ from raytasks.cli import (
     stats,
     submit_many,
     tables,
-    tasks,
     up,
     watch,
+)
+from raytasks.cli import (
+    task_commands as tasks,
 )
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.model.tasks import RaytasksError

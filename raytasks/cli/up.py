@@ -20,7 +20,7 @@ from raytasks.cluster.ray_node import Restarts
 if TYPE_CHECKING:
     from raytasks.cluster.node_resources import NodeResources
     from raytasks.cluster.processes import RayEnded, RayProcess
-    from raytasks.pools.deployment import Deployment
+    from raytasks.pools.handlers_version import HandlersVersion
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
@@ -124,12 +124,15 @@ def _resources(
 def _run(
     settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
-    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.api.on_ray.deployment import present_version
     from raytasks.cluster import processes as cluster
     from raytasks.cluster.control_store import open_control_store
+    from raytasks.handling.builtin_extra import left_out_line
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
-        deployment = present_deployment(settings)
+        version = present_version(settings)
+    if line := left_out_line(settings.task_modules):
+        console.print(line, soft_wrap=True, markup=False)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
     _take_port(endpoint)
@@ -143,7 +146,7 @@ def _run(
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
-        _serve(deployment, endpoint, head, stopping)
+        _serve(version, endpoint, head, stopping)
     finally:
         if _is_there(head):
             cluster.disconnect()
@@ -166,7 +169,7 @@ def _start_again(error: "RayEnded") -> None:
 
 
 def _serve(
-    deployment: "Deployment",
+    version: "HandlersVersion",
     endpoint: "Endpoint",
     head: "RayProcess | None",
     stopping: threading.Event,
@@ -177,23 +180,23 @@ def _serve(
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:
-                tracker, answer = service.start_tracker(deployment)
+                tracker, answer = service.start_tracker(version)
             except service.AlreadyServed:
                 ours = False
                 raise
             if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
                 service.resume()
         with _step("Starting the API"):
-            service.start_api(deployment, endpoint)
+            service.start_api(version, endpoint)
         with _step("Starting the runners"):
-            service.wait_for_runners(tracker, deployment)
-        _announce(endpoint, head, deployment.settings.database_url)
+            service.wait_for_runners(tracker, version)
+        _announce(endpoint, head, version.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         _wait(stopping, head)
     finally:
         if ours and _is_there(head):
-            _stop_service(deployment.settings.stop_grace_seconds)
+            _stop_service(version.settings.stop_grace_seconds)
 
 
 def _is_there(head: "RayProcess | None") -> bool:

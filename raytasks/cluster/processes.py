@@ -24,6 +24,7 @@ from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
 from raytasks.cluster.ingress import check_open_files, free_port, ingress_environment
 from raytasks.cluster.node_resources import NodeResources
+from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 
 RAY_PORT = 6379
@@ -196,7 +197,7 @@ def connect(address: str) -> None:
     except AuthenticationError:
         raise ClusterError(f"Ray at {address} asks for its token; {_FROM_THE_HEAD}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise ClusterError(
             f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}; "
             f"if it asks for its token, {_FROM_THE_HEAD}"
@@ -284,7 +285,7 @@ def _found_address() -> str:
     try:
         found: str | None = services.canonicalize_bootstrap_address("auto")
     except (ConnectionError, ValueError) as error:
-        raise ClusterError(f"RAY_ADDRESS: {_one_line(error)}") from None
+        raise ClusterError(f"RAY_ADDRESS: {one_line(error)}") from None
     if found is None:
         raise ClusterError("no Ray cluster runs here; say where one is with --address HOST:PORT")
     return found
@@ -309,10 +310,6 @@ def _die_with_parent() -> None:
     """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
 
 
 def owner_mark() -> str:

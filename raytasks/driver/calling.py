@@ -13,12 +13,13 @@ from typing import Any, TypeVar
 
 import ray
 
-from raytasks.artifacts.large_values import is_longer
+from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.driver.ends import ResultWatch
 from raytasks.driver.results import TrackerCalls, make_results
 from raytasks.handling import attempt_waits
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.errors import NoService
+from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 
 Answer = TypeVar("Answer")
@@ -30,10 +31,6 @@ _LOOK_SECONDS = 0.2
 """How often a waiting thread comes up, so that a runner can interrupt it."""
 
 _LIVE_SECONDS = 1.0
-
-
-class NoService(RaytasksError):
-    """No raytasks service runs in the Ray cluster that this driver is connected to."""
 
 
 class ServiceDoor:
@@ -88,20 +85,9 @@ class ServiceDoor:
         Raises `BacklogFull`, `StoreUnavailable`.
         """
         values = (await self.terms()).values
-        if not any(is_longer(task.payload, values.offload_bytes) for task in tasks):
-            return await self._calls.submit(tasks)
-        kept = await asyncio.to_thread(values.keep_payloads, tasks)
-        try:
-            duplicates = await self._calls.submit(kept)
-        except StoreUnavailable:  # they may be stored all the same
-            raise
-        except RaytasksError:
-            stored = await self._calls.stored([task.task_id for task in kept])
-            await asyncio.to_thread(values.forget, kept, stored=stored)
-            raise
-        again = [task for task in kept if task.task_id in duplicates]
-        if again:
-            await asyncio.to_thread(values.forget, again)
+        _, duplicates = await submit_with_payloads(
+            values, tasks, self._calls.submit, self._calls.stored
+        )
         return duplicates
 
     async def result(self, task_id: str) -> Any:

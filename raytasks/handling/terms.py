@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass, field
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
+from raytasks.protocol.places import Terms
 
 
 @dataclass(frozen=True)
@@ -14,5 +16,16 @@ class DriverTerms:
     """
 
     values: LargeValues
-    limits: PayloadLimits = field(default_factory=PayloadLimits)
+    bounds: PayloadBounds = field(default_factory=PayloadBounds)
     max_batch_bytes: int = 16 * 1024 * 1024
+
+    @classmethod
+    def of(cls, terms: Terms) -> "DriverTerms":
+        """Return them as the service has told them."""
+        return cls(
+            LargeValues(
+                ArtifactStore(terms.artifacts_url), terms.offload_bytes, terms.max_result_bytes
+            ),
+            PayloadBounds(terms.max_payload_bytes, terms.max_depth),
+            terms.max_batch_bytes,
+        )

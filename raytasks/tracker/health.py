@@ -27,7 +27,7 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
             "name": runner.name,
             "pool": runner.pool,
             "node_id": runner.node_id,
-            "loaded": bool(runner.limits) or runner.leaving,
+            "loaded": bool(runner.capacity_by_type) or runner.leaving,
             "running": len(runner.held),
             "way": runner.way,
             "waits_for": runner.waits_for,

@@ -7,19 +7,35 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
-from local_service import READS, LocalService, serving
+from local_service import LocalService, serving
 from making import new_task, task_id
 from tracking import PATIENCE, tracker_on
 
-from raytasks.api.reads import DirectReads, open_reads
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
-from raytasks.model.events import EventQuery
+from raytasks.api.direct_reads import DirectReads, open_reads
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import State
-from raytasks.model.tasks import StoreUnavailable, TaskQuery
-from raytasks.store.place import DatabasePlace
+from raytasks.model.task_events import EventQuery
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol import codec as wire
+from raytasks.protocol.commands import CancelTask, StartBulk
+from raytasks.protocol.places import DatabasePlace
+from raytasks.protocol.queries import (
+    Answer,
+    BulkById,
+    BulkList,
+    BulkMatches,
+    KnownTasks,
+    Query,
+    StoredQuery,
+    TaskDetail,
+    TaskEnds,
+    TaskEvents,
+    TaskQuery,
+    TasksById,
+)
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -35,44 +51,52 @@ async def both(url: str) -> AsyncIterator[tuple[Tracker, DirectReads]]:
         reads.close()
 
 
+def on_the_wire(query: Query[Answer], answer: Answer) -> Answer:
+    """Send a query and its answer as a replica and the tracker do, and return what arrives."""
+    assert wire.query_of(wire.encode(query)) == query
+    return wire.answer_of(query, wire.encode(answer))
+
+
 async def test_they_are_what_the_tracker_says(store_url: str) -> None:
     asked = BulkFilter(BulkAction.CANCEL, None, "short", None, "default")
-    calls: list[tuple[str, Any]] = [
-        ("task", [task_id(1)]),
-        ("task", [task_id(2)]),
-        ("task", [task_id(9)]),
-        ("tasks", [[task_id(1), task_id(2), task_id(9)]]),
-        ("page", [TaskQuery(limit=2)]),
-        ("page", [TaskQuery(tag="a")]),
-        ("page", [TaskQuery(state=State.CANCELLED)]),
-        ("events", [[EventQuery(task_id(1)), EventQuery(task_id(9)), EventQuery(task_id(2))]]),
-        ("bulk_count", [asked]),
-        ("bulk_get", [task_id(7), "default"]),
-        ("bulk_get", [task_id(8), "default"]),
-        ("bulk_list", ["default"]),
+    places = [EventQuery(task_id(1)), EventQuery(task_id(9)), EventQuery(task_id(2))]
+    queries: list[Query[Any]] = [
+        TaskDetail(task_id(1)),
+        TaskDetail(task_id(2)),
+        TaskDetail(task_id(9)),
+        TasksById([task_id(1), task_id(2), task_id(9)]),
+        KnownTasks([task_id(1), task_id(9)]),
+        TaskEnds([task_id(1), task_id(2), task_id(9)]),
+        TaskQuery(limit=2),
+        TaskQuery(tag="a"),
+        TaskQuery(state=State.CANCELLED),
+        TaskEvents(places),
+        BulkMatches(asked),
     ]
-    assert {name for name, _ in calls} == READS
+    assert {type(query) for query in queries} == set(get_args(StoredQuery))
+    bulks = [BulkById(task_id(7), "default"), BulkById(task_id(8), "default"), BulkList("default")]
     async with both(store_url) as (tracker, reads):
         await tracker.submit([new_task(n, tags='["a"]') for n in (1, 2, 3)])
-        await tracker.cancel(task_id(2))
+        await tracker.execute(CancelTask(task_id(2)))
         retry = BulkFilter(BulkAction.RETRY, State.FAILED, None, None, "default")
-        await tracker.bulk_start(NewBulk(task_id(7), retry, 1.0))
+        await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))
         while tracker.ticker.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(0.01)
-        for name, arguments in calls:
-            expected = await getattr(tracker, name)(*arguments)
-            assert await getattr(reads, name)(*arguments) == expected
+        for query in queries + bulks:
+            told = await tracker.read(query)
+            assert on_the_wire(query, told) == told
+            assert await reads.read(query) == told
 
 
 async def test_what_was_answered_is_there(store_url: str) -> None:
     async with both(store_url) as (tracker, reads):
         for number in range(20):
             await tracker.submit([new_task(number)])
-            found = await reads.task(task_id(number))
+            found = await reads.read(TaskDetail(task_id(number)))
             assert found is not None
             assert found[0].state is State.PENDING
-            await tracker.cancel(task_id(number))
-            found = await reads.task(task_id(number))
+            await tracker.execute(CancelTask(task_id(number)))
+            found = await reads.read(TaskDetail(task_id(number)))
             assert found is not None
             assert found[0].state is State.CANCELLED
 
@@ -82,7 +106,7 @@ async def test_those_who_ask_together_are_answered_each(store_url: str) -> None:
         await tracker.submit([new_task(n) for n in range(300)])
         names = [task_id(n) for n in [*range(305), 5, 5]]
         async with asyncio.timeout(PATIENCE):
-            found = await asyncio.gather(*map(reads.task, names))
+            found = await asyncio.gather(*(reads.read(TaskDetail(name)) for name in names))
         for name, item in zip(names, found, strict=True):
             assert (item is None) == (name > task_id(299)), name
             assert item is None or item[0].task_id == name
@@ -94,7 +118,7 @@ async def test_a_locked_file_is_waited_for_beside_the_loop(sqlite_url: str) -> N
     other.execute("PRAGMA locking_mode=EXCLUSIVE")
     other.execute("BEGIN EXCLUSIVE")
     other.execute("UPDATE tracker_epoch SET renewed_at = 1")
-    read = asyncio.ensure_future(reads.task(task_id(1)))
+    read = asyncio.ensure_future(reads.read(TaskDetail(task_id(1))))
     await asyncio.sleep(0.05)  # the loop runs on: else this would be the time that it all takes
     assert not read.done()
     other.execute("COMMIT")
@@ -108,11 +132,11 @@ async def test_lists_do_not_hold_up_the_loop(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = threading.Event()
-    monkeypatch.setattr(Store, "page", lambda *_: gate.wait(PATIENCE))
+    monkeypatch.setattr(Store, "read", lambda *_: gate.wait(PATIENCE))
     async with both(sqlite_url) as (tracker, reads):
-        lists = [asyncio.ensure_future(reads.page(TaskQuery())) for _ in range(10)]
+        lists = [asyncio.ensure_future(reads.read(TaskQuery())) for _ in range(10)]
         await tracker.submit([new_task(1)])
-        assert await reads.task(task_id(1)) is not None
+        assert await reads.read(TaskDetail(task_id(1))) is not None
         assert not any(item.done() for item in lists)
         gate.set()
         assert all(await asyncio.gather(*lists))
@@ -124,28 +148,31 @@ class TestOutages:
     ) -> None:
         reads = DirectReads(postgres_url)
         for _ in range(2):
-            assert await reads.task(task_id(1)) is None
-            assert await reads.tasks([task_id(1)]) == {}
+            assert await reads.read(TaskDetail(task_id(1))) is None
+            assert await reads.read(TasksById([task_id(1)])) == {}
             postgres_server.restart()
-        assert await asyncio.gather(*map(reads.task, [task_id(1), task_id(2)])) == [None, None]
-        assert await reads.tasks([task_id(1)]) == {}
+        assert await asyncio.gather(*(reads.read(TaskDetail(task_id(n))) for n in (1, 2))) == [
+            None,
+            None,
+        ]
+        assert await reads.read(TasksById([task_id(1)])) == {}
         reads.close()
 
     async def test_a_server_that_is_away_is_unavailable(
         self, postgres_server: Any, postgres_url: str
     ) -> None:
         reads = DirectReads(postgres_url)
-        assert await reads.task(task_id(1)) is None
+        assert await reads.read(TaskDetail(task_id(1))) is None
         postgres_server.stop()
         try:
             for _ in range(2):
                 with pytest.raises(StoreUnavailable):
-                    await reads.task(task_id(1))
+                    await reads.read(TaskDetail(task_id(1)))
                 with pytest.raises(StoreUnavailable):
-                    await reads.page(TaskQuery())
+                    await reads.read(TaskQuery())
         finally:
             postgres_server.start()
-        assert await reads.task(task_id(1)) is None
+        assert await reads.read(TaskDetail(task_id(1))) is None
         reads.close()
 
     async def test_they_go_on_without_the_tracker(self, sqlite_url: str, tmp_path: Path) -> None:
@@ -184,7 +211,7 @@ class TestOpening:
         async with both(store_url):
             reads = await open_reads(DatabasePlace(store_url, "here", OWNER), "here")
             assert reads is not None
-            assert await reads.task(task_id(1)) is None
+            assert await reads.read(TaskDetail(task_id(1))) is None
             reads.close()
 
     async def test_a_server_is_read_from_anywhere_and_a_file_at_its_node(

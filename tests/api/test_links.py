@@ -12,7 +12,7 @@ from local_service import Api
 
 from raytasks.api.problems import Problem
 from raytasks.api.signing import Links
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 DATA = bytes(range(256))

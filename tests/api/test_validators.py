@@ -9,7 +9,7 @@ from local_service import Api
 from pydantic import BaseModel, field_validator
 
 from raytasks import handler
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 
 RELEASED = threading.Event()
 

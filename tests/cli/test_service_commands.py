@@ -176,7 +176,7 @@ class TestSubmitMany:
         assert fake.requests == []
 
     def test_the_keys_of_batches_are_never_too_long(self) -> None:
-        assert submit_many._MAX_KEY + len("/1000000000") <= 255
+        assert submit_many.MAX_MANY_KEY + len("/1000000000") <= 255
 
 
 class TestList:

@@ -15,6 +15,7 @@ import httpx
 import pytest
 
 from raytasks.cluster.ingress import free_port
+from raytasks.protocol.queries import TaskDetail
 from raytasks.store.store import Store
 from tests.cluster.conftest import start_service
 
@@ -119,7 +120,7 @@ def test_killed_service_starts_again_on_its_port_and_finishes_every_task(tmp_pat
     assert "2 running tasks were given back" in second.log.read_text()
     with contextlib.closing(Store(f"sqlite:///{tmp_path}/tasks.db")) as store:
         for item in stopped:
-            kept = store.task_with_attempts(item["task_id"])
+            kept = store.read(TaskDetail(item["task_id"]))
             assert kept is not None
             task, history = kept
             assert (task.state, task.crashes, task.failures) == ("PENDING", 0, 0)

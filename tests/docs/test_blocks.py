@@ -49,9 +49,11 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"
                                 " benchmarks/results/"),
+        ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),
+        ("docs/releasing.md", "make release-check"),
         ("docs/start.md", "make demo"),
         ("docs/start.md", "make install"),
-        ("docs/start.md", "python3 -m pip wheel --no-deps -w dist ."),
+        ("docs/start.md", "python3 -m pip wheel --no-deps -w dist . ./client"),
         ("docs/tutorial.md", "scp HOST:.ray/auth_token ~/.ray/auth_token"),
     }  # fmt: skip
 

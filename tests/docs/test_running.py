@@ -1,4 +1,4 @@
-"""What runs the blocks notices what is wrong in them."""
+"""The runner of the blocks notices a wrong block."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What the documents name exists: files, settings, states, exceptions."""
+"""The documents name only files, settings, states and exceptions that exist."""
 
 import re
 from types import ModuleType

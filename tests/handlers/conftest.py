@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raytasks import Context
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 

@@ -5,14 +5,15 @@ from typing import Any
 import pytest
 from making import NOW, Tracking, counted, ids, new_task, task_id
 
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import BacklogFull, KeyConflict
-from raytasks.store import bulk as store_bulk
+from raytasks.protocol.queries import BulkById, BulkList, TasksById
+from raytasks.store import bulk_steps as store_bulk
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
-from raytasks.tracker import bulk
-from raytasks.tracker.bulk import StepResult, run_step
+from raytasks.tracker import bulk_turns as bulk
+from raytasks.tracker.bulk_turns import StepResult, run_step
 
 TAGS = '["nightly"]'
 
@@ -48,7 +49,7 @@ def finish(tracking: Tracking, number: int = 1, namespace: str = "default") -> B
     """Do steps until all operations are done; return one of them."""
     while step(tracking) is not None:
         pass
-    found = tracking.store.bulk(bulk_id(number), namespace)
+    found = tracking.store.read(BulkById(bulk_id(number), namespace))
     assert found is not None
     return found
 
@@ -69,7 +70,7 @@ def states(tracking: Tracking, *numbers: int) -> list[State]:
 def exact(tracking: Tracking) -> bool:
     """Return whether the counts are those of the tasks."""
     found: dict[tuple[str, State], int] = {}
-    for task in tracking.store.tasks(ids(range(100))).values():
+    for task in tracking.store.read(TasksById(ids(range(100)))).values():
         place = task.task_type, task.state
         found[place] = found.get(place, 0) + 1
     return counted(tracking.store.counts()) == found
@@ -152,7 +153,7 @@ class TestRetry:
         while step(tracking) is not None:
             for running in tracking.claim():
                 tracking.settle(running, OutcomeKind.FAILED)
-        done = tracking.store.bulk(bulk_id(1), "default")
+        done = tracking.store.read(BulkById(bulk_id(1), "default"))
         assert done is not None
         assert (done.looked_at, done.changed) == (5, 5)
         assert states(tracking, *range(1, 6)) == [State.FAILED] * 5
@@ -166,7 +167,7 @@ class TestRetry:
         [running] = tracking.claim()
         tracking.settle(running, OutcomeKind.FAILED)
         assert finish(tracking).changed == 1
-        assert tracking.store.tasks([later])[later].state is State.FAILED
+        assert tracking.store.read(TasksById([later]))[later].state is State.FAILED
 
     def test_it_keeps_to_its_namespace(self, tracking: Tracking) -> None:
         fail(tracking, 1, tags=TAGS)
@@ -177,16 +178,19 @@ class TestRetry:
             assert states(tracking, 1, 2) == [State.FAILED, State.PENDING]
             [running] = tracking.claim()
             tracking.settle(running, OutcomeKind.FAILED)
-        assert tracking.store.bulk(bulk_id(1), "default") is None
-        assert tracking.store.bulks("default") == []
-        assert [made.bulk_id for made in tracking.store.bulks("other")] == [bulk_id(1), bulk_id(0)]
+        assert tracking.store.read(BulkById(bulk_id(1), "default")) is None
+        assert tracking.store.read(BulkList("default")) == []
+        assert [made.bulk_id for made in tracking.store.read(BulkList("other"))] == [
+            bulk_id(1),
+            bulk_id(0),
+        ]
 
 
 class TestCancel:
     def test_what_waits_ends_and_what_runs_is_marked(self, tracking: Tracking) -> None:
         tracking.submit(1, run_at=NOW + 60)
         tracking.submit(2, 3, 4)
-        running, other = tracking.claim(room=2)
+        running, other = tracking.claim(capacity=2)
         tracking.settle(other, OutcomeKind.FAILED, retryable=True, delay_seconds=9.0)
         assert begin(tracking, "cancel").matched == 4
         done = step(tracking)
@@ -212,7 +216,7 @@ class TestCancel:
     @pytest.mark.parametrize("state", [State.PENDING, State.RETRYING, State.RUNNING])
     def test_one_state_alone(self, tracking: Tracking, state: State) -> None:
         tracking.submit(1, 2, 3)
-        _, other = tracking.claim(room=2)
+        _, other = tracking.claim(capacity=2)
         tracking.settle(other, OutcomeKind.FAILED, retryable=True)
         assert begin(tracking, "cancel", state=state).matched == 1
         assert finish(tracking).changed == 1
@@ -259,7 +263,7 @@ class TestOperations:
 
     def test_one_that_is_sent_again_is_made_once(self, tracking: Tracking) -> None:
         assert begin(tracking) == begin(tracking)
-        assert len(tracking.store.bulks("default")) == 1
+        assert len(tracking.store.read(BulkList("default"))) == 1
 
     def test_keys(self, tracking: Tracking) -> None:
         first = begin(tracking, key="k")
@@ -270,7 +274,7 @@ class TestOperations:
         assert begin(tracking, number=3, key="k", namespace="other").bulk_id == bulk_id(3)
         with pytest.raises(KeyConflict, match=first.bulk_id):
             begin(tracking, number=4, key="k", tag="nightly")
-        assert len(tracking.store.bulks("default")) == 1
+        assert len(tracking.store.read(BulkList("default"))) == 1
 
     def test_too_many_are_refused(
         self, tracking: Tracking, monkeypatch: pytest.MonkeyPatch
@@ -289,7 +293,7 @@ class TestOperations:
         begin(tracking, number=2)
         tracking.now += store_bulk.KEPT_SECONDS + 1
         begin(tracking, number=3)
-        known = [made.bulk_id for made in tracking.store.bulks("default")]
+        known = [made.bulk_id for made in tracking.store.read(BulkList("default"))]
         assert known == [bulk_id(3), bulk_id(2)]  # 2 is not done
 
     def test_of_a_tag_that_very_many_have_it_is_not_counted(

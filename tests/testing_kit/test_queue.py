@@ -12,8 +12,7 @@ import pydantic
 import pytest
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.handling.registry import HandlerError
-from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict, StateConflict, TaskNotFound
 from raytasks.testing import AttemptRun, FakeClock, NotIdle, ProcessDied, Queue

@@ -12,13 +12,15 @@ from making import NOW, counted, ids, new_task, task_id
 from sqlalchemy import text
 from tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
-from raytasks.model.bulk import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.protocol.commands import StartBulk
 from raytasks.protocol.messages import Claim
+from raytasks.protocol.queries import BulkById, TasksById
 from raytasks.testing import FakeClock
-from raytasks.tracker import bulk
-from raytasks.tracker.bulk import TICKS_FIRST, BulkTurns
+from raytasks.tracker import bulk_turns as bulk
+from raytasks.tracker.bulk_turns import TICKS_FIRST, BulkTurns
 from raytasks.tracker.core import Tracker
 
 EVERY = 100_000
@@ -33,14 +35,14 @@ async def start(
     tracker: Tracker, action: str = "retry", *, number: int = 1, **asked: Any
 ) -> BulkOperation:
     meant = BulkFilter(BulkAction(action), **asked)
-    return (await tracker.bulk_start(NewBulk(bulk_id(number), meant, time.time())))[0]
+    return (await tracker.execute(StartBulk(NewBulk(bulk_id(number), meant, time.time()))))[0]
 
 
 async def done(tracker: Tracker, number: int = 1) -> BulkOperation:
     """Wait until an operation is done."""
     async with asyncio.timeout(PACE_SECONDS):
         while True:
-            found = await tracker.bulk_get(bulk_id(number), "default")
+            found = await tracker.read(BulkById(bulk_id(number), "default"))
             if found is not None and found.finished_at is not None:
                 return found
             await asyncio.sleep(0.01)
@@ -137,7 +139,7 @@ async def test_a_step_without_an_answer_is_not_done_twice(
     await start(tracker)
     found = await done(tracker)
     assert (found.looked_at, found.changed) == (3, 3)
-    tasks = await tracker.tasks(ids([1, 2, 3]))
+    tasks = await tracker.read(TasksById(ids([1, 2, 3])))
     assert {task.revision for task in tasks.values()} == {3}
     assert tracker.backlog == 3
 
@@ -251,7 +253,7 @@ class TestMany:
             assert isinstance(claim, Claim)
             runner.end(claim)
             await until(tracker, number, State.COMPLETED)
-            found = await tracker.bulk_get(bulk_id(), "default")
+            found = await tracker.read(BulkById(bulk_id(), "default"))
             assert found is not None
             if found.looked_at >= until_looked_at or found.finished_at is not None:
                 return number - start + 1
@@ -269,7 +271,7 @@ class TestMany:
             served = await self.work_along(tracker, 200_000, EVERY // 2)
         store = FaultyStore(sqlite_url)
         async with tracker_on(store) as tracker:
-            found = await tracker.bulk_get(bulk_id(), "default")
+            found = await tracker.read(BulkById(bulk_id(), "default"))
             assert found is not None
             assert EVERY // 2 <= found.changed < EVERY
             served += await self.work_along(tracker, 300_000, EVERY)

@@ -8,7 +8,7 @@ import pytest
 from client_wire import HTML, REFUSED, Answer, Wire, ok, problem
 
 from raytasks.client import ApiError, Client, ServiceUnavailable, WaitTimeout, api, sync
-from raytasks.client.calls import task_path
+from raytasks.client.requests import task_path
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,9 @@ from raytasks.client import (
     StateEvent,
     TooManyRequests,
     api,
-    events,
+)
+from raytasks.client import (
+    event_stream as events,
 )
 
 BEGIN = b"retry: 1000\n\n"

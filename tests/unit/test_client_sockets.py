@@ -11,7 +11,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from raytasks.client import AsyncClient, Client, EndEvent, StateEvent, events
+from raytasks.client import AsyncClient, Client, EndEvent, StateEvent
+from raytasks.client import event_stream as events
 
 LAST = 40
 

@@ -10,11 +10,11 @@ import pytest
 from pydantic_core import from_json
 from working import Working
 
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 from raytasks.model.retry import DEFAULT_SECONDS, MAX_SECONDS, RetryAfter, RetryPolicy, Snooze
 from raytasks.model.states import OutcomeKind
 from raytasks.runner import host
-from raytasks.runner.errors import MAX_MESSAGE, MAX_NAME, MAX_TRACEBACK, describe_error, judge
+from raytasks.runner.error_report import MAX_MESSAGE, MAX_NAME, MAX_TRACEBACK, describe_error, judge
 
 
 class Meta(type):

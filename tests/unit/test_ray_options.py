@@ -6,8 +6,10 @@ from typing import Any
 import pytest
 
 from raytasks import PermanentError, RetryAfter, handler
-from raytasks.handling.registry import HandlerError, Registry, handler_of
-from raytasks.runner.on_ray.options import (
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
+from raytasks.runner.on_ray.ray_options import (
     actor_options,
     check_ray_options,
     remote_options,

@@ -14,12 +14,13 @@ from tracking import FaultyStore, ScriptedRunner, tracker_on, until
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.store.stats import StatsWrite, write_stats
+from raytasks.protocol.queries import Statistics
+from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
-from raytasks.tracker import stats as module
+from raytasks.tracker import statistics as module
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.stats import WRITE_SECONDS, Stats
+from raytasks.tracker.statistics import WRITE_SECONDS, Stats
 from raytasks.tracker.windows import Tally, Window, bucket, duration, percentiles
 
 MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
@@ -43,7 +44,7 @@ def note(
 ) -> None:
     """Note the end of an attempt."""
     outcome = Outcome(task_id(1), 1, kind, started_at=now - seconds, finished_at=now)
-    stats.note([(running(task_type, namespace), outcome, state)], [], now)
+    stats.record([(running(task_type, namespace), outcome, state)], [], now)
 
 
 def completed(stats: Stats, now: float, namespace: str = "default") -> tuple[int, int, int]:
@@ -121,7 +122,7 @@ class TestWindows:
         note(stats, NOW + 53, state=State.FAILED, kind=OutcomeKind.LOST, seconds=1000)
         note(stats, NOW + 53, state=State.CANCELLED, kind=OutcomeKind.CANCELLED, seconds=1000)
         for i in range(10):
-            stats.note([], [(running(), 0.1 * (i + 1))], NOW + 53)
+            stats.record([], [(running(), 0.1 * (i + 1))], NOW + 53)
         shown = stats.view("default", NOW + 54)
         minute = shown["windows"]["minute"]
         assert (minute["seconds"], minute["completed"], minute["failed"]) == (60, 100, 26)
@@ -170,7 +171,7 @@ class TestWindows:
         stats.restore([], NOW)
         for name in ("a", "b", "c"):
             note(stats, NOW, task_type=name)
-            stats.note([], [(running(name), 1.0)], NOW)
+            stats.record([], [(running(name), 1.0)], NOW)
         assert list(stats.view("default", NOW)["by_type"]) == ["a", "b"]
         # After a day without anything they make room.
         stats.to_write(NOW + DAY)
@@ -214,7 +215,7 @@ class TestWriting:
                 task_type=chance.choice(["short", "long"]),
                 state=chance.choice([State.COMPLETED, State.FAILED]),
             )
-            stats.note([], [(running(), chance.expovariate(1))], now)
+            stats.record([], [(running(), chance.expovariate(1))], now)
             self.written(stats, store, now)
         now += WRITE_SECONDS
         self.written(stats, store, now)
@@ -347,7 +348,7 @@ class TestTracker:
         )  # fmt: skip
         for number, state in ((1, State.COMPLETED), (2, State.FAILED), (3, State.RETRYING)):
             await until(tracker, number, state)
-        found = await tracker.stats("default")
+        found = await tracker.read(Statistics("default"))
         assert found["counts"] == {
             "by_state": {
                 "PENDING": 0, "RUNNING": 0, "RETRYING": 1,
@@ -366,7 +367,7 @@ class TestTracker:
     ) -> None:
         for number, priority in ((1, 7), (2, -7)):
             await self.run(tracker, clock, [number], priority=priority)
-        wait = (await tracker.stats("default"))["windows"]["minute"]["queue_wait"]
+        wait = (await tracker.read(Statistics("default")))["windows"]["minute"]["queue_wait"]
         assert wait["p50"] == pytest.approx(2.0, rel=0.05)
         assert wait["p99"] == pytest.approx(2.0, rel=0.05)
 
@@ -412,12 +413,12 @@ class TestTracker:
             tracker.ticker.wake.set()
             while tracker.ticker.ledger.stats.write_due < math.inf:
                 await tracker.ticker.access.read(lambda: None)
-            before = await tracker.stats("default")
+            before = await tracker.read(Statistics("default"))
             assert before["windows"]["minute"]["completed"] == 1
         store = FaultyStore(sqlite_url)
         async with tracker_on(store, clock=clock) as tracker:
             await self.loaded(tracker)
-            assert await tracker.stats("default") == before
+            assert await tracker.read(Statistics("default")) == before
             with store._database.reading() as connection:
                 assert connection.execute(text("SELECT count(*) FROM stats_minutes")).scalar() == 1
 
