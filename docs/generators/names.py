@@ -27,9 +27,19 @@ def page() -> str:
         public = importlib.import_module(module).__all__
         for title, directive, chosen in _groups(module, public):
             parts.append(f"### {module}: {title}\n")
-            body = "\n".join(f".. {directive}:: {module}.{name}" for name in chosen)
+            body = "\n".join(_entry(directive, module, name) for name in chosen)
             parts.append(f"```{{eval-rst}}\n{body}\n```\n")
     return "\n".join(parts)
+
+
+def _entry(directive: str, module: str, name: str) -> str:
+    """Return the entry of a name; one that is offered by an earlier module refers to that."""
+    value = getattr(importlib.import_module(module), name)
+    for earlier in list(MODULES)[: list(MODULES).index(module)]:
+        if getattr(importlib.import_module(earlier), name, None) is value:
+            kind = directive.removeprefix("auto")
+            return f".. py:{kind}:: {module}.{name}\n\n   The same as `{earlier}.{name}`.\n"
+    return f".. {directive}:: {module}.{name}"
 
 
 def _groups(module: str, public: Iterable[str]) -> Iterable[tuple[str, str, list[str]]]:
