@@ -79,7 +79,10 @@ def artifact_router(service: Service) -> APIRouter:
     async def artifacts(
         task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Reader
     ) -> Response:
-        """Return name, size and link of each file; the links expire (ARTIFACT_LINK_SECONDS)."""
+        """Return name, size and link of each file.
+
+        The links expire after RAYTASKS_ARTIFACT_LINK_SECONDS.
+        """
         await service.task(task_id, caller.namespace_for(asked.namespace))
         files = await _asked(service.artifacts.list, task_id)
         listed = [

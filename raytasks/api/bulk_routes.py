@@ -124,7 +124,8 @@ class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
     `matched` is how many tasks the filter matched at the start (null: too many to count). The field
-    `held_by` is `backlog_full` while a retry waits because MAX_BACKLOG allows no more tasks.
+    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
+    allows no more tasks.
     """
 
     model_config = ConfigDict(title="BulkOperation")

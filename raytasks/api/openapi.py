@@ -47,8 +47,8 @@ def _mend(document: dict[str, Any], needs_key: bool) -> None:
         _KEY: {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key. None is needed on the machine itself with DEBUG and "
-            "without API_KEYS.",
+            "description": "An API key. None is needed on the machine itself with "
+            "RAYTASKS_DEBUG and without RAYTASKS_API_KEYS.",
         }
     }
     for path, operations in document["paths"].items():

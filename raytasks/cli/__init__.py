@@ -94,7 +94,9 @@ def _global_options(
 
 @database.command("upgrade")
 def upgrade(
-    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
+    ] = None,
 ) -> None:
     """Make the tables, or bring those of an earlier version up to date."""
     from raytasks.settings import load_settings

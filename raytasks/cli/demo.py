@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Start the service here, run one real task of each built-in type, show the results, and stop.
 
-    Its own files go to a separate folder; the files of tasks go to ARTIFACTS_URL.
+    Its own files go to a separate folder; the files of tasks go to RAYTASKS_ARTIFACTS_URL.
     """
     payloads = sample_payloads(_SAMPLES, without=left_out([BUILTIN]))
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))

@@ -21,7 +21,7 @@ def new(
 ) -> None:
     """Make a key, and print it once: the service gets only its hash.
 
-    Add the entry to API_KEYS. Then restart the service, or use `raytasks deploy`.
+    Add the entry to RAYTASKS_API_KEYS. Then restart the service, or use `raytasks deploy`.
     """
     key = new_key()
     try:

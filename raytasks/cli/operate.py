@@ -19,8 +19,8 @@ def deploy(address: Address = None) -> None:
     """Deploy the present handlers to a running cluster.
 
     The cluster tries them first; if they fail there, nothing changes. Then new tasks go to runners
-    with the new code. Runners with the old code finish what they run (for at most DRAIN_SECONDS),
-    and end. A deployment also ends a drain.
+    with the new code. Runners with the old code finish what they run, for at most
+    RAYTASKS_DRAIN_SECONDS, and end. A deployment also ends a drain.
     """
     from raytasks import service
     from raytasks.api.on_ray.deployment import present_version
@@ -42,7 +42,7 @@ def stop(
         float | None,
         typer.Option(
             help="How long running tasks may go on; then they are given back. Default: "
-            "STOP_GRACE_SECONDS.",
+            "RAYTASKS_STOP_GRACE_SECONDS.",
             min=0,
         ),
     ] = None,

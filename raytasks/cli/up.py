@@ -57,7 +57,9 @@ def up(
     address: Annotated[
         str | None, typer.Option(help="Join this Ray cluster (HOST:PORT); default: start one.")
     ] = None,
-    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
+    ] = None,
     dashboard: Annotated[bool, typer.Option(help="Start Ray's dashboard, on loopback.")] = True,
     num_cpus: NumCpus = None,
     num_gpus: NumGpus = None,
@@ -67,7 +69,7 @@ def up(
 ) -> None:
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
-    Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
+    Stops in order at Ctrl-C: no new tasks, then RAYTASKS_STOP_GRACE_SECONDS for what runs.
     When Ray has died, it starts again.
     """
     from raytasks.cluster.processes import RayEnded

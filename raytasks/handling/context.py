@@ -140,7 +140,7 @@ class Context:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.
 
         Returns when it is on disk. Each checkpoint replaces the one before. Raises `ValueError` for
-        one over MAX_RESULT_BYTES, and for data that JSON cannot hold, such as NaN.
+        one over RAYTASKS_MAX_RESULT_BYTES, and for data that JSON cannot hold, such as NaN.
         """
         from raytasks.handling.handler_json import handler_json  # needs pydantic
 
