@@ -50,7 +50,7 @@ class HandlersVersion:
 
     @property
     def generation(self) -> str:
-        """The generation in the names of this build's runners. It differs if new ones are needed."""
+        """The generation in the runners' names. Builds that need new runners have another one."""
         settings = [str(getattr(self.settings, name)) for name in _OF_RUNNERS]
         environment = sorted(self.environment.items())
         text = json.dumps([self.fingerprint, self.folder, settings, environment])

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from raytasks.protocol.messages import Demand
 
 WAITS_SECONDS = 1.0
-"""After this time an attempt that has not begun counts as waiting. A process starts in about 1 s."""
+"""After this time, about a process start, an attempt that has not begun counts as waiting."""
 
 RUNNER_STARTING = "runner_starting"
 NO_RESOURCES = "no_resources"
