@@ -1,4 +1,4 @@
-"""The files that belong to tasks, kept through fsspec: in a local folder by default, in S3 by URL."""
+"""The files of tasks, kept through fsspec: in a local folder by default, in S3 by its URL."""
 
 import contextlib
 import os

@@ -122,9 +122,10 @@ def verdict(
 ) -> Event:
     """Return the event that an attempt's outcome means for its task.
 
-    Only for attempts that failed or timed out, `retryable` matters. Only for those that were lost,
-    `charged` matters: whether the loss counts against the task's budget of crashes. A cancel wins
-    over everything but success: work that finished first is kept, and nothing else runs again.
+    The flag `retryable` matters only for attempts that failed or timed out. The flag `charged`
+    matters only for lost ones: whether the loss counts against the task's budget of crashes. A
+    cancel wins over everything but success: work that finished first is kept, and nothing else runs
+    again.
     """
     if kind is OutcomeKind.SUCCEEDED:
         return Event.SUCCEED

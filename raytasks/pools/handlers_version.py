@@ -37,8 +37,8 @@ class HandlersVersion:
     - `token`: random, and unique to the build.
     - `fingerprint`: of the handlers' code.
     - `environment`: the environment variables of the handlers.
-    - `folder`: the deployer's working directory. Handler modules are looked for there first,
-      wherever they are imported.
+    - `folder`: the deployer's working directory. Every process that imports the handlers' modules
+      looks there first.
     """
 
     token: str

@@ -257,7 +257,7 @@ class RunnerPools:
         )
         for _ in range(self.failures.allowed(pool, change)):
             slot = free_slot(here)
-            # A runner beyond the limit replaces one that waits for a task, so it reserves nothing.
+            # A runner beyond the limit stands in for one that waits: it reserves no processor.
             basic = slot <= rule.least + rule.spare or len(here) >= own.most
             if not basic and self._scarce & reserves(infos[0], basic=basic).keys():
                 break

@@ -31,8 +31,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     - `result`, `result_ref`, `error`: JSON text.
     - `delay_seconds`: the wait before the next attempt: the backoff after a failure, or the length
       of a snooze.
-    - `charged`: whether a lost attempt counts against its task's budget of crashes. It does not
-      where it is not known to be the cause.
+    - `charged`: whether a lost attempt counts against its task's budget of crashes. It does not if
+      it is not known to be the cause.
     - `company`: makes the task a suspect. It is how many suspects, itself included, may share a
       process.
     - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.

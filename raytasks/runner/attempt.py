@@ -75,7 +75,7 @@ class Attempt:
 
     @property
     def deadline(self) -> float | None:
-        """The time of the timeout, in seconds since the epoch; None if there is none."""
+        """The deadline of the attempt, in seconds since the epoch; None without a timeout."""
         timeout = self.claim.timeout_seconds
         return None if timeout is None else self.started_at + timeout
 
@@ -117,7 +117,7 @@ class Attempt:
     ) -> Outcome:
         """Return the outcome of a failure with this error, as the retry policy judges it.
 
-        The error is kept in `self.error` if a handler raised it, and not if it stopped the attempt.
+        The attribute `error` keeps what a handler raised, but not a timeout.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
         decision = self._verdict(error)

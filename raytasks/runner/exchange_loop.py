@@ -192,7 +192,7 @@ class ExchangeLoop:
             del self._outbox.checkpoints[report.number]
 
     def changed(self) -> None:
-        """Make the next exchange at once, as the capacity or another state of the work changed."""
+        """Make an exchange at once, as the capacity or the demands of the work have changed."""
         self._note_news()
 
     def leave(self) -> None:
@@ -272,7 +272,7 @@ class ExchangeLoop:
         return orders
 
     def _after_failure(self, exchange: Exchange, error: Exception) -> float:
-        """Prepare to send everything again, to whichever tracker answers; return the pause in s.
+        """Prepare to send everything again, to any tracker; return the pause before, in seconds.
 
         If the exchange holds a part that cannot be sent, that part is replaced. If the tracker does
         not understand a part, it is found by sending fewer outcomes at a time. Otherwise what was

@@ -32,7 +32,7 @@ class WaitNotice:
         self._awaited: str | None = None
 
     def of(self, attempt: Attempt | None) -> str | None:
-        """Return the task that this attempt has waited for at least `NOTICE_SECONDS`, else None."""
+        """Return the task that this attempt waits for, after `NOTICE_SECONDS`; else None."""
         known = self._since is not None and self._since[0] is attempt
         return self._awaited if known else None
 

@@ -77,7 +77,7 @@ class Outbox:
     def give_up(self, exchange: Exchange, why: str) -> None:
         """Replace all parts of an exchange that the tracker refuses, as `mend` does.
 
-        Its log lines are dropped.
+        Log lines are dropped too.
         """
         for item in exchange.outcomes:
             if key_of(item) in self.unacknowledged:

@@ -125,10 +125,7 @@ class WarmWork:
             self._event_loop.call_soon_threadsafe(self._pass_lines)
 
     def waits_for(self) -> str | None:
-        """Return the task that the present attempt has waited for some time; None if there is none.
-
-        See `WaitNotice.of`.
-        """
+        """Return the task that the present attempt waits for, or None. See `WaitNotice.of`."""
         return self._waits.of(self._worker.current)
 
     def look(self) -> None:

@@ -210,7 +210,7 @@ class Worker:
         return instance
 
     def _load_instances(self) -> None:
-        """Load class handlers before the first task comes. A failure is raised again by a task."""
+        """Load class handlers before the first task. An attempt repeats and reports a failure."""
         for task_type in self._registry.task_types:
             try:
                 self._handler(self._registry.require(task_type))

@@ -112,8 +112,9 @@ class Flight:
     def outcome_of(self, error: BaseException, crashes_unbegun: int = 0) -> Outcome:
         """Return the outcome of an attempt that ended by an error of Ray's.
 
-        An attempt that has not begun is given back, at most `MAX_UNBEGUN` times. Its process died
-        before it began `crashes_unbegun` times, not counting dead nodes.
+        An attempt that has not begun is given back, as nothing of the task was tried. That happens
+        at most `MAX_UNBEGUN` times: `crashes_unbegun` counts earlier such deaths of its process,
+        without those of dead nodes.
         """
         attempt = self.attempt
         if isinstance(error, RayTaskError):  # raised in the attempt's process

@@ -43,8 +43,8 @@ def remote_options(
 
     Ray retries nothing unless the handler asks for it: raytasks would not count such a retry.
     Yet Ray gets one retry more than the handler asks for, which `remote_attempt` does not use. When
-    memory is short, Ray first ends processes that it may retry, however small. Without that retry
-    it would end the tracker and all runners before the task that has taken all the memory.
+    memory is short, Ray first ends what it may retry, however small, and then the rest. Without
+    that retry it would end the tracker and all runners before a task that has taken all the memory.
     """
     most = own.get("max_retries", 0)
     options = {**own, "max_retries": most + 1 if most >= 0 else most}

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 QUEUED = 2
 """How many attempts of a type are handed to Ray beyond those that fit the cluster.
 
-Ray's autoscaler sees the need by them.
+They show Ray's autoscaler that more resources are needed.
 """
 
 MOST = 1000
