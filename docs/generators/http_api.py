@@ -42,7 +42,7 @@ COMMON = """\
 def document() -> Document:
     """Return the OpenAPI document of the service with one built-in task type."""
     with Queue([text_processing.process]) as queue:
-        found: Document = queue.http.get("/openapi.json").json()
+        found: Document = queue.http.get("/openapi.json", timeout=60).json()
     return found
 
 

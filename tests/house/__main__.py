@@ -38,7 +38,7 @@ def _tracked(*patterns: str) -> list[str]:
     found = subprocess.run(
         ["git", "ls-files", *patterns], capture_output=True, text=True, check=True
     )
-    return found.stdout.splitlines()
+    return sorted(set(found.stdout.splitlines()))
 
 
 if __name__ == "__main__":
