@@ -56,7 +56,7 @@ help:
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
-	@echo "make lint          ruff, mypy and import-linter"
+	@echo "make lint          ruff, mypy, import-linter, prose and names"
 	@echo "make format        format the code"
 	@echo "make requirements  pin the requirements anew, from pyproject.toml"
 	@echo "make clean         remove .venv and what the tools leave behind"
@@ -148,6 +148,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 format: install
 	$(BIN)/ruff check --fix .

@@ -12,8 +12,8 @@ from raytasks.protocol.places import Terms
 class DriverTerms:
     """The service's settings for submissions. A driver's own settings may differ.
 
-    `max_batch_bytes` is the maximum number of bytes of payloads in one call. `version` is the
-    service's version of raytasks; empty if the service does not tell it.
+    At most `max_batch_bytes` of payloads go in one call. The `version` is the service's version of
+    raytasks; it is empty if the service does not tell it.
     """
 
     values: LargeValues
