@@ -14,7 +14,7 @@ from tests.docs.running import Session, session_in
 from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone it takes about a minute
+pytestmark = pytest.mark.timeout(600)  # on a busy machine; it starts the service twice
 
 DATABASE = "postgresql://raytasks:secret@db.example.com/raytasks"
 """The database that the page names; the test has another one."""
