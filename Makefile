@@ -26,14 +26,23 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITHOUT_RAY := tests/api tests/docs tests/handlers tests/packaging tests/simulation tests/store tests/testing_kit \
-  tests/unit tests/test_fetch.py
+WITH_RAY := tests/chaos/test_chaos.py tests/cluster
+WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
-.PHONY: install demo test docs recording chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+# Of `make test-ray`: VERSION is a minor version, such as 2.59. The tests are those in which Ray itself
+# does the work: all kinds of runners, drivers and nodes; cancels and Ray's own retries; what dies;
+# Serve and the trial of handlers; Ray's token; a cluster that its user has started.
+RAY_VENV = .venv-ray-$(VERSION)
+RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
+  runners_killed.py stopping.py tracker_killed.py ray_token.py)
+
+.PHONY: install demo test docs recording coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
+	@echo "make coverage      the tests without Ray, and the lines of each module that none of them runs"
+	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
@@ -64,11 +73,30 @@ demo: install
 	$(BIN)/raytasks demo
 
 test: lint docs
-	$(BIN)/pytest -n 2 --dist loadfile $(WITHOUT_RAY)
-	$(BIN)/pytest $(addprefix --ignore=,$(WITHOUT_RAY))
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/python -m tests.covered
+	$(BIN)/pytest $(WITH_RAY)
+
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+	$(BIN)/python -m tests.covered
 
 recovery: install
 	$(BIN)/pytest tests/cluster
+
+# In an environment of its own: the pinned requirements, but for Ray.
+test-ray: install
+	@test -n "$(VERSION)" || { echo "say which minor version of Ray: make test-ray VERSION=2.59"; exit 2; }
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY_VENV)
+	grep -v '^ray==' requirements-dev.txt > $(RAY_VENV)/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python -r $(RAY_VENV)/requirements.txt 'ray[serve]==$(VERSION).*'
+	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python --no-deps --editable client --editable .
+	$(RAY_VENV)/bin/python -m pytest -W default $(RAY_TESTS)
 
 chaos: install
 	$(BIN)/python -m tests.chaos.run --database sqlite --seconds $(SECONDS) --seed $(SEED)
@@ -131,4 +159,4 @@ requirements: install
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
-	rm -rf $(VENV) build docs/reference .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build docs/reference .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

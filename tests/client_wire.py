@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from types import SimpleNamespace
 from typing import Any
@@ -56,7 +56,7 @@ class AsyncWire(Wire):
                 "http://host:1/", transport=self.transport, **self._options
             ) as client:
                 result = call(client)
-                if isinstance(result, AsyncIterator):
+                if isinstance(result, AsyncGenerator):
                     async with aclosing(result) as items:
                         return [item async for item in items]
                 return await result
@@ -99,7 +99,7 @@ class Stream(httpx.SyncByteStream, httpx.AsyncByteStream):
         if self._error:
             raise self._error
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    async def __aiter__(self) -> AsyncGenerator[bytes]:
         for piece in self:
             yield piece
 

@@ -2,17 +2,19 @@
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, Phase, settings
-from making import NOW
 
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
+from raytasks.tracker.core import Tracker
+from tests.making import NOW
 from tests.postgres_server import PostgresServer, migrate
+from tests.tracking import FaultyStore, tracker_on
 
 pytest_plugins = ["tests.hanging"]
 
@@ -103,3 +105,16 @@ def store(store_url: str, open_store: Callable[..., Store]) -> Store:
 def clock() -> FakeClock:
     """A clock that only the test moves."""
     return FakeClock(NOW)
+
+
+@pytest.fixture
+def faulty_store(sqlite_url: str) -> FaultyStore:
+    """A store that fails when the test says so."""
+    return FaultyStore(sqlite_url)
+
+
+@pytest.fixture
+async def tracker(faulty_store: FaultyStore, clock: FakeClock) -> AsyncIterator[Tracker]:
+    """A tracker that runs, with a clock that only the test moves."""
+    async with tracker_on(faulty_store, clock=clock) as tracker:
+        yield tracker

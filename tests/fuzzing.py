@@ -43,7 +43,7 @@ def operations(url: str) -> Iterator[tuple[str, Callable[[int, int], None]]]:
     schema = schemathesis.openapi.from_url(f"{url}/openapi.json")
     checks = CHECKS.get_by_names(CHECKED)
     for found in schema.get_all_operations():
-        operation = found.ok()
+        operation = found.ok()  # type: ignore[union-attr]
         if operation.path not in _STREAMS:
             yield operation.label, _attack(operation, checks)
 

@@ -5,9 +5,8 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from local_service import Api, LocalService, serving
-
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.local_service import Api, LocalService, serving
 
 KEYS = {name: "rtk_" + name * 43 for name in "rsoabx"}
 """The keys that clients send, by name. The service does not know `x`."""

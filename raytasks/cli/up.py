@@ -14,24 +14,26 @@ import typer
 from rich.console import Console
 
 from raytasks.cli import operate
+from raytasks.cli.output import lasting_output
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
 
 if TYPE_CHECKING:
     from raytasks.cluster.node_resources import NodeResources
     from raytasks.cluster.processes import RayEnded, RayProcess
+    from raytasks.cluster.runs import Note
     from raytasks.pools.handlers_version import HandlersVersion
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
-console = Console(highlight=False)
+console = Console(highlight=False, file=lasting_output())
 
 READY = "raytasks is ready at"
-"""How the line begins that says that the service takes tasks; the URL follows."""
+"""How the line begins that says that the service takes tasks. The URL follows."""
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
-_STARTS = 3  # times in so many seconds
+_STARTS = 3  # restarts within _STARTS_SECONDS
 _STARTS_SECONDS = 600.0
 
 
@@ -100,11 +102,25 @@ def worker(
     with _step(f"Joining {address}"):
         ray_process = cluster.start_worker(address, resources=resources)
     try:
+        _compare_versions(address)
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
     finally:
         with _step("Leaving the cluster"):
             ray_process.stop()
+
+
+def _compare_versions(address: str) -> None:
+    """Refuse to work for a service of another version. Raises `OtherVersion`."""
+    from raytasks import service
+    from raytasks.cluster import processes as cluster
+
+    with _step("Comparing the versions"):
+        cluster.connect(address)
+        try:
+            service.check_version_in_cluster()
+        finally:
+            cluster.disconnect()
 
 
 def _resources(
@@ -125,8 +141,8 @@ def _run(
     settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
     from raytasks.api.on_ray.deployment import present_version
-    from raytasks.cluster import processes as cluster
-    from raytasks.cluster.control_store import open_control_store
+    from raytasks.cluster.environment import ray_environment
+    from raytasks.cluster.runs import noted
     from raytasks.handling.builtin_extra import left_out_line
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
@@ -137,7 +153,24 @@ def _run(
         prepare_database(settings.database_url)
     _take_port(endpoint)
     stopping = _stop_signals()
-    os.environ.update(cluster.ray_environment(endpoint.host))
+    os.environ.update(ray_environment(endpoint.host))
+    with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
+        _run_on_ray(version, endpoint, resources, stopping, note, dashboard=dashboard)
+
+
+def _run_on_ray(
+    version: "HandlersVersion",
+    endpoint: "Endpoint",
+    resources: "NodeResources",
+    stopping: threading.Event,
+    note: "Note",
+    *,
+    dashboard: bool,
+) -> None:
+    from raytasks.cluster import processes as cluster
+    from raytasks.cluster.control_store import open_control_store
+
+    settings = version.settings
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:
@@ -146,7 +179,9 @@ def _run(
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
-        _serve(version, endpoint, head, stopping)
+        if head is None:
+            _tell_what_is_lacking(endpoint.host)
+        _serve(version, endpoint, head, stopping, note)
     finally:
         if _is_there(head):
             cluster.disconnect()
@@ -156,9 +191,11 @@ def _run(
 
 
 def _start_again(error: "RayEnded") -> None:
-    """Become a new `raytasks up`: SQL has all tasks. Raises the error if that was too often.
+    """Replace this process by a new `raytasks up`: SQL has all tasks.
 
-    It must be a new process image, since Ray ends a driver a minute after it has lost its cluster.
+    Raises the error if that happened too often.
+
+    A new process image is needed: Ray ends a driver a minute after it has lost its cluster.
     """
     ends = Restarts(_STARTS, _STARTS_SECONDS, deque(map(float, os.environ.get(_ENDS, "").split())))
     if not ends.allow(time.monotonic()):
@@ -173,6 +210,7 @@ def _serve(
     endpoint: "Endpoint",
     head: "RayProcess | None",
     stopping: threading.Event,
+    note: "Note",
 ) -> None:
     from raytasks import service
 
@@ -181,10 +219,10 @@ def _serve(
         with _step("Starting the tracker, and trying the handlers"):
             try:
                 tracker, answer = service.start_tracker(version)
-            except service.AlreadyServed:
+            except (service.AlreadyServed, service.OtherVersion):
                 ours = False
                 raise
-            if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
+            if _ENDS not in os.environ:  # a person starts it, and wants a drain to end
                 service.resume()
         with _step("Starting the API"):
             service.start_api(version, endpoint)
@@ -196,21 +234,36 @@ def _serve(
         _wait(stopping, head)
     finally:
         if ours and _is_there(head):
-            _stop_service(version.settings.stop_grace_seconds)
+            note.given_back(_stop_service(version.settings.stop_grace_seconds))
 
 
 def _is_there(head: "RayProcess | None") -> bool:
-    """Return whether Ray answers: without a head, Ray's own calls would wait for a minute."""
+    """Return whether Ray answers. Without a head, Ray's own calls would wait for a minute."""
     return head is None or head.alive()
 
 
-def _stop_service(grace: float) -> None:
+def _tell_what_is_lacking(host: str) -> None:
+    """Say what is worse in a cluster that somebody else has started, and how to mend it."""
+    from raytasks.cluster.environment import lacking, variables_at_the_head
+
+    names = variables_at_the_head()
+    lines = [] if names is None else list(lacking(names, host))
+    if not lines:
+        return
+    console.print("this cluster runs without some of Ray's variables, which works, but:")
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True)
+    console.print("to mend it: eval \"$(raytasks env)\" before 'ray start', on each machine")
+
+
+def _stop_service(grace: float) -> int:
     from raytasks import service
 
     with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
         released = service.stop_service(grace)
     if released:
         console.print(f"{released} running tasks were given back; they run at the next start")
+    return released
 
 
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
@@ -236,7 +289,7 @@ def _where_the_token_is() -> str:
 
 
 def prepare_database(url: str) -> None:
-    """Apply the migrations that are missing. Raises `SettingsError` if that is not possible."""
+    """Apply the missing migrations. Raises `SettingsError` if that fails."""
     from raytasks.model.tasks import StoreUnavailable
     from raytasks.settings import SettingsError
     from raytasks.store.store import Store
@@ -251,7 +304,7 @@ def prepare_database(url: str) -> None:
 
 
 def _take_port(endpoint: "Endpoint") -> None:
-    """Make sure that the port is free; end what a killed run of our own has left there."""
+    """Make sure that the port is free. End leftovers of a killed run of our own on it."""
     from raytasks.cluster import processes as cluster
     from raytasks.settings import SettingsError
 
@@ -287,7 +340,7 @@ def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
 
 @contextmanager
 def _step(text: str) -> Iterator[None]:
-    """Say what is being done, and that it is done."""
+    """Print a step, and that it is done."""
     if console.is_terminal:
         with console.status(f"{text} …"):
             yield

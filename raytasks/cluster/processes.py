@@ -1,4 +1,4 @@
-"""Ray processes: start a head, join a machine to one, stop what was started, end leftovers."""
+"""Ray processes: start a head, join a machine to a cluster, stop them, end leftovers."""
 
 import contextlib
 import ctypes
@@ -22,7 +22,8 @@ from ray.exceptions import AuthenticationError
 
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
-from raytasks.cluster.ingress import check_open_files, free_port, ingress_environment
+from raytasks.cluster.environment import ray_environment
+from raytasks.cluster.ingress import check_open_files, free_port
 from raytasks.cluster.node_resources import NodeResources
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
@@ -37,9 +38,9 @@ _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
-# Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+# Only on Linux can `ray_node` adopt the processes that `ray start` leaves behind.
 EVERYTHING = NodeResources()
-"""Ray finds out by itself what a machine has."""
+"""Resources of a machine as Ray detects them."""
 
 _RAY_START = (
     [sys.executable, "-m", "raytasks.cluster.ray_node"]
@@ -49,61 +50,16 @@ _RAY_START = (
 
 
 class ClusterError(RaytasksError):
-    """Ray could not be started or joined. The text says why, in a line."""
+    """Ray could not be started or joined. The text says why, in one line."""
 
 
 class RayEnded(ClusterError):
-    """Ray, which we had started, has ended by itself."""
-
-
-def ray_environment(host: str | None = None) -> dict[str, str]:
-    """Return the variables that all Ray processes need, beyond those that are set already.
-
-    They say how HTTP comes in at `host` (see `cluster.ingress`), let that recover and roll in
-    seconds, have Ray ask for its token, and put this directory on the path of all workers. They
-    must be set before Ray starts. Raises `MachineError`.
-    """
-    wanted = {
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
-        # A machine that is busy with everything else that starts takes more than Serve's 5 seconds.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # A replica's code runs on its main event loop, so that no request changes threads, and its
-        # log goes to Serve's files only, in blocks. No gRPC ports: nothing of ours uses them.
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
-        # Serve's controller looks ten times a second after what hardly ever changes, even idle.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        # A node that is frozen or cut off is dead after some 10 seconds; else it takes minutes.
-        "RAY_health_check_initial_delay_ms": "1000",
-        "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_timeout_ms": "2000",
-        "RAY_health_check_failure_threshold": "4",
-        "RAY_grpc_client_keepalive_time_ms": "5000",
-        "RAY_grpc_client_keepalive_timeout_ms": "5000",
-        # What handlers print is in files of Ray's, which grow without bound unless this is set.
-        "RAY_ROTATION_MAX_BYTES": str(64 * 2**20),
-        "RAY_ROTATION_BACKUP_COUNT": "1",
-        "RAY_task_oom_retries": "0",  # else without end, within one attempt
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    }
-    if ray_token.has_token():
-        wanted[ray_token.MODE] = "token"
-    wanted |= ingress_environment(host)
-    missing = {name: value for name, value in wanted.items() if name not in os.environ}
-    path = os.environ.get("PYTHONPATH", "")
-    here = str(Path.cwd())
-    if here not in path.split(os.pathsep):
-        missing["PYTHONPATH"] = os.pathsep.join(part for part in (here, path) if part)
-    return missing
+    """Ray, which this process had started, has ended by itself."""
 
 
 @dataclass
 class RayProcess:
-    """Ray on this machine: the process that we started, with everything below it."""
+    """Ray on this machine: the process that we started, and all processes below it."""
 
     process: "subprocess.Popen[bytes]"
     address: str
@@ -112,11 +68,11 @@ class RayProcess:
     dashboard_url: str | None = None
 
     def alive(self) -> bool:
-        """Return whether it still runs."""
+        """Return whether the process still runs."""
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Stop Ray in order; what does not end by itself is killed."""
+        """Stop Ray in order. Processes that do not end by themselves are killed."""
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -126,7 +82,7 @@ class RayProcess:
             self.store.remove()
 
     def last_words(self) -> str:
-        """Return the last line of its log, and where the rest is."""
+        """Return the last line of the log, and where the rest is."""
         text = self.log.read_text(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return f"{lines[-1] if lines else 'no output'} (see {self.log})"
@@ -135,10 +91,10 @@ class RayProcess:
 def start_head(
     store: ControlStore, *, dashboard: bool = True, resources: NodeResources = EVERYTHING
 ) -> RayProcess:
-    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
+    """Start a Ray cluster on this machine, which others can join. Raises `ClusterError`.
 
-    Its control store is ours from here on: it is removed when the head has been stopped. Whoever
-    joins it needs Ray's token, which is made if there is none.
+    The returned process owns the control store, and removes it when the head has stopped. A machine
+    that joins needs Ray's token, which is made if there is none.
     """
     check_open_files()
     try:
@@ -164,7 +120,7 @@ def start_head(
 
 
 def start_worker(address: str, *, resources: NodeResources = EVERYTHING) -> RayProcess:
-    """Join this machine to the cluster at `address`, with what Ray may use of it.
+    """Join this machine to the cluster at `address`, with the resources that Ray may use.
 
     Raises `ClusterError`.
     """
@@ -205,21 +161,21 @@ def connect(address: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster that this process is connected to, if any."""
+    """Disconnect this process from its cluster, if it is connected."""
     ray.shutdown()
 
 
 def end_leftovers() -> int:
-    """End what runs of ours that were killed have left behind, and return how many processes.
+    """End the leftovers of our own killed runs, and return the number of processes.
 
-    All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
-    Only those are ended whose owner is gone.
+    All Ray processes that we start, and HAProxy below them, have a mark of their owner. Only those
+    whose owner is gone are ended.
     """
-    return _kill_marked(_is_lost)
+    return _kill_marked(is_lost)
 
 
 def listener_on(host: str, port: int) -> str | None:
-    """Return who listens on a port, e.g. `nginx (pid 17)`, or None if it is free."""
+    """Return who listens on a port, e.g. `nginx (pid 17)`; None if it is free."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -238,7 +194,7 @@ def listener_on(host: str, port: int) -> str | None:
 
 
 def _agent_arguments() -> list[str]:
-    """Return where the dashboard's agent of a node listens: another Ray may be on this machine."""
+    """Return a free port for the dashboard's agent: another Ray may be on this machine."""
     return [f"--dashboard-agent-listen-port={free_port(AGENT_PORT)}"]
 
 
@@ -252,7 +208,8 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **ray_environment(), **of_store, _OWNER: owner_mark()},
-            # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
+            # A Ctrl-C in the terminal is for this process alone, which stops Ray after its own
+            # work.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
         )
@@ -267,7 +224,7 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    """Refuse an address where nothing listens. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(f"the Ray address {address!r} is not HOST:PORT")
@@ -279,8 +236,8 @@ def _check_answers(address: str) -> None:
 
 
 def _found_address() -> str:
-    """Return the address of the cluster that runs here, or that RAY_ADDRESS names."""
-    from ray._private import services  # nothing public tells it without connecting
+    """Return the address of the cluster that runs here, or the one in RAY_ADDRESS."""
+    from ray._private import services  # no public call gives it without a connection
 
     try:
         found: str | None = services.canonicalize_bootstrap_address("auto")
@@ -292,11 +249,11 @@ def _found_address() -> str:
 
 
 def _check_is_ray(address: str) -> None:
-    """Refuse what listens and is no Ray cluster; Ray itself would try for minutes."""
+    """Refuse a listener that is no Ray cluster. Ray itself would try for minutes."""
     answered = threading.Event()
 
     def ask() -> None:
-        with contextlib.suppress(Exception):  # it answers: what is wrong, `ray.init` says better
+        with contextlib.suppress(Exception):  # it answers: `ray.init` explains other errors better
             raylet: Any = ray._raylet
             raylet.GcsClient(address=address)
         answered.set()
@@ -307,17 +264,17 @@ def _check_is_ray(address: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
+    """Have the kernel stop Ray when this process is killed, so that nothing is left behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def owner_mark() -> str:
-    """Return the mark of this process: its id, and when it began, since ids come again."""
+    """Return the mark of this process: its id, and its start time, since ids are used again."""
     return f"{os.getpid()}:{_began(os.getpid())}"
 
 
-def _is_lost(mark: str) -> bool:
+def is_lost(mark: str) -> bool:
     """Return whether the process with this mark is gone."""
     pid, _, began = mark.partition(":")
     try:
@@ -329,15 +286,15 @@ def _is_lost(mark: str) -> bool:
 
 
 def _began(pid: int) -> str:
-    """Return when a process began; on Linux in a way that a set clock does not change."""
+    """Return the start time of a process; on Linux it does not depend on the set clock."""
     if sys.platform != "linux":
         return str(psutil.Process(pid).create_time())
-    # proc_pid_stat(5): the fields after the name, of which the 20th is the start in clock ticks.
+    # proc_pid_stat(5): of the fields after the name, the 20th is the start in clock ticks.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def _kill_marked(chosen: Callable[[str], bool]) -> int:
-    """Kill the processes that carry a mark that is chosen, and return how many those were."""
+    """Kill the processes whose mark is `chosen`, and return their number."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -346,13 +303,14 @@ def _kill_marked(chosen: Callable[[str], bool]) -> int:
                 process.kill()
                 found.append(process)
     deadline = time.monotonic() + _LEFTOVER_SECONDS
-    while any(map(_runs, found)) and time.monotonic() < deadline:
+    while any(map(runs, found)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return len(found)
 
 
-def _runs(process: psutil.Process) -> bool:
-    # One that is dead stays in the list of processes until its parent has looked.
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process runs."""
+    # A dead process stays in the process table until its parent has waited for it.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

@@ -11,9 +11,10 @@ from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import Task
 
 Answer = TypeVar("Answer")
+Given = TypeVar("Given", covariant=True)
 
 
-class Command(Struct, Generic[Answer], frozen=True, tag=True):
+class Command(Struct, Generic[Given], frozen=True, tag=True):
     """A change that somebody asks for. Its type parameter is the type of its answer."""
 
 

@@ -23,7 +23,10 @@ class DatabasePlace(Struct, frozen=True):
 
 
 class Terms(Struct, frozen=True, omit_defaults=True):
-    """The settings of the service that a submission must keep to; sizes are in bytes."""
+    """The settings of the service that a submission must keep to; sizes are in bytes.
+
+    `version` is the service's version of raytasks.
+    """
 
     artifacts_url: str
     offload_bytes: int
@@ -31,3 +34,4 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     max_payload_bytes: int
     max_depth: int
     max_batch_bytes: int
+    version: str = ""

@@ -18,12 +18,13 @@ from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
 
 Answer = TypeVar("Answer")
+Given = TypeVar("Given", covariant=True)
 
 MAX_EVENTS = 1000
 """How many events are in one answer, of all tasks that it is about."""
 
 
-class Query(Struct, Generic[Answer], frozen=True, tag=True):
+class Query(Struct, Generic[Given], frozen=True, tag=True):
     """A question that changes nothing. Its type parameter is the type of its answer."""
 
 

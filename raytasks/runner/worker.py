@@ -13,7 +13,7 @@ from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.host import end_process
-from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, withdraw_interrupt
+from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
 from raytasks.runner.workplace import Workplace
 
 REPORT_SECONDS = 0.025
@@ -51,6 +51,7 @@ class Worker:
         self._ready = threading.Condition()
         self._border = threading.Lock()
         self._interruptible = False
+        self._interrupted = False
         self.current: Attempt | None = None
         self._early_stops: deque[tuple[str, int]] = deque(maxlen=_EARLY_STOPS)
         self.done = 0
@@ -126,6 +127,7 @@ class Worker:
             if task is not None:
                 task.get_loop().call_soon_threadsafe(task.cancel)
             elif self._thread.ident is not None:
+                self._interrupted = True
                 interrupt_thread(self._thread.ident)
 
     def _run_for_ever(self) -> None:
@@ -179,7 +181,9 @@ class Worker:
             finally:
                 with self._border:
                     self.current, self._interruptible = None, False
-                    withdraw_interrupt(threading.get_ident())
+                    interrupted, self._interrupted = self._interrupted, False
+                    if interrupted:
+                        take_interrupt()
         except AttemptStopped:  # thrown just as the handler was done
             self.current = None
             return attempt.stopped()

@@ -1,17 +1,18 @@
-"""How the tracker is, and what it knows of the database and of runners, as `/health` shows it."""
+"""The tracker's health report: its own state, the database, and the runners, for `/health`."""
 
 from typing import Any
 
+from raytasks import __version__
 from raytasks.tracker.ticker import Ticker
 
 _PING_SECONDS = 2.0
 
 
 async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
-    """Return the report. It takes two seconds where the database does not answer reads.
+    """Return the report, after two seconds if the database does not answer reads.
 
-    `seconds_since_commit` tells for how long no tick was committed; when nothing is to be done,
-    one is after a third of the lease.
+    `seconds_since_commit` is the time since the last commit. A tick commits at least every third of
+    the lease, even with nothing to do.
     """
     access, monotonic = ticker.access, ticker.monotonic
     error = access.trouble() or ticker.recovery.aside.away()
@@ -40,6 +41,7 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
         "database": {"ok": error is None, "error": error},
         "tracker": {
             "ok": ticker.loaded.is_set(),
+            "version": __version__,
             "epoch": ticker.epoch,
             "backlog": backlog,
             "paused": ticker.paused_at is not None,

@@ -4,7 +4,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from local_service import Api, LocalService, serving
+
+from tests.local_service import Api, LocalService, serving
 
 
 @pytest.fixture

@@ -1,17 +1,17 @@
 """Who may call what: keys, scopes, and this machine without a key."""
 
+import hmac
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from keyring import API_KEYS, KEYS, bearer, locked
-from local_service import Api
 
-from raytasks.api import auth
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys
 from raytasks.api.problems import Problem
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.keyring import API_KEYS, KEYS, bearer, locked
+from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}
@@ -83,7 +83,7 @@ class TestKeys:
     async def test_a_wrong_key_is_a_401_everywhere(
         self, locked_api: Api, value: str, path: str
     ) -> None:
-        headers = {"Authorization": value.encode("latin-1")}
+        headers = {b"Authorization": value.encode("latin-1")}
         response = await locked_api.client.get(path, headers=headers)
         detail = check_problem(response, 401)
         assert response.headers["www-authenticate"].startswith("Bearer")
@@ -128,7 +128,7 @@ class TestKeys:
             compared.append(one)
             return one == other
 
-        monkeypatch.setattr(auth.hmac, "compare_digest", compare)
+        monkeypatch.setattr(hmac, "compare_digest", compare)
         keys = Keys(API_KEYS)
         found = [keys.find(KEYS[name]) for name in ("r", "b", "x")]
         assert [caller and caller.name for caller in found] == ["r", "b", None]
@@ -245,7 +245,7 @@ class TestLocal:
     )  # fmt: skip
     @pytest.mark.parametrize("path", ["/tasks/", "/health", "/docs", "/nothing"])
     async def test_others_are_refused(self, idle_api: Api, host: str, path: str) -> None:
-        headers = {"Host": host.encode()}
+        headers = {b"Host": host.encode()}
         response = await idle_api.client.get(path, headers=headers)
         assert "API_KEYS" in check_problem(response, 403)
 

@@ -11,7 +11,8 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from local_service import Api, LocalService, served
+
+from tests.local_service import Api, LocalService, served
 
 BODY_PATHS = ["/tasks/", "/tasks/batch", "/bulk"]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"

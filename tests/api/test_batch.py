@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 from httpx import Response
-from local_service import Api
+
+from tests.local_service import Api
 
 
 def item(**changes: Any) -> dict[str, Any]:
@@ -18,7 +19,8 @@ async def post(api: Api, tasks: Any, key: str | None = None) -> Response:
 
 
 async def total(api: Api) -> int:
-    return (await api.client.get("/tasks/")).json()["total"]
+    found: int = (await api.client.get("/tasks/")).json()["total"]
+    return found
 
 
 async def test_all_tasks_of_a_batch_run(api: Api) -> None:

@@ -10,9 +10,6 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from local_service import LocalService, serving
-from making import new_task, task_id
-from tracking import PATIENCE, tracker_on
 
 from raytasks.api.direct_reads import DirectReads, open_reads
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
@@ -23,7 +20,6 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.places import DatabasePlace
 from raytasks.protocol.queries import (
-    Answer,
     BulkById,
     BulkList,
     BulkMatches,
@@ -38,6 +34,9 @@ from raytasks.protocol.queries import (
 )
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
+from tests.local_service import LocalService, serving
+from tests.making import new_task, task_id
+from tests.tracking import PATIENCE, tracker_on
 
 OWNER = "the-actor"
 
@@ -51,10 +50,11 @@ async def both(url: str) -> AsyncIterator[tuple[Tracker, DirectReads]]:
         reads.close()
 
 
-def on_the_wire(query: Query[Answer], answer: Answer) -> Answer:
+def on_the_wire(query: Query[Any], answer: object) -> object:
     """Send a query and its answer as a replica and the tracker do, and return what arrives."""
     assert wire.query_of(wire.encode(query)) == query
-    return wire.answer_of(query, wire.encode(answer))
+    arrived: object = wire.answer_of(query, wire.encode(answer))
+    return arrived
 
 
 async def test_they_are_what_the_tracker_says(store_url: str) -> None:
@@ -82,7 +82,8 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))
         while tracker.ticker.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(0.01)
-        for query in queries + bulks:
+        everything: list[Query[Any]] = [*queries, *bulks]
+        for query in everything:
             told = await tracker.read(query)
             assert on_the_wire(query, told) == told
             assert await reads.read(query) == told

@@ -7,12 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from keyring import bearer, locked
-from local_service import Api, LocalService, serving
 from starlette.types import Receive, Scope
 
 from raytasks.api.fast_path import FastPath
 from raytasks.model.tasks import StoreUnavailable
+from tests.keyring import bearer, locked
+from tests.local_service import Api, LocalService, serving
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 JSON = {"Content-Type": "application/json"}
@@ -140,7 +140,7 @@ class TestAsTheFramework:
         self, keys: bool, tmp_path: Path, short: list[bool], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         callers = CALLERS if keys else ({},)
-        limits = {"max_payload_bytes": 2000, "max_backlog": 12 if keys else 5}
+        limits: dict[str, Any] = {"max_payload_bytes": 2000, "max_backlog": 12 if keys else 5}
 
         async def ask_service(folder: Path) -> list[Any]:
             folder.mkdir()  # noqa: ASYNC240 - a test alone waits for it

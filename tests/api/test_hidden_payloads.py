@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import pytest
-from local_service import LocalService, serving
 from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
@@ -13,6 +12,7 @@ from raytasks.model.hidden import MARK
 from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.workplace import Workplace
+from tests.local_service import LocalService, serving
 
 
 class Login(BaseModel):

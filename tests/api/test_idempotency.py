@@ -5,7 +5,8 @@ from typing import Any
 
 import httpx
 import pytest
-from local_service import Api
+
+from tests.local_service import Api
 
 BODY = {"task_type": "noop", "payload": {"n": 1, "m": [2]}, "priority": 3}
 

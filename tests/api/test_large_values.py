@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from local_service import Api, LocalService
 
 from raytasks.api.submitter import Submitter
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactsUnavailable
 from raytasks.model.tasks import BacklogFull, StoreUnavailable
+from tests.local_service import Api, LocalService
 
 LIMIT = 1000
 """OFFLOAD_BYTES of the service of these tests."""

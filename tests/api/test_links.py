@@ -7,12 +7,12 @@ from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
-from keyring import bearer, locked
-from local_service import Api
 
 from raytasks.api.problems import Problem
 from raytasks.api.signing import Links
 from raytasks.artifacts.artifact_store import ArtifactStore
+from tests.keyring import bearer, locked
+from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 DATA = bytes(range(256))

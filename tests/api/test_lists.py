@@ -3,7 +3,8 @@
 from typing import Any
 
 import pytest
-from local_service import Api
+
+from tests.local_service import Api
 
 
 async def listed(api: Api, query: str = "") -> dict[str, Any]:
@@ -19,7 +20,8 @@ async def ids(api: Api) -> list[str]:
     """Five tasks, newest first: FAILED, three COMPLETED of two types, CANCELLED."""
     cancelled = await api.submit(delay_seconds=600)
     await api.client.post(f"/tasks/{cancelled['task_id']}/cancel")
-    changes = ({}, {"task_type": "noop"}, {}, {"payload": {"step": "permanent"}})
+    permanent = {"step": "permanent"}
+    changes: list[dict[str, Any]] = [{}, {"task_type": "noop"}, {}, {"payload": permanent}]
     tasks = [cancelled, *[await api.finished(await api.submit(**change)) for change in changes]]
     return [task["task_id"] for task in reversed(tasks)]
 

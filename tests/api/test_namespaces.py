@@ -1,15 +1,15 @@
 """Two namespaces, and one key of each: neither sees or changes what is in the other."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from keyring import KEYS, bearer, locked
-from local_service import Api
 
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.keyring import KEYS, bearer, locked
+from tests.local_service import Api
 
 GOOD = {"task_type": "scripted", "payload": {}, "tags": ["t"]}
 TEAM_A = ApiKey("a", frozenset(Scope), "team-a", digest_of(KEYS["a"]))
@@ -41,10 +41,10 @@ async def listed(api: Api, who: str, query: str = "") -> list[str]:
     return [task["task_id"] for task in page["tasks"]]
 
 
-def check_missing(response: httpx.Response, missing: httpx.Response, *ids: str) -> None:
+def check_missing(answers: Sequence[httpx.Response], *ids: str) -> None:
     """Check that an answer is the same as for what does not exist at all."""
-    assert response.status_code == missing.status_code == 404
-    texts = [response.text, missing.text]
+    assert [answer.status_code for answer in answers] == [404, 404]
+    texts = [answer.text for answer in answers]
     for task_id in ids:
         texts = [text.replace(task_id, "ID") for text in texts]
     assert texts[0] == texts[1]
@@ -95,7 +95,7 @@ async def test_what_is_elsewhere_is_not_there(api: Api, method: str, end: str) -
         await api.client.request(method, f"/tasks/{one}{end}", headers=bearer("b"))
         for one in (task_id, unknown)
     ]
-    check_missing(*answers, task_id, unknown)
+    check_missing(answers, task_id, unknown)
     mine = await api.client.get(f"/tasks/{task_id}", headers=bearer("a"))
     assert (mine.json()["state"], mine.json()["revision"]) == ("PENDING", 0)
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyring import KEYS, bearer, locked
-from local_service import Api
 
 from raytasks.api_keys import ApiKey, Scope, digest_of
+from tests.keyring import KEYS, bearer, locked
+from tests.local_service import Api
 
 TEAMS = tuple(
     ApiKey(who, frozenset(Scope), f"team-{who}", digest_of(KEYS[who])) for who in ("a", "b")

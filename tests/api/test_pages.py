@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 
 import httpx
 import pytest
-from keyring import locked
-from local_service import Api
 
 from raytasks.web import SWAGGER_UI
+from tests.keyring import locked
+from tests.local_service import Api
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"}
 

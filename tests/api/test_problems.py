@@ -6,9 +6,9 @@ from typing import Any
 
 import httpx
 import pytest
-from local_service import Api
 
 from raytasks.model.tasks import StoreUnavailable
+from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}
@@ -172,7 +172,7 @@ class TestSize:
     async def test_a_declared_length_is_enough_to_refuse(self, idle_api: Api) -> None:
         async def body() -> AsyncIterator[bytes]:
             raise AssertionError("the body was read")
-            yield b""
+            yield b""  # type: ignore[unreachable]
 
         headers = {"Content-Type": "application/json", "Content-Length": "2001"}
         response = await idle_api.client.post("/tasks/", content=body(), headers=headers)
@@ -200,7 +200,7 @@ class TestSize:
         async def body() -> AsyncIterator[bytes]:
             yield json.dumps(GOOD).encode()
 
-        headers = {"Content-Type": b"application/json", "Content-Length": length.encode()}
+        headers = {b"Content-Type": b"application/json", b"Content-Length": length.encode()}
         response = await idle_api.client.post("/tasks/", content=body(), headers=headers)
         assert response.status_code in (202, 400, 413)
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import httpx
 import pytest
-from local_service import Api, LocalService, served, serving
 
 from raytasks.api.problems import Problem
 from raytasks.api.request_bounds import WaitingRoom, body_in_time, check_depth
+from tests.local_service import Api, LocalService, served, serving
 
 JSON = {"Content-Type": "application/json"}
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import httpx
 import pytest
-from local_service import Api
 
 from raytasks import __version__
 from raytasks.model.tasks import StoreUnavailable
+from tests.local_service import Api
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 

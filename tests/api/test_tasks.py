@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from local_service import Api
+
+from tests.local_service import Api
 
 FIELDS = {
     "task_id", "task_type", "state", "payload", "result", "error", "priority", "attempt",

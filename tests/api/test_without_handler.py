@@ -2,10 +2,9 @@
 
 from typing import Any
 
-from local_service import Api
-
 from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.queries import Health, Query
+from tests.local_service import Api
 
 
 async def failed(api: Api, task_type: str) -> dict[str, Any]:

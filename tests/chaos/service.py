@@ -44,6 +44,7 @@ class ChaosService:
         self._running = start_service(
             folder,
             self.port,
+            cpus=2,
             DATABASE_URL=self.database_url,
             TASK_MODULES="tests.chaos_handlers",
             LEASE_SECONDS=str(LEASE_SECONDS),

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from local_service import LocalService, served
 
 from raytasks.cli import main
 from raytasks.client import api
+from tests.local_service import LocalService, served
 
 
 @dataclass

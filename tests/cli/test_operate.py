@@ -25,7 +25,8 @@ SOON = 15.0
 def dead_port() -> int:
     """A port where nobody listens."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @pytest.fixture

@@ -7,10 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
-from client_wire import problem, sse, stream
+import typer
 
-from raytasks.cli import bulk, options, submit_many
+from raytasks.cli import bulk, options
 from raytasks.client import Client
+from raytasks.model.bounds import MAX_MANY_KEY
+from tests.client_wire import problem, sse, stream
 
 Run = Callable[..., Any]
 Handler = Callable[[httpx.Request], httpx.Response]
@@ -176,7 +178,7 @@ class TestSubmitMany:
         assert fake.requests == []
 
     def test_the_keys_of_batches_are_never_too_long(self) -> None:
-        assert submit_many.MAX_MANY_KEY + len("/1000000000") <= 255
+        assert MAX_MANY_KEY + len("/1000000000") <= 255
 
 
 class TestList:
@@ -330,7 +332,7 @@ class TestBulk:
             asked.append(text)
             return answer
 
-        monkeypatch.setattr(bulk.typer, "confirm", confirm)
+        monkeypatch.setattr(typer, "confirm", confirm)
         monkeypatch.setattr(bulk, "_is_a_person_there", lambda: True)
         done = run("bulk", "retry")
         assert asked == ["7 tasks match. Retry them?"]

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -254,7 +255,7 @@ def test_every_process_in_ray_has_a_telling_name(service: Service, tmp_path: Pat
 
 def test_bad_input_changes_nothing(service: Service) -> None:
     before = service.http.get("/tasks").json()["total"]
-    bad = [
+    bad: list[dict[str, Any]] = [
         {"content": b"{", "headers": {"content-type": "application/json"}},
         {"content": b"{}", "headers": {"content-type": "text/plain"}},
         {"json": {"task_type": "nope", "payload": {}}},

@@ -55,6 +55,7 @@ class Running:
             self._process.wait(STOP_SECONDS)
 
 
+@pytest.mark.usefixtures("no_service")
 def test_the_commands_run(tmp_path: Path, postgres_server: PostgresServer) -> None:
     blocks = blocks_of(ROOT / "docs" / "tutorial.md")
     postgres_server.run("CREATE DATABASE tutorial")  # without our tables

@@ -26,7 +26,8 @@ import pytest
 from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
 from tests.ports import quiet_port
 
-pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone they take about a minute
+# On a busy machine; alone they take about a minute.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("no_service")]
 
 ROOT = Path(__file__).parents[2]
 ODD_NAME = "a dir with spaces % # ? é"

@@ -258,6 +258,7 @@ class Checker:
         self.history[key] = ended
         if ended.outcome in LOST:
             self.lost(old)
+            assert old.runner_id is not None
             with_others = self._together[old.runner_id] > 1 and old.company != 1
             if with_others and self.charged.get(key, True):
                 self._fail(f"{key} is charged for the death of {old.runner_id} with others")

@@ -9,6 +9,9 @@ from tests.simulation.account import FINAL
 from tests.simulation.trackers import LEASE_SECONDS
 
 if TYPE_CHECKING:
+    from tests.simulation.replicas import ReplicaLife
+    from tests.simulation.runners import RunnerLife
+    from tests.simulation.trackers import TrackerLife
     from tests.simulation.world import World
 
 CALM_SECONDS = 120.0
@@ -29,10 +32,12 @@ class Ending:
         self.world.faults_stop.set()
         self.world.trouble.end()
         self.world.threads.go_on()
-        for life in [*self.world.trackers, *self.world.runners, *self.world.replicas]:
-            if not life.process.dead:
-                life.process.cut_off = False
-                life.process.thaw()
+        lives: list[TrackerLife | RunnerLife | ReplicaLife]
+        lives = [*self.world.trackers, *self.world.runners, *self.world.replicas]
+        for process in (life.process for life in lives):
+            if not process.dead:
+                process.cut_off = False
+                process.thaw()
         await asyncio.sleep(7.0)  # the last doubled calls have come in
         self.world.account.paused = False
         await self.world.clients.begin(self.world.clients.insist("resume"))

@@ -156,7 +156,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         self._tasks.append(task)
         return task
 
-    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:
+    def call_soon(self, callback: Any, *args: Any, context: Any = None) -> asyncio.Handle:  # type: ignore[override]
         """Have a callback run in its turn; one of a dead process never runs."""
         if context is None:
             context = copy_context()
@@ -169,17 +169,17 @@ class SimulatedLoop(asyncio.BaseEventLoop):
                 self._active.append(process)
         return handle
 
-    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:
+    def call_soon_threadsafe(self, callback: Any, *args: Any, context: Any = None) -> Any:  # type: ignore[override]
         """Do as `call_soon` does: there are no threads."""
         return self.call_soon(callback, *args, context=context)
 
-    def call_later(
+    def call_later(  # type: ignore[override]
         self, delay: float, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """Have a callback run after so many seconds."""
         return self.call_at(self._now + max(0.0, delay), callback, *args, context=context)
 
-    def call_at(
+    def call_at(  # type: ignore[override]
         self, when: float, callback: Any, *args: Any, context: Any = None
     ) -> asyncio.TimerHandle:
         """Have a callback run at a time."""
@@ -191,7 +191,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
             heapq.heappush(self._timers, (when, next(self._numbers), handle, process))
         return handle
 
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
         """Have a call made as by a thread of the executor."""
         future = self.create_future()
         assert self.executor is not None
@@ -215,7 +215,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
     def _run_once(self) -> None:
         active = self._active
         at_once = 0
-        while not self._stopping:
+        while not self._stopping:  # type: ignore[attr-defined]
             if not active:
                 at_once = 0
                 if self.steps > MAX_STEPS or self._now > MAX_SECONDS:
@@ -259,7 +259,7 @@ class SimulatedLoop(asyncio.BaseEventLoop):
         for process in {entry[3] for entry in self._timers} | set(self._active):
             process.dead = True
         for task in self._tasks:
-            task._log_destroy_pending = False
+            task._log_destroy_pending = False  # type: ignore[attr-defined]
             if task.done():
                 if not task.cancelled():
                     task.exception()  # so that nobody says that it was never looked at

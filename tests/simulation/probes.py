@@ -11,7 +11,8 @@ from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
 from raytasks.model.tasks import AttemptRecord
 from raytasks.protocol.commands import RetryTask, StartBulk
-from raytasks.store.transaction import FenceBroken, Settlement, Superseded
+from raytasks.store.settlement import Settlement
+from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.bulk_turns import run_step
 from raytasks.tracker.tick import TickInput, run_tick
 from tests.simulation.account import FINAL, Row

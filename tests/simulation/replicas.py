@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytasks.api.submitter import Submitter
 from raytasks.api.watchdog import Watchdog
-from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable, Task
+from raytasks.model.tasks import Accepted, NewTask, StoreUnavailable, Task
 from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import Command
 from raytasks.protocol.feed_follower import TaskWatch
@@ -47,7 +47,7 @@ class ReplicaLife:
 
     # What clients call, in this process
 
-    async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+    async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """Submit tasks, with what others submit at the same time."""
         return await self.submitter.submit(tasks)
 
@@ -85,7 +85,7 @@ class ReplicaLife:
         answer = await self._carry(tracker, lambda: tracker.changes(query))
         return wire.feed_of(answer)
 
-    async def _send_tasks(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+    async def _send_tasks(self, tasks: Sequence[NewTask]) -> Accepted:
         message = wire.encode(tasks)
         tracker = self.world.tracker_of(self.process)
         return wire.duplicates_of(await self._carry(tracker, lambda: tracker.submit(message)))

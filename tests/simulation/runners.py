@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
@@ -231,9 +231,7 @@ class Bodies:
             **more,
         )
 
-    def _outcome(
-        self, claim: Claim, kind: OutcomeKind, started_at: float, **more: object
-    ) -> Outcome:
+    def _outcome(self, claim: Claim, kind: OutcomeKind, started_at: float, **more: Any) -> Outcome:
         return Outcome(claim.task_id, claim.attempt, kind, started_at, self._life.clock(), **more)
 
     def _unbegun(self, claim: Claim, kind: OutcomeKind) -> Outcome:

@@ -2,7 +2,7 @@
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raytasks.protocol import codec as wire
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 LEASE_SECONDS = 15.0
+
+_Work = Callable[[], Coroutine[Any, Any, None]]
 
 
 class TrackerLife:
@@ -75,7 +77,8 @@ class TrackerLife:
         orders = await (await self.core()).exchange(exchange)
         account = self.world.account
         for key in orders.acknowledged:
-            runner_id, outcome = account.said.get(tuple(key), (None, None))
+            task_id, attempt = key
+            runner_id, outcome = account.said.get((task_id, attempt), (None, None))
             self.world.answers.acknowledged(
                 *key, outcome if runner_id == exchange.runner_id else None, exchange.runner_id
             )
@@ -172,7 +175,7 @@ class TrackerLife:
         """Have the tracker's memory compared with the database after each of its writes."""
         ticker = tracker.ticker
 
-        def watched(work: Callable[[], Awaitable[None]]) -> Callable[[], Awaitable[None]]:
+        def watched(work: _Work) -> _Work:
             async def do() -> None:
                 await work()
                 self._compare(tracker)

@@ -13,7 +13,7 @@ from raytasks.protocol.messages import Claim
 from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.tick import TickInput, TickResult
+from raytasks.tracker.tick import TickInput, TickResult, run_tick
 from tests.simulation.account import Account, Row
 from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
@@ -259,7 +259,7 @@ class World:
         log = logging.getLogger("raytasks")
         log.addHandler(noticed)
         log.propagate, propagated = False, log.propagate
-        planned = patch.object(ticker_module, "run_tick", self._planned(ticker_module.run_tick))
+        planned = patch.object(ticker_module, "run_tick", self._planned(run_tick))
         short = patch.object(bulk_module, "STEP", self.draw.choice((1, 2, 4, bulk_module.STEP)))
         try:
             with planned, short:
@@ -333,6 +333,7 @@ class World:
         key = (row.task_id, row.attempt)
         if life is None:
             return
+        assert row.runner_id is not None
         same = self.checker.claimed_by.get(key) == life.process.name
         told = key in self.account.handed
         if not told and same and life.reloaded_at < self.claimed_at.get(key, 0.0):

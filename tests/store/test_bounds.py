@@ -4,8 +4,6 @@ import asyncio
 from typing import Any
 
 import pytest
-from making import Tracking, capacity_request, new_task, outcome, task_id
-from tracking import FaultyStore, ScriptedRunner, tracker_on
 
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol import local_socket as local_rpc
@@ -15,6 +13,8 @@ from raytasks.store.store import Store
 from raytasks.tracker import inbox as inbox_module
 from raytasks.tracker import sharing, tick
 from raytasks.tracker.inbox import Inbox, Submission
+from tests.making import Tracking, capacity_request, new_task, outcome, task_id
+from tests.tracking import FaultyStore, ScriptedRunner, tracker_on
 
 
 def text(size: int) -> str:

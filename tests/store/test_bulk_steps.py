@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, counted, ids, new_task, task_id
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
@@ -14,6 +13,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker import bulk_turns as bulk
 from raytasks.tracker.bulk_turns import StepResult, run_step
+from tests.making import NOW, Tracking, counted, ids, new_task, task_id
 
 TAGS = '["nightly"]'
 
@@ -100,20 +100,19 @@ class TestRetry:
         fail(tracking, 4, tags=TAGS, task_type="long")
         tracking.submit(5, tags=TAGS)
         tracking.tick(cancels=[task_id(5)])
-        for number, (asked, matches) in enumerate(
-            [
-                ({"state": State.FAILED}, [1, 2, 3, 4]),
-                ({"state": State.CANCELLED}, [5]),
-                ({"state": None}, [1, 2, 3, 4, 5]),
-                ({"state": State.FAILED, "task_type": "long"}, [2, 4]),
-                ({"task_type": "short"}, [1, 3, 5]),
-                ({"tag": "nightly"}, [3, 4, 5]),
-                ({"tag": "nightly", "state": State.FAILED}, [3, 4]),
-                ({"tag": "nightly", "state": State.FAILED, "task_type": "long"}, [4]),
-                ({"tag": "nobody"}, []),
-                ({"namespace": "other"}, []),
-            ]
-        ):
+        cases: list[tuple[dict[str, Any], list[int]]] = [
+            ({"state": State.FAILED}, [1, 2, 3, 4]),
+            ({"state": State.CANCELLED}, [5]),
+            ({"state": None}, [1, 2, 3, 4, 5]),
+            ({"state": State.FAILED, "task_type": "long"}, [2, 4]),
+            ({"task_type": "short"}, [1, 3, 5]),
+            ({"tag": "nightly"}, [3, 4, 5]),
+            ({"tag": "nightly", "state": State.FAILED}, [3, 4]),
+            ({"tag": "nightly", "state": State.FAILED, "task_type": "long"}, [4]),
+            ({"tag": "nobody"}, []),
+            ({"namespace": "other"}, []),
+        ]
+        for number, (asked, matches) in enumerate(cases):
             made = begin(tracking, number=number, **asked)
             assert made.matched == len(matches), asked
             done = finish(tracking, number, asked.get("namespace", "default"))

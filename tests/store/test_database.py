@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
@@ -16,6 +15,7 @@ from raytasks.protocol.queries import TasksById
 from raytasks.store import database as database_module
 from raytasks.store.database import Database, DatabaseUrlError, parse_url
 from raytasks.store.store import Store
+from tests.making import NOW, Tracking, ids, new_task, task_id
 
 OpenStore = Callable[..., Store]
 

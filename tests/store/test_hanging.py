@@ -12,9 +12,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from making import Tracking, new_task, task_id
 from sqlalchemy.engine import make_url
-from tracking import PATIENCE, tracker_on
 
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import CancelTask
@@ -26,13 +24,15 @@ from raytasks.store.store_calls import StoreCalls, patiently
 from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker
+from tests.making import Tracking, new_task, task_id
+from tests.tracking import PATIENCE, tracker_on
 
 OpenStore = Callable[..., Store]
 
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = database._POSTGRES["options"].replace("lock_timeout=5000", "lock_timeout=200")
+    options = str(database._POSTGRES["options"]).replace("lock_timeout=5000", "lock_timeout=200")
     assert "lock_timeout=200" in options
     monkeypatch.setitem(database._POSTGRES, "options", options)
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)

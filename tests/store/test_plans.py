@@ -6,7 +6,6 @@ from typing import Any
 from unittest import mock
 
 import pytest
-from making import NOW, Tracking, ids, new_task, task_id
 from sqlalchemy import Connection, event
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
@@ -17,6 +16,7 @@ from raytasks.store.compiled import Batch, CompiledQuery, Row
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk_turns import make, run_step
+from tests.making import NOW, Tracking, ids, new_task, task_id
 
 
 @pytest.fixture

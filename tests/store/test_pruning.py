@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, capacity_request, counted, ids, new_task, outcome, task_id
 from pydantic_core import to_json
 
 from raytasks.model.states import OutcomeKind, State
@@ -13,6 +12,16 @@ from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.files import ALL
 from raytasks.store.store import Store
 from raytasks.store.transaction import GIVEN_UP_SECONDS
+from tests.making import (
+    NOW,
+    Tracking,
+    capacity_request,
+    counted,
+    ids,
+    new_task,
+    outcome,
+    task_id,
+)
 
 
 def finished(tracking: Tracking, *numbers: int, kind: OutcomeKind = OutcomeKind.SUCCEEDED) -> None:

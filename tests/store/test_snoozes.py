@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from making import NOW, Tracking, new_task, task_id
 from sqlalchemy import insert
 
 from raytasks.api.views import task_json
@@ -17,6 +16,7 @@ from raytasks.store.store import Store
 from raytasks.store.task_reads import PostgresPoints, SqlitePoints
 from raytasks.store.transaction import KEPT_SNOOZES
 from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
+from tests.making import NOW, Tracking, new_task, task_id
 
 ID = task_id(1)
 

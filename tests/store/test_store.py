@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from making import NOW, Tracking, capacity_request, counted, ids, new_task, outcome, task_id
 from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
@@ -22,6 +21,16 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.tick import settlement_of
+from tests.making import (
+    NOW,
+    Tracking,
+    capacity_request,
+    counted,
+    ids,
+    new_task,
+    outcome,
+    task_id,
+)
 
 OpenStore = Callable[..., Store]
 
@@ -336,7 +345,7 @@ class TestFences:
 
     @staticmethod
     def other(running: Running, **changes: Any) -> Running:
-        values = {name: getattr(running, name) for name in Running.__slots__}
+        values = {name: getattr(running, name) for name in Running.__struct_fields__}
         return Running(**values | changes)
 
     @pytest.mark.parametrize("change", [{"attempt": 0}, {"attempt": 2}, {"task_id": task_id(7)}])
@@ -485,7 +494,9 @@ class TestCounts:
 
 class TestOrderOfClaims:
     def order(self, tracking: Tracking, capacity: int = 1000, **capacity_by_type: int) -> list[str]:
-        return [item.task_id for item in tracking.claim(capacity=capacity, **capacity_by_type)]
+        return [
+            item.task_id for item in tracking.claim("r1", capacity=capacity, **capacity_by_type)
+        ]
 
     def test_the_earlier_due_goes_first_and_ids_break_ties(self, tracking: Tracking) -> None:
         tracking.submit(3)

@@ -18,7 +18,6 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
-from making import NOW, Tracking, capacity_request, counted, new_task, outcome, task_id
 from msgspec.structs import replace
 from sqlalchemy import select
 
@@ -29,6 +28,7 @@ from raytasks.protocol.queries import TasksById
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
+from tests.making import NOW, Tracking, capacity_request, counted, new_task, outcome, task_id
 
 MAX_CRASHES = 1
 PRIORITY_STEP = 60.0

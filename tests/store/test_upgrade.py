@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from alembic import command
 from alembic.config import Config
-from making import NOW, Tracking, counted, new_task, task_id
 from sqlalchemy import text
 
 from raytasks.model.states import State
 from raytasks.protocol.queries import TaskQuery
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
+from tests.making import NOW, Tracking, counted, new_task, task_id
 from tests.postgres_server import PostgresServer
 
 _TASK = """

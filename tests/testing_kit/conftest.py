@@ -9,5 +9,5 @@ from raytasks.testing import Queue
 
 @pytest.fixture
 def queue() -> Iterator[Queue]:
-    with Queue(["kit_handlers"]) as queue:
+    with Queue(["tests.testing_kit.kit_handlers"]) as queue:
         yield queue

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ def waiting_parent(payload: dict) -> Any:
     return raytasks.submit("child", {"parent": "x"}).wait()
 
 
-ALL = [child, parent, async_parent, waiting_parent]
+ALL: list[Callable[..., Any]] = [child, parent, async_parent, waiting_parent]
 
 
 def test_a_handler_submits_to_the_queue_that_runs_it() -> None:
@@ -68,6 +69,7 @@ def test_a_handler_that_waits_is_told_that_it_cannot_here() -> None:
     with Queue(ALL) as queue:
         task = queue.submit("waiting_parent", {}, max_attempts=1)
         queue.run_due()
+        assert task.error is not None
         assert "nor wait for them" in task.error["message"]
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from own_pytest import run_pytest
+from tests.testing_kit.own_pytest import run_pytest
 
 _HANDLERS = """
 from raytasks import handler

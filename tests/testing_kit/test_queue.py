@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import kit_handlers
 import pydantic
 import pytest
 
@@ -17,6 +16,7 @@ from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict, StateConflict, TaskNotFound
 from raytasks.testing import AttemptRun, FakeClock, NotIdle, ProcessDied, Queue
 from raytasks.testing.clock import START
+from tests.testing_kit import kit_handlers
 
 
 def since_start(runs: list[AttemptRun]) -> list[float]:
@@ -44,7 +44,8 @@ class TestRetries:
         assert task.error is not None
         assert task.error["message"] == "failure 2"
         task.retry()
-        assert task.state is State.PENDING
+        again: State = task.state  # mypy takes it for what it was
+        assert again is State.PENDING
         assert [run.attempt for run in queue.run_until_idle()] == [3, 4]
 
     def test_with_a_seed_there_is_jitter_and_always_the_same(self) -> None:
@@ -144,7 +145,7 @@ class TestLostProcesses:
         assert task.document["crashes"] == 1
 
     def test_a_poison_task_fails_when_its_budget_of_crashes_is_used_up(self) -> None:
-        with Queue(["kit_handlers"], max_crashes=2) as queue:
+        with Queue(["tests.testing_kit.kit_handlers"], max_crashes=2) as queue:
             poison, other = queue.submit("steps", 5), queue.submit("counter", None)
             poison.lose(times=99)
             queue.run_until_idle()

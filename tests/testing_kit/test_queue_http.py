@@ -5,11 +5,11 @@ from typing import Any
 
 import httpx
 import pytest
-from keyring import API_KEYS, bearer
 
 from raytasks.client import Client, EndEvent, LogEvent, StateEvent, WaitTimeout
 from raytasks.testing import Queue
 from raytasks.testing.clock import START
+from tests.keyring import API_KEYS, bearer
 
 
 def test_a_task_over_http_runs_as_any_other(queue: Queue) -> None:
@@ -24,7 +24,7 @@ def test_a_task_over_http_runs_as_any_other(queue: Queue) -> None:
 
 
 def test_large_values_are_whole_everywhere() -> None:
-    with Queue(["kit_handlers"], offload_bytes=100) as queue:
+    with Queue(["tests.testing_kit.kit_handlers"], offload_bytes=100) as queue:
         task = queue.submit("coroutine", "x" * 1000)
         [run] = queue.run_due()
         assert run.result == task.result == task.document["payload"] == "x" * 1000
@@ -55,7 +55,7 @@ def test_statistics_go_by_the_clock(queue: Queue) -> None:
 
 
 def test_links_expire_by_the_clock() -> None:
-    with Queue(["kit_handlers"], artifact_link_seconds=60) as queue:
+    with Queue(["tests.testing_kit.kit_handlers"], artifact_link_seconds=60) as queue:
         task = queue.submit("greet", {"name": "Ray"})
         queue.run_due()
         [file] = queue.http.get(f"/tasks/{task.task_id}/artifacts").json()["artifacts"]
@@ -64,8 +64,8 @@ def test_links_expire_by_the_clock() -> None:
 
 
 def test_keys_are_settings() -> None:
-    settings = {"secret_key": "a secret of the test", "api_keys": API_KEYS}
-    with Queue(["kit_handlers"], **settings) as queue:
+    settings: dict[str, Any] = {"secret_key": "a secret of the test", "api_keys": API_KEYS}
+    with Queue(["tests.testing_kit.kit_handlers"], **settings) as queue:
         assert queue.http.get("/tasks/").status_code == 401
         assert queue.http.get("/tasks/", headers=bearer("r")).status_code == 200
 

@@ -5,13 +5,13 @@ import threading
 import time
 from typing import Any
 
-import kit_handlers
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
 from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler
+from tests.testing_kit import kit_handlers
 
 
 def test_all_that_an_attempt_did_is_noted() -> None:

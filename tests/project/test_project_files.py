@@ -1,0 +1,32 @@
+"""The files beside the code say what the code says."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import ray
+import yaml
+from dotenv import dotenv_values
+
+from raytasks.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_every_setting_is_in_the_example_with_its_default() -> None:
+    example = dotenv_values(ROOT / ".env.example")
+    for name in Settings.model_fields:
+        assert PREFIX + name.upper() in example, name
+        assert name.upper() not in example, name
+    given: dict[str, Any] = {
+        name.removeprefix(PREFIX).lower(): value for name, value in example.items() if value != ""
+    }
+    read = Settings(_env_file=None, **given)
+    default = Settings(_env_file=None)
+    assert read == default
+
+
+def test_cluster_file_is_one_for_rays_launcher() -> None:
+    schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
+    jsonschema.validate(yaml.safe_load((ROOT / "cluster.yaml").read_text()), schema)

@@ -1,0 +1,128 @@
+"""An attempt in Ray's hands: its tries, its times, and what an error of Ray's makes of it."""
+
+from dataclasses import dataclass
+
+import pytest
+from pydantic import BaseModel
+from ray.exceptions import (
+    NodeDiedError,
+    ObjectLostError,
+    OutOfMemoryError,
+    RayTaskError,
+    TaskCancelledError,
+    WorkerCrashedError,
+)
+
+from raytasks import handler
+from raytasks.handling.declaration import handler_of
+from raytasks.model.states import OutcomeKind
+from raytasks.protocol.messages import Claim, Outcome
+from raytasks.runner.attempt import Attempt
+from raytasks.runner.on_ray.flight import MAX_UNBEGUN, Flight
+from raytasks.runner.on_ray.remote_attempt import Place
+from raytasks.runner.workplace import Workplace
+
+HOUR = 3600.0
+
+
+class Payload(BaseModel):
+    pass
+
+
+def apart(payload: Payload) -> None:
+    pass
+
+
+@dataclass
+class Clock:
+    now: float = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def flight(clock: Clock, *, timeout: float | None = None, **ray_options: object) -> Flight:
+    claim = Claim("t1", "apart", 1, "{}", 0, 3, timeout, None)
+    spec = handler_of(handler("apart", isolated=True, ray_options=ray_options)(apart))
+    return Flight(Attempt(spec, claim, Workplace(clock=clock, monotonic=clock)), clock())
+
+
+DEATHS = [
+    WorkerCrashedError(),
+    NodeDiedError("its node is gone"),
+    OutOfMemoryError("no memory"),
+    ObjectLostError("00" * 28, b"owner", "call site"),
+]
+
+
+@pytest.mark.parametrize("error", DEATHS, ids=lambda error: type(error).__name__)
+def test_what_has_not_begun_is_given_back(error: Exception) -> None:
+    outcome = flight(Clock()).outcome_of(error)
+    assert outcome.kind is OutcomeKind.RELEASED
+
+
+@pytest.mark.parametrize("error", DEATHS, ids=lambda error: type(error).__name__)
+def test_what_has_begun_is_lost(error: Exception) -> None:
+    flown = flight(Clock())
+    flown.begin(Place("n1", "w1"), 1000.0)
+    outcome = flown.in_place(flown.outcome_of(error))
+    no_memory = isinstance(error, OutOfMemoryError)
+    assert outcome.kind is (OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST)
+    assert (outcome.node_id, outcome.worker_id) == ("n1", "w1")
+
+
+def test_a_module_that_ends_its_process_is_not_tried_for_ever() -> None:
+    flown = flight(Clock())
+    kinds = [flown.outcome_of(WorkerCrashedError(), crashes).kind for crashes in range(5)]
+    assert kinds == [OutcomeKind.RELEASED] * MAX_UNBEGUN + [OutcomeKind.LOST] * 2
+
+
+def test_an_error_that_was_raised_in_the_process_is_a_failure_whatever_its_class() -> None:
+    flown = flight(Clock())
+    flown.begin(Place("n1", "w1"), 1000.0)
+    raised = RayTaskError("apart", "trace", WorkerCrashedError()).as_instanceof_cause()
+    outcome = flown.outcome_of(raised)
+    assert outcome.kind is OutcomeKind.FAILED
+    assert outcome.error is not None
+    assert "WorkerCrashedError" in outcome.error
+
+
+def test_what_somebody_else_cancelled_is_cancelled() -> None:
+    assert flight(Clock()).outcome_of(TaskCancelledError()).kind is OutcomeKind.CANCELLED
+
+
+def test_a_try_that_asks_again_is_the_same_try() -> None:
+    flown = flight(Clock())
+    place = Place("n1", "w1", token="one")
+    assert flown.begin(place, 1000.0) == flown.begin(place, 1001.0)
+    assert flown.begun == 1
+    assert flown.begin(Place("n1", "w2", token="two"), 1002.0).spent
+
+
+def test_later_tries_know_how_much_of_the_timeout_is_gone() -> None:
+    clock = Clock()
+    flown = flight(clock, timeout=60, max_retries=2)
+    assert flown.begin(Place(token="one"), 1000.0).passed_seconds == 0
+    start = flown.begin(Place(token="two"), 1025.0)
+    assert (start.number, start.passed_seconds) == (1, 25.0)
+
+
+@pytest.mark.parametrize("skew", [-HOUR, 0.0, HOUR])
+def test_times_are_by_our_clock_whatever_the_node_has(skew: float) -> None:
+    clock = Clock()
+    flown = flight(clock)  # it waits for a place for 50 seconds
+    flown.begin(Place("n1", "w1", started_at=1050.0 + skew), 1050.0)
+    clock.now = 1080.0
+    said = Outcome(
+        "t1", 1, OutcomeKind.SUCCEEDED, started_at=1050.0 + skew, finished_at=1079.0 + skew
+    )
+    outcome = flown.on_our_clock(said)
+    assert (outcome.started_at, outcome.finished_at) == (1050.0, 1079.0)
+
+
+def test_what_never_began_says_so() -> None:
+    clock = Clock()
+    flown = flight(clock)
+    clock.now = 1010.0
+    outcome = flown.on_our_clock(flown.outcome_of(NodeDiedError("gone")))
+    assert (outcome.begun, outcome.started_at, outcome.finished_at) == (False, 1000.0, 1010.0)

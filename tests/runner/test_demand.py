@@ -1,0 +1,153 @@
+"""Who makes room for what waits in Ray: the rules, without Ray."""
+
+import pytest
+
+from raytasks.protocol.messages import Demand
+from raytasks.runner.demand import (
+    NEVER_FITS,
+    NO_RESOURCES,
+    RUNNER_STARTING,
+    WAITS_SECONDS,
+    FirstCome,
+    Holder,
+    Node,
+    RoomPlan,
+    code_of,
+    demands_of,
+    make_room,
+)
+from raytasks.runner.on_ray.ray_options import needs_of
+
+
+def node(free: float, total: float = 6, name: str = "n1", **more: float) -> Node:
+    return Node(name, {"CPU": total, **more}, {"CPU": free, **more})
+
+
+def demand(
+    cpus: float, seconds: float = 5, *, count: int = 1, name: str = "big", code: str = NO_RESOURCES,
+    **more: float,
+) -> Demand:  # fmt: skip
+    return Demand(name, {"CPU": cpus, **more}, count, seconds, code)
+
+
+def warm(*numbers: int, place: str | None = "n1", busy: bool = True) -> list[Holder]:
+    return [Holder(f"r{number}", place, {"CPU": 1.0}, busy=busy) for number in numbers]
+
+
+class TestCodes:
+    def test_what_fits_now_is_being_started(self) -> None:
+        assert code_of({"CPU": 4}, [node(2), node(4, name="n2")]) == RUNNER_STARTING
+
+    def test_what_would_fit_an_empty_node_waits_for_resources(self) -> None:
+        assert code_of({"CPU": 4}, [node(2)]) == NO_RESOURCES
+
+    def test_two_halves_on_two_nodes_are_no_whole(self) -> None:
+        nodes = [node(3, total=3), node(3, total=3, name="n2")]
+        assert code_of({"CPU": 4}, nodes) == NEVER_FITS
+
+    @pytest.mark.parametrize(
+        "options",
+        [{"num_gpus": 1}, {"resources": {"disk": 1}}, {"memory": 2**50}],
+        ids=["gpu", "custom", "memory"],
+    )
+    def test_all_kinds_of_resources_count(self, options: dict[str, object]) -> None:
+        assert code_of(needs_of(options), [node(6)]) == NEVER_FITS
+
+    def test_the_longest_wait_comes_first(self) -> None:
+        needs = {"big": {"CPU": 4.0}, "small": {"CPU": 1.0}, "quick": {"CPU": 1.0}}
+        waiting = [("small", 3.0), ("big", 9.0), ("small", 7.0), ("quick", WAITS_SECONDS / 2)]
+        found = demands_of(waiting, needs, [node(2)])
+        assert [(item.task_type, item.count, item.seconds, item.code) for item in found] == [
+            ("big", 1, 9.0, NO_RESOURCES),
+            ("small", 2, 7.0, RUNNER_STARTING),
+        ]
+
+
+class TestRoom:
+    def test_nothing_waits(self) -> None:
+        assert make_room([], [node(0)], warm(1, 2)) == RoomPlan()
+
+    def test_as_many_leave_as_are_needed(self) -> None:
+        plan = make_room([demand(4)], [node(2)], warm(6, 5, 4, 3))
+        assert (plan.retire, plan.scarce) == (("r6", "r5"), frozenset({"CPU"}))
+
+    def test_those_that_leave_already_count(self) -> None:
+        leaving = [Holder("r9", "n1", {"CPU": 1.0}, leaving=True)]
+        assert make_room([demand(4)], [node(2)], [*warm(6, 5), *leaving]).retire == ("r6",)
+
+    def test_idle_ones_leave_first(self) -> None:
+        holders = [*warm(6, 5), *warm(4, busy=False)]
+        assert make_room([demand(3)], [node(2)], holders).retire == ("r4",)
+
+    def test_what_fits_now_retires_nobody_and_keeps_its_room(self) -> None:
+        plan = make_room([demand(2, code=RUNNER_STARTING)], [node(2)], warm(3))
+        assert (plan.retire, plan.scarce) == ((), frozenset({"CPU"}))
+
+    def test_what_never_fits_takes_nothing_from_anybody(self) -> None:
+        never = demand(64, code=NEVER_FITS, seconds=1000)
+        assert make_room([never], [node(2)], warm(6, 5, 4, 3)) == RoomPlan()
+        assert make_room([never, demand(3)], [node(2)], warm(6, 5)).retire == ("r6",)
+
+    def test_nobody_leaves_in_vain(self) -> None:
+        """Two processors are taken by others, which no runner can give."""
+        assert make_room([demand(6)], [node(0)], warm(6, 5, 4, 3)) == RoomPlan()
+
+    def test_of_two_that_are_too_big_together_the_older_one_comes_first(self) -> None:
+        old, young = demand(4, 20, name="old"), demand(5, 10, name="young")
+        plan = make_room([young, old], [node(2)], warm(6, 5, 4, 3))
+        assert plan.retire == ("r6", "r5")
+
+    def test_it_is_made_on_the_node_that_has_most_already(self) -> None:
+        holders = [*warm(1, 2, 3, 4, place="n1"), *warm(5, 6, place="n2")]
+        plan = make_room([demand(4)], [node(1), node(3, name="n2")], holders)
+        assert len(plan.retire) == 1
+        assert plan.retire[0] in ("r5", "r6")
+
+    def test_runners_that_wait_for_a_place_give_up_waiting(self) -> None:
+        holders = [*warm(7, place=None), *warm(6, 5)]
+        assert set(make_room([demand(3)], [node(2)], holders).retire) == {"r6", "r7"}
+
+    def test_a_runner_that_has_nothing_of_it_stays(self) -> None:
+        needs = Demand("gpu", {"GPU": 1.0}, 1, 5.0, NO_RESOURCES)
+        place = Node("n1", {"CPU": 6, "GPU": 1}, {"CPU": 2, "GPU": 0})
+        holders = [*warm(3), Holder("c2", "n1", {"GPU": 1.0})]
+        assert make_room([needs], [place], holders) == RoomPlan(("c2",), frozenset({"GPU"}))
+
+    @pytest.mark.parametrize("name", ["GPU", "memory", "disk"])
+    def test_whatever_the_resource(self, name: str) -> None:
+        place = Node("n1", {"CPU": 6, name: 4.0}, {"CPU": 6, name: 1.0})
+        holders = [Holder(f"c{number}", "n1", {name: 1.0}) for number in (4, 3, 2)]
+        needs = Demand("needy", {"CPU": 1.0, name: 3.0}, 1, 5.0, NO_RESOURCES)
+        assert make_room([needs], [place], holders).retire == ("c4", "c3")
+
+    def test_each_of_many_of_a_type_counts(self) -> None:
+        assert make_room([demand(1, count=3)], [node(1)], warm(6, 5, 4)).retire == ("r6", "r5")
+
+    def test_a_flood_of_remote_tasks_takes_what_pools_can_do_without_and_no_more(self) -> None:
+        flood = demand(1, count=1000)
+        assert len(make_room([flood], [node(0)], warm(6, 5, 4)).retire) == 3
+
+
+class TestFirstCome:
+    def test_later_ones_of_other_types_are_held_back(self) -> None:
+        rule = FirstCome(after=3, seconds=300)
+        assert rule.held_back([demand(4, 2)], 0.0) is None
+        assert rule.held_back([demand(4, 4), demand(1, 3, name="small")], 2.0) == (
+            "big",
+            frozenset({"CPU"}),
+        )
+
+    @pytest.mark.parametrize("code", [NEVER_FITS, RUNNER_STARTING])
+    def test_what_will_not_begin_by_it_or_begins_anyway_holds_nobody_back(self, code: str) -> None:
+        assert FirstCome().held_back([demand(4, 100, code=code)], 0.0) is None
+
+    def test_it_is_done_for_a_time_and_left_for_as_long(self) -> None:
+        rule = FirstCome(after=3, seconds=300)
+        held = [rule.held_back([demand(4, 10)], now) is not None for now in range(0, 1200, 100)]
+        assert held == [True, True, True, False, False, False] * 2
+
+    def test_the_next_one_has_a_time_of_its_own(self) -> None:
+        rule = FirstCome(after=3, seconds=300)
+        rule.held_back([demand(4, 10)], 0.0)
+        assert rule.held_back([demand(4, 10, name="other")], 310.0) is not None
+        assert rule.held_back([], 320.0) is None

@@ -1,0 +1,11 @@
+"""What the tests of the tracker share: a real store that can have faults, beneath the tracker."""
+
+import pytest
+
+from tests.tracking import FaultyStore
+
+
+@pytest.fixture
+def store(faulty_store: FaultyStore) -> FaultyStore:
+    """The tracker's store."""
+    return faulty_store

@@ -1,0 +1,124 @@
+"""A full backlog: what repeats is answered, what fits is taken, and bulk retries wait."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+
+from raytasks.api.submitter import Submitter
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.states import WAITING, State
+from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
+from raytasks.protocol.commands import CancelTask, StartBulk
+from raytasks.protocol.queries import BulkById, BulkList, TasksById
+from raytasks.tracker import bulk_turns as bulk_module
+from raytasks.tracker.core import Tracker
+from tests.making import ids, new_task, task_id
+from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
+
+MOST = 5
+
+
+@pytest.fixture
+async def tracker(store: FaultyStore, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Tracker]:
+    monkeypatch.setattr(bulk_module, "_PAUSE_SECONDS", 0.05)
+    async with tracker_on(store, max_backlog=MOST) as tracker:
+        yield tracker
+
+
+def keyed(number: int, key: str) -> NewTask:
+    return new_task(number, idempotency_key=key, request_digest="d")
+
+
+class TestSubmissions:
+    async def test_what_repeats_a_key_is_answered(self, tracker: Tracker) -> None:
+        await tracker.submit([keyed(number, f"k{number}") for number in range(MOST)])
+        assert await tracker.submit([keyed(100, "k1")]) == {
+            task_id(100): Duplicate(task_id(1), same=True)
+        }
+        with pytest.raises(BacklogFull):
+            await tracker.submit([keyed(101, "new")])
+        with pytest.raises(BacklogFull):
+            await tracker.submit([keyed(102, "k2"), keyed(103, "new")])
+
+    async def test_what_ray_sends_again_is_done_already(self, tracker: Tracker) -> None:
+        await tracker.submit([new_task(number) for number in range(MOST)])
+        assert await tracker.submit([new_task(number) for number in range(MOST)]) == {}
+        assert tracker.backlog == MOST
+
+    async def test_what_is_on_its_way_counts(self, tracker: Tracker) -> None:
+        sent = [tracker.submit([new_task(number)]) for number in range(2 * MOST)]
+        done = await asyncio.gather(*sent, return_exceptions=True)
+        assert sum(isinstance(answer, BacklogFull) for answer in done) == MOST
+        assert tracker.backlog == MOST
+
+    async def test_a_task_is_not_refused_for_a_strangers_batch(self, tracker: Tracker) -> None:
+        """They are sent in one call, which is all or nothing."""
+        await tracker.submit([keyed(0, "known")])
+        gate = asyncio.Event()
+
+        async def send(tasks: Sequence[NewTask]) -> Accepted:
+            await gate.wait()
+            return await tracker.submit(tasks)
+
+        submitter = Submitter(send)
+        first = asyncio.ensure_future(submitter.submit([new_task(1)]))
+        await asyncio.sleep(0)
+        big = [new_task(number) for number in range(10, 10 + MOST)]
+        sent = [asyncio.ensure_future(submitter.submit(tasks)) for tasks in
+                (big, [new_task(2)], [keyed(3, "known")])]  # fmt: skip
+        await asyncio.sleep(0)
+        gate.set()
+        answers = await asyncio.gather(first, *sent, return_exceptions=True)
+        assert isinstance(answers[1], BacklogFull)
+        told = [answer for answer in answers[2:] if not isinstance(answer, BaseException)]
+        assert [set(answer) <= {task_id(3)} for answer in told] == [True, True]
+        assert told[1] == {task_id(3): Duplicate(task_id(0), same=True)}
+        assert set(await tracker.read(TasksById(ids([1, 2, 3])))) == set(ids([1, 2]))
+
+
+async def test_a_bulk_retry_waits_until_there_is_room(tracker: Tracker) -> None:
+    for start in (0, 4):
+        numbers = range(start, start + 4)
+        await tracker.submit([new_task(number) for number in numbers])
+        for number in numbers:
+            await tracker.execute(CancelTask(task_id(number)))
+    await tracker.submit([new_task(number, task_type="other") for number in (20, 21)])
+    asked = BulkFilter(BulkAction.RETRY, state=State.CANCELLED)
+    bulk_id = task_id(900)
+    await tracker.execute(StartBulk(NewBulk(bulk_id, asked, created_at=tracker._clock())))
+    async with asyncio.timeout(3 * PATIENCE):
+        while not tracker.ticker.bulk.held:
+            await tracker.ticker.access.read(lambda: None)
+        assert tracker.backlog == MOST
+        found = await tracker.read(BulkById(bulk_id, "default"))
+        assert found is not None
+        assert (found.finished_at, found.changed, found.held_by) == (None, 3, "backlog_full")
+        [listed] = await tracker.read(BulkList("default"))
+        assert listed.held_by == "backlog_full"
+        runner = ScriptedRunner(tracker, short=256)
+        tracker.fleet.averages.add("short", 0.0001)
+        while (await tracker.read(BulkById(bulk_id, "default"))).finished_at is None:  # type: ignore[union-attr]
+            assert tracker.backlog <= MOST
+            orders = runner.send()
+            await asyncio.wait([orders], timeout=0.05)
+        await runner.hang_up()
+    tasks = (await tracker.read(TasksById(ids(range(8))))).values()
+    assert all(task.state is State.RUNNING or task.state in WAITING for task in tasks)
+    assert (await tracker.read(BulkById(bulk_id, "default"))).held_by is None  # type: ignore[union-attr]
+
+
+async def test_a_bulk_cancel_goes_on_where_a_retry_waits(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    await tracker.execute(CancelTask(task_id(1)))
+    await tracker.submit([new_task(number, task_type="other") for number in range(20, 20 + MOST)])
+    retry = BulkFilter(BulkAction.RETRY, state=State.CANCELLED, task_type="short")
+    cancel = BulkFilter(BulkAction.CANCEL, task_type="other")
+    await tracker.execute(StartBulk(NewBulk(task_id(900), retry, created_at=tracker._clock())))
+    await tracker.execute(StartBulk(NewBulk(task_id(901), cancel, created_at=tracker._clock())))
+    async with asyncio.timeout(3 * PATIENCE):
+        for bulk_id in (task_id(901), task_id(900)):
+            while (await tracker.read(BulkById(bulk_id, "default"))).finished_at is None:  # type: ignore[union-attr]
+                await tracker.ticker.access.read(lambda: None)
+        while tracker.backlog != 1:  # what was committed is known in memory a moment later
+            await tracker.ticker.access.read(lambda: None)

@@ -1,0 +1,196 @@
+"""Who is to blame for the death of a runner, and who runs beside a suspect."""
+
+from collections import Counter
+
+import pytest
+
+from raytasks.model.states import LossCause, OutcomeKind, State
+from raytasks.model.tasks import Running
+from raytasks.protocol.queries import TasksById
+from raytasks.store.store import Store
+from raytasks.tracker.blame import judge
+from raytasks.tracker.fleet import Averages, RunnerState
+from raytasks.tracker.sharing import CapacityRequest
+from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
+
+PROCESS, OUTSIDE = LossCause.PROCESS, LossCause.OUTSIDE
+
+
+class TestJudge:
+    @pytest.mark.parametrize(
+        ("begun", "company"), [(2, 1), (8, 1), (15, 1), (16, 2), (125, 15), (1000, 125)]
+    )
+    def test_of_several_none_is_charged_and_their_company_shrinks(
+        self, begun: int, company: int
+    ) -> None:
+        assert judge(begun, None, PROCESS) == (False, company)
+
+    def test_one_that_was_there_by_itself_is_charged(self) -> None:
+        assert judge(1, None, PROCESS) == (True, 1)
+
+    def test_one_that_may_not_be_the_cause_is_charged_the_second_time(self) -> None:
+        assert judge(1, None, PROCESS, certain=False) == (False, 1)
+        assert judge(1, 1, PROCESS, certain=False) == (True, 1)
+
+    @pytest.mark.parametrize("company", [None, 1, 15])
+    @pytest.mark.parametrize("begun", [1, 2, 1000])
+    def test_a_cause_outside_makes_no_suspects(self, begun: int, company: int | None) -> None:
+        assert judge(begun, company, OUTSIDE) == (False, None)
+
+    @pytest.mark.parametrize("begun", [1, 2, 7, 8, 9, 63, 64, 511, 512, 1000])
+    def test_the_culprit_among_a_thousand_is_found_in_four_losses(self, begun: int) -> None:
+        company: int | None = None
+        charged, losses = False, 0
+        while not charged:
+            charged, company = judge(begun, company, PROCESS)
+            assert company is not None
+            begun, losses = min(begun, company), losses + 1
+        assert losses <= 4
+
+
+@pytest.fixture
+def tracking(store: Store) -> Tracking:
+    """A tracker played by hand, in its first epoch."""
+    store.upgrade()
+    return Tracking(store)
+
+
+def tracked(runner_id: str, held: list[Running], averages: Averages) -> CapacityRequest | None:
+    """Return what a warm runner with capacity for 1,000 requests that holds these attempts."""
+    runner = RunnerState(
+        runner_id, runner_id, "shared", "g", NOW, capacity_by_type={"short": 1000}, capacity=1000
+    )
+    runner.held = {item.task_id: item for item in held}
+    runner.call = object()  # type: ignore[assignment]
+    return runner.capacity_request(averages)
+
+
+def test_a_culprit_among_many_is_charged_alone_and_all_others_complete(
+    tracking: Tracking,
+) -> None:
+    """The whole hunt, on a store: one of 1,000 kills each process it runs in."""
+    everybody, culprit = range(1000), task_id(617)
+    averages = Averages()
+    averages.add("short", 0.0)
+    tracking.max_crashes = 3
+    tracking.tick(submissions=[new_task(number) for number in everybody])
+    first = tracking.claim()  # all of them at once, as of a runner with 1,000 slots
+    assert len(first) == 1000
+    batch, losses, crashes = first, 0, Counter[str]()
+    while batch:
+        if any(item.task_id == culprit for item in batch):
+            losses += 1
+            ended = []
+            for item in batch:
+                charged, company = judge(len(batch), item.company, PROCESS)
+                crashes[item.task_id] += charged
+                ended.append(
+                    (item, outcome(item, OutcomeKind.LOST, charged=charged, company=company))
+                )
+            if losses <= 4:
+                assert crashes.total() == (1 if losses == 4 else 0)
+        else:
+            ended = [(item, outcome(item)) for item in batch]
+        tracking.tick(outcomes=ended)
+        want = tracked("r1", [], averages)
+        assert want is not None
+        batch = [running for running, _ in tracking.tick(requests=[want]).claimed]
+        companies = [item.company for item in batch]
+        assert all(company is not None and len(batch) <= company for company in companies)
+    assert losses == 4 + tracking.max_crashes
+    assert +crashes == {culprit: 4}
+    counts = Counter(task.state for task in tracking.store.read(TasksById(ids(everybody))).values())
+    assert counts == {State.COMPLETED: 999, State.FAILED: 1}
+    assert tracking.state(617) is State.FAILED
+
+
+class TestWant:
+    def running(self, number: int, company: int | None) -> Running:
+        return Running(task_id(number), "short", 1, "r1", NOW, 0, 0, 0, 3, company=company)
+
+    def capacity_request(self, *companies: int | None) -> CapacityRequest | None:
+        averages = Averages()
+        averages.add("short", 0.001)
+        held = [self.running(number, item) for number, item in enumerate(companies)]
+        return tracked("r1", held, averages)
+
+    def test_a_suspect_goes_where_there_are_none_but_suspects(self) -> None:
+        beside_others, beside_none, beside_suspects = (
+            self.capacity_request(None),
+            self.capacity_request(),
+            self.capacity_request(5, 4),
+        )
+        assert beside_others
+        assert beside_none
+        assert beside_suspects
+        assert not beside_others.take("short", 0.001, 4)
+        assert beside_none.take("short", 0.001, 4)
+        assert beside_suspects.take("short", 0.001, 9)
+
+    def test_what_is_no_suspect_stays_away_from_them(self) -> None:
+        want = self.capacity_request(8)
+        assert want
+        assert not want.take("short", 0.001)
+
+    def test_the_smallest_company_counts_for_all(self) -> None:
+        want = self.capacity_request(9, 3)
+        assert want
+        assert want.take("short", 0.001, 9)
+        assert not want.take("short", 0.001, 9)
+        assert not self.capacity_request(9, 3, 9)
+
+    def test_one_with_a_smaller_company_does_not_join_too_many(self) -> None:
+        want = self.capacity_request(9, 9, 9)
+        assert want
+        assert not want.take("short", 0.001, 3)
+        assert want.take("short", 0.001, 9)
+
+    def test_in_company_1_a_runner_takes_nothing_more(self) -> None:
+        assert not self.capacity_request(1)
+        want = self.capacity_request()
+        assert want
+        assert want.take("short", 0.001, 1)
+        assert not want.take("short", 0.001)
+        assert not want.take("short", 0.001, 1)
+
+
+class TestCompany:
+    """What a task's company is after an attempt."""
+
+    def after(self, tracking: Tracking, kind: OutcomeKind, **changes: object) -> int | None:
+        [running] = tracking.claim()
+        tracking.settle(running, kind, **changes)
+        [again] = tracking.claim()
+        company = again.company
+        tracking.settle(again, OutcomeKind.RELEASED)
+        return company
+
+    def test_a_suspect_is_cleared_by_an_attempt_that_ends_by_itself(
+        self, tracking: Tracking
+    ) -> None:
+        tracking.submit(1, max_attempts=9)
+        lost = {"charged": False, "company": 15}
+        assert self.after(tracking, OutcomeKind.LOST, **lost) == 15
+        assert self.after(tracking, OutcomeKind.RELEASED) == 15
+        assert self.after(tracking, OutcomeKind.FAILED, retryable=True) is None
+
+    def test_a_loss_of_another_cause_leaves_it_as_it_was(self, tracking: Tracking) -> None:
+        tracking.submit(1)
+        assert self.after(tracking, OutcomeKind.LOST, charged=False) is None
+        self.after(tracking, OutcomeKind.LOST, charged=False, company=2)
+        assert self.after(tracking, OutcomeKind.LOST, charged=False) == 2
+
+    def test_who_was_charged_runs_alone_from_then_on(self, tracking: Tracking) -> None:
+        tracking.max_crashes = 3
+        tracking.submit(1, max_attempts=9)
+        assert self.after(tracking, OutcomeKind.LOST) == 1
+        assert self.after(tracking, OutcomeKind.FAILED, retryable=True) == 1
+
+    def test_a_retry_by_a_person_clears_it(self, tracking: Tracking) -> None:
+        tracking.max_crashes = 0
+        tracking.submit(1)
+        [running] = tracking.claim()
+        tracking.settle(running, OutcomeKind.LOST)
+        tracking.tick(retries=[task_id(1)])
+        [again] = tracking.claim()
+        assert again.company is None

@@ -1,0 +1,155 @@
+"""Files that no task names are found and given up; those of a task, or of others, never are."""
+
+import time
+import uuid
+from pathlib import Path
+
+import pytest
+
+from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.model.tasks import NewTask, StoreUnavailable
+from raytasks.protocol.queries import TasksById
+from raytasks.testing import FakeClock
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.orphans import AGE_SECONDS, SEEN_SECONDS, Orphans
+from raytasks.tracker.retention import Retention
+from tests.making import new_task
+from tests.tracking import FaultyStore, tracker_on
+
+START = 1_800_000_000.0
+
+
+def large(values: LargeValues, made_at: float) -> NewTask:
+    """Return a submission of a time whose payload was written to its file."""
+    milliseconds = int(made_at * 1000) << 80
+    name = str(uuid.UUID(int=milliseconds | 7 << 76 | 2 << 62 | uuid.uuid4().int >> 66))
+    [kept] = values.externalize_payloads([new_task(1, task_id=name, payload='"' + "x" * 100 + '"')])
+    return kept
+
+
+class Place:
+    """A tracker and its artifact store, on one clock."""
+
+    def __init__(self, tracker: Tracker, artifacts: ArtifactStore, clock: FakeClock) -> None:
+        self.tracker = tracker
+        self.clock = clock
+        self.artifacts = artifacts
+        self.values = LargeValues(artifacts, offload_bytes=10)
+        self.orphans = Orphans(tracker, artifacts, clock=clock, monotonic=clock)
+        self.retention = Retention(tracker, artifacts.remove, seconds=None, clock=clock)
+
+    def there(self) -> set[str]:
+        return set(self.artifacts.overview()[0])
+
+    async def sweep(self) -> list[str]:
+        found = await self.orphans.sweep()
+        await self.retention.remove_due()
+        return found
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock(START)
+
+
+@pytest.fixture(params=["{}/artifacts", "memory://orphans{}"])
+async def place(
+    request: pytest.FixtureRequest, store: FaultyStore, clock: FakeClock, tmp_path: Path
+) -> object:
+    async with tracker_on(store, clock=clock) as tracker:
+        yield Place(tracker, ArtifactStore(request.param.format(tmp_path)), clock)
+
+
+async def test_the_payload_of_a_submission_that_never_came_to_be_goes(place: Place) -> None:
+    lost = large(place.values, START)
+    kept = large(place.values, START)
+    await place.tracker.submit([kept])
+    place.clock.advance(AGE_SECONDS + 1)
+    assert await place.sweep() == []  # seen for the first time
+    place.clock.advance(SEEN_SECONDS - 1)
+    assert await place.sweep() == []
+    place.clock.advance(1)
+    assert await place.sweep() == [lost.task_id]
+    assert place.there() == {kept.task_id}
+    assert place.values.load_payload(
+        (await place.tracker.read(TasksById([kept.task_id])))[kept.task_id]
+    )
+    assert await place.sweep() == []
+
+
+async def test_one_on_its_way_stays(place: Place) -> None:
+    young = large(place.values, START)
+    place.clock.advance(AGE_SECONDS - 10)
+    for _ in range(3):
+        assert await place.sweep() == []
+    assert place.there() == {young.task_id}
+
+
+async def test_a_wall_clock_that_jumps_ends_nothing(place: Place) -> None:
+    """What is a day old by the wall clock only was not seen for long."""
+    steady = FakeClock(0.0)
+    place.orphans._monotonic = steady
+    young = large(place.values, START)
+    place.clock.advance(100 * AGE_SECONDS)
+    for _ in range(3):
+        assert await place.sweep() == []
+        steady.advance(SEEN_SECONDS / 10)
+    assert place.there() == {young.task_id}
+
+
+async def test_one_that_is_committed_at_the_last_moment_stays(place: Place) -> None:
+    late = large(place.values, START)
+    place.clock.advance(AGE_SECONDS + 1)
+    await place.sweep()
+    place.clock.advance(SEEN_SECONDS)
+    store = place.tracker.ticker.store
+    read = store.read
+    store.read = lambda query: set()  # type: ignore[method-assign, assignment, return-value]
+    await place.tracker.submit([late])
+    assert await place.sweep() == [late.task_id]
+    store.read = read  # type: ignore[method-assign]
+    assert place.there() == {late.task_id}
+
+
+async def test_where_another_database_keeps_its_files_nothing_is_touched(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    foreign = large(place.values, START)
+    place.artifacts.mark_used_by("another")
+    place.clock.advance(AGE_SECONDS + 1)
+    for _ in range(3):
+        assert await place.sweep() == []
+        place.clock.advance(SEEN_SECONDS)
+    assert place.there() == {foreign.task_id}
+    [record] = [item for item in caplog.records if "another" in item.getMessage()]
+    assert "ARTIFACTS_URL" in record.getMessage()
+
+
+async def test_what_is_no_task_of_ours_is_not_looked_at(place: Place) -> None:
+    place.artifacts.save(str(uuid.uuid4()), "picture.png", b"x")
+    place.clock.advance(AGE_SECONDS + 1)
+    for _ in range(3):
+        assert await place.sweep() == []
+        place.clock.advance(SEEN_SECONDS)
+    assert len(place.there()) == 1
+
+
+async def test_a_database_has_one_id_in_all_its_life(
+    sqlite_url: str, store: FaultyStore, clock: FakeClock
+) -> None:
+    store.upgrade()
+    first = store.database_id()
+    assert first == store.database_id() == FaultyStore(sqlite_url).database_id()
+
+
+async def test_an_outage_is_told(place: Place, store: FaultyStore) -> None:
+    store.away = True
+    large(place.values, START)
+    place.clock.advance(AGE_SECONDS + 1)
+    await place.orphans.sweep()
+    place.clock.advance(SEEN_SECONDS)
+    with pytest.raises(StoreUnavailable):
+        await place.orphans.sweep()
+    store.away = False
+    assert time.time()

@@ -1,0 +1,116 @@
+"""Exchanges that come after a later one, or twice; and a tracker whose epoch has ended."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from raytasks.model.states import State
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import AttemptLog, Report
+from raytasks.protocol.queries import TaskEvents
+from raytasks.store.store import Store
+from raytasks.tracker.core import Tracker
+from tests.making import NOW, new_task, outcome
+from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
+
+
+async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker) -> None:
+    runner = ScriptedRunner(tracker)
+    overtaken = runner.build(number=1)  # built while it holds nothing
+    call = runner.send(number=2)
+    await let_run()
+    await tracker.submit([new_task(1)])
+    await call
+    assert runner.held
+    runner.send(number=3)
+    await let_run()
+    orders = await tracker.exchange(overtaken)
+    assert orders.resync
+    await tracker.ticker.wait_for_tick()
+    [state] = tracker.runners()
+    assert state.held
+    await runner.hang_up()
+
+
+async def test_an_old_checkpoint_does_not_come_back(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim(number=1)
+    first, second = (
+        [Report(claim.task_id, 1, number, checkpoint=str(number))] for number in (1, 2)
+    )
+    old = runner.build(reports=first, number=2)
+    await runner.exchange(number=3, reports=second)
+    assert (await tracker.exchange(old)).resync
+    tracker.mark_lost("r1", "died")
+    [again] = await ScriptedRunner(tracker, "r2").claim()
+    assert again.checkpoint == "2"
+
+
+async def test_one_that_comes_twice_does_not_take_the_answer_of_the_first(
+    tracker: Tracker,
+) -> None:
+    runner = ScriptedRunner(tracker)
+    message = runner.build(number=1)
+    call = asyncio.ensure_future(tracker.exchange(message))
+    await let_run()
+    assert (await tracker.exchange(message)).resync
+    await tracker.submit([new_task(1)])
+    assert (await call).claims
+
+
+async def test_runners_that_do_not_number_their_exchanges_are_heard(tracker: Tracker) -> None:
+    runner = ScriptedRunner(tracker)
+    first = runner.send()
+    await let_run()
+    second = runner.send()
+    await first
+    await tracker.submit([new_task(1)])
+    await until(tracker, 1, State.RUNNING)
+    assert (await second).claims
+
+
+async def test_a_pause_in_an_epoch_that_has_ended_is_refused(
+    tracker: Tracker, sqlite_url: str, store: FaultyStore
+) -> None:
+    other = Store(sqlite_url)
+    other.begin_epoch(0.0, "other")
+    try:
+        with pytest.raises(StoreUnavailable):
+            await tracker.pause()
+    finally:
+        other.close()
+
+
+async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
+    tracker: Tracker, store: FaultyStore
+) -> None:
+    await tracker.submit([new_task(1)])
+    first = ScriptedRunner(tracker, "r1.1", name="r1")
+    [claim] = await first.claim()
+    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
+    said: dict[str, Any] = {
+        "outcomes": [outcome(claim)],
+        "logs": [AttemptLog(claim.task_id, 1, 1, lines)],
+    }
+    store.away = True
+    first.send(**said)
+    async with asyncio.timeout(PATIENCE):
+        while tracker.ticker.access.error is None:
+            await let_run()
+    assert tracker.ticker.inbox.count  # it waits for the end of the outage
+    second = ScriptedRunner(tracker, "r1.2", name="r1")
+    await second.take_over()
+    last = await tracker.exchange(first.build(held=(), **said))  # what it has not heard of
+    assert last.end
+    store.away = False
+    await until(tracker, 1, State.COMPLETED)
+    [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
+    assert page is not None
+    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
+        "line 1",
+        "line 2",
+    ]
+    await second.hang_up()
