@@ -1,5 +1,6 @@
 """Every code block of the documents runs, or says why it does not."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ HERE = [document for document in DOCUMENTS if document != TUTORIAL and blocks_of
 
 
 @pytest.fixture(name="url", scope="module")
-def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path):
+def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[str]:
     """The URL of a service with the built-in task types that need no Ray."""
     folder = tmp_path_factory.mktemp("service")
     database = folder / "tasks.db"

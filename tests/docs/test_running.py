@@ -1,5 +1,6 @@
 """The runner of the blocks notices a wrong block."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ def block(language: str, code: str) -> Block:
 
 
 @pytest.fixture(name="session")
-def one_session(tmp_path: Path):
+def one_session(tmp_path: Path) -> Iterator[Session]:
     with session_in(tmp_path / "project", URL) as session:
         yield session
 
