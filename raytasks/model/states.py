@@ -138,3 +138,13 @@ def verdict(
         spared = not charged or standing.crashes < standing.max_crashes
         return Event.LOSE if spared else Event.POISON
     return Event.SNOOZE if kind is OutcomeKind.SNOOZED else Event.RELEASE
+
+
+def mermaid() -> str:
+    """Return the state diagram in Mermaid's language; the documents of 0.1 offer it."""
+    lines = ["stateDiagram-v2"]
+    for event, row in TRANSITIONS.items():
+        sources = [state.value for state in State if state in row.sources] or ["[*]"]
+        lines += [f"    {source} --> {row.target}: {event}" for source in sources]
+    lines += [f"    {state} --> [*]" for state in State if state.final]
+    return "\n".join(lines)

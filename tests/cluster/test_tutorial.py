@@ -14,7 +14,7 @@ from tests.docs.running import Session, session_in
 from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone it takes about a minute
+pytestmark = pytest.mark.timeout(600)  # on a busy machine; it starts the service twice
 
 DATABASE = "postgresql://raytasks:secret@db.example.com/raytasks"
 """The database that the page names; the test has another one."""
@@ -55,6 +55,7 @@ class Running:
             self._process.wait(STOP_SECONDS)
 
 
+@pytest.mark.usefixtures("no_service")
 def test_the_commands_run(tmp_path: Path, postgres_server: PostgresServer) -> None:
     blocks = blocks_of(ROOT / "docs" / "tutorial.md")
     postgres_server.run("CREATE DATABASE tutorial")  # without our tables
