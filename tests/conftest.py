@@ -16,7 +16,7 @@ from tests.making import NOW
 from tests.postgres_server import PostgresServer, migrate
 from tests.tracking import FaultyStore, tracker_on
 
-pytest_plugins = ["tests.hanging"]
+pytest_plugins = ["tests.hanging", "tests.measuring"]
 
 # The same examples in each run and on each machine, whatever its speed; `make fuzz` draws others.
 # Nothing is made smaller there, nor explained: a time limit's exception is taken for one more
