@@ -19,16 +19,30 @@ SCHEDULES ?= 1000
 ROUNDS ?= 3
 QUICK ?=
 
+# Of `make release-check`: which version is to be released; by default only what is there is checked.
+VERSION ?=
+
+# raytasks-client is made here, and is on no index in the version that is being made.
+LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
+
 # Of `make test`: what starts no Ray runs in two processes; clusters run one after the other.
-WITH_RAY := tests/chaos tests/cli tests/cluster
+WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 
-.PHONY: install demo test coverage chaos fuzz simulate recovery bench bench-peers profile audit lint format requirements clean help
+# Of `make test-ray`: VERSION is a minor version, such as 2.59. The tests are those in which Ray itself
+# does the work: all kinds of runners, drivers and nodes; cancels and Ray's own retries; what dies;
+# Serve and the trial of handlers; Ray's token; a cluster that its user has started.
+RAY_VENV = .venv-ray-$(VERSION)
+RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
+  runners_killed.py stopping.py tracker_killed.py ray_token.py)
+
+.PHONY: install demo test coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
 	@echo "make test          lint, types, import rules and all tests"
 	@echo "make coverage      the tests without Ray, and the lines of each module that none of them runs"
+	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
@@ -37,6 +51,7 @@ help:
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
+	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
 	@echo "make lint          ruff, mypy and import-linter"
 	@echo "make format        format the code"
@@ -45,11 +60,11 @@ help:
 
 install: $(INSTALLED)
 
-$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml
+$(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "raytasks needs Python 3.11 or newer; set PYTHON=")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable client --editable .
 	@touch $@
 
 demo: install
@@ -71,6 +86,15 @@ coverage: install
 
 recovery: install
 	$(BIN)/pytest tests/cluster
+
+# In an environment of its own: the pinned requirements, but for Ray.
+test-ray: install
+	@test -n "$(VERSION)" || { echo "say which minor version of Ray: make test-ray VERSION=2.59"; exit 2; }
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python $(RAY_VENV)
+	grep -v '^ray==' requirements-dev.txt > $(RAY_VENV)/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python -r $(RAY_VENV)/requirements.txt 'ray[serve]==$(VERSION).*'
+	$(BIN)/uv pip install --quiet --python $(RAY_VENV)/bin/python --no-deps --editable client --editable .
+	$(RAY_VENV)/bin/python -m pytest -W default $(RAY_TESTS)
 
 chaos: install
 	$(BIN)/python -m tests.chaos.run --database sqlite --seconds $(SECONDS) --seed $(SEED)
@@ -99,6 +123,9 @@ $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 audit: install
 	$(BIN)/python -m tests.audit
 
+release-check: install
+	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))
+
 lint: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -110,9 +137,9 @@ format: install
 	$(BIN)/ruff format .
 
 requirements: install
-	$(BIN)/uv pip compile --quiet --universal --no-header --upgrade pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
-	$(BIN)/uv pip compile --quiet --universal --no-header --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
+	$(LOCK) --upgrade pyproject.toml -o requirements.txt
+	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:

@@ -20,9 +20,10 @@ from starlette.types import ASGIApp, Message
 from benchmarks import handlers
 from benchmarks.servers import noop_server
 from raytasks.api.app import create_app
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import Attempt, Duplicate, NewTask, Task
+from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Task
 from raytasks.settings import Settings
 
 ROUNDS = 15
@@ -54,7 +55,7 @@ _TASK = Task(
     updated_at=_AT + 0.02,
     revision=2,
 )
-_ATTEMPT = Attempt(
+_ATTEMPT = AttemptRecord(
     task_id=_ID,
     attempt=1,
     outcome=OutcomeKind.SUCCEEDED,
@@ -81,7 +82,7 @@ class _Backend:
     async def submit(self, _tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         return {}
 
-    async def task(self, _task_id: str) -> tuple[Task, list[Attempt]]:
+    async def task(self, _task_id: str) -> tuple[Task, list[AttemptRecord]]:
         return _TASK, [_ATTEMPT]
 
     async def changes(self, *_place: Any) -> Any:

@@ -47,7 +47,7 @@ class Caller:
     async def measure(self, called: Any, way: str, calls: int) -> list[float]:
         """Return p50 and p99 in ms, and processor time of a call in ms: called, caller."""
         if way == "socket":
-            line = await local_rpc.Connection.open(await called.listen.remote())
+            line = await local_rpc.SocketChannel.open(await called.listen.remote())
 
             async def call() -> object:
                 return await line.call("echo", MESSAGE)

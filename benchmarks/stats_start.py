@@ -14,7 +14,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
+from raytasks.protocol.queries import Statistics
+from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 
@@ -80,7 +81,7 @@ async def start(url: str) -> dict[str, float]:
     for task in (heart, running):
         task.cancel()
     await asyncio.gather(heart, running, return_exceptions=True)
-    shown = await tracker.stats("space 0")
+    shown = await tracker.read(Statistics("space 0"))
     await tracker.close()
     return {
         "restored_after_seconds": round(restored, 2),

@@ -25,7 +25,7 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import NewTask, Running
 from raytasks.protocol.messages import Outcome
 from raytasks.store.store import Store
-from raytasks.tracker.sharing import Want
+from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 SIZES = (1, 8, 128)
@@ -85,8 +85,8 @@ def _new(size: int) -> list[NewTask]:
     ]
 
 
-def _want(size: int) -> Want:
-    return Want("runner-1", {_TYPE: size}, size, seconds=None, empty=False)
+def _want(size: int) -> CapacityRequest:
+    return CapacityRequest("runner-1", {_TYPE: size}, size, seconds=None, empty=False)
 
 
 def _ended(running: Sequence[Running]) -> list[tuple[Running, Outcome]]:

@@ -7,13 +7,15 @@ handler, and the outcome goes back to the tracker and into SQL.
 
 A handler's author needs `handler`, `Context`, `RetryPolicy` and what a handler may raise. A driver
 script needs `submit` and the errors. All of it is imported when it is asked for.
+
+What a module with handlers and an HTTP client need is the package raytasks-client; the rest is the
+package raytasks, which depends on it.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from raytasks.driver.calling import NoService
     from raytasks.driver.submit import (
         PartlySubmitted,
         SubmittedTask,
@@ -25,9 +27,8 @@ if TYPE_CHECKING:
         submit_many_async,
     )
     from raytasks.handling.context import Cancelled, Context
-    from raytasks.handling.modules import HandlerError
-    from raytasks.handling.registry import handler
-    from raytasks.handling.submission import InvalidSubmission
+    from raytasks.handling.declaration import handler
+    from raytasks.model.errors import HandlerError, InvalidSubmission, NoService
     from raytasks.model.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
     from raytasks.model.tasks import (
         BacklogFull,
@@ -71,7 +72,7 @@ __all__ = [
 ]
 
 _WHERE = {
-    "NoService": "driver.calling",
+    "NoService": "model.errors",
     "PartlySubmitted": "driver.submit",
     "SubmittedTask": "driver.submit",
     "result": "driver.submit",
@@ -82,9 +83,9 @@ _WHERE = {
     "submit_many_async": "driver.submit",
     "Cancelled": "handling.context",
     "Context": "handling.context",
-    "HandlerError": "handling.modules",
-    "handler": "handling.registry",
-    "InvalidSubmission": "handling.submission",
+    "HandlerError": "model.errors",
+    "handler": "handling.declaration",
+    "InvalidSubmission": "model.errors",
     "AttemptTimeout": "model.retry",
     "PermanentError": "model.retry",
     "RetryAfter": "model.retry",
@@ -104,7 +105,17 @@ def __getattr__(name: str) -> Any:
     """Import what is asked for: handler modules must import fast, and only drivers need Ray."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    found = globals()[name] = getattr(import_module(f"{__name__}.{_WHERE[name]}"), name)
+    try:
+        module = import_module(f"{__name__}.{_WHERE[name]}")
+    except ModuleNotFoundError as error:
+        if (error.name or "").startswith(f"{__name__}."):
+            raise ImportError(
+                f"raytasks.{name} needs the package raytasks, and only raytasks-client is "
+                "installed: pip install raytasks",
+                name=error.name,
+            ) from None
+        raise
+    found = globals()[name] = getattr(module, name)
     return found
 
 

@@ -15,15 +15,17 @@ from ray.serve._private.constants import SERVE_NAMESPACE
 from ray.serve.config import HTTPOptions
 from ray.serve.exceptions import RayServeException
 
+from raytasks import __version__
 from raytasks.api.on_ray.deployment import (
     API_NAME,
     APP_NAME,
     application,
     listening_host,
-    present_deployment,
+    present_version,
 )
+from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
-from raytasks.pools.deployment import Deployment
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
@@ -35,6 +37,10 @@ _POLL_SECONDS = 0.1
 
 class ServiceError(RaytasksError):
     """The service did not come up. The text says what is missing."""
+
+
+class NoServiceHere(ServiceError):
+    """No service runs in this Ray cluster."""
 
 
 @dataclass(frozen=True)
@@ -58,14 +64,46 @@ class AlreadyServed(ServiceError):
     """
 
 
-def start_tracker(deployment: Deployment) -> tuple[Any, DeployAnswer]:
+class OtherVersion(ServiceError):
+    """The service that runs in this cluster is of another version of raytasks.
+
+    The text says which one, and what to do. Nothing was changed.
+    """
+
+
+def check_version(tracker: Any) -> None:
+    """Compare the version of the service that runs with ours. Raises `OtherVersion`.
+
+    What they say to each other may differ, so it comes before everything else.
+    """
+    try:
+        theirs = ray.get(tracker.version.remote())
+    except AttributeError:
+        theirs = "0.1"  # it had no such method
+    if theirs != __version__:
+        raise OtherVersion(
+            f"the service in this cluster is raytasks {theirs}, and this is {__version__}: install "
+            f"{theirs} here, or end the service ('raytasks stop') and start it with {__version__} "
+            "(docs/upgrading.md)"
+        )
+
+
+def check_version_in_cluster() -> None:
+    """Compare the version of the service of this cluster, if one runs. Raises `OtherVersion`."""
+    with contextlib.suppress(NoServiceHere):
+        check_version(_tracker())
+
+
+def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
     """Make the tracker, or find the one that is there, and put the handlers in force.
 
     The tracker tries them first, and makes their runners. Returns its handle, and what became of
-    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force.
+    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force;
+    `OtherVersion` if a service of another version of raytasks runs.
     """
-    tracker = get_or_create_tracker(deployment.settings)
-    return tracker, _answer(tracker.deploy.remote(deployment))
+    tracker = get_or_create_tracker(version.settings)
+    check_version(tracker)
+    return tracker, _answer(tracker.deploy.remote(version))
 
 
 def _answer(call: Any) -> DeployAnswer:
@@ -91,11 +129,11 @@ def built_application(settings: Settings) -> serve.Application:
     """
     # First of all, when Serve was told to build: what it is told later is not in this build.
     applied = _applied() if ray.is_initialized() else {}
-    deployment = present_deployment(settings)
+    version = present_version(settings)
     if not ray.is_initialized():
         ray.init(**_init_arguments())
-    start_tracker(deployment)
-    return application(deployment, applied)
+    start_tracker(version)
+    return application(version, applied)
 
 
 def _applied() -> dict[str, float]:
@@ -124,15 +162,15 @@ def _init_arguments() -> dict[str, Any]:
     }
 
 
-def start_api(deployment: Deployment, endpoint: Endpoint) -> None:
+def start_api(version: HandlersVersion, endpoint: Endpoint) -> None:
     """Deploy the API on Ray Serve, and wait until it answers.
 
     Raises `ServiceError`, and `SettingsError` where it would be open to strangers.
     """
     _start_ingress(endpoint)
-    deployment.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
+    version.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
     try:
-        serve.run(application(deployment), name=APP_NAME, route_prefix="/")
+        serve.run(application(version), name=APP_NAME, route_prefix="/")
     except (RuntimeError, TimeoutError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ServiceError(
@@ -159,12 +197,12 @@ def _start_ingress(endpoint: Endpoint) -> None:
         raise ServiceError(f"Ray Serve does not start: {reason}") from error
 
 
-def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
+def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:
     """Wait until every pool that always has runners has one; return how many each pool has."""
-    settings = deployment.settings
+    settings = version.settings
     wanted = {
         info.pool
-        for info in deployment.handlers
+        for info in version.handlers
         if (info.actors[0] if info.actors[1] else settings.warm_runners_min)
     }
     found: dict[str, int] = {}
@@ -177,22 +215,23 @@ def wait_for_runners(tracker: Any, deployment: Deployment) -> dict[str, int]:
     return found
 
 
-def redeploy(deployment: Deployment) -> DeployAnswer:
+def redeploy(version: HandlersVersion) -> DeployAnswer:
     """Have a build tried, put it in force, and roll the API that runs; return what became of it.
 
     A drain is over with it. Raises `ServiceError` if no service runs in this cluster, if the build
     fails its trial (then nothing has changed), or if the API could not be rolled.
     """
     tracker = _tracker()
+    check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    answer = _answer(tracker.deploy.remote(deployment))
+    answer = _answer(tracker.deploy.remote(version))
     ray.get(tracker.resume.remote())
     try:
-        serve.run(application(deployment), name=_app_name(), route_prefix="/")
+        serve.run(application(version), name=_app_name(), route_prefix="/")
     except Exception as error:
         raise ServiceError(
             f"version {answer.number} is in force, and its runners take the tasks; but Ray Serve "
-            f"could not roll the API, which may be away: {_one_line(error)}; deploy again, and see "
+            f"could not roll the API, which may be away: {one_line(error)}; deploy again, and see "
             "'serve status'"
         ) from None
     return answer
@@ -256,11 +295,7 @@ def _tracker() -> Any:
     try:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)
     except ValueError:
-        raise ServiceError("no raytasks service runs in this Ray cluster") from None
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300] or type(error).__name__
+        raise NoServiceHere("no raytasks service runs in this Ray cluster") from None
 
 
 def _answers(endpoint: Endpoint) -> bool:

@@ -1,18 +1,5 @@
 """The old place of `raytasks.InvalidSubmission`, until version 0.3."""
 
-import warnings
-from typing import Any
+from raytasks.moved import moved
 
-import raytasks
-
-
-def __getattr__(name: str) -> Any:
-    """Return what 0.1 had here, with a warning."""
-    if name != "InvalidSubmission":
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    warnings.warn(
-        "import InvalidSubmission from raytasks, not from raytasks.submission",
-        DeprecationWarning,
-        stacklevel=2,
-    )
-    return raytasks.InvalidSubmission
+__getattr__ = moved(__name__, {"InvalidSubmission": "raytasks"})

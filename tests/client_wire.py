@@ -10,7 +10,8 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.client import AsyncClient, Client, api, asynchronous, events, sync
+from raytasks.client import AsyncClient, Client, api, asynchronous, sync
+from raytasks.client import event_stream as events
 
 Answer = httpx.Response | Exception
 PROBLEM = {"content-type": "application/problem+json"}

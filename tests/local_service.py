@@ -5,7 +5,7 @@ import contextlib
 import socket
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,14 @@ import httpx
 import uvicorn
 
 from raytasks.api.app import create_app
-from raytasks.api.reads import DirectReads, Reads
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.api.direct_reads import DirectReads
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.registry import Registry
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.model.tasks import Accepted, NewTask
+from raytasks.protocol.commands import Command
+from raytasks.protocol.messages import Feed, FeedPart
+from raytasks.protocol.queries import Answer, Query, is_stored
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.settings import Settings
@@ -25,9 +29,6 @@ from raytasks.tracker.core import Tracker
 
 URL = "http://localhost"
 """Where the API seems to be for a client that calls it in this process."""
-
-
-READS = {name for name in vars(Reads) if not name.startswith("_")}
 
 
 class Backend:
@@ -42,16 +43,32 @@ class Backend:
         self.failure: Exception | None = None
         self.calls: Counter[str] = Counter()
 
-    def __getattr__(self, name: str) -> Any:
-        async def call(*arguments: Any) -> Any:
-            if self.failure is not None:
-                raise self.failure
-            if name in READS:
-                return await getattr(self._reads, name)(*arguments)
-            self.calls[name] += 1
-            return await getattr(self._tracker, name)(*arguments)
+    async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
+        """See `raytasks.api.backend.Backend`, as the others."""
+        return await self._asked("submit").submit(tasks)
 
-        return call
+    async def execute(self, command: Command[Answer]) -> Answer:
+        return await self._asked(type(command).__name__).execute(command)
+
+    async def read(self, query: Query[Answer]) -> Answer:
+        if is_stored(query):
+            self._fail()
+            return await self._reads.read(query)
+        return await self._asked(type(query).__name__).read(query)
+
+    async def changes(
+        self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
+    ) -> Feed:
+        return await self._asked("changes").changes(epoch, after, seconds, part)
+
+    def _asked(self, name: str) -> Tracker:
+        self._fail()
+        self.calls[name] += 1
+        return self._tracker
+
+    def _fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
 
 
 class LocalService:

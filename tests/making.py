@@ -7,8 +7,9 @@ from typing import Any
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
-from raytasks.tracker.sharing import Want
+from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 NOW = 1_000_000.0
@@ -43,9 +44,13 @@ def outcome(
     return Outcome(running.task_id, running.attempt, kind, **values)
 
 
-def want(runner_id: str = "r1", *, room: int = 1000, **limits: int) -> Want:
+def capacity_request(
+    runner_id: str = "r1", *, capacity: int = 1000, **capacity_by_type: int
+) -> CapacityRequest:
     """Return what a runner takes: so many of each type, however long they run."""
-    return Want(runner_id, limits or {"short": 1000}, room, seconds=None, empty=False)
+    return CapacityRequest(
+        runner_id, capacity_by_type or {"short": 1000}, capacity, seconds=None, empty=False
+    )
 
 
 class Tracking:
@@ -67,9 +72,13 @@ class Tracking:
         """Submit the tasks with these numbers, all alike."""
         self.tick(submissions=[new_task(number, **changes) for number in numbers])
 
-    def claim(self, runner_id: str = "r1", *, room: int = 1000, **limits: int) -> list[Running]:
+    def claim(
+        self, runner_id: str = "r1", *, capacity: int = 1000, **capacity_by_type: int
+    ) -> list[Running]:
         """Claim what is due, at most `room`."""
-        done = self.tick(wants=[want(runner_id, room=room, **limits)])
+        done = self.tick(
+            requests=[capacity_request(runner_id, capacity=capacity, **capacity_by_type)]
+        )
         return [running for running, _ in done.claimed]
 
     def settle(self, running: Running, kind: OutcomeKind, **changes: Any) -> TickResult:
@@ -78,7 +87,7 @@ class Tracking:
 
     def task(self, number: int) -> Task:
         """Return a task as it is stored."""
-        return self.store.tasks([task_id(number)])[task_id(number)]
+        return self.store.read(TasksById([task_id(number)]))[task_id(number)]
 
     def state(self, number: int) -> State:
         """Return a task's state."""

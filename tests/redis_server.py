@@ -14,7 +14,7 @@ from tests.ports import quiet_port
 
 @dataclass
 class RedisServer:
-    """A server on loopback that wants a password."""
+    """A server on loopback that requests a password."""
 
     url: str
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.settings import Settings, SettingsError, handler_environment, load_settings
 from raytasks.store.store import Store
 

@@ -13,6 +13,7 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import SHARED_POOL, Running, StoreUnavailable, Task
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome, Report
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Counts, Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
@@ -98,7 +99,7 @@ async def until(tracker: Tracker, number: int, state: State, *, attempt: int | N
                 and attempt in (None, change.attempt)
                 for change in feed.changes
             ):
-                return (await tracker.tasks([name]))[name]
+                return (await tracker.read(TasksById([name])))[name]
 
 
 async def wait_final(tracker: Tracker, name: str, seconds: float | None = None) -> Task | None:
@@ -123,17 +124,18 @@ class ScriptedRunner:
         *,
         name: str = "",
         pool: str = SHARED_POOL,
-        room: int = 256,
-        **limits: int,
+        capacity: int = 256,
+        **capacity_by_type: int,
     ) -> None:
         self.tracker = tracker
         self.runner_id = runner_id
         self.name = name or runner_id
         self.pool = pool
-        self.room = room
-        self.limits = limits or {"short": 256}
+        self.capacity = capacity
+        self.capacity_by_type = capacity_by_type or {"short": 256}
         self.held: dict[str, int] = {}
         self.last_batch = 0
+        self.batch_epoch = 0
         self.acknowledged: list[tuple[str, int]] = []
         self.cancels: list[tuple[str, int]] = []
         self.stale: list[tuple[str, int]] = []
@@ -149,9 +151,10 @@ class ScriptedRunner:
             "name": self.name,
             "pool": self.pool,
             "generation": "g",
-            "limits": self.limits,
-            "room": self.room,
+            "capacity_by_type": self.capacity_by_type,
+            "capacity": self.capacity,
             "last_batch": self.last_batch,
+            "batch_epoch": self.batch_epoch,
             "outcomes": outcomes,
             "reports": reports,
             "held": None if self.known else tuple(self.held.items()),
@@ -166,13 +169,13 @@ class ScriptedRunner:
         self.known = True
         async with asyncio.timeout(PATIENCE):
             orders = await self.tracker.exchange(exchange)
-        self.obey(orders)
+        self.apply(orders)
         return orders
 
-    def obey(self, orders: Orders) -> None:
+    def apply(self, orders: Orders) -> None:
         """Take note of the tracker's orders."""
-        if orders.batch > self.last_batch:
-            self.last_batch = orders.batch
+        if (orders.epoch, orders.batch) > (self.batch_epoch, self.last_batch):
+            self.batch_epoch, self.last_batch = orders.epoch, orders.batch
             self.held |= {claim.task_id: claim.attempt for claim in orders.claims}
         self.acknowledged += orders.acknowledged
         self.cancels += orders.cancels

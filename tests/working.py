@@ -7,7 +7,8 @@ from typing import Any
 from pydantic_core import from_json
 
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace

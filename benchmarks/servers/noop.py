@@ -12,7 +12,7 @@ import httpx
 
 from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import Program, ProgramFailed, clean
-from raytasks.cluster.processes import ray_environment
+from raytasks.cluster.environment import ray_environment
 
 _ANSWER_SECONDS = 30.0
 

@@ -7,10 +7,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
 from raytasks.api.headers import header_values
-from raytasks.api.limits import body_in_time, check_header_count
 from raytasks.api.pages import FILES, PAGES
 from raytasks.api.problems import Problem, problem_response
-from raytasks.artifacts.store import URL_PREFIX
+from raytasks.api.request_bounds import body_in_time, check_header_count
+from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
 PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES

@@ -11,18 +11,18 @@ from raytasks.api import openapi, pages, problems
 from raytasks.api.access_gate import AccessGate
 from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.backend import Backend
-from raytasks.api.bulk import bulk_router
-from raytasks.api.events.routes import event_router
+from raytasks.api.bulk_routes import bulk_router
+from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
-from raytasks.api.limits import WaitingRoom
+from raytasks.api.request_bounds import WaitingRoom
+from raytasks.api.route_service import Service
 from raytasks.api.routes import service_router, task_router
-from raytasks.api.service import Service
 from raytasks.api.signing import Links
-from raytasks.api.stats import stats_router
+from raytasks.api.stats_routes import stats_router
 from raytasks.api.submissions import Submissions, submission_router
 from raytasks.api.trailing_slash import TrailingSlash
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.registry import Registry
 from raytasks.settings import Settings
 

@@ -14,11 +14,11 @@ from starlette.responses import Response, StreamingResponse
 
 from raytasks.api.auth import AnyCaller, NamespaceQuery, Reader
 from raytasks.api.problems import Problem
+from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.api.routes import TaskId
-from raytasks.api.service import AWAY, Service, json_answer, problems_of
 from raytasks.api_keys import Scope
+from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.artifacts.large_values import ArtifactsUnavailable
-from raytasks.artifacts.store import URL_PREFIX
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from raytasks.api.problems import Problem
 from raytasks.api_keys import ApiKey, Scope, digest_of
-from raytasks.handling.submission import FieldError
+from raytasks.model.bounds import NAMESPACE
+from raytasks.model.errors import FieldError
 from raytasks.model.tasks import DEFAULT_NAMESPACE, is_namespace
 
 _CHALLENGE = {"WWW-Authenticate": "Bearer"}
@@ -132,7 +133,7 @@ class NamespaceQuery(BaseModel):
 
     namespace: str | None = Field(
         default=None,
-        pattern="^[a-z0-9][a-z0-9-]{0,62}$",
+        pattern=f"^{NAMESPACE}$",
         description="Where the tasks are. Default: the namespace of the key, or `default`.",
     )
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection
 from typing import Any, TypeVar
 
-from raytasks.handling.submission import FieldError, InvalidSubmission
+from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import StoreUnavailable
 
 CHECK_SECONDS = 5.0

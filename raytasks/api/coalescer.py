@@ -1,93 +1,106 @@
-"""The coalescer: what many requests submit at the same time travels to the tracker in one call."""
+"""The coalescer: what many ask for at the same time travels in one call."""
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, NamedTuple, TypeVar
 
-from raytasks.model.tasks import Accepted, BacklogFull, NewTask, StoreUnavailable
-
-Duplicates = Accepted
-"""The submissions that were not stored since their idempotency key is taken, by their ids."""
-
-MAX_SECONDS = 9.0
-"""How long a submission may take, so that an HTTP request is answered within ten seconds."""
-
-Send = Callable[[Sequence[NewTask]], Awaitable[Duplicates]]
-
-MAX_TASKS = 1000
-"""At most how many tasks go into one call; one request's tasks are never split."""
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
 
 
-class Coalescer:
-    """Gathers submissions while a call is on its way, and never waits on purpose.
+class _Waiting(NamedTuple, Generic[Item, Answer]):
+    item: Item
+    answer: "asyncio.Future[Answer]"
 
-    One call at a time: a second one would only make more and smaller ticks of the same tasks.
 
-    A client that hangs up cancels only its own waiting: its tasks, and those of the others in the
-    batch, are submitted all the same.
+class Coalescer(Generic[Item, Answer]):
+    """Gathers items while calls are on their way, and never waits on purpose to fill one.
+
+    `call` answers items, in their order; an answer that is an exception is raised for its item
+    alone. At most `max_calls` are on their way at a time, each of a weight up to `max_weight`; an
+    item that is heavier goes by itself. Without `weight` each item weighs 1.
+
+    A client that hangs up cancels only its own waiting: its item travels all the same.
     """
 
-    def __init__(self, send: Send) -> None:
-        self._send = send
-        self._waiting: deque[tuple[tuple[NewTask, ...], asyncio.Future[Duplicates]]] = deque()
-        self._call: asyncio.Task[None] | None = None
-
-    async def submit(self, tasks: Sequence[NewTask]) -> Duplicates:
-        """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
-
-        Raises `StoreUnavailable` when that takes too long, with the calls before it.
-
-        Returns the duplicates among all that were sent in the same call.
-        """
-        accepted: asyncio.Future[Duplicates] = asyncio.get_running_loop().create_future()
-        item = (tuple(tasks), accepted)
-        self._waiting.append(item)
-        if self._call is None:
-            self._start_call()
-        try:
-            async with asyncio.timeout(MAX_SECONDS):
-                return await accepted
-        except TimeoutError:
-            if item in self._waiting:
-                self._waiting.remove(item)
-            raise StoreUnavailable("the tracker does not answer; try again soon") from None
-
-    def _start_call(self) -> None:
-        batch = [self._waiting.popleft()]
-        size = len(batch[0][0])
-        while self._waiting and size + len(self._waiting[0][0]) <= MAX_TASKS:
-            size += len(self._waiting[0][0])
-            batch.append(self._waiting.popleft())
-        self._call = asyncio.ensure_future(self._send_batch(batch))
-        self._call.add_done_callback(self._call_done)
-
-    def _call_done(self, _call: "asyncio.Task[None]") -> None:
-        self._call = None
-        if self._waiting:
-            self._start_call()
-
-    async def _send_batch(
-        self, batch: Sequence[tuple[tuple[NewTask, ...], "asyncio.Future[Duplicates]"]]
+    def __init__(
+        self,
+        call: Callable[[Sequence[Item]], Awaitable[Sequence[Answer | Exception]]],
+        *,
+        max_weight: int,
+        max_calls: int,
+        weight: Callable[[Item], int] = lambda _: 1,
     ) -> None:
-        failure: BaseException | None = None
-        duplicates = Accepted()
+        self._call = call
+        self._max_weight = max_weight
+        self._max_calls = max_calls
+        self._weight = weight
+        self._waiting: dict[Hashable, _Waiting[Item, Answer]] = {}
+        self._calls: set[asyncio.Task[None]] = set()
+        self._starts = False
+
+    async def ask(
+        self, item: Item, *, same: Hashable = None, seconds: float | None = None
+    ) -> Answer:
+        """Return the answer of a call that begins after this. Raises what the call raises.
+
+        Items that are the `same` share one answer. Raises `TimeoutError` after so many seconds; an
+        item that has not gone out by then never does.
+        """
+        key: Hashable = object() if same is None else same
+        waiting = self._waiting.get(key)
+        if waiting is None:
+            loop = asyncio.get_running_loop()
+            waiting = self._waiting[key] = _Waiting(item, loop.create_future())
+            if not self._starts and len(self._calls) < self._max_calls:
+                # Not at once: what others are about to ask in this turn of the loop goes with it.
+                self._starts = True
+                loop.call_soon(self._start_calls)
         try:
-            duplicates = await self._send([task for tasks, _ in batch for task in tasks])
-        except BacklogFull as error:
-            if len(batch) > 1:  # it is all or none: what fits by itself must not fail with others
-                await asyncio.gather(*(self._send_batch([item]) for item in batch))
-                return
-            failure = error
+            async with asyncio.timeout(seconds):
+                return await asyncio.shield(waiting.answer)  # others may wait for it too
+        except TimeoutError:
+            if same is None:
+                self._waiting.pop(key, None)
+            raise
+
+    def _start_calls(self) -> None:
+        self._starts = False
+        while self._waiting and len(self._calls) < self._max_calls:
+            call = asyncio.ensure_future(self._make(self._next_batch()))
+            self._calls.add(call)
+            call.add_done_callback(self._call_done)
+
+    def _next_batch(self) -> list[_Waiting[Item, Answer]]:
+        batch: list[_Waiting[Item, Answer]] = []
+        left = self._max_weight
+        for key, waiting in list(self._waiting.items()):
+            left -= self._weight(waiting.item)
+            if batch and left < 0:
+                break
+            batch.append(self._waiting.pop(key))
+            if left <= 0:
+                break
+        return batch
+
+    def _call_done(self, call: "asyncio.Task[None]") -> None:
+        self._calls.discard(call)
+        self._start_calls()
+
+    async def _make(self, batch: Sequence[_Waiting[Item, Answer]]) -> None:
+        try:
+            answers = await self._call([waiting.item for waiting in batch])
         except asyncio.CancelledError:
-            for _, accepted in batch:
-                accepted.cancel()
+            for waiting in batch:
+                waiting.answer.cancel()
             raise
         except Exception as error:
-            failure = error
-        for _, accepted in batch:
-            if accepted.done():
+            answers = [error] * len(batch)
+        for waiting, answer in zip(batch, answers, strict=True):
+            if waiting.answer.done():
                 continue
-            if failure is None:
-                accepted.set_result(duplicates)
+            if isinstance(answer, Exception):
+                waiting.answer.set_exception(answer)
+                waiting.answer.exception()  # maybe nobody waits for it any more
             else:
-                accepted.set_exception(failure)
+                waiting.answer.set_result(answer)

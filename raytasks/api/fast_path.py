@@ -10,9 +10,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from raytasks.api.auth import Caller
 from raytasks.api.headers import first_value
 from raytasks.api.problems import HANDLED, problem_of, problem_response
-from raytasks.api.routes import MAX_WAIT_SECONDS, answer_get
-from raytasks.api.service import Service
+from raytasks.api.route_service import Service
+from raytasks.api.routes import answer_get
 from raytasks.api.submissions import Submissions
+from raytasks.model.bounds import MAX_WAIT_SECONDS
 from raytasks.model.tasks import is_task_id
 
 _TASKS = "/tasks/"

@@ -1,49 +1,38 @@
-"""Submissions whose payloads go to the artifact store first, and away again if they are refused."""
+"""Submissions of the API with large payloads; see `raytasks.artifacts.large_submissions`."""
 
 import asyncio
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
-from raytasks.api.coalescer import Duplicates
-from raytasks.api.service import Service
-from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
+from raytasks.api.route_service import Service
+from raytasks.artifacts.large_submissions import submit_with_payloads
+from raytasks.model.tasks import Accepted, NewTask
+from raytasks.protocol.queries import KnownTasks
 
-Submitted = tuple[Sequence[NewTask], Duplicates]
+Submitted = tuple[Sequence[NewTask], Accepted]
 """The tasks as they were sent to the tracker, and the duplicates among them."""
 
 
 class LargePayloads:
-    """Stands before the coalescer: what is small passes through."""
+    """Stands before the submitter: what is small passes through."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
         self._open: set[asyncio.Task[Submitted]] = set()
 
     async def submit(self, tasks: Sequence[NewTask]) -> Submitted:
-        """Submit tasks. Raises as `Coalescer.submit` does, and `ArtifactsUnavailable`.
+        """Submit tasks. Raises as `Submitter.submit` does, and `ArtifactsUnavailable`.
 
         A client that hangs up cancels only its own waiting.
         """
-        if not any(self._service.values.is_large(task.payload) for task in tasks):
-            return tasks, await self._service.coalescer.submit(tasks)
-        return await asyncio.shield(self._begun(self._submit(tasks)))
+        service = self._service
+        if not any(service.values.is_large(task.payload) for task in tasks):
+            return tasks, await service.submitter.submit(tasks)
+        call = submit_with_payloads(service.values, tasks, service.submitter.submit, self._known)
+        return await asyncio.shield(self._begun(call))
 
-    async def _submit(self, tasks: Sequence[NewTask]) -> Submitted:
-        values = self._service.values
-        kept = await asyncio.to_thread(values.keep_payloads, tasks)
-        try:
-            duplicates = await self._service.coalescer.submit(kept)
-        except StoreUnavailable:  # they may be stored all the same
-            raise
-        except RaytasksError:
-            # A call that Ray has sent again can be refused after the first one was not.
-            stored = await self._service.backend.tasks([task.task_id for task in kept])
-            await asyncio.to_thread(values.forget, kept, stored)
-            raise
-        refused = [task for task in kept if task.task_id in duplicates]
-        if refused:
-            await asyncio.to_thread(values.forget, refused)
-        return kept, duplicates
+    async def _known(self, task_ids: Sequence[str]) -> set[str]:
+        return await self._service.backend.read(KnownTasks(task_ids))
 
     def _begun(self, work: Coroutine[Any, Any, Submitted]) -> "asyncio.Task[Submitted]":
         task = asyncio.ensure_future(work)

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from raytasks.api.access_gate import is_public
-from raytasks.api.events.views import SHAPES
+from raytasks.api.events.event_views import SHAPES
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
 
 _KEY = "key"

@@ -14,7 +14,7 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from raytasks.artifacts.large_values import ArtifactLost
-from raytasks.handling.submission import FieldError, InvalidSubmission
+from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.strict_json import pointer
 from raytasks.model.tasks import (
     BacklogFull,

@@ -12,18 +12,19 @@ from starlette.responses import Response
 
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
-from raytasks.api.service import AWAY, Service, check_id, json_answer, problems_of
+from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
 from raytasks.api_keys import Scope
-from raytasks.handling.registry import TASK_TYPE
+from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
+from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
-from raytasks.model.tasks import Task, TaskQuery, is_task_id
+from raytasks.model.tasks import Task, is_task_id
+from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.queries import Health, TaskQuery, WaitingFor
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
-MAX_LISTED = 500
-MAX_WAIT_SECONDS = 60.0
 _HEALTH_SECONDS = 5.0
 _WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
@@ -86,7 +87,7 @@ def task_router(service: Service) -> APIRouter:
             tag=asked.tag,
             cursor=asked.cursor,
         )
-        found = await service.backend.page(query)
+        found = await service.backend.read(query)
         found = replace(found, tasks=[service.shown(task) for task in found.tasks])
         return json_answer(
             page_json(
@@ -132,7 +133,7 @@ def task_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         await service.check_handler_of(task_id, namespace)
-        task = await service.backend.retry(task_id, namespace)
+        task = await service.backend.execute(RetryTask(task_id, namespace))
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.post(
@@ -150,7 +151,7 @@ def task_router(service: Service) -> APIRouter:
         """Cancel a task that waits at once; tell the attempt of one that runs to stop."""
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
-        task = await service.backend.cancel(task_id, namespace)
+        task = await service.backend.execute(CancelTask(task_id, namespace))
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     return router
@@ -166,7 +167,7 @@ async def answer_get(
     caller.check(Scope.READ)
     task, history = await service.task(task_id, caller.namespace_for(namespace), wait_seconds)
     if task.payload_ref is not None or task.result_ref is not None:
-        task = await asyncio.to_thread(service.values.filled, task)
+        task = await asyncio.to_thread(service.values.load, task)
     waiting_for = await _waiting_for(service, task)
     tracebacks = caller.may(Scope.OPERATE)
     return json_answer(
@@ -180,7 +181,7 @@ async def _waiting_for(service: Service, task: Task) -> list[dict[str, Any]] | N
         return None
     try:
         async with asyncio.timeout(_WAITING_SECONDS):
-            return await service.backend.waiting_for(task.task_id)
+            return await service.backend.read(WaitingFor(task.task_id))
     except Exception:
         return None
 
@@ -206,7 +207,7 @@ def service_router(service: Service) -> APIRouter:
         """
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
-                report = await service.backend.health()
+                report = await service.backend.read(Health())
         except Exception as error:
             away = {"ok": False, "error": f"{type(error).__name__}: the tracker is away"}
             report = {"tracker": away}

@@ -11,13 +11,14 @@ from starlette.types import Receive
 from starlette.types import Scope as ASGIScope
 
 from raytasks.api.auth import Caller, NamespaceQuery, Submitter
-from raytasks.api.bodies import read_json
 from raytasks.api.large_payloads import LargePayloads
-from raytasks.api.service import BODY_PROBLEMS, Service, body_extra, json_answer
+from raytasks.api.request_bodies import read_json
+from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_answer
 from raytasks.api.views import BatchView, TaskView, accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
 from raytasks.handling.submission import BatchRequest, SubmitRequest, check_batch, check_submission
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
+from raytasks.protocol.queries import TasksById
 
 Checked = TypeVar("Checked")
 
@@ -151,7 +152,7 @@ class Submissions:
             namespace=namespace,
             idempotency_key=idempotency_key,
             now=service.clock(),
-            limits=service.payload_limits,
+            bounds=service.payload_bounds,
             parsed=True,
         )
         given = (item.get("task_type") for item in items if isinstance(item, dict))
@@ -171,7 +172,7 @@ class Submissions:
             if any(taken)
             else [task.task_id for task in new]  # this very call came before, at an unknown time
         )
-        found = await self._service.backend.tasks(owners)
+        found = await self._service.backend.read(TasksById(owners))
         if len(found) < len(owners):
             raise StoreUnavailable("the task with this key has just been pruned; try again")
         return [found[task_id] for task_id in owners]

@@ -9,7 +9,7 @@ from pydantic_core import from_json, to_json
 
 from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, NewTask, Page, Task
+from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
 
 
 class ErrorView(BaseModel):
@@ -140,7 +140,7 @@ class BatchView(BaseModel):
 
 def task_json(
     task: Task,
-    history: Sequence[Attempt] | None = None,
+    history: Sequence[AttemptRecord] | None = None,
     *,
     tracebacks: bool = False,
     waiting_for: Sequence[Mapping[str, Any]] | None = None,
@@ -249,7 +249,7 @@ def _error(text: str | None, tracebacks: bool) -> Any:
     return error if tracebacks else {**error, "traceback": None}
 
 
-def _attempt(item: Attempt, tracebacks: bool) -> dict[str, Any]:
+def _attempt(item: AttemptRecord, tracebacks: bool) -> dict[str, Any]:
     return {
         "attempt": item.attempt,
         "outcome": item.outcome,

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.retry import PermanentError
 from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.protocol.messages import Claim, Outcome, TaskEnd
@@ -53,7 +53,7 @@ class LargeValues:
         """Return whether a value is too large for SQL."""
         return self.artifacts is not None and is_longer(text, self.offload_bytes)
 
-    def keep_payloads(self, tasks: Sequence[NewTask]) -> list[NewTask]:
+    def externalize_payloads(self, tasks: Sequence[NewTask]) -> list[NewTask]:
         """Write the large payloads to the artifact store, all or none, and return the tasks so.
 
         Raises `ArtifactsUnavailable`.
@@ -61,13 +61,13 @@ class LargeValues:
         kept: list[NewTask] = []
         for task in tasks:
             try:
-                kept.append(self._keep_payload(task))
+                kept.append(self._externalize_payload(task))
             except ArtifactsUnavailable:
-                self.forget([*kept, replace(task, payload_ref="{}")])
+                self.delete_payloads([*kept, replace(task, payload_ref="{}")])
                 raise
         return kept
 
-    def forget(self, tasks: Sequence[NewTask], stored: Container[str] = ()) -> None:
+    def delete_payloads(self, tasks: Sequence[NewTask], stored: Container[str] = ()) -> None:
         """Delete the payloads of tasks that are certainly not in SQL; those in `stored` are.
 
         Raises nothing: what cannot be deleted stays, and nobody refers to it.
@@ -80,7 +80,7 @@ class LargeValues:
             except Exception as error:
                 log.warning("the payload of %s, refused, stays: %r", task.task_id, error)
 
-    def keep_result(self, claim: Claim, result: bytes) -> tuple[str | None, str | None]:
+    def externalize_result(self, claim: Claim, result: bytes) -> tuple[str | None, str | None]:
         """Return what is stored of an attempt's result (JSON): itself, or a reference to its file.
 
         The file's name has the attempt and a part of the hash: no other attempt, nor another run of
@@ -99,7 +99,7 @@ class LargeValues:
         name = f".result.{claim.attempt}.{digest[:16]}.json"
         return None, self._write(self.artifacts, "result", claim.task_id, name, result)
 
-    def keep_checkpoint(self, claim: Claim, text: str) -> tuple[str, str | None]:
+    def externalize_checkpoint(self, claim: Claim, text: str) -> tuple[str, str | None]:
         """Return what is stored of a checkpoint (JSON text): itself, or `null` and a reference.
 
         Each has a file of its own: the one before stays while it is the one that is committed.
@@ -111,7 +111,7 @@ class LargeValues:
         ref = self._write(self.artifacts, "checkpoint", claim.task_id, name, text.encode())
         return "null", ref
 
-    def checkpoint_of(self, claim: Claim) -> str | None:
+    def load_checkpoint(self, claim: Claim) -> str | None:
         """Return the checkpoint that an attempt begins with (JSON text); None if there is none.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
@@ -120,7 +120,7 @@ class LargeValues:
             return claim.checkpoint
         return self._read("checkpoint", claim.task_id, claim.checkpoint_ref)
 
-    def payload_of(self, task: Claim | Task) -> str:
+    def load_payload(self, task: Claim | Task) -> str:
         """Return a task's payload (JSON text), wherever it is.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
@@ -129,7 +129,7 @@ class LargeValues:
             return task.payload
         return self._read("payload", task.task_id, task.payload_ref)
 
-    def result_of(self, task: Task | Outcome | TaskEnd) -> str | None:
+    def load_result(self, task: Task | Outcome | TaskEnd) -> str | None:
         """Return the result of a task, or of an attempt (JSON text); None if there is none.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
@@ -138,11 +138,11 @@ class LargeValues:
             return task.result
         return self._read("result", task.task_id, task.result_ref)
 
-    def filled(self, task: Task) -> Task:
-        """Return a task with its payload and result. Raises as `payload_of` does."""
-        return replace(task, payload=self.payload_of(task), result=self.result_of(task))
+    def load(self, task: Task) -> Task:
+        """Return a task with its payload and result. Raises as `load_payload` does."""
+        return replace(task, payload=self.load_payload(task), result=self.load_result(task))
 
-    def _keep_payload(self, task: NewTask) -> NewTask:
+    def _externalize_payload(self, task: NewTask) -> NewTask:
         if self.artifacts is None or not self.is_large(task.payload):
             return task
         data = task.payload.encode()

@@ -1,24 +1,19 @@
-"""Finds the central sentences of a document: LexRank, built on sumy.
+"""Finds the central sentences of a document by continuous LexRank.
 
-sumy's own LexRank compares all pairs of sentences in Python (2,000 take it 15 seconds), and
-ranks a sentence that is like no other above many that have a theme in common. This is the
-continuous LexRank of the same paper (Erkan and Radev, 2004, section 3.3), with the damping that
-the paper has and sumy leaves out. The matrix of similarities is never built: it is the product of
-the sentences' vectors with themselves, and so memory and time grow with the length of the text.
+The method is that of Erkan and Radev, "LexRank: Graph-based Lexical Centrality as Salience in Text
+Summarization" (2004), section 3.3. The matrix of similarities is never built: it is the product of
+the sentences' vectors with themselves. So memory and time grow with the length of the text.
 """
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import numpy
 import regex
+import snowballstemmer
+import stopwordsiso
 from numpy.typing import NDArray
-from sumy.models.dom import ObjectDocumentModel, Paragraph, Sentence
-from sumy.nlp.stemmers import Stemmer, null_stemmer
-from sumy.summarizers import AbstractSummarizer
-from sumy.utils import get_stop_words
 
 from raytasks.builtin._language import LANGUAGES, guess_language, sentences_of, tokens_of
 
@@ -36,10 +31,12 @@ _Vector = NDArray[numpy.float64]
 
 
 class Extractor:
-    """Summarizes documents in any language. Loading takes about a second; keep one."""
+    """Summarizes documents in any language. Loading takes a moment; keep one."""
 
     def __init__(self) -> None:
-        self._stop_words = {name: frozenset(get_stop_words(name)) for name in LANGUAGES}
+        self._stop_words = {
+            name: frozenset(stopwordsiso.stopwords(code)) for name, code in LANGUAGES.items()
+        }
 
     def extract(self, document: str, most: int) -> list[str]:
         """Return at most `most` sentences of the document, the central ones, in its order."""
@@ -47,13 +44,19 @@ class Extractor:
         sentences = sentences_of(document, LANGUAGES.get(language or "", "en"))
         if len(sentences) <= most:
             return sentences
-        ranker = ContinuousLexRank(_stemmer(language))
-        ranker.stop_words = self._stop_words.get(language or "", frozenset())
         # The same sentence again (a footer on each page) must not make itself important.
-        unique = dict.fromkeys(sentences)
-        tokenizer = _Tokenizer()
-        paragraph = Paragraph([Sentence(sentence, tokenizer) for sentence in unique])
-        return [str(found) for found in ranker(ObjectDocumentModel([paragraph]), most)]
+        unique = list(dict.fromkeys(sentences))
+        stem = _stemmer(language)
+        stop_words = self._stop_words.get(language or "", frozenset())
+        words = [tokens_of(sentence) for sentence in unique]
+        # The lists are long: "line" is a stop word, and may be the theme. "Lines" is none, so it
+        # makes "line" count.
+        telling = {stem(w) for some in words for w in some if w not in stop_words}
+        stems = [Counter(map(stem, some)) for some in words]
+        themes = [Counter({w: n for w, n in some.items() if w in telling}) for some in stems]
+        # Stop words tell two sentences of one theme from two that say the same.
+        chosen = _Vectors(stems).pick(_by_rank(unique, themes), most)
+        return [unique[index] for index in sorted(chosen)]
 
     def split(self, text: str) -> list[str]:
         """Return all the sentences of a text."""
@@ -63,27 +66,13 @@ class Extractor:
         return guess_language(tokens_of(text), self._stop_words)
 
 
-class ContinuousLexRank(AbstractSummarizer):  # type: ignore[misc] # sumy has no types
-    """A sumy summarizer: called with a document and a number, it returns that many sentences."""
-
-    stop_words: frozenset[str] = frozenset()
-
-    def __call__(self, document: Any, sentences_count: int) -> tuple[Any, ...]:
-        """Return the central sentences, in the order of the document."""
-        sentences = document.sentences
-        bags = [self._bag(sentence) for sentence in sentences]
-        vectors = _Vectors(bags)
-        lengths = numpy.array([sum(bag.values()) for bag in bags], dtype=numpy.float64)
-        scores = vectors.centrality() * numpy.minimum(1.0, lengths / _FULL_LENGTH)
-        is_fragment = _fragments([str(sentence) for sentence in sentences])
-        order = numpy.lexsort((numpy.arange(len(bags)), -scores, is_fragment))
-        chosen = vectors.pick(order.tolist(), sentences_count)
-        return tuple(sentences[index] for index in sorted(chosen))
-
-    def _bag(self, sentence: Any) -> Counter[str]:
-        return Counter(
-            self.stem_word(word) for word in sentence.words if word not in self.stop_words
-        )
+def _by_rank(sentences: Sequence[str], themes: Sequence[Counter[str]]) -> list[int]:
+    """Return the indices of the sentences, the central ones first."""
+    lengths = numpy.array([bag.total() for bag in themes], dtype=numpy.float64)
+    scores = _Vectors(themes).centrality() * numpy.minimum(1.0, lengths / _FULL_LENGTH)
+    order = numpy.lexsort((numpy.arange(len(themes)), -scores, _fragments(sentences)))
+    ranked: list[int] = order.tolist()
+    return ranked
 
 
 class _Vectors:
@@ -149,33 +138,30 @@ class _Vectors:
         return (chosen + repeats)[:most]
 
 
-class _Tokenizer:
-    """What sumy's sentences need of a tokenizer; sumy's own would download data."""
+_STEMMERS: Mapping[str, str] = {"slovak": "czech"} | {
+    name: name for name in LANGUAGES if name in snowballstemmer.algorithms()
+}
+"""The Snowball stemmer of each language that has one; the Czech one serves Slovak too."""
 
-    def to_words(self, text: str) -> list[str]:
-        return tokens_of(text)
-
-
-_WITHOUT_CASE = frozenset({"arabic", "hebrew"})
+_WITHOUT_CASE = frozenset({"arabic"})
 """Languages with a stemmer whose letters are neither small nor capital."""
 
 
 def _stemmer(language: str | None) -> Callable[[str], str]:
-    """Return a stemmer with a memory, or one that does nothing if sumy has none that works.
+    """Return a stemmer with a memory, or one that does nothing where there is none.
 
-    Stemmers are made for the letters of their language: sumy's Czech one warns of others. So a
-    word without small letters (a number, Chinese in a Czech text) stays as it is.
+    Stemmers are made for the letters of their language. So a word without small letters (a number,
+    Chinese in a Czech text) stays as it is.
     """
-    try:
-        stemmer = Stemmer(language or "none")
-        stemmer("probe")  # the Greek one needs a package that we do not have, and says so only here
-    except (LookupError, ValueError):
-        stemmer = null_stemmer
+    name = _STEMMERS.get(language or "")
+    if name is None:
+        return str
+    stemmer = snowballstemmer.stemmer(name)
     takes_all = language in _WITHOUT_CASE
 
     @lru_cache(maxsize=100_000)
     def stem(word: str) -> str:
-        return str(stemmer(word)) if takes_all or word.islower() else word
+        return str(stemmer.stemWord(word)) if takes_all or word.islower() else word
 
     return stem
 

@@ -8,7 +8,7 @@ import sentencex
 
 from raytasks.builtin._words import words
 
-# Languages of which sumy has stop words, and their codes. English first: it wins a tie.
+# The languages that are told apart, and their codes. English first: it wins a tie.
 LANGUAGES: Mapping[str, str] = {
     "english": "en",
     "arabic": "ar",

@@ -8,6 +8,9 @@ from raytasks import Context, RetryPolicy, handler
 from raytasks.builtin._chat import ask_for_summary, settings_from_environment
 from raytasks.builtin._demonstration import demonstration_delay
 from raytasks.builtin._language import joined
+from raytasks.handling.builtin_extra import require
+
+require("ai_summarization")  # an actor imports the rest when it starts
 
 _DELAY_SECONDS = 5.0
 

@@ -11,6 +11,8 @@ from raytasks.cli import (
     artifacts,
     bulk,
     demo,
+    down,
+    env,
     events,
     init,
     keys,
@@ -19,9 +21,11 @@ from raytasks.cli import (
     stats,
     submit_many,
     tables,
-    tasks,
     up,
     watch,
+)
+from raytasks.cli import (
+    task_commands as tasks,
 )
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.model.tasks import RaytasksError
@@ -41,6 +45,8 @@ api_keys.command("new")(keys.new)
 
 app.command("init")(init.init)
 app.command("up")(up.up)
+app.command("down")(down.down)
+app.command("env")(env.env)
 app.command("worker")(up.worker)
 app.command("deploy")(operate.deploy)
 app.command("drain")(operate.drain)

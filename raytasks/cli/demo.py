@@ -22,6 +22,7 @@ from rich.table import Table
 
 from raytasks.cli import tables
 from raytasks.client import Client, Task
+from raytasks.handling.builtin_extra import BUILTIN, left_out
 from raytasks.model.tasks import RaytasksError
 
 START_SECONDS = 120.0
@@ -29,7 +30,7 @@ TASKS_SECONDS = 120.0
 _STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _SAMPLES = Path(__file__).parents[1] / "builtin" / "samples"
-_MODULES = "raytasks.builtin,raytasks.builtin._flaky"
+_MODULES = f"{BUILTIN},{BUILTIN}._flaky"
 
 
 class DemoError(RaytasksError):
@@ -44,7 +45,7 @@ def demo(
 
     What it keeps goes to a folder of its own; the files of tasks go to ARTIFACTS_URL.
     """
-    payloads = sample_payloads(_SAMPLES)
+    payloads = sample_payloads(_SAMPLES, without=left_out([BUILTIN]))
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _end)
@@ -56,24 +57,25 @@ def demo(
             tables.console.print(_result_panel(task, url if keep else None))
         if failed:
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
-        _say_how_to_go_on(url if keep else None)
+        _say_how_to_go_on(len(tasks), url if keep else None)
         if keep:
             _keep(process)
 
 
-def sample_payloads(samples: Path) -> dict[str, Any]:
-    """Return a payload for each task type, made of the sample files."""
+def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any]:
+    """Return a payload for each task type but those `without`, made of the sample files."""
     text = (samples / "essay.txt").read_text(encoding="utf-8")
     image = base64.b64encode((samples / "landscape.jpg").read_bytes()).decode()
     numbers = from_json((samples / "numbers.json").read_bytes())
     # The picture comes last, as its work keeps a processor busy for a while.
-    return {
+    payloads = {
         "flaky": {"fail_times": 2},
         "text_processing": {"text": text},
         "ai_summarization": {"document": text, "max_sentences": 3},
         "batch_processing": numbers,
         "image_processing": {"image_url": f"data:image/jpeg;base64,{image}", "width": 320},
     }
+    return {name: payload for name, payload in payloads.items() if name not in without}
 
 
 @contextmanager
@@ -281,13 +283,13 @@ def _picture(about: Mapping[str, Any]) -> str:
     return f"{about['width']}×{about['height']} {about['format']}, {about['bytes']:,} bytes"
 
 
-def _say_how_to_go_on(url: str | None) -> None:
+def _say_how_to_go_on(count: int, url: str | None) -> None:
     """Tell what can be done next: with the service that stays at `url`, or without one."""
     me = command_name()
     submit = f"""{me} submit text_processing '{{"text": "Hello, Ray."}}' --wait"""
     if url is None:
         lines = [
-            "All five tasks are COMPLETED. How to go on:",
+            f"All {count} tasks are COMPLETED. How to go on:",
             f"  {me} up        the service, until Ctrl-C; then in another terminal:",
             f"  {submit}",
             f"  {me} demo --keep        this again, with a service that stays",
@@ -295,7 +297,7 @@ def _say_how_to_go_on(url: str | None) -> None:
     else:
         body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
         lines = [
-            f"All five tasks are COMPLETED. The service stays at {url} until Ctrl-C:",
+            f"All {count} tasks are COMPLETED. The service stays at {url} until Ctrl-C:",
             f"  curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
             f"  {submit} --url {url}",
             f"  {url}/docs        the API's documents, to try out in a browser",

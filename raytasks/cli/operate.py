@@ -23,13 +23,16 @@ def deploy(address: Address = None) -> None:
     leave. A drain is over with it.
     """
     from raytasks import service
-    from raytasks.api.on_ray.deployment import present_deployment
+    from raytasks.api.on_ray.deployment import present_version
+    from raytasks.handling.builtin_extra import left_out_line
 
     settings = _connect(address)
-    deployment = present_deployment(settings)
-    answer = service.redeploy(deployment)
-    types = ", ".join(deployment.task_types)
-    typer.echo(f"deployed version {answer.number} ({deployment.generation}): {types}")
+    version = present_version(settings)
+    answer = service.redeploy(version)
+    types = ", ".join(version.task_types)
+    typer.echo(f"deployed version {answer.number} ({version.generation}): {types}")
+    if line := left_out_line(settings.task_modules):
+        typer.echo(line)
     for line in warnings(answer):
         typer.echo(line)
 

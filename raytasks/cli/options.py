@@ -7,7 +7,7 @@ from typing import Annotated, TypedDict, TypeVar
 import typer
 
 from raytasks.client import BadArgument, Client
-from raytasks.client.calls import checked_api_key, checked_namespace, checked_url
+from raytasks.client.requests import checked_api_key, checked_namespace, checked_url
 from raytasks.model.tasks import RaytasksError
 
 OK = 0

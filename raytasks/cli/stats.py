@@ -8,7 +8,7 @@ from rich.table import Table
 from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
 from raytasks.client import DEFAULT_URL, Stats
-from raytasks.client.documents import Percentiles, Window
+from raytasks.client.documents import Percentiles, WindowDocument
 from raytasks.model.states import State
 
 _WINDOWS = ("minute", "hour", "day")
@@ -55,7 +55,7 @@ def windows_table(figures: Stats) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     groups = {"all": figures["windows"], **dict(sorted(figures["by_type"].items()))}
     for task_type, windows in groups.items():
-        by_name: Mapping[str, Window] = {
+        by_name: Mapping[str, WindowDocument] = {
             "minute": windows["minute"],
             "hour": windows["hour"],
             "day": windows["day"],
@@ -70,7 +70,7 @@ def _numbers(by_state: Mapping[str, int]) -> Sequence[str]:
     return [f"{by_state.get(state, 0):,}" for state in State]
 
 
-def _window(window: Window) -> Sequence[str]:
+def _window(window: WindowDocument) -> Sequence[str]:
     rate = window["failure_rate"]
     return (
         f"{window['completed']:,}",

@@ -26,12 +26,10 @@ from raytasks.client import (
     Submission,
     Task,
 )
+from raytasks.model.bounds import MAX_MANY_KEY
 from raytasks.model.strict_json import parse_json
 
 _EXAMPLE = '{"task_type": "text_processing", "payload": {"text": "Hello."}}'
-_MAX_KEY = 240
-"""The number of a batch is put to it."""
-
 _POINTER = re.compile(r"/tasks/(\d+)(.*)", re.DOTALL)
 
 
@@ -71,8 +69,8 @@ def submit_many(
     with priority, tags and so on if need be. A batch is accepted whole or not at all. With --json
     each task is printed in a line of its own.
     """
-    if key is not None and not 0 < len(key) <= _MAX_KEY:
-        raise UsageError(f"--key: use 1 to {_MAX_KEY} characters")
+    if key is not None and not 0 < len(key) <= MAX_MANY_KEY:
+        raise UsageError(f"--key: use 1 to {MAX_MANY_KEY} characters")
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (

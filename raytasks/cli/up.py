@@ -14,17 +14,19 @@ import typer
 from rich.console import Console
 
 from raytasks.cli import operate
+from raytasks.cli.output import lasting_output
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
 
 if TYPE_CHECKING:
     from raytasks.cluster.node_resources import NodeResources
     from raytasks.cluster.processes import RayEnded, RayProcess
-    from raytasks.pools.deployment import Deployment
+    from raytasks.cluster.runs import Note
+    from raytasks.pools.handlers_version import HandlersVersion
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
-console = Console(highlight=False)
+console = Console(highlight=False, file=lasting_output())
 
 READY = "raytasks is ready at"
 """How the line begins that says that the service takes tasks; the URL follows."""
@@ -98,11 +100,25 @@ def worker(
     with _step(f"Joining {address}"):
         ray_process = cluster.start_worker(address, resources=resources)
     try:
+        _compare_versions(address)
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
     finally:
         with _step("Leaving the cluster"):
             ray_process.stop()
+
+
+def _compare_versions(address: str) -> None:
+    """Refuse to work for a service of another version. Raises `OtherVersion`."""
+    from raytasks import service
+    from raytasks.cluster import processes as cluster
+
+    with _step("Comparing the versions"):
+        cluster.connect(address)
+        try:
+            service.check_version_in_cluster()
+        finally:
+            cluster.disconnect()
 
 
 def _resources(
@@ -122,17 +138,37 @@ def _resources(
 def _run(
     settings: "Settings", endpoint: "Endpoint", resources: "NodeResources", *, dashboard: bool
 ) -> None:
-    from raytasks.api.on_ray.deployment import present_deployment
-    from raytasks.cluster import processes as cluster
-    from raytasks.cluster.control_store import open_control_store
+    from raytasks.api.on_ray.deployment import present_version
+    from raytasks.cluster.environment import ray_environment
+    from raytasks.cluster.runs import noted
+    from raytasks.handling.builtin_extra import left_out_line
 
     with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
-        deployment = present_deployment(settings)
+        version = present_version(settings)
+    if line := left_out_line(settings.task_modules):
+        console.print(line, soft_wrap=True, markup=False)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
     _take_port(endpoint)
     stopping = _stop_signals()
-    os.environ.update(cluster.ray_environment(endpoint.host))
+    os.environ.update(ray_environment(endpoint.host))
+    with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
+        _run_on_ray(version, endpoint, resources, stopping, note, dashboard=dashboard)
+
+
+def _run_on_ray(
+    version: "HandlersVersion",
+    endpoint: "Endpoint",
+    resources: "NodeResources",
+    stopping: threading.Event,
+    note: "Note",
+    *,
+    dashboard: bool,
+) -> None:
+    from raytasks.cluster import processes as cluster
+    from raytasks.cluster.control_store import open_control_store
+
+    settings = version.settings
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:
@@ -141,7 +177,9 @@ def _run(
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
-        _serve(deployment, endpoint, head, stopping)
+        if head is None:
+            _tell_what_is_lacking(endpoint.host)
+        _serve(version, endpoint, head, stopping, note)
     finally:
         if _is_there(head):
             cluster.disconnect()
@@ -164,10 +202,11 @@ def _start_again(error: "RayEnded") -> None:
 
 
 def _serve(
-    deployment: "Deployment",
+    version: "HandlersVersion",
     endpoint: "Endpoint",
     head: "RayProcess | None",
     stopping: threading.Event,
+    note: "Note",
 ) -> None:
     from raytasks import service
 
@@ -175,23 +214,23 @@ def _serve(
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:
-                tracker, answer = service.start_tracker(deployment)
-            except service.AlreadyServed:
+                tracker, answer = service.start_tracker(version)
+            except (service.AlreadyServed, service.OtherVersion):
                 ours = False
                 raise
             if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
                 service.resume()
         with _step("Starting the API"):
-            service.start_api(deployment, endpoint)
+            service.start_api(version, endpoint)
         with _step("Starting the runners"):
-            service.wait_for_runners(tracker, deployment)
-        _announce(endpoint, head, deployment.settings.database_url)
+            service.wait_for_runners(tracker, version)
+        _announce(endpoint, head, version.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         _wait(stopping, head)
     finally:
         if ours and _is_there(head):
-            _stop_service(deployment.settings.stop_grace_seconds)
+            note.given_back(_stop_service(version.settings.stop_grace_seconds))
 
 
 def _is_there(head: "RayProcess | None") -> bool:
@@ -199,13 +238,28 @@ def _is_there(head: "RayProcess | None") -> bool:
     return head is None or head.alive()
 
 
-def _stop_service(grace: float) -> None:
+def _tell_what_is_lacking(host: str) -> None:
+    """Say what is worse in a cluster that somebody else has started, and how to mend it."""
+    from raytasks.cluster.environment import lacking, variables_at_the_head
+
+    names = variables_at_the_head()
+    lines = [] if names is None else list(lacking(names, host))
+    if not lines:
+        return
+    console.print("this cluster runs without some of Ray's variables, which works, but:")
+    for line in lines:
+        console.print(f"  {line}", soft_wrap=True)
+    console.print("to mend it: eval \"$(raytasks env)\" before 'ray start', on each machine")
+
+
+def _stop_service(grace: float) -> int:
     from raytasks import service
 
     with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
         released = service.stop_service(grace)
     if released:
         console.print(f"{released} running tasks were given back; they run at the next start")
+    return released
 
 
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:

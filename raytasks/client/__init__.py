@@ -4,24 +4,12 @@
         task = client.run("text_processing", {"text": "Ray moves the work."})
         print(task["result"])
 
-What is asked (`calls`), what the answers mean (`answers`), what follows from them (`api`) and what
-is new in a stream of events (`events`) is plain code without input and output; `Client` and
-`AsyncClient` only carry it.
+Four modules are plain code without input and output: `requests`, `answers` (their meaning), `api`
+(what follows from them) and `event_stream`. `Client` and `AsyncClient` only carry it.
 """
 
 from raytasks.client.answers import is_temporary
-from raytasks.client.asynchronous import AsyncClient
-from raytasks.client.calls import DEFAULT_URL, MAX_IN_BATCH, Call
-from raytasks.client.documents import (
-    Artifact,
-    Attempt,
-    BulkOperation,
-    Page,
-    Stats,
-    Submission,
-    Task,
-)
-from raytasks.client.errors import (
+from raytasks.client.api_errors import (
     ApiError,
     BadArgument,
     Conflict,
@@ -30,12 +18,19 @@ from raytasks.client.errors import (
     Invalid,
     NotFound,
     ServiceUnavailable,
-    TaskFailed,
     TooManyRequests,
     Unauthorized,
     WaitTimeout,
 )
-from raytasks.client.events import (
+from raytasks.client.asynchronous import AsyncClient
+from raytasks.client.documents import Artifact
+from raytasks.client.documents import AttemptDocument as Attempt
+from raytasks.client.documents import BulkOperationDocument as BulkOperation
+from raytasks.client.documents import PageDocument as Page
+from raytasks.client.documents import StatsDocument as Stats
+from raytasks.client.documents import SubmissionDocument as Submission
+from raytasks.client.documents import TaskDocument as Task
+from raytasks.client.event_stream import (
     EndEvent,
     FeedEvent,
     GapEvent,
@@ -44,7 +39,10 @@ from raytasks.client.events import (
     StateEvent,
     TaskEvent,
 )
+from raytasks.client.requests import DEFAULT_URL, Call
 from raytasks.client.sync import Client
+from raytasks.model.bounds import MAX_IN_BATCH
+from raytasks.model.tasks import TaskFailed
 
 __all__ = [
     "DEFAULT_URL",

@@ -8,8 +8,8 @@ from typing import Any
 
 import httpx
 
-from raytasks.client.calls import Call
-from raytasks.client.errors import ApiError, ServiceUnavailable, api_error
+from raytasks.client.api_errors import ApiError, ServiceUnavailable, api_error
+from raytasks.client.requests import Call
 from raytasks.model.tasks import RaytasksError
 
 _PROBLEM = "application/problem+json"

@@ -13,23 +13,24 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 import httpx
 
-from raytasks.client import calls
+from raytasks.client import requests as calls
 from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
-from raytasks.client.calls import Call
+from raytasks.client.api_errors import WaitTimeout, task_failed
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
-    BulkOperation,
+    BulkOperationDocument,
     Matched,
-    Page,
+    PageDocument,
     PageQuery,
-    Stats,
-    Submission,
-    Task,
+    StatsDocument,
+    SubmissionDocument,
+    TaskDocument,
     TaskFilters,
 )
-from raytasks.client.errors import TaskFailed, WaitTimeout
+from raytasks.client.requests import Call
 from raytasks.handling.attempt_waits import waiting_for
+from raytasks.model.bounds import MAX_LISTED
 from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
@@ -97,22 +98,24 @@ class Api:
         """Return a call whose answer is a stream as the arguments of httpx."""
         return call.request(httpx.Timeout(self._timeout, read=SILENCE_SECONDS))
 
-    def submit(self, submission: Submission, idempotency_key: str | None) -> Steps[Task]:
+    def submit(
+        self, submission: SubmissionDocument, idempotency_key: str | None
+    ) -> Steps[TaskDocument]:
         """Submit a task."""
         return self._ask(calls.submit_call(submission, idempotency_key))
 
     def submit_many(
-        self, submissions: Sequence[Submission], idempotency_key: str | None
-    ) -> Steps[list[Task]]:
+        self, submissions: Sequence[SubmissionDocument], idempotency_key: str | None
+    ) -> Steps[list[TaskDocument]]:
         """Submit many tasks."""
         call = calls.submit_many_call(submissions, idempotency_key)
         return self._part(call, "tasks")
 
-    def get(self, task_id: str, wait_seconds: float) -> Steps[Task]:
+    def get(self, task_id: str, wait_seconds: float) -> Steps[TaskDocument]:
         """Look at a task."""
         return self._ask(calls.get_call(task_id, wait_seconds))
 
-    def wait(self, task_id: str, timeout_seconds: float | None) -> Steps[Task]:
+    def wait(self, task_id: str, timeout_seconds: float | None) -> Steps[TaskDocument]:
         """Look at a task until it has ended; a service that is away for a while is waited for."""
         seconds = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + seconds
@@ -121,7 +124,7 @@ class Api:
             while True:
                 left = max(deadline - time.monotonic(), 0.0)
                 call = calls.get_call(task_id, left)
-                task: Task = yield from self._ask(call, patience=min(patience, left))
+                task: TaskDocument = yield from self._ask(call, patience=min(patience, left))
                 if State(task["state"]).final:
                     return task
                 if time.monotonic() >= deadline:
@@ -129,24 +132,27 @@ class Api:
                 patience = PATIENCE_SECONDS
 
     def run(
-        self, submission: Submission, idempotency_key: str | None, timeout_seconds: float | None
-    ) -> Steps[Task]:
+        self,
+        submission: SubmissionDocument,
+        idempotency_key: str | None,
+        timeout_seconds: float | None,
+    ) -> Steps[TaskDocument]:
         """Submit a task, and wait until it has completed."""
         task = yield from self.submit(submission, idempotency_key)
         task = yield from self.wait(task["task_id"], timeout_seconds)
         if task["state"] != State.COMPLETED:
-            raise TaskFailed(task)
+            raise task_failed(task)
         return task
 
-    def page(self, query: PageQuery) -> Steps[Page]:
+    def page(self, query: PageQuery) -> Steps[PageDocument]:
         """Get one page of tasks."""
         return self._ask(calls.list_call(query))
 
-    def act(self, task_id: str, verb: str) -> Steps[Task]:
+    def act(self, task_id: str, verb: str) -> Steps[TaskDocument]:
         """Retry or cancel a task."""
         return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
 
-    def bulk_start(self, action: str, filters: BulkFilters) -> Steps[BulkOperation]:
+    def bulk_start(self, action: str, filters: BulkFilters) -> Steps[BulkOperationDocument]:
         """Start an operation on many tasks."""
         return self._ask(calls.bulk_call(action, filters, dry_run=False))
 
@@ -154,11 +160,11 @@ class Api:
         """Count the tasks that an operation would look at."""
         return self._ask(calls.bulk_call(action, filters, dry_run=True))
 
-    def bulk(self, bulk_id: str) -> Steps[BulkOperation]:
+    def bulk(self, bulk_id: str) -> Steps[BulkOperationDocument]:
         """Look at an operation."""
         return self._ask(calls.bulk_state_call(bulk_id))
 
-    def bulks(self) -> Steps[list[BulkOperation]]:
+    def bulks(self) -> Steps[list[BulkOperationDocument]]:
         """Look at the newest operations."""
         return self._part(Call("GET", "/bulk"), "operations")
 
@@ -166,15 +172,15 @@ class Api:
         self,
         bulk_id: str,
         timeout_seconds: float | None,
-        told: Callable[[BulkOperation], None] | None,
-    ) -> Steps[BulkOperation]:
+        told: Callable[[BulkOperationDocument], None] | None,
+    ) -> Steps[BulkOperationDocument]:
         """Look at an operation until it is done, and tell how far it is each time."""
         seconds = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + seconds
         patience, looks = 0.0, 0
         while True:
             call = calls.bulk_state_call(bulk_id)
-            operation: BulkOperation = yield from self._ask(call, patience=patience)
+            operation: BulkOperationDocument = yield from self._ask(call, patience=patience)
             if told is not None:
                 told(operation)
             if operation["state"] == "DONE":
@@ -185,7 +191,7 @@ class Api:
             yield Pause(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], left))
             patience, looks = PATIENCE_SECONDS, looks + 1
 
-    def stats(self) -> Steps[Stats]:
+    def stats(self) -> Steps[StatsDocument]:
         """Get the figures."""
         return self._ask(Call("GET", "/stats"))
 
@@ -261,10 +267,10 @@ def pause_before_next(
 
 def first_page(filters: TaskFilters) -> PageQuery:
     """Return the query for the first page of all that the filters match."""
-    return cast("PageQuery", {**filters, "limit": calls.PAGE_SIZE})
+    return cast("PageQuery", {**filters, "limit": MAX_LISTED})
 
 
-def next_page(query: PageQuery, page: Page) -> PageQuery | None:
+def next_page(query: PageQuery, page: PageDocument) -> PageQuery | None:
     """Return the query for the page after this one; None if this is the last."""
     cursor = page["next_cursor"]
     if cursor is None:

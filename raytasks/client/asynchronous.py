@@ -9,31 +9,37 @@ from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
 import httpx
 from httpx_sse import EventSource
 
-from raytasks.client import calls
+from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
-from raytasks.client.calls import DEFAULT_URL
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
-    BulkOperation,
+    BulkOperationDocument,
     Matched,
-    Page,
+    PageDocument,
     PageQuery,
-    Stats,
-    Submission,
+    StatsDocument,
+    SubmissionDocument,
     SubmitOptions,
-    Task,
+    TaskDocument,
     TaskFilters,
 )
-from raytasks.client.events import FeedEvent, Follower, TaskEvent, feed_follower, task_follower
+from raytasks.client.event_stream import (
+    FeedEvent,
+    Follower,
+    TaskEvent,
+    feed_follower,
+    task_follower,
+)
+from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
 
 # Within the class, `list` is the method.
-_Tasks: TypeAlias = list[Task]
+_Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
-_Operations: TypeAlias = list[BulkOperation]
+_Operations: TypeAlias = list[BulkOperationDocument]
 
 
 class AsyncClient:
@@ -74,48 +80,48 @@ class AsyncClient:
 
     async def submit(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> Task:
+    ) -> TaskDocument:
         """Submit a task, and return it; it is on disk then."""
-        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return await self._run(self._api.submit(submission, idempotency_key))
 
     async def submit_many(
-        self, submissions: Sequence[Submission], *, idempotency_key: str | None = None
+        self, submissions: Sequence[SubmissionDocument], *, idempotency_key: str | None = None
     ) -> _Tasks:
         """Submit 1 to 1,000 tasks, all or none, and return them in their order."""
         return await self._run(self._api.submit_many(submissions, idempotency_key))
 
     async def run(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
         wait_timeout_seconds: float | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> Task:
+    ) -> TaskDocument:
         """Submit a task, wait until it has completed, and return it, with its `result`."""
-        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return await self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
 
-    async def get(self, task_id: str, *, wait_seconds: float = 0.0) -> Task:
+    async def get(self, task_id: str, *, wait_seconds: float = 0.0) -> TaskDocument:
         """Return a task with its attempts: at once, or when it has ended, or after the wait."""
         return await self._run(self._api.get(task_id, wait_seconds))
 
-    async def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> Task:
+    async def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> TaskDocument:
         """Wait until a task has ended, and return it. Raises `WaitTimeout`."""
         return await self._run(self._api.wait(task_id, timeout_seconds))
 
-    async def list(self, **query: Unpack[PageQuery]) -> Page:
+    async def list(self, **query: Unpack[PageQuery]) -> PageDocument:
         """Return one page of the tasks, newest first."""
         return await self._run(self._api.page(query))
 
-    async def tasks(self, **filters: Unpack[TaskFilters]) -> AsyncGenerator[Task, None]:
+    async def tasks(self, **filters: Unpack[TaskFilters]) -> AsyncGenerator[TaskDocument, None]:
         """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
@@ -143,43 +149,43 @@ class AsyncClient:
         call = calls.all_events_call(task_type, tag)
         return self._follow(feed_follower(call, self.url, last_event_id, on_open))
 
-    async def retry(self, task_id: str) -> Task:
+    async def retry(self, task_id: str) -> TaskDocument:
         """Run a FAILED or CANCELLED task again, and return it."""
         return await self._run(self._api.act(task_id, "retry"))
 
-    async def cancel(self, task_id: str) -> Task:
+    async def cancel(self, task_id: str) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop."""
         return await self._run(self._api.act(task_id, "cancel"))
 
     @overload
     async def bulk_retry(
         self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
-    ) -> BulkOperation: ...
+    ) -> BulkOperationDocument: ...
     @overload
     async def bulk_retry(
         self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]
     ) -> Matched: ...
     async def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
-    ) -> Matched | BulkOperation:
+    ) -> Matched | BulkOperationDocument:
         """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`."""
         return await self._bulk("retry", filters, dry_run)
 
     @overload
     async def bulk_cancel(
         self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
-    ) -> BulkOperation: ...
+    ) -> BulkOperationDocument: ...
     @overload
     async def bulk_cancel(
         self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]
     ) -> Matched: ...
     async def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
-    ) -> Matched | BulkOperation:
+    ) -> Matched | BulkOperationDocument:
         """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
         return await self._bulk("cancel", filters, dry_run)
 
-    async def bulk(self, bulk_id: str) -> BulkOperation:
+    async def bulk(self, bulk_id: str) -> BulkOperationDocument:
         """Return an operation on many tasks: how far it is."""
         return await self._run(self._api.bulk(bulk_id))
 
@@ -192,12 +198,12 @@ class AsyncClient:
         bulk_id: str,
         *,
         timeout_seconds: float | None = None,
-        on_change: Callable[[BulkOperation], None] | None = None,
-    ) -> BulkOperation:
+        on_change: Callable[[BulkOperationDocument], None] | None = None,
+    ) -> BulkOperationDocument:
         """Wait until an operation is done, and return it. Raises `WaitTimeout`."""
         return await self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
 
-    async def stats(self) -> Stats:
+    async def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return await self._run(self._api.stats())
 
@@ -219,7 +225,7 @@ class AsyncClient:
 
     async def _bulk(
         self, action: str, filters: BulkFilters, dry_run: bool
-    ) -> Matched | BulkOperation:
+    ) -> Matched | BulkOperationDocument:
         if dry_run:
             return await self._run(self._api.bulk_count(action, filters))
         return await self._run(self._api.bulk_start(action, filters))

@@ -3,6 +3,7 @@
 Times are RFC 3339 text in UTC.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NotRequired, TypedDict
 
 StateName = Literal["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
@@ -17,7 +18,7 @@ class TaskError(TypedDict):
     traceback: str | None
 
 
-class Progress(TypedDict):
+class ProgressDocument(TypedDict):
     """How far a running attempt has come, from 0 to 1."""
 
     fraction: float | None
@@ -41,7 +42,7 @@ class Waiting(TypedDict):
     until: str | None
 
 
-class Attempt(TypedDict):
+class AttemptDocument(TypedDict):
     """One attempt of a task's history; one that runs has no `outcome` yet."""
 
     attempt: int
@@ -57,7 +58,7 @@ class Attempt(TypedDict):
     error: TaskError | None
 
 
-class Task(TypedDict):
+class TaskDocument(TypedDict):
     """A task. The answer for one task has its newest `attempts` and `waiting_for`, lists have not.
 
     `attempts_omitted` is how many came before or between them.
@@ -82,22 +83,22 @@ class Task(TypedDict):
     snoozes: int
     timeout_seconds: float | None
     cancel_requested: bool
-    progress: Progress | None
+    progress: ProgressDocument | None
     created_at: str
     run_at: str
     claimed_at: str | None
     started_at: str | None
     finished_at: str | None
     updated_at: str
-    attempts: NotRequired[list[Attempt]]
+    attempts: NotRequired[list[AttemptDocument]]
     waiting_for: NotRequired[list[Waiting] | None]
     attempts_omitted: NotRequired[int]
 
 
-class Page(TypedDict):
+class PageDocument(TypedDict):
     """One page of the list of tasks, newest first. With a tag, the `total` is not counted."""
 
-    tasks: list[Task]
+    tasks: list[TaskDocument]
     total: int | None
     limit: int
     offset: int
@@ -115,10 +116,10 @@ class SubmitOptions(TypedDict, total=False):
     tags: list[str] | None
 
 
-class Submission(SubmitOptions):
-    """One task to submit, of many."""
+class SubmissionDocument(SubmitOptions):
+    """One task to submit, of many: its type by name, or by the function or class of its handler."""
 
-    task_type: str
+    task_type: str | Callable[..., Any]
     payload: Any
 
 
@@ -150,7 +151,7 @@ class Matched(TypedDict):
     matched: int | None
 
 
-class BulkOperation(Matched):
+class BulkOperationDocument(Matched):
     """An operation on many tasks: how far it is."""
 
     bulk_id: str
@@ -182,7 +183,7 @@ class Percentiles(TypedDict):
     p99: float
 
 
-class Window(TypedDict):
+class WindowDocument(TypedDict):
     """What ended in the last so many seconds."""
 
     seconds: float
@@ -197,9 +198,9 @@ class Window(TypedDict):
 class Windows(TypedDict):
     """The last minute, hour and day."""
 
-    minute: Window
-    hour: Window
-    day: Window
+    minute: WindowDocument
+    hour: WindowDocument
+    day: WindowDocument
 
 
 class Counts(TypedDict):
@@ -209,7 +210,7 @@ class Counts(TypedDict):
     by_type: dict[str, dict[str, int]]
 
 
-class Stats(TypedDict):
+class StatsDocument(TypedDict):
     """The figures of a namespace."""
 
     namespace: str

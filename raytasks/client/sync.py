@@ -8,31 +8,37 @@ from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
 import httpx
 from httpx_sse import EventSource
 
-from raytasks.client import calls
+from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
-from raytasks.client.calls import DEFAULT_URL
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
-    BulkOperation,
+    BulkOperationDocument,
     Matched,
-    Page,
+    PageDocument,
     PageQuery,
-    Stats,
-    Submission,
+    StatsDocument,
+    SubmissionDocument,
     SubmitOptions,
-    Task,
+    TaskDocument,
     TaskFilters,
 )
-from raytasks.client.events import FeedEvent, Follower, TaskEvent, feed_follower, task_follower
+from raytasks.client.event_stream import (
+    FeedEvent,
+    Follower,
+    TaskEvent,
+    feed_follower,
+    task_follower,
+)
+from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
 
 # Within the class, `list` is the method.
-_Tasks: TypeAlias = list[Task]
+_Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
-_Operations: TypeAlias = list[BulkOperation]
+_Operations: TypeAlias = list[BulkOperationDocument]
 
 
 class Client:
@@ -77,24 +83,27 @@ class Client:
 
     def submit(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> Task:
+    ) -> TaskDocument:
         """Submit a task, and return it; it is on disk then.
+
+        The first argument is the function or class of the handler, or the name of its type. The
+        payload is what JSON can hold, or a model of pydantic, a dataclass or a msgspec struct.
 
         Of all submissions with one `idempotency_key` only the first makes a task. Without one,
         this submission gets a key of its own, so that trying it again does not double the task.
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`, `tags`; one that is None is left out.
         """
-        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.submit(submission, idempotency_key))
 
     def submit_many(
-        self, submissions: Sequence[Submission], *, idempotency_key: str | None = None
+        self, submissions: Sequence[SubmissionDocument], *, idempotency_key: str | None = None
     ) -> _Tasks:
         """Submit 1 to 1,000 tasks, all or none, and return them in their order.
 
@@ -104,32 +113,32 @@ class Client:
 
     def run(
         self,
-        task_type: str,
+        task_type: str | Callable[..., Any],
         payload: Any,
         *,
         idempotency_key: str | None = None,
         wait_timeout_seconds: float | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> Task:
+    ) -> TaskDocument:
         """Submit a task, wait until it has completed, and return it, with its `result`.
 
         Raises `TaskFailed` if it has not, and `WaitTimeout`.
         """
-        submission: Submission = {"task_type": task_type, "payload": payload, **options}
+        submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
 
-    def get(self, task_id: str, *, wait_seconds: float = 0.0) -> Task:
+    def get(self, task_id: str, *, wait_seconds: float = 0.0) -> TaskDocument:
         """Return a task with its attempts: at once, or when it has ended, or after the wait."""
         return self._run(self._api.get(task_id, wait_seconds))
 
-    def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> Task:
+    def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> TaskDocument:
         """Wait until a task has ended, and return it. Raises `WaitTimeout`.
 
         A service that has answered once may be away for two minutes meanwhile.
         """
         return self._run(self._api.wait(task_id, timeout_seconds))
 
-    def list(self, **query: Unpack[PageQuery]) -> Page:
+    def list(self, **query: Unpack[PageQuery]) -> PageDocument:
         """Return one page of the tasks, newest first.
 
         `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `cursor` (the
@@ -137,7 +146,7 @@ class Client:
         """
         return self._run(self._api.page(query))
 
-    def tasks(self, **filters: Unpack[TaskFilters]) -> Generator[Task, None, None]:
+    def tasks(self, **filters: Unpack[TaskFilters]) -> Generator[TaskDocument, None, None]:
         """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
@@ -172,23 +181,23 @@ class Client:
         call = calls.all_events_call(task_type, tag)
         return self._follow(feed_follower(call, self.url, last_event_id, on_open))
 
-    def retry(self, task_id: str) -> Task:
+    def retry(self, task_id: str) -> TaskDocument:
         """Run a FAILED or CANCELLED task again, and return it."""
         return self._run(self._api.act(task_id, "retry"))
 
-    def cancel(self, task_id: str) -> Task:
+    def cancel(self, task_id: str) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop."""
         return self._run(self._api.act(task_id, "cancel"))
 
     @overload
     def bulk_retry(
         self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
-    ) -> BulkOperation: ...
+    ) -> BulkOperationDocument: ...
     @overload
     def bulk_retry(self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]) -> Matched: ...
     def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
-    ) -> Matched | BulkOperation:
+    ) -> Matched | BulkOperationDocument:
         """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
 
         Return the operation, which goes on by itself. With `dry_run` the tasks are only counted.
@@ -198,16 +207,16 @@ class Client:
     @overload
     def bulk_cancel(
         self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
-    ) -> BulkOperation: ...
+    ) -> BulkOperationDocument: ...
     @overload
     def bulk_cancel(self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]) -> Matched: ...
     def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
-    ) -> Matched | BulkOperation:
+    ) -> Matched | BulkOperationDocument:
         """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
         return self._bulk("cancel", filters, dry_run)
 
-    def bulk(self, bulk_id: str) -> BulkOperation:
+    def bulk(self, bulk_id: str) -> BulkOperationDocument:
         """Return an operation on many tasks: how far it is."""
         return self._run(self._api.bulk(bulk_id))
 
@@ -220,15 +229,15 @@ class Client:
         bulk_id: str,
         *,
         timeout_seconds: float | None = None,
-        on_change: Callable[[BulkOperation], None] | None = None,
-    ) -> BulkOperation:
+        on_change: Callable[[BulkOperationDocument], None] | None = None,
+    ) -> BulkOperationDocument:
         """Wait until an operation is done, and return it. Raises `WaitTimeout`.
 
         `on_change` is called with the operation each time that it is looked at.
         """
         return self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
 
-    def stats(self) -> Stats:
+    def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return self._run(self._api.stats())
 
@@ -248,7 +257,9 @@ class Client:
         """Return a file of a task."""
         return self._run(self._api.artifact(task_id, name))
 
-    def _bulk(self, action: str, filters: BulkFilters, dry_run: bool) -> Matched | BulkOperation:
+    def _bulk(
+        self, action: str, filters: BulkFilters, dry_run: bool
+    ) -> Matched | BulkOperationDocument:
         if dry_run:
             return self._run(self._api.bulk_count(action, filters))
         return self._run(self._api.bulk_start(action, filters))

@@ -14,7 +14,7 @@ from raytasks.model.tasks import RaytasksError
 
 _SWITCH = "RAY_SERVE_ENABLE_HA_PROXY"
 _HOSTS_OF_HAPROXY = ("127.0.0.1", "localhost", "0.0.0.0")  # noqa: S104 - only compared
-_MAX_CONNECTIONS = 4096  # Serve's own default
+_MAX_CONNECTIONS = 4096  # Serve's own default from Ray 2.60 on; before it was 20000
 _MIN_OPEN_FILES = 1024
 
 
@@ -31,15 +31,12 @@ def ingress_environment(host: str | None = None) -> dict[str, str]:
         return {}
     if host is not None and host not in _HOSTS_OF_HAPROXY:
         return {_SWITCH: "0"}
-    wanted = {
+    return {
         _SWITCH: "1",
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(free_port(9101)),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port(8404)),
+        "RAY_SERVE_HAPROXY_MAXCONN": str(_connections_for(_open_files())),
     }
-    connections = _connections_for(_open_files())
-    if connections < _MAX_CONNECTIONS:
-        wanted["RAY_SERVE_HAPROXY_MAXCONN"] = str(connections)
-    return wanted
 
 
 def check_open_files() -> None:

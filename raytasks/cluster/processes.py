@@ -22,8 +22,10 @@ from ray.exceptions import AuthenticationError
 
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
-from raytasks.cluster.ingress import check_open_files, free_port, ingress_environment
+from raytasks.cluster.environment import ray_environment
+from raytasks.cluster.ingress import check_open_files, free_port
 from raytasks.cluster.node_resources import NodeResources
+from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 
 RAY_PORT = 6379
@@ -53,51 +55,6 @@ class ClusterError(RaytasksError):
 
 class RayEnded(ClusterError):
     """Ray, which we had started, has ended by itself."""
-
-
-def ray_environment(host: str | None = None) -> dict[str, str]:
-    """Return the variables that all Ray processes need, beyond those that are set already.
-
-    They say how HTTP comes in at `host` (see `cluster.ingress`), let that recover and roll in
-    seconds, have Ray ask for its token, and put this directory on the path of all workers. They
-    must be set before Ray starts. Raises `MachineError`.
-    """
-    wanted = {
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2",
-        # A machine that is busy with everything else that starts takes more than Serve's 5 seconds.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "1",
-        # A replica's code runs on its main event loop, so that no request changes threads, and its
-        # log goes to Serve's files only, in blocks. No gRPC ports: nothing of ours uses them.
-        "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
-        "RAY_SERVE_USE_GRPC_BY_DEFAULT": "0",
-        # Serve's controller looks ten times a second after what hardly ever changes, even idle.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.3",
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "1000",
-        # A node that is frozen or cut off is dead after some 10 seconds; else it takes minutes.
-        "RAY_health_check_initial_delay_ms": "1000",
-        "RAY_health_check_period_ms": "1000",
-        "RAY_health_check_timeout_ms": "2000",
-        "RAY_health_check_failure_threshold": "4",
-        "RAY_grpc_client_keepalive_time_ms": "5000",
-        "RAY_grpc_client_keepalive_timeout_ms": "5000",
-        # What handlers print is in files of Ray's, which grow without bound unless this is set.
-        "RAY_ROTATION_MAX_BYTES": str(64 * 2**20),
-        "RAY_ROTATION_BACKUP_COUNT": "1",
-        "RAY_task_oom_retries": "0",  # else without end, within one attempt
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
-    }
-    if ray_token.has_token():
-        wanted[ray_token.MODE] = "token"
-    wanted |= ingress_environment(host)
-    missing = {name: value for name, value in wanted.items() if name not in os.environ}
-    path = os.environ.get("PYTHONPATH", "")
-    here = str(Path.cwd())
-    if here not in path.split(os.pathsep):
-        missing["PYTHONPATH"] = os.pathsep.join(part for part in (here, path) if part)
-    return missing
 
 
 @dataclass
@@ -196,7 +153,7 @@ def connect(address: str) -> None:
     except AuthenticationError:
         raise ClusterError(f"Ray at {address} asks for its token; {_FROM_THE_HEAD}") from None
     except (ConnectionError, RuntimeError, ValueError) as error:
-        reason = _one_line(error)
+        reason = one_line(error)
         raise ClusterError(
             f"RAY_ADDRESS: cannot connect to Ray at {address}: {reason}; "
             f"if it asks for its token, {_FROM_THE_HEAD}"
@@ -214,7 +171,7 @@ def end_leftovers() -> int:
     All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
     Only those are ended whose owner is gone.
     """
-    return _kill_marked(_is_lost)
+    return _kill_marked(is_lost)
 
 
 def listener_on(host: str, port: int) -> str | None:
@@ -284,7 +241,7 @@ def _found_address() -> str:
     try:
         found: str | None = services.canonicalize_bootstrap_address("auto")
     except (ConnectionError, ValueError) as error:
-        raise ClusterError(f"RAY_ADDRESS: {_one_line(error)}") from None
+        raise ClusterError(f"RAY_ADDRESS: {one_line(error)}") from None
     if found is None:
         raise ClusterError("no Ray cluster runs here; say where one is with --address HOST:PORT")
     return found
@@ -311,16 +268,12 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
-
-
 def owner_mark() -> str:
     """Return the mark of this process: its id, and when it began, since ids come again."""
     return f"{os.getpid()}:{_began(os.getpid())}"
 
 
-def _is_lost(mark: str) -> bool:
+def is_lost(mark: str) -> bool:
     """Return whether the process with this mark is gone."""
     pid, _, began = mark.partition(":")
     try:
@@ -349,12 +302,13 @@ def _kill_marked(chosen: Callable[[str], bool]) -> int:
                 process.kill()
                 found.append(process)
     deadline = time.monotonic() + _LEFTOVER_SECONDS
-    while any(map(_runs, found)) and time.monotonic() < deadline:
+    while any(map(runs, found)) and time.monotonic() < deadline:
         time.sleep(0.05)
     return len(found)
 
 
-def _runs(process: psutil.Process) -> bool:
+def runs(process: psutil.Process) -> bool:
+    """Return whether a process runs."""
     # One that is dead stays in the list of processes until its parent has looked.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE

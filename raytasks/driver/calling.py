@@ -7,18 +7,21 @@ import asyncio
 import os
 import threading
 import time
+import warnings
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import ray
 
-from raytasks.artifacts.large_values import is_longer
+from raytasks import __version__
+from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.driver.ends import ResultWatch
 from raytasks.driver.results import TrackerCalls, make_results
 from raytasks.handling import attempt_waits
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.errors import NoService
+from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 
 Answer = TypeVar("Answer")
@@ -30,10 +33,6 @@ _LOOK_SECONDS = 0.2
 """How often a waiting thread comes up, so that a runner can interrupt it."""
 
 _LIVE_SECONDS = 1.0
-
-
-class NoService(RaytasksError):
-    """No raytasks service runs in the Ray cluster that this driver is connected to."""
 
 
 class ServiceDoor:
@@ -51,6 +50,7 @@ class ServiceDoor:
         self._watch: ResultWatch | None = None
         self._terms: tuple[float, DriverTerms] | None = None
         self._results = _Results()
+        self._warned = False
 
     def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
         """Run a coroutine of this door, and return its result. Raises `TimeoutError`."""
@@ -80,7 +80,18 @@ class ServiceDoor:
         now = time.monotonic()
         if known is None or now - known[0] > TERMS_SECONDS:
             known = self._terms = (now, await self._calls.terms())
+            self._compare(known[1].version)
         return known[1]
+
+    def _compare(self, theirs: str) -> None:
+        """Warn, once, of a service that is of another version of raytasks."""
+        if theirs != __version__ and not self._warned:
+            self._warned = True
+            warnings.warn(
+                f"the service is raytasks {theirs or 'of an unknown version'}, and this driver has "
+                f"{__version__}: install the same version in both",
+                stacklevel=2,
+            )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Submit tasks in one call, all or none; large payloads go to the artifact store first.
@@ -88,20 +99,9 @@ class ServiceDoor:
         Raises `BacklogFull`, `StoreUnavailable`.
         """
         values = (await self.terms()).values
-        if not any(is_longer(task.payload, values.offload_bytes) for task in tasks):
-            return await self._calls.submit(tasks)
-        kept = await asyncio.to_thread(values.keep_payloads, tasks)
-        try:
-            duplicates = await self._calls.submit(kept)
-        except StoreUnavailable:  # they may be stored all the same
-            raise
-        except RaytasksError:
-            stored = await self._calls.stored([task.task_id for task in kept])
-            await asyncio.to_thread(values.forget, kept, stored=stored)
-            raise
-        again = [task for task in kept if task.task_id in duplicates]
-        if again:
-            await asyncio.to_thread(values.forget, again)
+        _, duplicates = await submit_with_payloads(
+            values, tasks, self._calls.submit, self._calls.stored
+        )
         return duplicates
 
     async def result(self, task_id: str) -> Any:

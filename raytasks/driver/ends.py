@@ -13,8 +13,9 @@ from pydantic_core import from_json
 from raytasks.artifacts.large_values import ArtifactLost, LargeValues
 from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable, TaskFailed, TaskNotFound
-from raytasks.protocol.feed_follower import Follower
+from raytasks.protocol.feed_follower import FeedFollower
 from raytasks.protocol.messages import Ends, Feed, FeedPart, TaskEnd
+from raytasks.protocol.queries import Reader, TaskEnds
 
 log = logging.getLogger(__name__)
 
@@ -25,11 +26,8 @@ RETRY_SECONDS = 0.5
 """How long after a failed call the next one is made."""
 
 
-class EndSource(Protocol):
+class EndSource(Reader, Protocol):
     """What it needs of the tracker."""
-
-    async def ends(self, task_ids: Sequence[str]) -> Ends:
-        """Return which of these tasks have ended, or do not exist."""
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         """Return what came of a part of the feed after a number."""
@@ -47,7 +45,9 @@ class EndWatch:
         self._waits: dict[str, int] = {}
         self._unasked: dict[str, None] = {}
         self._asking: asyncio.Task[None] | None = None
-        self._follower = Follower(source, FeedPart.ENDS, self._tell, lambda: bool(self._waiting))
+        self._follower = FeedFollower(
+            source, FeedPart.ENDS, self._tell, lambda: bool(self._waiting)
+        )
 
     def __len__(self) -> int:
         """How many tasks are waited for."""
@@ -100,7 +100,7 @@ class EndWatch:
                     del self._unasked[task_id]
                 asked = [task_id for task_id in batch if task_id in self._waiting]
                 try:
-                    found = await self._source.ends(asked) if asked else Ends()
+                    found = await self._source.read(TaskEnds(asked)) if asked else Ends()
                 except Exception as error:
                     log.warning("the ends of %d tasks cannot be had yet: %r", len(asked), error)
                     self._unasked.update(dict.fromkeys(asked))
@@ -150,7 +150,7 @@ class ResultWatch:
         while True:
             try:
                 values = await self._source.large_values()
-                return await asyncio.to_thread(values.result_of, end) or "null"
+                return await asyncio.to_thread(values.load_result, end) or "null"
             except ArtifactLost as error:
                 raise TaskFailed(str(error)) from None
             except StoreUnavailable as error:

@@ -11,14 +11,16 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayTaskError
 
+from raytasks import __version__
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.driver.ends import ResultWatch
 from raytasks.handling.terms import DriverTerms
-from raytasks.model.tasks import Duplicate, NewTask, StoreUnavailable
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, StoreUnavailable
 from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import ConnectionLost
-from raytasks.protocol.messages import Ends, Feed, FeedPart, FeedQuery
-from raytasks.runner.on_ray.tracker_client import TrackerLink
+from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
+from raytasks.protocol.queries import Answer, GetTerms, KnownTasks, Query
+from raytasks.runner.on_ray.tracker_client import TrackerClient
 
 MAX_CALLS = 1_000_000
 """How many references one process can wait for at a time."""
@@ -34,7 +36,7 @@ class TrackerCalls:
     """
 
     def __init__(self) -> None:
-        self._link = TrackerLink()
+        self._link = TrackerClient()
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         """See `Tracker.submit`."""
@@ -52,12 +54,11 @@ class TrackerCalls:
 
     async def stored(self, task_ids: Sequence[str]) -> set[str]:
         """Return which of these tasks exist."""
-        found: dict[str, Any] = await self._call("tasks", list(task_ids))
-        return set(found)
+        return await self.read(KnownTasks(task_ids))
 
-    async def ends(self, task_ids: Sequence[str]) -> Ends:
-        """See `Tracker.ends`."""
-        return wire.ends_of(await self._send("ends", wire.encode(list(task_ids))))
+    async def read(self, query: Query[Answer]) -> Answer:
+        """See `Tracker.read`."""
+        return wire.answer_of(query, await self._send("read", wire.encode(query)))
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         """See `Tracker.changes`."""
@@ -66,13 +67,17 @@ class TrackerCalls:
 
     async def large_values(self) -> LargeValues:
         """Return where large payloads and results are."""
-        values: LargeValues = await self._call("large_values")
-        return values
+        return (await self.terms()).values
 
     async def terms(self) -> DriverTerms:
-        """Return what a submission must keep to."""
-        terms: DriverTerms = await self._call("terms")
-        return terms
+        """Return what a submission must keep to. Raises `RaytasksError` where 0.1 runs."""
+        try:
+            return DriverTerms.of(await self.read(GetTerms()))
+        except AttributeError:
+            raise RaytasksError(
+                f"the service is raytasks 0.1, and this driver has {__version__}: install the same "
+                "version in both"
+            ) from None
 
     async def close(self) -> None:
         """Close the connection, if there is one."""
@@ -81,12 +86,6 @@ class TrackerCalls:
     async def _send(self, method: str, message: bytes) -> bytes:
         try:
             return await self._link.send(method, message)
-        except RayTaskError as error:
-            raise error.cause from None
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        try:
-            return await self._link.call(method, *arguments)
         except RayTaskError as error:
             raise error.cause from None
 

@@ -11,16 +11,12 @@ from functools import cache
 from typing import Any, Protocol, TypeVar
 
 from raytasks.handling.attempt_waits import waiting_for
+from raytasks.handling.declaration import task_type_of
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import (
-    MAX_ERRORS,
-    MAX_IN_BATCH,
-    FieldError,
-    InvalidSubmission,
-    check_batch,
-    check_submission,
-)
+from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
 from raytasks.handling.terms import DriverTerms
+from raytasks.model.bounds import MAX_IN_BATCH
+from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, RaytasksError
 from raytasks.settings import load_settings
 
@@ -107,11 +103,16 @@ class PartlySubmitted(RaytasksError):
 
 
 def submit(
-    task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+    task_type: str | Callable[..., Any],
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    **options: Any,
 ) -> SubmittedTask:
     """Submit a task to the raytasks service of the Ray cluster that this process has joined.
 
-    `payload` is what JSON can hold, or a model. `options` are those of `POST /tasks/`: `priority`,
+    The first argument is the function or class of the handler, or the name of its type. `payload`
+    is what JSON can hold, or a model. `options` are those of `POST /tasks/`: `priority`,
     `max_attempts`, `timeout_seconds`, `tags`, `delay_seconds` or `run_at`. On return the task is on
     disk; if another submission with the same `idempotency_key` came first, it is that one's task.
     Raises `InvalidSubmission` for an unknown type or a bad payload, `KeyConflict` if that other
@@ -120,17 +121,21 @@ def submit(
     It waits for the service; on an event loop use `submit_async`.
     """
     door = _door()
-    request = {"task_type": task_type, "payload": payload, **options}
+    request = {"task_type": task_type_of(task_type), "payload": payload, **options}
     task = _checked(door, request, idempotency_key, door.call(door.terms()))
     return _task(task, door.call(door.submit([task])))
 
 
 async def submit_async(
-    task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+    task_type: str | Callable[..., Any],
+    payload: Any,
+    *,
+    idempotency_key: str | None = None,
+    **options: Any,
 ) -> SubmittedTask:
     """Do what `submit` does, for an event loop: of an async handler, actor, or deployment."""
     door = _door()
-    request = {"task_type": task_type, "payload": payload, **options}
+    request = {"task_type": task_type_of(task_type), "payload": payload, **options}
     task = _checked(door, request, idempotency_key, await door.call_async(door.terms()))
     return _task(task, await door.call_async(door.submit([task])))
 
@@ -232,7 +237,7 @@ def _checked(
         _registry_of(door),
         idempotency_key=idempotency_key,
         now=_now_of(door),
-        limits=terms.limits,
+        bounds=terms.bounds,
     )
 
 
@@ -243,7 +248,7 @@ def _all_checked(
     terms: DriverTerms,
 ) -> list[list[NewTask]]:
     """Return the tasks in the batches that they go in. Raises `InvalidSubmission`."""
-    asked = list(tasks)
+    asked = [_by_name(task) for task in tasks]
     if not asked:
         return []
     checked: list[list[NewTask]] = []
@@ -258,7 +263,7 @@ def _all_checked(
                 _registry_of(door),
                 idempotency_key=key,
                 now=_now_of(door),
-                limits=terms.limits,
+                bounds=terms.bounds,
             )
         except InvalidSubmission as error:
             errors += [_moved(found, begin) for found in error.errors]
@@ -269,6 +274,13 @@ def _all_checked(
     if errors:
         raise InvalidSubmission("nothing was submitted", errors[:MAX_ERRORS])
     return checked
+
+
+def _by_name(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a request that names its type. What is no request is refused later, with its index."""
+    if not isinstance(task, Mapping) or not callable(task.get("task_type")):
+        return task
+    return {**task, "task_type": task_type_of(task["task_type"])}
 
 
 def _moved(error: FieldError, by: int) -> FieldError:

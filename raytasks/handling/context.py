@@ -6,12 +6,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
-from pydantic_core import from_json
-
-from raytasks.artifacts.store import ArtifactStore
-from raytasks.handling.handler_json import handler_json
 from raytasks.handling.task_log import TaskLog, clean
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import LogLine
 
 _MESSAGE_LENGTH = 500
 
@@ -35,6 +31,13 @@ class Channel(Protocol):
 
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop."""
+
+
+class Artifacts(Protocol):
+    """Where a context keeps the files of its task."""
+
+    def save(self, task_id: str, name: str, data: bytes) -> str:
+        """Keep a file, and return the path at which the API serves it."""
 
 
 @dataclass
@@ -81,7 +84,7 @@ class Context:
     max_attempts: int = 1
     deadline: float | None = None
     channel: Channel = field(default_factory=LocalChannel)
-    artifacts: ArtifactStore | None = None
+    artifacts: Artifacts | None = None
     saved_checkpoint: str | None = None
     clock: Callable[[], float] = time.time
     lines_before: int = 0
@@ -135,6 +138,8 @@ class Context:
         Returns when it is on disk. The newest checkpoint replaces the one before. Raises
         `ValueError` for one over MAX_RESULT_BYTES, and for what JSON cannot hold, NaN too.
         """
+        from raytasks.handling.handler_json import handler_json  # needs pydantic
+
         written = handler_json(data)
         if self.max_checkpoint_bytes is not None and len(written) > self.max_checkpoint_bytes:
             raise ValueError(
@@ -153,7 +158,11 @@ class Context:
         """
         if self.saved_checkpoint is None and self.load_checkpoint is not None:
             self.saved_checkpoint = self.load_checkpoint()
-        return None if self.saved_checkpoint is None else from_json(self.saved_checkpoint)
+        if self.saved_checkpoint is None:
+            return None
+        from pydantic_core import from_json
+
+        return from_json(self.saved_checkpoint)
 
     def save_artifact(self, name: str, data: bytes) -> str:
         """Keep a file of this task, and return the path at which the API serves it.

@@ -15,15 +15,12 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from raytasks.model.tasks import RaytasksError
+from raytasks.handling.builtin_extra import BUILTIN, hint_for, left_out
+from raytasks.model.errors import HandlerError
+from raytasks.model.lines import named_line
 
-BUILTIN = "raytasks.builtin"
 FOLDER = "handlers"
 _SET = f"set TASK_MODULES ({BUILTIN} are the built-in handlers)"
-
-
-class HandlerError(RaytasksError):
-    """A handler or a handler module is declared wrongly. The text says which and how."""
 
 
 def default_modules() -> tuple[str, ...]:
@@ -36,8 +33,9 @@ def import_modules(names: Iterable[str], folder: str | None = None) -> Iterator[
     """Import modules (of a package, all its modules), and yield them.
 
     They are looked for in `folder` first, which is on `sys.path` from then on, and then on the rest
-    of the path. Modules whose name begins with an underscore are passed over, except those that are
-    named. Raises `HandlerError` for one that cannot be imported.
+    of the path. Passed over, unless they are named, are modules whose name begins with an
+    underscore, and built-in ones whose packages are not installed. Raises `HandlerError` for one
+    that cannot be imported.
     """
     names = list(names)
     if folder is not None and Path(folder).is_dir():
@@ -89,8 +87,9 @@ def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]
     try:
         module = importlib.import_module(name)
         yield module
+        passed_over = left_out([name])
         for child in pkgutil.iter_modules(getattr(module, "__path__", [])):
-            if not child.name.startswith("_"):
+            if not child.name.startswith("_") and child.name not in passed_over:
                 yield from _import_with_children(f"{name}.{child.name}", folder)
     except HandlerError:
         raise
@@ -98,7 +97,9 @@ def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]
         missing = error.name or name
         if missing == name or name.startswith(f"{missing}."):
             raise HandlerError(_not_found(name, folder)) from error
-        raise HandlerError(f"handler module {name!r} needs {missing!r}, not installed") from error
+        raise HandlerError(
+            f"handler module {name!r} needs {missing!r}, not installed{hint_for(error)}"
+        ) from error
     except SystemExit as error:
         raise HandlerError(
             f"handler module {name!r} calls sys.exit({_argument(error.code)}) when it is imported"
@@ -107,20 +108,12 @@ def _import_with_children(name: str, folder: str | None) -> Iterator[ModuleType]
         raise
     except BaseException as error:
         raise HandlerError(
-            f"handler module {name!r} failed to import: {_one_line(error)}"
+            f"handler module {name!r} failed to import: {named_line(error)}"
         ) from error
 
 
 def _argument(code: object) -> str:
     return "" if code is None else repr(code)[:100]
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
 
 
 def _not_found(name: str, folder: str | None) -> str:

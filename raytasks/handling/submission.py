@@ -4,7 +4,6 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -26,50 +25,21 @@ from pydantic_core import to_json
 
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
+from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
-from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask, RaytasksError
+from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 
 WEEK_SECONDS = 7 * 24 * 3600.0
 _PRIORITIES = 1000
 _FURTHEST_YEARS = 10
-MAX_KEY = 255
 _MAX_TAGS = 20
 MAX_ERRORS = 100
-_SHOWN_ERRORS = 10
 
-MAX_IN_BATCH = 1000
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BETWEEN = "\x1f"  # no key of a client has it
 _SORTED = json.JSONEncoder(sort_keys=True)
 _MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
-
-
-@dataclass(frozen=True)
-class FieldError:
-    """What is wrong with one field. `pointer` is a JSON pointer (RFC 6901) into the request."""
-
-    pointer: str
-    message: str
-
-
-class InvalidSubmission(RaytasksError):
-    """A submission that cannot be accepted.
-
-    `detail` says so in general, `errors` name the fields, and the text has both.
-    """
-
-    def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:
-        super().__init__(detail)
-        self.detail = detail
-        self.errors = tuple(errors)
-
-    def __str__(self) -> str:
-        shown = [
-            f"{error.pointer or '/'}: {error.message}" for error in self.errors[:_SHOWN_ERRORS]
-        ]
-        if len(self.errors) > _SHOWN_ERRORS:
-            shown.append(f"and {len(self.errors) - _SHOWN_ERRORS} more")
-        return f"{self.detail}: {'; '.join(shown)}" if shown else self.detail
 
 
 TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"
@@ -161,7 +131,7 @@ class BatchRequest(BaseModel):
 
 
 @dataclass(frozen=True)
-class PayloadLimits:
+class PayloadBounds:
     """How large a payload may be: bytes of its JSON, and how deeply a request may be nested.
 
     The request itself is the first level. The service's settings MAX_PAYLOAD_BYTES and MAX_DEPTH.
@@ -171,7 +141,7 @@ class PayloadLimits:
     max_depth: int = 100
 
 
-_DEFAULT_LIMITS = PayloadLimits()
+_DEFAULT_BOUNDS = PayloadBounds()
 
 
 def check_submission(
@@ -181,7 +151,7 @@ def check_submission(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    limits: PayloadLimits = _DEFAULT_LIMITS,
+    bounds: PayloadBounds = _DEFAULT_BOUNDS,
     parsed: bool = False,
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
@@ -194,7 +164,7 @@ def check_submission(
     if idempotency_key is not None:
         check_key(idempotency_key)
     now = time.time() if now is None else now
-    task, request = _checked(value, registry, namespace, now, limits, parsed=parsed)
+    task, request = _checked(value, registry, namespace, now, bounds, parsed=parsed)
     if idempotency_key is None:
         return task
     return replace(task, idempotency_key=idempotency_key, request_digest=_digest(task, request))
@@ -207,7 +177,7 @@ def check_batch(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    limits: PayloadLimits = _DEFAULT_LIMITS,
+    bounds: PayloadBounds = _DEFAULT_BOUNDS,
     parsed: bool = False,
 ) -> list[NewTask]:
     """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.
@@ -227,7 +197,7 @@ def check_batch(
     errors: list[FieldError] = []
     for index, item in enumerate(items):
         try:
-            checked.append(_checked(item, registry, namespace, now, limits, parsed=parsed))
+            checked.append(_checked(item, registry, namespace, now, bounds, parsed=parsed))
         except InvalidSubmission as error:
             errors += [
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
@@ -266,7 +236,7 @@ def _checked(
     registry: Registry,
     namespace: str,
     now: float,
-    limits: PayloadLimits,
+    bounds: PayloadBounds,
     *,
     parsed: bool,
 ) -> tuple[NewTask, SubmitRequest]:
@@ -277,7 +247,7 @@ def _checked(
     spec = registry.get(request.task_type)
     if spec is None:
         raise _unknown_type(request.task_type, registry)
-    payload = _payload_text(request.payload, limits, parsed=parsed)
+    payload = _payload_text(request.payload, bounds, parsed=parsed)
     try:
         check_payload(spec.payload, payload)
     except PayloadRefused as refusal:
@@ -309,18 +279,18 @@ def _checked(
     return task, request
 
 
-def _payload_text(payload: Any, limits: PayloadLimits, *, parsed: bool) -> bytes:
+def _payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:
     """Return the payload as JSON. Every door passes here. Raises `InvalidSubmission`."""
     try:
-        text = to_json(payload) if parsed else encode_json(payload, max_depth=limits.max_depth - 1)
+        text = to_json(payload) if parsed else encode_json(payload, max_depth=bounds.max_depth - 1)
     except NestedTooDeeply:
-        most = limits.max_depth
+        most = bounds.max_depth
         message = f"with its request it is nested deeper than {most} levels (MAX_DEPTH)"
         raise _bad_payload(message) from None
     except NotJson as error:
         raise _bad_payload(f"cannot be JSON: {error.reason}", error.pointer) from None
-    if len(text) > limits.max_bytes:
-        raise _bad_payload(f"must be at most {limits.max_bytes} bytes (MAX_PAYLOAD_BYTES)")
+    if len(text) > bounds.max_bytes:
+        raise _bad_payload(f"must be at most {bounds.max_bytes} bytes (MAX_PAYLOAD_BYTES)")
     return text
 
 

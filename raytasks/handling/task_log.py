@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import LogLine
 
 MAX_LINES = 1000
 """How many lines of an attempt are kept; one more says that others were dropped."""

@@ -104,7 +104,7 @@ class RetryPolicy:
         delay = min(self.max_delay_seconds, delay)
         return delay * (1 + self.jitter * random_source.uniform(-1, 1))
 
-    def decide(
+    def verdict(
         self, error: BaseException, failures: int, random_source: random.Random
     ) -> RetryDecision:
         """Judge the attempt that `error` ended, as the `failures`-th failure of its budget."""

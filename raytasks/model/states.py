@@ -117,7 +117,7 @@ class LossCause(StrEnum):
     OUTSIDE = "outside"  # no handler is the reason: its node died, or we ended it
 
 
-def settle(
+def verdict(
     kind: OutcomeKind, standing: Standing, *, retryable: bool, charged: bool = True
 ) -> Event:
     """Return the event that an attempt's outcome means for its task.

@@ -8,7 +8,7 @@ Times are seconds since the epoch, in UTC.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import OutcomeKind, State
 
 
@@ -55,13 +56,26 @@ class StoreUnavailable(RaytasksError):
 
 
 class TaskFailed(RaytasksError):
-    """A task that was waited for ended as FAILED or CANCELLED. The text says how."""
+    """A task that was waited for ended as FAILED or CANCELLED. The text says how.
+
+    `task` is its document where an HTTP client has raised it, else None.
+    """
+
+    def __init__(self, message: str, task: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.task = task
+
+    @property
+    def error(self) -> dict[str, Any] | None:
+        """The error of the last attempt, as the API shows it; None if there is none here."""
+        found: dict[str, Any] | None = None if self.task is None else self.task["error"]
+        return found
 
 
 DEFAULT_NAMESPACE = "default"
 """Where tasks are that nobody puts elsewhere."""
 
-_NAMESPACE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_NAMESPACE = re.compile(NAMESPACE)
 
 
 def is_namespace(text: str) -> bool:
@@ -182,7 +196,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     snoozes: int = 0
 
 
-class Attempt(Struct, frozen=True, omit_defaults=True, gc=False):
+class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     """One ended attempt of a task's history. `error` is JSON text.
 
     `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
@@ -241,18 +255,6 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     def started_at(self) -> float | None:
         """When the attempt has begun; None while it waits for a place to run."""
         return None if self.waits else self.begun_at or self.claimed_at
-
-
-class TaskQuery(Struct, frozen=True, omit_defaults=True):
-    """Which tasks to list, newest first. With a `cursor`, those behind the task of that id."""
-
-    limit: int = 50
-    offset: int = 0
-    state: State | None = None
-    task_type: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    tag: str | None = None
-    cursor: str | None = None
 
 
 class Page(Struct, frozen=True, omit_defaults=True):

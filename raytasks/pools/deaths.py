@@ -31,7 +31,7 @@ async def tell_death(tracked: Tracked, runner_id: str, death: Death | None) -> N
     )
     if (death is None or not death.out_of_memory) and await node_died(node_id, twice=death is None):
         said = "" if death is None else f": {death.reason}"
-        tracked.lose(runner_id, f"its runner's node died{said}", cause=LossCause.OUTSIDE)
+        tracked.mark_lost(runner_id, f"its runner's node died{said}", cause=LossCause.OUTSIDE)
     elif death is not None:
         reason = f"its runner's process died: {death.reason}"
-        tracked.lose(runner_id, reason, out_of_memory=death.out_of_memory)
+        tracked.mark_lost(runner_id, reason, out_of_memory=death.out_of_memory)

@@ -4,8 +4,8 @@ import os
 import platform
 from dataclasses import dataclass
 
-from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 
 MAX_NAMED = 5
 

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray import cloudpickle
 
-from raytasks.pools.deployment import Deployment
+from raytasks.pools.handlers_version import HandlersVersion
 
 log = logging.getLogger(__name__)
 
@@ -22,15 +22,15 @@ _PREFIX = "raytasks.build."
 class KeptBuilds:
     """See `raytasks.pools.versions.Documents`. Raises Ray's errors while the store is away."""
 
-    async def load(self) -> list[Deployment]:
+    async def load(self) -> list[HandlersVersion]:
         """Return the builds that are kept. One that cannot be read any more is left out."""
         return await asyncio.to_thread(_load)
 
-    async def keep(self, deployment: Deployment) -> None:
+    async def keep(self, version: HandlersVersion) -> None:
         """Keep a build."""
-        document = cloudpickle.dumps(deployment)
+        document = cloudpickle.dumps(version)
         await asyncio.to_thread(
-            _kv()._internal_kv_put, _PREFIX + deployment.token, document, namespace=_NAMESPACE
+            _kv()._internal_kv_put, _PREFIX + version.token, document, namespace=_NAMESPACE
         )
 
     async def keep_only(self, token: str) -> None:
@@ -38,7 +38,7 @@ class KeptBuilds:
         await asyncio.to_thread(_forget_others, token)
 
 
-def _load() -> list[Deployment]:
+def _load() -> list[HandlersVersion]:
     found = []
     for key in _kv()._internal_kv_list(_PREFIX, namespace=_NAMESPACE):
         try:
@@ -46,7 +46,7 @@ def _load() -> list[Deployment]:
         except Exception as error:  # e.g. of another version of raytasks
             log.warning("a build that was kept cannot be read: %r", error)
             continue
-        if isinstance(document, Deployment):
+        if isinstance(document, HandlersVersion):
             found.append(document)
     return found
 

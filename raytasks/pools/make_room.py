@@ -7,7 +7,7 @@ from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.pools.roster import PooledRunner, RunnerView
 from raytasks.runner.demand import Holder, RoomPlan, make_room
 from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.options import needs_of
+from raytasks.runner.on_ray.ray_options import needs_of
 
 
 def reserves(info: HandlerInfo, *, basic: bool) -> dict[str, float]:

@@ -14,7 +14,7 @@ from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 from raytasks.model.states import LossCause
 from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, HandlerKind
 from raytasks.pools.deaths import known_death, tell_death
-from raytasks.pools.deployment import Deployment
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves
 from raytasks.pools.roster import (
     PooledRunner,
@@ -28,8 +28,8 @@ from raytasks.pools.start_failures import StartFailures
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.nodes import at_the_head
-from raytasks.runner.on_ray.options import actor_options
 from raytasks.runner.on_ray.ray_internals import Death
+from raytasks.runner.on_ray.ray_options import actor_options
 from raytasks.runner.on_ray.remote_runner import TaskRunner
 from raytasks.runner.on_ray.warm_runner import WarmRunner
 from raytasks.runner.plan import RunnerPlan
@@ -46,11 +46,11 @@ _DEATH_SECONDS = 0.1
 
 
 class RunnerPools:
-    """Makes, watches and ends the runners of the present deployment."""
+    """Makes, watches and ends the runners of the present version."""
 
     def __init__(self, tracked: Tracked) -> None:
         self._tracked = tracked
-        self._deployment: Deployment | None = None
+        self._version: HandlersVersion | None = None
         self._runners: dict[str, PooledRunner] = {}
         self._retired = False
         self._scarce: frozenset[str] = frozenset()
@@ -61,13 +61,13 @@ class RunnerPools:
 
     @property
     def settings(self) -> Settings | None:
-        """The settings of the present deployment, if there is one."""
-        return None if self._deployment is None else self._deployment.settings
+        """The settings of the present version, if there is one."""
+        return None if self._version is None else self._version.settings
 
-    def deploy(self, deployment: Deployment) -> None:
-        """Make this the present deployment. Safe to repeat."""
+    def deploy(self, version: HandlersVersion) -> None:
+        """Make this the present version. Safe to repeat."""
         if not self._retired:
-            self._deployment = deployment
+            self._version = version
             self.failures.forget()
             self._news.set()
 
@@ -83,7 +83,7 @@ class RunnerPools:
         """Adopt the runners that are there, and keep the pools as they should be, for ever."""
         for name, actor in (await asyncio.to_thread(runners_present)).items():
             self._adopt(name, actor).adopted = True
-        await self._lose_strangers()
+        await self._mark_strangers_lost()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECONCILE_SECONDS):
@@ -101,7 +101,7 @@ class RunnerPools:
 
     def stop(self) -> None:
         """Make no more runners, for good."""
-        self._deployment = None
+        self._version = None
         self._retired = True
 
     async def end_all(self) -> None:
@@ -110,7 +110,7 @@ class RunnerPools:
         for runner in list(self._runners.values()):
             await self._end(runner)
 
-    async def _lose_strangers(self) -> None:
+    async def _mark_strangers_lost(self) -> None:
         """Tell the tracker of runners in its database that are not in this cluster any more.
 
         After a restart of the whole cluster this saves waiting for their leases to end.
@@ -129,28 +129,28 @@ class RunnerPools:
         present = {call.result()[0] for call in answers}
         for state in self._tracked.runners():
             if state.runner_id not in present:
-                self._tracked.lose(state.runner_id, "its runner is not there any more")
+                self._tracked.mark_lost(state.runner_id, "its runner is not there any more")
 
     async def _reconcile(self) -> None:
-        deployment = self._deployment
-        if deployment is None:
+        version = self._version
+        if version is None:
             return
         states = {state.name: state for state in self._tracked.runners()}
         pools: dict[str, list[HandlerInfo]] = {}
-        for info in deployment.handlers:
+        for info in version.handlers:
             pools.setdefault(info.pool, []).append(info)
-        drain_seconds = deployment.settings.drain_seconds
+        drain_seconds = version.settings.drain_seconds
         for runner in list(self._runners.values()):
-            old = runner.generation != deployment.generation or runner.pool not in pools
+            old = runner.generation != version.generation or runner.pool not in pools
             if old and runner.unhurried:
                 runner.unhurried, runner.retiring_since = False, None
             if old or runner.retiring_since is not None:
                 await self._retire(runner, states.get(runner.name), drain_seconds)
-        idle_limit = await self._idle_limit(deployment.settings)
-        self._scarce = await self._make_room(pools, deployment, states)
+        idle_limit = await self._idle_limit(version.settings)
+        self._scarce = await self._make_room(pools, version, states)
         for pool, infos in pools.items():
             try:
-                await self._fit(pool, infos, deployment, states, idle_limit)
+                await self._fit(pool, infos, version, states, idle_limit)
             except Exception:
                 log.exception("the pool %s could not be looked after; trying again", pool)
 
@@ -182,13 +182,13 @@ class RunnerPools:
     async def _make_room(
         self,
         pools: Mapping[str, list[HandlerInfo]],
-        deployment: Deployment,
+        version: HandlersVersion,
         states: Mapping[str, RunnerView],
     ) -> frozenset[str]:
         """Retire runners where that lets begin what waits in Ray; return what is scarce."""
         least = {}
         for pool, infos in pools.items():
-            rule = await self._rule(infos[0], deployment.settings, 0.0)
+            rule = await self._rule(infos[0], version.settings, 0.0)
             least[pool] = rule.least + rule.spare
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
@@ -213,7 +213,7 @@ class RunnerPools:
         self,
         pool: str,
         infos: list[HandlerInfo],
-        deployment: Deployment,
+        version: HandlersVersion,
         states: Mapping[str, RunnerView],
         idle_limit: float,
     ) -> None:
@@ -223,14 +223,15 @@ class RunnerPools:
         here = [
             runner
             for runner in self._runners.values()
-            if runner.pool == pool and runner.generation == deployment.generation
+            if runner.pool == pool and runner.generation == version.generation
         ]
         mine = [runner for runner in here if runner.retiring_since is None]
         now = time.monotonic()
         known = {
             runner.name: state
             for runner in mine
-            if (state := states.get(runner.name)) is not None and (state.limits or state.held)
+            if (state := states.get(runner.name)) is not None
+            and (state.capacity_by_type or state.held)
         }
         for runner in mine:
             if runner.name not in states and runner.is_mute(now):
@@ -242,7 +243,7 @@ class RunnerPools:
             for runner in mine
             if runner.name in known and runner.is_idle(known[runner.name], now)
         ]
-        own = await self._rule(infos[0], deployment.settings, idle_limit)
+        own = await self._rule(infos[0], version.settings, idle_limit)
         rule = self.nested.rule(pool, own, len(mine), known.values())
         change = change_of_size(
             PoolState(
@@ -259,11 +260,11 @@ class RunnerPools:
             basic = slot <= rule.least + rule.spare or len(here) >= own.most
             if not basic and self._scarce & reserves(infos[0], basic=basic).keys():
                 break
-            here.append(await self._make(pool, slot, basic, infos, deployment))
+            here.append(await self._make(pool, slot, basic, infos, version))
         # The runners in the highest slots go first: only they reserve a processor.
         leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
         for runner in leaving[: max(0, -change)]:
-            await self._retire(runner, states.get(runner.name), deployment.settings.drain_seconds)
+            await self._retire(runner, states.get(runner.name), version.settings.drain_seconds)
 
     async def _rule(self, info: HandlerInfo, settings: Settings, idle_limit: float) -> SizeRule:
         least, most = info.actors
@@ -280,23 +281,23 @@ class RunnerPools:
         return SizeRule(least, most, idle_limit, _START_SECONDS, spare=spare)
 
     async def _make(
-        self, pool: str, slot: int, basic: bool, infos: list[HandlerInfo], deployment: Deployment
+        self, pool: str, slot: int, basic: bool, infos: list[HandlerInfo], version: HandlersVersion
     ) -> PooledRunner:
-        settings = deployment.settings
-        name = runner_name(pool, slot, deployment.generation)
+        settings = version.settings
+        name = runner_name(pool, slot, version.generation)
         plan = RunnerPlan(
             name=name,
             pool=pool,
-            generation=deployment.generation,
+            generation=version.generation,
             task_types=tuple(info.task_type for info in infos),
             modules=settings.task_modules,
             artifacts_url=settings.artifacts_url,
             max_tasks=settings.runner_max_tasks,
             max_memory_bytes=settings.runner_max_memory_bytes,
-            environment=deployment.environment,
+            environment=version.environment,
             offload_bytes=settings.offload_bytes,
             max_result_bytes=settings.max_result_bytes,
-            folder=deployment.folder,
+            folder=version.folder,
         )
         options = actor_options(infos[0], plan, basic=basic)
         if pool == REMOTE_POOL:  # with it all remote tasks end, on whatever node
@@ -330,7 +331,7 @@ class RunnerPools:
             lives.add(runner.life[0])
         for runner_id in lives:
             self._tracked.release_runner(runner_id)
-            self._tracked.lose(runner_id, "its runner was ended", cause=LossCause.OUTSIDE)
+            self._tracked.mark_lost(runner_id, "its runner was ended", cause=LossCause.OUTSIDE)
 
     def _forget(self, runner: PooledRunner) -> None:
         if self._runners.get(runner.name) is runner:
@@ -375,13 +376,13 @@ class RunnerPools:
         if life is not None:
             log.warning("%s died: %s", runner.name, death.reason)
             runner.active_at, runner.alive = time.monotonic(), False
-            self._lose(life[0], death)
-        if not came_up and self.failures.note(runner.pool, trouble or death.reason):
+            self._mark_lost(life[0], death)
+        if not came_up and self.failures.record(runner.pool, trouble or death.reason):
             log.error("%s cannot come up; it is tried again later", runner.name)
             self._forget(runner)
             self._kill_soon(runner, no_restart=True)
 
-    def _lose(self, runner_id: str, death: Death) -> None:
+    def _mark_lost(self, runner_id: str, death: Death) -> None:
         telling = asyncio.ensure_future(tell_death(self._tracked, runner_id, death))
         self._killing.add(telling)
         telling.add_done_callback(self._killing.discard)

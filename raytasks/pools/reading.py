@@ -1,4 +1,4 @@
-"""The build of a deployment: the handlers are read in a process of their own.
+"""The build of a version: the handlers are read in a process of their own.
 
 A module may end its process, crash or hang when it is imported. Whoever reads the handlers must be
 able to say so, and go on.
@@ -20,10 +20,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.model.tasks import HandlerInfo
-from raytasks.pools.deployment import Deployment, new_token
+from raytasks.pools.handlers_version import HandlersVersion, new_token
 from raytasks.settings import Settings, handler_environment
 
 READ_SECONDS = 120.0
@@ -37,14 +37,14 @@ _CHILD = (
 _RESULT = b"result "
 
 
-def read_deployment(settings: Settings, seconds: float = READ_SECONDS) -> Deployment:
+def read_version(settings: Settings, seconds: float = READ_SECONDS) -> HandlersVersion:
     """Return a new build of the handlers as their modules are now, seen from this directory.
 
     Raises `HandlerError`, with the module and what is wrong with it.
     """
     folder = str(Path.cwd())
     fingerprint, handlers = _read(settings.task_modules, folder, seconds)
-    return Deployment(
+    return HandlersVersion(
         token=new_token(),
         fingerprint=fingerprint,
         handlers=handlers,
@@ -61,7 +61,7 @@ def tell(descriptor: int, modules: Sequence[str], folder: str) -> None:
     try:
         registry = Registry.load(modules, folder)
         # It imports Ray, which takes time.
-        from raytasks.runner.on_ray.options import check_ray_options
+        from raytasks.runner.on_ray.ray_options import check_ray_options
 
         check_ray_options(registry)
         result = pickle.dumps((None, registry.fingerprint(), registry.infos()))

@@ -28,7 +28,7 @@ class RunnerView(Protocol):
     batch: int
     retiring: bool
     node_id: str | None
-    limits: Mapping[str, int]
+    capacity_by_type: Mapping[str, int]
     waits_for: str | None
     demands: Sequence[Demand]
 
@@ -100,7 +100,7 @@ class Tracked(Protocol):
     async def has_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether tasks of these types wait that could run now."""
 
-    def lose(
+    def mark_lost(
         self,
         runner_id: str,
         reason: str,

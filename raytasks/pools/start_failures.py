@@ -35,7 +35,7 @@ class StartFailures:
         self._wall = wall
         self._pools: dict[str, _Failures] = {}
 
-    def note(self, pool: str, error: str) -> bool:
+    def record(self, pool: str, error: str) -> bool:
         """Note a failed start; return whether the pool is to wait before the next one."""
         text = error[-_MAX_CHARACTERS:]
         known = self._pools.get(pool)

@@ -14,7 +14,8 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raytasks.pools.deployment import Deployment
+from raytasks.model.lines import named_line
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.inspection import Expected, inspect, place
 
 log = logging.getLogger(__name__)
@@ -25,19 +26,19 @@ TRIAL_SECONDS = 120.0
 _NAME = "raytasks.trial"
 
 
-async def try_deployment(deployment: Deployment, seconds: float = TRIAL_SECONDS) -> str | None:
+async def try_version(version: HandlersVersion, seconds: float = TRIAL_SECONDS) -> str | None:
     """Import a build's modules wherever its handlers will run.
 
     Returns what is wrong and where, as one line, or None. Raises what only says that Ray itself
     is away.
     """
     expected = Expected(
-        deployment.settings.task_modules,
-        deployment.task_types,
-        deployment.fingerprint,
-        deployment.folder,
+        version.settings.task_modules,
+        version.task_types,
+        version.fingerprint,
+        version.folder,
     )
-    environments = deployment.runtime_envs()
+    environments = version.runtime_envs()
     tries = [
         asyncio.ensure_future(_try_in(environment, expected, seconds))
         for environment in environments
@@ -60,7 +61,7 @@ async def _try_in(environment: dict[str, Any], expected: Expected, seconds: floa
     try:
         ref = _LOOK.options(runtime_env=environment, name=_NAME).remote(expected)
     except Exception as error:
-        return f"{where} cannot be made: {_one_line(error)}"
+        return f"{where} cannot be made: {named_line(error)}"
     try:
         async with asyncio.timeout(seconds):
             wrong, there = await ref
@@ -68,14 +69,14 @@ async def _try_in(environment: dict[str, Any], expected: Expected, seconds: floa
     except TimeoutError:
         return f"the import of {', '.join(expected.modules)} did not end in {seconds:g} s ({where})"
     except RuntimeEnvSetupError as error:
-        return f"{where} cannot be made: {_one_line(error)}"
+        return f"{where} cannot be made: {named_line(error)}"
     except WorkerCrashedError as error:
         return (
             f"the process died at the import of {', '.join(expected.modules)}: "
             f"{_death(error)} ({where})"
         )
     except (RayTaskError, TaskUnschedulableError) as error:
-        return f"the trial failed: {_one_line(error)} ({where})"
+        return f"the trial failed: {named_line(error)} ({where})"
     finally:
         with contextlib.suppress(RayError, ValueError, TypeError):
             ray.cancel(ref, force=True)
@@ -96,9 +97,4 @@ def _described(environment: dict[str, Any]) -> str:
 
 
 def _death(error: WorkerCrashedError) -> str:
-    return _one_line(error).partition(" Some common causes")[0]
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return f"{type(error).__name__}: {text}"[:500] if text else type(error).__name__
+    return named_line(error).partition(" Some common causes")[0]

@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
-from raytasks.pools.deployment import Deployment
-from raytasks.store.versions import VersionRow, VersionState
+from raytasks.pools.handlers_version import HandlersVersion
+from raytasks.store.version_rows import VersionRow, VersionState
 
 log = logging.getLogger(__name__)
 
@@ -25,17 +25,17 @@ _ANNOUNCED_SECONDS = 1.0
 _RESTORE_SECONDS = 1.0
 _NOT_READY = "the tracker does not know yet which version is in force; try again soon"
 
-Trial = Callable[[Deployment], Awaitable[str | None]]
+Trial = Callable[[HandlersVersion], Awaitable[str | None]]
 """Tries a build where it will run; returns what is wrong, as one line, or None."""
 
 
 class Documents(Protocol):
     """Where the builds themselves are kept, so that the next life of the tracker has them."""
 
-    async def load(self) -> list[Deployment]:
+    async def load(self) -> list[HandlersVersion]:
         """Return the builds that are kept."""
 
-    async def keep(self, deployment: Deployment) -> None:
+    async def keep(self, version: HandlersVersion) -> None:
         """Keep a build."""
 
     async def keep_only(self, token: str) -> None:
@@ -60,7 +60,7 @@ class DeployAnswer:
 
     `in_force` is the number of the version that is in force now. `without_handler` says how many
     tasks wait of each type that has no handler there; `unchanged` names the settings that a
-    deployment does not change, and that the build has other values of.
+    deploy does not change, and that the build has other values of.
     """
 
     number: int
@@ -73,7 +73,7 @@ class DeployAnswer:
 class VersionTable(Protocol):
     """The table of versions, as the tracker of one epoch reads and writes it."""
 
-    async def number(self, deployment: Deployment) -> VersionRow:
+    async def number(self, version: HandlersVersion) -> VersionRow:
         """Return the row of a build; it is made, with the next number, where there is none.
 
         Raises `StoreUnavailable`.
@@ -94,7 +94,7 @@ class Versions:
         book: VersionTable,
         documents: Documents,
         trial: Trial,
-        put_in_force: Callable[[Deployment], None],
+        put_in_force: Callable[[HandlersVersion], None],
     ) -> None:
         self._book = book
         self._documents = documents
@@ -105,7 +105,7 @@ class Versions:
         self._failed: VersionRow | None = None
         self._restored = asyncio.Event()
         self.row: VersionRow | None = None
-        self.deployment: Deployment | None = None
+        self.version: HandlersVersion | None = None
         """What is in force, with its row; None before the first version has passed."""
 
     async def restore(self) -> None:
@@ -130,7 +130,7 @@ class Versions:
         if rows and rows[0].state is VersionState.FAILED and self._failed is None:
             self._failed = rows[0]
 
-    async def deploy(self, deployment: Deployment) -> VersionRow:
+    async def deploy(self, version: HandlersVersion) -> VersionRow:
         """Have a build tried, and put it in force if it passes; return what became of it.
 
         Safe to repeat: a build is tried once. Raises `StoreUnavailable`.
@@ -140,28 +140,28 @@ class Versions:
                 await self._restored.wait()
         except TimeoutError:
             raise StoreUnavailable(_NOT_READY) from None
-        known = self._known.get(deployment.token)
+        known = self._known.get(version.token)
         if known is not None and known.state is not VersionState.TRIAL:
-            if known.state is VersionState.PASSED and self.deployment is None:
-                self._adopt(known, deployment)  # nobody else has kept it
+            if known.state is VersionState.PASSED and self.version is None:
+                self._adopt(known, version)  # nobody else has kept it
             return known
-        running = self._trials.get(deployment.token)
+        running = self._trials.get(version.token)
         if running is None:
-            running = asyncio.ensure_future(self._judge(deployment))
-            running.add_done_callback(lambda done: self._over(deployment.token, done))
-            self._trials[deployment.token] = running
+            running = asyncio.ensure_future(self._judge(version))
+            running.add_done_callback(lambda done: self._over(version.token, done))
+            self._trials[version.token] = running
         return await asyncio.shield(running)
 
-    async def announce(self, deployment: Deployment) -> Announced:
+    async def announce(self, version: HandlersVersion) -> Announced:
         """Take in what an API replica brings; say at once, or soon, how it is known.
 
         One that is known changes nothing, whatever its number. Raises `StoreUnavailable`.
         """
         try:
             async with asyncio.timeout(_ANNOUNCED_SECONDS):
-                row = await self.deploy(deployment)
+                row = await self.deploy(version)
         except TimeoutError:
-            if deployment.token in self._known:
+            if version.token in self._known:
                 return Announced(on_trial=True)
             raise StoreUnavailable(_NOT_READY) from None
         return Announced(error=row.detail if row.state is VersionState.FAILED else None)
@@ -208,24 +208,24 @@ class Versions:
 
     def without_handler(self, waiting: Mapping[str, int]) -> dict[str, int]:
         """Return how many tasks wait of each type that the version in force does not have."""
-        if self.deployment is None:
+        if self.version is None:
             return {}
-        have = set(self.deployment.task_types)
+        have = set(self.version.task_types)
         return {name: count for name, count in waiting.items() if name not in have}
 
-    async def _judge(self, deployment: Deployment) -> VersionRow:
-        row = self._known[deployment.token] = await self._book.number(deployment)
+    async def _judge(self, version: HandlersVersion) -> VersionRow:
+        row = self._known[version.token] = await self._book.number(version)
         if row.state is VersionState.TRIAL:
             log.info("version %d of the handlers is tried", row.number)
-            wrong = await self._trial(deployment)
+            wrong = await self._trial(version)
             state = VersionState.PASSED if wrong is None else VersionState.FAILED
             if wrong is None:
-                await self._documents.keep(deployment)
+                await self._documents.keep(version)
             await self._book.judge(row.token, state, wrong)
             row = replace(row, state=state, detail=wrong)
         self._known[row.token] = row
         if row.state is VersionState.PASSED:
-            if self._adopt(row, deployment):
+            if self._adopt(row, version):
                 await self._forget_others(row.token)
         elif self.row is None or row.number > self.row.number:
             log.error("version %d of the handlers is refused: %s", row.number, row.detail)
@@ -238,15 +238,15 @@ class Versions:
         except Exception as error:
             log.warning("builds that are no longer in force stay kept: %s", error)
 
-    def _adopt(self, row: VersionRow, deployment: Deployment) -> bool:
+    def _adopt(self, row: VersionRow, version: HandlersVersion) -> bool:
         """Put a version that has passed in force, unless a later one is; return whether it is."""
         if self.row is not None and self.row.number > row.number:
             return False
-        self.row, self.deployment = row, deployment
+        self.row, self.version = row, version
         if self._failed is not None and self._failed.number < row.number:
             self._failed = None
         log.info("version %d of the handlers is in force: %s", row.number, row.generation)
-        self._put_in_force(deployment)
+        self._put_in_force(version)
         return True
 
     def _over(self, token: str, done: "asyncio.Task[VersionRow]") -> None:

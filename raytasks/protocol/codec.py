@@ -6,22 +6,24 @@ has its default; so processes of two versions understand each other while a new 
 """
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from functools import cache
+from typing import Any, TypeVar, get_args
 
 from msgspec import MsgspecError, Struct, msgpack
 
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import Accepted, Duplicate, NewTask, NotUnderstood
+from raytasks.protocol.commands import AnyCommand, Command
 from raytasks.protocol.messages import (
     AttemptLog,
-    Ends,
     Exchange,
     Feed,
     FeedQuery,
-    LogLine,
     Orders,
     Outcome,
     Report,
 )
+from raytasks.protocol.queries import AnyQuery, Query
 
 Message = TypeVar("Message")
 
@@ -46,9 +48,23 @@ orders_of = _decoder(Orders)
 new_tasks_of = _decoder(list[NewTask])
 feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
-task_ids_of = _decoder(list[str])
-ends_of = _decoder(Ends)
+query_of: Callable[[bytes], AnyQuery] = _decoder(AnyQuery)  # type: ignore[arg-type]
+command_of: Callable[[bytes], AnyCommand] = _decoder(AnyCommand)  # type: ignore[arg-type]
 """Each returns the message that the bytes hold. Raises `NotUnderstood`."""
+
+
+def answer_of(asked: Query[Message] | Command[Message], data: bytes) -> Message:
+    """Return the answer to a query or a command. Raises `NotUnderstood`."""
+    found: Message = _answers(type(asked))(data)
+    return found
+
+
+@cache
+def _answers(kind: Any) -> Callable[[bytes], Any]:
+    (base,) = kind.__orig_bases__
+    (answer,) = get_args(base)
+    return _decoder(answer)
+
 
 _PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, AttemptLog, LogLine)}
 

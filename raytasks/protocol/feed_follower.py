@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from raytasks.model.tasks import Attempt, Task
+from raytasks.model.tasks import AttemptRecord, Task
 from raytasks.protocol.messages import Feed, FeedPart
+from raytasks.protocol.queries import Reader, TaskDetail
 from raytasks.protocol.waiters import Waiters
 
 log = logging.getLogger(__name__)
@@ -32,11 +33,8 @@ class Followed(Protocol):
         """Return what came of a part of the feed after a number."""
 
 
-class Watched(Followed, Protocol):
+class Watched(Followed, Reader, Protocol):
     """What it needs of the tracker."""
-
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task with its ended attempts."""
 
 
 class FeedQueue:
@@ -81,13 +79,13 @@ class TaskWatch:
         self._waiters = Waiters()
         self._listeners: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
         self._queues: set[FeedQueue] = set()
-        self._ends = Follower(
+        self._ends = FeedFollower(
             tracker, FeedPart.ENDS, self._tell_ends, lambda: len(self._waiters) > 0
         )
-        self._news = Follower(
+        self._news = FeedFollower(
             tracker, FeedPart.NEWS, self._tell_news, lambda: bool(self._listeners)
         )
-        self._changes = Follower(
+        self._changes = FeedFollower(
             tracker, FeedPart.CHANGES, self._tell_changes, lambda: bool(self._queues)
         )
 
@@ -99,7 +97,7 @@ class TaskWatch:
 
     async def final(
         self, task_id: str, seconds: float | None, namespace: str | None = None
-    ) -> tuple[Task, list[Attempt]] | None:
+    ) -> tuple[Task, list[AttemptRecord]] | None:
         """Return a task as soon as it has ended, or as it is after `seconds`.
 
         None, and at once, if it is unknown, or not in the namespace (None: any).
@@ -112,8 +110,10 @@ class TaskWatch:
             seconds,
         )
 
-    async def _look(self, task_id: str, namespace: str | None) -> tuple[Task, list[Attempt]] | None:
-        found = await self._tracker.task(task_id)
+    async def _look(
+        self, task_id: str, namespace: str | None
+    ) -> tuple[Task, list[AttemptRecord]] | None:
+        found = await self._tracker.read(TaskDetail(task_id))
         here = found is not None and namespace in (None, found[0].namespace)
         return found if here else None
 
@@ -161,7 +161,7 @@ class TaskWatch:
         return bool(self._queues)
 
 
-class Follower:
+class FeedFollower:
     """Polls a part of the feed as long as it is `needed`, and a little longer.
 
     `tell` passes an answer on, and returns whether it concerned anybody. While none does, the

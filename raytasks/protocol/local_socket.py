@@ -51,6 +51,13 @@ class Address(Struct, frozen=True):
         return f"Address({self.name!r})"
 
 
+class TrackerAddress(Struct, frozen=True):
+    """Where a process can be called from the node of this id; None: nowhere."""
+
+    node_id: str
+    address: Address | None
+
+
 class ConnectionLost(ConnectionError):
     """The connection has ended before the answer: the call may have been made, or not."""
 
@@ -160,7 +167,7 @@ class Server:
             writer.write(answer)
 
 
-class Connection:
+class SocketChannel:
     """The calling end. All methods belong to one event loop; calls may overlap."""
 
     def __init__(
@@ -174,7 +181,7 @@ class Connection:
         self._reading = asyncio.ensure_future(self._read(reader))
 
     @classmethod
-    async def open(cls, address: Address) -> "Connection":
+    async def open(cls, address: Address) -> "SocketChannel":
         """Connect. Raises `OSError`, e.g. if nobody listens there in this network namespace."""
         calling = socket.socket(socket.AF_UNIX)
         try:

@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 
@@ -93,15 +94,6 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     code: str
 
 
-class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A line that a handler has logged. Those of an attempt are numbered from 1."""
-
-    number: int
-    at: float
-    level: str
-    message: str
-
-
 class AttemptLog(Struct, frozen=True, omit_defaults=True):
     """Lines of one attempt on their way; acknowledged by `number` (unique for its runner)."""
 
@@ -115,12 +107,12 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
 
     `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
-    stays. `limits` says how
-    many more attempts of each task type the runner takes, and `room` how many in all.
-    `last_batch` is the number of the last batch of claims that arrived; one that got lost is sent
-    again. `held` lists (task id, attempt) of what the runner has, when the tracker asked for it.
-    A runner that is `leaving` takes nothing more, and waits only for its outcomes to be
-    acknowledged. `sent_at` is the time by the runner's clock, which all other times of it are by.
+    stays. `capacity_by_type` says how many more attempts of each task type the runner takes, and
+    `capacity` how many in all. `last_batch` is the number of the last batch of claims that arrived,
+    and `batch_epoch` the epoch of the tracker that sent it: each tracker numbers for itself. A
+    batch that got lost is sent again. `held` lists (task id, attempt) of what the runner has, when
+    the tracker asked for it. A runner that is `leaving` takes nothing more, and waits only for its
+    outcomes to be acknowledged. `sent_at` is the time by the runner's clock, as all its times are.
     The exchanges of a runner are numbered from 1, so that one that was overtaken or doubled on its
     way is known; 0: by a runner that does not number them. `demands` tell what waits for resources
     in Ray, the one that waits longest first. `waits_for` is a task whose end the attempt of a
@@ -131,8 +123,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     name: str
     pool: str
     generation: str
-    limits: Mapping[str, int]
-    room: int
+    capacity_by_type: Mapping[str, int] = field(name="limits")  # as in 0.1, whose runners call
+    capacity: int = field(name="room")
     last_batch: int
     node_id: str | None = None
     worker_id: str | None = None
@@ -145,6 +137,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     demands: Sequence[Demand] = ()
     number: int = 0
     waits_for: str | None = None
+    batch_epoch: int = 0
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):

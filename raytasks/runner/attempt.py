@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from raytasks.artifacts.large_values import ArtifactsUnavailable
 from raytasks.handling.attempt_waits import AttemptWaits, noting
 from raytasks.handling.context import Cancelled, Channel, Context
+from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.handler_json import handler_json
-from raytasks.handling.registry import HandlerSpec
 from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,
@@ -26,7 +26,7 @@ from raytasks.model.retry import (
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.errors import describe_error, fenced, judge
+from raytasks.runner.error_report import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
 
@@ -94,7 +94,7 @@ class Attempt:
         try:
             with noting(self.waits):
                 written = self._written(handler, channel)
-            text, ref = self.workplace.values.keep_result(self.claim, written)
+            text, ref = self.workplace.values.externalize_result(self.claim, written)
         except Snooze as snooze:
             error = snooze
             seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
@@ -120,7 +120,7 @@ class Attempt:
         `error` is kept: what a handler raised, and not what stopped it.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
-        decision = self._decide(error)
+        decision = self._verdict(error)
         return self.outcome(
             kind,
             error=describe_error(error, retryable=decision.retryable),
@@ -152,16 +152,16 @@ class Attempt:
             **details,
         )
 
-    def keep_checkpoint(self, text: str) -> tuple[str, str | None]:
-        """Return what is reported of a checkpoint. See `LargeValues.keep_checkpoint`."""
-        return self.workplace.values.keep_checkpoint(self.claim, text)
+    def externalize_checkpoint(self, text: str) -> tuple[str, str | None]:
+        """Return what is reported of a checkpoint. See `LargeValues.externalize_checkpoint`."""
+        return self.workplace.values.externalize_checkpoint(self.claim, text)
 
     @property
     def _has_files(self) -> bool:
         artifacts = self.workplace.artifacts
         return artifacts is not None and artifacts.writes > self._writes_before
 
-    def _decide(self, error: BaseException) -> RetryDecision:
+    def _verdict(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1
         source = self.workplace.random_source
         if type(error) is ArtifactsUnavailable:  # no error of the handler: not for its lists
@@ -183,7 +183,7 @@ class Attempt:
         return written
 
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
-        text = self.workplace.values.payload_of(self.claim)
+        text = self.workplace.values.load_payload(self.claim)
         try:
             payload = self.spec.payload.validate_json(text)
         except ValidationError as error:
@@ -258,7 +258,7 @@ class Attempt:
             channel=HomeChannel(self._channel, self.workplace.home),
             artifacts=self.workplace.artifacts,
             saved_checkpoint=None if self.claim.checkpoint_ref else self.claim.checkpoint,
-            load_checkpoint=lambda: self.workplace.values.checkpoint_of(self.claim),
+            load_checkpoint=lambda: self.workplace.values.load_checkpoint(self.claim),
             clock=self.workplace.now,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,

@@ -3,7 +3,7 @@
 import os
 
 from raytasks.handling.context import Channel
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import LogLine
 
 
 class Home:

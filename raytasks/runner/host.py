@@ -8,7 +8,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, NoReturn
 
-from raytasks.runner.errors import describe_error
+from raytasks.model.lines import named_line
+from raytasks.runner.error_report import describe_error
 
 log = logging.getLogger(__name__)
 
@@ -50,19 +51,11 @@ class RunnerHost:
         try:
             self.loop.run_until_complete(self._main())
         except BaseException as error:
-            self.failure = _one_line(error)
+            self.failure = named_line(error)
             last_words("the runner failed, and will be started again", error)
             threading.Event().wait(_BROKEN_SECONDS)
         finally:
             end_process(0)
-
-
-def _one_line(error: BaseException) -> str:
-    try:
-        text = " ".join(str(error).split())
-    except BaseException:
-        text = "(its text cannot be had)"
-    return f"{type(error).__name__}: {text}"
 
 
 def end_process(code: int, why: str | None = None, error: BaseException | None = None) -> NoReturn:

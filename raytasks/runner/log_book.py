@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
-from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
+from raytasks.model.task_events import LogLine
+from raytasks.protocol.messages import AttemptLog, Outcome
 
 MAX_CHARACTERS = 1_000_000
 """How much text goes with one exchange; more only where one attempt alone has more."""

@@ -7,9 +7,10 @@ from typing import Any
 
 from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.protocol import codec as wire
-from raytasks.protocol.messages import Exchange, LogLine, Outcome, Report
-from raytasks.runner.errors import describe_error
+from raytasks.protocol.messages import Exchange, Outcome, Report
+from raytasks.runner.error_report import describe_error
 from raytasks.runner.log_book import LogBook
 
 Key = tuple[str, int]

@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from raytasks.handling.context import Cancelled
 from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import Claim, LogLine, Outcome
+from raytasks.model.task_events import LogLine
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.worker import Worker
@@ -85,12 +86,12 @@ class WarmWork:
         """Whether the handlers are loaded."""
         return self._worker.loaded
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit: none before the handlers are loaded."""
         types = self._registry.task_types if self._worker.loaded else ()
-        return dict.fromkeys(types, self.room())
+        return dict.fromkeys(types, self.capacity())
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts fit: none behind one that has run for long."""
         if not self._worker.loaded or self._is_stuck():
             return 0
@@ -242,7 +243,7 @@ class WarmChannel:
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if the attempt must stop."""
         claim = self._attempt.claim
-        kept, ref = self._attempt.keep_checkpoint(data)
+        kept, ref = self._attempt.externalize_checkpoint(data)
         sent = asyncio.run_coroutine_threadsafe(
             self._exchange.checkpoint(claim.task_id, claim.attempt, kept, ref), self._event_loop
         )

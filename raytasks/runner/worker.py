@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.handling.context import Channel
-from raytasks.handling.registry import HandlerSpec, Registry
+from raytasks.handling.declaration import HandlerSpec
+from raytasks.handling.registry import Registry
 from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason

@@ -9,8 +9,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES, LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.times import steady_time
 from raytasks.runner.handler_loop import HandlerLoop
 from raytasks.runner.home import Home

@@ -24,8 +24,15 @@ from sqlalchemy import (
 )
 
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import Attempt, NewTask
-from raytasks.store.compiled import Batch, Query, Values, Words, postgres_dialect, sqlite_dialect
+from raytasks.model.tasks import AttemptRecord, NewTask
+from raytasks.store.compiled import (
+    Batch,
+    CompiledQuery,
+    Values,
+    Words,
+    postgres_dialect,
+    sqlite_dialect,
+)
 from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
 from raytasks.store.statements import in_source_of
 
@@ -226,13 +233,13 @@ SETTLE = Batch(
     _settle,
 )
 
-RECORD = Batch(_named(attempts, *Attempt.__struct_fields__), _record)
+RECORD = Batch(_named(attempts, *AttemptRecord.__struct_fields__), _record)
 
 COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
 
 
 @cache
-def candidates(types: int, *, postgres: bool) -> Query:
+def candidates(types: int, *, postgres: bool) -> CompiledQuery:
     """Select the first ready tasks of `types` task types, up to a limit of each."""
     measure = func.octet_length if postgres else func.length  # each without reading the text
     special: dict[str, ColumnElement[Any]] = {
@@ -259,20 +266,22 @@ def candidates(types: int, *, postgres: bool) -> Query:
             for i in range(types)
         ]
     )
-    return Query(statement, postgres_dialect() if postgres else sqlite_dialect())
+    return CompiledQuery(statement, postgres_dialect() if postgres else sqlite_dialect())
 
 
-def limited(limits: Mapping[str, int]) -> dict[str, Any]:
+def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:
     """Return the parameters of `candidates`: at most so many tasks of each type.
 
     Those are not more in all than one tick may claim. The more they are the shorter must a text be
     that is read at once, so that all texts are not more than `_READ_BYTES`.
     """
-    total = sum(limits.values())
+    total = sum(capacity_by_type.values())
     if total > MAX_CLAIMS:
-        limits = {name: max(1, limit * MAX_CLAIMS // total) for name, limit in limits.items()}
+        capacity_by_type = {
+            name: max(1, limit * MAX_CLAIMS // total) for name, limit in capacity_by_type.items()
+        }
     bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MAX_CLAIMS)}
-    for i, (task_type, limit) in enumerate(limits.items()):
+    for i, (task_type, limit) in enumerate(capacity_by_type.items()):
         bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
     return bound
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import CompoundSelect
 
-from raytasks.model.bulk import TaskHead
+from raytasks.model.bulk_operations import TaskHead
 from raytasks.store.schema import OPEN, bulk_operations, task_tags, tasks
 from raytasks.store.statements import param
 

@@ -131,7 +131,7 @@ def _element(value: str | float | None) -> str:
     return f'"{value}"'
 
 
-class Query:
+class CompiledQuery:
     """A statement that reads, made for a database."""
 
     def __init__(self, statement: Executable, dialect: Dialect) -> None:

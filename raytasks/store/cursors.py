@@ -12,7 +12,7 @@ from psycopg import pq
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from raytasks.store.compiled import Batch, Query, Row, arrays
+from raytasks.store.compiled import Batch, CompiledQuery, Row, arrays
 
 Check = Callable[[int], None]
 """Is told how many rows a statement has changed, and raises where that must not be."""
@@ -33,7 +33,7 @@ class Direct(Protocol):
     def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
         """Carry out a batch for rows, of which there is at least one."""
 
-    def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
 
     def flush(self) -> None:
@@ -69,7 +69,7 @@ class SqliteDirect:
         if check is not None:
             check(self._cursor.rowcount)
 
-    def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
         with driver_errors(self._connection, query.text):
             rows: list[tuple[Any, ...]] = self._cursor.execute(
@@ -106,7 +106,7 @@ class PostgresDirect:
         if check is not None:
             self._unchecked.append((cursor, check))
 
-    def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+    def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds, as soon as all before it is done."""
         with driver_errors(self._connection, query.text, self._check_done):
             rows: list[tuple[Any, ...]] = (

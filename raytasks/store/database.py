@@ -25,10 +25,11 @@ from sqlalchemy.exc import (
 )
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
-from raytasks.store.refusals import blames_command, one_line, unavailable
+from raytasks.store.refusals import blames_command, unavailable
 from raytasks.store.sqlite_file import SqliteFile
 
 BUSY_SECONDS = 5.0

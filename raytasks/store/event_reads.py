@@ -7,9 +7,8 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
-from raytasks.model.events import EventId, EventPage, EventQuery, Progress
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import EventId, EventPage, EventQuery, LogLine, TaskProgress
 from raytasks.store import read_statements
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history
 
@@ -46,7 +45,7 @@ def _page(connection: Connection, row: Row[Any], after: EventId, limit: int) -> 
     events, more = history(kept, after, limit)
     progress = None
     if row.progress_fraction is not None or row.progress_message is not None:
-        progress = Progress(row.attempt, row.progress_fraction, row.progress_message)
+        progress = TaskProgress(row.attempt, row.progress_fraction, row.progress_message)
     return EventPage(row.task_id, row.task_type, row.namespace, task.state, events, more, progress)
 
 

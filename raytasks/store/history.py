@@ -4,9 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from raytasks.model.events import Event, EventId, LogEvent, StateEvent
 from raytasks.model.states import WAITING, OutcomeKind, State
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import Event, EventId, LogEntry, LogLine, StateEntry
 
 BEFORE_ALL: EventId = (-1, 0)
 """A place before every event."""
@@ -62,16 +61,16 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
     for item in kept.attempts:
         began = item.revision - 1
         yield from _between(last, began, kept, item)
-        yield StateEvent(began, State.RUNNING, item.attempt, item.started_at)
+        yield StateEntry(began, State.RUNNING, item.attempt, item.started_at)
         yield from _logged(began, item.attempt, kept.lines.get(item.attempt, ()))
-        yield StateEvent(
+        yield StateEntry(
             item.revision, item.state, item.attempt, item.finished_at, item.outcome, item.error
         )
         last = item
     if last is not None and last.revision >= task.revision:
         return
     yield from _between(last, task.revision, kept, None)
-    yield StateEvent(task.revision, task.state, task.attempt, task.changed_at)
+    yield StateEntry(task.revision, task.state, task.attempt, task.changed_at)
     if task.state is State.RUNNING:
         known = after[1] if after[0] == task.revision else 0
         lines = kept.lines.get(task.attempt, ())
@@ -80,7 +79,7 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
 
 def _between(
     last: Ended | None, until: int, kept: Kept, following: Ended | None
-) -> Iterator[StateEvent]:
+) -> Iterator[StateEntry]:
     """Give the changes after an attempt's end that have no row of their own.
 
     Only two can be: a person cancels what waits, or retries what is FAILED or CANCELLED. Where
@@ -91,24 +90,24 @@ def _between(
     before = 0 if last is None else last.attempt
     trimmed = following is not None and following.attempt - before > 1
     if last is None and trimmed and until > 1:
-        yield StateEvent(0, State.PENDING, 0, kept.task.created_at)
+        yield StateEntry(0, State.PENDING, 0, kept.task.created_at)
         return
     if last is None:
         attempt = kept.attempts[0].attempt - 1 if kept.attempts else kept.task.attempt
         attempt -= kept.task.state is State.RUNNING and not kept.attempts
         revision, state = 0, State.PENDING
-        yield StateEvent(revision, state, attempt, kept.task.created_at)
+        yield StateEntry(revision, state, attempt, kept.task.created_at)
     else:
         revision, state, attempt = last.revision, last.state, last.attempt
     while revision + 1 < until and not trimmed:
         revision += 1
         state = State.CANCELLED if state in WAITING else State.PENDING
-        yield StateEvent(revision, state, attempt, None)
+        yield StateEntry(revision, state, attempt, None)
 
 
-def _logged(revision: int, attempt: int, lines: Sequence[LogLine]) -> Iterator[LogEvent]:
+def _logged(revision: int, attempt: int, lines: Sequence[LogLine]) -> Iterator[LogEntry]:
     for line in lines:
-        yield LogEvent(revision, line.number, attempt, line.level, line.message, line.at)
+        yield LogEntry(revision, line.number, attempt, line.level, line.message, line.at)
 
 
 def _unbroken(lines: Sequence[LogLine], known: int) -> list[LogLine]:

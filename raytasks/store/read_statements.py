@@ -5,7 +5,7 @@ from typing import Any
 
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
-from raytasks.model.tasks import Attempt
+from raytasks.model.tasks import AttemptRecord
 from raytasks.store.schema import (
     READY,
     RUNNING,
@@ -106,7 +106,7 @@ MAX_ATTEMPTS = 100
 
 # The newest first. The numbers are in the text, as nobody binds them.
 ATTEMPTS_OF: Select[Any] = (
-    select(*[attempts.c[name] for name in Attempt.__struct_fields__])
+    select(*[attempts.c[name] for name in AttemptRecord.__struct_fields__])
     .where(attempts.c.task_id == param("task_id"))
     .order_by(attempts.c.attempt.desc())
     .limit(literal_column(str(MAX_ATTEMPTS)))

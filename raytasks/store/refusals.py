@@ -9,6 +9,7 @@ import sqlite3
 
 from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
 
+from raytasks.model.lines import one_line
 from raytasks.model.tasks import StoreUnavailable
 
 _COMMANDS_FAULT = ("22", "23", "54")
@@ -41,11 +42,6 @@ def unavailable(error: DBAPIError) -> StoreUnavailable:
     away = StoreUnavailable(text)
     away.was_cut = error.connection_invalidated
     return away
-
-
-def one_line(error: BaseException) -> str:
-    """Return the text of an error without line breaks."""
-    return " ".join(str(error).split()) or type(error).__name__
 
 
 def _blames_command_sqlite(error: sqlite3.Error) -> bool:

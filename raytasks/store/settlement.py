@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct
 
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
-from raytasks.model.tasks import DEFAULT_NAMESPACE, Attempt
+from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
 
 _FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})
 _CRASHES = frozenset({Event.LOSE, Event.POISON})
@@ -20,7 +20,7 @@ class Settlement(Struct, frozen=True):
     """
 
     event: Event
-    attempt: Attempt
+    attempt: AttemptRecord
     task_type: str
     priority: int
     run_at: float

@@ -183,7 +183,7 @@ BY_KEYS: Select[Any] = select(
 
 _ENDED_BEFORE = ENDED, tasks.c.finished_at < param("before")
 
-OUTDATED: Select[Any] = (
+EXPIRED: Select[Any] = (
     select(tasks.c.task_id)
     .where(*_ENDED_BEFORE)
     .order_by(tasks.c.finished_at)

@@ -6,19 +6,29 @@ Calls block; the tracker makes them in a thread of their own. Each may raise `St
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from sqlalchemy import Connection
-
-from raytasks.model.bulk import BulkFilter, BulkOperation
-from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, Duplicate, NewTask, Page, Running, Task, TaskQuery
-from raytasks.protocol.messages import Ends, TaskEnd
-from raytasks.store import bulk, files, read_statements, statements, stats, versions
+from raytasks.model.tasks import Duplicate, NewTask, Running
+from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
+from raytasks.store import (
+    bulk_steps as bulk,
+)
+from raytasks.store import (
+    files,
+    read_statements,
+    reads,
+    statements,
+)
+from raytasks.store import (
+    stats_rows as stats,
+)
+from raytasks.store import (
+    version_rows as versions,
+)
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
-from raytasks.store.event_reads import read_events
 from raytasks.store.idempotency import find_duplicates
-from raytasks.store.transaction import Counted, Superseded, Transaction, task_from
+from raytasks.store.transaction import Counted, Superseded, Transaction
 
 Counts = Mapping[Counted, int]
 """How many tasks there are, by namespace, task type and state."""
@@ -64,10 +74,10 @@ class Store:
             if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
                 raise Superseded(f"epoch {epoch} has ended")
 
-    def outdated(self, before: float, limit: int) -> list[str]:
+    def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""
         with self._database.reading() as connection:
-            rows = connection.execute(statements.OUTDATED, {"p_before": before, "p_limit": limit})
+            rows = connection.execute(statements.EXPIRED, {"p_before": before, "p_limit": limit})
             return list(rows.scalars())
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
@@ -85,78 +95,18 @@ class Store:
         with self._database.writing() as connection:
             return files.database_id(connection)
 
-    def known(self, task_ids: Sequence[str]) -> set[str]:
-        """Return those of the ids that are ids of tasks."""
-        with self._database.reading() as connection:
-            return files.known(connection, task_ids)
-
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """One write transaction; committed when the block ends without an error."""
         with self._database.writing() as connection, direct(connection) as driver:
             yield Transaction(connection, driver, now=now, priority_step=self._priority_step)
 
-    def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of the tasks that exist, by id."""
-        if not task_ids:
-            return {}
+    def read(self, query: Query[Answer]) -> Answer:
+        """Answer a query about what is stored. See `raytasks.store.reads`."""
+        assert isinstance(query, StoredQuery | BulkQuery), query
         with self._database.reading() as connection:
-            rows = connection.execute(statements.BY_IDS, {"p_task_ids": list(task_ids)})
-            return {row.task_id: task_from(row) for row in rows}
-
-    def ends(self, task_ids: Sequence[str]) -> Ends:
-        """Return which of these tasks have ended, and which do not exist."""
-        if not task_ids:
-            return Ends()
-        with self._database.reading() as connection:
-            rows = connection.execute(statements.ENDS, {"p_task_ids": list(task_ids)}).all()
-        found = [TaskEnd(row[0], row[1], State(row[2]), *row[3:]) for row in rows]
-        return Ends(
-            ended=[end for end in found if end.state.final],
-            unknown=list({*task_ids} - {end.task_id for end in found}),
-        )
-
-    def task_with_attempts(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task and its newest ended attempts, as of one moment; None if there is none."""
-        with self._database.reading() as connection:
-            row = connection.execute(statements.BY_IDS, {"p_task_ids": [task_id]}).first()
-            if row is None:
-                return None
-            history = connection.execute(read_statements.ATTEMPTS_OF, {"p_task_id": task_id})
-            return task_from(row), [Attempt(*attempt) for attempt in history][::-1]
-
-    def events(self, queries: Sequence[EventQuery], limit: int) -> list[EventPage | None]:
-        """Return the events that each query asks for, at most `limit` in all, as of one moment.
-
-        None where there is no such task in the query's namespace.
-        """
-        with self._database.reading() as connection:
-            return read_events(connection, queries, limit)
-
-    def page(self, query: TaskQuery) -> Page:
-        """Return the tasks that the query asks for, newest first, and how many there are."""
-        with self._database.reading() as connection:
-            if query.tag is not None:
-                return _page_by_tag(connection, query)
-            statement = read_statements.listing(
-                state=query.state is not None,
-                task_type=query.task_type is not None,
-                cursor=query.cursor is not None,
-            )
-            # One more than asked for, to know whether there are more.
-            found = connection.execute(statement, _bound(query, query.limit + 1))
-            rows = [task_from(row) for row in found]
-            counted = connection.execute(read_statements.COUNTS)
-            total = sum(
-                number
-                for namespace, task_type, state, number in counted
-                if namespace == query.namespace
-                and query.state in (None, state)
-                and query.task_type in (None, task_type)
-            )
-        more = len(rows) > query.limit
-        rows = rows[: query.limit]
-        return Page(rows, total, rows[-1].task_id if more else None)
+            found: Answer = reads.answer(connection, query)
+            return found
 
     def counts(self) -> Counts:
         """Return how many tasks there are, by namespace, task type and state."""
@@ -190,40 +140,25 @@ class Store:
         with self._database.reading() as connection:
             return bulk.still_open(connection)
 
-    def bulk(self, bulk_id: str, namespace: str) -> BulkOperation | None:
-        """Return a bulk operation, or None if the namespace has none of this id."""
-        with self._database.reading() as connection:
-            return bulk.one(connection, bulk_id, namespace)
-
-    def bulks(self, namespace: str) -> list[BulkOperation]:
-        """Return the newest bulk operations of a namespace, the newest first."""
-        with self._database.reading() as connection:
-            return bulk.newest(connection, namespace)
-
-    def count_bulk(self, asked: BulkFilter) -> int | None:
-        """Return how many tasks a filter matches now. See `raytasks.store.bulk.count`."""
-        with self._database.reading() as connection:
-            return bulk.count(connection, asked)
-
     def stats_since(self, minute: int) -> list[stats.MinuteRow]:
         """Return the statistics of a minute and of all later ones."""
         with self._database.reading() as connection:
             return stats.since(connection, minute)
 
     def stats_after(self, key: stats.RowKey, limit: int) -> list[stats.MinuteRow]:
-        """Return the next rows of the statistics behind a key. See `raytasks.store.stats.after`."""
+        """Return the next rows of the statistics behind a key. See `stats_rows.after`."""
         with self._database.reading() as connection:
             return stats.after(connection, key, limit)
 
     def has_fine_stats(self, first: int, end: int) -> bool:
-        """Return whether some minutes are not folded. See `raytasks.store.stats.is_fine`."""
+        """Return whether some minutes are not folded. See `raytasks.store.stats_rows.is_fine`."""
         with self._database.reading() as connection:
             return stats.is_fine(connection, first, end)
 
     def stats_by_pair(
         self, first: int, end: int, pair: tuple[str, str], limit: int
     ) -> list[stats.MinuteRow]:
-        """Return rows of some minutes, pair by pair. See `raytasks.store.stats.by_pair`."""
+        """Return rows of some minutes, pair by pair. See `raytasks.store.stats_rows.by_pair`."""
         with self._database.reading() as connection:
             return stats.by_pair(connection, first, end, pair, limit)
 
@@ -272,36 +207,3 @@ class Store:
     def close(self) -> None:
         """Close all connections."""
         self._database.close()
-
-
-def _bound(query: TaskQuery, limit: int) -> dict[str, int | str | None]:
-    return {
-        "p_namespace": query.namespace,
-        "p_limit": limit,
-        "p_offset": query.offset,
-        "p_cursor": query.cursor,
-        "p_state": query.state,
-        "p_task_type": query.task_type,
-        "p_tag": query.tag,
-    }
-
-
-def _page_by_tag(connection: Connection, query: TaskQuery) -> Page:
-    """Return those of the next tasks with a tag, newest first, that the filters match."""
-    statement = read_statements.tagged_matching(
-        state=query.state is not None,
-        task_type=query.task_type is not None,
-        cursor=query.cursor is not None,
-    )
-    # One more than asked for, to know whether there are more.
-    ids = list(connection.execute(statement, _bound(query, query.limit + 1)).scalars())
-    more = len(ids) > query.limit
-    ids = ids[: query.limit]
-    rows = connection.execute(statements.BY_IDS, {"p_task_ids": ids}) if ids else ()
-    tasks = {row.task_id: task_from(row) for row in rows}
-    page = [tasks[task_id] for task_id in ids]
-    if more:
-        return Page(page, None, ids[-1])
-    last = read_statements.tagged(cursor=query.cursor is not None)
-    bound = {**_bound(query, 1), "p_offset": read_statements.TAG_STEP - 1}
-    return Page(page, None, connection.execute(last, bound).scalar())

@@ -26,14 +26,14 @@ from sqlalchemy.dialects.postgresql import aggregate_order_by
 from sqlalchemy.engine import make_url
 
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, StoreUnavailable, Task
+from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task
 from raytasks.store.cutting import make_cuttable
 from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
 from raytasks.store.read_statements import ATTEMPTS_OF, MAX_ATTEMPTS
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import TASK_COLUMNS
 
-Found = tuple[Task, list[Attempt]]
+Found = tuple[Task, list[AttemptRecord]]
 
 POSTGRES_CONNECTIONS = 2
 
@@ -69,7 +69,7 @@ class SqlitePoints:
             raise StoreUnavailable(str(error)) from error
         if not found:
             return None
-        return _task(decode(found[0])), [Attempt(*row) for row in reversed(history)]
+        return _task(decode(found[0])), [AttemptRecord(*row) for row in reversed(history)]
 
     def close(self) -> None:
         """Close the connection."""
@@ -121,11 +121,11 @@ def _task(values: Sequence[Any]) -> Task:
     return Task(task_id, task_type, State(state), *rest)
 
 
-def _attempt(values: list[Any]) -> Attempt:
+def _attempt(values: list[Any]) -> AttemptRecord:
     for index in _TIMES:  # a whole number of seconds is an integer in JSON
         if values[index] is not None:
             values[index] = float(values[index])
-    return Attempt(*values)
+    return AttemptRecord(*values)
 
 
 @cache

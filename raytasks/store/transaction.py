@@ -8,7 +8,7 @@ from msgspec.structs import astuple, replace
 from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
-from raytasks.model.bulk import TaskHead
+from raytasks.model.bulk_operations import TaskHead
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
@@ -117,15 +117,15 @@ class Transaction:
         """
         return find_duplicates(self._connection, new)
 
-    def candidates(self, limits: Mapping[str, int]) -> Sequence[Candidate]:
-        """Return what is to be claimed next, best rank first: at most `limits[type]` of a type."""
-        if not limits:
+    def candidates(self, capacity_by_type: Mapping[str, int]) -> Sequence[Candidate]:
+        """Return what is to be claimed next, best rank first, up to the capacity for each type."""
+        if not capacity_by_type:
             return ()
         postgres = self._alchemy.dialect.name == "postgresql"
-        query = batch_statements.candidates(len(limits), postgres=postgres)
-        rows = self._direct.read(query, batch_statements.limited(limits))
+        query = batch_statements.candidates(len(capacity_by_type), postgres=postgres)
+        rows = self._direct.read(query, batch_statements.limited(capacity_by_type))
         found = [batch_statements.candidate(row) for row in rows]
-        if len(limits) > 1:
+        if len(capacity_by_type) > 1:
             found.sort(key=lambda row: (row.rank, row.task_id))
         return found
 

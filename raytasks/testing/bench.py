@@ -11,7 +11,8 @@ from pydantic_core import from_json, to_json
 
 from raytasks.api.views import ErrorView
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, LargeValues
-from raytasks.handling.registry import HandlerSpec, Registry, handler_of
+from raytasks.handling.declaration import HandlerSpec, handler_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import HandlerKind
@@ -92,7 +93,7 @@ class Bench:
             outcome = attempt.outcome(OutcomeKind.LOST)
         elif watch.overdue:  # the handler went on all the same
             outcome = attempt.stopped()
-        result = self.values.result_of(outcome)
+        result = self.values.load_result(outcome)
         return outcome, AttemptRun(
             task_id=attempt.claim.task_id,
             task_type=attempt.claim.task_type,

@@ -8,8 +8,8 @@ from raytasks.handling.terms import DriverTerms
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, TaskFailed
 from raytasks.testing.clock import FakeClock
+from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import NO_CLUSTER, done
-from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
 
 Answer = TypeVar("Answer")
@@ -58,7 +58,7 @@ class QueueDoor:
         """Return what the settings of the queue say."""
         service = self._service
         return DriverTerms(
-            service.bench.values, service.payload_limits, service.settings.max_batch_bytes
+            service.bench.values, service.payload_bounds, service.settings.max_batch_bytes
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:

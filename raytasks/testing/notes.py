@@ -6,10 +6,10 @@ from typing import Any, NamedTuple
 from pydantic_core import from_json
 
 from raytasks.api.views import ErrorView
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.runner.attempt import Attempt
 
 

@@ -8,17 +8,19 @@ from typing import Any
 
 import httpx
 
-from raytasks.handling.registry import Registry, handler_of
+from raytasks.handling.declaration import handler_of, task_type_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission, rfc3339
 from raytasks.model.states import WAITING
-from raytasks.model.tasks import Task, TaskNotFound, TaskQuery
+from raytasks.model.tasks import Task, TaskNotFound
+from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
 from raytasks.testing.clock import FakeClock
 from raytasks.testing.door import QueueDoor
+from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import standing_in
 from raytasks.testing.notes import AttemptRun
-from raytasks.testing.service import InProcessService
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 
@@ -82,21 +84,27 @@ class Queue:
         self._service.close()
 
     def submit(
-        self, task_type: str, payload: Any, *, idempotency_key: str | None = None, **options: Any
+        self,
+        task_type: str | Callable[..., Any],
+        payload: Any,
+        *,
+        idempotency_key: str | None = None,
+        **options: Any,
     ) -> QueuedTask:
         """Submit a task, and return it. It runs when the test says so.
 
+        The first argument is the function or class of the handler, or the name of its type.
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
         `BacklogFull`.
         """
         service = self._service
         new = check_submission(
-            {"task_type": task_type, "payload": payload, **options},
+            {"task_type": task_type_of(task_type), "payload": payload, **options},
             service.registry,
             idempotency_key=idempotency_key,
             now=self.clock(),
-            limits=service.payload_limits,
+            bounds=service.payload_bounds,
         )
         return QueuedTask(service, service.submit(new))
 
@@ -170,7 +178,7 @@ class Queue:
         waiting: list[Task] = []
         for state in WAITING:
             query = TaskQuery(limit=_NAMED, state=state)
-            waiting += service.call(service.tracker.page(query)).tasks
+            waiting += service.call(service.tracker.read(query)).tasks
         named = "; ".join(
             f"{task.task_type} {task.task_id} is {task.state}, due at {rfc3339(task.run_at)}, "
             f"after {task.attempt} attempts"

@@ -8,10 +8,11 @@ from collections.abc import Mapping, Sequence
 
 from raytasks.handling.context import Cancelled
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import SHARED_POOL
-from raytasks.protocol.messages import Claim, LogLine, Outcome
+from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.testing.bench import NODE_ID, Bench
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingChannel
@@ -80,11 +81,11 @@ class InProcessRunner:
         except concurrent.futures.CancelledError:
             raise Cancelled from None
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type it takes now."""
         return dict.fromkeys(self._task_types, self._room)
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts it takes now."""
         return self._room
 
@@ -125,7 +126,7 @@ class InProcessRunner:
 
     async def _finish(self, outcome: Outcome) -> None:
         self._present.finished([outcome])
-        await self._tracker.settled(PATIENCE)
+        await self._tracker.wait_until_idle(PATIENCE)
 
     async def _lose(self) -> None:
         """End the process as a crash does, and start the next."""
@@ -133,8 +134,8 @@ class InProcessRunner:
         self._talk.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await self._talk
-        self._tracker.lose(self._name, "its process died")
-        await self._tracker.settled(PATIENCE)
+        self._tracker.mark_lost(self._name, "its process died")
+        await self._tracker.wait_until_idle(PATIENCE)
         await self._live()
 
 

@@ -6,7 +6,8 @@ from pydantic_core import from_json
 
 from raytasks.api.views import task_json
 from raytasks.model.states import State
-from raytasks.testing.service import InProcessService
+from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.testing.in_process_service import InProcessService
 
 
 class QueuedTask:
@@ -23,7 +24,7 @@ class QueuedTask:
     def document(self) -> dict[str, Any]:
         """The whole task, with its attempts: the JSON document of `GET /tasks/{id}`."""
         task, history = self._service.task(self.task_id)
-        filled = self._service.bench.values.filled(task)
+        filled = self._service.bench.values.load(task)
         document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True))
         return document
 
@@ -52,11 +53,11 @@ class QueuedTask:
 
         Raises `StateConflict`.
         """
-        self._service.call(self._service.tracker.cancel(self.task_id))
+        self._service.call(self._service.tracker.execute(CancelTask(self.task_id)))
 
     def retry(self) -> None:
         """Run the FAILED or CANCELLED task again. Raises `StateConflict`."""
-        self._service.call(self._service.tracker.retry(self.task_id))
+        self._service.call(self._service.tracker.execute(RetryTask(self.task_id)))
 
     def lose(self, times: int = 1, *, after_checkpoints: int = 0) -> None:
         """Have the process die in the next `times` attempts of this task.

@@ -7,13 +7,13 @@ from collections.abc import Callable
 
 import httpx
 
-from raytasks.testing.service import InProcessService
+from raytasks.model.bounds import MAX_WAIT_SECONDS
+from raytasks.testing.in_process_service import InProcessService
 
 URL = "http://localhost"
 """Where the API seems to be; without API keys it answers to no other name."""
 
 _TASK_PATH = re.compile(r"/tasks/([^/]+?)(/events)?/?")
-_MAX_WAIT_SECONDS = 60.0
 _MAX_EVENTS_SECONDS = 30 * 86_400.0
 
 
@@ -65,7 +65,7 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
             seconds = float(waits[0]) if len(waits) == 1 else math.nan
         except ValueError:
             seconds = math.nan
-        if not 0 < seconds <= _MAX_WAIT_SECONDS:
+        if not 0 < seconds <= MAX_WAIT_SECONDS:
             return url  # none, or one that the API refuses
         self._pass_time(task[1], seconds)
         return url.copy_remove_param("wait")

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.calls import (
+from raytasks.store.store import Store
+from raytasks.store.store_calls import (
     HANGS,
     READ_SECONDS,
     WRITE_SECONDS,
@@ -16,7 +17,6 @@ from raytasks.store.calls import (
     patiently,
     threads,
 )
-from raytasks.store.store import Store
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class StoreAccess:
 
     async def sit_out(self, error: StoreUnavailable) -> None:
         """Note that the database is away, and wait a little."""
-        self._note(str(error))
+        self._record_outage(str(error))
         self._refuse(StoreUnavailable(AWAY))
         await self.pause()
 
@@ -159,7 +159,7 @@ class StoreAccess:
             await calls.close()
         self.store.close()
 
-    def _note(self, text: str) -> None:
+    def _record_outage(self, text: str) -> None:
         now = self._monotonic()
         known, at = self._logged
         if text != known or now - at > _LOG_SECONDS:

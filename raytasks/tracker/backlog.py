@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from raytasks.model.tasks import BacklogFull, NewTask, StoreUnavailable
+from raytasks.protocol.queries import KnownTasks
 from raytasks.tracker.access import AWAY, StoreAccess
 from raytasks.tracker.inbox import Action, Pruning, Submission
 
@@ -18,7 +19,7 @@ async def that_fit(
     that is there already was sent again by Ray. Raises `BacklogFull`, `StoreUnavailable`.
     """
     store = access.store
-    known = await access.read(lambda: store.tasks([task.task_id for task in tasks]))
+    known = await access.read(lambda: store.read(KnownTasks([task.task_id for task in tasks])))
     new = [task for task in tasks if task.task_id not in known]
     repeated = await access.read(lambda: store.duplicates(new))
     asked, left = len(new) - len(repeated), max(0, room())

@@ -4,41 +4,40 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeVar, assert_never, cast
 
-from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
-from raytasks.model.events import EventPage, EventQuery
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
-from raytasks.model.tasks import (
-    Accepted,
-    Attempt,
-    NewTask,
-    Page,
-    StateConflict,
-    StoreUnavailable,
-    Task,
-    TaskQuery,
+from raytasks.model.tasks import Accepted, NewTask, StateConflict, StoreUnavailable, Task
+from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
+from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
+from raytasks.protocol.queries import (
+    BulkById,
+    BulkList,
+    Health,
+    Query,
+    Statistics,
+    TrackerQuery,
+    WaitingFor,
 )
-from raytasks.protocol.messages import Ends, Exchange, Feed, FeedPart, Orders
-from raytasks.store.calls import Executors, threads
 from raytasks.store.store import Store
+from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
 from raytasks.tracker.backlog import answer_of, that_fit
-from raytasks.tracker.exchange import Exchanges
+from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.waiting import waiting_for
 
+Answer = TypeVar("Answer")
+
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 8.0
 """How long a command waits for its commit. Then it is refused: an HTTP request is to be answered
 within ten seconds, whatever the database does."""
-
-MAX_EVENTS = 1000
-"""How many events are in one answer, of all tasks that it is about."""
 
 
 class Tracker:
@@ -79,7 +78,7 @@ class Tracker:
         self.fleet = self.ticker.ledger.fleet
         self.max_backlog = max_backlog
         self._submitting = 0
-        self._exchanges = Exchanges(self.ticker, self.lose)
+        self._exchanges = Exchanges(self.ticker, self.mark_lost)
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
@@ -121,83 +120,72 @@ class Tracker:
             self._submitting -= len(new)
         return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
-    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
-        """Cancel a task: one that waits ends at once, one that runs is told to stop.
+    async def execute(self, command: Command[Answer]) -> Answer:
+        """Carry out a command; on return it is on disk. Safe to repeat.
 
-        Raises `TaskNotFound`, also for one that is not in the namespace (None: any), and
-        `StateConflict` for one that has ended.
+        Raises `StoreUnavailable`, and what the command's class says.
         """
-        before, after = await self._act(Action("cancel", task_id, namespace))
+        done = await self._execute(command)
+        return cast("Answer", done)
+
+    async def _execute(self, command: Command[Any]) -> Any:
+        assert isinstance(command, AnyCommand), command
+        match command:
+            case CancelTask():
+                return await self._cancel(command)
+            case RetryTask():
+                return await self._retry(command)
+            case StartBulk():
+                return await self._start_bulk(command.new)
+            case _:
+                assert_never(command)
+
+    async def _cancel(self, command: CancelTask) -> Task:
+        before, after = await self._act(Action("cancel", command.task_id, command.namespace))
         if before.state.final:
             raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
         return after
 
-    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
-        """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
-
-        Raises `TaskNotFound`, also for one that is not in the namespace (None: any), and
-        `StateConflict` for a task in any other state.
-        """
-        before, after = await self._act(Action("retry", task_id, namespace))
+    async def _retry(self, command: RetryTask) -> Task:
+        before, after = await self._act(Action("retry", command.task_id, command.namespace))
         if before.state not in TRANSITIONS[Event.RETRY].sources:
             raise StateConflict(
                 f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
             )
         return after
 
-    async def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of the tasks that exist, by id."""
-        return await self.ticker.access.read(lambda: self.ticker.store.tasks(task_ids))
-
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task with its ended attempts, or None."""
-        return await self.ticker.access.read(lambda: self.ticker.store.task_with_attempts(task_id))
-
-    async def ends(self, task_ids: Sequence[str]) -> Ends:
-        """Return which of these tasks have ended, and which do not exist."""
-        return await self.ticker.access.read(lambda: self.ticker.store.ends(task_ids))
-
-    async def page(self, query: TaskQuery) -> Page:
-        """Return a page of the list of tasks."""
-        return await self.ticker.access.read(lambda: self.ticker.store.page(query))
-
-    async def events(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
-        """Return the events that each query asks for, as of one moment; None for an unknown task.
-
-        There are only so many in one answer; a page that says so is to be asked for again.
-        """
-        return await self.ticker.access.read(lambda: self.ticker.store.events(queries, MAX_EVENTS))
-
-    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """Begin a bulk operation, and return it as it is on disk, and whether it is a new one.
-
-        Safe to repeat. Raises `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
-        """
+    async def _start_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
                 return await self.ticker.make_bulk(new)
         except TimeoutError:
             raise StoreUnavailable(AWAY) from None
 
-    async def bulk_count(self, asked: BulkFilter) -> int | None:
-        """Return how many tasks a filter matches now; None if those are too many to count."""
-        return await self.ticker.access.read(lambda: self.ticker.store.count_bulk(asked))
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Answer a query. Raises `StoreUnavailable`."""
+        found = await self._read(query)
+        return cast("Answer", found)
 
-    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
-        """Return a bulk operation, or None if the namespace has none of this id."""
-        found = await self.ticker.access.read(lambda: self.ticker.store.bulk(bulk_id, namespace))
-        return found and self.ticker.bulk.shown(found)
+    async def _read(self, query: Query[Any]) -> Any:
+        assert isinstance(query, TrackerQuery), query
+        access, store, bulk = self.ticker.access, self.ticker.store, self.ticker.bulk
+        match query:
+            case BulkById():
+                one = await access.read(lambda: store.read(query))
+                return one and bulk.shown(one)
+            case BulkList():
+                return [bulk.shown(item) for item in await access.read(lambda: store.read(query))]
+            case Statistics():
+                return await self._statistics(query.namespace)
+            case WaitingFor():
+                return waiting_for(self.fleet, query.task_id)
+            case Health():
+                return await health_of(self.ticker, self.backlog)
+            case _:
+                stored: Query[Any] = query
+                return await access.read(lambda: store.read(stored))
 
-    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
-        """Return the newest bulk operations of a namespace, the newest first."""
-        found = await self.ticker.access.read(lambda: self.ticker.store.bulks(namespace))
-        return [self.ticker.bulk.shown(operation) for operation in found]
-
-    async def stats(self, namespace: str) -> dict[str, Any]:
-        """Return the counts and the statistics of a namespace, as `/stats` shows them.
-
-        Waits until the statistics of earlier trackers are read. Raises `StoreUnavailable`.
-        """
+    async def _statistics(self, namespace: str) -> dict[str, Any]:
         await self.ticker.ledger.stats.read_back(ANSWER_SECONDS)
         counts = await self.ticker.access.read(self.ticker.store.counts)
         by_type: dict[str, dict[str, int]] = {}
@@ -214,13 +202,9 @@ class Tracker:
             **self.ticker.ledger.stats.view(namespace, self._clock()),
         }
 
-    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
-        """Return what a claimed task waits for that has not begun. See `tracker.waiting`."""
-        return waiting_for(self.fleet, task_id)
-
-    async def outdated(self, before: float, limit: int) -> list[str]:
+    async def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before this time, the oldest first."""
-        return await self.ticker.access.read(lambda: self.ticker.store.outdated(before, limit))
+        return await self.ticker.access.read(lambda: self.ticker.store.expired(before, limit))
 
     async def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete those of the tasks that ended before this time. Raises `StoreUnavailable`."""
@@ -269,11 +253,7 @@ class Tracker:
         counts = self.ticker.ledger.counts.items()
         return sum(count for (_, state), count in counts if state in WAITING)
 
-    async def health(self) -> dict[str, Any]:
-        """Return how the database and the runners are, as `/health` shows it."""
-        return await health_of(self.ticker, self.backlog)
-
-    async def settled(self, seconds: float) -> None:
+    async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs any more, or until `seconds` have passed."""
         deadline = self._monotonic() + seconds
         epoch, after = self.ticker.epoch, -1
@@ -298,7 +278,7 @@ class Tracker:
         """
         return self._exchanges.take(exchange, way)  # whose caller need not keep what it carries
 
-    def lose(
+    def mark_lost(
         self,
         runner_id: str,
         reason: str,
@@ -312,7 +292,9 @@ class Tracker:
         Should it call once more before it is gone, it gets nothing, but what it has to tell of an
         attempt is kept as a late outcome.
         """
-        self.ticker.lose(runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause)
+        self.ticker.losses.mark_lost(
+            runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause
+        )
 
     def runners(self) -> list[RunnerState]:
         """Return the states of all runners, also of those that were not heard of yet."""
@@ -325,9 +307,9 @@ class Tracker:
         """
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
-        held = [running for running in held if not self.ticker.has_outcome(running)]
+        held = [running for running in held if not self.ticker.losses.has_outcome(running)]
         for running in held:
-            self.ticker.release(running)
+            self.ticker.losses.release(running)
         return len(held)
 
     @property

@@ -46,7 +46,7 @@ class FeedRing:
         if ended:
             self._wake(FeedPart.ENDS)
 
-    def tell(self, task_ids: Iterable[str]) -> None:
+    def notify(self, task_ids: Iterable[str]) -> None:
         """Note that tasks have news that are no change of state. Wakes those who wait for such."""
         self._last += 1
         self._told.add(self._last, task_ids)

@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
-from raytasks.tracker.sharing import Want
+from raytasks.tracker.sharing import CapacityRequest
 
 HOLD_SECONDS = 0.1
 """How much work a warm runner holds at most, by the average running time of its handlers.
@@ -59,8 +59,8 @@ class RunnerState:
     worker_id: str | None = None
     confirmed: bool = False
     way: str = ""
-    limits: Mapping[str, int] = field(default_factory=dict)
-    room: int = 0
+    capacity_by_type: Mapping[str, int] = field(default_factory=dict)
+    capacity: int = 0
     leaving: bool = False
     number: int = 0
     retiring: bool = False
@@ -85,28 +85,29 @@ class RunnerState:
         """Return the state of a runner that nobody knows, when it calls."""
         return cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
 
-    def heard(self, exchange: Exchange, now: float) -> None:
-        """Take over what an exchange says of the runner itself."""
+    def on_heartbeat(self, exchange: Exchange, now: float, epoch: int) -> None:
+        """Take over what an exchange says of the runner itself. `epoch` is this tracker's."""
         self.seen_at = now
         self.number = exchange.number
         self.confirmed = True
         self.name, self.pool, self.generation = exchange.name, exchange.pool, exchange.generation
-        self.limits = exchange.limits
-        self.room = exchange.room
+        self.capacity_by_type = exchange.capacity_by_type
+        self.capacity = exchange.capacity
         self.leaving = exchange.leaving
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
-        if exchange.last_batch >= self.batch:
+        # What an earlier tracker has sent, under the same number, is another batch.
+        if exchange.batch_epoch in (0, epoch) and exchange.last_batch >= self.batch:
             self.undelivered = []
-            self.batch = self.sent = exchange.last_batch  # it may come from an earlier tracker
+            self.batch = self.sent = exchange.last_batch  # known from before it was taken out
 
-    def give(self, claims: list[Claim], *, queued: bool) -> None:
+    def deliver(self, claims: list[Claim], *, queued: bool) -> None:
         """Put claimed attempts on the way to the runner; `queued` as in `Orders`."""
         self.undelivered += claims
         self.queued = queued
         self.batch += 1
-        self.room = max(0, self.room - len(claims))
+        self.capacity = max(0, self.capacity - len(claims))
 
     @property
     def has_urgent_orders(self) -> bool:
@@ -136,7 +137,7 @@ class RunnerState:
             return set()
         return {(claim.task_id, claim.attempt) for claim in self.undelivered}
 
-    def doubt(self) -> None:
+    def unconfirm(self) -> None:
         """Ask the runner again what it holds: what was known of it may be wrong."""
         self.confirmed = False
         self.undelivered = []
@@ -176,30 +177,38 @@ class RunnerState:
         ):
             sent.clear()
 
-    def want(self, averages: Averages, ending: Container[str] = ()) -> Want | None:
+    def capacity_request(
+        self, averages: Averages, ending: Container[str] = ()
+    ) -> CapacityRequest | None:
         """Return what the runner may be given when the tasks in `ending` are settled, or None."""
-        if self.call is None or self.retiring or self.leaving or self.undelivered or self.room < 1:
+        if (
+            self.call is None
+            or self.retiring
+            or self.leaving
+            or self.undelivered
+            or self.capacity < 1
+        ):
             return None
         if self.pool == REMOTE_POOL:
-            return Want(
+            return CapacityRequest(
                 self.runner_id,
-                dict(self.limits),
-                self.room,
+                dict(self.capacity_by_type),
+                self.capacity,
                 seconds=None,
                 empty=False,
                 begins_later=True,
             )
         held = [item for item in self.held.values() if item.task_id not in ending]
         seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
-        room = min(self.room, MAX_HELD - len(held))
+        capacity = min(self.capacity, MAX_HELD - len(held))
         suspects = [item.company for item in held if item.company is not None]
         company = min(suspects, default=math.inf)
-        if room < 1 or (held and seconds <= 0) or len(suspects) >= company:
+        if capacity < 1 or (held and seconds <= 0) or len(suspects) >= company:
             return None
-        return Want(
+        return CapacityRequest(
             self.runner_id,
-            dict(self.limits),
-            room,
+            dict(self.capacity_by_type),
+            capacity,
             seconds,
             empty=not held,
             suspects=len(suspects),
@@ -228,7 +237,7 @@ class Fleet:
         for runner in self:
             runner.held.clear()
             runner.seen_at = now
-            runner.doubt()
+            runner.unconfirm()
         for item in running:
             self.begin(item, now)
 
@@ -295,14 +304,17 @@ class Fleet:
         """Return the states of the runner `name`: of its process, and of its earlier ones."""
         return list(self._lives.get(name, {}).values())
 
-    def admit(self, exchange: Exchange, now: float) -> RunnerState:
-        """Return the state of the runner that calls, with what it says of itself."""
+    def admit(self, exchange: Exchange, now: float, epoch: int) -> RunnerState:
+        """Return the state of the runner that calls, with what it says of itself.
+
+        `epoch` is this tracker's.
+        """
         runner = self.runners.get(exchange.runner_id)
         if runner is None:
             runner = RunnerState.of(exchange, now)
             self.runners[exchange.runner_id] = runner
             self._removed.pop(exchange.runner_id, None)
-        runner.heard(exchange, now)
+        runner.on_heartbeat(exchange, now, epoch)
         self._lives.setdefault(runner.name, {})[runner.runner_id] = runner
         return runner
 

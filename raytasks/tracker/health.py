@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from raytasks import __version__
 from raytasks.tracker.ticker import Ticker
 
 _PING_SECONDS = 2.0
@@ -27,7 +28,7 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
             "name": runner.name,
             "pool": runner.pool,
             "node_id": runner.node_id,
-            "loaded": bool(runner.limits) or runner.leaving,
+            "loaded": bool(runner.capacity_by_type) or runner.leaving,
             "running": len(runner.held),
             "way": runner.way,
             "waits_for": runner.waits_for,
@@ -40,6 +41,7 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
         "database": {"ok": error is None, "error": error},
         "tracker": {
             "ok": ticker.loaded.is_set(),
+            "version": __version__,
             "epoch": ticker.epoch,
             "backlog": backlog,
             "paused": ticker.paused_at is not None,

@@ -81,7 +81,7 @@ class Intake:
             if not runner.holds(report.task_id, report.attempt):
                 if report.checkpoint is not None:
                     runner.stale.append((report.task_id, report.attempt))
-                elif report.is_acknowledged:  # over: nobody wants to know any more
+                elif report.is_acknowledged:  # over: nobody requests to know any more
                     runner.acknowledged_reports.append(report.number)
             elif self._fits(report_size(report)):
                 self._inbox.reports.append((runner.runner_id, report))
@@ -94,7 +94,7 @@ class Intake:
         """Take log lines; return whether all of them were taken."""
         complete = True
         for log in exchange.logs:
-            if not runner.holds(log.task_id, log.attempt):  # over: nobody wants them any more
+            if not runner.holds(log.task_id, log.attempt):  # over: nobody requests them any more
                 runner.acknowledged_logs.append(log.number)
             elif self._fits(log_size(log)):
                 self._inbox.logs.append((runner.runner_id, log))

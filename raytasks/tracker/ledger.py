@@ -7,11 +7,11 @@ from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.store import Counts
-from raytasks.tracker.bulk import StepResult
+from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox
-from raytasks.tracker.stats import Stats
+from raytasks.tracker.statistics import Stats
 from raytasks.tracker.tick import TickInput, TickResult
 
 _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
@@ -54,8 +54,10 @@ class Ledger:
 
     def has_work_for_callers(self) -> bool:
         """Return whether tasks wait of a type that a runner takes that asks for some just now."""
-        limits = (runner.limits for runner in self.fleet if runner.call is not None)
-        return any(self.waiting(name) for names in limits for name in names)
+        capacity_by_type = (
+            runner.capacity_by_type for runner in self.fleet if runner.call is not None
+        )
+        return any(self.waiting(name) for names in capacity_by_type for name in names)
 
     def drop_over(self, group: Inbox) -> None:
         """Take from a group what runners said of attempts that are over: nobody wants it."""
@@ -72,7 +74,7 @@ class Ledger:
                 current.setdefault(running.task_id, (known, outcome))
         return list(current.values())
 
-    def add_wants(
+    def add_requests(
         self, work: TickInput, takes: Callable[[str], bool] = lambda _task_type: True
     ) -> None:
         """Add to a tick what the runners ask for, as far as such tasks may be there.
@@ -91,17 +93,25 @@ class Ledger:
         due = +due
         averages = self.fleet.averages
         ending = {running.task_id for running, _ in work.outcomes}
-        wants = [want for runner in self.fleet if (want := runner.want(averages, ending))]
-        for want in wants:
-            want.limits = {
+        requests = [
+            request
+            for runner in self.fleet
+            if (request := runner.capacity_request(averages, ending))
+        ]
+        for request in requests:
+            request.capacity_by_type = {
                 name: min(most, due[name])
-                for name, most in want.limits.items()
+                for name, most in request.capacity_by_type.items()
                 if due[name] and takes(name)
             }
-        work.wants = [want for want in wants if want.limits]
-        work.durations = {name: averages.get(name) for want in work.wants for name in want.limits}
+        work.requests = [request for request in requests if request.capacity_by_type]
+        work.durations = {
+            name: averages.get(name)
+            for request in work.requests
+            for name in request.capacity_by_type
+        }
 
-    def note(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+    def record(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         """Take in what a tick has done, and answer those who wait for it."""
         self._count(done.counts)
         self._note_due(work, done)
@@ -138,16 +148,29 @@ class Ledger:
                 lost.append(running)
         for runner_id, claims in given.items():
             runner = self.fleet.runners[runner_id]
-            runner.give(claims, queued=any(map(self.waiting, runner.limits)))
+            runner.deliver(claims, queued=any(map(self.waiting, runner.capacity_by_type)))
         return lost
 
-    def tell(self, work: TickInput, done: TickResult) -> None:
+    def notify(self, work: TickInput, done: TickResult) -> None:
         """Tell all who wait for it what a tick has changed."""
         self.feed.publish(done.changes)
         if work.reports or work.logs:
             reported = [report.task_id for report in work.reports]
-            self.feed.tell([*reported, *(log.task_id for log in work.logs)])
+            self.feed.notify([*reported, *(log.task_id for log in work.logs)])
         self._answer_urgently()
+
+    def check(self) -> None:
+        """Compare what the database counts with what is known here of runners.
+
+        Raises `AssertionError` where they differ.
+        """
+        counted = sum(n for (_, state), n in self.counts.items() if state is State.RUNNING)
+        running = self.fleet.running
+        assert counted == len(running), f"{counted} attempts run on disk, {len(running)} in memory"
+        negative = {key: count for key, count in self.counts.items() if count < 0}
+        assert not negative, f"fewer than no tasks: {negative}"
+        held = sum(len(runner.held) for runner in self.fleet)
+        assert held <= len(running), f"runners hold {held} attempts, and {len(running)} run"
 
     def _count(self, changes: Counts) -> None:
         for (_, task_type, state), change in changes.items():
@@ -192,7 +215,7 @@ class Ledger:
             (running, outcome, item.state)
             for (running, outcome), item in zip(work.outcomes, done.settled, strict=True)
         )
-        self.stats.note(ended, done.waits, work.now)
+        self.stats.record(ended, done.waits, work.now)
 
     def _acknowledge(self, taken: Inbox) -> None:
         for running, _ in taken.outcomes:

@@ -11,8 +11,9 @@ import uuid
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.queries import KnownTasks
 from raytasks.store import files
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
@@ -99,7 +100,7 @@ class Orphans:
         store = self._tracker.ticker.store
         for start in range(0, len(task_ids), _CHUNK):
             some = task_ids[start : start + _CHUNK]
-            known = await self._tracker.ticker.access.read(partial(store.known, some))
+            known = await self._tracker.ticker.access.read(partial(store.read, KnownTasks(some)))
             lonely += [name for name in some if name not in known]
         return lonely
 

@@ -197,8 +197,11 @@ class Recovery:
 
     async def _sit_out(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
         if taken.probe:
+            # What was refused before says little: others wait only if a cheap write fails, too.
             self.aside.again(taken, error)
-        elif taken.alone:
+            await self.settle_doubt(error)
+            return
+        if taken.alone:
             taken.refuse(StoreUnavailable(AWAY))
             if taken.count:
                 self._failed_in_round(taken, error)
@@ -206,7 +209,7 @@ class Recovery:
             self._inbox.put_back(taken)
         self._waiting = self._waiting or self._inbox.count > 0 or self._round is not None
         await self.sit_out(error)
-        if taken.probe or taken.alone:
+        if taken.alone:
             return
         if self._part is not None or self._parts_suspected:
             self._bar_parts(work, error)
@@ -283,7 +286,7 @@ class Recovery:
             self._parts_suspected = bool(self._parts)
             return True
         if not self._parts:
-            types = {name for want in work.wants for name in want.limits}
+            types = {name for request in work.requests for name in request.capacity_by_type}
             self._parts = deque(sorted(_CLAIMS + name for name in types))
             if work.stats is not None:
                 self._parts.append(STATISTICS)

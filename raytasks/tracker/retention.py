@@ -73,7 +73,7 @@ class Retention:
         if self._seconds is None:
             return 0
         before = self._clock() - self._seconds
-        task_ids = await self._tracker.outdated(before, BATCH)
+        task_ids = await self._tracker.expired(before, BATCH)
         if task_ids:
             await self._tracker.prune(task_ids, before)
             await self.remove_due()

@@ -25,8 +25,8 @@ def _batch_bytes() -> int:
 
 
 @dataclass
-class Want:
-    """What one runner may be given: at most `limits` of each type, `room` in all.
+class CapacityRequest:
+    """What one runner may be given: at most `capacity_by_type` of each type, `capacity` in all.
 
     `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
     With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
@@ -36,8 +36,8 @@ class Want:
     """
 
     runner_id: str
-    limits: dict[str, int]
-    room: int
+    capacity_by_type: dict[str, int]
+    capacity: int
     seconds: float | None
     empty: bool
     suspects: int = 0
@@ -54,7 +54,7 @@ class Want:
 
     def most(self, task_type: str, duration: float) -> int:
         """Return how many attempts of this type fit at most."""
-        most = min(self.room, self.limits.get(task_type, 0))
+        most = min(self.capacity, self.capacity_by_type.get(task_type, 0))
         if self.seconds is None or duration * most <= self.seconds:
             return most
         return min(most, 1 + int(max(0.0, self.seconds) / duration))
@@ -66,10 +66,10 @@ class Want:
 
         Once one is too large for the message, nothing goes behind it.
         """
-        if self.room < 1 or self.limits.get(task_type, 0) < 1:
+        if self.capacity < 1 or self.capacity_by_type.get(task_type, 0) < 1:
             return False
         if size > self.left_bytes and self.given:
-            self.room, self.full = 0, True
+            self.capacity, self.full = 0, True
             return False
         if self.seconds is not None:
             if duration > self.seconds and not self.empty:
@@ -79,8 +79,8 @@ class Want:
             self.seconds -= duration
         self.left_bytes -= size
         self.given += 1
-        self.room -= 1
-        self.limits[task_type] -= 1
+        self.capacity -= 1
+        self.capacity_by_type[task_type] -= 1
         self.empty = False
         return True
 
@@ -96,7 +96,7 @@ class Want:
 
 
 def share_out(
-    rows: Sequence[Candidate], wants: Sequence[Want], durations: Mapping[str, float]
+    rows: Sequence[Candidate], requests: Sequence[CapacityRequest], durations: Mapping[str, float]
 ) -> tuple[list[tuple[Candidate, str]], bool]:
     """Give each task, best rank first, to one runner in turn, as long as somebody takes it.
 
@@ -106,7 +106,7 @@ def share_out(
     tasks that are few are cheaper in one message than in one to each runner.
     """
     chosen: list[tuple[Candidate, str]] = []
-    order = sorted(wants, key=lambda want: want.free_seconds, reverse=True)
+    order = sorted(requests, key=lambda request: request.free_seconds, reverse=True)
     given: defaultdict[str, float] = defaultdict(float)  # how much work, in a runner's turn
     total = 0
     for row in rows:
@@ -114,26 +114,30 @@ def share_out(
         if len(chosen) == MAX_CLAIMS or (total > MAX_CLAIM_BYTES and chosen):
             return chosen, True
         duration = durations.get(row.task_type, 0.0)
-        for index, want in enumerate(order):
-            if want.take(row.task_type, duration, row.company, row.size):
-                chosen.append((row, want.runner_id))
-                given[want.runner_id] += duration
-                if want.seconds is None or given[want.runner_id] >= TURN_SECONDS:
+        for index, request in enumerate(order):
+            if request.take(row.task_type, duration, row.company, row.size):
+                chosen.append((row, request.runner_id))
+                given[request.runner_id] += duration
+                if request.seconds is None or given[request.runner_id] >= TURN_SECONDS:
                     order.append(order.pop(index))
-                    del given[want.runner_id]
+                    del given[request.runner_id]
                 break
         else:
             total -= row.size
             _keep_free_for(row.task_type, order)
-    return chosen, any(want.full for want in order)
+    return chosen, any(request.full for request in order)
 
 
-def _keep_free_for(task_type: str, wants: Sequence[Want]) -> None:
+def _keep_free_for(task_type: str, requests: Sequence[CapacityRequest]) -> None:
     """Let the runner that will be free first take nothing more in this tick.
 
     A long task fits only where nothing else is held; without this, a stream of short ones with a
     worse rank would keep it waiting for ever.
     """
-    able = [want for want in wants if want.room and want.limits.get(task_type) and want.seconds]
+    able = [
+        request
+        for request in requests
+        if request.capacity and request.capacity_by_type.get(task_type) and request.seconds
+    ]
     if able:
-        max(able, key=lambda want: want.seconds or 0.0).room = 0
+        max(able, key=lambda request: request.seconds or 0.0).capacity = 0

@@ -15,18 +15,18 @@ _REASON = "its runner was not heard of until its lease ended"
 class Silence:
     """Gives up silent runners, once it is known whether their nodes are to blame.
 
-    `lose` takes each out of the fleet (see `Ticker.lose`), and then `replace` gets its name.
+    `mark_lost` takes each out of the fleet (see `Ticker.mark_lost`). Then `replace` gets its name.
     `node_died` says whether a node (Ray's id) is gone or frozen; without it nobody knows, and no
     node is. It must answer within seconds.
     """
 
-    def __init__(self, lose: Callable[..., None], replace: Callable[[str], None]) -> None:
-        self._lose = lose
+    def __init__(self, mark_lost: Callable[..., None], replace: Callable[[str], None]) -> None:
+        self._mark_lost = mark_lost
         self._replace = replace
         self._looks: dict[str, asyncio.Task[None]] = {}
         self.node_died: Callable[[str | None], Awaitable[bool]] | None = None
 
-    def note(self, runner: RunnerState) -> None:
+    def record(self, runner: RunnerState) -> None:
         """Note that the lease of a runner has ended. Safe to repeat."""
         if runner.runner_id in self._looks:
             return
@@ -55,5 +55,5 @@ class Silence:
             self._give_up(runner, _REASON, LossCause.PROCESS)
 
     def _give_up(self, runner: RunnerState, reason: str, cause: LossCause) -> None:
-        self._lose(runner.runner_id, reason, cause=cause)
+        self._mark_lost(runner.runner_id, reason, cause=cause)
         self._replace(runner.name)

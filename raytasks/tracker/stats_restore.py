@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from raytasks.store.stats import MinuteRow
+from raytasks.store.stats_rows import MinuteRow
 from raytasks.tracker.windows import DAY_STEP, Parts, Series, Tally
 
 Pair = tuple[str, str]

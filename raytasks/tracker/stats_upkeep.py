@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store.stats import MinuteRow, RowKey, fold, forget
+from raytasks.store.stats_rows import MinuteRow, RowKey, fold, forget
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.access import StoreAccess
-from raytasks.tracker.stats import KEPT_MINUTES, Stats
+from raytasks.tracker.statistics import KEPT_MINUTES, Stats
 from raytasks.tracker.stats_restore import Restored, folded
 
 log = logging.getLogger(__name__)

@@ -10,15 +10,15 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
-from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, settle
-from raytasks.model.tasks import Accepted, Attempt, Duplicate, NewTask, Running, Task
+from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
+from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MAX_CLAIMS
 from raytasks.store.settlement import Settlement
-from raytasks.store.stats import StatsWrite, write_stats
+from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
-from raytasks.tracker.sharing import Want, share_out
+from raytasks.tracker.sharing import CapacityRequest, share_out
 
 MIN_SNOOZE_SECONDS = 1.0
 """How long a task waits at the least that was put off by its handler."""
@@ -46,7 +46,7 @@ class TickInput:
     retries: Sequence[Target] = ()
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
-    wants: Sequence[Want] = ()
+    requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     skip_known: bool = False
     ahead: float = 0.0
@@ -98,7 +98,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     return done
 
 
-def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> Settlement:
+def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: float) -> Settlement:
     """Judge how an attempt ended: what its task becomes, and when it is due again."""
     standing = Standing(
         failures=running.failures,
@@ -107,11 +107,11 @@ def decide(running: Running, outcome: Outcome, max_crashes: int, now: float) -> 
         max_crashes=max_crashes,
         cancel_requested=running.cancel_requested,
     )
-    event = settle(outcome.kind, standing, retryable=outcome.retryable, charged=outcome.charged)
+    event = verdict(outcome.kind, standing, retryable=outcome.retryable, charged=outcome.charged)
     waits = event in (Event.FAIL_AND_RETRY, Event.SNOOZE)
     return Settlement(
         event=event,
-        attempt=Attempt(
+        attempt=AttemptRecord(
             task_id=running.task_id,
             attempt=running.attempt,
             outcome=outcome.kind,
@@ -194,7 +194,7 @@ def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicat
 def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     large = {report.task_id for report in work.reports if report.checkpoint_ref is not None}
     done.settled = [
-        decide(
+        settlement_of(
             replace(running, large_checkpoint=True) if running.task_id in large else running,
             outcome,
             work.max_crashes,
@@ -243,15 +243,19 @@ def _change(
 
 
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    limits: Counter[str] = Counter()
-    for want in work.wants:
-        for task_type in want.limits:
-            limits[task_type] += want.most(task_type, work.durations.get(task_type, 0.0))
-    rows = transaction.candidates({name: limit for name, limit in limits.items() if limit > 0})
-    chosen, cut = share_out(rows, work.wants, work.durations)
-    done.cut = cut or limits.total() > MAX_CLAIMS
+    capacity_by_type: Counter[str] = Counter()
+    for request in work.requests:
+        for task_type in request.capacity_by_type:
+            capacity_by_type[task_type] += request.most(
+                task_type, work.durations.get(task_type, 0.0)
+            )
+    rows = transaction.candidates(
+        {name: limit for name, limit in capacity_by_type.items() if limit > 0}
+    )
+    chosen, cut = share_out(rows, work.requests, work.durations)
+    done.cut = cut or capacity_by_type.total() > MAX_CLAIMS
     chosen = transaction.filled(chosen)
-    later = {want.runner_id for want in work.wants if want.begins_later}
+    later = {request.runner_id for request in work.requests if request.begins_later}
     transaction.claim(chosen, later=later)
     for row, runner_id in chosen:
         attempt = row.attempt + 1

@@ -7,19 +7,18 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.model.bulk import BulkOperation, NewBulk
-from raytasks.model.states import LossCause, OutcomeKind
-from raytasks.model.tasks import Running, StoreUnavailable
-from raytasks.store.calls import Executors, threads
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.store import Store
+from raytasks.store.store_calls import Executors, threads
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
-from raytasks.tracker.blame import last_words
-from raytasks.tracker.bulk import BulkTurns, Held, make, run_step
+from raytasks.tracker.bulk_turns import BulkTurns, Held, make, run_step
 from raytasks.tracker.feed import FeedRing
-from raytasks.tracker.inbox import Inbox, released_outcome
+from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
 from raytasks.tracker.silence import Silence
@@ -35,7 +34,6 @@ LOAD = 3
 """From how many new tasks and outcomes in the tick before on that is so."""
 
 _TURN_SECONDS = 8.0
-_MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
 class Ticker:
@@ -58,6 +56,7 @@ class Ticker:
     ) -> None:
         self.store = store
         self.inbox = Inbox()
+        self.wake = asyncio.Event()
         self.clock = clock
         self.monotonic = monotonic or (time.monotonic if clock is time.time else clock)
         self.access = StoreAccess(
@@ -68,15 +67,15 @@ class Ticker:
         self.ledger = Ledger(clock, self.monotonic)
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
+        self.losses = Losses(self.ledger.fleet, self.inbox, self.recovery.aside, self.wake, clock)
         self.bulk = BulkTurns(self.monotonic)
         self._order = OrderClock(self.monotonic)
-        self.wake = asyncio.Event()
         self.claiming = True
         self.paused_at: float | None = None
         self.loaded = asyncio.Event()
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
-        self.silence = Silence(self.lose, lambda name: self.on_expiry(name))  # noqa: PLW0108 - it is set later
+        self.silence = Silence(self.losses.mark_lost, lambda name: self.on_expiry(name))  # noqa: PLW0108 - it is set later
         self.asked = False  # whether a runner has asked for work since the last tick was planned
         self._settling: asyncio.TimerHandle | None = None
         self._under_load = False
@@ -145,7 +144,7 @@ class Ticker:
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk.make`."""
+        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk_turns.make`."""
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
         epoch = self.epoch
@@ -179,55 +178,6 @@ class Ticker:
         except TimeoutError:
             raise StoreUnavailable(AWAY) from None
 
-    def lose(
-        self,
-        runner_id: str,
-        reason: str,
-        *,
-        out_of_memory: bool = False,
-        for_good: bool = False,
-        cause: LossCause = LossCause.PROCESS,
-    ) -> None:
-        """Note that a runner is gone: what it held is lost, or given back. See `blame`.
-
-        It may come back, if not `for_good`.
-        """
-        runner = self.ledger.fleet.remove(runner_id, for_good=for_good)
-        if runner is None:
-            return
-        ended = {
-            (item.runner_id, item.task_id, item.attempt)
-            for item in runner.held.values()
-            if self.has_outcome(item)
-        }
-        said = last_words(
-            runner,
-            reason,
-            self.clock(),
-            ended=ended,
-            out_of_memory=out_of_memory,
-            cause=cause,
-        )
-        for item in said:
-            self.inbox.outcomes.append(item)
-        runner.answer()
-        self.wake.set()
-
-    def has_outcome(self, running: Running) -> bool:
-        """Return whether it was said how an attempt has ended, be it stored yet or not."""
-        key = running.task_id, running.attempt
-        return self.inbox.has_outcome(*key) or self.recovery.aside.has_outcome(*key)
-
-    def release(self, running: Running) -> None:
-        """Note that an attempt is given back by its runner, or never reached it: it waits again.
-
-        Where it was said already how it ended, that stays.
-        """
-        if self.has_outcome(running):
-            return
-        self.inbox.outcomes.append((running, released_outcome(running, self.clock())))
-        self.wake.set()
-
     def note_outcomes(self) -> None:
         """Note that outcomes have come in: a tick takes them in at once, or, under load, soon."""
         if not self._under_load:
@@ -250,7 +200,7 @@ class Ticker:
             self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
         began_at = self.monotonic()
         renew = began_at - self._renewed_at > self.lease_seconds / 3
-        if taken.empty and not (work.wants or work.promote or renew or work.stats):
+        if taken.empty and not (work.requests or work.promote or renew or work.stats):
             self.recovery.had_nothing_to_do()
             return
         self.intake.in_flight = taken.bytes
@@ -271,7 +221,7 @@ class Ticker:
             self._renewed_at = began_at
             if self.access.error is not None:
                 self.intake.hurry()
-            self._apply(taken, work, done)
+            await self._apply(taken, work, done)
             if self.recovery.succeeded(taken):
                 self.access.recovered(proven=bool(proven))
             else:
@@ -303,7 +253,7 @@ class Ticker:
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
         if self.claiming and self.paused_at is None and more:
-            self.ledger.add_wants(work, self.recovery.takes_claims)
+            self.ledger.add_requests(work, self.recovery.takes_claims)
         return work
 
     async def _do_bulk_step(self) -> None:
@@ -332,20 +282,25 @@ class Ticker:
                 self.ledger.note_step(done)
                 self.wake.set()  # what became due by it was not looked for yet
 
-    def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
-        self.ledger.note(taken, work, done)
+    async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+        self.ledger.record(taken, work, done)
         if (
             taken.alone or taken.actions or taken.prunings
         ):  # what became due by it was not looked for yet
             self.wake.set()
         for running in self.ledger.hand_out(done.claimed):
-            self.release(running)
-        self.ledger.tell(work, done)
+            self.losses.release(running)
+        self.ledger.notify(work, done)
         if done.cut:
             self.wake.set()
         # Somebody may have asked while this tick was on its way, which has brought work.
         if self.asked and self.ledger.has_work_for_callers():
             self.wake.set()
+        try:
+            self.ledger.check()
+        except AssertionError as error:  # a fault of ours; what is on disk counts
+            log.error("memory and database differ after a tick; reading it again", exc_info=error)
+            await self._load()
 
     async def _wait_for_work(self) -> None:
         if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
@@ -371,7 +326,7 @@ class Ticker:
         self.paused_at = await self.access.insist(self.store.paused_at)
         self.ledger.load(running, counts, next_due)
         for claimed in self.ledger.fleet.remove_gone():
-            self.release(claimed)
+            self.losses.release(claimed)
         if await self.access.insist(self.store.open_bulks):
             self.bulk.look()
         if self.loaded.is_set():
@@ -397,4 +352,4 @@ class Ticker:
                 runner.seen_at = now
         self.looked_at = now
         for runner in self.ledger.fleet.expired(now, self.lease_seconds):
-            self.silence.note(runner)
+            self.silence.record(runner)

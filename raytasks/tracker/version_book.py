@@ -1,8 +1,8 @@
 """The table of the handlers' versions, read and written beside the tracker's ticks."""
 
-from raytasks.pools.deployment import Deployment
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import KEPT_VERSIONS
-from raytasks.store.versions import VersionRow, VersionState
+from raytasks.store.version_rows import VersionRow, VersionState
 from raytasks.tracker.ticker import Ticker
 
 
@@ -12,10 +12,10 @@ class VersionBook:
     def __init__(self, ticker: Ticker) -> None:
         self._ticker = ticker
 
-    async def number(self, deployment: Deployment) -> VersionRow:
+    async def number(self, version: HandlersVersion) -> VersionRow:
         """See `VersionTable.number`."""
         ticker = self._ticker
-        token, generation = deployment.token, deployment.generation
+        token, generation = version.token, version.generation
         row, _ = await ticker.access.write(
             lambda: ticker.store.number_version(ticker.epoch, token, generation, ticker.clock())
         )

@@ -7,7 +7,7 @@ from pydantic import BaseModel, Field, SecretStr
 from pydantic_core import to_json
 
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
 from raytasks.model.hidden import MARK
 from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt

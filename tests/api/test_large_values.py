@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from raytasks.api.coalescer import Coalescer
+from raytasks.api.submitter import Submitter
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactsUnavailable
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import BacklogFull, StoreUnavailable
 from tests.local_service import Api, LocalService
 
@@ -178,7 +178,7 @@ async def test_a_store_that_is_away_is_503_and_nothing_is_stored(
         raise ConnectionError("/secret/place")
 
     for name in ("save_own", "read_own"):
-        monkeypatch.setattr("raytasks.artifacts.store.ArtifactStore." + name, away)
+        monkeypatch.setattr("raytasks.artifacts.artifact_store.ArtifactStore." + name, away)
     answers = [
         await post(api, item(5000)),
         await post(api, {"tasks": [item(50), item(5000)]}, path="/tasks/batch"),
@@ -275,17 +275,17 @@ async def test_the_submission_of_a_client_that_hangs_up_goes_on(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begun, go_on = asyncio.Event(), asyncio.Event()
-    send, submit = Coalescer.submit, api.service.tracker.submit
+    send, submit = Submitter.submit, api.service.tracker.submit
 
-    async def begin(coalescer: Coalescer, tasks: Any) -> Any:
+    async def begin(submitter: Submitter, tasks: Any) -> Any:
         begun.set()
-        return await send(coalescer, tasks)
+        return await send(submitter, tasks)
 
     async def wait(tasks: Any) -> Any:
         await go_on.wait()
         return await submit(tasks)
 
-    monkeypatch.setattr(Coalescer, "submit", begin)
+    monkeypatch.setattr(Submitter, "submit", begin)
     monkeypatch.setattr(api.service.tracker, "submit", wait)
     body = item(5000, delay_seconds=60)
     first = asyncio.ensure_future(post(api, body, "key"))

@@ -10,7 +10,7 @@ import pytest
 
 from raytasks.api.problems import Problem
 from raytasks.api.signing import Links
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from tests.keyring import bearer, locked
 from tests.local_service import Api
 

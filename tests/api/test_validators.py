@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel, field_validator
 
 from raytasks import handler
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 from tests.local_service import Api
 
 RELEASED = threading.Event()

@@ -3,6 +3,7 @@
 from typing import Any
 
 from raytasks.model.tasks import HandlerKind
+from raytasks.protocol.queries import Health, Query
 from tests.local_service import Api
 
 
@@ -55,12 +56,15 @@ async def test_a_bulk_retry_of_several_types_warns(idle_api: Api) -> None:
 async def test_reasons_make_the_health_degraded_and_no_503(api: Api) -> None:
     before = (await api.client.get("/health")).json()
     assert (before["status"], before["reasons"]) == ("ok", [])
-    real = api.service.backend.health
+    real = api.service.backend.read
 
-    async def health() -> dict[str, Any]:
-        return {**await real(), "reasons": [{"code": "no_handler", "message": "3 tasks wait"}]}
+    async def read(query: Query[Any]) -> Any:
+        found = await real(query)
+        if isinstance(query, Health):
+            found["reasons"] = [{"code": "no_handler", "message": "3 tasks wait"}]
+        return found
 
-    api.service.backend.health = health  # type: ignore[attr-defined]
+    api.service.backend.read = read  # type: ignore[method-assign]
     answer = await api.client.get("/health")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["reasons"][0]["code"] == "no_handler"

@@ -9,15 +9,15 @@ from msgspec.structs import replace
 from pydantic_core import from_json
 
 from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import (
     ArtifactLost,
     ArtifactsUnavailable,
     LargeValues,
     is_longer,
 )
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import NewTask
 from raytasks.protocol.messages import Claim, Outcome
@@ -81,17 +81,19 @@ class TestPayloads:
         payload = text(size, letter)
         assert len(payload.encode()) == size
         assert is_longer(payload, LIMIT) is values.is_large(payload) is (size > LIMIT)
-        [kept] = values.keep_payloads([new_task(1, payload=payload)])
+        [kept] = values.externalize_payloads([new_task(1, payload=payload)])
         if size <= LIMIT:
             assert (kept.payload, kept.payload_ref) == (payload, None)
         else:
             ref = from_json(kept.payload_ref or "")
             assert (kept.payload, ref["bytes"], ref["name"]) == ("null", size, ".payload.json")
             assert len(ref["sha256"]) == 64
-        assert values.payload_of(claim_of(kept)) == payload
+        assert values.load_payload(claim_of(kept)) == payload
 
     def test_without_a_store_nothing_is_large(self) -> None:
-        [kept] = LargeValues(None, LIMIT, MOST).keep_payloads([new_task(1, payload=text(500))])
+        [kept] = LargeValues(None, LIMIT, MOST).externalize_payloads(
+            [new_task(1, payload=text(500))]
+        )
         assert (kept.payload, kept.payload_ref) == (text(500), None)
 
     def test_what_cannot_all_be_written_is_all_taken_back(
@@ -108,30 +110,30 @@ class TestPayloads:
         monkeypatch.setattr(artifacts, "save_own", fail_third)
         values = LargeValues(artifacts, LIMIT, MOST)
         with pytest.raises(ArtifactsUnavailable, match=f"the payload of task {task_id(3)} cannot"):
-            values.keep_payloads([new_task(n, payload=text(500)) for n in range(1, 5)])
+            values.externalize_payloads([new_task(n, payload=text(500)) for n in range(1, 5)])
         for number in (1, 2, 3, 4):
             with pytest.raises(FileNotFoundError):
                 artifacts.read_own(task_id(number), ".payload.json")
 
     def test_only_what_is_not_stored_is_forgotten(self, values: LargeValues) -> None:
-        kept = values.keep_payloads([new_task(n, payload=text(500)) for n in (1, 2)])
-        values.forget([*kept, new_task(3)], stored={task_id(2): None})
+        kept = values.externalize_payloads([new_task(n, payload=text(500)) for n in (1, 2)])
+        values.delete_payloads([*kept, new_task(3)], stored={task_id(2): None})
         with pytest.raises(ArtifactLost):
-            values.payload_of(claim_of(kept[0]))
-        assert values.payload_of(claim_of(kept[1])) == text(500)
+            values.load_payload(claim_of(kept[0]))
+        assert values.load_payload(claim_of(kept[1])) == text(500)
 
     def test_forgetting_raises_nothing(self, values: LargeValues) -> None:
-        kept = values.keep_payloads([new_task(1, payload=text(500))])
-        LargeValues(Broken("/nowhere")).forget(kept)
-        assert values.payload_of(claim_of(kept[0])) == text(500)
+        kept = values.externalize_payloads([new_task(1, payload=text(500))])
+        LargeValues(Broken("/nowhere")).delete_payloads(kept)
+        assert values.load_payload(claim_of(kept[0])) == text(500)
 
 
 class TestReading:
     def test_a_lost_file_is_told(self, values: LargeValues, artifacts: ArtifactStore) -> None:
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         artifacts.remove(kept.task_id)
         with pytest.raises(ArtifactLost, match=f"^the payload of task {task_id(1)} is gone: "):
-            values.payload_of(claim_of(kept))
+            values.load_payload(claim_of(kept))
 
     @pytest.mark.parametrize(
         "other", [text(499), text(500, "y"), text(501), "", "null", text(500)[:-1] + "\xff"]
@@ -139,15 +141,15 @@ class TestReading:
     def test_a_changed_file_is_told(
         self, values: LargeValues, artifacts: ArtifactStore, other: str
     ) -> None:
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         artifacts.save_own(kept.task_id, ".payload.json", other.encode("latin-1"))
         with pytest.raises(ArtifactLost, match="is not what was written"):
-            values.payload_of(claim_of(kept))
+            values.load_payload(claim_of(kept))
 
     @pytest.mark.parametrize("what", ["folder", "file"])
     def test_something_else_in_its_place_is_told(self, tmp_path: Path, what: str) -> None:
         values = LargeValues(ArtifactStore(str(tmp_path)), LIMIT, MOST)
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         place = tmp_path / kept.task_id
         place.rename(tmp_path / "away")
         if what == "folder":
@@ -155,16 +157,16 @@ class TestReading:
         else:
             place.touch()
         with pytest.raises(ArtifactLost, match="is gone"):
-            values.payload_of(claim_of(kept))
+            values.load_payload(claim_of(kept))
 
     def test_trouble_of_the_store_is_no_loss_and_tells_no_path(self, values: LargeValues) -> None:
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         broken = LargeValues(Broken("/nowhere"), LIMIT, MOST)
         for call in (
-            lambda: broken.payload_of(claim_of(kept)),
-            lambda: broken.keep_payloads([new_task(2, payload=text(500))]),
-            lambda: broken.keep_result(claim(), text(500).encode()),
-            lambda: LargeValues(None).payload_of(claim_of(kept)),
+            lambda: broken.load_payload(claim_of(kept)),
+            lambda: broken.externalize_payloads([new_task(2, payload=text(500))]),
+            lambda: broken.externalize_result(claim(), text(500).encode()),
+            lambda: LargeValues(None).load_payload(claim_of(kept)),
         ):
             with pytest.raises(ArtifactsUnavailable, match="does not work just now") as caught:
                 call()
@@ -176,19 +178,19 @@ class TestResults:
     @pytest.mark.parametrize("size", [LIMIT - 1, LIMIT, LIMIT + 1, MOST - 1, MOST])
     def test_they_come_back(self, values: LargeValues, size: int, letter: str) -> None:
         result = text(size, letter)
-        stored, ref = values.keep_result(claim(), result.encode())
+        stored, ref = values.externalize_result(claim(), result.encode())
         assert (stored is None) is (ref is not None) is (size > LIMIT)
         assert _read(values, stored, ref) == result
 
     def test_one_over_the_most_is_refused(self, values: LargeValues) -> None:
         with pytest.raises(PermanentError, match=r"has 1001 bytes.* MAX_RESULT_BYTES allows 1000"):
-            values.keep_result(claim(), text(MOST + 1).encode())
+            values.externalize_result(claim(), text(MOST + 1).encode())
 
     def test_no_run_of_an_attempt_overwrites_that_of_another(self, values: LargeValues) -> None:
         attempts = [claim(), claim(attempt=2), claim()]
         results = [text(500, letter) for letter in "abc"]
         kept = [
-            values.keep_result(one, result.encode())
+            values.externalize_result(one, result.encode())
             for one, result in zip(attempts, results, strict=True)
         ]
         assert [_read(values, *one) for one in kept] == results
@@ -198,7 +200,7 @@ class TestResults:
 def _read(values: LargeValues, stored: str | None, ref: str | None) -> str | None:
     from raytasks.api.views import accepted
 
-    return values.result_of(replace(accepted(new_task(1), NOW), result=stored, result_ref=ref))
+    return values.load_result(replace(accepted(new_task(1), NOW), result=stored, result_ref=ref))
 
 
 class TestAttempts:
@@ -232,7 +234,7 @@ class TestAttempts:
             def __call__(self, payload: str) -> str:
                 return payload[::-1]
 
-        [kept] = values.keep_payloads([new_task(1, payload='"' + "ab" * 200 + '"')])
+        [kept] = values.externalize_payloads([new_task(1, payload='"' + "ab" * 200 + '"')])
         for target in (plain, coroutine, Instance):
             outcome = self.run(target, artifacts, claim_of(kept))
             assert (outcome.kind, outcome.result) == (OutcomeKind.SUCCEEDED, None), outcome.error
@@ -246,7 +248,7 @@ class TestAttempts:
         def target(payload: str) -> None:
             called.append(payload)
 
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         artifacts.remove(kept.task_id)
         outcome = self.run(
             target, artifacts, claim_of(kept), retry=RetryPolicy(retry_on=(OSError,))
@@ -270,7 +272,7 @@ class TestAttempts:
         def target(payload: Any) -> str:
             return "x" * 500
 
-        [kept] = values.keep_payloads([new_task(1, payload=text(500))])
+        [kept] = values.externalize_payloads([new_task(1, payload=text(500))])
         retry = RetryPolicy(initial_delay_seconds=7, jitter=0, **policy)
         for the_claim in (claim(), claim_of(kept)):
             outcome = self.run(target, Broken("/nowhere"), the_claim, retry=retry)
@@ -316,32 +318,32 @@ class TestCheckpoints:
     """A large checkpoint is a file, written before it is reported and read where it is needed."""
 
     def test_a_small_one_stays_as_it_is(self, values: LargeValues) -> None:
-        assert values.keep_checkpoint(claim(), text(LIMIT)) == (text(LIMIT), None)
-        assert values.checkpoint_of(claim(checkpoint="[1]")) == "[1]"
-        assert values.checkpoint_of(claim()) is None
+        assert values.externalize_checkpoint(claim(), text(LIMIT)) == (text(LIMIT), None)
+        assert values.load_checkpoint(claim(checkpoint="[1]")) == "[1]"
+        assert values.load_checkpoint(claim()) is None
 
     def test_without_a_store_it_stays_as_it_is(self) -> None:
         nowhere = LargeValues(None, LIMIT)
-        assert nowhere.keep_checkpoint(claim(), text(5 * LIMIT)) == (text(5 * LIMIT), None)
+        assert nowhere.externalize_checkpoint(claim(), text(5 * LIMIT)) == (text(5 * LIMIT), None)
 
     def test_a_large_one_comes_back(self, values: LargeValues) -> None:
-        kept, ref = values.keep_checkpoint(claim(), text(LIMIT + 1, "\u20ac"))
+        kept, ref = values.externalize_checkpoint(claim(), text(LIMIT + 1, "\u20ac"))
         assert kept == "null"
         again = claim(attempt=2, checkpoint=kept, checkpoint_ref=ref)
-        assert values.checkpoint_of(again) == text(LIMIT + 1, "\u20ac")
+        assert values.load_checkpoint(again) == text(LIMIT + 1, "\u20ac")
 
     def test_each_has_its_own_file(self, values: LargeValues) -> None:
         """The same data once more must not be taken for the file that is to be removed."""
-        refs = [values.keep_checkpoint(claim(), text(LIMIT + 1))[1] for _ in range(3)]
+        refs = [values.externalize_checkpoint(claim(), text(LIMIT + 1))[1] for _ in range(3)]
         assert len({from_json(ref or "")["name"] for ref in refs}) == 3
 
     def test_one_that_is_gone_is_told(self, values: LargeValues, artifacts: ArtifactStore) -> None:
-        _, ref = values.keep_checkpoint(claim(), text(LIMIT + 1))
+        _, ref = values.externalize_checkpoint(claim(), text(LIMIT + 1))
         name = from_json(ref or "")["name"]
         artifacts.remove_own(task_id(1), name)
         artifacts.remove_own(task_id(1), name)
         with pytest.raises(ArtifactLost, match="checkpoint"):
-            values.checkpoint_of(claim(checkpoint="null", checkpoint_ref=ref))
+            values.load_checkpoint(claim(checkpoint="null", checkpoint_ref=ref))
 
     def test_a_handler_reads_it_only_when_it_asks(
         self, values: LargeValues, artifacts: ArtifactStore
@@ -356,7 +358,7 @@ class TestCheckpoints:
                 seen.append(context.last_checkpoint)
 
         place = Workplace(artifacts=artifacts, offload_bytes=LIMIT, max_result_bytes=MOST)
-        _, ref = values.keep_checkpoint(claim(), text(LIMIT + 1))
+        _, ref = values.externalize_checkpoint(claim(), text(LIMIT + 1))
         given = claim(attempt=2, checkpoint="null", checkpoint_ref=ref, payload='{"a": 1}')
         spec = handler_of(resume)
         done = Attempt(spec, given, place).run(resume, LocalChannel())

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raytasks import Context
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
@@ -24,7 +24,7 @@ def read_artifact(context: Context) -> Callable[[str], bytes]:
     def read(url: str) -> bytes:
         prefix, task_id, name = url.removeprefix("/").split("/")
         assert prefix == "artifacts"
-        assert context.artifacts is not None
+        assert isinstance(context.artifacts, ArtifactStore)
         return context.artifacts.read(task_id, name)
 
     return read

@@ -23,7 +23,7 @@ from raytasks.builtin._language import LANGUAGES, tokens_of
 from raytasks.builtin._settings import SettingError
 from raytasks.builtin.ai_summarization import Summarizer, SummaryPayload, SummaryResult
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 
 ESSAY = Path(__file__).parents[2] / "samples" / "essay.txt"
 
@@ -78,6 +78,28 @@ MOON = {
         "大家早上好。潮汐是由月球的引力引起的。月球吸引海水，因此产生潮汐。太阳也影响海洋的潮汐。"
         "我的猫在沙发上睡觉。",
         "潮汐",
+    ),
+    "uk": (
+        "Доброго ранку. Припливи виникають через тяжіння Місяця. Місяць притягує воду океанів, і "
+        "тому виникають припливи. Сонце теж впливає на припливи океанів. Моя кішка спить на "
+        "дивані.",
+        "Місяць притягує",
+    ),
+    "cs": (
+        "Dobré ráno všem. Příliv a odliv způsobuje přitažlivost Měsíce. Měsíc přitahuje vodu "
+        "oceánů, a proto vzniká příliv i odliv. Také Slunce působí na příliv oceánů. Moje kočka "
+        "spí na pohovce.",
+        "Měsíc přitahuje",
+    ),
+    "pl": (
+        "Dzień dobry wszystkim. Pływy mórz powoduje przyciąganie Księżyca. Księżyc przyciąga wodę "
+        "mórz i dlatego powstają pływy. Słońce także wpływa na pływy mórz. Mój kot śpi na kanapie.",
+        "Księżyc przyciąga",
+    ),
+    "he": (
+        "בוקר טוב לכולם. הגאות והשפל נגרמים על ידי כוח המשיכה של הירח. הירח מושך את המים של "
+        "הימים ולכן נוצרים הגאות והשפל. גם השמש משפיעה על הגאות והשפל של הימים. החתול שלי ישן.",
+        "הירח מושך",
     ),
 }
 
@@ -250,7 +272,7 @@ def test_importing_is_light_and_running_needs_no_data(tmp_path: Path) -> None:
 import sys
 import raytasks.builtin.ai_summarization as module
 import raytasks.builtin.batch_processing, raytasks.builtin.text_processing
-heavy = {"nltk", "numpy", "ray", "scipy", "sumy"} & set(sys.modules)
+heavy = {"numpy", "ray", "scipy", "snowballstemmer", "stopwordsiso"} & set(sys.modules)
 assert not heavy, heavy
 import socket
 def refuse(*args, **more):
@@ -263,7 +285,7 @@ print(module.Summarizer()(payload, Context("1", "x"))["summary"])
     root = Path(__file__).parents[2]
     done = subprocess.run(
         [sys.executable, "-c", code],
-        env={"PYTHONPATH": str(root), "HOME": str(tmp_path), "NLTK_DATA": str(tmp_path)},
+        env={"PYTHONPATH": str(root), "HOME": str(tmp_path)},
         cwd=tmp_path,
         capture_output=True,
         text=True,

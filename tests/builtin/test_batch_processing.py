@@ -20,7 +20,7 @@ from raytasks.builtin._batch_operations import normalize
 from raytasks.builtin._batch_summary import describe
 from raytasks.builtin.batch_processing import BatchPayload, BatchResult, process
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 
 
 def run(data: list[Any], context: Context | None = None, **more: Any) -> BatchResult:

@@ -11,7 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from raytasks.model.states import CRASHES, OutcomeKind, State
-from raytasks.model.tasks import Attempt, Task
+from raytasks.model.tasks import AttemptRecord, Task
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import ENDS, Kind
@@ -55,7 +55,7 @@ class _Case:
     """One task, with all that is known of it."""
 
     task: Task
-    attempts: list[Attempt] = field(default_factory=list)
+    attempts: list[AttemptRecord] = field(default_factory=list)
     effects: list[Effect] = field(default_factory=list)
     submission: Submission | None = None
 
@@ -223,7 +223,7 @@ def _check_shards(case: _Case) -> Iterator[Violation]:
         saved = max([saved, *saves])
 
 
-def _may_be_retried(attempt: Attempt) -> bool:
+def _may_be_retried(attempt: AttemptRecord) -> bool:
     return bool(_object(attempt.error).get("retryable"))
 
 

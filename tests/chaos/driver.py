@@ -85,11 +85,12 @@ class Driver:
 def main(address: str) -> None:
     """Submit what comes, until the input ends."""
     from raytasks.cluster import processes as cluster
+    from raytasks.cluster.environment import ray_environment
 
     # What Ray prints goes elsewhere: this pipe is for our answers alone.
     answers = Answers(os.fdopen(os.dup(1), "w"))
     os.dup2(2, 1)
-    os.environ.update(cluster.ray_environment())
+    os.environ.update(ray_environment())
     cluster.connect(address)
     with ThreadPoolExecutor(_THREADS) as pool:
         for line in sys.stdin:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, Task
+from raytasks.model.tasks import AttemptRecord, Task
 from tests.chaos.effects import Effect
 from tests.chaos.kinds import Kind
 
@@ -47,7 +47,7 @@ class History:
     """What the database says at the end; `tokens` are those in the payloads, by task id."""
 
     tasks: Sequence[Task]
-    attempts: Sequence[Attempt]
+    attempts: Sequence[AttemptRecord]
     counts: Mapping[tuple[str, State], int]
     tokens: Mapping[str, str]
 

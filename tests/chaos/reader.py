@@ -8,7 +8,7 @@ from pydantic_core import from_json
 from sqlalchemy import Connection, select
 
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import Attempt
+from raytasks.model.tasks import AttemptRecord
 from raytasks.store.database import Database
 from raytasks.store.read_statements import COUNTS
 from raytasks.store.schema import attempts, tasks
@@ -21,7 +21,7 @@ def read_history(url: str) -> History:
     """Return all tasks with their history, as of one moment."""
     with _reading(url) as connection:
         found = [task_from(row) for row in connection.execute(select(*TASK_COLUMNS))]
-        columns = [attempts.c[name] for name in Attempt.__struct_fields__]
+        columns = [attempts.c[name] for name in AttemptRecord.__struct_fields__]
         history = [_attempt(row) for row in connection.execute(select(*columns))]
         counted = connection.execute(COUNTS).all()
     return History(
@@ -50,6 +50,6 @@ def _reading(url: str) -> Iterator[Connection]:
         database.close()
 
 
-def _attempt(row: Any) -> Attempt:
+def _attempt(row: Any) -> AttemptRecord:
     values = dict(row._mapping)
-    return Attempt(**{**values, "outcome": OutcomeKind(values["outcome"])})
+    return AttemptRecord(**{**values, "outcome": OutcomeKind(values["outcome"])})

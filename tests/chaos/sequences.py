@@ -1,4 +1,4 @@
-"""Which sequences of outcomes a task may have, by the table and by `settle` in `model.states`.
+"""Which sequences of outcomes a task may have, by the table and by `verdict` in `model.states`.
 
 When a cancel or a retry by a person took effect is not in the history, nor which lost attempts were
 charged. So all ways are followed at once on which the task may have come this far, and a sequence
@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from raytasks.model.states import TRANSITIONS, Event, OutcomeKind, Standing, State, settle
+from raytasks.model.states import TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
 from raytasks.model.tasks import Task
 
 
@@ -108,6 +108,6 @@ def _events(
             cancel_requested=cancel_requested,
         )
         yield (
-            settle(attempt.outcome, standing, retryable=attempt.retryable, charged=charged),
+            verdict(attempt.outcome, standing, retryable=attempt.retryable, charged=charged),
             charged,
         )

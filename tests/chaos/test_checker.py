@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import Attempt, Task
+from raytasks.model.tasks import AttemptRecord, Task
 from tests.chaos.checker import Rule, check
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Fault, History, Submission
@@ -35,7 +35,7 @@ class World:
     def __init__(self) -> None:
         self.submissions: list[Submission] = []
         self.tasks: list[Task] = []
-        self.attempts: list[Attempt] = []
+        self.attempts: list[AttemptRecord] = []
         self.effects: list[Effect] = []
         self.faults: list[Fault] = []
         self.tokens: dict[str, str] = {}
@@ -61,7 +61,7 @@ class World:
         for number, outcome in enumerate(outcomes, start=1):
             self._run(task_id, place, number, outcome)
             told = error(retryable=outcome is L or not permanent) if outcome in (F, L) else None
-            self.attempts.append(Attempt(task_id, number, outcome, "r", 0.0, 0.0, error=told))
+            self.attempts.append(AttemptRecord(task_id, number, outcome, "r", 0.0, 0.0, error=told))
         result = {"attempt": len(outcomes), "pid": 100 + len(outcomes)}
         self.tasks.append(
             Task(
@@ -218,7 +218,7 @@ class TestSequence:
     def test_gaps_and_repeats(self, world: World, numbers: tuple[int, int]) -> None:
         world.attempts = [item for item in world.attempts if item.task_id != "once"]
         for number, outcome in zip(numbers, (L, S), strict=True):
-            world.attempts.append(Attempt("once", number, outcome, "r", 0.0, 0.0))
+            world.attempts.append(AttemptRecord("once", number, outcome, "r", 0.0, 0.0))
         assert Rule.NUMBERING in world.found()
 
     def test_an_attempt_that_the_task_does_not_count(self, world: World) -> None:

@@ -10,7 +10,7 @@ def test_history_of_a_real_database(store: Store, store_url: str) -> None:
     tracking = Tracking(store)
     for number in (1, 2):
         tracking.submit(number, payload=f'{{"token": "t{number}"}}')
-    for running in tracking.claim(room=1):
+    for running in tracking.claim(capacity=1):
         tracking.settle(running, OutcomeKind.SUCCEEDED, result="{}")
     assert unfinished(store_url) == ids([2])
 

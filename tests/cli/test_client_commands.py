@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 
 Run = Callable[..., Any]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"

@@ -9,8 +9,9 @@ import httpx
 import pytest
 import typer
 
-from raytasks.cli import bulk, options, submit_many
+from raytasks.cli import bulk, options
 from raytasks.client import Client
+from raytasks.model.bounds import MAX_MANY_KEY
 from tests.client_wire import problem, sse, stream
 
 Run = Callable[..., Any]
@@ -177,7 +178,7 @@ class TestSubmitMany:
         assert fake.requests == []
 
     def test_the_keys_of_batches_are_never_too_long(self) -> None:
-        assert submit_many._MAX_KEY + len("/1000000000") <= 255
+        assert MAX_MANY_KEY + len("/1000000000") <= 255
 
 
 class TestList:

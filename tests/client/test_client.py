@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from raytasks.client import ApiError, Client, ServiceUnavailable, WaitTimeout, api
-from raytasks.client.calls import task_path
+from raytasks.client.requests import task_path
 from tests.client_wire import HTML, REFUSED, Answer, Wire, ok, problem
 
 

@@ -14,12 +14,12 @@ from raytasks.model.states import State
 @pytest.mark.parametrize(
     ("document", "model"),
     [
-        (documents.Task, views.TaskWithAttemptsView),
-        (documents.Attempt, views.AttemptView),
+        (documents.TaskDocument, views.TaskWithAttemptsView),
+        (documents.AttemptDocument, views.AttemptView),
         (documents.TaskError, views.ErrorView),
-        (documents.Progress, views.ProgressView),
-        (documents.Page, views.TaskPageView),
-        (documents.Submission, SubmitRequest),
+        (documents.ProgressDocument, views.ProgressView),
+        (documents.PageDocument, views.TaskPageView),
+        (documents.SubmissionDocument, SubmitRequest),
     ],
 )
 def test_fields_are_those_of_the_api(document: type, model: type[BaseModel]) -> None:

@@ -18,7 +18,9 @@ from raytasks.client import (
     StateEvent,
     TooManyRequests,
     api,
-    events,
+)
+from raytasks.client import (
+    event_stream as events,
 )
 from tests.client_wire import (
     HTML,

@@ -300,6 +300,7 @@ class TestWaiting:
         with pytest.raises(raytasks.TaskFailed, match=f"task {ID} is FAILED: ValueError: no") as e:
             wire.do(lambda c: c.run("noop", {}))
         assert isinstance(e.value, TaskFailed)
+        assert e.value.task is not None
         assert (e.value.error, e.value.task["state"]) == (error, "FAILED")
         wire = wired(ok(task_id=ID, state="CANCELLED", error=None))
         with pytest.raises(TaskFailed, match=f"task {ID} is CANCELLED$"):

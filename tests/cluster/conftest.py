@@ -5,7 +5,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,24 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster import recovery
+from tests.cluster import changing, recovery
 from tests.ports import quiet_port
+from tests.postgres_server import PostgresServer
+from tests.redis_server import RedisServer, running_redis
 
-HERE = Path(__file__).parent
 START_SECONDS = 90
+FLOODED_CPUS = 6
 STOP_SECONDS = 60
+
+GROUPS = (
+    "no_service",
+    "small_service",
+    "changing_service",
+    "flooded_service",
+    "durable_service",
+    "service",
+)
+"""The fixtures of services, in the order in which they run."""
 
 
 @dataclass
@@ -64,6 +76,11 @@ class Service:
             assert time.monotonic() < deadline, found
         return found
 
+    def shared_runners(self) -> int:
+        """Return how many warm runners of the shared pool have loaded the handlers."""
+        runners = self.http.get("/health").json()["runners"]["list"]
+        return sum(runner["pool"] == "shared" and runner["loaded"] for runner in runners)
+
     def stop(self) -> int:
         """Stop the service as Ctrl-C does, and return its exit code."""
         self.process.send_signal(signal.SIGINT)
@@ -85,6 +102,8 @@ def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: 
         "DEBUG": "true",
         "SCRIPTED_FUSE_FILE": str(folder / "fuse"),
         "RAY_AUTH_TOKEN_PATH": str(folder / "ray-token"),
+        # Ray's workers would have to wait for whatever else runs on the machine.
+        "RAY_worker_niceness": "0",
         **environment,
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", f"--num-cpus={cpus}"]
@@ -103,13 +122,109 @@ def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: 
     return Service(url, address, process, log, {"RAY_AUTH_MODE": "token", **variables}, http)
 
 
+class Services:
+    """The service that runs now: one at a time, which tests of the same kind share."""
+
+    def __init__(self, folders: pytest.TempPathFactory) -> None:
+        self._folders = folders
+        self._kind = ""
+        self._running: Service | None = None
+
+    def get(self, kind: str, start: Callable[[Path], Service]) -> Service:
+        """Return the service of this kind; one of another kind is stopped, one that died is not.
+
+        `start` gets a folder of its own.
+        """
+        if self._kind != kind or self._running is None or self._running.process.poll() is not None:
+            self.stop()
+            self._running = start(self._folders.mktemp(kind))
+            self._kind = kind
+        return self._running
+
+    def stop(self) -> None:
+        """Stop the one that runs, which must end in order."""
+        running, self._running = self._running, None
+        if running is not None:
+            running.http.close()
+            if running.process.poll() is None:
+                assert running.stop() == 0, running.log.read_text()
+
+
 @pytest.fixture(scope="session")
-def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for all cluster tests; at the end it must stop in order."""
-    running = start_service(tmp_path_factory.mktemp("service"), LEASE_SECONDS="5")
-    yield running
-    running.http.close()
-    assert running.stop() == 0, running.log.read_text()
+def services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Services]:
+    """The service that runs now; at the end none does."""
+    services = Services(tmp_path_factory)
+    yield services
+    services.stop()
+
+
+@pytest.fixture
+def no_service(services: Services) -> None:
+    """For a test that starts a service in a way of its own."""
+    services.stop()
+
+
+@pytest.fixture
+def service(services: Services) -> Service:
+    """The service of most tests, and what a head needs to keep its control store where we look."""
+
+    def start(folder: Path) -> Service:
+        (folder / "control").mkdir()
+        control = str(folder / "control")
+        return start_service(folder, LEASE_SECONDS="5", RAY_gcs_storage_path=control)
+
+    return services.get("service", start)
+
+
+@pytest.fixture
+def changing_service(services: Services) -> Service:
+    """A service whose handlers' modules lie in its folder, to be changed; see `changing.py`."""
+
+    def start(folder: Path) -> Service:
+        changing.write_versioned(folder, 1)
+        changing.write_changing(folder, 1)
+        return start_service(folder, TASK_MODULES="versioned,changing", PYTHONPATH=str(folder))
+
+    return services.get("changing_service", start)
+
+
+@pytest.fixture
+def flooded_service(services: Services) -> Service:
+    """A service with some processors, all of which a flood of short tasks has taken."""
+
+    def start(folder: Path) -> Service:
+        running = start_service(folder, cpus=FLOODED_CPUS, TASK_MODULES="tests.scripted")
+        flood = [{"task_type": "scripted", "payload": {"step": "sleep", "seconds": 0.2}}] * 1000
+        for _ in range(5):
+            assert running.http.post("/tasks/batch", json={"tasks": flood}).status_code == 202
+        return running
+
+    running = services.get("flooded_service", start)
+    deadline = time.monotonic() + START_SECONDS
+    while running.shared_runners() < FLOODED_CPUS:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    return running
+
+
+@pytest.fixture(scope="session")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """A Redis server."""
+    with running_redis(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def durable_service(
+    services: Services, postgres_server: PostgresServer, redis: RedisServer
+) -> Service:
+    """A service as in production: tasks in PostgreSQL, and Ray's control store in Redis."""
+
+    def start(folder: Path) -> Service:
+        url = postgres_server.new_database()
+        return start_service(folder, DATABASE_URL=url, REDIS_URL=redis.url)
+
+    return services.get("durable_service", start)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
@@ -121,11 +236,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that start services of their own before the one that the others share.
+    """Keep together the tests that share a service; in each group those last that end it."""
+    items.sort(key=lambda item: (_group(item), item.get_closest_marker("ends_service") is not None))
 
-    Only one Ray cluster should use the HAProxy ingress on a machine at a time.
-    """
-    alone = {"control_store", "drain", "leftovers", "on_postgresql", "out_of_memory", "restart"}
-    own = {"starvation", "versions", "wheel", "yardstick"}
-    names = {f"test_{name}.py" for name in alone | own}
-    items.sort(key=lambda item: item.path.parent == HERE and item.path.name not in names)
+
+def _group(item: pytest.Item) -> int:
+    used = getattr(item, "fixturenames", ())
+    return next((place for place, name in enumerate(GROUPS) if name in used), -1)

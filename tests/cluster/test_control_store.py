@@ -1,61 +1,34 @@
-"""The head's processes are killed: the control store comes back, and so does a whole head.
-
-This module runs services of its own, and so must come before the one that all others share.
-"""
+"""The head's processes are killed: the control store comes back, and so does a whole head."""
 
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import psutil
 import pytest
 
-from tests.cluster.conftest import START_SECONDS, Service, start_service
+from tests.cluster.conftest import START_SECONDS, Service
 from tests.cluster.processes import CONTROL_STORE, RAYLET, TRACKER, kill, only, wait_gone
 from tests.cluster.recovery import recovering
-from tests.redis_server import RedisServer, running_redis
+from tests.redis_server import RedisServer
 
 KINDS = ("scripted", "scripted_class", "scripted_remote")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the service that all tests of the default store use has its files."""
-    return tmp_path_factory.mktemp("default")
-
-
-@pytest.fixture(scope="class")
-def default_service(folder: Path) -> Iterator[Service]:
-    """A service with the embedded control store, in a folder of this test."""
-    (folder / "control").mkdir()
-    service = start_service(folder, RAY_gcs_storage_path=str(folder / "control"))
-    yield service
-    service.http.close()
-    service.process.kill()
-    service.process.wait()
-
-
-@pytest.fixture
-def redis(tmp_path: Path) -> Iterator[RedisServer]:
-    """A Redis server."""
-    with running_redis(tmp_path) as server:
-        yield server
-
-
 class TestDefault:
+    @pytest.mark.ends_service
     def test_the_control_store_comes_back_and_nothing_is_cut(
-        self, default_service: Service, tmp_path: Path, folder: Path
+        self, service: Service, tmp_path: Path
     ) -> None:
-        kill_control_store_and_tracker(default_service, tmp_path, "RocksDB")
-        (kept,) = (folder / "control").iterdir()  # so it was not in memory
+        kill_control_store_and_tracker(service, tmp_path, "RocksDB")
+        (kept,) = control_of(service).iterdir()  # so it was not in memory
         assert list(kept.rglob("CURRENT"))
 
+    @pytest.mark.ends_service
     def test_after_the_whole_head_has_died_the_service_starts_again(
-        self, default_service: Service, tmp_path: Path, folder: Path
+        self, service: Service, tmp_path: Path
     ) -> None:
-        service = default_service
-        (before,) = (folder / "control").iterdir()
+        (before,) = control_of(service).iterdir()
         script = {"step": "wait_file", "file": str(tmp_path / "gate")}
         running = service.submit("scripted", script)
         service.wait_until(running, "RUNNING")
@@ -68,25 +41,34 @@ class TestDefault:
         again = service.wait(running)
         assert [attempt["outcome"] for attempt in again["attempts"]] == ["lost", "succeeded"]
         assert service.wait(waiting)["state"] == "COMPLETED"
-        (after,) = (folder / "control").iterdir()
+        (after,) = control_of(service).iterdir()
         assert after != before  # a new head reads nothing of the old one
 
+    @pytest.mark.ends_service
     def test_all_that_was_started_ends_when_the_service_is_killed(
-        self, default_service: Service
+        self, flooded_service: Service
     ) -> None:
-        kill_control_store(default_service)
-        family = psutil.Process(default_service.process.pid).children(recursive=True)
-        default_service.process.kill()
+        kill_control_store(flooded_service)
+        family = psutil.Process(flooded_service.process.pid).children(recursive=True)
+        flooded_service.process.kill()
         wait_gone(*family, seconds=10)
 
 
-def test_the_control_store_comes_back_from_redis(tmp_path: Path, redis: RedisServer) -> None:
-    service = start_service(tmp_path, REDIS_URL=redis.url)
+@pytest.mark.ends_service
+def test_the_control_store_comes_back_from_redis(
+    durable_service: Service, tmp_path: Path, redis: RedisServer
+) -> None:
+    service = durable_service
     assert {key.partition(b"-")[0] for key in redis.all_keys()} == {b"RAYraytasks"}
     kill_control_store_and_tracker(service, tmp_path, "Redis")
     service.http.close()
     assert service.stop() == 0, service.log.read_text()
     assert redis.all_keys() == []
+
+
+def control_of(service: Service) -> Path:
+    """Return where the service's head keeps its control store."""
+    return Path(service.environment["RAY_gcs_storage_path"])
 
 
 def kill_control_store_and_tracker(service: Service, folder: Path, kept_in: str) -> None:

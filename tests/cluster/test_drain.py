@@ -1,63 +1,32 @@
 """Draining, and new versions of the code: what runs goes on, and old code never runs new tasks.
 
-This module runs a service of its own, and so must come before the one that all others share.
+It shares a service with `test_versions.py`, which comes after it.
 """
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Service, start_service
+from tests.cluster.changing import write_versioned
+from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, marks, only
 
-MODULE = """
-import os
-import time
-from pathlib import Path
-import ray
-from raytasks import handler
-
-VERSION = {version}
-
-def version() -> int:
-    return VERSION
-
-@handler("versioned", actors=(1, 1))
-class Versioned:
-    def __call__(self, payload: dict) -> int:
-        child = ray.get(ray.remote(version).options(num_cpus=0).remote())
-        assert child == VERSION, child
-        with Path(payload["mark"]).open("a") as file:
-            file.write(f"1 {{os.getpid()}}\\n")
-        while not Path(payload["gate"]).exists():
-            time.sleep(0.01)
-        return VERSION
-
-@handler("versioned_remote", isolated=True)
-def versioned_remote(payload: dict) -> int:
-    return Versioned()(payload)
-"""
 KINDS = ("versioned", "versioned_remote")
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the service, and the handlers' module, are."""
-    return tmp_path_factory.mktemp("drain")
+@pytest.fixture
+def service(changing_service: Service) -> Service:
+    """The service whose code can be changed."""
+    return changing_service
 
 
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Service]:
-    """A service whose code can be changed."""
-    (folder / "versioned.py").write_text(MODULE.format(version=1))
-    running = start_service(folder, TASK_MODULES="versioned", PYTHONPATH=str(folder))
-    yield running
-    running.http.close()
-    assert running.stop() == 0, running.log.read_text()
+@pytest.fixture
+def folder(service: Service) -> Path:
+    """Where the service, and the handlers' modules, are."""
+    return service.log.parent
 
 
 def command(service: Service, *arguments: str, **environment: str) -> str:
@@ -124,7 +93,7 @@ def test_a_new_version_takes_new_tasks_while_the_old_one_finishes(
     mark = tmp_path / "mark"
     old = [service.submit(kind, {"gate": str(gates[0]), "mark": str(mark)}) for kind in KINDS]
     begun(mark, attempts=2)
-    (folder / "versioned.py").write_text(MODULE.format(version=2))
+    write_versioned(folder, 2)
     assert "versioned, versioned_remote" in command(service, "deploy")
     new = [service.submit(kind, {"gate": str(gates[1]), "mark": str(mark)}) for kind in KINDS]
     gates[1].touch()
@@ -141,7 +110,7 @@ def test_an_old_version_that_runs_for_too_long_is_given_back(
     gate, mark = tmp_path / "gate", tmp_path / "mark"
     old = [service.submit(kind, {"gate": str(gate), "mark": str(mark)}) for kind in KINDS]
     begun(mark, attempts=2)
-    (folder / "versioned.py").write_text(MODULE.format(version=3))
+    write_versioned(folder, 3)
     command(service, "deploy", DRAIN_SECONDS="2")
     begun(mark, attempts=4)
     gate.touch()

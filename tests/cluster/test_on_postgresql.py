@@ -1,31 +1,20 @@
-"""On PostgreSQL: the main path; and the server is away: nothing that runs is cut, all goes on.
+"""On PostgreSQL: the main path; and the server is away: nothing that runs is cut, all goes on."""
 
-This module runs a service of its own, and so must come before the one that all others share.
-"""
-
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import Service, start_service
+from tests.cluster.conftest import Service
 from tests.cluster.outage import is_refused, submitted_again
 from tests.cluster.processes import TRACKER, begun, kill, marks, only
 from tests.cluster.recovery import recovering
 from tests.postgres_server import PostgresServer
 
 
-@pytest.fixture(scope="module")
-def service(
-    tmp_path_factory: pytest.TempPathFactory, postgres_server: PostgresServer
-) -> Iterator[Service]:
-    """A service on a database of its own."""
-    url = postgres_server.new_database()
-    running = start_service(tmp_path_factory.mktemp("service"), DATABASE_URL=url)
-    yield running
-    running.http.close()
-    assert running.stop() == 0, running.log.read_text()
-    postgres_server.drop(url)
+@pytest.fixture
+def service(durable_service: Service) -> Service:
+    """The service on PostgreSQL."""
+    return durable_service
 
 
 def test_the_main_path(service: Service) -> None:

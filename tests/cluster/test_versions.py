@@ -1,34 +1,20 @@
 """New versions of the handlers: tried before they are in force, whoever brings them.
 
-This module runs a service of its own, and so must come before the one that all others share.
+It shares a service with `test_drain.py`, which comes before it.
 """
 
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.cluster.conftest import Service, start_service
+from tests.cluster.changing import write_changing
+from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, WARM_RUNNER, kill, only, processes
 
-MODULE = """
-import os
-from raytasks import handler
-
-{first}
-
-@handler("version")
-def version(payload: dict) -> int:
-    return {number}
-
-@handler("elsewhere", ray_options={{"num_cpus": 0.5, "runtime_env": {env}}})
-def elsewhere(payload: dict) -> int:
-    return {number}
-"""
 HERE = "os.environ.get('ONLY_HERE') == 'yes'"
 OWN = "{'env_vars': {'A': '1'}}"
 BAD = {
@@ -38,26 +24,16 @@ BAD = {
 }
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the service, and the handlers' module, are."""
-    return tmp_path_factory.mktemp("versions")
+@pytest.fixture
+def service(changing_service: Service) -> Service:
+    """The service whose code can be changed."""
+    return changing_service
 
 
-def write(
-    folder: Path, number: int, first: str = "", env: str = "{'env_vars': {'A': '1'}}"
-) -> None:
-    (folder / "changing.py").write_text(MODULE.format(first=first, number=number, env=env))
-
-
-@pytest.fixture(scope="module")
-def service(folder: Path) -> Iterator[Service]:
-    """A service whose code can be changed."""
-    write(folder, 1)
-    running = start_service(folder, TASK_MODULES="changing", PYTHONPATH=str(folder))
-    yield running
-    running.http.close()
-    assert running.stop() == 0, running.log.read_text()
+@pytest.fixture
+def folder(service: Service) -> Path:
+    """Where the service, and the handlers' modules, are."""
+    return service.log.parent
 
 
 def run(service: Service, module: str, *arguments: str, **environment: str) -> Any:
@@ -96,13 +72,13 @@ def until_answers(service: Service, number: int) -> None:
 def test_what_does_not_load_in_the_cluster_changes_nothing(service: Service, folder: Path) -> None:
     before = in_force(service)
     for name, first in BAD.items():
-        write(folder, 2, first)
+        write_changing(folder, 2, first)
         done = deploy(service, ONLY_HERE="yes")
         assert done.returncode == 2, (name, done.stdout, done.stderr)
         [line] = done.stderr.splitlines()
         assert line.startswith(f"error: the handlers are refused, and version {before} stays"), line
         assert "changing" in line
-    write(folder, 2, env="{'working_dir': 'file:///nothing/there.zip'}")
+    write_changing(folder, 2, env="{'working_dir': 'file:///nothing/there.zip'}")
     done = deploy(service)
     assert done.returncode == 2, done.stderr
     assert "cannot be made" in done.stderr
@@ -117,7 +93,7 @@ def test_a_good_one_is_in_force_also_after_the_tracker_has_died(
     service: Service, folder: Path
 ) -> None:
     before = in_force(service)
-    write(folder, 3)
+    write_changing(folder, 3)
     done = deploy(service, LEASE_SECONDS="33")
     assert done.returncode == 0, done.stderr
     assert "not changed by a deployment: LEASE_SECONDS" in done.stdout
@@ -135,7 +111,8 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
     service: Service, folder: Path
 ) -> None:
     broken = folder / "broken"  # what a node loses after the trial has passed
-    write(folder, 3, f"if os.path.exists({str(broken)!r}): raise ImportError('libgone.so')")
+    fails = f"if os.path.exists({str(broken)!r}): raise ImportError('libgone.so')"
+    write_changing(folder, 3, fails)
     assert deploy(service).returncode == 0
     until_answers(service, 3)
     broken.touch()
@@ -144,8 +121,8 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
     while not (reasons := service.http.get("/health").json()["reasons"]):
         assert time.monotonic() < deadline
         time.sleep(0.2)
-    assert [reason["code"] for reason in reasons] == ["runners_cannot_start"]
-    assert "libgone.so" in reasons[0]["message"]
+    assert {reason["code"] for reason in reasons} == {"runners_cannot_start"}  # one for each pool
+    assert all("libgone.so" in reason["message"] for reason in reasons)
     broken.unlink()
     until_answers(service, 3)
     assert service.http.get("/health").json()["reasons"] == []
@@ -154,12 +131,12 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
 def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
     before = in_force(service)
     command = ("run", "--non-blocking", "--name=raytasks", f"--address={service.ray_address}")
-    write(folder, 4, BAD["raises"])
+    write_changing(folder, 4, BAD["raises"])
     done = serve(service, *command, "serve_app:app", ONLY_HERE="yes")
     assert "the handlers are refused" in done.stdout + done.stderr
     assert done.returncode != 0
     assert service.run("version", {})["result"] == 3
-    write(folder, 4)
+    write_changing(folder, 4)
     done = serve(service, *command, "serve_app:app")
     assert done.returncode == 0, done.stderr
     until_answers(service, 4)
@@ -167,12 +144,13 @@ def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
     dashboard = service.log.read_text().partition("Ray dashboard:")[2].split()[0]
     command = ("deploy", "--name=raytasks", f"--address={dashboard}", "serve_app:app")
     for number in (5, 6):  # the same configuration: Serve itself sees no difference
-        write(folder, number)
+        write_changing(folder, number)
         done = serve(service, *command)
         assert done.returncode == 0, done.stdout + done.stderr
         until_answers(service, number)
 
 
+@pytest.mark.ends_service
 def test_the_service_leaves_the_cluster(service: Service) -> None:
     done = run(service, "raytasks", "stop", f"--address={service.ray_address}", "--seconds=1")
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,9 @@
-"""What somebody gets who installs the wheel: a project of their own, and the demo, with real Ray.
+"""What somebody gets who installs the wheels: a project of their own, and the demo, with real Ray.
 
-The wheel is built here, and is the only raytasks in a fresh environment; what it depends on comes
-from the environment of the tests. The project's folder has a name that breaks what can be broken.
+The wheels are built here, and are the only raytasks in a fresh environment. What they depend on
+comes from the environment of the tests, without what only `raytasks[handlers]` brings; Ray Serve
+has numpy, too. `make demo` is tested with the extra. The project's folder has a name that breaks
+what can be broken.
 """
 
 import os
@@ -24,11 +26,17 @@ import pytest
 from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
 from tests.ports import quiet_port
 
-pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone they take about a minute
+# On a busy machine; alone they take about a minute.
+pytestmark = [pytest.mark.timeout(300), pytest.mark.usefixtures("no_service")]
 
 ROOT = Path(__file__).parents[2]
 ODD_NAME = "a dir with spaces % # ? é"
-BUILT_IN = {"ai_summarization", "batch_processing", "image_processing", "text_processing"}
+WITHOUT_EXTRA = {"batch_processing", "text_processing"}
+EXTRA = {"PIL", "pillow.libs", "snowballstemmer", "stopwordsiso"}
+LEFT_OUT = (
+    "not installed: ai_summarization and image_processing; pip install 'raytasks[handlers]' adds "
+    "them"
+)
 
 SHOUT = """
 from pydantic import BaseModel
@@ -106,19 +114,25 @@ class Installed:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel of this checkout, in an environment of its own."""
+    """The wheels of this checkout, in an environment of their own."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    [wheel] = folder.glob("raytasks-*.whl")
+    for project in (ROOT, ROOT / "client"):
+        subprocess.run(build, cwd=project, check=True, capture_output=True)
+    wheels = map(str, folder.glob("*.whl"))
     venv = folder / "venv"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(venv)], check=True)
     python = venv / "bin" / "python"
     uv = [sys.executable, "-m", "uv", "pip", "install", "--quiet", "--offline", "--no-deps"]
-    subprocess.run([*uv, "--python", str(python), str(wheel)], check=True)
+    subprocess.run([*uv, "--python", str(python), *wheels], check=True)
     # A path in a .pth file is added as it is: the .pth of an editable install there has no effect.
     [packages] = venv.glob("lib/python*/site-packages")
-    (packages / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    dependencies = folder / "dependencies"
+    dependencies.mkdir()
+    for path in Path(sysconfig.get_path("purelib")).iterdir():
+        if path.name not in EXTRA:
+            (dependencies / path.name).symlink_to(path)
+    (packages / "dependencies.pth").write_text(f"{dependencies}\n")
     return Installed(python, folder)
 
 
@@ -212,10 +226,11 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "other"}
 
 
-def test_the_demo(installed: Installed, tmp_path: Path) -> None:
+def test_the_demo_without_the_extra(installed: Installed, tmp_path: Path) -> None:
     told = installed.run([installed.command, "demo"], tmp_path)
-    for task_type in BUILT_IN | {"flaky"}:
-        assert f"{task_type}: COMPLETED" in told
+    completed = set(re.findall(r"(\w+): COMPLETED", told))
+    assert completed == WITHOUT_EXTRA | {"flaky"}
+    assert told.count(LEFT_OUT) == told.count("raytasks[handlers]") == 1
     assert "raytasks up " in told
     shown = told.partition("POST /tasks/")[2]
     assert not re.search("https?://", shown)  # the service has stopped

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.cluster import ingress
+from raytasks.cluster import environment, ingress
 from raytasks.cluster import processes as cluster
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
@@ -37,24 +37,24 @@ def test_haproxy_listens_where_it_finds_the_replicas(host: str | None) -> None:
 def test_elsewhere_serves_own_proxy_does(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     assert ingress.ingress_environment(host) == {SWITCH: "0"}
     monkeypatch.delenv(SWITCH, raising=False)
-    assert cluster.ray_environment(host)[SWITCH] == "0"
+    assert environment.ray_environment(host)[SWITCH] == "0"
 
 
 @pytest.mark.parametrize(
-    ("allowed", "connections"), [(1024, 369), (4096, 1598), (10_275, 4070), (20_000, None)]
+    ("allowed", "connections"), [(1024, 369), (4096, 1598), (10_275, 4070), (20_000, 4096)]
 )
 def test_haproxy_gets_no_more_connections_than_it_may_have(
-    monkeypatch: pytest.MonkeyPatch, allowed: int, connections: int | None
+    monkeypatch: pytest.MonkeyPatch, allowed: int, connections: int
 ) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (allowed, allowed))
-    wanted = ingress.ingress_environment().get("RAY_SERVE_HAPROXY_MAXCONN")
-    assert wanted == (None if connections is None else str(connections))
+    wanted = ingress.ingress_environment()["RAY_SERVE_HAPROXY_MAXCONN"]
+    assert wanted == str(connections)
     ingress.check_open_files()
 
 
 def test_no_limit_is_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (1024, resource.RLIM_INFINITY))
-    assert "RAY_SERVE_HAPROXY_MAXCONN" not in ingress.ingress_environment()
+    assert ingress.ingress_environment()["RAY_SERVE_HAPROXY_MAXCONN"] == "4096"
     ingress.check_open_files()
 
 

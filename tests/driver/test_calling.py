@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from raytasks import __version__
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.driver import calling
 from raytasks.driver.calling import ServiceDoor
 from raytasks.handling import attempt_waits
-from raytasks.handling.submission import PayloadLimits
+from raytasks.handling.submission import PayloadBounds
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.tasks import BacklogFull, Duplicate, NewTask, StoreUnavailable
 
@@ -34,7 +35,7 @@ class Calls:
 
     async def terms(self) -> DriverTerms:
         self.asked += 1
-        return DriverTerms(self.values, PayloadLimits(), 1000)
+        return DriverTerms(self.values, PayloadBounds(), 1000, __version__)
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
         self.sent += tasks

@@ -1,19 +1,20 @@
 """What those who wait for results get: the waiting part, on a real tracker."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.driver import ends
 from raytasks.driver.ends import MAX_ASKED, ResultWatch
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import StoreUnavailable, TaskFailed, TaskNotFound
-from raytasks.protocol.messages import Ends, Feed, FeedPart
+from raytasks.protocol.messages import Feed, FeedPart
+from raytasks.protocol.queries import Answer, Query, TaskEnds
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, task_id
 from tests.tracking import ScriptedRunner, let_run, wait_final
@@ -30,13 +31,15 @@ class Source:
         self.away = 0
         self.called = asyncio.Event()
 
-    async def ends(self, task_ids: Sequence[str]) -> Ends:
-        self.asked.append(len(task_ids))
+    async def read(self, query: Query[Answer]) -> Answer:
+        assert isinstance(query, TaskEnds)
+        self.asked.append(len(query.task_ids))
         self.called.set()
         if self.away:
             self.away -= 1
             raise StoreUnavailable("the tracker is away")
-        return await self._tracker.ends(task_ids)
+        found: Any = await self._tracker.read(query)
+        return cast("Answer", found)
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         self.polls += 1
@@ -70,7 +73,7 @@ async def complete(tracker: Tracker, values: LargeValues, result: bytes) -> None
     await tracker.submit([new_task(1)])
     runner = ScriptedRunner(tracker)
     [claim] = await runner.claim()
-    text, ref = values.keep_result(claim, result)
+    text, ref = values.externalize_result(claim, result)
     runner.end(claim, result=text, result_ref=ref)
     await wait_final(tracker, task_id(1))
 
@@ -151,7 +154,7 @@ async def test_many_waits_are_ids_and_no_calls(
             await source.called.wait()
             source.called.clear()
     assert len(watch.ends) == number
-    runner = ScriptedRunner(tracker, room=1)
+    runner = ScriptedRunner(tracker, capacity=1)
     [claim] = await runner.claim()
     asked = len(source.asked)
     runner.end(claim, result="5")

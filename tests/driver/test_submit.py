@@ -8,8 +8,8 @@ from pydantic import BaseModel
 
 import raytasks
 from raytasks.driver import submit as driver
-from raytasks.handling.registry import handler
-from raytasks.handling.submission import InvalidSubmission
+from raytasks.handling.declaration import handler
+from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import KeyConflict, StoreUnavailable, TaskFailed
 from raytasks.testing import Queue
 
@@ -30,6 +30,10 @@ def orders(*numbers: Any) -> list[dict[str, Any]]:
     return [{"task_type": "order", "payload": {"number": number}} for number in numbers]
 
 
+def by_function(number: int) -> dict[str, Any]:
+    return {"task_type": order, "payload": Order(number=number)}
+
+
 @pytest.fixture
 def queue() -> Any:
     with Queue([order], max_batch_bytes=100) as queue:
@@ -44,8 +48,17 @@ def test_submit_and_wait(queue: Queue) -> None:
         raytasks.submit("order", {"number": 13}).wait()
 
 
+def test_by_function(queue: Queue) -> None:
+    assert raytasks.submit(order, Order(number=5)).wait() == 5
+    assert [task.wait() for task in raytasks.submit_many([*orders(1), by_function(2)])] == [1, 2]
+    queue.submit(order, {"number": 3})
+    assert [run.result for run in queue.run_until_idle()] == [3]
+    with pytest.raises(raytasks.HandlerError, match=r"orders is not decorated with @handler"):
+        raytasks.submit(orders, {})
+
+
 async def test_on_an_event_loop(queue: Queue) -> None:
-    task = await raytasks.submit_async("order", {"number": 5})
+    task = await raytasks.submit_async(order, {"number": 5})
     assert await task == 5
     assert await raytasks.result_async(task.id) == 5
     assert await task.ref == 5

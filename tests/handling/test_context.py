@@ -8,7 +8,7 @@ import pytest
 from pydantic import BaseModel
 
 from raytasks import Cancelled, Context
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
 from raytasks.testing import FakeClock
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel, computed_field, field_serializer
 from pydantic_core import from_json, to_json
 
 from raytasks.handling.context import Cancelled, Context
+from raytasks.handling.declaration import handler
 from raytasks.handling.handler_json import handler_json
-from raytasks.handling.registry import handler
 from raytasks.model.retry import PermanentError, RetryAfter, RetryPolicy, Snooze
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import MAX_DIGITS, MAX_LEVELS, NotJson, parse_json

@@ -28,9 +28,11 @@ from pydantic import (
 )
 
 from raytasks.api.check_threads import ChecksBusy, CheckThreads
+from raytasks.handling.declaration import handler, handler_of
 from raytasks.handling.payload_checks import PayloadRefused, check_payload, runs_user_code
-from raytasks.handling.registry import Registry, handler, handler_of
-from raytasks.handling.submission import InvalidSubmission, check_batch, check_submission
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import check_batch, check_submission
+from raytasks.model.errors import InvalidSubmission
 
 
 class Plain(BaseModel):

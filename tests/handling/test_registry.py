@@ -11,8 +11,9 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.handling.modules import HandlerError
-from raytasks.handling.registry import HandlerSpec, Registry, handler_of
+from raytasks.handling.declaration import HandlerSpec, handler_of
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
 from raytasks.model.tasks import HandlerKind
 
 _NUMBERS = itertools.count()

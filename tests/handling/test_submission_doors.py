@@ -7,13 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raytasks.handling.registry import Registry, handler, handler_of
-from raytasks.handling.submission import (
-    InvalidSubmission,
-    PayloadLimits,
-    check_batch,
-    check_submission,
-)
+from raytasks.handling.declaration import handler, handler_of
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadBounds, check_batch, check_submission
+from raytasks.model.errors import InvalidSubmission
 from raytasks.settings import Settings
 from raytasks.testing import Queue, run_handler
 
@@ -142,6 +139,6 @@ def test_the_same_request_has_the_same_digest_whatever_it_is_made_of() -> None:
 
 def test_the_limits_are_those_of_the_settings() -> None:
     fields = Settings.model_fields
-    default = PayloadLimits()
+    default = PayloadBounds()
     assert default.max_bytes == fields["max_payload_bytes"].default
     assert default.max_depth == fields["max_depth"].default

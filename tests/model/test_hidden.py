@@ -7,7 +7,7 @@ import pytest
 from pydantic import AliasChoices, BaseModel, Field, Secret, SecretBytes, SecretStr
 from pydantic_core import from_json, to_json
 
-from raytasks.handling.registry import handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
 from raytasks.model.hidden import MARK, mask_of
 
 

@@ -128,7 +128,7 @@ class TestDecide:
     def test_what_follows_from_an_error(
         self, error: Exception, failures: int, decision: RetryDecision
     ) -> None:
-        assert RetryPolicy(jitter=0).decide(error, failures, RANDOM) == decision
+        assert RetryPolicy(jitter=0).verdict(error, failures, RANDOM) == decision
 
 
 class TestDeclaration:

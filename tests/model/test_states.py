@@ -17,7 +17,7 @@ from raytasks.model.states import (
     Standing,
     State,
     mermaid,
-    settle,
+    verdict,
 )
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "states.md"
@@ -132,19 +132,19 @@ class TestSettle:
     def test_what_an_outcome_means(
         self, kind: OutcomeKind, given_standing: Standing, retryable: bool, event: Event
     ) -> None:
-        assert settle(kind, given_standing, retryable=retryable) is event
+        assert verdict(kind, given_standing, retryable=retryable) is event
 
     @pytest.mark.parametrize("kind", [OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY])
     def test_who_is_not_charged_is_never_poison(self, kind: OutcomeKind) -> None:
-        assert settle(kind, standing(crashes=2), retryable=False, charged=False) is Event.LOSE
+        assert verdict(kind, standing(crashes=2), retryable=False, charged=False) is Event.LOSE
         stopped = standing(crashes=2, cancelled=True)
-        assert settle(kind, stopped, retryable=False, charged=False) is Event.STOP
+        assert verdict(kind, stopped, retryable=False, charged=False) is Event.STOP
 
     @given(st.sampled_from(OutcomeKind), STANDINGS, st.booleans())
     def test_it_is_always_an_event_of_a_running_task(
         self, kind: OutcomeKind, given_standing: Standing, retryable: bool
     ) -> None:
-        event = settle(kind, given_standing, retryable=retryable)
+        event = verdict(kind, given_standing, retryable=retryable)
         assert TRANSITIONS[event].sources == {State.RUNNING}
         if given_standing.cancel_requested:
             assert event in (Event.SUCCEED, Event.STOP)
@@ -154,8 +154,8 @@ class TestSettle:
         self, given_standing: Standing, retryable: bool
     ) -> None:
         for kind in set(OutcomeKind) - {OutcomeKind.FAILED, OutcomeKind.TIMED_OUT}:
-            once = settle(kind, given_standing, retryable=retryable)
-            assert once is settle(kind, given_standing, retryable=not retryable)
+            once = verdict(kind, given_standing, retryable=retryable)
+            assert once is verdict(kind, given_standing, retryable=not retryable)
 
 
 class TestDocument:

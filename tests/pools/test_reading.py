@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.handling.modules import HandlerError
 from raytasks.handling.registry import Registry
-from raytasks.pools.deployment import Deployment
+from raytasks.model.errors import HandlerError
+from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.inspection import Expected, compare, inspect
-from raytasks.pools.reading import read_deployment
+from raytasks.pools.reading import read_version
 from raytasks.settings import Settings
 
 GOOD = "from raytasks import handler\n\n@handler('x')\ndef x(payload: dict) -> int:\n    return 1\n"
@@ -27,8 +27,8 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     return name
 
 
-def read(name: str, seconds: float = 60.0) -> Deployment:
-    return read_deployment(Settings(_env_file=None, task_modules=(name,)), seconds)
+def read(name: str, seconds: float = 60.0) -> HandlersVersion:
+    return read_version(Settings(_env_file=None, task_modules=(name,)), seconds)
 
 
 @pytest.mark.parametrize(

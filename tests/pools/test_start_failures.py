@@ -19,17 +19,17 @@ def failures() -> tuple[StartFailures, Clock]:
 
 def test_one_failed_start_changes_nothing() -> None:
     found, _ = failures()
-    assert not found.note("shared", "killed")
+    assert not found.record("shared", "killed")
     assert found.allowed("shared", 3) == 3
     assert found.reasons() == []
 
 
 def test_a_pool_waits_longer_each_time_and_tries_one() -> None:
     found, clock = failures()
-    found.note("shared", "first")
+    found.record("shared", "first")
     pauses = []
     for _ in range(8):
-        assert found.note("shared", "ImportError: no torch")
+        assert found.record("shared", "ImportError: no torch")
         begun = clock.now
         assert found.allowed("shared", 3) == 0
         while not found.allowed("shared", 3):
@@ -49,8 +49,8 @@ def test_it_is_over_when_one_comes_up_or_another_version_is_in_force() -> None:
     found, _ = failures()
     ends: tuple[Callable[[], object], ...] = (lambda: found.came_up("shared"), found.forget)
     for end in ends:
-        found.note("shared", "x")
-        found.note("shared", "x")
+        found.record("shared", "x")
+        found.record("shared", "x")
         assert found.allowed("shared", 2) == 0
         end()
         assert found.allowed("shared", 2) == 2
@@ -59,8 +59,8 @@ def test_it_is_over_when_one_comes_up_or_another_version_is_in_force() -> None:
 
 def test_of_a_long_error_the_end_is_told() -> None:
     found, _ = failures()
-    found.note("p", "x")
-    found.note("p", "a" * 10_000 + "the end")
+    found.record("p", "x")
+    found.record("p", "a" * 10_000 + "the end")
     [reason] = found.reasons()
     assert reason["message"].endswith("the end")
     assert len(reason["message"]) < 700

@@ -10,28 +10,28 @@ import pytest
 from raytasks.api.announcement import Announcement
 from raytasks.model.tasks import HandlerInfo, HandlerKind, StoreUnavailable
 from raytasks.pools import versions as versions_module
-from raytasks.pools.deployment import Deployment, differing_settings, new_token
+from raytasks.pools.handlers_version import HandlersVersion, differing_settings, new_token
 from raytasks.pools.versions import Announced, VersionRefused, Versions
 from raytasks.settings import Settings
 from raytasks.store.store import Store
-from raytasks.store.versions import VersionState
+from raytasks.store.version_rows import VersionState
 from raytasks.tracker.version_book import VersionBook
 from tests.tracking import FaultyStore, let_run, tracker_on
 
 SETTINGS = Settings(_env_file=None, task_modules=("shop",))
 
 
-def build(*task_types: str, token: str = "", **settings: object) -> Deployment:
+def build(*task_types: str, token: str = "", **settings: object) -> HandlersVersion:
     infos = tuple(HandlerInfo(name, HandlerKind.FUNCTION, (0, 0)) for name in task_types or ("a",))
     changed = SETTINGS.model_copy(update=settings)
-    return Deployment(token or new_token(), "f", infos, changed)
+    return HandlersVersion(token or new_token(), "f", infos, changed)
 
 
 @dataclass
 class Cluster:
     """What outlives a tracker: the kept builds; and how its trials end."""
 
-    kept: dict[str, Deployment] = field(default_factory=dict)
+    kept: dict[str, HandlersVersion] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
     gates: dict[str, asyncio.Event] = field(default_factory=dict)
     tried: list[str] = field(default_factory=list)
@@ -39,26 +39,26 @@ class Cluster:
     in_force: list[str] = field(default_factory=list)
     away: bool = False
 
-    async def load(self) -> list[Deployment]:
+    async def load(self) -> list[HandlersVersion]:
         if self.away:
             raise OSError("the control store is away")
         return list(self.kept.values())
 
-    async def keep(self, deployment: Deployment) -> None:
-        self.kept[deployment.token] = deployment
+    async def keep(self, version: HandlersVersion) -> None:
+        self.kept[version.token] = version
 
     async def keep_only(self, token: str) -> None:
         self.kept = {token: self.kept[token]}
 
-    async def trial(self, deployment: Deployment) -> str | None:
-        self.tried.append(deployment.token)
+    async def trial(self, version: HandlersVersion) -> str | None:
+        self.tried.append(version.token)
         self.begun.set()
-        if deployment.token in self.gates:
-            await self.gates[deployment.token].wait()
-        return self.wrong.get(deployment.token)
+        if version.token in self.gates:
+            await self.gates[version.token].wait()
+        return self.wrong.get(version.token)
 
-    def put_in_force(self, deployment: Deployment) -> None:
-        self.in_force.append(deployment.token)
+    def put_in_force(self, version: HandlersVersion) -> None:
+        self.in_force.append(version.token)
 
 
 @pytest.fixture
@@ -230,9 +230,9 @@ class TestBuilds:
         assert one.generation == build().generation
         assert one.generation != build(artifacts_url="/elsewhere").generation
         assert one.generation == build(max_backlog=1).generation
-        other = Deployment("t", "f", one.handlers, SETTINGS, {"KEY": "value"})
+        other = HandlersVersion("t", "f", one.handlers, SETTINGS, {"KEY": "value"})
         assert one.generation != other.generation
-        assert one.generation != Deployment("t", "f2", one.handlers, SETTINGS).generation
+        assert one.generation != HandlersVersion("t", "f2", one.handlers, SETTINGS).generation
 
     def test_each_runtime_environment_is_tried_once(self) -> None:
         infos = tuple(
@@ -243,7 +243,7 @@ class TestBuilds:
                 ("c", {"pip": ["x"], "env_vars": {"A": "own"}}),
             ]
         )
-        made = Deployment("token", "f", infos, SETTINGS, {"A": "ours", "B": "1"})
+        made = HandlersVersion("token", "f", infos, SETTINGS, {"A": "ours", "B": "1"})
         plain, own = made.runtime_envs()
         mark = {"RAYTASKS_GENERATION": f"{made.generation}/token"}
         assert plain == {"env_vars": {"A": "ours", "B": "1", **mark}}

@@ -69,6 +69,9 @@ def test_raytasks_itself_imports_nothing_until_it_is_asked() -> None:
     assert said_by(f"import sys, raytasks; print({ours})") == "[]"
     heavy = "{'ray', 'pydantic', 'sqlalchemy', 'fastapi', 'httpx'} & set(sys.modules)"
     assert said_by(f"import sys, raytasks; raytasks.RetryPolicy; print({heavy})") == "set()"
+    declared = "raytasks.handler('a')(lambda payload, context: None)"
+    program = f"import sys, raytasks; raytasks.Context, raytasks.Cancelled; {declared}"
+    assert said_by(f"{program}; print({heavy})") == "set()"
 
 
 @pytest.mark.parametrize("name", raytasks.__all__)

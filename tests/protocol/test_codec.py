@@ -4,9 +4,10 @@ import msgspec
 import pytest
 
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import Duplicate
 from raytasks.protocol import codec as wire
-from raytasks.protocol.messages import AttemptLog, Claim, Exchange, LogLine, Orders, Outcome, Report
+from raytasks.protocol.messages import AttemptLog, Claim, Exchange, Orders, Outcome, Report
 from tests.making import new_task
 
 EXCHANGE = Exchange(
@@ -14,8 +15,8 @@ EXCHANGE = Exchange(
     "name",
     "shared",
     "g",
-    limits={"a": 1, "b": 256},
-    room=3,
+    capacity_by_type={"a": 1, "b": 256},
+    capacity=3,
     last_batch=7,
     node_id="node",
     outcomes=[

@@ -4,14 +4,16 @@ import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
 from raytasks.model.states import State
-from raytasks.model.tasks import Attempt, Task
+from raytasks.model.tasks import Task
 from raytasks.protocol import feed_follower as watch_module
 from raytasks.protocol.feed_follower import FeedQueue, TaskWatch
 from raytasks.protocol.messages import Feed, FeedPart, StateChange
+from raytasks.protocol.queries import Query, TaskDetail
 
 
 class Scripted:
@@ -25,9 +27,10 @@ class Scripted:
         self.state = State.PENDING
         self.known = True
 
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        self.looks[task_id] += 1
-        return (a_task(task_id, self.state), []) if self.known else None
+    async def read(self, query: Query[Any]) -> Any:
+        assert isinstance(query, TaskDetail)
+        self.looks[query.task_id] += 1
+        return (a_task(query.task_id, self.state), []) if self.known else None
 
     async def polls(self, number: int) -> list[tuple[int, int]]:
         """Wait for so many polls, and return from where they went on."""

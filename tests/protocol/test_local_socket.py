@@ -14,7 +14,13 @@ import pytest
 
 from raytasks.model.tasks import BacklogFull
 from raytasks.protocol import local_socket as local_rpc
-from raytasks.protocol.local_socket import Address, CallFailed, Connection, ConnectionLost, Server
+from raytasks.protocol.local_socket import (
+    Address,
+    CallFailed,
+    ConnectionLost,
+    Server,
+    SocketChannel,
+)
 from tests.tracking import let_run
 
 pytestmark = pytest.mark.skipif(not local_rpc.AVAILABLE, reason="needs Linux")
@@ -55,10 +61,10 @@ async def end(server: Server) -> None:
 
 
 @contextlib.asynccontextmanager
-async def connected(methods: Methods) -> AsyncIterator[tuple[Server, Connection]]:
+async def connected(methods: Methods) -> AsyncIterator[tuple[Server, SocketChannel]]:
     names = ("echo", "wait", "refuse", "fail", "stumble")
     server = Server({name: getattr(methods, name) for name in names})
-    connection = await Connection.open(await server.start())
+    connection = await SocketChannel.open(await server.start())
     try:
         yield server, connection
     finally:
@@ -122,7 +128,7 @@ async def test_an_error_whose_text_cannot_be_sent_is_told_all_the_same(
 
 async def test_a_connection_that_is_closed_at_once_is_closed() -> None:
     server = Server({})
-    connection = await Connection.open(await server.start())
+    connection = await SocketChannel.open(await server.start())
     connection.close()
     assert connection.lost
     with pytest.raises(ConnectionLost):
@@ -136,7 +142,7 @@ async def test_a_process_of_another_user_is_refused(monkeypatch: pytest.MonkeyPa
         await connection.call("echo", b"")  # so that it has been let in
         monkeypatch.setattr(os, "getuid", lambda: -1)
         with pytest.raises(PermissionError):
-            await Connection.open(server.address)
+            await SocketChannel.open(server.address)
         await let_run(20)  # until the server has refused it as well
         monkeypatch.undo()
         assert await connection.call("echo", b"ab") == b"ba"
@@ -158,7 +164,7 @@ async def test_a_server_process_that_ends_is_noticed_by_open_and_by_later_calls(
     listening.bind("\0raytasks-test-ending")
     opened: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
     server = await asyncio.start_unix_server(lambda _, end: opened.put_nowait(end), sock=listening)
-    connection = await Connection.open(Address("raytasks-test-ending", b"x"))
+    connection = await SocketChannel.open(Address("raytasks-test-ending", b"x"))
     try:
         waiting = asyncio.ensure_future(connection.call("echo", b""))
         (await opened.get()).close()
@@ -175,7 +181,7 @@ async def test_nobody_who_does_not_know_the_secret_is_answered() -> None:
     methods = Methods()
     server = Server({"echo": methods.echo})
     address = await server.start()
-    stranger = await Connection.open(Address(address.name, b"?" * local_rpc.TOKEN_BYTES))
+    stranger = await SocketChannel.open(Address(address.name, b"?" * local_rpc.TOKEN_BYTES))
     try:
         with pytest.raises(ConnectionLost):
             await stranger.call("echo", b"abc")
@@ -214,7 +220,7 @@ async def test_a_message_that_makes_no_sense_ends_its_connection_only() -> None:
 
 async def test_an_address_where_nobody_listens_is_an_os_error() -> None:
     with pytest.raises(OSError, match="refused"):
-        await Connection.open(Address("raytasks-test-nobody", b""))
+        await SocketChannel.open(Address("raytasks-test-nobody", b""))
 
 
 def test_an_address_does_not_show_its_secret() -> None:
@@ -223,7 +229,7 @@ def test_an_address_does_not_show_its_secret() -> None:
 
 _UVLOOP = """
 import asyncio, gc, sys, uvloop
-from raytasks.protocol.local_socket import Connection, Server
+from raytasks.protocol.local_socket import SocketChannel, Server
 
 async def echo(body):
     return body
@@ -236,7 +242,7 @@ async def main():
     for _ in range(3):
         gc.collect()
         await asyncio.sleep(0)
-    connection = await Connection.open(address)
+    connection = await SocketChannel.open(address)
     for body in (b"a", b"b"):
         assert await connection.call("echo", body) == body
         gc.collect()
@@ -244,7 +250,7 @@ async def main():
     connection.close()
     await asyncio.sleep(0.05)
     gc.collect()
-    again = await Connection.open(address)
+    again = await SocketChannel.open(address)
     assert await again.call("echo", b"c") == b"c"
     again.close()
     print("done")
@@ -272,11 +278,9 @@ def test_it_listens_until_it_is_closed(kind: str) -> None:
 async def test_one_that_is_closed_is_let_go() -> None:
     server = Server({})
     await server.start()
-    assert server.listening
-    assert server in local_rpc._LISTENING
+    assert (server.listening, server in local_rpc._LISTENING) == (True, True)
     server.close()
-    assert not server.listening
-    assert server not in local_rpc._LISTENING  # type: ignore[unreachable]
+    assert (server.listening, server in local_rpc._LISTENING) == (False, False)
 
 
 async def test_the_end_of_the_loop_is_no_error() -> None:

@@ -16,7 +16,7 @@ from raytasks.runner.demand import (
     demands_of,
     make_room,
 )
-from raytasks.runner.on_ray.options import needs_of
+from raytasks.runner.on_ray.ray_options import needs_of
 
 
 def node(free: float, total: float = 6, name: str = "n1", **more: float) -> Node:

@@ -3,9 +3,11 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
+import pytest
+
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 
 PATIENCE = 10.0
 CLAIM = Claim("t1", "a", 1, "{}", 0, 3, None, None)
@@ -34,14 +36,17 @@ class Tracker:
 class Work:
     """Takes attempts, and ends none by itself."""
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         return {"a": 10}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 10
 
+    def __init__(self) -> None:
+        self.started: list[Claim] = []
+
     def start(self, claims: Sequence[Claim]) -> None:
-        pass
+        self.started += claims
 
     def stop(self, task_id: str, attempt: int) -> None:
         pass
@@ -53,7 +58,10 @@ class Runner:
     def __init__(self, linger_seconds: float) -> None:
         self.tracker = Tracker()
         identity = Identity("life", "name", "shared", "g")
-        self.loop = ExchangeLoop(identity, Work(), self.tracker.call, linger_seconds=linger_seconds)
+        self.work = Work()
+        self.loop = ExchangeLoop(
+            identity, self.work, self.tracker.call, linger_seconds=linger_seconds
+        )
 
     async def __aenter__(self) -> "Runner":
         self._running = asyncio.ensure_future(self.loop.run())
@@ -131,3 +139,23 @@ async def test_a_tracker_that_was_superseded_gives_no_orders() -> None:
         tracker.called.clear()
         await tracker.answer(len(tracker.calls) - 1, Orders(batch=1, stale=[("t1", 1)], epoch=3))
         assert runner.loop.held == 0
+
+
+async def test_what_is_handed_out_twice_runs_once_and_is_a_fault_with_a_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with Runner(linger_seconds=0) as runner:
+        await runner.tracker.answer(0, Orders(batch=1, claims=[CLAIM]))
+        await runner.tracker.answer(1, Orders(batch=2, claims=[CLAIM]))
+        assert runner.work.started == [CLAIM]
+        assert "handed out twice, a fault of raytasks" in caplog.text
+
+
+async def test_a_batch_of_another_tracker_is_another_one_though_its_number_is_the_same() -> None:
+    other = Claim("t2", "a", 1, "{}", 0, 1, None, None)
+    async with Runner(linger_seconds=0) as runner:
+        await runner.tracker.answer(0, Orders(batch=1, claims=[CLAIM], epoch=1))
+        await runner.tracker.answer(1, Orders(batch=1, claims=[other], epoch=2))
+        assert runner.work.started == [CLAIM, other]
+        await runner.tracker.answer(2, Orders(batch=1, claims=[other], epoch=2))
+        assert runner.work.started == [CLAIM, other]

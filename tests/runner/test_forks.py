@@ -11,7 +11,7 @@ import asyncio, multiprocessing, os, pty, sys, threading
 sys.path[:0] = {path!r}
 from tests.working import Working
 from raytasks.handling.context import Context
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 
 def ran(name):
     with open({ran!r}, "a") as file:

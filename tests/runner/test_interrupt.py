@@ -7,7 +7,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 from raytasks.model.states import OutcomeKind
 from raytasks.runner.attempt import StopReason
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
@@ -15,7 +15,7 @@ from tests.working import PATIENCE, Working
 
 TRACED = """
 import sys, threading
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 from tests.working import Working
 
 @handler("plain")

@@ -3,7 +3,8 @@
 import pytest
 
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
+from raytasks.model.task_events import LogLine
+from raytasks.protocol.messages import AttemptLog, Outcome
 from raytasks.runner import log_book
 from raytasks.runner.log_book import LogBook
 

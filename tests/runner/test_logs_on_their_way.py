@@ -10,20 +10,14 @@ from typing import Any
 import pytest
 
 from raytasks.handling.context import Context
-from raytasks.handling.registry import Registry, handler
-from raytasks.model.events import EventQuery, LogEvent
+from raytasks.handling.declaration import handler
+from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import (
-    AttemptLog,
-    Claim,
-    Exchange,
-    FeedPart,
-    LogLine,
-    Orders,
-    Report,
-)
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
+from raytasks.protocol.messages import AttemptLog, Claim, Exchange, FeedPart, Orders, Report
+from raytasks.protocol.queries import TaskEvents
 from raytasks.runner import log_book
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.tracker.core import Tracker
@@ -67,13 +61,13 @@ def bench(sqlite_url: str, tmp_path: Path) -> LossyBench:
 
 
 async def lines_of(tracker: Tracker, name: str) -> list[tuple[int, int, str]]:
-    [page] = await tracker.events([EventQuery(name)])
+    [page] = await tracker.read(TaskEvents([EventQuery(name)]))
     assert page is not None
     assert not page.more
     return [
         (event.attempt, event.number, event.message)
         for event in page.events
-        if isinstance(event, LogEvent)
+        if isinstance(event, LogEntry)
     ]
 
 
@@ -129,10 +123,10 @@ class Wire:
         async with asyncio.timeout(10):
             return await self.calls.get()
 
-    def limits(self) -> dict[str, int]:
+    def capacity_by_type(self) -> dict[str, int]:
         return {"short": 9}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 9
 
     def start(self, claims: Sequence[Claim]) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from raytasks.handling.context import Context
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim
 from raytasks.runner import handler_loop
@@ -297,7 +297,7 @@ CLOSES_OUTPUT = """
 import sys
 sys.path[:0] = {path!r}
 from tests.working import Working
-from raytasks.handling.registry import handler
+from raytasks.handling.declaration import handler
 
 @handler("closes")
 def closes(payload: dict) -> None:

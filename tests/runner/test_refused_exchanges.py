@@ -10,11 +10,12 @@ import pytest
 
 from raytasks.model.retry import MAX_SECONDS
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import NotUnderstood
 from raytasks.protocol import codec as wire
-from raytasks.protocol.messages import Claim, Exchange, LogLine, Orders, Outcome
-from raytasks.runner import exchange
-from raytasks.runner.exchange import ExchangeLoop, Identity, RunnerBroken
+from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
+from raytasks.runner import exchange_loop as exchange
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity, RunnerBroken
 
 PATIENCE = 20
 COUNT = 20
@@ -65,10 +66,10 @@ class Work:
     def __init__(self) -> None:
         self.started = asyncio.Event()
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         return {"a": 10}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 10
 
     def start(self, claims: Sequence[Claim]) -> None:

@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from raytasks import Context, handler
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim
 from raytasks.runner.attempt import Attempt

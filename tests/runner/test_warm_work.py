@@ -10,17 +10,20 @@ from typing import Any
 
 import pytest
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.context import Context
-from raytasks.handling.registry import Registry, handler, handler_of
+from raytasks.handling.declaration import handler, handler_of
+from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.retry import RetryPolicy
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Task
+from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Exchange, Orders
+from raytasks.protocol.queries import Health, TaskDetail
 from raytasks.runner import warm_work, worker
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.store.store import Store
@@ -89,7 +92,7 @@ class Bench:
         return task
 
     async def outcomes(self, task_id: str) -> list[OutcomeKind]:
-        found = await self.tracker.task(task_id)
+        found = await self.tracker.read(TaskDetail(task_id))
         assert found is not None
         return [OutcomeKind(attempt.outcome) for attempt in found[1]]
 
@@ -267,7 +270,9 @@ async def test_what_is_queued_behind_a_long_attempt_is_given_back_once(
         await began.wait()
         await running.until(behind, ["released"])
         for _ in range(5):  # exchanges go on, and the task stays where it is
-            await running.tracker.cancel(await running.submit("mixed", delay_seconds=60))
+            await running.tracker.execute(
+                CancelTask(await running.submit("mixed", delay_seconds=60))
+            )
         gate.set()
         assert (await running.end(long)).state is State.COMPLETED
         assert (await running.end(behind)).attempt == 2
@@ -319,7 +324,7 @@ async def test_attempt_that_does_not_ask_is_interrupted(
     async with bench(deaf, deaf_async).running() as running:
         task_id = await running.submit(kind)
         await began.wait()
-        await running.tracker.cancel(task_id)
+        await running.tracker.execute(CancelTask(task_id))
         assert (await running.end(task_id)).state is State.CANCELLED
         assert cleaned == [1]
         assert running.lives == 1
@@ -340,7 +345,7 @@ async def test_timeout_is_a_failure_that_the_policy_judges(
     async with bench(slow).running() as running:
         task = await running.run("slow")
         assert task.result == '"in time"'
-        found = await running.tracker.task(task.task_id)
+        found = await running.tracker.read(TaskDetail(task.task_id))
         assert found is not None
         assert "AttemptTimeout" in str(found[1][0].error)
 
@@ -365,7 +370,7 @@ async def test_runner_whose_attempt_cannot_be_stopped_leaves(
     async with bench(stuck, easy).running() as running:
         task_id = await running.submit("stuck")
         await began.wait()
-        await running.tracker.cancel(task_id)
+        await running.tracker.execute(CancelTask(task_id))
         assert (await running.end(task_id)).state is State.CANCELLED
         assert (await running.run("easy")).state is State.COMPLETED
         assert running.lives == 2
@@ -395,7 +400,7 @@ async def test_abandoned_attempt_is_stopped_too(
         task_id = await running.submit("deaf")
         await began.wait()
         # As after a lost lease: the tracker forgets the runner, which then hears that it is stale.
-        running.tracker.ticker.lose("life-1", "its lease ended")
+        running.tracker.ticker.losses.mark_lost("life-1", "its lease ended")
         await ended.wait()
         assert (await running.end(task_id)).state is State.COMPLETED
         assert (await running.outcomes(task_id))[0] == "lost"
@@ -420,7 +425,7 @@ async def test_the_tracker_hears_that_an_attempt_waits_for_a_task(bench: Any) ->
         async with asyncio.timeout(PATIENCE):
             while runner.waits_for is None:  # noqa: ASYNC110 - nothing tells of an exchange
                 await asyncio.sleep(0.01)
-        [found] = (await service.tracker.health())["runners"]["list"]
+        [found] = (await service.tracker.read(Health()))["runners"]["list"]
         assert found["waits_for"] == "a child"
         end.set()
         assert (await service.end(waiting)).state is State.COMPLETED

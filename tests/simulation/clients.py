@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
@@ -20,6 +20,8 @@ from raytasks.model.tasks import (
     StoreUnavailable,
     TaskNotFound,
 )
+from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
+from raytasks.protocol.queries import BulkById, TasksById
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.kinds import Fault
@@ -76,11 +78,11 @@ class Clients:
         self.world.account.submitted[task_id] = task
         return task
 
-    async def ask(self, method: str, *arguments: Any) -> Any:
+    async def ask(self, asked: Any, *arguments: Any) -> Any:
         """Have a replica call the tracker, once. Raises what comes back."""
         replica = self.world.replica()
         return await self.world.network.call(
-            replica.process, lambda: replica.act(method, *arguments), once=True
+            replica.process, lambda: replica.act(asked, *arguments), once=True
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
@@ -91,11 +93,11 @@ class Clients:
         )
         return found
 
-    async def insist(self, method: str, *arguments: Any) -> Any:
+    async def insist(self, asked: Any, *arguments: Any) -> Any:
         """Ask until there is an answer."""
         while True:
             try:
-                return await self.ask(method, *arguments)
+                return await self.ask(asked, *arguments)
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))
 
@@ -228,7 +230,7 @@ class Clients:
             world.account.cancels.add(task_id)
             retried = world.checker.retried[task_id]
             try:
-                after = await self.ask("cancel", task_id, "default")
+                after = await self.ask(CancelTask(task_id, "default"))
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))
                 continue
@@ -257,7 +259,7 @@ class Clients:
                 continue
             self.world.account.retries[task_id] += self.world.times_delivered
             try:
-                await self.ask("retry", task_id, "default")
+                await self.ask(RetryTask(task_id, "default"))
             except AWAY:
                 continue
             except (StateConflict, TaskNotFound):
@@ -288,7 +290,7 @@ class Clients:
             await asyncio.sleep(self._draw.uniform(0.1, 0.6))
             ids = self.stored[-3:]
             try:
-                found = await self.ask("tasks", ids)
+                found = await self.ask(TasksById(ids))
             except AWAY:
                 continue
             gone = [name for name in ids if name not in found and name in self.world.checker.rows]
@@ -325,7 +327,7 @@ class Clients:
             account.bulk_retries += 1
         while True:
             try:
-                made, _ = await self.ask("bulk_start", bulk)
+                made, _ = await self.ask(StartBulk(bulk))
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))
                 continue
@@ -342,7 +344,7 @@ class Clients:
         rows = self.world.checker.rows
         for bulk in self.bulks:
             revisions = self.world.checker.bulks[bulk.bulk_id]
-            found = await self.begin(self.insist("bulk_get", bulk.bulk_id, "default"))
+            found = await self.begin(self.insist(BulkById(bulk.bulk_id, "default")))
             if found is None or found.finished_at is None:
                 self.world.fail(f"a bulk operation is not done: {found}")
             older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)

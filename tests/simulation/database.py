@@ -5,7 +5,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import contextmanager
 from functools import partial
@@ -38,6 +38,10 @@ class Trouble:
         self.read_only = False
         self.refused = 0
         """How many of the next transactions are refused for a reason that no command has."""
+        self.poisoned: dict[tuple[str, int], float] = {}
+        """Outcomes (task id, attempt) that are refused, and until when."""
+        self.refuses_this = False
+        """Whether the present transaction has one of them."""
         self.aside = False
         """Whether it is the simulation itself that uses the database: it meets no trouble."""
         self._swarm = swarm
@@ -51,7 +55,23 @@ class Trouble:
         """Have the database be well again."""
         self.away = self.hangs = self.read_only = False
         self.refused = 0
+        self.poisoned.clear()
         self.seen_at = self.now()
+
+    @contextmanager
+    def poisoning(self, keys: Iterable[tuple[str, int]]) -> Iterator[None]:
+        """Refuse the transaction in this block if it has an outcome that is refused, or is now."""
+        now = self.now()
+        for key in keys:
+            if key not in self.poisoned and self._swarm.strikes(
+                Fault.OUTCOME_REFUSED, self._random
+            ):
+                self.poisoned[key] = now + self._random.choice((0.5, 3.0, 60.0))
+            self.refuses_this = self.refuses_this or self.poisoned.get(key, 0.0) > now
+        try:
+            yield
+        finally:
+            self.refuses_this = False
 
     def take_refused(self) -> list[tuple[Process, float]]:
         """Return the writes that were refused since the last time, and when."""
@@ -80,6 +100,9 @@ class Trouble:
         """Raise what a writer meets when it has written."""
         if self.aside:
             return
+        if self.refuses_this:
+            self.seen_at = self.now()
+            raise ProgrammingError("", None, sqlite3.ProgrammingError("permission denied"))
         if self.refused > 0:
             self.refused -= 1
             self.seen_at = self.now()

@@ -3,7 +3,8 @@
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from raytasks.model.events import EventQuery, StateEvent
+from raytasks.model.task_events import EventQuery, StateEntry
+from raytasks.protocol.queries import Health, TaskEvents
 from tests.simulation.account import FINAL
 from tests.simulation.trackers import LEASE_SECONDS
 
@@ -87,7 +88,7 @@ class Ending:
         self.world.watch.at_the_end()
         await self.world.clients.look_at_bulks()
         await self._look_at_events()
-        health = await self.world.clients.begin(self.world.clients.ask("health"))
+        health = await self.world.clients.begin(self.world.clients.ask(Health()))
         if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
             self.world.fail(f"all is well, and /health says {health}")
         aside = [item["what"] for item in health["tracker"]["set_aside"]["list"]]
@@ -101,13 +102,13 @@ class Ending:
         """See that the events of each task, as clients read them, are whole and in order."""
         ids = sorted(self.world.checker.rows)
         queries = [EventQuery(task_id) for task_id in ids]
-        pages = await self.world.clients.begin(self.world.clients.insist("events", queries))
+        pages = await self.world.clients.begin(self.world.clients.insist(TaskEvents(queries)))
         for task_id, page in zip(ids, pages, strict=True):
             row = self.world.checker.rows[task_id]
             places = [] if page is None else [event.id for event in page.events]
             if page is None or places != sorted(set(places)):
                 self.world.fail(f"the events of {row} are not in order: {page}")
-            states = [event for event in page.events if isinstance(event, StateEvent)]
+            states = [event for event in page.events if isinstance(event, StateEntry)]
             if not page.more and (states[-1].state, states[-1].revision) != (
                 row.state,
                 row.revision,

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.queries import BulkList
 from tests.simulation.kinds import ON_CALLS, ON_SUBMISSIONS, ON_TRANSACTIONS, Fault
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Injector:
         while self.world.trouble.read_only:
             life = self.world.present_tracker
             if life is not None and life.tracker is not None and life.process.runs:
-                life.process.start(_quietly(life.tracker.bulk_list("default")))
+                life.process.start(_quietly(life.tracker.read(BulkList("default"))))
             await asyncio.sleep(0.02)
 
     async def _store_hangs(self) -> bool:

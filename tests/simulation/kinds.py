@@ -28,6 +28,7 @@ class Fault(StrEnum):
     STORE_READ_ONLY = "store refused writes"
     TRANSACTION_REFUSED = "store refused a transaction"
     COMMAND_REFUSED = "store refused one command"
+    OUTCOME_REFUSED = "store refused one outcome"
     CLOCK_OF_TRACKER = "tracker's clock stepped"
     CLOCK_ELSEWHERE = "clock of another process stepped"
     RUNNER_KILLED = "runner killed"
@@ -53,8 +54,10 @@ ON_CALLS = frozenset(
 )
 """Those that meet single calls; each has a probability."""
 
-ON_TRANSACTIONS = frozenset({Fault.FAILS_BEFORE_COMMIT, Fault.FAILS_AFTER_COMMIT})
-"""Those that meet single transactions; each has a probability."""
+ON_TRANSACTIONS = frozenset(
+    {Fault.FAILS_BEFORE_COMMIT, Fault.FAILS_AFTER_COMMIT, Fault.OUTCOME_REFUSED}
+)
+"""Those that meet single transactions, or what is in them; each has a probability."""
 
 ON_SUBMISSIONS = frozenset({Fault.CLIENT_GONE, Fault.COMMAND_REFUSED})
 """Those that come with what clients do."""
@@ -95,6 +98,7 @@ _USUAL: dict[Fault, float] = {
     **dict.fromkeys(ON_TRANSACTIONS, 0.1),
     Fault.CLIENT_GONE: 0.15,
     Fault.COMMAND_REFUSED: 0.12,
+    Fault.OUTCOME_REFUSED: 0.04,
     **dict.fromkeys(
         (Fault.RUNNER_KILLED, Fault.RUNNER_DOUBLED, Fault.RUNNER_GIVEN_UP, Fault.RUNNER_FROZEN),
         14.0,

@@ -106,25 +106,25 @@ MUTANTS = (
     ),
     Mutant(
         "claim batch delivered twice",
-        "raytasks.runner.exchange",
-        "        if orders.batch > self._last_batch:\n",
+        "raytasks.runner.exchange_loop",
+        "        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):\n",
         "        if orders.claims:\n",
     ),
     Mutant(
         "exchange that was overtaken counts",
-        "raytasks.tracker.exchange",
+        "raytasks.tracker.exchanges",
         "0 < exchange.number <= runner.number",
         "0 < exchange.number < 0",
     ),
     Mutant(
         "resync ignored",
-        "raytasks.runner.exchange",
+        "raytasks.runner.exchange_loop",
         "        if orders.resync:\n            self._resync = True\n",
         "",
     ),
     Mutant(
         "runner forgets what it has sent",
-        "raytasks.runner.exchange",
+        "raytasks.runner.exchange_loop",
         "        box.unacknowledged |= {key_of(item): item for item in outcomes}\n",
         "",
     ),
@@ -136,7 +136,7 @@ MUTANTS = (
     ),
     Mutant(
         "cancel forgotten at restart",
-        "raytasks.tracker.exchange",
+        "raytasks.tracker.exchanges",
         "                elif running.cancel_requested:\n",
         "                elif running.cancel_requested and False:\n",
     ),
@@ -241,8 +241,8 @@ MUTANTS = (
     # Wake-ups
     Mutant(
         "lost wake-up: a runner that dies",
-        "raytasks.tracker.ticker",
-        "        runner.answer()\n        self.wake.set()\n",
+        "raytasks.tracker.losses",
+        "        runner.answer()\n        self._wake.set()\n",
         "        runner.answer()\n",
     ),
     Mutant(
@@ -273,7 +273,7 @@ MUTANTS = (
     ),
     Mutant(
         "bulk step repeated",
-        "raytasks.store.bulk",
+        "raytasks.store.bulk_steps",
         '"p_cursor": looked_at[-1] if looked_at else operation.cursor,',
         '"p_cursor": operation.cursor,',
     ),
@@ -286,8 +286,8 @@ MUTANTS = (
     Mutant(
         "coalescer forgets who came meanwhile",
         "raytasks.api.coalescer",
-        "        self._call = None\n        if self._waiting:\n            self._start_call()\n",
-        "        self._call = None\n",
+        "        self._calls.discard(call)\n        self._start_calls()\n",
+        "        self._calls.discard(call)\n",
     ),
 )
 """All of them, each with a name that says what goes wrong."""

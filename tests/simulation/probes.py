@@ -7,12 +7,13 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
-from raytasks.model.tasks import Attempt
+from raytasks.model.tasks import AttemptRecord
+from raytasks.protocol.commands import RetryTask, StartBulk
 from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.bulk import run_step
+from raytasks.tracker.bulk_turns import run_step
 from raytasks.tracker.tick import TickInput, run_tick
 from tests.simulation.account import FINAL, Row
 from tests.simulation.bodies import Deed, Plan
@@ -145,7 +146,7 @@ class Probes:
         if ended[1]():  # its first attempt was lost with another probe's runner
             return
         self.world.account.retries[task_id] += 1
-        await self._clients.insist("retry", task_id, "default")
+        await self._clients.insist(RetryTask(task_id, "default"))
         await self._until("a retried task had ended", self._is(task_id, "COMPLETED"))
 
     async def _paused(self) -> None:
@@ -184,7 +185,7 @@ class Probes:
             account.bulk_retries += 1
         wanted = BulkFilter(action, tag="probe")
         bulk = NewBulk(clients.new_id(), wanted, self.world.wall(clients.process))
-        made, new = await clients.insist("bulk_start", bulk)
+        made, new = await clients.insist(StartBulk(bulk))
         if made.bulk_id != bulk.bulk_id:
             self.world.fail(f"a new bulk operation is another one: {made} {new}")
         clients.bulks.append(bulk)
@@ -226,7 +227,7 @@ class Probes:
     def _settlement(self, row: Row, attempt: int) -> Settlement:
         return Settlement(
             event=Event.SUCCEED,
-            attempt=Attempt(
+            attempt=AttemptRecord(
                 row.task_id,
                 attempt,
                 OutcomeKind.SUCCEEDED,

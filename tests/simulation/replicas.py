@@ -1,15 +1,17 @@
-"""API replicas: the real coalescer, watchdog and task watch, and their way to the tracker."""
+"""API replicas: the real submitter, watchdog and task watch, and their way to the tracker."""
 
 import asyncio
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from raytasks.api.coalescer import Coalescer
+from raytasks.api.submitter import Submitter
 from raytasks.api.watchdog import Watchdog
-from raytasks.model.tasks import Accepted, Attempt, NewTask, StoreUnavailable, Task
+from raytasks.model.tasks import Accepted, NewTask, StoreUnavailable, Task
 from raytasks.protocol import codec as wire
+from raytasks.protocol.commands import Command
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.messages import Feed, FeedPart, FeedQuery
+from raytasks.protocol.queries import Answer, Query
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife
@@ -29,7 +31,7 @@ class ReplicaLife:
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
-        self.coalescer = Coalescer(self._send_tasks)
+        self.submitter = Submitter(self._send_tasks)
         self.watch = TaskWatch(self)
         self._watched: TrackerLife | None = None
         watchdog = Watchdog(
@@ -47,23 +49,34 @@ class ReplicaLife:
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """Submit tasks, with what others submit at the same time."""
-        return await self.coalescer.submit(tasks)
+        return await self.submitter.submit(tasks)
 
     async def wait(self, task_id: str, seconds: float | None) -> Task | None:
         """Wait until a task has ended, as `?wait=` does."""
         found = await self.watch.final(task_id, seconds)
         return None if found is None else found[0]
 
-    async def act(self, method: str, *arguments: Any) -> Any:
-        """Have the tracker's core do something."""
-        return await self._call(method, *arguments)
+    async def act(self, asked: Any, *arguments: Any) -> Any:
+        """Have the tracker answer a query, carry out a command, or call a method of its core."""
+        tracker = self.world.tracker_of(self.process)
+        match asked:
+            case Query():
+                return await self.read(asked)
+            case Command():
+                message = wire.encode(asked)
+                answer = await self._carry(tracker, lambda: tracker.execute(message))
+                return wire.answer_of(asked, answer)
+            case _:
+                return await self._carry(tracker, lambda: tracker.call(asked, *arguments))
 
     # What the task watch needs
 
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """Return a task with its history, as the tracker reads it."""
-        found: tuple[Task, list[Attempt]] | None = await self._call("task", task_id)
-        return found
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Have the tracker answer a query."""
+        message = wire.encode(query)
+        tracker = self.world.tracker_of(self.process)
+        answer = await self._carry(tracker, lambda: tracker.read(message))
+        return wire.answer_of(query, answer)
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         """Return a piece of the tracker's feed."""
@@ -76,10 +89,6 @@ class ReplicaLife:
         message = wire.encode(tasks)
         tracker = self.world.tracker_of(self.process)
         return wire.duplicates_of(await self._carry(tracker, lambda: tracker.submit(message)))
-
-    async def _call(self, method: str, *arguments: Any) -> Any:
-        tracker = self.world.tracker_of(self.process)
-        return await self._carry(tracker, lambda: tracker.call(method, *arguments))
 
     async def _carry(self, tracker: TrackerLife, serve: Any) -> Any:
         try:

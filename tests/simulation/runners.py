@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol import codec as wire
-from raytasks.protocol.messages import Claim, Exchange, LogLine, Orders, Outcome
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from tests.simulation.bodies import Deed, Script
 from tests.simulation.loop import Process
 
@@ -127,11 +128,11 @@ class Bodies:
         assert self._life.exchange is not None
         return self._life.exchange
 
-    def limits(self) -> Mapping[str, int]:
-        """See `Work.limits`."""
-        return dict.fromkeys(TYPES[self._life.pool], self.room())
+    def capacity_by_type(self) -> Mapping[str, int]:
+        """See `Work.capacity_by_type`."""
+        return dict.fromkeys(TYPES[self._life.pool], self.capacity())
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """See `Work.room`."""
         if self._life.pool == REMOTE_POOL:
             return max(0, self._slots - len(self._running) - len(self._queue))

@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raytasks.protocol import codec as wire
+from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange
+from raytasks.protocol.queries import Query
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.retention import Retention
@@ -93,15 +95,31 @@ class TrackerLife:
         )
         return wire.encode(found)
 
+    async def read(self, query: bytes) -> bytes:
+        """See `TrackerActor.read`."""
+        asked: Query[Any] = wire.query_of(query)
+        return wire.encode(await (await self.core()).read(asked))
+
+    async def execute(self, command: bytes) -> bytes:
+        """See `TrackerActor.execute`. What it answers is so in the database."""
+        core = await self.core()
+        asked = wire.command_of(command)
+        match asked:
+            case CancelTask() | RetryTask():
+                before = self.world.checker.retried[asked.task_id]
+                task = await core.execute(asked)
+                verb = "cancel" if isinstance(asked, CancelTask) else "retry"
+                self.world.answers.acted(verb, asked.task_id, before)
+                return wire.encode(task)
+            case StartBulk():
+                made = await core.execute(asked)
+                self.world.answers.made(made[0].bulk_id)
+                return wire.encode(made)
+
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the core, and see that what it answers is so in the database."""
         core = await self.core()
-        checker = self.world.checker
         match method:
-            case "cancel" | "retry":
-                before = checker.retried[arguments[0]]
-                found = await getattr(core, method)(*arguments)
-                self.world.answers.acted(method, arguments[0], before)
             case "pause" | "resume":
                 self._pauses += 1
                 number, alone = self._pauses, not self._pausing
@@ -112,9 +130,6 @@ class TrackerLife:
                     self._pausing -= 1
                 if alone and number == self._pauses:
                     self.world.answers.paused(paused=method == "pause", epoch=self.epoch)
-            case "bulk_start":
-                found = await core.bulk_start(*arguments)
-                self.world.answers.made(found[0].bulk_id)
             case _:
                 found = await getattr(core, method)(*arguments)
         return found

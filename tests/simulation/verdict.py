@@ -38,5 +38,5 @@ class Errors(logging.Handler):
         if record.exc_info and record.exc_info[1] is not None:
             text += f": {record.exc_info[1]!r}"
         self._trace(record.levelname.lower(), text[:200])
-        if "memory and database differ" in text:
+        if "memory and database differ" in text or "handed out twice" in text:
             self._fail(text)

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable
 from typing import TYPE_CHECKING
 
+from raytasks.protocol.queries import Health
 from raytasks.tracker.core import Tracker
 from tests.simulation.account import LOST
 from tests.simulation.loop import Process
@@ -135,7 +136,7 @@ class Watch:
 
     async def _ask(self, life: "TrackerLife", since: float) -> None:
         assert life.tracker is not None
-        health = await life.tracker.health()
+        health = await life.tracker.read(Health())
         if self._sick_since == since and health["database"]["ok"] and life.process.runs:
             self.world.fail(f"nothing can be written, and {life.process.name} says it is well")
 

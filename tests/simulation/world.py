@@ -10,7 +10,7 @@ from unittest.mock import patch
 
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.messages import Claim
-from raytasks.tracker import bulk as bulk_module
+from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
@@ -211,7 +211,7 @@ class World:
         assert core is not None
 
         async def lose() -> None:
-            core.lose(runner_id, "died")
+            core.mark_lost(runner_id, "died")
             self.watch.told_of_death(runner_id, tracker)
 
         tracker.process.start(lose())
@@ -298,8 +298,10 @@ class World:
     def _planned(self, run_tick: Any) -> Any:
         def planned(store: Any, work: TickInput) -> TickResult:
             self.checker.planned(work)
-            done: TickResult = run_tick(store, work)
-            return done
+            keys = [(outcome.task_id, outcome.attempt) for _, outcome in work.outcomes]
+            with self.trouble.poisoning(keys):
+                done: TickResult = run_tick(store, work)
+                return done
 
         return planned
 

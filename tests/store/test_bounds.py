@@ -13,7 +13,7 @@ from raytasks.store.store import Store
 from raytasks.tracker import inbox as inbox_module
 from raytasks.tracker import sharing, tick
 from raytasks.tracker.inbox import Inbox, Submission
-from tests.making import Tracking, new_task, outcome, task_id, want
+from tests.making import Tracking, capacity_request, new_task, outcome, task_id
 from tests.tracking import FaultyStore, ScriptedRunner, tracker_on
 
 
@@ -21,15 +21,18 @@ def text(size: int) -> str:
     return '"' + "x" * (size - 2) + '"'
 
 
-def wants(number: int, room: int = 100) -> list[Any]:
-    return [want(f"r{i}", room=room, short=room, other=room) for i in range(number)]
+def requests(number: int, capacity: int = 100) -> list[Any]:
+    return [
+        capacity_request(f"r{i}", capacity=capacity, short=capacity, other=capacity)
+        for i in range(number)
+    ]
 
 
 class TestClaims:
     def claim(self, tracking: Tracking, number: int = 1) -> dict[str, list[int]]:
         """Return the sizes of what each runner is given in one tick."""
         given: dict[str, list[int]] = {}
-        for running, claim in tracking.tick(wants=wants(number)).claimed:
+        for running, claim in tracking.tick(requests=requests(number)).claimed:
             size = len(claim.payload) + len(claim.checkpoint or "")
             given.setdefault(running.runner_id, []).append(size)
         return given
@@ -40,12 +43,12 @@ class TestClaims:
         tracking = Tracking(store)
         tracking.submit(*range(15))
         tracking.submit(*range(15, 30), task_type="other")
-        first = tracking.tick(wants=wants(3))
+        first = tracking.tick(requests=requests(3))
         assert len(first.claimed) <= 10
         assert first.cut
         claimed = {running.task_id for running, _ in first.claimed}
         for _ in range(5):
-            done = tracking.tick(wants=wants(3))
+            done = tracking.tick(requests=requests(3))
             claimed |= {running.task_id for running, _ in done.claimed}
         assert len(claimed) == 30
         assert not done.cut or done.claimed == []
@@ -104,10 +107,10 @@ class TestClaims:
         monkeypatch.setattr(batch_statements, "_READ_BYTES", 100_000)  # 1,000 for each of a hundred
         tracking = Tracking(store)
         tracking.submit(1, payload=text(size))
-        [running] = tracking.claim(room=100, short=100)
+        [running] = tracking.claim(capacity=100, short=100)
         tracking.tick(reports=[Report(running.task_id, 1, 1, checkpoint=text(size + 1))])
         tracking.settle(running, OutcomeKind.RELEASED)
-        [(_, claim)] = tracking.tick(wants=[want(room=100, short=100)]).claimed
+        [(_, claim)] = tracking.tick(requests=[capacity_request(capacity=100, short=100)]).claimed
         assert (claim.payload, claim.checkpoint) == (text(size), text(size + 1))
 
 
@@ -119,7 +122,7 @@ async def test_a_tick_that_was_cut_is_followed_by_the_next(
         monkeypatch.setattr(module, "MAX_CLAIMS", 1)
     async with tracker_on(store) as tracker:
         tracker.fleet.averages.add("short", 0.001)
-        runners = [ScriptedRunner(tracker, f"r{i}", room=1, short=1) for i in range(4)]
+        runners = [ScriptedRunner(tracker, f"r{i}", capacity=1, short=1) for i in range(4)]
         calls = [runner.send() for runner in runners]
         await asyncio.sleep(0)
         await tracker.submit([new_task(number) for number in range(4)])

@@ -7,7 +7,8 @@ import pytest
 from sqlalchemy.exc import DataError, IntegrityError
 
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import StoreUnavailable, TaskQuery
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store import cursors as direct
 from raytasks.store import read_statements
 from raytasks.store.store import Store
@@ -54,7 +55,7 @@ def test_a_text_that_is_too_long_is_refused_not_cut(
         tracking.submit(1, task_type="x" * 101)
     with pytest.raises(DataError, match="too long"):
         tracking.tick(submissions=[new_task(1), new_task(2, request_digest="x" * 65)])
-    assert tracking.store.tasks(ids([1, 2])) == {}
+    assert tracking.store.read(TasksById(ids([1, 2]))) == {}
 
 
 def test_plans_that_were_made_for_few_tasks_are_not_kept_for_many(
@@ -129,7 +130,7 @@ def test_after_an_error_of_the_caller_nothing_is_written_and_all_goes_on(
     with pytest.raises(ValueError, match="the caller's"):
         fail()
     tracking.submit(2)
-    assert list(tracking.store.tasks(ids([1, 2]))) == ids([2])
+    assert list(tracking.store.read(TasksById(ids([1, 2])))) == ids([2])
 
 
 def test_what_is_written_without_a_finish_is_checked_at_the_end(tracking: Tracking) -> None:
@@ -157,7 +158,7 @@ def test_a_connection_that_is_cut_between_direct_statements(
     with pytest.raises(StoreUnavailable):
         tick_that_is_cut()
     tracking.submit(1)
-    assert list(tracking.store.tasks(ids([1, 2, 3]))) == ids([1])
+    assert list(tracking.store.read(TasksById(ids([1, 2, 3])))) == ids([1])
 
 
 @pytest.fixture
@@ -188,11 +189,11 @@ def test_a_list_by_tag_comes_to_its_end_in_pages(
     tracking.submit(*range(number), tags='["t"]')
     tracking.submit(50)
     tracking.submit(51, tags='["u"]')
-    tracking.claim(room=1)
+    tracking.claim(capacity=1)
     found = []
     cursor = None
     while True:
-        page = tracking.store.page(TaskQuery(limit=2, tag="t", cursor=cursor, **query))
+        page = tracking.store.read(TaskQuery(limit=2, tag="t", cursor=cursor, **query))
         found.append([task.task_id for task in page.tasks])
         cursor = page.next_cursor
         if cursor is None:

@@ -11,6 +11,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.queries import TasksById
 from raytasks.store import database as database_module
 from raytasks.store.database import Database, DatabaseUrlError, parse_url
 from raytasks.store.store import Store
@@ -84,12 +85,12 @@ class TestSqlite:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(StoreUnavailable, match="database is locked"):
             tracking.submit(1)
-        assert store.tasks([task_id(1)]) == {}
+        assert store.read(TasksById([task_id(1)])) == {}
         store.ping()
         other.execute("ROLLBACK")
         other.close()
         tracking.submit(1)
-        assert len(store.tasks([task_id(1)])) == 1
+        assert len(store.read(TasksById([task_id(1)]))) == 1
 
     def test_a_folder_that_is_not_there(self, tmp_path: Path, open_store: OpenStore) -> None:
         store = open_store(f"sqlite:///{tmp_path}/nowhere/tasks.db")
@@ -160,7 +161,10 @@ class TestPostgresql:
         server.start()
         store.ping()
         tracking.submit(3)
-        assert set(store.tasks([task_id(n) for n in (1, 2, 3)])) == {task_id(1), task_id(3)}
+        assert set(store.read(TasksById([task_id(n) for n in (1, 2, 3)]))) == {
+            task_id(1),
+            task_id(3),
+        }
 
     def test_a_server_that_was_restarted_costs_at_most_one_failed_write(
         self, server: Any, postgres_url: str, open_store: OpenStore
@@ -191,7 +195,7 @@ class TestPostgresql:
         with pytest.raises(StoreUnavailable):
             tick_that_is_cut()
         tracking.submit(1)
-        assert list(store.tasks(ids([1, 2]))) == ids([1])
+        assert list(store.read(TasksById(ids([1, 2])))) == ids([1])
 
     def test_a_server_that_only_reads_is_unavailable_for_writes(
         self, server: Any, postgres_url: str, open_store: OpenStore
@@ -308,4 +312,4 @@ class TestLogOfSqlite:
         assert log.stat().st_size == 0
         reader.close()
         tracking.submit(51)
-        assert len(tracking.store.tasks([task_id(51)])) == 1
+        assert len(tracking.store.read(TasksById([task_id(51)]))) == 1

@@ -12,10 +12,19 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import update
 
-from raytasks.model.events import Event, EventPage, EventQuery, LogEvent, Progress, StateEvent
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_events import (
+    Event,
+    EventPage,
+    EventQuery,
+    LogEntry,
+    LogLine,
+    StateEntry,
+    TaskProgress,
+)
 from raytasks.model.tasks import Running
-from raytasks.protocol.messages import AttemptLog, LogLine, Report, StateChange
+from raytasks.protocol.messages import AttemptLog, Report, StateChange
+from raytasks.protocol.queries import TaskEvents
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, outcome, task_id
@@ -33,7 +42,7 @@ STEPS = st.lists(
 
 
 def page(store: Store, after: Any = None, limit: int = SOME, **more: Any) -> EventPage:
-    [found] = store.events([EventQuery(ID, after, **more)], limit)
+    [found] = store.read(TaskEvents([EventQuery(ID, after, **more)], limit))
     assert found is not None
     return found
 
@@ -96,7 +105,7 @@ class Life:
 def check(life: Life, store: Store) -> None:
     events = page(store).events
     assert [event.id for event in events] == life.ids()
-    states = [event for event in events if isinstance(event, StateEvent)]
+    states = [event for event in events if isinstance(event, StateEntry)]
     assert [(e.revision, e.state, e.attempt) for e in states] == [
         (change.revision, change.state, change.attempt) for change in life.changes
     ]
@@ -157,25 +166,25 @@ def test_the_end_of_an_attempt_says_how_it_ended(store: Store) -> None:
     found = page(store)
     assert (found.task_type, found.namespace, found.state) == ("short", "default", State.FAILED)
     assert found.events == [
-        StateEvent(0, State.PENDING, 0, NOW),
-        StateEvent(1, State.RUNNING, 1, NOW),
-        StateEvent(2, State.FAILED, 1, NOW, OutcomeKind.FAILED, ("ValueError", "no")),
+        StateEntry(0, State.PENDING, 0, NOW),
+        StateEntry(1, State.RUNNING, 1, NOW),
+        StateEntry(2, State.FAILED, 1, NOW, OutcomeKind.FAILED, ("ValueError", "no")),
     ]
     assert not found.more
 
 
 def test_unknown_tasks_and_those_of_other_namespaces_are_not_there(store: Store) -> None:
     Tracking(store).submit(1, namespace="team")
-    assert store.events([EventQuery(ID), EventQuery(task_id(2))], 10) == [None, None]
+    assert store.read(TaskEvents([EventQuery(ID), EventQuery(task_id(2))], 10)) == [None, None]
     assert page(store, namespace="team").namespace == "team"
-    assert store.events([], 10) == []
+    assert store.read(TaskEvents([], 10)) == []
 
 
 def test_one_answer_has_so_many_events_in_all(store: Store) -> None:
     tracking = Tracking(store)
     tracking.submit(1, 2, 3)
     tracking.claim()
-    pages = store.events([EventQuery(task_id(n)) for n in (1, 2, 3)], 3)
+    pages = store.read(TaskEvents([EventQuery(task_id(n)) for n in (1, 2, 3)], 3))
     assert [(len(found.events), found.more) for found in pages if found] == [
         (2, False),
         (1, True),
@@ -194,7 +203,7 @@ class TestLines:
         tracking.tick(logs=[log(first, 4)])
         [second] = tracking.claim()
         tracking.tick(logs=[log(first, 5), log(second, 1)])
-        lines = [event.id for event in page(store).events if isinstance(event, LogEvent)]
+        lines = [event.id for event in page(store).events if isinstance(event, LogEntry)]
         assert lines == [(1, 1), (1, 2), (1, 3), (3, 1)]
 
     def test_lines_come_with_the_end_of_their_attempt(self, store: Store) -> None:
@@ -230,7 +239,7 @@ class TestLines:
         tracking.tick(logs=[log(running, 1)])
         tracking.settle(running, OutcomeKind.SUCCEEDED)
         tracking.tick(prunings=[([ID], NOW + 1)])
-        assert store.events([EventQuery(ID)], 10) == [None]
+        assert store.read(TaskEvents([EventQuery(ID)], 10)) == [None]
 
 
 def test_progress_is_that_of_the_present_attempt(store: Store) -> None:
@@ -239,9 +248,9 @@ def test_progress_is_that_of_the_present_attempt(store: Store) -> None:
     [first] = tracking.claim()
     assert page(store).progress is None
     tracking.tick(reports=[Report(ID, 1, 0, 0.5, "half")])
-    assert page(store).progress == Progress(1, 0.5, "half")
+    assert page(store).progress == TaskProgress(1, 0.5, "half")
     tracking.settle(first, OutcomeKind.RELEASED)
-    assert page(store).progress == Progress(1, 0.5, "half")
+    assert page(store).progress == TaskProgress(1, 0.5, "half")
     tracking.claim()
     assert page(store).progress is None
 
@@ -256,7 +265,7 @@ def test_a_task_that_is_older_than_revisions(store: Store) -> None:
     with store._database.writing() as connection:
         connection.execute(update(attempts).values(revision=None, state=None))
         connection.execute(update(tasks).values(revision=0))
-    assert page(store).events == [StateEvent(0, State.RUNNING, 2, NOW)]
+    assert page(store).events == [StateEntry(0, State.RUNNING, 2, NOW)]
     [running] = store.running()
     tracking.settle(running, OutcomeKind.SUCCEEDED)
     assert [(event.id, getattr(event, "state", None)) for event in page(store).events] == [

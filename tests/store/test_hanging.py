@@ -15,10 +15,12 @@ import pytest
 from sqlalchemy.engine import make_url
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store import calls as calls_module
+from raytasks.protocol.commands import CancelTask
+from raytasks.protocol.queries import Health, TasksById
 from raytasks.store import database
-from raytasks.store.calls import StoreCalls, patiently
+from raytasks.store import store_calls as calls_module
 from raytasks.store.store import Store
+from raytasks.store.store_calls import StoreCalls, patiently
 from raytasks.store.task_reads import PostgresPoints
 from raytasks.tracker import access, core
 from raytasks.tracker.core import Tracker
@@ -134,7 +136,7 @@ class TestCalls:
             assert calls._stuck == 1
             thaw.set()
             await calls.make(lambda: store.renew(tracking.epoch, 2.0), PATIENCE)
-            assert await calls.make(lambda: store.tasks([task_id(1)]), PATIENCE) == {}
+            assert await calls.make(lambda: store.read(TasksById([task_id(1)])), PATIENCE) == {}
             async with asyncio.timeout(PATIENCE):
                 while calls._stuck:  # noqa: ASYNC110
                     await asyncio.sleep(0.001)
@@ -193,15 +195,18 @@ class TestTracker:
         async with tracker_on(Store(store_url)) as tracker:
             await tracker.submit([new_task(1)])
             with locked(store_url):
-                for call in (tracker.submit([new_task(2)]), tracker.cancel(task_id(1))):
+                for call in (
+                    tracker.submit([new_task(2)]),
+                    tracker.execute(CancelTask(task_id(1))),
+                ):
                     with pytest.raises(StoreUnavailable):
                         await call
-                report = await tracker.health()
+                report = await tracker.read(Health())
                 assert not report["database"]["ok"]
                 assert "lock" in report["database"]["error"]
                 assert report["tracker"]["seconds_since_commit"] > 0.2
             await recovers(tracker, 3)
-            assert (await tracker.health())["database"] == {"ok": True, "error": None}
+            assert (await tracker.read(Health()))["database"] == {"ok": True, "error": None}
 
     async def test_a_server_that_is_frozen(self, postgres_url: str) -> None:
         async with tracker_on(Store(postgres_url)) as tracker:
@@ -210,7 +215,7 @@ class TestTracker:
                 with pytest.raises(StoreUnavailable):
                     await tracker.submit([new_task(2)])
                 with pytest.raises(StoreUnavailable):
-                    await tracker.cancel(task_id(1))
+                    await tracker.execute(CancelTask(task_id(1)))
             await recovers(tracker, 3)
 
     async def test_a_start_behind_a_lock(self, store_url: str) -> None:
@@ -220,7 +225,7 @@ class TestTracker:
             if store_url.startswith("sqlite"):
                 with pytest.raises(StoreUnavailable):
                     await tracker.submit([new_task(1)])
-                assert not (await tracker.health())["database"]["ok"]
+                assert not (await tracker.read(Health()))["database"]["ok"]
         await asyncio.wait_for(starting, PATIENCE)
         await tracker.close()
 
@@ -238,8 +243,8 @@ class TestTracker:
                     while "read-only" not in str(tracker.ticker.access.error):
                         with pytest.raises(StoreUnavailable):
                             await tracker.submit([new_task(2)])
-                assert set(await tracker.tasks([task_id(1)])) == {task_id(1)}
-                report = await tracker.health()
+                assert set(await tracker.read(TasksById([task_id(1)]))) == {task_id(1)}
+                report = await tracker.read(Health())
                 assert "read-only" in report["database"]["error"]
                 admin.execute("SET default_transaction_read_only = off")
                 admin.execute(f"ALTER DATABASE {name} RESET default_transaction_read_only")
@@ -262,10 +267,12 @@ class TestTracker:
             for number in (2, 3):
                 with pytest.raises(StoreUnavailable):
                     await tracker.submit([new_task(number, payload='"' + 30_000 * "x" + '"')])
-                assert (await tracker.health())["database"]["error"] == "database or disk is full"
+                assert (await tracker.read(Health()))["database"][
+                    "error"
+                ] == "database or disk is full"
             await tracker.ticker.access.write(lambda: limit(1_000_000))
             await recovers(tracker, 4)
-            assert (await tracker.health())["database"]["ok"]
+            assert (await tracker.read(Health()))["database"]["ok"]
 
 
 class TestFile:
@@ -277,7 +284,7 @@ class TestFile:
             os.rename(path, aside)
             with pytest.raises(StoreUnavailable):
                 await tracker.submit([new_task(2)])
-            report = await tracker.health()
+            report = await tracker.read(Health())
             assert "was deleted or moved" in report["database"]["error"]
             os.close(os.open(path, os.O_CREAT))  # another one in its place
             with pytest.raises(StoreUnavailable):
@@ -285,7 +292,7 @@ class TestFile:
             assert os.stat(path).st_size == 0
             os.rename(aside, path)
             await recovers(tracker, 4)
-            assert set(await tracker.tasks([task_id(i) for i in range(5)])) == {
+            assert set(await tracker.read(TasksById([task_id(i) for i in range(5)]))) == {
                 task_id(1),
                 task_id(4),
             }
@@ -324,7 +331,7 @@ class TestUpgrade:
         starting = asyncio.ensure_future(tracker.start())
         with pytest.raises(StoreUnavailable):
             await tracker.submit([new_task(1)])
-        assert "9999" in (await tracker.health())["database"]["error"]
+        assert "9999" in (await tracker.read(Health()))["database"]["error"]
         assert not starting.done()
         starting.cancel()
         await tracker.close()

@@ -8,14 +8,14 @@ from unittest import mock
 import pytest
 from sqlalchemy import Connection, event
 
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import TaskQuery
 from raytasks.protocol.messages import Report
-from raytasks.store.compiled import Batch, Query, Row
+from raytasks.protocol.queries import TaskQuery, TasksById
+from raytasks.store.compiled import Batch, CompiledQuery, Row
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
-from raytasks.tracker.bulk import make, run_step
+from raytasks.tracker.bulk_turns import make, run_step
 from tests.making import NOW, Tracking, ids, new_task, task_id
 
 
@@ -26,7 +26,7 @@ def tracking(sqlite_url: str, open_store: Callable[..., Store]) -> Tracking:
     tracking.submit(*range(20))
     tracking.submit(*range(20, 30), task_type="long", run_at=NOW + 5)
     tracking.submit(30, task_type="long", run_at=NOW - 1)
-    tracking.claim(room=2)
+    tracking.claim(capacity=2)
     tracking.now += 10
     return tracking
 
@@ -60,7 +60,7 @@ def plans(store: Store) -> Iterator[list[str]]:
             explain(self._cursor.connection, batch.for_rows, rows[0])
             super().write(batch, rows, check)
 
-        def read(self, query: Query, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
             explain(self._cursor.connection, query.text, query.values(bound))
             return super().read(query, bound)
 
@@ -121,7 +121,7 @@ def test_a_list_walks_an_index_from_its_end(
     tracking: Tracking, query: dict[str, Any], index: str
 ) -> None:
     with plans(tracking.store) as steps:
-        tracking.store.page(TaskQuery(**query))
+        tracking.store.read(TaskQuery(**query))
     [step] = steps
     assert index in step
 
@@ -156,7 +156,7 @@ def test_a_bulk_operation_walks_an_index_behind_its_cursor(
         (lambda store: store.running(), "ix_tasks_state (namespace=? AND state=?)"),
         (lambda store: store.next_due(), "ix_tasks_scheduled"),
         (lambda store: store.any_ready(["short", "long"]), "ix_tasks_claim (task_type=?)"),
-        (lambda store: store.tasks(ids([1, 2])), "sqlite_autoindex_tasks_1 (task_id=?)"),
+        (lambda store: store.read(TasksById(ids([1, 2]))), "sqlite_autoindex_tasks_1 (task_id=?)"),
     ],
     ids=["running", "next_due", "any_ready", "tasks"],
 )

@@ -8,17 +8,27 @@ from pydantic_core import to_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Duplicate
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.files import ALL
 from raytasks.store.store import Store
 from raytasks.store.transaction import GIVEN_UP_SECONDS
-from tests.making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
+from tests.making import (
+    NOW,
+    Tracking,
+    capacity_request,
+    counted,
+    ids,
+    new_task,
+    outcome,
+    task_id,
+)
 
 
 def finished(tracking: Tracking, *numbers: int, kind: OutcomeKind = OutcomeKind.SUCCEEDED) -> None:
     """Submit tasks, and end them."""
     for number in numbers:
         tracking.submit(number)
-        [running] = tracking.claim(room=1)
+        [running] = tracking.claim(capacity=1)
         tracking.settle(running, kind)
 
 
@@ -28,20 +38,20 @@ def test_only_final_tasks_that_are_old_enough_are_outdated(store: Store) -> None
     tracking.now += 10
     finished(tracking, 3)
     tracking.submit(4)
-    tracking.claim(room=1)
+    tracking.claim(capacity=1)
     tracking.submit(5)
-    assert store.outdated(NOW, 10) == []
-    assert store.outdated(NOW + 1, 10) == ids([1, 2])
-    assert store.outdated(NOW + 1, 1) == ids([1])
-    assert store.outdated(NOW + 11, 10) == ids([1, 2, 3])
+    assert store.expired(NOW, 10) == []
+    assert store.expired(NOW + 1, 10) == ids([1, 2])
+    assert store.expired(NOW + 1, 1) == ids([1])
+    assert store.expired(NOW + 11, 10) == ids([1, 2, 3])
 
 
 def test_they_go_with_their_attempts_and_their_counts(store: Store) -> None:
     tracking = Tracking(store)
     finished(tracking, 1, 2, 3)
     tracking.tick(prunings=[(ids([1, 2]), NOW + 1)])
-    assert set(store.tasks(ids([1, 2, 3]))) == {task_id(3)}
-    assert store.task_with_attempts(task_id(1)) is None
+    assert set(store.read(TasksById(ids([1, 2, 3])))) == {task_id(3)}
+    assert store.read(TaskDetail(task_id(1))) is None
     with store._database.reading() as connection:
         left = connection.exec_driver_sql("SELECT count(*) FROM attempts").scalar_one()
     assert left == 1
@@ -53,7 +63,7 @@ def test_one_that_was_retried_meanwhile_stays(store: Store) -> None:
     finished(tracking, 1, 2, kind=OutcomeKind.CANCELLED)
     tracking.tick(retries=[task_id(1)])
     tracking.tick(prunings=[(ids([1, 2, 9]), NOW + 1)])
-    assert set(store.tasks(ids([1, 2]))) == {task_id(1)}
+    assert set(store.read(TasksById(ids([1, 2])))) == {task_id(1)}
     assert counted(store.counts()) == {("short", State.PENDING): 1}
 
 
@@ -158,13 +168,13 @@ class TestLargeCheckpoints:
         tracking.tick(reports=[report])
         assert [item.large_checkpoint for item in store.running()] == [True]
         tracking.settle(running, OutcomeKind.FAILED, retryable=True)
-        [(again, claim)] = tracking.tick(wants=[want()]).claimed
+        [(again, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert (claim.checkpoint, claim.checkpoint_ref) == ("null", report.checkpoint_ref)
         assert again.large_checkpoint is True
         tracking.tick(reports=[Report(task_id(1), 2, 1, checkpoint="[1]")])
         tracking.settle(again, OutcomeKind.SNOOZED)
         tracking.now += 5
-        [(_, claim)] = tracking.tick(wants=[want()], promote=True).claimed
+        [(_, claim)] = tracking.tick(requests=[capacity_request()], promote=True).claimed
         assert (claim.checkpoint, claim.checkpoint_ref) == ("[1]", None)
 
     def test_one_that_is_replaced_goes(self, store: Store) -> None:
@@ -215,5 +225,5 @@ class TestLargeCheckpoints:
         tracking.settle(running, OutcomeKind.FAILED)
         assert self.removed(tracking) == []
         tracking.tick(retries=[task_id(1)])
-        [(_, claim)] = tracking.tick(wants=[want()]).claimed
+        [(_, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint_ref is not None

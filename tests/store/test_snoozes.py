@@ -6,9 +6,10 @@ import pytest
 from sqlalchemy import insert
 
 from raytasks.api.views import task_json
-from raytasks.model.events import EventQuery, LogEvent, StateEvent
 from raytasks.model.states import OutcomeKind, State
-from raytasks.protocol.messages import AttemptLog, LogLine
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine, StateEntry
+from raytasks.protocol.messages import AttemptLog
+from raytasks.protocol.queries import TaskDetail, TaskEvents
 from raytasks.store.read_statements import MAX_ATTEMPTS
 from raytasks.store.schema import attempts
 from raytasks.store.store import Store
@@ -32,7 +33,7 @@ def again(tracking: Tracking, kind: OutcomeKind, **changes: Any) -> int:
 
 
 def history(store: Store) -> list[int]:
-    found = store.task_with_attempts(ID)
+    found = store.read(TaskDetail(ID))
     assert found is not None
     return [item.attempt for item in found[1]]
 
@@ -116,7 +117,7 @@ def test_a_snooze_takes_a_while(store: Store, seconds: float) -> None:
 class TestEvents:
     """They are made of what is kept: what is gone is left out, and nothing is made up."""
 
-    def life(self, store: Store) -> list[StateEvent | LogEvent]:
+    def life(self, store: Store) -> list[StateEntry | LogEntry]:
         """A task that fails, puts itself off for long, is cancelled and retried, and completes."""
         tracking = Tracking(store)
         tracking.tick(submissions=[new_task(1, max_attempts=9)])
@@ -132,7 +133,7 @@ class TestEvents:
     def events(self, store: Store, after: Any) -> list[Any]:
         found: list[Any] = []
         while True:
-            [page] = store.events([EventQuery(ID, after=after)], 7)
+            [page] = store.read(TaskEvents([EventQuery(ID, after=after)], 7))
             assert page is not None
             found += page.events
             if not page.more:
@@ -141,7 +142,7 @@ class TestEvents:
 
     def test_what_is_told_has_happened(self, store: Store) -> None:
         told = self.life(store)
-        states = [event for event in told if isinstance(event, StateEvent)]
+        states = [event for event in told if isinstance(event, StateEntry)]
         assert [(event.state, event.attempt) for event in states[:3]] == [
             (State.PENDING, 0), (State.RUNNING, 1), (State.RETRYING, 1),
         ]  # fmt: skip
@@ -172,7 +173,7 @@ class TestEvents:
         tracking.submit(1)
         for _ in range(KEPT_SNOOZES + 5):
             again(tracking, OutcomeKind.SNOOZED)
-        states = [event for event in self.events(store, None) if isinstance(event, StateEvent)]
+        states = [event for event in self.events(store, None) if isinstance(event, StateEntry)]
         assert (states[0].id, states[0].state, states[0].attempt) == ((0, 0), State.PENDING, 0)
         assert (states[1].state, states[1].attempt) == (State.RUNNING, 6)
         assert len(states) == 1 + 2 * KEPT_SNOOZES

@@ -11,16 +11,26 @@ from sqlalchemy import insert, select
 from sqlalchemy.exc import IntegrityError
 
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import Running, TaskQuery
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TaskDetail, TaskQuery, TasksById
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database
 from raytasks.store.schema import metadata, tasks
 from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.tick import decide
-from tests.making import NOW, Tracking, counted, ids, new_task, outcome, task_id, want
+from raytasks.tracker.tick import settlement_of
+from tests.making import (
+    NOW,
+    Tracking,
+    capacity_request,
+    counted,
+    ids,
+    new_task,
+    outcome,
+    task_id,
+)
 
 OpenStore = Callable[..., Store]
 
@@ -69,7 +79,7 @@ def real_counts(store: Store) -> Counter[tuple[str, State]]:
 
 
 def settlement(running: Running, kind: OutcomeKind = OutcomeKind.SUCCEEDED) -> Settlement:
-    return decide(running, outcome(running, kind), max_crashes=1, now=NOW)
+    return settlement_of(running, outcome(running, kind), max_crashes=1, now=NOW)
 
 
 class TestSchema:
@@ -128,7 +138,7 @@ class TestSchema:
             connection.execute(insert(tasks).values(stored_row(1)))
         with pytest.raises(IntegrityError), store._database.writing() as connection:
             connection.execute(insert(tasks).values(stored_row(2, **changes)))
-        assert list(store.tasks(ids([1, 2]))) == ids([1])
+        assert list(store.read(TasksById(ids([1, 2])))) == ids([1])
 
 
 class TestVerbs:
@@ -175,7 +185,7 @@ class TestVerbs:
         tracking.now += 3
         where = {"node_id": "n", "worker_id": "w", "ray_task_id": "t", "ray_attempt": 2}
         tracking.settle(running, kind, **more, **where)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         task, [attempt] = stored
         assert task.state is state
@@ -194,9 +204,9 @@ class TestVerbs:
         tracking.settle(running, OutcomeKind.FAILED, retryable=True, delay_seconds=10.0)
         assert tracking.store.next_due() == NOW + 10
         tracking.now += 9.5
-        assert tracking.tick(promote=True, wants=[want()]).claimed == []
+        assert tracking.tick(promote=True, requests=[capacity_request()]).claimed == []
         tracking.now += 0.5
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.attempt for running, _ in done.claimed] == [2]
         assert done.next_due is None
 
@@ -211,7 +221,7 @@ class TestVerbs:
             tracking.settle(running, kind, retryable=True)
             tracking.now += 1
             tracking.tick(promote=True)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         assert [(item.attempt, item.outcome) for item in stored[1]] == list(enumerate(kinds, 1))
 
@@ -234,7 +244,7 @@ class TestVerbs:
         tracking.settle(running, OutcomeKind.FAILED, retryable=True)
         report(fraction=1.0, checkpoint="[8]")
         assert tracking.task(1).progress_fraction == 0.5
-        [(_, claim)] = tracking.tick(wants=[want()]).claimed
+        [(_, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint == "[1]"
 
     def test_cancel_ends_what_waits_marks_what_runs_and_leaves_what_ended(
@@ -248,7 +258,7 @@ class TestVerbs:
         tracking.submit(3)
         tracking.submit(4, run_at=NOW + 100)
         tracking.now += 1
-        done = tracking.tick(cancels=ids([1, 2, 3, 4, 5]), wants=[want()])
+        done = tracking.tick(cancels=ids([1, 2, 3, 4, 5]), requests=[capacity_request()])
         assert [row.task_id for row in done.before.values()] == ids([1, 2, 3, 4])
         states = {number: tracking.state(number) for number in (1, 2, 3, 4)}
         assert states == {
@@ -277,7 +287,7 @@ class TestVerbs:
             assert (task.error, task.finished_at, task.run_at) == (None, None, NOW + 60)
         again = {item.task_id: item.attempt for item in tracking.claim(short=9, long=9)}
         assert again == {task_id(1): 2, task_id(2): 2, task_id(3): 1}
-        assert len(tracking.store.task_with_attempts(task_id(1))[1]) == 1  # type: ignore[index]
+        assert len(tracking.store.read(TaskDetail(task_id(1)))[1]) == 1  # type: ignore[index]
 
     @pytest.mark.parametrize("state", [State.PENDING, State.RUNNING, State.COMPLETED])
     def test_retry_leaves_what_did_not_fail(self, tracking: Tracking, state: State) -> None:
@@ -297,10 +307,10 @@ class TestVerbs:
         for number, delay in ((1, 3.0), (2, 1.0), (3, 2.0), (4, 99.0)):
             tracking.submit(number, run_at=NOW + delay)
         tracking.now += 10
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.task_id for running, _ in done.claimed] == ids([2, 3])
         assert done.next_due == NOW + 3
-        done = tracking.tick(promote=True, wants=[want()])
+        done = tracking.tick(promote=True, requests=[capacity_request()])
         assert [running.task_id for running, _ in done.claimed] == ids([1])
         assert done.next_due == NOW + 99
 
@@ -311,9 +321,9 @@ class TestVerbs:
         assert not tracking.store.any_ready(["later", "unknown"])
 
     def test_reading_nothing_asks_nothing(self, store: Store) -> None:
-        assert store.tasks([]) == {}
-        assert store.task_with_attempts(task_id(1)) is None
-        assert store.tasks(ids([1])) == {}
+        assert store.read(TasksById([])) == {}
+        assert store.read(TaskDetail(task_id(1))) is None
+        assert store.read(TasksById(ids([1]))) == {}
         store.ping()
 
 
@@ -410,7 +420,9 @@ class TestEpoch:
         assert successor.epoch == tracking.epoch + 1
         before = everything(tracking.store)
         with pytest.raises(Superseded):
-            tracking.tick(submissions=[new_task(2)], wants=[want()], cancels=[task_id(1)])
+            tracking.tick(
+                submissions=[new_task(2)], requests=[capacity_request()], cancels=[task_id(1)]
+            )
         assert everything(tracking.store) == before
         assert len(successor.claim()) == 1
 
@@ -428,7 +440,7 @@ class TestPlace:
         tracking.submit(2, created_at=tracking.now, run_at=tracking.now)
         tracking.settle(running, OutcomeKind.RELEASED)
         assert tracking.task(1).run_at == NOW
-        assert [item.task_id for item in tracking.claim(room=1)] == ids([1])
+        assert [item.task_id for item in tracking.claim(capacity=1)] == ids([1])
 
     def test_all_that_one_read_returns_is_of_one_moment(self, tracking: Tracking) -> None:
         tracking.submit(1)
@@ -460,11 +472,15 @@ class TestCounts:
         check()
         tracking.tick(retries=ids(range(10)))
         check()
-        tracking.tick(wants=[want(short=1)], cancels=ids([0, 1]), submissions=[new_task(20)])
+        tracking.tick(
+            requests=[capacity_request(short=1)], cancels=ids([0, 1]), submissions=[new_task(20)]
+        )
         check()
 
     def test_a_tick_tells_what_it_changed(self, tracking: Tracking) -> None:
-        done = tracking.tick(submissions=[new_task(1), new_task(2)], wants=[want(room=1)])
+        done = tracking.tick(
+            submissions=[new_task(1), new_task(2)], requests=[capacity_request(capacity=1)]
+        )
         assert counted(done.counts) == {("short", State.PENDING): 1, ("short", State.RUNNING): 1}
 
     def test_nothing_is_counted_of_a_tick_that_failed(self, tracking: Tracking) -> None:
@@ -473,12 +489,14 @@ class TestCounts:
         with pytest.raises(IntegrityError):
             tracking.tick(submissions=[new_task(2), new_task(1)])
         assert tracking.store.counts() == before
-        assert tracking.store.tasks(ids([2])) == {}
+        assert tracking.store.read(TasksById(ids([2]))) == {}
 
 
 class TestOrderOfClaims:
-    def order(self, tracking: Tracking, room: int = 1000, **limits: int) -> list[str]:
-        return [item.task_id for item in tracking.claim("r1", room=room, **limits)]
+    def order(self, tracking: Tracking, capacity: int = 1000, **capacity_by_type: int) -> list[str]:
+        return [
+            item.task_id for item in tracking.claim("r1", capacity=capacity, **capacity_by_type)
+        ]
 
     def test_the_earlier_due_goes_first_and_ids_break_ties(self, tracking: Tracking) -> None:
         tracking.submit(3)
@@ -489,7 +507,7 @@ class TestOrderOfClaims:
     def test_a_higher_priority_goes_first(self, tracking: Tracking) -> None:
         for number, priority in ((1, 0), (2, 5), (3, -5), (4, 1)):
             tracking.submit(number, priority=priority)
-        assert self.order(tracking, room=1) == ids([2])
+        assert self.order(tracking, capacity=1) == ids([2])
         assert self.order(tracking, short=2) == ids([4, 1])
         assert self.order(tracking) == ids([3])
 
@@ -516,7 +534,7 @@ class TestOrderOfClaims:
         for number in range(50):
             tracking.submit(number, priority=100, run_at=NOW + 1000)
         tracking.submit(60, priority=-100)
-        assert self.order(tracking, room=1) == ids([60])
+        assert self.order(tracking, capacity=1) == ids([60])
         assert self.order(tracking) == []
 
     def test_each_type_has_its_limit_and_the_best_come_of_all(self, tracking: Tracking) -> None:
@@ -528,7 +546,7 @@ class TestOrderOfClaims:
             rows = transaction.candidates({"short": 2, "long": 3})
             assert [row.task_id for row in rows] == ids([10, 11, 0, 1, 2])
             assert transaction.candidates({}) == ()
-        assert self.order(tracking, room=4, short=2, long=3) == ids([10, 11, 0, 1])
+        assert self.order(tracking, capacity=4, short=2, long=3) == ids([10, 11, 0, 1])
         assert self.order(tracking, short=1, long=9) == ids([12, 2, 3, 4])
 
 
@@ -561,7 +579,7 @@ class TestLists:
     def test_a_page_is_filtered_counted_and_newest_first(
         self, listed: Store, query: dict[str, Any], numbers: list[int], total: int
     ) -> None:
-        page = listed.page(TaskQuery(**query))
+        page = listed.read(TaskQuery(**query))
         assert [task.task_id for task in page.tasks] == ids(numbers)
         assert page.total == total
 
@@ -582,15 +600,15 @@ class TestTexts:
         self, tracking: Tracking, text: str
     ) -> None:
         tracking.submit(1, payload=text)
-        [(running, claim)] = tracking.tick(wants=[want()]).claimed
+        [(running, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.payload == text
         tracking.tick(reports=[Report(task_id(1), 1, 1, checkpoint=text)])
         tracking.settle(running, OutcomeKind.FAILED, error=text, retryable=True)
-        [(running, claim)] = tracking.tick(wants=[want()]).claimed
+        [(running, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint == text
         assert tracking.task(1).error == text
         tracking.settle(running, OutcomeKind.SUCCEEDED, result=text)
-        stored = tracking.store.task_with_attempts(task_id(1))
+        stored = tracking.store.read(TaskDetail(task_id(1)))
         assert stored is not None
         assert (stored[0].payload, stored[0].result, stored[1][0].error) == (text, text, text)
 
@@ -603,6 +621,6 @@ def test_late_outcomes_of_several_attempts_are_noted_in_one_tick(store: Store) -
         tracking.settle(running, OutcomeKind.LOST)
     tracking.tick(late=[("r1", outcome(running, OutcomeKind.SUCCEEDED)) for running in lost])
     for running in lost:
-        found = store.task_with_attempts(running.task_id)
+        found = store.read(TaskDetail(running.task_id))
         assert found is not None
         assert found[1][0].late_outcome == OutcomeKind.SUCCEEDED

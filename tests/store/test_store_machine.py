@@ -24,10 +24,11 @@ from sqlalchemy import select
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Report
+from raytasks.protocol.queries import TasksById
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
-from tests.making import NOW, Tracking, counted, new_task, outcome, task_id, want
+from tests.making import NOW, Tracking, capacity_request, counted, new_task, outcome, task_id
 
 MAX_CRASHES = 1
 PRIORITY_STEP = 60.0
@@ -184,20 +185,22 @@ class StoreMachine(RuleBasedStateMachine):
             )
 
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
-    @rule(short=st.integers(0, 4), long=st.integers(0, 4), room=st.integers(1, 5))
-    def claim(self, short: int, long: int, room: int) -> None:
-        limits = {"short": short, "long": long}
+    @rule(short=st.integers(0, 4), long=st.integers(0, 4), capacity=st.integers(1, 5))
+    def claim(self, short: int, long: int, capacity: int) -> None:
+        capacity_by_type = {"short": short, "long": long}
         ready = sorted(
             (task for task in self.tasks.values() if task.ready),
             key=lambda task: (task.rank, task.task_id),
         )
         expected: list[ModelTask] = []
         for task in ready:
-            if limits[task.task_type] and len(expected) < room:
-                limits[task.task_type] -= 1
+            if capacity_by_type[task.task_type] and len(expected) < capacity:
+                capacity_by_type[task.task_type] -= 1
                 expected.append(task)
         runner_id = f"r{len(self.ended)}"
-        done = self.tracking.tick(wants=[want(runner_id, room=room, short=short, long=long)])
+        done = self.tracking.tick(
+            requests=[capacity_request(runner_id, capacity=capacity, short=short, long=long)]
+        )
         for task in expected:
             task.state, task.ready = State.RUNNING, False
             task.attempt, task.runner_id = task.attempt + 1, runner_id
@@ -294,7 +297,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.tracking.now += seconds
         self.promote()
         if any(task.ready for task in self.tasks.values()):
-            self.claim(short=3, long=3, room=5)
+            self.claim(short=3, long=3, capacity=5)
         self.each_step_is_in_the_table()
         if self.running():
             self.settle(number=0, kinds=kinds, retryable=retryable, delay=delay)
@@ -321,7 +324,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores.append(store)
         self.tracking = Tracking(store, now=now, max_crashes=MAX_CRASHES)
         assert self.tracking.epoch == former.epoch + 1
-        work: dict[str, Any] = {"submissions": [new_task(99_999)], "wants": [want(short=9, long=9)]}
+        work: dict[str, Any] = {
+            "submissions": [new_task(99_999)],
+            "requests": [capacity_request(short=9, long=9)],
+        }
         for task in self.running():
             item = self.as_running(task)
             work.setdefault("outcomes", []).append((item, outcome(item)))
@@ -334,7 +340,7 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_tasks_are_as_the_model_says(self) -> None:
-        stored = self.tracking.store.tasks([*self.tasks, task_id(99_999)])
+        stored = self.tracking.store.read(TasksById([*self.tasks, task_id(99_999)]))
         assert set(stored) == set(self.tasks)
         for task in self.tasks.values():
             row = stored[task.task_id]

@@ -10,6 +10,7 @@ import pytest
 
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.store import Store
 from raytasks.store.task_reads import Found, PostgresPoints, SqlitePoints
 from tests.making import NOW, Tracking, outcome, task_id
@@ -58,7 +59,7 @@ def test_they_are_what_the_store_says(store: Store, points: Points) -> None:
     fill(store)
     histories = []
     for number in (1, 2, 3, 4):
-        expected = store.task_with_attempts(task_id(number))
+        expected = store.read(TaskDetail(task_id(number)))
         found = points.read(task_id(number))
         assert expected is not None
         assert found == expected
@@ -91,7 +92,7 @@ def test_many_at_a_time(postgres_url: str, open_store: type[Store]) -> None:
     tracking = fill(open_store(postgres_url))
     reads = PostgresPoints(postgres_url)
     names = [task_id(number) for number in (4, 9, 1, 2)]
-    expected = {name: tracking.store.task_with_attempts(name) for name in names if name != names[1]}
+    expected = {name: tracking.store.read(TaskDetail(name)) for name in names if name != names[1]}
     assert reads.read(names) == expected
     reads.close()
 
@@ -124,7 +125,7 @@ class TestSqlite:
         shutil.copy(tmp_path / "tasks.db", folder / "tâsks.db")
         reads, store = SqlitePoints(url), Store(url, reads_only=True)
         assert reads.read(task_id(1)) is None
-        assert store.tasks([task_id(1)]) == {}
+        assert store.read(TasksById([task_id(1)])) == {}
         reads.close()
         store.close()
 
@@ -146,7 +147,7 @@ class TestSqlite:
         Tracking(store).submit(1)
         reads, lists = SqlitePoints(sqlite_url), open_store(sqlite_url, reads_only=True)
         assert reads.read(task_id(1)) is not None
-        assert lists.task_with_attempts(task_id(1)) is not None
+        assert lists.read(TaskDetail(task_id(1))) is not None
         with store._database.writing() as connection:
             connection.exec_driver_sql("UPDATE tracker_epoch SET renewed_at = 1")
         other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"))

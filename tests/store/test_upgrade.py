@@ -9,7 +9,7 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from raytasks.model.states import State
-from raytasks.model.tasks import TaskQuery
+from raytasks.protocol.queries import TaskQuery
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, counted, new_task, task_id
@@ -60,7 +60,7 @@ def test_what_is_there_is_kept(empty_url: str) -> None:
         store.upgrade()
         tracking = Tracking(store)
         assert counted(store.counts()) == {("short", State.PENDING): 2}
-        page = store.page(TaskQuery())
+        page = store.read(TaskQuery())
         assert [(task.task_id, task.namespace) for task in page.tasks] == [
             (task_id(2), "default"),
             (task_id(1), "default"),

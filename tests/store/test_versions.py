@@ -4,7 +4,7 @@ import pytest
 
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
-from raytasks.store.versions import VersionRow, VersionState
+from raytasks.store.version_rows import VersionRow, VersionState
 
 
 @pytest.fixture

@@ -11,8 +11,7 @@ import pydantic
 import pytest
 
 from raytasks import Context, RetryPolicy, handler
-from raytasks.handling.modules import HandlerError
-from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict, StateConflict, TaskNotFound
 from raytasks.testing import AttemptRun, FakeClock, NotIdle, ProcessDied, Queue

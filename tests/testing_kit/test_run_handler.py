@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from raytasks import AttemptTimeout, Context, RetryPolicy, handler
-from raytasks.handling.modules import HandlerError
-from raytasks.handling.submission import InvalidSubmission
+from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import FakeClock, ProcessDied, run_handler
 from tests.testing_kit import kit_handlers
@@ -100,7 +99,7 @@ def test_a_cancelled_attempt_is_told_so() -> None:
 
 
 class TestTimeout:
-    """Time passes as the test wants it; the attempt's limit is 10 seconds."""
+    """Time passes as the test requests it; the attempt's limit is 10 seconds."""
 
     def run_one(self, monkeypatch: pytest.MonkeyPatch, *naps: float, **options: Any) -> Any:
         clock = FakeClock()

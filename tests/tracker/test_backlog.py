@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from raytasks.api.coalescer import Coalescer
-from raytasks.model.bulk import BulkAction, BulkFilter, NewBulk
+from raytasks.api.submitter import Submitter
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
-from raytasks.tracker import bulk as bulk_module
+from raytasks.protocol.commands import CancelTask, StartBulk
+from raytasks.protocol.queries import BulkById, BulkList, TasksById
+from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker.core import Tracker
 from tests.making import ids, new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
@@ -59,11 +61,11 @@ class TestSubmissions:
             await gate.wait()
             return await tracker.submit(tasks)
 
-        coalescer = Coalescer(send)
-        first = asyncio.ensure_future(coalescer.submit([new_task(1)]))
+        submitter = Submitter(send)
+        first = asyncio.ensure_future(submitter.submit([new_task(1)]))
         await asyncio.sleep(0)
         big = [new_task(number) for number in range(10, 10 + MOST)]
-        sent = [asyncio.ensure_future(coalescer.submit(tasks)) for tasks in
+        sent = [asyncio.ensure_future(submitter.submit(tasks)) for tasks in
                 (big, [new_task(2)], [keyed(3, "known")])]  # fmt: skip
         await asyncio.sleep(0)
         gate.set()
@@ -72,7 +74,7 @@ class TestSubmissions:
         told = [answer for answer in answers[2:] if not isinstance(answer, BaseException)]
         assert [set(answer) <= {task_id(3)} for answer in told] == [True, True]
         assert told[1] == {task_id(3): Duplicate(task_id(0), same=True)}
-        assert set(await tracker.tasks(ids([1, 2, 3]))) == set(ids([1, 2]))
+        assert set(await tracker.read(TasksById(ids([1, 2, 3])))) == set(ids([1, 2]))
 
 
 async def test_a_bulk_retry_waits_until_there_is_room(tracker: Tracker) -> None:
@@ -80,43 +82,43 @@ async def test_a_bulk_retry_waits_until_there_is_room(tracker: Tracker) -> None:
         numbers = range(start, start + 4)
         await tracker.submit([new_task(number) for number in numbers])
         for number in numbers:
-            await tracker.cancel(task_id(number))
+            await tracker.execute(CancelTask(task_id(number)))
     await tracker.submit([new_task(number, task_type="other") for number in (20, 21)])
     asked = BulkFilter(BulkAction.RETRY, state=State.CANCELLED)
     bulk_id = task_id(900)
-    await tracker.bulk_start(NewBulk(bulk_id, asked, created_at=tracker._clock()))
+    await tracker.execute(StartBulk(NewBulk(bulk_id, asked, created_at=tracker._clock())))
     async with asyncio.timeout(3 * PATIENCE):
         while not tracker.ticker.bulk.held:
             await tracker.ticker.access.read(lambda: None)
         assert tracker.backlog == MOST
-        found = await tracker.bulk_get(bulk_id, "default")
+        found = await tracker.read(BulkById(bulk_id, "default"))
         assert found is not None
         assert (found.finished_at, found.changed, found.held_by) == (None, 3, "backlog_full")
-        [listed] = await tracker.bulk_list("default")
+        [listed] = await tracker.read(BulkList("default"))
         assert listed.held_by == "backlog_full"
         runner = ScriptedRunner(tracker, short=256)
         tracker.fleet.averages.add("short", 0.0001)
-        while (await tracker.bulk_get(bulk_id, "default")).finished_at is None:  # type: ignore[union-attr]
+        while (await tracker.read(BulkById(bulk_id, "default"))).finished_at is None:  # type: ignore[union-attr]
             assert tracker.backlog <= MOST
             orders = runner.send()
             await asyncio.wait([orders], timeout=0.05)
         await runner.hang_up()
-    tasks = (await tracker.tasks(ids(range(8)))).values()
+    tasks = (await tracker.read(TasksById(ids(range(8))))).values()
     assert all(task.state is State.RUNNING or task.state in WAITING for task in tasks)
-    assert (await tracker.bulk_get(bulk_id, "default")).held_by is None  # type: ignore[union-attr]
+    assert (await tracker.read(BulkById(bulk_id, "default"))).held_by is None  # type: ignore[union-attr]
 
 
 async def test_a_bulk_cancel_goes_on_where_a_retry_waits(tracker: Tracker) -> None:
     await tracker.submit([new_task(1)])
-    await tracker.cancel(task_id(1))
+    await tracker.execute(CancelTask(task_id(1)))
     await tracker.submit([new_task(number, task_type="other") for number in range(20, 20 + MOST)])
     retry = BulkFilter(BulkAction.RETRY, state=State.CANCELLED, task_type="short")
     cancel = BulkFilter(BulkAction.CANCEL, task_type="other")
-    await tracker.bulk_start(NewBulk(task_id(900), retry, created_at=tracker._clock()))
-    await tracker.bulk_start(NewBulk(task_id(901), cancel, created_at=tracker._clock()))
+    await tracker.execute(StartBulk(NewBulk(task_id(900), retry, created_at=tracker._clock())))
+    await tracker.execute(StartBulk(NewBulk(task_id(901), cancel, created_at=tracker._clock())))
     async with asyncio.timeout(3 * PATIENCE):
         for bulk_id in (task_id(901), task_id(900)):
-            while (await tracker.bulk_get(bulk_id, "default")).finished_at is None:  # type: ignore[union-attr]
+            while (await tracker.read(BulkById(bulk_id, "default"))).finished_at is None:  # type: ignore[union-attr]
                 await tracker.ticker.access.read(lambda: None)
         while tracker.backlog != 1:  # what was committed is known in memory a moment later
             await tracker.ticker.access.read(lambda: None)

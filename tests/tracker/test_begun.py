@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from raytasks.model.states import State
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL, Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
-from raytasks.runner.exchange import ExchangeLoop, Identity
+from raytasks.protocol.queries import TaskDetail, TasksById, WaitingFor
+from raytasks.runner.exchange_loop import ExchangeLoop, Identity
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, outcome, task_id
@@ -42,7 +43,7 @@ async def claimed(tracker: Tracker, runner: ScriptedRunner) -> Claim:
 
 
 async def shown(tracker: Tracker) -> tuple[float | None, float | None]:
-    task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+    task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
     return task.claimed_at, task.started_at
 
 
@@ -88,7 +89,7 @@ async def test_what_never_began_has_no_beginning_afterwards(
     tracker: Tracker, runner: ScriptedRunner
 ) -> None:
     await claimed(tracker, runner)
-    runner.limits = {"other": 1}
+    runner.capacity_by_type = {"other": 1}
     tracker.release_all()
     task = await until(tracker, 1, State.PENDING, attempt=1)
     assert (task.claimed_at, task.started_at) == (NOW, None)
@@ -100,7 +101,7 @@ async def test_a_task_runner_that_dies_gives_back_what_had_not_begun(
     await tracker.submit([new_task(1), new_task(2)])
     claims = await runner.claim()
     await runner.begin(claims[:1], NOW)
-    tracker.lose(runner.runner_id, "its node died")
+    tracker.mark_lost(runner.runner_id, "its node died")
     await until(tracker, 2, State.PENDING, attempt=1)
     lost = await until(tracker, 1, State.RETRYING, attempt=1)
     assert lost.crashes == 0
@@ -140,7 +141,7 @@ async def test_times_are_the_trackers_whatever_the_runners_clock_shows(
     sending = asyncio.ensure_future(tracker.exchange(ended))
     task = await until(tracker, 1, State.COMPLETED)
     sending.cancel()
-    found = await tracker.task(task.task_id)
+    found = await tracker.read(TaskDetail(task.task_id))
     assert found is not None
     [attempt] = found[1]
     assert (attempt.started_at, attempt.finished_at) == (NOW + 8, NOW + 19)
@@ -158,7 +159,7 @@ async def test_a_clock_that_is_set_makes_no_attempt_that_ends_before_it_begins(
     task = await until(tracker, 1, State.COMPLETED)
     sending.cancel()
     assert task.started_at == NOW - 3606
-    found = await tracker.task(task.task_id)
+    found = await tracker.read(TaskDetail(task.task_id))
     assert found is not None
     assert found[1][0].finished_at - found[1][0].started_at == 5
 
@@ -166,10 +167,10 @@ async def test_a_clock_that_is_set_makes_no_attempt_that_ends_before_it_begins(
 class Work:
     """Takes attempts, and runs nothing."""
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         return {"a": 10}
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         return 10
 
     def start(self, claims: Sequence[Claim]) -> None:
@@ -271,19 +272,19 @@ async def test_it_says_what_it_waits_for(
     ]
     call = runner.send(demands=demands)
     await let_run()
-    [reason] = await tracker.waiting_for(claim.task_id) or []
+    [reason] = await tracker.read(WaitingFor(claim.task_id)) or []
     assert (reason["code"], reason["message"], reason["until"]) == (code, message, None)
     assert reason["details"] == {"resources": {"CPU": 64.0}, "tasks": 3}
     call.cancel()
     await runner.begin([claim], NOW)
-    assert await tracker.waiting_for(claim.task_id) is None
+    assert await tracker.read(WaitingFor(claim.task_id)) is None
 
 
 async def test_of_what_was_just_claimed_a_process_is_being_started(
     tracker: Tracker, runner: ScriptedRunner
 ) -> None:
     claim = await claimed(tracker, runner)
-    [reason] = await tracker.waiting_for(claim.task_id) or []
+    [reason] = await tracker.read(WaitingFor(claim.task_id)) or []
     assert reason["code"] == "runner_starting"
 
 
@@ -292,6 +293,6 @@ async def test_what_runs_or_is_not_there_waits_for_nothing(tracker: Tracker, poo
     runner = ScriptedRunner(tracker, "r2", pool=pool)
     claim = await claimed(tracker, runner)
     await runner.begin([claim], NOW)
-    assert await tracker.waiting_for(claim.task_id) is None
-    assert await tracker.waiting_for(task_id(99)) is None
+    assert await tracker.read(WaitingFor(claim.task_id)) is None
+    assert await tracker.read(WaitingFor(task_id(99))) is None
     await runner.hang_up()

@@ -6,10 +6,11 @@ import pytest
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import Running
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.blame import judge
 from raytasks.tracker.fleet import Averages, RunnerState
-from raytasks.tracker.sharing import Want
+from raytasks.tracker.sharing import CapacityRequest
 from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
 
 PROCESS, OUTSIDE = LossCause.PROCESS, LossCause.OUTSIDE
@@ -54,14 +55,14 @@ def tracking(store: Store) -> Tracking:
     return Tracking(store)
 
 
-def tracked(runner_id: str, held: list[Running], averages: Averages) -> Want | None:
-    """Return what a warm runner with room for 1,000 wants that holds these attempts."""
+def tracked(runner_id: str, held: list[Running], averages: Averages) -> CapacityRequest | None:
+    """Return what a warm runner with capacity for 1,000 requests that holds these attempts."""
     runner = RunnerState(
-        runner_id, runner_id, "shared", "g", NOW, limits={"short": 1000}, room=1000
+        runner_id, runner_id, "shared", "g", NOW, capacity_by_type={"short": 1000}, capacity=1000
     )
     runner.held = {item.task_id: item for item in held}
     runner.call = object()  # type: ignore[assignment]
-    return runner.want(averages)
+    return runner.capacity_request(averages)
 
 
 def test_a_culprit_among_many_is_charged_alone_and_all_others_complete(
@@ -93,12 +94,12 @@ def test_a_culprit_among_many_is_charged_alone_and_all_others_complete(
         tracking.tick(outcomes=ended)
         want = tracked("r1", [], averages)
         assert want is not None
-        batch = [running for running, _ in tracking.tick(wants=[want]).claimed]
+        batch = [running for running, _ in tracking.tick(requests=[want]).claimed]
         companies = [item.company for item in batch]
         assert all(company is not None and len(batch) <= company for company in companies)
     assert losses == 4 + tracking.max_crashes
     assert +crashes == {culprit: 4}
-    counts = Counter(task.state for task in tracking.store.tasks(ids(everybody)).values())
+    counts = Counter(task.state for task in tracking.store.read(TasksById(ids(everybody))).values())
     assert counts == {State.COMPLETED: 999, State.FAILED: 1}
     assert tracking.state(617) is State.FAILED
 
@@ -107,14 +108,18 @@ class TestWant:
     def running(self, number: int, company: int | None) -> Running:
         return Running(task_id(number), "short", 1, "r1", NOW, 0, 0, 0, 3, company=company)
 
-    def want(self, *companies: int | None) -> Want | None:
+    def capacity_request(self, *companies: int | None) -> CapacityRequest | None:
         averages = Averages()
         averages.add("short", 0.001)
         held = [self.running(number, item) for number, item in enumerate(companies)]
         return tracked("r1", held, averages)
 
     def test_a_suspect_goes_where_there_are_none_but_suspects(self) -> None:
-        beside_others, beside_none, beside_suspects = self.want(None), self.want(), self.want(5, 4)
+        beside_others, beside_none, beside_suspects = (
+            self.capacity_request(None),
+            self.capacity_request(),
+            self.capacity_request(5, 4),
+        )
         assert beside_others
         assert beside_none
         assert beside_suspects
@@ -123,26 +128,26 @@ class TestWant:
         assert beside_suspects.take("short", 0.001, 9)
 
     def test_what_is_no_suspect_stays_away_from_them(self) -> None:
-        want = self.want(8)
+        want = self.capacity_request(8)
         assert want
         assert not want.take("short", 0.001)
 
     def test_the_smallest_company_counts_for_all(self) -> None:
-        want = self.want(9, 3)
+        want = self.capacity_request(9, 3)
         assert want
         assert want.take("short", 0.001, 9)
         assert not want.take("short", 0.001, 9)
-        assert not self.want(9, 3, 9)
+        assert not self.capacity_request(9, 3, 9)
 
     def test_one_with_a_smaller_company_does_not_join_too_many(self) -> None:
-        want = self.want(9, 9, 9)
+        want = self.capacity_request(9, 9, 9)
         assert want
         assert not want.take("short", 0.001, 3)
         assert want.take("short", 0.001, 9)
 
     def test_in_company_1_a_runner_takes_nothing_more(self) -> None:
-        assert not self.want(1)
-        want = self.want()
+        assert not self.capacity_request(1)
+        want = self.capacity_request()
         assert want
         assert want.take("short", 0.001, 1)
         assert not want.take("short", 0.001)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raytasks.model.states import State
+from raytasks.protocol.queries import TasksById
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
@@ -62,7 +63,7 @@ async def test_waiting_for_the_end_of_all_attempts_takes_no_longer_for_it(
         runner = ScriptedRunner(tracker)
         await tracker.submit([new_task(1)])
         await runner.claim()
-        waiting = asyncio.ensure_future(tracker.settled(60.0))
+        waiting = asyncio.ensure_future(tracker.wait_until_idle(60.0))
         await let_run()
         clock.advance(-HOUR)
         passed.advance(61.0)
@@ -91,5 +92,5 @@ async def test_calls_of_the_store_can_run_within_the_loop(store: FaultyStore) ->
 
     async with tracker_on(store, executors=executors) as tracker:
         await tracker.submit([new_task(1)])
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)].state is State.PENDING
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)].state is State.PENDING
     assert made == [(1, "store-writer"), (2, "store-reader")]

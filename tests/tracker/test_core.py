@@ -21,7 +21,9 @@ from raytasks.model.tasks import (
     Task,
     TaskNotFound,
 )
+from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim, Report
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import ticker
@@ -123,7 +125,7 @@ class TestSubmission:
         self, tracker: Tracker, sqlite_url: str, open_store: OpenStore
     ) -> None:
         await submit(tracker, 1, 2)
-        assert set(open_store(sqlite_url).tasks(ids([1, 2]))) == set(ids([1, 2]))
+        assert set(open_store(sqlite_url).read(TasksById(ids([1, 2])))) == set(ids([1, 2]))
 
     async def test_nothing_is_acknowledged_or_started_before_its_commit(
         self, tracker: Tracker, store: FaultyStore, runner: ScriptedRunner
@@ -136,7 +138,7 @@ class TestSubmission:
         await let_run()
         assert not accepted.done()
         assert not call.done()
-        assert await tracker.tasks([task_id(1)]) == {}
+        assert await tracker.read(TasksById([task_id(1)])) == {}
         assert (await tracker.changes(tracker.ticker.epoch, 0, 0.0)).changes == ()
         gate.open()
         await accepted
@@ -169,9 +171,9 @@ class TestSubmission:
         gate.open()
         await accepted
         await until(tracker, 1, State.RUNNING)
-        tracker.lose("r1", "died")
+        tracker.mark_lost("r1", "died")
         await until(tracker, 1, State.PENDING, attempt=1)
-        _, [attempt] = (await tracker.task(task_id(1))) or (None, [])
+        _, [attempt] = (await tracker.read(TaskDetail(task_id(1)))) or (None, [])
         assert attempt.outcome == OutcomeKind.RELEASED
 
     async def test_what_gathers_during_a_tick_goes_into_the_next_one_together(
@@ -202,7 +204,7 @@ class TestSubmission:
         gate.open()
         await asyncio.gather(clients[0], clients[2], waiting[0], waiting[2])
         # Those of the clients that left are accepted too, whole.
-        assert set(await tracker.tasks(ids(range(6)))) == set(ids(range(6)))
+        assert set(await tracker.read(TasksById(ids(range(6))))) == set(ids(range(6)))
         assert tracker.backlog == 6
         [claim] = await runner.claim()
         runner.end(claim)
@@ -212,14 +214,14 @@ class TestSubmission:
         await submit(tracker, 1, 2)
         await submit(tracker, 1, 2)
         await asyncio.gather(submit(tracker, 3), submit(tracker, 3))
-        assert (tracker.backlog, len(await tracker.tasks(ids([1, 2, 3])))) == (3, 3)
+        assert (tracker.backlog, len(await tracker.read(TasksById(ids([1, 2, 3]))))) == (3, 3)
 
     async def test_a_submission_again_does_not_touch_the_task(
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
         await claimed(tracker, runner)
         await submit(tracker, 1)
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)].state is State.RUNNING
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)].state is State.RUNNING
 
     async def test_a_full_backlog_refuses_the_whole_submission(
         self, store: FaultyStore, clock: FakeClock
@@ -229,7 +231,7 @@ class TestSubmission:
             await submit(tracker, 2)
             with pytest.raises(BacklogFull, match="has room for 1 more, and 2 were"):
                 await submit(tracker, 3, 4)
-            assert await tracker.tasks(ids([3, 4])) == {}
+            assert await tracker.read(TasksById(ids([3, 4]))) == {}
             await submit(tracker, 3)
             with pytest.raises(BacklogFull):
                 await submit(tracker, 4)
@@ -256,7 +258,7 @@ class TestSubmission:
                 {"every": every},
             )
         async with tracker_on(store, clock=clock) as tracker:
-            runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=100, short=100)
+            runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=100, short=100)
             assert [claim.task_id for claim in await runner.claim()] == ids(range(1, 101))
             await submit(tracker, *range(200_000, 205_000))
             assert tracker.backlog == every + 5_000 - 100
@@ -277,7 +279,7 @@ class TestClaims:
         runner.end(claim, result="[2]", node_id="n1")
         task = await until(tracker, 1, State.COMPLETED)
         assert (task.result, task.attempt) == ("[2]", 1)
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         assert [(item.attempt, item.outcome, item.node_id) for item in found[1]] == [
             (1, OutcomeKind.SUCCEEDED, "n1")
@@ -294,9 +296,9 @@ class TestClaims:
     async def test_a_runner_gets_only_what_it_asked_for(self, tracker: Tracker) -> None:
         await submit(tracker, 1, 2, 3)
         await submit(tracker, 4, 5, task_type="long")
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=3, short=2, other=9)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=3, short=2, other=9)
         assert [claim.task_id for claim in await runner.claim()] == ids([1, 2])
-        roomy = ScriptedRunner(tracker, "r2", pool=REMOTE_POOL, room=2, short=9, long=9)
+        roomy = ScriptedRunner(tracker, "r2", pool=REMOTE_POOL, capacity=2, short=9, long=9)
         assert len(await roomy.claim()) == 2
 
     async def test_priorities_go_first(self, tracker: Tracker, runner: ScriptedRunner) -> None:
@@ -333,7 +335,7 @@ class TestClaims:
     async def test_a_batch_has_a_limit_however_short_the_attempts_are(
         self, tracker: Tracker
     ) -> None:
-        runner = ScriptedRunner(tracker, room=10_000, short=10_000)
+        runner = ScriptedRunner(tracker, capacity=10_000, short=10_000)
         await teach(tracker, runner, "short", 0.000001)
         await submit(tracker, *range(MAX_HELD + 50))
         assert len(await runner.claim()) == MAX_HELD
@@ -374,7 +376,7 @@ class TestClaims:
 
     async def test_the_task_runner_takes_all_that_it_has_room_for(self, tracker: Tracker) -> None:
         await submit(tracker, *range(30))
-        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, room=20)
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=20)
         assert len(await runner.claim()) == 20
 
     async def test_runners_share_what_there_is_in_turn(self, tracker: Tracker) -> None:
@@ -449,7 +451,7 @@ class TestClaims:
             runner = ScriptedRunner(tracker)
             claims = await loaded(tracker, runner)
             runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in claims])
-            await tracker.settled(PATIENCE)
+            await tracker.wait_until_idle(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_a_runner_that_dies_is_not_thought_to_run_what_it_has_reported(
@@ -461,11 +463,11 @@ class TestClaims:
             *reported, culprit = await loaded(tracker, runner)
             runner.send([outcome(claim, at=NOW, finished_at=NOW) for claim in reported])
             await let_run()
-            tracker.lose(runner.runner_id, "killed")
+            tracker.mark_lost(runner.runner_id, "killed")
             number = int(culprit.task_id[-12:], 16)
             task = await until(tracker, number, State.RETRYING)
             assert task.crashes == 1
-            tasks = await tracker.tasks([claim.task_id for claim in reported])
+            tasks = await tracker.read(TasksById([claim.task_id for claim in reported]))
             assert {task.state for task in tasks.values()} == {State.COMPLETED}
 
     async def test_without_load_outcomes_are_taken_in_at_once(
@@ -478,7 +480,7 @@ class TestClaims:
             [claim] = await runner.claim()
             await let_run(50)  # the tick that looks once more for whoever has asked meanwhile
             runner.send([outcome(claim, at=NOW, finished_at=NOW)])
-            await tracker.settled(PATIENCE)
+            await tracker.wait_until_idle(PATIENCE)
             assert not tracker.fleet.running
 
     async def test_outcomes_of_a_runner_for_which_tasks_wait_are_taken_in_at_once(
@@ -564,9 +566,9 @@ class TestOutcomes:
         runner.end(claim, OutcomeKind.SUCCEEDED)
         await let_run()
         assert (task_id(1), 1) in await runner.acknowledgements()
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert (task.state, task.failures) == (State.RETRYING, 1)
-        assert len((await tracker.task(task_id(1)))[1]) == 1  # type: ignore[index]
+        assert len((await tracker.read(TaskDetail(task_id(1))))[1]) == 1  # type: ignore[index]
 
     async def test_the_outcome_of_an_earlier_attempt_changes_nothing(
         self, tracker: Tracker, runner: ScriptedRunner
@@ -602,7 +604,7 @@ class TestOutcomes:
         assert not call.done()
         gate.open()
         assert (await call).acknowledged_reports == (43,)
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert (task.progress_fraction, task.progress_message) == (0.5, "m")
         [again] = await runner.claim([outcome(claim, OutcomeKind.FAILED, retryable=True)])
         assert again.checkpoint == "[1]"
@@ -623,7 +625,7 @@ class TestCancel:
         await submit(tracker, 1, run_at=NOW + delay)
         ended = asyncio.ensure_future(wait_final(tracker, task_id(1)))
         await let_run()
-        task = await tracker.cancel(task_id(1))
+        task = await tracker.execute(CancelTask(task_id(1)))
         assert (task.state, task.finished_at) == (State.CANCELLED, NOW)
         assert await asyncio.wait_for(ended, PATIENCE) == task
         assert tracker.backlog == 0
@@ -645,7 +647,7 @@ class TestCancel:
         claim = await claimed(tracker, runner)
         call = runner.send()
         await let_run()
-        task = await tracker.cancel(task_id(1))
+        task = await tracker.execute(CancelTask(task_id(1)))
         assert (task.state, task.cancel_requested) == (State.RUNNING, True)
         assert (await call).cancels == ((task_id(1), 1),)
         runner.end(claim, kind, retryable=True)
@@ -656,8 +658,8 @@ class TestCancel:
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
         await claimed(tracker, runner)
-        await tracker.cancel(task_id(1))
-        await tracker.cancel(task_id(1))
+        await tracker.execute(CancelTask(task_id(1)))
+        await tracker.execute(CancelTask(task_id(1)))
         assert (await runner.exchange()).cancels == ((task_id(1), 1),)
 
     async def test_a_cancel_that_meets_the_outcome_in_one_tick_comes_second(
@@ -667,7 +669,7 @@ class TestCancel:
         gate = Gate(store)
         blocking = asyncio.ensure_future(submit(tracker, 2, task_type="other"))
         await gate.reached()
-        cancel = asyncio.ensure_future(tracker.cancel(task_id(1)))
+        cancel = asyncio.ensure_future(tracker.execute(CancelTask(task_id(1))))
         runner.end(claim, OutcomeKind.FAILED, retryable=True)
         await let_run()
         gate.open()
@@ -679,7 +681,7 @@ class TestCancel:
     ) -> None:
         claim = await claimed(tracker, runner)
         gate = Gate(store)
-        cancel = asyncio.ensure_future(tracker.cancel(task_id(1)))
+        cancel = asyncio.ensure_future(tracker.execute(CancelTask(task_id(1))))
         await gate.reached()
         runner.end(claim, OutcomeKind.FAILED, retryable=True)
         await let_run()
@@ -695,13 +697,13 @@ class TestCancel:
         runner.end(claim, kind)
         task = await wait_final(tracker, task_id(1), PATIENCE)
         with pytest.raises(StateConflict, match="cannot be cancelled"):
-            await tracker.cancel(task_id(1))
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)] == task
+            await tracker.execute(CancelTask(task_id(1)))
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)] == task
 
     async def test_there_is_no_such_task(self, tracker: Tracker) -> None:
-        for act in (tracker.cancel, tracker.retry):
+        for kind in (CancelTask, RetryTask):
             with pytest.raises(TaskNotFound, match=task_id(1)):
-                await act(task_id(1))
+                await tracker.execute(kind(task_id(1)))
 
 
 class TestRetry:
@@ -715,7 +717,7 @@ class TestRetry:
         await until(tracker, 1, State.FAILED)
         call = runner.send()
         await let_run()
-        task = await tracker.retry(task_id(1))
+        task = await tracker.execute(RetryTask(task_id(1)))
         assert (task.state, task.failures, task.crashes) == (State.PENDING, 0, 0)
         [claim] = (await call).claims
         assert (claim.attempt, claim.failures) == (4, 0)
@@ -726,8 +728,8 @@ class TestRetry:
         self, tracker: Tracker, runner: ScriptedRunner
     ) -> None:
         await submit(tracker, 1)
-        await tracker.cancel(task_id(1))
-        await tracker.retry(task_id(1))
+        await tracker.execute(CancelTask(task_id(1)))
+        await tracker.execute(RetryTask(task_id(1)))
         [claim] = await runner.claim()
         runner.end(claim)
         assert not (await until(tracker, 1, State.COMPLETED)).cancel_requested
@@ -743,7 +745,7 @@ class TestRetry:
                 runner.end(claim)
                 await until(tracker, 1, state)
         with pytest.raises(StateConflict, match=f"the task is {state}"):
-            await tracker.retry(task_id(1))
+            await tracker.execute(RetryTask(task_id(1)))
 
 
 class TestWaiting:
@@ -759,7 +761,7 @@ class TestWaiting:
 
     async def test_a_task_that_has_ended_is_told_at_once(self, tracker: Tracker) -> None:
         await submit(tracker, 1)
-        task = await tracker.cancel(task_id(1))
+        task = await tracker.execute(CancelTask(task_id(1)))
         assert await asyncio.wait_for(wait_final(tracker, task_id(1)), PATIENCE) == task
 
     async def test_there_is_no_such_task(self, tracker: Tracker) -> None:

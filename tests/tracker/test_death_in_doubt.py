@@ -3,6 +3,7 @@
 import asyncio
 
 from raytasks.model.states import OutcomeKind
+from raytasks.protocol.queries import TaskDetail
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run
@@ -19,11 +20,11 @@ async def test_what_was_claimed_for_a_dead_runner_in_doubt_is_given_back(
     async with asyncio.timeout(PATIENCE):
         while tracker.ticker.access.error is None:
             await let_run()
-    tracker.lose("dead", "died")  # before it is known what was claimed for it
+    tracker.mark_lost("dead", "died")  # before it is known what was claimed for it
     await asyncio.gather(submission, return_exceptions=True)
     [claim] = await ScriptedRunner(tracker, "alive").claim()
     assert claim.attempt == 2
-    found = await tracker.task(task_id(1))
+    found = await tracker.read(TaskDetail(task_id(1)))
     assert found is not None
     assert [item.outcome for item in found[1]] == [OutcomeKind.RELEASED]
     await dead.hang_up()

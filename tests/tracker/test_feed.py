@@ -68,9 +68,9 @@ class TestNews:
     def test_they_are_told_after_the_place_and_a_task_once(self) -> None:
         ring = FeedRing(7)
         publish(ring, "a")
-        ring.tell(["a", "b", "a"])
+        ring.notify(["a", "b", "a"])
         publish(ring, "c")
-        ring.tell(["b"])
+        ring.notify(["b"])
         feed = ring.since(7, 0, FeedPart.NEWS)
         assert (feed.changes, feed.gap, feed.last) == ((), False, 4)
         assert sorted(feed.news) == ["a", "b", "c"]
@@ -82,15 +82,15 @@ class TestNews:
         ring = FeedRing(7, size=3)
         publish(ring, "a")
         for _ in range(10):
-            ring.tell(["x", "y"])
+            ring.notify(["x", "y"])
         feed = ring.since(7, 0)
         assert (names(feed), feed.news, feed.gap) == (["a"], (), False)
 
     def test_where_there_were_too_many_there_is_a_gap(self) -> None:
         ring = FeedRing(7, size=3)
         publish(ring, "a")
-        ring.tell(["b"])
-        ring.tell("cdef")
+        ring.notify(["b"])
+        ring.notify("cdef")
         assert ring.since(7, 1, FeedPart.NEWS).gap
         assert not ring.since(7, 1).gap
         assert ring.since(7, 3, FeedPart.NEWS) == Feed(7, 3)
@@ -98,7 +98,7 @@ class TestNews:
     @pytest.mark.parametrize("part", FeedPart)
     def test_after_a_break_there_is_a_gap(self, part: FeedPart) -> None:
         ring = FeedRing(7)
-        ring.tell("a")
+        ring.notify("a")
         ring.break_off()
         assert ring.since(7, 1, part).gap
         assert not ring.since(7, 2, part).gap
@@ -109,7 +109,7 @@ class TestNews:
         waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0, FeedPart.NEWS))
         await begun(waiting)
         if also == "told":
-            ring.tell(["a"])
+            ring.notify(["a"])
         else:
             publish(ring, "a")
         assert (await asyncio.wait_for(waiting, 5)).news == ("a",)
@@ -141,7 +141,7 @@ class TestEnds:
         waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0, FeedPart.ENDS))
         await begun(waiting)
         publish(ring, "a")
-        ring.tell(["a"])
+        ring.notify(["a"])
         await begun(waiting)
         late = asyncio.ensure_future(ring.wait(7, 1, 60.0, FeedPart.ENDS))
         await begun(late)  # though the feed is at another number by now
@@ -160,7 +160,7 @@ class TestEnds:
         ring = FeedRing(7)
         waiting = asyncio.ensure_future(ring.wait(7, 0, 60.0))
         await begun(waiting)
-        ring.tell(["a"])
+        ring.notify(["a"])
         await begun(waiting)
         publish(ring, "a")
         assert names(await asyncio.wait_for(waiting, 5)) == ["a"]

@@ -1,9 +1,10 @@
 """Late outcomes, and log lines, when the database refuses ticks: nothing is forgotten too early."""
 
-from raytasks.model.events import EventQuery, LogEvent
 from raytasks.model.states import OutcomeKind
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.messages import AttemptLog, LogLine, Outcome
+from raytasks.protocol.messages import AttemptLog, Outcome
+from raytasks.protocol.queries import TaskDetail, TaskEvents
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.recovery import MAX_FAILURES
@@ -18,7 +19,7 @@ async def test_a_late_outcome_is_acknowledged_only_when_it_is_kept(
     runner = ScriptedRunner(tracker)
     [claim] = await runner.claim()
     store.away = True
-    tracker.ticker.lose("r1", "its lease has ended")
+    tracker.ticker.losses.mark_lost("r1", "its lease has ended")
     await let_run()
     runner.known = False
     runner.send([outcome(claim)])  # it is back, and that it was lost is not on disk yet
@@ -27,7 +28,7 @@ async def test_a_late_outcome_is_acknowledged_only_when_it_is_kept(
     await let_run()
     store.away = False
     await runner.until_acknowledged(claim.task_id, 1)
-    found = await tracker.task(claim.task_id)
+    found = await tracker.read(TaskDetail(claim.task_id))
     assert found is not None
     assert found[1][0].outcome == OutcomeKind.LOST
     assert found[1][0].late_outcome == OutcomeKind.SUCCEEDED
@@ -54,9 +55,9 @@ async def test_lines_stay_with_their_outcome_when_a_tick_is_tried_in_parts(
     runner.send([outcome(claim) for claim in claims], logs=logs)
     for claim in claims:
         await runner.until_acknowledged(claim.task_id, 1)
-    [page] = await tracker.events([EventQuery(claims[0].task_id)])
+    [page] = await tracker.read(TaskEvents([EventQuery(claims[0].task_id)]))
     assert page is not None
-    assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
+    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
         "the only one"
     ]
     await runner.hang_up()

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import NewTask, StoreUnavailable
+from raytasks.protocol.queries import TasksById
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.orphans import AGE_SECONDS, SEEN_SECONDS, Orphans
@@ -23,7 +24,7 @@ def large(values: LargeValues, made_at: float) -> NewTask:
     """Return a submission of a time whose payload was written to its file."""
     milliseconds = int(made_at * 1000) << 80
     name = str(uuid.UUID(int=milliseconds | 7 << 76 | 2 << 62 | uuid.uuid4().int >> 66))
-    [kept] = values.keep_payloads([new_task(1, task_id=name, payload='"' + "x" * 100 + '"')])
+    [kept] = values.externalize_payloads([new_task(1, task_id=name, payload='"' + "x" * 100 + '"')])
     return kept
 
 
@@ -71,7 +72,9 @@ async def test_the_payload_of_a_submission_that_never_came_to_be_goes(place: Pla
     place.clock.advance(1)
     assert await place.sweep() == [lost.task_id]
     assert place.there() == {kept.task_id}
-    assert place.values.payload_of((await place.tracker.tasks([kept.task_id]))[kept.task_id])
+    assert place.values.load_payload(
+        (await place.tracker.read(TasksById([kept.task_id])))[kept.task_id]
+    )
     assert await place.sweep() == []
 
 
@@ -101,11 +104,11 @@ async def test_one_that_is_committed_at_the_last_moment_stays(place: Place) -> N
     await place.sweep()
     place.clock.advance(SEEN_SECONDS)
     store = place.tracker.ticker.store
-    known = store.known
-    store.known = lambda task_ids: set()  # type: ignore[method-assign]
+    read = store.read
+    store.read = lambda query: set()  # type: ignore[method-assign, assignment, return-value]
     await place.tracker.submit([late])
     assert await place.sweep() == [late.task_id]
-    store.known = known  # type: ignore[method-assign]
+    store.read = read  # type: ignore[method-assign]
     assert place.there() == {late.task_id}
 
 

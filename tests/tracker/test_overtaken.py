@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from raytasks.model.events import EventQuery, LogEvent
 from raytasks.model.states import State
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.messages import AttemptLog, LogLine, Report
+from raytasks.protocol.messages import AttemptLog, Report
+from raytasks.protocol.queries import TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, outcome
@@ -43,7 +44,7 @@ async def test_an_old_checkpoint_does_not_come_back(tracker: Tracker) -> None:
     old = runner.build(reports=first, number=2)
     await runner.exchange(number=3, reports=second)
     assert (await tracker.exchange(old)).resync
-    tracker.lose("r1", "died")
+    tracker.mark_lost("r1", "died")
     [again] = await ScriptedRunner(tracker, "r2").claim()
     assert again.checkpoint == "2"
 
@@ -106,9 +107,9 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     assert last.end
     store.away = False
     await until(tracker, 1, State.COMPLETED)
-    [page] = await tracker.events([EventQuery(claim.task_id)])
+    [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
     assert page is not None
-    assert [event.message for event in page.events if isinstance(event, LogEvent)] == [
+    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
         "line 1",
         "line 2",
     ]

@@ -10,8 +10,11 @@ import pytest
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
 
 from raytasks.model.states import State
+from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
-from raytasks.protocol.messages import AttemptLog, Claim, LogLine, Outcome, Report
+from raytasks.protocol.commands import CancelTask
+from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report
+from raytasks.protocol.queries import Health, TasksById
 from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Transaction
 from raytasks.tracker import access, aside, core, intake
@@ -117,7 +120,7 @@ async def named(tracker: Tracker, count: int) -> list[str]:
     """Wait until so many commands are set aside, and return what they are called."""
     async with asyncio.timeout(PATIENCE):
         while True:
-            found = (await tracker.health())["tracker"]["set_aside"]
+            found = (await tracker.read(Health()))["tracker"]["set_aside"]
             if found["count"] == count:
                 return [item["what"] for item in found["list"]]
             await asyncio.sleep(0.005)
@@ -153,11 +156,26 @@ class TestOutcomes:
         await completed(tracker, 199)
         assert store.transactions - before < 100
         await tracker.submit([new_task(1000)])
-        assert (await tracker.tasks([task_id(77)]))[task_id(77)].state is State.RUNNING
+        assert (await tracker.read(TasksById([task_id(77)])))[task_id(77)].state is State.RUNNING
         assert (task_id(77), 1) not in await runner.acknowledgements()
         store.poison = frozenset()
         assert (await until(tracker, 77, State.COMPLETED)).result == '"the work of three days"'
         await named(tracker, 0)
+
+    @pytest.mark.parametrize("kind", REFUSALS)
+    async def test_one_that_is_tried_again_in_vain_stops_nobody_else(
+        self, tracker: Tracker, runner: ScriptedRunner, store: Refusing, kind: str
+    ) -> None:
+        claims = await claimed(tracker, runner, 20)
+        store.poison, store.poison_error = frozenset({task_id(1)}), REFUSALS[kind]
+        runner.send([done(claim) for claim in claims])
+        await named(tracker, 1)
+        await completed(tracker, 19)
+        number = 1000
+        while (await tracker.read(Health()))["tracker"]["set_aside"]["list"][0]["tries"] < 3:
+            number += 1
+            await tracker.submit([new_task(number, task_type="other")])
+        assert (await tracker.read(Health()))["database"]["ok"]
 
     async def test_one_that_is_set_aside_is_not_given_back_or_lost(
         self, tracker: Tracker, runner: ScriptedRunner, store: Refusing
@@ -167,7 +185,7 @@ class TestOutcomes:
         runner.send([done(claim)])
         await named(tracker, 1)
         assert tracker.release_runner(runner.runner_id) == 0
-        tracker.lose(runner.runner_id, "it was ended")
+        tracker.mark_lost(runner.runner_id, "it was ended")
         await tracker.submit([new_task(2, task_type="other")])
         store.poison = frozenset()
         assert (await until(tracker, 1, State.COMPLETED)).attempt == 1
@@ -213,7 +231,8 @@ class TestOthers:
     async def test_two_cancels_of_one_task_in_one_tick(self, tracker: Tracker) -> None:
         await tracker.submit([new_task(1)])
         both = await asyncio.gather(
-            tracker.cancel(task_id(1)), tracker.cancel(task_id(1), "default")
+            tracker.execute(CancelTask(task_id(1))),
+            tracker.execute(CancelTask(task_id(1), "default")),
         )
         assert {task.state for task in both} == {State.CANCELLED}
 
@@ -284,17 +303,17 @@ class TestWritesThatFail:
         store.poison_error = lambda: StoreUnavailable("database or disk is full")
         runner.send([done(claim)])
         async with asyncio.timeout(PATIENCE):
-            while (await tracker.health())["database"]["ok"]:
+            while (await tracker.read(Health()))["database"]["ok"]:
                 await let_run()
         for _ in range(50):
-            assert (await tracker.health())["database"] == {
+            assert (await tracker.read(Health()))["database"] == {
                 "ok": False,
                 "error": "database or disk is full",
             }
             await asyncio.sleep(0.01)
         store.poison = frozenset()
         await until(tracker, 1, State.COMPLETED)
-        assert (await tracker.health())["database"] == {"ok": True, "error": None}
+        assert (await tracker.read(Health()))["database"] == {"ok": True, "error": None}
 
     async def test_no_more_is_taken_than_there_is_room_for_and_all_of_it_in_the_end(
         self, tracker: Tracker, store: Refusing, monkeypatch: pytest.MonkeyPatch
@@ -377,16 +396,16 @@ async def test_a_write_that_hangs_is_answered_in_time(
         store.before_commit = hang
         first = asyncio.ensure_future(tracker.submit([new_task(2)]))
         await asyncio.wait_for(hangs.wait(), PATIENCE)
-        for call in (tracker.submit([new_task(3)]), tracker.cancel(task_id(1)), first):
+        for call in (tracker.submit([new_task(3)]), tracker.execute(CancelTask(task_id(1))), first):
             with pytest.raises(StoreUnavailable, match="away"):
                 await call
-        report = await tracker.health()
+        report = await tracker.read(Health())
         assert not report["database"]["ok"]
         assert "does not answer" in report["database"]["error"]
         over.set()
         await tracker.submit([new_task(4)])
         # The second was on its way, the third was dropped when its caller had been refused.
-        assert set(await tracker.tasks([task_id(i) for i in range(5)])) == {
+        assert set(await tracker.read(TasksById([task_id(i) for i in range(5)]))) == {
             task_id(1),
             task_id(2),
             task_id(4),

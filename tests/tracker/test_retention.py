@@ -5,10 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import ArtifactLost, LargeValues
-from raytasks.artifacts.store import ArtifactStore
 from raytasks.model.tasks import NewTask, StoreUnavailable, TaskNotFound
+from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim
+from raytasks.protocol.queries import TasksById
 from raytasks.store import files
 from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
@@ -24,7 +26,7 @@ async def cancelled(tracker: Tracker, *numbers: int) -> None:
     """Submit tasks, and cancel them, so that they are final."""
     await tracker.submit([with_file(number) for number in numbers])
     for number in numbers:
-        await tracker.cancel(task_id(number))
+        await tracker.execute(CancelTask(task_id(number)))
 
 
 def retention(tracker: Tracker, clock: FakeClock, removed: list[str]) -> Retention:
@@ -47,7 +49,7 @@ async def test_what_ended_long_ago_goes_with_its_files(tracker: Tracker, clock: 
     clock.advance(1)
     assert await retention(tracker, clock, removed).prune() == 2
     assert removed == ids([1, 2])
-    assert set(await tracker.tasks(ids([1, 2, 3, 4]))) == set(ids([3, 4]))
+    assert set(await tracker.read(TasksById(ids([1, 2, 3, 4])))) == set(ids([3, 4]))
     assert tracker.backlog == 1
 
 
@@ -58,11 +60,11 @@ async def test_nothing_is_looked_for_where_a_task_has_no_files(
     removed: list[str] = []
     await tracker.submit([new_task(number) for number in (1, 2)])
     for number in (1, 2):
-        await tracker.cancel(task_id(number))
+        await tracker.execute(CancelTask(task_id(number)))
     clock.advance(2 * DAY)
     assert await retention(tracker, clock, removed).prune() == 2
     assert removed == []
-    assert await tracker.tasks(ids([1, 2])) == {}
+    assert await tracker.read(TasksById(ids([1, 2]))) == {}
 
 
 async def test_rows_go_first_so_that_a_retry_keeps_all_or_finds_nothing(
@@ -75,7 +77,7 @@ async def test_rows_go_first_so_that_a_retry_keeps_all_or_finds_nothing(
     answers: list[BaseException | None] = []
 
     def remove(_: str) -> None:
-        retry = asyncio.run_coroutine_threadsafe(tracker.retry(task_id(2)), loop)
+        retry = asyncio.run_coroutine_threadsafe(tracker.execute(RetryTask(task_id(2))), loop)
         answers.append(retry.exception(PATIENCE))
 
     assert await Retention(tracker, remove, seconds=DAY, clock=clock).prune() == 2
@@ -89,12 +91,12 @@ async def test_one_that_is_retried_between_the_look_and_the_rows_keeps_its_files
     await cancelled(tracker, 1, 2)
     clock.advance(2 * DAY)
     before = clock() - DAY
-    outdated = await tracker.outdated(before, 10)
-    await tracker.retry(task_id(1))
+    outdated = await tracker.expired(before, 10)
+    await tracker.execute(RetryTask(task_id(1)))
     await tracker.prune(outdated, before)
     await retention(tracker, clock, removed).remove_due()
     assert removed == ids([2])
-    assert set(await tracker.tasks(ids([1, 2]))) == {task_id(1)}
+    assert set(await tracker.read(TasksById(ids([1, 2])))) == {task_id(1)}
 
 
 async def test_files_that_were_given_up_go_also_after_a_restart(
@@ -117,17 +119,19 @@ async def test_large_payloads_and_results_go_with_their_task(
 ) -> None:
     artifacts = ArtifactStore(url.format(tmp_path))
     values = LargeValues(artifacts, offload_bytes=10)
-    kept = values.keep_payloads([new_task(1, payload='"a large payload"')])
+    kept = values.externalize_payloads([new_task(1, payload='"a large payload"')])
     await tracker.submit(kept)
-    await tracker.cancel(task_id(1))
-    [task] = (await tracker.tasks(ids([1]))).values()
-    values.keep_result(Claim(task_id(1), "short", 1, "", 0, 1, None, None), b'"a large result"')
-    assert values.payload_of(task) == '"a large payload"'
+    await tracker.execute(CancelTask(task_id(1)))
+    [task] = (await tracker.read(TasksById(ids([1])))).values()
+    values.externalize_result(
+        Claim(task_id(1), "short", 1, "", 0, 1, None, None), b'"a large result"'
+    )
+    assert values.load_payload(task) == '"a large payload"'
     clock.advance(2 * DAY)
     assert len(artifacts._files.find(artifacts._place[1])) == 2
     assert await Retention(tracker, artifacts.remove, seconds=DAY, clock=clock).prune() == 1
     with pytest.raises(ArtifactLost):
-        values.payload_of(task)
+        values.load_payload(task)
     assert artifacts._files.find(artifacts._place[1]) == []
 
 
@@ -156,7 +160,7 @@ async def test_files_that_cannot_be_removed_wait_and_hold_up_no_others(
     clock.advance(2 * DAY)
     pruning = Retention(tracker, remove, seconds=DAY, clock=clock)
     assert [await pruning.prune() for _ in range(3)] == [2, 1, 0]
-    assert await tracker.tasks(ids([1, 2, 3])) == {}
+    assert await tracker.read(TasksById(ids([1, 2, 3]))) == {}
     assert removed == ids([3])
     assert await pruning.remove_due() == 0  # not at once again
     broken = False
@@ -184,7 +188,7 @@ async def test_without_retention_files_that_were_replaced_go_all_the_same(
     assert await keeping.prune() == 0
     assert await keeping.remove_due() == 1
     assert removed == [(task_id(1), ".checkpoint.1.json")]
-    assert len(await tracker.tasks(ids([1]))) == 1
+    assert len(await tracker.read(TasksById(ids([1])))) == 1
 
 
 async def test_an_outage_is_told(tracker: Tracker, clock: FakeClock, store: FaultyStore) -> None:

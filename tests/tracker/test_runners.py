@@ -8,7 +8,9 @@ import pytest
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
+from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Outcome
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, ids, new_task, outcome, task_id
@@ -31,7 +33,7 @@ async def submit(tracker: Tracker, *numbers: int, **changes: Any) -> None:
 
 
 async def attempts(tracker: Tracker, number: int) -> list[tuple[int, OutcomeKind]]:
-    found = await tracker.task(task_id(number))
+    found = await tracker.read(TaskDetail(task_id(number)))
     assert found is not None
     return [(item.attempt, item.outcome) for item in found[1]]
 
@@ -90,7 +92,7 @@ class TestExchange:
         # The answer was lost: the runner says all that it holds, which is nothing.
         orders = await tracker.exchange(runner.build(last_batch=0, held=()))
         [claim] = orders.claims
-        runner.obey(orders)
+        runner.apply(orders)
         runner.end(claim)
         await until(tracker, 1, State.COMPLETED)
         assert await attempts(tracker, 1) == [(1, OutcomeKind.SUCCEEDED)]
@@ -113,7 +115,7 @@ class TestExchange:
         call.cancel()
         await let_run()
         await submit(tracker, 1)
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)].state is State.PENDING
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)].state is State.PENDING
         assert len(await runner.claim()) == 1
 
     async def test_an_idle_call_is_answered_in_time_with_the_acknowledgements(
@@ -143,7 +145,7 @@ class TestExchange:
         runner.send([outcome(ghost)])
         await let_run()
         await runner.until_acknowledged(task_id(77), 4)
-        assert await tracker.tasks([task_id(77)]) == {}
+        assert await tracker.read(TasksById([task_id(77)])) == {}
 
 
 class TestDeath:
@@ -159,9 +161,9 @@ class TestDeath:
     async def test_a_runner_that_is_dead_loses_its_attempts(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        tracker.lose("r1", "its node is gone")
-        tracker.lose("r1", "told twice")
-        tracker.lose("unknown", "never heard of")
+        tracker.mark_lost("r1", "its node is gone")
+        tracker.mark_lost("r1", "told twice")
+        tracker.mark_lost("unknown", "never heard of")
         task = await until(tracker, 1, State.RETRYING)
         assert (task.crashes, task.failures) == (1, 0)
         assert "its node is gone" in (task.error or "")
@@ -172,19 +174,19 @@ class TestDeath:
     async def test_a_task_that_kills_its_runners_fails_for_good(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        tracker.lose("r1", "gone")
+        tracker.mark_lost("r1", "gone")
         await ScriptedRunner(tracker, "r2").claim()
-        tracker.lose("r2", "gone too")
+        tracker.mark_lost("r2", "gone too")
         task = await until(tracker, 1, State.FAILED)
         assert (task.crashes, task.attempt) == (2, 2)
 
     async def test_want_of_memory_is_an_outcome_of_its_own(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        tracker.lose("r1", "its node had no memory left", out_of_memory=True)
+        tracker.mark_lost("r1", "its node had no memory left", out_of_memory=True)
         assert (await until(tracker, 1, State.RETRYING)).crashes == 0  # others may have taken it
         await ScriptedRunner(tracker, "r2").claim()
-        tracker.lose("r2", "again", out_of_memory=True)
+        tracker.mark_lost("r2", "again", out_of_memory=True)
         assert (await until(tracker, 1, State.RETRYING, attempt=2)).crashes == 1
         outcomes = [OutcomeKind.OUT_OF_MEMORY] * 2
         assert await attempts(tracker, 1) == list(enumerate(outcomes, start=1))
@@ -197,7 +199,7 @@ class TestDeath:
             await ScriptedRunner(tracker, f"life {life}", some=9).claim()
             [running] = tracker.fleet.running.values()
             assert running.company is None
-            tracker.lose(f"life {life}", "gone", cause=LossCause.OUTSIDE)
+            tracker.mark_lost(f"life {life}", "gone", cause=LossCause.OUTSIDE)
             assert (await until(tracker, 9, State.RETRYING, attempt=life)).crashes == 0
 
     async def test_the_death_of_a_task_runner_is_charged_to_nobody(
@@ -210,7 +212,7 @@ class TestDeath:
             claims = await runner.claim()
             if life % 2:
                 await runner.begin(claims, clock())
-            tracker.lose(f"life {life}", "gone")
+            tracker.mark_lost(f"life {life}", "gone")
             state = State.RETRYING if life % 2 else State.PENDING
             assert (await until(tracker, 9, state, attempt=life + 1)).crashes == 0
         ends = [OutcomeKind.LOST if life % 2 else OutcomeKind.RELEASED for life in range(5)]
@@ -229,9 +231,9 @@ class TestDeath:
         if pool == REMOTE_POOL:
             runner.known = True
             await runner.begin(orders.claims, NOW)
-        tracker.lose("r2", "killed")
+        tracker.mark_lost("r2", "killed")
         await until(tracker, 1, State.RETRYING)
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [lost] = found[1]
         assert (lost.node_id, lost.worker_id) == place
@@ -252,7 +254,7 @@ class TestDeath:
         assert (await runner.exchange([outcome(claim)])).end
         assert [runner.runner_id for runner in tracker.fleet] == ["r1-again"]
         await submit(tracker, 2, task_type="other")  # the tick with its outcome is over
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
@@ -292,7 +294,7 @@ class TestDeath:
         assert (await runner.exchange([outcome(claim) for claim in claims])).end
         await submit(tracker, 4, task_type="other")  # the tick with them is over
         for number in (1, 2, 3):
-            found = await tracker.task(task_id(number))
+            found = await tracker.read(TaskDetail(task_id(number)))
             assert found is not None
             assert [item.late_outcome for item in found[1]] == [OutcomeKind.SUCCEEDED]
 
@@ -301,7 +303,7 @@ class TestDeath:
     ) -> None:
         call = runner.send()
         await let_run()
-        tracker.lose("r1", "its runner was ended")  # which takes Ray some milliseconds
+        tracker.mark_lost("r1", "its runner was ended")  # which takes Ray some milliseconds
         await call
         await submit(tracker, 1)
         for _ in range(2):  # again as one that says what it holds
@@ -312,13 +314,13 @@ class TestDeath:
     async def test_a_runner_that_was_ended_before_its_first_call_is_not_let_in(
         self, tracker: Tracker
     ) -> None:
-        tracker.lose("r1", "its runner was ended")
+        tracker.mark_lost("r1", "its runner was ended")
         assert (await ScriptedRunner(tracker).exchange()).end
 
     async def test_a_runner_that_comes_back_alone_is_let_in_again(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        tracker.ticker.lose("r1", "it was cut off")
+        tracker.ticker.losses.mark_lost("r1", "it was cut off")
         assert (await runner.exchange()).resync
         [again] = await runner.claim()
         assert (again.task_id, again.attempt) == (task_id(1), 2)
@@ -342,9 +344,9 @@ class TestDeath:
         runner.send([outcome(claim, result='"late"')])
         await let_run()
         await runner.until_acknowledged(task_id(1), 1)
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert (task.state, task.attempt, task.result) == (State.RUNNING, again.attempt, None)
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         [history] = found[1]
         assert (history.outcome, history.late_outcome) == (OutcomeKind.LOST, OutcomeKind.SUCCEEDED)
@@ -361,7 +363,7 @@ class TestDeath:
     async def test_a_cancel_is_not_told_to_a_call_that_nobody_hears_any_more(
         self, tracker: Tracker, runner: ScriptedRunner, claim: Claim
     ) -> None:
-        await tracker.cancel(task_id(1))
+        await tracker.execute(CancelTask(task_id(1)))
         assert (await runner.exchange()).cancels == ((task_id(1), 1),)
         runner.send()
         await let_run()
@@ -400,7 +402,7 @@ class TestDeath:
     ) -> None:
         await submit(tracker, 2)
         loop = asyncio.get_running_loop()
-        store.before_commit = lambda: loop.call_soon_threadsafe(tracker.lose, "r3", "gone")
+        store.before_commit = lambda: loop.call_soon_threadsafe(tracker.mark_lost, "r3", "gone")
         ScriptedRunner(tracker, "r3").send()
         await until(tracker, 2, State.PENDING, attempt=1)
         store.before_commit = None
@@ -411,7 +413,7 @@ class TestDeath:
     ) -> None:
         tracker.ticker.claiming = False
         assert tracker.release_all() == 1
-        await tracker.settled(5.0)
+        await tracker.wait_until_idle(5.0)
         task = await until(tracker, 1, State.PENDING, attempt=1)
         assert (task.failures, task.crashes) == (0, 0)
 
@@ -428,14 +430,14 @@ class TestPoison:
 
     async def test_none_of_them_is_charged(self, tracker: Tracker, claims: list[Claim]) -> None:
         assert len(claims) == 3
-        tracker.lose("r1", "killed")
+        tracker.mark_lost("r1", "killed")
         for number in (1, 2, 3):
             assert (await until(tracker, number, State.RETRYING)).crashes == 0
 
     async def test_each_runs_again_alone_and_only_the_culprit_fails(
         self, tracker: Tracker, claims: list[Claim]
     ) -> None:
-        tracker.lose("r1", "killed")
+        tracker.mark_lost("r1", "killed")
         await until(tracker, 3, State.RETRYING)
         runner, deaths = ScriptedRunner(tracker, "r2"), 0
         ended: list[Outcome] = []
@@ -444,7 +446,7 @@ class TestPoison:
             ended = [outcome(claim)]
             if claim.task_id == task_id(2):
                 deaths += 1
-                tracker.lose(runner.runner_id, "killed again")
+                tracker.mark_lost(runner.runner_id, "killed again")
                 runner, ended = ScriptedRunner(tracker, f"life {deaths}"), []
         runner.send(ended)
         assert (await until(tracker, 2, State.FAILED)).crashes == deaths == 2
@@ -454,7 +456,7 @@ class TestPoison:
     async def test_one_that_was_lost_before_has_no_neighbours(
         self, tracker: Tracker, claims: list[Claim]
     ) -> None:
-        tracker.lose("r1", "killed")
+        tracker.mark_lost("r1", "killed")
         await until(tracker, 3, State.RETRYING)
         await submit(tracker, 4)
         [claim] = await ScriptedRunner(tracker, "r2").claim()
@@ -481,7 +483,7 @@ class TestPoison:
         gate.set()
         await submitted
         await until(tracker, 1, State.RUNNING)
-        tracker.lose("r1", "killed")
+        tracker.mark_lost("r1", "killed")
         await until(tracker, 1, State.PENDING, attempt=1)
         assert await attempts(tracker, 1) == [(1, OutcomeKind.RELEASED)]
 
@@ -513,7 +515,7 @@ class TestRestart:
             del runner.held[task_id(2)]  # it never arrived
             runner.held[task_id(3)] = 1  # and this one is of another life
         async with tracker_on(FaultyStore(sqlite_url)) as second:
-            runner.tracker, runner.limits = second, {"other": 1}
+            runner.tracker, runner.capacity_by_type = second, {"other": 1}
             assert (await runner.exchange()).resync
             call = runner.send()
             task = await until(second, 2, State.PENDING)
@@ -522,24 +524,43 @@ class TestRestart:
             assert (await call).stale == ((task_id(3), 1),)
             assert set(second.fleet.running) == {task_id(1)}
 
-    async def test_batches_go_on_after_a_restart(self, store: FaultyStore, sqlite_url: str) -> None:
+    async def test_batches_of_each_tracker_count_for_themselves(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
         async with tracker_on(store) as first:
             runner = ScriptedRunner(first, pool=REMOTE_POOL)
             for number in range(3):
                 await submit(first, number)
                 await runner.claim()
-            assert runner.last_batch == 3
+            assert (runner.batch_epoch, runner.last_batch) == (first.ticker.epoch, 3)
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             runner.tracker = second
             await submit(second, 5)
             assert [claim.task_id for claim in await runner.claim()] == [task_id(5)]
-            assert runner.last_batch == 4
+            assert (runner.batch_epoch, runner.last_batch) == (second.ticker.epoch, 1)
+
+    async def test_what_an_earlier_tracker_has_sent_is_no_answer_to_a_later_one(
+        self, store: FaultyStore, sqlite_url: str
+    ) -> None:
+        """A call from before the last batch comes late, and its answer is lost."""
+        held = ((task_id(1), 1),)
+        async with tracker_on(store) as first:
+            runner = ScriptedRunner(first, pool=REMOTE_POOL)
+            await submit(first, 1)
+            await runner.claim()
+        async with tracker_on(FaultyStore(sqlite_url)) as second:
+            await submit(second, 2)
+            late = runner.build(last_batch=0, batch_epoch=0, held=held)
+            for exchange in (late, runner.build(held=held)):
+                orders = await second.exchange(exchange)
+                [claim] = orders.claims
+                assert (claim.task_id, claim.attempt) == (task_id(2), 1)
 
     async def test_a_cancel_is_not_forgotten(self, store: FaultyStore, sqlite_url: str) -> None:
         async with tracker_on(store) as first:
             runner = ScriptedRunner(first)
             claim = await claimed(first, runner)
-            await first.cancel(task_id(1))
+            await first.execute(CancelTask(task_id(1)))
         async with tracker_on(FaultyStore(sqlite_url)) as second:
             runner.tracker = second
             await runner.exchange()
@@ -560,7 +581,7 @@ class TestRestart:
             # Nobody knows whether it was a task runner; the next time it is charged.
             assert (await until(second, 1, State.RETRYING)).crashes == 0
             await ScriptedRunner(second, "r2").claim()
-            second.lose("r2", "gone")
+            second.mark_lost("r2", "gone")
             assert (await until(second, 1, State.RETRYING, attempt=2)).crashes == 1
 
     async def test_times_and_counts_are_read_back(

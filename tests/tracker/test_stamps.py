@@ -9,10 +9,13 @@ from pydantic import BaseModel
 
 from raytasks import handler
 from raytasks.api.views import accepted
-from raytasks.handling.registry import Registry, handler_of
-from raytasks.handling.submission import InvalidSubmission, check_submission
+from raytasks.handling.declaration import handler_of
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import check_submission
+from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import REMOTE_POOL, Accepted, Duplicate, NewTask
 from raytasks.protocol import codec as wire
+from raytasks.protocol.queries import TasksById
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
@@ -55,20 +58,20 @@ class TestSkews:
         runner = ScriptedRunner(tracker)
         answer = await tracker.submit([checked(NOW + skew)])
         [claim] = await asyncio.wait_for(runner.claim(), 10)
-        task = (await tracker.tasks([claim.task_id]))[claim.task_id]
+        task = (await tracker.read(TasksById([claim.task_id])))[claim.task_id]
         assert (task.created_at, task.run_at, answer.at) == (NOW, NOW, NOW)
         await runner.hang_up()
 
     async def test_so_is_one_that_still_carries_times(self, tracker: Tracker, skew: float) -> None:
         at = NOW + skew
         await tracker.submit([new_task(1, run_at=at, created_at=at)])
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert (task.created_at, task.run_at) == (NOW, NOW)
 
     async def test_a_delay_stays_a_delay(self, tracker: Tracker, skew: float) -> None:
         new = checked(NOW + skew, delay_seconds=90.5)
         await tracker.submit([new])
-        task = (await tracker.tasks([new.task_id]))[new.task_id]
+        task = (await tracker.read(TasksById([new.task_id])))[new.task_id]
         assert (task.created_at, task.run_at) == (NOW, NOW + 90.5)
 
     async def test_the_answer_shows_what_is_stored(self, tracker: Tracker, skew: float) -> None:
@@ -76,14 +79,14 @@ class TestSkews:
             new = checked(NOW + skew, **options)
             answer = await tracker.submit([new])
             assert answer.at is not None
-            stored = (await tracker.tasks([new.task_id]))[new.task_id]
+            stored = (await tracker.read(TasksById([new.task_id])))[new.task_id]
             assert accepted(new, answer.at) == stored
 
 
 async def test_a_named_time_stays_as_it_is(tracker: Tracker) -> None:
     new = checked(0.0, run_at="1970-02-01T00:00:00Z")
     await tracker.submit([new])
-    task = (await tracker.tasks([new.task_id]))[new.task_id]
+    task = (await tracker.read(TasksById([new.task_id])))[new.task_id]
     assert task.run_at == new.run_at == 31 * 24 * HOUR
 
 

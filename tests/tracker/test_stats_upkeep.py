@@ -12,14 +12,14 @@ from pydantic_core import to_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
-from raytasks.store import stats as store_stats
-from raytasks.store.stats import MinuteRow, StatsWrite, write_stats
+from raytasks.store import stats_rows as store_stats
+from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
-from raytasks.tracker import stats as stats_module
+from raytasks.tracker import statistics as stats_module
 from raytasks.tracker import stats_upkeep as module
 from raytasks.tracker.access import StoreAccess
-from raytasks.tracker.stats import Stats
+from raytasks.tracker.statistics import Stats
 from raytasks.tracker.stats_upkeep import StatsUpkeep
 from tests.making import NOW
 
@@ -47,7 +47,7 @@ def note(stats: Stats, now: float, task_type: str = "type_0", namespace: str = "
     """Note an attempt that took a second and succeeded."""
     running = Running("id", task_type, 1, "r1", now, 0, 0, 0, 3, namespace=namespace)
     outcome = Outcome("id", 1, OutcomeKind.SUCCEEDED, now - 1, now)
-    stats.note([(running, outcome, State.COMPLETED)], [], now)
+    stats.record([(running, outcome, State.COMPLETED)], [], now)
 
 
 class Keeper:

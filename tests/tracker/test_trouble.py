@@ -9,7 +9,9 @@ import pytest
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, RaytasksError, StoreUnavailable
+from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Report
+from raytasks.protocol.queries import Health, TaskDetail, TasksById
 from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
 from raytasks.tracker.access import SLOW_SECONDS
@@ -50,7 +52,7 @@ class TestBadCommands:
         good = begin(tracker, 4, task_type="other")
         bad = begin(tracker, 5, 6, payload=LONE)
         more = begin(tracker, 7, task_type="other")
-        cancel = asyncio.ensure_future(tracker.cancel(task_id(2)))
+        cancel = asyncio.ensure_future(tracker.execute(CancelTask(task_id(2))))
         runner.end(claim, result="[1]")
         await asyncio.gather(good, more)
         with pytest.raises(RaytasksError, match="cannot be stored: UnicodeEncodeError") as caught:
@@ -58,7 +60,7 @@ class TestBadCommands:
         assert LONE not in str(caught.value)
         assert (await cancel).state is State.CANCELLED
         await until(tracker, 1, State.COMPLETED)
-        assert set(await tracker.tasks(ids(range(9)))) == set(ids([1, 2, 3, 4, 7]))
+        assert set(await tracker.read(TasksById(ids(range(9))))) == set(ids([1, 2, 3, 4, 7]))
         assert tracker.backlog == 3
 
     async def test_what_was_accepted_beside_it_runs_at_once(
@@ -90,12 +92,14 @@ class TestBadCommands:
         assert (await until(tracker, 2, State.COMPLETED)).result == "[1]"
         await submit(tracker, 3, task_type="other")
         async with asyncio.timeout(PATIENCE):
-            while not (set_aside := (await tracker.health())["tracker"]["set_aside"])["count"]:
+            while not (set_aside := (await tracker.read(Health()))["tracker"]["set_aside"])[
+                "count"
+            ]:
                 await let_run()
         [named] = set_aside["list"]
         assert named["what"] == f"outcome of task {task_id(1)}, attempt 1"
         assert named["error"] == "UnicodeEncodeError"
-        assert (await tracker.tasks([task_id(1)]))[task_id(1)].state is State.RUNNING
+        assert (await tracker.read(TasksById([task_id(1)])))[task_id(1)].state is State.RUNNING
         assert await runner.acknowledgements() == [(task_id(2), 1)]
 
     async def test_a_report_that_cannot_be_stored_is_dropped(
@@ -124,14 +128,14 @@ class TestOutage:
             with pytest.raises(StoreUnavailable, match="the database is away"):
                 await submit(tracker, number)
         with pytest.raises(StoreUnavailable):
-            await tracker.cancel(task_id(1))
-        health = await tracker.health()
+            await tracker.execute(CancelTask(task_id(1)))
+        health = await tracker.read(Health())
         assert health["database"] == {"ok": False, "error": "the server is away"}
         store.away = False
         assert (await until(tracker, 1, State.COMPLETED)).result == "[1]"
         await submit(tracker, 4)
-        assert (await tracker.health())["database"] == {"ok": True, "error": None}
-        assert set(await tracker.tasks(ids([2, 3, 4]))) == {task_id(4)}
+        assert (await tracker.read(Health()))["database"] == {"ok": True, "error": None}
+        assert set(await tracker.read(TasksById(ids([2, 3, 4])))) == {task_id(4)}
 
     async def test_runners_hold_on_to_what_they_run(
         self, tracker: Tracker, runner: ScriptedRunner, store: FaultyStore, clock: FakeClock
@@ -158,7 +162,7 @@ class TestOutage:
         with pytest.raises(StoreUnavailable):
             await lost
         await submit(tracker, 2, task_type="other")  # its client tries again
-        found = await tracker.task(task_id(1))
+        found = await tracker.read(TaskDetail(task_id(1)))
         assert found is not None
         assert (found[0].state, found[0].failures, len(found[1])) == (State.RETRYING, 1, 1)
         assert tracker.backlog == 2
@@ -220,7 +224,7 @@ class TestOutage:
         intruder.settle(running, OutcomeKind.SUCCEEDED, result='"theirs"')
         runner.end(first, result='"ours"')
         await submit(tracker, 3, task_type="other")
-        task = (await tracker.tasks([task_id(1)]))[task_id(1)]
+        task = (await tracker.read(TasksById([task_id(1)])))[task_id(1)]
         assert task.result == '"theirs"'
         assert set(tracker.fleet.running) == {task_id(2)}
         assert tracker.ticker.ledger.counts["short", State.COMPLETED] == 1
@@ -239,14 +243,14 @@ class TestSuccession:
             await submit(tracker, 2)
         with pytest.raises(Superseded):
             await asyncio.wait_for(running, PATIENCE)
-        assert await tracker.tasks([task_id(2)]) == {}
+        assert await tracker.read(TasksById([task_id(2)])) == {}
         await tracker.close()
 
     async def test_those_who_wait_are_answered_when_it_closes(self, store: FaultyStore) -> None:
         tracker = Tracker(store)
         await tracker.start()
         waiting = [begin(tracker, number) for number in (1, 2)]
-        cancel = asyncio.ensure_future(tracker.cancel(task_id(1)))
+        cancel = asyncio.ensure_future(tracker.execute(CancelTask(task_id(1))))
         await let_run()
         tracker.ticker.inbox.isolate(tracker.ticker.inbox.take(), ValueError("bad"))
         await tracker.close()
@@ -287,14 +291,14 @@ class TestStandby:
             for number in range(3):  # each lasts longer than the lease, which the other renews
                 with pytest.raises(StoreUnavailable, match="another tracker has taken over"):
                     await begin(former, number)
-            report = await former.health()
+            report = await former.read(Health())
             assert not report["tracker"]["ok"]
             assert "another tracker" in report["database"]["error"]
             assert not starting.done()
             await begin(present, 7)
         await asyncio.wait_for(starting, PATIENCE)
         assert former.ticker.epoch == 2
-        assert task_id(7) in await former.tasks([task_id(7)])
+        assert task_id(7) in await former.read(TasksById([task_id(7)]))
         await former.close()
 
 

@@ -1,12 +1,14 @@
 """Where streams get their events: what many clients ask for travels together."""
 
 import asyncio
+from collections.abc import Sequence
 
 from raytasks.api.backend import Backend
-from raytasks.api.events.gathering import Gathering
-from raytasks.model.events import EventPage, EventQuery
+from raytasks.api.coalescer import Coalescer
+from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import Feed
+from raytasks.protocol.queries import TaskEvents
 
 MAX_QUERIES = 100
 """At most how many queries go into one call."""
@@ -20,14 +22,17 @@ class EventSource:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._pages: Gathering[EventQuery, EventPage | None] = Gathering(
-            backend.events, questions=MAX_QUERIES, calls=MAX_CALLS
+        self._pages: Coalescer[EventQuery, EventPage | None] = Coalescer(
+            self._ask, max_weight=MAX_QUERIES, max_calls=MAX_CALLS
         )
         self._catching_up = asyncio.Semaphore(MAX_CALLS)
 
     async def read(self, query: EventQuery) -> EventPage | None:
         """Return what is there now; None: there is no such task. Raises `StoreUnavailable`."""
-        return await self._pages.ask(query)
+        return await self._pages.ask(query, same=query)
+
+    async def _ask(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:
+        return await self._backend.read(TaskEvents(queries))
 
     async def changes(self, epoch: int, after: int) -> Feed:
         """Return the changes of all tasks after a place. Raises `StoreUnavailable`."""

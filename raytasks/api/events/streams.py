@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from raytasks.api.events.views import (
+from raytasks.api.events.event_views import (
     GAP_DATA,
     HEARTBEAT,
     RETRY,
@@ -15,8 +15,8 @@ from raytasks.api.events.views import (
     place_alone,
     sse,
 )
-from raytasks.api.service import Service
-from raytasks.model.events import EventId, EventQuery, Progress
+from raytasks.api.route_service import Service
+from raytasks.model.task_events import EventId, EventQuery, TaskProgress
 from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
 from raytasks.protocol.messages import Feed, StateChange
 
@@ -52,7 +52,7 @@ async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[byte
     Raises `TaskNotFound` and `StoreUnavailable`.
     """
     after: EventId | None = query.after
-    told: Progress | None = None
+    told: TaskProgress | None = None
     known = False
     async with service.waiting_room.place():
         with service.watch.listening(query.task_id) as news:

@@ -10,10 +10,10 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from raytasks.protocol.places import DatabasePlace
 from raytasks.runner.on_ray.ray_internals import actor_life
-from raytasks.store.calls import READ_SECONDS
-from raytasks.store.place import DatabasePlace
 from raytasks.store.store import Store
+from raytasks.store.store_calls import READ_SECONDS
 
 
 def read_epoch(url: str) -> tuple[str | None, float]:

@@ -16,7 +16,7 @@ from ray.exceptions import (
 from raytasks.model.states import CRASHES, OutcomeKind
 from raytasks.protocol.messages import Outcome
 from raytasks.runner.attempt import Attempt
-from raytasks.runner.errors import describe_error
+from raytasks.runner.error_report import describe_error
 from raytasks.runner.on_ray.remote_attempt import Place, Start
 
 MAX_UNBEGUN = 3

@@ -9,13 +9,13 @@ from typing import Any
 import ray
 from msgspec.structs import replace
 
-from raytasks.artifacts.store import ArtifactStore
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.registry import Registry
 from raytasks.model.retry import PermanentError, RetryAfter
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt
-from raytasks.runner.errors import describe_error, fenced
+from raytasks.runner.error_report import describe_error, fenced
 from raytasks.runner.on_ray.children import ChildTasks
 from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 from raytasks.runner.plan import RunnerPlan

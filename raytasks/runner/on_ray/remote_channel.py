@@ -16,7 +16,8 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RayTaskError, TaskCancelledError
 
 from raytasks.handling.context import Cancelled
-from raytasks.protocol.messages import LogLine
+from raytasks.model.lines import one_line
+from raytasks.model.task_events import LogLine
 from raytasks.runner.attempt import Attempt
 
 log = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ def insist(call: Callable[[], Any], *, gone: Any) -> Any:
         except RayTaskError:
             raise
         except RayError as error:
-            log.warning("the task runner cannot be reached; trying again: %s", _line(error))
+            log.warning("the task runner cannot be reached; trying again: %s", one_line(error))
             time.sleep(_RETRY_SECONDS)
 
 
@@ -78,7 +79,7 @@ class RemoteChannel:
 
     def checkpoint(self, data: str) -> None:
         """Return when the checkpoint is on disk. Raises `Cancelled` if nobody wants it any more."""
-        kept, ref = self._attempt.keep_checkpoint(data)
+        kept, ref = self._attempt.externalize_checkpoint(data)
         save = self._task_runner.checkpoint
         self._send_lines()  # what was logged before is kept with it
         if not insist(lambda: save.remote(*self._me, kept, ref), gone=False):
@@ -126,7 +127,7 @@ class RemoteChannel:
         except (ActorDiedError, TaskCancelledError):
             self._cancelled = True
         except RayError as error:
-            log.warning("whether to stop cannot be asked; trying again: %s", _line(error))
+            log.warning("whether to stop cannot be asked; trying again: %s", one_line(error))
         return self._cancelled
 
     def _send_lines(self) -> None:
@@ -154,7 +155,3 @@ def _arrived(told: Any) -> bool:
         ray.get(told, timeout=_PATIENCE_SECONDS)
         return True
     return False
-
-
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]

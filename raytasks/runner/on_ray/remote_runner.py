@@ -15,16 +15,17 @@ from ray.exceptions import NodeDiedError
 from raytasks.handling.registry import Registry
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
-from raytasks.protocol.messages import Claim, Demand, LogLine, Outcome
+from raytasks.model.task_events import LogLine
+from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.options import needs_of, remote_options, resources_of
+from raytasks.runner.on_ray.ray_options import needs_of, remote_options, resources_of
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
-from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerLink
+from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
 from raytasks.runner.workplace import Workplace
@@ -67,7 +68,7 @@ class RemoteWork:
             name: needs_of(registry.require(name).ray_options) for name in registry.task_types
         }
 
-    def limits(self) -> Mapping[str, int]:
+    def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit the cluster's resources.
 
         None of those that would take what the first one in the row waits for.
@@ -84,7 +85,7 @@ class RemoteWork:
         """Return what waits for resources, the longest wait first."""
         return self._demands
 
-    def room(self) -> int:
+    def capacity(self) -> int:
         """Return how many more attempts fit in all."""
         return max(0, MOST - len(self._flights))
 
@@ -340,7 +341,7 @@ class TaskRunner(RunnerActor):
         work.exchange = ExchangeLoop(
             self._identity,
             work,
-            TrackerLink().exchange,
+            TrackerClient().exchange,
             is_alive=lambda: not watch.done(),
             demands=work.demands,
         )

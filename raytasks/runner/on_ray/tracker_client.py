@@ -6,16 +6,16 @@ import os
 import sys
 import uuid
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import Any
 
 import ray
 
 from raytasks.model.tasks import NotUnderstood
 from raytasks.protocol import codec as wire
-from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.local_socket import SocketChannel
 from raytasks.protocol.messages import Exchange, Orders
-from raytasks.runner.exchange import Identity
+from raytasks.protocol.queries import Answer, GetAddress, Query
+from raytasks.runner.exchange_loop import Identity
 from raytasks.runner.home import Home
 from raytasks.runner.host import RunnerHost
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
@@ -115,41 +115,32 @@ def _refuse_used_process(plan: RunnerPlan) -> None:
         os._exit(1)
 
 
-@dataclass(frozen=True)
-class Line:
-    """How the tracker can be called without Ray from the node of this id; None: in no way."""
-
-    node_id: str
-    address: local_rpc.Address | None
-
-
-async def open_line(
-    tracker: Any, present: local_rpc.Connection | None = None
-) -> local_rpc.Connection | None:
-    """Return a connection of our own to the tracker, or None where it is on another node.
+async def open_channel(tracker: Any, present: SocketChannel | None = None) -> SocketChannel | None:
+    """Return a channel of our own to the tracker, or None where it is on another node.
 
     That is the `present` one as long as it is good. Raises what Ray raises.
     """
-    line: Line = await tracker.line.remote()
+    query = GetAddress()
+    where = wire.answer_of(query, await tracker.read.remote(wire.encode(query)))
     if present is not None:
-        if present.address == line.address and not present.lost:
+        if present.address == where.address and not present.lost:
             return present
         present.close()
-    if line.address is None or line.node_id != ray.get_runtime_context().get_node_id():
+    if where.address is None or where.node_id != ray.get_runtime_context().get_node_id():
         return None
     try:
-        return await local_rpc.Connection.open(line.address)
+        return await SocketChannel.open(where.address)
     except OSError as error:  # e.g. from a container with a network of its own
         log.warning("the tracker is on this node, but is called by Ray: %s", error)
         return None
 
 
-class TrackerLink:
+class TrackerClient:
     """Calls to the tracker, whichever process that is; its handle is looked up once."""
 
     def __init__(self) -> None:
         self._tracker: Any = None
-        self._line: local_rpc.Connection | None = None
+        self._channel: SocketChannel | None = None
         self._ask_again_at = 0.0
         self._by_ray = 0  # how many messages are on their way by Ray
         self._opening = asyncio.Lock()
@@ -164,26 +155,30 @@ class TrackerLink:
             raise
 
     async def send(self, method: str, message: bytes) -> bytes:
-        """Send a message of `protocol.codec`, over a connection of our own where there can be one.
+        """Send a message of `protocol.codec`, over a channel of our own where there can be one.
 
-        Raises what Ray raises, and what `local_rpc.Connection.call` raises: when the tracker's
+        Raises what Ray raises, and what `SocketChannel.call` raises: when the tracker's
         process ends, the message may have reached it or not. The next one looks for the tracker
         again.
         """
         async with self._opening:
             # What goes by Ray must not be overtaken by what comes after it.
-            if (self._line is None or self._line.lost) and not self._by_ray:
+            if (self._channel is None or self._channel.lost) and not self._by_ray:
                 await self._open()
-            line = self._line
-            if line is None:
+            channel = self._channel
+            if channel is None:
                 self._by_ray += 1
-        if line is not None:
-            return await line.call(method, message)
+        if channel is not None:
+            return await channel.call(method, message)
         try:
             answer: bytes = await self.call(method, message)
         finally:
             self._by_ray -= 1
         return answer
+
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Have the tracker answer a query. Raises as `send` does."""
+        return wire.answer_of(query, await self.send("read", wire.encode(query)))
 
     async def exchange(self, exchange: Exchange) -> Orders:
         """Make one exchange. Raises `NotUnderstood` for one that cannot be sent or understood."""
@@ -199,20 +194,20 @@ class TrackerLink:
             raise ConnectionError(f"the tracker's answer is not understood: {error}") from error
 
     def close(self) -> None:
-        """Close the connection of our own, if there is one."""
-        if self._line is not None:
-            self._line.close()
+        """Close the channel of our own, if there is one."""
+        if self._channel is not None:
+            self._channel.close()
 
     async def _open(self) -> None:
         now = asyncio.get_running_loop().time()
-        if self._line is None and now < self._ask_again_at:
+        if self._channel is None and now < self._ask_again_at:
             return
         try:
-            self._line = await open_line(await self._find())
+            self._channel = await open_channel(await self._find())
         except Exception:
-            self._tracker = self._line = None
+            self._tracker = self._channel = None
             raise
-        if self._line is None:  # most likely it is elsewhere, and stays there
+        if self._channel is None:  # most likely it is elsewhere, and stays there
             self._ask_again_at = now + ASK_AGAIN_SECONDS
 
     async def _find(self) -> Any:

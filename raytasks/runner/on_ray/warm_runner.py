@@ -2,11 +2,11 @@
 
 import ray
 
-from raytasks.artifacts.store import ArtifactStore
-from raytasks.runner.exchange import ExchangeLoop
+from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.children import ChildTasks
 from raytasks.runner.on_ray.ray_internals import Connected
-from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerLink
+from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.warm_work import LINGER_SECONDS, WarmWork
 from raytasks.runner.workplace import Workplace
 
@@ -43,7 +43,7 @@ class WarmRunner(RunnerActor):
         exchange = ExchangeLoop(
             self._identity,
             work,
-            TrackerLink().exchange,
+            TrackerClient().exchange,
             linger_seconds=LINGER_SECONDS,
             is_alive=work.is_alive,
             waits_for=work.waits_for,

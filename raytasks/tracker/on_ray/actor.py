@@ -11,29 +11,28 @@ from typing import Any
 import ray
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from raytasks.artifacts.large_values import LargeValues
-from raytasks.artifacts.store import ArtifactStore
-from raytasks.handling.submission import PayloadLimits
-from raytasks.handling.terms import DriverTerms
-from raytasks.model.bulk import BulkFilter, BulkOperation, NewBulk
-from raytasks.model.events import EventPage, EventQuery
-from raytasks.model.tasks import Attempt, Page, StoreUnavailable, Task, TaskQuery
-from raytasks.pools.deployment import Deployment, differing_settings
+from raytasks import __version__
+from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.pools.handlers_version import HandlersVersion, differing_settings
 from raytasks.pools.kept_builds import KeptBuilds
 from raytasks.pools.manager import RunnerPools
-from raytasks.pools.trial import try_deployment
+from raytasks.pools.trial import try_version
 from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.commands import Command
+from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.places import DatabasePlace, Terms
+from raytasks.protocol.queries import AnyQuery, GetAddress, GetDatabase, GetTerms, Health, Query
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
-from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, Line, lasting
+from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, lasting
 from raytasks.settings import Settings
-from raytasks.store.place import DatabasePlace
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
-from raytasks.store.versions import VersionState
+from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.orphans import Orphans
@@ -62,9 +61,9 @@ class TrackerActor:
         self._tracker: asyncio.Future[Tracker] | None = None
         self._pools: RunnerPools | None = None
         self._versions: Versions | None = None
-        self._line: Line | None = None
+        self._listens: TrackerAddress | None = None
         self._server: local_rpc.Server | None = None
-        self._line_lock = asyncio.Lock()
+        self._address_lock = asyncio.Lock()
         self._asked: list[str] = []
 
     # For clients
@@ -74,34 +73,14 @@ class TrackerActor:
         core = await self._core()
         return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
 
-    async def cancel(self, task_id: str, namespace: str | None = None) -> Task:
-        """See `Tracker.cancel`."""
-        return await (await self._core()).cancel(task_id, namespace)
+    async def read(self, query: bytes) -> bytes:
+        """Answer a query; both are encoded by `protocol.codec`. Raises `StoreUnavailable`."""
+        return wire.encode(await self._read(wire.query_of(query)))
 
-    async def retry(self, task_id: str, namespace: str | None = None) -> Task:
-        """See `Tracker.retry`."""
-        return await (await self._core()).retry(task_id, namespace)
-
-    async def tasks(self, task_ids: list[str]) -> dict[str, Task]:
-        """See `Tracker.tasks`."""
-        return await (await self._core()).tasks(task_ids)
-
-    async def task(self, task_id: str) -> tuple[Task, list[Attempt]] | None:
-        """See `Tracker.task`."""
-        return await (await self._core()).task(task_id)
-
-    async def ends(self, task_ids: bytes) -> bytes:
-        """See `Tracker.ends`; ids and ends are encoded by `raytasks.protocol.codec`."""
-        core = await self._core()
-        return wire.encode(await core.ends(wire.task_ids_of(task_ids)))
-
-    async def page(self, query: TaskQuery) -> Page:
-        """See `Tracker.page`."""
-        return await (await self._core()).page(query)
-
-    async def events(self, queries: list[EventQuery]) -> list[EventPage | None]:
-        """See `Tracker.events`."""
-        return await (await self._core()).events(queries)
+    async def execute(self, command: bytes) -> bytes:
+        """See `Tracker.execute`; command and answer are encoded by `protocol.codec`."""
+        asked: Command[Any] = wire.command_of(command)
+        return wire.encode(await (await self._core()).execute(asked))
 
     async def changes(self, query: bytes) -> bytes:
         """See `Tracker.changes`; query and feed are encoded by `raytasks.protocol.codec`."""
@@ -110,34 +89,23 @@ class TrackerActor:
         found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
         return wire.encode(found)
 
-    async def bulk_start(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """See `Tracker.bulk_start`."""
-        return await (await self._core()).bulk_start(new)
+    async def _read(self, query: AnyQuery) -> Any:
+        match query:
+            case GetAddress():
+                return await self._address()
+            case GetTerms():
+                return await self._terms()
+            case GetDatabase():
+                return await self._database()
+            case Health():
+                return await self._health()
+            case _:
+                asked: Query[Any] = query
+                return await (await self._core()).read(asked)
 
-    async def bulk_count(self, asked: BulkFilter) -> int | None:
-        """See `Tracker.bulk_count`."""
-        return await (await self._core()).bulk_count(asked)
-
-    async def bulk_get(self, bulk_id: str, namespace: str) -> BulkOperation | None:
-        """See `Tracker.bulk_get`."""
-        return await (await self._core()).bulk_get(bulk_id, namespace)
-
-    async def bulk_list(self, namespace: str) -> list[BulkOperation]:
-        """See `Tracker.bulk_list`."""
-        return await (await self._core()).bulk_list(namespace)
-
-    async def stats(self, namespace: str) -> dict[str, Any]:
-        """See `Tracker.stats`."""
-        return await (await self._core()).stats(namespace)
-
-    async def waiting_for(self, task_id: str) -> list[dict[str, Any]] | None:
-        """See `Tracker.waiting_for`."""
-        return await (await self._core()).waiting_for(task_id)
-
-    async def health(self) -> dict[str, Any]:
-        """Return the state of database, tracker, runners and Ray, as `/health` shows it."""
+    async def _health(self) -> dict[str, Any]:
         core = await self._core()
-        report = await core.health()
+        report = await core.read(Health())
         reasons = list(report.get("reasons", ()))
         if self._versions is not None:
             report["handlers"], found = self._versions.report(core.ticker.ledger.waiting_types())
@@ -147,23 +115,24 @@ class TrackerActor:
             reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
         return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
 
-    async def large_values(self) -> LargeValues:
-        """Return where large payloads and results are, for those who wait for results."""
-        return (await self.terms()).values
+    async def version(self) -> str:
+        """Return which version of raytasks this is. It waits for nothing."""
+        return __version__
 
-    async def terms(self) -> DriverTerms:
-        """Return what drivers must know before they submit."""
+    async def _terms(self) -> Terms:
         await self._core()
         settings = (self._pools and self._pools.settings) or self._settings
-        artifacts = ArtifactStore(settings.artifacts_url)
-        return DriverTerms(
-            LargeValues(artifacts, settings.offload_bytes, settings.max_result_bytes),
-            PayloadLimits(settings.max_payload_bytes, settings.max_depth),
+        return Terms(
+            settings.artifacts_url,
+            settings.offload_bytes,
+            settings.max_result_bytes,
+            settings.max_payload_bytes,
+            settings.max_depth,
             settings.max_batch_bytes,
+            __version__,
         )
 
-    async def database(self) -> DatabasePlace:
-        """Return where the database is, once it was taken over. Raises `StoreUnavailable`."""
+    async def _database(self) -> DatabasePlace:
         core = await self._core()
         if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
             raise StoreUnavailable("the database is not taken over yet")
@@ -173,16 +142,21 @@ class TrackerActor:
 
     # For processes of this cluster
 
-    async def line(self) -> Line:
-        """Return how this process can be called without Ray, from its own node."""
-        async with self._line_lock:
-            if self._line is None or (self._server is not None and not self._server.listening):
-                self._line = Line(ray.get_runtime_context().get_node_id(), await self._listen())
-        return self._line
+    async def _address(self) -> TrackerAddress:
+        async with self._address_lock:
+            if self._listens is None or (self._server is not None and not self._server.listening):
+                here = ray.get_runtime_context().get_node_id()
+                self._listens = TrackerAddress(here, await self._listen())
+        return self._listens
 
     async def _listen(self) -> local_rpc.Address | None:
-        methods = {"submit": self.submit, "changes": self.changes, "ends": self.ends}
-        methods["exchange"] = lambda message: self.exchange(message, SOCKET)
+        methods = {
+            "submit": self.submit,
+            "read": self.read,
+            "execute": self.execute,
+            "changes": self.changes,
+            "exchange": lambda message: self.exchange(message, SOCKET),
+        }
         self._server = local_rpc.Server(methods)
         try:
             return await self._server.start() if local_rpc.AVAILABLE else None
@@ -209,27 +183,27 @@ class TrackerActor:
     async def ping(self) -> None:
         """Answer, to show that this process runs; nothing else needs to work for it."""
 
-    async def deploy(self, deployment: Deployment) -> DeployAnswer:
+    async def deploy(self, version: HandlersVersion) -> DeployAnswer:
         """Have a build tried where it will run, and put it in force if it passes.
 
         Safe to repeat. Raises `StoreUnavailable`.
         """
         core, versions = await self._core(), self._versions
         assert versions is not None
-        row = await versions.deploy(deployment)
+        row = await versions.deploy(version)
         return DeployAnswer(
             number=row.number,
             error=row.detail if row.state is VersionState.FAILED else None,
             in_force=None if versions.row is None else versions.row.number,
             without_handler=versions.without_handler(core.ticker.ledger.waiting_types()),
-            unchanged=tuple(differing_settings(self._settings, deployment.settings)),
+            unchanged=tuple(differing_settings(self._settings, version.settings)),
         )
 
-    async def announce(self, deployment: Deployment) -> Announced:
+    async def announce(self, version: HandlersVersion) -> Announced:
         """Take in the build of an API replica. See `Versions.announce`."""
         await self._core()
         assert self._versions is not None
-        return await self._versions.announce(deployment)
+        return await self._versions.announce(version)
 
     async def is_first(self, name: str) -> bool:
         """Return whether nobody has asked with this name before: one of many is to act."""
@@ -254,14 +228,14 @@ class TrackerActor:
         """
         core = await self._core()
         await core.pause()
-        await core.settled(seconds)
+        await core.wait_until_idle(seconds)
         left = 0
         for runner in core.runners():
             released = core.release_runner(runner.runner_id)
             if released and self._pools is not None:
                 self._pools.replace(runner.name)
             left += released
-        await core.settled(_LAST_TICK_SECONDS)
+        await core.wait_until_idle(_LAST_TICK_SECONDS)
         return left
 
     async def resume(self) -> None:
@@ -278,10 +252,10 @@ class TrackerActor:
             return 0
         self._pools.stop()
         await core.stop_claiming()
-        await core.settled(seconds)
+        await core.wait_until_idle(seconds)
         left = core.release_all()
         await self._pools.end_all()
-        await core.settled(_LAST_TICK_SECONDS)
+        await core.wait_until_idle(_LAST_TICK_SECONDS)
         return left
 
     async def _core(self) -> Tracker:
@@ -312,7 +286,7 @@ class TrackerActor:
             self._versions = Versions(
                 VersionBook(tracker.ticker),
                 KeptBuilds(),
-                try_deployment,
+                try_version,
                 partial(_put_in_force, tracker, self._pools),
             )
             tracker.ticker.on_expiry = self._pools.replace
@@ -362,9 +336,9 @@ def get_or_create_tracker(settings: Settings) -> Any:
     )
 
 
-def _put_in_force(tracker: Tracker, pools: RunnerPools, deployment: Deployment) -> None:
-    settings = deployment.settings
-    pools.deploy(deployment)
+def _put_in_force(tracker: Tracker, pools: RunnerPools, version: HandlersVersion) -> None:
+    settings = version.settings
+    pools.deploy(version)
     tracker.max_backlog = settings.max_backlog
     tracker.ticker.max_crashes = settings.max_crashes
 

@@ -12,7 +12,9 @@ from raytasks.api.events import stream as event_stream
 from raytasks.api.events import streams
 from raytasks.handling.task_log import DROPPED, MAX_LINES
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.queries import Health, TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 from tests.event_client import EventClient, Sse
@@ -225,7 +227,7 @@ class TestAnswers:
         async with stream(idle_api, task) as client:
             await client.until(lambda: client.ids)
             idle_api.service.backend.failure = StoreUnavailable("away")
-            await idle_api.service.tracker.cancel(task["task_id"])
+            await idle_api.service.tracker.execute(CancelTask(task["task_id"]))
             await client.to_the_end()
         assert (client.ids, client.complete) == (["0.0"], True)
         idle_api.service.backend.failure = None
@@ -237,7 +239,10 @@ class TestAnswers:
         async with stream(idle_api, task) as client:
             await client.until(lambda: client.ids)
             tracker = idle_api.service.tracker
-            calls = [tracker.cancel(task["task_id"]), tracker.prune([task["task_id"]], 2e10)]
+            calls = [
+                tracker.execute(CancelTask(task["task_id"])),
+                tracker.prune([task["task_id"]], 2e10),
+            ]
             await asyncio.gather(*calls)
             await client.hang_up()
 
@@ -304,7 +309,7 @@ class TestAllTasks:
             rest = client.events[index:]
             async with all_of(api, last) as again:
                 await has_events(again, len(rest))
-                await api.service.backend.health()
+                await api.service.backend.read(Health())
                 assert again.events == rest
 
     async def test_what_is_lost_is_a_gap(self, api: Api) -> None:
@@ -342,7 +347,7 @@ async def another_tracker(api: Api, cancel: str | None = None) -> AsyncIterator[
     await tracker.start()
     running = asyncio.ensure_future(tracker.run())
     if cancel is not None:
-        await tracker.cancel(cancel)
+        await tracker.execute(CancelTask(cancel))
     service.backend._tracker = tracker
     service.tracker.ticker.ledger.feed.break_off()  # the call that waits there is answered
     try:
@@ -359,9 +364,9 @@ class TestRestart:
         async with stream(idle_api, task) as client:
             await client.until(lambda: client.ids == ["0.0"])
             async with another_tracker(idle_api) as tracker:
-                await tracker.cancel(task["task_id"])
+                await tracker.execute(CancelTask(task["task_id"]))
                 assert kinds(await client.to_the_end()) == ["PENDING", "CANCELLED", "end"]
-                await tracker.retry(task["task_id"])
+                await tracker.execute(RetryTask(task["task_id"]))
                 async with stream(idle_api, task, "1.0") as again:
                     await again.until(lambda: again.ids == ["2.0"])
 
@@ -380,7 +385,7 @@ class TestRestart:
             await client.until(lambda: client.ids)
             async with another_tracker(idle_api) as tracker:
                 await client.until(lambda: client.of("gap"))
-                await tracker.cancel(task["task_id"])
+                await tracker.execute(CancelTask(task["task_id"]))
                 await client.until(lambda: len(client.events) == 3)
         assert kinds(client.events) == ["PENDING", "gap", "CANCELLED"]
         epochs = [int(name.partition(":")[0]) for name in client.ids]
@@ -431,7 +436,7 @@ class TestClients:
         async with stream(idle_api, task) as client:
             await client.until(lambda: client.ids)
             client.reads.clear()
-            await idle_api.service.tracker.cancel(task["task_id"])
+            await idle_api.service.tracker.execute(CancelTask(task["task_id"]))
             await client.until(lambda: client.over)
             assert watched(idle_api) == 0
             assert not client.complete
@@ -439,13 +444,14 @@ class TestClients:
     async def test_the_database_is_asked_only_where_something_is_new(self, idle_api: Api) -> None:
         asked: list[list[str]] = []
         tracker, reads = idle_api.service.tracker, idle_api.service.reads
-        events = reads.events
+        read = reads.read
 
-        async def noted(queries: Any) -> Any:
-            asked.append([query.task_id for query in queries])
-            return await events(queries)
+        async def noted(query: Any) -> Any:
+            if isinstance(query, TaskEvents):
+                asked.append([item.task_id for item in query.queries])
+            return await read(query)
 
-        reads.events = noted  # type: ignore[method-assign]
+        reads.read = noted  # type: ignore[method-assign]
         one, other = [await idle_api.submit() for _ in range(2)]
         async with all_of(idle_api) as everything:  # the feed is followed from here on
             await everything.until(lambda: b"id: " in everything.body)
@@ -457,7 +463,7 @@ class TestClients:
                 for client in (first, second, third):
                     await has(client, lambda client: client.ids)
                 asked.clear()
-                await tracker.cancel(one["task_id"])
+                await tracker.execute(CancelTask(one["task_id"]))
                 await first.to_the_end()
                 await second.to_the_end()
                 assert asked == [[one["task_id"]]]

@@ -4,22 +4,24 @@ import json
 
 import pytest
 
-from raytasks.api.events.views import change_text, end_text, page_text, sse
-from raytasks.model.events import Event, EventPage, LogEvent, Progress, StateEvent
+from raytasks.api.events.event_views import change_text, end_text, page_text, sse
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_events import Event, EventPage, LogEntry, StateEntry, TaskProgress
 from raytasks.protocol.messages import StateChange
 
-PENDING = StateEvent(0, State.PENDING, 0, 0.0)
-RUNNING = StateEvent(1, State.RUNNING, 1, 1.0)
-LINE = LogEvent(1, 1, 1, "INFO", "two\nlines ä", 1.5)
-RETRYING = StateEvent(2, State.RETRYING, 1, 2.0, OutcomeKind.FAILED, ("ValueError", "no"))
-AGAIN = StateEvent(3, State.RUNNING, 2, 3.0)
-COMPLETED = StateEvent(4, State.COMPLETED, 2, 4.0, OutcomeKind.SUCCEEDED)
+PENDING = StateEntry(0, State.PENDING, 0, 0.0)
+RUNNING = StateEntry(1, State.RUNNING, 1, 1.0)
+LINE = LogEntry(1, 1, 1, "INFO", "two\nlines ä", 1.5)
+RETRYING = StateEntry(2, State.RETRYING, 1, 2.0, OutcomeKind.FAILED, ("ValueError", "no"))
+AGAIN = StateEntry(3, State.RUNNING, 2, 3.0)
+COMPLETED = StateEntry(4, State.COMPLETED, 2, 4.0, OutcomeKind.SUCCEEDED)
 LIFE: list[Event] = [PENDING, RUNNING, LINE, RETRYING, AGAIN, COMPLETED]
 
 
 def page(*events: Event, state: State, attempt: int = 1, more: bool = False) -> EventPage:
-    return EventPage("id", "short", "default", state, events, more, Progress(attempt, 0.5, None))
+    return EventPage(
+        "id", "short", "default", state, events, more, TaskProgress(attempt, 0.5, None)
+    )
 
 
 def kinds(text: bytes) -> list[str]:
@@ -33,7 +35,7 @@ def test_a_block() -> None:
 
 
 def test_data_is_one_line_whatever_is_in_it() -> None:
-    text = page_text(page(LINE, state=State.RUNNING), Progress(1, 0.5, None)).decode()
+    text = page_text(page(LINE, state=State.RUNNING), TaskProgress(1, 0.5, None)).decode()
     head, place, data, *rest = text.split("\n")
     assert (head, place, rest) == ("event: log", "id: 1.1", ["", ""])
     assert json.loads(data.removeprefix("data: ")) == {
@@ -49,7 +51,7 @@ def test_progress_comes_before_the_end_of_its_attempt(
     length: int, attempt: int, place: int
 ) -> None:
     events = LIFE[:length]
-    states = [event.state for event in events if isinstance(event, StateEvent)]
+    states = [event.state for event in events if isinstance(event, StateEntry)]
     found = kinds(page_text(page(*events, state=states[-1], attempt=attempt), None))
     assert found.index("progress") == place
     assert len(found) == length + 1
@@ -59,7 +61,7 @@ def test_progress_is_left_out_where_it_was_told_or_has_no_place() -> None:
     running = page(AGAIN, state=State.RUNNING)
     assert kinds(page_text(running, running.progress)) == ["state"]
     assert kinds(page_text(page(AGAIN, state=State.RUNNING, more=True), None)) == ["state"]
-    cancelled = StateEvent(3, State.CANCELLED, 1, None)
+    cancelled = StateEntry(3, State.CANCELLED, 1, None)
     assert kinds(page_text(page(cancelled, state=State.CANCELLED), None)) == ["state"]
     assert kinds(page_text(page(state=State.COMPLETED), None)) == []
 

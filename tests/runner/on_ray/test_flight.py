@@ -14,7 +14,7 @@ from ray.exceptions import (
 )
 
 from raytasks import handler
-from raytasks.handling.registry import handler_of
+from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt

@@ -18,7 +18,7 @@ from ray.exceptions import (
 )
 
 from raytasks.handling.context import Cancelled
-from raytasks.protocol.messages import LogLine
+from raytasks.model.task_events import LogLine
 from raytasks.runner.on_ray import remote_channel
 from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 
@@ -75,7 +75,7 @@ def channel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[RemoteChanne
         runner = TaskRunner(list(answers))
         attempt: Any = SimpleNamespace(
             claim=SimpleNamespace(task_id="t1", attempt=2),
-            keep_checkpoint=lambda text: (text, None),  # none is large here
+            externalize_checkpoint=lambda text: (text, None),  # none is large here
         )
         return RemoteChannel(attempt, runner, 1), runner
 

@@ -1,0 +1,284 @@
+"""The routes of bulk operations: a retry or a cancel of all tasks that a filter matches."""
+
+from http import HTTPStatus
+from typing import Annotated, Any
+
+import uuid_utils
+from fastapi import APIRouter, Header, Path, Query, Request
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from raytasks.api.auth import NamespaceQuery, Operator, Reader
+from raytasks.api.problems import Problem
+from raytasks.api.request_bodies import read_json
+from raytasks.api.route_service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
+from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.submission import Tag, check_key, field_errors, rfc3339
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.errors import InvalidSubmission
+from raytasks.model.states import State
+from raytasks.model.tasks import is_task_id
+from raytasks.protocol.commands import StartBulk
+from raytasks.protocol.queries import BulkById, BulkList, BulkMatches
+
+BulkId = Annotated[str, Path(description="The id that `POST /bulk` was answered with.")]
+
+BulkKey = Annotated[
+    str | None,
+    Header(
+        description="Of all requests with the same key only the first makes an operation; the "
+        "others are answered with it. 1 to 255 printable ASCII characters."
+    ),
+]
+
+
+class BulkRequest(BaseModel):
+    """The body of `POST /bulk`."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [{"action": "retry", "state": "FAILED", "task_type": "text_processing"}]
+        },
+    )
+
+    action: BulkAction
+    state: State | None = Field(
+        default=None,
+        description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
+        "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three.",
+    )
+    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
+    tag: Tag | None = None
+    dry_run: bool = Field(default=False, description="Only count the tasks.")
+    all: bool = Field(
+        default=False,
+        validate_default=True,
+        description="Must be true where none of state, task_type and tag says which tasks are to "
+        "be changed.",
+    )
+
+    @field_validator("state")
+    @classmethod
+    def _fits_the_action(cls, state: State | None, info: ValidationInfo) -> State | None:
+        action: BulkAction | None = info.data.get("action")
+        if state is not None and action is not None and state not in action.sources:
+            fitting = ", ".join(action.sources)
+            raise ValueError(f"to {action}, it must be one of {fitting}, or null for all of them")
+        return state
+
+    @field_validator("all")
+    @classmethod
+    def _is_said(cls, all_of_them: bool, info: ValidationInfo) -> bool:
+        if not {"action", "state", "task_type", "tag", "dry_run"} <= info.data.keys():
+            return all_of_them  # there is another error
+        narrowed = any(info.data[name] is not None for name in ("state", "task_type", "tag"))
+        if not (narrowed or all_of_them or info.data["dry_run"]):
+            raise ValueError("give state, task_type or tag; or true, if all are really meant")
+        if narrowed and all_of_them:
+            raise ValueError("leave it out where state, task_type or tag is given")
+        return all_of_them
+
+    def filter(self, namespace: str) -> BulkFilter:
+        """Return which tasks are meant. A retry is for FAILED ones by default."""
+        state = self.state
+        if self.action is BulkAction.RETRY and "state" not in self.model_fields_set:
+            state = State.FAILED
+        return BulkFilter(self.action, state, self.task_type, self.tag, namespace)
+
+
+class MatchedView(BaseModel):
+    """How many tasks a filter matches; null: it has a tag that very many tasks have."""
+
+    matched: int | None
+
+
+class FilterView(BaseModel):
+    """Which tasks an operation is for; null: any, of the states those that can be changed."""
+
+    state: State | None
+    task_type: str | None
+    tag: str | None
+
+
+class BulkView(BaseModel):
+    """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
+
+    `matched` is how many tasks the filter matched when it was made (null: too many to count).
+    `held_by` is `backlog_full` while a retry waits since MAX_BACKLOG allows no more tasks.
+    """
+
+    model_config = ConfigDict(title="BulkOperation")
+
+    bulk_id: str
+    action: BulkAction
+    state: Annotated[str, Field(pattern="^(RUNNING|DONE)$")]
+    filter: FilterView
+    matched: int | None
+    looked_at: int
+    changed: int
+    created_at: AwareDatetime
+    finished_at: AwareDatetime | None
+    held_by: str | None
+
+
+class BegunBulkView(BulkView):
+    """A bulk operation that was asked for.
+
+    `warnings` says of a retry which tasks would wait for ever, as their type has no handler.
+    """
+
+    model_config = ConfigDict(title="BegunBulkOperation")
+
+    warnings: list[str]
+
+
+class BulkListView(BaseModel):
+    """The newest bulk operations, the newest first; at most 100."""
+
+    operations: list[BulkView]
+
+
+def bulk_router(service: Service) -> APIRouter:
+    """Return the router of the endpoints for bulk operations."""
+    router = APIRouter()
+
+    @router.post(
+        "/bulk",
+        status_code=202,
+        response_model=BegunBulkView,
+        responses={
+            **BODY_PROBLEMS,
+            200: {
+                "description": "The count that `dry_run` asks for; or the operation that the same "
+                "request with this key made before.",
+                "model": MatchedView | BegunBulkView,
+            },
+        },
+        summary="Retry or cancel all tasks that a filter matches",
+        openapi_extra=body_extra(_body_schema()),
+    )
+    async def start(
+        request: Request,
+        place: Annotated[NamespaceQuery, Query()],
+        caller: Operator,
+        idempotency_key: BulkKey = None,
+    ) -> Response:
+        """Begin the operation; it is on disk when the answer comes, and goes on by itself.
+
+        With `dry_run` only the count of the tasks is answered. A retry of a `task_type` that has no
+        handler any more is a `409`.
+        """
+        namespace = caller.namespace_for(place.namespace)
+        asked = _checked(
+            await read_json(
+                request.scope, request.receive, service.max_payload_bytes, service.max_depth
+            )
+        )
+        if idempotency_key is not None:
+            check_key(idempotency_key)
+        meant = asked.filter(namespace)
+        if asked.dry_run:
+            matched = await service.backend.read(BulkMatches(meant))
+            return json_answer(to_json({"matched": matched}))
+        if asked.action is BulkAction.RETRY and meant.task_type is not None:
+            service.check_handler(meant.task_type)
+        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
+        operation, made = await service.backend.execute(StartBulk(new))
+        headers = {"Location": f"/bulk/{operation.bulk_id}"}
+        status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
+        shown = {**_shown(operation), "warnings": await _warnings(service, meant)}
+        return json_answer(to_json(shown), status, headers)
+
+    @router.get(
+        "/bulk/{bulk_id}",
+        response_model=BulkView,
+        responses=problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        summary="Get a bulk operation",
+    )
+    async def get(
+        bulk_id: BulkId, place: Annotated[NamespaceQuery, Query()], caller: Reader
+    ) -> Response:
+        """Return how far the operation has come."""
+        found = None
+        if is_task_id(bulk_id):
+            namespace = caller.namespace_for(place.namespace)
+            found = await service.backend.read(BulkById(bulk_id, namespace))
+        if found is None:
+            raise Problem(HTTPStatus.NOT_FOUND, f"there is no bulk operation {bulk_id[:100]}")
+        return json_answer(to_json(_shown(found)))
+
+    @router.get(
+        "/bulk",
+        response_model=BulkListView,
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        summary="List the newest bulk operations",
+    )
+    async def newest(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
+        """Return the newest operations, done or not, the newest first; at most 100."""
+        found = await service.backend.read(BulkList(caller.namespace_for(place.namespace)))
+        return json_answer(to_json({"operations": [_shown(operation) for operation in found]}))
+
+    return router
+
+
+async def _warnings(service: Service, meant: BulkFilter) -> list[str]:
+    if meant.action is not BulkAction.RETRY or meant.task_type is not None:
+        return []
+    lost = await service.without_handler(meant.namespace, meant.states)
+    if not lost:
+        return []
+    return [
+        f"there is no handler in this version for {', '.join(lost)}; tasks of these types that are "
+        "retried wait for ever, unless a version comes that has one"
+    ]
+
+
+def _checked(value: Any) -> BulkRequest:
+    try:
+        return BulkRequest.model_validate(value)
+    except ValidationError as error:
+        raise InvalidSubmission("the request is not valid", field_errors(error)) from None
+
+
+def _body_schema() -> dict[str, Any]:
+    schema = BulkRequest.model_json_schema()
+    known = schema.pop("$defs")
+    schema["properties"]["action"] = known["BulkAction"]
+    schema["properties"]["state"]["anyOf"][0] = known["State"]
+    return schema
+
+
+def _shown(operation: BulkOperation) -> dict[str, Any]:
+    return {
+        "bulk_id": operation.bulk_id,
+        "action": operation.filter.action,
+        "state": "RUNNING" if operation.finished_at is None else "DONE",
+        "filter": {
+            "state": operation.filter.state,
+            "task_type": operation.filter.task_type,
+            "tag": operation.filter.tag,
+        },
+        "matched": operation.matched,
+        "looked_at": operation.looked_at,
+        "changed": operation.changed,
+        "created_at": rfc3339(operation.created_at),
+        "finished_at": rfc3339(operation.finished_at),
+        "held_by": operation.held_by,
+    }

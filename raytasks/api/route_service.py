@@ -1,0 +1,166 @@
+"""What the routes work with, and how they answer."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+from msgspec.structs import replace
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from raytasks.api.backend import Backend
+from raytasks.api.check_threads import CheckThreads
+from raytasks.api.events.source import EventSource
+from raytasks.api.problems import Problem, ProblemView
+from raytasks.api.request_bounds import WaitingRoom
+from raytasks.api.signing import Links
+from raytasks.api.submitter import Submitter
+from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.artifacts.large_values import LargeValues
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadBounds
+from raytasks.model.states import State
+from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task, TaskNotFound, is_task_id
+from raytasks.protocol.feed_follower import TaskWatch
+from raytasks.protocol.queries import Statistics, TaskDetail, TasksById
+
+AWAY = HTTPStatus.SERVICE_UNAVAILABLE
+
+
+@dataclass
+class Service:
+    """What the routes work with."""
+
+    backend: Backend
+    registry: Registry
+    artifacts: ArtifactStore
+    values: LargeValues
+    max_payload_bytes: int
+    max_batch_bytes: int
+    max_depth: int
+    debug: bool
+    waiting_room: WaitingRoom
+    links: Links
+    clock: Callable[[], float] = time.time
+
+    def __post_init__(self) -> None:
+        self.submitter = Submitter(self.backend.submit)
+        self.check_threads = CheckThreads()
+        self.payload_bounds = PayloadBounds(self.max_payload_bytes, self.max_depth)
+        self.watch = TaskWatch(self.backend)
+        self.events = EventSource(self.backend)
+        self.task_types = to_json(
+            {"task_types": [info.description for info in self.registry.infos()]}
+        )
+
+    def shown(self, task: Task) -> Task:
+        """Return a task as it is shown: without what its handler's model keeps secret."""
+        spec = self.registry.get(task.task_type)
+        if spec is None or spec.mask is None:
+            return task
+        return replace(task, payload=spec.mask.text(task.payload))
+
+    async def task(
+        self, task_id: str, namespace: str, wait_seconds: float = 0.0
+    ) -> tuple[Task, list[AttemptRecord]]:
+        """Return a task with its attempts: at once, or when it has ended, or after the wait.
+
+        Raises `TaskNotFound`, also for one of another namespace; `Problem` if too many wait.
+        """
+        check_id(task_id)
+        if wait_seconds:
+            async with self.waiting_room.place():
+                found = await self.watch.final(task_id, wait_seconds, namespace)
+        else:
+            found = await self.backend.read(TaskDetail(task_id))
+        if found is None or found[0].namespace != namespace:
+            raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+    async def check_handler_of(self, task_id: str, namespace: str) -> None:
+        """Refuse to run a task again that no handler would run. Raises `Problem`."""
+        task = (await self.backend.read(TasksById([task_id]))).get(task_id)
+        if task is not None and task.namespace == namespace:
+            self.check_handler(task.task_type)
+
+    def check_handler(self, task_type: str) -> None:
+        """Refuse to run tasks again of a type that has no handler. Raises `Problem`."""
+        if self.registry.get(task_type) is None:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                f"there is no handler for {task_type!r} in this version, so the task would wait "
+                "for ever; deploy a version that has one first",
+            )
+
+    async def without_handler(self, namespace: str, states: Iterable[State]) -> list[str]:
+        """Return the types of a namespace's tasks in these states that have no handler, sorted.
+
+        Nothing while the statistics are not there yet.
+        """
+        try:
+            stats = await self.backend.read(Statistics(namespace))
+        except StoreUnavailable:
+            return []
+        names = {state.value for state in states}
+        return sorted(
+            task_type
+            for task_type, counts in stats["counts"]["by_type"].items()
+            if names & counts.keys() and self.registry.get(task_type) is None
+        )
+
+
+def check_id(task_id: str) -> None:
+    """Refuse what cannot be the id of a task, before the database is asked.
+
+    Raises `TaskNotFound`.
+    """
+    if not is_task_id(task_id):
+        raise TaskNotFound(f"there is no task {task_id[:100]}")
+
+
+def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of these answers."""
+    return {
+        status.value: {"description": status.phrase, "model": ProblemView} for status in statuses
+    }
+
+
+BODY_PROBLEMS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.CONFLICT,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    AWAY,
+)
+"""What a request may be answered with that has a body and makes something."""
+
+
+def body_extra(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return what the OpenAPI document says of a body that the route reads itself."""
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def json_answer(
+    body: bytes, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
+) -> Response:
+    """Return an answer whose body is JSON already."""
+    return JsonResponse(body, status.value, headers)
+
+
+class JsonResponse(Response):
+    """An answer of JSON text: as `Response` makes it, without its search for what is to be done."""
+
+    media_type = "application/json"
+
+    def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
+        """Set the headers: those that are given, none of them about the content, and the rest."""
+        given = () if headers is None else headers.items()
+        self.raw_headers = [
+            *((name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in given),
+            (b"content-length", b"%d" % len(self.body)),
+            (b"content-type", b"application/json"),
+        ]

@@ -1,0 +1,85 @@
+"""The route of the statistics."""
+
+from http import HTTPStatus
+from typing import Annotated
+
+from fastapi import APIRouter, Query
+from pydantic import BaseModel
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from raytasks.api.auth import NamespaceQuery, Reader
+from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
+from raytasks.model.states import State
+from raytasks.protocol.queries import Statistics
+
+
+class PercentilesView(BaseModel):
+    """Durations in seconds: half of all, 95 % and 99 % took no longer. Within 5 %."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class WindowView(BaseModel):
+    """What happened in the last `seconds`.
+
+    `completed` and `failed` count tasks that ended so; `failure_rate` is the part of the failed
+    among them, `per_second` the number of both by the second. `queue_wait` is how long tasks were
+    due before they were handed to a runner, and `run_time` how long attempts ran that succeeded,
+    failed or ran into their timeout.
+    """
+
+    seconds: int
+    completed: int
+    failed: int
+    failure_rate: float | None
+    per_second: float
+    queue_wait: PercentilesView | None
+    run_time: PercentilesView | None
+
+
+class WindowsView(BaseModel):
+    """The windows: they move on in steps of 5 seconds, a minute and 10 minutes."""
+
+    minute: WindowView
+    hour: WindowView
+    day: WindowView
+
+
+class CountsView(BaseModel):
+    """How many tasks there are, exactly; of a type only the states that it has tasks in."""
+
+    by_state: dict[State, int]
+    by_type: dict[str, dict[State, int]]
+
+
+class StatsView(BaseModel):
+    """Counts and statistics; `by_type` has the types of which something happened within a day."""
+
+    namespace: str
+    counts: CountsView
+    windows: WindowsView
+    by_type: dict[str, WindowsView]
+
+
+def stats_router(service: Service) -> APIRouter:
+    """Return the router of `/stats`."""
+    router = APIRouter()
+
+    @router.get(
+        "/stats",
+        response_model=StatsView,
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        summary="Count tasks; tell throughput, failure rate, waits and running times",
+    )
+    async def stats(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
+        """Return counts of tasks by state and type, and what the last minute, hour, day were like.
+
+        The counts are exact. The windows are at most a second old.
+        """
+        namespace = caller.namespace_for(place.namespace)
+        return json_answer(to_json(await service.backend.read(Statistics(namespace))))
+
+    return router

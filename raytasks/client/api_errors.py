@@ -1,0 +1,115 @@
+"""What goes wrong between a client and the service, as exceptions."""
+
+from collections.abc import Mapping, Sequence
+from http import HTTPStatus
+from typing import Any, cast
+
+from raytasks.client.documents import TaskDocument
+from raytasks.model.tasks import RaytasksError, TaskFailed
+
+
+class ApiError(RaytasksError):
+    """The API answered with an error. `problem` is its problem document (RFC 9457).
+
+    `retry_after` is how many seconds it asks to wait, if it does.
+    """
+
+    def __init__(
+        self, status: int, problem: Mapping[str, Any], retry_after: float | None = None
+    ) -> None:
+        super().__init__(status, problem, retry_after)
+        self.status = status
+        self.problem = problem
+        self.retry_after = retry_after
+
+    @property
+    def errors(self) -> Sequence[Mapping[str, Any]]:
+        """What is wrong with which field: `pointer` and `message` of each."""
+        return cast("Sequence[Mapping[str, Any]]", self.problem.get("errors") or ())
+
+    def __str__(self) -> str:
+        title, detail = self.problem.get("title") or self.status, self.problem.get("detail")
+        lines = [f"{title}: {detail}" if detail else str(title)]
+        for error in self.errors:
+            where = error.get("pointer") or "the request"
+            lines.append(f"  {where}: {error.get('message')}")
+        return "\n".join(lines)
+
+
+class Unauthorized(ApiError):
+    """401: the API wants a key, or does not know this one."""
+
+
+class Forbidden(ApiError):
+    """403: the key does not allow it, or is bound to another namespace."""
+
+
+class NotFound(ApiError):
+    """404: there is no such thing, at least not in this namespace."""
+
+
+class Conflict(ApiError):
+    """409: the task's state does not allow it, or the idempotency key was used before."""
+
+
+class Gone(ApiError):
+    """410: the task is known, but a file that its payload or result was in is lost."""
+
+
+class Invalid(ApiError):
+    """400, 413, 415 or 422: the request is not valid; `errors` names the fields."""
+
+
+class TooManyRequests(ApiError):
+    """429: too many tasks or clients wait; try again after `retry_after` seconds."""
+
+
+_KINDS: Mapping[int, type[ApiError]] = {
+    HTTPStatus.UNAUTHORIZED: Unauthorized,
+    HTTPStatus.FORBIDDEN: Forbidden,
+    HTTPStatus.NOT_FOUND: NotFound,
+    HTTPStatus.CONFLICT: Conflict,
+    HTTPStatus.GONE: Gone,
+    HTTPStatus.BAD_REQUEST: Invalid,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Invalid,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Invalid,
+    HTTPStatus.UNPROCESSABLE_ENTITY: Invalid,
+    HTTPStatus.TOO_MANY_REQUESTS: TooManyRequests,
+}
+
+
+def api_error(status: int, problem: Mapping[str, Any], retry_after: float | None) -> ApiError:
+    """Return the exception for a problem document: of a class of its own, where there is one."""
+    return _KINDS.get(status, ApiError)(status, problem, retry_after)
+
+
+class BadArgument(RaytasksError, ValueError):
+    """An argument of the client itself is not valid; the text says how it must be."""
+
+
+class ServiceUnavailable(RaytasksError):
+    """No raytasks service answers at the URL, or not in time."""
+
+
+class WaitTimeout(RaytasksError):
+    """What was waited for had not ended when the time was up.
+
+    `document` is the task, or the operation, as it was then.
+    """
+
+    def __init__(self, document: Mapping[str, Any], seconds: float) -> None:
+        super().__init__(document, seconds)
+        self.document = document
+        self.seconds = seconds
+
+    def __str__(self) -> str:
+        kind = "bulk operation" if "bulk_id" in self.document else "task"
+        name = self.document.get("bulk_id") or self.document.get("task_id")
+        return f"{kind} {name} is still {self.document.get('state')} after {self.seconds:g} seconds"
+
+
+def task_failed(task: TaskDocument) -> TaskFailed:
+    """Return the error for a task that was run and ended as FAILED or CANCELLED."""
+    error = task["error"]
+    reason = f": {error['type']}: {error['message']}" if error else ""
+    return TaskFailed(f"task {task['task_id']} is {task['state']}{reason}", task)

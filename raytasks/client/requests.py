@@ -1,0 +1,174 @@
+"""What is asked: the requests, each as plain data."""
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+
+from raytasks.client.api_errors import BadArgument
+from raytasks.client.bodies import encode_body, given, submission_body
+from raytasks.client.documents import BulkFilters, PageQuery, SubmissionDocument
+from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
+
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+_JSON = "application/json"
+_KEY_HEADER = "Idempotency-Key"
+_NAMESPACE = re.compile(NAMESPACE)
+
+
+@dataclass(frozen=True)
+class Call:
+    """One request. `wait_seconds` is how long its answer may take on purpose.
+
+    A `harmless` one changes nothing, whatever its method.
+    """
+
+    method: str
+    path: str
+    params: Mapping[str, Any] = field(default_factory=dict)
+    body: Mapping[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    wait_seconds: float = 0.0
+    accepts: tuple[int, ...] = ()
+    harmless: bool = False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again where it is not known if it arrived."""
+        return self.harmless or self.method == "GET" or _KEY_HEADER in self.headers
+
+    def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
+        """Return it as the arguments of httpx. Raises `BadArgument` for what cannot be JSON."""
+        content = None if self.body is None else encode_body(self.body)
+        return {
+            "method": self.method,
+            "url": self.path,
+            "params": dict(self.params),
+            "content": content,
+            "headers": {**self.headers, **({"Content-Type": _JSON} if content else {})},
+            "timeout": timeout,
+        }
+
+
+def checked_url(url: str) -> str:
+    """Return the URL of a service without its last slash. Raises `BadArgument`."""
+    try:
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL:
+        parsed = httpx.URL()
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise BadArgument(f"{url!r} is not the URL of a service, such as {DEFAULT_URL}")
+    return url.rstrip("/")
+
+
+def checked_namespace(namespace: str) -> str:
+    """Return the name of a namespace. Raises `BadArgument`."""
+    if not _NAMESPACE.fullmatch(namespace):
+        raise BadArgument(
+            f"{namespace!r} is not the name of a namespace: use 1 to 63 small letters, digits and "
+            "dashes, no dash first"
+        )
+    return namespace
+
+
+def checked_api_key(api_key: str) -> str:
+    """Return an API key that can be sent. Raises `BadArgument`, and does not tell the key."""
+    if not _is_plain(api_key):
+        raise BadArgument(
+            "the API key is not one: use the printable ASCII characters that you were given, "
+            "without spaces or line ends"
+        )
+    return api_key
+
+
+def task_path(task_id: str) -> str:
+    """Return the path of a task, whatever is in the id. Raises `BadArgument` for an empty one."""
+    return f"/tasks/{_segment(task_id, 'the task id')}"
+
+
+def get_call(task_id: str, wait_seconds: float) -> Call:
+    """Return the request for one task; the API waits no longer than it allows."""
+    wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
+    return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
+
+
+def submit_call(submission: SubmissionDocument, idempotency_key: str | None) -> Call:
+    """Return the request that submits one task: with a key of its own if none is given."""
+    headers = {_KEY_HEADER: _key(idempotency_key)}
+    return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
+
+
+def submit_many_call(
+    submissions: Sequence[SubmissionDocument], idempotency_key: str | None
+) -> Call:
+    """Return the request that submits many tasks, all or none. Raises `BadArgument`."""
+    if not 1 <= len(submissions) <= MAX_IN_BATCH:
+        raise BadArgument(
+            f"{len(submissions)} tasks are no batch: submit 1 to {MAX_IN_BATCH} at once"
+        )
+    body = {"tasks": [submission_body(item) for item in submissions]}
+    return Call("POST", "/tasks/batch", body=body, headers={_KEY_HEADER: _key(idempotency_key)})
+
+
+def list_call(query: PageQuery) -> Call:
+    """Return the request for one page of tasks."""
+    return Call("GET", "/tasks/", given(query))
+
+
+def events_call(task_id: str) -> Call:
+    """Return the request for the events of a task."""
+    return Call("GET", f"{task_path(task_id)}/events")
+
+
+def all_events_call(task_type: str | None, tag: str | None) -> Call:
+    """Return the request for the changes of state of all tasks."""
+    return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
+
+
+def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
+    """Return the request for an operation on many tasks; with `dry_run` it only counts them."""
+    body = {"action": action, **given(filters), "dry_run": dry_run}
+    return Call("POST", "/bulk", body=body, harmless=dry_run)
+
+
+def bulk_state_call(bulk_id: str) -> Call:
+    """Return the request for an operation on many tasks."""
+    return Call("GET", f"/bulk/{_segment(bulk_id, 'the id of the bulk operation')}")
+
+
+def artifact_call(task_id: str, name: str) -> Call:
+    """Return the request for a file of a task."""
+    task, file = _segment(task_id, "the task id"), _segment(name, "the artifact's name")
+    return Call("GET", f"/artifacts/{task}/{file}")
+
+
+def checked_event_id(event_id: str) -> str:
+    """Return the id of an event, to go on after it. Raises `BadArgument`."""
+    if not _is_plain(event_id):
+        raise BadArgument(f"{event_id!r} is not the id of an event, such as 3.0")
+    return event_id
+
+
+def _key(idempotency_key: str | None) -> str:
+    key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+    if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
+        raise BadArgument(
+            f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"
+        )
+    return key
+
+
+def _is_plain(text: str) -> bool:
+    return text.isascii() and text.isprintable() and text != "" and " " not in text
+
+
+def _segment(text: str, what: str) -> str:
+    """Return a text as one part of a path. Raises `BadArgument` where there would be none."""
+    if text in ("", ".", ".."):
+        raise BadArgument(f"{what} is {text!r}" if text else f"{what} is empty")
+    return quote(text, safe="", errors="replace")

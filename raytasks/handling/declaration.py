@@ -1,0 +1,279 @@
+"""The declaration of a handler: the decorator, and what it leaves for those who look for it.
+
+The decorator leaves a `HandlerSpec` on what it decorates, and a note in the module that is being
+run, so that nothing declared is dropped in silence. Pydantic is imported only when a payload is
+checked or its schema is asked for.
+"""
+
+import inspect
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from raytasks.handling.signatures import SignatureError, annotation_of, parameters_of
+from raytasks.model.errors import HandlerError
+from raytasks.model.retry import RetryPolicy
+from raytasks.model.tasks import HandlerInfo, HandlerKind
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
+
+    from raytasks.model.hidden import Mask
+
+_SPEC_ATTRIBUTE = "__raytasks_handler__"
+_NOTES = "__raytasks_declared__"
+TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
+"""What the name of a task type is like, as a regular expression."""
+
+OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
+"""Ray options that actors do not have."""
+
+_TASK_TYPE = re.compile(TASK_TYPE)
+
+Target = TypeVar("Target", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, eq=False)
+class HandlerSpec:
+    """One task type: the user's code, and how it is to be run."""
+
+    task_type: str
+    target: Callable[..., Any]
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    timeout_seconds: float | None = None
+    actors: tuple[int, int] = (0, 0)
+    isolated: bool = False
+    ray_options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def kind(self) -> HandlerKind:
+        """Where the attempts of this handler run."""
+        if inspect.isclass(self.target):
+            return HandlerKind.CLASS
+        return HandlerKind.REMOTE if self.isolated or self.ray_options else HandlerKind.FUNCTION
+
+    @cached_property
+    def payload(self) -> "TypeAdapter[Any]":
+        """The payload's type: checks a submission, and makes what the handler gets.
+
+        Raises `HandlerError` for an annotation that cannot be checked.
+        """
+        from pydantic import TypeAdapter
+
+        try:
+            name, _ = parameters_of(self.target)
+            return TypeAdapter(annotation_of(self.target, name))
+        except Exception as error:
+            raise HandlerError(
+                f"{where(self.target)}: the payload's annotation cannot be used: "
+                f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+            ) from error
+
+    @cached_property
+    def checks_by_user_code(self) -> bool:
+        """Whether the check of a payload may run code of its author, and take any time."""
+        from raytasks.handling.payload_checks import runs_user_code
+
+        return runs_user_code(self.payload)
+
+    @cached_property
+    def mask(self) -> "Mask | None":
+        """What of a payload is shown to nobody; None if that is nothing."""
+        from raytasks.model.hidden import Mask, mask_of
+
+        try:
+            mask = mask_of(annotation_of(self.target, parameters_of(self.target)[0]))
+        except Exception:  # what is not understood is not shown
+            return Mask(hides=True)
+        return None if mask.is_empty else mask
+
+    @cached_property
+    def wants_context(self) -> bool:
+        """Whether the handler takes a `Context` as its second argument."""
+        return parameters_of(self.target)[1]
+
+    def info(self) -> HandlerInfo:
+        """Return what the tracker and clients may know of this handler."""
+        options = dict(self.ray_options)
+        # Those of remote tasks stay with the handler: they may name the user's exceptions.
+        of_actors = {name: value for name, value in options.items() if name not in OF_TASKS_ONLY}
+        return HandlerInfo(
+            task_type=self.task_type,
+            kind=self.kind,
+            actors=self.actors,
+            ray_options=of_actors if self.kind is HandlerKind.CLASS else {},
+            runtime_env=dict(options.get("runtime_env") or {}),
+            description={
+                "task_type": self.task_type,
+                "description": inspect.getdoc(self.target) or "",
+                "payload_schema": self.payload.json_schema(),
+                "kind": self.kind.value,
+                "timeout_seconds": self.timeout_seconds,
+                "retry": _describe_retry(self.retry),
+                "actors": list(self.actors) if self.kind is HandlerKind.CLASS else None,
+                "ray_options": {name: _describe(value) for name, value in options.items()},
+            },
+        )
+
+
+def handler(
+    task_type: str,
+    *,
+    retry: RetryPolicy | None = None,
+    timeout: float | None = None,
+    actors: tuple[int, int] = (1, 1),
+    isolated: bool = False,
+    ray_options: Mapping[str, Any] | None = None,
+) -> Callable[[Target], Target]:
+    """Declare a function or a class to be the handler of `task_type`.
+
+    `@handler` stands above all other decorators, on what is a name of its module.
+
+    A function takes the payload, and a `Context` if it has a second parameter that is annotated
+    so, or named `context`; it may be `async`. A class is made once per actor and called for each
+    task; `actors` is the least and the most actors of its pool. `timeout` is in seconds, for each
+    attempt. With `isolated`, or with `ray_options` (the options of `ray.remote`: `num_cpus`,
+    `num_gpus`, `memory`, `resources`, `runtime_env`, `max_retries`, `retry_exceptions`), each
+    attempt of a function runs as a Ray remote task of its own; for a class they are the options
+    of its actors.
+
+    What is decorated stays as it was, and can be called directly. Raises `HandlerError` for a
+    declaration that cannot work.
+    """
+
+    def declare(target: Target) -> Target:
+        is_class = inspect.isclass(target)
+        spec = HandlerSpec(
+            task_type=task_type,
+            target=target,
+            retry=retry or RetryPolicy(),
+            timeout_seconds=timeout,
+            actors=actors if is_class else (0, 0),
+            isolated=isolated,
+            ray_options=dict(ray_options or {}),
+        )
+        _check(spec)
+        setattr(target, _SPEC_ATTRIBUTE, spec)
+        _note(task_type, spec)
+        return target
+
+    return declare
+
+
+def handler_of(target: Callable[..., Any]) -> HandlerSpec:
+    """Return the spec that `@handler` left on a function or class. Raises `HandlerError`."""
+    spec = spec_on(target)
+    if spec is None:
+        raise HandlerError(f"{where(target)} is not decorated with @handler")
+    if spec.target is not target:
+        raise HandlerError(
+            f"{where(target)}: another decorator stands above @handler; put @handler on top"
+        )
+    return spec
+
+
+def _check(spec: HandlerSpec) -> None:
+    name = where(spec.target)
+    if not _TASK_TYPE.fullmatch(spec.task_type):
+        raise HandlerError(
+            f"{name}: bad task type {spec.task_type!r}: a letter, then letters, digits, . _ -"
+        )
+    if spec.timeout_seconds is not None and not spec.timeout_seconds > 0:
+        raise HandlerError(f"{name}: timeout must be more than 0 seconds")
+    least, most = spec.actors
+    if (spec.kind is HandlerKind.CLASS and not 0 <= least <= most) or most < 0:
+        raise HandlerError(f"{name}: actors must be (least, most), 0 <= least <= most")
+    if spec.kind is HandlerKind.CLASS and most < 1:
+        raise HandlerError(f"{name}: actors must allow at least one actor")
+    if spec.kind is HandlerKind.CLASS and spec.isolated:
+        raise HandlerError(f"{name}: a class runs in actors of its own; isolated is for functions")
+    if inspect.isclass(spec.target) and not _defines_call(spec.target):
+        raise HandlerError(f"{name}: a handler class needs a __call__ method")
+    try:
+        parameters_of(spec.target)
+    except SignatureError as error:
+        raise HandlerError(f"{name}: {error}") from None
+
+
+def _defines_call(target: type) -> bool:
+    # Every class is callable itself; what counts is a __call__ of its instances.
+    return any("__call__" in vars(base) for base in target.__mro__)
+
+
+def task_type_of(handler_or_name: Callable[..., Any] | str) -> str:
+    """Return the task type that a name, or a function or class with `@handler`, stands for.
+
+    Raises `HandlerError` for what is not decorated.
+    """
+    if callable(handler_or_name):
+        return handler_of(handler_or_name).task_type
+    return handler_or_name
+
+
+def spec_on(value: object) -> HandlerSpec | None:
+    """Return the spec that a value carries itself: a class does not inherit being a handler."""
+    try:
+        spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
+    except Exception:  # a proxy that has nothing to stand for yet
+        return None
+    return spec if isinstance(spec, HandlerSpec) else None
+
+
+def where(target: Callable[..., Any]) -> str:
+    """Return the full name of a function or class, for messages."""
+    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
+
+
+def _describe_retry(policy: RetryPolicy) -> dict[str, object]:
+    return {
+        "max_attempts": policy.max_attempts,
+        "initial_delay_seconds": policy.initial_delay_seconds,
+        "factor": policy.factor,
+        "max_delay_seconds": policy.max_delay_seconds,
+        "jitter": policy.jitter,
+        "never_retry": [error.__name__ for error in policy.never_retry],
+        "retry_on": policy.retry_on and [error.__name__ for error in policy.retry_on],
+    }
+
+
+def _describe(value: object) -> object:
+    """Return a Ray option as JSON can show it; values of runtime environments stay private."""
+    if isinstance(value, bool | int | float | str) or value is None:
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _describe(item) for key, item in value.items() if key != "env_vars"}
+    if isinstance(value, list | tuple | set):
+        return [_describe(item) for item in value]
+    return getattr(value, "__name__", type(value).__name__)
+
+
+def _note(task_type: str, declared: object) -> None:
+    """Note a declaration in the module whose code is being run: maybe through functions of others.
+
+    The same line run again, by a reload, replaces what it has declared before.
+    """
+    frame = sys._getframe(1)
+    while frame.f_code.co_name != "<module>":
+        if frame.f_back is None:
+            return  # no module is being run: nobody will look for it in one
+        frame = frame.f_back
+    notes = frame.f_globals.setdefault(_NOTES, {})
+    notes[task_type, frame.f_code.co_filename, frame.f_lineno] = declared
+
+
+def noted_in(names: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
+    """Return the module, the line and the declaration of all notes of these modules.
+
+    Of a package, modules that were passed over count as well, if something has imported them.
+    """
+    tops = tuple(names)
+    for name, module in sorted(sys.modules.items()):
+        if any(name == top or name.startswith(f"{top}.") for top in tops):
+            notes: Mapping[tuple[str, str, int], Any] = getattr(module, "__dict__", {}).get(
+                _NOTES, {}
+            )
+            for (_, _, line), declared in notes.items():
+                yield name, line, declared

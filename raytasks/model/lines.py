@@ -1,0 +1,25 @@
+"""Errors as one line of text, for messages and logs."""
+
+_NO_TEXT = "(its text cannot be had)"
+
+
+def one_line(error: BaseException, length: int = 300) -> str:
+    """Return the text of an error without line breaks, or its name if it has none.
+
+    Raises nothing, also where the error's own `__str__` raises. `length` is in characters.
+    """
+    return _text(error)[:length] or type(error).__name__
+
+
+def named_line(error: BaseException, length: int = 500) -> str:
+    """Return the name of an error and its text, without line breaks. Raises nothing."""
+    text = _text(error)
+    name = type(error).__name__
+    return f"{name}: {text}"[:length] if text else name
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return " ".join(str(error).split())
+    except BaseException:  # the code of users, whatever it raises
+        return _NO_TEXT

@@ -1,0 +1,153 @@
+"""The queries: each is data, and says what its answer is. One verb carries them all.
+
+`Store.read` answers those about what is stored, `Tracker.read` these and those about the moment.
+Backend, actor and replicas pass them on as bytes of `raytasks.protocol.codec`.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Generic, Protocol, TypeVar
+
+from msgspec import Struct
+
+from raytasks.model.bulk_operations import BulkFilter, BulkOperation
+from raytasks.model.states import State
+from raytasks.model.task_events import EventPage, EventQuery
+from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
+from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.messages import Ends
+from raytasks.protocol.places import DatabasePlace, Terms
+
+Answer = TypeVar("Answer")
+Given = TypeVar("Given", covariant=True)
+
+MAX_EVENTS = 1000
+"""How many events are in one answer, of all tasks that it is about."""
+
+
+class Query(Struct, Generic[Given], frozen=True, tag=True):
+    """A question that changes nothing. Its type parameter is the type of its answer."""
+
+
+class TasksById(Query[dict[str, Task]], frozen=True):
+    """Those of the tasks that exist, by id."""
+
+    task_ids: Sequence[str]
+
+
+class TaskDetail(Query[tuple[Task, list[AttemptRecord]] | None], frozen=True):
+    """A task and its newest ended attempts, as of one moment; None if there is none."""
+
+    task_id: str
+
+
+class TaskQuery(Query[Page], frozen=True, omit_defaults=True):
+    """A page of the list of tasks: of a namespace, the newest first.
+
+    With a `cursor` it begins after the task of this id, with an `offset` after so many.
+    """
+
+    limit: int = 50
+    offset: int = 0
+    state: State | None = None
+    task_type: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    tag: str | None = None
+    cursor: str | None = None
+
+
+class TaskEvents(Query[list[EventPage | None]], frozen=True):
+    """The events that each of the queries asks for, as of one moment; None: no such task.
+
+    The answer has at most `limit` events in all. A page that says so is to be asked for again.
+    """
+
+    queries: Sequence[EventQuery]
+    limit: int = MAX_EVENTS
+
+
+class TaskEnds(Query[Ends], frozen=True):
+    """Which of these tasks have ended, and which do not exist."""
+
+    task_ids: Sequence[str]
+
+
+class KnownTasks(Query[set[str]], frozen=True):
+    """Those of the ids that are ids of tasks."""
+
+    task_ids: Sequence[str]
+
+
+class BulkMatches(Query[int | None], frozen=True):
+    """How many tasks a filter matches now; None if those are too many to count."""
+
+    filter: BulkFilter
+
+
+class BulkById(Query[BulkOperation | None], frozen=True):
+    """A bulk operation; None if the namespace has none of this id."""
+
+    bulk_id: str
+    namespace: str
+
+
+class BulkList(Query[list[BulkOperation]], frozen=True):
+    """The newest bulk operations of a namespace, the newest first."""
+
+    namespace: str
+
+
+class Statistics(Query[dict[str, Any]], frozen=True):
+    """The counts and the statistics of a namespace, as `/stats` shows them."""
+
+    namespace: str
+
+
+class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True):
+    """What a claimed task waits for that has not begun. See `raytasks.tracker.waiting`."""
+
+    task_id: str
+
+
+class Health(Query[dict[str, Any]], frozen=True):
+    """How database, tracker, runners and Ray are, as `/health` shows it."""
+
+
+class GetTerms(Query[Terms], frozen=True):
+    """The settings of the service that a submission must keep to."""
+
+
+class GetDatabase(Query[DatabasePlace], frozen=True):
+    """Where the database is, once the tracker has taken it over."""
+
+
+class GetAddress(Query[TrackerAddress], frozen=True):
+    """How the tracker's process can be called without Ray, from its own node."""
+
+
+StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | KnownTasks | BulkMatches
+"""What the database alone can answer, from wherever it is read."""
+
+BulkQuery = BulkById | BulkList
+"""What is stored, too; but what holds an operation up, only the tracker knows."""
+
+LiveQuery = Statistics | WaitingFor | Health
+"""What only the tracker knows."""
+
+ServiceQuery = GetTerms | GetDatabase | GetAddress
+"""What the tracker's actor knows of itself and of its settings."""
+
+TrackerQuery = StoredQuery | BulkQuery | LiveQuery
+
+AnyQuery = TrackerQuery | ServiceQuery
+
+
+def is_stored(query: Query[Any]) -> bool:
+    """Return whether the database alone can answer a query."""
+    return isinstance(query, StoredQuery)
+
+
+class Reader(Protocol):
+    """Whoever answers queries: the tracker, or one who passes them on to it."""
+
+    async def read(self, query: Query[Answer]) -> Answer:
+        """Answer a query. Raises `StoreUnavailable`."""

@@ -1,0 +1,114 @@
+"""What is kept of a handler's error, and whether it is tried again. Nothing in here can fail.
+
+An error is code of its handler's: its text, its class, its cause can raise whatever they like, have
+any size, and refer to themselves. The only exception that gets through is `AttemptStopped`, as code
+that does not return must be stopped wherever it runs.
+"""
+
+import random
+import traceback
+from collections import deque
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
+
+from pydantic_core import to_json
+
+from raytasks.handling.task_log import clean
+from raytasks.model.retry import RetryDecision, RetryPolicy
+from raytasks.runner.interrupt import AttemptStopped
+
+MAX_NAME = 200
+"""How many characters of the name of an error's class are kept."""
+
+MAX_MESSAGE = 10_000
+"""How many characters of an error's text are kept: the first."""
+
+MAX_TRACEBACK = 20_000
+"""How many characters of an error's traceback are kept: the last."""
+
+Value = TypeVar("Value")
+
+_SLOT: Any = BaseException.__dict__["__traceback__"]  # whatever a subclass says
+
+
+def fenced(call: Callable[[], Value], otherwise: Callable[[BaseException], Value]) -> Value:
+    """Return what `call` returns, or what `otherwise` makes of the exception that it raised."""
+    try:
+        return call()
+    except AttemptStopped:
+        raise
+    except BaseException as failure:
+        return otherwise(failure)
+
+
+def describe_error(error: BaseException, *, retryable: bool) -> str:
+    """Return an exception as the JSON text that is kept of it: never more than some 60 KB.
+
+    It is described where it happened, since not every exception survives being sent.
+    """
+    return fenced(
+        lambda: _described(error, retryable=retryable),
+        lambda _: _INDESCRIBABLE % ("true" if retryable else "false"),
+    )
+
+
+def judge(
+    error: BaseException, policy: RetryPolicy, failures: int, random_source: random.Random
+) -> RetryDecision:
+    """Return what the policy says of an error; one that cannot be judged is tried again."""
+    return fenced(
+        lambda: policy.verdict(error, failures, random_source),
+        lambda _: RetryDecision(True, policy.backoff(failures, random_source)),
+    )
+
+
+_INDESCRIBABLE = (
+    '{"type":"Exception","message":"(the error cannot be described)","retryable":%s,'
+    '"traceback":null}'
+)
+
+
+def _described(error: BaseException, *, retryable: bool) -> str:
+    name = fenced(lambda: _cut(_name_of(error), MAX_NAME), lambda _: "Exception")
+    message = fenced(
+        lambda: _cut(str(error), MAX_MESSAGE),
+        lambda failure: f"(its text cannot be had: {_name_of(failure)[:MAX_NAME]})",
+    )
+    trace = fenced(lambda: _trace(error), lambda failure: _stack(error, failure))
+    return to_json(
+        {"type": name, "message": message, "retryable": retryable, "traceback": trace}
+    ).decode()
+
+
+def _name_of(error: BaseException) -> str:
+    return str(type.__dict__["__name__"].__get__(type(error)))  # whatever its metaclass says
+
+
+def _cut(text: str, most: int) -> str:
+    return clean(str.__getitem__(text, slice(most)))[:most]
+
+
+def _trace(error: BaseException) -> str:
+    told = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
+    return _last(told.format())
+
+
+def _stack(error: BaseException, failure: BaseException) -> str:
+    """Return the traceback without what of it cannot be printed."""
+    told = f"(the rest of it cannot be printed: {_name_of(failure)[:MAX_NAME]})\n"
+    return fenced(
+        lambda: _last(iter([*traceback.format_tb(_SLOT.__get__(error)), told])),
+        lambda _: told,
+    )
+
+
+def _last(pieces: Iterator[str]) -> str:
+    """Return the end of a traceback; there is never more of it in memory than is kept."""
+    kept: deque[str] = deque()
+    size = 0
+    for piece in pieces:
+        kept.append(piece[-MAX_TRACEBACK:])
+        size += len(kept[-1])
+        while size - len(kept[0]) >= MAX_TRACEBACK:
+            size -= len(kept.popleft())
+    return clean("".join(kept)[-MAX_TRACEBACK:])[-MAX_TRACEBACK:]

@@ -1,0 +1,401 @@
+"""The exchange loop: a runner's half of the talk with the tracker. Plain asyncio, no Ray in it."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from raytasks.model.task_events import LogLine
+from raytasks.model.tasks import NotUnderstood
+from raytasks.model.times import steady_time
+from raytasks.protocol.local_socket import CallFailed
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
+from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
+
+log = logging.getLogger(__name__)
+
+PROGRESS_SECONDS = 0.25
+"""How often, at most, progress and log lines are passed on while there is nothing else."""
+
+MAX_OUTCOME_BYTES = 1_000_000
+"""How much of results and errors goes into one exchange: the tracker may have to leave it. More
+only where a single outcome has more."""
+
+_RETRY_SECONDS = 0.2
+_MAX_RETRY_SECONDS = 2.0
+_WHOLE = 128
+
+
+class Work(Protocol):
+    """The side of a runner that runs attempts."""
+
+    def capacity_by_type(self) -> Mapping[str, int]:
+        """Return how many more attempts of each task type it takes now."""
+
+    def capacity(self) -> int:
+        """Return how many more attempts it takes now in all."""
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """Begin attempts, or queue them."""
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """Stop an attempt; it still reports an outcome.
+
+        Its task was cancelled, or it is no longer this runner's: then that outcome is dropped.
+        """
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Who a runner is: `runner_id` is new at each start of its process, `name` stays."""
+
+    runner_id: str
+    name: str
+    pool: str
+    generation: str
+    node_id: str | None = None
+    worker_id: str | None = None
+
+
+class OldTracker(Exception):
+    """Orders came from a tracker whose place another one has taken."""
+
+
+class RunnerBroken(Exception):
+    """The part of a runner that runs attempts does not work any more."""
+
+
+class ExchangeLoop:
+    """Keeps a runner in touch with the tracker: news go out, claims and orders come in.
+
+    `call` makes one exchange. After one that brought attempts and left nothing queued the next
+    waits up to `linger_seconds` for outcomes to go with it. `clock` is what all times of the runner
+    are by, and `demands` tells what waits for resources, and `waits_for` names a
+    task that its attempt waits for. All methods belong to one event loop. An
+    outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
+    What cannot be sent or understood is found, and told as a failure: it never holds up the rest.
+
+    Each exchange proves that the runner works: `run` raises `RunnerBroken` where `is_alive` says
+    that it does not.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        work: Work,
+        call: Callable[[Exchange], Awaitable[Orders]],
+        *,
+        linger_seconds: float = 0.0,
+        demands: Callable[[], Sequence[Demand]] = tuple,
+        waits_for: Callable[[], str | None] = lambda: None,
+        clock: Callable[[], float] = steady_time,
+        is_alive: Callable[[], bool] = lambda: True,
+    ) -> None:
+        self._identity = identity
+        self._clock = clock
+        self._demands = demands
+        self._waits_for = waits_for
+        self._work = work
+        self._call = call
+        self._held: dict[str, int] = {}
+        self._is_alive = is_alive
+        self._outbox = Outbox()
+        self._portion: int | None = None  # how many outcomes go at a time, if that is limited
+        self._failures = 0
+        self._news = False
+        self._stir = asyncio.Event()  # there are news, or an answer of the tracker
+        self._last_batch = 0
+        self._batch_epoch = 0  # of the tracker that has sent it: each counts for itself
+        self._number = 0
+        self._exchanges = 0
+        self._epoch = 0
+        self._resync = True
+        self._leaving = False
+        self._replaced = False
+        self._lingers = False
+        self._linger_seconds = linger_seconds
+        self._timer: asyncio.TimerHandle | None = None
+        self._calls: set[asyncio.Task[Orders]] = set()
+        self._answered: list[asyncio.Task[Orders]] = []
+
+    @property
+    def held(self) -> int:
+        """How many attempts were claimed and have not ended."""
+        return len(self._held)
+
+    def finished(self, outcomes: Sequence[Outcome]) -> None:
+        """Take the outcomes of attempts that have ended."""
+        for outcome in outcomes:
+            if self._held.get(outcome.task_id) == outcome.attempt:
+                del self._held[outcome.task_id]
+                self._outbox.unsent.append(sound(outcome, self._clock()))
+        self._note_news()
+
+    def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
+        """Take the progress of an attempt. It is passed on before long, unless newer comes."""
+        attempt = self._held.get(task_id)
+        if attempt is None:
+            return
+        known = self._outbox.progress.get(task_id)
+        if known is not None:
+            fraction = known.fraction if fraction is None else fraction
+            message = known.message if message is None else message
+        self._outbox.progress[task_id] = Report(task_id, attempt, 0, fraction, message)
+        self._send_soon()
+
+    def log(self, task_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
+        """Take lines that an attempt has logged. They are passed on before long."""
+        if self._held.get(task_id) == attempt:
+            self._outbox.logs.add((task_id, attempt), lines)
+            self._send_soon()
+
+    def begun(self, task_id: str, attempt: int, began_at: float) -> None:
+        """Take the news that an attempt has begun, some time after it was claimed.
+
+        `began_at` is by the same clock as all other times of this runner.
+        """
+        if self._held.get(task_id) == attempt:
+            self._number += 1
+            report = Report(task_id, attempt, self._number, began_at=began_at)
+            self._outbox.beginnings[report.number] = report
+            self._outbox.unsent_beginnings.append(report)
+            self._note_news()
+
+    async def checkpoint(
+        self, task_id: str, attempt: int, data: str, ref: str | None = None
+    ) -> None:
+        """Pass on a checkpoint, and return when the tracker has it on disk.
+
+        Raises `asyncio.CancelledError` if the attempt is no longer this runner's, and `ValueError`
+        for what cannot be sent.
+        """
+        self._number += 1
+        report = Report(task_id, attempt, self._number, checkpoint=data, checkpoint_ref=ref)
+        if (why := defect_of(report)) is not None:
+            raise ValueError(f"the checkpoint cannot be kept: {why}")
+        acknowledged: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._outbox.checkpoints[report.number] = (report, acknowledged)
+        self._outbox.unsent_checkpoints.append(report)
+        self._note_news()
+        try:
+            await acknowledged
+        finally:
+            del self._outbox.checkpoints[report.number]
+
+    def changed(self) -> None:
+        """Note that the work has room again, so that the tracker hears of it."""
+        self._note_news()
+
+    def leave(self) -> None:
+        """Take nothing more; `run` returns when the last outcome has been acknowledged."""
+        self._leaving = True
+        self._note_news()
+
+    async def run(self) -> None:
+        """Talk to the tracker until the runner has left, or another has taken its place.
+
+        Raises `RunnerBroken`.
+        """
+        try:
+            while not self._done():
+                self._news = self._lingers = False
+                self._begin_call()
+                # An earlier call that is answered because of this one asks for no other.
+                while self._calls and not self._must_call():
+                    await self._next_event()
+                if self._lingers and not self._must_call():
+                    await self._linger()
+        finally:
+            for call in self._calls:
+                call.cancel()
+
+    def _done(self) -> bool:
+        waits = self._held or self._outbox.unsent or self._outbox.unacknowledged
+        return self._replaced or (self._leaving and not waits)
+
+    def _must_call(self) -> bool:
+        return self._news or self._resync or self._done()
+
+    async def _linger(self) -> None:
+        """Wait a moment for news."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._linger_seconds):
+                await self._stir.wait()
+
+    async def _next_event(self) -> None:
+        """Wait for news, or for an answer of the tracker, and do what that says."""
+        await self._stir.wait()
+        self._stir.clear()
+        answered, self._answered = self._answered, []
+        for call in answered:
+            self._calls.discard(call)
+            self._apply(call.result())
+
+    def _begin_call(self) -> None:
+        if not self._is_alive():
+            raise RunnerBroken("the thread of the attempts does not work any more")
+        call = asyncio.ensure_future(self._one_exchange(self._build()))
+        self._calls.add(call)
+        call.add_done_callback(self._call_ended)
+
+    def _call_ended(self, call: "asyncio.Task[Orders]") -> None:
+        self._answered.append(call)
+        self._stir.set()
+
+    def _note_news(self) -> None:
+        self._news = True
+        self._stir.set()
+
+    async def _one_exchange(self, exchange: Exchange) -> Orders:
+        try:
+            orders = await self._call(exchange)
+            if 0 < orders.epoch < self._epoch:
+                raise OldTracker("a tracker that was superseded has answered")
+            self._epoch = max(self._epoch, orders.epoch)
+        except Exception as error:
+            self._failures += 1
+            pause = self._after_failure(exchange, error)
+            await asyncio.sleep(pause)
+            return Orders(batch=self._last_batch, resync=True, epoch=self._batch_epoch)
+        self._failures = 0
+        if self._portion is not None and exchange.outcomes:
+            self._portion = None if self._portion >= _WHOLE else 2 * self._portion
+        return orders
+
+    def _after_failure(self, exchange: Exchange, error: Exception) -> float:
+        """Make ready to say it all again, to whatever tracker comes next; return when, in seconds.
+
+        What was sent may be lost, or it cannot be sent: that is told apart by what it is. A part
+        that the tracker does not understand is found by sending fewer at a time.
+        """
+        log.warning("exchange with the tracker failed: %s: %s", type(error).__name__, error)
+        mended = self._outbox.mend()
+        if mended:
+            log.error("this could not be told to the tracker: %s", "; ".join(mended)[:10_000])
+            return 0.0
+        refused = isinstance(error, NotUnderstood)
+        if not refused and not isinstance(error, CallFailed):
+            return _RETRY_SECONDS
+        sent = len(exchange.outcomes) + len(exchange.reports) + len(exchange.logs)
+        if refused and sent and len(exchange.outcomes) <= 1:
+            log.error("the tracker does not understand an exchange; its parts are given up")
+            self._outbox.give_up(exchange, f"the tracker refuses it: {error}"[:500])
+            return 0.0
+        self._portion = max(1, len(exchange.outcomes) // 2)
+        self._outbox.say_last(exchange)
+        return min(_MAX_RETRY_SECONDS, _RETRY_SECONDS * self._failures)
+
+    def _build(self) -> Exchange:
+        box = self._outbox
+        if self._resync:
+            box.say_again()
+        most = _how_many_fit(box.unsent)
+        sendable = box.unsent[: most if self._portion is None else min(most, self._portion)]
+        logs, count = box.logs.take(sendable) if box.logs else ((), len(sendable))
+        outcomes, later = box.unsent[:count], box.unsent[count:]
+        box.unacknowledged |= {key_of(item): item for item in outcomes}
+        self._exchanges += 1
+        exchange = Exchange(
+            runner_id=self._identity.runner_id,
+            name=self._identity.name,
+            pool=self._identity.pool,
+            generation=self._identity.generation,
+            node_id=self._identity.node_id,
+            worker_id=self._identity.worker_id,
+            capacity_by_type={} if self._leaving else dict(self._work.capacity_by_type()),
+            capacity=0 if self._leaving else self._work.capacity(),
+            last_batch=self._last_batch,
+            batch_epoch=self._batch_epoch,
+            outcomes=tuple(outcomes),
+            reports=(
+                *box.unsent_beginnings,
+                *box.progress.values(),
+                *box.unsent_checkpoints,
+            ),
+            logs=tuple(logs),
+            held=(*self._held.items(), *map(key_of, later)) if self._resync else None,
+            leaving=self._leaving,
+            sent_at=self._clock(),
+            demands=tuple(self._demands()),
+            number=self._exchanges,
+            waits_for=self._waits_for(),
+        )
+        box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
+        box.unsent_beginnings = []
+        if later or box.logs.has_fresh:
+            self._note_news()
+        self._resync = False
+        return exchange
+
+    def _apply(self, orders: Orders) -> None:
+        for key in orders.acknowledged:
+            self._outbox.unacknowledged.pop(key, None)
+            self._outbox.logs.drop(key)
+        for number in orders.acknowledged_reports:
+            self._outbox.beginnings.pop(number, None)
+            _, acknowledged = self._outbox.checkpoints.get(number, (None, None))
+            if acknowledged is not None and not acknowledged.done():
+                acknowledged.set_result(None)
+        for number in orders.acknowledged_logs:
+            self._outbox.logs.acknowledge(number)
+        if orders.resync:
+            self._resync = True
+        if orders.end:
+            log.warning("another process has taken the place of this runner")
+            self._replaced = True
+        if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):
+            self._batch_epoch, self._last_batch = orders.epoch, orders.batch
+            claims = self._new(orders.claims)
+            for claim in claims:
+                self._held[claim.task_id] = claim.attempt
+            self._lingers = bool(claims and self._linger_seconds) and not orders.queued
+            self._work.start(claims)
+        for task_id, attempt in orders.cancels:
+            if self._held.get(task_id) == attempt:
+                self._work.stop(task_id, attempt)
+        for task_id, attempt in orders.stale:
+            self._abandon(task_id, attempt)
+
+    def _new(self, claims: Sequence[Claim]) -> Sequence[Claim]:
+        """Return the claims, without any that is held here already: none runs twice."""
+        held = [claim for claim in claims if self._held.get(claim.task_id, 0) >= claim.attempt]
+        if not held:
+            return claims
+        log.error("handed out twice, a fault of raytasks: %s", held)
+        return [claim for claim in claims if claim not in held]
+
+    def _abandon(self, task_id: str, attempt: int) -> None:
+        for report, acknowledged in self._outbox.checkpoints.values():
+            if (report.task_id, report.attempt) == (task_id, attempt) and not acknowledged.done():
+                acknowledged.cancel()
+        self._outbox.beginnings = {
+            number: report
+            for number, report in self._outbox.beginnings.items()
+            if (report.task_id, report.attempt) != (task_id, attempt)
+        }
+        self._outbox.logs.drop((task_id, attempt))
+        if self._held.get(task_id) == attempt:
+            del self._held[task_id]
+            self._work.stop(task_id, attempt)
+
+    def _send_soon(self) -> None:
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(PROGRESS_SECONDS, self._send_gathered)
+
+    def _send_gathered(self) -> None:
+        self._timer = None
+        if self._outbox.progress or self._outbox.logs.has_fresh:
+            self._note_news()
+
+
+def _how_many_fit(outcomes: Sequence[Outcome]) -> int:
+    """Return how many outcomes go into one exchange: at least one, whatever its size."""
+    room = MAX_OUTCOME_BYTES
+    for count, outcome in enumerate(outcomes):
+        room -= len(outcome.result or "") + len(outcome.error or "")
+        if room < 0 and count:
+            return count
+    return len(outcomes)

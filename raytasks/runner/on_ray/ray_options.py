@@ -1,0 +1,106 @@
+"""The Ray options of runners' actors and of remote tasks: the handler's own, completed."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import ray
+
+from raytasks.handling.declaration import HandlerSpec
+from raytasks.handling.registry import Registry
+from raytasks.model.errors import HandlerError
+from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.plan import RunnerPlan
+
+_MIN_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
+
+
+def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
+    """Return the Ray options of a runner's actor.
+
+    The `basic` runners, those that a pool always has, reserve no processor, so that they leave
+    room for remote tasks on a small machine; each one beyond reserves one, so that Ray places it
+    well and its autoscaler sees the need. A class handler's own options come before that.
+    """
+    own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
+    return {
+        "num_cpus": 0 if basic else 1,
+        **own,
+        "name": plan.name,
+        "namespace": NAMESPACE,
+        "lifetime": "detached",
+        "get_if_exists": True,
+        "max_restarts": -1,
+        "max_concurrency": 1000,
+        "runtime_env": plan.actor_environment(own.get("runtime_env")),
+    }
+
+
+def remote_options(
+    own: Mapping[str, Any], plan: RunnerPlan, *, name: str | None = None
+) -> dict[str, Any]:
+    """Return the Ray options of an attempt's remote task: the handler's `own`, completed.
+
+    Ray retries nothing unless the handler says so: that would be an attempt that nobody counts.
+    All the same it is told to retry once more than that, which `remote_attempt` does not use: short
+    of memory, Ray first ends what it may retry, however small, and then the rest.
+    It would end the tracker and all runners before a task that has taken all the memory.
+    """
+    most = own.get("max_retries", 0)
+    options = {**own, "max_retries": most + 1 if most >= 0 else most}
+    runtime_env = plan.runtime_env(options.get("runtime_env"))
+    return {**options, "runtime_env": runtime_env, **({"name": name} if name else {})}
+
+
+def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return the resources that a remote task with these Ray options counts as, by Ray's names."""
+    needs = needs_of(options)
+    return {**needs, "CPU": max(_MIN_CPU, needs.get("CPU", 0.0))}
+
+
+def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
+    """Return what Ray must find free on one node for these options, by its names of resources."""
+    cpus = options.get("num_cpus")
+    needs = {"CPU": 1.0 if cpus is None else float(cpus)}
+    if options.get("num_gpus"):
+        needs["GPU"] = float(options["num_gpus"])
+    if options.get("memory"):
+        needs["memory"] = float(options["memory"])
+    needs |= {name: float(amount) for name, amount in (options.get("resources") or {}).items()}
+    return {name: amount for name, amount in needs.items() if amount > 0}
+
+
+def check_ray_options(registry: Registry) -> None:
+    """Have Ray check the options of all handlers. Raises `HandlerError` with what it says."""
+    for task_type in registry.task_types:
+        spec = registry.require(task_type)
+        try:
+            _try_options(spec)
+        except Exception as error:
+            reason = " ".join(str(error).split())[:300]
+            raise HandlerError(f"{task_type}: ray_options cannot be used: {reason}") from error
+
+
+def _try_options(spec: HandlerSpec) -> None:
+    plan = RunnerPlan(
+        name="check",
+        pool="check",
+        generation="",
+        task_types=(),
+        modules=(),
+        artifacts_url="",
+        max_tasks=1,
+        max_memory_bytes=1,
+    )
+    match spec.kind:
+        case HandlerKind.CLASS:
+            ray.remote(type("Check", (), {})).options(
+                **actor_options(spec.info(), plan, basic=True)
+            )
+        case HandlerKind.REMOTE:
+            ray.remote(_check).options(**remote_options(spec.ray_options, plan))
+            resources_of(spec.ray_options)
+
+
+def _check() -> None:
+    """Stand for a handler; never run."""

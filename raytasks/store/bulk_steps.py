@@ -1,0 +1,195 @@
+"""Bulk operations in the store: making them, walking through their tasks, keeping their place."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row
+
+from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
+from raytasks.model.states import State
+from raytasks.model.tasks import BacklogFull, KeyConflict
+from raytasks.store import bulk_statements, read_statements
+from raytasks.store.transaction import Transaction
+
+MAX_OPEN = 100
+"""How many operations may be at work at the same time."""
+
+MAX_COUNTED = 100_000
+"""How many tasks with a tag are looked at to count those that a filter matches."""
+
+MAX_LISTED = 100
+
+KEPT_SECONDS = 30 * 86_400.0
+"""How long an operation that is done is remembered."""
+
+
+def count(connection: Connection, asked: BulkFilter) -> int | None:
+    """Return how many tasks a filter matches; None where there are too many with the tag."""
+    if asked.tag is None:
+        matched: int = sum(
+            number
+            for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
+            if namespace == asked.namespace
+            and state in asked.states
+            and asked.task_type in (None, task_type)
+        )
+        return matched
+    bound = {
+        "p_namespace": asked.namespace,
+        "p_tag": asked.tag,
+        "p_task_type": asked.task_type,
+        "p_states": [state.value for state in asked.states],
+        "p_limit": MAX_COUNTED + 1,
+    }
+    statement = bulk_statements.counted_by_tag(task_type=asked.task_type is not None)
+    looked_at, found = connection.execute(statement, bound).one()
+    return None if looked_at > MAX_COUNTED else int(found)
+
+
+def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[BulkOperation, bool]:
+    """Store a new operation, and return it and whether it was new: one is made once.
+
+    Raises `KeyConflict` if its key was used for another request, and `BacklogFull`.
+    """
+    connection, asked = transaction.connection, new.filter
+    known = one(connection, new.bulk_id, asked.namespace)
+    if known is None and new.idempotency_key is not None:
+        bound = {"p_namespace": asked.namespace, "p_key": new.idempotency_key}
+        row = connection.execute(bulk_statements.BY_KEY, bound).first()
+        known = None if row is None else _operation(row)
+    if known is not None:
+        if known.filter != asked:
+            raise KeyConflict(
+                "the Idempotency-Key was used for another request, which made the operation "
+                f"{known.bulk_id}; use a new key for a new request"
+            )
+        return known, known.bulk_id == new.bulk_id
+    if len(still_open(connection)) >= MAX_OPEN:
+        raise BacklogFull(f"{MAX_OPEN} bulk operations are at work already; wait for one to end")
+    connection.execute(bulk_statements.FORGET, {"p_finished_before": new.created_at - KEPT_SECONDS})
+    made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at)
+    connection.execute(
+        bulk_statements.MAKE,
+        {
+            "bulk_id": made.bulk_id,
+            "namespace": asked.namespace,
+            "action": asked.action.value,
+            "state": asked.state,
+            "task_type": asked.task_type,
+            "tag": asked.tag,
+            "cursor": made.cursor,
+            "matched": matched,
+            "looked_at": 0,
+            "changed": 0,
+            "created_at": made.created_at,
+            "idempotency_key": new.idempotency_key,
+        },
+    )
+    return made, True
+
+
+def still_open(connection: Connection) -> list[BulkOperation]:
+    """Return the operations of all namespaces that are not done, the oldest first."""
+    return [_operation(row) for row in connection.execute(bulk_statements.ALL_OPEN)]
+
+
+def one(connection: Connection, bulk_id: str, namespace: str) -> BulkOperation | None:
+    """Return an operation, or None if there is none of this id in the namespace."""
+    bound = {"p_namespace": namespace, "p_bulk_id": bulk_id}
+    row = connection.execute(bulk_statements.ONE, bound).first()
+    return None if row is None else _operation(row)
+
+
+def newest(connection: Connection, namespace: str) -> list[BulkOperation]:
+    """Return the newest operations of a namespace, the newest first."""
+    bound = {"p_namespace": namespace, "p_limit": MAX_LISTED}
+    return [_operation(row) for row in connection.execute(bulk_statements.NEWEST, bound)]
+
+
+def walk(
+    transaction: Transaction, operation: BulkOperation, limit: int
+) -> tuple[list[TaskHead], list[str]]:
+    """Go on behind the operation's cursor, and look at up to `limit` tasks.
+
+    Returns those that the filter matches, and the ids of all that were looked at, newest first;
+    where these are fewer than `limit`, there are no more.
+    """
+    connection, asked = transaction.connection, operation.filter
+    bound = {
+        "p_namespace": asked.namespace,
+        "p_task_type": asked.task_type,
+        "p_tag": asked.tag,
+        "p_cursor": operation.cursor,
+        "p_limit": limit,
+        "p_offset": 0,
+    }
+    if asked.tag is not None:
+        ids = list(connection.execute(read_statements.tagged(cursor=True), bound).scalars())
+        rows = connection.execute(bulk_statements.HEADS, {"p_task_ids": ids}).all() if ids else []
+        heads = [
+            head
+            for head in map(_head, rows)
+            if head.state in asked.states and asked.task_type in (None, head.task_type)
+        ]
+        return heads, ids
+    statement = bulk_statements.matching(len(asked.states), task_type=asked.task_type is not None)
+    bound |= {f"p_state_{i}": state.value for i, state in enumerate(asked.states)}
+    heads = [_head(row) for row in connection.execute(statement, bound)]
+    heads = sorted(heads, key=lambda head: head.task_id, reverse=True)[:limit]
+    return heads, [head.task_id for head in heads]
+
+
+def act(transaction: Transaction, action: BulkAction, heads: Sequence[TaskHead]) -> list[TaskHead]:
+    """Retry or cancel tasks of this transaction; return those to which that made a difference."""
+    match action:
+        case BulkAction.RETRY:
+            transaction.retry(heads)
+            return list(heads)
+        case BulkAction.CANCEL:
+            fresh = [head for head in heads if not head.cancel_requested]
+            transaction.cancel(fresh)
+            return fresh
+
+
+def move(
+    transaction: Transaction,
+    operation: BulkOperation,
+    looked_at: Sequence[str],
+    changed: int,
+    finished_at: float | None,
+) -> None:
+    """Keep how far an operation has come."""
+    transaction.connection.execute(
+        bulk_statements.MOVE,
+        {
+            "p_bulk_id": operation.bulk_id,
+            "p_cursor": looked_at[-1] if looked_at else operation.cursor,
+            "p_looked_at": len(looked_at),
+            "p_changed": changed,
+            "p_finished_at": finished_at,
+        },
+    )
+
+
+def _head(row: Row[Any]) -> TaskHead:
+    task_id, task_type, state, *rest = tuple(row)
+    return TaskHead(task_id, task_type, State(state), *rest)
+
+
+def _operation(row: Row[Any]) -> BulkOperation:
+    return BulkOperation(
+        bulk_id=row.bulk_id,
+        filter=BulkFilter(
+            action=BulkAction(row.action),
+            state=None if row.state is None else State(row.state),
+            task_type=row.task_type,
+            tag=row.tag,
+            namespace=row.namespace,
+        ),
+        cursor=row.cursor,
+        matched=row.matched,
+        looked_at=row.looked_at,
+        changed=row.changed,
+        created_at=row.created_at,
+        finished_at=row.finished_at,
+    )

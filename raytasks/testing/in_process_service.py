@@ -1,0 +1,203 @@
+"""The real parts of a service in this process: database, tracker, API, and one runner. No Ray."""
+
+import asyncio
+import tempfile
+from collections import defaultdict
+from collections.abc import Coroutine, Sequence
+from functools import cache, cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from starlette.types import ASGIApp
+
+from raytasks.api.app import create_app
+from raytasks.artifacts.large_submissions import submit_with_payloads
+from raytasks.handling.registry import Registry
+from raytasks.handling.submission import PayloadBounds
+from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
+from raytasks.protocol.queries import KnownTasks, TaskDetail
+from raytasks.settings import Settings, sqlite_url
+from raytasks.store.store import Store
+from raytasks.testing.bench import Bench
+from raytasks.testing.clock import FakeClock
+from raytasks.testing.loop import LoopThread
+from raytasks.testing.notes import AttemptRun
+from raytasks.testing.runner import PATIENCE, InProcessRunner
+from raytasks.tracker.core import Tracker
+
+Answer = TypeVar("Answer")
+
+_TURNS = 20
+_LOOK_SECONDS = 0.001
+_LEASE_SECONDS = 1e9
+"""Leases end never, and the tracker works when it is asked to, however the clock is moved."""
+
+
+class KitSettings(Settings):
+    """Settings that come from the test alone: neither the environment nor `.env` is read."""
+
+    model_config = SettingsConfigDict(extra="forbid")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003
+        init_settings: PydanticBaseSettingsSource,
+        *_others: Any,
+        **_more: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the one source."""
+        return (init_settings,)
+
+
+class InProcessService:
+    """A service that runs from its making until it is closed. Its files are gone then, too.
+
+    It runs tasks when it is asked to. `losses` says of a task, by its id, in which of its next
+    attempts the process dies: after how many checkpoints.
+    """
+
+    def __init__(
+        self, registry: Registry, clock: FakeClock, *, seed: int | None, **settings: Any
+    ) -> None:
+        checked = KitSettings(**settings)
+        self.registry = registry
+        self.losses: defaultdict[str, list[int]] = defaultdict(list)
+        self._clock = clock
+        self._folder = tempfile.TemporaryDirectory(prefix="raytasks-")
+        folder = Path(self._folder.name)
+        file = folder / "tasks.db"
+        file.write_bytes(_empty_database())
+        places = {"database_url": sqlite_url(file), "artifacts_url": str(folder / "artifacts")}
+        self.settings = checked.model_copy(update=places)
+        self.payload_bounds = PayloadBounds(
+            self.settings.max_payload_bytes, self.settings.max_depth
+        )
+        self.store = _PreparedStore(
+            self.settings.database_url, priority_step=self.settings.priority_step_seconds
+        )
+        self.bench = Bench(
+            self.settings.artifacts_url,
+            clock,
+            seed,
+            offload_bytes=self.settings.offload_bytes,
+            max_result_bytes=self.settings.max_result_bytes,
+        )
+        self.tracker = Tracker(
+            self.store,
+            lease_seconds=_LEASE_SECONDS,
+            max_crashes=self.settings.max_crashes,
+            max_backlog=self.settings.max_backlog,
+            clock=clock,
+        )
+        self._loop = LoopThread("raytasks-testing")
+        self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
+        self._loop.call(self._start(), PATIENCE)
+        self.runner.begin(registry.task_types)
+
+    @cached_property
+    def app(self) -> ASGIApp:
+        """The API. It is made at its first use, as that takes longer than most tests."""
+        return create_app(self.tracker, self.registry, self.settings, clock=self._clock)
+
+    def call(self, call: Coroutine[Any, Any, Answer], seconds: float | None = PATIENCE) -> Answer:
+        """Make a call to the tracker or the API. Raises what it raises, and `TimeoutError`.
+
+        What the tracker tells its runner by it, e.g. to stop, has reached the runner on return.
+        """
+        if self._loop.closed:
+            call.close()
+            raise RuntimeError("this queue is closed")
+        return self._loop.call(_and_its_orders(call), seconds)
+
+    async def bulks_done(self) -> None:
+        """Wait until the tracker has done all bulk operations: it does them in the background."""
+        while self.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    def submit_all(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
+        """Store tasks, all or none; return those that were there. Raises `BacklogFull`."""
+        submit = submit_with_payloads(self.bench.values, tasks, self.tracker.submit, self._known)
+        return self.call(submit)[1]
+
+    async def _known(self, task_ids: Sequence[str]) -> set[str]:
+        return await self.tracker.read(KnownTasks(task_ids))
+
+    def submit(self, task: NewTask) -> str:
+        """Store a task; return its id, or that of an earlier one that the same request made.
+
+        Raises `KeyConflict`, `BacklogFull`.
+        """
+        duplicates = self.submit_all([task])
+        duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
+        if not duplicate.same:
+            raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
+        return duplicate.task_id
+
+    def task(self, task_id: str) -> tuple[Task, list[AttemptRecord]]:
+        """Return a task with its ended attempts. Raises `TaskNotFound`."""
+        found = self.call(self.tracker.read(TaskDetail(task_id)))
+        if found is None:
+            raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+    def run_one(self) -> AttemptRun:
+        """Run the attempt that is due first; there must be one. Its end is on disk on return."""
+        if self.runner.current is not None:
+            raise RuntimeError("a handler cannot run tasks, nor wait for them, in a test's queue")
+        claim = self.runner.claim()
+        losses = self.losses[claim.task_id]
+        attempt = self.bench.attempt(self.registry.require(claim.task_type), claim)
+        return self.runner.run(attempt, losses.pop(0) if losses else None)
+
+    @property
+    def due(self) -> bool:
+        """Whether a task could run now."""
+        next_due = self.store.next_due()
+        if next_due is not None and next_due <= self._clock():
+            return True
+        return self.store.any_ready(self.registry.task_types)
+
+    def close(self) -> None:
+        """End everything."""
+        if self._loop.closed:
+            return
+        self.bench.close()
+        self._loop.call(self._stop(), PATIENCE)
+        self._loop.close()
+        self._folder.cleanup()
+
+    async def _start(self) -> None:
+        await self.tracker.start()
+        self._ticks = asyncio.ensure_future(self.tracker.run())
+
+    async def _stop(self) -> None:
+        self._ticks.cancel()
+        await asyncio.gather(self._ticks, return_exceptions=True)
+        await self.tracker.close()
+
+
+class _PreparedStore(Store):
+    """A store on a database that has our tables already."""
+
+    def upgrade(self) -> None:
+        """Do nothing."""
+
+
+async def _and_its_orders(call: Coroutine[Any, Any, Answer]) -> Answer:
+    answer = await call
+    for _ in range(_TURNS):  # orders are on their way already, some turns of the loop long
+        await asyncio.sleep(0)
+    return answer
+
+
+@cache
+def _empty_database() -> bytes:
+    """Return an SQLite file with our tables; to make them takes longer than most tests."""
+    with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
+        file = Path(folder) / "tasks.db"
+        store = Store(sqlite_url(file))
+        store.upgrade()
+        store.close()
+        return file.read_bytes()

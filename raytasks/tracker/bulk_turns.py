@@ -1,0 +1,243 @@
+"""Bulk operations at work: small steps, each a transaction of its own between two ticks."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from raytasks.model.bulk_operations import BulkAction, BulkOperation, NewBulk, TaskHead
+from raytasks.model.states import TRANSITIONS, Event, State
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.protocol.messages import StateChange
+from raytasks.protocol.queries import BulkMatches
+from raytasks.store import bulk_steps as bulk
+from raytasks.store.store import Store
+from raytasks.store.transaction import Counted
+
+STEP = 500
+"""At most how many tasks one step looks at."""
+
+TICKS_FIRST = 4
+"""How many ticks go before a step while there is more for them to do; they are not kept waiting by
+an operation, and it is not by them."""
+
+MAX_FAILURES = 3
+"""How often a step may fail as the database is away, though it is there for ticks, before the
+operation waits."""
+
+_PAUSE_SECONDS = 5.0  # after a step that failed, at first
+_MAX_PAUSE_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step did: in the counts, to tasks that wait or wait again, and to those that run."""
+
+    operation: BulkOperation
+    counts: Mapping[Counted, int]
+    changes: list[StateChange]
+    marked: list[str]
+
+
+@dataclass
+class Turn:
+    """One step. No operation of `waiting` has its turn; the step sets `bulk_id`.
+
+    At most `room` tasks are made to wait by it.
+    """
+
+    waiting: frozenset[str] = frozenset()
+    bulk_id: str = ""
+    room: int = STEP
+
+
+@dataclass
+class _Trouble:
+    """An operation whose steps fail."""
+
+    error: str
+    since: float
+    tries: int = 0
+    pause: float = _PAUSE_SECONDS
+    until: float = 0.0
+
+
+class BulkTurns:
+    """Says when a step is due. Steps of several operations take turns; who fails has to wait."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._open = False
+        self._last = ""
+        self._ticks = 0
+        self._paused_until = 0.0
+        self._trouble: dict[str, _Trouble] = {}
+        self.held = False
+        """Whether retries wait until the backlog is not full any more."""
+        self.room: Callable[[], int] = lambda: STEP
+        """Returns how many more tasks may wait."""
+
+    @property
+    def last(self) -> str:
+        """The operation whose step was the last one."""
+        return self._last
+
+    @property
+    def any(self) -> bool:
+        """Whether there may be something to do at once."""
+        now = self._clock()
+        return now >= self._paused_until and (self._open or self._next_try() <= now)
+
+    def seconds_until_due(self) -> float:
+        """Return when an operation is tried again; infinite if there is none."""
+        next_try = self._paused_until if self._open else self._next_try()
+        return max(next_try, self._paused_until) - self._clock()
+
+    def turn(self) -> Turn:
+        """Return whose turn it is."""
+        now = self._clock()
+        waiting = (name for name, item in self._trouble.items() if item.until > now)
+        return Turn(frozenset(waiting), room=self.room())
+
+    def look(self) -> None:
+        """Note that there may be an operation that was not known."""
+        self._open = True
+
+    def is_due(self, *, idle: bool) -> bool:
+        """Return whether it is time for a step. With `idle`, a tick would have nothing to do."""
+        if not self.any:
+            return False
+        self._ticks += 1
+        return idle or self._ticks > TICKS_FIRST
+
+    def done(self, step: StepResult | None, turn: Turn | None = None) -> None:
+        """Note what came of a step; None: there was no operation to go on with."""
+        self._ticks = 0
+        self.held = False
+        self._open = step is not None
+        self._last = "" if step is None else step.operation.bulk_id
+        if step is not None:
+            self._trouble.pop(step.operation.bulk_id, None)
+        else:  # whatever does not wait is done
+            waiting = frozenset() if turn is None else turn.waiting
+            self._trouble = {k: item for k, item in self._trouble.items() if k in waiting}
+
+    def shown(self, operation: BulkOperation) -> BulkOperation:
+        """Return an operation as it is stored with what it waits for."""
+        waits = (
+            self.held
+            and operation.finished_at is None
+            and operation.filter.action is BulkAction.RETRY
+        )
+        return replace(operation, held_by="backlog_full") if waits else operation
+
+    def hold(self) -> None:
+        """Note that all that is open has to wait, as the backlog is full."""
+        self._ticks = 0
+        self._paused_until = self._clock() + _PAUSE_SECONDS
+        self.held = True
+
+    def failed(self, turn: Turn | None = None, error: Exception | None = None) -> bool:
+        """Note that a step has failed; return whether its operation has to wait now."""
+        self._ticks = 0
+        now = self._clock()
+        if turn is None or not turn.bulk_id:  # it did not get so far as to an operation
+            if not isinstance(error, StoreUnavailable):
+                self._paused_until = now + _PAUSE_SECONDS
+            return False
+        trouble = self._trouble.setdefault(turn.bulk_id, _Trouble("", now))
+        trouble.error = type(error).__name__
+        trouble.tries += 1
+        if isinstance(error, StoreUnavailable) and trouble.tries < MAX_FAILURES:
+            return False
+        trouble.until = now + trouble.pause
+        trouble.pause = min(2 * trouble.pause, _MAX_PAUSE_SECONDS)
+        return True
+
+    def report(self) -> list[dict[str, Any]]:
+        """Return the operations that wait as their steps fail, as `/health` shows them."""
+        now = self._clock()
+        return [
+            {
+                "what": f"bulk operation {name}",
+                "error": item.error,
+                "tries": item.tries,
+                "seconds_ago": round(now - item.since, 3),
+            }
+            for name, item in self._trouble.items()
+        ]
+
+    def _next_try(self) -> float:
+        return min((item.until for item in self._trouble.values()), default=math.inf)
+
+
+def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperation, bool]:
+    """Store a new operation; return it, and whether it was new. See `bulk_steps.make`.
+
+    Raises `Superseded`, `StoreUnavailable`.
+    """
+    matched = store.read(BulkMatches(new.filter))
+    with store.transaction(now=now) as transaction:
+        transaction.renew(epoch)
+        return bulk.make(transaction, new, matched)
+
+
+class Held(Exception):
+    """All operations that are open would make tasks wait, and the backlog is full."""
+
+
+def run_step(
+    store: Store, epoch: int, now: float, last: str, turn: Turn | None = None
+) -> StepResult | None:
+    """Do the next step of the operation whose turn it is after `last`; None if all are done.
+
+    Raises `Held`, `Superseded`, `FenceBroken`, `StoreUnavailable`.
+    """
+    turn = turn or Turn()
+    with store.transaction(now=now) as transaction:
+        transaction.renew(epoch)
+        operations = [
+            item
+            for item in bulk.still_open(transaction.connection)
+            if item.bulk_id not in turn.waiting
+        ]
+        if not operations:
+            return None
+        if turn.room < 1:
+            operations = [item for item in operations if item.filter.action is BulkAction.CANCEL]
+            if not operations:
+                raise Held
+        operation = next((item for item in operations if item.bulk_id > last), operations[0])
+        turn.bulk_id = operation.bulk_id
+        retries = operation.filter.action is BulkAction.RETRY
+        limit = min(STEP, turn.room) if retries else STEP
+        heads, looked_at = bulk.walk(transaction, operation, limit)
+        changed = bulk.act(transaction, operation.filter.action, heads)
+        finished_at = now if len(looked_at) < limit else None
+        bulk.move(transaction, operation, looked_at, len(changed), finished_at)
+        running = [head for head in changed if head.state is State.RUNNING]
+        return StepResult(
+            operation=operation,
+            changes=[
+                _change(head, operation.filter.action, now)
+                for head in changed
+                if head.state is not State.RUNNING
+            ],
+            marked=[head.task_id for head in running],
+            counts=transaction.finish(),
+        )
+
+
+def _change(head: TaskHead, action: BulkAction, now: float) -> StateChange:
+    event = Event.RETRY if action is BulkAction.RETRY else Event.CANCEL
+    return StateChange(
+        task_id=head.task_id,
+        task_type=head.task_type,
+        state=TRANSITIONS[event].target,
+        attempt=head.attempt,
+        namespace=head.namespace,
+        revision=head.revision + 1,
+        tags=head.tags,
+        at=now,
+    )

@@ -1,0 +1,112 @@
+"""The tracker's half of the talk with runners: news are taken in, orders go out."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec.structs import replace
+
+from raytasks.protocol.messages import Exchange, Orders
+from raytasks.tracker.fleet import RunnerState
+from raytasks.tracker.news import on_our_clock
+from raytasks.tracker.ticker import Ticker
+
+_MAX_ASKED = 1000
+"""Of how many newcomers is remembered what they were asked."""
+
+
+class Exchanges:
+    """Takes the exchanges of all runners. `mark_lost` gets the id of one that is dead, and why."""
+
+    def __init__(self, ticker: Ticker, mark_lost: Callable[[str, str], None]) -> None:
+        self._ticker = ticker
+        self._fleet = ticker.ledger.fleet
+        self._mark_lost = mark_lost
+        self._asked: dict[str, int] = {}  # newcomers, and the batch whose number they must know
+
+    async def take(self, exchange: Exchange, way: str) -> Orders:
+        """Take a runner's news, and return its orders. See `Tracker.exchange`."""
+        answer = self._take(exchange, way)
+        del exchange  # it may be large, and the answer may be far away
+        orders = await answer
+        return replace(orders, epoch=self._ticker.epoch)
+
+    async def _take(self, exchange: Exchange, way: str) -> Orders:
+        heartbeat_seconds = self._ticker.lease_seconds / 3
+        if not await self._ticker.is_loaded(heartbeat_seconds):
+            return Orders(resync=True)
+        exchange = on_our_clock(exchange, self._ticker.clock())
+        if self._fleet.is_out(exchange.runner_id, exchange.name):
+            stranger = RunnerState.of(exchange, self._ticker.monotonic())
+            if self._ticker.intake.take(stranger, exchange):
+                self._ticker.wake.set()
+            return Orders(end=True)
+        runner = self._fleet.runners.get(exchange.runner_id)
+        if runner is not None and 0 < exchange.number <= runner.number:
+            # It was overtaken, or is here twice: what it says of the runner is no longer true.
+            return Orders(resync=True)
+        if exchange.held is None and (runner is None or not runner.confirmed):
+            return Orders(resync=True)
+        if runner is None and not self._lives(exchange):
+            return Orders(resync=True, batch=self._asked[exchange.runner_id])
+        if runner is not None:
+            runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
+        runner = self._admit(exchange)
+        runner.way = way
+        has_news = self._ticker.intake.take(runner, exchange)
+        loop = asyncio.get_running_loop()
+        call: asyncio.Future[Orders] = loop.create_future()
+        runner.call = call
+        self._ticker.asked = True
+        brings_more = bool(exchange.reports or exchange.logs or self._ticker.inbox.late)
+        if brings_more or any(map(self._ticker.ledger.waiting, exchange.capacity_by_type)):
+            self._ticker.wake.set()
+        elif has_news:
+            self._ticker.note_outcomes()
+        if runner.has_urgent_orders and not has_news:
+            runner.answer()
+        heartbeat = loop.call_later(heartbeat_seconds, runner.answer)
+        del exchange
+        try:
+            return await call
+        finally:
+            heartbeat.cancel()
+            if runner.call is call:
+                runner.call = None
+
+    def _lives(self, exchange: Exchange) -> bool:
+        """Return whether a newcomer may take the place of another life of its name.
+
+        It must have heard an answer of ours: the call of a process that is dead can come after
+        those of its successors, which would be given up for it.
+        """
+        lives = self._fleet.lives_of(exchange.name)
+        asked = self._asked.pop(exchange.runner_id, None)
+        has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: by a runner of 0.1
+        if not lives or (asked is not None and has_heard and exchange.last_batch >= asked):
+            return True
+        while len(self._asked) >= _MAX_ASKED:
+            del self._asked[next(iter(self._asked))]
+        self._asked[exchange.runner_id] = exchange.last_batch + 1
+        return False
+
+    def _admit(self, exchange: Exchange) -> RunnerState:
+        """Return the state of the runner that calls; reconcile what it holds if it says so."""
+        now = self._ticker.monotonic()
+        for earlier in self._fleet.lives_of(exchange.name):
+            if earlier.runner_id != exchange.runner_id:
+                self._mark_lost(earlier.runner_id, "its runner died and was started again")
+        runner = self._fleet.admit(exchange, now, self._ticker.epoch)
+        if exchange.held is not None:
+            have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
+            have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again
+            for running in list(runner.held.values()):
+                if (running.task_id, running.attempt) not in have:
+                    self._ticker.losses.release(running)
+                elif running.cancel_requested:
+                    runner.cancels.append((running.task_id, running.attempt))
+            runner.stale += [
+                (task_id, attempt)
+                for task_id, attempt in exchange.held
+                if not runner.holds(task_id, attempt)
+            ]
+        return runner

@@ -1,0 +1,78 @@
+"""What ends without a runner's word: attempts of runners that are gone, and what never went out."""
+
+import asyncio
+from collections.abc import Callable
+
+from raytasks.model.states import LossCause
+from raytasks.model.tasks import Running
+from raytasks.tracker.aside import Aside
+from raytasks.tracker.blame import last_words
+from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.inbox import Inbox, released_outcome
+
+
+class Losses:
+    """Puts outcomes of attempts into the inbox that nobody else reports. `clock` is for them.
+
+    Where it was said already how an attempt ended, that stays.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        inbox: Inbox,
+        aside: Aside,
+        wake: asyncio.Event,
+        clock: Callable[[], float],
+    ) -> None:
+        self._fleet = fleet
+        self._inbox = inbox
+        self._aside = aside
+        self._wake = wake
+        self._clock = clock
+
+    def mark_lost(
+        self,
+        runner_id: str,
+        reason: str,
+        *,
+        out_of_memory: bool = False,
+        for_good: bool = False,
+        cause: LossCause = LossCause.PROCESS,
+    ) -> None:
+        """Note that a runner is gone: what it held is lost, or given back. See `blame`.
+
+        It may come back, if not `for_good`.
+        """
+        runner = self._fleet.remove(runner_id, for_good=for_good)
+        if runner is None:
+            return
+        ended = {
+            (item.runner_id, item.task_id, item.attempt)
+            for item in runner.held.values()
+            if self.has_outcome(item)
+        }
+        said = last_words(
+            runner,
+            reason,
+            self._clock(),
+            ended=ended,
+            out_of_memory=out_of_memory,
+            cause=cause,
+        )
+        for item in said:
+            self._inbox.outcomes.append(item)
+        runner.answer()
+        self._wake.set()
+
+    def release(self, running: Running) -> None:
+        """Note that an attempt is given back by its runner, or never reached it: it waits again."""
+        if self.has_outcome(running):
+            return
+        self._inbox.outcomes.append((running, released_outcome(running, self._clock())))
+        self._wake.set()
+
+    def has_outcome(self, running: Running) -> bool:
+        """Return whether it was said how an attempt has ended, be it stored yet or not."""
+        key = running.task_id, running.attempt
+        return self._inbox.has_outcome(*key) or self._aside.has_outcome(*key)

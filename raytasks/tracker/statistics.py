@@ -1,0 +1,293 @@
+"""How many tasks end, and how long they wait and run, over the last minute, hour and day.
+
+It is all in memory, by namespace and task type. What has been added to it is written into the
+database by a tick every few seconds, and read back by the next tracker.
+"""
+
+import asyncio
+import logging
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from pydantic_core import to_json
+
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import Running, StoreUnavailable
+from raytasks.protocol.messages import Outcome
+from raytasks.store.stats_rows import MinuteRow, StatsWrite
+from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
+from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
+
+log = logging.getLogger(__name__)
+
+WRITE_SECONDS = 5.0
+"""How often, at most, is written what is new; so much is lost when the tracker is killed."""
+
+MAX_SERIES = 1000
+"""Of how many pairs of namespace and task type statistics are kept at the same time."""
+
+MAX_ROWS = 250
+"""How many rows are written in one transaction; the others follow soon."""
+
+KEPT_MINUTES = 25 * 60
+"""How many minutes stay in the database."""
+
+_SOON_SECONDS = 0.2
+_CHECKED = 100  # of how many pairs is looked in one go whether anything is left
+_ADOPTED = 20  # how many pairs are taken over in one go
+_TIMED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
+
+_Key = tuple[str, str]
+"""Namespace and task type."""
+
+Ended = tuple[Running, Outcome, State]
+"""An attempt, how it ended, and what its task became."""
+
+
+class Stats:
+    """The statistics of a tracker. Every call says what time it is."""
+
+    def __init__(self) -> None:
+        self._series: dict[_Key, Series] = {}
+        self._slot = 0
+        self._active: set[_Key] = set()  # those with something fresh, all of the same slot
+        self._minutes: dict[tuple[int, _Key], dict[str, Tally]] = {}  # as they are to be written
+        self._unwritten: set[tuple[int, _Key]] = set()
+        self._unconfirmed: set[tuple[int, _Key]] = set()
+        self._write_at = 0.0
+        self._forgotten_at = 0
+        self._unchecked: list[_Key] = []
+        self._views: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._full = False
+        self._restored = asyncio.Event()
+
+    # In the hot path
+
+    def record(
+        self, ended: Iterable[Ended], waits: Iterable[tuple[Running, float]], now: float
+    ) -> None:
+        """Note how attempts ended, and for how many seconds tasks that are claimed had been due."""
+        slot = int(now // SLOT_SECONDS)
+        if slot != self._slot:
+            self._gather()
+            self._slot = slot
+        fresh: dict[_Key, Tally | None] = {}
+        for running, outcome, state in ended:
+            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            if tally is None:
+                continue
+            if state is State.COMPLETED:
+                tally.completed += 1
+            elif state is State.FAILED:
+                tally.failed += 1
+            if outcome.kind in _TIMED:
+                number = bucket(outcome.finished_at - outcome.started_at)
+                tally.runs[number] = tally.runs.get(number, 0) + 1
+        for running, seconds in waits:
+            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            if tally is not None:
+                number = bucket(seconds)
+                tally.waits[number] = tally.waits.get(number, 0) + 1
+
+    def _fresh(self, known: dict[_Key, Tally | None], key: _Key, now: float) -> Tally | None:
+        """Return what is fresh of a series; it is looked up once for all in `known`."""
+        try:
+            return known[key]
+        except KeyError:
+            series = self._series.get(key) or self._begin(key, now)
+            if series is not None:
+                self._active.add(key)
+            tally = known[key] = None if series is None else series.fresh
+            return tally
+
+    def _begin(self, key: _Key, now: float) -> Series | None:
+        if len(self._series) >= MAX_SERIES:
+            if not self._full:
+                log.warning("no statistics of more than %s task types are kept", MAX_SERIES)
+            self._full = True
+            return None
+        series = self._series[key] = Series(now)
+        return series
+
+    # What is asked
+
+    def view(self, namespace: str, now: float) -> dict[str, Any]:
+        """Return the windows of a namespace, as `/stats` shows them; at most a second old."""
+        known = self._views.get(namespace)
+        if known is not None and 0 <= now - known[0] < 1.0:
+            return known[1]
+        self._gather()
+        mine = {name: item for (space, name), item in self._series.items() if space == namespace}
+        whole = {name: Tally() for name in WINDOWS}
+        for series in mine.values():
+            series.move(now)
+            for name, tally in whole.items():
+                tally.add(series.windows[name].total)
+        shown = {
+            "windows": {name: tally.view(WINDOWS[name][1]) for name, tally in whole.items()},
+            "by_type": {
+                task_type: {
+                    name: window.total.view(WINDOWS[name][1])
+                    for name, window in series.windows.items()
+                }
+                for task_type, series in sorted(mine.items())
+                if not series.empty
+            },
+        }
+        if mine:
+            self._views[namespace] = now, shown
+        return shown
+
+    # What is kept in the database
+
+    def to_write(self, now: float) -> StatsWrite | None:
+        """Return what is new, if it is time to write; `written` says that it is on disk.
+
+        What is said again, as it may not be there, does no harm: each row is the whole minute.
+        """
+        # Earlier than ever a write was due: the clock was set back.
+        if self._write_at - WRITE_SECONDS <= now < self.write_due:
+            return None
+        self._write_at = now + WRITE_SECONDS
+        self._gather()
+        this_minute = int(now // 60)
+        self._close_minutes(this_minute)
+        self._unwritten |= self._unconfirmed
+        forget = None
+        if this_minute // 10 != self._forgotten_at:
+            self._forgotten_at = this_minute // 10
+            forget = this_minute - KEPT_MINUTES
+            self._unchecked = list(self._series)
+        self._drop_empty(now)
+        places = sorted(self._unwritten)[:MAX_ROWS]
+        if not places and forget is None:
+            return None
+        self._unconfirmed = set(places)
+        self._unwritten -= self._unconfirmed
+        if self._unwritten:
+            self._write_at = now + _SOON_SECONDS
+        return StatsWrite(list(self._rows(places)), forget)
+
+    @property
+    def write_due(self) -> float:
+        """When there is something to write; infinite if nothing is new."""
+        new = self._active or self._unwritten or self._unconfirmed
+        return self._write_at if new and self.restored else math.inf
+
+    def written(self) -> None:
+        """Note that what `to_write` returned last is on disk."""
+        self._unconfirmed.clear()
+
+    def not_written(self) -> None:
+        """Note that what `to_write` returned last may not be on disk: it is due at once."""
+        self._write_at = 0.0
+
+    def restore(self, rows: Iterable[MinuteRow], now: float) -> None:
+        """Take over what an earlier tracker has written, all in one go. See `adopt`."""
+        restored = Restored(now)
+        restored.add(rows)
+        restored.finish()
+        for _ in self.adopt(restored, now):
+            pass
+
+    def adopt(self, restored: Restored, now: float) -> Iterator[None]:
+        """Take over what an earlier tracker has written; once, and before anything is written.
+
+        Goes on by one small step each time it is asked for the next one.
+        """
+        for number, (key, series) in enumerate(restored.series.items(), start=1):
+            mine = self._series.get(key)
+            if mine is not None or self._begin(key, now) is not None:
+                series.move(now)
+                if mine is not None:
+                    series.absorb(mine)
+                self._series[key] = series
+            if number % _ADOPTED == 0:
+                yield
+        for number, (minute, key, slots) in enumerate(restored.recent, start=1):
+            if key in self._series:
+                known = self._minutes.setdefault((minute, key), {})
+                for offset, tally in slots.items():
+                    known.setdefault(offset, Tally()).add(tally)
+            if number % _ADOPTED == 0:
+                yield
+        self._restored.set()
+
+    @property
+    def restored(self) -> bool:
+        """Whether what earlier trackers have written is a part of this."""
+        return self._restored.is_set()
+
+    async def read_back(self, seconds: float) -> None:
+        """Wait until it is. Raises `StoreUnavailable` after so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._restored.wait()
+        except TimeoutError:
+            raise StoreUnavailable("the statistics are not read yet; try again soon") from None
+
+    @property
+    def oldest_unwritten(self) -> float:
+        """The oldest minute whose row may still change; infinite if there is none."""
+        return min((minute for minute, _ in self._minutes), default=math.inf)
+
+    @staticmethod
+    def first_minute(now: float) -> int:
+        """Return the first minute that a new tracker is to read."""
+        return int(now // 60) - DAY_MINUTES
+
+    def _gather(self) -> None:
+        """Put what is fresh into the windows, and into the minute's row."""
+        at = self._slot * SLOT_SECONDS
+        minute, offset = divmod(at, 60)
+        for key in self._active:
+            series = self._series[key]
+            series.move(at)
+            series.add(at, series.fresh)
+            slots = self._minutes.setdefault((minute, key), {})
+            slots.setdefault(str(offset), Tally()).add(series.fresh)
+            self._unwritten.add((minute, key))
+            series.fresh = Tally()
+        self._active.clear()
+
+    def _close_minutes(self, this_minute: int) -> None:
+        """Make one of the slots of minutes that are over for longer than the first window."""
+        wide = [
+            (place, slots)
+            for place, slots in self._minutes.items()
+            if place[0] < this_minute - 1 and list(slots) != [WHOLE]
+        ]
+        for place, slots in wide[:MAX_ROWS]:
+            whole = Tally()
+            for tally in slots.values():
+                whole.add(tally)
+            slots.clear()
+            slots[WHOLE] = whole
+            self._unwritten.add(place)
+        waiting = self._unwritten | self._unconfirmed | {place for place, _ in wide[MAX_ROWS:]}
+        over = [
+            place for place in self._minutes if place[0] < this_minute - 1 and place not in waiting
+        ]
+        for place in over:
+            del self._minutes[place]
+
+    def _rows(self, places: Iterable[tuple[int, _Key]]) -> Iterator[MinuteRow]:
+        for minute, key in places:
+            slots = self._minutes[minute, key]
+            data = {offset: tally.parts() for offset, tally in slots.items()}
+            yield MinuteRow(minute, *key, to_json(data).decode())
+
+    def _drop_empty(self, now: float) -> None:
+        keys, self._unchecked = self._unchecked[:_CHECKED], self._unchecked[_CHECKED:]
+        for key in keys:
+            series = self._series.get(key)
+            if series is not None:
+                series.move(now)
+                if series.empty:
+                    del self._series[key]
+        if not keys or self._unchecked:
+            return
+        self._full = False
+        spaces = {space for space, _ in self._series}
+        self._views = {space: view for space, view in self._views.items() if space in spaces}

@@ -1,0 +1,159 @@
+"""What the clients send: by function or by name, with payloads of any kind that JSON can hold."""
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import partial
+from typing import Any
+
+import msgspec
+import pydantic.dataclasses
+import pytest
+from pydantic import BaseModel, ConfigDict, Field
+
+from raytasks import HandlerError, handler
+from raytasks.client import BadArgument
+from tests.client_wire import AsyncWire, Wire, ok
+
+ID = "0198c1de-0000-7000-8000-000000000000"
+NOON = datetime(2030, 1, 2, 12, tzinfo=UTC)
+
+
+def submitted(payload: Any, client: Any) -> Any:
+    return client.submit("type", payload)
+
+
+class Kind(StrEnum):
+    NEWS = "news"
+
+
+class Mail(BaseModel):
+    model_config = ConfigDict(populate_by_name=True)
+
+    sender: str = Field(alias="from")
+    at: datetime = NOON
+
+
+@dataclass
+class Parcel:
+    weight: float
+    kind: Kind
+    mail: Mail | None = None
+
+
+@pydantic.dataclasses.dataclass
+class Box:
+    weight: float = Field(alias="kilograms")
+
+
+class Order(msgspec.Struct):
+    number: int
+    key: uuid.UUID
+
+
+@handler("send_mail")
+async def send_mail(payload: Mail) -> None: ...
+
+
+@handler("Warm")
+class Warm:
+    def __call__(self, payload: Mail) -> None: ...
+
+
+def undecorated(payload: Mail) -> None: ...
+
+
+@pytest.fixture(params=[Wire, AsyncWire], ids=["sync", "async"])
+def wire(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Wire:
+    monkeypatch.delenv("RAYTASKS_API_KEY", raising=False)
+    kind: type[Wire] = request.param
+    return kind(ok(task_id=ID, state="COMPLETED", tasks=[]))
+
+
+def sent(wire: Wire) -> Any:
+    request = wire.requests[0]
+    assert request.headers["content-type"] == "application/json"
+    return json.loads(request.content)
+
+
+@pytest.mark.parametrize(
+    ("target", "name"), [(send_mail, "send_mail"), (Warm, "Warm"), ("anything", "anything")]
+)
+@pytest.mark.parametrize("verb", ["submit", "run"])
+def test_a_task_is_named_by_its_handler(wire: Wire, verb: str, target: Any, name: str) -> None:
+    mail = Mail(sender="ada")
+    wire.do(lambda client: getattr(client, verb)(target, mail, priority=3))
+    payload = {"from": "ada", "at": "2030-01-02T12:00:00Z"}
+    assert sent(wire) == {"task_type": name, "payload": payload, "priority": 3}
+
+
+def test_so_are_those_of_a_batch(wire: Wire) -> None:
+    items = [{"task_type": kind, "payload": Mail(sender="b")} for kind in (send_mail, "other")]
+    wire.do(lambda client: client.submit_many(items))
+    assert [item["task_type"] for item in sent(wire)["tasks"]] == ["send_mail", "other"]
+
+
+def test_a_function_that_is_no_handler_is_named(wire: Wire) -> None:
+    with pytest.raises(HandlerError, match=r"undecorated is not decorated with @handler"):
+        wire.do(lambda client: client.submit(undecorated, {}))
+    assert wire.requests == []
+
+
+@pytest.mark.parametrize(
+    ("payload", "expected"),
+    [
+        ({"text": "größer", "n": [1, 2.5, None, True]}, None),
+        (Parcel(1.5, Kind.NEWS), {"weight": 1.5, "kind": "news", "mail": None}),
+        (
+            {"parcels": [Parcel(1.5, Kind.NEWS, Mail(sender="a"))]},
+            {
+                "parcels": [
+                    {
+                        "weight": 1.5,
+                        "kind": "news",
+                        "mail": {"from": "a", "at": "2030-01-02T12:00:00Z"},
+                    }
+                ]
+            },
+        ),
+        (Order(7, uuid.UUID(ID)), {"number": 7, "key": ID}),
+        ({"at": NOON, "kinds": [Kind.NEWS]}, {"at": "2030-01-02T12:00:00Z", "kinds": ["news"]}),
+        ({"boxes": [Box(kilograms=2.0)]}, {"boxes": [{"kilograms": 2.0}]}),
+        ((1, 2), [1, 2]),
+    ],
+)
+def test_payloads(wire: Wire, payload: Any, expected: Any) -> None:
+    wire.do(lambda client: client.submit("type", payload))
+    assert sent(wire)["payload"] == (payload if expected is None else expected)
+
+
+@pytest.mark.parametrize(
+    ("payload", "reason"),
+    [
+        ({"x": object()}, "a value of type object has no form in JSON"),
+        ({"x": b"bytes"}, "bytes have no form in JSON"),
+        ([{"x": Parcel(1, Kind.NEWS, b"x")}], "bytes have no form in JSON"),  # type: ignore[arg-type]
+        ({"x": float("nan")}, "not JSON compliant"),
+        ({"x": "\ud800"}, "a lone surrogate"),
+        (Mail, "a value of type ModelMetaclass has no form in JSON"),
+    ],
+)
+def test_what_cannot_be_json_is_refused_before_it_is_sent(
+    wire: Wire, payload: Any, reason: str
+) -> None:
+    with pytest.raises(BadArgument, match=rf"the payload cannot be JSON: .*{reason}"):
+        wire.do(lambda client: client.submit("type", payload))
+    assert wire.requests == []
+
+
+def test_a_payload_that_contains_itself_or_is_too_deep(wire: Wire) -> None:
+    endless: list[Any] = []
+    endless.append(endless)
+    deep: Any = []
+    for _ in range(100_000):
+        deep = [deep]
+    for payload in (endless, deep):
+        with pytest.raises(BadArgument, match="the payload cannot be JSON: "):
+            wire.do(partial(submitted, payload))
