@@ -104,7 +104,7 @@ def upgrade(
 
 
 def main() -> None:
-    """Run the command. An expected error is a line on standard error, and an exit code."""
+    """Run the command. An expected error gives one line on standard error, and an exit code."""
     try:
         app()
     except RaytasksError as error:
