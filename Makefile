@@ -26,9 +26,13 @@ VERSION ?=
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
 # Of `make test`: clusters run one after the other, and wait much of their time; beside them, and after
-# them in rank, runs all else: in two processes, the simulation in one where no coverage slows it.
+# them in rank, runs all else in two processes.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
+SIDE_BY_SIDE := -n 2 --dist loadfile
+
+# Of `make test`: COVERAGE=1 measures the tests without Ray, and fails where the core has too little.
+COVERAGE ?=
 
 # Of `make test-ray`: VERSION is a minor version, such as 2.59. The tests are those in which Ray itself
 # does the work: all kinds of runners, drivers and nodes; cancels and Ray's own retries; what dies;
@@ -41,8 +45,8 @@ RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
-	@echo "make test          lint, types, import rules and all tests"
-	@echo "make coverage      the tests without Ray, and the lines of each module that none of them runs"
+	@echo "make test          lint, types, import rules and all tests (COVERAGE=1: measured)"
+	@echo "make coverage      the tests without Ray, and how much of each package they cover"
 	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
@@ -79,14 +83,19 @@ test: install $(VENV)/.docs
 	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-without-ray: install
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -n 2 --dist loadfile $(WITHOUT_RAY) --ignore=tests/simulation
-	$(BIN)/coverage combine --quiet
-	$(BIN)/python -m tests.covered
-	$(BIN)/pytest tests/simulation
+ifneq ($(COVERAGE),)
+	$(MAKE) --no-print-directory coverage
+else
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(WITHOUT_RAY)
+endif
 
-coverage: test-without-ray
+coverage: install
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest $(SIDE_BY_SIDE) -m "not untraced" $(WITHOUT_RAY)
+	$(BIN)/pytest $(SIDE_BY_SIDE) -m untraced $(WITHOUT_RAY)
+	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+	$(BIN)/python -m tests.covered
 
 recovery: install
 	$(BIN)/pytest tests/cluster

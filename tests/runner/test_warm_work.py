@@ -350,6 +350,7 @@ async def test_timeout_is_a_failure_that_the_policy_judges(
         assert "AttemptTimeout" in str(found[1][0].error)
 
 
+@pytest.mark.untraced  # Python 3.11 hangs while an interrupt waits for a thread that is in C
 async def test_runner_whose_attempt_cannot_be_stopped_leaves(
     bench: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,8 @@ import pytest
 from tests.simulation.mutants import MUTANTS, Mutant
 from tests.simulation.mutation import MAX_SCHEDULES
 
+pytestmark = pytest.mark.untraced  # each step of the loop would be traced
+
 _ROOT = Path(__file__).parents[2]
 
 

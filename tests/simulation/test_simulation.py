@@ -10,6 +10,8 @@ import pytest
 from tests.simulation.kinds import Fault
 from tests.simulation.run import Summary, report, simulate
 
+pytestmark = pytest.mark.untraced  # each step of the loop would be traced
+
 SCHEDULES = 300
 """How many schedules `make test` runs; `make simulate` runs as many as you like."""
 

@@ -3,6 +3,7 @@
 import time
 import uuid
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -10,7 +11,9 @@ from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.model.tasks import NewTask, StoreUnavailable
 from raytasks.protocol.queries import TasksById
+from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
+from raytasks.tracker import orphans as module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.orphans import AGE_SECONDS, SEEN_SECONDS, Orphans
 from raytasks.tracker.retention import Retention
@@ -153,3 +156,28 @@ async def test_an_outage_is_told(place: Place, store: FaultyStore) -> None:
         await place.orphans.sweep()
     store.away = False
     assert time.time()
+
+
+async def test_it_looks_again_sooner_after_an_outage_until_another_tracker_has_taken_over(
+    tracker: Tracker, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = iter([[], StoreUnavailable("away"), OSError("the files are away"), Superseded()])
+    pauses: list[float] = []
+
+    async def sweep(_: Orphans) -> list[str]:
+        one = next(found)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        assert len(pauses) < 10
+
+    monkeypatch.setattr(Orphans, "sweep", sweep)
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+    await Orphans(tracker, ArtifactStore(str(tmp_path)), clock=clock).run()
+    assert not [*found]
+    looks, after_outage, after_error = pauses
+    assert looks == after_error == module.SWEEP_SECONDS
+    assert after_outage < looks / 100

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -12,6 +13,7 @@ from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim
 from raytasks.protocol.queries import TasksById
 from raytasks.store import files
+from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
 from raytasks.tracker import retention as module
 from raytasks.tracker.core import Tracker
@@ -199,3 +201,28 @@ async def test_an_outage_is_told(tracker: Tracker, clock: FakeClock, store: Faul
         await tracker.prune(ids([1]), NOW + DAY)
     store.away = False
     assert await ScriptedRunner(tracker).exchange()
+
+
+async def test_it_goes_on_after_trouble_until_another_tracker_has_taken_over(
+    tracker: Tracker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a full batch it goes on at once; else it looks again a minute later."""
+    found = iter([module.BATCH, 3, StoreUnavailable("away"), RuntimeError("odd"), Superseded()])
+    pauses: list[float] = []
+
+    async def prune(_: Retention) -> int:
+        one = next(found)
+        if isinstance(one, Exception):
+            raise one
+        return one
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        assert len(pauses) < 10
+
+    monkeypatch.setattr(Retention, "prune", prune)
+    monkeypatch.setattr(module, "asyncio", SimpleNamespace(sleep=sleep))
+    await retention(tracker, clock, []).run()
+    assert not [*found]
+    assert pauses[0] < 1
+    assert pauses[1:] == [module.LOOK_SECONDS] * 3
