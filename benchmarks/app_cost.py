@@ -1,8 +1,8 @@
-"""What a request costs in the API's app, beside an app that does nothing: no cluster, no network.
+"""The cost of a request in the API's app, beside an app that does nothing: no cluster, no network.
 
 `python -m benchmarks.app_cost [ROUNDS]` calls the ASGI apps in turn, one request at a time, with a
 tracker that answers at once. It prints the processor time of a request: the least and the median of
-the rounds, and how many times that of the no-op the least is.
+the rounds. It also prints the ratio of the least to that of the no-op.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ from raytasks.settings import Settings
 
 ROUNDS = 15
 CALLS = 300
-"""How many requests of a kind follow each other in a round: short, so that all share its noise."""
+"""Requests of a kind that follow each other in a round: few, so that all kinds share its noise."""
 
 _ID = "0198c0de-1234-7abc-8def-0123456789ab"
 _AT = 1_767_225_600.123456
@@ -115,7 +115,7 @@ class Request:
         self.costs.append((time.process_time() - begun) / calls)
 
     async def make(self) -> None:
-        """Make the request. Raises `RuntimeError` if the answer is another one than is due."""
+        """Make the request. Raises `RuntimeError` if the answer is not the one that is due."""
         given = False
         status = 0
 
@@ -159,7 +159,7 @@ class Request:
 
 
 def requests() -> list[Request]:
-    """Return what is measured; the first one is the measure of the others."""
+    """Return the measured requests; the others are compared with the first."""
     registry = Registry([handler_of(handlers.noop)])
     settings = Settings(_env_file=None, debug=True)
     app = create_app(_Backend(), registry, settings)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What a call between two processes of one node costs: of a Ray actor, and over our own socket.
+"""The cost of a call between two processes of one node: of a Ray actor, and over our own socket.
 
     python -m benchmarks.call_cost [CALLS]
 
@@ -28,7 +28,7 @@ def _used() -> float:
 
 
 class Called:
-    """An async actor, as the tracker is one."""
+    """The called actor: async, like the tracker."""
 
     async def echo(self, message: bytes) -> bytes:
         return message
@@ -42,7 +42,7 @@ class Called:
 
 
 class Caller:
-    """Another one, as a replica or a runner is one."""
+    """The calling actor, like a replica or a runner."""
 
     async def measure(self, called: Any, way: str, calls: int) -> list[float]:
         """Return p50 and p99 in ms, and processor time of a call in ms: called, caller."""

@@ -13,7 +13,7 @@ SLEEP = "bench_sleep"
 BLOB = "bench_blob"
 
 BODY: dict[str, Any] = {"task_type": NOOP, "payload": {}}
-"""What is posted to raytasks, and to the no-op server."""
+"""The body that is posted to raytasks, and to the no-op server."""
 
 
 class Sleep(BaseModel):

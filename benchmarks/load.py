@@ -1,8 +1,8 @@
 """The load generator: clients in a closed loop, in a process of their own.
 
 Each connection sends its next request when it has the answer of the one before. The process has
-one core; how much of it was used is part of the answer, so that it can be told when it was the
-generator that was measured.
+one core, and the result says how much of it was used. So it shows when the generator itself was
+measured.
 """
 
 import asyncio
@@ -29,7 +29,7 @@ _MORE_SECONDS = 120.0
 
 @dataclass(frozen=True)
 class Plan:
-    """What to send: `requests` in all, or for `seconds`, over so many connections.
+    """The requests to send: `requests` in all, or for `seconds`, over so many connections.
 
     The `paths` are taken in turn. With `wait`, each submission is followed by `GET ?wait=` for its
     task, and the latency is that of both. The first `warm` requests of each connection do not
@@ -50,7 +50,7 @@ class Plan:
 
 @dataclass
 class Load:
-    """What came of it: latencies in seconds, times by the monotonic clock."""
+    """The results of a load: latencies in seconds, times by the monotonic clock."""
 
     latencies: list[float] = field(default_factory=list)
     failures: int = 0

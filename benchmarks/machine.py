@@ -1,4 +1,4 @@
-"""What a run was made on: figures mean nothing without it."""
+"""The machine of a run: figures mean nothing without it."""
 
 import os
 import platform

@@ -1,14 +1,14 @@
-"""What a measurement gives, and the little mathematics of it: pure functions."""
+"""The results of a measurement, and the little mathematics of them: pure functions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 
 Numbers = dict[str, float]
-"""What was measured, by its name: `sqlite.drain.per_second`."""
+"""Measured numbers by name, such as `sqlite.drain.per_second`."""
 
 Curve = list[tuple[float, float]]
-"""Latencies as points: (share of the requests, milliseconds that no more than those took)."""
+"""Latencies as points: (share of the requests, milliseconds that this share did not exceed)."""
 
 _SHARES = (*(n / 100 for n in range(1, 100)), 0.995, 0.998, 0.999)
 

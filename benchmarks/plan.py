@@ -1,4 +1,4 @@
-"""Which scenarios there are, and what has to run for each of them."""
+"""The scenarios, and what has to run for each of them."""
 
 import shutil
 from collections.abc import Callable, Iterator
@@ -34,7 +34,7 @@ from benchmarks.servers.service import running_service
 
 @dataclass(frozen=True)
 class Group:
-    """Scenarios that share what runs for them. `measure` gives what each one found.
+    """Scenarios that share what runs for them. `measure` gives the result of each.
 
     A `long` one takes minutes: it is measured in the first round only.
     """
@@ -45,7 +45,7 @@ class Group:
     long: bool = False
 
     def chosen(self, only: frozenset[str]) -> frozenset[str]:
-        """Return those that were asked for: by their names, or by the group's; all by none."""
+        """Return those that were asked for, by their names or the group's; without names, all."""
         if not only or self.name in only:
             return frozenset(self.scenarios)
         return frozenset(name for name in self.scenarios if {name, f"{self.name}.{name}"} & only)
@@ -132,4 +132,4 @@ GROUPS = (
     Group("lists", ("lists",), partial(_alone, "", lists.measure), long=True),
     Group("memory", ("memory",), partial(_alone, "", memory.measure), long=True),
 )
-"""In the order of a round: what is compared with each other is near each other."""
+"""The groups in the order of a round: those that are compared are near each other."""

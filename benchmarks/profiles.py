@@ -1,7 +1,7 @@
 """`python -m benchmarks.profiles`: where the processor time of the hot paths goes.
 
-For each path: the processor time of every process of the service, without a profiler, and then
-what py-spy sees in the processes that are ours. `make profile` does it.
+For each path it first takes the processor time of every process of the service, without a profiler.
+Then it takes what py-spy sees in the processes that are ours. Run it by `make profile`.
 """
 
 import argparse

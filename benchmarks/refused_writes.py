@@ -1,9 +1,9 @@
 """A database that refuses writes while runners hold finished results: `python -m …refused_writes`.
 
 Eight runners hold 256 results of 64 KB each. For a minute nothing can be written, though everything
-can be read: PostgreSQL is made read-only, or SQLite's file can no longer grow. It prints what the
-tracker's memory grew by, how often it tried, what `/health` said, and how long after the end of it
-every result was on disk.
+can be read: PostgreSQL is made read-only, or SQLite's file can no longer grow. It prints the growth
+of the tracker's memory, how often it tried, and what `/health` said. It also prints how long after
+that minute every result was on disk.
 """
 
 import argparse
@@ -34,7 +34,7 @@ _SETTINGS = {"API_REPLICAS": "2", "WARM_RUNNERS_MIN": str(RUNNERS)}
 
 @contextmanager
 def refusing_postgres(url: str) -> Iterator[None]:
-    """Have every transaction of the server be read-only."""
+    """Make every transaction of the server read-only."""
     with psycopg.connect(url, autocommit=True) as connection:
 
         def say(value: str) -> None:

@@ -20,7 +20,7 @@ from benchmarks.sizes import Sizes
 
 @dataclass
 class Findings:
-    """What the rounds gave. The curves are those of the last round; `failed` names what failed."""
+    """The results of the rounds. The curves are of the last round; `failed` names what failed."""
 
     rounds: list[Numbers] = field(default_factory=list)
     curves: dict[str, Curve] = field(default_factory=dict)
@@ -35,7 +35,7 @@ class Findings:
 
 
 def run(groups: Sequence[Group], sizes: Sizes, rounds: int, only: frozenset[str]) -> Findings:
-    """Measure all groups in turn, round after round. What fails is told, and left out.
+    """Measure all groups in turn, round after round. Print what fails, and leave it out.
 
     In the rounds after the first a long group is measured only if it was asked for by name.
     """

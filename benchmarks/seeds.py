@@ -1,6 +1,6 @@
 """Databases with a great many tasks in them, made straight in SQL: over HTTP it would take long.
 
-A seed is a SQLite file that is made once in a run; who uses it gets a copy.
+A seed is a SQLite file that is made once in a run; each measurement gets a copy.
 """
 
 import itertools
@@ -75,7 +75,7 @@ def copied(seed: Path, folder: Path) -> str:
 
 
 def _sync(path: Path) -> None:
-    """Have a file on disk: else the first sync of a service would have to wait for all of it."""
+    """Sync a file to disk: else the first sync of a service would have to wait for all of it."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
 

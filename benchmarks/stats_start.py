@@ -1,8 +1,8 @@
 """How long the tracker's event loop stands still as it starts with a day of statistics.
 
-`python -m benchmarks.stats_start --pairs 1000`: for each pair of namespace and task type there are
-a row for each of the last 60 minutes and one for each ten minutes before, as a tracker leaves them;
-with `--minutes`, a row for every minute of the day.
+Run `python -m benchmarks.stats_start --pairs 1000`. Each pair of namespace and task type has a row
+for each of the last 60 minutes. Before these it has one for each ten minutes, as a tracker leaves
+them. With `--minutes` it has a row for every minute of the day.
 """
 
 import argparse

@@ -1,10 +1,10 @@
-"""What a tick costs the database: tasks a second through `run_tick`, without Ray and HTTP.
+"""The cost of a tick for the database: tasks a second through `run_tick`, without Ray and HTTP.
 
     python -m benchmarks.store_cost [--tasks N] [--rounds N] [--on sqlite postgresql]
 
-For each size of a tick: `submit` stores new tasks; `drain` ends the attempts of the tick before and
-claims the next ones, until all are done; `life` does all of it in each tick. Beside them stands
-what the plain driver does: rows a second, inserted in commits of the same size.
+For each size of a tick it measures three kinds. A `submit` stores new tasks. A `drain` ends the
+attempts of the tick before and claims the next ones, until all are done. A `life` does all of it in
+each tick. Beside them stands the plain driver: rows a second, inserted in commits of the same size.
 """
 
 import argparse
@@ -168,7 +168,7 @@ Fresh = Callable[[], str]
 
 @contextmanager
 def _databases(kinds: Sequence[str]) -> Iterator[dict[str, Fresh]]:
-    """For each kind, what makes a fresh database and returns its URL."""
+    """For each kind of database, a function that makes a fresh one and returns its URL."""
     with ExitStack() as stack:
         found: dict[str, Fresh] = {}
         if "sqlite" in kinds:

@@ -1,4 +1,4 @@
-"""What is to be reached, and by which of the measured numbers that is judged."""
+"""The targets to be reached, and the measured numbers that they are judged by."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Target:
     beyond: str | None = None
 
     def value(self, numbers: Mapping[str, float]) -> float | None:
-        """Return what one round gave; None where it has not measured that."""
+        """Return the value of one round; None where it has not measured that."""
         needed = [name for name in (self.name, self.over, self.beyond) if name is not None]
         if any(name not in numbers for name in needed):
             return None
@@ -116,8 +116,8 @@ TARGETS = (
         "sqlite.idle.processor_percent", 5.0, False, "%", beyond="haproxy.idle.processor_percent",
     ),
 )  # fmt: skip
-"""Those of `make bench`. Where the wish is a word ("no measurable loss", "near"), the bound is our
-reading of it: 5 %."""
+"""The targets of `make bench`. Where the wish is a word ("no measurable loss", "near"), the bound
+is our reading of it: 5 %."""
 
 PEER_TARGETS = (
     Target(
@@ -133,4 +133,4 @@ PEER_TARGETS = (
         "raytasks.single.p50_ms", 1.0, False, "×", over="best_peer.single.p50_ms",
     ),
 )  # fmt: skip
-"""Those of `make bench-peers`. Only the first is a target; the others show where we stand."""
+"""The numbers of `make bench-peers`. Only the first is a target; the others show where we stand."""

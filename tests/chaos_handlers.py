@@ -1,7 +1,8 @@
 """The handlers of the chaos run: what they do is in the payload, what they did in a file.
 
-One function handler for the shared pool, one class handler, one that runs as a Ray remote task,
-and one that runs so with Ray's own retries. `CHAOS_EFFECTS` in their environment names the file.
+There are a function handler for the shared pool, a class handler, and two that run as Ray remote
+tasks. One of the two has Ray's own retries. The variable `CHAOS_EFFECTS` of their environment names
+the file.
 """
 
 import os
@@ -22,7 +23,7 @@ SHARD_SECONDS = 0.02
 
 
 class Chaos(BaseModel):
-    """What a task does. `token` names its submission.
+    """The payload of a task. `token` names its submission.
 
     A checkpointing one goes over `shards` shards; its first attempt fails before the shard
     `fails_at`, or dies there with `dies`.

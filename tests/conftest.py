@@ -1,4 +1,4 @@
-"""What all tests share: databases, and what hypothesis draws. No Ray here."""
+"""Fixtures of all tests: databases, and hypothesis' profiles. No Ray here."""
 
 import os
 import shutil

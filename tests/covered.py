@@ -1,8 +1,8 @@
 """Checks how much of the product the tests cover: the end of `make coverage` and of `make test`.
 
-It prints a line for each package, and fails where the core is covered too little, where the README
-shows another figure, and where code is left out of the measure without a reason. `on_ray` packages
-stand for themselves: only tests with a Ray cluster reach them.
+It prints a line for each package. It fails where the core is covered too little, or the README
+shows another figure. It also fails where code is left out of the measure without a reason. Packages
+named `on_ray` are measured apart: only tests with a Ray cluster reach them.
 """
 
 import json

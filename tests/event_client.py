@@ -81,7 +81,7 @@ class EventClient:
 
     @property
     def events(self) -> list[Sse]:
-        """What has come so far."""
+        """The events that have come so far."""
         return list(parse(self.body.decode().rpartition("\n\n")[0]))
 
     @property

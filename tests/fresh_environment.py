@@ -1,4 +1,4 @@
-"""What somebody gets who installs raytasks: the built packages, and environments of their own."""
+"""An installation as users get it: the built packages, each in a fresh environment."""
 
 import subprocess
 import sys

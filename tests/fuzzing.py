@@ -27,8 +27,8 @@ CHECKED = (
     "negative_data_rejection",
     "unsupported_method",
 )
-"""What is checked of each answer. Not whether good data is accepted: a payload is `any` in the
-document, and it is the type's own schema that a handler's payload must fit."""
+"""The checks of each answer. Whether good data is accepted is not checked: a payload is `any` in
+the document, but must fit the schema of its task type."""
 
 _STREAMS = frozenset({"/tasks/events"})  # never end; they have tests of their own
 _MODES = (GenerationMode.POSITIVE, GenerationMode.NEGATIVE)

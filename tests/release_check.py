@@ -1,7 +1,7 @@
 """Checks that a release can be made: `make release-check`, or with `VERSION=0.2.0` for that one.
 
-It builds both packages as they would be published, looks at their metadata, installs them into
-fresh environments, and compares the version with CHANGELOG.md and the lock files with
+It builds both packages as they would be published, looks at their metadata, and installs them into
+fresh environments. It compares the version with CHANGELOG.md, and the lock files with
 `pyproject.toml`. Nothing is uploaded, and no file of the checkout changes.
 """
 

@@ -30,11 +30,11 @@ if Path(os.environ.get("SCRIPTED_FUSE", "")).is_file():  # a folder, and so is n
 
 
 class Script(BaseModel):
-    """What to do. `fail_first` attempts fail before the step is taken.
+    """The payload of a task: what to do. `fail_first` attempts fail before the step is taken.
 
-    `lines`: so many lines are logged first of all, from `line 1` on.
-    `mark`: a file to which each attempt appends a line `attempt pid` when it begins.
-    `large` returns a text of `seconds` characters.
+    First of all, so many `lines` are logged, from `line 1` on. To the file `mark` each attempt
+    appends a line `attempt pid` when it begins. The step `large` returns a text of `seconds`
+    characters.
     """
 
     model_config = ConfigDict(extra="forbid")

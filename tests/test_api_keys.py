@@ -105,7 +105,7 @@ def test_settings_show_no_secret() -> None:
 
 
 class TestServed:
-    """What may be served where."""
+    """The rule of what may be served where."""
 
     KEYS = f"a:read::{HASH}"
 

@@ -1,4 +1,4 @@
-"""What tests of the tracker need: one that runs, a runner that does as told, a store with faults.
+"""Tools for tests of the tracker: one that runs, a runner that does as told, a store with faults.
 
 No Ray. The lease is so long that whatever waits for a heartbeat or a lease fails by its time limit.
 """

@@ -18,9 +18,9 @@ _TWO = 2  # processors of the machine that the targets are for
 class Peer:
     """A task queue with an HTTP front.
 
-    `prepare` runs once, before anything else. The `workers` run the tasks; where the front runs
-    itself what it is sent (`front_works`), they are there for the drain alone. `single_variables`
-    are for the scenario of one task at a time only.
+    `prepare` runs once, before anything else. The `workers` run the tasks. With `front_works` the
+    front itself runs what it is sent, and the workers are for the drain alone. The variables in
+    `single_variables` are only for the scenario of one task at a time.
     """
 
     name: str

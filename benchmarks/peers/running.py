@@ -22,7 +22,7 @@ _POLL_SECONDS = 0.05
 
 
 class RunningPeer:
-    """What a scenario needs of a peer."""
+    """A running peer: its server, its front and its workers."""
 
     def __init__(
         self, peer: Peer, folder: Path, variables: dict[str, str], stack: ExitStack

@@ -22,8 +22,8 @@ _WARM_SECONDS = 60.0
 def drain(peer: Peer, place: Place) -> Result:
     """Queue tasks, start the workers, and return how many a second they complete.
 
-    The time runs from the first look that sees some of them completed, so that the workers' start
-    is not in it; what they had done by then is not counted either.
+    The time runs from the first look that sees some of them completed: the workers' start is not
+    in it. What they had done by then is not counted either.
     """
     tasks = place.sizes.drained
     with running_peer(peer, place.folder / "drain") as running:

@@ -1,1 +1,1 @@
-"""What is measured, one module each: a function that measures, and returns numbers."""
+"""Scenarios, one module each: a function that measures, and returns numbers."""

@@ -1,6 +1,6 @@
-"""What the databases can do: durable commits of one row, and of fifty, through their own drivers.
+"""The databases' own rates: durable commits of one row, and of fifty, through their plain drivers.
 
-SQLite with `synchronous=FULL` in WAL mode, as raytasks has it; PostgreSQL as it comes.
+SQLite has `synchronous=FULL` in WAL mode, as in raytasks; PostgreSQL is as it comes.
 """
 
 import sqlite3

@@ -19,9 +19,9 @@ STAY_PAUSED = {
     "MAX_BACKLOG": "5000000",
     "WARM_RUNNERS_MIN": str(os.cpu_count() or 1),
 }
-"""For `raytasks up`, so that it does not end the pause of the database that it is given: as after
-the end of its Ray it takes this start for one that no person asked for. Its pool has its full size
-from the start, since nothing can be run beforehand to make it grow."""
+"""Variables for `raytasks up`, so that it does not end the pause of the database that it is given.
+It takes this start for one that no person asked for, as after the end of its Ray. Its pool has its
+full size from the start, since nothing can be run beforehand to make it grow."""
 
 _CLAIMS = 50
 _CLAIMED = 128

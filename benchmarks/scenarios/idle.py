@@ -12,7 +12,7 @@ from benchmarks.sizes import Sizes
 
 
 class Family(Protocol):
-    """What runs."""
+    """A program with all of its processes."""
 
     def family(self) -> list[psutil.Process]:
         """Return all processes."""

@@ -1,4 +1,4 @@
-"""What the tracker's process takes: without tasks, with a million queued, and after a drain."""
+"""Memory of the tracker's process: without tasks, with a million queued, and after a drain."""
 
 import time
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class _Memory:
 
 
 def measure(place: Place) -> Result:
-    """Return the memory in MiB; `memory.grown_mib` is what it had most, beyond the empty one."""
+    """Return the memory in MiB; `memory.grown_mib` is the highest, less that of the empty one."""
     sizes = place.sizes
     with running_service(place.folder / "memory-empty") as service:
         empty = _memory(service, sizes.settle_seconds)

@@ -1,7 +1,7 @@
 """1, 2 and 4 simulated nodes: `raytasks worker` processes, each with one processor to give.
 
-All are on this machine, so that only tasks that sleep can gain from more nodes than it has
-processors; what no-ops show is what more nodes cost the tracker.
+All are on this machine, so only tasks that sleep can gain from more nodes than it has
+processors. No-ops show what more nodes cost the tracker.
 """
 
 import sys

@@ -35,7 +35,7 @@ def _submit(service: Service, connections: int, sizes: Sizes) -> Result:
     )
     name = f"submission.{connections}"
     found = load.result(name)
-    # How long the tasks took longer than their submission: near 0, or the queue had grown.
+    # How much longer the tasks took than their submission: near 0, or the queue had grown.
     accepted = len(load.latencies) + 10 * connections
     ended = service.wait_completed(before + accepted)
     found.numbers[f"{name}.queue_left_seconds"] = ended - load.ended

@@ -1,1 +1,1 @@
-"""What is measured: programs that a run starts, and ends by their process ids."""
+"""The measured programs: a run starts them, and ends them by their process ids."""

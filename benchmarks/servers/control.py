@@ -1,7 +1,7 @@
 """A driver in a service's cluster: each line of its input says what it is to do.
 
-`pause` and `resume` hold up the service's tasks and let them go; `serve no-op` and `delete no-op`
-put the endpoint of `noop_server.py` beside the API, and take it away.
+`pause` and `resume` hold up the service's tasks and let them go. The lines `serve no-op` and
+`delete no-op` put the endpoint of `noop_server.py` beside the API, and take it away.
 """
 
 import json

@@ -1,6 +1,6 @@
 """An endpoint that does nothing, on Ray Serve: `noop_server.py PORT`, until SIGINT.
 
-Whether that is behind HAProxy is said by the environment, which `noop.py` makes.
+The environment, which `noop.py` makes, says whether it is behind HAProxy.
 """
 
 import logging

@@ -68,7 +68,7 @@ class Program:
         return [own, *own.children(recursive=True)]
 
     def stop(self, with_signal: int = signal.SIGINT) -> None:
-        """Have it stop in order, and kill what is left then."""
+        """Stop it in order, then kill what is left."""
         if self.process.poll() is None:
             self.process.send_signal(with_signal)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -113,7 +113,7 @@ class Conversation:
         return [own, *own.children(recursive=True)]
 
     def stop(self) -> None:
-        """Have it end, by the end of its input, and kill what is left then."""
+        """Close its input, so that it ends, then kill what is left."""
         assert self.process.stdin is not None
         family = self.family() if self.process.poll() is None else []
         with contextlib.suppress(OSError):

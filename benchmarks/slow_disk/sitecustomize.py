@@ -1,8 +1,8 @@
 """Makes each commit of raytasks' writer slower: Python imports this at its start, by its name.
 
-Only where this folder is on PYTHONPATH, and BENCHMARK_COMMIT_DELAY_MS is set. Nothing in the
-product knows of it. What is slowed down is the commit of the engine that writes, the one with a
-single connection: a disk that takes its time to sync does not hold up who only reads.
+It does so only where this folder is on PYTHONPATH, and BENCHMARK_COMMIT_DELAY_MS is set. Nothing in
+the product knows of it. Only the engine that writes, with its single connection, is slowed down: a
+disk that is slow to sync does not hold up reads.
 """
 
 import os

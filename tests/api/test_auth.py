@@ -1,4 +1,4 @@
-"""Who may call what: keys, scopes, and this machine without a key."""
+"""The rights of callers: keys, scopes, and this machine without a key."""
 
 import hmac
 from collections.abc import AsyncIterator

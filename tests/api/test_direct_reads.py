@@ -1,4 +1,4 @@
-"""What a replica reads by itself: the same as the tracker says, of the tracker's database only."""
+"""Reads that a replica makes itself: as the tracker answers, and of its database only."""
 
 import asyncio
 import os

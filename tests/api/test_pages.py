@@ -18,7 +18,7 @@ BROWSER = {"Accept": "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;
 
 
 class Links(HTMLParser):
-    """What a page loads, or links to."""
+    """The URLs that a page loads or links to."""
 
     def __init__(self, page: str) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""What clients may do to a replica: wait, send headers, send bodies slowly, nest them deeply."""
+"""Limits on clients of a replica: waiting, headers, slow bodies, deeply nested bodies."""
 
 import asyncio
 import json

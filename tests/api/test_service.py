@@ -1,4 +1,4 @@
-"""What the service tells of itself, its documents, its paths, and the files of tasks."""
+"""The service's health, documents, paths, and the files of tasks."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -34,7 +34,7 @@ ROUTES = {
 }
 
 FROM_THE_GATE = {"401", "403", "431"}
-"""What every route may answer with."""
+"""Statuses that every route may answer with."""
 
 
 class TestHealth:

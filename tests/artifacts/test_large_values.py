@@ -204,7 +204,7 @@ def _read(values: LargeValues, stored: str | None, ref: str | None) -> str | Non
 
 
 class TestAttempts:
-    """What runs in the process of an attempt."""
+    """Large values in the process of an attempt."""
 
     def run(
         self,

@@ -1,4 +1,4 @@
-"""What the tests of the handlers share: a context that keeps its artifacts in a folder."""
+"""Fixtures of the handlers' tests: a context that keeps its artifacts in a folder."""
 
 from collections.abc import Callable
 from pathlib import Path

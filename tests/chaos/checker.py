@@ -19,7 +19,7 @@ from tests.chaos.sequences import Asked, Tried, fault_in_sequence
 
 
 class Rule(StrEnum):
-    """What was broken."""
+    """The rule that was broken."""
 
     LOST = "an accepted task is not in the database"
     NOT_FINAL = "a task is not final"

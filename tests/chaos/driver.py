@@ -1,7 +1,7 @@
 """A Ray driver that submits tasks, as a process of its own: it dies with its cluster.
 
-It reads submissions from its standard input, one JSON object a line, and writes for each one
-which task id it was accepted with, or none.
+It reads submissions from its standard input, one JSON object a line. For each one it writes the
+task id that it was accepted with, or none.
 """
 
 import asyncio

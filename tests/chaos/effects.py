@@ -15,7 +15,7 @@ VARIABLE = "CHAOS_EFFECTS"
 
 
 class Phase(StrEnum):
-    """What an attempt has just done."""
+    """The step that an attempt has just done."""
 
     BEGIN = "begin"
     SHARD = "shard"  # begins to work on a shard

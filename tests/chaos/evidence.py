@@ -1,4 +1,4 @@
-"""What a chaos run leaves to be judged: plain data, no Ray and no SQL."""
+"""The evidence of a chaos run, to be judged: plain data, no Ray and no SQL."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ from tests.chaos.kinds import Kind
 class Submission:
     """One task of the plan, as its client knows it. `token` is in its payload.
 
-    `answers` are the ids that it was accepted with (a keyed one is sent several times), `refusals`
-    what the service said instead that it should not have said. `cancels` and `retries` count the
-    requests that were sent, whether they were answered or not.
+    Its `answers` are the ids that it was accepted with; a keyed one is sent several times. Its
+    `refusals` are wrong answers that the service gave instead. The counts `cancels` and
+    `retries` are of requests that were sent, whether they were answered or not.
     """
 
     token: str
@@ -31,8 +31,8 @@ class Submission:
 class Fault:
     """One fault: when it began (seconds since the epoch), and how many seconds we let it last.
 
-    `pids` are the processes that it struck. `recovered_after` is the time from its beginning to
-    the end of a probe that was submitted after it; None if none ended.
+    `pids` are the processes that it struck. A probe is a task submitted after the fault.
+    `recovered_after` is the time from the fault's beginning to the probe's end; None if none ended.
     """
 
     kind: str
@@ -44,7 +44,7 @@ class Fault:
 
 @dataclass(frozen=True)
 class History:
-    """What the database says at the end; `tokens` are those in the payloads, by task id."""
+    """The database at the end of a run; `tokens` are those in the payloads, by task id."""
 
     tasks: Sequence[Task]
     attempts: Sequence[AttemptRecord]

@@ -39,7 +39,7 @@ _BAITS = {
     # It still sleeps in its next attempt when the frozen one thaws, and tells its outcome.
     FaultKind.FREEZE_WARM_RUNNER: (Place.FUNCTION, LEASE_SECONDS),
 }
-"""What runs for how long in the process that is struck."""
+"""The task that runs in the process that is struck: its place, and its length in seconds."""
 
 _PROBED = {
     FaultKind.KILL_CLASS_RUNNER: Place.CLASS,

@@ -7,7 +7,7 @@ from raytasks.model.states import State
 
 
 class Kind(StrEnum):
-    """What a task does."""
+    """The kind of a task, by what it does."""
 
     INSTANT = "instant"
     SLOW = "slow"

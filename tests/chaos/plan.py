@@ -13,7 +13,7 @@ Choice = TypeVar("Choice")
 
 
 class FaultKind(StrEnum):
-    """What can go wrong."""
+    """The kind of a fault."""
 
     KILL_TRACKER = "kill_tracker"
     KILL_WARM_RUNNER = "kill_warm_runner"

@@ -1,4 +1,4 @@
-"""What is printed of a run."""
+"""The printed report of a run."""
 
 import statistics
 from collections import Counter, defaultdict

@@ -38,7 +38,7 @@ DRAIN_SECONDS = 90.0
 
 @dataclass(frozen=True)
 class Options:
-    """What a run is to do: the seed fixes the plan of tasks and faults."""
+    """The options of a run: the seed fixes the plan of tasks and faults."""
 
     seed: int
     seconds: float

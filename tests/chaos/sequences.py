@@ -1,8 +1,8 @@
 """Which sequences of outcomes a task may have, by the table and by `verdict` in `model.states`.
 
-When a cancel or a retry by a person took effect is not in the history, nor which lost attempts were
-charged. So all ways are followed at once on which the task may have come this far, and a sequence
-is legal if one is left at its end.
+The history does not say when a cancel or a person's retry took effect, nor which lost attempts were
+charged. So all ways that may have led this far are followed at once. A sequence is legal if one is
+left at its end.
 """
 
 import itertools
@@ -25,7 +25,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Asked:
-    """What was asked for from outside: whether a cancel, and at most how many retries."""
+    """Requests from outside: whether a cancel, and at most how many retries."""
 
     cancel: bool = False
     retries: int = 0

@@ -1,4 +1,4 @@
-"""What is read back of a real database is what the checker takes."""
+"""The reader gives of a real database what the checker takes."""
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.store.store import Store

@@ -97,7 +97,7 @@ class TestEnv:
 
 
 class TestLacking:
-    """What `up --address` says of the cluster that it is given."""
+    """The message of `up --address` about what its cluster lacks."""
 
     def test_of_a_plain_one(
         self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

@@ -33,7 +33,7 @@ class Fake:
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
-    """What the commands talk to."""
+    """A fake service that the commands talk to."""
     service = Fake()
 
     def client(url: str, **arguments: Any) -> Client:

@@ -102,7 +102,7 @@ class World:
 
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
-    """What the command watches."""
+    """A fake service that the command watches."""
     world = World()
 
     def client(url: str, **arguments: Any) -> AsyncClient:
@@ -255,7 +255,7 @@ def test_in_a_terminal_it_draws(
 
 
 class TestBoard:
-    """What the board keeps, and shows."""
+    """The tasks that the board keeps, and shows."""
 
     @staticmethod
     def change(task_id: str, state: str, revision: int) -> Any:

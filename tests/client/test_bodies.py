@@ -1,4 +1,4 @@
-"""What the clients send: by function or by name, with payloads of any kind that JSON can hold."""
+"""Bodies that clients send: by function or by name, with payloads of any kind that JSON holds."""
 
 import json
 import uuid

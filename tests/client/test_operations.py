@@ -158,7 +158,7 @@ class TestAccess:
 
 
 class TestArguments:
-    """What cannot be sent is refused before."""
+    """Arguments that cannot be sent are refused before."""
 
     @pytest.mark.parametrize("key", ["", "é", "a\nb", "x" * 256])
     def test_a_bad_idempotency_key(self, wired: type[Wire], key: str) -> None:

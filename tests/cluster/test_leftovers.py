@@ -1,4 +1,4 @@
-"""What a killed run leaves behind is found by its mark, and nothing else is touched."""
+"""Leftovers of a killed run are found by its mark, and nothing else is touched."""
 
 import os
 import subprocess

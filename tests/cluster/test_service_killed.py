@@ -1,4 +1,4 @@
-"""What answers clients is killed or frozen: they try again with their key, and nothing doubles."""
+"""Clients retry with their key while what answers them is killed or frozen; nothing doubles."""
 
 import threading
 import time

@@ -1,9 +1,9 @@
-"""What somebody gets who installs the wheels: a project of their own, and the demo, with real Ray.
+"""The installed wheels: a user's own project, and the demo, with real Ray.
 
-The wheels are built here, and are the only raytasks in a fresh environment. What they depend on
-comes from the environment of the tests, without what only `raytasks[handlers]` brings; Ray Serve
-has numpy, too. `make demo` is tested with the extra. The project's folder has a name that breaks
-what can be broken.
+The wheels are built here, and are the only raytasks in a fresh environment. Their dependencies
+come from the environment of the tests, without those that only `raytasks[handlers]` brings. Of
+these numpy stays: Ray Serve has it, too. The test of `make demo` has the extra. The project's
+folder has a name that breaks what can be broken.
 """
 
 import os

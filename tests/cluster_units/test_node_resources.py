@@ -1,4 +1,4 @@
-"""What a node says that it has, from the options of `raytasks up` and `raytasks worker`."""
+"""Resources that a node declares, from the options of `raytasks up` and `raytasks worker`."""
 
 import pytest
 

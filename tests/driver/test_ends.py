@@ -1,4 +1,4 @@
-"""What those who wait for results get: the waiting part, on a real tracker."""
+"""Waiting for the results of tasks, on a real tracker."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -187,7 +187,7 @@ async def test_who_gives_up_leaves_the_others(watch: ResultWatch, tracker: Track
 async def test_a_gap_in_the_feed_has_all_asked_about_again(
     watch: ResultWatch, tracker: Tracker, source: Source, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What ended while nobody listened is found by the question, not by the feed."""
+    """A task that ended while nobody listened is found by the question, not by the feed."""
     await tracker.submit([new_task(1)])
     gaps: asyncio.Queue[Feed] = asyncio.Queue()
 

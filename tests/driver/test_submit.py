@@ -1,4 +1,4 @@
-"""What drivers, handlers and deployments call: on the queue of a test, which is a real service."""
+"""Calls of drivers, handlers and deployments, on the queue of a test, which is a real service."""
 
 import pickle
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a handler may ask of its context, and tell it."""
+"""The context of a handler: what it answers, and what it is told."""
 
 import logging
 from pathlib import Path

@@ -128,7 +128,7 @@ def test_a_proxy_without_anything_behind_it_is_no_handler() -> None:
 
 
 class Sends(Protocol):
-    """What a user's own tests give instead of a context."""
+    """A context of a user's own tests."""
 
     def progress(self, fraction: float) -> None: ...
 

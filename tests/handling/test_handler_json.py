@@ -1,4 +1,4 @@
-"""What a handler may return, and what becomes of code that runs while that is written."""
+"""Values that a handler may return, and code of theirs that runs while they are written."""
 
 import collections
 import dataclasses
@@ -251,7 +251,7 @@ def test_a_handler_that_yields_returns_the_list() -> None:
 
 
 def test_a_lazy_result_that_is_stopped_is_stopped() -> None:
-    """What is thrown into it is not taken for an error of its own."""
+    """A stop that is thrown into the result is not taken for an error of its own."""
     from raytasks.runner.interrupt import AttemptStopped
 
     @handler("lazy")

@@ -1,4 +1,4 @@
-"""Whoever submits, by whatever door: the same is refused, and in words about the submission."""
+"""All doors for submissions: each refuses the same, in words about the submission."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a handler logs: passed on as usual, and kept, up to a limit."""
+"""Log lines of a handler: passed on as usual, and kept, up to a limit."""
 
 import logging
 

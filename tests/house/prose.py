@@ -1,7 +1,7 @@
 """The prose check: docstrings, comments and documents by the rules of our style.
 
-A sentence has at most 25 words, and none of the banned words. A docstring begins with a sentence
-that ends on its own, and names the thing: it does not begin with a relative like "What" or "Who".
+A sentence has at most 25 words, and none of the banned words. The first sentence of a docstring
+has an end, and names the thing: it does not begin with a relative like "What" or "Who".
 Code in backquotes counts as one word. Code blocks, tables and headings of documents are left out.
 """
 
@@ -36,7 +36,7 @@ _MARKS = ("type:", "noqa", "pragma:", "fmt:", "ruff:", "mypy:", "!/")
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a place: file, line, and a message with the fix."""
+    """A fault of a text: file, line, and a message with the fix."""
 
     path: Path
     line: int

@@ -1,4 +1,4 @@
-"""What of payloads is shown to nobody."""
+"""Secret fields of payloads, shown to nobody."""
 
 import dataclasses
 from typing import Annotated, Any, Optional, TypedDict

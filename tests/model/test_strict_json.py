@@ -1,4 +1,4 @@
-"""What is written is what every reader can read."""
+"""JSON that is written can be read by every reader."""
 
 import decimal
 import json

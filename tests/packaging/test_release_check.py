@@ -1,4 +1,4 @@
-"""What `make release-check` says of a changelog and a version; the whole of it is run by hand."""
+"""Verdicts of `make release-check` on a changelog and a version; the whole is run by hand."""
 
 import pytest
 

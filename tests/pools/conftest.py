@@ -1,4 +1,4 @@
-"""What the tests of the pools share: a real store that can have faults."""
+"""Fixtures of the pools' tests: a real store that can have faults."""
 
 import pytest
 

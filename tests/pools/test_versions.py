@@ -29,7 +29,7 @@ def build(*task_types: str, token: str = "", **settings: object) -> HandlersVers
 
 @dataclass
 class Cluster:
-    """What outlives a tracker: the kept builds; and how its trials end."""
+    """A fake cluster: the kept builds, which outlive a tracker, and how its trials end."""
 
     kept: dict[str, HandlersVersion] = field(default_factory=dict)
     wrong: dict[str, str] = field(default_factory=dict)
@@ -223,7 +223,7 @@ async def test_what_waits_without_a_handler_is_told(store: Store, cluster: Clust
 
 
 class TestBuilds:
-    """What a build says of itself."""
+    """Generation and runtime environments of a build."""
 
     def test_other_code_settings_or_environment_need_other_runners(self) -> None:
         one = build()

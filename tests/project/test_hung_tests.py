@@ -1,4 +1,4 @@
-"""What hangs ends a run of pytest, with the stacks of all threads; and a killed process too."""
+"""A hung test ends a run of pytest, with the stacks of all threads. So does a killed process."""
 
 import os
 import signal

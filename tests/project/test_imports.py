@@ -1,4 +1,4 @@
-"""What imports Ray: nothing but what must; a new module is held to it by default."""
+"""Imports of Ray: only modules that must; a new module is held to it by default."""
 
 import json
 import subprocess

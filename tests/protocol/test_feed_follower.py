@@ -1,4 +1,4 @@
-"""Who follows the feed for many: what comes in it wakes whom it concerns."""
+"""The follower of the feed for many: each event wakes those whom it concerns."""
 
 import asyncio
 from collections import Counter

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(not local_rpc.AVAILABLE, reason="needs Linux")
 
 
 class Methods:
-    """What the server of these tests can do."""
+    """The methods that the server of these tests offers."""
 
     def __init__(self) -> None:
         self.gate = asyncio.Event()
@@ -284,7 +284,7 @@ async def test_one_that_is_closed_is_let_go() -> None:
 
 
 async def test_the_end_of_the_loop_is_no_error() -> None:
-    """Whose connections are cancelled with their loop has nothing to report."""
+    """Connections that are cancelled with their loop report nothing."""
     told: list[dict[str, object]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
     async with connected(Methods()) as (_, connection):

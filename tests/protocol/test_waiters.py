@@ -1,4 +1,4 @@
-"""Those who wait for a task: they look at the right times, and leave nothing behind."""
+"""Waiters for a task: they look at the right times, and leave nothing behind."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

@@ -1,4 +1,4 @@
-"""Who makes room for what waits in Ray: the rules, without Ray."""
+"""Runners that make room for what waits in Ray: the rules, without Ray."""
 
 import pytest
 

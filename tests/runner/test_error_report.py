@@ -253,7 +253,7 @@ class Ended(Exception):
 
 @pytest.fixture
 def ended(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What `os._exit` was called with."""
+    """The exit codes that `os._exit` was called with."""
     codes: list[int] = []
 
     def leave(code: int) -> None:

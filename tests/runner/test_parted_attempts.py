@@ -1,4 +1,4 @@
-"""What an attempt leaves in its process: the next one does not find it."""
+"""Traces of an attempt in its process: the next one does not find them."""
 
 import asyncio
 import contextvars

@@ -1,4 +1,4 @@
-"""What a runner measures does not change when a clock is set."""
+"""Measurements of a runner do not change when a clock is set."""
 
 from collections.abc import Callable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What the simulation knows by itself: tasks as they are stored, and what has happened."""
+"""The simulation's own record: tasks as they are stored, and what has happened."""
 
 from collections import Counter, defaultdict
 from typing import NamedTuple
@@ -55,7 +55,7 @@ ATTEMPT_COLUMNS = ", ".join(Ended._fields)
 
 
 class Account:
-    """What happened, as the world has seen it."""
+    """The record of what happened, as the world has seen it."""
 
     def __init__(self) -> None:
         self.submitted: dict[str, NewTask] = {}
@@ -63,7 +63,7 @@ class Account:
         self.begun: dict[tuple[str, int], str] = {}
         """The runner in which each attempt has begun."""
         self.said: dict[tuple[str, int], tuple[str, Outcome]] = {}
-        """What a runner (by its id) said of each attempt."""
+        """The outcome that a runner (by its id) reported of each attempt."""
         self.lines: dict[tuple[str, int], int] = {}
         """How many lines each attempt had logged when it ended."""
         self.checkpoints: defaultdict[str, list[tuple[int, str]]] = defaultdict(list)

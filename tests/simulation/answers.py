@@ -9,7 +9,7 @@ from tests.simulation.checker import Checker
 
 
 class Answers:
-    """Is told of each answer that matters, just before it is given."""
+    """The judge of answers: it hears of each one that matters, just before it is given."""
 
     def __init__(
         self, checker: Checker, reader: sqlite3.Connection, fail: Callable[[str], None]

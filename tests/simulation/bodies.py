@@ -1,4 +1,4 @@
-"""What tasks do: each attempt by a script that the seed fixes."""
+"""Bodies of tasks: each attempt follows a script that the seed fixes."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -21,7 +21,7 @@ _OTHERS = (
     *(Deed.FAIL, Deed.FAIL, Deed.FAIL, Deed.FAIL_FOR_GOOD),
     *(Deed.SNOOZE, Deed.SNOOZE, Deed.CRASH, Deed.TIME_OUT),
 )
-"""What an attempt does that does not succeed, the usual more often."""
+"""Deeds of an attempt that does not succeed; the usual ones are there more often."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +38,13 @@ class Script:
 
 @dataclass(frozen=True)
 class Plan:
-    """What a task is meant to do, by its number."""
+    """The plan of a task, by its number."""
 
     number: int
     calm: bool = False
     """It only succeeds, and is short."""
     first: Deed | None = None
-    """What its first attempt does, whatever is drawn."""
+    """The deed of the first attempt, whatever is drawn."""
     endless: bool = False
     """Every attempt lasts until it is stopped: somebody cancels it."""
     poison: bool = False

@@ -58,9 +58,9 @@ class Checker:
         self.bulks: dict[str, dict[str, int]] = {}
         """The revisions of all tasks when each bulk operation was made."""
         self.lost: Callable[[Row], None] = lambda _: None
-        """Is told of a task whose running attempt was lost."""
+        """Hears of a task whose running attempt was lost."""
         self.released: Callable[[Row], None] = lambda _: None
-        """Is told of a task whose running attempt was given back."""
+        """Hears of a task whose running attempt was given back."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None

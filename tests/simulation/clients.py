@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import World
 
 AWAY = (StoreUnavailable, CallFailed, BacklogFull)
-"""What means: try again."""
+"""Errors that mean: try again."""
 
 
 class Clients:
@@ -48,7 +48,7 @@ class Clients:
         self._draw = world.draw
         self._numbers = 0
         self.plans: dict[str, Plan] = {}
-        """What each task is meant to do, by its id."""
+        """The plan of each task, by its id."""
         self.bulks: list[NewBulk] = []
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":

@@ -30,7 +30,7 @@ Call = Callable[[], Any]
 
 
 class Trouble:
-    """What the database suffers from now. Everybody who uses it meets the same."""
+    """The database's troubles now. All its users meet the same."""
 
     def __init__(self, swarm: Swarm, random: Random) -> None:
         self.away = False
@@ -244,9 +244,9 @@ class VirtualThreads(Executor):
 class Threads:
     """Runs what is given to executors: each call at one moment, in the order of its executor.
 
-    Between its moment and the caller's hearing of it time passes, so that a process may die between
+    Time passes between that moment and the caller's answer, so that a process may die between
     a commit and its answer. While the database hangs, a call waits; or it was made, and its answer
-    waits; or the server makes it in the end, though its caller has given it up long ago.
+    waits. Or the server makes it in the end, though its caller has given it up long ago.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""What does harm from time to time: to processes, to clocks, to the database as a whole."""
+"""Faults that strike from time to time: processes, clocks, the database as a whole."""
 
 import asyncio
 import contextlib

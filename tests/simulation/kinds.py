@@ -1,7 +1,7 @@
 """The kinds of faults, and which of them a schedule has: a random subset, each in its own measure.
 
-A subset finds what all of them together hide: where trackers die all the time, nobody ever gets
-far enough to see what a clock does.
+A subset finds what all of them together hide. Where trackers die all the time, nothing gets
+far enough to show what a clock does.
 """
 
 from collections import Counter
@@ -65,7 +65,7 @@ ON_SUBMISSIONS = frozenset({Fault.CLIENT_GONE, Fault.COMMAND_REFUSED})
 
 @dataclass
 class Swarm:
-    """What a schedule has of each kind: a probability, or how often a minute; and what occurred."""
+    """A schedule's share of each kind: a probability, or how often a minute; and what occurred."""
 
     rates: dict[Fault, float] = field(default_factory=dict)
     occurred: Counter[Fault] = field(default_factory=Counter)

@@ -33,7 +33,7 @@ class Stuck(Exception):
 
 
 class Process:
-    """What runs, freezes and dies together.
+    """A simulated process: its work runs, freezes and dies together.
 
     `skew` is how far its wall clock is ahead (seconds). One that is `cut_off` reaches nobody, and
     nobody reaches it.

@@ -1,7 +1,7 @@
 """Calls between processes: late, lost, doubled, out of order, and cut off by the death of one side.
 
-What is on its way to a process that dies fails for the caller, or reaches the next life, as Ray
-sends open calls of an actor again when it is back.
+When a process dies, a call on its way to it fails for the caller, or reaches the next life. Ray,
+too, sends open calls of an actor again when the actor is back.
 """
 
 import asyncio

@@ -19,7 +19,7 @@ from tests.simulation.world import World
 
 @dataclass
 class Summary:
-    """What came of some schedules."""
+    """The results of some schedules."""
 
     schedules: int = 0
     steps: int = 0

@@ -22,7 +22,7 @@ _ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def summary() -> Summary:
-    """What came of the schedules."""
+    """The results of the schedules."""
     return simulate(range(FIRST_SEED, FIRST_SEED + SCHEDULES))
 
 

@@ -9,7 +9,7 @@ from tests.simulation.kinds import Fault
 
 
 class Broken(BaseException):
-    """What must hold does not. Not an `Exception`, so that the engine does not catch it."""
+    """A rule that must hold does not. Not an `Exception`, so that the engine does not catch it."""
 
 
 @dataclass

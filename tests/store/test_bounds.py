@@ -117,7 +117,7 @@ class TestClaims:
 async def test_a_tick_that_was_cut_is_followed_by_the_next(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those who wait for work get it, and not only with their next heartbeat."""
+    """Runners that wait for work get it at once, not only with their next heartbeat."""
     for module in (batch_statements, sharing, tick):
         monkeypatch.setattr(module, "MAX_CLAIMS", 1)
     async with tracker_on(store) as tracker:

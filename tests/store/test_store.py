@@ -328,7 +328,7 @@ class TestVerbs:
 
 
 class TestFences:
-    """What is not as the tracker believes is refused, and nothing of the tick is written."""
+    """A tick that believes what is not so is refused, and nothing of it is written."""
 
     @pytest.fixture
     def running(self, tracking: Tracking) -> Running:

@@ -45,7 +45,7 @@ ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in ro
 
 @dataclass
 class ModelTask:
-    """What the model believes of a task."""
+    """A task, as the model believes it to be."""
 
     task_id: str
     task_type: str

@@ -1,4 +1,4 @@
-"""What a test submits, and its handlers, goes to the test's queue, and never to a cluster."""
+"""Submissions of a test and its handlers go to the test's queue, and never to a cluster."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What the tests of the tracker share: a real store that can have faults, beneath the tracker."""
+"""Fixtures of the tracker's tests: a real store that can have faults, beneath the tracker."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Who is to blame for the death of a runner, and who runs beside a suspect."""
+"""Blame for the death of a runner, and the company of a suspect."""
 
 from collections import Counter
 
@@ -155,7 +155,7 @@ class TestWant:
 
 
 class TestCompany:
-    """What a task's company is after an attempt."""
+    """A task's company after an attempt."""
 
     def after(self, tracking: Tracking, kind: OutcomeKind, **changes: object) -> int | None:
         [running] = tracking.claim()

@@ -72,7 +72,7 @@ async def test_waiting_for_the_end_of_all_attempts_takes_no_longer_for_it(
 
 
 class Inline(Executor):
-    """What a simulation uses: a call is over when it has been made."""
+    """The executor of a simulation: a call is over when it has been made."""
 
     def submit(self, call: Callable[..., Any], /, *args: Any, **kwargs: Any) -> "Future[Any]":
         done: Future[Any] = Future()

@@ -1,4 +1,4 @@
-"""What the tracker does where memory and database differ: it says so, and the database counts."""
+"""Memory and database of the tracker differ: it says so, and the database counts."""
 
 import pytest
 

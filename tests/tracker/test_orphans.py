@@ -91,7 +91,7 @@ async def test_one_on_its_way_stays(place: Place) -> None:
 
 
 async def test_a_wall_clock_that_jumps_ends_nothing(place: Place) -> None:
-    """What is a day old by the wall clock only was not seen for long."""
+    """A file that is a day old by the wall clock only was not seen for long."""
     steady = FakeClock(0.0)
     place.orphans._monotonic = steady
     young = large(place.values, START)

@@ -1,4 +1,4 @@
-"""What the database refuses: nothing is thrown away for it, and nobody else is stopped by it."""
+"""Refusals by the database: nothing is thrown away for them, and they stop nobody else."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ LONE = "\ud800"
 
 
 class Server(Exception):
-    """What a driver raises; `sqlstate` says why."""
+    """An error of a database driver; `sqlstate` says why."""
 
     def __init__(self, sqlstate: str) -> None:
         super().__init__(f"refused: {sqlstate}")

@@ -180,7 +180,7 @@ class TestWindows:
 
 
 class TestWriting:
-    """What is written, by hand."""
+    """Writes of the statistics, made by hand."""
 
     def written(self, stats: Stats, store: Store, now: float) -> StatsWrite | None:
         work = stats.to_write(now)

@@ -43,7 +43,7 @@ def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def content(old_url: str) -> Iterator[Content]:
-    """What is in the database."""
+    """The content of the database."""
     found = Content(old_url)
     yield found
     found.close()

@@ -6,7 +6,7 @@ from raytasks import Context, RetryPolicy, handler
 
 
 class Order(BaseModel):
-    """What each of the tasks is about."""
+    """The payload of each of the tasks."""
 
     order: int
     note: str = ""

@@ -14,7 +14,7 @@ from tests.upgrade.make_dumps import BINARIES, DUMPS, POSTGRESQL, SQLITE
 
 TASKS = 100_000
 TABLES = ("tasks", "attempts", "task_counts", "task_tags", "task_logs", "bulk_operations")
-"""What 0.1.0 kept, beside the statistics, which a tracker that runs folds."""
+"""Tables of 0.1.0, without the statistics, which a tracker that runs folds."""
 
 
 def load_sqlite(file: Path) -> str:
@@ -35,7 +35,7 @@ def load_postgresql(url: str) -> str:
 
 
 class Content:
-    """What is in a database, as plain SQL sees it, whatever version has written it."""
+    """The content of a database, as plain SQL sees it, whatever version has written it."""
 
     def __init__(self, url: str) -> None:
         self._engine: Engine = create_engine(parse_url(url))

@@ -1,4 +1,4 @@
-"""What README and docs of 0.1.0 show still works: imports, examples, commands."""
+"""Imports, examples and commands in README and docs of 0.1.0 still work."""
 
 import asyncio
 import functools

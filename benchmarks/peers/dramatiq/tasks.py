@@ -1,4 +1,4 @@
-"""The task of the peer Dramatiq, and how it is set. See ../README.md."""
+"""The task of the peer Dramatiq, and how it is set. See `benchmarks/README.md`."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""How the peer Ray Serve with Celery is set. See ../README.md."""
+"""How the peer Ray Serve with Celery is set. See `benchmarks/README.md`."""
 
 import os
 
