@@ -1,7 +1,7 @@
 """A pytest plugin: keeps what coverage has measured when the tests are over.
 
-Coverage itself writes when the process ends. xdist kills a process that does not end within ten
-seconds, and a thread that a test has left can take longer.
+Coverage itself writes when the process ends. But xdist kills a process that does not end within
+ten seconds, and a thread that a test has left can take longer.
 """
 
 import pytest
