@@ -68,7 +68,7 @@ def blocks_of(document: Path) -> list[Block]:
     """Return the blocks of a document, in their order. What a block prints has its marker."""
     blocks: list[Block] = []
     for block in _read(document):
-        goes_with = blocks[-1] if block.is_output and blocks else block
+        goes_with = blocks[-1] if block.is_output and blocks and not block.marker else block
         blocks.append(replace(block, marker=goes_with.marker, reason=goes_with.reason))
     return blocks
 
