@@ -20,7 +20,8 @@ from raytasks.model.tasks import Accepted, NewTask
 from raytasks.protocol.commands import Command
 from raytasks.protocol.messages import Feed, FeedPart
 from raytasks.protocol.queries import Answer, Query, is_stored
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.settings import Settings

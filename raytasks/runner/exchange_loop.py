@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from raytasks.model.task_events import LogLine
@@ -12,6 +11,7 @@ from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
+from raytasks.runner.identity import Identity
 from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 
 log = logging.getLogger(__name__)
@@ -48,18 +48,6 @@ class Work(Protocol):
         Either its task was cancelled, or the attempt is no longer this runner's. In the second
         case its outcome is dropped.
         """
-
-
-@dataclass(frozen=True)
-class Identity:
-    """The identity of a runner. `runner_id` is new at each start of its process; `name` stays."""
-
-    runner_id: str
-    name: str
-    pool: str
-    generation: str
-    node_id: str | None = None
-    worker_id: str | None = None
 
 
 class OldTracker(Exception):

@@ -12,7 +12,8 @@ from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import SHARED_POOL
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.testing.bench import NODE_ID, Bench
 from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun, NotingChannel

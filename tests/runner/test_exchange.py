@@ -7,7 +7,8 @@ import pytest
 
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 
 PATIENCE = 10.0
 CLAIM = Claim("t1", "a", 1, "{}", 0, 3, None, None)

@@ -17,7 +17,8 @@ from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.protocol.messages import AttemptLog, Claim, Exchange, FeedPart, Orders, Report
 from raytasks.protocol.queries import TaskEvents
 from raytasks.runner import log_book
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.tracker.core import Tracker

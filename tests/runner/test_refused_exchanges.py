@@ -15,7 +15,8 @@ from raytasks.model.tasks import NotUnderstood
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
 from raytasks.runner import exchange_loop as exchange
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity, RunnerBroken
+from raytasks.runner.exchange_loop import ExchangeLoop, RunnerBroken
+from raytasks.runner.identity import Identity
 
 PATIENCE = 20
 COUNT = 20

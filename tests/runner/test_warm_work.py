@@ -23,7 +23,8 @@ from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.queries import Health, TaskDetail
 from raytasks.runner import warm_work, worker
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.store.store import Store

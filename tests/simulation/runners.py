@@ -10,7 +10,8 @@ from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from tests.simulation.bodies import Deed, Script
 from tests.simulation.loop import Process
 

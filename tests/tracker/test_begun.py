@@ -11,7 +11,8 @@ from raytasks.model.states import State
 from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL, Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.protocol.queries import TaskDetail, TasksById, WaitingFor
-from raytasks.runner.exchange_loop import ExchangeLoop, Identity
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.testing.clock import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, outcome, task_id

@@ -15,9 +15,9 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import SocketChannel
 from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.queries import Answer, GetAddress, Query
-from raytasks.runner.exchange_loop import Identity
 from raytasks.runner.home import Home
 from raytasks.runner.host import RunnerHost
+from raytasks.runner.identity import Identity
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
 
 log = logging.getLogger(__name__)
