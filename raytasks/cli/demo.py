@@ -78,24 +78,34 @@ def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any
     return {name: payload for name, payload in payloads.items() if name not in without}
 
 
-@contextmanager
-def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """Run `raytasks up` with its files in a folder; yield its URL and the process."""
-    from raytasks.cluster.ingress import free_port
-    from raytasks.settings import sqlite_url
+def environment_of(folder: Path) -> dict[str, str]:
+    """Return the environment of the demo's service, which keeps its own files in a folder.
 
-    port = port or free_port(8000)
-    url = f"http://127.0.0.1:{port}"
-    log = folder / "up.log"
-    environment = {
-        **os.environ,
+    The names are those that win, so a project's `.env` changes none of them.
+    """
+    from raytasks.settings import PREFIX, sqlite_url
+
+    own = {
         "DATABASE_URL": sqlite_url(folder / "tasks.db"),
+        "REDIS_URL": "",
         "RAY_ADDRESS": "",
         "API_KEYS": "",  # the service is for this machine alone
         "DEBUG": "true",
         "TASK_MODULES": _MODULES,
         "STOP_GRACE_SECONDS": "1",
     }
+    settings = {f"{PREFIX}{name}": value for name, value in own.items()}
+    return {**os.environ, "RAY_ADDRESS": "", **settings}
+
+
+@contextmanager
+def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
+    """Run `raytasks up` with its files in a folder; yield its URL and the process."""
+    from raytasks.cluster.ingress import free_port
+
+    port = port or free_port(8000)
+    url = f"http://127.0.0.1:{port}"
+    log = folder / "up.log"
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
     tables.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
     with log.open("wb") as output:
@@ -104,7 +114,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env=environment,
+            env=environment_of(folder),
             # A Ctrl-C in the terminal is for this process only, which then stops the service once.
             start_new_session=True,
         )
@@ -265,7 +275,9 @@ def _figures(statistics: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _image_summary(result: Mapping[str, Any], url: str | None) -> dict[str, Any]:
-    folder = Path(os.environ.get("ARTIFACTS_URL", "artifacts")).resolve()
+    from raytasks.settings import load_settings
+
+    folder = Path(load_settings().artifacts_url).resolve()
     analysis = result["analysis"]
     colors = ", ".join(f"{c['hex']} {c['fraction']:.0%}" for c in analysis["dominant_colors"])
     summary: dict[str, Any] = {"original": _picture(result["original"]), "colors": colors}
