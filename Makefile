@@ -37,7 +37,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-without-ray coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-without-ray docs recording coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -51,10 +51,12 @@ help:
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
+	@echo "make docs          the site of the documents, to be read without the internet: build/site/"
+	@echo "make recording     record the demo for the README: docs/demo.svg"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
-	@echo "make lint          ruff, mypy and import-linter"
+	@echo "make lint          ruff, mypy, import-linter, prose and names"
 	@echo "make format        format the code"
 	@echo "make requirements  pin the requirements anew, from pyproject.toml"
 	@echo "make clean         remove .venv and what the tools leave behind"
@@ -71,10 +73,10 @@ $(INSTALLED): requirements.txt requirements-dev.txt pyproject.toml client/pyproj
 demo: install
 	$(BIN)/raytasks demo
 
-test: install
+test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
 	  clusters='$(BIN)/pytest $(WITH_RAY)' \
-	  others='nice -n 5 $(MAKE) --no-print-directory lint test-without-ray'
+	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-without-ray: install
 	$(BIN)/coverage erase
@@ -124,6 +126,19 @@ $(VENV)/.bench: $(INSTALLED) requirements-bench.txt
 audit: install
 	$(BIN)/python -m tests.audit
 
+# The site: strict, so that a broken link or a name without a page is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --nitpicky --jobs auto docs build/site
+	@echo "the site is build/site/index.html"
+
+$(VENV)/.docs: $(INSTALLED) requirements-docs.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	@touch $@
+
+# The terminal in the README: what `raytasks demo` prints.
+recording: install
+	$(BIN)/python -m docs.generators.recording
+
 release-check: install
 	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))
 
@@ -132,6 +147,7 @@ lint: install
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python -m tests.house
 
 format: install
 	$(BIN)/ruff check --fix .
@@ -139,9 +155,10 @@ format: install
 
 requirements: install
 	$(LOCK) --upgrade pyproject.toml -o requirements.txt
-	$(LOCK) --group dev -c requirements.txt pyproject.toml -o requirements-dev.txt
+	$(LOCK) --group docs -c requirements.txt pyproject.toml -o requirements-docs.txt
+	$(LOCK) --group dev -c requirements.txt -c requirements-docs.txt pyproject.toml -o requirements-dev.txt
 	$(LOCK) --group bench -c requirements-dev.txt pyproject.toml -o requirements-bench.txt
 	for peer in benchmarks/peers/*/requirements.in; do $(BIN)/uv pip compile --quiet --universal --no-header --upgrade $$peer -o $${peer%.in}.txt; done
 
 clean:
-	rm -rf $(VENV) .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) build docs/reference .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info

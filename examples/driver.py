@@ -15,7 +15,7 @@ def main() -> None:
     task = raytasks.submit("text_processing", {"text": "Ray moves the work. SQL keeps the truth."})
     print(task.id, ray.get(task.ref))
 
-    # A private address is not fetched, and trying again cannot help: the task fails for good.
+    # A private address is never fetched, and a retry cannot help: the task fails for good.
     private = raytasks.submit("image_processing", {"image_url": "http://127.0.0.1/picture.png"})
     try:
         ray.get(private.ref)

@@ -1,14 +1,14 @@
 """raytasks: a durable task queue that is native to Ray.
 
-The way of a task: a client posts it to the API, which checks it against its handler's payload
-model and passes it to the tracker; the tracker commits it to SQL, and only then does the client
-get its `202`. The tracker hands the task to a runner in one of the pools, the runner calls the
-handler, and the outcome goes back to the tracker and into SQL.
+The way of a task: a client posts it to the API. The API checks it against its handler's payload
+model, and passes it to the tracker. The tracker commits it to SQL; only then does the client get
+its `202`. A runner in one of the pools claims the task and calls the handler. The outcome goes back
+to the tracker, and into SQL.
 
-A handler's author needs `handler`, `Context`, `RetryPolicy` and what a handler may raise. A driver
-script needs `submit` and the errors. All of it is imported when it is asked for.
+A handler's author needs `handler`, `Context`, `RetryPolicy` and the errors that a handler may
+raise. A driver script needs `submit` and the errors. Each name is imported at its first use.
 
-What a module with handlers and an HTTP client need is the package raytasks-client; the rest is the
+The package raytasks-client has all that handler modules and HTTP clients need. The rest is in the
 package raytasks, which depends on it.
 """
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
         TaskNotFound,
     )
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AttemptTimeout",
@@ -102,7 +102,7 @@ _WHERE = {
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: handler modules must import fast, and only drivers need Ray."""
+    """Import a name at its first use: handler modules must import fast; only drivers need Ray."""
     if name not in _WHERE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     try:
@@ -120,5 +120,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """Return the names that can be asked for, too."""
+    """Return all names, also those that are not imported yet."""
     return sorted({*globals(), *__all__})

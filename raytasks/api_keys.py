@@ -1,4 +1,4 @@
-"""API keys: what one may do, and how it is written in the setting `API_KEYS`."""
+"""API keys: their scopes, and their form in the setting `API_KEYS`."""
 
 import hashlib
 import re
@@ -9,7 +9,7 @@ from enum import StrEnum
 from raytasks.model.tasks import is_namespace
 
 PREFIX = "rtk_"
-"""How every key begins, so that people and scanners for secrets know it."""
+"""The prefix of every key, so that people and secret scanners recognize it."""
 
 _RANDOM_BYTES = 32
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}")
@@ -18,7 +18,7 @@ _FORM = "NAME:SCOPES:NAMESPACE:HASH"
 
 
 class Scope(StrEnum):
-    """What a key may be used for. None of them includes another one."""
+    """A right that a key gives. None of them includes another one."""
 
     READ = "read"
     SUBMIT = "submit"
@@ -27,7 +27,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ApiKey:
-    """A key as it is kept: not the key itself, but its hash."""
+    """A key as it is stored: its hash, not the key itself."""
 
     name: str
     scopes: frozenset[Scope]
@@ -36,7 +36,7 @@ class ApiKey:
 
     @property
     def entry(self) -> str:
-        """The entry of `API_KEYS` for it."""
+        """The entry of `API_KEYS` for this key."""
         scopes = "+".join(scope.value for scope in Scope if scope in self.scopes)
         return f"{self.name}:{scopes}:{self.namespace or ''}:{self.digest}"
 
@@ -47,10 +47,10 @@ def new_key() -> str:
 
 
 def digest_of(key: str) -> str:
-    """Return the hash under which a key is kept: the hex SHA-256 of it.
+    """Return the hash of a key, as it is stored: its SHA-256 in hex.
 
-    One round without salt is right here, unlike for passwords: a key has 256 random bits, so that
-    nobody can guess it, however fast the hash; and it is computed with every request.
+    One round without salt is right here, unlike for passwords. A key has 256 random bits, so nobody
+    can guess it, however fast the hash. The hash is computed for every request.
     """
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
@@ -58,7 +58,10 @@ def digest_of(key: str) -> str:
 def make_key(
     name: str, scopes: str, namespace: str | None, digest: str, *, separator: str = "+"
 ) -> ApiKey:
-    """Return the key of these parts. Raises `ValueError` that says what is wrong with which."""
+    """Return the key of these parts.
+
+    Raises `ValueError`, which says which part is wrong, and why.
+    """
     if not _NAME.fullmatch(name):
         raise ValueError("the name is not 1 to 64 letters, digits, dots, dashes and underscores")
     if namespace and not is_namespace(namespace):
@@ -70,9 +73,11 @@ def make_key(
 
 
 def parse_keys(text: str) -> tuple[ApiKey, ...]:
-    """Return the keys of the setting. Raises `ValueError` that names the bad entry and the fix.
+    """Return the keys of the setting.
 
-    It tells neither a hash nor what may be a key that was put there instead of one.
+    Raises `ValueError`, which names the bad entry and the fix.
+
+    The error shows no hash, and no text that may be a key in the place of a hash.
     """
     keys: list[ApiKey] = []
     entries = (entry.strip() for entry in text.split(","))

@@ -1,4 +1,4 @@
-"""A plugin for pytest, which loads it where raytasks is installed: the fixture `raytasks_queue`."""
+"""The pytest plugin: the fixture `raytasks_queue`. pytest loads it where raytasks is installed."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ _MARKER = "raytasks"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line(
         "markers",
         f"{_MARKER}(handlers=[...], **options): what the fixture raytasks_queue is made with; "
@@ -24,9 +24,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def raytasks_queue(request: pytest.FixtureRequest) -> Iterator["Queue"]:
     """A `raytasks.testing.Queue` for one test, over the handlers of TASK_MODULES.
 
-    A marker gives other handlers, and options: `@pytest.mark.raytasks(handlers=[resize])`.
+    A marker sets other handlers, and options: `@pytest.mark.raytasks(handlers=[resize])`.
     """
-    from raytasks.testing import Queue  # only where it is used: the plugin is loaded everywhere
+    from raytasks.testing import Queue  # only at its use: the plugin is loaded everywhere
 
     marker = request.node.get_closest_marker(_MARKER)
     if marker is not None and marker.args:

@@ -1,8 +1,8 @@
 """The Serve application: `serve run --name raytasks raytasks.serve_app:app`, or `serve deploy`.
 
-Settings come from the environment and `.env`. The tracker and the runners are detached actors:
-a redeploy of the API does not touch them, and a change of the handlers replaces the runners one
-by one, after they have finished what they run. `raytasks stop` ends them.
+Settings come from the environment and `.env`. The tracker and the runners are detached actors, so a
+redeploy of the API does not touch them. A change of the handlers replaces the runners one by one,
+after they have finished their attempts. To end them, run `raytasks stop`.
 """
 
 import click
@@ -17,9 +17,9 @@ from raytasks.settings import load_settings
 def app(arguments: dict[str, str]) -> Application:
     """Build the application, after the cluster has tried the handlers.
 
-    The arguments mean nothing to it: Serve builds again where one of them has changed. Where the
-    trial fails, nothing has changed; the error is one that Serve's command, or its task that builds
-    (which would try again after any other), shows as a line.
+    The arguments have no meaning here. They only make Serve build again when one of them has
+    changed. If the trial fails, nothing changes. The error then has a type that Serve shows as one
+    line. Serve's build task would retry after any other type.
     """
     del arguments
     try:

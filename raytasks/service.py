@@ -1,4 +1,4 @@
-"""Bringing the service up on a Ray cluster, and taking it down in order."""
+"""The service on a Ray cluster: its start, its deployments, and its stop in order."""
 
 import contextlib
 import logging
@@ -36,7 +36,7 @@ _POLL_SECONDS = 0.1
 
 
 class ServiceError(RaytasksError):
-    """The service did not come up. The text says what is missing."""
+    """The service did not start. The text says what is missing."""
 
 
 class NoServiceHere(ServiceError):
@@ -45,7 +45,7 @@ class NoServiceHere(ServiceError):
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where the API listens."""
+    """The address where the API listens."""
 
     host: str
     port: int
@@ -58,9 +58,11 @@ class Endpoint:
 
 
 class AlreadyServed(ServiceError):
-    """The handlers were refused, and an earlier version is in force: the service goes on with it.
+    """The handlers were refused.
 
-    The text says why, and which one.
+    An earlier version is in force, and the service continues with it.
+
+    The text says why, and names that version.
     """
 
 
@@ -95,10 +97,10 @@ def check_version_in_cluster() -> None:
 
 
 def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
-    """Make the tracker, or find the one that is there, and put the handlers in force.
+    """Make the tracker, or find the existing one, and put the handlers in force.
 
-    The tracker tries them first, and makes their runners. Returns its handle, and what became of
-    them. Raises `ServiceError` if they fail their trial; `AlreadyServed` if others are in force;
+    The tracker tries them first, and makes their runners. Returns its handle, and its answer.
+    Raises `ServiceError` if they fail their trial, `AlreadyServed` if others are in force, and
     `OtherVersion` if a service of another version of raytasks runs.
     """
     tracker = get_or_create_tracker(version.settings)
@@ -123,11 +125,11 @@ def _answer(call: Any) -> DeployAnswer:
 def built_application(settings: Settings) -> serve.Application:
     """Return the application of the handlers as they are now, after a trial in the cluster.
 
-    Serve calls it where it builds the application: `serve run` in its own process, before it
-    connects to Ray, and `serve deploy` in a task of the cluster. Serve takes the old replicas away
-    before the new ones are up, so the handlers are tried here. Raises `ServiceError`.
+    Serve calls it to build the application. With `serve run`, that is in its own process, before it
+    connects to Ray. With `serve deploy`, it is in a task of the cluster. Serve removes the old
+    replicas before the new ones are up, so the handlers are tried here. Raises `ServiceError`.
     """
-    # First of all, when Serve was told to build: what it is told later is not in this build.
+    # Read this first: a deployment that Serve gets later is not in this build.
     applied = _applied() if ray.is_initialized() else {}
     version = present_version(settings)
     if not ray.is_initialized():
@@ -137,15 +139,15 @@ def built_application(settings: Settings) -> serve.Application:
 
 
 def _applied() -> dict[str, float]:
-    """Return when Serve was last told of each application, by its own clock."""
+    """Return when each application was last deployed to Serve, by Serve's own clock."""
     try:
         return {name: app.last_deployed_time_s for name, app in serve.status().applications.items()}
-    except Exception:  # then the replicas take what they see first
+    except Exception:  # then the replicas take the first time that they see
         return {}
 
 
 def _init_arguments() -> dict[str, Any]:
-    """Return the arguments with which `serve run` is about to connect to Ray."""
+    """Return the arguments with which `serve run` will connect to Ray."""
     from ray.dashboard.modules.dashboard_sdk import parse_runtime_env_args
 
     command = click.get_current_context(silent=True)
@@ -165,10 +167,10 @@ def _init_arguments() -> dict[str, Any]:
 def start_api(version: HandlersVersion, endpoint: Endpoint) -> None:
     """Deploy the API on Ray Serve, and wait until it answers.
 
-    Raises `ServiceError`, and `SettingsError` where it would be open to strangers.
+    Raises `ServiceError`, and `SettingsError` if it would be open to strangers.
     """
     _start_ingress(endpoint)
-    version.settings.check_served(listening_host())  # maybe Serve ran before, elsewhere
+    version.settings.check_served(listening_host())  # Serve may have run before, elsewhere
     try:
         serve.run(application(version), name=APP_NAME, route_prefix="/")
     except (RuntimeError, TimeoutError) as error:
@@ -180,12 +182,12 @@ def start_api(version: HandlersVersion, endpoint: Endpoint) -> None:
 
 
 def _start_ingress(endpoint: Endpoint) -> None:
-    """Start Serve, or find the one that runs; it stays where that one listens.
+    """Start Serve, or find the running one, which keeps its address.
 
-    On a busy machine Serve may give up its first proxy, and starts another one by itself. Raises
-    `ServiceError` if Serve does not start at all.
+    On a busy machine Serve may give up its first proxy; then it starts another one by itself.
+    Raises `ServiceError` if Serve does not start at all.
     """
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we tell what happens ourselves
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)  # we report the steps ourselves
     options = HTTPOptions(host=endpoint.host, port=endpoint.port)
     try:
         try:
@@ -198,7 +200,10 @@ def _start_ingress(endpoint: Endpoint) -> None:
 
 
 def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:
-    """Wait until every pool that always has runners has one; return how many each pool has."""
+    """Wait until every pool that always has runners has one.
+
+    Returns how many runners each pool has.
+    """
     settings = version.settings
     wanted = {
         info.pool
@@ -216,10 +221,10 @@ def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:
 
 
 def redeploy(version: HandlersVersion) -> DeployAnswer:
-    """Have a build tried, put it in force, and roll the API that runs; return what became of it.
+    """Try a build, put it in force, and roll the running API; return the tracker's answer.
 
-    A drain is over with it. Raises `ServiceError` if no service runs in this cluster, if the build
-    fails its trial (then nothing has changed), or if the API could not be rolled.
+    It also ends a drain. Raises `ServiceError` if no service runs in this cluster, or if the API
+    could not be rolled. It also raises it if the build fails its trial; then nothing has changed.
     """
     tracker = _tracker()
     check_version(tracker)
@@ -238,7 +243,10 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
 
 
 def _app_name() -> str:
-    """Return by which name the API runs: `serve run` and `serve deploy` may give it another."""
+    """Return the name of the API's application.
+
+    `serve run` and `serve deploy` may set another one.
+    """
     running = serve.status().applications
     if APP_NAME in running:
         return APP_NAME
@@ -247,25 +255,25 @@ def _app_name() -> str:
 
 
 def drain(seconds: float) -> int:
-    """Have no task handed out any more, and wait until nothing runs.
+    """Stop handing out tasks, and wait until nothing runs.
 
-    What runs for longer than `seconds` is given back, uncharged; returns how many attempts those
-    are. Raises `ServiceError` if no service runs in this cluster.
+    Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
+    Raises `ServiceError` if no service runs in this cluster.
     """
     released: int = ray.get(_tracker().drain.remote(seconds))
     return released
 
 
 def resume() -> None:
-    """Have tasks handed out again. Raises `ServiceError`."""
+    """Hand out tasks again. Raises `ServiceError`."""
     ray.get(_tracker().resume.remote())
 
 
 def stop_service(grace_seconds: float) -> int:
-    """Take the API and its ingress down, then the runners, then the tracker.
+    """Stop the API and its ingress, then the runners, then the tracker.
 
-    Running attempts get `grace_seconds` to end; the others are given back, uncharged, and run
-    again when the service is up again. Returns how many those are.
+    Running attempts get `grace_seconds` to end. The others are released, uncharged, and run again
+    when the service is up again. Returns how many were released.
     """
     serve.shutdown()
     try:
@@ -275,7 +283,7 @@ def stop_service(grace_seconds: float) -> int:
 
 
 def leave_cluster(grace_seconds: float) -> int:
-    """Take the service out of this cluster as `stop_service` does, and nothing else of Serve.
+    """Stop the service in this cluster like `stop_service`, and nothing else of Serve.
 
     Raises `ServiceError` if none runs here.
     """

@@ -1,4 +1,4 @@
-"""Settings: from the environment and from a `.env` file in the working directory."""
+"""Settings, from the environment and from a `.env` file in the working directory."""
 
 import difflib
 import ipaddress
@@ -28,24 +28,24 @@ _FILE = ".env"
 _ENCODING = "utf-8"
 
 PREFIX = "RAYTASKS_"
-"""What our names of settings begin with."""
+"""The prefix of our settings' names."""
 
 _OTHERS = {
     PREFIX + name for name in ("URL", "API_KEY", "NAMESPACE", "GENERATION", "HEAD_ENDS", "OWNER")
 }
-"""What the client reads, and what our processes tell each other."""
+"""Further names with our prefix: settings of the client, and values between our processes."""
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
 
 
 class SettingsError(RaytasksError):
-    """A setting has a value that cannot be used. The text names the setting and the fix."""
+    """A setting has an invalid value. The text names the setting and the fix."""
 
 
 class Settings(BaseSettings):
-    """Everything that can be set. `.env.example` lists the names with their meaning.
+    """The settings of the service. `.env.example` lists the names with their meaning.
 
-    Each is read as `RAYTASKS_NAME`, else as plain `NAME`; the environment wins over `.env`.
+    Each is read as `RAYTASKS_NAME`, else as plain `NAME`. The environment wins over `.env`.
     """
 
     model_config = SettingsConfigDict(
@@ -65,7 +65,7 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return where values come from, what wins first: our own names win over plain ones."""
+        """Return the sources of values, the winner first: our own names win over plain ones."""
         ours: tuple[PydanticBaseSettingsSource, ...] = (
             EnvSettingsSource(settings_cls, env_prefix=PREFIX),
         )
@@ -75,7 +75,7 @@ class Settings(BaseSettings):
         plain = (env_settings, dotenv_settings, file_secret_settings)
         return (init_settings, *ours, *plain)
 
-    # What may hold a secret is not shown where settings are printed.
+    # A value that may hold a secret is not shown where settings are printed.
     database_url: str = Field(default="sqlite:///./tasks.db", repr=False)
     redis_url: str | None = Field(default=None, repr=False)
     secret_key: str = Field(default=DEFAULT_SECRET_KEY, repr=False)
@@ -86,7 +86,7 @@ class Settings(BaseSettings):
     artifacts_url: str = "./artifacts"
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
-    max_depth: int = Field(default=100, ge=1, le=190)  # the parser goes to 200
+    max_depth: int = Field(default=100, ge=1, le=190)  # the parser's maximum is 200
     max_waiting_clients: int = Field(default=2000, ge=1)
     body_seconds: float = Field(default=10.0, gt=0)
     artifact_link_seconds: float = Field(default=3600.0, ge=1)
@@ -131,7 +131,7 @@ class Settings(BaseSettings):
     @field_validator("database_url")
     @classmethod
     def _absolute_database(cls, value: str) -> str:
-        # The tracker may have another working directory than whoever read the setting.
+        # The tracker may have another working directory than the reader of the setting.
         scheme, _, rest = value.partition(":///")
         path, mark, query = rest.partition("?")
         if scheme not in ("sqlite", "sqlite+pysqlite") or not path:
@@ -153,16 +153,18 @@ class Settings(BaseSettings):
 
     @property
     def uses_sqlite(self) -> bool:
-        """Whether the database is a file, so that the tracker must be on that file's machine."""
+        """Whether the database is a file. Then the tracker must be on that file's machine."""
         return self.database_url.startswith("sqlite")
 
     @property
     def has_default_secret(self) -> bool:
-        """Whether the secret is the one that everybody knows."""
+        """Whether the secret is the default, which everybody knows."""
         return self.secret_key.strip() in ("", DEFAULT_SECRET_KEY)
 
     def check_served(self, host: str | None = None) -> None:
-        """Refuse to serve what would be open to strangers. `host` is where the API will listen.
+        """Refuse to serve an API that would be open to strangers.
+
+        `host` is where it will listen.
 
         Raises `SettingsError`.
         """
@@ -180,9 +182,9 @@ class Settings(BaseSettings):
 
 
 def sqlite_url(file: Path, scheme: str = "sqlite") -> str:
-    """Return the database URL of a file, whatever characters are in its path.
+    """Return the database URL of a file, with any characters in its path.
 
-    In such a URL `%` begins an escape and `?` ends the path; nothing else means something.
+    In such a URL `%` begins an escape, and `?` ends the path. No other character is special.
     """
     path = str(file.absolute()).replace("%", "%25").replace("?", "%3F")
     return f"{scheme}:///{path}"
@@ -197,9 +199,9 @@ def is_loopback(host: str) -> bool:
 
 
 def load_settings(**overrides: Any) -> Settings:
-    """Read the settings; values that are given and not None win over the environment.
+    """Read the settings. Arguments that are not None win over the environment.
 
-    Raises `SettingsError` with one line that names the bad setting.
+    Raises `SettingsError`, whose one line names the bad setting.
     """
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
@@ -215,7 +217,7 @@ def load_settings(**overrides: Any) -> Settings:
 
 
 def _refuse_unknown(names: Iterable[str]) -> None:
-    """Refuse names that look like ours and mean nothing. Raises `SettingsError`."""
+    """Refuse names that look like our settings but are unknown. Raises `SettingsError`."""
     known = {PREFIX + name.upper() for name in Settings.model_fields} | _OTHERS
     for name in sorted(name for name in names if name.startswith(PREFIX)):
         if name not in known:
@@ -233,9 +235,9 @@ def _unreadable(error: UnicodeDecodeError | OSError) -> str:
 
 
 def handler_environment() -> dict[str, str]:
-    """Return the variables of `.env` that the environment does not set: handlers may read them.
+    """Return the variables of `.env` that the environment does not set, for handlers to read.
 
-    Our own settings are not among them: a handler needs neither the database nor our secrets.
+    They do not include our own settings: a handler needs neither the database nor our secrets.
     """
     plain = {name.upper() for name in Settings.model_fields}
     ours = plain | {PREFIX + name for name in plain} | _OTHERS

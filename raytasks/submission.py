@@ -1,4 +1,4 @@
-"""The old place of `raytasks.InvalidSubmission`, until version 0.3."""
+"""The old module of `raytasks.InvalidSubmission`, until version 0.3."""
 
 from raytasks.moved import moved
 

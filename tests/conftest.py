@@ -1,5 +1,6 @@
 """What all tests share: databases, and what hypothesis draws. No Ray here."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -17,6 +18,8 @@ from tests.postgres_server import PostgresServer, migrate
 from tests.tracking import FaultyStore, tracker_on
 
 pytest_plugins = ["tests.hanging"]
+
+os.environ["COLUMNS"] = "120"  # tables of the command line are as wide on each terminal
 
 # The same examples in each run and on each machine, whatever its speed; `make fuzz` draws others.
 # Nothing is made smaller there, nor explained: a time limit's exception is taken for one more

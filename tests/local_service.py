@@ -78,8 +78,11 @@ class LocalService:
         self.settings = Settings(
             _env_file=None,
             database_url=database_url,
-            task_modules=("tests.scripted",),
-            **{"artifacts_url": str(folder / "artifacts"), **settings},
+            **{
+                "task_modules": ("tests.scripted",),
+                "artifacts_url": str(folder / "artifacts"),
+                **settings,
+            },
         )
         self.registry = Registry.load(self.settings.task_modules)
         self.artifacts = ArtifactStore(self.settings.artifacts_url)

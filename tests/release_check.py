@@ -21,7 +21,11 @@ from tests.fresh_environment import ROOT, Environment, build
 PROJECTS = {"raytasks-client": ROOT / "client", "raytasks": ROOT}
 LOCKS = {
     "requirements.txt": [],
-    "requirements-dev.txt": ["--group", "dev", "-c", "requirements.txt"],
+    "requirements-docs.txt": ["--group", "docs", "-c", "requirements.txt"],
+    "requirements-dev.txt": [
+        *("--group", "dev", "-c", "requirements.txt"),
+        *("-c", "requirements-docs.txt"),
+    ],
     "requirements-bench.txt": ["--group", "bench", "-c", "requirements-dev.txt"],
 }
 """The lock files, with what `make requirements` says for each beside the common options."""

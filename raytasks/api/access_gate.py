@@ -1,4 +1,4 @@
-"""The gate that every request goes through: its host and headers, its key, and its body's time."""
+"""The gate for every request: it checks the host, the headers, the key and the body's time."""
 
 from functools import lru_cache
 from http import HTTPStatus
@@ -14,15 +14,15 @@ from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
 PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES
-"""What answers without a key. The files of tasks do it too, by a signed link."""
+"""The paths that answer without a key. A signed link opens a task's file without one, too."""
 
 
 class AccessGate:
-    """An ASGI wrapper that lets in who may come in, and says who it is in `request.state.caller`.
+    """An ASGI wrapper that checks who may call, and notes the caller in `request.state.caller`.
 
-    Without any key, and with `DEBUG`, those are the requests to a loopback name. A page from
-    elsewhere that a browser shows cannot send such a one, even if its own name is made to lead to
-    this machine (DNS rebinding).
+    Without any key, and with `DEBUG`, only requests to a loopback name may pass. A page from
+    elsewhere in a browser cannot send such a request. That holds even if its own name is made to
+    lead to this machine (DNS rebinding).
     """
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
@@ -61,7 +61,7 @@ def is_public(path: str) -> bool:
 
 
 def _check_host(hosts: list[str]) -> None:
-    """Refuse a request that is not for a loopback name, whatever the port."""
+    """Refuse a request whose host is not a loopback name. The port does not matter."""
     if len(hosts) == 1 and _is_here(hosts[0]):
         return
     raise Problem(
@@ -71,7 +71,7 @@ def _check_host(hosts: list[str]) -> None:
     )
 
 
-@lru_cache(maxsize=64)  # most requests are for the same one, and to read an address takes time
+@lru_cache(maxsize=64)  # most requests are for the same host, and parsing an address takes time
 def _is_here(host: str) -> bool:
     return is_loopback(_without_port(host))
 

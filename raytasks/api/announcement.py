@@ -1,4 +1,4 @@
-"""What an API replica tells the tracker of its build, again and again."""
+"""The announcement: an API replica tells the tracker its build, again and again."""
 
 import asyncio
 import logging
@@ -9,25 +9,28 @@ from raytasks.pools.versions import Announced, VersionRefused
 log = logging.getLogger(__name__)
 
 ANNOUNCE_SECONDS = 5.0
-"""How often a replica makes sure that the tracker knows its build: a new tracker does not."""
+"""How often a replica makes sure that the tracker knows its build, in seconds.
+
+A new tracker does not know it.
+"""
 
 FIRST_SECONDS = 5.0
-"""How long a replica that starts waits for a tracker that does not answer."""
+"""How long a replica that starts waits for a tracker that does not answer, in seconds."""
 
 TRIED_SECONDS = 150.0
-"""How long a replica that starts waits for the trial of its build."""
+"""How long a replica that starts waits for the trial of its build, in seconds."""
 
 _LOOK_SECONDS = 0.2
 
 
 class Announcement:
-    """Announces a build by a call to the tracker, which says how far its trial has come."""
+    """Announces a build to the tracker, which answers how far the build's trial has come."""
 
     def __init__(self, announce: Callable[[], Awaitable[Announced]]) -> None:
         self._announce = announce
 
     async def first(self) -> None:
-        """Announce it, and wait for the end of its trial; a replica without a tracker goes on.
+        """Announce the build, and wait for the end of its trial. Without a tracker, go on.
 
         Raises `VersionRefused` for a build that has failed its trial.
         """
@@ -48,7 +51,7 @@ class Announcement:
             raise VersionRefused(told.error)
 
     async def repeat(self) -> None:
-        """Announce it for ever: a tracker that is new to this cluster does not know it."""
+        """Announce the build for ever: a new tracker of this cluster does not know it."""
         while True:
             try:
                 await self._announce()

@@ -38,7 +38,7 @@ def create_app(
 ) -> ASGIApp:
     """Return the app that serves the API, for these handlers and this tracker.
 
-    `clock` gives the time in seconds since the epoch: of submissions, and of links that expire.
+    `clock` returns seconds since the epoch. It times submissions, and links that expire.
     """
     app = FastAPI(
         title="raytasks",

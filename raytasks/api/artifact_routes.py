@@ -26,7 +26,7 @@ Answer = TypeVar("Answer")
 
 _CHUNK_BYTES = 256 * 1024
 
-# What a browser may show: pictures in which nothing can run. SVG is not one of them.
+# Types that a browser may show: pictures in which nothing can run. SVG is not one of them.
 _SHOWN = {
     ".avif": "image/avif",
     ".bmp": "image/bmp",
@@ -55,14 +55,14 @@ class ArtifactListView(BaseModel):
 
 
 class LinkQuery(NamespaceQuery):
-    """The query of a file: what makes a link good without a key."""
+    """The query of a file. The fields of a link make it good without a key."""
 
     expires: int | None = Field(default=None, ge=0, le=2**53)
     signature: str | None = Field(default=None, max_length=200)
 
     @property
     def is_link(self) -> bool:
-        """Whether it is a link, rather than a request with a key."""
+        """Whether this is a link, not a request with a key."""
         return self.expires is not None or self.signature is not None
 
 
@@ -79,7 +79,10 @@ def artifact_router(service: Service) -> APIRouter:
     async def artifacts(
         task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Reader
     ) -> Response:
-        """Return name, size and link of each file; the links expire (ARTIFACT_LINK_SECONDS)."""
+        """Return name, size and link of each file.
+
+        The links expire after RAYTASKS_ARTIFACT_LINK_SECONDS.
+        """
         await service.task(task_id, caller.namespace_for(asked.namespace))
         files = await _asked(service.artifacts.list, task_id)
         listed = [
@@ -138,7 +141,7 @@ async def _chunks(file: Any) -> AsyncIterator[bytes]:
 
 
 def _headers(name: str, size: int) -> dict[str, str]:
-    """Return headers with which nothing in the file can run: what a task made is data."""
+    """Return headers that let nothing in the file run: what a task made is only data."""
     headers = {
         "Content-Type": _SHOWN.get(PurePosixPath(name).suffix.lower(), "application/octet-stream"),
         "Content-Length": str(size),

@@ -1,4 +1,4 @@
-"""Who calls, and what they may do: API keys, scopes and namespaces."""
+"""Authentication: API keys, and the scopes and namespaces that a caller has."""
 
 import hmac
 from collections.abc import Awaitable, Callable, Sequence
@@ -20,20 +20,23 @@ _CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who has sent a request. `namespace` is the one that its key is bound to, if it is."""
+    """The sender of a request.
+
+    `namespace` is the one that its key is bound to, None if it is bound to none.
+    """
 
     name: str
     scopes: frozenset[Scope]
     namespace: str | None = None
 
     def may(self, scope: Scope) -> bool:
-        """Return whether it has a scope."""
+        """Return whether the caller has a scope."""
         return scope in self.scopes
 
     def namespace_for(self, asked: str | None) -> str:
-        """Return the namespace that a request works in which names this one, or none.
+        """Return the namespace that a request works in, by the name that it asks for, or None.
 
-        Raises `Problem`: 403 for one that the key is not bound to, 422 for what is no name.
+        Raises `Problem`: 403 if the key is bound to another one, 422 for an invalid name.
         """
         if asked is not None and not is_namespace(asked):
             message = "must be 1 to 63 of a-z, 0-9 and dashes, and not begin with a dash"
@@ -52,9 +55,9 @@ class Caller:
         return self.namespace
 
     def check(self, scope: Scope) -> None:
-        """Refuse the request if it needs a scope that the caller does not have.
+        """Refuse the request if the caller lacks a scope that it needs.
 
-        Raises `Problem`: 401 for one who has shown no key, else 403.
+        Raises `Problem`: 401 if no key was shown, else 403.
         """
         if self.may(scope):
             return
@@ -67,14 +70,14 @@ class Caller:
 
 
 STRANGER = Caller("stranger", frozenset())
-"""Whoever shows no key where keys are needed. Only what is public answers to them."""
+"""The caller without a key where keys are needed. Only public paths answer."""
 
 LOCAL = Caller("local", frozenset(Scope))
-"""Whoever is on this machine, while no key is needed."""
+"""The caller on this machine, while no key is needed."""
 
 
 class Keys:
-    """The keys that are taken."""
+    """The API keys that are accepted."""
 
     def __init__(self, keys: Sequence[ApiKey]) -> None:
         self._keys = [
@@ -85,7 +88,10 @@ class Keys:
         return bool(self._keys)
 
     def find(self, key: str) -> Caller | None:
-        """Return whose key this is. It takes as long whichever it is, and for a wrong one."""
+        """Return the caller whose key this is, or None.
+
+        A wrong key takes as long as any other.
+        """
         digest = digest_of(key).encode()
         found = None
         for known, caller in self._keys:
@@ -94,7 +100,7 @@ class Keys:
         return found
 
     def caller(self, given: Sequence[str]) -> Caller:
-        """Return who sends a request with these headers `Authorization`.
+        """Return the sender of a request, by the values of its header `Authorization`.
 
         Raises `Problem` 401 for a wrong key.
         """
@@ -118,7 +124,7 @@ class Keys:
 
 
 def key_missing() -> Problem:
-    """Return the problem of a request without a key that needs one."""
+    """Return the problem of a request that needs a key and has none."""
     return Problem(
         HTTPStatus.UNAUTHORIZED,
         "this needs an API key, in the header Authorization: Bearer KEY",
@@ -127,7 +133,10 @@ def key_missing() -> Problem:
 
 
 class NamespaceQuery(BaseModel):
-    """The query of whatever works in a namespace. A name that is not here is an error."""
+    """The query of every endpoint that works in a namespace.
+
+    An unknown parameter is an error.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -139,7 +148,7 @@ class NamespaceQuery(BaseModel):
 
 
 async def caller_of(request: Request) -> Caller:
-    """Return who has sent a request, as the gate has found out."""
+    """Return the sender of a request, as the gate has noted it."""
     caller: Caller = request.state.caller
     return caller
 
@@ -156,7 +165,7 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 AnyCaller = Annotated[Caller, Depends(caller_of)]
-"""Whoever sends the request, also without a key."""
+"""The sender of the request, with or without a key."""
 
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]

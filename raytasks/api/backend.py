@@ -1,4 +1,4 @@
-"""What the API needs of the tracker. The Ray actor's handle is behind it, or the core itself."""
+"""The backend of the API: the tracker, as the Ray actor's handle or as the core itself."""
 
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
@@ -15,15 +15,18 @@ class Backend(Reader, Protocol):
     """The tracker as the API calls it; see `raytasks.tracker.core.Tracker` for each method."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
-        """Store new tasks, all or none; return those whose key is taken, by their ids.
+        """Store new tasks, all or none; return by id those whose idempotency key is taken.
 
         Raises `BacklogFull`, `StoreUnavailable`.
         """
 
     async def execute(self, command: Command[Answer]) -> Answer:
-        """Carry out a command. Raises `StoreUnavailable`, and what the command's class says."""
+        """Carry out a command.
+
+        Raises `StoreUnavailable`, and the errors that the command's class names.
+        """
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
     ) -> Feed:
-        """Return what came of a part of the feed after a number."""
+        """Return the entries of a part of the feed after a number."""

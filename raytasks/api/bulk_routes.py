@@ -87,7 +87,7 @@ class BulkRequest(BaseModel):
     @classmethod
     def _is_said(cls, all_of_them: bool, info: ValidationInfo) -> bool:
         if not {"action", "state", "task_type", "tag", "dry_run"} <= info.data.keys():
-            return all_of_them  # there is another error
+            return all_of_them  # another check reports this
         narrowed = any(info.data[name] is not None for name in ("state", "task_type", "tag"))
         if not (narrowed or all_of_them or info.data["dry_run"]):
             raise ValueError("give state, task_type or tag; or true, if all are really meant")
@@ -96,7 +96,7 @@ class BulkRequest(BaseModel):
         return all_of_them
 
     def filter(self, namespace: str) -> BulkFilter:
-        """Return which tasks are meant. A retry is for FAILED ones by default."""
+        """Return the filter of the operation. A retry is for FAILED tasks by default."""
         state = self.state
         if self.action is BulkAction.RETRY and "state" not in self.model_fields_set:
             state = State.FAILED
@@ -104,13 +104,16 @@ class BulkRequest(BaseModel):
 
 
 class MatchedView(BaseModel):
-    """How many tasks a filter matches; null: it has a tag that very many tasks have."""
+    """How many tasks a filter matches. It is null for a tag that very many tasks have."""
 
     matched: int | None
 
 
 class FilterView(BaseModel):
-    """Which tasks an operation is for; null: any, of the states those that can be changed."""
+    """The filter of an operation.
+
+    null means any; for `state`, any that the operation can change.
+    """
 
     state: State | None
     task_type: str | None
@@ -120,8 +123,9 @@ class FilterView(BaseModel):
 class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
-    `matched` is how many tasks the filter matched when it was made (null: too many to count).
-    `held_by` is `backlog_full` while a retry waits since MAX_BACKLOG allows no more tasks.
+    `matched` is how many tasks the filter matched at the start (null: too many to count). The field
+    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
+    allows no more tasks.
     """
 
     model_config = ConfigDict(title="BulkOperation")
@@ -139,9 +143,9 @@ class BulkView(BaseModel):
 
 
 class BegunBulkView(BulkView):
-    """A bulk operation that was asked for.
+    """A bulk operation that was just accepted.
 
-    `warnings` says of a retry which tasks would wait for ever, as their type has no handler.
+    For a retry, `warnings` names tasks that would wait for ever: their type has no handler.
     """
 
     model_config = ConfigDict(title="BegunBulkOperation")
@@ -180,10 +184,10 @@ def bulk_router(service: Service) -> APIRouter:
         caller: Operator,
         idempotency_key: BulkKey = None,
     ) -> Response:
-        """Begin the operation; it is on disk when the answer comes, and goes on by itself.
+        """Begin the operation. It is on disk when the answer comes, and continues by itself.
 
-        With `dry_run` only the count of the tasks is answered. A retry of a `task_type` that has no
-        handler any more is a `409`.
+        With `dry_run`, the answer is only the count of the tasks. A retry of a `task_type` that no
+        longer has a handler is a `409`.
         """
         namespace = caller.namespace_for(place.namespace)
         asked = _checked(

@@ -1,4 +1,4 @@
-"""Checks of payloads that run user code: in threads, with a time limit, so that others go on."""
+"""Payload checks that run user code: in threads, with a time limit, so that none blocks others."""
 
 import asyncio
 import threading
@@ -10,20 +10,20 @@ from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import StoreUnavailable
 
 CHECK_SECONDS = 5.0
-"""How long the validators of one request may take."""
+"""How long the validators of one request may take, in seconds."""
 
 MAX_CHECKS = 4
-"""How many checks of a task type may run at a time; a thread that hangs cannot be ended."""
+"""Maximum number of concurrent checks of a task type. A thread that hangs cannot be ended."""
 
 Result = TypeVar("Result")
 
 
 class ChecksBusy(StoreUnavailable):
-    """All threads for the checks of a task type are taken: by checks that hang, or by many."""
+    """All threads for the checks of a task type are busy: checks hang, or there are many."""
 
 
 class CheckThreads:
-    """Runs checks in threads of their own, a few for each task type."""
+    """Runs checks in separate threads, a few for each task type."""
 
     def __init__(self, *, seconds: float = CHECK_SECONDS, most: int = MAX_CHECKS) -> None:
         self._seconds = seconds
@@ -34,8 +34,8 @@ class CheckThreads:
     async def run(self, task_types: Collection[str], check: Callable[[], Result]) -> Result:
         """Return the result of a check that runs validators of these types, or raise its error.
 
-        Raises `InvalidSubmission` when it takes longer than the limit, and `ChecksBusy` when no
-        thread was free for so long. A check that is given up goes on, and keeps its thread.
+        Raises `InvalidSubmission` if the check takes longer than CHECK_SECONDS, and `ChecksBusy` if
+        no thread was free for that time. A check that is given up continues, and keeps its thread.
         """
         names = ", ".join(sorted(task_types))
         try:
@@ -50,7 +50,7 @@ class CheckThreads:
         self._running.update(task_types)
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        done.add_done_callback(_look)  # also if it comes too late for anybody
+        done.add_done_callback(_look)  # also if it ends too late for anybody
         thread = threading.Thread(
             target=self._run, args=(loop, done, task_types, check), name="check", daemon=True
         )
@@ -108,6 +108,6 @@ class CheckThreads:
 
 
 def _look(done: "asyncio.Future[Any]") -> None:
-    """Look at the error: asyncio complains of those that nobody has looked at."""
+    """Retrieve the error: asyncio complains about errors that nobody has retrieved."""
     if not done.cancelled():
         done.exception()

@@ -1,4 +1,4 @@
-"""The coalescer: what many ask for at the same time travels in one call."""
+"""The coalescer: what many ask for at the same time goes in one call."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Hashable, Sequence
@@ -14,13 +14,13 @@ class _Waiting(NamedTuple, Generic[Item, Answer]):
 
 
 class Coalescer(Generic[Item, Answer]):
-    """Gathers items while calls are on their way, and never waits on purpose to fill one.
+    """Gathers items while calls are under way, and never delays a call to fill it.
 
-    `call` answers items, in their order; an answer that is an exception is raised for its item
-    alone. At most `max_calls` are on their way at a time, each of a weight up to `max_weight`; an
-    item that is heavier goes by itself. Without `weight` each item weighs 1.
+    `call` returns an answer for each item, in order. An answer that is an exception is raised for
+    its item alone. At most `max_calls` calls run at a time, each with a weight of at most
+    `max_weight`. A heavier item goes alone. Without `weight` each item weighs 1.
 
-    A client that hangs up cancels only its own waiting: its item travels all the same.
+    A client that disconnects cancels only its own wait: its item is sent all the same.
     """
 
     def __init__(
@@ -44,8 +44,8 @@ class Coalescer(Generic[Item, Answer]):
     ) -> Answer:
         """Return the answer of a call that begins after this. Raises what the call raises.
 
-        Items that are the `same` share one answer. Raises `TimeoutError` after so many seconds; an
-        item that has not gone out by then never does.
+        Items with an equal `same` share one answer. Raises `TimeoutError` after `seconds`. An item
+        that has not been sent by then is never sent, unless it has a `same`.
         """
         key: Hashable = object() if same is None else same
         waiting = self._waiting.get(key)
@@ -53,7 +53,7 @@ class Coalescer(Generic[Item, Answer]):
             loop = asyncio.get_running_loop()
             waiting = self._waiting[key] = _Waiting(item, loop.create_future())
             if not self._starts and len(self._calls) < self._max_calls:
-                # Not at once: what others are about to ask in this turn of the loop goes with it.
+                # Not at once: items that others ask for in this turn of the loop join the call.
                 self._starts = True
                 loop.call_soon(self._start_calls)
         try:
@@ -101,6 +101,6 @@ class Coalescer(Generic[Item, Answer]):
                 continue
             if isinstance(answer, Exception):
                 waiting.answer.set_exception(answer)
-                waiting.answer.exception()  # maybe nobody waits for it any more
+                waiting.answer.exception()  # maybe nobody waits for it now
             else:
                 waiting.answer.set_result(answer)

@@ -1,4 +1,4 @@
-"""What an API replica reads, straight from the tracker's database: the tracker alone writes."""
+"""Direct reads: an API replica reads the tracker's database itself. Only the tracker writes."""
 
 import logging
 from collections.abc import Callable, Sequence
@@ -18,18 +18,18 @@ Result = TypeVar("Result")
 Found = tuple[Task, list[AttemptRecord]]
 
 MAX_TASKS = 100
-"""At most how many tasks one statement reads."""
+"""Maximum number of tasks that one statement reads."""
 
 _OTHER_READS = 2
-"""How many lists, pages of events and counts are read at a time."""
+"""Maximum number of concurrent reads of lists, event pages and counts."""
 
 
 class DirectReads:
-    """Reads of a database that somebody else has made and migrated. Nothing is written to it.
+    """Reads of a database that another process has made and migrated. Nothing is written to it.
 
-    Reads that take long, or travel, are made in threads: those of single tasks in some, all
-    others in others, so that lists do not hold up whoever waits for a task. A task is read from an
-    SQLite file on the event loop: that takes less time than the way to a thread and back.
+    Slow reads, and reads over a network, run in threads. Reads of single tasks have their own
+    threads, so that lists do not delay a client that waits for a task. A task in an SQLite file is
+    read on the event loop: that is faster than to switch to a thread and back.
     """
 
     def __init__(self, url: str) -> None:
@@ -39,11 +39,11 @@ class DirectReads:
         self._server = None if self._file else _ServerPoints(url)
 
     async def owner(self) -> str | None:
-        """Return whose the database is: what its epoch says of its tracker."""
+        """Return the owner of the database: the tracker that its epoch names."""
         return (await self._in_thread(self._store.epoch_owner))[0]
 
     async def read(self, query: Query[Answer]) -> Answer:
-        """Answer a query about what is stored. Raises `StoreUnavailable`."""
+        """Answer a query about stored data. Raises `StoreUnavailable`."""
         if isinstance(query, TaskDetail):
             found: Any = await self._task(query.task_id)
             return cast("Answer", found)
@@ -55,11 +55,11 @@ class DirectReads:
         try:
             assert self._file is not None
             return self._file.read(task_id)
-        except StoreUnavailable:  # e.g. locked for a moment: wait for it, but not here
+        except StoreUnavailable:  # e.g. locked for a moment: wait for it in a thread
             return await self._in_thread(lambda: self._store.read(TaskDetail(task_id)))
 
     def close(self) -> None:
-        """Close the connections. Who reads all the same, as it has begun to, opens new ones."""
+        """Close the connections. A read that has begun already opens new ones."""
         if self._file is not None:
             self._file.close()
         if self._server is not None:
@@ -71,7 +71,7 @@ class DirectReads:
 
 
 class _ServerPoints:
-    """Reads of single tasks that travel together: one statement, and one way, for many."""
+    """Batched reads of single tasks: one statement, in one round trip, for many."""
 
     def __init__(self, url: str) -> None:
         self._points = PostgresPoints(url)
@@ -84,7 +84,7 @@ class _ServerPoints:
 
     async def task(self, task_id: str) -> Found | None:
         try:
-            # With the time that others' calls take.
+            # Includes the time of other callers' reads.
             return await self._coalescer.ask(task_id, same=task_id, seconds=READ_SECONDS)
         except TimeoutError:
             raise StoreUnavailable(HANGS) from None
@@ -101,8 +101,8 @@ class _ServerPoints:
 async def open_reads(place: DatabasePlace, node_id: str) -> DirectReads | None:
     """Return the reads of the tracker's database from the node of this id, or None.
 
-    None where it cannot be read from there, or is another one there: an SQLite file belongs to
-    its node, and `localhost` is another server on each.
+    It is None if this node cannot read the database, or has another one at the same URL. An SQLite
+    file belongs to its node, and `localhost` is another server on each node.
     """
     if place.is_bound_elsewhere(node_id) or ":///file:" in place.url:
         return None

@@ -1,4 +1,4 @@
-"""The short way to the two endpoints that are called most: past the framework's own work."""
+"""The fast path to the two busiest endpoints: it skips the framework's own work."""
 
 import re
 from collections.abc import Coroutine
@@ -23,10 +23,10 @@ _WAIT = re.compile(rb"wait=([0-9]{1,2}(?:\.[0-9]{1,9})?)")
 class FastPath:
     """An ASGI wrapper that answers plain requests of `POST /tasks/` and `GET /tasks/{task_id}`.
 
-    The framework matches routes, reads the query and the headers into models, and asks for what an
-    endpoint depends on; that costs more than the endpoint. Here the function behind the endpoint
-    is called at once, where the request's query is empty, or a plain `wait=`. All else, and
-    whatever could be wrong with a query, goes to the app, whose answer would be the same.
+    The framework matches routes, reads query and headers into models, and resolves the endpoint's
+    dependencies. That costs more than the endpoint. If the query is empty, or a plain `wait=`, this
+    calls the function behind the endpoint at once. All other requests go to the app, which would
+    give the same answer; so do queries that could be wrong.
     """
 
     def __init__(self, app: ASGIApp, service: Service, submissions: Submissions) -> None:
@@ -45,7 +45,7 @@ class FastPath:
         except Exception as error:
             await problem_response(problem_of(error))(scope, receive, send)
             if not isinstance(error, HANDLED):
-                raise  # for the server's log, as the framework does it
+                raise  # for the server's log, as the framework does
             return
         await response(scope, receive, send)
 
@@ -66,7 +66,7 @@ class FastPath:
 
 
 def _plain_wait(query: bytes) -> float | None:
-    """Return for how long a query asks to wait; None if it is not certain to be a good one."""
+    """Return how many seconds a query asks to wait; None unless the query is certainly valid."""
     if not query:
         return 0.0
     wait = _WAIT.fullmatch(query)

@@ -14,7 +14,7 @@ Submitted = tuple[Sequence[NewTask], Accepted]
 
 
 class LargePayloads:
-    """Stands before the submitter: what is small passes through."""
+    """Stores large payloads before their tasks are submitted. Small ones pass through."""
 
     def __init__(self, service: Service) -> None:
         self._service = service
@@ -23,7 +23,7 @@ class LargePayloads:
     async def submit(self, tasks: Sequence[NewTask]) -> Submitted:
         """Submit tasks. Raises as `Submitter.submit` does, and `ArtifactsUnavailable`.
 
-        A client that hangs up cancels only its own waiting.
+        A client that disconnects cancels only its own wait.
         """
         service = self._service
         if not any(service.values.is_large(task.payload) for task in tasks):

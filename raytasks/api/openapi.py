@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the framework makes of the routes, with our errors and keys in it."""
+"""The OpenAPI document: the framework's, with our errors and keys added."""
 
 from http import HTTPStatus
 from typing import Any
@@ -14,15 +14,15 @@ from raytasks.api.problems import CONTENT_TYPE, ProblemView
 _KEY = "key"
 _BY_KEY: list[dict[str, list[str]]] = [{_KEY: []}]
 _ALL = (HTTPStatus.FORBIDDEN, HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-"""What every request may be answered with."""
+"""The error statuses that every request may get."""
 _PLACE = "#/components/schemas/{model}"
 _FRAMEWORK_ERRORS = ("HTTPValidationError", "ValidationError")
 
 
 def install(app: FastAPI, *, needs_key: bool) -> None:
-    """Have the app's document say what its routes alone do not tell.
+    """Add to the app's document what its routes alone do not tell.
 
-    Errors are problem documents, and only where they are; requests need a key, or none.
+    Errors are problem documents, and stand only where they can occur. Requests need a key, or none.
     """
     make = app.openapi
 
@@ -47,8 +47,8 @@ def _mend(document: dict[str, Any], needs_key: bool) -> None:
         _KEY: {
             "type": "http",
             "scheme": "bearer",
-            "description": "An API key. None is needed on the machine itself with DEBUG and "
-            "without API_KEYS.",
+            "description": "An API key. None is needed on the machine itself with "
+            "RAYTASKS_DEBUG and without RAYTASKS_API_KEYS.",
         }
     }
     for path, operations in document["paths"].items():
@@ -57,7 +57,7 @@ def _mend(document: dict[str, Any], needs_key: bool) -> None:
             for status, answer in list(operation["responses"].items()):
                 content = answer.get("content", {})
                 name = _schema_name(content)
-                if name in _FRAMEWORK_ERRORS:  # added by itself to whatever has parameters
+                if name in _FRAMEWORK_ERRORS:  # added to whatever has parameters
                     del operation["responses"][status]
                 elif name == ProblemView.__name__:
                     content[CONTENT_TYPE] = content.pop(next(iter(content)))
@@ -66,7 +66,7 @@ def _mend(document: dict[str, Any], needs_key: bool) -> None:
 
 
 def _protect(operation: dict[str, Any], needs_key: bool) -> None:
-    """Tell what the gate in front of all routes asks for, and answers."""
+    """Add what the gate before all routes requires and answers."""
     operation["security"] = _BY_KEY if needs_key else [{}, *_BY_KEY]
     statuses = [*_ALL, HTTPStatus.UNAUTHORIZED]  # also for a wrong key where none is needed
     if "requestBody" in operation:

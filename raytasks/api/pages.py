@@ -1,6 +1,6 @@
 """The pages for browsers: `/docs` shows the API, and `/` leads there.
 
-All their files come from here, and a policy tells browsers to load nothing from elsewhere.
+All their files come from this server. A policy tells browsers to load nothing from elsewhere.
 """
 
 from functools import cache
@@ -16,15 +16,15 @@ from starlette.staticfiles import StaticFiles
 from raytasks.web import DOCS, SWAGGER_UI
 
 PAGES = frozenset({"/", "/docs", "/redoc"})
-"""What answers everybody. `/redoc` has been a page of its own."""
+"""The pages that answer everybody. `/redoc` was once a page of its own."""
 
 FILES = "/docs/files/"
-"""How the paths of the pages' files begin."""
+"""The prefix of the paths of the pages' files."""
 
 _METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 
 _HEADERS = {
-    # Swagger UI writes styles into its elements, and draws pictures that are in its style sheet.
+    # Swagger UI writes styles into its elements, and draws pictures from its style sheet.
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; connect-src 'self'; "
     "style-src 'self' 'unsafe-inline'; img-src 'self' data:; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -43,7 +43,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _front(request: Request) -> Response:
-    """Lead browsers to the documents; for programs there is nothing here."""
+    """Redirect browsers to the documents. For programs there is nothing here."""
     reads = request.method in ("GET", "HEAD")
     if not reads or "text/html" not in request.headers.get("accept", ""):
         raise HTTPException(HTTPStatus.NOT_FOUND)

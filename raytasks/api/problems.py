@@ -32,7 +32,7 @@ RETRY_AFTER_SECONDS = 1
 
 
 class FieldErrorView(BaseModel):
-    """What is wrong with one field. `pointer` is a JSON pointer, or `?name` of a query value."""
+    """An error in one field. `pointer` is a JSON pointer, or `?name` for a query value."""
 
     pointer: str
     message: str
@@ -71,7 +71,10 @@ HANDLED: tuple[type[Exception], ...] = (
     HTTPException,
     RequestValidationError,
 )
-"""What a request may be answered with. All else is our mistake, and the server logs it, too."""
+"""The errors that are answered with a problem.
+
+Any other error is our bug, and the server logs it, too.
+"""
 
 
 def problem_response(problem: Problem) -> Response:
@@ -143,7 +146,10 @@ def _framework_problem(error: HTTPException) -> Problem:
 
 
 def _wrong_method(app: FastAPI, path: str, problem: Problem) -> Problem:
-    """Return the problem with all methods of the path: the framework tells those of one route."""
+    """Return the problem with all methods of the path.
+
+    The framework names those of one route only.
+    """
     allowed = {
         method.upper()
         for template, methods in app.openapi()["paths"].items()

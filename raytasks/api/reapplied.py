@@ -1,7 +1,7 @@
 """`serve deploy` of the same configuration after a change of the code.
 
-Serve compares configurations, and builds nothing where they are equal: the changed code would never
-be looked at. A replica that outlives a `serve deploy` looks itself.
+Serve compares configurations, and builds nothing if they are equal, so it would never see the
+changed code. A replica that survives a `serve deploy` looks for itself.
 """
 
 import asyncio
@@ -12,13 +12,15 @@ from dataclasses import dataclass
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 5.0
-"""How often a replica asks Serve when its application was deployed."""
+"""How often a replica asks Serve when its application was deployed, in seconds."""
 
 
 @dataclass(frozen=True)
 class Applied:
-    """When Serve was last told of an application (seconds since the epoch), and whether all of it
-    runs as it was told."""
+    """The last deployment of an application: its time, and whether all of it runs as configured.
+
+    The time is in seconds since the epoch.
+    """
 
     at: float
     settled: bool
@@ -27,9 +29,10 @@ class Applied:
 class Reapplied:
     """Watches one application from within one of its replicas.
 
-    `applied` asks Serve, and `act` is called once for each time that the application was deployed
-    again without a new build: this replica is still there when all has settled. `built_for` is the
-    time of the deployment that this replica's build was made for; without it, the first one seen.
+    `applied` asks Serve. Each deployment without a new build causes one call of `act`, with its
+    time. The sign of it is that this replica still runs when all has settled. The time `built_for`
+    is that of the deployment that this replica's build was made for. Without it, the first
+    deployment that is seen counts.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class Reapplied:
         self._known = built_for
 
     async def look(self) -> None:
-        """Look once. Raises what the two calls raise."""
+        """Look once. Raises what `applied` and `act` raise."""
         found = await self._applied()
         if found is None or not found.settled:
             return

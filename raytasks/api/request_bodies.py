@@ -15,8 +15,8 @@ from raytasks.model.strict_json import parse_json
 async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: int) -> Any:
     """Return the JSON value of a request's body. Raises `Problem` 400, 413 or 415.
 
-    A body that is too long is refused before it is read whole, and one that is nested too deeply
-    before anything looks into it that calls itself.
+    A body that is too long is refused before it is read whole. A body that is nested too deeply is
+    refused before any recursive code reads it.
     """
     content_type = first_value(scope, b"content-type") or ""
     if content_type.partition(";")[0].strip().lower() != "application/json":
@@ -31,7 +31,7 @@ async def read_json(scope: Scope, receive: Receive, max_bytes: int, max_depth: i
     try:
         value = parse_json(body)
     except ValueError as error:
-        if "recursion limit" in str(error):  # the parser's own, which is higher than ours
+        if "recursion limit" in str(error):  # the parser's own limit, which is higher than ours
             raise too_deep(max_depth) from None
         raise Problem(HTTPStatus.BAD_REQUEST, f"the body is not valid JSON: {error}") from None
     if body.count(b"[") + body.count(b"{") > max_depth:

@@ -1,4 +1,4 @@
-"""Limits on what clients may do to a replica: clients that wait, headers, slow and deep bodies."""
+"""Bounds on what clients may do to a replica: waiting clients, headers, slow and deep bodies."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
@@ -16,11 +16,11 @@ from raytasks.model.strict_json import is_deeper
 MAX_HEADERS = 100
 
 CLOSE = {"Connection": "close"}
-"""The header of an answer to a client that is not listened to any more."""
+"""The header of an answer after which the connection is closed."""
 
 
 class WaitingRoom:
-    """So many places for clients that wait: for the end of a task, or for events."""
+    """A fixed number of places for clients that wait: for the end of a task, or for events."""
 
     def __init__(self, places: int) -> None:
         self._places = places
@@ -28,12 +28,12 @@ class WaitingRoom:
 
     @property
     def taken(self) -> int:
-        """How many wait now."""
+        """How many clients wait now."""
         return self._taken
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Have a place for as long as the block runs. Raises `Problem` 503 if none is free."""
+        """Hold a place while the block runs. Raises `Problem` 503 if none is free."""
         if self._taken >= self._places:
             raise Problem(
                 HTTPStatus.SERVICE_UNAVAILABLE,
@@ -59,7 +59,10 @@ def check_header_count(count: int) -> None:
 
 
 def body_in_time(receive: Receive, seconds: float) -> Receive:
-    """Return a `receive` that raises 408 if the body is not in this long after its first wait."""
+    """Return a `receive` that raises 408 if the body is not complete in time.
+
+    The time is `seconds`, from its first wait.
+    """
     deadline: float | None = None
     complete = False
 
@@ -69,14 +72,14 @@ def body_in_time(receive: Receive, seconds: float) -> Receive:
             return await receive()
         receiving = _Begun(receive())
         if receiving.waits:
-            # Most bodies are there already: only one that is not is worth a timer.
+            # Most bodies are there already: only a body that is waited for needs a timer.
             if deadline is None:
                 deadline = asyncio.get_running_loop().time() + seconds
             try:
                 async with asyncio.timeout_at(deadline):
                     await receiving
             except TimeoutError:
-                # Not a `Problem`: whoever else reads bodies, such as FastAPI, lets this through.
+                # Not a `Problem`: other readers of bodies, such as FastAPI, let this through.
                 raise HTTPException(
                     HTTPStatus.REQUEST_TIMEOUT,
                     f"the body has not come within {seconds:g} seconds (BODY_SECONDS)",
@@ -90,7 +93,7 @@ def body_in_time(receive: Receive, seconds: float) -> Receive:
 
 
 class _Begun:
-    """A `receive` that has been run until it waits for something, if it does; `await` the rest."""
+    """A call of `receive`, run as far as its first wait, if it waits. `await` runs the rest."""
 
     message: Message
 
@@ -108,7 +111,7 @@ class _Begun:
         return True
 
     def __await__(self) -> Generator[Any, Any, None]:
-        # As `yield from` does it, but from where it is.
+        # Like `yield from`, but from the present position.
         while self.waits:
             try:
                 yield self._waits_for
@@ -119,7 +122,7 @@ class _Begun:
 
 
 def check_depth(value: Any, most: int) -> None:
-    """Refuse a JSON value in which lists and objects are too deep in each other.
+    """Refuse a JSON value whose lists and objects are nested too deeply.
 
     Raises `Problem` 400.
     """

@@ -1,4 +1,4 @@
-"""What the routes work with, and how they answer."""
+"""The service as the routes use it, and the helpers with which they answer."""
 
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -31,7 +31,7 @@ AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
 @dataclass
 class Service:
-    """What the routes work with."""
+    """All that the routes work with: backend, handlers, settings and files."""
 
     backend: Backend
     registry: Registry
@@ -56,7 +56,7 @@ class Service:
         )
 
     def shown(self, task: Task) -> Task:
-        """Return a task as it is shown: without what its handler's model keeps secret."""
+        """Return a task without what its handler's model keeps secret."""
         spec = self.registry.get(task.task_type)
         if spec is None or spec.mask is None:
             return task
@@ -65,9 +65,9 @@ class Service:
     async def task(
         self, task_id: str, namespace: str, wait_seconds: float = 0.0
     ) -> tuple[Task, list[AttemptRecord]]:
-        """Return a task with its attempts: at once, or when it has ended, or after the wait.
+        """Return a task with its attempts, as soon as it has ended, or after the wait.
 
-        Raises `TaskNotFound`, also for one of another namespace; `Problem` if too many wait.
+        Raises `TaskNotFound`, also for a task of another namespace, and `Problem` if too many wait.
         """
         check_id(task_id)
         if wait_seconds:
@@ -80,13 +80,13 @@ class Service:
         return found
 
     async def check_handler_of(self, task_id: str, namespace: str) -> None:
-        """Refuse to run a task again that no handler would run. Raises `Problem`."""
+        """Refuse to run a task again if its type has no handler. Raises `Problem`."""
         task = (await self.backend.read(TasksById([task_id]))).get(task_id)
         if task is not None and task.namespace == namespace:
             self.check_handler(task.task_type)
 
     def check_handler(self, task_type: str) -> None:
-        """Refuse to run tasks again of a type that has no handler. Raises `Problem`."""
+        """Refuse to run tasks of this type again if it has no handler. Raises `Problem`."""
         if self.registry.get(task_type) is None:
             raise Problem(
                 HTTPStatus.CONFLICT,
@@ -97,7 +97,7 @@ class Service:
     async def without_handler(self, namespace: str, states: Iterable[State]) -> list[str]:
         """Return the types of a namespace's tasks in these states that have no handler, sorted.
 
-        Nothing while the statistics are not there yet.
+        It is empty while the statistics are not there yet.
         """
         try:
             stats = await self.backend.read(Statistics(namespace))
@@ -112,7 +112,7 @@ class Service:
 
 
 def check_id(task_id: str) -> None:
-    """Refuse what cannot be the id of a task, before the database is asked.
+    """Refuse a text that cannot be a task's id, without a query to the database.
 
     Raises `TaskNotFound`.
     """
@@ -121,7 +121,7 @@ def check_id(task_id: str) -> None:
 
 
 def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
-    """Return what the OpenAPI document says of these answers."""
+    """Return the OpenAPI description of these error answers."""
     return {
         status.value: {"description": status.phrase, "model": ProblemView} for status in statuses
     }
@@ -136,28 +136,31 @@ BODY_PROBLEMS = problems_of(
     HTTPStatus.TOO_MANY_REQUESTS,
     AWAY,
 )
-"""What a request may be answered with that has a body and makes something."""
+"""The problems of a request that has a body and makes something."""
 
 
 def body_extra(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return what the OpenAPI document says of a body that the route reads itself."""
+    """Return the OpenAPI description of a body that the route reads itself."""
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
 
 
 def json_answer(
     body: bytes, status: HTTPStatus = HTTPStatus.OK, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return an answer whose body is JSON already."""
+    """Return an answer whose body is already JSON text."""
     return JsonResponse(body, status.value, headers)
 
 
 class JsonResponse(Response):
-    """An answer of JSON text: as `Response` makes it, without its search for what is to be done."""
+    """An answer of JSON text: like `Response`, but faster, as its headers are known."""
 
     media_type = "application/json"
 
     def init_headers(self, headers: Mapping[str, str] | None = None) -> None:
-        """Set the headers: those that are given, none of them about the content, and the rest."""
+        """Set the given headers, and those of the content.
+
+        None of those given may be about the content.
+        """
         given = () if headers is None else headers.items()
         self.raw_headers = [
             *((name.lower().encode("latin-1"), text.encode("latin-1")) for name, text in given),

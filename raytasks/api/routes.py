@@ -27,11 +27,11 @@ TaskId = Annotated[str, Path(description="The id that the submission was answere
 
 _HEALTH_SECONDS = 5.0
 _WAITING_SECONDS = 0.2
-_LARGEST_OFFSET = 2**53  # what JSON numbers hold exactly
+_LARGEST_OFFSET = 2**53  # the largest integer that JSON numbers hold exactly
 
 
 class ListQuery(NamespaceQuery):
-    """The query of the list."""
+    """The query of the list of tasks."""
 
     limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
@@ -73,9 +73,9 @@ def task_router(service: Service) -> APIRouter:
         summary="List tasks, newest first",
     )
     async def page(asked: Annotated[ListQuery, Query()], caller: Reader) -> Response:
-        """Return one page; `total` says how many tasks the filters match in all.
+        """Return one page. `total` is how many tasks the filters match.
 
-        With `tag` that is not counted, and a page may be shorter than `limit`: go on with
+        With `tag` they are not counted, and a page may be shorter than `limit`. Continue with
         `next_cursor` until it is null.
         """
         query = TaskQuery(
@@ -107,9 +107,10 @@ def task_router(service: Service) -> APIRouter:
         summary="Get a task with its attempts",
     )
     async def get(task_id: TaskId, asked: Annotated[GetQuery, Query()], caller: Reader) -> Response:
-        """Return the task as it is, or with `wait` (seconds) as soon as it is final.
+        """Return the task as it is. With `wait` (seconds), return it as soon as it is final.
 
-        Large payloads and results are read from the artifact store; `410` if one is gone there.
+        Large payloads and results are read from the artifact store; the answer is `410` if one is
+        missing there.
         """
         return await answer_get(service, task_id, caller, asked.namespace, asked.wait)
 
@@ -127,8 +128,8 @@ def task_router(service: Service) -> APIRouter:
     ) -> Response:
         """Make the task PENDING, with a fresh budget of attempts; its history stays.
 
-        `409` for a task in another state, and for one whose type has no handler any more: it would
-        wait for ever.
+        The answer is `409` for a task in another state. It is also `409` if its type no longer has
+        a handler: the task would wait for ever.
         """
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
@@ -148,7 +149,7 @@ def task_router(service: Service) -> APIRouter:
     async def cancel(
         task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
     ) -> Response:
-        """Cancel a task that waits at once; tell the attempt of one that runs to stop."""
+        """Cancel a waiting task at once. For a running task, tell its attempt to stop."""
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         task = await service.backend.execute(CancelTask(task_id, namespace))
@@ -160,9 +161,10 @@ def task_router(service: Service) -> APIRouter:
 async def answer_get(
     service: Service, task_id: str, caller: Caller, namespace: str | None, wait_seconds: float
 ) -> Response:
-    """Answer `GET /tasks/{task_id}`; `namespace` is what the query says, if it says something.
+    """Answer `GET /tasks/{task_id}`. `namespace` is the one in the query, or None.
 
-    Raises as `Service.task` does, `Problem` also for what the caller may not do, `ArtifactLost`.
+    Raises the errors of `Service.task`, `Problem` also if the caller may not do it, and
+    `ArtifactLost`.
     """
     caller.check(Scope.READ)
     task, history = await service.task(task_id, caller.namespace_for(namespace), wait_seconds)
@@ -176,7 +178,7 @@ async def answer_get(
 
 
 async def _waiting_for(service: Service, task: Task) -> list[dict[str, Any]] | None:
-    """Return what a task waits for that was claimed and has not begun; None if nobody says soon."""
+    """Return why a claimed task has not begun; None if the tracker does not answer soon."""
     if task.state is not State.RUNNING or task.started_at is not None:
         return None
     try:
@@ -201,9 +203,9 @@ def service_router(service: Service) -> APIRouter:
         summary="Tell how the service is",
     )
     async def health(caller: AnyCaller) -> Response:
-        """Return the state of database, tracker, runners and Ray; `503` if one of them is away.
+        """Return the state of database, tracker, runners and Ray; `503` if one of them is down.
 
-        Without a key, or without the scope read, only `status` and `version` are told.
+        Without a key, or without the scope read, the answer has only `status` and `version`.
         """
         try:
             async with asyncio.timeout(_HEALTH_SECONDS):
@@ -212,7 +214,7 @@ def service_router(service: Service) -> APIRouter:
             away = {"ok": False, "error": f"{type(error).__name__}: the tracker is away"}
             report = {"tracker": away}
         if not service.debug and not report.get("database", {}).get("ok", True):
-            # What a driver says names hosts and users.
+            # A driver's error text names hosts and users.
             report["database"] = {"ok": False, "error": "the database is away; see the log"}
         reasons = report.pop("reasons", [])
         healthy = all(part.get("ok") for part in report.values())

@@ -1,4 +1,4 @@
-"""Links that open one path for a time without a key: an HMAC over the path and the expiry."""
+"""Signed links: they open one path for a time without a key, by an HMAC of path and expiry."""
 
 import hashlib
 import hmac
@@ -8,11 +8,11 @@ from http import HTTPStatus
 
 from raytasks.api.problems import Problem
 
-_PURPOSE = "raytasks link v1"  # so that nothing else that the secret signs is a link
+_PURPOSE = "raytasks link v1"  # so that no other text signed with the secret is a link
 
 
 class Links:
-    """Makes links that are good for so many seconds, and checks them."""
+    """Makes links that are valid for a fixed number of seconds, and checks them."""
 
     def __init__(self, secret: str, seconds: float, clock: Callable[[], float] = time.time) -> None:
         self._secret = secret.encode()
@@ -25,7 +25,7 @@ class Links:
         return f"{path}?expires={expires}&signature={self._signature(path, expires)}"
 
     def check(self, path: str, expires: int | None, signature: str | None) -> None:
-        """Refuse what is not a link that we have made, or not one any more.
+        """Refuse a link that we have not made, or that has expired.
 
         Raises `Problem` 403.
         """

@@ -15,7 +15,7 @@ from raytasks.protocol.queries import Statistics
 
 
 class PercentilesView(BaseModel):
-    """Durations in seconds: half of all, 95 % and 99 % took no longer. Within 5 %."""
+    """Durations in seconds: half of all, 95 % and 99 % took no longer. They are within 5 %."""
 
     p50: float
     p95: float
@@ -23,12 +23,12 @@ class PercentilesView(BaseModel):
 
 
 class WindowView(BaseModel):
-    """What happened in the last `seconds`.
+    """Statistics of the last `seconds`.
 
-    `completed` and `failed` count tasks that ended so; `failure_rate` is the part of the failed
-    among them, `per_second` the number of both by the second. `queue_wait` is how long tasks were
-    due before they were handed to a runner, and `run_time` how long attempts ran that succeeded,
-    failed or ran into their timeout.
+    `completed` and `failed` count tasks that ended so. The share of the failed among them is
+    `failure_rate`, the number of both per second `per_second`. The `queue_wait` is how long tasks
+    were due before a runner got them. The `run_time` is the duration of attempts that succeeded,
+    failed or timed out.
     """
 
     seconds: int
@@ -41,7 +41,7 @@ class WindowView(BaseModel):
 
 
 class WindowsView(BaseModel):
-    """The windows: they move on in steps of 5 seconds, a minute and 10 minutes."""
+    """The windows. They move in steps of 5 seconds, a minute and 10 minutes."""
 
     minute: WindowView
     hour: WindowView
@@ -49,14 +49,14 @@ class WindowsView(BaseModel):
 
 
 class CountsView(BaseModel):
-    """How many tasks there are, exactly; of a type only the states that it has tasks in."""
+    """How many tasks there are, exactly. A type has only the states that it has tasks in."""
 
     by_state: dict[State, int]
     by_type: dict[str, dict[State, int]]
 
 
 class StatsView(BaseModel):
-    """Counts and statistics; `by_type` has the types of which something happened within a day."""
+    """Counts and statistics. `by_type` has the types that were active within a day."""
 
     namespace: str
     counts: CountsView
@@ -75,7 +75,7 @@ def stats_router(service: Service) -> APIRouter:
         summary="Count tasks; tell throughput, failure rate, waits and running times",
     )
     async def stats(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
-        """Return counts of tasks by state and type, and what the last minute, hour, day were like.
+        """Return counts of tasks by state and type; statistics of the last minute, hour and day.
 
         The counts are exact. The windows are at most a second old.
         """

@@ -52,7 +52,10 @@ def submission_router(submissions: "Submissions") -> APIRouter:
         caller: Submitter,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        """Accept a task; the answer comes when it is on disk. From then on it is never lost."""
+        """Accept a task.
+
+        The answer comes when the task is on disk. From then on it is never lost.
+        """
         return await submissions.answer_one(
             request.scope, request.receive, caller, asked.namespace, idempotency_key
         )
@@ -74,7 +77,7 @@ def submission_router(submissions: "Submissions") -> APIRouter:
         caller: Submitter,
         idempotency_key: IdempotencyKey = None,
     ) -> Response:
-        """Accept all tasks of the batch, or none: an error names each bad one by its index."""
+        """Accept all tasks of the batch, or none. An error names each bad task by its index."""
         return await submissions.answer_batch(
             request.scope, request.receive, caller, asked.namespace, idempotency_key
         )
@@ -83,9 +86,9 @@ def submission_router(submissions: "Submissions") -> APIRouter:
 
 
 class Submissions:
-    """What is behind the endpoints that take new tasks.
+    """The work of the endpoints that take new tasks.
 
-    Its answers need the request's body, what its query says of the namespace, and its key; they
+    Its methods take the request's body, the namespace in its query, and its idempotency key. They
     raise `Problem`, `InvalidSubmission`, `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
     """
 
@@ -143,7 +146,7 @@ class Submissions:
         namespace: str,
         idempotency_key: str | None,
     ) -> Checked:
-        """Check a body with these tasks in it: in a thread, if code of the user's runs for one."""
+        """Check a body with these tasks in it: in a thread, if a check runs the user's code."""
         service = self._service
         call = partial(
             check,
@@ -162,7 +165,7 @@ class Submissions:
         return await service.check_threads.run(slow, call) if slow else call()
 
     async def _submit(self, new: Sequence[NewTask]) -> list[Task]:
-        """Store the tasks, or return those that the same request made before."""
+        """Store the tasks, or return those that the same request stored before."""
         new, duplicates = await self._payloads.submit(new)
         taken = [duplicates.get(task.task_id) for task in new]
         if not any(taken) and duplicates.at is not None:
@@ -170,7 +173,7 @@ class Submissions:
         owners = (
             [_owner(duplicate) for duplicate in taken]
             if any(taken)
-            else [task.task_id for task in new]  # this very call came before, at an unknown time
+            else [task.task_id for task in new]  # this very call was sent before, time unknown
         )
         found = await self._service.backend.read(TasksById(owners))
         if len(found) < len(owners):

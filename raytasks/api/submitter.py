@@ -1,4 +1,4 @@
-"""The submitter: the submissions of many requests, in as few calls of the tracker as possible."""
+"""The submitter: it puts the submissions of many requests into as few tracker calls as possible."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -7,10 +7,13 @@ from raytasks.api.coalescer import Coalescer
 from raytasks.model.tasks import Accepted, BacklogFull, NewTask, StoreUnavailable
 
 MAX_SECONDS = 9.0
-"""How long a submission may take, so that an HTTP request is answered within ten seconds."""
+"""How long a submission may take, in seconds.
+
+So an HTTP request is answered within ten seconds.
+"""
 
 MAX_TASKS = 1000
-"""How many tasks go into one call; one request's tasks are never split."""
+"""Maximum number of tasks in one call. The tasks of one request are never split."""
 
 _Request = tuple[NewTask, ...]
 
@@ -18,7 +21,7 @@ _Request = tuple[NewTask, ...]
 class Submitter:
     """Submits the tasks of requests, one call at a time.
 
-    A second call beside it would only make more and smaller ticks of the same tasks.
+    Concurrent calls would only spread the same tasks over more and smaller ticks.
     """
 
     def __init__(self, send: Callable[[Sequence[NewTask]], Awaitable[Accepted]]) -> None:
@@ -28,11 +31,11 @@ class Submitter:
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
-        """Submit tasks, all or none; on return they are on disk. Raises what `send` raises.
+        """Submit tasks, all or none. On return they are on disk. Raises what `send` raises.
 
-        Returns the duplicates among all that were sent in the same call: those that were not
-        stored, as their idempotency key is taken, by their ids. Raises `StoreUnavailable` when it
-        takes too long, with the calls before it.
+        Returns, by id, the duplicates among all tasks of the same call. A duplicate is not stored,
+        since its idempotency key is taken. Raises `StoreUnavailable` after MAX_SECONDS. The time
+        includes the calls before it.
         """
         try:
             return await self._requests.ask(tuple(tasks), seconds=MAX_SECONDS)
@@ -45,7 +48,7 @@ class Submitter:
         except BacklogFull as error:
             if len(requests) == 1:
                 return [error]
-            # It is all or none: what fits by itself must not fail with others.
+            # A call is all or none: a request that fits alone must not fail because of others.
             return list(await asyncio.gather(*map(self._send_alone, requests)))
         return [duplicates] * len(requests)
 

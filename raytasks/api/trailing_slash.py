@@ -1,4 +1,4 @@
-"""Paths with and without the last slash are the same, without a redirect."""
+"""Paths with and without the trailing slash are the same, without a redirect."""
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 

@@ -1,4 +1,4 @@
-"""What clients see of tasks: the models of the OpenAPI document, and the JSON that is sent."""
+"""The tasks as clients see them: the models of the OpenAPI document, and the JSON that is sent."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
 
 
 class ErrorView(BaseModel):
-    """Why an attempt, or a task, failed."""
+    """The reason why an attempt, or a task, failed."""
 
     type: str
     message: str
@@ -31,10 +31,10 @@ class ProgressView(BaseModel):
 class AttemptView(BaseModel):
     """One attempt of a task's history.
 
-    `started_at` is null while the attempt waits for a place to run; of one that ended so, it is
-    when it was claimed. `ray_attempt` counts Ray's own retries within the attempt, from 0.
-    `late_outcome` is what its process still reported after the attempt was given up as lost; it
-    changed nothing.
+    `started_at` is null while the attempt waits for a place to run. If the attempt ended before it
+    began, it is when it was claimed. Ray's own retries within the attempt are counted by
+    `ray_attempt`, from 0. The `late_outcome` is what its process reported after the attempt was
+    marked lost; it changed nothing.
     """
 
     attempt: int
@@ -51,9 +51,9 @@ class AttemptView(BaseModel):
 
 
 class OffloadedView(BaseModel):
-    """The bytes of what is kept in the artifact store as it is large; null: it is not.
+    """The sizes in bytes of large values in the artifact store; null for one that is not there.
 
-    Where the value itself is not in the answer, it is null there; `GET /tasks/{task_id}` has it.
+    If a value is not in the answer, it is null there; `GET /tasks/{task_id}` has it.
     """
 
     payload: int | None
@@ -63,7 +63,7 @@ class OffloadedView(BaseModel):
 class TaskView(BaseModel):
     """A task. `revision` grows by one at each change of its state.
 
-    `snoozes` is how often an attempt put it off, or was given back by its runner.
+    `snoozes` is how often an attempt snoozed it, or was released by its runner.
     """
 
     model_config = ConfigDict(title="Task")
@@ -109,12 +109,12 @@ class WaitingView(BaseModel):
 
 
 class TaskWithAttemptsView(TaskView):
-    """A task with its newest attempts; the last one may still run, and has no outcome then.
+    """A task with its newest attempts. The last one may still run; then it has no outcome.
 
-    `attempts_omitted` is how many came before or between them and are not shown: there are at most
-    100, and of those that put the task off only the last ones are kept. `waiting_for` says why a
-    task that was claimed has not begun, the strongest reason first. It is null otherwise, and where
-    the tracker does not say it within a moment.
+    At most 100 attempts are shown, and of the snoozed ones only the last are kept. The number of
+    attempts before or between them that are not shown is `attempts_omitted`. The list `waiting_for`
+    says why a claimed task has not begun, the strongest reason first. It is null otherwise, and if
+    the tracker does not answer within a moment.
     """
 
     waiting_for: list[WaitingView] | None
@@ -123,7 +123,7 @@ class TaskWithAttemptsView(TaskView):
 
 
 class TaskPageView(BaseModel):
-    """One page of the list of tasks, newest first. `total` is null where it is not counted."""
+    """One page of the list of tasks, newest first. `total` is null if it is not counted."""
 
     tasks: list[TaskView]
     total: int | None
@@ -145,10 +145,10 @@ def task_json(
     tracebacks: bool = False,
     waiting_for: Sequence[Mapping[str, Any]] | None = None,
 ) -> bytes:
-    """Return a task as JSON; with its attempts, if they are given, and what it waits for.
+    """Return a task as JSON, with its attempts and what it waits for, if they are given.
 
-    Without `tracebacks` those of errors are null: they tell of the handlers' code. Payload and
-    result are stored as JSON text and put in as they are.
+    Without `tracebacks`, those of errors are null, since they reveal the handlers' code. Payload
+    and result are stored as JSON text and inserted unchanged.
     """
     has_progress = task.progress_fraction is not None or task.progress_message is not None
     view = {
@@ -206,7 +206,7 @@ def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) 
 
 
 def accepted(new: NewTask, at: float) -> Task:
-    """Return a new task as it was stored at a time, by the tracker's clock."""
+    """Return a new task as it was stored at `at`, by the tracker's clock."""
     new = new.stamped(at)
     return Task(
         task_id=new.task_id,

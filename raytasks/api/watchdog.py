@@ -1,4 +1,4 @@
-"""The watchdog: replaces a tracker whose process is there and does nothing."""
+"""The watchdog: it replaces a tracker whose process exists but does nothing."""
 
 import asyncio
 import logging
@@ -9,41 +9,44 @@ from collections.abc import Awaitable, Callable
 log = logging.getLogger(__name__)
 
 PING_SECONDS = 1.0
-"""How long after an answer the tracker is asked again."""
+"""How long after an answer the tracker is pinged again, in seconds."""
 
 PATIENCE_SECONDS = 5.0
-"""How long a tracker that has answered before may take before its signs of life are looked at."""
+"""How long a tracker that has answered before may take, in seconds.
+
+Then its signs of life are checked.
+"""
 
 FIRST_PATIENCE_SECONDS = 60.0
-"""How long a tracker that has just been started may take."""
+"""How long a tracker that has just started may take, in seconds."""
 
 LOOK_SECONDS = 1.0
-"""How often signs of life are looked for while pings stay unanswered."""
+"""How often signs of life are checked while pings stay unanswered, in seconds."""
 
 SPREAD_SECONDS = 5.0
-"""Within what time several watchdogs act that have seen the same."""
+"""The time over which watchdogs spread their action, in seconds, if several have seen the same."""
 
 _LAST_CHANCE_SECONDS = 2.0
 _LOG_SECONDS = 60.0
 
 Sign = Callable[[], Awaitable[object]]
-"""Returns something that changes while the tracker lives, or None where that cannot be seen."""
+"""Returns a value that changes while the tracker lives, or None if it cannot be seen."""
 
 
 class Watchdog:
-    """Asks the tracker again and again whether it runs, and has it replaced when it does not.
+    """Pings the tracker again and again, and replaces it when it is frozen.
 
-    Ray notices a process that is gone, but not one that is frozen. `ping` returns when the tracker
-    has answered; `replace` ends its process, and Ray starts another one.
+    Ray detects a process that is gone, but not a frozen one. The call `ping` returns when the
+    tracker has answered. The call `replace` ends its process, and Ray starts another one.
 
-    Pings that stay unanswered here prove little: the link of one replica may be cut. So the epoch
-    in the database is the judge. `epoch` returns its row, which a live tracker renews several times
-    in a lease. The tracker is replaced only when its pings stay unanswered and the epoch has not
-    moved, both for a whole lease by this process's own clock. What cannot be seen is no proof:
-    without `epoch`, and while the database cannot be read, nobody is replaced.
+    Unanswered pings prove little: the link of one replica may be cut. So the epoch in the database
+    decides. `epoch` returns its row, which a live tracker renews several times in a lease. The
+    tracker is replaced only after a whole lease by this process's own clock. In that time no ping
+    was answered, and the epoch did not move. Nobody is replaced without proof: not without `epoch`,
+    nor while the database cannot be read.
 
-    `life` returns what tells one process of the tracker from the next. Where it changes, somebody
-    else was faster, and the new process gets the time that it needs to start.
+    `life` returns what tells one process of the tracker from the next. If it changes, another
+    watchdog was faster, and the new process gets the time that it needs to start.
     """
 
     def __init__(
@@ -82,7 +85,7 @@ class Watchdog:
                     log.warning("the tracker could not be replaced: %r", error)
 
     async def _is_frozen(self) -> bool:
-        """Look at the signs of life until the tracker answers, or has shown none for a lease."""
+        """Check the signs of life until the tracker answers, or has shown none for a lease."""
         life = await _seen(self._life)
         known: object = None
         since = self._clock()
@@ -101,7 +104,7 @@ class Watchdog:
             if present is None or present != known:
                 known, since = present, now
             elif now - since >= self._lease_seconds:
-                # Watchdogs that have seen the same do not all act at the same moment.
+                # Watchdogs that have seen the same must not all act at the same moment.
                 await asyncio.sleep(self._chance() * SPREAD_SECONDS)
                 answers = await self._answers(_LAST_CHANCE_SECONDS)
                 return not answers and await _seen(self._life) == life
@@ -121,7 +124,7 @@ class Watchdog:
 
 
 async def _seen(sign: Sign | None) -> object:
-    """Return a sign of life; None where it cannot be seen."""
+    """Return a sign of life; None if it cannot be seen."""
     if sign is None:
         return None
     try:
@@ -132,7 +135,10 @@ async def _seen(sign: Sign | None) -> object:
 
 
 async def _quietly(answer: Awaitable[object]) -> None:
-    """Wait for an answer; an error is one too: the tracker is not frozen, or is gone for good."""
+    """Wait for an answer.
+
+    An error counts as one: the tracker is not frozen, or is gone for good.
+    """
     try:
         await answer
     except Exception as error:

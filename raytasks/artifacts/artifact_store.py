@@ -1,4 +1,4 @@
-"""Files that belong to tasks, kept through fsspec: a local folder by default, S3 by URL."""
+"""The files of tasks, kept through fsspec: in a local folder by default, in S3 by its URL."""
 
 import contextlib
 import os
@@ -17,11 +17,11 @@ _OWN_NAME = re.compile(r"\.[a-z][a-z0-9.]{0,126}")
 _MARK = ".raytasks-"
 
 URL_PREFIX = "/artifacts"
-"""Where the API serves artifacts."""
+"""The path under which the API serves artifacts."""
 
 
 def is_shown(name: str) -> bool:
-    """Return whether a file is a task's own; those of raytasks itself begin with a dot."""
+    """Return whether a file is a task's own. Names of raytasks' own files begin with a dot."""
     return not name.startswith(".") and _NAME.fullmatch(name) is not None
 
 
@@ -31,17 +31,18 @@ class ArtifactStore:
     def __init__(self, url: str) -> None:
         self._url = url
         self.writes = 0
-        """How many files were written by this object, or were tried to be."""
+        """How many files this object has written or tried to write."""
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
-        """The file system, and the folder in it; looked up at the first use.
+        """The file system and the folder in it, looked up at the first use.
 
-        Every runner has a store, few handlers use it, and the import takes a tenth of its start.
+        Every runner has a store and few handlers use it, but the import takes a tenth of a runner's
+        start.
         """
         import fsspec
 
-        if "://" not in self._url:  # a folder, in whose path no character means anything
+        if "://" not in self._url:  # a folder: no character of its path is special
             return fsspec.filesystem("file"), self._url.rstrip("/")
         filesystem, root = fsspec.core.url_to_fs(self._url)
         return filesystem, str(root).rstrip("/")
@@ -51,21 +52,21 @@ class ArtifactStore:
         return self._place[0]
 
     def save(self, task_id: str, name: str, data: bytes) -> str:
-        """Write the file and return the path at which the API serves it.
+        """Write a file, and return the path at which the API serves it.
 
-        The file is there whole or not at all, and an older one of the same name is replaced.
-        Raises `ValueError` for a name that is not a plain file name.
+        The file is there whole or not at all. It replaces an older one of the same name. Raises
+        `ValueError` for a name that is not a plain file name.
         """
         self._write(self.path(task_id, name), data)
         return f"{URL_PREFIX}/{task_id}/{name}"
 
     def read(self, task_id: str, name: str) -> bytes:
-        """Return the file's bytes. Raises `FileNotFoundError`, or `ValueError` for a bad name."""
+        """Return a file's bytes. Raises `FileNotFoundError`, or `ValueError` for a bad name."""
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
 
     def save_own(self, task_id: str, name: str, data: bytes) -> None:
-        """Write a file of raytasks itself: its name begins with a dot, and nobody is served it."""
+        """Write a file of raytasks itself: its name begins with a dot, and it is never served."""
         self._write(self._own_path(task_id, name), data)
 
     def read_own(self, task_id: str, name: str) -> bytes:
@@ -74,7 +75,7 @@ class ArtifactStore:
         return data
 
     def open(self, task_id: str, name: str) -> tuple[Any, int]:
-        """Open a file that may be shown, and return it with its size.
+        """Open a file that may be shown, and return it with its size in bytes.
 
         Raises `FileNotFoundError`, `IsADirectoryError`, or `ValueError` for a bad name.
         """
@@ -85,7 +86,7 @@ class ArtifactStore:
         return self._files.open(path, "rb"), size
 
     def list(self, task_id: str) -> Sequence[tuple[str, int]]:
-        """Return name and size of the files of a task that may be shown, by name."""
+        """Return name and size (bytes) of the files of a task that may be shown, sorted by name."""
         try:
             found = self._files.ls(self._folder(task_id), detail=True)
         except FileNotFoundError:
@@ -98,14 +99,14 @@ class ArtifactStore:
         return sorted((name, size) for name, size in files if is_shown(name))
 
     def mark_used_by(self, database_id: str) -> None:
-        """Leave a mark at the top that the tasks of this database keep files here."""
+        """Write a mark at the top that the tasks of this database keep files here."""
         text = b"Tasks of the database with this id keep files here. See docs/reliability.md.\n"
         self._write(f"{self._place[1]}/{_MARK}{database_id}", text)
 
     def overview(self) -> tuple[Sequence[str], set[str]]:
         """Return the ids of the tasks that have files here, and of the databases that left a mark.
 
-        It lists everything at the top, which takes a while where that is much.
+        It lists everything at the top, which is slow if there are many tasks.
         """
         root = self._place[1]
         self._files.invalidate_cache(root)
@@ -124,12 +125,12 @@ class ArtifactStore:
             self._files.rm(folder, recursive=True)
 
     def remove_own(self, task_id: str, name: str) -> None:
-        """Delete one file of raytasks itself, if it is there."""
+        """Delete one file of raytasks itself, if it exists."""
         with contextlib.suppress(FileNotFoundError):
             self._files.rm_file(self._own_path(task_id, name))
 
     def path(self, task_id: str, name: str) -> str:
-        """Return where the file lies in its file system. Raises `ValueError` for a bad name."""
+        """Return the path of a file in its file system. Raises `ValueError` for a bad name."""
         folder = self._folder(task_id)
         if not _NAME.fullmatch(name):
             raise ValueError(
@@ -144,7 +145,7 @@ class ArtifactStore:
         return f"{folder}/{name}"
 
     def _write(self, path: str, data: bytes) -> None:
-        """Write a file, whole or not at all, and for good; safe from several threads at once."""
+        """Write a file durably, whole or not at all. Safe from several threads at once."""
         from fsspec.implementations.local import LocalFileSystem
 
         self.writes += 1
@@ -152,7 +153,7 @@ class ArtifactStore:
         if isinstance(self._files, LocalFileSystem):
             _write_local(Path(path), data)
         else:
-            self._files.pipe_file(path, data)  # an object is there when it is there whole
+            self._files.pipe_file(path, data)  # an object appears only when it is whole
 
     def _folder(self, task_id: str) -> str:
         if not is_task_id(task_id):
@@ -171,8 +172,8 @@ def _write_local(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    for folder in (path.parent, path.parent.parent):  # so that the names are on disk too
-        with contextlib.suppress(OSError):  # not every file system can do that for a folder
+    for folder in (path.parent, path.parent.parent):  # so that the file's name is on disk too
+        with contextlib.suppress(OSError):  # not every file system can sync a folder
             _sync_folder(folder)
 
 

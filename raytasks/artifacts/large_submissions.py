@@ -1,4 +1,4 @@
-"""Submissions with large payloads: to the artifact store first, and away again if refused."""
+"""Submissions with large payloads: their files are written first, and deleted if refused."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
@@ -16,21 +16,21 @@ async def submit_with_payloads(
     submit: Callable[[Sequence[NewTask]], Awaitable[Duplicates]],
     known: Callable[[Sequence[str]], Awaitable[Container[str]]],
 ) -> tuple[Sequence[NewTask], Duplicates]:
-    """Submit tasks whose large payloads are in files before that, and no longer than needed.
+    """Submit tasks, with large payloads written to files before, and deleted again if refused.
 
-    `submit` stores tasks, all or none, and returns the duplicates among them by id. `known` says
-    which of some ids are ids of tasks. Returns the tasks as they were submitted, and the
-    duplicates. Raises `ArtifactsUnavailable`, and what `submit` raises.
+    The call `submit` stores tasks, all or none, and returns the duplicates among them by id. The
+    call `known` returns which of some ids are ids of tasks. Returns the tasks as they were
+    submitted, and the duplicates. Raises `ArtifactsUnavailable`, and what `submit` raises.
     """
     if not any(values.is_large(task.payload) for task in tasks):
         return tasks, await submit(tasks)
     sent = await asyncio.to_thread(values.externalize_payloads, tasks)
     try:
         duplicates = await submit(sent)
-    except StoreUnavailable:  # they may be stored all the same
+    except StoreUnavailable:  # the tasks may be stored nevertheless
         raise
     except RaytasksError:
-        # A call that Ray has sent again can be refused after the first one was not.
+        # Ray may have sent the call twice: the first was accepted, and the second refused.
         stored = await known([task.task_id for task in sent])
         await asyncio.to_thread(values.delete_payloads, sent, stored)
         raise

@@ -1,8 +1,8 @@
-"""Large values: payloads, results and checkpoints above a size are files, not in SQL.
+"""Large values: payloads, results and checkpoints above a size are in files, not in SQL.
 
-In SQL a reference stands for such a value: JSON text `{"bytes": n, "sha256": hex, "name": file}`.
-The file is on disk before its reference is committed. Everything here may block: on an event loop,
-call it in a thread.
+SQL has a reference to such a value: JSON text `{"bytes": n, "sha256": hex, "name": file}`. The file
+is on disk before its reference is committed. Everything here may block: on an event loop, call it
+in a thread.
 """
 
 import hashlib
@@ -22,8 +22,7 @@ from raytasks.protocol.messages import Claim, Outcome, TaskEnd
 log = logging.getLogger(__name__)
 
 OFFLOAD_BYTES = 64 * 1024
-"""The default of OFFLOAD_BYTES. What 256 claims carry, the most that a runner gets at once, is
-bounded by 256 times that."""
+"""The default of OFFLOAD_BYTES. It bounds what a runner gets at once: 256 claims at most."""
 
 MAX_RESULT_BYTES = 16 * 1024 * 1024
 """The default of MAX_RESULT_BYTES."""
@@ -34,16 +33,19 @@ _LOST = (FileNotFoundError, IsADirectoryError, NotADirectoryError)
 
 
 class ArtifactLost(RaytasksError, PermanentError):
-    """A large value that was in the artifact store is not there any more, or changed."""
+    """A large value in the artifact store is gone or has changed."""
 
 
 class ArtifactsUnavailable(StoreUnavailable):
-    """The artifact store cannot be read or written just now; trying again may help."""
+    """The artifact store cannot be read or written just now. Trying again may help."""
 
 
 @dataclass(frozen=True)
 class LargeValues:
-    """Where large values are, and from which size on (bytes of JSON). Without a store, nowhere."""
+    """The place of large values, and the size (bytes of JSON) above which a value is large.
+
+    Without a store no value is large.
+    """
 
     artifacts: ArtifactStore | None
     offload_bytes: int = OFFLOAD_BYTES
@@ -54,9 +56,9 @@ class LargeValues:
         return self.artifacts is not None and is_longer(text, self.offload_bytes)
 
     def externalize_payloads(self, tasks: Sequence[NewTask]) -> list[NewTask]:
-        """Write the large payloads to the artifact store, all or none, and return the tasks so.
+        """Write the large payloads to the artifact store, and return the tasks with references.
 
-        Raises `ArtifactsUnavailable`.
+        It writes all or none. Raises `ArtifactsUnavailable`.
         """
         kept: list[NewTask] = []
         for task in tasks:
@@ -68,9 +70,9 @@ class LargeValues:
         return kept
 
     def delete_payloads(self, tasks: Sequence[NewTask], stored: Container[str] = ()) -> None:
-        """Delete the payloads of tasks that are certainly not in SQL; those in `stored` are.
+        """Delete the payloads of tasks that are certainly not in SQL. Those in `stored` are kept.
 
-        Raises nothing: what cannot be deleted stays, and nobody refers to it.
+        Raises nothing: a file that cannot be deleted stays, and nothing refers to it.
         """
         for task in tasks:
             if task.payload_ref is None or task.task_id in stored or self.artifacts is None:
@@ -81,12 +83,12 @@ class LargeValues:
                 log.warning("the payload of %s, refused, stays: %r", task.task_id, error)
 
     def externalize_result(self, claim: Claim, result: bytes) -> tuple[str | None, str | None]:
-        """Return what is stored of an attempt's result (JSON): itself, or a reference to its file.
+        """Return what is stored for an attempt's result (JSON): itself, or a reference to its file.
 
-        The file's name has the attempt and a part of the hash: no other attempt, nor another run of
-        the same one (Ray can retry within it), ever overwrites it with something else.
+        The file's name has the attempt and a part of the hash. So no other attempt overwrites it
+        with something else, nor does another try of the same attempt (Ray can retry within it).
 
-        Raises `PermanentError` for one over MAX_RESULT_BYTES, and `ArtifactsUnavailable`.
+        Raises `PermanentError` for a result over MAX_RESULT_BYTES, and `ArtifactsUnavailable`.
         """
         if len(result) > self.max_result_bytes:
             raise PermanentError(
@@ -100,10 +102,10 @@ class LargeValues:
         return None, self._write(self.artifacts, "result", claim.task_id, name, result)
 
     def externalize_checkpoint(self, claim: Claim, text: str) -> tuple[str, str | None]:
-        """Return what is stored of a checkpoint (JSON text): itself, or `null` and a reference.
+        """Return what is stored for a checkpoint (JSON text): itself, or `null` and a reference.
 
-        Each has a file of its own: the one before stays while it is the one that is committed.
-        Raises `ArtifactsUnavailable`.
+        Each large checkpoint has its own file, so that the last committed one stays until the next
+        is committed. Raises `ArtifactsUnavailable`.
         """
         if self.artifacts is None or not self.is_large(text):
             return text, None
@@ -121,7 +123,7 @@ class LargeValues:
         return self._read("checkpoint", claim.task_id, claim.checkpoint_ref)
 
     def load_payload(self, task: Claim | Task) -> str:
-        """Return a task's payload (JSON text), wherever it is.
+        """Return a task's payload (JSON text), from the task itself or from its file.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
         """
@@ -130,7 +132,7 @@ class LargeValues:
         return self._read("payload", task.task_id, task.payload_ref)
 
     def load_result(self, task: Task | Outcome | TaskEnd) -> str | None:
-        """Return the result of a task, or of an attempt (JSON text); None if there is none.
+        """Return the result of a task or of an attempt (JSON text); None if there is none.
 
         Raises `ArtifactLost`, `ArtifactsUnavailable`.
         """
@@ -188,5 +190,5 @@ def is_longer(text: str, limit: int) -> bool:
 
 
 def _unavailable(what: str, error: Exception) -> ArtifactsUnavailable:
-    kind = type(error).__name__  # its text may have a path, or a secret, in it
+    kind = type(error).__name__  # only this: the error's text may hold a path or a secret
     return ArtifactsUnavailable(f"{what}: the artifact store does not work just now ({kind})")

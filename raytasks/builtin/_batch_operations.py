@@ -1,4 +1,4 @@
-"""The operations of `batch_processing`, chunk by chunk. Pure functions: no Ray in here.
+"""The operations of `batch_processing`, chunk by chunk. Pure functions, without Ray.
 
 `process_chunk` is what runs in the cluster: any Ray worker that can import this module can run it.
 """
@@ -13,16 +13,16 @@ from enum import StrEnum
 from pydantic import JsonValue
 
 LARGEST_NUMBER = 1e300
-"""Numbers further from 0 are refused, so that sums of a whole batch stay within a float."""
+"""Numbers further from 0 are refused, so that the sums of a whole batch fit a float."""
 
 LARGEST_FAILURES = 100
-"""How many failures are described in full; the others are only counted."""
+"""Maximum number of failures that are described in full. The others are only counted."""
 
 _HALF_A_CHARACTER = "it holds half a character (a lone surrogate)"
 
 
 class Operation(StrEnum):
-    """What is done to each item."""
+    """The operation that is done to each item."""
 
     NORMALIZE = "normalize"
     STATISTICS = "statistics"
@@ -31,7 +31,7 @@ class Operation(StrEnum):
 
 
 class ItemError(Exception):
-    """One item cannot be processed. The text says why; it becomes part of the result."""
+    """One item cannot be processed. The text says why, and becomes part of the result."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class Failure:
 
 @dataclass
 class ChunkResult:
-    """What came of one chunk: `outputs` has an entry for each item, None where it failed.
+    """The result of one chunk: `outputs` has an entry for each item, None where it failed.
 
-    `failures` holds the first ones only; `failed_count` counts them all.
+    `failures` holds only the first failures; `failed_count` counts them all.
     """
 
     start: int
@@ -61,7 +61,7 @@ class ChunkResult:
 
 
 def process_chunk(operation: Operation, start: int, items: list[JsonValue]) -> ChunkResult:
-    """Process the items of one chunk, whose first item has the index `start` in the batch.
+    """Process the items of one chunk. Its first item has the index `start` in the batch.
 
     A bad item is noted as a failure and does not stop the others.
     """
@@ -82,7 +82,7 @@ def process_chunk(operation: Operation, start: int, items: list[JsonValue]) -> C
 
 
 def default_operation(first: JsonValue) -> Operation:
-    """Return the operation for a batch that names none; its first item decides."""
+    """Return the operation for a batch that names none. Its first item decides."""
     if isinstance(first, int | float) and not isinstance(first, bool):
         return Operation.STATISTICS
     return Operation.NORMALIZE if isinstance(first, str) else Operation.HASH
@@ -91,7 +91,7 @@ def default_operation(first: JsonValue) -> Operation:
 def normalize(item: JsonValue) -> str:
     """Return a string in NFKC, casefolded, trimmed, its runs of white space made one space.
 
-    Normalizing what is normalized changes nothing. Raises `ItemError` if it is no string.
+    Normalizing twice changes nothing more. Raises `ItemError` if the item is no string.
     """
     if not isinstance(item, str):
         raise ItemError(f"a string is needed, not {_kind(item)}")
@@ -106,10 +106,10 @@ def normalize(item: JsonValue) -> str:
 
 
 def check_number(item: JsonValue) -> int | float:
-    """Return a finite number. Raises `ItemError` for anything else; true and false are none."""
+    """Return a finite number. Raises `ItemError` for anything else, also for true and false."""
     if isinstance(item, bool) or not isinstance(item, int | float):
         raise ItemError(f"a number is needed, not {_kind(item)}")
-    if not abs(item) <= LARGEST_NUMBER:  # so written, NaN is refused too
+    if not abs(item) <= LARGEST_NUMBER:  # written so that NaN is refused too
         raise ItemError("a finite number from -1e300 to 1e300 is needed")
     return item
 
@@ -122,7 +122,7 @@ def hash_item(item: JsonValue) -> str:
 def canonical_json(item: JsonValue) -> bytes:
     """Return the item as JSON with sorted keys and no spaces, in UTF-8.
 
-    Numbers are written as Python writes them: 1 and 1.0 differ. Raises `ItemError` for what JSON
+    Numbers are written as Python writes them, so 1 and 1.0 differ. Raises `ItemError` for what JSON
     cannot hold: NaN, infinities, lone surrogates, nesting that is too deep.
     """
     try:
@@ -142,7 +142,7 @@ _OPERATIONS: dict[Operation, Callable[[JsonValue], JsonValue]] = {
     Operation.NORMALIZE: normalize,
     Operation.STATISTICS: check_number,
     Operation.HASH: hash_item,
-    # Which items are the first of their kind is seen only when all the chunks are back.
+    # Which items are the first of their kind is known only when all chunks are back.
     Operation.DEDUPLICATE: hash_item,
 }
 

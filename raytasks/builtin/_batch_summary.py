@@ -1,4 +1,4 @@
-"""Puts the chunks of `batch_processing` together: what was kept, and the statistics on it."""
+"""Combines the chunks of `batch_processing`: the items that were kept, and their statistics."""
 
 import statistics
 from collections import Counter
@@ -21,7 +21,7 @@ _PERCENTILES = (5, 25, 75, 90, 95, 99)
 
 @dataclass
 class Summary:
-    """The batch as a whole. `outputs` has the results in the order of the items."""
+    """The result of a whole batch. `outputs` has the results in the order of the items."""
 
     outputs: list[JsonValue]
     failed_count: int
@@ -32,7 +32,7 @@ class Summary:
 def summarize(
     operation: Operation, data: list[JsonValue], chunks: Iterable[ChunkResult]
 ) -> Summary:
-    """Put the results of all chunks, in whatever order they come, together."""
+    """Combine the results of all chunks, which may come in any order."""
     ordered = sorted(chunks, key=lambda chunk: chunk.start)
     done = [
         (item, output)
@@ -76,11 +76,11 @@ def summarize(
 
 
 def describe(numbers: Sequence[int | float]) -> dict[str, JsonValue]:
-    """Return the usual figures on finite numbers; those that need more numbers are None.
+    """Return the usual statistics of finite numbers. A figure that needs more numbers is None.
 
-    `min`, `max` and, of whole numbers, `sum` are exact; every other figure is the exact one
-    rounded once to a float. `stdev` is of a sample (n - 1). Percentiles interpolate between the
-    two nearest numbers, so that 0 is the least and 100 the greatest.
+    `min` and `max` are exact, and so is the `sum` of integers. Every other figure is the exact
+    value, rounded once to a float. The `stdev` is that of a sample (n - 1). Percentiles interpolate
+    between the two nearest numbers: 0 is the minimum and 100 the maximum.
     """
     if not numbers:
         return dict.fromkeys(("sum", "min", "max", "mean", "median", "stdev", "percentiles")) | {

@@ -1,4 +1,4 @@
-"""Summaries by a language model, over the chat protocol of OpenAI and many other servers."""
+"""Summaries by a language model, over the chat protocol of OpenAI and compatible servers."""
 
 import os
 import ssl
@@ -20,14 +20,14 @@ _INSTRUCTIONS = (
 
 
 class ChatError(Exception):
-    """The server did not answer, or not sensibly. Trying again may help."""
+    """The server did not answer, or the answer made no sense. A retry may help."""
 
 
 @dataclass(frozen=True)
 class ChatSettings:
     """The server (`SUMMARIZER_URL`), the model (`SUMMARIZER_MODEL`), and how to reach them.
 
-    The key is left out of the representation, so that no log or traceback shows it.
+    The key is not in the representation, so no log or traceback shows it.
     """
 
     url: str
@@ -60,10 +60,10 @@ def ask_for_summary(
 ) -> str:
     """Return the model's summary, its white space tidied.
 
-    Raises `RetryAfter` for a 429, `PermanentError` for any other answer that is no success and
-    below 500, and `ChatError` for what may pass: a 5xx, a timeout, no connection, no text.
+    Raises `RetryAfter` for a 429, and `PermanentError` for any other error status below 500. Raises
+    `ChatError` for errors that may pass: a 5xx, a timeout, no connection, no text.
     """
-    import httpx  # only with this setting
+    import httpx  # needed only with this setting
 
     timeout = min(settings.timeout_seconds, remaining_seconds or settings.timeout_seconds)
     request = {

@@ -1,4 +1,4 @@
-"""The demonstration delays: they make a short task last long enough to be watched."""
+"""The demonstration delays: they make a short task last long enough to watch it."""
 
 import time
 
@@ -11,7 +11,7 @@ _STEP_SECONDS = 0.05
 def demonstration_delay(context: Context, seconds: float) -> None:
     """Wait `seconds` if the setting `DEMO_DELAYS` is true; otherwise return at once.
 
-    Raises `Cancelled` soon after the attempt was told to stop.
+    Raises `Cancelled` soon after the attempt is told to stop.
     """
     if not flag("DEMO_DELAYS"):
         return

@@ -21,9 +21,9 @@ _DAMPING = 0.85
 _LARGEST_CHANGE = 1e-6
 _MAX_ROUNDS = 100
 _TOO_ALIKE = 0.6
-"""Two sentences whose cosine is more than this say the same; one of them is enough."""
+"""Two sentences with a higher cosine than this say the same; only one is kept."""
 _FULL_LENGTH = 5
-"""Sentences with fewer words that count (no stop words) lose rank: they say little alone."""
+"""Sentences with fewer words (without stop words) lose rank: they say little alone."""
 
 _END = regex.compile(r"[\p{Sentence_Terminal}…][\p{Pe}\p{Pf}\p{Pi}\"']*$")
 
@@ -31,7 +31,7 @@ _Vector = NDArray[numpy.float64]
 
 
 class Extractor:
-    """Summarizes documents in any language. Loading takes a moment; keep one."""
+    """Summarizes documents in any language. Loading takes a moment, so keep one."""
 
     def __init__(self) -> None:
         self._stop_words = {
@@ -39,22 +39,22 @@ class Extractor:
         }
 
     def extract(self, document: str, most: int) -> list[str]:
-        """Return at most `most` sentences of the document, the central ones, in its order."""
+        """Return the central sentences of the document, at most `most`, in its order."""
         language = self._language(document)
         sentences = sentences_of(document, LANGUAGES.get(language or "", "en"))
         if len(sentences) <= most:
             return sentences
-        # The same sentence again (a footer on each page) must not make itself important.
+        # A repeated sentence (a footer on each page) must not raise its own rank.
         unique = list(dict.fromkeys(sentences))
         stem = _stemmer(language)
         stop_words = self._stop_words.get(language or "", frozenset())
         words = [tokens_of(sentence) for sentence in unique]
-        # The lists are long: "line" is a stop word, and may be the theme. "Lines" is none, so it
-        # makes "line" count.
+        # The stop lists are long: "line" is a stop word, and may be the theme. "Lines" is not one,
+        # so it makes "line" count.
         telling = {stem(w) for some in words for w in some if w not in stop_words}
         stems = [Counter(map(stem, some)) for some in words]
         themes = [Counter({w: n for w, n in some.items() if w in telling}) for some in stems]
-        # Stop words tell two sentences of one theme from two that say the same.
+        # Stop words tell two sentences on one theme from two that say the same.
         chosen = _Vectors(stems).pick(_by_rank(unique, themes), most)
         return [unique[index] for index in sorted(chosen)]
 
@@ -76,7 +76,7 @@ def _by_rank(sentences: Sequence[str], themes: Sequence[Counter[str]]) -> list[i
 
 
 class _Vectors:
-    """The sentences as vectors of length 1: each stem's count, weighed by how rare the stem is."""
+    """The sentences as vectors of length 1: each stem's count, weighted by the stem's rarity."""
 
     def __init__(self, bags: Sequence[Counter[str]]) -> None:
         self.count = len(bags)
@@ -97,7 +97,7 @@ class _Vectors:
         self._values: _Vector = values / norms[self._rows]
 
     def similarities(self, weights: _Vector) -> _Vector:
-        """Return, for each sentence, the sum of its cosines with the others, so weighed."""
+        """Return, for each sentence, the weighted sum of its cosines with the others."""
         centre = numpy.bincount(
             self._columns, self._values * weights[self._rows], minlength=self._width
         )
@@ -121,7 +121,7 @@ class _Vectors:
         return ranks
 
     def pick(self, order: Sequence[int], most: int) -> list[int]:
-        """Return the first `most` of the order, without those that repeat one before."""
+        """Return the first `most` of the order, without those that repeat an earlier one."""
         nearest = numpy.zeros(self.count)
         chosen: list[int] = []
         repeats: list[int] = []
@@ -144,13 +144,13 @@ _STEMMERS: Mapping[str, str] = {"slovak": "czech"} | {
 """The Snowball stemmer of each language that has one; the Czech one serves Slovak too."""
 
 _WITHOUT_CASE = frozenset({"arabic"})
-"""Languages with a stemmer whose letters are neither small nor capital."""
+"""Languages with a stemmer whose letters have no case."""
 
 
 def _stemmer(language: str | None) -> Callable[[str], str]:
-    """Return a stemmer with a memory, or one that does nothing where there is none.
+    """Return a stemmer with a cache. If the language has none, it returns words unchanged.
 
-    Stemmers are made for the letters of their language. So a word without small letters (a number,
+    Stemmers know only the letters of their language. So a word without small letters (a number,
     Chinese in a Czech text) stays as it is.
     """
     name = _STEMMERS.get(language or "")
@@ -167,9 +167,9 @@ def _stemmer(language: str | None) -> Callable[[str], str]:
 
 
 def _fragments(sentences: Sequence[str]) -> NDArray[numpy.bool_]:
-    """Say which are no full sentences, such as headings: they come last.
+    """Return which sentences are fragments, such as headings: they come last.
 
-    In a text where most have no end mark (Thai, verse, lists) its absence means nothing.
+    In a text where most sentences have no end mark (Thai, verse, lists), none is a fragment.
     """
     unended = numpy.array([_END.search(sentence) is None for sentence in sentences])
     return unended if unended.mean() < 0.5 else numpy.zeros_like(unended)

@@ -1,4 +1,4 @@
-"""A handler that fails some times before it succeeds: retries to look at."""
+"""A handler that fails a few times before it succeeds, to demonstrate retries."""
 
 from pydantic import BaseModel, Field
 

@@ -1,4 +1,4 @@
-"""Where an image comes from: an http(s) URL, or a `data:` URL that carries it."""
+"""The source of an image: an http(s) URL, or a `data:` URL that contains it."""
 
 import base64
 import binascii
@@ -13,7 +13,7 @@ _FETCH_SECONDS = 30.0
 
 
 def check_source(url: str) -> str:
-    """Return the URL if its form is right; nothing is fetched. Raises `ValueError`."""
+    """Return the URL if its form is valid; nothing is fetched. Raises `ValueError`."""
     try:
         if _is_data(url):
             _decode(url)
@@ -25,7 +25,7 @@ def check_source(url: str) -> str:
 
 
 def load(url: str, context: Context) -> bytes:
-    """Return the bytes behind a URL, at most those of the setting `IMAGE_MAX_BYTES`.
+    """Return the bytes behind a URL, at most `IMAGE_MAX_BYTES`.
 
     Raises what `raytasks.handling.fetch.fetch` raises.
     """

@@ -1,4 +1,4 @@
-"""Sentences and words of many languages, without any download: sentencex and our own words."""
+"""Sentences and words of many languages, without any download: sentencex and our own code."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ import sentencex
 
 from raytasks.builtin._words import words
 
-# The languages that are told apart, and their codes. English first: it wins a tie.
+# The languages that can be told apart, with their codes. English is first: it wins a tie.
 LANGUAGES: Mapping[str, str] = {
     "english": "en",
     "arabic": "ar",
@@ -31,7 +31,7 @@ LANGUAGES: Mapping[str, str] = {
 }
 
 _MIN_SHARE = 0.1
-"""A language is believed if at least this part of the words are its stop words."""
+"""The minimum share of stop words of a language for a text to count as written in it."""
 
 _SCRIPT_WITHOUT_SPACES = regex.compile(
     r"[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}\p{Lao}\p{Khmer}\p{Myanmar}]"
@@ -40,13 +40,13 @@ _WIDE_END = regex.compile(r"[。！？]\p{Pe}*$")
 
 
 def sentences_of(text: str, code: str) -> list[str]:
-    """Return the sentences of a text, the white space inside each made single spaces."""
+    """Return the sentences of a text. White space inside each becomes single spaces."""
     tidied = (" ".join(sentence.split()) for sentence in sentencex.segment(code, text))
     return [sentence for sentence in tidied if sentence]
 
 
 def joined(sentences: Iterable[str]) -> str:
-    """Return sentences as running text; after a full-width end mark comes no space."""
+    """Return sentences as running text. After a full-width end mark comes no space."""
     text = ""
     for sentence in sentences:
         text += sentence if not text or _WIDE_END.search(text) else f" {sentence}"
@@ -56,8 +56,8 @@ def joined(sentences: Iterable[str]) -> str:
 def tokens_of(text: str) -> list[str]:
     """Return the words of a text, in small letters.
 
-    Scripts that write no spaces between words give pairs of neighbouring letters instead, which
-    is the usual way to compare such texts without a dictionary.
+    Scripts without spaces between words give pairs of neighbouring letters instead. This is the
+    usual way to compare such texts without a dictionary.
     """
     tokens: list[str] = []
     for word in map(str.lower, words(text)):
@@ -69,7 +69,7 @@ def tokens_of(text: str) -> list[str]:
 
 
 def guess_language(tokens: list[str], stop_words: Mapping[str, frozenset[str]]) -> str | None:
-    """Return the name of the language whose stop words make up most of the tokens, or None."""
+    """Return the language whose stop words make up most of the tokens; None if there is none."""
     if not tokens:
         return None
     counts = Counter(tokens)

@@ -1,4 +1,4 @@
-"""Pictures in memory: opening without trust, scaling, encoding, and looking at them."""
+"""Pictures in memory: safe opening, scaling, encoding and analysis."""
 
 import io
 import warnings
@@ -18,7 +18,7 @@ EXTENSIONS: dict[Format, str] = {"JPEG": "jpg", "PNG": "png", "WEBP": "webp"}
 LARGEST_SIDE = 16_383
 """In pixels; WEBP can hold no more."""
 
-# Pillow knows many more, some of them old and never meant for files from strangers.
+# Pillow reads many more formats. Some are old, and never meant for untrusted files.
 _READABLE = ("AVIF", "BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 _COLORS = 5
 _COLOR_SIDE = 256
@@ -26,14 +26,14 @@ _SHARPNESS_SIDE = 1024
 
 
 class Color(TypedDict):
-    """A color as `#rrggbb`, and the part of the picture (0 to 1) that is about so colored."""
+    """A color as `#rrggbb`, and the share of the picture (0 to 1) with about this color."""
 
     hex: str
     fraction: float
 
 
 class Analysis(TypedDict):
-    """How a picture looks. Transparent parts count as white, but not as a dominant color."""
+    """The look of a picture. Transparent parts count as white, but not as a dominant color."""
 
     dominant_colors: list[Color]
     brightness: float
@@ -44,7 +44,7 @@ class Analysis(TypedDict):
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture: RGB or RGBA, upright, and the format of the file that it came from."""
+    """A decoded picture: RGB or RGBA, upright, and the format of its file."""
 
     image: Image.Image
     format: str
@@ -54,10 +54,10 @@ class Picture:
 def open_picture(data: bytes, max_pixels: int) -> Picture:
     """Decode a file: its first frame if it is animated, turned upright as its EXIF data says.
 
-    Raises `PermanentError` for what is not an image, is damaged, or has more than `max_pixels`.
+    Raises `PermanentError` if it is not an image, is damaged, or has more than `max_pixels`.
     """
     with _as_permanent("not a readable image"), warnings.catch_warnings():
-        # Pillow warns of large images; the limit below is ours, and stricter.
+        # Pillow warns of large images. Our own limit below is stricter.
         warnings.simplefilter("ignore", Image.DecompressionBombWarning)
         with Image.open(io.BytesIO(data), formats=_READABLE) as opened:
             if opened.width * opened.height > max_pixels:
@@ -70,7 +70,7 @@ def open_picture(data: bytes, max_pixels: int) -> Picture:
             image = _to_eight_bits(upright)
             keeps_colors = upright.mode in ("RGB", "RGBA")
             return Picture(
-                # A phone's JPEG with a second, small picture in it calls itself MPO.
+                # A phone's JPEG that contains a second, small picture calls itself MPO.
                 format="JPEG" if opened.format == "MPO" else str(opened.format),
                 image=image,
                 icc_profile=opened.info.get("icc_profile") if keeps_colors else None,
@@ -80,9 +80,9 @@ def open_picture(data: bytes, max_pixels: int) -> Picture:
 def scaled_size(
     size: tuple[int, int], width: int | None, height: int | None, default_side: int
 ) -> tuple[int, int]:
-    """Return the size in pixels to scale to. What is not given follows the aspect ratio.
+    """Return the size in pixels to scale to. A missing side follows from the aspect ratio.
 
-    With neither, the picture is made to fit a square of `default_side`, and never enlarged.
+    If both are missing, the picture is fitted into a square of `default_side`, and never enlarged.
     """
     if width is not None and height is not None:
         return width, height
@@ -97,9 +97,11 @@ def scaled_size(
 
 
 def encode(image: Image.Image, form: Format, quality: int, icc_profile: bytes | None) -> bytes:
-    """Return the picture as a file. JPEG has no alpha: it is laid on white. No metadata is kept.
+    """Return the picture as a file without metadata.
 
-    `quality` is from 1 to 100; PNG has none, it is always lossless. Raises `PermanentError`.
+    For JPEG, which has no alpha, it is laid on white.
+
+    `quality` is from 1 to 100. PNG ignores it, and is always lossless. Raises `PermanentError`.
     """
     file = io.BytesIO()
     options: dict[str, Any] = {"icc_profile": icc_profile} if icc_profile else {}
@@ -124,12 +126,12 @@ def flattened(image: Image.Image) -> Image.Image:
 
 
 def analyse(image: Image.Image) -> Analysis:
-    """Look at an RGB or RGBA picture.
+    """Analyse an RGB or RGBA picture.
 
-    `brightness` is the mean luma, from 0 (black) to 1 (white). `sharpness` is the variance of the
-    Laplacian of the luma (0 to 255) of the picture, scaled down to fit 1024 × 1024 if it is
-    larger: 0 for a plain one, less the more it is blurred. `perceptual_hash` is the 64-bit pHash in
-    hex: pictures that look alike differ in few bits.
+    `brightness` is the mean luma, from 0 (black) to 1 (white). The `sharpness` is the variance of
+    the Laplacian of the luma (0 to 255). For it, a larger picture is scaled down to fit 1024 ×
+    1024. A plain picture has 0, and blur makes it smaller. The `perceptual_hash` is the 64-bit
+    pHash in hex: pictures that look alike differ in few bits.
     """
     gray = flattened(image).convert("L")
     pixels = numpy.asarray(gray, dtype=numpy.float64)
@@ -154,14 +156,14 @@ def _perceptual_hash(gray: Image.Image) -> str:
     pixels = numpy.asarray(small, dtype=numpy.float64)
     steps = numpy.arange(side)
     waves = 2 * numpy.cos(numpy.pi * numpy.outer(steps[:kept], 2 * steps + 1) / (2 * side))
-    low = (waves @ pixels @ waves.T).round(6)  # what should be nothing is not quite nothing
+    low = (waves @ pixels @ waves.T).round(6)  # what should be zero is not quite zero
     bits = (low > numpy.median(low)).flatten()
     return f"{int(''.join('01'[bit] for bit in bits.astype(int)), 2):0{kept * kept // 4}x}"
 
 
 def _dominant_colors(image: Image.Image) -> list[Color]:
     small = image.copy()
-    # Nearest, so that no colors are mixed that the picture does not have.
+    # Nearest, so that no colors appear that the picture does not have.
     small.thumbnail((_COLOR_SIDE, _COLOR_SIDE), Image.Resampling.NEAREST)
     pixels = numpy.asarray(small.convert("RGBA")).reshape(-1, 4)
     opaque = numpy.ascontiguousarray(pixels[pixels[:, 3] >= 128, :3])
@@ -190,7 +192,10 @@ def _laplacian_variance(gray: Image.Image) -> float:
 
 
 def _to_eight_bits(image: Image.Image) -> Image.Image:
-    """Return the picture as RGB or RGBA. Pillow itself would clip deeper gray to white."""
+    """Return the picture as RGB or RGBA.
+
+    Pillow itself would clip gray of more than 8 bits to white.
+    """
     if image.mode.startswith("I;16") or image.mode in ("I", "F"):
         values = numpy.nan_to_num(numpy.asarray(image, dtype=numpy.float64))
         low, high = (0.0, 65535.0) if image.mode != "F" else (values.min(), values.max())
@@ -201,7 +206,7 @@ def _to_eight_bits(image: Image.Image) -> Image.Image:
 
 @contextmanager
 def _as_permanent(message: str) -> Iterator[None]:
-    """Turn every error into a `PermanentError`: with damaged files Pillow raises all kinds."""
+    """Turn every error into a `PermanentError`: Pillow raises all kinds for damaged files."""
     try:
         yield
     except (PermanentError, MemoryError):

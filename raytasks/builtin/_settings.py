@@ -1,4 +1,4 @@
-"""What the built-in handlers read from the environment, when they run."""
+"""Settings of the built-in handlers, read from the environment when a handler runs."""
 
 import os
 
@@ -9,9 +9,9 @@ _FALSE = frozenset({"", "0", "false", "no", "off"})
 
 
 class SettingError(PermanentError):
-    """A setting in the environment cannot be understood. The text names it.
+    """A setting in the environment is not valid. The text names it.
 
-    Permanent, because trying again cannot help until somebody has mended the setting.
+    It is permanent, because a retry cannot help until somebody has corrected the setting.
     """
 
 

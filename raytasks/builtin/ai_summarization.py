@@ -10,7 +10,7 @@ from raytasks.builtin._demonstration import demonstration_delay
 from raytasks.builtin._language import joined
 from raytasks.handling.builtin_extra import require
 
-require("ai_summarization")  # an actor imports the rest when it starts
+require("ai_summarization")  # an actor imports the rest at its start
 
 _DELAY_SECONDS = 5.0
 
@@ -22,7 +22,7 @@ def _not_blank(document: str) -> str:
 
 
 class SummaryPayload(BaseModel):
-    """The document, and how long its summary may be."""
+    """The document, and the maximum length of its summary."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -45,15 +45,15 @@ class SummaryResult(TypedDict):
 class Summarizer:
     """Summarize a document in at most `max_sentences` sentences.
 
-    The sentences are the document's own, in its order, with the white space inside them tidied:
-    those that have most in common with all the others (LexRank; `method` is `lexrank`). If the
-    settings `SUMMARIZER_URL` and `SUMMARIZER_MODEL` name an OpenAI-compatible server and a model,
-    the model writes the summary instead (`method` is `openai:` and the model).
-    `compression_ratio` is `summary_length` / `original_length`.
+    The sentences are the document's own, in its order, with tidied white space. Chosen are those
+    that have most in common with all the others (LexRank; `method` is `lexrank`). A model can write
+    the summary instead; then `method` is `openai:` and the model. For this, set `SUMMARIZER_URL` to
+    an OpenAI-compatible server, and `SUMMARIZER_MODEL`. The `compression_ratio` is `summary_length`
+    / `original_length`.
     """
 
     def __init__(self) -> None:
-        # Handler modules must import fast; this takes about a second, once per actor.
+        # Handler modules must import fast. This import takes about a second, once per actor.
         from raytasks.builtin._extractive import Extractor
 
         self._extractor = Extractor()

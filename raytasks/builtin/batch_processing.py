@@ -25,9 +25,9 @@ _MIN_CHUNK = 25
 _LARGEST_CHUNK = 5_000
 _USUAL_CHUNKS = 32
 _IN_FLIGHT = 16
-"""How many chunks may be under way at once: enough for a few nodes, and a bound on memory."""
+"""Maximum number of chunks in progress: enough for a few nodes, and a bound on memory."""
 _WAIT_SECONDS = 0.2
-"""How often the handler looks whether it should stop, while chunks are under way."""
+"""How often the handler checks whether it should stop, in seconds, while chunks are in progress."""
 _DELAY_AN_ITEM_SECONDS = 0.1
 _MAX_DELAY_SECONDS = 10.0
 
@@ -53,7 +53,7 @@ class BatchPayload(BaseModel):
 
 
 class BatchResult(TypedDict):
-    """What came of the batch; `processed_count` and `failed_count` add up to its size."""
+    """The result of the batch. `processed_count` and `failed_count` add up to its size."""
 
     operation: str
     processed_count: int
@@ -70,19 +70,20 @@ class BatchResult(TypedDict):
     retry=RetryPolicy(max_attempts=3),
     timeout=300,
     isolated=True,
-    # It waits for its chunks, and they need the CPUs.
+    # The handler only waits for its chunks, and they need the CPUs.
     ray_options={"num_cpus": 0},
 )
 def process(payload: BatchPayload, context: Context) -> BatchResult:
-    """Do one operation with each item, in chunks that run all over the Ray cluster.
+    """Do one operation with each item, in chunks that run across the Ray cluster.
 
-    `normalize` (strings: NFKC, casefolded, white space tidied), `statistics` (of numbers),
-    `hash` (SHA-256 of each item's canonical JSON) or `deduplicate` (keeps the first of equal
-    items). A bad item does not stop the others: `failures` says of the first 100 which and why.
-    With `fail_on_error` the task fails for good instead.
+    `normalize` (strings: NFKC, casefolded, white space tidied), `statistics` (of numbers), `hash`
+    (SHA-256 of each item's canonical JSON) or `deduplicate` (keeps the first of equal items). A bad
+    item does not stop the others: `failures` lists the first 100, with reasons. With
+    `fail_on_error` the task fails for good instead.
 
-    `sample` is the first ten results, in the order of the items; if there are more, all of them
-    are in the JSON file at `results_url` (not for `statistics`, whose result is the figures).
+    `sample` is the first ten results, in the order of the items. If there are more, the JSON file
+    at `results_url` has them all. For `statistics` there is no such file: its result is the
+    figures.
     """
     started = time.monotonic()
     data = payload.data
@@ -156,7 +157,7 @@ def _run_in_cluster(
             start_some(len(ready))
             yield from ray.get(ready)
     finally:
-        # Left early: cancelled, or a chunk was lost. What still runs is of no use to anybody.
+        # Left early: cancelled, or a chunk was lost. The chunks that still run are of no use.
         for ref in under_way:
             ray.cancel(ref)
 

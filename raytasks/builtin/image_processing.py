@@ -1,4 +1,4 @@
-"""Fetches an image, scales and compresses it, and says how it looks."""
+"""Fetches an image, scales and compresses it, and describes how it looks."""
 
 from typing import Annotated, TypedDict
 
@@ -60,7 +60,7 @@ class FileFacts(TypedDict):
 
 
 class ImageResult(TypedDict):
-    """What was found and made; the URLs are paths below the API."""
+    """The analysis of the image, and the files made of it. URLs are paths below the API."""
 
     original: FileFacts
     resized_url: str
@@ -74,14 +74,14 @@ class ImageResult(TypedDict):
 def process(payload: ImagePayload, context: Context) -> ImageResult:
     """Fetch an image, make a scaled and a compressed copy of it, and describe how it looks.
 
-    The resized copy has the width and height asked for (with one of them the other follows the
-    aspect ratio; with neither it fits 800 × 800 and is never enlarged), at a high quality. The
+    The resized copy has the given width and height, at a high quality. If one is missing, it
+    follows from the aspect ratio. If both are, the copy fits 800 × 800, and is never enlarged. The
     compressed copy has all the pixels of the original, at `quality`. Both are in `format`: JPEG
-    (transparent parts become white), PNG or WEBP. Sizes are those of the image turned upright, as
-    its EXIF data says; of an animated image the first frame is taken. Metadata is not copied.
+    (transparent parts become white), PNG or WEBP. Sizes are those of the upright image, as its EXIF
+    data says. Of an animated image, only the first frame is used. Metadata is not copied.
 
-    Only public hosts are fetched from, and those in `FETCH_ALLOWED_HOSTS`. What is not an image,
-    is damaged or too large fails for good; a host that does not answer is tried again.
+    Images come only from public hosts, and from those in `FETCH_ALLOWED_HOSTS`. A file that is no
+    image, is damaged or is too large fails for good. A host that does not answer is tried again.
     """
     max_pixels = int(number("IMAGE_MAX_PIXELS", _MAX_PIXELS))
     demonstration_delay(context, _DELAY_SECONDS)

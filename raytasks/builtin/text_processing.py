@@ -1,4 +1,4 @@
-"""Counts and tidies a text, correctly for every script that Unicode knows."""
+"""Counts and tidies a text, correctly for every script in Unicode."""
 
 import unicodedata
 from collections import Counter
@@ -31,7 +31,7 @@ class WordCount(TypedDict):
 
 
 class TextResult(TypedDict):
-    """What was counted, and the text with its white space tidied."""
+    """The counts, and the text with its white space tidied."""
 
     word_count: int
     character_count: int
@@ -45,10 +45,10 @@ class TextResult(TypedDict):
 def process(payload: TextPayload, context: Context) -> TextResult:
     """Count the words, characters, lines and sentences of a text, and tidy its white space.
 
-    `character_count` counts Unicode code points. A word is a longest run of letters and digits;
-    apostrophes and hyphens inside it belong to it. `processed_text` is the text with each run of
-    white space made one space, and none at the ends. `top_words` are the ten most frequent words,
-    casefolded; of equally frequent ones, the one that appears first comes first.
+    `character_count` counts Unicode code points. A word is a longest run of letters and digits,
+    with the apostrophes and hyphens inside it. In `processed_text` each run of white space is one
+    space, and there is none at the ends. The ten most frequent words are `top_words`, casefolded.
+    Of equally frequent words, the one that appears first comes first.
     """
     text = payload.text
     demonstration_delay(context, _DELAY_SECONDS)
@@ -65,7 +65,7 @@ def process(payload: TextPayload, context: Context) -> TextResult:
 
 
 def _top_words(found: list[str]) -> list[WordCount]:
-    # NFC, so that "é" as one code point and as two counts as one word. `most_common` keeps the
-    # order of first appearance among equal counts.
+    # NFC, so that "é" as one code point and as two is the same word. `most_common` keeps the order
+    # of first appearance among equal counts.
     counts = Counter(unicodedata.normalize("NFC", word.casefold()) for word in found)
     return [{"word": word, "count": count} for word, count in counts.most_common(_TOP_WORDS)]

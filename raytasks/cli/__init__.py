@@ -94,7 +94,9 @@ def _global_options(
 
 @database.command("upgrade")
 def upgrade(
-    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
+    ] = None,
 ) -> None:
     """Make the tables, or bring those of an earlier version up to date."""
     from raytasks.settings import load_settings
@@ -104,7 +106,7 @@ def upgrade(
 
 
 def main() -> None:
-    """Run the command. An expected error is a line on standard error, and an exit code."""
+    """Run the command. An expected error gives one line on standard error, and an exit code."""
     try:
         app()
     except RaytasksError as error:

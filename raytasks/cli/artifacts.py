@@ -43,7 +43,7 @@ def artifacts(
 
 
 def _write(place: str, data: bytes, *, named: bool) -> None:
-    """Write a file; only one that was asked for by name takes the place of another."""
+    """Write a file. Only a file that was asked for by name may replace another."""
     if place == "-":
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()

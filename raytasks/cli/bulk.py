@@ -89,7 +89,7 @@ def show_operations(
 
 
 class _Work:
-    """One operation, from the count to its end."""
+    """One bulk operation, from the count to its end."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class _Work:
         self._as_json = as_json
 
     def do(self, *, dry_run: bool, yes: bool, wait: bool) -> None:
-        """Count; unless that was all, ask, begin, and wait."""
+        """Count the tasks. Unless that was all, ask, begin, and wait."""
         if dry_run or not yes:
             matched = self._count()
             if dry_run:

@@ -34,7 +34,7 @@ _MODULES = f"{BUILTIN},{BUILTIN}._flaky"
 
 
 class DemoError(RaytasksError):
-    """The demonstration did not go as it should. The text says what went wrong."""
+    """The demonstration failed. The text says what went wrong."""
 
 
 def demo(
@@ -43,7 +43,7 @@ def demo(
 ) -> None:
     """Start the service here, run one real task of each built-in type, show the results, and stop.
 
-    What it keeps goes to a folder of its own; the files of tasks go to ARTIFACTS_URL.
+    Its own files go to a separate folder; the files of tasks go to RAYTASKS_ARTIFACTS_URL.
     """
     payloads = sample_payloads(_SAMPLES, without=left_out([BUILTIN]))
     folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
@@ -63,11 +63,11 @@ def demo(
 
 
 def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any]:
-    """Return a payload for each task type but those `without`, made of the sample files."""
+    """Return a payload for each task type except `without`, made from the sample files."""
     text = (samples / "essay.txt").read_text(encoding="utf-8")
     image = base64.b64encode((samples / "landscape.jpg").read_bytes()).decode()
     numbers = from_json((samples / "numbers.json").read_bytes())
-    # The picture comes last, as its work keeps a processor busy for a while.
+    # The picture comes last, as its work keeps a CPU busy for a while.
     payloads = {
         "flaky": {"fail_times": 2},
         "text_processing": {"text": text},
@@ -80,7 +80,7 @@ def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any
 
 @contextmanager
 def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """Run `raytasks up` with its files in a folder; give its URL, and the process."""
+    """Run `raytasks up` with its files in a folder; yield its URL and the process."""
     from raytasks.cluster.ingress import free_port
     from raytasks.settings import sqlite_url
 
@@ -91,7 +91,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
         **os.environ,
         "DATABASE_URL": sqlite_url(folder / "tasks.db"),
         "RAY_ADDRESS": "",
-        "API_KEYS": "",  # it is for this machine alone
+        "API_KEYS": "",  # the service is for this machine alone
         "DEBUG": "true",
         "TASK_MODULES": _MODULES,
         "STOP_GRACE_SECONDS": "1",
@@ -105,7 +105,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
             stdout=output,
             stderr=subprocess.STDOUT,
             env=environment,
-            # A Ctrl-C in the terminal is for us; the service is told to stop once, by us.
+            # A Ctrl-C in the terminal is for this process only, which then stops the service once.
             start_new_session=True,
         )
     try:
@@ -119,7 +119,7 @@ def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[b
             process.kill()
             raise DemoError(f"the service did not stop; see {log}") from None
         except KeyboardInterrupt:
-            process.kill()  # Ray goes down with it
+            process.kill()  # Ray ends with it
             raise
     if code != 0:
         raise DemoError(f"the service ended with exit code {code}; see {log}")
@@ -134,7 +134,7 @@ def _keep(process: "subprocess.Popen[bytes]") -> None:
 
 
 def _end(number: int, _frame: object) -> None:
-    sys.exit(128 + number)  # by way of the `finally` that stops the service
+    sys.exit(128 + number)  # through the `finally` that stops the service
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
@@ -167,7 +167,7 @@ def _submit(client: Client, task_type: str, payload: Any) -> Task:
 
 
 def _follow(client: Client, tasks: Sequence[Task]) -> list[Task]:
-    """Show the tasks live until all have ended, and return them as they are then."""
+    """Show the tasks live until all have ended, and return their final documents."""
     deadline = time.monotonic() + TASKS_SECONDS
     shown: dict[str, str] = {}
     table = Live(_live_table(tasks), console=tables.console, refresh_per_second=10)
@@ -185,7 +185,7 @@ def _follow(client: Client, tasks: Sequence[Task]) -> list[Task]:
 
 
 def _tell_changes(tasks: Sequence[Task], shown: dict[str, str]) -> None:
-    """Where there is no terminal, tell each change of state in a line of its own."""
+    """Print each change of state as a line: the view without a terminal."""
     for task in tasks:
         text = f"  {task['task_type']}: {task['state']} (attempt {task['attempt']})"
         if shown.get(task["task_id"]) != text:
@@ -232,9 +232,9 @@ def _result_table(task: Task, url: str | None) -> Table:
 
 
 def summary_of(task: Mapping[str, Any], url: str | None) -> dict[str, Any]:
-    """Return what a person wants to see of a task's result, by name.
+    """Return the parts of a task's result that interest a person, by name.
 
-    `url` is where the service stays; without it no links are shown, as they would be dead.
+    `url` is where the service stays. Without it no links are shown, as they would be dead.
     """
     if task["state"] != "COMPLETED":
         return {"error": tables.error_text(task["error"]) if task["error"] else "none is known"}
@@ -284,7 +284,7 @@ def _picture(about: Mapping[str, Any]) -> str:
 
 
 def _say_how_to_go_on(count: int, url: str | None) -> None:
-    """Tell what can be done next: with the service that stays at `url`, or without one."""
+    """Say what can be done next, with the service that stays at `url`, or without one."""
     me = command_name()
     submit = f"""{me} submit text_processing '{{"text": "Hello, Ray."}}' --wait"""
     if url is None:
@@ -308,7 +308,7 @@ def _say_how_to_go_on(count: int, url: str | None) -> None:
 
 
 def command_name() -> str:
-    """Return how a person calls this command here: by its name alone, or by its path."""
+    """Return how to call this command here: by its name alone, or by its path."""
     here = Path(sys.argv[0]).absolute()
     if here.name == "__main__.py":
         return "python -m raytasks"

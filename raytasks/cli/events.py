@@ -1,4 +1,4 @@
-"""`raytasks events`: what has happened to a task, and what happens, line by line."""
+"""`raytasks events`: the past and new events of a task, line by line."""
 
 from typing import Annotated
 
@@ -43,7 +43,7 @@ def as_document(event: TaskEvent) -> dict[str, object]:
 
 
 def line_of(event: TaskEvent) -> str:
-    """Return an event as a line for people; nothing for the end, which a state has told."""
+    """Return an event as a line for people. The end gives none, as a state event has told it."""
     match event:
         case StateEvent(data=data):
             reason = data.get("error")
@@ -59,7 +59,7 @@ def line_of(event: TaskEvent) -> str:
 
 
 def progress_text(fraction: float | None, message: str | None) -> str:
-    """Return how far an attempt is: percent and message, where it tells them."""
+    """Return the progress of an attempt: percent and message, if it has them."""
     percent = "" if fraction is None else f"{fraction:.0%}"
     return " ".join(part for part in (percent, tables.plain(message or "")) if part)
 

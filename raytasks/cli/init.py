@@ -16,7 +16,7 @@ _FILES = {
     ".env": "dotenv",
     "README.md": "README.md",
 }
-"""What is written, and where in the package it comes from."""
+"""The files of a new project, and their sources in the package."""
 
 
 def init(
@@ -24,7 +24,7 @@ def init(
 ) -> None:
     """Write a project to begin with: a handler, its test, settings, a README.
 
-    Nothing that is there is changed.
+    No existing file is changed.
     """
     there = [name for name in _FILES if (folder / name).exists()]
     if there:

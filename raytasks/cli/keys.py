@@ -19,9 +19,9 @@ def new(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make a key, and print it once: the service gets its hash alone.
+    """Make a key, and print it once: the service gets only its hash.
 
-    Add the entry to API_KEYS, and start the service again, or use `raytasks deploy`.
+    Add the entry to RAYTASKS_API_KEYS. Then restart the service, or use `raytasks deploy`.
     """
     key = new_key()
     try:

@@ -1,4 +1,4 @@
-"""`raytasks deploy`, `drain`, `resume` and `stop`: what an operator does to a cluster that runs."""
+"""`raytasks deploy`, `drain`, `resume` and `stop`: an operator's commands for a running cluster."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -16,11 +16,11 @@ Address = Annotated[
 
 
 def deploy(address: Address = None) -> None:
-    """Put the handlers as they are now into a cluster that runs.
+    """Deploy the present handlers to a running cluster.
 
     The cluster tries them first; if they fail there, nothing changes. Then new tasks go to runners
-    with the new code; those with the old code finish what they run (for at most DRAIN_SECONDS), and
-    leave. A drain is over with it.
+    with the new code. Runners with the old code finish what they run, for at most
+    RAYTASKS_DRAIN_SECONDS, and end. A deployment also ends a drain.
     """
     from raytasks import service
     from raytasks.api.on_ray.deployment import present_version
@@ -42,7 +42,7 @@ def stop(
         float | None,
         typer.Option(
             help="How long running tasks may go on; then they are given back. Default: "
-            "STOP_GRACE_SECONDS.",
+            "RAYTASKS_STOP_GRACE_SECONDS.",
             min=0,
         ),
     ] = None,
@@ -61,7 +61,7 @@ def stop(
 
 
 def warnings(answer: "DeployAnswer") -> Iterator[str]:
-    """Yield what a deployer should know beside the success."""
+    """Yield the warnings of a deployment that succeeded."""
     if answer.in_force != answer.number:
         yield f"version {answer.in_force}, which came later, is in force"
     for task_type, count in sorted(answer.without_handler.items()):
@@ -82,7 +82,7 @@ def drain(
     ] = 60.0,
     address: Address = None,
 ) -> None:
-    """Hand out no tasks any more, and wait until nothing runs. Tasks are still accepted.
+    """Stop handing out tasks, and wait until nothing runs. Tasks are still accepted.
 
     It lasts until `raytasks resume`, `raytasks deploy`, or a new `raytasks up`.
     """

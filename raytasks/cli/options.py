@@ -1,4 +1,4 @@
-"""What the client's commands have in common: options, exit codes, and the way to the service."""
+"""The common parts of the client's commands: options, exit codes, and the connection."""
 
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -25,7 +25,7 @@ EXIT_CODES = (
 
 
 def not_empty(value: str) -> str:
-    """Return an argument. Refuses an empty one."""
+    """Return an argument. Refuse an empty one."""
     if not value.strip():
         raise typer.BadParameter("it is empty")
     return value
@@ -58,7 +58,7 @@ OfTag = Annotated[str | None, typer.Option("--tag", help="Only tasks with this t
 
 
 class UsageError(RaytasksError):
-    """An argument of the command line is wrong. The text says which and how."""
+    """An argument of the command line is wrong. The text says which, and why."""
 
 
 class Connection(TypedDict):
@@ -70,7 +70,7 @@ class Connection(TypedDict):
 
 
 def connection(url: str, api_key: str | None, namespace: str | None) -> Connection:
-    """Return the checked arguments for a client. Raises `UsageError` with the option's name."""
+    """Return the checked arguments of a client. Raises `UsageError` with the option's name."""
     return {
         "url": _checked("--url", checked_url, url),
         "api_key": _checked("--api-key", checked_api_key, api_key) if api_key else None,
@@ -84,7 +84,7 @@ def connect(url: str, api_key: str | None, namespace: str | None) -> Client:
 
 
 def state_name(state: str | None) -> str | None:
-    """Return a state as the API names it."""
+    """Return a state in the API's spelling."""
     return state.upper() if state else None
 
 
@@ -92,7 +92,7 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Yield the items in lists of a size; the last may be shorter."""
+    """Yield the items in lists of `size`. The last list may be shorter."""
     rest = iter(items)
     while batch := list(islice(rest, size)):
         yield batch

@@ -32,7 +32,7 @@ def stats(
 
 
 def counts_table(figures: Stats) -> Table:
-    """Return how many tasks there are of each type, by state."""
+    """Return the number of tasks of each type, by state."""
     table = Table(box=None, pad_edge=False)
     table.add_column("TYPE")
     for state in State:
@@ -45,7 +45,7 @@ def counts_table(figures: Stats) -> Table:
 
 
 def windows_table(figures: Stats) -> Table:
-    """Return what ended in the last minute, hour and day: of all types, and of each."""
+    """Return statistics of the last minute, hour and day: of all types, and of each."""
     table = Table(box=None, pad_edge=False)
     for name in ("TYPE", "LAST"):
         table.add_column(name)
@@ -89,5 +89,5 @@ def _percentiles(found: Percentiles | None) -> str:
 
 
 def _seconds(value: float) -> str:
-    """Return a time for people, with three digits."""
+    """Return a duration for people, with three digits."""
     return f"{value * 1000:.3g} ms" if value < 1 else f"{value:.3g} s"

@@ -1,4 +1,4 @@
-"""`raytasks submit-many`: the tasks of a file, in batches, so that it can be begun again."""
+"""`raytasks submit-many`: the tasks of a file, in batches, so that it can be repeated safely."""
 
 import re
 import shlex
@@ -35,7 +35,7 @@ _POINTER = re.compile(r"/tasks/(\d+)(.*)", re.DOTALL)
 
 @dataclass(frozen=True)
 class Line:
-    """A task of the file: the number of its line, and how many bytes there are up to its end."""
+    """A task of the file: the number of its line, and the offset in bytes of the line's end."""
 
     number: int
     end: int
@@ -89,7 +89,7 @@ def submit_many(
 
 
 class _Sending:
-    """The way of a file: what was accepted of it, and how to go on where it stops."""
+    """The progress through a file: what was accepted, and how to continue if it stops."""
 
     def __init__(self, key: str) -> None:
         self.accepted = 0
@@ -98,7 +98,7 @@ class _Sending:
         self._sent: Sequence[Line] = ()
 
     def send(self, client: Client, batch: Sequence[Line]) -> list[Task]:
-        """Submit a batch; its key comes from that of the file, and its number."""
+        """Submit a batch. Its key comes from the file's key and the batch's number."""
         self._sent = batch
         submissions = [line.submission for line in batch]
         key = f"{self._key}/{self._batches}"
@@ -109,7 +109,7 @@ class _Sending:
 
     @contextmanager
     def explained(self) -> Iterator[None]:
-        """Say with an error in which lines it is, and how to go on."""
+        """Add to an error which lines it concerns, and how to continue."""
         try:
             yield
         except UsageError as error:
@@ -136,7 +136,7 @@ class _Sending:
         return {**error.problem, "detail": detail, "errors": errors}
 
     def _place(self, pointer: object) -> str:
-        """Return a place in the batch as one in the file."""
+        """Return a place in the batch as a place in the file."""
         found = _POINTER.fullmatch(str(pointer or ""))
         if found is None or int(found[1]) >= len(self._sent):
             return str(pointer or "")
@@ -144,7 +144,7 @@ class _Sending:
 
 
 def _tasks_of(lines: Iterable[bytes], name: str) -> Iterator[Line]:
-    """Yield the tasks of a file; empty lines are passed over. Raises `UsageError`."""
+    """Yield the tasks of a file. Empty lines are skipped. Raises `UsageError`."""
     end = 0
     for number, line in enumerate(lines, 1):
         end += len(line)
@@ -161,7 +161,10 @@ def _tasks_of(lines: Iterable[bytes], name: str) -> Iterator[Line]:
 
 @contextmanager
 def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
-    """Open the file, and tell its size in bytes, where it has one. Raises `UsageError`."""
+    """Open the file, and yield its size in bytes, or None if it has none.
+
+    Raises `UsageError`.
+    """
     if file == "-":
         yield sys.stdin.buffer, None
         return
@@ -176,7 +179,7 @@ def _opened(file: str) -> Iterator[tuple[IO[bytes], int | None]]:
 
 @contextmanager
 def _progress(size: int | None) -> Iterator[Callable[[int, int], None]]:
-    """Show how far it is: a bar, or lines where there is no terminal for one."""
+    """Show the progress: a bar, or lines if there is no terminal."""
     console = Console(stderr=True)
     if not console.is_terminal or sys.stdout.isatty():
 

@@ -1,4 +1,4 @@
-"""How tasks look in a terminal: tables for people."""
+"""Tables for people: how tasks look in a terminal."""
 
 import os
 import re
@@ -16,7 +16,7 @@ from rich.text import Text
 
 _PIPE_WIDTH = 120
 _WIDE = 112
-"""From this width on, all columns of the list fit; ids are never cut, since they are copied."""
+"""From this width on, all columns of the list fit. Ids are never cut, since people copy them."""
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -26,7 +26,7 @@ def _width() -> int | None:
     return None if sys.stdout.isatty() or "COLUMNS" in os.environ else _PIPE_WIDTH
 
 
-# What tasks say is shown as it is: no markup and no emoji codes are read in it.
+# Text of tasks is shown unchanged: no markup and no emoji codes are read in it.
 console = Console(highlight=False, markup=False, emoji=False, width=_width())
 
 COLORS = {
@@ -40,12 +40,12 @@ COLORS = {
 
 
 def plain(text: object) -> str:
-    """Return a text that a task has made without what would control the terminal."""
+    """Return a text from a task without characters that would control the terminal."""
     return _CONTROL.sub("\ufffd", str(text))
 
 
 def error_text(error: Mapping[str, Any]) -> str:
-    """Return an attempt's error in short."""
+    """Return a short text of an attempt's error."""
     return plain(f"{error['type']}: {error['message']}")
 
 
@@ -60,7 +60,7 @@ def pretty_json(value: Any) -> str:
 
 
 def seconds_text(task: Mapping[str, Any]) -> str:
-    """Return how long the latest attempt of a task took, or nothing."""
+    """Return how long the latest attempt of a task took; empty until it has ended."""
     if not task["started_at"] or not task["finished_at"]:
         return ""
     start, end = (datetime.fromisoformat(task[name]) for name in ("started_at", "finished_at"))
@@ -68,7 +68,7 @@ def seconds_text(task: Mapping[str, Any]) -> str:
 
 
 def task_table(tasks: Sequence[Mapping[str, Any]]) -> Table:
-    """Return a table of tasks, one a line."""
+    """Return a table of tasks, one per line."""
     table = Table(box=None, pad_edge=False)
     table.add_column("TASK", no_wrap=True, min_width=36)
     table.add_column("TYPE", no_wrap=True)
@@ -90,7 +90,7 @@ def task_table(tasks: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def task_details(task: Mapping[str, Any]) -> RenderableType:
-    """Return a task in full: its state, result or error, and the history of its attempts."""
+    """Return a task in full: its state, its result or error, and its attempts."""
     head = Table.grid(padding=(0, 2))
     head.add_row("task", task["task_id"])
     head.add_row("type", task["task_type"])
@@ -156,7 +156,7 @@ def types_table(types: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def health_table(report: Mapping[str, Any]) -> Table:
-    """Return how each part of the service is."""
+    """Return a table with the state of each part of the service."""
     table = Table(box=None, pad_edge=False, show_header=False)
     for name, part in report.items():
         if not isinstance(part, Mapping):

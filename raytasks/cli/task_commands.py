@@ -1,4 +1,4 @@
-"""The client's commands: what can be done with tasks over HTTP."""
+"""The client's commands: operations on tasks over HTTP."""
 
 import sys
 from collections.abc import Mapping
@@ -30,7 +30,7 @@ from raytasks.client import DEFAULT_URL, Client, Page
 from raytasks.model.strict_json import parse_json
 
 _TABLE_ROWS = 100
-"""How many tasks a table has, where all are listed: it is printed when so many have come."""
+"""How many tasks are gathered for one table, if all tasks are listed."""
 
 
 def submit(
@@ -188,7 +188,7 @@ def health(
 
 
 def read_payload(argument: str) -> Any:
-    """Return the JSON value of an argument: as it stands, from `@FILE`, or of `-`.
+    """Return the JSON value of an argument: of itself, of `@FILE`, or of standard input for `-`.
 
     Raises `UsageError`.
     """
@@ -227,7 +227,7 @@ def _print_all(
 
 
 def _short_health(report: Mapping[str, Any]) -> str:
-    """Return what is told without a key: no more than whether the service is well."""
+    """Return the answer without a key: only whether the service is well."""
     return f"{report['status']} (for more, give --api-key with a key of the scope read)"
 
 

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 console = Console(highlight=False, file=lasting_output())
 
 READY = "raytasks is ready at"
-"""How the line begins that says that the service takes tasks; the URL follows."""
+"""How the line begins that says that the service takes tasks. The URL follows."""
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
-_STARTS = 3  # times in so many seconds
+_STARTS = 3  # restarts within _STARTS_SECONDS
 _STARTS_SECONDS = 600.0
 
 
@@ -57,7 +57,9 @@ def up(
     address: Annotated[
         str | None, typer.Option(help="Join this Ray cluster (HOST:PORT); default: start one.")
     ] = None,
-    database_url: Annotated[str | None, typer.Option(help="Default: DATABASE_URL.")] = None,
+    database_url: Annotated[
+        str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
+    ] = None,
     dashboard: Annotated[bool, typer.Option(help="Start Ray's dashboard, on loopback.")] = True,
     num_cpus: NumCpus = None,
     num_gpus: NumGpus = None,
@@ -67,7 +69,7 @@ def up(
 ) -> None:
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
-    Stops in order at Ctrl-C: no new tasks, a time of grace (STOP_GRACE_SECONDS) for what runs.
+    Stops in order at Ctrl-C: no new tasks, then RAYTASKS_STOP_GRACE_SECONDS for what runs.
     When Ray has died, it starts again.
     """
     from raytasks.cluster.processes import RayEnded
@@ -189,9 +191,11 @@ def _run_on_ray(
 
 
 def _start_again(error: "RayEnded") -> None:
-    """Become a new `raytasks up`: SQL has all tasks. Raises the error if that was too often.
+    """Replace this process by a new `raytasks up`: SQL has all tasks.
 
-    It must be a new process image, since Ray ends a driver a minute after it has lost its cluster.
+    Raises the error if that happened too often.
+
+    A new process image is needed: Ray ends a driver a minute after it has lost its cluster.
     """
     ends = Restarts(_STARTS, _STARTS_SECONDS, deque(map(float, os.environ.get(_ENDS, "").split())))
     if not ends.allow(time.monotonic()):
@@ -218,7 +222,7 @@ def _serve(
             except (service.AlreadyServed, service.OtherVersion):
                 ours = False
                 raise
-            if _ENDS not in os.environ:  # a person starts it, who wants a drain to be over
+            if _ENDS not in os.environ:  # a person starts it, and wants a drain to end
                 service.resume()
         with _step("Starting the API"):
             service.start_api(version, endpoint)
@@ -234,7 +238,7 @@ def _serve(
 
 
 def _is_there(head: "RayProcess | None") -> bool:
-    """Return whether Ray answers: without a head, Ray's own calls would wait for a minute."""
+    """Return whether Ray answers. Without a head, Ray's own calls would wait for a minute."""
     return head is None or head.alive()
 
 
@@ -285,7 +289,7 @@ def _where_the_token_is() -> str:
 
 
 def prepare_database(url: str) -> None:
-    """Apply the migrations that are missing. Raises `SettingsError` if that is not possible."""
+    """Apply the missing migrations. Raises `SettingsError` if that fails."""
     from raytasks.model.tasks import StoreUnavailable
     from raytasks.settings import SettingsError
     from raytasks.store.store import Store
@@ -300,7 +304,7 @@ def prepare_database(url: str) -> None:
 
 
 def _take_port(endpoint: "Endpoint") -> None:
-    """Make sure that the port is free; end what a killed run of our own has left there."""
+    """Make sure that the port is free. End leftovers of a killed run of our own on it."""
     from raytasks.cluster import processes as cluster
     from raytasks.settings import SettingsError
 
@@ -336,7 +340,7 @@ def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
 
 @contextmanager
 def _step(text: str) -> Iterator[None]:
-    """Say what is being done, and that it is done."""
+    """Print a step, and that it is done."""
     if console.is_terminal:
         with console.status(f"{text} …"):
             yield

@@ -1,7 +1,7 @@
 """`raytasks watch`: many tasks at once, live.
 
-One stream brings the changes of state of all tasks; only those that have run for a moment have a
-stream of their own too, for their progress. So a thousand tasks are watched like ten.
+One stream brings the changes of state of all tasks. Only tasks that have run for a moment get a
+second stream, for their progress. So a thousand tasks cost little more than ten.
 """
 
 import asyncio
@@ -28,11 +28,11 @@ from raytasks.cli.watch_board import Board, Row
 from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
 
 MAX_FOLLOWED = 50
-"""How many tasks have a stream of their own at the same time."""
+"""Maximum number of tasks with a stream of their own."""
 
 _TICK_SECONDS = 0.2
 _SHORT_SECONDS = 0.4
-"""A task that runs for less than this needs no stream of its own."""
+"""A task that runs for less than this, in seconds, needs no stream of its own."""
 
 _LOOKS_AT_ONCE = 10
 
@@ -49,7 +49,7 @@ def watch(
 ) -> None:
     """Watch tasks live, with their progress: until those that are named have ended, or Ctrl-C.
 
-    Where standard output is no terminal, each change is a line.
+    If standard output is no terminal, each change is a line.
     """
     if task_ids and (task_type or tag):
         raise UsageError("give the ids of tasks, or --type and --tag, not both")
@@ -81,7 +81,7 @@ class Watch:
         self._looks = asyncio.Semaphore(_LOOKS_AT_ONCE)
 
     async def run(self) -> None:
-        """Go on until all tasks that were named have ended; without names, without end."""
+        """Run until all named tasks have ended; without names, for ever."""
         parts = [asyncio.ensure_future(part) for part in (self._feed(), self._look(), self._tick())]
         try:
             done, _ = await asyncio.wait(parts, return_when=asyncio.FIRST_COMPLETED)
@@ -91,7 +91,10 @@ class Watch:
             await _end([*parts, *self._followed.values()])
 
     async def _feed(self) -> None:
-        """Take the changes of state of all tasks. Each connection has the tasks looked at again."""
+        """Apply the changes of state of all tasks.
+
+        After each connection, all tasks are read again.
+        """
         stream = self._client.all_events(self._type, self._tag, on_open=self._stale.set)
         async with aclosing(stream) as events:
             async for event in events:
@@ -102,7 +105,7 @@ class Watch:
                         self._stale.set()
 
     async def _look(self) -> None:
-        """Look at the tasks, whenever changes may have been missed."""
+        """Read the tasks whenever changes may have been missed."""
         while True:
             await self._stale.wait()
             self._stale.clear()
@@ -124,7 +127,7 @@ class Watch:
                 self._board.rows.pop(task_id, None)  # pruned meanwhile
 
     async def _tick(self) -> None:
-        """Give tasks that run for a while streams of their own, and see when it is over."""
+        """Give tasks that run for a while their own streams, and return when all is over."""
         while not self._board.over:
             for task_id in [name for name, stream in self._followed.items() if stream.done()]:
                 self._followed.pop(task_id).result()
@@ -139,7 +142,7 @@ class Watch:
         return row.state == "RUNNING" and time.monotonic() - row.since >= _SHORT_SECONDS
 
     async def _follow(self, row: Row) -> None:
-        """Take the progress of a task, as long as this attempt runs."""
+        """Apply the progress of a task while this attempt runs."""
         with suppress(NotFound):
             events = self._client.events(row.task_id, f"{row.revision}.0")
             async with aclosing(events) as stream:
@@ -155,7 +158,7 @@ class Watch:
 
 @asynccontextmanager
 async def _shown(board: Board) -> AsyncIterator[None]:
-    """Show the board: live in a terminal, in lines where there is none."""
+    """Show the board: live in a terminal, else as lines."""
     if not tables.console.is_terminal:
         board.tell = lambda line: tables.console.print(line, soft_wrap=True)
         yield

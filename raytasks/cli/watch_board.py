@@ -1,4 +1,4 @@
-"""The board of `raytasks watch`: what is known of many tasks, and how it looks."""
+"""The board of `raytasks watch`: the state of many tasks, and how it looks."""
 
 import time
 from collections import Counter
@@ -17,16 +17,16 @@ from raytasks.client.documents import ProgressData, StateData
 from raytasks.model.states import FINAL
 
 KEPT_AFTER_END = 200
-"""How many ended tasks are still known, where more come all the time."""
+"""How many ended tasks are kept, if more come all the time."""
 
 _BAR_WIDTH = 24
 _STEP = 0.1
-"""How much further a task must be for a line of its own, where there is no terminal."""
+"""How much further a task must be for another line, if there is no terminal."""
 
 
 @dataclass
 class Row:
-    """What is known of one task: as of change `revision`, and since when it is so."""
+    """The known state of one task: as of change `revision`, and since when."""
 
     task_id: str
     task_type: str
@@ -46,9 +46,9 @@ class Row:
 
 @dataclass
 class Board:
-    """All rows by task id. With `only`, other tasks are passed over, and it has an end.
+    """All rows by task id. With `only`, other tasks are ignored, and the board has an end.
 
-    `tell` is called with a line for what has changed.
+    `tell` is called with a line for each change.
     """
 
     only: Sequence[str] = ()
@@ -58,7 +58,7 @@ class Board:
 
     @property
     def over(self) -> bool:
-        """Whether all tasks that were named have ended."""
+        """Whether all named tasks have ended."""
         return bool(self.only) and all(
             task_id in self.rows and self.rows[task_id].final for task_id in self.only
         )
@@ -69,7 +69,7 @@ class Board:
         return [row for row in self.rows.values() if not row.final]
 
     def look(self, task: Task) -> None:
-        """Take a task as the API has answered."""
+        """Apply a task as the API has answered it."""
         self._change(
             task["task_id"], task["task_type"], task["state"], task["attempt"], task["revision"]
         )
@@ -79,20 +79,20 @@ class Board:
             self._advance(row, task["attempt"], progress["fraction"], progress["message"])
 
     def change(self, data: StateData) -> None:
-        """Take a change of state; one that is older than what is known changes nothing."""
+        """Apply a change of state. An older one than the known state changes nothing."""
         if not self.only or data["task_id"] in self.only:
             self._change(
                 data["task_id"], data["task_type"], data["state"], data["attempt"], data["revision"]
             )
 
     def progress(self, task_id: str, data: ProgressData) -> None:
-        """Take how far a task is."""
+        """Apply the progress of a task."""
         row = self.rows.get(task_id)
         if row is not None:
             self._advance(row, data["attempt"], data["fraction"], data["message"])
 
     def renderable(self, height: int) -> RenderableType:
-        """Return the board as it is shown: what runs first, in at most so many lines."""
+        """Return the board as it is shown: running tasks first, in at most `height` lines."""
         order = {"RUNNING": 0, "RETRYING": 1, "PENDING": 2}
         rows = sorted(self.rows.values(), key=lambda row: (order.get(row.state, 3), -row.since))
         shown = rows[: max(height - 3, 1)]
@@ -113,7 +113,7 @@ class Board:
         return Group(table, Text(self.summary(hidden=len(rows) - len(shown)), style="dim"))
 
     def summary(self, hidden: int = 0) -> str:
-        """Return how many tasks are in which state."""
+        """Return how many tasks are in each state."""
         counts = Counter(row.state for row in self.live) + self.ended
         parts = [f"{counts[state]} {state}" for state in tables.COLORS if counts[state]]
         more = f"; {hidden} not shown" if hidden else ""
@@ -124,11 +124,11 @@ class Board:
     ) -> None:
         row = self.rows.get(task_id)
         if row is None and not self.only and state == "PENDING":
-            return  # there may be any number of these; it counts from when it runs
+            return  # its progress is counted from when it runs
         if row is not None and revision <= row.revision:
             return
         if row is not None and row.final:
-            self.ended[row.state] -= 1  # a person has it run again
+            self.ended[row.state] -= 1  # a person has retried it
         row = Row(task_id, task_type, state, attempt, revision, time.monotonic())
         self.rows[task_id] = row
         if row.final:

@@ -1,11 +1,11 @@
-"""The HTTP clients: what a program calls that is not on the Ray cluster itself.
+"""The HTTP clients, for programs outside the Ray cluster.
 
     with Client("http://127.0.0.1:8000") as client:
         task = client.run("text_processing", {"text": "Ray moves the work."})
         print(task["result"])
 
-Four modules are plain code without input and output: `requests`, `answers` (their meaning), `api`
-(what follows from them) and `event_stream`. `Client` and `AsyncClient` only carry it.
+Four modules do no input or output: `requests`, `answers`, `api` (the steps of each operation) and
+`event_stream`. The classes `Client` and `AsyncClient` only carry out the steps.
 """
 
 from raytasks.client.answers import is_temporary

@@ -1,4 +1,4 @@
-"""What the answers mean."""
+"""The meaning of the API's answers."""
 
 import math
 from datetime import UTC, datetime
@@ -19,10 +19,10 @@ _TEMPORARY_PROBLEMS = frozenset({HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVIC
 
 
 def is_temporary(call: Call, response: httpx.Response) -> bool:
-    """Return whether the same request may well be answered otherwise in a moment.
+    """Return whether the same request may soon get a better answer.
 
-    The ingress in front of the API answers errors of its own while it starts again, also 404;
-    those are no problem documents. An error of the API itself, 429 and 503 apart, will stay.
+    The ingress before the API answers with its own errors while it restarts, also with 404. Those
+    are no problem documents. An error of the API itself is permanent, except 429 and 503.
     """
     if response.status_code in call.accepts:
         return False
@@ -54,7 +54,7 @@ def content_of(_call: Call, response: httpx.Response, url: str) -> bytes:
 
 
 def error_of(response: httpx.Response, url: str) -> RaytasksError:
-    """Return the error that an answer means, which is not what was hoped for."""
+    """Return the error for an answer that is not a success."""
     document = _document(response)
     known = response.is_error and (document is not None or response.status_code in _TEMPORARY)
     if not known:
@@ -68,7 +68,7 @@ def error_of(response: httpx.Response, url: str) -> RaytasksError:
 
 
 def retry_after(response: httpx.Response) -> float | None:
-    """Return the seconds that an answer asks to wait, given as a number or as a date."""
+    """Return the seconds that an answer asks to wait, from a number or a date; None without one."""
     text = response.headers.get("retry-after", "")
     try:
         seconds = float(text)

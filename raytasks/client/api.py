@@ -1,7 +1,8 @@
-"""The client without its input and output: each operation as steps for whoever can carry them.
+"""The client without input and output: each operation as steps, which a caller carries out.
 
-An operation is a generator. It gives a `Call`, and gets its answer or what kept it from coming;
-it gives a `Pause`, and goes on after it; what it returns is the result.
+An operation is a generator. For a `Call` that it yields, it gets the answer, or the error that
+prevented one. For a `Pause` that it yields, it is resumed after that time. Its return value is the
+result.
 """
 
 import math
@@ -34,16 +35,16 @@ from raytasks.model.bounds import MAX_LISTED
 from raytasks.model.states import State
 
 RETRY_DELAYS = (0.1, 0.3, 1.0)
-"""The pauses, in seconds, before a request that changes nothing twice is sent again."""
+"""The pauses, in seconds, before a repeatable request is sent again."""
 
 PATIENCE_SECONDS = 120.0
-"""How long a service that has answered before may be away while it is waited for."""
+"""How long an outage of a service that has answered before is waited for, in seconds."""
 
 MAX_RETRY_AFTER_SECONDS = 30.0
-"""An answer that asks to wait longer than this is an error at once."""
+"""An answer that asks to wait longer than this, in seconds, is an error at once."""
 
 SILENCE_SECONDS = 30.0
-"""A stream that is silent for so long is dead: the service says something every 10 seconds."""
+"""A stream that is silent for this long is dead: the service sends something every 10 seconds."""
 
 _MAX_PAUSE = 5.0
 _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -51,7 +52,7 @@ _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 @dataclass(frozen=True)
 class Pause:
-    """A step of an operation: do nothing for so long."""
+    """A step of an operation: wait for some seconds."""
 
     seconds: float
 
@@ -63,9 +64,9 @@ Answer: TypeAlias = httpx.Response | httpx.RequestError | None
 
 
 class Api:
-    """The operations of the service at `url`. All that a client of its own adds is to carry them.
+    """The operations of the service at `url`. A client only carries out their steps.
 
-    Without `api_key`, the one in the environment (`RAYTASKS_API_KEY`) is used, if there is one.
+    Without `api_key`, the one in `RAYTASKS_API_KEY` is used, if it is set.
     """
 
     def __init__(
@@ -81,12 +82,12 @@ class Api:
             self._params["namespace"] = calls.checked_namespace(namespace)
 
     def http_options(self) -> dict[str, Any]:
-        """Return the arguments for an httpx client: what is the same in all requests."""
+        """Return the arguments for an httpx client: the parts that all requests share."""
         return {
             "base_url": self.url,
             "headers": self._headers,
             "params": self._params,
-            "limits": httpx.Limits(),  # as many streams and waits at once as are asked for
+            "limits": httpx.Limits(),  # no limit on concurrent streams and waits
             "trust_env": False,
         }
 
@@ -116,7 +117,7 @@ class Api:
         return self._ask(calls.get_call(task_id, wait_seconds))
 
     def wait(self, task_id: str, timeout_seconds: float | None) -> Steps[TaskDocument]:
-        """Look at a task until it has ended; a service that is away for a while is waited for."""
+        """Poll a task until it has ended; wait through a short outage of the service."""
         seconds = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + seconds
         patience = 0.0
@@ -174,7 +175,7 @@ class Api:
         timeout_seconds: float | None,
         told: Callable[[BulkOperationDocument], None] | None,
     ) -> Steps[BulkOperationDocument]:
-        """Look at an operation until it is done, and tell how far it is each time."""
+        """Poll an operation until it is done, and report it to `told` each time."""
         seconds = math.inf if timeout_seconds is None else timeout_seconds
         deadline = time.monotonic() + seconds
         patience, looks = 0.0, 0
@@ -222,7 +223,7 @@ class Api:
         return document[name]
 
     def _exchange(self, call: Call, *, patience: float = 0.0) -> Steps[httpx.Response]:
-        """Send a request until it has an answer that will stay, or it is given up."""
+        """Send a request until it gets a permanent answer, or is given up."""
         began, tries = time.monotonic(), 0
         while True:
             answer: Answer = yield call
@@ -241,14 +242,14 @@ class Api:
 def pause_before_next(
     call: Call, answer: httpx.Response | httpx.RequestError, tries: int, patience: float
 ) -> float | None:
-    """Return how long to wait before a call is sent once more; None if it must not be, or no more.
+    """Return how long to wait before a call is sent again; None if it must not be sent again.
 
-    `tries` is how often it was sent again already, `patience` how many seconds to go on beyond the
-    usual tries.
+    `tries` is how often it was repeated already. With `patience`, in seconds, it is repeated for
+    that long beyond the usual tries.
     """
     asked = None
     if isinstance(answer, httpx.Response):
-        refused = answer.status_code == httpx.codes.TOO_MANY_REQUESTS  # nothing has happened yet
+        refused = answer.status_code == httpx.codes.TOO_MANY_REQUESTS  # nothing was done yet
         if not (is_temporary(call, answer) and (call.repeatable or refused)):
             return None
         asked = retry_after(answer)

@@ -1,4 +1,4 @@
-"""What goes wrong between a client and the service, as exceptions."""
+"""The client's errors, as exceptions."""
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from raytasks.model.tasks import RaytasksError, TaskFailed
 class ApiError(RaytasksError):
     """The API answered with an error. `problem` is its problem document (RFC 9457).
 
-    `retry_after` is how many seconds it asks to wait, if it does.
+    `retry_after` is how many seconds it asks to wait, or None.
     """
 
     def __init__(
@@ -24,7 +24,7 @@ class ApiError(RaytasksError):
 
     @property
     def errors(self) -> Sequence[Mapping[str, Any]]:
-        """What is wrong with which field: `pointer` and `message` of each."""
+        """The errors by field: `pointer` and `message` of each."""
         return cast("Sequence[Mapping[str, Any]]", self.problem.get("errors") or ())
 
     def __str__(self) -> str:
@@ -41,11 +41,11 @@ class Unauthorized(ApiError):
 
 
 class Forbidden(ApiError):
-    """403: the key does not allow it, or is bound to another namespace."""
+    """403: the key does not allow this, or is bound to another namespace."""
 
 
 class NotFound(ApiError):
-    """404: there is no such thing, at least not in this namespace."""
+    """404: it does not exist, at least not in this namespace."""
 
 
 class Conflict(ApiError):
@@ -53,7 +53,7 @@ class Conflict(ApiError):
 
 
 class Gone(ApiError):
-    """410: the task is known, but a file that its payload or result was in is lost."""
+    """410: the task is known, but a file with its payload or result is lost."""
 
 
 class Invalid(ApiError):
@@ -79,12 +79,12 @@ _KINDS: Mapping[int, type[ApiError]] = {
 
 
 def api_error(status: int, problem: Mapping[str, Any], retry_after: float | None) -> ApiError:
-    """Return the exception for a problem document: of a class of its own, where there is one."""
+    """Return the exception for a problem document, of the class for its status, if there is one."""
     return _KINDS.get(status, ApiError)(status, problem, retry_after)
 
 
 class BadArgument(RaytasksError, ValueError):
-    """An argument of the client itself is not valid; the text says how it must be."""
+    """An argument of the client is not valid. The text says what it must be."""
 
 
 class ServiceUnavailable(RaytasksError):
@@ -92,9 +92,9 @@ class ServiceUnavailable(RaytasksError):
 
 
 class WaitTimeout(RaytasksError):
-    """What was waited for had not ended when the time was up.
+    """The task, or the operation, had not ended when the time was up.
 
-    `document` is the task, or the operation, as it was then.
+    `document` is its state at that time.
     """
 
     def __init__(self, document: Mapping[str, Any], seconds: float) -> None:

@@ -1,4 +1,4 @@
-"""The client for asyncio: the same methods as `raytasks.client.Client`, to be awaited."""
+"""The client for asyncio: the methods of `raytasks.client.Client` as coroutines."""
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
@@ -36,7 +36,7 @@ from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
 
-# Within the class, `list` is the method.
+# Within the class, `list` means the method.
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
@@ -45,9 +45,9 @@ _Operations: TypeAlias = list[BulkOperationDocument]
 class AsyncClient:
     """A client of the raytasks service at `url`, for asyncio.
 
-    Its methods are those of `Client`, which says more about each: the same arguments, results and
-    errors, to be awaited; `tasks`, `events` and `all_events` are for `async for`. Use it as an
-    asynchronous context manager, or close it.
+    Its methods are those of `Client`, which describes each, with the same arguments, results and
+    errors. They must be awaited; `tasks`, `events` and `all_events` are for `async for`. Use it as
+    an asynchronous context manager, or close it.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class AsyncClient:
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
     ) -> TaskDocument:
-        """Submit a task, and return it; it is on disk then."""
+        """Submit a task, and return it. On return it is on disk."""
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return await self._run(self._api.submit(submission, idempotency_key))
 
@@ -110,7 +110,7 @@ class AsyncClient:
         return await self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
 
     async def get(self, task_id: str, *, wait_seconds: float = 0.0) -> TaskDocument:
-        """Return a task with its attempts: at once, or when it has ended, or after the wait."""
+        """Return a task with its attempts, as soon as it has ended, or after the wait."""
         return await self._run(self._api.get(task_id, wait_seconds))
 
     async def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> TaskDocument:
@@ -133,7 +133,7 @@ class AsyncClient:
     def events(
         self, task_id: str, last_event_id: str | None = None
     ) -> AsyncGenerator[TaskEvent, None]:
-        """Yield what has happened to a task, and then what happens, until it has ended."""
+        """Yield the past events of a task, then each new one, until it has ended."""
         call = calls.events_call(task_id)
         return self._follow(task_follower(call, self.url, last_event_id))
 
@@ -145,7 +145,7 @@ class AsyncClient:
         last_event_id: str | None = None,
         on_open: Callable[[], None] | None = None,
     ) -> AsyncGenerator[FeedEvent, None]:
-        """Yield the changes of state of all tasks from now on, without end."""
+        """Yield the changes of state of all tasks from now on, for ever."""
         call = calls.all_events_call(task_type, tag)
         return self._follow(feed_follower(call, self.url, last_event_id, on_open))
 
@@ -186,7 +186,7 @@ class AsyncClient:
         return await self._bulk("cancel", filters, dry_run)
 
     async def bulk(self, bulk_id: str) -> BulkOperationDocument:
-        """Return an operation on many tasks: how far it is."""
+        """Return an operation on many tasks, with its progress."""
         return await self._run(self._api.bulk(bulk_id))
 
     async def bulks(self) -> _Operations:

@@ -1,4 +1,4 @@
-"""What is sent: payloads as JSON, and handlers by the names of their task types."""
+"""Request bodies: payloads as JSON, and handlers by the names of their task types."""
 
 import json
 from collections.abc import Mapping
@@ -14,9 +14,9 @@ _BYTES = (bytes, bytearray, memoryview)
 
 
 def submission_body(submission: SubmissionDocument) -> dict[str, Any]:
-    """Return the JSON object of a submission. What is None is left out.
+    """Return the JSON object of a submission, without the values that are None.
 
-    One without a type is sent as it is: the service says what is wrong with it. Raises
+    A submission without a type is sent unchanged: the service reports the error. Raises
     `HandlerError` for a function or class without `@handler`.
     """
     body = given(submission)
@@ -26,15 +26,15 @@ def submission_body(submission: SubmissionDocument) -> dict[str, Any]:
 
 
 def given(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is not None."""
+    """Return the values that are not None."""
     return {name: value for name, value in values.items() if value is not None}
 
 
 def encode_body(body: Mapping[str, Any]) -> bytes:
     """Return a body as JSON. Raises `BadArgument` for what JSON cannot hold.
 
-    Takes pydantic models, dataclasses, msgspec structs, dates, UUIDs, enums and the like as well.
-    Models of pydantic are written by their aliases, as `raytasks.submit` writes them.
+    Also takes pydantic models, dataclasses, msgspec structs, dates, UUIDs, enums and the like.
+    Fields of pydantic models are written by their aliases, as by `raytasks.submit`.
     """
     try:
         text = json.dumps(
@@ -50,7 +50,7 @@ def encode_body(body: Mapping[str, Any]) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return a value that JSON does not know as one that it does. Raises `TypeError`."""
+    """Convert a value that JSON does not know to one that it knows. Raises `TypeError`."""
     if isinstance(value, _BYTES):
         raise TypeError("bytes have no form in JSON; encode them, e.g. as Base64")
     if hasattr(type(value), "__pydantic_serializer__"):
@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
 
 
 def _model(value: Any) -> Any:
-    """Return a model of pydantic as JSON can hold it. Raises `TypeError` for anything else."""
+    """Convert a pydantic model to what JSON can hold. Raises `TypeError` for anything else."""
     serializer = getattr(type(value), "__pydantic_serializer__", None)
     if serializer is None:
         raise TypeError(f"a value of type {type(value).__name__} has no form in JSON")

@@ -1,4 +1,4 @@
-"""The documents of the API as they come: JSON objects, with the types of their fields.
+"""The API's documents as clients get them: JSON objects, with the types of their fields.
 
 Times are RFC 3339 text in UTC.
 """
@@ -10,7 +10,7 @@ StateName = Literal["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CA
 
 
 class TaskError(TypedDict):
-    """Why an attempt, or a task, failed."""
+    """The reason why an attempt, or a task, failed."""
 
     type: str
     message: str
@@ -19,14 +19,14 @@ class TaskError(TypedDict):
 
 
 class ProgressDocument(TypedDict):
-    """How far a running attempt has come, from 0 to 1."""
+    """The progress of a running attempt, from 0 to 1."""
 
     fraction: float | None
     message: str | None
 
 
 class Offloaded(TypedDict):
-    """The sizes of what is kept outside of the database, in bytes; None: nothing is."""
+    """The sizes of values outside of the database, in bytes; None for one that is not there."""
 
     payload: int | None
     result: int | None
@@ -43,7 +43,7 @@ class Waiting(TypedDict):
 
 
 class AttemptDocument(TypedDict):
-    """One attempt of a task's history; one that runs has no `outcome` yet."""
+    """One attempt of a task's history. A running one has no `outcome` yet."""
 
     attempt: int
     outcome: str | None
@@ -59,11 +59,11 @@ class AttemptDocument(TypedDict):
 
 
 class TaskDocument(TypedDict):
-    """A task. The answer for one task has its newest `attempts` and `waiting_for`, lists have not.
+    """A task. Only the answer for one task has its newest `attempts` and `waiting_for`.
 
-    `attempts_omitted` is how many came before or between them.
+    `attempts_omitted` is how many attempts before or between them are left out.
 
-    Where `offloaded` tells a size, a list gives None for that payload or result.
+    If `offloaded` has a size, a list has None for that payload or result.
     """
 
     task_id: str
@@ -96,7 +96,10 @@ class TaskDocument(TypedDict):
 
 
 class PageDocument(TypedDict):
-    """One page of the list of tasks, newest first. With a tag, the `total` is not counted."""
+    """One page of the list of tasks, newest first.
+
+    With a tag, `total` is None: it is not counted.
+    """
 
     tasks: list[TaskDocument]
     total: int | None
@@ -106,7 +109,7 @@ class PageDocument(TypedDict):
 
 
 class SubmitOptions(TypedDict, total=False):
-    """What a submission may say beside type and payload; None is as good as nothing."""
+    """The options of a submission, beside type and payload. None is the same as no value."""
 
     priority: int | None
     max_attempts: int | None
@@ -117,14 +120,17 @@ class SubmitOptions(TypedDict, total=False):
 
 
 class SubmissionDocument(SubmitOptions):
-    """One task to submit, of many: its type by name, or by the function or class of its handler."""
+    """One task of many to submit.
+
+    Its type is a name, or the function or class of its handler.
+    """
 
     task_type: str | Callable[..., Any]
     payload: Any
 
 
 class TaskFilters(TypedDict, total=False):
-    """Which tasks are meant; None is as good as nothing."""
+    """The filters of a list of tasks. None is the same as no filter."""
 
     state: str | None
     task_type: str | None
@@ -132,13 +138,13 @@ class TaskFilters(TypedDict, total=False):
 
 
 class BulkFilters(TaskFilters, total=False):
-    """Which tasks an operation is for; without any of the others, `all` must be true."""
+    """The filters of a bulk operation. Without any other filter, `all` must be true."""
 
     all: bool | None
 
 
 class PageQuery(TaskFilters, total=False):
-    """Which page of which tasks: from a `cursor` on, or at an `offset`, not both."""
+    """The query of one page: filters, and a `cursor` or an `offset`, not both."""
 
     limit: int | None
     offset: int | None
@@ -146,13 +152,13 @@ class PageQuery(TaskFilters, total=False):
 
 
 class Matched(TypedDict):
-    """How many tasks an operation would change; None where there are too many to count."""
+    """How many tasks an operation would change; None if there are too many to count."""
 
     matched: int | None
 
 
 class BulkOperationDocument(Matched):
-    """An operation on many tasks: how far it is."""
+    """An operation on many tasks, with its progress."""
 
     bulk_id: str
     action: Literal["retry", "cancel"]
@@ -164,7 +170,7 @@ class BulkOperationDocument(Matched):
     finished_at: str | None
     held_by: str | None
     warnings: NotRequired[list[str]]
-    """Only in the answer that begins it: what of a retry would wait for ever."""
+    """Only in the answer that begins a retry: it names tasks that would wait for ever."""
 
 
 class Artifact(TypedDict):
@@ -176,7 +182,7 @@ class Artifact(TypedDict):
 
 
 class Percentiles(TypedDict):
-    """Half, 95 and 99 of 100 tasks took no longer than these seconds."""
+    """Percentiles in seconds: half, 95 and 99 of 100 tasks took no longer."""
 
     p50: float
     p95: float
@@ -184,7 +190,7 @@ class Percentiles(TypedDict):
 
 
 class WindowDocument(TypedDict):
-    """What ended in the last so many seconds."""
+    """Statistics of the last `seconds`."""
 
     seconds: float
     completed: int
@@ -211,7 +217,7 @@ class Counts(TypedDict):
 
 
 class StatsDocument(TypedDict):
-    """The figures of a namespace."""
+    """The statistics of a namespace."""
 
     namespace: str
     counts: Counts
@@ -220,10 +226,10 @@ class StatsDocument(TypedDict):
 
 
 class StateData(TypedDict):
-    """A task's change of state. `at` is None where the time is not known any more.
+    """A task's change of state. `at` is None if the time was not kept.
 
-    `outcome` and `error` are those of the attempt that ended with it. The feed of all tasks has
-    neither.
+    `outcome` and `error` are those of the attempt that ended with this change. The feed of all
+    tasks has neither.
     """
 
     task_id: str
@@ -247,7 +253,7 @@ class LogData(TypedDict):
 
 
 class ProgressData(TypedDict):
-    """How far the running attempt has come."""
+    """The progress of the running attempt."""
 
     attempt: int
     fraction: float | None
@@ -255,7 +261,7 @@ class ProgressData(TypedDict):
 
 
 class EndData(TypedDict):
-    """How the task has ended."""
+    """The end of the task."""
 
     task_id: str
     state: StateName

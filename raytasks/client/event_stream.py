@@ -1,4 +1,4 @@
-"""Events as they come over connections that break: each is seen once, in order."""
+"""Event streams that survive broken connections: each event is seen once, in order."""
 
 import random
 import time
@@ -25,7 +25,7 @@ from raytasks.model.tasks import RaytasksError
 _MAX_PAUSE = 15.0
 _USUAL_PAUSE = 1.0
 _STEADY_SECONDS = 5.0
-"""A stream that was open for so long was a good one, even if nothing came of it."""
+"""A stream that was open for this long, in seconds, was a good one, even without an event."""
 
 
 @dataclass(frozen=True)
@@ -46,14 +46,14 @@ class LogEvent:
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """How far the running attempt has come; only the newest counts."""
+    """The progress of the running attempt. Only the newest counts."""
 
     data: ProgressData
 
 
 @dataclass(frozen=True)
 class EndEvent:
-    """The task has ended; the last event of a stream."""
+    """The task has ended. This is the last event of a stream."""
 
     data: EndData
 
@@ -64,20 +64,20 @@ class GapEvent:
 
 
 TaskEvent: TypeAlias = StateEvent | LogEvent | ProgressEvent | EndEvent
-"""What comes of one task."""
+"""The events of one task's stream."""
 
 FeedEvent: TypeAlias = StateEvent | GapEvent
-"""What comes of all tasks."""
+"""The events of the feed of all tasks."""
 
 E = TypeVar("E")
 
 
 class Follower(Generic[E]):
-    """Follows one stream over many connections. It carries nothing itself.
+    """Follows one stream over many connections, without input and output of its own.
 
-    While it is not `over`, send its `next_call`. Tell it how the answer begins (`opened`) and each
-    event (`take`): both give what is new. Tell it if the connection `broke`, wait for `pause`, and
-    begin again.
+    While it is not `over`, send its `next_call`. Pass it the head of the answer (`opened`) and each
+    event (`take`): both yield what is new. If the connection breaks, call `broke`. Wait for
+    `pause`, and begin again.
     """
 
     def __init__(
@@ -107,7 +107,7 @@ class Follower(Generic[E]):
         self._opened_at = self._lost_at = time.monotonic()
 
     def next_call(self) -> Call:
-        """Return the next request: it goes on after the last event that was seen."""
+        """Return the next request. It continues after the last event that was seen."""
         headers = {"Accept": "text/event-stream", "Cache-Control": "no-store"}
         self._asked = self._last
         self.listens = False
@@ -116,9 +116,9 @@ class Follower(Generic[E]):
         return replace(self._call, headers=headers)
 
     def opened(self, response: httpx.Response) -> Iterator[E]:
-        """Take note of an answer (read whole, unless it is a stream), and give what that means.
+        """Record an answer (read whole, unless a stream), and yield a gap event if it means one.
 
-        Raises `ApiError`, or `ServiceUnavailable`, for one that will stay.
+        Raises `ApiError`, or `ServiceUnavailable`, if a retry cannot help.
         """
         self._answer = response
         self.listens = is_event_stream(response)
@@ -135,12 +135,12 @@ class Follower(Generic[E]):
             yield self._gap
 
     def take(self, sse: ServerSentEvent) -> Iterator[E]:
-        """Take an event of the stream, and give it if it is new."""
+        """Record an event of the stream, and yield it if it is new."""
         self._tries = 0
         if sse.retry is not None:
             self._usual_pause = min(max(sse.retry / 1000, 0.0), _MAX_PAUSE)
         if sse.event == "message":
-            return  # nothing of ours: an id or a pause alone
+            return  # no event of ours: only an id or a pause
         try:
             event = self._read(sse.event, sse.id, sse.json())
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -149,7 +149,7 @@ class Follower(Generic[E]):
             return
         if isinstance(event, ProgressEvent):
             if event == self._progress:
-                return  # told again, after the connection was
+                return  # sent again after a reconnect
             self._progress = event
         elif isinstance(event, StateEvent | LogEvent):
             if self._asked is not None and not _is_after(sse.id, self._asked):
@@ -162,13 +162,13 @@ class Follower(Generic[E]):
         yield event
 
     def broke(self, error: httpx.RequestError) -> None:
-        """Take note that a connection broke, or did not come about."""
+        """Record that a connection broke, or failed."""
         self._answer = error
 
     def pause(self) -> float:
-        """Return how long to wait before the next connection. Raises when patience is at its end.
+        """Return how long to wait before the next connection. Raises after PATIENCE_SECONDS.
 
-        A service that never answered is given up like with any other request.
+        A service that never answered is given up sooner, like for any other request.
         """
         now = time.monotonic()
         if self.listens and now - self._opened_at >= _STEADY_SECONDS:
@@ -203,19 +203,19 @@ class Follower(Generic[E]):
 
 
 def task_follower(call: Call, url: str, last_event_id: str | None) -> Follower[TaskEvent]:
-    """Return what follows the events of a task."""
+    """Return a follower for the events of a task."""
     return Follower(call, url, last_event_id, _task_event)
 
 
 def feed_follower(
     call: Call, url: str, last_event_id: str | None, on_open: Callable[[], None] | None
 ) -> Follower[FeedEvent]:
-    """Return what follows the changes of state of all tasks."""
+    """Return a follower for the changes of state of all tasks."""
     return Follower(call, url, last_event_id, _feed_event, gap=GapEvent(), on_open=on_open)
 
 
 def _task_event(kind: str, event_id: str, data: Any) -> TaskEvent | None:
-    """Return an event of a task; None for a kind that this client does not know."""
+    """Return an event of a task; None if this client does not know its kind."""
     document = _object(data)
     match kind:
         case "state":
@@ -253,9 +253,9 @@ def _id(event_id: str) -> str:
 
 
 def _is_after(event_id: str, other: str) -> bool:
-    """Return whether an event comes after another; the ids of two feeds say nothing.
+    """Return whether an event comes after another. The ids of two feeds cannot be compared.
 
-    Of a task they are `revision.number`, of all tasks `epoch:number`.
+    The ids of a task's events are `revision.number`, those of all tasks `epoch:number`.
     """
     separator = ":" if ":" in event_id else "."
     (first, _, second), (other_first, _, other_second) = (

@@ -1,4 +1,4 @@
-"""What is asked: the requests, each as plain data."""
+"""The client's requests, each as plain data."""
 
 import re
 import uuid
@@ -23,9 +23,9 @@ _NAMESPACE = re.compile(NAMESPACE)
 
 @dataclass(frozen=True)
 class Call:
-    """One request. `wait_seconds` is how long its answer may take on purpose.
+    """One request. `wait_seconds` is how long the service may wait on purpose before it answers.
 
-    A `harmless` one changes nothing, whatever its method.
+    A `harmless` request changes nothing, whatever its method.
     """
 
     method: str
@@ -39,11 +39,14 @@ class Call:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it may be sent again where it is not known if it arrived."""
+        """Whether the call may be sent again if it may have arrived already."""
         return self.harmless or self.method == "GET" or _KEY_HEADER in self.headers
 
     def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
-        """Return it as the arguments of httpx. Raises `BadArgument` for what cannot be JSON."""
+        """Return the call as arguments of httpx.
+
+        Raises `BadArgument` for values that JSON cannot hold.
+        """
         content = None if self.body is None else encode_body(self.body)
         return {
             "method": self.method,
@@ -56,7 +59,7 @@ class Call:
 
 
 def checked_url(url: str) -> str:
-    """Return the URL of a service without its last slash. Raises `BadArgument`."""
+    """Return the URL of a service without a trailing slash. Raises `BadArgument`."""
     try:
         parsed = httpx.URL(url)
     except httpx.InvalidURL:
@@ -77,7 +80,7 @@ def checked_namespace(namespace: str) -> str:
 
 
 def checked_api_key(api_key: str) -> str:
-    """Return an API key that can be sent. Raises `BadArgument`, and does not tell the key."""
+    """Return an API key that can be sent. Raises `BadArgument`, which does not show the key."""
     if not _is_plain(api_key):
         raise BadArgument(
             "the API key is not one: use the printable ASCII characters that you were given, "
@@ -87,18 +90,18 @@ def checked_api_key(api_key: str) -> str:
 
 
 def task_path(task_id: str) -> str:
-    """Return the path of a task, whatever is in the id. Raises `BadArgument` for an empty one."""
+    """Return the path of a task, with any id. Raises `BadArgument` for an empty one."""
     return f"/tasks/{_segment(task_id, 'the task id')}"
 
 
 def get_call(task_id: str, wait_seconds: float) -> Call:
-    """Return the request for one task; the API waits no longer than it allows."""
+    """Return the request for one task. Its wait is at most the API's maximum."""
     wait = min(max(wait_seconds, 0.0), MAX_WAIT_SECONDS)
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 
 
 def submit_call(submission: SubmissionDocument, idempotency_key: str | None) -> Call:
-    """Return the request that submits one task: with a key of its own if none is given."""
+    """Return the request that submits one task, with a key of its own if none is given."""
     headers = {_KEY_HEADER: _key(idempotency_key)}
     return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
 
@@ -131,7 +134,7 @@ def all_events_call(task_type: str | None, tag: str | None) -> Call:
 
 
 def bulk_call(action: str, filters: BulkFilters, *, dry_run: bool) -> Call:
-    """Return the request for an operation on many tasks; with `dry_run` it only counts them."""
+    """Return the request for an operation on many tasks. With `dry_run` it only counts them."""
     body = {"action": action, **given(filters), "dry_run": dry_run}
     return Call("POST", "/bulk", body=body, harmless=dry_run)
 
@@ -168,7 +171,7 @@ def _is_plain(text: str) -> bool:
 
 
 def _segment(text: str, what: str) -> str:
-    """Return a text as one part of a path. Raises `BadArgument` where there would be none."""
+    """Return a text as one segment of a path. Raises `BadArgument` if it cannot be one."""
     if text in ("", ".", ".."):
         raise BadArgument(f"{what} is {text!r}" if text else f"{what} is empty")
     return quote(text, safe="", errors="replace")

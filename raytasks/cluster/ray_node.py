@@ -1,11 +1,12 @@
-"""The process between `raytasks up` or `raytasks worker` and Ray: starts it, keeps it running.
+"""The process between `raytasks up` or `raytasks worker` and Ray: it keeps Ray running.
 
-`ray start --head --block` ends everything when gcs_server dies. This process starts it again, with
-the command line and the environment that it had; it reads its tables from the control store, and
-raylets, actors and drivers connect to it again by themselves. So it is for the other helpers of the
-node. Only the raylet cannot come back alone, since all workers die with it, nor can a gcs_server
-whose tables were in its memory: then this process ends with 1, and everything below it. It is a
-process of its own so that Ray ends also when our command is killed.
+`ray start --head --block` ends everything when gcs_server dies. This process instead starts
+gcs_server again, with its old command line and environment. Then gcs_server reads its tables from
+the control store. Raylets, actors and drivers reconnect by themselves. The node's other helpers are
+restarted in the same way. Two helpers cannot be restarted: the raylet, since all workers die with
+it, and a gcs_server whose tables were in memory. When one of those dies, this process ends with 1,
+and all processes below it end too. It is a separate process so that Ray ends also when our command
+is killed.
 """
 
 import contextlib
@@ -33,14 +34,14 @@ logger = logging.getLogger("raytasks.cluster.ray_node")
 
 @dataclass
 class Restarts:
-    """How often something may be started again: so many times in so many seconds."""
+    """The limit of restarts: at most `limit` in `seconds`."""
 
     limit: int = 5
     seconds: float = 60.0
     times: deque[float] = field(default_factory=deque)
 
     def allow(self, now: float) -> bool:
-        """Count one more, and return whether that is within the limit."""
+        """Count one more restart, and return whether it is within the limit."""
         while self.times and now - self.times[0] >= self.seconds:
             self.times.popleft()
         self.times.append(now)
@@ -49,7 +50,7 @@ class Restarts:
 
 @dataclass(frozen=True)
 class Helper:
-    """One process of the node: all that it takes to start it again."""
+    """One process of the node, with all that is needed to start it again."""
 
     name: str
     command: list[str]
@@ -57,26 +58,26 @@ class Helper:
 
     @classmethod
     def read(cls, process: psutil.Process) -> Self:
-        """Look at a process that runs."""
+        """Read the command line and environment of a running process."""
         command = process.cmdline()
         scripts = (word for word in command if re.fullmatch(r"[^-].*\.py|ray(\.\w+)+", word))
         name = Path(next(scripts, command[0])).name.removesuffix(".py")
         return cls(name, command, process.environ())
 
     def start(self) -> int:
-        """Start it, and return its process id."""
-        # As Ray starts it: a Ctrl-C in the terminal is not for it.
+        """Start the process, and return its id."""
+        # As Ray starts it: it ignores a Ctrl-C in the terminal.
         return os.posix_spawn(
             self.command[0], self.command, self.environment, setsigmask=[signal.SIGINT]
         )
 
 
 class _Stopped(Exception):
-    """We were told to stop."""
+    """A signal told this process to stop."""
 
 
 def main() -> int:
-    """Start Ray with the options of `ray start` that are given, and stay until it ends."""
+    """Start Ray with the given options of `ray start`, and stay until it ends."""
     logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
     signal.signal(signal.SIGTERM, _raise_stopped)
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -93,12 +94,12 @@ def main() -> int:
 
 
 def _helpers() -> dict[int, Helper]:
-    """Return what `ray start` has left running: its children are ours now."""
+    """Return the processes that `ray start` has left running: this process has adopted them."""
     return {child.pid: Helper.read(child) for child in psutil.Process().children()}
 
 
 def _keep(helpers: dict[int, Helper]) -> int:
-    """Start again what dies, until one cannot come back; return the exit code."""
+    """Restart helpers that die, until one cannot be restarted. Return the exit code."""
     vital = {"raylet"}
     if os.environ.get("RAY_gcs_storage") == "memory":  # noqa: SIM112 - Ray's name for it
         vital.add("gcs_server")
@@ -126,7 +127,7 @@ def _end_of(status: int) -> str:
 
 
 def _stop_all() -> None:
-    """Stop the raylet in order, and its workers with it; the others have nothing to tidy up."""
+    """Stop the raylet in order, and its workers with it. The others have nothing to clean up."""
     raylets = [child for child in psutil.Process().children() if child.name() == "raylet"]
     for raylet in raylets:
         raylet.terminate()

@@ -1,4 +1,4 @@
-"""Redis servers as REDIS_URL names them. The control store's own client is in Ray."""
+"""Redis servers, as named by REDIS_URL. The control store itself uses Ray's own client."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,12 +17,12 @@ _FORM = "redis://[user:password@]HOST:PORT"
 
 
 class RedisError(RaytasksError):
-    """Redis cannot be used. The text says why, in a line, and never has the password in it."""
+    """Redis cannot be used. The text says why, in one line, and never contains the password."""
 
 
 @dataclass(frozen=True)
 class RedisAddress:
-    """A Redis server, and who we are there."""
+    """A Redis server, with the user and password for it."""
 
     host: str
     port: int
@@ -52,7 +52,10 @@ class RedisAddress:
 
 @contextmanager
 def connected(address: RedisAddress) -> Iterator[redis.Redis]:
-    """A connection to a Redis server that answers. Raises `RedisError`, also within the block."""
+    """Yield a connection to a Redis server that answers.
+
+    Raises `RedisError`, also within the block.
+    """
     client = redis.Redis(
         host=address.host,
         port=address.port,
@@ -72,7 +75,7 @@ def connected(address: RedisAddress) -> Iterator[redis.Redis]:
 
 
 def delete_keys(client: redis.Redis, pattern: str) -> None:
-    """Delete all keys whose names match."""
+    """Delete all keys whose names match the pattern."""
     found: list[bytes] = []
     for key in client.scan_iter(match=pattern, count=_KEYS_AT_ONCE):
         found.append(key)

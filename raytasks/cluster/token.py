@@ -1,7 +1,7 @@
-"""Ray's own token: whoever has it may run code in the cluster, and nobody else may talk to it.
+"""Ray's own token: only its holders may connect to the cluster, and so run code in it.
 
 Ray looks for it in `RAY_AUTH_TOKEN`, in the file that `RAY_AUTH_TOKEN_PATH` names, and in
-`~/.ray/auth_token`. `RAY_AUTH_MODE` says whether it is asked for; what a user has set there counts.
+`~/.ray/auth_token`. Whether Ray asks for it is set by `RAY_AUTH_MODE`. A user's own value is kept.
 """
 
 import contextlib
@@ -22,17 +22,20 @@ def token_file() -> Path:
 
 
 def is_wanted() -> bool:
-    """Return whether a cluster that is started here asks for the token: unless the user says no."""
+    """Return whether a cluster that is started here asks for the token.
+
+    It does unless the user turns it off.
+    """
     return os.environ.get(MODE, "token").lower() == "token"
 
 
 def has_token() -> bool:
-    """Return whether there is one on this machine."""
+    """Return whether this machine has a token."""
     return bool(os.environ.get(TOKEN)) or token_file().is_file()
 
 
 def make_token() -> None:
-    """Make a token where Ray looks for it, if there is none yet. Only its owner can read it.
+    """Make a token where Ray looks for it, if there is none. Only its owner can read it.
 
     Raises `OSError`.
     """
@@ -45,25 +48,25 @@ def make_token() -> None:
         try:
             with open(number, "w") as new:
                 new.write(secrets.token_hex(32))
-            # Whole or not at all; another process may have made one meanwhile, which counts then.
+            # The file appears whole or not at all. If another process has made one meanwhile, that
+            # one counts.
             with contextlib.suppress(FileExistsError):
                 os.link(written, file)
         finally:
             os.unlink(written)
     elif _PATH not in os.environ and file.stat().st_mode & _OTHERS_MAY:
-        file.chmod(0o600)  # `ray.init` makes it so that everybody can read it
+        file.chmod(0o600)  # `ray.init` makes it readable for everybody
 
 
 def use_token() -> None:
-    """Have this process show the token to the clusters that it talks to, if it has one.
+    """Make this process send its token, if it has one, to the clusters that it connects to.
 
-    Ray itself does this for a driver that finds its cluster by itself, but for no address.
+    Ray itself does this only for a driver that gives no address, and finds its cluster by itself.
     """
     if not is_wanted() or not has_token():
         return
     from ray._raylet import Config  # type: ignore[attr-defined] # it is there
 
     os.environ[MODE] = "token"
-    # As Ray does it. It has read the variable when it was imported, which may have been before
-    # `raytasks up` set it.
+    # As Ray does it. Ray has read the variable at its import, maybe before `raytasks up` set it.
     Config.initialize("")

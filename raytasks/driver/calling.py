@@ -1,6 +1,6 @@
-"""How a process of the cluster submits tasks and waits for them: a thread that calls the tracker.
+"""The door of a process in the cluster: a thread that calls the tracker to submit and to wait.
 
-Its event loop is its own, so that callers may be plain code, or be on any event loop themselves.
+The thread has its own event loop. So callers may be plain code, or on any event loop.
 """
 
 import asyncio
@@ -27,16 +27,16 @@ from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 Answer = TypeVar("Answer")
 
 TERMS_SECONDS = 30.0
-"""How long what the service says of its settings is believed."""
+"""How long the service's settings are cached, in seconds."""
 
 _LOOK_SECONDS = 0.2
-"""How often a waiting thread comes up, so that a runner can interrupt it."""
+"""How often a waiting thread wakes, in seconds, so that a runner can interrupt it."""
 
 _LIVE_SECONDS = 1.0
 
 
 class ServiceDoor:
-    """The way to the service of the cluster that this process has joined."""
+    """The door to the service of the cluster that this process has joined."""
 
     registry = None
     clock = None
@@ -75,7 +75,10 @@ class ServiceDoor:
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
     async def terms(self) -> DriverTerms:
-        """Return what a submission must keep to, as the service says; not always a new answer."""
+        """Return what a submission must keep to, as the service says.
+
+        It may be from the cache.
+        """
         known = self._terms
         now = time.monotonic()
         if known is None or now - known[0] > TERMS_SECONDS:
@@ -94,7 +97,7 @@ class ServiceDoor:
             )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Submit tasks in one call, all or none; large payloads go to the artifact store first.
+        """Submit tasks in one call, all or none. Large payloads go to the artifact store first.
 
         Raises `BacklogFull`, `StoreUnavailable`.
         """
@@ -119,7 +122,7 @@ class ServiceDoor:
         return ref
 
     def close(self) -> None:
-        """End the thread, and the connection. Who still waits is cancelled."""
+        """End the thread, and the connection. All waits are cancelled."""
         self._loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
 
@@ -136,7 +139,10 @@ class ServiceDoor:
 
 
 class _Results:
-    """The results actor of this process: made at the first reference, and again when it is gone."""
+    """The results actor of this process.
+
+    It is made at the first reference, and again when it is gone.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -153,8 +159,8 @@ class _Results:
                 if gone:
                     self._actor = None
             if self._actor is None:
-                # By a thread of its own: else it is a child of the attempt that runs here, and is
-                # cancelled with it.
+                # In a separate thread: else the actor would be a child of the attempt that runs
+                # here, and be cancelled with it.
                 with ThreadPoolExecutor(1) as apart:
                     self._actor, self._life = apart.submit(_made).result()
                 self._looked_at = now
@@ -162,7 +168,7 @@ class _Results:
 
 
 def _made() -> tuple[Any, Any]:
-    """Make the actor; return it, and the reference of a call that lasts as long as it."""
+    """Make the actor. Return it, and the reference of a call that lasts as long as the actor."""
     actor = make_results()
     return actor, actor.live.remote()
 
@@ -176,7 +182,7 @@ _door: tuple[tuple[Any, ...], ServiceDoor] | None = None
 
 
 def service_door() -> ServiceDoor:
-    """Return the door to the service; the same one as long as this process is in one cluster.
+    """Return the door to the service. It stays the same while this process is in one cluster.
 
     Raises `NoService`.
     """

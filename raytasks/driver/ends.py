@@ -1,6 +1,6 @@
-"""The ends of tasks, for those who wait for many of them: ids are kept, and no open calls.
+"""The ends of tasks, for callers that wait for many: they need only ids, and no open calls.
 
-Whoever waits follows the feed with one long poll, and asks for what has ended in batches. No Ray.
+One long poll follows the feed, and the tasks that have ended are read in batches. Without Ray.
 """
 
 import asyncio
@@ -20,23 +20,23 @@ from raytasks.protocol.queries import Reader, TaskEnds
 log = logging.getLogger(__name__)
 
 MAX_ASKED = 500
-"""How many tasks are asked about in one call."""
+"""Maximum number of tasks in one query."""
 
 RETRY_SECONDS = 0.5
-"""How long after a failed call the next one is made."""
+"""How long after a failed call the next one is made, in seconds."""
 
 
 class EndSource(Reader, Protocol):
-    """What it needs of the tracker."""
+    """The tracker, as `EndWatch` calls it."""
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
-        """Return what came of a part of the feed after a number."""
+        """Return the entries of a part of the feed after a number."""
 
 
 class EndWatch:
     """Waits for the ends of tasks. All methods belong to one event loop.
 
-    A wait costs a future here and a place in a batch there; the tracker keeps nothing of it.
+    A wait costs a future here, and a place in a batch. The tracker keeps nothing for it.
     """
 
     def __init__(self, source: EndSource) -> None:
@@ -50,13 +50,13 @@ class EndWatch:
         )
 
     def __len__(self) -> int:
-        """How many tasks are waited for."""
+        """Return how many tasks are waited for."""
         return len(self._waiting)
 
     async def end(self, task_id: str) -> TaskEnd | None:
-        """Return how a task has ended, as soon as it has; None if it does not exist.
+        """Return the end of a task, as soon as it has ended; None if there is no such task.
 
-        Waits also while the tracker or its database is away.
+        It also waits through an outage of the tracker or its database.
         """
         self._follower.begin()
         ended = self._waiting.get(task_id)
@@ -74,7 +74,7 @@ class EndWatch:
                     del self._waiting[task_id]
 
     def close(self) -> None:
-        """Stop following and asking. Whoever still waits is cancelled."""
+        """Stop following and polling. All waits are cancelled."""
         self._follower.close()
         if self._asking is not None:
             self._asking.cancel()
@@ -93,7 +93,7 @@ class EndWatch:
 
     async def _ask(self) -> None:
         try:
-            await asyncio.sleep(0)  # what others ask about in this turn goes with it
+            await asyncio.sleep(0)  # tasks that others ask for in this turn join the batch
             while self._unasked:
                 batch = list(self._unasked)[:MAX_ASKED]
                 for task_id in batch:
@@ -120,10 +120,10 @@ class EndWatch:
 
 
 class ValueSource(EndSource, Protocol):
-    """The tracker, which also knows where large results are."""
+    """The tracker, which also knows where large results are stored."""
 
     async def large_values(self) -> LargeValues:
-        """Return where large payloads and results are."""
+        """Return the store of large payloads and results."""
 
 
 class ResultWatch:
@@ -136,8 +136,8 @@ class ResultWatch:
     async def result(self, task_id: str) -> Any:
         """Wait until a task has ended, and return its result.
 
-        Waits also while tracker, database or artifact store are away. Raises `TaskNotFound`, and
-        `TaskFailed` with the error that the task ended with, or if its result is lost.
+        It also waits through an outage of tracker, database or artifact store. Raises
+        `TaskNotFound`, and `TaskFailed` with the task's last error, or if its result is lost.
         """
         end = await self.ends.end(task_id)
         if end is None:
@@ -155,13 +155,13 @@ class ResultWatch:
                 raise TaskFailed(str(error)) from None
             except StoreUnavailable as error:
                 log.info("the result of task %s cannot be had yet: %s", end.task_id, error)
-            except Exception as error:  # the tracker is away, or its actor is
+            except Exception as error:  # the tracker, or its actor, is down
                 log.info("the result of task %s cannot be had yet: %r", end.task_id, error)
             await asyncio.sleep(RETRY_SECONDS)
 
 
 def failure_text(task: TaskEnd) -> str:
-    """Return how a task ended that did not complete, with the error of its last attempt."""
+    """Return the state of a task that did not complete, with the error of its last attempt."""
     if task.error is None:
         return f"task {task.task_id} ({task.task_type}) is {task.state}"
     error = from_json(task.error)

@@ -1,7 +1,7 @@
-"""Results as Ray object references: an actor of each driver that waits for the ends of its tasks.
+"""Results as Ray object references: each driver has an actor that waits for its tasks' ends.
 
-It is not the tracker's actor, nor one that drivers share: a call of it lasts as long as a task. It
-belongs to the process that made it, and ends with it.
+The actor is neither the tracker's nor shared by drivers, since its calls last as long as a task. It
+belongs to the process that made it, and ends with that process.
 """
 
 import asyncio
@@ -23,16 +23,16 @@ from raytasks.protocol.queries import Answer, GetTerms, KnownTasks, Query
 from raytasks.runner.on_ray.tracker_client import TrackerClient
 
 MAX_CALLS = 1_000_000
-"""How many references one process can wait for at a time."""
+"""Maximum number of references that one process can wait for at a time."""
 
 _AGAIN_SECONDS = (0.05, 0.2, 0.5, 1.0, 2.0, 2.0, 2.0, 2.0)
-"""The pauses between tries while the tracker is started again."""
+"""The pauses between retries while the tracker restarts, in seconds."""
 
 
 class TrackerCalls:
-    """The tracker's actor as drivers call it. What it raises comes as it was raised there.
+    """The tracker's actor as drivers call it. Its errors come as they were raised there.
 
-    A tracker that has died is looked for again. To send a submission twice does no harm.
+    If a tracker has died, it is looked up again. A submission that is sent twice does no harm.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class TrackerCalls:
         return wire.feed_of(await self._send("changes", query))
 
     async def large_values(self) -> LargeValues:
-        """Return where large payloads and results are."""
+        """Return the store of large payloads and results."""
         return (await self.terms()).values
 
     async def terms(self) -> DriverTerms:
@@ -91,7 +91,7 @@ class TrackerCalls:
 
 
 class ResultsActor:
-    """The actor. Its calls may be repeated by Ray after a restart."""
+    """The results actor. Ray may repeat its calls after a restart."""
 
     def __init__(self) -> None:
         self._watch = ResultWatch(TrackerCalls())
@@ -101,12 +101,15 @@ class ResultsActor:
         return await self._watch.result(task_id)
 
     async def live(self) -> None:
-        """Never return: the call fails when the actor is gone for good."""
+        """Never return. The call fails when the actor is gone for good."""
         await asyncio.Event().wait()
 
 
 def make_results() -> Any:
-    """Make the results actor of this process, and return its handle: it ends with the handle."""
+    """Make the results actor of this process, and return its handle.
+
+    The actor ends with the handle.
+    """
     options = {
         "num_cpus": 0,
         "max_restarts": -1,

@@ -1,7 +1,7 @@
-"""For driver scripts, handlers and Serve deployments: submit tasks, and get their results.
+"""Submit tasks and get their results, in driver scripts, handlers and Serve deployments.
 
 Each function has a form for plain code and one for event loops. Ray is imported only when a call
-goes to a cluster: within the test kit all goes to its queue.
+goes to a cluster. Within the test kit, all calls go to its queue.
 """
 
 import os
@@ -24,9 +24,9 @@ Answer = TypeVar("Answer")
 
 
 class Door(Protocol):
-    """Where submissions go: the service of the cluster, or the queue of a test.
+    """The destination of submissions: the service of the cluster, or the queue of a test.
 
-    A test has handlers and a clock of its own; None where there are those of the process.
+    A test has its own handlers and clock. They are None for those of the process.
     """
 
     @property
@@ -35,7 +35,7 @@ class Door(Protocol):
 
     @property
     def clock(self) -> Callable[[], float] | None:
-        """What time it is, in seconds since the epoch."""
+        """The clock of a test, in seconds since the epoch; None for the real one."""
 
     def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:
         """Run a coroutine of this door, and return its result."""
@@ -47,7 +47,7 @@ class Door(Protocol):
         """Return what a submission must keep to."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Submit tasks, all or none; return those that were there already."""
+        """Submit tasks, all or none. Return the duplicates: those that existed already."""
 
     async def result(self, task_id: str) -> Any:
         """Wait until a task has ended, and return its result."""
@@ -60,8 +60,8 @@ class Door(Protocol):
 class SubmittedTask:
     """A task that is on disk. It can be sent to other processes.
 
-    `await task` and `task.wait()` give its result; `ray.get(task.ref)` does so, too. All raise
-    `TaskFailed`, with the remote error in its text, if the task did not complete.
+    `await task`, `task.wait()` and `ray.get(task.ref)` return its result. All raise `TaskFailed`,
+    with the remote error in its text, if the task did not complete.
     """
 
     id: str
@@ -69,15 +69,19 @@ class SubmittedTask:
 
     @property
     def ref(self) -> Any:
-        """A Ray object reference to the result; made when it is asked for. Raises `NoService`."""
+        """A Ray object reference to the result.
+
+        It is made when it is first read. Raises `NoService`.
+        """
         if not self._refs:
             self._refs.append(_door().ref(self.id))
         return self._refs[0]
 
     def wait(self, timeout_seconds: float | None = None) -> Any:
-        """Wait for the end of the task, and return its result; not for use on an event loop.
+        """Wait for the end of the task, and return its result. Do not call it on an event loop.
 
-        Raises `TaskFailed`, `TaskNotFound`, `NoService`, and `TimeoutError` after so many seconds.
+        Raises `TaskFailed`, `TaskNotFound`, `NoService`, and `TimeoutError` after
+        `timeout_seconds`.
         """
         door = _door()
         with waiting_for(self.id):
@@ -87,14 +91,15 @@ class SubmittedTask:
         return result_async(self.id).__await__()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A reference belongs to its process, and may not outlive it: the other one makes its own.
+        # A reference belongs to its process, and may not outlive it. So the other process makes its
+        # own.
         return SubmittedTask, (self.id,)
 
 
 class PartlySubmitted(RaytasksError):
-    """A call of `submit_many` failed after others had succeeded; `tasks` are on disk.
+    """A call of `submit_many` failed after earlier ones had succeeded. `tasks` are on disk.
 
-    Its `__cause__` is the error. With an idempotency key the whole can be said again.
+    Its `__cause__` is the error. With an idempotency key, all can be submitted again.
     """
 
     def __init__(self, message: str, tasks: Sequence[SubmittedTask]) -> None:
@@ -111,14 +116,14 @@ def submit(
 ) -> SubmittedTask:
     """Submit a task to the raytasks service of the Ray cluster that this process has joined.
 
-    The first argument is the function or class of the handler, or the name of its type. `payload`
-    is what JSON can hold, or a model. `options` are those of `POST /tasks/`: `priority`,
+    The first argument is the function or class of the handler, or the name of its type. The
+    `payload` is a JSON value, or a model. The `options` are those of `POST /tasks/`: `priority`,
     `max_attempts`, `timeout_seconds`, `tags`, `delay_seconds` or `run_at`. On return the task is on
-    disk; if another submission with the same `idempotency_key` came first, it is that one's task.
-    Raises `InvalidSubmission` for an unknown type or a bad payload, `KeyConflict` if that other
-    submission asked for something else, `BacklogFull`, `StoreUnavailable`, and `NoService`.
+    disk. If an earlier submission had the same `idempotency_key`, its task is returned. Raises
+    `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict` if the earlier
+    submission was a different one. Raises also `BacklogFull`, `StoreUnavailable`, and `NoService`.
 
-    It waits for the service; on an event loop use `submit_async`.
+    The call blocks until the service answers. On an event loop, use `submit_async`.
     """
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
@@ -133,7 +138,7 @@ async def submit_async(
     idempotency_key: str | None = None,
     **options: Any,
 ) -> SubmittedTask:
-    """Do what `submit` does, for an event loop: of an async handler, actor, or deployment."""
+    """Submit a task like `submit`, on an event loop: of an async handler, actor, or deployment."""
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
     task = _checked(door, request, idempotency_key, await door.call_async(door.terms()))
@@ -146,10 +151,11 @@ def submit_many(
     """Submit any number of tasks, and return them in their order.
 
     Each is `{"task_type": ..., "payload": ..., ...}` with the options of `submit`. All are checked
-    before the first is sent: `InvalidSubmission` names the bad ones by their index. They go in
-    calls of up to 1,000 tasks, and up to MAX_BATCH_BYTES of payloads; each call is all or none. If
-    one fails after others, it raises `PartlySubmitted`; else what `submit` raises. With an
-    `idempotency_key` (up to 240 printable ASCII characters) the same call can be made again.
+    before the first is sent: `InvalidSubmission` names the bad ones by their index. They are sent
+    in calls of up to 1,000 tasks, and up to MAX_BATCH_BYTES of payloads. Each call is all or none.
+    If a call fails after others succeeded, it raises `PartlySubmitted`; else the errors of
+    `submit`. With an `idempotency_key` (up to 240 printable ASCII characters), the same call can be
+    repeated.
     """
     door = _door()
     checked = _all_checked(door, tasks, idempotency_key, door.call(door.terms()))
@@ -168,7 +174,7 @@ def submit_many(
 async def submit_many_async(
     tasks: Iterable[Mapping[str, Any]], *, idempotency_key: str | None = None
 ) -> list[SubmittedTask]:
-    """Do what `submit_many` does, for an event loop."""
+    """Submit many tasks like `submit_many`, on an event loop."""
     door = _door()
     checked = _all_checked(door, tasks, idempotency_key, await door.call_async(door.terms()))
     done: list[SubmittedTask] = []
@@ -192,7 +198,7 @@ def result(task_id: str) -> Any:
 
 
 async def result_async(task_id: str) -> Any:
-    """Wait for the end of any task, by its id, and return its result; for an event loop.
+    """Wait, on an event loop, for the end of any task by its id, and return its result.
 
     Raises `TaskFailed`, `TaskNotFound`, `NoService`.
     """
@@ -202,16 +208,16 @@ async def result_async(task_id: str) -> Any:
 
 
 _instead: list[Door] = []
-"""What stands in the place of a cluster, the latest last."""
+"""The doors of tests that replace the cluster, the latest last."""
 
 
 def stand_in(door: Door) -> None:
-    """Have all calls of this process go to a door of a test, until it is taken away."""
+    """Send all calls of this process to a test's door, until it is taken away."""
     _instead.append(door)
 
 
 def take_away(door: Door) -> None:
-    """Take a door of a test away."""
+    """Remove the door of a test."""
     if door in _instead:
         _instead.remove(door)
 
@@ -247,7 +253,7 @@ def _all_checked(
     idempotency_key: str | None,
     terms: DriverTerms,
 ) -> list[list[NewTask]]:
-    """Return the tasks in the batches that they go in. Raises `InvalidSubmission`."""
+    """Return the tasks in the batches in which they are sent. Raises `InvalidSubmission`."""
     asked = [_by_name(task) for task in tasks]
     if not asked:
         return []
@@ -277,7 +283,10 @@ def _all_checked(
 
 
 def _by_name(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return a request that names its type. What is no request is refused later, with its index."""
+    """Return a request with the name of its type.
+
+    An invalid request is refused later, with its index.
+    """
     if not isinstance(task, Mapping) or not callable(task.get("task_type")):
         return task
     return {**task, "task_type": task_type_of(task["task_type"])}

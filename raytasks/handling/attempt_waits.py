@@ -1,7 +1,7 @@
-"""What the attempt that runs here waits for: tasks that it wants the end of. Plain Python.
+"""The waits of attempts: the tasks whose end the attempt that runs here waits for. Plain Python.
 
-A runner notes here which attempt runs; whoever waits for a task on the attempt's behalf notes the
-task. The runner tells the tracker, which so learns of runners that do nothing but wait.
+A runner notes here which attempt runs. Code that waits for a task on the attempt's behalf notes the
+task. The runner tells the tracker, which so learns which runners only wait.
 """
 
 import threading
@@ -12,7 +12,10 @@ from contextvars import ContextVar
 
 
 class AttemptWaits:
-    """The tasks, by id, whose end one attempt waits for. Its methods are for any thread."""
+    """The tasks, by id, whose end one attempt waits for.
+
+    Its methods may be called from any thread.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +24,7 @@ class AttemptWaits:
 
     @contextmanager
     def waiting(self, task_id: str) -> Iterator[None]:
-        """Note that the end of a task is waited for as long as the block runs."""
+        """Note that the end of a task is waited for while the block runs."""
         with self._lock:
             self._waiting[task_id] += 1
         try:
@@ -31,22 +34,22 @@ class AttemptWaits:
                 self._waiting[task_id] -= 1
 
     def watch(self, task_id: str, pending: Callable[[], bool]) -> None:
-        """Note a reference to a task's result, which may be waited for while it is `pending`."""
+        """Note a reference to a task's result. It may be waited for while it is `pending`."""
         with self._lock:
             self._pending[task_id] = pending
 
     def blocked(self) -> str | None:
-        """Return a task that a call waits for which has not returned; None if there is none."""
+        """Return a task that a blocked call waits for; None if there is none."""
         with self._lock:
             return next((task_id for task_id, count in self._waiting.items() if count), None)
 
     @property
     def has_references(self) -> bool:
-        """Whether there may be a reference without a value."""
+        """Whether there may be a reference whose value is not there yet."""
         return bool(self._pending)
 
     def referred(self) -> str | None:
-        """Return a task whose reference has no value yet; None if there is no such task."""
+        """Return a task whose reference has no value yet; None if there is none."""
         while True:
             with self._lock:
                 task_id, pending = next(iter(self._pending.items()), (None, None))
@@ -60,13 +63,13 @@ _present: ContextVar[AttemptWaits | None] = ContextVar("raytasks_attempt_waits",
 
 
 def present() -> AttemptWaits | None:
-    """Return the waits of the attempt in whose context this is called; None outside of one."""
+    """Return the waits of the attempt that runs in this context; None outside of an attempt."""
     return _present.get()
 
 
 @contextmanager
 def noting(waits: AttemptWaits) -> Iterator[None]:
-    """Have what is waited for in the block noted in `waits`."""
+    """Note in `waits` what is waited for in the block."""
     token = _present.set(waits)
     try:
         yield
@@ -76,7 +79,7 @@ def noting(waits: AttemptWaits) -> Iterator[None]:
 
 @contextmanager
 def waiting_for(task_id: str) -> Iterator[None]:
-    """Note, inside an attempt, that the end of a task is waited for; elsewhere do nothing."""
+    """Note, inside an attempt, that the end of a task is waited for. Elsewhere, do nothing."""
     waits = _present.get()
     if waits is None:
         yield

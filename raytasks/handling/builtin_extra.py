@@ -1,4 +1,4 @@
-"""What the built-in handlers need beyond raytasks itself: the extra `raytasks[handlers]`."""
+"""The extra `raytasks[handlers]`: the packages that the built-in handlers need beyond raytasks."""
 
 from collections.abc import Iterable, Mapping
 from importlib.util import find_spec
@@ -11,18 +11,18 @@ _NEEDS: Mapping[str, tuple[str, ...]] = {
     "ai_summarization": ("numpy", "snowballstemmer", "stopwordsiso"),
     "image_processing": ("numpy", "PIL"),
 }
-"""The modules that each built-in task type imports, if the extra brings them."""
+"""The modules of the extra that each built-in task type imports."""
 
 
 def missing_for(task_type: str) -> str | None:
-    """Return a module of the extra that a built-in task type needs and that is not installed."""
+    """Return a module of the extra that a built-in task type needs, but is missing; else None."""
     return next((name for name in _NEEDS.get(task_type, ()) if find_spec(name) is None), None)
 
 
 def left_out(modules: Iterable[str]) -> tuple[str, ...]:
-    """Return the built-in task types that are not loaded, of those that the modules mean.
+    """Return the built-in task types that the modules name, but that are not loaded.
 
-    The set `raytasks.builtin` is loaded without the task types that need what is not installed.
+    The package `raytasks.builtin` is loaded without the task types whose packages are missing.
     """
     if BUILTIN not in modules:
         return ()
@@ -30,15 +30,15 @@ def left_out(modules: Iterable[str]) -> tuple[str, ...]:
 
 
 def left_out_line(modules: Iterable[str]) -> str | None:
-    """Return the line that names the task types left out, and what to install; None if none is."""
+    """Return a line with the task types left out, and what to install; None if none is left out."""
     names = left_out(modules)
     return f"not installed: {' and '.join(names)}; {INSTALL} adds them" if names else None
 
 
 def hint_for(error: ModuleNotFoundError) -> str:
-    """Return what to install, to be put behind a message; empty if the extra does not help.
+    """Return what to install, to append to a message; empty if the extra does not help.
 
-    It helps where a built-in handler imports the missing module.
+    It helps if a built-in handler imports the missing module.
     """
     if not any(error.name in needed for needed in _NEEDS.values()):
         return ""
@@ -48,7 +48,7 @@ def hint_for(error: ModuleNotFoundError) -> str:
 
 
 def require(task_type: str) -> None:
-    """Refuse to import a built-in handler whose packages are missing, where it imports them late.
+    """Refuse to import a built-in handler that imports its packages late, if one is missing.
 
     Raises `ModuleNotFoundError`.
     """

@@ -1,4 +1,4 @@
-"""The context that a handler gets: what it may ask, and what it may tell, while it runs."""
+"""The context of a handler: what it may ask and report while it runs."""
 
 import time
 from collections.abc import Callable
@@ -13,28 +13,30 @@ _MESSAGE_LENGTH = 500
 
 
 class Cancelled(BaseException):
-    """Raised inside a handler whose task was cancelled. Not an `Exception`, so that a handler's
-    `except Exception` does not swallow it."""
+    """Raised inside a handler whose task was cancelled.
+
+    It is no `Exception`, so that a handler's `except Exception` does not swallow it.
+    """
 
 
 class Channel(Protocol):
-    """How a context reaches its runner."""
+    """The connection of a context to its runner."""
 
     def progress(self, fraction: float | None, message: str | None) -> None:
-        """Pass on how far the attempt has come. Must not block."""
+        """Report the progress of the attempt. Must not block."""
 
     def checkpoint(self, data: str) -> None:
-        """Pass on JSON text, and return when it is on disk."""
+        """Send JSON text, and return when it is on disk."""
 
     def log(self, line: LogLine) -> None:
-        """Pass on a line that the handler has logged. Must not block."""
+        """Send a line that the handler has logged. Must not block."""
 
     def cancelled(self) -> bool:
         """Return whether the attempt was told to stop."""
 
 
 class Artifacts(Protocol):
-    """Where a context keeps the files of its task."""
+    """The store for the files of a context's task."""
 
     def save(self, task_id: str, name: str, data: bytes) -> str:
         """Keep a file, and return the path at which the API serves it."""
@@ -42,7 +44,7 @@ class Artifacts(Protocol):
 
 @dataclass
 class LocalChannel:
-    """A channel that keeps everything in memory: for a handler that is called outside raytasks."""
+    """A channel that keeps everything in memory, for a handler that is called outside raytasks."""
 
     fraction: float | None = None
     message: str | None = None
@@ -63,18 +65,18 @@ class LocalChannel:
         self.lines.append(line)
 
     def cancelled(self) -> bool:
-        """Return what was set."""
+        """Return the flag that was set."""
         return self.is_cancelled
 
 
 @dataclass
 class Context:
-    """What a handler knows of its attempt, and what it can do besides returning a result.
+    """A handler's view of its attempt, and its means beside returning a result.
 
-    `attempt` counts from 1 and never repeats; `failures` is how many attempts failed before this
-    one in the present budget of `max_attempts`. `deadline` (seconds since the epoch) is when the
-    attempt times out, or None. `lines_before` is how many lines the attempt has logged before, in a
-    process that died.
+    The number `attempt` counts from 1 and never repeats. The number of earlier failed attempts in
+    the present budget of `max_attempts` is `failures`. The attempt times out at `deadline` (seconds
+    since the epoch, or None). In an earlier process that died, the attempt has logged
+    `lines_before` lines.
     """
 
     task_id: str
@@ -95,8 +97,9 @@ class Context:
     def log(self) -> TaskLog:
         """A logger that names the task and the attempt, and keeps the lines with the task.
 
-        Kept is what is INFO or above, and whatever else is logged here: at most 1,000 lines of an
-        attempt, and 4,000 characters of each. Clients see them in the events of the task.
+        Kept are all lines at INFO or above, and lower ones that logging is set to write. Kept are
+        at most 1,000 lines of an attempt, and 4,000 characters of each. Clients see them in the
+        events of the task.
         """
         return TaskLog(
             self.task_type,
@@ -113,18 +116,19 @@ class Context:
 
     @property
     def remaining_seconds(self) -> float | None:
-        """The seconds until the attempt times out, 0 when it is late, None without a timeout."""
+        """The seconds until the attempt times out: 0 when it is late, None without a timeout."""
         return None if self.deadline is None else max(0.0, self.deadline - self.clock())
 
     def raise_if_cancelled(self) -> None:
-        """Raise `Cancelled` if the attempt should stop; a good thing to call in a loop."""
+        """Raise `Cancelled` if the attempt should stop. Call it in loops."""
         if self.cancelled:
             raise Cancelled
 
     def progress(self, fraction: float | None = None, message: str | None = None) -> None:
-        """Tell how far the attempt has come: a fraction from 0 to 1, a short message, or both.
+        """Report the progress of the attempt: a fraction from 0 to 1, a short message, or both.
 
-        Cheap to call often: only the newest is sent on. Raises `ValueError` for a bad fraction.
+        It may be called often: only the newest progress is sent. Raises `ValueError` for a bad
+        fraction.
         """
         if fraction is not None:
             fraction = _fraction(fraction)
@@ -135,8 +139,8 @@ class Context:
     def checkpoint(self, data: Any) -> None:
         """Keep `data` (anything that JSON can hold) for the next attempt of this task.
 
-        Returns when it is on disk. The newest checkpoint replaces the one before. Raises
-        `ValueError` for one over MAX_RESULT_BYTES, and for what JSON cannot hold, NaN too.
+        Returns when it is on disk. Each checkpoint replaces the one before. Raises `ValueError` for
+        one over RAYTASKS_MAX_RESULT_BYTES, and for data that JSON cannot hold, such as NaN.
         """
         from raytasks.handling.handler_json import handler_json  # needs pydantic
 
@@ -154,7 +158,7 @@ class Context:
     def last_checkpoint(self) -> Any:
         """The data of the newest checkpoint, of this or an earlier attempt; None without one.
 
-        A large one is read from the artifact store, the first time that it is asked for.
+        A large one is read from the artifact store at its first use.
         """
         if self.saved_checkpoint is None and self.load_checkpoint is not None:
             self.saved_checkpoint = self.load_checkpoint()
@@ -167,8 +171,8 @@ class Context:
     def save_artifact(self, name: str, data: bytes) -> str:
         """Keep a file of this task, and return the path at which the API serves it.
 
-        `name` is a plain file name; its ending tells the content type. Saving the same name again
-        replaces the file. Raises `ValueError` for a bad name.
+        `name` is a plain file name. Its extension sets the content type. A second file of the same
+        name replaces the first. Raises `ValueError` for a bad name.
         """
         if self.artifacts is None:
             raise RuntimeError("this context has no artifact store")

@@ -1,8 +1,8 @@
-"""The declaration of a handler: the decorator, and what it leaves for those who look for it.
+"""The declaration of a handler: the decorator, and the spec that it leaves for the registry.
 
-The decorator leaves a `HandlerSpec` on what it decorates, and a note in the module that is being
-run, so that nothing declared is dropped in silence. Pydantic is imported only when a payload is
-checked or its schema is asked for.
+The decorator leaves a `HandlerSpec` on its function or class. It also leaves a note in the module
+that is being imported, so that no declaration is silently dropped. Pydantic is imported only when a
+payload is checked, or its schema is needed.
 """
 
 import inspect
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
 _NOTES = "__raytasks_declared__"
 TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
-"""What the name of a task type is like, as a regular expression."""
+"""The form of a task type's name, as a regular expression."""
 
 OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
 """Ray options that actors do not have."""
@@ -38,7 +38,7 @@ Target = TypeVar("Target", bound=Callable[..., Any])
 
 @dataclass(frozen=True, eq=False)
 class HandlerSpec:
-    """One task type: the user's code, and how it is to be run."""
+    """One task type: the user's code, and how to run it."""
 
     task_type: str
     target: Callable[..., Any]
@@ -50,14 +50,14 @@ class HandlerSpec:
 
     @property
     def kind(self) -> HandlerKind:
-        """Where the attempts of this handler run."""
+        """The place where the attempts of this handler run."""
         if inspect.isclass(self.target):
             return HandlerKind.CLASS
         return HandlerKind.REMOTE if self.isolated or self.ray_options else HandlerKind.FUNCTION
 
     @cached_property
     def payload(self) -> "TypeAdapter[Any]":
-        """The payload's type: checks a submission, and makes what the handler gets.
+        """The payload's type. It checks a submission, and makes the handler's argument.
 
         Raises `HandlerError` for an annotation that cannot be checked.
         """
@@ -74,19 +74,19 @@ class HandlerSpec:
 
     @cached_property
     def checks_by_user_code(self) -> bool:
-        """Whether the check of a payload may run code of its author, and take any time."""
+        """Whether the check of a payload may run the user's code, and so take any time."""
         from raytasks.handling.payload_checks import runs_user_code
 
         return runs_user_code(self.payload)
 
     @cached_property
     def mask(self) -> "Mask | None":
-        """What of a payload is shown to nobody; None if that is nothing."""
+        """The mask of the payload's secret parts, which nobody is shown; None if there are none."""
         from raytasks.model.hidden import Mask, mask_of
 
         try:
             mask = mask_of(annotation_of(self.target, parameters_of(self.target)[0]))
-        except Exception:  # what is not understood is not shown
+        except Exception:  # a payload that cannot be understood is not shown
             return Mask(hides=True)
         return None if mask.is_empty else mask
 
@@ -96,9 +96,9 @@ class HandlerSpec:
         return parameters_of(self.target)[1]
 
     def info(self) -> HandlerInfo:
-        """Return what the tracker and clients may know of this handler."""
+        """Return the description of this handler for the tracker and for clients."""
         options = dict(self.ray_options)
-        # Those of remote tasks stay with the handler: they may name the user's exceptions.
+        # Options of remote tasks stay with the handler: they may name the user's exceptions.
         of_actors = {name: value for name, value in options.items() if name not in OF_TASKS_ONLY}
         return HandlerInfo(
             task_type=self.task_type,
@@ -130,17 +130,18 @@ def handler(
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
-    `@handler` stands above all other decorators, on what is a name of its module.
+    `@handler` stands above all other decorators, on a function or class at module level.
 
-    A function takes the payload, and a `Context` if it has a second parameter that is annotated
-    so, or named `context`; it may be `async`. A class is made once per actor and called for each
-    task; `actors` is the least and the most actors of its pool. `timeout` is in seconds, for each
-    attempt. With `isolated`, or with `ray_options` (the options of `ray.remote`: `num_cpus`,
-    `num_gpus`, `memory`, `resources`, `runtime_env`, `max_retries`, `retry_exceptions`), each
-    attempt of a function runs as a Ray remote task of its own; for a class they are the options
-    of its actors.
+    A function takes the payload. It takes a `Context` if its second parameter is annotated so, or
+    is named `context`. It may be `async`. A class is instantiated once per actor, and the instance
+    is called for each task. The minimum and maximum size of its pool are `actors`. The `timeout` of
+    each attempt is in seconds.
 
-    What is decorated stays as it was, and can be called directly. Raises `HandlerError` for a
+    `ray_options` are options of `ray.remote`: `num_cpus`, `num_gpus`, `memory`, `resources`,
+    `runtime_env`, `max_retries`, `retry_exceptions`. With them, or with `isolated`, each attempt of
+    a function runs as a separate Ray remote task. For a class, they are the options of its actors.
+
+    The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
     """
 
@@ -199,14 +200,14 @@ def _check(spec: HandlerSpec) -> None:
 
 
 def _defines_call(target: type) -> bool:
-    # Every class is callable itself; what counts is a __call__ of its instances.
+    # Every class is callable itself. What counts is a `__call__` of its instances.
     return any("__call__" in vars(base) for base in target.__mro__)
 
 
 def task_type_of(handler_or_name: Callable[..., Any] | str) -> str:
     """Return the task type that a name, or a function or class with `@handler`, stands for.
 
-    Raises `HandlerError` for what is not decorated.
+    Raises `HandlerError` for a function or class without `@handler`.
     """
     if callable(handler_or_name):
         return handler_of(handler_or_name).task_type
@@ -214,10 +215,13 @@ def task_type_of(handler_or_name: Callable[..., Any] | str) -> str:
 
 
 def spec_on(value: object) -> HandlerSpec | None:
-    """Return the spec that a value carries itself: a class does not inherit being a handler."""
+    """Return the spec on the value itself; None if it has none.
+
+    A class does not inherit a spec.
+    """
     try:
         spec = getattr(value, "__dict__", {}).get(_SPEC_ATTRIBUTE)
-    except Exception:  # a proxy that has nothing to stand for yet
+    except Exception:  # a proxy with nothing behind it yet
         return None
     return spec if isinstance(spec, HandlerSpec) else None
 
@@ -240,7 +244,7 @@ def _describe_retry(policy: RetryPolicy) -> dict[str, object]:
 
 
 def _describe(value: object) -> object:
-    """Return a Ray option as JSON can show it; values of runtime environments stay private."""
+    """Return a Ray option as JSON can show it. Values of runtime environments stay private."""
     if isinstance(value, bool | int | float | str) or value is None:
         return value
     if isinstance(value, Mapping):
@@ -251,23 +255,23 @@ def _describe(value: object) -> object:
 
 
 def _note(task_type: str, declared: object) -> None:
-    """Note a declaration in the module whose code is being run: maybe through functions of others.
+    """Note a declaration in the module that is being imported, also if another module calls it.
 
-    The same line run again, by a reload, replaces what it has declared before.
+    If a reload runs the same line again, the note replaces the earlier one.
     """
     frame = sys._getframe(1)
     while frame.f_code.co_name != "<module>":
         if frame.f_back is None:
-            return  # no module is being run: nobody will look for it in one
+            return  # no module is being run: nobody will look for a note
         frame = frame.f_back
     notes = frame.f_globals.setdefault(_NOTES, {})
     notes[task_type, frame.f_code.co_filename, frame.f_lineno] = declared
 
 
 def noted_in(names: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
-    """Return the module, the line and the declaration of all notes of these modules.
+    """Yield the module, the line and the declaration of each note in these modules.
 
-    Of a package, modules that were passed over count as well, if something has imported them.
+    Of a package, skipped modules count too, if something has imported them.
     """
     tops = tuple(names)
     for name, module in sorted(sys.modules.items()):

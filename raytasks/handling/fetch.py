@@ -1,9 +1,9 @@
-"""Fetching a URL that a stranger gave: never from inside our own network.
+"""Safe fetching of URLs from strangers: never from inside our own network.
 
-The host is resolved here, every address is judged, and the connection goes to the very address
-that was judged, so a second DNS answer cannot send it elsewhere. Redirects are followed by hand,
-and each hop is judged again. Proxies from the environment are not used: they would do the
-resolving for us, unseen.
+The host is resolved here, and every address is checked. The connection goes to a checked address,
+so a second DNS answer cannot send it elsewhere. Redirects are followed here, and each hop is
+checked again. Proxies from the environment are not used: they would resolve hosts without our
+check.
 """
 
 import ipaddress
@@ -33,14 +33,15 @@ _DEFAULT_RETRY_AFTER_SECONDS = 30.0
 _MAX_RETRY_AFTER_SECONDS = 3600.0
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
-# After IDNA. What else a parser lets through (percent-encoded bytes) no honest host has.
+# The form of a host, after IDNA. Parsers allow more (percent-encoded bytes), but no honest host has
+# it.
 _HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 
 _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _PUBLIC_IPV6 = ipaddress.IPv6Network("2000::/3")
-# What `ipaddress` calls global in some Python releases, but no public service can live there.
+# Networks that `ipaddress` calls global in some Python releases. No public service can live there.
 _REFUSED_NETWORKS = tuple(
     map(
         ipaddress.ip_network,
@@ -64,7 +65,7 @@ class FetchError(Exception):
 
 @dataclass(frozen=True)
 class Fetched:
-    """What was fetched: the body, its content type as the server gave it, and the last URL."""
+    """The answer: its body, its content type as the server gave it, and the last URL."""
 
     content: bytes
     content_type: str | None
@@ -78,13 +79,14 @@ def fetch(
     timeout_seconds: float,
     allowed_hosts: Iterable[str] | None = None,
 ) -> Fetched:
-    """GET an http or https URL, following up to 5 redirects, within one total deadline.
+    """GET an http or https URL with at most 5 redirects, within one total deadline.
 
-    Only public addresses are connected to, except for the hosts (`host` or `host:port`) in
-    `allowed_hosts`, by default those of the setting `FETCH_ALLOWED_HOSTS` (separated by commas).
+    It connects only to public addresses, and to the hosts (`host` or `host:port`) in
+    `allowed_hosts`. By default those are the hosts of the setting `FETCH_ALLOWED_HOSTS` (separated
+    by commas).
 
-    Raises `PermanentError` for a URL or an address that is refused, for more than `max_bytes`
-    bytes and for a 4xx answer; `RetryAfter` for a 429; `FetchError` for everything that may pass.
+    Raises `PermanentError` for a refused URL or address, for more than `max_bytes` bytes, and for a
+    4xx. Raises `RetryAfter` for a 429, and `FetchError` for every error that may pass.
     """
     deadline = time.monotonic() + timeout_seconds
     hosts = hosts_from_environment() if allowed_hosts is None else _normalized(allowed_hosts)
@@ -98,7 +100,7 @@ def fetch(
 
 
 def check_url(url: str | httpx.URL) -> httpx.URL:
-    """Return the URL if its form can be fetched; nothing is resolved. Raises `PermanentError`."""
+    """Return the URL if its form is valid; nothing is resolved. Raises `PermanentError`."""
     try:
         parsed = httpx.URL(url)
         port = parsed.port
@@ -123,9 +125,9 @@ def hosts_from_environment() -> frozenset[str]:
 
 
 def is_public(address: str) -> bool:
-    """Return whether an IP address, as text, is one that anybody on the internet could reach.
+    """Return whether an IP address, as text, is public: anybody on the internet could reach it.
 
-    An IPv6 address that carries an IPv4 address (mapped, NAT64) is judged by that one.
+    For an IPv6 address that contains an IPv4 address (mapped, NAT64), the IPv4 address counts.
     """
     ip: _IPAddress = ipaddress.ip_address(address)
     if isinstance(ip, ipaddress.IPv6Address):
@@ -150,7 +152,7 @@ def _is_isatap(ip: ipaddress.IPv6Address) -> bool:
 def _get(
     target: httpx.URL, max_bytes: int, deadline: float, hosts: frozenset[str]
 ) -> Fetched | httpx.URL:
-    """Make one request; return the body, or where it is redirected to."""
+    """Make one request. Return the body, or the URL of a redirect."""
     port = target.port or _DEFAULT_PORTS[target.scheme]
     names = {_plain(target.host), _plain(target.raw_host.decode("ascii"))}
     is_allowed = any(name in hosts or f"{_bracketed(name)}:{port}" in hosts for name in names)
@@ -158,7 +160,7 @@ def _get(
         ("Host", target.netloc.decode("ascii")),
         ("User-Agent", "raytasks"),
         ("Accept", "*/*"),
-        ("Accept-Encoding", "identity"),  # so that the bytes counted are the bytes kept
+        ("Accept-Encoding", "identity"),  # so that the counted bytes are the kept bytes
         ("Connection", "close"),
     ]
     request_url = httpcore.URL(
@@ -201,9 +203,9 @@ def _check_status(target: httpx.URL, status: int, headers: httpx.Headers) -> Non
 
 
 def retry_after_seconds(value: str | None) -> float:
-    """Return the seconds that a `Retry-After` header asks for: a number, or a date.
+    """Return the seconds that a `Retry-After` header asks for, by a number or a date.
 
-    At most an hour; 30 seconds if it says nothing that can be understood.
+    At most an hour. It is 30 seconds if the header is missing or cannot be parsed.
     """
     try:
         seconds = float(value or "")
@@ -212,7 +214,7 @@ def retry_after_seconds(value: str | None) -> float:
             until = parsedate_to_datetime(value or "")
         except ValueError:
             return _DEFAULT_RETRY_AFTER_SECONDS
-        # A date whose zone is given as -0000 comes back without one; HTTP dates are all UTC.
+        # A date with the zone -0000 is parsed without a zone. HTTP dates are all UTC.
         until = until if until.tzinfo else until.replace(tzinfo=UTC)
         seconds = (until - datetime.now(UTC)).total_seconds()
     if seconds != seconds:
@@ -236,7 +238,7 @@ def _read(
 
 
 class _CheckingBackend(httpcore.NetworkBackend):
-    """Resolves hosts itself, judges all their addresses, and connects to one of those."""
+    """Resolves hosts itself, checks all their addresses, and connects to one of those."""
 
     def __init__(self, deadline: float, is_allowed: bool) -> None:
         self._backend = httpcore.SyncBackend()
@@ -254,7 +256,8 @@ class _CheckingBackend(httpcore.NetworkBackend):
         """Connect to the first address of the host that answers."""
         addresses = _resolve(host, port, _left(self._deadline))
         for address in addresses:
-            # One that is not public condemns the host: an honest name does not point both ways.
+            # A single address that is not public refuses the host: an honest name does not mix the
+            # two.
             if not (self._is_allowed or is_public(address)):
                 where = host if host == address else f"{host} ({address})"
                 raise PermanentError(
@@ -263,7 +266,7 @@ class _CheckingBackend(httpcore.NetworkBackend):
                 )
         failure: Exception | None = None
         for index, address in enumerate(addresses):
-            # One address that does not answer must leave time for the others.
+            # An address that does not answer must leave time for the others.
             timeout = _left(self._deadline) / (len(addresses) - index)
             try:
                 stream = self._backend.connect_tcp(
@@ -276,7 +279,7 @@ class _CheckingBackend(httpcore.NetworkBackend):
 
 
 class _DeadlineStream(httpcore.NetworkStream):
-    """A stream whose every step must end before the deadline, however small the steps are."""
+    """A stream with one deadline for all its steps, however small they are."""
 
     def __init__(self, stream: httpcore.NetworkStream, deadline: float) -> None:
         self._stream = stream
@@ -305,10 +308,10 @@ class _DeadlineStream(httpcore.NetworkStream):
 
 
 def _resolve(host: str, port: int, timeout_seconds: float) -> list[str]:
-    """Return the addresses of a host, each once, in the resolver's order.
+    """Return the distinct addresses of a host, in the resolver's order.
 
-    The resolver takes no timeout, so it runs in a thread that is left behind if it takes too long.
-    It also understands every way to write an IPv4 address (`127.1`, `0x7f000001`).
+    The resolver takes no timeout. So it runs in a thread, which is abandoned if it takes too long.
+    The resolver also understands every way to write an IPv4 address (`127.1`, `0x7f000001`).
     """
     answers: queue.SimpleQueue[list[str] | Exception] = queue.SimpleQueue()
 
@@ -356,7 +359,7 @@ def _normalized(hosts: Iterable[str]) -> frozenset[str]:
 
 
 def _plain(host: str) -> str:
-    """Return a host or `host:port` as it is compared: `[::1]` loses its brackets."""
+    """Return a host or `host:port` in a form to compare: `[::1]` loses its brackets."""
     host = host.strip().lower()
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -1,7 +1,7 @@
-"""The fingerprint of handlers' code: the same wherever the same files lie, another after a change.
+"""The fingerprint of handlers' code: equal for equal files, different after a change.
 
-It is made of the files on disk, not of what a process happens to have loaded: the machine of a
-deployer and a process of the cluster must come to the same one.
+It is made of the files on disk, not of the modules that a process has loaded. So the deployer's
+machine and a process of the cluster get the same fingerprint.
 """
 
 import ast
@@ -13,14 +13,14 @@ from pathlib import Path
 from raytasks.handling.modules import source_root
 
 LENGTH = 12
-"""How many characters a fingerprint has."""
+"""The number of characters of a fingerprint."""
 
 
 def fingerprint(modules: Iterable[str]) -> str:
-    """Return the fingerprint of modules that are loaded, and of what they import nearby.
+    """Return the fingerprint of loaded modules, and of what they import from their own packages.
 
-    Covered are their source files, those of their submodules, and those that these import from
-    the same packages (see `source_root`), also where the import is within a function.
+    It covers their source files, and those of their submodules. It also covers files that these
+    import from the same packages (see `source_root`), even within a function.
     """
     digest = hashlib.sha256()
     for name, file in sorted(_sources(modules).items()):
@@ -30,7 +30,7 @@ def fingerprint(modules: Iterable[str]) -> str:
 
 
 def _sources(modules: Iterable[str]) -> dict[str, Path]:
-    """Return the source files, by the names of their modules."""
+    """Return the source files, by module name."""
     roots = [name for name in modules if name in sys.modules]
     packages = {source_root(name) for name in roots}
     found: dict[str, Path] = {}
@@ -49,7 +49,7 @@ def _sources(modules: Iterable[str]) -> dict[str, Path]:
 
 
 def _with_children(name: str) -> Iterator[tuple[str, Path]]:
-    """Yield a module, the packages above it up to its root, and all that lies below it."""
+    """Yield a module, the packages above it up to its root, and all modules below it."""
     root = source_root(name)
     for above in _and_parents(name):
         source = _source_of(above)
@@ -79,10 +79,10 @@ def _source_of(name: str) -> Path | None:
 
 
 def _imports(name: str, file: Path) -> Iterator[str]:
-    """Yield the names that a source file imports, of modules and maybe of what is in them."""
+    """Yield the names that a source file imports: of modules, and maybe of their contents."""
     try:
         tree = ast.parse(file.read_bytes())
-    except (SyntaxError, ValueError):  # a file that nobody has imported
+    except (SyntaxError, ValueError):  # a file that cannot have been imported
         return
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(tree):
@@ -104,7 +104,7 @@ def _and_parents(name: str) -> Iterator[str]:
 
 
 def _absolute(package: str, module: str | None, level: int) -> str:
-    """Return the full name of what a `from … import` names."""
+    """Return the full name that a `from … import` refers to."""
     if not level:
         return module or ""
     parts = package.split(".")

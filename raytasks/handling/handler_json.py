@@ -1,7 +1,7 @@
-"""What a handler returns or keeps, as strict JSON, or an error that says what is wrong with it.
+"""Strict JSON of a handler's values, or an error that says what is wrong with the value.
 
-Code of the handler may run meanwhile: generators, computed fields, serializers, `for_json`. What
-that raises comes out as it is, since it can be a `Snooze` as well as an end of the connection.
+The handler's code may run meanwhile: generators, computed fields, serializers, `for_json`. Its
+errors pass unchanged, since they can be a `Snooze`, or a lost connection.
 """
 
 from collections import deque
@@ -19,11 +19,11 @@ _OWN_WORDS = ("Circular reference", "Maximum serialization depth")
 
 
 def handler_json(value: Any) -> bytes:
-    """Return a value as JSON that every reader can read.
+    """Return a value as JSON that every parser can read.
 
-    Takes what pydantic can write (models, dataclasses, dates, ...), arrays and scalars of numpy and
-    their like, views of mappings, and whatever has a method `for_json()` that returns such a value.
-    Raises `NotJson`, and what code of the handler raises.
+    It takes what pydantic can write (models, dataclasses, dates and so on). It takes arrays and
+    scalars of numpy and similar packages, and views of mappings. It takes any value with a method
+    `for_json()` that returns one of those. Raises `NotJson`, and the errors of the handler's code.
     """
     if value is None:
         return b"null"
@@ -40,7 +40,7 @@ def handler_json(value: Any) -> bytes:
 
 
 def _is_plain(value: Any, levels: int) -> bool:
-    """Return whether the value is what JSON has, so that no code runs when it is written."""
+    """Return whether the value has only JSON's own types: then writing it runs no code."""
     kind = type(value)
     if kind in _LEAVES:
         return True
@@ -55,14 +55,14 @@ def _is_plain(value: Any, levels: int) -> bool:
         return True
     if kind is not list and kind is not tuple:
         return False
-    for item in value:  # three times as fast as all() of a generator
+    for item in value:  # three times as fast as all() with a generator
         if type(item) not in _LEAVES and not _is_plain(item, levels - 1):
             return False
     return True
 
 
 def _is_harmless(text: bytes) -> bool:
-    """Return whether JSON that `to_json` wrote is strict for sure, as most short one is."""
+    """Return whether JSON from `to_json` is certainly strict, as most short JSON is."""
     return (
         len(text) <= 2 * MAX_LEVELS  # so it is not nested too deeply, and has no long number
         and b"NaN" not in text
@@ -71,13 +71,13 @@ def _is_harmless(text: bytes) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """Return the value made of nothing but dicts with text keys, lists, and plain scalars."""
+    """Convert the value to dicts with text keys, lists, and plain scalars."""
     try:
         return to_jsonable_python(value, fallback=_converted, inf_nan_mode="constants")
     except PydanticSerializationError as error:
-        cause = error.__cause__  # what a serializer of the handler's has raised
+        cause = error.__cause__  # raised by a serializer of the handler
         if cause is None:
-            if "calling function" in str(error):  # of the handler's, and how it failed is not known
+            if "calling function" in str(error):  # the handler's; its error is unknown
                 raise
             raise _refusal(error) from None
     except ValueError as error:
@@ -88,7 +88,7 @@ def _plain(value: Any) -> Any:
 
 
 def _converted(value: Any) -> Any:
-    """Return what pydantic does not know as something that it does."""
+    """Convert a value that pydantic does not know to one that it knows."""
     own = getattr(type(value), "for_json", None)
     if own is not None:
         return own(value)
@@ -107,7 +107,7 @@ def _converted(value: Any) -> Any:
 
 
 def _is_by_pydantic(error: ValueError) -> bool:
-    """Return whether pydantic itself has raised it, and no code that it called."""
+    """Return whether pydantic itself has raised the error, and not code that it called."""
     if not (isinstance(error, UnicodeError) or str(error).startswith(_OWN_WORDS)):
         return False
     here = error.__traceback__
@@ -130,7 +130,7 @@ def _refusal(error: Exception) -> NotJson:
 
 
 def _refuse_one_name_twice(value: Any) -> None:
-    """Refuse a dict in which two keys are one name in JSON, as 1 and "1" are.
+    """Refuse a dict in which two keys have the same name in JSON, such as 1 and "1".
 
     Only one of their values could be kept.
     """

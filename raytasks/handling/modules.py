@@ -1,8 +1,8 @@
-"""The modules that declare handlers: which ones count, where they are looked for, their import.
+"""The modules that declare handlers: which ones count, where they are searched, their import.
 
-TASK_MODULES names them. Where it does not, the folder `handlers/` of the working directory counts,
-and without one the built-in handlers. The working directory of whoever deploys comes first on the
-path, in every process that loads handlers, as with `python -m`: a console script alone would not
+TASK_MODULES names them. Without it, the folder `handlers/` of the working directory counts, and
+without that folder the built-in handlers. In every process that loads handlers, the deployer's
+working directory comes first on the path, as with `python -m`. A console script alone would not
 find the modules beside it.
 """
 
@@ -24,7 +24,7 @@ _SET = f"set TASK_MODULES ({BUILTIN} are the built-in handlers)"
 
 
 def default_modules() -> tuple[str, ...]:
-    """Return the modules that count where TASK_MODULES names none."""
+    """Return the default modules, which count if TASK_MODULES names none."""
     own = Path(FOLDER)
     return (FOLDER,) if own.is_dir() or own.with_suffix(".py").is_file() else (BUILTIN,)
 
@@ -32,10 +32,9 @@ def default_modules() -> tuple[str, ...]:
 def import_modules(names: Iterable[str], folder: str | None = None) -> Iterator[ModuleType]:
     """Import modules (of a package, all its modules), and yield them.
 
-    They are looked for in `folder` first, which is on `sys.path` from then on, and then on the rest
-    of the path. Passed over, unless they are named, are modules whose name begins with an
-    underscore, and built-in ones whose packages are not installed. Raises `HandlerError` for one
-    that cannot be imported.
+    They are searched in `folder` first, which stays on `sys.path`, then on the rest of the path.
+    Unless they are named, it skips modules whose name begins with an underscore, and built-in ones
+    whose packages are not installed. Raises `HandlerError` for a module that cannot be imported.
     """
     names = list(names)
     if folder is not None and Path(folder).is_dir():
@@ -48,7 +47,7 @@ def import_modules(names: Iterable[str], folder: str | None = None) -> Iterator[
 
 
 def nothing_found(names: Iterable[str], folder: str | None) -> HandlerError:
-    """Return the error of modules that declare no handler."""
+    """Return the error for modules that declare no handler."""
     where = f" (looked in {folder})" if folder else ""
     return HandlerError(
         f"no handler found in {', '.join(names) or 'no modules at all'}{where}; "
@@ -57,15 +56,15 @@ def nothing_found(names: Iterable[str], folder: str | None) -> HandlerError:
 
 
 def source_root(module: str) -> str:
-    """Return the package whose source files make up a handler's code, by the handler's module."""
+    """Return the package with the source files of a handler's code, by the handler's module."""
     return BUILTIN if f"{module}.".startswith(f"{BUILTIN}.") else module.partition(".")[0]
 
 
 def _prefer(folder: str) -> None:
-    """Have `handlers` mean what `folder` has under this name, if it has something.
+    """Let `handlers` mean the package of this name in `folder`, if there is one.
 
     Without an `__init__.py` there, Python itself would prefer an installed package of that name.
-    Raises `HandlerError` where another one is imported already.
+    Raises `HandlerError` if another one is imported already.
     """
     spec = PathFinder.find_spec(FOLDER, [folder])
     if spec is None:

@@ -1,4 +1,7 @@
-"""The check of a payload by its handler's model: user code may run in it, so it is fenced."""
+"""The check of a payload by its handler's model.
+
+User code may run in it, so its errors are caught.
+"""
 
 from collections.abc import Mapping, Sequence
 from enum import Enum
@@ -10,15 +13,15 @@ from pydantic_core import ErrorDetails
 _MESSAGE_LENGTH = 500
 
 Detail = tuple[tuple[str | int, ...], str]
-"""A place in the payload (keys and indexes, from the outside), and what is wrong there."""
+"""A place in the payload (keys and indexes, from the outside), and the error there."""
 
 
 class PayloadRefused(ValueError):
     """A payload does not fit its model.
 
-    `details` are places and messages, pydantic's or of a validator that failed. `failed` is true if
-    code of the model raised what is no `ValueError`: then the model is at fault, or the payload in
-    a way that its author did not think of.
+    `details` are places and messages, from pydantic or from a validator that failed. The flag
+    `failed` is true if the model's code raised an error other than `ValueError`. Then the model has
+    a bug, or its author did not expect such a payload.
     """
 
     def __init__(self, details: Sequence[Detail], *, failed: bool) -> None:
@@ -28,9 +31,9 @@ class PayloadRefused(ValueError):
 
 
 def check_payload(adapter: TypeAdapter[Any], text: bytes) -> None:
-    """Check a payload, given as JSON. Raises `PayloadRefused` for all that a model can raise.
+    """Check a payload, given as JSON. Raises `PayloadRefused` for every error of the model.
 
-    Only `KeyboardInterrupt` passes: it may be a person's who waits for this process.
+    Only `KeyboardInterrupt` passes: it may come from a person who waits for this process.
     """
     try:
         adapter.validate_json(text)
@@ -47,9 +50,9 @@ def check_payload(adapter: TypeAdapter[Any], text: bytes) -> None:
 
 
 def runs_user_code(adapter: TypeAdapter[Any]) -> bool:
-    """Return whether a check may run code of the model's author, which may take any time.
+    """Return whether a check may run code of the model's author, and so take any time.
 
-    What pydantic does by itself takes about as long as reading the JSON.
+    Pydantic's own checks take about as long as reading the JSON.
     """
     return _has_code(adapter.core_schema, set())
 
@@ -85,13 +88,13 @@ def _has_code(schema: Any, seen: set[int]) -> bool:
             return False
         seen.add(id(schema))
         if schema.get("regex_engine") == "python-re":
-            return True  # may go back and forth for ever
+            return True  # may backtrack without end
         if schema.get("type") == "enum" and _looks_up(schema["cls"]):
             return True
         return any(
             bool(value) if key in ("post_init", "custom_init") else _has_code(value, seen)
             for key, value in schema.items()
-            # What writes a value, and notes of pydantic's own, run in no check.
+            # Serializers, and pydantic's own metadata, run in no check.
             if key not in ("serialization", "metadata", "cls")
         )
     if isinstance(schema, list | tuple):

@@ -1,4 +1,4 @@
-"""The registry: the handlers that are found in modules, by task type."""
+"""The registry: the handlers in modules, by task type."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -14,8 +14,8 @@ from raytasks.model.tasks import HandlerInfo
 class Registry:
     """The handlers of one deployment, by task type.
 
-    `load` collects the specs that `@handler` has left in modules. It refuses a module that has
-    declared more than is there.
+    `load` collects the specs that `@handler` has left in modules. It refuses a module whose
+    declarations are not all found.
     """
 
     def __init__(self, specs: Iterable[HandlerSpec] = ()) -> None:
@@ -28,9 +28,9 @@ class Registry:
     def load(cls, modules: Iterable[str], folder: str | None = None) -> "Registry":
         """Import modules (of a package, all its modules), and collect their handlers.
 
-        They are looked for in `folder` first; see `handling.modules`. Raises `HandlerError`
-        for a module that cannot be imported, a type that is declared twice, no handler at all, or
-        one that was declared and is not there: it would be dropped in silence.
+        They are searched in `folder` first; see `handling.modules`. Raises `HandlerError` for a
+        module that cannot be imported, a type that is declared twice, or no handler at all. It also
+        raises it for a handler that was declared but is not found: it would be silently dropped.
         """
         registry = cls()
         names = list(modules)
@@ -86,7 +86,7 @@ class Registry:
         return self._specs.get(task_type)
 
     def require(self, task_type: str) -> HandlerSpec:
-        """Return the handler of a task type that is known to be there. Raises `LookupError`."""
+        """Return the handler of a task type that must be known. Raises `LookupError`."""
         spec = self.get(task_type)
         if spec is None:
             raise LookupError(f"no handler for {task_type!r}")
@@ -98,26 +98,26 @@ class Registry:
         return tuple(sorted(self._specs))
 
     def only(self, task_types: Iterable[str]) -> "Registry":
-        """Return a registry of just these types. Raises `HandlerError` for one it has not."""
+        """Return a registry of only these types. Raises `HandlerError` for an unknown one."""
         missing = [name for name in task_types if name not in self._specs]
         if missing:
             raise HandlerError(f"no handler for {', '.join(missing)}")
         return Registry(self._specs[name] for name in task_types)
 
     def nearest(self, task_type: str) -> str | None:
-        """Return the known task type whose name is most like this one, or None."""
+        """Return the known task type with the most similar name, or None."""
         matches = difflib.get_close_matches(task_type, self.task_types, n=1)
         return matches[0] if matches else None
 
     def fingerprint(self) -> str:
-        """Return a short text that is another one when the handlers' code has changed.
+        """Return a short text that changes when the handlers' code changes.
 
-        It covers the source files of the handlers' modules, and what these import from the
-        packages in which handlers are. See `raytasks.handling.fingerprint`.
+        It covers the source files of the handlers' modules, and their imports from the handlers'
+        packages. See `raytasks.handling.fingerprint`.
         """
         targets = {spec.target.__module__ for spec in self._specs.values()}
         return fingerprint(targets | self._modules)
 
     def infos(self) -> tuple[HandlerInfo, ...]:
-        """Return what the tracker and clients may know of the handlers."""
+        """Return the descriptions of the handlers for the tracker and for clients."""
         return tuple(self._specs[name].info() for name in self.task_types)

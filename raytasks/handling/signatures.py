@@ -1,4 +1,4 @@
-"""How a handler is called: the parameter that takes the payload, and the one for the context."""
+"""The signature of a handler: the parameter for the payload, and the one for the context."""
 
 import inspect
 import types
@@ -8,18 +8,18 @@ from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 from raytasks.handling.context import Context
 
 CONTEXT_NAME = "context"
-"""The name by which a second parameter without annotation asks for the context."""
+"""The name of a second parameter without annotation that asks for the context."""
 
 
 class SignatureError(ValueError):
-    """A handler cannot be called by raytasks. The text says why, and how to mend it."""
+    """A handler cannot be called by raytasks. The text says why, and the fix."""
 
 
 def parameters_of(target: Callable[..., Any]) -> tuple[str, bool]:
-    """Return the name of the payload's parameter, and whether the context is a second one.
+    """Return the name of the payload's parameter, and whether there is one for the context.
 
-    Of a class, its `__call__` counts. Raises `SignatureError`: what else a handler asks for could
-    only be filled with something else than its author meant.
+    For a class, its `__call__` counts. Raises `SignatureError` for any other parameter: nobody
+    knows what its author wants in it.
     """
     parameters = _declared(target)
     if not parameters:
@@ -47,9 +47,9 @@ def parameters_of(target: Callable[..., Any]) -> tuple[str, bool]:
 
 
 def annotation_of(target: Callable[..., Any], name: str) -> Any:
-    """Return the annotation of a parameter; `Any` where there is none.
+    """Return the annotation of a parameter; `Any` if there is none.
 
-    Raises whatever an annotation raises that cannot be resolved.
+    Raises the error of an annotation that cannot be resolved.
     """
     return get_type_hints(_callee(target), include_extras=True).get(name, Any)
 
@@ -66,7 +66,7 @@ def _declared(target: Callable[..., Any]) -> list[inspect.Parameter]:
 def _hints_of(target: Callable[..., Any]) -> dict[str, Any]:
     try:
         return get_type_hints(_callee(target), include_extras=True)
-    except Exception:  # e.g. a name that only a type checker imports; the text must do
+    except Exception:  # e.g. a name that only a type checker imports; use the text
         return {}
 
 
@@ -75,13 +75,13 @@ def _asks_for_context(parameter: inspect.Parameter, hints: dict[str, Any]) -> bo
     if annotation is parameter.empty or annotation is Any or annotation is object:
         return parameter.name == CONTEXT_NAME
     return _is_context(annotation) or (
-        # Of a user's own making, to be given to the function by tests as well.
+        # A protocol of the user's own, so that tests can pass another object.
         parameter.name == CONTEXT_NAME and getattr(annotation, "_is_protocol", False) is True
     )
 
 
 def _is_context(annotation: Any) -> bool:
-    """Return whether this is `Context`, also as text, optional or annotated."""
+    """Return whether an annotation is `Context`, also as text, optional or annotated."""
     if isinstance(annotation, str):
         choices = (choice.strip() for choice in annotation.split("|"))
         return any(choice.rpartition(".")[2] == Context.__name__ for choice in choices)

@@ -1,4 +1,4 @@
-"""Checking a submission: from what a client says to a task that can be stored."""
+"""The check of a submission: from a client's request to a task that can be stored."""
 
 import hashlib
 import json
@@ -37,7 +37,7 @@ _MAX_TAGS = 20
 MAX_ERRORS = 100
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
-_BETWEEN = "\x1f"  # no key of a client has it
+_BETWEEN = "\x1f"  # no client's key contains it
 _SORTED = json.JSONEncoder(sort_keys=True)
 _MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
 
@@ -96,7 +96,7 @@ class SubmitRequest(BaseModel):
     @field_validator("run_at", mode="before")
     @classmethod
     def _no_number(cls, value: Any) -> Any:
-        """Refuse what would be guessed at: a number could be seconds or milliseconds."""
+        """Refuse a number, as its unit would be a guess: seconds or milliseconds."""
         is_text = isinstance(value, str) and _DATE.match(value)
         if value is None or is_text or isinstance(value, datetime):
             return value
@@ -116,14 +116,14 @@ class SubmitRequest(BaseModel):
         return self
 
     def due(self, now: float) -> float:
-        """Return when the task would be due if it were taken in now (seconds since the epoch)."""
+        """Return when the task would be due if it were accepted now (seconds since the epoch)."""
         if self.run_at is not None:
             return self.run_at.timestamp()
         return now + (self.delay_seconds or 0.0)
 
 
 class BatchRequest(BaseModel):
-    """The body of `POST /tasks/batch`: each task is as `POST /tasks/` takes it."""
+    """The body of `POST /tasks/batch`. Each task is as in `POST /tasks/`."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -132,9 +132,9 @@ class BatchRequest(BaseModel):
 
 @dataclass(frozen=True)
 class PayloadBounds:
-    """How large a payload may be: bytes of its JSON, and how deeply a request may be nested.
+    """The bounds of a payload: the bytes of its JSON, and the nesting depth of a request.
 
-    The request itself is the first level. The service's settings MAX_PAYLOAD_BYTES and MAX_DEPTH.
+    The request itself is the first level. They are the settings MAX_PAYLOAD_BYTES and MAX_DEPTH.
     """
 
     max_bytes: int = 1024 * 1024
@@ -156,10 +156,10 @@ def check_submission(
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
 
-    `value` is the parsed body, or a `SubmitRequest`. Of all submissions with the same
-    `idempotency_key` (1 to 255 printable ASCII characters) in a namespace only one is stored.
-    `now` is in seconds since the epoch. A value that was `parsed` has come through `parse_json`,
-    and its depth was checked: only its size is left to check.
+    `value` is the parsed body, or a `SubmitRequest`. An `idempotency_key` has 1 to 255 printable
+    ASCII characters. Of all submissions with the same one in a namespace, only one is stored. The
+    time `now` is in seconds since the epoch. For a `parsed` value, `parse_json` was used and the
+    depth was checked. So only its size is checked.
     """
     if idempotency_key is not None:
         check_key(idempotency_key)
@@ -182,8 +182,8 @@ def check_batch(
 ) -> list[NewTask]:
     """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.
 
-    Raises `InvalidSubmission` that names every bad task by its index, up to a number of errors.
-    See `check_submission`; the `idempotency_key` is that of the whole batch, and may have 1 to 250
+    Raises `InvalidSubmission`, which names bad tasks by index, up to a maximum number of errors.
+    See `check_submission`. The `idempotency_key` is that of the whole batch, and may have 1 to 250
     characters.
     """
     if idempotency_key is not None:
@@ -222,12 +222,12 @@ def check_batch(
 
 
 def batch_key(key: str, index: int) -> str:
-    """Return the key of a batch's task; that of the first is the batch's own."""
+    """Return the key of a task in a batch. The first task has the batch's own key."""
     return f"{key}{_BETWEEN}{index}" if index else key
 
 
 def is_later_in_batch(key: str) -> bool:
-    """Return whether a key is that of a task of a batch, but not of the first."""
+    """Return whether a key belongs to a task of a batch other than the first."""
     return _BETWEEN in key
 
 
@@ -280,7 +280,7 @@ def _checked(
 
 
 def _payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:
-    """Return the payload as JSON. Every door passes here. Raises `InvalidSubmission`."""
+    """Return the payload as JSON. Every submission passes here. Raises `InvalidSubmission`."""
     try:
         text = to_json(payload) if parsed else encode_json(payload, max_depth=bounds.max_depth - 1)
     except NestedTooDeeply:
@@ -301,7 +301,7 @@ def _bad_payload(message: str, place: str = "") -> InvalidSubmission:
 
 
 def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
-    """Return what pydantic found, field by field."""
+    """Return pydantic's errors, field by field."""
     return [
         FieldError(pointer(*prefix, *item["loc"]), item["msg"].removeprefix("Value error, "))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
@@ -313,7 +313,7 @@ def rfc3339(seconds: float | None) -> str | None:
     if seconds is None:
         return None
     whole = int(seconds)
-    micros = round((seconds - whole) * 1e6)  # half to even, as `fromtimestamp` does it
+    micros = round((seconds - whole) * 1e6)  # half to even, as in `fromtimestamp`
     if not 0 < micros < 1_000_000:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     return f"{_second(whole)}.{micros:06d}Z"
@@ -321,12 +321,12 @@ def rfc3339(seconds: float | None) -> str | None:
 
 @lru_cache(maxsize=1024)
 def _second(seconds: int) -> str:
-    """Return a time in whole seconds, without its zone. Most are asked for again and again."""
+    """Return a time in whole seconds, without its zone. It is cached, as most repeat."""
     return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def check_key(key: str, longest: int = MAX_KEY) -> None:
-    """Refuse what cannot be an idempotency key. Raises `InvalidSubmission`."""
+    """Refuse an invalid idempotency key. Raises `InvalidSubmission`."""
     if (
         not isinstance(key, str)
         or not 1 <= len(key) <= longest
@@ -339,9 +339,9 @@ def check_key(key: str, longest: int = MAX_KEY) -> None:
 
 
 def _digest(task: NewTask, request: SubmitRequest) -> str:
-    """Return a text that two requests share only if they ask for the same."""
+    """Return a text that two requests share only if they ask for the same task."""
     asked = request.model_dump(mode="json", exclude_unset=True, exclude={"payload"})
-    asked["payload"] = parse_json(task.payload.encode())  # whatever it was made of
+    asked["payload"] = parse_json(task.payload.encode())  # whatever the payload was made of
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 

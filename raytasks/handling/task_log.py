@@ -1,4 +1,4 @@
-"""What a handler logs: it goes to Python's logging as usual, and is kept with the task."""
+"""The log of a handler: lines go to Python's logging as usual, and are kept with the task."""
 
 import contextlib
 import logging
@@ -11,10 +11,10 @@ from typing import Any
 from raytasks.model.task_events import LogLine
 
 MAX_LINES = 1000
-"""How many lines of an attempt are kept; one more says that others were dropped."""
+"""Maximum number of kept lines of an attempt. One more line says that others were dropped."""
 
 MAX_CHARACTERS = 4000
-"""How much of a line is kept."""
+"""Maximum number of kept characters of a line."""
 
 DROPPED = f"further lines of this attempt were dropped: {MAX_LINES} are kept"
 
@@ -22,14 +22,14 @@ _LEVEL_LENGTH = 10
 
 
 def clean(text: str) -> str:
-    """Return the text without what UTF-8 or PostgreSQL cannot hold."""
+    """Return the text without characters that UTF-8 or PostgreSQL cannot hold."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 class TaskLog(logging.LoggerAdapter[logging.Logger]):
-    """A logger for one attempt. `keep` gets each line that is to be kept, numbered from 1.
+    """A logger for one attempt. `keep` gets each line to keep, numbered from 1.
 
-    What is INFO or above is kept, whatever Python's logging is set to. It may be called from any
+    Lines at INFO or above are kept, whatever level Python's logging has. It may be called from any
     thread. `written` is how many lines the attempt has already.
     """
 
@@ -55,7 +55,7 @@ class TaskLog(logging.LoggerAdapter[logging.Logger]):
             self._write(level, msg, args, kwargs.get("exc_info"))
         if wanted:
             kwargs["stacklevel"] = kwargs.get("stacklevel", 1) + 1  # this frame is not the caller's
-            with contextlib.suppress(Exception):  # a log that cannot be written fails no attempt
+            with contextlib.suppress(Exception):  # a log error must not fail an attempt
                 super().log(level, msg, *args, **kwargs)
 
     def _write(self, level: int, msg: object, args: Any, exc_info: Any) -> None:
@@ -74,14 +74,14 @@ class TaskLog(logging.LoggerAdapter[logging.Logger]):
 
 
 def _text(level: int, msg: object, args: Any, exc_info: Any) -> str:
-    """Return what Python's logging would write, without its prefix."""
+    """Return the text that Python's logging would write, without its prefix."""
     if isinstance(exc_info, BaseException):
         exc_info = (type(exc_info), exc_info, exc_info.__traceback__)
     elif exc_info and not isinstance(exc_info, tuple):
         exc_info = sys.exc_info()
     try:
         text = logging.LogRecord("", level, "", 0, msg, args, None).getMessage()
-    except Exception:  # logging itself tells of it, and goes on
+    except Exception:  # logging itself reports it, and continues
         text = _or_else(lambda: repr(msg), "(a line that cannot be written)")
     if exc_info and exc_info[0] is not None:
         text += "\n" + _or_else(

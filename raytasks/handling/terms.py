@@ -1,4 +1,4 @@
-"""What a driver must know of the service before it submits."""
+"""The service's terms: what a driver must know before it submits."""
 
 from dataclasses import dataclass, field
 
@@ -10,10 +10,10 @@ from raytasks.protocol.places import Terms
 
 @dataclass(frozen=True)
 class DriverTerms:
-    """The service's settings that a submission must keep to; a driver may have others.
+    """The service's settings for submissions. A driver's own settings may differ.
 
-    `max_batch_bytes` is how many bytes of payloads go in one call. `version` is the service's
-    version of raytasks; one that does not say it has an empty text here.
+    At most `max_batch_bytes` of payloads go in one call. The `version` is the service's version of
+    raytasks; it is empty if the service does not tell it.
     """
 
     values: LargeValues
@@ -23,7 +23,7 @@ class DriverTerms:
 
     @classmethod
     def of(cls, terms: Terms) -> "DriverTerms":
-        """Return them as the service has told them."""
+        """Return the terms that the service has sent."""
         return cls(
             LargeValues(
                 ArtifactStore(terms.artifacts_url), terms.offload_bytes, terms.max_result_bytes

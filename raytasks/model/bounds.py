@@ -1,19 +1,19 @@
 """The bounds of requests that clients and service share: sizes in bytes, times in seconds."""
 
 MAX_KEY = 255
-"""How many characters an idempotency key has: printable ASCII."""
+"""The longest idempotency key, in characters of printable ASCII."""
 
 MAX_MANY_KEY = 240
-"""How many of them where one key is for any number of tasks: the number of a batch is put to it."""
+"""The longest key for any number of tasks: the number of each batch is added to it."""
 
 MAX_IN_BATCH = 1000
 """How many tasks one request can submit, all or none."""
 
 MAX_LISTED = 500
-"""How many tasks a page of a list has."""
+"""How many tasks one page of a list has."""
 
 MAX_WAIT_SECONDS = 60.0
 """How long one request may wait for the end of a task."""
 
 NAMESPACE = r"[a-z0-9][a-z0-9-]{0,62}"
-"""What the name of a namespace looks like: a regular expression for the whole name."""
+"""The regular expression for the whole name of a namespace."""

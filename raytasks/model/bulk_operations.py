@@ -8,14 +8,14 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 
 class BulkAction(StrEnum):
-    """What is done to each of the tasks."""
+    """The action of a bulk operation on each of its tasks."""
 
     RETRY = "retry"
     CANCEL = "cancel"
 
     @property
     def sources(self) -> tuple[State, ...]:
-        """The states of tasks to which this can be done, in the order of `State`."""
+        """The states in which a task allows this action, in the order of `State`."""
         match self:
             case BulkAction.RETRY:
                 sources = TRANSITIONS[Event.RETRY].sources
@@ -26,7 +26,7 @@ class BulkAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BulkFilter:
-    """Which tasks of a namespace are meant. None: any; of the states, those that can be."""
+    """The filter for tasks of a namespace. None: any; as `state`: any that allows the action."""
 
     action: BulkAction
     state: State | None = None
@@ -40,16 +40,17 @@ class BulkFilter:
 
     @property
     def states(self) -> tuple[State, ...]:
-        """The states that are meant."""
+        """The states that the filter matches."""
         return self.action.sources if self.state is None else (self.state,)
 
 
 @dataclass(frozen=True, slots=True)
 class NewBulk:
-    """A bulk operation that is asked for.
+    """A request for a bulk operation.
 
-    Its id is a UUID of version 7, as those of tasks are: only tasks with a smaller id, which are
-    older, are touched. Of all with one `idempotency_key` in a namespace only the first is made.
+    Its id is a UUID of version 7, as those of tasks are. Only tasks with a smaller id, which are
+    older, are changed. Of all requests with one `idempotency_key` in a namespace only the first is
+    made.
     """
 
     bulk_id: str
@@ -60,11 +61,12 @@ class NewBulk:
 
 @dataclass(frozen=True, slots=True)
 class BulkOperation:
-    """A bulk operation as stored.
+    """A bulk operation as stored. It goes from the newest task to the oldest.
 
-    `matched` is how many tasks the filter matched when it was made; None where there were too many
-    to count. It goes from the newest task to the oldest: `cursor` is the last one looked at.
-    `held_by` is `backlog_full` while a retry waits for that; it is not stored.
+    - `cursor`: the id of the last task looked at.
+    - `matched`: how many tasks the filter matched when the operation was made; None if there were
+      too many to count.
+    - `held_by`: `backlog_full` while a retry waits for room in the backlog, else None. Not stored.
     """
 
     bulk_id: str
@@ -80,7 +82,7 @@ class BulkOperation:
 
 @dataclass(frozen=True, slots=True)
 class TaskHead:
-    """What a change of state needs to know of a task."""
+    """The fields of a task that a change of its state needs."""
 
     task_id: str
     task_type: str

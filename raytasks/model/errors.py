@@ -1,4 +1,4 @@
-"""The errors of drivers and of handlers' authors that carry no state of a task."""
+"""The errors for drivers and for authors of handlers that do not concern the state of a task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ _SHOWN_ERRORS = 10
 
 
 class HandlerError(RaytasksError):
-    """A handler or a handler module is declared wrongly. The text says which and how."""
+    """A handler or a handler module is declared wrongly. The text says which one and how."""
 
 
 class NoService(RaytasksError):
@@ -18,7 +18,7 @@ class NoService(RaytasksError):
 
 @dataclass(frozen=True)
 class FieldError:
-    """What is wrong with one field. `pointer` is a JSON pointer (RFC 6901) into the request."""
+    """The fault of one field. `pointer` is a JSON pointer (RFC 6901) into the request."""
 
     pointer: str
     message: str
@@ -27,7 +27,7 @@ class FieldError:
 class InvalidSubmission(RaytasksError):
     """A submission that cannot be accepted.
 
-    `detail` says so in general, `errors` name the fields, and the text has both.
+    The `detail` is the fault in general, the `errors` name the fields, and the text has both.
     """
 
     def __init__(self, detail: str, errors: Sequence[FieldError] = ()) -> None:

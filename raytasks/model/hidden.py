@@ -1,8 +1,8 @@
-"""Fields of payloads that nobody is shown: those that their handler's model keeps secret.
+"""The hidden fields of payloads: those that their handler's model keeps secret.
 
-They are stored as they were sent, since the handler needs them. What the API shows of a task has a
-mark in their place, for every key: `SecretStr`, `SecretBytes` and other secrets of pydantic, and
-fields that the model excludes from what it writes (`Field(exclude=True)`).
+They are stored as they were sent, since the handler needs them. The API shows a mark in their
+place, whatever the API key. Hidden are `SecretStr`, `SecretBytes` and other secrets of pydantic,
+and fields that the model excludes from its output (`Field(exclude=True)`).
 """
 
 import dataclasses
@@ -16,15 +16,17 @@ from pydantic.fields import FieldInfo
 from pydantic_core import from_json, to_json
 
 MARK = "**********"
-"""What is shown in place of a value, as pydantic does it."""
+"""The mark that is shown in place of a hidden value, the same as pydantic's."""
 
 
 @dataclass
 class Mask:
-    """What of a JSON value is hidden: all of it, or something in it.
+    """The mask of a JSON value: which parts of it are hidden.
 
-    `names` are members of an object, `items` is for all others and for those of a list, and
-    `options` are masks of the same value, where it can be of several types.
+    - `hides`: the whole value is hidden.
+    - `names`: the masks of an object's members, by name.
+    - `items`: the mask of all other members, and of the items of a list.
+    - `options`: masks of the same value, if it can be of several types.
     """
 
     hides: bool = False
@@ -59,7 +61,7 @@ class Mask:
 
 
 def mask_of(annotation: Any) -> Mask:
-    """Return what is hidden of a payload with this annotation."""
+    """Return the mask of a payload with this annotation."""
     return _mask(annotation, {})
 
 
@@ -89,7 +91,7 @@ def _mask(annotation: Any, known: dict[Any, Mask]) -> Mask:
 
 
 def _fields(kind: type) -> list[tuple[list[str], Any, bool]]:
-    """Return the fields of a class: by which names they come, their types, and if excluded."""
+    """Return the fields of a class: their possible names, type, and whether they are excluded."""
     if issubclass(kind, BaseModel):
         return [
             (_names(name, info), info.annotation, bool(info.exclude))
@@ -102,7 +104,7 @@ def _fields(kind: type) -> list[tuple[list[str], Any, bool]]:
 
 
 def _names(name: str, info: FieldInfo) -> list[str]:
-    """Return the names under which a field can be in a payload."""
+    """Return the names under which a payload can have a field."""
     found: list[Any] = [name, info.alias]
     alias = info.validation_alias
     found += alias.choices if isinstance(alias, AliasChoices) else [alias]

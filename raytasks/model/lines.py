@@ -4,15 +4,15 @@ _NO_TEXT = "(its text cannot be had)"
 
 
 def one_line(error: BaseException, length: int = 300) -> str:
-    """Return the text of an error without line breaks, or its name if it has none.
+    """Return the text of an error without line breaks, or its type's name if it has no text.
 
-    Raises nothing, also where the error's own `__str__` raises. `length` is in characters.
+    Raises nothing, even if the error's own `__str__` raises. `length` is in characters.
     """
     return _text(error)[:length] or type(error).__name__
 
 
 def named_line(error: BaseException, length: int = 500) -> str:
-    """Return the name of an error and its text, without line breaks. Raises nothing."""
+    """Return the name of an error's type and its text, without line breaks. Raises nothing."""
     text = _text(error)
     name = type(error).__name__
     return f"{name}: {text}"[:length] if text else name
@@ -21,5 +21,5 @@ def named_line(error: BaseException, length: int = 500) -> str:
 def _text(error: BaseException) -> str:
     try:
         return " ".join(str(error).split())
-    except BaseException:  # the code of users, whatever it raises
+    except BaseException:  # users' code can raise anything
         return _NO_TEXT

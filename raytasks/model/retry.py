@@ -1,11 +1,11 @@
-"""When and how soon a failed attempt is tried again: pure rules, and what a handler may raise."""
+"""The rules for the retry of failed attempts, and the errors that a handler may raise for them."""
 
 import math
 import random
 from dataclasses import dataclass
 
 MAX_SECONDS = 10 * 366 * 86_400.0
-"""The longest delay: ten years. Times far beyond it could not be shown any more."""
+"""The longest delay: ten years. Times far beyond that could not be shown."""
 
 
 DEFAULT_SECONDS = 1.0
@@ -17,13 +17,13 @@ class PermanentError(Exception):
 
 
 class AttemptTimeout(Exception):
-    """The attempt took longer than its timeout allows; for the lists of a `RetryPolicy`."""
+    """The attempt took longer than its timeout. It can be in the lists of a `RetryPolicy`."""
 
 
 class RetryAfter(Exception):
-    """Raised by a handler: this attempt failed, try again in `seconds`, not sooner."""
+    """Raised by a handler: this attempt failed. Try again in `seconds`, not sooner."""
 
-    seconds: float = DEFAULT_SECONDS  # of a subclass that does not call our `__init__`
+    seconds: float = DEFAULT_SECONDS  # for a subclass that does not call our `__init__`
 
     def __init__(self, seconds: float, message: str = "") -> None:
         super().__init__(seconds, message)
@@ -34,7 +34,7 @@ class RetryAfter(Exception):
 
 
 class Snooze(Exception):
-    """Raised by a handler: not now; run again in `seconds`. It does not count as an attempt."""
+    """Raised by a handler: not now, run again in `seconds`. It does not count as an attempt."""
 
     seconds: float = DEFAULT_SECONDS
 
@@ -56,14 +56,14 @@ class RetryDecision:
 
 @dataclass(frozen=True)
 class RetryPolicy:
-    """How often and how soon the failed attempts of a task are tried again.
+    """The retry policy of a task: how often and how soon its failed attempts are tried again.
 
     The delay after the n-th failure (n from 1) is
-    `min(max_delay_seconds, initial_delay_seconds * factor ** (n - 1))`, made up to `jitter`
-    (a fraction) longer or shorter at random, so that tasks that failed together come back apart.
+    `min(max_delay_seconds, initial_delay_seconds * factor ** (n - 1))`. At random it is made longer
+    or shorter by up to `jitter` (a fraction), so that tasks that failed together come back apart.
 
     Errors of the types in `never_retry`, and `PermanentError`, end the task at once. With
-    `retry_on`, only errors of those types are tried again. `never_retry` wins.
+    `retry_on`, only errors of those types are tried again. If both match, `never_retry` wins.
     """
 
     max_attempts: int = 3
@@ -88,7 +88,7 @@ class RetryPolicy:
             raise ValueError(f"jitter is a fraction from 0 to 1, not {self.jitter}")
 
     def may_retry(self, error: BaseException) -> bool:
-        """Return whether an error of this kind can be tried again at all."""
+        """Return whether the policy allows a retry after an error of this kind."""
         if isinstance(error, (PermanentError, *self.never_retry)):
             return False
         if isinstance(error, RetryAfter) or self.retry_on is None:
@@ -107,7 +107,10 @@ class RetryPolicy:
     def verdict(
         self, error: BaseException, failures: int, random_source: random.Random
     ) -> RetryDecision:
-        """Judge the attempt that `error` ended, as the `failures`-th failure of its budget."""
+        """Return the decision on an attempt that `error` ended.
+
+        It was failure number `failures` of the task's budget.
+        """
         if not self.may_retry(error):
             return RetryDecision(retryable=False, delay_seconds=0.0)
         if isinstance(error, RetryAfter):
@@ -116,9 +119,10 @@ class RetryPolicy:
 
 
 def wait_of(error: RetryAfter | Snooze) -> float:
-    """Return for how many seconds an error asks: a finite number from 0 to `MAX_SECONDS`.
+    """Return the wait that an error asks for, in seconds: a finite number from 0 to `MAX_SECONDS`.
 
-    A subclass may have set anything, e.g. a header's text. What is no number is `DEFAULT_SECONDS`.
+    A subclass may have set anything, e.g. the text of a header. If it is not a number, return
+    `DEFAULT_SECONDS`.
     """
     try:
         seconds = float(error.seconds)
@@ -136,7 +140,7 @@ def _bounded(seconds: float) -> float:
 
 
 def _own_text(error: RetryAfter | Snooze) -> str:
-    """Return what an error says itself: its message, or the text of a subclass's arguments."""
+    """Return the error's own text: its message, or the text of a subclass's arguments."""
     if len(error.args) == 2 and isinstance(error.args[0], int | float):
         return str(error.args[1])
     return Exception.__str__(error)

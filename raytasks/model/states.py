@@ -1,4 +1,4 @@
-"""The states of a task and the one table of transitions between them.
+"""The states of a task, and the one table of transitions between them.
 
 The store's statements, the tests and the diagram in the documents are derived from `TRANSITIONS`.
 """
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a task is in its life."""
+    """The state of a task."""
 
     PENDING = "PENDING"
     RUNNING = "RUNNING"
@@ -20,7 +20,7 @@ class State(StrEnum):
 
     @property
     def final(self) -> bool:
-        """Whether only a person can move the task on from here."""
+        """Whether the task has ended: only a person can move it on from here."""
         return self in FINAL
 
 
@@ -29,7 +29,7 @@ FINAL = frozenset({State.COMPLETED, State.FAILED, State.CANCELLED})
 
 
 class OutcomeKind(StrEnum):
-    """How an attempt ended."""
+    """The kind of an attempt's outcome: how it ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -42,7 +42,7 @@ class OutcomeKind(StrEnum):
 
 
 class Event(StrEnum):
-    """What moves a task from one state to the next."""
+    """The event that moves a task from one state to the next."""
 
     SUBMIT = "submit"
     CLAIM = "claim"
@@ -60,9 +60,9 @@ class Event(StrEnum):
 
 @dataclass(frozen=True)
 class Transition:
-    """One row of the table: on `event`, a task in one of `sources` goes to `target`.
+    """One row of the table: on its event, a task in one of `sources` goes to `target`.
 
-    `sources` is empty only for the event that makes the task.
+    The sources are empty only for the event that creates the task.
     """
 
     sources: frozenset[State]
@@ -94,9 +94,9 @@ TRANSITIONS: Mapping[Event, Transition] = {
 
 @dataclass(frozen=True)
 class Standing:
-    """What the settling of an attempt depends on, besides its outcome.
+    """The facts about a task that decide, with the outcome, how an attempt is settled.
 
-    Counts are those of the task's present budget; a retry by a person starts a fresh one.
+    The counts are those of the task's present budget. A retry by a person starts a fresh budget.
     """
 
     failures: int
@@ -107,11 +107,11 @@ class Standing:
 
 
 CRASHES = frozenset({OutcomeKind.LOST, OutcomeKind.OUT_OF_MEMORY})
-"""The outcomes of attempts whose process is gone, so that it is told by others."""
+"""The outcomes of attempts whose process is gone, so that others report them."""
 
 
 class LossCause(StrEnum):
-    """Why a runner is gone with all that it held."""
+    """The cause of the loss of a runner, with all that it held."""
 
     PROCESS = "process"  # its process died or froze: a handler may be the reason
     OUTSIDE = "outside"  # no handler is the reason: its node died, or we ended it
@@ -122,9 +122,10 @@ def verdict(
 ) -> Event:
     """Return the event that an attempt's outcome means for its task.
 
-    `retryable` matters for attempts that failed or timed out only, `charged` for those that were
-    lost: whether that counts against the task's budget of crashes. A cancel wins over everything
-    but success: work that finished first is kept, and nothing else runs again.
+    The flag `retryable` matters only for attempts that failed or timed out. The flag `charged`
+    matters only for lost ones: whether the loss counts against the task's budget of crashes. A
+    cancel wins over everything but success: work that finished first is kept, and nothing else runs
+    again.
     """
     if kind is OutcomeKind.SUCCEEDED:
         return Event.SUCCEED
@@ -137,13 +138,3 @@ def verdict(
         spared = not charged or standing.crashes < standing.max_crashes
         return Event.LOSE if spared else Event.POISON
     return Event.SNOOZE if kind is OutcomeKind.SNOOZED else Event.RELEASE
-
-
-def mermaid() -> str:
-    """Return the state diagram of the documents, in Mermaid's language."""
-    lines = ["stateDiagram-v2"]
-    for event, row in TRANSITIONS.items():
-        sources = [state.value for state in State if state in row.sources] or ["[*]"]
-        lines += [f"    {source} --> {row.target}: {event}" for source in sources]
-    lines += [f"    {state} --> [*]" for state in State if state.final]
-    return "\n".join(lines)

@@ -1,7 +1,7 @@
-"""JSON as everything that raytasks keeps must be: what is written is what every reader can read.
+"""The strict JSON of everything that raytasks keeps, so that every reader can read it.
 
-No NaN and no Infinity, no number with more digits than readers take, no lone surrogate, no object
-with one name twice, no depth that a parser refuses. Payloads, results and checkpoints pass here.
+It has no NaN or Infinity, no number too long for readers, and no lone surrogate. No object has a
+name twice, and no depth is more than parsers accept. Payloads, results and checkpoints pass here.
 """
 
 import json
@@ -16,15 +16,15 @@ from pydantic import BaseModel
 from pydantic_core import PydanticSerializationError, from_json, to_json
 
 MAX_LEVELS = 190
-"""How deeply lists and objects may be in each other; parsers refuse more than 200 levels."""
+"""How deeply lists and objects may be nested. Parsers refuse more than 200 levels."""
 
 MAX_DIGITS = 4300
-"""How many digits an integer may have: Python's own readers refuse longer ones."""
+"""How many digits an integer may have. Python's own readers refuse longer ones."""
 
 _MAYBE_TOO_BIG = re.compile(rb"[0-9](?:[eE]|(?<![0-9][0-9])[0-9]{299})")
-"""What is in every number that is too big for a float: an exponent, or some hundred digits.
+"""A pattern that every number too big for a float matches: an exponent, or 300 digits.
 
-Digits are counted only from the first of them on: a body of nothing but digits takes no longer.
+Digits are counted only from the beginning of a number, so that a body of digits alone is not slow.
 """
 
 _CONSTANTS = (b"NaN", b"Infinity")
@@ -35,8 +35,8 @@ _TOO_LONG = b"0" * (MAX_DIGITS + 1)
 class NotJson(ValueError):
     """A value that cannot be kept as JSON.
 
-    `reason` says why, and `pointer` is a JSON pointer (RFC 6901) to the place; empty for the whole,
-    or where the place is not known.
+    The `reason` says why. The `pointer` is a JSON pointer (RFC 6901) to the place. It is empty for
+    the whole value, or if the place is not known.
     """
 
     def __init__(self, reason: str, pointer: str = "") -> None:
@@ -46,20 +46,21 @@ class NotJson(ValueError):
 
 
 class NestedTooDeeply(NotJson):
-    """A value with more lists and objects in each other than are allowed."""
+    """A value whose lists and objects are nested more deeply than allowed."""
 
     def __init__(self, levels: int) -> None:
         super().__init__(f"nested deeper than {levels} levels")
 
 
 def parse_json(body: bytes) -> Any:
-    """Return the JSON value in the body. Raises `ValueError` with the place of the mistake.
+    """Return the JSON value of the body. Raises `ValueError` with the place of the mistake.
 
-    Strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone surrogates.
+    It is strict: no NaN, no Infinity, no numbers too big for a float, UTF-8 without lone
+    surrogates.
     """
     value = from_json(body, allow_inf_nan=False)
     if _MAYBE_TOO_BIG.search(body):
-        # A number such as 1e999 is read as infinity; JSON has no way to write that back.
+        # A number such as 1e999 is read as infinity, which JSON cannot write back.
         try:
             json.dumps(value, allow_nan=False)
         except ValueError:
@@ -70,11 +71,11 @@ def parse_json(body: bytes) -> Any:
 
 
 def encode_json(value: Any, *, max_depth: int = MAX_LEVELS) -> bytes:
-    """Return a value as JSON that `parse_json`, and every other reader, can read.
+    """Return a value as JSON that `parse_json` and every other reader can read.
 
-    Takes what pydantic can write: models, dataclasses, dates, and so on. Raises `NotJson`. Code of
-    the user's may run meanwhile (serializers, generators): what it raises is in the `NotJson` text,
-    and the error of pydantic is its `__cause__`.
+    Takes all that pydantic can write: models, dataclasses, dates, and so on. Raises `NotJson`.
+    Users' code (serializers, generators) may run and raise errors. Their text is in that of
+    `NotJson`, and pydantic's error is its `__cause__`.
     """
     try:
         text = to_json(value)
@@ -87,23 +88,23 @@ def encode_json(value: Any, *, max_depth: int = MAX_LEVELS) -> bytes:
 
 
 def check_text(text: bytes, *, max_depth: int = MAX_LEVELS, distinct: bool = False) -> None:
-    """Refuse JSON that was written leniently, by `to_json`, and is not strict. Raises `NotJson`.
+    """Refuse JSON that `to_json` wrote leniently and that is not strict. Raises `NotJson`.
 
-    `distinct`: the names in each of its objects are known to differ.
+    With `distinct`, the names in each object are known to differ.
     """
     if _is_too_deep(text, max_depth):
         raise NestedTooDeeply(max_depth)
     if any(constant in text for constant in _CONSTANTS) or _has_long_number(text):
         _refuse_numbers(text)
-    # A name that is there twice is read once: what is written back is shorter.
+    # Of a name that is there twice, one is read: the text written back is shorter.
     if not distinct and to_json(from_json(text)) != text:
         json.loads(text, object_pairs_hook=_distinct)
 
 
 def is_deeper(value: Any, levels: int) -> bool:
-    """Return whether lists and objects of a JSON value are more than so many levels deep.
+    """Return whether lists and objects of a JSON value are nested deeper than `levels`.
 
-    It goes level by level: no depth can be too much for it.
+    It goes level by level, without recursion, so that it works for any depth.
     """
     level, depth = [value] if isinstance(value, dict | list) else [], 0
     while level:
@@ -120,7 +121,7 @@ def is_deeper(value: Any, levels: int) -> bool:
 
 
 def pointer(*parts: str | int) -> str:
-    """Return a JSON pointer to a place, e.g. `/payload/text`; empty for the whole."""
+    """Return a JSON pointer to a place, e.g. `/payload/text`; empty for the whole value."""
     return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in parts)
 
 
@@ -188,7 +189,7 @@ def _numbers(value: Any) -> Iterator[tuple[tuple[str | int, ...], Any]]:
 
 
 def _refuse_hidden_numbers(value: Any) -> None:
-    """Refuse NaN and infinity in fields of models, for which pydantic writes null by default."""
+    """Refuse NaN and infinity in fields of models: pydantic writes null for them by default."""
     waiting: list[tuple[tuple[str | int, ...], Any]] = [((), value)]
     while waiting:
         place, found = waiting.pop()
@@ -205,7 +206,7 @@ def _refuse_hidden_numbers(value: Any) -> None:
 
 
 def _is_written_by_default(kind: type) -> bool:
-    """Return whether a class is a model or a dataclass that says nothing of how it is written."""
+    """Return whether a class is a model or a dataclass without its own way to be written."""
     if issubclass(kind, BaseModel):
         config: Mapping[str, Any] = kind.model_config
     elif is_dataclass(kind):

@@ -1,6 +1,6 @@
-"""The events of a task: what a stream of them is made of, and how it is asked for.
+"""The events of a task: the parts of an event stream, and the query for them.
 
-Times are seconds since the epoch, in UTC.
+Times are in seconds since the epoch (UTC).
 """
 
 from collections.abc import Sequence
@@ -11,13 +11,13 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 EventId = tuple[int, int]
-"""The place of an event among those of its task: revision, and number of a log line (else 0)."""
+"""The place of an event among those of its task: its revision, and its log line's number or 0."""
 
 
 class StateEntry(Struct, frozen=True, omit_defaults=True, tag="state"):
     """A change of state. `outcome` and `error` are those of the attempt that ended with it.
 
-    `error` is the type and the message. `at` is None where nobody has kept it.
+    The error is its type and its message. The time `at` is None if it is not known.
     """
 
     revision: int
@@ -29,12 +29,12 @@ class StateEntry(Struct, frozen=True, omit_defaults=True, tag="state"):
 
     @property
     def id(self) -> EventId:
-        """The event's place."""
+        """The place of the event."""
         return self.revision, 0
 
 
 class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A line that a handler has logged. Those of an attempt are numbered from 1."""
+    """A line that a handler has logged. The lines of an attempt are numbered from 1."""
 
     number: int
     at: float
@@ -43,7 +43,7 @@ class LogLine(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class LogEntry(Struct, frozen=True, omit_defaults=True, tag="log"):
-    """A line that a handler has logged. `revision` is that of its attempt's beginning."""
+    """The event of a log line. `revision` is that of its attempt's beginning."""
 
     revision: int
     number: int
@@ -54,7 +54,7 @@ class LogEntry(Struct, frozen=True, omit_defaults=True, tag="log"):
 
     @property
     def id(self) -> EventId:
-        """The event's place."""
+        """The place of the event."""
         return self.revision, self.number
 
 
@@ -62,7 +62,7 @@ Event = StateEntry | LogEntry
 
 
 class TaskProgress(Struct, frozen=True, omit_defaults=True):
-    """How far an attempt has come."""
+    """The progress of an attempt."""
 
     attempt: int
     fraction: float | None
@@ -70,7 +70,7 @@ class TaskProgress(Struct, frozen=True, omit_defaults=True):
 
 
 class EventQuery(Struct, frozen=True, omit_defaults=True):
-    """The events of a task after a place; None: from the beginning."""
+    """The query for a task's events after a place; None: from the beginning."""
 
     task_id: str
     after: EventId | None = None
@@ -78,7 +78,7 @@ class EventQuery(Struct, frozen=True, omit_defaults=True):
 
 
 class EventPage(Struct, frozen=True, omit_defaults=True):
-    """Events of a task, in order, and how the task is now. With `more`, others follow at once."""
+    """Events of a task, in order, and its present state. With `more`, others can be had at once."""
 
     task_id: str
     task_type: str

@@ -1,10 +1,10 @@
-"""What crosses the borders between client, API, tracker and runners.
+"""The data and errors that pass between client, API, tracker and runners.
 
 The messages of the hot path are frozen msgspec structs, which are cheap to make and to send (see
-`raytasks.protocol.codec`). JSON travels in them as text that nobody parses on the way. The pydantic
-models in `raytasks.api.views` describe what clients see.
+`raytasks.protocol.codec`). JSON in them is text that nobody parses on the way. The pydantic models
+in `raytasks.api.views` describe the documents that clients see.
 
-Times are seconds since the epoch, in UTC.
+Times are in seconds since the epoch (UTC).
 """
 
 import re
@@ -33,22 +33,22 @@ class StateConflict(RaytasksError):
 
 
 class BacklogFull(RaytasksError):
-    """More tasks wait than MAX_BACKLOG allows; nothing of the submission was accepted."""
+    """More tasks wait than MAX_BACKLOG allows. No task of the submission was accepted."""
 
 
 class KeyConflict(RaytasksError):
-    """The idempotency key was used before, for another request; nothing was accepted."""
+    """The idempotency key was used before, for another request. Nothing was accepted."""
 
 
 class NotUnderstood(RaytasksError, ValueError):
-    """A message that another process has sent is none: sending it again would not help."""
+    """A message from another process is not valid. Sending it again would not help."""
 
 
 class StoreUnavailable(RaytasksError):
-    """The database cannot be reached or cannot write just now; trying again may help.
+    """The database cannot be reached or cannot write just now. Trying again may help.
 
-    `in_doubt` says whether a write that failed so may have been committed all the same, and
-    `was_cut` whether an old connection was found to be cut, so that a new one may do.
+    - `in_doubt`: the failed write may have been committed nevertheless.
+    - `was_cut`: an old connection was found to be cut, so a new one may work.
     """
 
     in_doubt = True
@@ -56,9 +56,9 @@ class StoreUnavailable(RaytasksError):
 
 
 class TaskFailed(RaytasksError):
-    """A task that was waited for ended as FAILED or CANCELLED. The text says how.
+    """The awaited task ended as FAILED or CANCELLED. The text says how.
 
-    `task` is its document where an HTTP client has raised it, else None.
+    If an HTTP client raises it, `task` is the task's document, else None.
     """
 
     def __init__(self, message: str, task: Mapping[str, Any] | None = None) -> None:
@@ -67,13 +67,13 @@ class TaskFailed(RaytasksError):
 
     @property
     def error(self) -> dict[str, Any] | None:
-        """The error of the last attempt, as the API shows it; None if there is none here."""
+        """The error of the last attempt, as the API shows it; None if there is none."""
         found: dict[str, Any] | None = None if self.task is None else self.task["error"]
         return found
 
 
 DEFAULT_NAMESPACE = "default"
-"""Where tasks are that nobody puts elsewhere."""
+"""The namespace of tasks for which none is given."""
 
 _NAMESPACE = re.compile(NAMESPACE)
 
@@ -87,20 +87,21 @@ _TASK_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
 def is_task_id(text: str) -> bool:
-    """Return whether a text can be the id of a task: a UUID, in small letters, with its dashes."""
+    """Return whether a text can be the id of a task: a UUID in lower case, with dashes."""
     return _TASK_ID.fullmatch(text) is not None
 
 
 class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     """A checked submission, ready to be stored. `payload` is JSON text.
 
-    Of all submissions with one `idempotency_key` only the first is stored; `request_digest` tells
-    whether a later one asks for the same. The tasks of a batch have the batch's key with a number
-    behind it; see `submission.batch_key`. `payload_ref` says where a payload is that is too large
-    to be stored here: JSON text, and `payload` is `null` then.
-
-    Only a due time that its submitter has named is one: `run_at`. Without it the task is due
-    `delay_seconds` after the tracker has taken it in, by the tracker's clock; see `stamped`.
+    - `idempotency_key`: of all submissions with one key only the first is stored. Each task of a
+      batch has the batch's key with a number behind it; see `submission.batch_key`.
+    - `request_digest`: tells whether a later submission with that key asks for the same.
+    - `payload_ref`: names the file of a payload that is too large for SQL (JSON text). Then
+      `payload` is `null`.
+    - `run_at`: the due time, if the submitter has named one.
+    - `delay_seconds`: without `run_at`, the task is due that long after the tracker has accepted
+      it, by the tracker's clock; see `stamped`.
     """
 
     task_id: str
@@ -119,9 +120,9 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     delay_seconds: float = 0.0
 
     def stamped(self, now: float) -> "NewTask":
-        """Return the task as it is taken in now, with its times by the clock that says so.
+        """Return the task as accepted at `now`, with its times by the same clock.
 
-        What was due when it was made, by whatever clock, is due now.
+        A task that was due when it was made, by any clock, is due now.
         """
         made_due = self.run_at is not None and self.run_at <= (self.created_at or 0.0)
         if self.run_at is None or made_due:
@@ -132,15 +133,15 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def due_at(self) -> float:
-        """When a stamped task is due, in seconds since the epoch."""
+        """The due time of a stamped task, in seconds since the epoch."""
         assert self.run_at is not None, "the task is not stamped"
         return self.run_at
 
 
 class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What became of a submission whose idempotency key was used before: it was not stored.
+    """A submission that was not stored, as its idempotency key was used before.
 
-    `task_id` is the task that has the key; with `same`, it was submitted by the same request.
+    The key belongs to the task `task_id`. With `same`, that was submitted by the same request.
     """
 
     task_id: str
@@ -148,10 +149,10 @@ class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Accepted(dict[str, Duplicate]):
-    """What the tracker answers to a submission: those that were not stored, by their ids.
+    """The tracker's answer to a submission: the tasks that were not stored, by id.
 
-    All others were taken in at the time `at`, by the tracker's clock (see `NewTask.stamped`); None:
-    at least one of them is there since an earlier time.
+    All other tasks were accepted at the time `at`, by the tracker's clock (see `NewTask.stamped`).
+    It is None if at least one of them was accepted earlier.
     """
 
     at: float | None = None
@@ -160,11 +161,13 @@ class Accepted(dict[str, Duplicate]):
 class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     """A task as stored. `payload`, `result`, `error` and `checkpoint` are JSON text.
 
-    `attempt` is the number of the latest attempt and only grows; it was claimed at `claimed_at`,
-    and began at `started_at`, None as long as it waits for a place to run. `failures` and `crashes`
-    count the attempts that failed and were lost in the present budget. `tags` is a JSON list, or
-    None;
-    `payload_ref` and `result_ref` are JSON text. `revision` grows by one at each change of state.
+    - `attempt`: the number of the latest attempt. It only grows.
+    - `claimed_at`, `started_at`: when that attempt was claimed, and when it began. The second is
+      None while it waits for a place to run.
+    - `failures`, `crashes`: how many attempts failed or were lost in the present budget.
+    - `tags`: a JSON list, or None.
+    - `payload_ref`, `result_ref`: JSON text, or None.
+    - `revision`: grows by one at each change of state.
     """
 
     task_id: str
@@ -199,10 +202,11 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
 class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     """One ended attempt of a task's history. `error` is JSON text.
 
-    `late_outcome` is what a runner said of an attempt at `late_at`, after it was given up as lost:
-    it changed nothing any more. `state` is what the task became by the outcome, and `revision`
-    that of this change; the one before it was the claim of the attempt. `started_at` is when it
-    began; of one that never did, when it was claimed.
+    - `started_at`: when the attempt began; if it never did, when it was claimed.
+    - `state`, `revision`: the task's state after the outcome, and the revision of that change. The
+      revision before it was the claim of the attempt.
+    - `late_outcome`, `late_at`: the outcome that a runner reported after the attempt was given up
+      as lost, and when. It changed nothing.
     """
 
     task_id: str
@@ -223,13 +227,15 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Running(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A claimed attempt as the tracker keeps it: who runs it, and the budgets it is judged by.
+    """A claimed attempt as the tracker keeps it: its runner, and the budgets that it is judged by.
 
-    One with a `company` was lost before, and may be what killed its runner: of such suspects at
-    most so many may share a process, and nothing else runs beside them. `revision` is the task's
-    since this attempt was claimed. One that its runner has not begun yet `waits`, and has a
-    `due_at` where the wait until then is to be counted; `begun_at` is when it began, where that was
-    later than its claim. With `large_checkpoint` its task has one that is in a file.
+    - `company`: set for a suspect, which was lost before and may have killed its runner. At most
+      that many suspects may share a process, and nothing else runs beside them.
+    - `revision`: the task's revision since this attempt was claimed.
+    - `large_checkpoint`: the task has a checkpoint in a file.
+    - `waits`: the runner has not begun it yet.
+    - `begun_at`: when it began, if that was later than its claim.
+    - `due_at`: when it was due, if its wait from then until it begins is to be measured.
     """
 
     task_id: str
@@ -253,15 +259,16 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def started_at(self) -> float | None:
-        """When the attempt has begun; None while it waits for a place to run."""
+        """When the attempt began; None while it waits for a place to run."""
         return None if self.waits else self.begun_at or self.claimed_at
 
 
 class Page(Struct, frozen=True, omit_defaults=True):
-    """One page of a list, and how many tasks there are in all; None where that is not counted.
+    """One page of a list of tasks.
 
-    `next_cursor` is the cursor of the next page, None for the last one. A page of a list by tag
-    may be shorter than its limit, and others follow all the same.
+    - `total`: how many tasks there are in all; None if they are not counted.
+    - `next_cursor`: the cursor of the next page; None for the last page. A page of a list by tag
+      may be shorter than its limit although others follow.
     """
 
     tasks: Sequence[Task]
@@ -277,7 +284,7 @@ SHARED_POOL = "shared"
 
 
 class HandlerKind(StrEnum):
-    """Where the attempts of a handler run."""
+    """The kind of a handler: where its attempts run."""
 
     FUNCTION = "function"  # in the shared pool of warm runners
     CLASS = "class"  # in a pool of warm runners of its own
@@ -286,10 +293,11 @@ class HandlerKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class HandlerInfo:
-    """What the tracker and its clients know of a handler: data only, none of the user's code.
+    """The description of a handler for the tracker and its clients: data only, no user code.
 
-    `description` is the public JSON object that `/task-types` shows. `runtime_env` is the one of
-    the processes in which the handler runs, as far as the handler asks for one.
+    - `actors`: the fewest and the most runners of a class handler's pool.
+    - `description`: the public JSON object that `/task-types` shows.
+    - `runtime_env`: the runtime environment that the handler asks for, of its processes.
     """
 
     task_type: str

@@ -1,4 +1,4 @@
-"""A clock that shows the time of day and never jumps: for what one process measures and stamps."""
+"""A clock that shows the time of day and never jumps, for the times of one process."""
 
 import time
 
@@ -6,10 +6,10 @@ _AHEAD = time.time() - time.monotonic()
 
 
 def steady_time() -> float:
-    """Return the seconds since the epoch, by the wall clock as it was when this process began.
+    """Return the seconds since the epoch. Starts at the wall clock, advances by the monotonic one.
 
-    It goes on by the monotonic clock, so that the difference of two readings is a duration, also
-    when the wall clock is set between them. Readings of different processes differ by what their
-    wall clocks did: who gets one from elsewhere translates it, by a reading that was sent along.
+    The wall clock is read only once, when this process begins. So the difference of two readings is
+    a duration, even if the wall clock is set between them. Readings of different processes differ
+    by as much as their wall clocks did. A receiver translates times by a reading sent along.
     """
     return time.monotonic() + _AHEAD

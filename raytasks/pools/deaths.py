@@ -1,4 +1,4 @@
-"""Why a runner is gone: what Ray knows of its process, and whether its node has gone with it."""
+"""The cause of a runner's death: what Ray knows of its process, and whether its node died too."""
 
 import asyncio
 
@@ -17,14 +17,15 @@ async def known_death(worker_id: str) -> Death | None:
         death = await asyncio.to_thread(death_of, worker_id)
         if death is not None:
             return death
-        await asyncio.sleep(_LOOK_SECONDS)  # its node may not have told the control store yet
+        await asyncio.sleep(_LOOK_SECONDS)  # the control store may not have heard of it yet
     return None
 
 
 async def tell_death(tracked: Tracked, runner_id: str, death: Death | None) -> None:
-    """Tell the tracker of the death of a runner's life; without a death, if its node has died.
+    """Tell the tracker of the death of a runner's life.
 
-    What its node's death has ended is nobody's fault.
+    If its node has died, no attempt is charged. With `death` None, the tracker is told only if the
+    node has died.
     """
     node_id = next(
         (state.node_id for state in tracked.runners() if state.runner_id == runner_id), None

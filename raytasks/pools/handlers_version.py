@@ -1,4 +1,4 @@
-"""One build of the handlers, as a deployer brings it: data only, none of the user's code."""
+"""One build of the handlers, as a deployer brings it. Data only, none of the user's code."""
 
 import hashlib
 import json
@@ -19,7 +19,7 @@ _OF_RUNNERS = (
     "offload_bytes",
     "max_result_bytes",
 )
-"""The settings that a runner gets when it is made: others need other runners."""
+"""The settings that a runner gets when it is made: other values need new runners."""
 
 TRACKERS_OWN = (
     "database_url",
@@ -27,16 +27,18 @@ TRACKERS_OWN = (
     "retention_seconds",
     "priority_step_seconds",
 )
-"""The settings of the tracker that stay those of its first start."""
+"""The settings of the tracker that keep the values of its first start."""
 
 
 @dataclass(frozen=True)
 class HandlersVersion:
-    """What a deployer brings: the handlers, and the settings that their runners get.
+    """One build of the handlers, and the settings that their runners get.
 
-    Each build has a random `token` of its own. `fingerprint` is that of the handlers' code;
-    `environment` is what the handlers find in the environment. `folder` is the deployer's working
-    directory, in which the handlers' modules are looked for first, wherever they are imported.
+    - `token`: random, and unique to the build.
+    - `fingerprint`: of the handlers' code.
+    - `environment`: the environment variables of the handlers.
+    - `folder`: the deployer's working directory. Every process that imports the handlers' modules
+      looks there first.
     """
 
     token: str
@@ -48,7 +50,7 @@ class HandlersVersion:
 
     @property
     def generation(self) -> str:
-        """What the runners of this build are called by: another one where they must be others."""
+        """The generation in the runners' names. Builds that need new runners have another one."""
         settings = [str(getattr(self.settings, name)) for name in _OF_RUNNERS]
         environment = sorted(self.environment.items())
         text = json.dumps([self.fingerprint, self.folder, settings, environment])
@@ -62,7 +64,7 @@ class HandlersVersion:
     def runtime_envs(self) -> list[dict[str, Any]]:
         """Return the different runtime environments in which handlers run, the plain one first.
 
-        Each is complete, and marked by the token: no process that has loaded other code fits it.
+        Each is complete and marked by the token, so that Ray uses no process with other code.
         """
         found: list[dict[str, Any]] = []
         for own in ({}, *(info.runtime_env for info in self.handlers)):
@@ -83,5 +85,5 @@ def new_token() -> str:
 
 
 def differing_settings(first: Settings, later: Settings) -> list[str]:
-    """Return the names of the settings that a deploy would change and cannot."""
+    """Return the names of the settings that differ and that a deploy cannot change."""
     return [name.upper() for name in TRACKERS_OWN if getattr(first, name) != getattr(later, name)]

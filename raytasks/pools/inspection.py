@@ -1,4 +1,4 @@
-"""A look at the handlers' code in the process where it will run: does it load, is it the same?"""
+"""The inspection of the handlers' code where it will run: does it load, and is it the same code?"""
 
 import os
 import platform
@@ -12,7 +12,7 @@ MAX_NAMED = 5
 
 @dataclass(frozen=True)
 class Expected:
-    """What a build says of itself: its modules, its task types, and its code's fingerprint.
+    """The code that a build declares: its modules, its task types, and its fingerprint.
 
     The modules are looked for in `folder` first.
     """
@@ -24,9 +24,9 @@ class Expected:
 
 
 def inspect(expected: Expected) -> str | None:
-    """Import all modules; return what is wrong, as one line, or None.
+    """Import all modules; return the fault as one line, or None if there is none.
 
-    Only what ends the process gets out of here.
+    Raises nothing: only a module that ends the process keeps this from returning.
     """
     try:
         registry = Registry.load(expected.modules, expected.folder)
@@ -38,7 +38,7 @@ def inspect(expected: Expected) -> str | None:
 
 
 def compare(expected: Expected, task_types: tuple[str, ...], fingerprint: str) -> str | None:
-    """Return in what the code that was found differs from the build's, or None."""
+    """Return how the code that was found differs from the build's; None if it does not."""
     missing = sorted({*expected.task_types} - {*task_types})
     if missing:
         return f"no handler for {_named(missing)}; the code there is not the one that was built"
@@ -54,7 +54,7 @@ def compare(expected: Expected, task_types: tuple[str, ...], fingerprint: str) -
 
 
 def place() -> str:
-    """Return where this process runs, for people."""
+    """Return the host and process id of this process, as text for people."""
     return f"{platform.node()}, pid {os.getpid()}"
 
 

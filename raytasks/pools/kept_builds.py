@@ -1,7 +1,7 @@
-"""The builds of the handlers in Ray's control store: the tracker's next life finds them there.
+"""The builds of the handlers in Ray's control store, where the tracker's next life finds them.
 
-They hold settings and the handlers' environment, so they are not for the database: they stay where
-the arguments of actors are, and go with the cluster.
+They hold settings and the handlers' environment, so they do not belong in the database. Ray's
+control store holds the arguments of actors too, and ends with the cluster.
 """
 
 import asyncio
@@ -20,10 +20,10 @@ _PREFIX = "raytasks.build."
 
 
 class KeptBuilds:
-    """See `raytasks.pools.versions.Documents`. Raises Ray's errors while the store is away."""
+    """The `raytasks.pools.versions.Documents` in Ray. Raises Ray's errors during a store outage."""
 
     async def load(self) -> list[HandlersVersion]:
-        """Return the builds that are kept. One that cannot be read any more is left out."""
+        """Return the kept builds, without those that cannot be read any more."""
         return await asyncio.to_thread(_load)
 
     async def keep(self, version: HandlersVersion) -> None:

@@ -1,4 +1,4 @@
-"""How the pools make room for what waits in Ray; the rule is in `raytasks.runner.demand`."""
+"""The pools' part in making room for what waits in Ray; the rule is in `raytasks.runner.demand`."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from raytasks.runner.on_ray.ray_options import needs_of
 
 
 def reserves(info: HandlerInfo, *, basic: bool) -> dict[str, float]:
-    """Return what a warm runner of a handler's pool reserves, by Ray's names of resources."""
+    """Return the resources that a warm runner of a handler's pool reserves, by Ray's names."""
     own = info.ray_options if info.kind is HandlerKind.CLASS else {}
     return needs_of({"num_cpus": 0 if basic else 1, **own})
 
@@ -22,10 +22,10 @@ async def plan_room(
     runners: Sequence[PooledRunner],
     states: Mapping[str, RunnerView],
 ) -> RoomPlan:
-    """Return what the pools are to do for what waits in Ray.
+    """Return which runners the pools are to retire for what waits in Ray.
 
-    `least` is how many runners each pool keeps, and `states` what the tracker knows of the runners,
-    by name.
+    `least` has the number of runners that each pool keeps. `states` has the tracker's states of the
+    runners, by name.
     """
     demands = [demand for state in states.values() for demand in state.demands]
     if not demands:

@@ -1,4 +1,4 @@
-"""The pools of runners: keeps as many runners of each kind as there should be."""
+"""The manager of the pools: it keeps as many runners of each kind as there should be."""
 
 import asyncio
 import contextlib
@@ -72,7 +72,7 @@ class RunnerPools:
             self._news.set()
 
     def replace(self, name: str) -> None:
-        """Have Ray end a runner's process, and start it again."""
+        """Have Ray end a runner's process and start it again."""
         runner = self._runners.get(name)
         if runner is not None:
             runner.active_at = time.monotonic()
@@ -80,7 +80,7 @@ class RunnerPools:
             self._kill_soon(runner, no_restart=False)
 
     async def run(self) -> None:
-        """Adopt the runners that are there, and keep the pools as they should be, for ever."""
+        """Adopt the runners that exist, and then keep the pools as they should be, for ever."""
         for name, actor in (await asyncio.to_thread(runners_present)).items():
             self._adopt(name, actor).adopted = True
         await self._mark_strangers_lost()
@@ -95,7 +95,7 @@ class RunnerPools:
                 log.exception("the pools could not be looked after; trying again")
 
     async def note_end(self, runner_id: str, worker_id: str | None) -> None:
-        """Look whether an earlier life of a runner has ended; if so, tell the tracker why."""
+        """Check whether an earlier life of a runner has ended; if so, tell the tracker why."""
         death = await known_death(worker_id) if worker_id else None
         await tell_death(self._tracked, runner_id, death)
 
@@ -105,15 +105,15 @@ class RunnerPools:
         self._retired = True
 
     async def end_all(self) -> None:
-        """End all runners, whatever they run."""
+        """End all runners, also those that run attempts."""
         self.stop()
         for runner in list(self._runners.values()):
             await self._end(runner)
 
     async def _mark_strangers_lost(self) -> None:
-        """Tell the tracker of runners in its database that are not in this cluster any more.
+        """Mark runners lost that are in the database but no longer in this cluster.
 
-        After a restart of the whole cluster this saves waiting for their leases to end.
+        After a restart of the whole cluster this saves the wait for their leases to end.
         """
         asked = [
             asyncio.wrap_future(runner.actor.identity.remote().future())
@@ -125,7 +125,7 @@ class RunnerPools:
         for call in asked:
             call.cancel()
         if len(answers) < len(asked):
-            return  # one of them is being started again: the leases will tell
+            return  # one of them is being started again: the leases will decide
         present = {call.result()[0] for call in answers}
         for state in self._tracked.runners():
             if state.runner_id not in present:
@@ -157,11 +157,11 @@ class RunnerPools:
     async def _retire(
         self, runner: PooledRunner, state: RunnerView | None, drain_seconds: float
     ) -> None:
-        """Let a runner finish what it runs, give it nothing more, and then end it.
+        """Give a runner no more attempts, let it finish what it runs, and then end it.
 
-        It is ended by a later call than the one that stops its claims: a tick that is on its way
-        may still bring it one. What runs longer than the limit is given back, uncharged. A runner
-        that the tracker has not heard of may hold something all the same: it gets some time.
+        The first call stops its claims, and only a later call ends it: a tick on its way may still
+        bring it a claim. Attempts that run longer than `drain_seconds` are given back, uncharged.
+        A runner that the tracker has not heard of may hold attempts too, so it gets some time.
         """
         now = time.monotonic()
         if runner.retiring_since is None:
@@ -185,7 +185,7 @@ class RunnerPools:
         version: HandlersVersion,
         states: Mapping[str, RunnerView],
     ) -> frozenset[str]:
-        """Retire runners where that lets begin what waits in Ray; return what is scarce."""
+        """Retire runners if that makes room for what waits in Ray; return the scarce resources."""
         least = {}
         for pool, infos in pools.items():
             rule = await self._rule(infos[0], version.settings, 0.0)
@@ -199,9 +199,10 @@ class RunnerPools:
         return plan.scarce
 
     async def _idle_limit(self, settings: Settings) -> float:
-        """Return how long a runner beyond the least may be idle: less where it is in the way.
+        """Return how many seconds a runner beyond the pool's minimum may be idle.
 
-        Such a runner reserves a processor, which a remote task may be waiting for.
+        Such a runner reserves a processor. If no processor is free, the time is shorter, as a
+        remote task may wait for it.
         """
         if all(runner.basic for runner in self._runners.values()):
             return settings.runner_idle_seconds
@@ -218,8 +219,8 @@ class RunnerPools:
         idle_limit: float,
     ) -> None:
         """Add or retire runners of a pool, so that it has as many as it should have."""
-        # Of this generation only: an older one that is leaving must not push the basic runners
-        # into slots that reserve a processor.
+        # Only this generation counts: an older runner that is leaving must not push the basic
+        # runners into slots that reserve a processor.
         here = [
             runner
             for runner in self._runners.values()
@@ -256,12 +257,12 @@ class RunnerPools:
         )
         for _ in range(self.failures.allowed(pool, change)):
             slot = free_slot(here)
-            # One beyond the limit stands for one that waits: it reserves no processor.
+            # A runner beyond the limit stands in for one that waits: it reserves no processor.
             basic = slot <= rule.least + rule.spare or len(here) >= own.most
             if not basic and self._scarce & reserves(infos[0], basic=basic).keys():
                 break
             here.append(await self._make(pool, slot, basic, infos, version))
-        # The runners in the highest slots go first: only they reserve a processor.
+        # Runners in the highest slots leave first: only they reserve a processor.
         leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
         for runner in leaving[: max(0, -change)]:
             await self._retire(runner, states.get(runner.name), version.settings.drain_seconds)
@@ -300,14 +301,14 @@ class RunnerPools:
             folder=version.folder,
         )
         options = actor_options(infos[0], plan, basic=basic)
-        if pool == REMOTE_POOL:  # with it all remote tasks end, on whatever node
+        if pool == REMOTE_POOL:  # if it dies, all remote tasks on all nodes end
             options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
         log.info("making %s", name)
-        # It asks the control store whether there is one of that name, and waits for the answer.
+        # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
         runner = self._adopt(name, actor, basic=basic)
-        if self._retired:  # meanwhile
+        if self._retired:  # `stop` was called meanwhile
             await self._end(runner)
         return runner
 
@@ -325,9 +326,9 @@ class RunnerPools:
         await kill(runner.actor, no_restart=True)
 
     def _let_go(self, runner: PooledRunner) -> None:
-        """Give back what a runner holds; it gets nothing more, should it call before its end."""
+        """Give back what a runner holds. It gets no more, even if it calls before its end."""
         lives = {state.runner_id for state in self._tracked.runners() if state.name == runner.name}
-        if runner.life is not None:  # which may be just about to call for the first time
+        if runner.life is not None:  # it may be about to make its first call
             lives.add(runner.life[0])
         for runner_id in lives:
             self._tracked.release_runner(runner_id)
@@ -367,7 +368,7 @@ class RunnerPools:
                     self._forget(runner)
                 if self._runners.get(runner.name) is not runner:
                     return
-                await asyncio.sleep(_DEATH_SECONDS)  # the next life is to be known before it dies
+                await asyncio.sleep(_DEATH_SECONDS)  # short, to know the next life before it dies
 
     def _note_death(self, runner: PooledRunner, death: Death) -> None:
         life, runner.life = runner.life, None

@@ -1,7 +1,7 @@
 """The build of a version: the handlers are read in a process of their own.
 
-A module may end its process, crash or hang when it is imported. Whoever reads the handlers must be
-able to say so, and go on.
+A module may end its process, crash or hang when it is imported. The reader must survive that and
+report it.
 """
 
 import contextlib
@@ -38,9 +38,9 @@ _RESULT = b"result "
 
 
 def read_version(settings: Settings, seconds: float = READ_SECONDS) -> HandlersVersion:
-    """Return a new build of the handlers as their modules are now, seen from this directory.
+    """Return a new build of the handlers as their modules are now, found from this directory.
 
-    Raises `HandlerError`, with the module and what is wrong with it.
+    Raises `HandlerError`, which names the module and its fault.
     """
     folder = str(Path.cwd())
     fingerprint, handlers = _read(settings.task_modules, folder, seconds)
@@ -55,12 +55,12 @@ def read_version(settings: Settings, seconds: float = READ_SECONDS) -> HandlersV
 
 
 def tell(descriptor: int, modules: Sequence[str], folder: str) -> None:
-    """Read the handlers, in the child: tell each import, and last the result, and end."""
+    """Read the handlers in the child process: report each import, then the result, and exit."""
     announcer = _Announcer(descriptor, modules)
     sys.meta_path.insert(0, announcer)
     try:
         registry = Registry.load(modules, folder)
-        # It imports Ray, which takes time.
+        # Imported late, as it imports Ray, which takes time.
         from raytasks.runner.on_ray.ray_options import check_ray_options
 
         check_ray_options(registry)
@@ -77,11 +77,11 @@ def tell(descriptor: int, modules: Sequence[str], folder: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
-    os._exit(0)  # whatever threads the modules have started
+    os._exit(0)  # even if the modules have started threads
 
 
 class _Announcer(MetaPathFinder):
-    """Finds nothing, and tells the name of each module of the handlers that is looked for."""
+    """A finder that finds nothing, but reports the name of each handler module looked for."""
 
     def __init__(self, descriptor: int, modules: Sequence[str]) -> None:
         self._descriptor = descriptor
@@ -94,7 +94,7 @@ class _Announcer(MetaPathFinder):
         path: Sequence[str] | None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        """Tell the name, and leave it to the others to find it."""
+        """Report the name, and leave the module to the other finders."""
         if fullname.partition(".")[0] in self._packages:
             self.last = fullname
             with contextlib.suppress(OSError):
@@ -110,7 +110,7 @@ def _read(
         child = subprocess.Popen(  # noqa: S603 - our own command, no shell
             [sys.executable, "-c", _CHILD],
             stdin=subprocess.PIPE,
-            stdout=2,  # what modules print is for people, not for who reads our output
+            stdout=2,  # what modules print must not get into our own output
             pass_fds=(writer,),
         )
     finally:
@@ -128,11 +128,11 @@ def _read(
 
 
 def _said(reader: int, child: "subprocess.Popen[bytes]", seconds: float) -> Iterator[bytes]:
-    """Yield what the child says, until it has said all, has ended, or the time is up."""
+    """Yield the child's output until it closes it, ends, or the time is up."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         ended = child.poll() is not None
-        # A process that it has started may keep the pipe open: its own end is what counts.
+        # A process that the child has started may keep the pipe open: the child's own end counts.
         if select.select([reader], [], [], 0 if ended else min(left, _LOOK_SECONDS))[0]:
             piece = os.read(reader, 65536)
             if not piece:

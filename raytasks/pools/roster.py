@@ -1,4 +1,4 @@
-"""What the pools know of each runner's actor, and how runners are named."""
+"""The pools' record of each runner's actor, and the names of runners."""
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,14 +14,14 @@ from raytasks.runner.on_ray.tracker_client import NAMESPACE
 _PREFIX = "runner."
 
 MUTE_SECONDS = 600.0
-"""How long a process may take to import its handlers' modules before it is started again."""
+"""How long a process may take to import its handlers' modules. Then it is started again."""
 
 ADOPTED_MUTE_SECONDS = 60.0
-"""How long a runner that was there before this tracker may give no sign at all."""
+"""How long a runner from before this tracker may give no sign. Then it is started again."""
 
 
 class RunnerView(Protocol):
-    """What the pools look at of a runner's state in the tracker."""
+    """The parts of a runner's state in the tracker that the pools need."""
 
     name: str
     runner_id: str
@@ -34,19 +34,23 @@ class RunnerView(Protocol):
 
     @property
     def held(self) -> Mapping[str, Any]:
-        """What the runner has claimed, by task id."""
+        """The attempts that the runner has claimed, by task id."""
 
 
 @dataclass
 class PooledRunner:
-    """A runner's actor. `name` is `runner.{pool}.{slot}@{generation}`.
+    """A runner's actor. Its `name` is `runner.{pool}.{slot}@{generation}`.
 
-    `active_at` is when it last had something to do, or was made, and `retiring_since` when it was
-    told to take nothing more (seconds on a clock that only goes forward); an `unhurried` one may
-    finish what it runs however long that takes. Nobody knows of one that
-    was `adopted` whether its process has begun, before it has answered. `life` is the id of its
-    present life, as far as known, and Ray's id of that process; it is `up` when it has loaded its
-    handlers, and `trouble` is the error by which it could not.
+    Times are in seconds on a clock that only goes forward.
+
+    - `active_at`: when it last had something to do, or was made.
+    - `adopted`: it is from before this tracker. Until it answers, it is unknown whether its
+      process has begun.
+    - `life`: the id of its present life and Ray's id of that process; None if unknown.
+    - `up`: it has loaded its handlers.
+    - `trouble`: the error by which it could not load them.
+    - `retiring_since`: when it was told to take no more attempts.
+    - `unhurried`: it may finish what it runs, however long that takes.
     """
 
     name: str
@@ -64,7 +68,7 @@ class PooledRunner:
     watch: "asyncio.Task[None] | None" = None
 
     def is_mute(self, now: float) -> bool:
-        """Return whether it should have been heard of by now, as its process is there."""
+        """Return whether its process should be there, but has given no sign for too long."""
         if not (self.alive or self.adopted):
             return False  # it may be waiting for a place in the cluster
         return now - self.active_at > (MUTE_SECONDS if self.alive else ADOPTED_MUTE_SECONDS)
@@ -82,12 +86,12 @@ class PooledRunner:
 
     @property
     def slot(self) -> int:
-        """The place in the pool, from 1."""
+        """The number of its place in the pool, from 1."""
         return int(self.name.rpartition("@")[0].rpartition(".")[2])
 
     @property
     def generation(self) -> str:
-        """The version of the code that it runs."""
+        """The generation of the handlers that it runs."""
         return self.name.rpartition("@")[2]
 
 
@@ -98,7 +102,7 @@ class Tracked(Protocol):
         """Return the states of all runners."""
 
     async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether tasks of these types wait that could run now."""
+        """Return whether tasks of these types wait and could run now."""
 
     def mark_lost(
         self,
@@ -108,13 +112,13 @@ class Tracked(Protocol):
         out_of_memory: bool = False,
         cause: LossCause = LossCause.PROCESS,
     ) -> None:
-        """Take note of a runner's death or its end: what it held is lost, and it gets no more.
+        """Note that a runner has died or was ended: what it held is lost, and it gets no more.
 
-        With a cause OUTSIDE of it nothing is charged.
+        If the cause is OUTSIDE, no attempt is charged.
         """
 
     def release_runner(self, runner_id: str) -> int:
-        """Take back what a runner holds, uncharged; return how many attempts that is."""
+        """Take back the attempts that a runner holds, uncharged; return how many there are."""
 
 
 def runner_name(pool: str, slot: int, generation: str) -> str:

@@ -1,7 +1,7 @@
-"""Runners that cannot come up: how often, with which error, and when to try the next one. No Ray.
+"""The failed starts of runners: how often, with which error, and when to try again. No Ray.
 
-A pool whose runners die before they have loaded their handlers, again and again, would take a
-processor for starts alone. It waits between its tries: longer each time.
+If the runners of a pool die again and again before they have loaded their handlers, their starts
+alone would take a processor. So the pool waits between starts, longer each time.
 """
 
 import time
@@ -61,11 +61,11 @@ class StartFailures:
         self._pools.pop(pool, None)
 
     def forget(self) -> None:
-        """Begin again: another version is in force."""
+        """Forget all failures, as another version is in force."""
         self._pools.clear()
 
     def reasons(self) -> list[dict[str, Any]]:
-        """Return what `/health` says of the pools whose runners cannot come up."""
+        """Return the reasons in `/health`: the pools whose runners cannot come up."""
         return [
             {
                 "code": "runners_cannot_start",

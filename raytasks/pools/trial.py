@@ -27,10 +27,10 @@ _NAME = "raytasks.trial"
 
 
 async def try_version(version: HandlersVersion, seconds: float = TRIAL_SECONDS) -> str | None:
-    """Import a build's modules wherever its handlers will run.
+    """Import a build's modules in each runtime environment of its handlers.
 
-    Returns what is wrong and where, as one line, or None. Raises what only says that Ray itself
-    is away.
+    Returns the fault and its place as one line, or None if there is none. Raises errors that only
+    mean an outage of Ray itself.
     """
     expected = Expected(
         version.settings.task_modules,
@@ -83,11 +83,11 @@ async def _try_in(environment: dict[str, Any], expected: Expected, seconds: floa
 
 
 def _look(expected: Expected) -> tuple[str | None, str]:
-    """Run in a fresh process of the cluster; return what is wrong there, and where that is."""
+    """Inspect the build, in a fresh process of the cluster; return the fault or None, and where."""
     return inspect(expected), place()
 
 
-# A process that has imported a build must not be used again for anything else.
+# Only one call for each process: one that has imported a build must not be used for anything else.
 _LOOK = ray.remote(num_cpus=0, max_calls=1, max_retries=0)(_look)
 
 

@@ -1,8 +1,8 @@
 """The versions of the handlers: which is in force, and which was tried and refused. No Ray.
 
-Each build has a random token. The tracker numbers it at first sight, in SQL, and has it tried. The
-highest number that has passed its trial is in force: clocks play no part, and a build that is known
-never comes back by being announced again.
+Each build has a random token. When the tracker first sees a build, it numbers it in SQL and has it
+tried. The highest number that has passed its trial is in force. So clocks play no part. An old
+build does not come back into force when it is announced again.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ from raytasks.store.version_rows import VersionRow, VersionState
 log = logging.getLogger(__name__)
 
 KEPT_VERSIONS = 1000
-"""How many versions the tracker remembers; of an older one it asks the database."""
+"""How many versions the tracker keeps in memory. For older ones it asks the database."""
 
 _LOADED_SECONDS = 20.0
 _ANNOUNCED_SECONDS = 1.0
@@ -26,14 +26,14 @@ _RESTORE_SECONDS = 1.0
 _NOT_READY = "the tracker does not know yet which version is in force; try again soon"
 
 Trial = Callable[[HandlersVersion], Awaitable[str | None]]
-"""Tries a build where it will run; returns what is wrong, as one line, or None."""
+"""Tries a build where it will run. Returns the fault as one line, or None if it passes."""
 
 
 class Documents(Protocol):
-    """Where the builds themselves are kept, so that the next life of the tracker has them."""
+    """The place where builds are kept, so that the next life of the tracker has them."""
 
     async def load(self) -> list[HandlersVersion]:
-        """Return the builds that are kept."""
+        """Return the kept builds."""
 
     async def keep(self, version: HandlersVersion) -> None:
         """Keep a build."""
@@ -48,7 +48,7 @@ class VersionRefused(RaytasksError):
 
 @dataclass(frozen=True)
 class Announced:
-    """How the tracker knows the build of an API replica: on trial, refused (`error`), or known."""
+    """The state of an API replica's build: on trial, refused (with `error`), or passed."""
 
     on_trial: bool = False
     error: str | None = None
@@ -56,11 +56,13 @@ class Announced:
 
 @dataclass(frozen=True)
 class DeployAnswer:
-    """What became of a build: its number, and, where its trial failed, why (`error`).
+    """The result of a deploy.
 
-    `in_force` is the number of the version that is in force now. `without_handler` says how many
-    tasks wait of each type that has no handler there; `unchanged` names the settings that a
-    deploy does not change, and that the build has other values of.
+    - `number`: the number of the build.
+    - `error`: why its trial failed; None if it passed.
+    - `in_force`: the number of the version that is in force now, or None.
+    - `without_handler`: how many tasks wait, for each type that has no handler in that version.
+    - `unchanged`: the settings that the build has other values of, but a deploy cannot change.
     """
 
     number: int
@@ -74,20 +76,20 @@ class VersionTable(Protocol):
     """The table of versions, as the tracker of one epoch reads and writes it."""
 
     async def number(self, version: HandlersVersion) -> VersionRow:
-        """Return the row of a build; it is made, with the next number, where there is none.
+        """Return the row of a build; make it, with the next number, if there is none.
 
         Raises `StoreUnavailable`.
         """
 
     async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
-        """Keep how a trial ended. Raises `StoreUnavailable`."""
+        """Store the result of a trial. Raises `StoreUnavailable`."""
 
     async def newest(self) -> list[VersionRow]:
         """Return the newest versions. Raises `StoreUnavailable`."""
 
 
 class Versions:
-    """Numbers builds, has each tried once, and puts the newest that has passed in force."""
+    """Numbers builds, has each tried once, and puts the newest one that passed in force."""
 
     def __init__(
         self,
@@ -106,10 +108,10 @@ class Versions:
         self._restored = asyncio.Event()
         self.row: VersionRow | None = None
         self.version: HandlersVersion | None = None
-        """What is in force, with its row; None before the first version has passed."""
+        """The version in force, and `row` its row; None before the first version has passed."""
 
     async def restore(self) -> None:
-        """Put in force what an earlier life of the tracker had in force; tries until it can."""
+        """Put in force again the version of the tracker's earlier life. Retries until it can."""
         while True:
             try:
                 await self._restore()
@@ -131,7 +133,7 @@ class Versions:
             self._failed = rows[0]
 
     async def deploy(self, version: HandlersVersion) -> VersionRow:
-        """Have a build tried, and put it in force if it passes; return what became of it.
+        """Have a build tried, and put it in force if it passes; return its row.
 
         Safe to repeat: a build is tried once. Raises `StoreUnavailable`.
         """
@@ -143,7 +145,7 @@ class Versions:
         known = self._known.get(version.token)
         if known is not None and known.state is not VersionState.TRIAL:
             if known.state is VersionState.PASSED and self.version is None:
-                self._adopt(known, version)  # nobody else has kept it
+                self._adopt(known, version)  # its document is not kept anywhere else
             return known
         running = self._trials.get(version.token)
         if running is None:
@@ -153,9 +155,10 @@ class Versions:
         return await asyncio.shield(running)
 
     async def announce(self, version: HandlersVersion) -> Announced:
-        """Take in what an API replica brings; say at once, or soon, how it is known.
+        """Take the build that an API replica brings, and return its state within about a second.
 
-        One that is known changes nothing, whatever its number. Raises `StoreUnavailable`.
+        A build that is known already changes nothing, whatever its number. Raises
+        `StoreUnavailable`.
         """
         try:
             async with asyncio.timeout(_ANNOUNCED_SECONDS):
@@ -167,7 +170,7 @@ class Versions:
         return Announced(error=row.detail if row.state is VersionState.FAILED else None)
 
     def report(self, waiting: Mapping[str, int]) -> tuple[dict[str, Any], list[Any]]:
-        """Return what `/health` shows of the handlers, and what is not as it should be."""
+        """Return the part of `/health` about the handlers, and the reasons in it."""
         lost = self.without_handler(waiting)
         failed = self._failed
         document = {
@@ -207,7 +210,7 @@ class Versions:
         return document, reasons
 
     def without_handler(self, waiting: Mapping[str, int]) -> dict[str, int]:
-        """Return how many tasks wait of each type that the version in force does not have."""
+        """Return how many tasks wait, for each type that has no handler in the version in force."""
         if self.version is None:
             return {}
         have = set(self.version.task_types)
@@ -239,7 +242,7 @@ class Versions:
             log.warning("builds that are no longer in force stay kept: %s", error)
 
     def _adopt(self, row: VersionRow, version: HandlersVersion) -> bool:
-        """Put a version that has passed in force, unless a later one is; return whether it is."""
+        """Put a passed version in force, unless a later one is; return whether this was done."""
         if self.row is not None and self.row.number > row.number:
             return False
         self.row, self.version = row, version

@@ -1,8 +1,8 @@
-"""How the messages of the hot path travel between processes: as msgpack, by msgspec.
+"""The codec of the messages between processes on the hot path: msgpack, by msgspec.
 
-Ray passes bytes on as they are, while an object would be pickled, which takes longer than most of
-what is done with it. A field that one side does not know yet is skipped, and one that is not there
-has its default; so processes of two versions understand each other while a new one rolls out.
+Ray passes bytes on as they are. It would pickle an object, which takes longer than most of the work
+on it. An unknown field is skipped, and a missing one has its default. So processes of two versions
+understand each other during an upgrade.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,7 +50,7 @@ feed_query_of = _decoder(FeedQuery)
 feed_of = _decoder(Feed)
 query_of: Callable[[bytes], AnyQuery] = _decoder(AnyQuery)  # type: ignore[arg-type]
 command_of: Callable[[bytes], AnyCommand] = _decoder(AnyCommand)  # type: ignore[arg-type]
-"""Each returns the message that the bytes hold. Raises `NotUnderstood`."""
+"""These functions return the message that the bytes hold. Each raises `NotUnderstood`."""
 
 
 def answer_of(asked: Query[Message] | Command[Message], data: bytes) -> Message:
@@ -70,7 +70,7 @@ _PARTS = {kind: msgpack.Decoder(kind).decode for kind in (Outcome, Report, Attem
 
 
 def check(part: Outcome | Report | AttemptLog | LogLine) -> None:
-    """Raise what is raised if a part of an exchange can neither be sent nor understood."""
+    """Raise an error if a part of an exchange cannot be encoded or decoded again."""
     _PARTS[type(part)](encode(part))
 
 
@@ -91,7 +91,7 @@ def encode_accepted(answer: Mapping[str, Duplicate]) -> bytes:
 def duplicates_of(data: bytes) -> Accepted:
     """Return the answer to a submission that the bytes hold. Raises `NotUnderstood`.
 
-    That of an older tracker says no time, and the duplicates alone.
+    An older tracker answers with the duplicates only, without a time.
     """
     try:
         found = _accepted_of(data)

@@ -1,6 +1,6 @@
-"""The commands of people: each is data, and says what its answer is, as a query does.
+"""The commands of people: each is data and declares the type of its answer, as a query does.
 
-New tasks are no such command: they have a message, and a way, of their own.
+The submission of tasks is no such command: it has its own message and its own path.
 """
 
 from typing import Generic, TypeVar
@@ -21,8 +21,8 @@ class Command(Struct, Generic[Given], frozen=True, tag=True):
 class CancelTask(Command[Task], frozen=True):
     """Cancel a task: one that waits ends at once, one that runs is told to stop.
 
-    A task that is not in `namespace` does not exist for whoever asks; None: any. Answered with
-    `TaskNotFound`, or with `StateConflict` for a task that has ended.
+    A task outside `namespace` counts as unknown; None allows any namespace. The call raises
+    `TaskNotFound`, or `StateConflict` for a task that has ended.
     """
 
     task_id: str
@@ -32,7 +32,7 @@ class CancelTask(Command[Task], frozen=True):
 class RetryTask(Command[Task], frozen=True):
     """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
 
-    The namespace is as in `CancelTask`. Answered with `TaskNotFound`, or with `StateConflict` for a
+    The namespace is as in `CancelTask`. The call raises `TaskNotFound`, or `StateConflict` for a
     task in any other state.
     """
 
@@ -41,9 +41,9 @@ class RetryTask(Command[Task], frozen=True):
 
 
 class StartBulk(Command[tuple[BulkOperation, bool]], frozen=True):
-    """Begin a bulk operation. The answer has it as it is on disk, and whether it is a new one.
+    """Begin a bulk operation. The answer is the stored operation, and whether it is a new one.
 
-    Answered with `KeyConflict` where its key is that of another operation, or with `BacklogFull`.
+    The call raises `KeyConflict` if another operation has its key, or `BacklogFull`.
     """
 
     new: NewBulk

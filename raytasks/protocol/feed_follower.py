@@ -1,4 +1,4 @@
-"""The other half of the event feed: long polls for all in a process that wait for tasks."""
+"""The reader's half of the event feed: it polls for all waiters of a process together."""
 
 import asyncio
 import logging
@@ -15,32 +15,34 @@ from raytasks.protocol.waiters import Waiters
 log = logging.getLogger(__name__)
 
 POLL_SECONDS = 20.0
-"""How long the tracker may leave a poll without an answer."""
+"""How long the tracker may wait before it answers a poll."""
 
 LINGER_SECONDS = 1.0
-"""How long a part of the feed is followed after the last who needs it has left: the next to come
-then finds it followed already."""
+"""How long a part of the feed is still followed after its last reader has left.
+
+The next reader then finds it followed already.
+"""
 
 _RETRY_SECONDS = 0.2
 _PACE_SECONDS = (0.002, 0.02)
-"""The pause after an answer that concerned nobody here: at first, and its bound."""
+"""The pause after an answer that concerned nobody here: the first one, and the longest."""
 
 
 class Followed(Protocol):
-    """The tracker as one who follows its feed sees it."""
+    """The tracker as a follower of its feed sees it."""
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
-        """Return what came of a part of the feed after a number."""
+        """Return the entries of a part of the feed after a number. Wait up to `seconds` for any."""
 
 
 class Watched(Followed, Reader, Protocol):
-    """What it needs of the tracker."""
+    """The tracker as `TaskWatch` needs it."""
 
 
 class FeedQueue:
-    """Pieces of the feed for somebody who takes them one after the other.
+    """A queue of pieces of the feed for one reader.
 
-    Where they are more than `size` changes, they are dropped, and a gap stands for them.
+    If it has more than `size` changes, they are dropped and replaced by a gap.
     """
 
     def __init__(self, size: int = 20_000) -> None:
@@ -68,10 +70,10 @@ class FeedQueue:
 
 
 class TaskWatch:
-    """Follows of the tracker's feed what somebody here waits for, and wakes whom it concerns.
+    """Follows the needed parts of the tracker's feed, and wakes the waiters that they concern.
 
-    Each part is followed for itself, so that who waits for the end of a task hears of ends only,
-    also while others follow every change.
+    Each part is followed separately. So a waiter for the end of a task hears of ends only, also
+    while others follow every change.
     """
 
     def __init__(self, tracker: Watched) -> None:
@@ -91,7 +93,7 @@ class TaskWatch:
 
     @property
     def watched(self) -> int:
-        """How many wait and listen."""
+        """How many waiters, listeners and queues there are."""
         listening = sum(len(events) for events in self._listeners.values())
         return len(self._waiters) + listening + len(self._queues)
 
@@ -100,7 +102,7 @@ class TaskWatch:
     ) -> tuple[Task, list[AttemptRecord]] | None:
         """Return a task as soon as it has ended, or as it is after `seconds`.
 
-        None, and at once, if it is unknown, or not in the namespace (None: any).
+        Return None at once if it is unknown, or not in the namespace (None: any namespace).
         """
         self._ends.begin()
         return await self._waiters.look_until(
@@ -119,7 +121,7 @@ class TaskWatch:
 
     @contextmanager
     def listening(self, task_id: str) -> Iterator[asyncio.Event]:
-        """Give an event that is set whenever something about a task may be new."""
+        """Give an event that is set whenever there may be news of a task."""
         self._news.begin()
         news = asyncio.Event()
         self._listeners[task_id].add(news)
@@ -132,7 +134,7 @@ class TaskWatch:
 
     @contextmanager
     def following(self) -> Iterator[FeedQueue]:
-        """Give a queue of all changes that come in the feed from now on."""
+        """Give a queue of all changes in the feed from now on."""
         self._changes.begin()
         queue = FeedQueue()
         self._queues.add(queue)
@@ -162,10 +164,10 @@ class TaskWatch:
 
 
 class FeedFollower:
-    """Polls a part of the feed as long as it is `needed`, and a little longer.
+    """Polls a part of the feed as long as it is `needed`, and `LINGER_SECONDS` longer.
 
-    `tell` passes an answer on, and returns whether it concerned anybody. While none does, the
-    polls are slowed down: what happens to the tasks of others is nothing to wake up for.
+    It passes each answer to `tell`, which returns whether the answer concerned anybody here. While
+    none does, it polls less often: the tasks of others are no reason to wake up.
     """
 
     def __init__(
@@ -183,19 +185,19 @@ class FeedFollower:
         self._following: asyncio.Task[None] | None = None
 
     def begin(self) -> None:
-        """Follow, as somebody is about to need it. Who comes first looks after this."""
+        """Follow the part, as a reader is about to need it. The first reader starts the polls."""
         self._needed_at = asyncio.get_running_loop().time()
         if self._following is None:
             self._following = asyncio.ensure_future(self._follow())
 
     def close(self) -> None:
-        """Follow no more."""
+        """Stop following."""
         if self._following is not None:
             self._following.cancel()
 
     async def _follow(self) -> None:
-        # No feed has such a place: the first answer tells the present one, and, as there is a gap,
-        # has everybody look again who has come before it.
+        # No feed has this place. So the first answer has the present place, and a gap, which makes
+        # all earlier waiters look again.
         epoch, after, away = 0, -1, False
         pause, longest = _PACE_SECONDS
         try:

@@ -1,8 +1,8 @@
 """Calls between two processes of one machine, over a Unix socket. Plain asyncio, no Ray in it.
 
-Measured (`python -m benchmarks.call_cost`), such a call takes about a tenth of the time of an
-actor call of Ray, and of its processor time. What it cannot do is outlive a process or reach
-another machine: who calls needs another way for that.
+Measured by `python -m benchmarks.call_cost`: such a call takes about a tenth of the time, and of
+the processor time, of a Ray actor call. It cannot outlive a process or reach another machine, so
+callers need another way too.
 """
 
 import asyncio
@@ -26,23 +26,23 @@ log = logging.getLogger(__name__)
 Method = Callable[[bytes], Awaitable[bytes]]
 
 AVAILABLE = sys.platform == "linux"
-"""Whether there are such sockets: they have names without a file, as only Linux knows them."""
+"""Whether such sockets exist here: they have names without a file, which only Linux has."""
 
 MAX_BYTES = 2**30
-"""At most how long a message may be."""
+"""The longest message, in bytes."""
 
 TOKEN_BYTES = 32
-"""How long the secret is that opens a connection."""
+"""The length of the secret that opens a connection."""
 
 TOKEN_SECONDS = 5.0
-"""How long a caller may take to tell it."""
+"""How long a caller may take to send the secret."""
 
 _LENGTH = struct.Struct("<I")
 _CREDENTIALS = struct.Struct("iII")  # of process, user and group: unix(7)
 
 
 class Address(Struct, frozen=True):
-    """Where a server listens, and the secret that it wants to hear first."""
+    """The address where a server listens, and the secret that a caller must send first."""
 
     name: str
     token: bytes
@@ -52,18 +52,18 @@ class Address(Struct, frozen=True):
 
 
 class TrackerAddress(Struct, frozen=True):
-    """Where a process can be called from the node of this id; None: nowhere."""
+    """The address by which a process can be called from its node; None: it has none."""
 
     node_id: str
     address: Address | None
 
 
 class ConnectionLost(ConnectionError):
-    """The connection has ended before the answer: the call may have been made, or not."""
+    """The connection ended before the answer: the call may have been made, or not."""
 
 
 class CallFailed(Exception):
-    """A method raised an error that is none of raytasks' own. The text says which."""
+    """A method raised an error other than a `RaytasksError`. The text says which."""
 
 
 class _Call(Struct, array_like=True, frozen=True):
@@ -80,14 +80,14 @@ class _Answer(Struct, array_like=True, frozen=True):
 
 
 _LISTENING: "set[Server]" = set()
-"""All servers that listen. uvloop closes the socket of one that nobody holds any more."""
+"""All servers that listen. They are held here, as uvloop closes the socket of one nobody holds."""
 
 
 class Server:
     """Answers calls of its methods, each of which takes bytes and returns bytes.
 
-    Calls of a connection begin in their order, and are answered as they end. A caller that goes
-    away interrupts nothing. It listens until it is closed, also if nobody holds it.
+    Calls of a connection begin in order, and are answered as they end. If a caller goes away, its
+    calls go on. The server listens until it is closed, even if nobody holds it.
     """
 
     def __init__(self, methods: Mapping[str, Method]) -> None:
@@ -100,7 +100,7 @@ class Server:
         )
 
     async def start(self) -> Address:
-        """Listen; return where. Raises `OSError`."""
+        """Listen, and return the address. Raises `OSError`."""
         listening = socket.socket(socket.AF_UNIX)
         try:
             listening.setblocking(False)
@@ -114,11 +114,11 @@ class Server:
 
     @property
     def listening(self) -> bool:
-        """Whether it can be called."""
+        """Whether the server can be called."""
         return self._server is not None and self._server.is_serving()
 
     def close(self) -> None:
-        """Listen no more, and end all connections."""
+        """Stop listening, and end all connections."""
         _LISTENING.discard(self)
         if self._server is not None:
             self._server.close()
@@ -126,7 +126,7 @@ class Server:
             writer.close()
 
     def _begin(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # A task of our own: that of asyncio's streams reports its cancel as an error.
+        # A task of our own, as the one of asyncio's streams reports its cancel as an error.
         self._hold(asyncio.ensure_future(self._serve(reader, writer)))
 
     def _hold(self, task: "asyncio.Task[None]") -> None:
@@ -168,7 +168,7 @@ class Server:
 
 
 class SocketChannel:
-    """The calling end. All methods belong to one event loop; calls may overlap."""
+    """The caller's end of a connection. All methods belong to one event loop. Calls may overlap."""
 
     def __init__(
         self, address: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -197,13 +197,13 @@ class SocketChannel:
 
     @property
     def lost(self) -> bool:
-        """Whether it has ended."""
+        """Whether the connection has ended."""
         return self._lost
 
     async def call(self, method: str, body: bytes) -> bytes:
         """Call a method of the server, and return its answer.
 
-        Raises what it raised if that is an error of raytasks' own, `CallFailed` for others, and
+        Raises the method's error if it is a `RaytasksError`, `CallFailed` for other errors, and
         `ConnectionLost`.
         """
         if self._lost:
@@ -214,7 +214,7 @@ class SocketChannel:
         try:
             try:
                 self._writer.write(_frame(_Call(number, method, body)))
-            except (OSError, RuntimeError) as error:  # uvloop's word for a transport that is closed
+            except (OSError, RuntimeError) as error:  # uvloop's error for a closed transport
                 raise ConnectionLost(str(error)) from error
             return await answer
         finally:
@@ -223,7 +223,7 @@ class SocketChannel:
     def close(self) -> None:
         """End the connection; open calls raise `ConnectionLost`."""
         self._reading.cancel()
-        self._end()  # itself, as what is cancelled before its first step ends without a word
+        self._end()  # here too, as a task cancelled before its first step never runs
 
     async def _read(self, reader: asyncio.StreamReader) -> None:
         decode = msgpack.Decoder(_Answer).decode
@@ -246,7 +246,7 @@ class SocketChannel:
 
     def _settle(self, answer: _Answer) -> None:
         waiting = self._open.get(answer.number)
-        if waiting is None or waiting.done():  # the caller did not wait for it
+        if waiting is None or waiting.done():  # the caller has given up
             return
         if answer.error is None:
             waiting.set_result(answer.body)
@@ -283,7 +283,10 @@ def _frame(message: Any) -> bytes:
 
 
 def _check_peer(peer: Any) -> None:
-    """Refuse to talk to another user's process, also one that has taken a dead server's name."""
+    """Refuse a process of another user, which may have taken a dead server's name.
+
+    Raises `PermissionError`.
+    """
     found = peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
     _, user, _ = _CREDENTIALS.unpack(found)
     if user != os.getuid():

@@ -1,4 +1,4 @@
-"""What the tracker tells runners and API replicas, and they it: the messages of the hot path."""
+"""The messages of the hot path: between the tracker and its runners and API replicas."""
 
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
@@ -11,7 +11,7 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 
 class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
-    """An attempt that a runner is to run: everything that it needs to know of the task."""
+    """An attempt that a runner is to run, with everything that it needs to know of the task."""
 
     task_id: str
     task_type: str
@@ -26,14 +26,17 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How an attempt ended, as its runner reports it.
+    """The outcome of an attempt, as its runner reports it.
 
-    `delay_seconds` is the wait before the next try: the backoff of a failed attempt, or the
-    length of a snooze. `result`, `result_ref` and `error` are JSON text. A lost attempt that is
-    not `charged` leaves its task's budget of crashes as it is: nobody knows that it was the cause.
-    `company` makes its task a suspect: with so many, itself included, it may share a process.
-    One that has not `begun` ran nowhere; its `started_at` is when its runner got it.
-    With `has_files` the attempt has saved files of its task, or has tried to.
+    - `result`, `result_ref`, `error`: JSON text.
+    - `delay_seconds`: the wait before the next attempt: the backoff after a failure, or the length
+      of a snooze.
+    - `charged`: whether a lost attempt counts against its task's budget of crashes. It does not if
+      it is not known to be the cause.
+    - `company`: makes the task a suspect. It is how many suspects, itself included, may share a
+      process.
+    - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.
+    - `has_files`: the attempt has saved files of its task, or has tried to.
     """
 
     task_id: str
@@ -57,12 +60,14 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):
-    """What a running attempt says of itself before it ends. Empty fields say nothing new.
+    """A report of an attempt that runs: progress, a checkpoint, its beginning. None: nothing new.
 
-    `checkpoint` is JSON text; `began_at` is when the attempt has begun, where that was not at its
-    claim. A report that carries one of them is acknowledged by its `number` (unique for its runner)
-    once it is committed. A large checkpoint is in a file, which `checkpoint_ref` names (JSON text),
-    and `checkpoint` is `null` then.
+    - `checkpoint`: JSON text.
+    - `checkpoint_ref`: names the file of a large checkpoint (JSON text). Then `checkpoint` is
+      `null`.
+    - `began_at`: when the attempt began, if that was later than its claim.
+    - `number`: unique for the runner. A report with a checkpoint or a beginning is acknowledged by
+      it once committed.
     """
 
     task_id: str
@@ -76,15 +81,17 @@ class Report(Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def is_acknowledged(self) -> bool:
-        """Whether its runner waits until it is on disk."""
+        """Whether the runner waits until the report is on disk."""
         return self.checkpoint is not None or self.began_at is not None
 
 
 class Demand(Struct, frozen=True, omit_defaults=True):
-    """What attempts of one type wait for in Ray, as a runner reports it.
+    """The demand of attempts of one type that wait in Ray, as a runner reports it.
 
-    `count` of them wait, the first since `seconds`, for these `resources` each, by Ray's names.
-    `code` is what for: `runner_starting`, `no_resources`, or `never_fits`.
+    - `resources`: what each of them needs, by Ray's names.
+    - `count`: how many of them wait.
+    - `seconds`: the longest wait of them.
+    - `code`: why they wait: `runner_starting`, `no_resources` or `never_fits`.
     """
 
     task_type: str
@@ -95,7 +102,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):
-    """Lines of one attempt on their way; acknowledged by `number` (unique for its runner)."""
+    """Log lines of one attempt, acknowledged by their `number` (unique for the runner)."""
 
     task_id: str
     attempt: int
@@ -104,19 +111,21 @@ class AttemptLog(Struct, frozen=True, omit_defaults=True):
 
 
 class Exchange(Struct, frozen=True, omit_defaults=True):
-    """What a runner sends the tracker: its heartbeat, news of its attempts, and its free room.
+    """The message of a runner to the tracker: its heartbeat, news of its attempts, its capacity.
 
-    `runner_id` is new at each start of the runner's process, which is `worker_id` to Ray; `name`
-    stays. `capacity_by_type` says how many more attempts of each task type the runner takes, and
-    `capacity` how many in all. `last_batch` is the number of the last batch of claims that arrived,
-    and `batch_epoch` the epoch of the tracker that sent it: each tracker numbers for itself. A
-    batch that got lost is sent again. `held` lists (task id, attempt) of what the runner has, when
-    the tracker asked for it. A runner that is `leaving` takes nothing more, and waits only for its
-    outcomes to be acknowledged. `sent_at` is the time by the runner's clock, as all its times are.
-    The exchanges of a runner are numbered from 1, so that one that was overtaken or doubled on its
-    way is known; 0: by a runner that does not number them. `demands` tell what waits for resources
-    in Ray, the one that waits longest first. `waits_for` is a task whose end the attempt of a
-    serial runner waits for.
+    - `runner_id`: new at each start of the runner's process. The `name` stays.
+    - `worker_id`: Ray's id of that process.
+    - `capacity_by_type`, `capacity`: how many more attempts the runner takes, of each task type and
+      in all.
+    - `last_batch`: the number of the last batch of claims that arrived. A lost batch is sent again.
+    - `batch_epoch`: the epoch of the tracker that sent that batch. Each tracker numbers its own.
+    - `held`: (task id, attempt) of all that the runner holds, if the tracker asked for it.
+    - `leaving`: the runner takes no more, and waits only for its outcomes to be acknowledged.
+    - `sent_at`: the time by the runner's clock, as all times in here.
+    - `demands`: what waits for resources in Ray, the longest wait first.
+    - `number`: counts the runner's exchanges from 1, so that one that was overtaken or doubled is
+      noticed; 0 if the runner does not number them.
+    - `waits_for`: a task that the attempt of a serial runner waits for, or None.
     """
 
     runner_id: str
@@ -143,11 +152,12 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
 class Orders(Struct, frozen=True, omit_defaults=True):
     """The tracker's answer to an exchange.
 
-    `acknowledged` outcomes, `acknowledged_reports` and `acknowledged_logs` are on disk. `cancels`
-    lists the attempts (task id, attempt) that are to be stopped. `stale` ones are no longer this
-    runner's: their outcomes would be refused. With `resync` the tracker asks for the list of what
-    is held. With `end` another process has taken the runner's place, and this one must end. With
-    `queued` more tasks wait that this runner could take.
+    - `acknowledged`, `acknowledged_reports`, `acknowledged_logs`: what is on disk.
+    - `cancels`: the attempts (task id, attempt) that must stop.
+    - `stale`: attempts that are no longer this runner's. Their outcomes would be refused.
+    - `resync`: the tracker asks for the list of what the runner holds.
+    - `end`: another process has taken the runner's place, so this one must end.
+    - `queued`: more tasks wait that this runner could take.
     """
 
     batch: int = 0
@@ -164,9 +174,9 @@ class Orders(Struct, frozen=True, omit_defaults=True):
 
 
 class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
-    """One entry of the event feed: `task_id` is in `state` as of its revision `revision`.
+    """One entry of the event feed: the task is in `state` as of its revision `revision`.
 
-    `number` is the entry's place in the feed; 0 before it has one. `tags` is a JSON list, or None.
+    Its place in the feed is `number`, or 0 before it has one. The `tags` are a JSON list, or None.
     """
 
     task_id: str
@@ -181,7 +191,7 @@ class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class TaskEnd(Struct, frozen=True, omit_defaults=True, gc=False):
-    """How a task has ended. `result`, `result_ref` and `error` are JSON text."""
+    """The end of a task. `result`, `result_ref` and `error` are JSON text."""
 
     task_id: str
     task_type: str
@@ -193,22 +203,22 @@ class TaskEnd(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Ends(Struct, frozen=True, omit_defaults=True):
-    """Which of the tasks that were asked about have ended, and which do not exist."""
+    """The answer to `TaskEnds`: which of the tasks have ended, and which do not exist."""
 
     ended: Sequence[TaskEnd] = ()
     unknown: Sequence[str] = ()
 
 
 class FeedPart(StrEnum):
-    """What of the event feed is asked for."""
+    """The part of the event feed that is asked for."""
 
     CHANGES = "changes"  # of state, in full
-    NEWS = "news"  # the ids of tasks of which anything is new
+    NEWS = "news"  # the ids of tasks with anything new
     ENDS = "ends"  # the ids of tasks that have come to a final state
 
 
 class FeedQuery(Struct, frozen=True):
-    """Asks for a part of the feed from after a place on, waiting up to `seconds` for anything."""
+    """A request for a part of the feed after number `after`, with a wait of up to `seconds`."""
 
     epoch: int
     after: int
@@ -217,11 +227,12 @@ class FeedQuery(Struct, frozen=True):
 
 
 class Feed(Struct, frozen=True, omit_defaults=True):
-    """A piece of the event feed, up to number `last`: of its parts the one that was asked for.
+    """A piece of the event feed up to number `last`, with the part that was asked for.
 
-    `epoch` names the feed: numbers of another epoch mean nothing in this one. With `gap` something
-    before this piece is gone, and whoever waits should look at its task again. `news` are the ids
-    of tasks that have changed, or have new progress or log lines.
+    - `epoch`: names the feed. Numbers of another epoch mean nothing in this one.
+    - `gap`: entries before this piece are lost, so whoever waits must look at its task again.
+    - `news`: the ids of tasks that have changed, or have new progress or log lines.
+    - `ends`: the ids of tasks that have come to a final state.
     """
 
     epoch: int

@@ -1,4 +1,4 @@
-"""What the service says of itself: where its database is, and what submissions must keep to."""
+"""The service's facts about itself: the place of its database, and its terms for submissions."""
 
 from msgspec import Struct
 
@@ -6,8 +6,9 @@ from msgspec import Struct
 class DatabasePlace(Struct, frozen=True):
     """A database that the tracker has migrated and taken over.
 
-    An SQLite file is on the node of this id. `owner` is what the epoch in it says of its tracker:
-    a database that says so is the tracker's, and not another one of the same name.
+    - `node_id`: the node that has the file, for SQLite.
+    - `owner`: the owner that the database's epoch names. It tells this database from another one of
+      the same name.
     """
 
     url: str
@@ -18,14 +19,14 @@ class DatabasePlace(Struct, frozen=True):
         return f"DatabasePlace(node_id={self.node_id!r}, owner={self.owner!r})"
 
     def is_bound_elsewhere(self, node_id: str) -> bool:
-        """Return whether it is a file that is not on the node of this id."""
+        """Return whether the database is a file on another node than the one with this id."""
         return self.url.startswith("sqlite") and self.node_id != node_id
 
 
 class Terms(Struct, frozen=True, omit_defaults=True):
     """The settings of the service that a submission must keep to; sizes are in bytes.
 
-    `version` is the service's version of raytasks.
+    The `version` is the service's version of raytasks.
     """
 
     artifacts_url: str

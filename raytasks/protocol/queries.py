@@ -1,7 +1,8 @@
-"""The queries: each is data, and says what its answer is. One verb carries them all.
+"""The queries: each is data and declares the type of its answer. One verb, `read`, carries all.
 
-`Store.read` answers those about what is stored, `Tracker.read` these and those about the moment.
-Backend, actor and replicas pass them on as bytes of `raytasks.protocol.codec`.
+The store's `Store.read` answers queries about stored data. The tracker's `Tracker.read` also
+answers those about the present moment. Backend, actor and replicas pass queries on as bytes of
+`raytasks.protocol.codec`.
 """
 
 from collections.abc import Sequence
@@ -21,7 +22,7 @@ Answer = TypeVar("Answer")
 Given = TypeVar("Given", covariant=True)
 
 MAX_EVENTS = 1000
-"""How many events are in one answer, of all tasks that it is about."""
+"""How many events one answer has, for all of its tasks together."""
 
 
 class Query(Struct, Generic[Given], frozen=True, tag=True):
@@ -29,21 +30,21 @@ class Query(Struct, Generic[Given], frozen=True, tag=True):
 
 
 class TasksById(Query[dict[str, Task]], frozen=True):
-    """Those of the tasks that exist, by id."""
+    """The tasks with these ids that exist, by id."""
 
     task_ids: Sequence[str]
 
 
 class TaskDetail(Query[tuple[Task, list[AttemptRecord]] | None], frozen=True):
-    """A task and its newest ended attempts, as of one moment; None if there is none."""
+    """A task and its newest ended attempts, as of one moment; None if there is no such task."""
 
     task_id: str
 
 
 class TaskQuery(Query[Page], frozen=True, omit_defaults=True):
-    """A page of the list of tasks: of a namespace, the newest first.
+    """A page of the list of a namespace's tasks, the newest first.
 
-    With a `cursor` it begins after the task of this id, with an `offset` after so many.
+    With a `cursor` it begins after the task with this id. With an `offset` it skips that many.
     """
 
     limit: int = 50
@@ -56,9 +57,9 @@ class TaskQuery(Query[Page], frozen=True, omit_defaults=True):
 
 
 class TaskEvents(Query[list[EventPage | None]], frozen=True):
-    """The events that each of the queries asks for, as of one moment; None: no such task.
+    """The events that each of the queries asks for, as of one moment; None for an unknown task.
 
-    The answer has at most `limit` events in all. A page that says so is to be asked for again.
+    The answer has at most `limit` events in all. Ask again after a page with `more`.
     """
 
     queries: Sequence[EventQuery]
@@ -72,13 +73,13 @@ class TaskEnds(Query[Ends], frozen=True):
 
 
 class KnownTasks(Query[set[str]], frozen=True):
-    """Those of the ids that are ids of tasks."""
+    """Those of the ids for which there is a task."""
 
     task_ids: Sequence[str]
 
 
 class BulkMatches(Query[int | None], frozen=True):
-    """How many tasks a filter matches now; None if those are too many to count."""
+    """How many tasks a filter matches now; None if they are too many to count."""
 
     filter: BulkFilter
 
@@ -103,13 +104,13 @@ class Statistics(Query[dict[str, Any]], frozen=True):
 
 
 class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True):
-    """What a claimed task waits for that has not begun. See `raytasks.tracker.waiting`."""
+    """The reasons why a claimed task has not begun. See `raytasks.tracker.waiting`."""
 
     task_id: str
 
 
 class Health(Query[dict[str, Any]], frozen=True):
-    """How database, tracker, runners and Ray are, as `/health` shows it."""
+    """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
 
 class GetTerms(Query[Terms], frozen=True):
@@ -117,24 +118,24 @@ class GetTerms(Query[Terms], frozen=True):
 
 
 class GetDatabase(Query[DatabasePlace], frozen=True):
-    """Where the database is, once the tracker has taken it over."""
+    """The place of the database, once the tracker has taken it over."""
 
 
 class GetAddress(Query[TrackerAddress], frozen=True):
-    """How the tracker's process can be called without Ray, from its own node."""
+    """The address by which the tracker's process can be called without Ray, from its own node."""
 
 
 StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | KnownTasks | BulkMatches
-"""What the database alone can answer, from wherever it is read."""
+"""The queries that the database alone can answer, from any process."""
 
 BulkQuery = BulkById | BulkList
-"""What is stored, too; but what holds an operation up, only the tracker knows."""
+"""Queries about stored data, to which the tracker adds what holds an operation up."""
 
 LiveQuery = Statistics | WaitingFor | Health
-"""What only the tracker knows."""
+"""The queries that only the tracker can answer."""
 
 ServiceQuery = GetTerms | GetDatabase | GetAddress
-"""What the tracker's actor knows of itself and of its settings."""
+"""The queries that the tracker's actor answers about itself and its settings."""
 
 TrackerQuery = StoredQuery | BulkQuery | LiveQuery
 
@@ -147,7 +148,7 @@ def is_stored(query: Query[Any]) -> bool:
 
 
 class Reader(Protocol):
-    """Whoever answers queries: the tracker, or one who passes them on to it."""
+    """The side that answers queries: the tracker, or a process that passes them on to it."""
 
     async def read(self, query: Query[Answer]) -> Answer:
         """Answer a query. Raises `StoreUnavailable`."""

@@ -1,4 +1,4 @@
-"""Those who wait for the end of a task: one future and one timer for each, and no more."""
+"""The waiters for the end of a task: each costs one future and one timer, and no more."""
 
 import asyncio
 from collections import deque
@@ -13,7 +13,7 @@ _ANSWERED_AT_ONCE = 50
 
 
 class Waiters:
-    """Those who wait until something is said of a task, by its id."""
+    """The waiters for news of a task, by its id."""
 
     def __init__(self) -> None:
         self._futures: dict[str, set[_Future]] = {}
@@ -32,15 +32,15 @@ class Waiters:
         ended: Callable[[Found], bool],
         seconds: float | None,
     ) -> Found:
-        """Look again at each answer about a task, until what is found says that it has ended.
+        """Call `look` at each answer about a task, until `ended` accepts what it found.
 
-        Returns what was found last, also when `seconds` have passed; None: they never pass.
+        Returns what was found last, also after a timeout of `seconds`; None: no timeout.
         """
         loop = asyncio.get_running_loop()
         deadline = None if seconds is None else loop.time() + seconds
         timer: asyncio.TimerHandle | None = None
         while True:
-            # Listen before looking, so that no change can come in between.
+            # Listen before looking, so that no change is missed in between.
             future: _Future = loop.create_future()
             self._add(task_id, future)
             try:
@@ -57,7 +57,7 @@ class Waiters:
                     timer.cancel()
 
     def answer(self, task_id: str) -> bool:
-        """Answer all who wait for this task; return whether anybody does."""
+        """Answer all waiters for this task; return whether there are any."""
         futures = self._futures.get(task_id)
         if futures is None:
             return False
@@ -66,7 +66,7 @@ class Waiters:
         return True
 
     def answer_all(self) -> None:
-        """Answer all who wait now; so many look at once that others have their turn between."""
+        """Answer all present waiters, a few at a time so that other work has its turn."""
         loop = asyncio.get_running_loop()
         left = deque(future for futures in self._futures.values() for future in futures)
 

@@ -1,4 +1,4 @@
-"""One attempt, in whatever process: check the payload, call the handler, describe what came out."""
+"""One attempt, in any process: check the payload, call the handler, make the outcome."""
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -34,7 +34,7 @@ _READY = frozenset({type(None), bool, int, float, str, dict, list})
 
 
 class StopReason(StrEnum):
-    """Why an attempt is to stop."""
+    """The reason why an attempt is to stop."""
 
     CANCEL = "cancel"
     TIMEOUT = "timeout"
@@ -42,7 +42,7 @@ class StopReason(StrEnum):
 
 @dataclass
 class Stop:
-    """The order to stop one attempt, shared between the thread that runs it and its watch."""
+    """The order to stop one attempt, shared by the thread that runs it and its watch."""
 
     reason: StopReason | None = None
     ordered_at: float | None = None
@@ -55,7 +55,7 @@ class Stop:
 
 @dataclass
 class Attempt:
-    """One attempt at its place of work. `stop` is shared with whoever watches over it."""
+    """One attempt in its workplace. Its `stop` is shared with the watch over it."""
 
     spec: HandlerSpec
     claim: Claim
@@ -75,15 +75,15 @@ class Attempt:
 
     @property
     def deadline(self) -> float | None:
-        """When the attempt times out, in seconds since the epoch."""
+        """The deadline of the attempt, in seconds since the epoch; None without a timeout."""
         timeout = self.claim.timeout_seconds
         return None if timeout is None else self.started_at + timeout
 
     def run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
-        """Call the handler (of a class: its instance), and return how it ended.
+        """Call the handler (of a class: its instance), and return the outcome.
 
-        Raises nothing that the handler may raise: every exception becomes an outcome. In a process
-        that the handler has forked it does not return, but ends that process.
+        Every exception that the handler raises becomes an outcome. In a child process that the
+        handler has forked, this does not return, but ends that process.
         """
         children = self.workplace.children
         if children is not None:
@@ -117,7 +117,7 @@ class Attempt:
     ) -> Outcome:
         """Return the outcome of a failure with this error, as the retry policy judges it.
 
-        `error` is kept: what a handler raised, and not what stopped it.
+        The attribute `error` keeps what a handler raised, but not a timeout.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
         decision = self._verdict(error)
@@ -130,7 +130,7 @@ class Attempt:
         )
 
     def stopped(self, **details: Any) -> Outcome:
-        """Return the outcome of an attempt that was stopped: cancelled, or out of time."""
+        """Return the outcome of an attempt that was stopped: cancelled or timed out."""
         late = self.deadline is not None and self.workplace.now() >= self.deadline
         if self.stop.reason is StopReason.TIMEOUT or (self.stop.reason is None and late):
             limit = self.claim.timeout_seconds
@@ -139,7 +139,7 @@ class Attempt:
         return self.outcome(OutcomeKind.CANCELLED, **details)
 
     def outcome(self, kind: OutcomeKind, **details: Any) -> Outcome:
-        """Return an outcome of this attempt that ends it now."""
+        """Return an outcome of this attempt, with its end now."""
         return Outcome(
             self.claim.task_id,
             self.claim.attempt,
@@ -153,7 +153,10 @@ class Attempt:
         )
 
     def externalize_checkpoint(self, text: str) -> tuple[str, str | None]:
-        """Return what is reported of a checkpoint. See `LargeValues.externalize_checkpoint`."""
+        """Return the text and reference to report for a checkpoint.
+
+        See `LargeValues.externalize_checkpoint`.
+        """
         return self.workplace.values.externalize_checkpoint(self.claim, text)
 
     @property
@@ -164,12 +167,12 @@ class Attempt:
     def _verdict(self, error: BaseException) -> RetryDecision:
         policy, failures = self.spec.retry, self.claim.failures + 1
         source = self.workplace.random_source
-        if type(error) is ArtifactsUnavailable:  # no error of the handler: not for its lists
+        if type(error) is ArtifactsUnavailable:  # not the handler's error, so not for its lists
             return RetryDecision(True, policy.backoff(failures, source))
         return judge(error, policy, failures, source)
 
     def _written(self, handler: Callable[..., Any], channel: Channel) -> bytes:
-        """Return the result as JSON. All code of the handler runs in here, lazy results too."""
+        """Return the result as JSON. All code of the handler runs in here, also lazy results."""
         try:
             result = self._call(handler, channel)
             try:
@@ -187,8 +190,8 @@ class Attempt:
         try:
             payload = self.spec.payload.validate_json(text)
         except ValidationError as error:
-            # It was valid when it was submitted: the handler's model has changed since.
-            # Its inputs are not told: they may be secret.
+            # The payload was valid when it was submitted: the handler's model has changed since.
+            # The message has no input values: they may be secret.
             found = error.errors(include_url=False, include_context=False, include_input=False)
             told = "; ".join(f"{_place(item['loc'])}: {item['msg']}" for item in found[:10])
             raise PermanentError(f"the payload no longer fits its handler: {told}") from None
@@ -200,7 +203,7 @@ class Attempt:
         return result if type(result) in _READY else self._awaited(result)
 
     def _awaited(self, result: Any) -> Any:
-        """Return what an async handler comes to, or the list of what a generator yields."""
+        """Return the result of an async handler, or the list of what a generator yields."""
         if type(result) is CoroutineType:
             return self.workplace.run_async(result, self._tell)
         if inspect.isasyncgen(result):
@@ -228,7 +231,7 @@ class Attempt:
 
     @property
     def _most_items(self) -> int:
-        """How many items can be in a result at most: each takes two bytes."""
+        """How many items a result can have: each takes at least two bytes."""
         return self.workplace.max_result_bytes // 2
 
     def _too_many(self) -> PermanentError:
@@ -238,11 +241,11 @@ class Attempt:
         )
 
     def _tell(self, text: str) -> None:
-        """Write a line of raytasks' own into the attempt's log."""
+        """Write a line by raytasks itself into the attempt's log."""
         self._told_context().log.warning("%s", text)
 
     def _told_context(self) -> Context:
-        """Return the attempt's context, of which there is one: it counts the lines of its log."""
+        """Return the attempt's one context. There is only one, as it counts the log lines."""
         if self._made is None:
             self._made = self._context()
         return self._made

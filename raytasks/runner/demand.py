@@ -1,9 +1,9 @@
-"""What waits for resources in Ray, and who makes room for it: pure rules.
+"""The rules for attempts that wait for resources in Ray, and which runners make room: pure rules.
 
-Ray places what fits, and knows nothing of who came first: a large request waits for as long as
-small ones come. So whoever has waited longest is made room for, one after the other. Warm runners
-beyond the least of their pool are retired where that is enough, and take nothing back meanwhile.
-What fits on no node of the cluster takes nothing from anybody.
+Ray places what fits and ignores who came first: a large request waits for as long as small ones
+come. So room is made for the longest wait first, then for the next. Warm runners beyond their
+pool's minimum are retired if that frees enough. Meanwhile no runner may take those resources again.
+A request that fits on no node of the cluster retires nobody.
 """
 
 from collections import Counter
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from raytasks.protocol.messages import Demand
 
 WAITS_SECONDS = 1.0
-"""From when on an attempt that has not begun counts as waiting: a process starts in about that."""
+"""After this time, about a process start, an attempt that has not begun counts as waiting."""
 
 RUNNER_STARTING = "runner_starting"
 NO_RESOURCES = "no_resources"
@@ -25,7 +25,7 @@ _MAX_OF_A_TYPE = 16
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster: what it has in all, and what is free of it, by Ray's names."""
+    """A node of the cluster: its total and its available resources, by Ray's names."""
 
     node_id: str
     total: Mapping[str, float]
@@ -36,8 +36,8 @@ class Node:
 class Holder:
     """A warm runner that reserves `resources` on a node, and that its pool can do without.
 
-    One without a node waits for its place. `leaving` ones have been told to take nothing more;
-    `busy` ones have something to finish first.
+    Without a node it still waits for its place. A `leaving` one takes no more attempts; a `busy`
+    one has attempts to finish.
     """
 
     name: str
@@ -49,19 +49,19 @@ class Holder:
 
 @dataclass(frozen=True)
 class RoomPlan:
-    """Which runners are to leave, and of which resources nobody may take more meanwhile."""
+    """The runners to retire, and the scarce resources, which no new runner may take meanwhile."""
 
     retire: tuple[str, ...] = ()
     scarce: frozenset[str] = field(default_factory=frozenset)
 
 
 def fits(needs: Mapping[str, float], free: Mapping[str, float]) -> bool:
-    """Return whether there is enough of everything."""
+    """Return whether `free` has enough of each resource in `needs`."""
     return all(free.get(name, 0.0) + _EPSILON >= amount for name, amount in needs.items())
 
 
 def code_of(needs: Mapping[str, float], nodes: Sequence[Node]) -> str:
-    """Return what an attempt with these needs waits for."""
+    """Return the code of what an attempt with these needs waits for."""
     if any(fits(needs, node.available) for node in nodes):
         return RUNNER_STARTING
     return NO_RESOURCES if any(fits(needs, node.total) for node in nodes) else NEVER_FITS
@@ -72,10 +72,10 @@ def demands_of(
     needs: Mapping[str, Mapping[str, float]],
     nodes: Sequence[Node],
 ) -> list[Demand]:
-    """Return what waits, by type, the longest wait first.
+    """Return the demand of each type that waits, the longest wait first.
 
-    `waiting` names the type and the seconds of each attempt that has not begun, and `needs` what
-    one of a type takes.
+    `waiting` has the type and the seconds of each attempt that has not begun. `needs` has the
+    resources of one attempt, by type.
     """
     longest: dict[str, float] = {}
     count: Counter[str] = Counter()
@@ -92,10 +92,10 @@ def demands_of(
 def make_room(
     demands: Sequence[Demand], nodes: Sequence[Node], holders: Sequence[Holder]
 ) -> RoomPlan:
-    """Return who is to make room for what waits, the longest wait first.
+    """Return which runners are to make room for what waits, the longest wait first.
 
-    A request that not even all of the holders could make room for waits for others to end, and
-    nobody is retired for it in vain.
+    If retiring all holders would not be enough for a request, none is retired for it: it waits for
+    other work to end.
     """
     free = {node.node_id: Counter(node.available) for node in nodes}
     staying = {holder.name: holder for holder in holders if holder.node_id is not None}
@@ -130,7 +130,7 @@ def _place(
     free: Mapping[str, Mapping[str, float]],
     staying: Mapping[str, Holder],
 ) -> tuple[str, list[Holder]] | None:
-    """Return the node where the fewest runners have to go, and these; None if there is none."""
+    """Return the node where the fewest runners have to leave, and these; None if there is none."""
     best: tuple[str, list[Holder]] | None = None
     for node in nodes:
         if not fits(needs, node.total):
@@ -147,7 +147,7 @@ def _fewest(
 ) -> list[Holder] | None:
     """Return the runners that have to leave a node, or None if all of them are not enough."""
     room, going = Counter(free), []
-    # Those that leave anyway, then those that have nothing to finish, then the last ones made.
+    # First those that leave anyway, then the idle ones, then the newest.
     for holder in sorted(there, key=lambda item: (not item.leaving, item.busy)):
         missing = {name for name, amount in needs.items() if room[name] + _EPSILON < amount}
         if not missing:
@@ -159,17 +159,18 @@ def _fewest(
 
 
 def _cost(going: Collection[Holder]) -> tuple[int, int]:
-    """Return how much it costs that these leave: how many have to be told, and are busy."""
+    """Return the cost of their leaving: how many are not leaving yet, and how many are busy."""
     told = [holder for holder in going if not holder.leaving]
     return len(told), sum(holder.busy for holder in told)
 
 
 class FirstCome:
-    """Holds back later attempts of other types while one waits that came first: a pure rule.
+    """Holds back attempts of other types while the first in the row waits: a pure rule.
 
-    Else small remote tasks would take each processor that becomes free before enough are free for
-    a large one. As that may cost throughput for as long as others run, it is done for `seconds`
-    at a time, and left for as long. All times are in seconds on one clock.
+    Otherwise small remote tasks would take each processor that becomes free, and a large one would
+    never find enough. Holding back may cost throughput while others run. So it alternates: on for
+    `seconds`, off for `seconds`. It begins once a wait has lasted `after`. All times are in seconds
+    on one clock.
     """
 
     def __init__(self, *, after: float = 3.0, seconds: float = 300.0) -> None:
@@ -179,7 +180,7 @@ class FirstCome:
         self._since = 0.0
 
     def held_back(self, demands: Sequence[Demand], now: float) -> tuple[str, frozenset[str]] | None:
-        """Return the type that has the first place, and the resources that only it may take."""
+        """Return the first type in the row and the resources that only it may take, or None."""
         first = next(
             (
                 demand

@@ -1,8 +1,8 @@
-"""What is kept of a handler's error, and whether it is tried again. Nothing in here can fail.
+"""The description of a handler's error, and whether it is retried. Nothing in here can fail.
 
-An error is code of its handler's: its text, its class, its cause can raise whatever they like, have
-any size, and refer to themselves. The only exception that gets through is `AttemptStopped`, as code
-that does not return must be stopped wherever it runs.
+An error runs its handler's code: its text, class and cause can raise anything, have any size, and
+refer to themselves. Only `AttemptStopped` gets through, since code that does not return must be
+stopped wherever it runs.
 """
 
 import random
@@ -18,21 +18,21 @@ from raytasks.model.retry import RetryDecision, RetryPolicy
 from raytasks.runner.interrupt import AttemptStopped
 
 MAX_NAME = 200
-"""How many characters of the name of an error's class are kept."""
+"""How many characters are kept of the name of an error's class."""
 
 MAX_MESSAGE = 10_000
-"""How many characters of an error's text are kept: the first."""
+"""How many characters are kept of an error's text: the first ones."""
 
 MAX_TRACEBACK = 20_000
-"""How many characters of an error's traceback are kept: the last."""
+"""How many characters are kept of an error's traceback: the last ones."""
 
 Value = TypeVar("Value")
 
-_SLOT: Any = BaseException.__dict__["__traceback__"]  # whatever a subclass says
+_SLOT: Any = BaseException.__dict__["__traceback__"]  # even if a subclass overrides it
 
 
 def fenced(call: Callable[[], Value], otherwise: Callable[[BaseException], Value]) -> Value:
-    """Return what `call` returns, or what `otherwise` makes of the exception that it raised."""
+    """Return what `call` returns. If it raises, return what `otherwise` makes of the exception."""
     try:
         return call()
     except AttemptStopped:
@@ -42,9 +42,9 @@ def fenced(call: Callable[[], Value], otherwise: Callable[[BaseException], Value
 
 
 def describe_error(error: BaseException, *, retryable: bool) -> str:
-    """Return an exception as the JSON text that is kept of it: never more than some 60 KB.
+    """Return the JSON text that is kept of an exception: at most about 60 KB.
 
-    It is described where it happened, since not every exception survives being sent.
+    Call it in the process where the exception was raised: not every exception survives being sent.
     """
     return fenced(
         lambda: _described(error, retryable=retryable),
@@ -55,7 +55,7 @@ def describe_error(error: BaseException, *, retryable: bool) -> str:
 def judge(
     error: BaseException, policy: RetryPolicy, failures: int, random_source: random.Random
 ) -> RetryDecision:
-    """Return what the policy says of an error; one that cannot be judged is tried again."""
+    """Return the policy's decision on an error. If the policy itself fails, retry the error."""
     return fenced(
         lambda: policy.verdict(error, failures, random_source),
         lambda _: RetryDecision(True, policy.backoff(failures, random_source)),
@@ -81,7 +81,7 @@ def _described(error: BaseException, *, retryable: bool) -> str:
 
 
 def _name_of(error: BaseException) -> str:
-    return str(type.__dict__["__name__"].__get__(type(error)))  # whatever its metaclass says
+    return str(type.__dict__["__name__"].__get__(type(error)))  # even if its metaclass overrides it
 
 
 def _cut(text: str, most: int) -> str:
@@ -94,7 +94,7 @@ def _trace(error: BaseException) -> str:
 
 
 def _stack(error: BaseException, failure: BaseException) -> str:
-    """Return the traceback without what of it cannot be printed."""
+    """Return the part of the traceback that can be printed, and a note on the rest."""
     told = f"(the rest of it cannot be printed: {_name_of(failure)[:MAX_NAME]})\n"
     return fenced(
         lambda: _last(iter([*traceback.format_tb(_SLOT.__get__(error)), told])),
@@ -103,7 +103,7 @@ def _stack(error: BaseException, failure: BaseException) -> str:
 
 
 def _last(pieces: Iterator[str]) -> str:
-    """Return the end of a traceback; there is never more of it in memory than is kept."""
+    """Return the end of a traceback, without holding the whole of it in memory."""
     kept: deque[str] = deque()
     size = 0
     for piece in pieces:

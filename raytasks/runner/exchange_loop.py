@@ -1,4 +1,4 @@
-"""The exchange loop: a runner's half of the talk with the tracker. Plain asyncio, no Ray in it."""
+"""The exchange loop: the runner's side of its exchanges with the tracker. Plain asyncio, no Ray."""
 
 import asyncio
 import contextlib
@@ -17,11 +17,13 @@ from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.25
-"""How often, at most, progress and log lines are passed on while there is nothing else."""
+"""The shortest time between exchanges that carry nothing but progress and log lines."""
 
 MAX_OUTCOME_BYTES = 1_000_000
-"""How much of results and errors goes into one exchange: the tracker may have to leave it. More
-only where a single outcome has more."""
+"""How much text of results and errors one exchange carries, unless a single outcome has more.
+
+The tracker refuses outcomes that it has no room for, and asks for them again.
+"""
 
 _RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 2.0
@@ -32,24 +34,25 @@ class Work(Protocol):
     """The side of a runner that runs attempts."""
 
     def capacity_by_type(self) -> Mapping[str, int]:
-        """Return how many more attempts of each task type it takes now."""
+        """Return how many more attempts of each task type the runner takes now."""
 
     def capacity(self) -> int:
-        """Return how many more attempts it takes now in all."""
+        """Return how many more attempts the runner takes now in all."""
 
     def start(self, claims: Sequence[Claim]) -> None:
-        """Begin attempts, or queue them."""
+        """Begin the attempts, or queue them."""
 
     def stop(self, task_id: str, attempt: int) -> None:
         """Stop an attempt; it still reports an outcome.
 
-        Its task was cancelled, or it is no longer this runner's: then that outcome is dropped.
+        Either its task was cancelled, or the attempt is no longer this runner's. In the second
+        case its outcome is dropped.
         """
 
 
 @dataclass(frozen=True)
 class Identity:
-    """Who a runner is: `runner_id` is new at each start of its process, `name` stays."""
+    """The identity of a runner. `runner_id` is new at each start of its process; `name` stays."""
 
     runner_id: str
     name: str
@@ -60,7 +63,7 @@ class Identity:
 
 
 class OldTracker(Exception):
-    """Orders came from a tracker whose place another one has taken."""
+    """Orders came from a tracker that another one has superseded."""
 
 
 class RunnerBroken(Exception):
@@ -68,17 +71,21 @@ class RunnerBroken(Exception):
 
 
 class ExchangeLoop:
-    """Keeps a runner in touch with the tracker: news go out, claims and orders come in.
+    """Keeps a runner in touch with the tracker: news goes out, claims and orders come in.
 
-    `call` makes one exchange. After one that brought attempts and left nothing queued the next
-    waits up to `linger_seconds` for outcomes to go with it. `clock` is what all times of the runner
-    are by, and `demands` tells what waits for resources, and `waits_for` names a
-    task that its attempt waits for. All methods belong to one event loop. An
-    outcome is kept, and sent again where that is needed, until the tracker has acknowledged it.
-    What cannot be sent or understood is found, and told as a failure: it never holds up the rest.
+    `call` makes one exchange. If an exchange brought attempts and no more tasks are queued, the
+    next one waits up to `linger_seconds`, so that outcomes can go with it. All methods belong to
+    one event loop.
 
-    Each exchange proves that the runner works: `run` raises `RunnerBroken` where `is_alive` says
-    that it does not.
+    - `clock` gives all times of the runner.
+    - `demands` returns what waits for resources.
+    - `waits_for` returns the id of a task that the present attempt waits for, or None.
+
+    An outcome is kept, and sent again if needed, until the tracker has acknowledged it. A part that
+    cannot be sent or understood is found and reported as a failure: it never holds up the rest.
+
+    Each exchange proves that the runner works: `run` raises `RunnerBroken` if `is_alive` returns
+    False.
     """
 
     def __init__(
@@ -102,12 +109,12 @@ class ExchangeLoop:
         self._held: dict[str, int] = {}
         self._is_alive = is_alive
         self._outbox = Outbox()
-        self._portion: int | None = None  # how many outcomes go at a time, if that is limited
+        self._portion: int | None = None  # how many outcomes an exchange carries, if limited
         self._failures = 0
         self._news = False
-        self._stir = asyncio.Event()  # there are news, or an answer of the tracker
+        self._stir = asyncio.Event()  # set by news, and by an answer of the tracker
         self._last_batch = 0
-        self._batch_epoch = 0  # of the tracker that has sent it: each counts for itself
+        self._batch_epoch = 0  # of the tracker that sent it: each numbers its own batches
         self._number = 0
         self._exchanges = 0
         self._epoch = 0
@@ -122,7 +129,7 @@ class ExchangeLoop:
 
     @property
     def held(self) -> int:
-        """How many attempts were claimed and have not ended."""
+        """How many claimed attempts have not ended."""
         return len(self._held)
 
     def finished(self, outcomes: Sequence[Outcome]) -> None:
@@ -134,7 +141,7 @@ class ExchangeLoop:
         self._note_news()
 
     def progress(self, task_id: str, fraction: float | None, message: str | None) -> None:
-        """Take the progress of an attempt. It is passed on before long, unless newer comes."""
+        """Take the progress of an attempt, and pass it on soon, unless newer progress comes."""
         attempt = self._held.get(task_id)
         if attempt is None:
             return
@@ -146,15 +153,15 @@ class ExchangeLoop:
         self._send_soon()
 
     def log(self, task_id: str, attempt: int, lines: Sequence[LogLine]) -> None:
-        """Take lines that an attempt has logged. They are passed on before long."""
+        """Take lines that an attempt has logged, and pass them on soon."""
         if self._held.get(task_id) == attempt:
             self._outbox.logs.add((task_id, attempt), lines)
             self._send_soon()
 
     def begun(self, task_id: str, attempt: int, began_at: float) -> None:
-        """Take the news that an attempt has begun, some time after it was claimed.
+        """Report that an attempt has begun, some time after its claim.
 
-        `began_at` is by the same clock as all other times of this runner.
+        `began_at` is by the runner's clock, in seconds since the epoch.
         """
         if self._held.get(task_id) == attempt:
             self._number += 1
@@ -169,7 +176,7 @@ class ExchangeLoop:
         """Pass on a checkpoint, and return when the tracker has it on disk.
 
         Raises `asyncio.CancelledError` if the attempt is no longer this runner's, and `ValueError`
-        for what cannot be sent.
+        if the checkpoint cannot be sent.
         """
         self._number += 1
         report = Report(task_id, attempt, self._number, checkpoint=data, checkpoint_ref=ref)
@@ -185,16 +192,16 @@ class ExchangeLoop:
             del self._outbox.checkpoints[report.number]
 
     def changed(self) -> None:
-        """Note that the work has room again, so that the tracker hears of it."""
+        """Make an exchange at once, as the capacity or the demands of the work have changed."""
         self._note_news()
 
     def leave(self) -> None:
-        """Take nothing more; `run` returns when the last outcome has been acknowledged."""
+        """Take no more attempts; `run` returns when the last outcome has been acknowledged."""
         self._leaving = True
         self._note_news()
 
     async def run(self) -> None:
-        """Talk to the tracker until the runner has left, or another has taken its place.
+        """Make exchanges until the runner has left, or another process has taken its place.
 
         Raises `RunnerBroken`.
         """
@@ -202,7 +209,7 @@ class ExchangeLoop:
             while not self._done():
                 self._news = self._lingers = False
                 self._begin_call()
-                # An earlier call that is answered because of this one asks for no other.
+                # This call makes the tracker answer an earlier one; that answer needs no new call.
                 while self._calls and not self._must_call():
                     await self._next_event()
                 if self._lingers and not self._must_call():
@@ -219,13 +226,13 @@ class ExchangeLoop:
         return self._news or self._resync or self._done()
 
     async def _linger(self) -> None:
-        """Wait a moment for news."""
+        """Wait for news, for up to `linger_seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._linger_seconds):
                 await self._stir.wait()
 
     async def _next_event(self) -> None:
-        """Wait for news, or for an answer of the tracker, and do what that says."""
+        """Wait for news or for an answer of the tracker, and apply the answers."""
         await self._stir.wait()
         self._stir.clear()
         answered, self._answered = self._answered, []
@@ -265,10 +272,11 @@ class ExchangeLoop:
         return orders
 
     def _after_failure(self, exchange: Exchange, error: Exception) -> float:
-        """Make ready to say it all again, to whatever tracker comes next; return when, in seconds.
+        """Prepare to send everything again, to any tracker; return the pause before, in seconds.
 
-        What was sent may be lost, or it cannot be sent: that is told apart by what it is. A part
-        that the tracker does not understand is found by sending fewer at a time.
+        If the exchange holds a part that cannot be sent, that part is replaced. If the tracker does
+        not understand a part, it is found by sending fewer outcomes at a time. Otherwise what was
+        sent may be lost.
         """
         log.warning("exchange with the tracker failed: %s: %s", type(error).__name__, error)
         mended = self._outbox.mend()
@@ -359,7 +367,7 @@ class ExchangeLoop:
             self._abandon(task_id, attempt)
 
     def _new(self, claims: Sequence[Claim]) -> Sequence[Claim]:
-        """Return the claims, without any that is held here already: none runs twice."""
+        """Return the claims without those that are held here already, so that none runs twice."""
         held = [claim for claim in claims if self._held.get(claim.task_id, 0) >= claim.attempt]
         if not held:
             return claims
@@ -392,7 +400,7 @@ class ExchangeLoop:
 
 
 def _how_many_fit(outcomes: Sequence[Outcome]) -> int:
-    """Return how many outcomes go into one exchange: at least one, whatever its size."""
+    """Return how many of the outcomes fit into one exchange: at least one, whatever its size."""
     room = MAX_OUTCOME_BYTES
     for count, outcome in enumerate(outcomes):
         room -= len(outcome.result or "") + len(outcome.error or "")

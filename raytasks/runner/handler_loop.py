@@ -1,4 +1,4 @@
-"""The event loop of async handlers: it is kept, and what an attempt leaves on it is not."""
+"""The event loop of async handlers: it is kept, but what an attempt leaves on it is ended."""
 
 import asyncio
 import contextlib
@@ -8,7 +8,7 @@ from typing import Any
 from raytasks.runner.interrupt import AttemptStopped
 
 LEFT_SECONDS = 1.0
-"""How long tasks that an attempt has left may take to end when they are cancelled."""
+"""How long tasks that an attempt has left may take to end after their cancel."""
 
 _NAMES = 5
 
@@ -17,8 +17,8 @@ class HandlerLoop:
     """Runs what async handlers return, one after the other, in the thread that calls `run`.
 
     The loop stays from one attempt to the next, so that open connections can be used again. Tasks,
-    timers and generators that an attempt leaves are ended with it: they would stand still until
-    another attempt runs, and go on within that one.
+    timers and generators that an attempt leaves are ended with it. Otherwise they would stand still
+    and go on during the next attempt.
     """
 
     def __init__(self) -> None:
@@ -27,7 +27,10 @@ class HandlerLoop:
         self._has_spawned = False
 
     def run(self, awaitable: Awaitable[Any], tell: Callable[[str], object]) -> Any:
-        """Return what is awaited, or raise what it raises; `tell` hears what had to be ended."""
+        """Return the result of the awaitable, or raise its error.
+
+        If something was left on the loop, end it and call `tell` with a message.
+        """
         loop = self._ready_loop()
         self._has_spawned = loop.get_task_factory() != self._make_task  # a handler has set its own
         self.task = asyncio.Task(caught(awaitable), loop=loop)
@@ -43,7 +46,7 @@ class HandlerLoop:
         return result
 
     def close(self) -> None:
-        """End the loop, and run nothing on it any more."""
+        """Close the loop; nothing runs on it any more."""
         runner, self.runner = self.runner, None
         if runner is not None:
             with contextlib.suppress(Exception):
@@ -51,7 +54,7 @@ class HandlerLoop:
 
     def _ready_loop(self) -> asyncio.AbstractEventLoop:
         if self.runner is not None and self.runner.get_loop().is_closed():
-            self.runner = None  # by a handler
+            self.runner = None  # a handler has closed it
         if self.runner is None:
             self.runner = asyncio.Runner()
             self.runner.get_loop().set_task_factory(self._make_task)
@@ -60,7 +63,7 @@ class HandlerLoop:
     def _make_task(
         self, loop: asyncio.AbstractEventLoop, code: Any, **options: Any
     ) -> "asyncio.Task[Any]":
-        """Make a task as asyncio does, and note that there is one: looking for them is slow."""
+        """Make a task as asyncio does, and note that there is one, as looking for tasks is slow."""
         self._has_spawned = True
         return asyncio.Task(code, loop=loop, **options)
 
@@ -73,10 +76,10 @@ class HandlerLoop:
         except AttemptStopped:
             self.close()
             raise
-        except BaseException:  # of such a task: it is too late for the attempt to fail by it
+        except BaseException:  # raised by a left task: too late for the attempt to fail
             ended = False
         if not ended:
-            self.close()  # what does not end never runs again
+            self.close()  # what does not end must never run again
         if left:
             tell(told_of(left))
 
@@ -86,12 +89,13 @@ async def end_tasks(
 ) -> bool:
     """Cancel all tasks of this loop but those to `keep`, and return whether all have ended.
 
-    The names of those that there were are added to `left`. Async generators are closed too.
+    Waits up to `seconds`. The names of the cancelled tasks are added to `left`. Without `keep`,
+    async generators are closed too.
     """
     loop = asyncio.get_running_loop()
     deadline = loop.time() + seconds
     asked = {asyncio.current_task(), *keep}
-    await asyncio.sleep(0)  # what is about to end, ends
+    await asyncio.sleep(0)  # let those end that are about to
     waiting: set[asyncio.Task[Any]] = set()
     while True:
         new = asyncio.all_tasks() - asked
@@ -120,13 +124,13 @@ async def end_tasks(
 
 
 def told_of(left: Collection[str]) -> str:
-    """Return what is said of the tasks that an attempt has left."""
+    """Return the message about the tasks that an attempt has left."""
     names = ", ".join([*left][:_NAMES]) + (", …" if len(left) > _NAMES else "")
     return f"asyncio tasks that the handler left were cancelled, {len(left)}: {names}"
 
 
-# Asyncio has no public way to what a loop has beside its tasks. Where a loop of another kind is in
-# use, which has no such attributes, that is not seen.
+# Asyncio has no public way to list what a loop has beside its tasks. In a loop of another kind,
+# without these private attributes, nothing is found.
 
 
 def _timers(loop: asyncio.AbstractEventLoop) -> list[asyncio.TimerHandle]:
@@ -147,7 +151,7 @@ def _name(task: "asyncio.Task[Any]") -> str:
 
 
 async def caught(awaitable: Awaitable[Any]) -> tuple[Any, BaseException | None]:
-    """Return the result, or the exception: some would break the loop that they are raised in."""
+    """Return the result and the exception. Some exceptions would break the loop if raised in it."""
     try:
         return await awaitable, None
     except BaseException as error:

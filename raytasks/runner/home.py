@@ -1,4 +1,4 @@
-"""The process that a runner lives in, and copies of it: a fork of a runner is no runner."""
+"""The process of a runner, and how a fork of it is recognized: a fork is no runner."""
 
 import os
 
@@ -9,8 +9,8 @@ from raytasks.model.task_events import LogLine
 class Home:
     """The process in which this object was made.
 
-    A handler may fork, also by `multiprocessing`, for work of its own. What comes back from the
-    handler in the child must not go on as the runner: it would take the same tasks once more.
+    A handler may fork, also by `multiprocessing`, for its own work. When the handler returns in the
+    child, the child must not go on as the runner: it would run the same tasks again.
     """
 
     def __init__(self) -> None:
@@ -18,13 +18,14 @@ class Home:
 
     @property
     def is_copy(self) -> bool:
-        """Whether this is another process: a child that was forked from it."""
+        """Whether the present process is another one: a forked child."""
         return os.getpid() != self._pid
 
     def leave_if_copy(self, error: BaseException | None = None) -> None:
-        """End this process at once if it is a copy; its status is as if it were a script.
+        """End this process at once if it is a copy.
 
-        `error` is what the handler has raised in it.
+        `error` is what the handler raised in it, None if nothing. The exit status is that of a
+        script that ends so.
         """
         if os.getpid() == self._pid:
             return
@@ -36,7 +37,7 @@ class Home:
 
 
 class HomeChannel:
-    """The channel of a context, which is dead in a copy of the runner's process."""
+    """The channel of a context. It does nothing in a forked copy of the runner's process."""
 
     def __init__(self, channel: Channel, home: Home) -> None:
         self._channel = channel
@@ -54,12 +55,12 @@ class HomeChannel:
         self._channel.checkpoint(data)
 
     def log(self, line: LogLine) -> None:
-        """Pass on a line."""
+        """Pass on a log line."""
         if not self._home.is_copy:
             self._channel.log(line)
 
     def cancelled(self) -> bool:
-        """Return whether the attempt was told to stop; a copy does not hear of it."""
+        """Return whether the attempt was told to stop; always False in a copy."""
         return not self._home.is_copy and self._channel.cancelled()
 
 

@@ -1,4 +1,4 @@
-"""The thread of a runner's process in which its exchange loop lives."""
+"""The thread of a runner's process that runs its exchange loop, and how the process ends."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from raytasks.runner.error_report import describe_error
 log = logging.getLogger(__name__)
 
 LOG_SECONDS = 2.0
-"""How long a process that ends may take to say why."""
+"""How long a process that ends may take to log the reason."""
 
 _BROKEN_SECONDS = 5.0
 _ASKED_SECONDS = 1.0
@@ -23,17 +23,17 @@ _ASKED_SECONDS = 1.0
 class RunnerHost:
     """Runs `main` on an event loop in a thread of its own, and ends the process after it.
 
-    A runner's process ends when it has left, and Ray starts it again: fresh memory, fresh
-    threads. When `main` fails, e.g. as a handler module cannot be imported, the process ends
-    too, after some seconds: an actor whose constructor raises would never be started again.
+    When the runner has left, its process ends and Ray starts it again: fresh memory, fresh threads.
+    When `main` fails, e.g. at the import of a handler module, the process ends too, after some
+    seconds. It fails here, since Ray never restarts an actor whose constructor raises.
     """
 
     def __init__(self, main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         self._main = main
         self.failure: str | None = None
-        """The end of the error by which `main` failed."""
+        """The error by which `main` failed, as one line; None if it has not failed."""
         self.asked = threading.Event()
-        """Set when somebody knows of this process: its death while it imports is noticed then."""
+        """Set once the pool knows of this process: from then on its death is noticed."""
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="exchange", daemon=True)
 
@@ -61,7 +61,7 @@ class RunnerHost:
 def end_process(code: int, why: str | None = None, error: BaseException | None = None) -> NoReturn:
     """End this process, whatever its threads do, and whatever fails on the way.
 
-    `why` and the error are logged before, if that works within `LOG_SECONDS`.
+    Before that, log `why` and the error, if that works within `LOG_SECONDS`.
     """
     try:
         last_words(why, error, shutdown=True)
@@ -70,10 +70,10 @@ def end_process(code: int, why: str | None = None, error: BaseException | None =
 
 
 def last_words(why: str | None, error: BaseException | None, *, shutdown: bool = False) -> None:
-    """Log why this process has failed; raise nothing, and take no longer than `LOG_SECONDS`.
+    """Log why this process has failed. Raises nothing, and takes at most `LOG_SECONDS`.
 
-    Logging can fail (a closed stream, an error that cannot be printed), and it can wait for ever
-    (a full pipe, a lock that nobody gives back): so it has a thread of its own.
+    Logging can fail: a closed stream, an error that cannot be printed. It can also block for ever:
+    a full pipe, a lock that is never released. So it has a thread of its own.
     """
     with contextlib.suppress(Exception):
         speaking = threading.Thread(target=_speak, args=(why, error, shutdown), daemon=True)

@@ -1,4 +1,4 @@
-"""The log lines of a runner's attempts on their way to the tracker: none is lost on it."""
+"""The log lines of a runner's attempts until the tracker has them: none is lost on the way."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import AttemptLog, Outcome
 
 MAX_CHARACTERS = 1_000_000
-"""How much text goes with one exchange; more only where one attempt alone has more."""
+"""How much text one exchange carries, unless a single attempt has more."""
 
 Key = tuple[str, int]
 """An attempt: the task's id, and the attempt's number."""
@@ -15,8 +15,8 @@ Key = tuple[str, int]
 class LogBook:
     """Keeps lines until the tracker has them on disk.
 
-    The outcome of an attempt never goes without all lines of it that are not acknowledged: after
-    it the tracker takes no more of them.
+    The outcome of an attempt always goes together with all of its lines that are not acknowledged.
+    The tracker takes no more lines after the outcome.
     """
 
     def __init__(self) -> None:
@@ -30,15 +30,15 @@ class LogBook:
 
     @property
     def has_fresh(self) -> bool:
-        """Whether there are lines that are to be sent."""
+        """Whether there are lines to send."""
         return bool(self._fresh)
 
     def add(self, key: Key, lines: Sequence[LogLine]) -> None:
-        """Take lines of an attempt."""
+        """Add lines of an attempt."""
         self._fresh.setdefault(key, []).extend(lines)
 
     def acknowledge(self, number: int) -> None:
-        """Note that what was sent under this number is on disk."""
+        """Note that the lines sent under this number are on disk."""
         self._sent.pop(number, None)
 
     def drop(self, key: Key) -> None:
@@ -48,12 +48,12 @@ class LogBook:
             self._fresh.pop(key, None)
 
     def send_again(self) -> None:
-        """Note that what was sent may be lost."""
+        """Send all lines again that are not acknowledged, as they may be lost."""
         for key in {(log.task_id, log.attempt) for log in self._sent.values()}:
             self._recall(key)
 
     def mend(self, mended: Callable[[LogLine], LogLine | None]) -> list[str]:
-        """Put other lines in the place of bad ones, as `mended` says; return what those were."""
+        """Replace bad lines by what `mended` returns for them, and return which these were."""
         self.send_again()
         told: list[str] = []
         for key, lines in self._fresh.items():
@@ -65,9 +65,9 @@ class LogBook:
         return told
 
     def take(self, outcomes: Sequence[Outcome]) -> tuple[list[AttemptLog], int]:
-        """Return what goes with the next exchange, and how many of these outcomes may go with it.
+        """Return the lines for the next exchange, and how many of these outcomes go with it.
 
-        That is at least one of them; for the others there is no more room for their lines.
+        At least one outcome goes, if there is any. The others wait, as their lines do not fit.
         """
         taken: list[AttemptLog] = []
         room = MAX_CHARACTERS
@@ -95,7 +95,7 @@ class LogBook:
         return [self._sent[self._number]]
 
     def _recall(self, key: Key) -> None:
-        """Have what was sent of an attempt, and is not acknowledged, sent once more."""
+        """Queue again the lines of an attempt that were sent and are not acknowledged."""
         again = [log for log in self._sent.values() if (log.task_id, log.attempt) == key]
         for log in reversed(again):
             del self._sent[log.number]

@@ -1,7 +1,8 @@
-"""Parents that wait for tasks of their own pool: how they are noticed, and what room they get.
+"""Attempts that wait for tasks of their own pool: how they are noticed, and what the pool gets.
 
-A runner whose attempt waits for another task does nothing, but has its place. When all runners of
-a pool wait, nobody is left to run what they wait for; so the pool gets one more, up to a limit.
+A runner whose attempt waits for another task does nothing, but keeps its place. When all runners
+of a pool wait, none is left to run the tasks they wait for. So the pool gets one more runner, up to
+a limit.
 """
 
 import sys
@@ -15,28 +16,28 @@ from raytasks.runner.attempt import Attempt
 from raytasks.runner.sizing import SizeRule
 
 MAX_EXTRA = 8
-"""How many runners a pool gets at most beyond its own limit, as others of it wait."""
+"""How many runners a pool gets beyond its own limit while others of it wait."""
 
 NOTICE_SECONDS = 1.0
-"""How long an attempt waits for a task before the tracker hears of it: most waits are shorter."""
+"""How long an attempt waits for a task before the tracker hears of it. Most waits are shorter."""
 
 _FRAMES = 50
 
 
 class WaitNotice:
-    """Notices that the attempt of a runner waits for the end of a task."""
+    """Notices when the attempt of a runner waits for the end of a task."""
 
     def __init__(self) -> None:
         self._since: tuple[Attempt, float] | None = None
         self._awaited: str | None = None
 
     def of(self, attempt: Attempt | None) -> str | None:
-        """Return the task that this attempt was seen to wait for, once that has lasted."""
+        """Return the task that this attempt waits for, after `NOTICE_SECONDS`; else None."""
         known = self._since is not None and self._since[0] is attempt
         return self._awaited if known else None
 
     def look(self, attempt: Attempt, thread_id: int | None, now: float) -> bool:
-        """Look at the attempt that runs in a thread; return whether there is news of it.
+        """Look at the attempt that runs in a thread; return whether the result of `of` changed.
 
         `now` is in seconds on a clock that only goes forward.
         """
@@ -60,7 +61,7 @@ def _awaited(attempt: Attempt, thread_id: int | None) -> str | None:
 
 
 def is_waiting(frame: FrameType) -> bool:
-    """Return whether a thread waits in a call of Ray's, or in an event loop that has no work."""
+    """Return whether a thread waits in `ray.get` or `ray.wait`, or in an idle event loop."""
     present: FrameType | None = frame
     if frame.f_code.co_name == "select" and frame.f_code.co_filename.endswith("selectors.py"):
         return True
@@ -75,20 +76,20 @@ def is_waiting(frame: FrameType) -> bool:
 
 
 class Runner(Protocol):
-    """What is looked at of a runner."""
+    """The parts of a runner's state that this module needs."""
 
     waits_for: str | None
 
     @property
     def held(self) -> Mapping[str, Any]:
-        """What it has claimed, by task id."""
+        """The attempts that it has claimed, by task id."""
 
 
 @dataclass(frozen=True)
 class PoolWaits:
-    """A pool in which runners wait for tasks. `extra` are beyond its own limit.
+    """A pool in which runners wait for tasks. `extra` is how many are beyond its own limit.
 
-    With `stuck` all of them wait, and there are as many extra ones as are allowed.
+    `stuck` means that all of them wait, and that no more extra ones are allowed.
     """
 
     runners: int
@@ -106,14 +107,14 @@ class NestedWaits:
         self._clock = clock
 
     def rule(self, pool: str, rule: SizeRule, size: int, states: Iterable[Runner]) -> SizeRule:
-        """Return the rule of a pool of `size` runners, with room for those that wait."""
+        """Return the rule of a pool of `size` runners, with a higher limit while some wait."""
         waiting = sum(bool(state.held) and state.waits_for is not None for state in states)
         return replace(rule, most=self.most(pool, rule.most, size, waiting))
 
     def most(self, pool: str, most: int, size: int, waiting: int) -> int:
-        """Return how many runners a pool may have, of `most` by its own limit.
+        """Return how many runners a pool may have, and note how it waits.
 
-        Of the `size` that it has, `waiting` wait for the ends of tasks.
+        `most` is its own limit. It has `size` runners, of which `waiting` wait for tasks to end.
         """
         allowed = most_with_waiting(most, size, waiting)
         if waiting:
@@ -126,7 +127,7 @@ class NestedWaits:
         return allowed
 
     def reasons(self) -> list[dict[str, Any]]:
-        """Return what `/health` says of the pools of which all runners wait."""
+        """Return the reasons in `/health`: the pools of which all runners wait."""
         return [
             {
                 "code": "pool_stands_still" if found.stuck else "pool_waits",
@@ -140,7 +141,7 @@ class NestedWaits:
         ]
 
     def report(self) -> list[Mapping[str, Any]]:
-        """Return what `/health` shows: the pools of which all runners wait, or that have extra."""
+        """Return the pools for `/health` that have extra runners, or whose runners all wait."""
         return [
             {
                 "pool": name,
@@ -157,7 +158,7 @@ class NestedWaits:
 def most_with_waiting(most: int, size: int, waiting: int) -> int:
     """Return how many runners a pool may have while some of them wait for tasks.
 
-    One more than it has where all wait; and it keeps the extra ones while somebody still waits.
+    If all wait, it may have one more than now. It keeps extra ones while some still wait.
     """
     extra = most + min(waiting, MAX_EXTRA)
     wanted = size + 1 if size and waiting >= size else size

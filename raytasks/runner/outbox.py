@@ -1,4 +1,4 @@
-"""What a runner has still to say to the tracker, and what of it cannot be said."""
+"""The outbox of a runner: its news until the tracker acknowledges it, and parts it cannot send."""
 
 import asyncio
 import math
@@ -20,12 +20,12 @@ _LATEST = 1e12  # seconds since the epoch: some 30,000 years
 
 
 class NotTold(Exception):
-    """How an attempt ended cannot be told to the tracker; it is told as a failure instead."""
+    """The outcome of an attempt cannot be sent to the tracker; a failure is sent instead."""
 
 
 @dataclass
 class Outbox:
-    """What is still to be said, and what was said and not yet acknowledged."""
+    """The news that is not sent yet, and the news that is sent and not yet acknowledged."""
 
     unsent: list[Outcome] = field(default_factory=list)
     unacknowledged: dict[Key, Outcome] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Outbox:
     logs: LogBook = field(default_factory=LogBook)
 
     def say_again(self) -> None:
-        """Have everything that was said and not acknowledged said once more."""
+        """Send everything again that was sent and not acknowledged."""
         self.unsent = [*self.unacknowledged.values(), *self.unsent]
         self.unacknowledged = {}
         self.unsent_checkpoints = [report for report, _ in self.checkpoints.values()]
@@ -45,16 +45,16 @@ class Outbox:
         self.logs.send_again()
 
     def say_last(self, exchange: Exchange) -> None:
-        """Have what an exchange said said once more, after all else."""
+        """Send everything again that is not acknowledged, this exchange's outcomes last."""
         later = [self.unacknowledged.pop(key_of(item), None) for item in exchange.outcomes]
         self.say_again()
         self.unsent += [item for item in later if item is not None]
 
     def mend(self) -> list[str]:
-        """Replace everything that can neither be sent nor understood; return what that was.
+        """Replace every part that cannot be sent or understood, and return which these were.
 
-        An outcome becomes a failure that says why, a checkpoint an error in its handler, a line of
-        a log says that there was another. Progress is dropped.
+        An outcome becomes a failure that says why. A checkpoint becomes an error in its handler. A
+        log line becomes a note that a line was lost. Progress and beginnings are dropped.
         """
         mended: list[str] = []
         for item in [*self.unsent, *self.unacknowledged.values()]:
@@ -75,7 +75,10 @@ class Outbox:
         return mended
 
     def give_up(self, exchange: Exchange, why: str) -> None:
-        """Replace all that an exchange has said, as `mend` does: the tracker does not take it."""
+        """Replace all parts of an exchange that the tracker refuses, as `mend` does.
+
+        Log lines are dropped too.
+        """
         for item in exchange.outcomes:
             if key_of(item) in self.unacknowledged:
                 self._give_up_outcome(item, why)
@@ -87,7 +90,7 @@ class Outbox:
             self.logs.acknowledge(log.number)
 
     def _give_up_outcome(self, item: Outcome, why: str) -> str:
-        """Replace an outcome wherever it is, and return what is said of it."""
+        """Replace an outcome wherever it is, and return a text for the log."""
         failed = _failure(item, why)
         key = key_of(item)
         if key in self.unacknowledged:
@@ -106,14 +109,14 @@ class Outbox:
 
 
 def key_of(outcome: Outcome) -> Key:
-    """Return which attempt an outcome is of."""
+    """Return the attempt that an outcome belongs to."""
     return outcome.task_id, outcome.attempt
 
 
 def sound(outcome: Outcome, now: float) -> Outcome:
-    """Return the outcome if its times can be kept and its texts are some; else a failure.
+    """Return the outcome if its times are valid and its texts are texts; else a failure.
 
-    Cheap: what else can be wrong with one is looked at when an exchange fails.
+    This check is cheap. All other faults are looked for only when an exchange fails.
     """
     try:
         if (
@@ -124,13 +127,13 @@ def sound(outcome: Outcome, now: float) -> Outcome:
             and isinstance(outcome.error, str | None)
         ):
             return outcome
-    except Exception:  # noqa: S110 - they are no numbers at all
+    except Exception:  # noqa: S110 - they are not numbers at all
         pass
     return _failure(outcome, "its times or its texts are none that can be kept", now)
 
 
 def defect_of(part: Any) -> str | None:
-    """Return why a part of an exchange can neither be sent nor understood, or None."""
+    """Return why a part of an exchange cannot be sent or understood; None if it can."""
     try:
         wire.check(part)
     except Exception as error:
@@ -157,7 +160,7 @@ def _is_time(value: Any) -> bool:
 
 
 def _mended_line(line: LogLine) -> LogLine | None:
-    """Return a line in place of one that cannot be sent; None if it can."""
+    """Return a line that replaces one that cannot be sent; None if it can be sent."""
     if defect_of(line) is None:
         return None
     number = line.number if type(line.number) is int else 0

@@ -1,4 +1,4 @@
-"""What a runner is told when it is made: plain data that travels to its process."""
+"""The plan of a runner: plain data that its process gets when it is made."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,11 +12,10 @@ GENERATION_VARIABLE = "RAYTASKS_GENERATION"
 
 @dataclass(frozen=True)
 class RunnerPlan:
-    """How a runner of a pool is to work.
+    """The settings of one runner of a pool.
 
-    `modules` are imported in its process to find the handlers of `task_types`; they are looked for
-    in `folder` first. `environment` is what the handlers find in the environment, also in Ray
-    remote tasks. Memory is in bytes.
+    The runner imports `modules` to find the handlers of `task_types`, and looks in `folder` first.
+    The handlers get the variables of `environment`, also in Ray remote tasks. Memory is in bytes.
     """
 
     name: str
@@ -33,19 +32,19 @@ class RunnerPlan:
     folder: str | None = None
 
     def actor_environment(self, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
-        """Return the runtime environment of the runner's own process; None where none is needed.
+        """Return the runtime environment of the runner's own process; None if it needs none.
 
-        A process without one starts in about half the time: Ray starts Python twice for the
-        others. It needs none to keep code versions apart, as Ray gives each named actor a new
-        process; `RunnerActor` makes sure of that.
+        A process without one starts in about half the time: for the others Ray starts Python twice.
+        None is needed to keep code versions apart, as Ray gives each named actor a new process.
+        `RunnerActor` checks that.
         """
         return self.runtime_env(own) if own or self.environment else None
 
     def runtime_env(self, own: Mapping[str, Any] | None) -> dict[str, Any]:
         """Return the runtime environment of a process that runs a handler: `own`, completed.
 
-        It differs by generation, so that no process that has loaded older code is used again.
-        What the handler's own environment sets comes first.
+        It differs by generation, so that no process with older code is used again. Variables of the
+        handler's own environment take precedence.
         """
         completed = dict(own or {})
         ours = {**self.environment, GENERATION_VARIABLE: self.generation}

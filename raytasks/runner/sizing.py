@@ -1,14 +1,16 @@
-"""How many runners a pool should have: a pure rule."""
+"""The rule for the size of a pool: how many runners it should have. A pure function."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class PoolState:
-    """A pool as it is now. `busy` runners hold attempts; `starting` ones were not heard of yet.
+    """A pool as it is now.
 
-    `waiting` says whether tasks of the pool's types wait, `idle_seconds` for how long each of the
-    idle runners has had nothing to do, and `starting_seconds` likewise for those that start.
+    - `waiting`: whether tasks of the pool's types wait.
+    - `busy`: how many runners hold attempts.
+    - `starting_seconds`: for each runner that was not heard of yet, the time since its start.
+    - `idle_seconds`: for each idle runner, the time since it last had something to do.
     """
 
     waiting: bool
@@ -19,11 +21,12 @@ class PoolState:
 
 @dataclass(frozen=True)
 class SizeRule:
-    """How a pool is to be sized, whatever the load: from `least` to `most` runners.
+    """The bounds of a pool, from `least` to `most` runners, and when it shrinks.
 
-    With a `spare`, a runner that has nothing to do is kept ready beside the busy ones: it takes
-    over at once when one of them has to be ended. A runner beyond that leaves when it has been
-    idle for longer than the limit, and one that cannot be placed when nothing waits for it.
+    With `spare`, an idle runner is kept ready beside the busy ones: it takes over at once when one
+    of them has to be ended. Another runner leaves when it has been idle longer than
+    `idle_limit_seconds`. One that has not started within `start_limit_seconds` leaves too, unless
+    tasks wait for it.
     """
 
     least: int

@@ -1,7 +1,7 @@
-"""What all attempts of a process share, and find as it was: working directory, environment, etc.
+"""The process state that is put back after each attempt: working directory, environment, streams.
 
-Only what can be looked at in a microsecond is put back. What else an attempt can leave (threads,
-changed modules, open files, signal handlers) is told in docs/reliability.md.
+Only what can be checked in a microsecond is put back. An attempt can leave other traces: threads,
+changed modules, open files, signal handlers. See docs/reliability.md.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ _SETTERS: tuple[tuple[str, Callable[[Any], object]], ...] = (
 
 
 class Surroundings:
-    """How things were when this was made. `put_back` makes them so again."""
+    """The process state as it was when this was made. `put_back` restores it."""
 
     def __init__(self) -> None:
         self._environment = _environment().copy()
@@ -53,7 +53,7 @@ class Surroundings:
         self._streams = [_Stream(name) for name in ("stdout", "stderr")]
 
     def put_back(self) -> list[str]:
-        """Undo what was changed since, and return what that was. Raises nothing."""
+        """Undo the changes since then, and return what had changed. Raises nothing."""
         changed: list[str] = []
         present = _switches()
         if present != self._switches:
@@ -81,7 +81,7 @@ class Surroundings:
 
 
 class _Stream:
-    """One of the process's own output streams; a spare descriptor is kept to open it again."""
+    """An output stream of the process, with a spare descriptor by which it can be opened again."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -93,11 +93,11 @@ class _Stream:
                 self._number, self._spare = number, _spare(number)
 
     def closed(self) -> bool:
-        """Return whether somebody has closed it."""
+        """Return whether an attempt has closed it."""
         return self._spare >= 0 and self._file.closed  # type: ignore[union-attr]
 
     def reopen(self) -> None:
-        """Make a stream on the same file. Raises `OSError`."""
+        """Open a new stream on the same file. Raises `OSError`."""
         os.dup2(self._spare, self._number)
         self._file = open(  # noqa: SIM115 - for as long as the process lives
             self._number, "w", buffering=1, encoding="utf-8", errors="replace", closefd=False
@@ -109,14 +109,14 @@ _spares: dict[int, int] = {}
 
 
 def _spare(number: int) -> int:
-    """Return another descriptor of the same file, one for the whole life of this process."""
+    """Return a second descriptor of the same file. There is one for the life of this process."""
     if number not in _spares:
         _spares[number] = os.dup(number)
     return _spares[number]
 
 
 def _environment() -> dict[Any, Any]:
-    # What `os.environ` keeps, without decoding each value: this is asked after every attempt.
+    # The encoded values of `os.environ`: decoding each one after every attempt would be slow.
     found: dict[Any, Any] = os.environ._data  # type: ignore[attr-defined]
     return found
 

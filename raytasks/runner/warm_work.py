@@ -1,4 +1,4 @@
-"""The work side of a warm runner: a worker thread, and the watch over it. No Ray in it."""
+"""The work side of a warm runner: its worker thread and the watch over it. No Ray in it."""
 
 import asyncio
 import concurrent.futures
@@ -24,34 +24,36 @@ from raytasks.runner.workplace import Workplace
 log = logging.getLogger(__name__)
 
 ROOM = 256
-"""How many attempts wait in a warm runner at most; the tracker gives fewer long ones."""
+"""How many attempts are queued in a warm runner at most. The tracker gives fewer long ones."""
 
 LINGER_SECONDS = 0.02
-"""How long the runner keeps its news while it runs the last that was queued: outcomes of short
-attempts then go with the next call, and need none of their own."""
+"""How long the runner keeps its news while it runs the last queued attempts.
+
+Outcomes of short attempts then go with the next call, and need none of their own.
+"""
 
 WATCH_SECONDS = 0.1
-"""How often a running attempt is looked at."""
+"""The time between two looks at the running attempt."""
 
 STUCK_SECONDS = 1.0
 """How long an attempt may run before those queued behind it are given back."""
 
 ASK_SECONDS = 1.0
-"""How long an attempt that was asked to stop has before it is interrupted."""
+"""How long an attempt may take to stop by itself before it is interrupted."""
 
 INTERRUPT_SECONDS = 4.0
-"""How long an interrupted attempt has before its process is ended."""
+"""How long an interrupted attempt may take to stop before its process is ended."""
 
 
 LEAVE_SECONDS = 10.0
-"""How long a runner whose process is of no use any more tries to tell how its attempts ended."""
+"""How long a runner whose process is unfit tries to report the outcomes of its attempts."""
 
 
 class WarmWork:
     """Passes claims to the worker and outcomes to the exchange loop, and stops what must stop.
 
-    The ladder of a cancel or a timeout: the context says so; then an exception is thrown into
-    the handler; then the runner reports the outcome and leaves, so that its process ends.
+    A cancel or a timeout has three steps. First the context says so. Then an exception is thrown
+    into the handler. Then the runner reports the outcome and leaves, so that its process ends.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class WarmWork:
         self._worker.start()
 
     def is_alive(self) -> bool:
-        """Return whether the attempts that it takes will be run."""
+        """Return whether the worker still works, so that queued attempts will run."""
         return self._worker.is_alive
 
     @property
@@ -87,12 +89,12 @@ class WarmWork:
         return self._worker.loaded
 
     def capacity_by_type(self) -> Mapping[str, int]:
-        """Return how many more attempts of each type fit: none before the handlers are loaded."""
+        """Return how many more attempts of each type fit; empty before the handlers are loaded."""
         types = self._registry.task_types if self._worker.loaded else ()
         return dict.fromkeys(types, self.capacity())
 
     def capacity(self) -> int:
-        """Return how many more attempts fit: none behind one that has run for long."""
+        """Return how many more attempts fit: 0 behind one that has run for `STUCK_SECONDS`."""
         if not self._worker.loaded or self._is_stuck():
             return 0
         return max(0, ROOM - self._worker.queued)
@@ -104,7 +106,7 @@ class WarmWork:
             self._watch_task = self._event_loop.create_task(self._watch())
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt, also one that is just about to begin."""
+        """Stop an attempt: queued, running, or just about to begin."""
         self._worker.stop_early(task_id, attempt)
         taken = self._worker.take_back(task_id)
         self._loop.finished([self._unbegun(claim, OutcomeKind.CANCELLED) for claim in taken])
@@ -116,18 +118,18 @@ class WarmWork:
             self._worker.order_stop(current, StopReason.CANCEL)
 
     def log(self, claim: Claim, line: LogLine) -> None:
-        """Pass on a line that an attempt has logged, from whatever thread."""
+        """Pass on a line that an attempt has logged. May be called from any thread."""
         self._lines.append((claim.task_id, claim.attempt, line))
         if not self._lines_scheduled:
             self._lines_scheduled = True
             self._event_loop.call_soon_threadsafe(self._pass_lines)
 
     def waits_for(self) -> str | None:
-        """Return a task whose end the present attempt waits for, once that has lasted."""
+        """Return the task that the present attempt waits for, or None. See `WaitNotice.of`."""
         return self._waits.of(self._worker.current)
 
     def look(self) -> None:
-        """Look at the attempt that runs, and take the next step where it should have stopped."""
+        """Look at the running attempt, and take the next step if it should have stopped."""
         attempt = self._worker.current
         if attempt is None:
             return
@@ -162,7 +164,7 @@ class WarmWork:
         return self._exchange
 
     async def _watch(self) -> None:
-        # An abandoned attempt is not held any more, and must be stopped all the same.
+        # An abandoned attempt is no longer held, but must be stopped too.
         while self._loop.held or self._worker.current is not None:
             await asyncio.sleep(WATCH_SECONDS)
             try:
@@ -175,13 +177,13 @@ class WarmWork:
             self._event_loop.call_soon_threadsafe(self._collect)
         except RuntimeError:
             if not self._event_loop.is_closed():
-                raise  # else the runner is over, and whoever ran it sees to the process
+                raise  # a closed loop: the runner is over, and its host ends the process
 
     def _collect(self) -> None:
         if self._loaded_memory is None:
             self._loaded_memory = peak_memory_bytes()
         outcomes = self._worker.take_outcomes()
-        self._pass_lines()  # what they have logged comes before that they have ended
+        self._pass_lines()  # their log lines must come before their outcomes
         self._loop.finished(outcomes)
         grown = peak_memory_bytes() - self._loaded_memory
         if self._worker.unfit is not None and not self._unfit:
@@ -215,7 +217,7 @@ class WarmWork:
 
 
 class WarmChannel:
-    """The channel of an attempt in a warm runner: from the worker's thread to the event loop."""
+    """The channel of an attempt in a warm runner, from the worker thread to the event loop."""
 
     def __init__(
         self,
@@ -233,7 +235,7 @@ class WarmChannel:
         self._scheduled = False
 
     def progress(self, fraction: float | None, message: str | None) -> None:
-        """Pass on how far the attempt has come; many calls in a row become one."""
+        """Pass on how far the attempt has come. Many calls in a row become one."""
         self._fraction = self._fraction if fraction is None else fraction
         self._message = self._message if message is None else message
         if not self._scheduled:
@@ -258,7 +260,7 @@ class WarmChannel:
                     raise Cancelled from None
 
     def log(self, line: LogLine) -> None:
-        """Pass on a line."""
+        """Pass on a log line."""
         self._work.log(self._attempt.claim, line)
 
     def cancelled(self) -> bool:
@@ -271,6 +273,6 @@ class WarmChannel:
 
 
 def peak_memory_bytes() -> int:
-    """Return the most memory that this process has had resident, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024

@@ -1,4 +1,4 @@
-"""The thread of a warm runner: runs attempts one after the other, and can be interrupted."""
+"""The worker thread of a warm runner: it runs attempts one by one, and can be interrupted."""
 
 import threading
 import time
@@ -17,19 +17,19 @@ from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_int
 from raytasks.runner.workplace import Workplace
 
 REPORT_SECONDS = 0.025
-"""How long outcomes of short attempts are gathered before they are reported together."""
+"""How long outcomes of short attempts are collected before they are reported together."""
 
 STILL_SECONDS = 30.0
-"""How long claims may wait while no attempt runs before something must be broken."""
+"""How long claims may wait while no attempt runs. After that the thread counts as broken."""
 
 LAST_SECONDS = 2.0
-"""How long a process whose thread of attempts has failed may still tell of those that ended."""
+"""How long a process whose worker thread has failed may still report outcomes."""
 
 _EARLY_STOPS = 1000
 
 
 class Worker:
-    """Runs attempts in one thread. `notify` is called in it whenever there are outcomes to fetch.
+    """Runs attempts in one thread. It calls `notify` whenever there are outcomes to take.
 
     `channel` makes the channel of an attempt's context. All methods may be called from any thread.
     """
@@ -66,7 +66,7 @@ class Worker:
 
     @property
     def is_alive(self) -> bool:
-        """Whether the thread still does its work: what is queued will begin."""
+        """Whether the thread still works, so that queued attempts will begin."""
         if not self._thread.is_alive():
             return False
         waits = self.loaded and self.queued and self.current is None and self.unfit is None
@@ -79,7 +79,7 @@ class Worker:
 
     @property
     def queued(self) -> int:
-        """How many attempts wait behind the present one."""
+        """How many attempts are queued behind the present one."""
         return len(self._queue)
 
     def add(self, claims: Sequence[Claim]) -> None:
@@ -91,38 +91,39 @@ class Worker:
             self._ready.notify()
 
     def take_outcomes(self) -> list[Outcome]:
-        """Return the outcomes since the last time."""
+        """Return the outcomes since the last call."""
         outcomes = []
         while self._outcomes:
             outcomes.append(self._outcomes.popleft())
         return outcomes
 
     def take_back(self, task_id: str | None = None) -> list[Claim]:
-        """Take queued attempts back that have not begun: one task's, or all."""
+        """Remove queued attempts that have not begun, and return them: one task's, or all."""
         with self._ready:
             taken = [claim for claim in self._queue if task_id in (None, claim.task_id)]
             self._queue = deque(claim for claim in self._queue if claim not in taken)
         return taken
 
     def stop_early(self, task_id: str, attempt: int) -> None:
-        """Have an attempt stop as soon as it begins, should it be between queue and beginning."""
+        """Stop an attempt as soon as it begins, in case it has just left the queue."""
         with self._border:
             self._early_stops.append((task_id, attempt))
 
     def order_stop(self, attempt: Attempt, reason: StopReason) -> None:
-        """Ask the attempt to stop: its context says so from now on."""
+        """Order the attempt to stop: its context says so from now on."""
         attempt.stop.order(reason, self._workplace.now())
 
     def interrupt(self, attempt: Attempt) -> None:
         """Throw an exception into the attempt's code, if it still runs.
 
-        It does not reach code that waits in C, e.g. for Ray tasks of its own; those are cancelled.
+        The exception does not reach code that waits in C, e.g. for Ray tasks that the attempt has
+        started. So those are cancelled.
         """
         with self._border:
             if self.current is not attempt or not self._interruptible:
                 return
             if self._workplace.children is not None:
-                self._workplace.children.cancel()  # it may be waiting for them
+                self._workplace.children.cancel()  # the attempt may wait for them
             task = self._workplace.handler_loop.task
             if task is not None:
                 task.get_loop().call_soon_threadsafe(task.cancel)
@@ -137,11 +138,11 @@ class Worker:
             self.loaded = True
             self._notify()
             self._work()
-        except BaseException as error:  # nothing would run here any more, and nobody would know
+        except BaseException as error:  # else nothing would run here, unnoticed
             self._end(error)
 
     def _end(self, error: BaseException) -> None:
-        """End the process; what is done is told before, and what has not begun is given back."""
+        """End the process. Before that, report outcomes and give back what has not begun."""
         try:
             self.unfit = "the thread of the attempts has failed"
             self._notify()
@@ -165,7 +166,7 @@ class Worker:
             if self.unfit or not self._queue or now - reported_at > REPORT_SECONDS:
                 reported_at = now
                 self._notify()
-        threading.Event().wait()  # the runner leaves, and this process ends with it
+        threading.Event().wait()  # the runner leaves, and then this process ends
 
     def _run(self, claim: Claim) -> Outcome:
         attempt = Attempt(self._registry.require(claim.task_type), claim, self._workplace)
@@ -184,7 +185,7 @@ class Worker:
                     interrupted, self._interrupted = self._interrupted, False
                     if interrupted:
                         take_interrupt()
-        except AttemptStopped:  # thrown just as the handler was done
+        except AttemptStopped:  # thrown just as the handler ended
             self.current = None
             return attempt.stopped()
 
@@ -209,7 +210,7 @@ class Worker:
         return instance
 
     def _load_instances(self) -> None:
-        """Load class handlers before the first task comes. What fails now fails again with it."""
+        """Load class handlers before the first task. An attempt repeats and reports a failure."""
         for task_type in self._registry.task_types:
             try:
                 self._handler(self._registry.require(task_type))

@@ -1,4 +1,4 @@
-"""The place where the attempts of one process run: what they share, and what parts them."""
+"""The workplace: the state that attempts of one process share, and how they are kept apart."""
 
 import asyncio
 import contextvars
@@ -22,21 +22,22 @@ Value = TypeVar("Value")
 
 
 class Children(Protocol):
-    """The work that an attempt has started elsewhere; see `raytasks.runner.on_ray.children`."""
+    """The Ray tasks that an attempt has started; see `raytasks.runner.on_ray.children`."""
 
     def mark(self) -> None:
         """Note where the attempt begins."""
 
     def cancel(self) -> None:
-        """Cancel what was started since the mark. Called from any thread."""
+        """Cancel what was started since the mark. May be called from any thread."""
 
 
 @dataclass
 class Workplace:
-    """What the attempts of one process share; they run one after the other.
+    """The state that the attempts of one process share; they run one after the other.
 
-    Each attempt has context variables of its own, and finds the process as it was: what it has
-    changed is put back when it has ended. With `own_process` nobody else changes anything there.
+    Each attempt has its own context variables. When it ends, its changes to the process are put
+    back, so that the next one finds the process as it was. With `own_process` nobody else changes
+    anything in the process.
     """
 
     artifacts: ArtifactStore | None = None
@@ -61,37 +62,37 @@ class Workplace:
         self._ahead = self.clock() - self.monotonic()
 
     def now(self) -> float:
-        """Return the time in seconds since the epoch, by the clock as it was at the beginning.
+        """Return the time in seconds since the epoch.
 
-        It goes on by the monotonic clock: nothing that is measured by it changes when the clock
-        is set.
+        It starts from `clock` as read at the beginning, and advances by the monotonic clock. So no
+        measured duration changes when the wall clock is set.
         """
         return self.monotonic() + self._ahead
 
     @property
     def values(self) -> LargeValues:
-        """Where large payloads and results are."""
+        """The store of large payloads and results."""
         return LargeValues(self.artifacts, self.offload_bytes, self.max_result_bytes)
 
     @property
     def _runner(self) -> asyncio.Runner | None:
-        """What has the event loop of async handlers, if there is one; a test closes it."""
+        """The asyncio runner of async handlers; None if there is none. A test closes it."""
         return self.handler_loop.runner
 
     def enter(self) -> None:
-        """Called once in the thread that runs the attempts, before the first of them."""
+        """Prepare the thread that runs the attempts. Call it there once, before the first one."""
         if self.make_children is not None:
             self.children = self.make_children()
 
     def run_async(self, awaitable: Awaitable[Any], tell: Callable[[str], object]) -> Any:
         """Run what an async handler returned on this thread's event loop, and keep the loop.
 
-        `tell` hears of tasks that were left on it; they have been ended.
+        If the handler left tasks on the loop, they are ended and `tell` is called with a message.
         """
         return self.handler_loop.run(awaitable, tell)
 
     def apart(self, attempt: Callable[[], Value]) -> Value:
-        """Run an attempt so that nothing it leaves reaches the next one, as far as that can be."""
+        """Run an attempt, and keep its side effects from the next one as far as possible."""
         if not self.puts_back:
             return contextvars.copy_context().run(attempt)
         before = self._surroundings

@@ -37,7 +37,7 @@ from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks
 from raytasks.store.statements import in_source_of
 
 MAX_CLAIMS = 10_000
-"""At most how many tasks one tick claims."""
+"""Maximum number of tasks that one tick claims."""
 
 _READ_BYTES = 16 * 1024 * 1024
 
@@ -47,10 +47,10 @@ BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint
 
 
 class Candidate(Struct, frozen=True):
-    """A task that may be claimed, as it is now: what `candidates` selects.
+    """A task that may be claimed, in its present state: a row of `candidates`.
 
-    A payload or a checkpoint that is not short is None here. Their sizes tell, in bytes on
-    PostgreSQL and in characters on SQLite; that of a checkpoint is None if there is none.
+    A payload or a checkpoint that is not short is None here. The sizes are in bytes on PostgreSQL
+    and in characters on SQLite; that of a checkpoint is None if there is none.
     """
 
     task_id: str
@@ -78,19 +78,19 @@ class Candidate(Struct, frozen=True):
 
     @property
     def size(self) -> int:
-        """How much its payload and its checkpoint have."""
+        """The size of its payload and its checkpoint together."""
         return self.payload_size + (self.checkpoint_size or 0)
 
     @property
     def is_filled(self) -> bool:
-        """Whether its payload and its checkpoint are here."""
+        """Whether its payload and its checkpoint are here, if it has one."""
         return self.payload is not None and (self.checkpoint is None) == (
             self.checkpoint_size is None
         )
 
 
 def candidate(row: Sequence[Any]) -> Candidate:
-    """Make a candidate of a row. SQLite knows no flags, only numbers."""
+    """Return the candidate of a row. SQLite has no booleans, only numbers."""
     *most, cancel_requested = row
     return Candidate(*most, bool(cancel_requested))  # type: ignore[call-arg]
 
@@ -149,7 +149,7 @@ def _claim(values: Values, words: Words) -> Any:
             revision=tasks.c.revision + _number(1),
             ready=false(),
             runner_id=values["runner_id"],
-            progress_fraction=null(),  # that of the attempt before
+            progress_fraction=null(),  # of the attempt before
             progress_message=null(),
             claimed_at=values["claimed_at"],
             started_at=values["started_at"],
@@ -199,7 +199,7 @@ def _count(values: Values, words: Words) -> Any:
 RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
 SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
-"""What is stored of a new task: its delay has become its due time."""
+"""The stored fields of a new task: its delay has become its due time."""
 
 _SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))
 
@@ -218,14 +218,14 @@ SETTLE = Batch(
         "result",
         "result_ref",
         "error",
-        "rank",  # null: as it was; so is `run_at`
+        "rank",  # null: unchanged; so is `run_at`
         "ready",
         "run_at",
         "failures",  # how many more; so are `crashes` and `snoozes`
         "crashes",
         "snoozes",
         "company",
-        "has_files",  # there are some now; else as it was
+        "has_files",  # true: there are files now; else unchanged
         "started_at",
         "finished_at",
         "updated_at",
@@ -240,8 +240,8 @@ COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _
 
 @cache
 def candidates(types: int, *, postgres: bool) -> CompiledQuery:
-    """Select the first ready tasks of `types` task types, up to a limit of each."""
-    measure = func.octet_length if postgres else func.length  # each without reading the text
+    """Return the query for the first ready tasks of `types` task types, up to a limit of each."""
+    measure = func.octet_length if postgres else func.length  # neither reads the text
     special: dict[str, ColumnElement[Any]] = {
         "payload_size": measure(tasks.c.payload),
         "checkpoint_size": measure(tasks.c.checkpoint),
@@ -249,7 +249,7 @@ def candidates(types: int, *, postgres: bool) -> CompiledQuery:
     for name in ("payload", "checkpoint"):
         short = measure(tasks.c[name]) <= bindparam("p_short")
         special[name] = case((short, tasks.c[name])).label(name)
-    if postgres:  # as text: else the driver makes an object of it that nobody wants
+    if postgres:  # as text: else the driver makes an object that nobody needs
         special["task_id"] = cast(tasks.c.task_id, Text)
     columns: list[ColumnElement[Any]] = [
         special[name] if name in special else tasks.c[name] for name in Candidate.__struct_fields__
@@ -270,10 +270,10 @@ def candidates(types: int, *, postgres: bool) -> CompiledQuery:
 
 
 def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:
-    """Return the parameters of `candidates`: at most so many tasks of each type.
+    """Return the parameters of `candidates`: the maximum number of tasks of each type.
 
-    Those are not more in all than one tick may claim. The more they are the shorter must a text be
-    that is read at once, so that all texts are not more than `_READ_BYTES`.
+    Together they are at most `MAX_CLAIMS`. The more tasks, the shorter a text must be to be read at
+    once, so that all texts together have at most `_READ_BYTES`.
     """
     total = sum(capacity_by_type.values())
     if total > MAX_CLAIMS:
@@ -287,6 +287,6 @@ def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:
 
 
 def submitted(task: NewTask) -> tuple[Any, ...]:
-    """Return the values of `SUBMITTED`."""
+    """Return the values of the fields `SUBMITTED`."""
     values: tuple[Any, ...] = _SUBMITTED(astuple(task))
     return values

@@ -87,7 +87,7 @@ HEADS: Select[Any] = select(*_HEAD).where(
 
 @cache
 def matching(states: int, *, task_type: bool) -> CompoundSelect[Any]:
-    """Select tasks behind a cursor, newest first, up to a limit of each of some states."""
+    """Return the query for tasks behind a cursor, newest first, with a limit for each state."""
     found = []
     for i in range(states):
         one = select(*_HEAD).where(
@@ -103,7 +103,7 @@ def matching(states: int, *, task_type: bool) -> CompoundSelect[Any]:
 
 @cache
 def counted_by_tag(*, task_type: bool) -> Select[int, int]:
-    """Select how many tasks have a tag, and how many of them match, up to a number of them."""
+    """Return the query that counts the tasks with a tag, up to a limit, and those that match."""
     some = (
         select(task_tags.c.task_id)
         .where(task_tags.c.namespace == param("namespace"), task_tags.c.tag == param("tag"))

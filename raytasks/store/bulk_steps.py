@@ -1,4 +1,4 @@
-"""Bulk operations in the store: making them, walking through their tasks, keeping their place."""
+"""The storage of bulk operations: creation, the walk through their tasks, and progress."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,19 +12,19 @@ from raytasks.store import bulk_statements, read_statements
 from raytasks.store.transaction import Transaction
 
 MAX_OPEN = 100
-"""How many operations may be at work at the same time."""
+"""Maximum number of open operations."""
 
 MAX_COUNTED = 100_000
-"""How many tasks with a tag are looked at to count those that a filter matches."""
+"""Maximum number of tasks with a tag that are looked at to count the matches of a filter."""
 
 MAX_LISTED = 100
 
 KEPT_SECONDS = 30 * 86_400.0
-"""How long an operation that is done is remembered."""
+"""Seconds for which a finished operation is remembered."""
 
 
 def count(connection: Connection, asked: BulkFilter) -> int | None:
-    """Return how many tasks a filter matches; None where there are too many with the tag."""
+    """Return the number of tasks that a filter matches; None if too many have the tag."""
     if asked.tag is None:
         matched: int = sum(
             number
@@ -47,9 +47,10 @@ def count(connection: Connection, asked: BulkFilter) -> int | None:
 
 
 def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[BulkOperation, bool]:
-    """Store a new operation, and return it and whether it was new: one is made once.
+    """Store a new operation; return it, and whether it was new. A repeated request makes none.
 
-    Raises `KeyConflict` if its key was used for another request, and `BacklogFull`.
+    Raises `KeyConflict` if its key was used for another request; `BacklogFull` if `MAX_OPEN`
+    operations are open.
     """
     connection, asked = transaction.connection, new.filter
     known = one(connection, new.bulk_id, asked.namespace)
@@ -89,7 +90,7 @@ def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[B
 
 
 def still_open(connection: Connection) -> list[BulkOperation]:
-    """Return the operations of all namespaces that are not done, the oldest first."""
+    """Return the open operations of all namespaces, the oldest first."""
     return [_operation(row) for row in connection.execute(bulk_statements.ALL_OPEN)]
 
 
@@ -109,10 +110,10 @@ def newest(connection: Connection, namespace: str) -> list[BulkOperation]:
 def walk(
     transaction: Transaction, operation: BulkOperation, limit: int
 ) -> tuple[list[TaskHead], list[str]]:
-    """Go on behind the operation's cursor, and look at up to `limit` tasks.
+    """Look at the next `limit` tasks behind the operation's cursor.
 
-    Returns those that the filter matches, and the ids of all that were looked at, newest first;
-    where these are fewer than `limit`, there are no more.
+    Returns the tasks that the filter matches, and the ids of all that were looked at, newest first.
+    If there are fewer ids than `limit`, no more tasks are left.
     """
     connection, asked = transaction.connection, operation.filter
     bound = {
@@ -140,7 +141,7 @@ def walk(
 
 
 def act(transaction: Transaction, action: BulkAction, heads: Sequence[TaskHead]) -> list[TaskHead]:
-    """Retry or cancel tasks of this transaction; return those to which that made a difference."""
+    """Retry or cancel tasks read in this transaction; return those that changed."""
     match action:
         case BulkAction.RETRY:
             transaction.retry(heads)
@@ -158,7 +159,7 @@ def move(
     changed: int,
     finished_at: float | None,
 ) -> None:
-    """Keep how far an operation has come."""
+    """Store the progress of an operation."""
     transaction.connection.execute(
         bulk_statements.MOVE,
         {

@@ -1,8 +1,8 @@
-"""Statements for many rows at once, made into SQL text only once for each database.
+"""Statements for many rows at once, compiled to SQL text only once for each database.
 
-SQLAlchemy makes the text; its own way to execute a statement takes several times as long as the
-database does for a row. SQLite is given the rows one by one, which is a mere function call there;
-PostgreSQL is given all of them in one statement, as one array for each column.
+SQLAlchemy makes the text. Its own execution of a statement takes several times as long as the
+database does for a row. SQLite gets the rows one by one, each in a mere function call. PostgreSQL
+gets all of them in one statement, as one array for each column.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,7 +29,7 @@ from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
 Values = Mapping[str, ColumnElement[Any]]
-"""Where the values of a row stand in a statement, by their names."""
+"""The placeholders of a row's values in a statement, by name."""
 
 Row = Sequence[Any]
 """The values of one row, in the order of the batch's columns; times as floats, flags as 0 or 1."""
@@ -38,16 +38,16 @@ _NUMBERS = (int, float)
 
 
 class Words(Protocol):
-    """What the databases say differently.
+    """The wording that differs between the databases.
 
-    `state` is a task's state, said so that it is compared once the row is found: PostgreSQL may
-    think that few tasks run, and go through an index of states for them.
+    The text `state` is a task's state, worded so that it is compared only after the row is found.
+    Otherwise PostgreSQL may assume that few tasks run, and search them by an index of states.
     """
 
     state: str
 
     def insert(self, table: Table, values: Mapping[str, ColumnElement[Any]]) -> Any:
-        """Insert what each row gives."""
+        """Return the statement that inserts the values of each row."""
 
 
 class _Sqlite:
@@ -65,10 +65,10 @@ class _Postgres:
 
 
 class Batch:
-    """A statement on many rows: `make` makes it of the places of a row's values.
+    """A statement on many rows: `make` builds it from the placeholders of a row's values.
 
-    `columns` are the values of a row, each of the type of a column of our tables. The statement
-    has no other parameters: what is the same in all rows is written into it.
+    The `columns` are the values of a row, each with the type of a column of our tables. The
+    statement has no other parameters: values that are the same in all rows are written into it.
     """
 
     def __init__(
@@ -79,10 +79,10 @@ class Batch:
 
     @cached_property
     def for_rows(self) -> str:
-        """Return the SQL for SQLite, whose parameters are a row."""
+        """Return the SQL for SQLite; its parameters are the values of a row."""
         places = {name: bindparam(f"p_{name}", type_=of.type) for name, of in self._columns.items()}
         statement = self._make(places, _Sqlite())
-        # A value may stand at several places: by number, each is given once.
+        # Parameters are numbered, so a value that occurs several times is given only once.
         compiled = _compiled(statement, sqlite.dialect(paramstyle="named"))
         _no_others(compiled.params, places.values())
         text = str(compiled)
@@ -92,7 +92,7 @@ class Batch:
 
     @cached_property
     def for_arrays(self) -> str:
-        """Return the SQL for PostgreSQL, whose parameters are columns as texts: see `arrays`."""
+        """Return the SQL for PostgreSQL; its parameters are the columns as texts: see `arrays`."""
         dialect = postgres_dialect()
         given = {f"p_{name}": _array_of(of, dialect) for name, of in self._columns.items()}
         rows = (
@@ -109,7 +109,7 @@ class Batch:
 
 
 def arrays(rows: Sequence[Row]) -> list[str]:
-    """Return the columns of some rows as PostgreSQL writes arrays."""
+    """Return the columns of some rows in PostgreSQL's notation of arrays."""
     return [f"{{{','.join(_elements(values))}}}" for values in zip(*rows, strict=True)]
 
 
@@ -132,7 +132,7 @@ def _element(value: str | float | None) -> str:
 
 
 class CompiledQuery:
-    """A statement that reads, made for a database."""
+    """A reading statement, compiled for one database."""
 
     def __init__(self, statement: Executable, dialect: Dialect) -> None:
         compiled = _compiled(statement, dialect)
@@ -140,7 +140,7 @@ class CompiledQuery:
         self._parameters = [(name, compiled.params[name]) for name in compiled.positiontup or ()]
 
     def values(self, bound: Mapping[str, Any]) -> list[Any]:
-        """Return the values of its parameters in their order, of those that are given by name."""
+        """Return the values of its parameters in order, from values by name."""
         return [bound.get(name, fixed) for name, fixed in self._parameters]
 
 
@@ -158,7 +158,7 @@ def sqlite_dialect() -> Dialect:
 
 
 def _array_of(of: Column[Any], dialect: Dialect) -> TypeEngine[Any]:
-    # A cast to a text of limited length cuts it off; put into its column, it is refused.
+    # A cast to a text of limited length would cut it off. Without the cast, its column refuses it.
     kind = of.type.dialect_impl(dialect)
     return Text() if isinstance(kind, String) else kind
 

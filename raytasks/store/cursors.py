@@ -1,6 +1,6 @@
-"""The driver itself, in a transaction that SQLAlchemy has begun.
+"""Direct use of the driver in a transaction that SQLAlchemy has begun.
 
-Errors are those that SQLAlchemy makes of the driver's, so that everybody sees one kind of them.
+Errors of the driver become SQLAlchemy's, so that callers see only one kind.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -15,32 +15,31 @@ from sqlalchemy.exc import DBAPIError
 from raytasks.store.compiled import Batch, CompiledQuery, Row, arrays
 
 Check = Callable[[int], None]
-"""Is told how many rows a statement has changed, and raises where that must not be."""
+"""The check of the number of rows that a statement has changed: raises if it is wrong."""
 
 PLANS_KEPT = 64
-"""For how many pipelines, of which a tick has one or two, PostgreSQL keeps its plans. It would keep
-them for up to a minute, though they were made when there were only a few tasks. That they do not go
-through the table is also seen to by how the writer connects."""
+"""Number of pipelines for which PostgreSQL keeps its plans; a tick has one or two. It would keep
+plans for up to a minute, though they were made when there were only a few tasks. The writer's
+connection settings also prevent plans that scan the table."""
 
 
 class Direct(Protocol):
-    """Statements of one transaction, in their order. Use it in a `with` block.
+    """The statements of one transaction, in order. Use it in a `with` block.
 
-    Whether a statement did what it should may show only later: at the next read, at `flush`, or at
-    the end of the block.
+    A failed check may show only later: at the next read, at `flush`, or at the end of the block.
     """
 
     def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
-        """Carry out a batch for rows, of which there is at least one."""
+        """Execute a batch for rows, of which there is at least one."""
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
 
     def flush(self) -> None:
-        """Be done with all statements before this, so that SQLAlchemy can go on."""
+        """Complete all statements before this, so that SQLAlchemy can go on."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin the block."""
 
     def __exit__(
         self,
@@ -48,18 +47,18 @@ class Direct(Protocol):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End: as `flush` does, if there was no error."""
+        """End the block: like `flush`, if there was no error."""
 
 
 class SqliteDirect:
-    """A call of the driver for each statement."""
+    """The SQLite driver: one call for each statement."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._cursor: Any = connection.connection.cursor()
 
     def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
-        """Carry out a batch for rows."""
+        """Execute a batch for rows."""
         text = batch.for_rows
         with driver_errors(self._connection, text):
             if len(rows) == 1:
@@ -78,19 +77,19 @@ class SqliteDirect:
         return rows
 
     def flush(self) -> None:
-        """Do nothing: every statement is done at once."""
+        """Do nothing: every statement is complete at once."""
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin the block."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Put the cursor away."""
+        """Close the cursor."""
         self._cursor.close()
 
 
 class PostgresDirect:
-    """Statements that are sent together: the server is waited for only where a result is needed."""
+    """The PostgreSQL driver: statements are sent together, and it waits only for needed results."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -107,7 +106,7 @@ class PostgresDirect:
             self._unchecked.append((cursor, check))
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        """Return the rows that a query finds, as soon as all before it is done."""
+        """Return the rows that a query finds, after all statements before it."""
         with driver_errors(self._connection, query.text, self._check_done):
             rows: list[tuple[Any, ...]] = (
                 self._sending().execute(query.text, query.values(bound)).fetchall()
@@ -124,7 +123,7 @@ class PostgresDirect:
         self._check_done()
 
     def __enter__(self) -> Self:
-        """Begin."""
+        """Begin the block."""
         return self
 
     def __exit__(
@@ -133,7 +132,7 @@ class PostgresDirect:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """End; after an error nothing is checked any more, as all is rolled back."""
+        """End the block; after an error nothing is checked, as everything is rolled back."""
         if kind is None:
             self.flush()
         elif self._pipeline is not None:
@@ -155,7 +154,7 @@ class PostgresDirect:
         return used == PLANS_KEPT
 
     def _check_done(self) -> None:
-        """Check, in their order, what is done. What went wrong first is what has to be told."""
+        """Check completed statements in order, so that the first error is reported."""
         unchecked, self._unchecked = self._unchecked, []
         for cursor, check in unchecked:
             result = cursor.pgresult
@@ -164,7 +163,7 @@ class PostgresDirect:
 
 
 def direct(connection: Connection) -> Direct:
-    """Return what goes straight to the connection's driver."""
+    """Return direct access to the connection's driver."""
     if connection.dialect.name == "postgresql":
         return PostgresDirect(connection)
     return SqliteDirect(connection)
@@ -174,9 +173,9 @@ def direct(connection: Connection) -> Direct:
 def driver_errors(
     connection: Connection, text: str, before: Callable[[], None] | None = None
 ) -> Iterator[None]:
-    """Make an error of the driver one of SQLAlchemy, and give up a connection that is gone.
+    """Turn a driver's error into SQLAlchemy's, and invalidate a lost connection.
 
-    `before` may raise what is more to the point.
+    First `before` is called; it may raise a more precise error.
     """
     dialect = connection.dialect
     driver: Any = dialect.loaded_dbapi

@@ -1,8 +1,8 @@
-"""Calls of a store that another thread can cut off: their connection is closed under them.
+"""Store calls that another thread can cut off: their connection is closed under them.
 
-The driver itself must not be touched by another thread. So a connection to a server is cut at its
-socket, through a handle of our own, and a query of SQLite is interrupted, which may be done from
-anywhere. What was cut is not committed later: `check_not_cut` stands before each commit.
+No other thread may touch the driver itself. So a connection to a server is cut at its socket,
+through a handle of our own. A query of SQLite is interrupted, which is allowed from any thread. A
+call that was cut is not committed later: `check_not_cut` stands before each commit.
 """
 
 import os
@@ -23,21 +23,21 @@ _SOCKET = "raytasks_socket"
 
 
 class _Handle:
-    """A second handle of a socket, so that it is never the socket of somebody who came after."""
+    """A second handle of a socket, so that it never refers to the socket of a later connection."""
 
     def __init__(self, number: int) -> None:
         self._lock = threading.Lock()
         self._number: int | None = os.dup(number)
 
     def cut(self) -> None:
-        """End the connection, whoever waits for it."""
+        """End the connection, also under a call that waits for it."""
         with self._lock:
             if self._number is not None:
                 with socket.socket(fileno=os.dup(self._number)) as mine:
                     mine.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Give the handle up; the connection itself is left as it is."""
+        """Close the handle; the connection itself stays as it is."""
         with self._lock:
             number, self._number = self._number, None
             if number is not None:
@@ -79,32 +79,32 @@ class Cuttable:
                     cut()
 
     def take(self, key: int, cut: Callable[[], None]) -> None:
-        """Note that the call uses a connection. Raises `StoreUnavailable` after the cut."""
+        """Register a connection that the call uses. Raises `StoreUnavailable` after the cut."""
         with self._lock:
             if self.is_cut:
                 raise StoreUnavailable("the call was cut off")
             self._connections[key] = cut
 
     def give_back(self, key: int) -> None:
-        """Note that the call no longer uses a connection."""
+        """Unregister a connection that the call no longer uses."""
         with self._lock:
             self._connections.pop(key, None)
 
 
 def check_not_cut() -> None:
-    """Raise `StoreUnavailable` if the call that this thread makes was cut off."""
+    """Raise `StoreUnavailable` if the call in this thread was cut off."""
     call = _present.call
     if call is not None and call.is_cut:
         raise StoreUnavailable("the call was cut off")
 
 
 def make_cuttable(engine: Engine) -> None:
-    """Let the calls that use the engine's connections be cut off."""
+    """Make calls that use the engine's connections cuttable."""
 
     @event.listens_for(engine, "connect", insert=True)
     def _connected(connection: Any, record: Any) -> None:
         record.info[_CUT] = _cutter(connection, record.info)
-        _taken(connection, record, None)  # the dialect asks the server some questions
+        _taken(connection, record, None)  # the dialect queries the server at once
 
     @event.listens_for(engine, "checkout")
     def _taken(_connection: Any, record: Any, _proxy: object) -> None:
@@ -125,7 +125,7 @@ def make_cuttable(engine: Engine) -> None:
 
 
 def _cutter(connection: Any, info: dict[str, Any]) -> Callable[[], None]:
-    """Return what cuts a connection off, from any thread."""
+    """Return a function that cuts the connection off, from any thread."""
     pgconn = getattr(connection, "pgconn", None)
     if pgconn is None:
         interrupt: Callable[[], None] = connection.interrupt

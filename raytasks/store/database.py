@@ -1,4 +1,4 @@
-"""Connections: one writer and some readers, on SQLite or PostgreSQL, and one kind of trouble."""
+"""The connections: one writer and some readers, on SQLite or PostgreSQL, with common errors."""
 
 import contextlib
 import sqlite3
@@ -33,12 +33,12 @@ from raytasks.store.refusals import blames_command, unavailable
 from raytasks.store.sqlite_file import SqliteFile
 
 BUSY_SECONDS = 5.0
-"""How long a transaction waits for a lock of SQLite, as `lock_timeout` says for PostgreSQL."""
+"""Seconds that a transaction waits for a lock of SQLite, as `lock_timeout` says for PostgreSQL."""
 
 _MIGRATIONS = Path(__file__).parent / "migrations"
-# A server that has gone without a word is noticed after some seconds; a tracker that is frozen
-# within a transaction (in milliseconds here) does not hold up the one that takes its place; and
-# nobody waits without end for a lock that somebody else holds on our tables.
+# A silent server is noticed after some seconds. A tracker that is frozen within a transaction does
+# not delay its successor. Nobody waits without end for somebody else's lock on our tables. The
+# options and `tcp_user_timeout` are in milliseconds, the other times in seconds.
 _POSTGRES = {
     "connect_timeout": 5,
     "keepalives_idle": 5,
@@ -48,14 +48,14 @@ _POSTGRES = {
     "options": "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=5000"
     " -c statement_timeout=15000",
 }
-# A tick's statements are the same each time, and go by an index however many tasks there are: plans
-# that are kept save some of the server's time (python -m benchmarks.store_cost).
+# A tick's statements are the same each time, and use an index however many tasks there are. Kept
+# plans save some of the server's time (python -m benchmarks.store_cost).
 _WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
 _MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
-"""How long SQLite's log (the file `-wal`) may be; a longer one is emptied as soon as possible."""
+"""Maximum bytes of SQLite's log (the file `-wal`); a longer one is emptied as soon as possible."""
 
 _SHORTEN_SECONDS = 5.0  # between two tries
 _SHORTEN_WAIT_MS = 100
@@ -66,11 +66,10 @@ class DatabaseUrlError(RaytasksError):
 
 
 class Database:
-    """A database that is reached by `url`: `sqlite:///file` or `postgresql://...`.
+    """A database at `url`: `sqlite:///file` or `postgresql://...`.
 
-    With `reads_only` it is one that somebody else has made: a file that is missing is not made, and
-    nothing can be written. Raises `DatabaseUrlError` for a bad URL. Nothing is connected before the
-    first use.
+    With `reads_only` the database is somebody else's: a missing file is not created, and nothing
+    can be written. Raises `DatabaseUrlError` for a bad URL. It connects only at the first use.
     """
 
     def __init__(self, url: str, *, reads_only: bool = False) -> None:
@@ -84,7 +83,7 @@ class Database:
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """One transaction that may write; committed when the block ends without an error.
+        """Begin a transaction that may write; it is committed when the block ends without an error.
 
         Raises `StoreUnavailable` when the database is away or cannot write. An error before the
         commit has begun leaves nothing in doubt.
@@ -104,14 +103,14 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """One transaction that sees one state of the database. Raises `StoreUnavailable`."""
+        """Begin a transaction that sees one state of the database. Raises `StoreUnavailable`."""
         with translated(), self._reader.begin() as connection:
             yield connection
 
     def upgrade(self) -> None:
-        """Apply the migrations that are missing, one process at a time.
+        """Apply the missing migrations, one process at a time.
 
-        Raises `StoreUnavailable`, also where the tables are not ours, or of a newer version.
+        Raises `StoreUnavailable`, also if the tables are not ours, or of a newer version.
         """
         if self._is_up_to_date():
             return
@@ -119,7 +118,7 @@ class Database:
         try:
             with self.writing() as connection:
                 if not self.is_sqlite:
-                    # A migration may take long; but nobody waits for long for the locks of others.
+                    # A migration may take long, but nobody waits long for the locks of others.
                     connection.execute(text("SET LOCAL statement_timeout = 0"))
                     connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
                 config.attributes["connection"] = connection
@@ -133,7 +132,7 @@ class Database:
             self._file.check()
 
     def give_up_connections(self) -> None:
-        """Go on with new connections: one that is in use hangs, and does not come back."""
+        """Use new connections: one in use hangs, and does not come back."""
         self._writer.dispose(close=False)
         self._reader.dispose(close=False)
 
@@ -145,8 +144,8 @@ class Database:
     def _shorten_log(self) -> None:
         """Empty SQLite's log when it has grown too long, in the thread that writes.
 
-        It is written from its beginning again only when no reader needs it, which may never be so
-        while some read without a pause: so readers are waited for, but not for long.
+        SQLite writes the log from its beginning again only when no reader needs it. With constant
+        readers that may never happen, so this waits for them, for a short time.
         """
         now = time.monotonic()
         log = Path(f"{self.url.database}-wal")
@@ -170,7 +169,7 @@ class Database:
         else:
             more = "" if begin == "BEGIN" else _WRITER_PLANS
             arguments["connect_args"] = postgres_arguments(more, reads_only=self._reads_only)
-            if begin == "BEGIN":  # all statements of a transaction that reads see one moment
+            if begin == "BEGIN":  # a reading transaction sees one moment
                 arguments["isolation_level"] = "REPEATABLE READ"
         engine = create_engine(self.url, **arguments)
         if self.is_sqlite:
@@ -178,7 +177,7 @@ class Database:
         if self._file is not None:
             self._file.watch(engine)
         make_cuttable(engine)
-        # Who only reads tries again instead, which costs nothing while all is well.
+        # A read-only process tries again instead, which costs nothing while all is well.
         if not self.is_sqlite and begin == "BEGIN" and not self._reads_only:
             _ping_first(engine)
         return engine
@@ -200,7 +199,7 @@ class Database:
 
 def _alembic() -> Config:
     config = Config()
-    # The configuration takes `%` for the beginning of a name.
+    # The configuration treats `%` as the beginning of a name.
     config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
     return config
 
@@ -238,15 +237,15 @@ def parse_url(url: str) -> URL:
 
 
 def postgres_arguments(options: str = "", *, reads_only: bool) -> dict[str, Any]:
-    """Return how the driver is to connect, with more `options` of the server for the session."""
+    """Return the driver's arguments, with more server `options` for the session."""
     if reads_only:
         options = f"{options} -c default_transaction_read_only=on"
     return _POSTGRES | {"options": f"{_POSTGRES['options']} {options}".strip()}
 
 
 def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
-    """Open a file that is there, to read it. Its owner has set its journal mode."""
-    # SQLAlchemy would take a `?` or `%` in the path for something else.
+    """Open an existing file for reading. Its owner has set its journal mode."""
+    # SQLAlchemy would misread a `?` or `%` in the path.
     uri = f"{Path(url.database or '').resolve().as_uri()}?mode=ro"
     return sqlite3.connect(
         uri, uri=True, timeout=timeout, isolation_level=None, check_same_thread=False
@@ -254,8 +253,8 @@ def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
 
 
 def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
-    # The driver's own handling of transactions is switched off, so that a transaction begins
-    # where we say, and takes the write lock at once when it is going to write:
+    # The driver's own handling of transactions is switched off. So a transaction begins where we
+    # say, and takes the write lock at once when it is going to write:
     # https://docs.sqlalchemy.org/en/21/dialects/sqlite.html
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, _record: object) -> None:
@@ -276,8 +275,8 @@ def _set_up_sqlite(engine: Engine, begin: str, *, reads_only: bool) -> None:
 
 
 def _ping_first(engine: Engine) -> None:
-    # Not `pool_pre_ping`: that comes before the connection is known to the call that uses it, so
-    # that a ping which hangs could not be cut off.
+    # Not `pool_pre_ping`: it runs before the call's connection is known. A ping that hangs could
+    # then not be cut off.
     @event.listens_for(engine, "checkout")
     def _ping(connection: Any, _record: object, _proxy: object) -> None:
         try:
@@ -288,9 +287,9 @@ def _ping_first(engine: Engine) -> None:
 
 @contextmanager
 def translated(*, writes: bool = False) -> Iterator[None]:
-    """Make the errors that mean that the database is away `StoreUnavailable`.
+    """Turn errors that mean an outage into `StoreUnavailable`.
 
-    Where something `writes`, these are all but those that are a command's fault. See
+    With `writes`, these are all errors except those that are a command's fault. See
     `raytasks.store.refusals`.
     """
     try:
@@ -305,5 +304,5 @@ def translated(*, writes: bool = False) -> Iterator[None]:
 
 
 def without_password(url: str) -> str:
-    """Return a database URL as it may be shown."""
+    """Return a database URL without its password, so that it may be shown."""
     return make_url(url).render_as_string(hide_password=True)

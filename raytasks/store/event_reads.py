@@ -1,4 +1,4 @@
-"""Reading the events of tasks: what is kept of each, from a place on, in few rows."""
+"""Reads of tasks' events: what is kept of each task after an event, in few rows."""
 
 from collections import defaultdict
 from collections.abc import Sequence

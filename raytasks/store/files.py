@@ -1,6 +1,7 @@
-"""Files that nobody needs any more: named in the transaction that gave them up, removed after it.
+"""The table of files to remove: a transaction that gives up files lists them here.
 
-A row names a task and one of its files; an empty name stands for all files of the task.
+They are removed after its commit. A row names a task and one of its files; an empty name stands for
+all files of the task.
 """
 
 import uuid
@@ -42,21 +43,21 @@ _DATABASE_ID: Select[Any] = select(database_identity.c.database_id)
 
 @cache
 def _insert(table: Table, dialect: str) -> Any:
-    """Insert what is not there."""
+    """Return the statement that inserts rows that do not exist yet."""
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
     statement: Any = insert_into(table)
     return statement.on_conflict_do_nothing()
 
 
 def mark(connection: Connection, keys: Iterable[FileKey], due_at: float) -> None:
-    """Have files removed from a time on (seconds since the epoch)."""
+    """Schedule the removal of files for `due_at` (seconds since the epoch)."""
     rows = [{"task_id": task_id, "name": name, "due_at": due_at} for task_id, name in keys]
     if rows:
         connection.execute(_insert(files_to_remove, connection.dialect.name), rows)
 
 
 def due(connection: Connection, now: float, limit: int) -> list[FileKey]:
-    """Return files that are to be removed now, those that waited longest first."""
+    """Return files whose removal is due, at most `limit`, the longest due first."""
     rows = connection.execute(_DUE, {"p_now": now, "p_limit": limit})
     return [(task_id, name) for task_id, name in rows]
 
@@ -64,7 +65,7 @@ def due(connection: Connection, now: float, limit: int) -> list[FileKey]:
 def done(
     connection: Connection, removed: Sequence[FileKey], failed: Sequence[FileKey], retry_at: float
 ) -> None:
-    """Forget files that are removed. Those where it failed are tried again at `retry_at`."""
+    """Delete the rows of removed files. Failed ones are tried again at `retry_at`."""
     if removed:
         connection.execute(_DONE, [{"p_task_id": key[0], "p_name": key[1]} for key in removed])
     if failed:
@@ -73,14 +74,14 @@ def done(
 
 
 def known(connection: Connection, task_ids: Sequence[str]) -> set[str]:
-    """Return those of the ids that are ids of tasks."""
+    """Return the ids that belong to tasks."""
     if not task_ids:
         return set()
     return set(connection.execute(_KNOWN, {"p_task_ids": list(task_ids)}).scalars())
 
 
 def database_id(connection: Connection) -> str:
-    """Return what tells this database from all others; it is made where there is none."""
+    """Return the unique id of this database; it is created at the first call."""
     row = {"id": 1, "database_id": str(uuid.uuid4())}
     connection.execute(_insert(database_identity, connection.dialect.name), row)
     known_as: str = connection.execute(_DATABASE_ID).scalar_one()

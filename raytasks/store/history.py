@@ -1,4 +1,4 @@
-"""The history of a task as events, made again from what the database keeps of it."""
+"""The history of a task as events, rebuilt from what the database keeps of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -8,12 +8,12 @@ from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.task_events import Event, EventId, LogEntry, LogLine, StateEntry
 
 BEFORE_ALL: EventId = (-1, 0)
-"""A place before every event."""
+"""The event id before all events."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskNow:
-    """A task as it is. `changed_at` is when its present state began."""
+    """The present state of a task. It began at `changed_at` (seconds since the epoch)."""
 
     state: State
     attempt: int
@@ -37,10 +37,10 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of a task from some place on: it is enough to tell what came after it.
+    """The stored facts of a task after an event: enough to rebuild all later events.
 
-    `before` is the last attempt that had ended by then. `lines` are those after the place, in
-    order, by attempt.
+    The last attempt that had ended by then is `before`. The `lines` are the later ones, in order,
+    by attempt.
     """
 
     task: TaskNow
@@ -50,7 +50,7 @@ class Kept:
 
 
 def history(kept: Kept, after: EventId, limit: int) -> tuple[list[Event], bool]:
-    """Return the events after a place, at most `limit` of them, and whether there are more."""
+    """Return the events after an event, at most `limit`, and whether there are more."""
     later = (event for event in _events(kept, after) if event.id > after)
     events = list(islice(later, limit + 1))
     return events[:limit], len(events) > limit
@@ -80,10 +80,10 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
 def _between(
     last: Ended | None, until: int, kept: Kept, following: Ended | None
 ) -> Iterator[StateEntry]:
-    """Give the changes after an attempt's end that have no row of their own.
+    """Yield the changes after an attempt's end that have no row of their own.
 
-    Only two can be: a person cancels what waits, or retries what is FAILED or CANCELLED. Where
-    attempts between this one and the `following` one are not kept any more, nobody knows.
+    There are only two kinds: a person cancels a waiting task, or retries a FAILED or CANCELLED one.
+    They are unknown if attempts between this one and the `following` one are no longer kept.
     """
     if last is None and not until:
         return
@@ -111,8 +111,8 @@ def _logged(revision: int, attempt: int, lines: Sequence[LogLine]) -> Iterator[L
 
 
 def _unbroken(lines: Sequence[LogLine], known: int) -> list[LogLine]:
-    """Return the lines that follow on each other: what is missing among them is still to come.
+    """Return the lines up to the first gap: a missing line is still to come.
 
-    Nobody who has seen a later line would ever hear of it.
+    A reader that has seen a later line would never get the missing one.
     """
     return [line for place, line in enumerate(lines, known + 1) if line.number == place]

@@ -1,4 +1,4 @@
-"""Which submissions were made before, by their idempotency keys."""
+"""The search for repeated submissions, by their idempotency keys."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from raytasks.store import statements
 
 
 def find_duplicates(connection: Connection, new: Sequence[NewTask]) -> dict[str, Duplicate]:
-    """Return those of the submissions whose key is taken. See `Transaction.duplicates`."""
+    """Return the submissions whose key is taken. See `Transaction.duplicates`."""
     found: dict[str, Duplicate] = {}
     for namespace in {task.namespace for task in new if task.idempotency_key is not None}:
         keyed = [

@@ -46,7 +46,7 @@ RUNNING_TASKS: Select[Any] = select(
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
 ).where(
     RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
-)  # that there is an index of
+)  # for which there is an index
 
 EVENT_TASKS: Select[Any] = select(
     tasks.c.task_id,
@@ -102,9 +102,9 @@ EVENT_LINES: Select[Any] = (
 )
 
 MAX_ATTEMPTS = 100
-"""How many attempts of a task are read with it: the newest."""
+"""Maximum number of attempts that are read with a task: the newest."""
 
-# The newest first. The numbers are in the text, as nobody binds them.
+# The newest first. The numbers are in the text because nobody binds them.
 ATTEMPTS_OF: Select[Any] = (
     select(*[attempts.c[name] for name in AttemptRecord.__struct_fields__])
     .where(attempts.c.task_id == param("task_id"))
@@ -116,14 +116,14 @@ ATTEMPTS_OF: Select[Any] = (
 
 @cache
 def any_ready(types: int) -> Select[Any]:
-    """Select one ready task of `types` task types, if there is any."""
+    """Return the query for one ready task of `types` task types."""
     names = [param(f"type_{i}") for i in range(types)]
     return select(tasks.c.task_id).where(READY, tasks.c.task_type.in_(names)).limit(1)
 
 
 @cache
 def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
-    """Select a page of a namespace's tasks, newest first, with the filters that are given."""
+    """Return the query for a page of a namespace's tasks, newest first, with the given filters."""
     statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
     statement = statement.where(tasks.c.namespace == param("namespace"))
     if cursor:
@@ -137,7 +137,7 @@ def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
 
 @cache
 def tagged(*, cursor: bool) -> Select[Any]:
-    """Select the ids of a namespace's tasks with a tag, newest first."""
+    """Return the query for the ids of a namespace's tasks with a tag, newest first."""
     return _with_tag(cursor=cursor).limit(param("limit")).offset(param("offset"))
 
 
@@ -153,13 +153,13 @@ def _with_tag(*, cursor: bool) -> Select[Any]:
 
 
 TAG_STEP = 2000
-"""At most how many tasks with a tag a page of a list by tag looks at: so it takes about as
-long whatever its other filters are."""
+"""Maximum number of tasks with a tag that a page of a list by tag looks at. So its time hardly
+depends on its other filters."""
 
 
 @cache
 def tagged_matching(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
-    """Select the ids of the tasks that filters match, newest first, among the next with a tag."""
+    """Return the query for the ids that filters match, newest first, among the next with a tag."""
     some = _with_tag(cursor=cursor).limit(literal_column(str(TAG_STEP))).subquery()
     statement = select(some.c.task_id).order_by(some.c.task_id.desc()).limit(param("limit"))
     if state or task_type:

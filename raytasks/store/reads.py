@@ -1,4 +1,4 @@
-"""Answers to the queries of `raytasks.protocol.queries` that are about what is stored."""
+"""Answers to the queries of `raytasks.protocol.queries` about stored data."""
 
 from collections.abc import Sequence
 from typing import Any, assert_never
@@ -28,7 +28,7 @@ from raytasks.store.transaction import task_from
 
 
 def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
-    """Answer a query, as of one moment; its class says of what type the answer is."""
+    """Answer a query, as of one moment. The query's class names the type of the answer."""
     match query:
         case TasksById():
             return _tasks(connection, query.task_ids)
@@ -101,7 +101,7 @@ def _page(connection: Connection, query: TaskQuery) -> Page:
 
 
 def _tagged(connection: Connection, query: TaskQuery) -> Page:
-    """Return those of the next tasks with a tag, newest first, that the filters match."""
+    """Return the tasks that the filters match among the next ones with a tag, newest first."""
     statement = read_statements.tagged_matching(
         state=query.state is not None,
         task_type=query.task_type is not None,

@@ -1,8 +1,8 @@
-"""Whose fault an error of the database is: that of one command, or of the database itself.
+"""The cause of a database error: one command, or the database itself.
 
-The list is short on purpose: only what is said of a value is the fault of the command that brought
-it. All else (a missing privilege or table, a prepared statement that is gone, an error within the
-server) says nothing of any command: for us the database is away.
+The list is short on purpose: a command is at fault only for an error about a value that it brought.
+Any other error says nothing of a command, so the database counts as away. Examples are a missing
+privilege or table, a lost prepared statement, or an error within the server.
 """
 
 import sqlite3
@@ -13,14 +13,14 @@ from raytasks.model.lines import one_line
 from raytasks.model.tasks import StoreUnavailable
 
 _COMMANDS_FAULT = ("22", "23", "54")
-"""SQLSTATE classes: data exception, broken constraint, limit of the program exceeded."""
+"""SQLSTATE classes: data exception, broken constraint, program limit exceeded."""
 
 
 def blames_command(error: DBAPIError) -> bool:
     """Return whether an error is the fault of the command that was to be stored.
 
-    Errors that are raised in Python before the driver is called are no `DBAPIError`; they are the
-    command's fault as well.
+    Errors raised in Python before the driver is called are no `DBAPIError`. They are the command's
+    fault too.
     """
     original = error.orig
     if isinstance(original, sqlite3.Error):
@@ -28,16 +28,16 @@ def blames_command(error: DBAPIError) -> bool:
     sqlstate = getattr(original, "sqlstate", None)
     if sqlstate is not None:
         return str(sqlstate)[:2] in _COMMANDS_FAULT
-    # The driver itself refuses a value, e.g. a NUL in a text, or a type that it does not know.
+    # The driver itself refuses a value, e.g. a NUL in a text, or an unknown type.
     name = type(original).__name__
     return name == "DataError" or (name == "ProgrammingError" and "adapt" in str(original))
 
 
 def unavailable(error: DBAPIError) -> StoreUnavailable:
-    """Return what stands for an error that is no command's fault, with its name."""
+    """Return the `StoreUnavailable` for an error that is no command's fault, with its name."""
     said = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    text = said or one_line(error.orig or error)  # PostgreSQL shows the statement as well
-    if not isinstance(error, OperationalError | InterfaceError):  # which are the usual ones
+    text = said or one_line(error.orig or error)  # without the statement, which PostgreSQL adds
+    if not isinstance(error, OperationalError | InterfaceError):  # those are the usual ones
         text = f"{type(error.orig or error).__name__}: {text}"
     away = StoreUnavailable(text)
     away.was_cut = error.connection_invalidated

@@ -1,6 +1,6 @@
-"""The tables. A migration makes them; a test fails where the two differ.
+"""The tables of the database. Migrations create them; a test fails if the two differ.
 
-Times are seconds since the epoch, as doubles. JSON is kept as text, as it came.
+Times are seconds since the epoch, as doubles. JSON is kept as text, exactly as it came.
 """
 
 from sqlalchemy import (
@@ -51,7 +51,7 @@ tasks = Table(
     Column("priority", Integer, nullable=False),
     # The order of claims: due time minus priority x a fixed number of seconds.
     Column("rank", Double, nullable=False),
-    # Waiting and due. A task whose time has not come is not ready, whatever its rank.
+    # Waiting and due. A task that is not due is not ready, whatever its rank.
     Column("ready", Boolean, nullable=False),
     Column("attempt", Integer, nullable=False),
     Column("max_attempts", Integer, nullable=False),
@@ -70,24 +70,24 @@ tasks = Table(
     Column("idempotency_key", String(255)),
     Column("request_digest", String(64)),
     Column("namespace", String(63), nullable=False, server_default=DEFAULT_NAMESPACE),
-    # A JSON list of texts; those of a task with tags are in `task_tags` as well.
+    # A JSON list of texts. A task's tags are in `task_tags` as well.
     Column("tags", Text),
     # Grows by one at each change of state.
     Column("revision", Integer, nullable=False, server_default=text("0")),
-    # Where a payload or result is that is too large for here, as JSON; else null.
+    # The reference of a payload or result that is too large for here, as JSON; else null.
     Column("payload_ref", Text),
     Column("result_ref", Text),
     # When a runner was given the task; its attempt may begin later.
     Column("claimed_at", Double),
-    # Where a checkpoint is that is too large for here, as JSON; else null.
+    # The reference of a checkpoint that is too large for here, as JSON; else null.
     Column("checkpoint_ref", Text),
-    # Whether there are files of the task: large values, or artifacts; null: nobody knows, as it
-    # was submitted to an earlier version.
+    # Whether the task has files: large values, or artifacts. Null: unknown, as it was submitted to
+    # an earlier version.
     Column("has_files", Boolean),
-    # How often the task was put off or given back, in all its life.
+    # How often the task was snoozed or released, in all its life.
     Column("snoozes", Integer, nullable=False, server_default=text("0")),
-    # A suspect was lost, and may be what killed its runner. With how many suspects, itself
-    # included, it may share a process when it runs again; null: it is none.
+    # For a suspect: with how many suspects, itself included, it may share a process when it runs
+    # again. A suspect was lost, and may have killed its runner. Null: no suspect.
     Column("company", Integer),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
@@ -97,10 +97,11 @@ tasks = Table(
     CheckConstraint("(runner_id IS NOT NULL) = (state = 'RUNNING')", name="held_when_running"),
 )
 
-# As text, so that a query says it just as the partial index does; else SQLite passes it over.
+# As text, so that a query words it exactly as the partial index does. Otherwise SQLite does not use
+# the index.
 READY = text("ready")
-# Waiting but not ready, said without `state`: else SQLite goes through all that wait by the
-# index of states. The checks above make it the same.
+# Waiting but not ready, worded without `state`. Otherwise SQLite scans all waiting tasks by the
+# index of states. The checks above make both the same.
 SCHEDULED = text("NOT ready AND runner_id IS NULL AND finished_at IS NULL")
 RUNNING = text("state = 'RUNNING'")
 KEYED = text("idempotency_key IS NOT NULL")
@@ -139,7 +140,7 @@ task_tags = Table(
     sqlite_with_rowid=False,
 )
 
-# What handlers have logged, numbered from 1 in each attempt.
+# The log lines of handlers, numbered from 1 in each attempt.
 task_logs = Table(
     "task_logs",
     metadata,
@@ -166,18 +167,18 @@ attempts = Table(
     Column("ray_task_id", String(64)),
     Column("ray_attempt", Integer),
     Column("error", Text),
-    # What the runner said after the attempt was given up as lost.
+    # The outcome that the runner reported after the attempt was given up as lost.
     Column("late_outcome", String(16)),
     Column("late_at", Double),
-    # What the task became by this outcome, and the revision of that change; the one before it was
+    # The task's state by this outcome, and the revision of that change. The revision before it was
     # the beginning of the attempt.
     Column("state", String(9)),
     Column("revision", Integer),
     sqlite_with_rowid=False,
 )
 
-# How many tasks of each namespace and type are in each state, kept exact by every transition:
-# counting a million rows for a list's total, or for the size of the backlog, would be slow.
+# The number of tasks by namespace, type and state, kept exact by every transition. To count a
+# million rows for a list's total, or for the size of the backlog, would be slow.
 task_counts = Table(
     "task_counts",
     metadata,
@@ -188,9 +189,8 @@ task_counts = Table(
     sqlite_with_rowid=False,
 )
 
-# A retry or a cancel of all tasks that a filter matches. It goes from the newest task to the
-# oldest, in small steps; each step, with the new `cursor` (the last task looked at), is one
-# transaction.
+# A retry or a cancel of all tasks that a filter matches, from the newest task to the oldest. Each
+# small step is one transaction, with the new `cursor` (the last task looked at).
 bulk_operations = Table(
     "bulk_operations",
     metadata,
@@ -221,7 +221,7 @@ Index(
     "ix_bulk_operations_open", bulk_operations.c.bulk_id, sqlite_where=OPEN, postgresql_where=OPEN
 )
 
-# How many attempts and tasks ended in each minute, and how long they took, as JSON.
+# The number of attempts and tasks that ended in each minute, and their durations, as JSON.
 stats_minutes = Table(
     "stats_minutes",
     metadata,
@@ -232,14 +232,14 @@ stats_minutes = Table(
     sqlite_with_rowid=False,
 )
 
-# Files that nobody needs any more: those of tasks that are deleted (`name` is empty: all of them),
-# and single ones that were replaced. They are removed after the commit, and the row after them.
+# Files to remove: those of deleted tasks (`name` is empty: all of them), and single ones that were
+# replaced. The files are removed after the commit, and then their rows.
 files_to_remove = Table(
     "files_to_remove",
     metadata,
     Column("task_id", _Id, primary_key=True),
     Column("name", String(255), primary_key=True),
-    Column("due_at", Double, nullable=False),  # when removing them is tried next
+    Column("due_at", Double, nullable=False),  # when removal is tried next
     sqlite_with_rowid=False,
 )
 Index("ix_files_to_remove_due_at", files_to_remove.c.due_at)
@@ -255,11 +255,11 @@ handlers_versions = Table(
     Column("seen_at", Double, nullable=False),
     Column("detail", Text),
     CheckConstraint("state IN ('trial', 'passed', 'failed')", name="state_known"),
-    sqlite_autoincrement=True,  # a number that was given out never comes again
+    sqlite_autoincrement=True,  # a number is never given out again
 )
 Index("ix_handlers_versions_token", handlers_versions.c.token, unique=True)
 
-# One row, with what tells this database from all others; none until somebody asks for it.
+# One row, with the unique id of this database; no row until the first request for it.
 database_identity = Table(
     "database_identity",
     metadata,
@@ -267,9 +267,8 @@ database_identity = Table(
     Column("database_id", String(36), nullable=False),
 )
 
-# One row. Each tick renews it in its own transaction; a tracker whose epoch is no longer there
-# has been replaced, and its ticks fail. The owner is the actor whose tracker that is, in all its
-# lives.
+# One row. Each tick renews it in its own transaction. A tracker whose epoch is no longer there has
+# been replaced, and its ticks fail. The owner is the tracker's actor, the same in all its lives.
 tracker_epoch = Table(
     "tracker_epoch",
     metadata,
@@ -277,6 +276,6 @@ tracker_epoch = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("renewed_at", Double, nullable=False),
     Column("owner", String(64)),
-    # Since when no task is handed out.
+    # The time since which no task is claimed; null: not paused.
     Column("paused_at", Double),
 )

@@ -1,4 +1,4 @@
-"""The end of an attempt, decided, and the row of SQL that says so."""
+"""The settlement of an attempt: its verdict, and the row of SQL that stores it."""
 
 from typing import Any
 
@@ -12,11 +12,11 @@ _CRASHES = frozenset({Event.LOSE, Event.POISON})
 
 
 class Settlement(Struct, frozen=True):
-    """The end of an attempt, decided: what becomes of its task.
+    """The verdict on an attempt that has ended: its task's next state.
 
-    `run_at` is when the task is due again, if it is to run again. `company` is what its task has
-    from now on. With `has_files` there may be files of it from now on. A task that completes needs
-    its `large_checkpoint` no more.
+    If the task is to run again, it is due at `run_at`. Its new company is `company`. With
+    `has_files` it may have files from now on. A task that completes no longer needs its
+    `large_checkpoint`.
     """
 
     event: Event
@@ -35,22 +35,22 @@ class Settlement(Struct, frozen=True):
 
     @property
     def state(self) -> State:
-        """The task's state after this."""
+        """The task's state after the settlement."""
         return TRANSITIONS[self.event].target
 
     @property
     def puts_off(self) -> bool:
-        """Whether the task just waits again: its attempt snoozed, or was given back."""
+        """Whether the task only waits again: its attempt snoozed, or was released."""
         return self.event in (Event.SNOOZE, Event.RELEASE)
 
     def row(self, now: float, priority_step: float, ahead: float = 0.0) -> tuple[Any, ...]:
-        """Return it as a row of `batch_statements.SETTLE`, settled at `now`.
+        """Return the row for `batch_statements.SETTLE`, settled at `now`.
 
-        The order of tasks is by so many seconds `ahead` of the clock.
+        The order of tasks is `ahead` seconds ahead of the clock.
         """
         event, attempt, state = self.event, self.attempt, self.state
         waits = state in WAITING
-        moves = waits and event is not Event.RELEASE  # which keeps its place
+        moves = waits and event is not Event.RELEASE  # a released task keeps its place
         return (
             attempt.task_id,
             attempt.attempt,
@@ -67,6 +67,6 @@ class Settlement(Struct, frozen=True):
             self.company,
             int(self.has_files),
             attempt.started_at if self.begun else None,
-            None if waits else now,  # by the clock that retention goes by
+            None if waits else now,  # by retention's clock
             now,
         )

@@ -1,6 +1,6 @@
-"""The file of an SQLite database, watched: one that is deleted has no name any more.
+"""The watch over the file of an SQLite database, which may be deleted while it is open.
 
-Its connections go on all the same, and what they commit is gone when the last one is closed.
+The connections to a deleted file still work, but their commits are lost when the last one closes.
 """
 
 import os
@@ -14,16 +14,16 @@ from raytasks.model.tasks import StoreUnavailable
 
 
 class SqliteFile:
-    """Says whether a database's path still leads to the file that was opened first."""
+    """The file that a database's path led to when it was first opened."""
 
     def __init__(self, url: URL) -> None:
         name = url.database or ""
-        # A `file:` URI may name something that is no plain file.
+        # A `file:` URI may name something other than a plain file.
         self._path = None if name.startswith("file:") else Path(name).absolute()
         self._known: tuple[int, int] | None = None
 
     def watch(self, engine: Engine) -> None:
-        """Let the engine open no other file under the same name, nor make one."""
+        """Prevent the engine from opening another file under the same name, or creating one."""
 
         @event.listens_for(engine, "do_connect")
         def _before(*_: object) -> None:

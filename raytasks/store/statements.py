@@ -1,6 +1,6 @@
-"""The SQL statements that write, by name; and what a write has to read before.
+"""The SQL statements that write, by name, and the reads that they need before.
 
-Every change of state is fenced by the table of transitions. Those of each tick are in
+Every change of state is fenced by the table of transitions. The statements of each tick are in
 `raytasks.store.batch_statements`.
 """
 
@@ -39,24 +39,27 @@ from raytasks.store.schema import (
 
 
 def param(name: str) -> Any:
-    """Return a parameter. SQLAlchemy keeps the plain names of columns for its own ones."""
+    """Return a parameter. SQLAlchemy reserves the plain names of columns for its own ones."""
     return bindparam(f"p_{name}")
 
 
 def in_source_of(event: Event, column: str = "state") -> ColumnElement[bool]:
-    """Say that a task, by its `column`, is in one of the states that an event may find it in."""
+    """Return the condition that a task, by `column`, is in a source state of an event."""
     sources = TRANSITIONS[event].sources
     listed = ", ".join(f"'{state}'" for state in State if state in sources)
     return literal_column(f"{column} IN ({listed})", tasks.c.ready.type)
 
 
 def _lost(column: str) -> ColumnElement[bool]:
-    """Say that an attempt was lost. As text: a list of parameters cannot go with many rows."""
+    """Return the condition that an attempt was lost.
+
+    It is text, because a list of parameters cannot be used in a statement for many rows.
+    """
     listed = ", ".join(f"'{kind}'" for kind in sorted(CRASHES))
     return literal_column(f"{column} IN ({listed})", tasks.c.ready.type)
 
 
-# Of tasks that were read in the same transaction, so that their attempts are as they were then.
+# Tasks read in the same transaction, so that their attempts have not changed since.
 _THESE = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 
 _THE_ATTEMPT = (tasks.c.task_id == param("task_id")) & (tasks.c.attempt == param("attempt"))
@@ -204,7 +207,8 @@ PRUNE: tuple[Delete, ...] = tuple(
     for table in (attempts, task_logs, tasks)
 )
 
-# Old attempts that changed nothing: some at a time, as there may be many from before 0.2.
+# Old attempts that changed nothing: a limited number at a time, as there may be many from before
+# 0.2.
 _MAX_TRIMMED = 100
 _TRIMMED = (
     select(attempts.c.attempt)
@@ -231,7 +235,7 @@ UNTAG: Delete = delete(task_tags).where(
 
 @cache
 def log(dialect: str) -> Any:
-    """Keep a line of a running attempt, once, in the dialect's own words."""
+    """Return the statement that stores a line of a running attempt, once, in a dialect."""
     insert_into = postgresql.insert if dialect == "postgresql" else sqlite.insert
     line = [
         bindparam(f"p_{column.name}", type_=column.type)

@@ -64,14 +64,14 @@ _FORGET: Delete = delete(stats_minutes).where(
 )
 
 MAX_FORGOTTEN = 2000
-"""How many rows one transaction deletes."""
+"""Maximum number of rows that one transaction deletes."""
 
 RowKey = tuple[int, str, str]
-"""What names a row: its minute, namespace and task type."""
+"""The key of a row: its minute, namespace and task type."""
 
 
 class MinuteRow(NamedTuple):
-    """What happened in a minute (counted from the epoch). `data` is JSON text."""
+    """The statistics of a minute (counted from the epoch). `data` is JSON text."""
 
     minute: int
     namespace: str
@@ -81,7 +81,7 @@ class MinuteRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatsWrite:
-    """Rows that replace those of the same minutes; some from before minute `forget` are deleted."""
+    """Rows that replace those of the same minutes; old ones before minute `forget` are deleted."""
 
     rows: Sequence[MinuteRow]
     forget: int | None = None
@@ -105,7 +105,7 @@ def write_stats(transaction: Transaction, work: StatsWrite) -> None:
 
 
 def fold(transaction: Transaction, first: int, end: int, rows: Sequence[MinuteRow]) -> None:
-    """Let each of these rows, at minute `first`, stand for all of its pair before minute `end`."""
+    """Write folded rows at minute `first`, and delete their pairs' other rows before `end`."""
     _write(transaction, rows)
     bound = [
         {"p_first": first, "p_end": end, "p_namespace": row.namespace, "p_type": row.task_type}
@@ -116,7 +116,7 @@ def fold(transaction: Transaction, first: int, end: int, rows: Sequence[MinuteRo
 
 
 def forget(transaction: Transaction, minute: int) -> int:
-    """Delete rows of before a minute, at most `MAX_FORGOTTEN`; return how many."""
+    """Delete rows from before a minute, at most `MAX_FORGOTTEN`; return how many."""
     bound = {"p_minute": minute, "p_limit": MAX_FORGOTTEN}
     return transaction.connection.execute(_FORGET, bound).rowcount
 
@@ -141,7 +141,7 @@ def is_fine(connection: Connection, first: int, end: int) -> bool:
 def by_pair(
     connection: Connection, first: int, end: int, pair: tuple[str, str], limit: int
 ) -> list[MinuteRow]:
-    """Return rows of some minutes, those of each pair together, of the pairs behind a pair."""
+    """Return rows from `first` to before `end`, ordered by pair, for the pairs behind `pair`."""
     namespace, task_type = pair
     bound = {"p_namespace": namespace, "p_type": task_type, "p_limit": limit}
     bound |= {"p_first": first, "p_end": end}

@@ -1,6 +1,6 @@
-"""The store: what the tracker can do with the database, each call one transaction.
+"""The store: the tracker's operations on the database, each call one transaction.
 
-Calls block; the tracker makes them in a thread of their own. Each may raise `StoreUnavailable`.
+Calls block, so the tracker makes them in a separate thread. Each may raise `StoreUnavailable`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,11 +31,11 @@ from raytasks.store.idempotency import find_duplicates
 from raytasks.store.transaction import Counted, Superseded, Transaction
 
 Counts = Mapping[Counted, int]
-"""How many tasks there are, by namespace, task type and state."""
+"""The number of tasks by namespace, task type and state."""
 
 
 class Store:
-    """Reads and transactions on the database at `url`; with `reads_only` no transactions."""
+    """The reads and transactions on the database at `url`; with `reads_only` no transactions."""
 
     def __init__(self, url: str, *, priority_step: float = 60.0, reads_only: bool = False) -> None:
         self._database = Database(url, reads_only=reads_only)
@@ -46,9 +46,9 @@ class Store:
         self._database.upgrade()
 
     def begin_epoch(self, now: float, owner: str = "") -> int:
-        """Take the database over, and return the number of the new epoch.
+        """Take over the database, and return the number of the new epoch.
 
-        From here on, ticks of every earlier epoch fail with `Superseded`.
+        From now on, ticks of every earlier epoch fail with `Superseded`.
         """
         bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
@@ -56,66 +56,66 @@ class Store:
             return epoch
 
     def epoch_owner(self) -> tuple[str | None, float]:
-        """Return whose the present epoch is, and when it was last renewed, by its own clock."""
+        """Return the owner of the present epoch, and its last renewal by the owner's clock."""
         with self._database.reading() as connection:
             row = connection.execute(read_statements.EPOCH).one()
             return row.owner, row.renewed_at
 
     def paused_at(self) -> float | None:
-        """Return since when no task is to be handed out, or None."""
+        """Return the time since which no task is claimed; None if not paused."""
         with self._database.reading() as connection:
             paused_at: float | None = connection.execute(read_statements.EPOCH).one().paused_at
             return paused_at
 
     def set_paused(self, epoch: int, paused_at: float | None) -> None:
-        """Keep since when no task is to be handed out. Raises `Superseded`."""
+        """Store the time since which no task is claimed. Raises `Superseded`."""
         bound = {"p_epoch": epoch, "p_paused_at": paused_at}
         with self._database.writing() as connection:
             if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
                 raise Superseded(f"epoch {epoch} has ended")
 
     def expired(self, before: float, limit: int) -> list[str]:
-        """Return the ids of tasks that ended before this time, the oldest first."""
+        """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
         with self._database.reading() as connection:
             rows = connection.execute(statements.EXPIRED, {"p_before": before, "p_limit": limit})
             return list(rows.scalars())
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Return those of the submissions whose key is taken. See `Transaction.duplicates`."""
+        """Return the submissions whose key is taken. See `Transaction.duplicates`."""
         with self._database.reading() as connection:
             return find_duplicates(connection, new)
 
     def files_due(self, now: float, limit: int) -> list[files.FileKey]:
-        """Return files that are to be removed now. See `raytasks.store.files.due`."""
+        """Return files whose removal is due. See `raytasks.store.files.due`."""
         with self._database.reading() as connection:
             return files.due(connection, now, limit)
 
     def database_id(self) -> str:
-        """Return what tells this database from all others, the same in all its life."""
+        """Return the unique id of this database; it never changes."""
         with self._database.writing() as connection:
             return files.database_id(connection)
 
     @contextmanager
     def transaction(self, *, now: float) -> Iterator[Transaction]:
-        """One write transaction; committed when the block ends without an error."""
+        """Begin a write transaction; it is committed when the block ends without an error."""
         with self._database.writing() as connection, direct(connection) as driver:
             yield Transaction(connection, driver, now=now, priority_step=self._priority_step)
 
     def read(self, query: Query[Answer]) -> Answer:
-        """Answer a query about what is stored. See `raytasks.store.reads`."""
+        """Answer a query about stored data. See `raytasks.store.reads`."""
         assert isinstance(query, StoredQuery | BulkQuery), query
         with self._database.reading() as connection:
             found: Answer = reads.answer(connection, query)
             return found
 
     def counts(self) -> Counts:
-        """Return how many tasks there are, by namespace, task type and state."""
+        """Return the number of tasks by namespace, task type and state."""
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.COUNTS)
             return {(space, name, State(state)): number for space, name, state, number in rows}
 
     def running(self) -> list[Running]:
-        """Return the attempts that run, or did when the last tracker died."""
+        """Return the attempts that run, or ran when the last tracker died."""
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.RUNNING_TASKS)
             return [Running(*row) for row in rows]
@@ -130,13 +130,13 @@ class Store:
             return connection.execute(statement, bound).first() is not None
 
     def next_due(self) -> float | None:
-        """Return when the next task that waits for its time is due, or None."""
+        """Return the time when the next waiting task becomes due; None if there is none."""
         with self._database.reading() as connection:
             due: float | None = connection.execute(statements.NEXT_DUE).scalar()
             return due
 
     def open_bulks(self) -> list[BulkOperation]:
-        """Return the bulk operations of all namespaces that are not done, the oldest first."""
+        """Return the open bulk operations of all namespaces, the oldest first."""
         with self._database.reading() as connection:
             return bulk.still_open(connection)
 
@@ -163,17 +163,17 @@ class Store:
             return stats.by_pair(connection, first, end, pair, limit)
 
     def renew(self, epoch: int, now: float) -> None:
-        """Make the cheapest write that there is: the epoch is still the tracker's.
+        """Make the cheapest possible write, which renews the epoch. Raises `Superseded`.
 
-        When it returns, no transaction of an earlier call of this epoch is open any more: each of
-        them locks the epoch's row before anything else. Raises `Superseded`.
+        On return, no transaction of an earlier call of this epoch is open any more. The reason:
+        each of them locks the epoch's row first.
         """
         with self.transaction(now=now) as transaction:
             transaction.renew(epoch)
             transaction.finish()
 
     def give_up_connections(self) -> None:
-        """Go on with new connections: a call hangs, and its connection does not come back."""
+        """Use new connections: a call hangs, and its connection does not come back."""
         self._database.give_up_connections()
 
     def number_version(
@@ -189,7 +189,7 @@ class Store:
     def judge_version(
         self, epoch: int, token: str, state: versions.VersionState, detail: str | None
     ) -> None:
-        """Keep how the trial of a version ended. Raises `Superseded`."""
+        """Store the verdict on a version's trial. Raises `Superseded`."""
         with self._database.writing() as connection:
             versions.judge(connection, epoch, token, state, detail)
 

@@ -1,8 +1,8 @@
-"""Calls of a store from an event loop: each in a thread, and none without an end.
+"""Store calls from an event loop: each in a thread, each with a deadline.
 
 A database may hang: its server is frozen, its disk stands still, somebody holds a lock. A frozen
-server cannot time itself out, so each call has a deadline here. After it the connection is cut
-from this side, which ends the call in its thread; a thread that is stuck all the same is given up.
+server cannot time itself out, so each call has a deadline here. After it the connection is cut from
+this side, which ends the call in its thread. A thread that is still stuck is given up.
 """
 
 import asyncio
@@ -22,32 +22,32 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 READ_SECONDS = 8.0
-"""The deadline of a call that reads: an HTTP request is answered within ten seconds."""
+"""Deadline of a reading call, in seconds: an HTTP request must be answered within ten."""
 
 WRITE_SECONDS = 15.0
-"""The deadline of a call that writes: as long as the server may take for one statement."""
+"""Deadline of a writing call, in seconds: the server's own limit for one statement."""
 
 MAX_STUCK = 8
-"""How many threads may be stuck; with so many, further calls fail at once."""
+"""Maximum number of stuck threads; with so many, further calls fail at once."""
 
 HANGS = "the database does not answer"
 
-_LAST_SECONDS = 1.0  # for a call whose connection was cut
+_LAST_SECONDS = 1.0  # for a call after its connection was cut
 _CLOSE_SECONDS = 5.0
 
 Executors = Callable[[int, str], Executor]
-"""Makes what calls of the store run in: at most so many at a time, under a name."""
+"""The factory of executors for store calls: maximum number of concurrent calls, and a name."""
 
 
 def threads(number: int, name: str) -> Executor:
-    """Return threads of this process."""
+    """Return a pool of threads in this process."""
     return ThreadPoolExecutor(number, thread_name_prefix=name)
 
 
 class StoreCalls:
-    """Makes calls of a store, at most `number` at a time, each with a deadline.
+    """The store calls of one kind, at most `number` at a time, each with a deadline.
 
-    `on_stuck` is called when a thread was given up: its connection does not come back.
+    When a thread is given up, `on_stuck` is called: its connection does not come back.
     """
 
     def __init__(
@@ -67,9 +67,9 @@ class StoreCalls:
         self._stuck = 0
 
     async def make(self, call: Callable[[], Result], seconds: float | None) -> Result:
-        """Make a call. Raises what it raises, and `StoreUnavailable` after so many seconds.
+        """Make a call. Raises its errors, and `StoreUnavailable` after `seconds`.
 
-        None: there is no deadline. What was cut may have been committed; see
+        With None there is no deadline. A call that was cut may have been committed; see
         `StoreUnavailable.in_doubt`.
         """
         if self._stuck >= MAX_STUCK:
@@ -83,12 +83,12 @@ class StoreCalls:
             async with asyncio.timeout(seconds):
                 return await asyncio.wrap_future(future)
         except TimeoutError:
-            if future.cancelled():  # it waited for a thread all the time
+            if future.cancelled():  # it never got a thread
                 raise _hangs(in_doubt=False) from None
         return await self._cut(executor, future, cuttable)
 
     async def close(self) -> None:
-        """Wait for the calls that are being made, and end the threads."""
+        """Wait for running calls, cut what does not end, and end the threads."""
         await self._drained(_CLOSE_SECONDS)
         for cuttable in list(self._open.values()):
             cuttable.cut()
@@ -111,7 +111,7 @@ class StoreCalls:
         raise _hangs(in_doubt=True)
 
     def _give_up(self, executor: Executor, future: "Future[Any]") -> None:
-        """Leave a thread that is stuck, and go on with others."""
+        """Give up a stuck thread, and continue with new ones."""
         self._stuck += 1
         log.error("a call of the database hangs; its thread is given up (%s)", self._name)
         future.add_done_callback(self._came_back)
@@ -135,7 +135,7 @@ class StoreCalls:
 
 
 def patiently(call: Callable[[], Result]) -> Callable[[], Result]:
-    """Return a call that reads, made once more if its connection was an old one, and is cut."""
+    """Return a reading call that is repeated once if an old connection was cut."""
 
     def again() -> Result:
         try:

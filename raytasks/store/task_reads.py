@@ -1,7 +1,7 @@
-"""The read that is made most: a task with its ended attempts. Its SQL text is made only once.
+"""The most frequent read: a task with its ended attempts. Its SQL text is compiled only once.
 
-SQLAlchemy makes the text and says how values come out of the rows; its own way to execute a
-statement takes several times as long as the database does here.
+SQLAlchemy makes the text, and decodes the values of rows. Its own execution of a statement takes
+several times as long as the database does here.
 """
 
 import sqlite3
@@ -43,7 +43,7 @@ _Decode = Callable[[Sequence[Any]], Sequence[Any]]
 
 
 class SqlitePoints:
-    """Point reads of a file, for one thread. Each takes some ten microseconds, and never waits."""
+    """Point reads of a file, for one thread. Each takes about ten microseconds, and never waits."""
 
     def __init__(self, url: str) -> None:
         self._url = parse_url(url)
@@ -52,7 +52,7 @@ class SqlitePoints:
     def read(self, task_id: str) -> Found | None:
         """Return a task and its ended attempts, both as of one moment; None if there is none.
 
-        Raises `StoreUnavailable`, also where it would have to wait for a lock.
+        Raises `StoreUnavailable`, also if it would have to wait for a lock.
         """
         task_text, attempts_text, decode = _sqlite_texts()
         try:
@@ -64,7 +64,7 @@ class SqlitePoints:
                 found = cursor.execute(task_text, (task_id,)).fetchall()
                 history = cursor.execute(attempts_text, (task_id,)).fetchall() if found else []
             finally:
-                self._connection.rollback()  # nothing must hold on to this moment
+                self._connection.rollback()  # no snapshot must stay open
         except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:
             raise StoreUnavailable(str(error)) from error
         if not found:
@@ -93,7 +93,7 @@ class PostgresPoints:
         make_cuttable(self._engine)
 
     def read(self, task_ids: Sequence[str]) -> dict[str, Found]:
-        """Return those of the tasks that exist with their ended attempts, by id, as of one moment.
+        """Return the existing tasks with their ended attempts, by id, as of one moment.
 
         Raises `StoreUnavailable`.
         """
@@ -108,7 +108,7 @@ class PostgresPoints:
         return found
 
     def give_up_connections(self) -> None:
-        """Go on with new connections: a call hangs, and its connection does not come back."""
+        """Use new connections: a call hangs, and its connection does not come back."""
         self._engine.dispose(close=False)
 
     def close(self) -> None:
@@ -130,7 +130,7 @@ def _attempt(values: list[Any]) -> AttemptRecord:
 
 @cache
 def _sqlite_texts() -> tuple[str, str, _Decode]:
-    """Return the SQL of the task and of its attempts, and what makes a task's values of its row."""
+    """Return the SQL of the task and of its attempts, and the decoder of the task's row."""
     dialect = sqlite.dialect()
     task = select(*TASK_COLUMNS).where(tasks.c.task_id == bindparam("p_task_id"))
     texts = [str(statement.compile(dialect=dialect)) for statement in (task, ATTEMPTS_OF)]
@@ -151,8 +151,8 @@ def _sqlite_texts() -> tuple[str, str, _Decode]:
 
 @cache
 def _postgres_text() -> str:
-    """Return SQL whose last column has the attempts, as a JSON list of lists."""
-    # Both as text: else the driver makes objects of them that nobody wants.
+    """Return the SQL; its last column has the attempts, as a JSON list of lists."""
+    # Both as text: else the driver makes objects that nobody needs.
     columns = [cast(item, Text) if item is tasks.c.task_id else item for item in TASK_COLUMNS]
     newest = (
         select(*_ATTEMPT_COLUMNS)

@@ -1,4 +1,4 @@
-"""The writes: one method for each verb, each fenced by what it expects to find."""
+"""The write transaction: one method for each verb, each fenced by the expected rows."""
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
@@ -20,42 +20,45 @@ from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
 
 BETWEEN_SECONDS = 1e-6
-"""What lies between two tasks that are taken in together: they keep the order of their arrival."""
+"""Seconds of rank between two tasks that are taken in together, so that they keep their order."""
 
 PROMOTE_LIMIT = 5000
-"""At most how many tasks whose time has come are made ready in one transaction."""
+"""Maximum number of tasks that one transaction makes ready because they are due."""
 
 KEPT_SNOOZES = 20
-"""Among how many of its last attempts a task's history has those that put it off, or were given
-back. Earlier ones go: a task may put itself off for ever."""
+"""Number of last attempts of which snoozed and released ones stay in a task's history. Earlier ones
+are deleted, because a task may snooze without end."""
 
 GIVEN_UP_SECONDS = 3600.0
-"""How long the file of a checkpoint stays that was replaced, or whose task has completed."""
+"""Seconds that the file of a checkpoint stays after it was replaced, or its task has completed."""
 
 Counted = tuple[str, str, State]
-"""What tasks are counted by: namespace, task type and state."""
+"""The key by which tasks are counted: namespace, task type and state."""
 
 
 class Superseded(Exception):
-    """Another tracker has taken over this database: nothing was written, and nothing may be."""
+    """Another tracker has taken over this database.
+
+    Nothing was written, and this tracker may write nothing more.
+    """
 
 
 class FenceBroken(Exception):
-    """Rows were not as the tracker believed: its memory and the database differ."""
+    """Rows differ from the tracker's memory."""
 
 
 def task_from(row: Row[Any]) -> Task:
-    """Make a `Task` of a row of `statements.TASK_COLUMNS`."""
+    """Return the `Task` of a row of `statements.TASK_COLUMNS`."""
     task_id, task_type, state, *rest = tuple(row)
     return Task(task_id, task_type, State(state), *rest)
 
 
 class Transaction:
-    """What can be done in one write transaction. Call `finish` last.
+    """The verbs of one write transaction. Call `finish` last.
 
-    `now` is the time of the whole transaction. The rank of a task is its due time less
-    `priority_step` seconds for each priority, and moved by the seconds that the order of tasks is
-    `ahead` of the clock.
+    The whole transaction has the time `now`. The rank of a task is its due time minus
+    `priority_step` seconds for each priority. It is moved by `ahead`, the seconds by which the
+    order of tasks is ahead of the clock.
     """
 
     def __init__(
@@ -70,7 +73,7 @@ class Transaction:
 
     @property
     def connection(self) -> Connection:
-        """The connection, for what is written in this transaction beside the tasks."""
+        """The connection, for other writes of this transaction than tasks."""
         return self._connection
 
     @property
@@ -79,7 +82,7 @@ class Transaction:
         return self._alchemy
 
     def renew(self, epoch: int) -> None:
-        """Make sure that `epoch` is still the tracker's. Raises `Superseded`."""
+        """Check that `epoch` is still the tracker's, and renew it. Raises `Superseded`."""
 
         def check(changed: int) -> None:
             if changed != 1:
@@ -110,15 +113,15 @@ class Transaction:
             self._changes[namespace, task_type, TRANSITIONS[Event.SUBMIT].target] += number
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Return those of the submissions whose key is taken: by a stored task, or an earlier one.
+        """Return the submissions whose key is taken, by a stored task or an earlier submission.
 
-        The result is by the id of the submission. One that is stored itself is not among them.
-        Keys of different namespaces have nothing to do with each other.
+        The result is by the id of the submission. A submission that is stored itself is not in it.
+        Keys count within their namespace.
         """
         return find_duplicates(self._connection, new)
 
     def candidates(self, capacity_by_type: Mapping[str, int]) -> Sequence[Candidate]:
-        """Return what is to be claimed next, best rank first, up to the capacity for each type."""
+        """Return the tasks to claim next, best rank first, up to the capacity for each type."""
         if not capacity_by_type:
             return ()
         postgres = self._alchemy.dialect.name == "postgresql"
@@ -130,7 +133,7 @@ class Transaction:
         return found
 
     def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
-        """Return candidates with their payloads and checkpoints, also where those are not short."""
+        """Return candidates with all payloads and checkpoints, also the long ones."""
         ids = [row.task_id for row, _ in chosen if not row.is_filled]
         if not ids:
             return chosen
@@ -147,15 +150,15 @@ class Transaction:
         ]
 
     def due_at(self, row: Candidate) -> float:
-        """Return since when a candidate could have been claimed."""
+        """Return the time since which a candidate has been due."""
         due: float = row.rank + row.priority * self._priority_step
         return due
 
     def claim(self, chosen: Sequence[tuple[Candidate, str]], *, later: Container[str] = ()) -> None:
-        """Turn candidates RUNNING, each for the runner whose id stands beside it.
+        """Claim candidates, each for the runner whose id is beside it: they become RUNNING.
 
-        For the runners in `later` they begin later: when these report it. Raises `FenceBroken` if
-        one of them does not wait any more.
+        Attempts of the runners in `later` begin only when these report it. Raises `FenceBroken` if
+        one of the tasks no longer waits.
         """
         now = self._now
         rows = [
@@ -168,7 +171,7 @@ class Transaction:
             self._count(namespace, task_type, State(state), Event.CLAIM, number)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
-        """End attempts: write their history, and move their tasks on.
+        """End attempts: write their history, and change their tasks' state.
 
         Raises `FenceBroken` if one of them is not the running attempt of its task.
         """
@@ -190,9 +193,9 @@ class Transaction:
             self._count(namespace, task_type, State.RUNNING, event, number)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
-        """Note in the history what runners (by id) said of attempts that were lost before.
+        """Record in the history late outcomes, by runner id, of attempts that count as lost.
 
-        Nothing else changes; what is said of any other attempt is dropped.
+        Nothing else changes. A late outcome of any other attempt is dropped.
         """
         self._many(
             statements.NOTE_LATE,
@@ -209,9 +212,10 @@ class Transaction:
         )
 
     def prune(self, task_ids: Sequence[str], before: float) -> None:
-        """Delete those of the tasks that ended before this time, and their attempts.
+        """Delete the tasks that ended before `before`, and their attempts.
 
-        One that was retried meanwhile stays. The files of those that are deleted are to be removed.
+        A task that was retried meanwhile stays. The files of deleted tasks are scheduled for
+        removal.
         """
         if not task_ids:
             return
@@ -228,16 +232,16 @@ class Transaction:
                 for namespace, tag, task_id in _tags_of(rows)
             ],
         )
-        # Of a task of before 0.2 nobody knows whether it has files.
+        # Whether a task from before 0.2 has files is unknown.
         with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
         files.mark(self._connection, with_files, self._now)
         for row in rows:
             self._changes[row.namespace, row.task_type, State(row.state)] -= 1
 
     def report(self, reports: Sequence[Report]) -> None:
-        """Keep progress and checkpoints. Those of attempts that have ended are dropped.
+        """Store progress and checkpoints. Those of attempts that have ended are dropped.
 
-        The file of a large checkpoint that is replaced is to be removed.
+        The file of a large checkpoint that is replaced is scheduled for removal.
         """
         self._give_up_replaced(reports)
         self._many(
@@ -258,7 +262,7 @@ class Transaction:
         )
 
     def log(self, logs: Sequence[AttemptLog]) -> None:
-        """Keep log lines, each once. Those of attempts that have ended are dropped."""
+        """Store log lines, each once. Those of attempts that have ended are dropped."""
         self._many(
             statements.log(self._connection.dialect.name),
             [
@@ -276,7 +280,7 @@ class Transaction:
         )
 
     def cancel(self, rows: Sequence[Task | TaskHead]) -> None:
-        """Cancel tasks of this transaction: those that wait end, those that run are marked."""
+        """Cancel tasks read in this transaction: waiting ones end, running ones are marked."""
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
         running = [row for row in rows if row.state is State.RUNNING]
         self._change(statements.CANCEL, waiting)
@@ -285,7 +289,7 @@ class Transaction:
             self._move(row, row.state, Event.CANCEL)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
-        """Make FAILED or CANCELLED tasks of this transaction PENDING, with a fresh budget."""
+        """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
         rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
         self._change(
             statements.RETRY, rows, p_priority_step=self._priority_step, p_ahead=self.ahead
@@ -294,24 +298,24 @@ class Transaction:
             self._move(row, row.state, Event.RETRY)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
-        """Return those of the tasks that exist, as they are now in this transaction."""
+        """Return the tasks that exist, as they are now in this transaction."""
         if not task_ids:
             return {}
         rows = self._connection.execute(statements.BY_IDS, {"p_task_ids": list(task_ids)})
         return {row.task_id: task_from(row) for row in rows}
 
     def promote(self) -> int:
-        """Make tasks ready whose time has come, and return how many: up to `PROMOTE_LIMIT`."""
+        """Make due tasks ready, at most `PROMOTE_LIMIT`, and return how many."""
         bound = {"p_now": self._now, "p_limit": PROMOTE_LIMIT}
         return self._connection.execute(statements.PROMOTE, bound).rowcount
 
     def next_due(self) -> float | None:
-        """Return when the next task that waits for its time is due, or None."""
+        """Return the time when the next waiting task becomes due; None if there is none."""
         due: float | None = self._connection.execute(statements.NEXT_DUE).scalar()
         return due
 
     def finish(self) -> Mapping[Counted, int]:
-        """Write what has changed in the counts of tasks, and return it."""
+        """Write the changes of the counts of tasks, and return them."""
         changes = {key: change for key, change in self._changes.items() if change}
         if changes:
             rows = [(*key, change) for key, change in sorted(changes.items())]
@@ -320,7 +324,7 @@ class Transaction:
         return changes
 
     def _trim(self, settlements: Sequence[Settlement]) -> None:
-        """Of attempts that put their task off only the last ones stay in its history."""
+        """Delete old attempts that only snoozed or were released from the history."""
         bound = [
             {"p_task_id": task_id, "p_attempt": item.attempt.attempt - KEPT_SNOOZES}
             for item in settlements
@@ -343,7 +347,7 @@ class Transaction:
                     present[key] = new
 
     def _give_up(self, refs: Iterable[tuple[str, str]]) -> None:
-        """Have files removed (task id, reference), but not while somebody may still read them."""
+        """Schedule the removal of files (task id, reference), late enough for present readers."""
         keys = [(task_id, from_json(ref)["name"]) for task_id, ref in refs]
         files.mark(self._connection, keys, self._now + GIVEN_UP_SECONDS)
 
@@ -369,7 +373,7 @@ class Transaction:
             raise FenceBroken(f"{changed} of {expected} rows were as expected")
 
     def _change(self, statement: Update, rows: Sequence[Task | TaskHead], **bound: Any) -> None:
-        """Do the same to tasks that were read in this transaction, all or none."""
+        """Change tasks that were read in this transaction, all or none."""
         if not rows:
             return
         bound |= {"p_task_ids": [row.task_id for row in rows], "p_now": self._now}
@@ -381,7 +385,7 @@ class Transaction:
     def _count(
         self, namespace: str, task_type: str, source: State, event: Event, number: int
     ) -> None:
-        """Count a change of state of so many tasks."""
+        """Count a change of state of `number` tasks."""
         self._changes[namespace, task_type, source] -= number
         self._changes[namespace, task_type, TRANSITIONS[event].target] += number
 

@@ -1,4 +1,4 @@
-"""The versions of the handlers in the database: their numbers, and how their trials ended."""
+"""The handlers' versions in the database: their numbers, and the results of their trials."""
 
 from dataclasses import dataclass
 from enum import StrEnum
@@ -12,7 +12,7 @@ from raytasks.store.transaction import Superseded
 
 
 class VersionState(StrEnum):
-    """How far the trial of a version has come."""
+    """The state of a version's trial."""
 
     TRIAL = "trial"
     PASSED = "passed"
@@ -63,10 +63,7 @@ _OUR_EPOCH = (
 def number(
     connection: Connection, epoch: int, token: str, generation: str, now: float
 ) -> tuple[VersionRow, bool]:
-    """Return the version of this token, and whether it is new: then it gets the next number.
-
-    Raises `Superseded`.
-    """
+    """Return the version of this token, and whether it is new: then it gets the next number."""
     _check_epoch(connection, epoch)
     known = connection.execute(_BY_TOKEN, {"p_token": token}).first()
     if known is None:
@@ -80,7 +77,7 @@ def number(
 def judge(
     connection: Connection, epoch: int, token: str, state: VersionState, detail: str | None
 ) -> None:
-    """Keep how the trial of a version ended. The first word counts. Raises `Superseded`."""
+    """Store the verdict on a version's trial; the first one stays. Raises `Superseded`."""
     _check_epoch(connection, epoch)
     connection.execute(_JUDGE, {"p_token": token, "p_state": state.value, "p_detail": detail})
 

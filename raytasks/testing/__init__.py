@@ -1,4 +1,4 @@
-"""A test kit for handlers, and for programs that call the API: no cluster, no Ray, no waiting.
+"""The test kit for handlers, and for programs that call the API: no cluster, no Ray, no waiting.
 
 `run_handler` runs one attempt. A `Queue` is a whole service in this process: the real API, tracker,
 database and retry rules, with a clock that only the test moves. See `docs/testing.md`.

@@ -1,4 +1,4 @@
-"""One attempt in this process, run by the code that runs attempts in a runner."""
+"""The bench: it runs one attempt in this process, with the code that a runner uses."""
 
 import random
 import sys
@@ -30,10 +30,10 @@ NODE_ID = "test-node"
 
 
 class Bench:
-    """A place where attempts run, one after the other, in the thread that asks for it.
+    """A bench runs attempts one after the other, in the calling thread.
 
-    Class handlers are made at their first attempt, and stay. Without a `seed` there is no jitter,
-    so that the delays are just those of the retry policy. Results of over `offload_bytes` are kept
+    Class handlers are instantiated at their first attempt, and stay. Without a `seed` there is no
+    jitter, so delays are exactly those of the retry policy. Results over `offload_bytes` are stored
     below `artifacts_url`, with the files that handlers save.
     """
 
@@ -56,22 +56,22 @@ class Bench:
             monotonic=clock,
             random_source=_NoJitter() if seed is None else random.Random(seed),  # noqa: S311
             node_id=NODE_ID,
-            puts_back=False,  # it is the test's process
+            puts_back=False,  # the process belongs to the test
         )
         self._instances: dict[str, Any] = {}
 
     @property
     def clock(self) -> FakeClock:
-        """What all times are by."""
+        """The clock of all times."""
         return self._clock
 
     @property
     def values(self) -> LargeValues:
-        """Where large payloads and results are."""
+        """The store of large payloads and results."""
         return self._workplace.values
 
     def start_process(self, name: str) -> None:
-        """Begin again as a new process: class handlers are made again."""
+        """Begin again as a new process: class handlers are instantiated again."""
         self._instances.clear()
         self._workplace.worker_id = name
 
@@ -80,9 +80,9 @@ class Bench:
         return Attempt(spec, claim, self._workplace)
 
     def run(self, attempt: Attempt, channel: NotingChannel) -> tuple[Outcome, AttemptRun]:
-        """Run the attempt; return its outcome for the tracker, and what is known of it here.
+        """Run the attempt; return its outcome for the tracker, and a record of what it did.
 
-        The outcome is `LOST` where the process died.
+        The outcome is `LOST` if the process died.
         """
         channel.attempt = attempt
         self.artifacts.saved = {}
@@ -91,7 +91,7 @@ class Bench:
             outcome = self._outcome(attempt, channel)
         if channel.died or isinstance(attempt.error, ProcessDied):
             outcome = attempt.outcome(OutcomeKind.LOST)
-        elif watch.overdue:  # the handler went on all the same
+        elif watch.overdue:  # the handler continued all the same
             outcome = attempt.stopped()
         result = self.values.load_result(outcome)
         return outcome, AttemptRun(
@@ -146,13 +146,13 @@ def run_handler(
 ) -> AttemptRun:
     """Run one attempt of a handler, and return what it did. Nothing is stored.
 
-    `handler` is what `@handler` decorates: a function, also an async one, or a class, of which a
-    new instance is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by
-    default all before it), with the `checkpoint` that the last one left. With `cancelled` the
-    context says from the start that the task was cancelled.
+    `handler` is a function with `@handler`, also an async one, or a class, of which a new instance
+    is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by default, all
+    earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
+    says from the start that the task was cancelled.
 
-    Raises `InvalidSubmission` for a payload that could not be submitted. What the handler raises
-    becomes the outcome, with two exceptions: Ctrl-C, and what pytest raises to end a test.
+    Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
+    becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
     """
     spec = handler_of(handler)
     clock = clock or FakeClock()
@@ -183,10 +183,10 @@ def run_handler(
 
 
 def raise_what_ends_tests(error: BaseException | None) -> None:
-    """Raise an error that is not the handler's: Ctrl-C, `pytest.fail` and their like."""
+    """Raise an error that does not come from the handler: Ctrl-C, `pytest.fail` and similar."""
     if error is not None and (
         isinstance(error, KeyboardInterrupt)
-        # Known by name: pytest is no requirement of this.
+        # Recognized by name, since pytest is not a requirement of this package.
         or any(kind.__module__ == "_pytest.outcomes" for kind in type(error).__mro__)
     ):
         raise error
@@ -194,7 +194,7 @@ def raise_what_ends_tests(error: BaseException | None) -> None:
 
 @dataclass
 class _Workplace(Workplace):
-    """Async handlers run on a loop of their own, as the test may have one in this thread."""
+    """Async handlers run on a separate loop, as the test may have one in this thread."""
 
     _loop: LoopThread | None = None
 
@@ -209,7 +209,7 @@ class _Workplace(Workplace):
 
 
 class _Watch:
-    """Looks at an attempt whenever the clock is moved, as a runner does all the time."""
+    """Checks an attempt at each move of the clock, as a runner does all the time."""
 
     def __init__(self, attempt: Attempt, clock: FakeClock) -> None:
         self._attempt = attempt
@@ -224,13 +224,13 @@ class _Watch:
         return stop.ordered_at is not None and self._clock() - stop.ordered_at > ASK_SECONDS
 
     def look(self) -> None:
-        """Raise `AttemptStopped` in the handler if it should have stopped before."""
+        """Raise `AttemptStopped` in the handler if it should have stopped earlier."""
         if self.overdue:
             raise AttemptStopped
 
 
 class _NoJitter(random.Random):
-    """A source of chance that always takes the middle."""
+    """A random source that always returns the middle."""
 
     def uniform(self, a: float, b: float) -> float:
         return (a + b) / 2

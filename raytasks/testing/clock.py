@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from datetime import datetime
 
 START = 1_767_225_600.0
-"""When a test begins, unless it says otherwise: 2026-01-01T00:00:00Z."""
+"""The default start of a test: 2026-01-01T00:00:00Z, in seconds since the epoch."""
 
 
 class FakeClock:
-    """Call it for the time, in seconds since the epoch; `advance` moves it on.
+    """A clock for tests: call it for the time, in seconds since the epoch. `advance` moves it.
 
-    `now` is when it begins: seconds since the epoch, or a `datetime` with a time zone.
+    `now` is its start: seconds since the epoch, or a `datetime` with a time zone.
     """
 
     def __init__(self, now: float | datetime = START) -> None:
@@ -22,22 +22,25 @@ class FakeClock:
         return self.now
 
     def advance(self, seconds: float) -> float:
-        """Let `seconds` pass, and return the new time. Nothing is run by it.
+        """Let `seconds` pass, and return the new time. No task runs because of it.
 
-        Within a handler it ends the attempt, as in a runner, once that should have stopped by its
-        timeout, or by a cancel, more than a second ago.
+        Within a handler it may end the attempt, as a runner does. This happens more than a second
+        after the attempt's timeout, or after a cancel.
         """
         return self.move_to(self.now + seconds)
 
     def move_to(self, now: float) -> float:
-        """Set the time, in seconds since the epoch, and return it. Nothing is run by it."""
+        """Set the time, in seconds since the epoch, and return it.
+
+        No task runs because of it.
+        """
         self.now = now
         for look in list(self._watchers):
             look()
         return now
 
     def sleep(self, seconds: float) -> None:
-        """Let `seconds` pass: what a test can put in the place of `time.sleep`."""
+        """Let `seconds` pass. A test can replace `time.sleep` by this."""
         if seconds < 0:
             raise ValueError("sleep length must be non-negative")
         self.advance(seconds)

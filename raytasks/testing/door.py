@@ -1,4 +1,4 @@
-"""Where `raytasks.submit` and its like go within the test kit: to the queue, not to a cluster."""
+"""The door of the test kit: `raytasks.submit` and the like go to the queue, not to a cluster."""
 
 from collections.abc import Callable, Coroutine, Generator, Sequence
 from typing import Any, NoReturn, TypeVar
@@ -16,7 +16,7 @@ Answer = TypeVar("Answer")
 
 
 class KitRef:
-    """What `task.ref` is in the test kit: it can be awaited, and has `future()`; no Ray is here."""
+    """The `task.ref` of the test kit: it can be awaited, and has `future()`. It needs no Ray."""
 
     def __init__(self, get: Callable[[], Any]) -> None:
         self._get = get
@@ -32,7 +32,10 @@ class KitRef:
 
 
 class QueueDoor:
-    """The queue of a test, as `raytasks.submit` sees it. `pass_time` runs a task to its end."""
+    """The queue of a test, as `raytasks.submit` sees it.
+
+    `pass_time` runs a task to its end.
+    """
 
     def __init__(
         self, service: InProcessService, pass_time: Callable[[str], None], clock: FakeClock
@@ -47,7 +50,7 @@ class QueueDoor:
         return self._service.registry
 
     def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:  # noqa: ARG002
-        """Run a coroutine of this door, which waits for nothing."""
+        """Run a coroutine of this door, which never waits."""
         return done(coroutine)
 
     async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
@@ -55,7 +58,7 @@ class QueueDoor:
         return await coroutine
 
     async def terms(self) -> DriverTerms:
-        """Return what the settings of the queue say."""
+        """Return the terms that the settings of the queue give."""
         service = self._service
         return DriverTerms(
             service.bench.values, service.payload_bounds, service.settings.max_batch_bytes
@@ -66,11 +69,11 @@ class QueueDoor:
         return self._service.submit_all(tasks)
 
     async def result(self, task_id: str) -> Any:
-        """Run the queue until the task has ended; not from within a handler."""
+        """Run the queue until the task has ended. Do not call it within a handler."""
         return self._result(task_id)
 
     def ref(self, task_id: str) -> KitRef:
-        """Return what can be awaited."""
+        """Return an awaitable reference to the task's result."""
         return KitRef(lambda: self._result(task_id))
 
     def _result(self, task_id: str) -> Any:

@@ -1,4 +1,4 @@
-"""The real parts of a service in this process: database, tracker, API, and one runner. No Ray."""
+"""A service in this process, of real parts: database, tracker, API, and one runner. No Ray."""
 
 import asyncio
 import tempfile
@@ -31,11 +31,11 @@ Answer = TypeVar("Answer")
 _TURNS = 20
 _LOOK_SECONDS = 0.001
 _LEASE_SECONDS = 1e9
-"""Leases end never, and the tracker works when it is asked to, however the clock is moved."""
+"""Leases never end: the tracker works only on request, wherever the clock moves."""
 
 
 class KitSettings(Settings):
-    """Settings that come from the test alone: neither the environment nor `.env` is read."""
+    """Settings that come only from the test: neither the environment nor `.env` is read."""
 
     model_config = SettingsConfigDict(extra="forbid")
 
@@ -47,15 +47,15 @@ class KitSettings(Settings):
         *_others: Any,
         **_more: Any,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the one source."""
+        """Return the only source."""
         return (init_settings,)
 
 
 class InProcessService:
-    """A service that runs from its making until it is closed. Its files are gone then, too.
+    """A service that runs until it is closed. Then its files are deleted, too.
 
-    It runs tasks when it is asked to. `losses` says of a task, by its id, in which of its next
-    attempts the process dies: after how many checkpoints.
+    It runs tasks only on request. For a task's id, `losses` lists the next attempts in which the
+    process dies: each entry is the number of checkpoints before.
     """
 
     def __init__(
@@ -104,7 +104,7 @@ class InProcessService:
     def call(self, call: Coroutine[Any, Any, Answer], seconds: float | None = PATIENCE) -> Answer:
         """Make a call to the tracker or the API. Raises what it raises, and `TimeoutError`.
 
-        What the tracker tells its runner by it, e.g. to stop, has reached the runner on return.
+        On return, the tracker's orders to its runner (e.g. to stop) have arrived.
         """
         if self._loop.closed:
             call.close()
@@ -112,12 +112,12 @@ class InProcessService:
         return self._loop.call(_and_its_orders(call), seconds)
 
     async def bulks_done(self) -> None:
-        """Wait until the tracker has done all bulk operations: it does them in the background."""
+        """Wait until the tracker has done all bulk operations, which it does in the background."""
         while self.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(_LOOK_SECONDS)
 
     def submit_all(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:
-        """Store tasks, all or none; return those that were there. Raises `BacklogFull`."""
+        """Store tasks, all or none; return the duplicates. Raises `BacklogFull`."""
         submit = submit_with_payloads(self.bench.values, tasks, self.tracker.submit, self._known)
         return self.call(submit)[1]
 
@@ -125,7 +125,7 @@ class InProcessService:
         return await self.tracker.read(KnownTasks(task_ids))
 
     def submit(self, task: NewTask) -> str:
-        """Store a task; return its id, or that of an earlier one that the same request made.
+        """Store a task; return its id, or the id of the task that the same request made earlier.
 
         Raises `KeyConflict`, `BacklogFull`.
         """
@@ -143,7 +143,7 @@ class InProcessService:
         return found
 
     def run_one(self) -> AttemptRun:
-        """Run the attempt that is due first; there must be one. Its end is on disk on return."""
+        """Run the attempt that is due first; there must be one. On return its end is on disk."""
         if self.runner.current is not None:
             raise RuntimeError("a handler cannot run tasks, nor wait for them, in a test's queue")
         claim = self.runner.claim()
@@ -153,14 +153,14 @@ class InProcessService:
 
     @property
     def due(self) -> bool:
-        """Whether a task could run now."""
+        """Whether a task is due now."""
         next_due = self.store.next_due()
         if next_due is not None and next_due <= self._clock():
             return True
         return self.store.any_ready(self.registry.task_types)
 
     def close(self) -> None:
-        """End everything."""
+        """End all parts."""
         if self._loop.closed:
             return
         self.bench.close()
@@ -179,7 +179,7 @@ class InProcessService:
 
 
 class _PreparedStore(Store):
-    """A store on a database that has our tables already."""
+    """A store on a database that already has our tables."""
 
     def upgrade(self) -> None:
         """Do nothing."""
@@ -187,14 +187,17 @@ class _PreparedStore(Store):
 
 async def _and_its_orders(call: Coroutine[Any, Any, Answer]) -> Answer:
     answer = await call
-    for _ in range(_TURNS):  # orders are on their way already, some turns of the loop long
+    for _ in range(_TURNS):  # orders under way need some turns of the loop
         await asyncio.sleep(0)
     return answer
 
 
 @cache
 def _empty_database() -> bytes:
-    """Return an SQLite file with our tables; to make them takes longer than most tests."""
+    """Return an SQLite file with our tables.
+
+    It is cached: making them takes longer than most tests.
+    """
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         file = Path(folder) / "tasks.db"
         store = Store(sqlite_url(file))

@@ -1,4 +1,4 @@
-"""What keeps the test kit from clusters: submissions go to a test's door, and Ray joins none."""
+"""The isolation of the test kit: submissions go to a test's door, and Ray joins no cluster."""
 
 import os
 import sys
@@ -25,17 +25,17 @@ _HOOK = "ray._private.auto_init_hook"
 
 
 class NoDoor:
-    """What there is without a queue: an error that says so."""
+    """A door that raises an error: there is no queue."""
 
     registry = None
     clock = None
 
     def call(self, coroutine: Coroutine[Any, Any, Answer], seconds: float | None = None) -> Answer:  # noqa: ARG002
-        """Run a coroutine, which raises."""
+        """Run a coroutine, which raises `RuntimeError`."""
         return done(coroutine)
 
     async def call_async(self, coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-        """Run a coroutine, which raises."""
+        """Run a coroutine, which raises `RuntimeError`."""
         return await coroutine
 
     async def terms(self) -> DriverTerms:
@@ -69,7 +69,7 @@ def handlers_without_queue() -> Iterator[None]:
 
 @contextmanager
 def standing_in(door: driver.Door) -> Iterator[None]:
-    """Have submissions go to this door until the block ends, and have Ray join no cluster."""
+    """Send submissions to this door until the block ends, and let Ray join no cluster."""
     driver.stand_in(door)
     try:
         with _no_auto_connect():
@@ -79,12 +79,12 @@ def standing_in(door: driver.Door) -> Iterator[None]:
 
 
 _holds: list[tuple[str | None, bool | None]] = []
-"""What was so before the kit began to keep Ray from clusters; one entry for each that wants it."""
+"""The state before the kit isolated Ray from clusters, one entry for each nested use."""
 
 
 @contextmanager
 def _no_auto_connect() -> Iterator[None]:
-    """Have Ray's calls raise where they would join, or start, a cluster by themselves."""
+    """Make Ray's calls raise where they would join, or start, a cluster by themselves."""
     hook: Any = sys.modules.get(_HOOK)
     if not _holds:
         connects = None if hook is None else hook.enable_auto_connect
@@ -108,7 +108,7 @@ def _no_auto_connect() -> Iterator[None]:
 
 
 def done(coroutine: Coroutine[Any, Any, Answer]) -> Answer:
-    """Run a coroutine that never waits to its end."""
+    """Run to its end a coroutine that never waits."""
     try:
         coroutine.send(None)
     except StopIteration as end:

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for callers that have none, or must not block theirs."""
+"""An event loop in a separate thread, for callers that have none, or must not block theirs."""
 
 import asyncio
 import threading
@@ -11,7 +11,10 @@ Result = TypeVar("Result")
 
 
 class LoopThread:
-    """Runs coroutines for other threads. Close it: no thread and no loop is left then."""
+    """Runs coroutines for other threads.
+
+    After `close`, neither thread nor loop is left.
+    """
 
     def __init__(self, name: str) -> None:
         self._ready = threading.Event()
@@ -25,18 +28,18 @@ class LoopThread:
         try:
             return future.result(seconds)
         finally:
-            future.cancel()  # it matters only where the wait for it was broken off
+            future.cancel()  # matters only if the wait for it was interrupted
 
     def post(self, call: Callable[..., object], *arguments: object) -> None:
-        """Make a call in the loop's thread, in the order of the calls, and do not wait for it."""
+        """Make a call in the loop's thread, in call order, without waiting for it."""
         self.loop.call_soon_threadsafe(call, *arguments)
 
     def call_handler(
         self, awaitable: Awaitable[Result], tell: Callable[[str], object] = lambda _: None
     ) -> Result:
-        """Await what an async handler returned. Raises whatever that raises, here.
+        """Await what an async handler returned. Its errors are raised here.
 
-        Tasks that it leaves are ended, as a runner does; `tell` hears of them.
+        Asyncio tasks that it leaves behind are ended, as by a runner, and reported to `tell`.
         """
         left: list[str] = []
         result, error = self.call(_alone(awaitable, left))
@@ -49,11 +52,11 @@ class LoopThread:
 
     @property
     def closed(self) -> bool:
-        """Whether it has ended."""
+        """Whether the loop has ended."""
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Cancel what still runs, and wait for the end of the thread."""
+        """Cancel the coroutines that still run, and wait for the end of the thread."""
         self.loop.call_soon_threadsafe(self._end.set)
         self._thread.join()
 

@@ -1,4 +1,4 @@
-"""Notes of what an attempt does."""
+"""The notes of the test kit on what an attempt does."""
 
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -14,11 +14,11 @@ from raytasks.runner.attempt import Attempt
 
 
 class ProcessDied(BaseException):
-    """Raise it in a handler, or in what it calls, and its process dies at this place."""
+    """Raise this in a handler, or in a function that it calls, to let its process die there."""
 
 
 class Progress(NamedTuple):
-    """What a handler told of its progress in one call."""
+    """The progress that a handler reported in one call."""
 
     fraction: float | None
     message: str | None
@@ -33,11 +33,12 @@ class Logged(NamedTuple):
 
 @dataclass(frozen=True)
 class AttemptRun:
-    """What one attempt did, and how it ended.
+    """The record of one attempt: what it did, and how it ended.
 
-    `result` is what JSON has made of it. `error` is as the API shows it, `exception` what the
-    handler raised. `delay_seconds` is when the retry policy, or the handler, wants the next try.
-    `artifacts` are the files that it saved, by name. Times are seconds since the epoch.
+    `result` is the result as JSON gives it back. The `error` is as the API shows it; the
+    `exception` is what the handler raised. The next attempt is wanted after `delay_seconds`, by the
+    retry policy or by the handler. The saved files, by name, are `artifacts`. Times are seconds
+    since the epoch.
     """
 
     task_id: str
@@ -58,7 +59,10 @@ class AttemptRun:
 
 @dataclass
 class NotingChannel(LocalChannel):
-    """A channel that keeps everything that a handler tells; `dies_after` so many checkpoints."""
+    """A channel that keeps all that a handler reports.
+
+    The process dies after `dies_after` checkpoints.
+    """
 
     dies_after: int | None = None
     told: list[Progress] = field(default_factory=list)
@@ -76,7 +80,7 @@ class NotingChannel(LocalChannel):
         self.told.append(Progress(fraction, message))
 
     def checkpoint(self, data: str) -> None:
-        """Note the checkpoint. Raises `ProcessDied` if that was the last one."""
+        """Note the checkpoint. Raises `ProcessDied` if the process dies after it."""
         self.keep(data)
         self.checkpoints.append(from_json(data))
         if self.died:
@@ -95,7 +99,7 @@ class NotingChannel(LocalChannel):
 
 
 class NotingArtifacts(ArtifactStore):
-    """Keeps what one attempt saves in `saved`, too."""
+    """An artifact store that also notes in `saved` what one attempt saves."""
 
     def __init__(self, url: str) -> None:
         super().__init__(url)

@@ -1,4 +1,4 @@
-"""The queue of a test: submissions go all the way, and run when the test says so."""
+"""The queue of a test: submissions take the real path, and run when the test says so."""
 
 import os
 from collections.abc import Callable, Iterable
@@ -30,20 +30,22 @@ _NAMED = 3
 
 
 class NotIdle(AssertionError):
-    """Tasks still wait, and the bound of attempts or of time is reached. The text names them."""
+    """Tasks still wait, and the maximum of attempts or of time is reached.
+
+    The text names the tasks.
+    """
 
 
 class Queue:
-    """A whole service in this process, over these handlers, in which a test runs the tasks.
+    """A whole service in this process, with these handlers. The test runs the tasks.
 
     `handlers` are functions and classes with `@handler`, and names of modules (of a package, all
-    its modules); without it, those that `raytasks up` would load in this directory. The `clock` is
-    moved by the test, or by `run_for` and `run_until_idle`. A `seed` gives the retries the jitter
-    of their policy; without one there is none. `settings` are those of raytasks that the test needs
-    otherwise than by default, in small letters: `max_crashes=1`. Neither the environment nor `.env`
-    has a say in them.
+    its modules). By default they are those that `raytasks up` would load in this directory. The
+    `clock` is moved by the test, or by `run_for` and `run_until_idle`. With a `seed`, retries have
+    the jitter of their policy; without one, they have none. Further `settings` of raytasks are
+    keywords in lower case: `max_crashes=1`. Neither the environment nor `.env` is read.
 
-    Handlers run in the thread that calls. Use it as a context manager, or close it.
+    Handlers run in the calling thread. Use the queue as a context manager, or close it.
     """
 
     def __init__(
@@ -78,7 +80,7 @@ class Queue:
         self.close()
 
     def close(self) -> None:
-        """End the service; its database and files are gone then."""
+        """End the service. Its database and files are deleted."""
         self._standing.close()
         self.http.close()
         self._service.close()
@@ -93,7 +95,7 @@ class Queue:
     ) -> QueuedTask:
         """Submit a task, and return it. It runs when the test says so.
 
-        The first argument is the function or class of the handler, or the name of its type.
+        The first argument is the function or class of the handler, or the name of its type. The
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
         `BacklogFull`.
@@ -113,18 +115,21 @@ class Queue:
         return QueuedTask(self._service, task_id).document
 
     def task(self, task_id: str) -> QueuedTask:
-        """Return a task that was submitted otherwise, e.g. over HTTP. Raises `TaskNotFound`."""
+        """Return a task that was submitted in another way, e.g. over HTTP.
+
+        Raises `TaskNotFound`.
+        """
         return QueuedTask(self._service, self._service.task(task_id)[0].task_id)
 
     def run_due(self, *, max_attempts: int = MAX_ATTEMPTS) -> list[AttemptRun]:
-        """Run all that is due now, the first in rank first; return the attempts in their order.
+        """Run all tasks that are due now, in the order of rank; return the attempts in order.
 
-        The clock stands still. Raises `NotIdle` where `max_attempts` are not enough.
+        The clock stands still. Raises `NotIdle` if `max_attempts` are not enough.
         """
         return self._run_to(self.clock(), max_attempts)
 
     def run_for(self, seconds: float, *, max_attempts: int = MAX_ATTEMPTS) -> list[AttemptRun]:
-        """Let `seconds` pass, and run what is due meanwhile, each attempt at its time."""
+        """Let `seconds` pass, and run tasks that become due, each attempt at its time."""
         end = self.clock() + seconds
         runs = self._run_to(end, max_attempts)
         self.clock.move_to(max(end, self.clock()))
@@ -133,9 +138,9 @@ class Queue:
     def run_until_idle(
         self, *, max_seconds: float = MAX_SECONDS, max_attempts: int = MAX_ATTEMPTS
     ) -> list[AttemptRun]:
-        """Run until no task waits any more, letting pass what time that takes.
+        """Run until no task waits any more, and move the clock as needed.
 
-        Raises `NotIdle` where `max_attempts`, or `max_seconds` on the clock, are not enough.
+        Raises `NotIdle` if `max_attempts`, or `max_seconds` on the clock, are not enough.
         """
         runs = self._run_to(self.clock() + max_seconds, max_attempts)
         if self._service.store.next_due() is not None:
@@ -145,7 +150,10 @@ class Queue:
     def _run_to(
         self, end: float, max_attempts: int, done: Callable[[], bool] = lambda: False
     ) -> list[AttemptRun]:
-        """Run until `done`, or until nothing is due before `end`; the clock stops at what was."""
+        """Run until `done`, or until nothing is due before `end`.
+
+        The clock stays at the last attempt.
+        """
         runs: list[AttemptRun] = []
         while not done():
             if self._service.due:
@@ -160,7 +168,7 @@ class Queue:
         return runs
 
     def _run_one(self) -> AttemptRun:
-        with standing_in(self._door):  # another queue may have been opened since
+        with standing_in(self._door):  # another queue may have been opened meanwhile
             run = self._service.run_one()
         self.runs.append(run)
         raise_what_ends_tests(run.exception)
@@ -168,7 +176,7 @@ class Queue:
 
     def _pass_time_for(self, task_id: str, seconds: float) -> None:
         task, end = QueuedTask(self._service, task_id), self.clock() + seconds
-        with suppress(TaskNotFound):  # the answer to the request will say so
+        with suppress(TaskNotFound):  # the answer to the request will report it
             self._run_to(end, MAX_ATTEMPTS, lambda: task.state.final)
             if not task.state.final:
                 self.clock.move_to(max(end, self.clock()))

@@ -1,4 +1,4 @@
-"""A runner in this process that runs nothing by itself: the test says when it takes an attempt."""
+"""A runner in this process that claims an attempt only when the test says so."""
 
 import asyncio
 import concurrent.futures
@@ -19,14 +19,16 @@ from raytasks.testing.notes import AttemptRun, NotingChannel
 from raytasks.tracker.core import Tracker
 
 PATIENCE = 30.0
-"""How many real seconds the parts of the kit wait for each other before something is wrong."""
+"""How long the parts of the kit wait for each other, in real seconds, before it is an error."""
 
 
 class InProcessRunner:
-    """The exchange loop of a runner, in all its lives; it takes all task types, one at a time.
+    """The exchange loop of a runner, across all its processes.
 
-    `start` and `stop` are the exchange loop's, and called in the tracker's event loop; the other
-    methods belong to the test's thread.
+    It takes all types, one attempt at a time.
+
+    The exchange loop calls `start` and `stop`, in the tracker's event loop. All other methods
+    belong to the test's thread.
     """
 
     def __init__(self, tracker: Tracker, bench: Bench, loop: LoopThread) -> None:
@@ -48,7 +50,7 @@ class InProcessRunner:
         self._loop.call(self._live(), PATIENCE)
 
     def run(self, attempt: Attempt, dies_after: int | None) -> AttemptRun:
-        """Run an attempt that was claimed, and return when its end is on disk."""
+        """Run a claimed attempt, and return when its end is on disk."""
         claim = attempt.claim
         self.current = attempt
         try:
@@ -61,20 +63,23 @@ class InProcessRunner:
         return run
 
     def claim(self) -> Claim:
-        """Take the next task, of which there must be one that is due."""
+        """Claim the next task; one must be due."""
         self._loop.call(self._ask(), PATIENCE)
         return self._claims.get(timeout=PATIENCE)
 
     def progress(self, claim: Claim, fraction: float | None, message: str | None) -> None:
-        """Pass on the progress of the attempt that runs."""
+        """Send the progress of the running attempt."""
         self._loop.post(self._present.progress, claim.task_id, fraction, message)
 
     def log(self, claim: Claim, line: LogLine) -> None:
-        """Pass on a line of the attempt that runs."""
+        """Send a log line of the running attempt."""
         self._loop.post(self._present.log, claim.task_id, claim.attempt, [line])
 
     def checkpoint(self, claim: Claim, data: str) -> None:
-        """Return when a checkpoint is on disk. Raises `Cancelled` if the attempt is given up."""
+        """Return when a checkpoint is on disk.
+
+        Raises `Cancelled` if the attempt was given up.
+        """
         saving = self._present.checkpoint(claim.task_id, claim.attempt, data)
         try:
             self._loop.call(saving, PATIENCE)
@@ -82,21 +87,21 @@ class InProcessRunner:
             raise Cancelled from None
 
     def capacity_by_type(self) -> Mapping[str, int]:
-        """Return how many more attempts of each type it takes now."""
+        """Return the present capacity for each task type, in attempts."""
         return dict.fromkeys(self._task_types, self._room)
 
     def capacity(self) -> int:
-        """Return how many more attempts it takes now."""
+        """Return the present capacity, in attempts."""
         return self._room
 
     def start(self, claims: Sequence[Claim]) -> None:
-        """Take the attempt that was asked for."""
+        """Take the attempt that the test has asked for."""
         self._room = 0
         for claim in claims:
             self._claims.put(claim)
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Ask an attempt to stop: its context says so from now on."""
+        """Ask an attempt to stop: its context reports it from now on."""
         current = self.current
         if current is not None and (task_id, attempt) == (
             current.claim.task_id,
@@ -110,7 +115,7 @@ class InProcessRunner:
         return self._exchange
 
     async def _live(self) -> None:
-        """Begin a process, after the one before."""
+        """Begin a new process after the last one."""
         self._lives += 1
         self._name = f"test-process-{self._lives}"
         self._bench.start_process(self._name)
@@ -129,7 +134,7 @@ class InProcessRunner:
         await self._tracker.wait_until_idle(PATIENCE)
 
     async def _lose(self) -> None:
-        """End the process as a crash does, and start the next."""
+        """End the process as a crash does, and start the next one."""
         assert self._talk is not None
         self._talk.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -140,7 +145,7 @@ class InProcessRunner:
 
 
 class _Channel(NotingChannel):
-    """A channel that also passes on what it notes, as that of a warm runner."""
+    """A channel that also sends what it notes, as the one of a warm runner does."""
 
     def __init__(self, runner: InProcessRunner, claim: Claim, dies_after: int | None) -> None:
         super().__init__(dies_after=dies_after)

@@ -11,7 +11,7 @@ from raytasks.testing.in_process_service import InProcessService
 
 
 class QueuedTask:
-    """A task in the queue of a test. What it tells of itself is always as it is now."""
+    """A task in the queue of a test. Its properties are always up to date."""
 
     def __init__(self, service: InProcessService, task_id: str) -> None:
         self._service = service
@@ -30,12 +30,12 @@ class QueuedTask:
 
     @property
     def state(self) -> State:
-        """Where the task is in its life."""
+        """The present state of the task."""
         return self._service.task(self.task_id)[0].state
 
     @property
     def result(self) -> Any:
-        """What the handler returned; None unless the task is COMPLETED."""
+        """The result of the handler; None unless the task is COMPLETED."""
         return self.document["result"]
 
     @property
@@ -49,7 +49,7 @@ class QueuedTask:
         return self.document["attempts"]  # type: ignore[no-any-return]
 
     def cancel(self) -> None:
-        """Cancel the task; called from within its handler, its context says so at once.
+        """Cancel the task. If its handler calls this, the context reports it at once.
 
         Raises `StateConflict`.
         """
@@ -60,8 +60,9 @@ class QueuedTask:
         self._service.call(self._service.tracker.execute(RetryTask(self.task_id)))
 
     def lose(self, times: int = 1, *, after_checkpoints: int = 0) -> None:
-        """Have the process die in the next `times` attempts of this task.
+        """Let the process die in the next `times` attempts of this task.
 
-        It dies before the handler is called, or right after so many checkpoints of the attempt.
+        It dies before the handler is called, or right after `after_checkpoints` checkpoints of the
+        attempt.
         """
         self._service.losses[self.task_id] += [after_checkpoints] * times

@@ -1,4 +1,4 @@
-"""The way from an HTTP client of a test to the API in this process."""
+"""The transport from an HTTP client of a test to the API in this process."""
 
 import asyncio
 import math
@@ -11,17 +11,17 @@ from raytasks.model.bounds import MAX_WAIT_SECONDS
 from raytasks.testing.in_process_service import InProcessService
 
 URL = "http://localhost"
-"""Where the API seems to be; without API keys it answers to no other name."""
+"""The URL of the API. Without API keys, the API answers to no other host name."""
 
 _TASK_PATH = re.compile(r"/tasks/([^/]+?)(/events)?/?")
 _MAX_EVENTS_SECONDS = 30 * 86_400.0
 
 
 class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
-    """Carries requests to the API of a service in this process; for `httpx`, sync and async.
+    """A transport of `httpx`, sync and async, to the API of a service in this process.
 
-    Nobody waits in real time: before a request for a task with `?wait=`, or for the events of a
-    task, `pass_time` is called with the task's id and the most seconds, and then it is made.
+    No request waits in real time. For a request with `?wait=`, or for a task's events, `pass_time`
+    is called first. Its arguments are the task's id and the maximum of seconds.
     """
 
     def __init__(self, service: InProcessService, pass_time: Callable[[str, float], None]) -> None:
@@ -66,6 +66,6 @@ class InProcessTransport(httpx.BaseTransport, httpx.AsyncBaseTransport):
         except ValueError:
             seconds = math.nan
         if not 0 < seconds <= MAX_WAIT_SECONDS:
-            return url  # none, or one that the API refuses
+            return url  # no wait, or one that the API refuses
         self._pass_time(task[1], seconds)
         return url.copy_remove_param("wait")

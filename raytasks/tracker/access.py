@@ -1,4 +1,4 @@
-"""The tracker's way to its store: calls that end in time, and patience with outages."""
+"""The tracker's calls to its store: each ends in time, and outages are waited out."""
 
 import asyncio
 import logging
@@ -27,20 +27,20 @@ STANDBY = "another tracker has taken over the database; this one waits for its e
 SUPERSEDED = "another tracker has taken over"
 
 SLOW_SECONDS = 3.0
-"""After how long without an answer of the database to a write `/health` says so."""
+"""Seconds that a write may wait for the database before `/health` reports it."""
 
 _OUTAGE_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 _STANDBY_SECONDS = 0.5
-_DOUBT_SECONDS = 10.0  # for so long after an outage a cheap write alone does not prove its end
+_DOUBT_SECONDS = 10.0  # after an outage: for this long, a cheap write does not prove its end
 _LOG_SECONDS = 60.0
 
 
 class StoreAccess:
     """Calls to the store from the tracker's event loop; one at a time may write.
 
-    `refuse` is called while the database cannot be used, again and again: whoever waits for an
-    answer is to get this error. `error` says what is wrong with the database, or is None. That
-    belongs to writes alone: a database that answers reads may refuse to write.
+    While the database cannot be used, `refuse` is called repeatedly: callers that wait for an
+    answer get this error. The attribute `error` says what is wrong with the database, or is None.
+    Only writes set and clear it: a database that answers reads may refuse to write.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class StoreAccess:
         self._outages = 0
         self._failed_at = 0.0
         self._logged: tuple[str, float] = ("", 0.0)
-        self._writes: dict[object, float] = {}  # when those began that wait, the first one first
+        self._writes: dict[object, float] = {}  # start times of the writes that wait, oldest first
         stuck = store.give_up_connections
         self._writer = StoreCalls(1, "store-writer", executors=executors, on_stuck=stuck)
         self._readers = StoreCalls(2, "store-reader", executors=executors, on_stuck=stuck)
@@ -67,7 +67,7 @@ class StoreAccess:
     async def read(
         self, call: Callable[[], Result], seconds: float | None = READ_SECONDS
     ) -> Result:
-        """Make a reading call. Raises `StoreUnavailable`, at the latest after so many seconds."""
+        """Make a reading call. Raises `StoreUnavailable`, at the latest after `seconds`."""
         return await self._readers.make(patiently(call), seconds)
 
     async def write(
@@ -75,7 +75,7 @@ class StoreAccess:
     ) -> Result:
         """Make a writing call, after those before it. Raises `StoreUnavailable`, as `read` does.
 
-        One that was given up may have been committed: see `StoreUnavailable.in_doubt`.
+        A write that was given up may have been committed: see `StoreUnavailable.in_doubt`.
         """
         ticket = object()
         self._writes[ticket] = self._monotonic()
@@ -91,7 +91,7 @@ class StoreAccess:
     async def insist(
         self, call: Callable[[], Result], seconds: float | None = WRITE_SECONDS
     ) -> Result:
-        """Make a call after the writes before it, again and again until the database is there."""
+        """Make a writing call, and repeat it until the database is available."""
         while True:
             try:
                 return await self.write(call, seconds)
@@ -99,7 +99,7 @@ class StoreAccess:
                 await self.sit_out(error)
 
     async def sit_out(self, error: StoreUnavailable) -> None:
-        """Note that the database is away, and wait a little."""
+        """Record an outage of the database, and wait a little."""
         self._record_outage(str(error))
         self._refuse(StoreUnavailable(AWAY))
         await self.pause()
@@ -111,9 +111,9 @@ class StoreAccess:
         await asyncio.sleep(delay)
 
     def recovered(self, *, proven: bool = True) -> None:
-        """Note that a write was committed: the database is there.
+        """Record that a write was committed, so the database is available.
 
-        One that is not `proven` needed no space: it may succeed where others do not.
+        A write that is not `proven` needed no space: it may succeed where others fail.
         """
         self.note_commit()
         now = self._monotonic()
@@ -126,11 +126,11 @@ class StoreAccess:
             self._logged = ("", 0.0)
 
     def note_commit(self) -> None:
-        """Note that something was committed, though what has failed before was not."""
+        """Record a commit that does not end an outage: what failed before is not stored yet."""
         self.committed_at = self._monotonic()
 
     def trouble(self) -> str | None:
-        """Return what is wrong with the database, as far as writes have shown it."""
+        """Return what is wrong with the database, judged by writes; None if nothing is."""
         now = self._monotonic()
         waited = now - next(iter(self._writes.values()), now)
         if waited < SLOW_SECONDS:
@@ -142,9 +142,9 @@ class StoreAccess:
     ) -> int:
         """Migrate the database, end all earlier epochs, and return the new one.
 
-        Whoever comes `again`, and finds that another owner has taken over meanwhile, waits until
-        that one renews its epoch no more: else two clusters on one database would take it from
-        each other without end.
+        With `again`, this tracker was restarted. If another owner has taken over meanwhile, it
+        waits until that owner has stopped renewing its epoch for `lease_seconds`. Otherwise two
+        clusters on one database would take it from each other for ever.
         """
         await self.insist(self.store.upgrade, None)  # a migration may take long
         if again:
@@ -154,7 +154,7 @@ class StoreAccess:
         return epoch
 
     async def close(self) -> None:
-        """End the threads after what they do, and close the store."""
+        """Finish the calls that run, end the threads, and close the store."""
         for calls in (self._writer, self._readers):
             await calls.close()
         self.store.close()

@@ -1,4 +1,7 @@
-"""What the database refuses, set aside: kept, named, and tried again with a growing pause."""
+"""Commands and parts of ticks that the database refuses: kept, named in `/health`, and retried.
+
+The pause between two tries grows.
+"""
 
 import math
 from collections import deque
@@ -10,20 +13,20 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.tracker.inbox import Inbox
 
 MAX_BYTES = 16_000_000
-"""How much of what runners said is kept here; their runners keep it as well."""
+"""Maximum bytes of runners' news that are kept here. Their runners keep them as well."""
 
 MAX_NAMED = 10
-"""How many commands are named in `/health`."""
+"""Maximum number of commands that `/health` names."""
 
 _FIRST_PAUSE = 0.5
 _MAX_PAUSE = 10.0
-_MAX_PAUSE_AWAY = 2.0  # where the error says nothing of the command: it may be over at any time
-_NAMED_SECONDS = 600.0  # for how long a command is named that was answered with an error
+_MAX_PAUSE_AWAY = 2.0  # while the database is away, which may be over at any time
+_NAMED_SECONDS = 600.0  # for this long `/health` names a command that was answered with an error
 
 
 @dataclass
 class _Refused:
-    """Something that the database refuses. `group` is None for what is no command."""
+    """A command or a part of ticks that the database refuses. `group` is None for a part."""
 
     name: str
     group: Inbox | None
@@ -34,7 +37,7 @@ class _Refused:
     due_at: float = math.inf
 
     def failed(self, error: Exception, now: float) -> None:
-        """Note that it was refused once more."""
+        """Record another refusal."""
         self.error = error
         self.tries += 1
         self.pause = min(2 * self.pause, _max_pause(error))
@@ -42,9 +45,9 @@ class _Refused:
 
 
 class Aside:
-    """Single commands that are refused, and parts of a tick that fail by themselves.
+    """Refused commands, and parts of a tick that fail by themselves.
 
-    One command at a time is tried again; when one was stored, all others are.
+    One command at a time is retried. When one has been stored, all others are retried.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -57,9 +60,9 @@ class Aside:
     # Commands
 
     def add(self, group: Inbox, error: Exception) -> None:
-        """Take a single command, or all that was said of one attempt.
+        """Add a single command, or all that was said of one attempt.
 
-        One that was answered with the error is only named.
+        A command that was answered with the error is only named.
         """
         now = self._monotonic()
         *_, name = group.names()
@@ -71,7 +74,7 @@ class Aside:
             self._kept.append(refused)
 
     def due(self) -> Inbox | None:
-        """Return the command that is to be tried now, if there is one."""
+        """Return the command to retry now; None if there is none."""
         self._tried = None
         if not self._kept or self._kept[0].due_at > self._monotonic():
             return None
@@ -79,7 +82,7 @@ class Aside:
         return self._tried.group
 
     def again(self, group: Inbox, error: Exception) -> None:
-        """Note that the command that was tried is refused still."""
+        """Record that the command just tried is still refused."""
         tried, self._tried = self._tried, None
         assert tried is not None
         if group.count:
@@ -88,11 +91,11 @@ class Aside:
             self._wait_for_first(tried)
 
     def give_back(self) -> None:
-        """Forget the command that was tried: its parts are tried elsewhere."""
+        """Forget the command just tried: its parts are tried elsewhere."""
         self._tried = None
 
     def stored(self) -> Inbox:
-        """Note that the command that was tried is stored; return all others, to be tried now."""
+        """Record that the command just tried is stored; return all others, to be retried now."""
         self._tried = None
         others = Inbox()
         while self._kept:
@@ -102,7 +105,7 @@ class Aside:
         return others
 
     def forget_unsaid(self, runner_id: str) -> None:
-        """Forget the log lines and checkpoints of a runner that is about to say them all again."""
+        """Forget the log lines and checkpoints of a runner that will send them all again."""
         for item in self._kept:
             if item.group is not None:
                 item.group.forget_unless_ended(runner_id)
@@ -115,7 +118,7 @@ class Aside:
 
     @property
     def bytes(self) -> int:
-        """How many bytes are kept, about."""
+        """Approximate number of bytes kept."""
         return sum(item.group.bytes for item in self._kept if item.group is not None)
 
     # Parts of a tick
@@ -130,11 +133,11 @@ class Aside:
             known.failed(error, now)
 
     def admit(self, part: str) -> None:
-        """Note that a part can be done."""
+        """Record that a part works again."""
         self._parts.pop(part, None)
 
     def postpone(self, part: str) -> None:
-        """Note that there was nothing to do for a part."""
+        """Record that there was nothing to do for a part; try it again after its pause."""
         known = self._parts.get(part)
         if known is not None:
             known.due_at = self._monotonic() + known.pause
@@ -144,24 +147,24 @@ class Aside:
         return part in self._parts
 
     def due_part(self) -> str | None:
-        """Return the part that is to be tried by itself now, if there is one."""
+        """Return the part to retry by itself now; None if there is none."""
         now = self._monotonic()
         return next((name for name, item in self._parts.items() if item.due_at <= now), None)
 
     # Both
 
     def due_at(self) -> float:
-        """Return when something is tried again; infinite if there is nothing."""
+        """Return when something is retried, by `monotonic`; infinite if there is nothing."""
         kept = self._kept[0].due_at if self._kept else math.inf
         return min([kept, *(item.due_at for item in self._parts.values())])
 
     def away(self) -> str | None:
-        """Return what is wrong with the database, if parts of ticks fail for its sake."""
+        """Return what is wrong with the database, if it was away for a part of ticks; else None."""
         errors = (item.error for item in self._parts.values())
         return next((str(error) for error in errors if isinstance(error, StoreUnavailable)), None)
 
     def report(self) -> dict[str, Any]:
-        """Return what was set aside, as `/health` shows it: how many, and the names of some."""
+        """Return what was set aside, as `/health` shows it: the count, and the names of some."""
         now = self._monotonic()
         while self._answered and now - self._answered[0].since > _NAMED_SECONDS:
             self._answered.popleft()
@@ -182,7 +185,7 @@ class Aside:
         }
 
     def _wait_for_first(self, tried: _Refused) -> None:
-        """Let the next command wait as well: all of them together have one pause."""
+        """Make the next command wait too: all refused commands share one pause."""
         first = self._kept[0]
         pause = min(tried.pause, _max_pause(first.error))
         first.due_at = max(first.due_at, self._monotonic() + pause)
@@ -195,6 +198,6 @@ def _max_pause(error: Exception) -> float:
 
 
 def _described(error: Exception) -> str:
-    """Return an error's name. Its text may hold somebody's data, or names of hosts and users."""
+    """Return an error's class name: its text may hold user data, or names of hosts and users."""
     cause = error.__cause__ or error
     return type(getattr(cause, "orig", None) or cause).__name__

@@ -1,4 +1,4 @@
-"""Commands of clients: what a full backlog still takes, and the wait for an answer."""
+"""Admission of clients' commands to a full backlog, and the wait for an answer."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -13,10 +13,11 @@ from raytasks.tracker.inbox import Action, Pruning, Submission
 async def that_fit(
     access: StoreAccess, tasks: Sequence[NewTask], room: Callable[[], int]
 ) -> Sequence[NewTask]:
-    """Return those of some new tasks that are not stored yet, though the backlog may be full.
+    """Return the new tasks that are not stored yet, if the backlog has room for them.
 
-    `room` says how many more tasks may wait. One whose idempotency key is taken fills nothing; one
-    that is there already was sent again by Ray. Raises `BacklogFull`, `StoreUnavailable`.
+    `room` returns how many more tasks may wait. Two kinds of task need no room: one whose
+    idempotency key is taken, and one that is already stored and was sent again by Ray. Raises
+    `BacklogFull`, `StoreUnavailable`.
     """
     store = access.store
     known = await access.read(lambda: store.read(KnownTasks([task.task_id for task in tasks])))
@@ -31,7 +32,7 @@ async def that_fit(
 
 
 async def answer_of(command: Submission | Action | Pruning, seconds: float) -> Any:
-    """Wait for the answer to a command, but not for ever. Raises `StoreUnavailable`.
+    """Wait at most `seconds` for the answer to a command. Raises `StoreUnavailable`.
 
     A command that has waited too long, and is in no tick yet, is dropped.
     """

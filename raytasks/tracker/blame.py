@@ -1,4 +1,4 @@
-"""Who is to blame for the death of a runner, and in what company what it held runs again.
+"""Blame for the death of a runner: which of its attempts are charged, and their next company.
 
 See section "Who is to blame for a death" of docs/reliability.md.
 """
@@ -12,19 +12,19 @@ from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import lost_outcome, released_outcome
 
 SHRINKS_BY = 8
-"""By how much the company of suspects shrinks with each death."""
+"""Factor by which the company of suspects shrinks with each death."""
 
 
 Verdict = tuple[bool, int | None]
-"""Whether an attempt is charged, and the company of its task from now on (None: as it was)."""
+"""Whether an attempt is charged, and the new company of its task (None: unchanged)."""
 
 
 def judge(begun: int, company: int | None, cause: LossCause, *, certain: bool = True) -> Verdict:
-    """Judge one of the `begun` attempts of a process that is gone.
+    """Return the verdict on one of the `begun` attempts of a process that is gone.
 
-    `company` is how many suspects were allowed beside each other, None for what was no suspect.
-    With `certain` one attempt that was there by itself is the culprit. Otherwise it is charged
-    the second time: in company 1.
+    `company` is how many suspects were allowed in the process; None if the attempt was no suspect.
+    With `certain`, an attempt that ran alone is the culprit. Without it, such an attempt is charged
+    only the second time, when its company is 1.
     """
     if cause is LossCause.OUTSIDE:
         return False, None
@@ -42,10 +42,10 @@ def last_words(
     out_of_memory: bool,
     cause: LossCause,
 ) -> list[tuple[Running, Outcome]]:
-    """Return the outcomes of all that a runner held that is gone.
+    """Return the outcomes of all attempts that a dead runner held.
 
-    `ended` names what it had reported before (runner, task, attempt). What never went out to it,
-    or has not begun, is given back.
+    `ended` names the attempts whose outcomes it had reported (runner, task, attempt). Attempts that
+    were never sent to it, or have not begun, are released.
     """
     unsent = runner.unsent()
     unsent |= {(item.task_id, item.attempt) for item in runner.held.values() if item.waits}
@@ -56,13 +56,13 @@ def last_words(
         if (item.task_id, item.attempt) not in unsent
         and (runner.runner_id, item.task_id, item.attempt) not in ended
     ]
-    # A runner that has not said itself what it is may be a task runner, which dies of no handler.
+    # An unconfirmed runner may be the remote runner, whose death is never a handler's fault.
     is_warm = runner.confirmed and runner.pool != REMOTE_POOL
     if runner.pool == REMOTE_POOL:
         cause = LossCause.OUTSIDE
     outcomes = [(item, released_outcome(item, now)) for item in released]
     for running in begun:
-        # For want of memory Ray may have chosen a process that is not the cause.
+        # When memory is short, Ray may have killed a process that is not the cause.
         charged, company = judge(
             len(begun), running.company, cause, certain=is_warm and not out_of_memory
         )
@@ -73,7 +73,7 @@ def last_words(
             charged=charged,
             company=company,
             out_of_memory=out_of_memory,
-            # A task runner's attempts run elsewhere.
+            # Attempts of the remote runner run elsewhere.
             node_id=runner.node_id if is_warm else None,
             worker_id=runner.worker_id if is_warm else None,
         )

@@ -1,4 +1,4 @@
-"""Bulk operations at work: small steps, each a transaction of its own between two ticks."""
+"""The steps of bulk operations: small, each in its own transaction between two ticks."""
 
 import math
 import time
@@ -16,15 +16,15 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import Counted
 
 STEP = 500
-"""At most how many tasks one step looks at."""
+"""Maximum number of tasks that one step looks at."""
 
 TICKS_FIRST = 4
-"""How many ticks go before a step while there is more for them to do; they are not kept waiting by
-an operation, and it is not by them."""
+"""Number of ticks that run before a step while ticks have work. So neither keeps the other
+waiting."""
 
 MAX_FAILURES = 3
-"""How often a step may fail as the database is away, though it is there for ticks, before the
-operation waits."""
+"""Maximum number of failures of a step while the database is away for it but not for ticks. Then
+the operation waits."""
 
 _PAUSE_SECONDS = 5.0  # after a step that failed, at first
 _MAX_PAUSE_SECONDS = 60.0
@@ -32,7 +32,7 @@ _MAX_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What a step did: in the counts, to tasks that wait or wait again, and to those that run."""
+    """The result of a step: changed counts, changed tasks, and running tasks to be cancelled."""
 
     operation: BulkOperation
     counts: Mapping[Counted, int]
@@ -42,9 +42,9 @@ class StepResult:
 
 @dataclass
 class Turn:
-    """One step. No operation of `waiting` has its turn; the step sets `bulk_id`.
+    """The input of one step: operations in `waiting` are skipped; the step sets `bulk_id`.
 
-    At most `room` tasks are made to wait by it.
+    The step makes at most `room` tasks wait.
     """
 
     waiting: frozenset[str] = frozenset()
@@ -64,7 +64,7 @@ class _Trouble:
 
 
 class BulkTurns:
-    """Says when a step is due. Steps of several operations take turns; who fails has to wait."""
+    """The schedule of steps: operations take turns, and one that fails has to wait."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -74,7 +74,7 @@ class BulkTurns:
         self._paused_until = 0.0
         self._trouble: dict[str, _Trouble] = {}
         self.held = False
-        """Whether retries wait until the backlog is not full any more."""
+        """Whether bulk retries wait for room in the backlog."""
         self.room: Callable[[], int] = lambda: STEP
         """Returns how many more tasks may wait."""
 
@@ -90,41 +90,41 @@ class BulkTurns:
         return now >= self._paused_until and (self._open or self._next_try() <= now)
 
     def seconds_until_due(self) -> float:
-        """Return when an operation is tried again; infinite if there is none."""
+        """Return the seconds until an operation can go on; infinite if there is none."""
         next_try = self._paused_until if self._open else self._next_try()
         return max(next_try, self._paused_until) - self._clock()
 
     def turn(self) -> Turn:
-        """Return whose turn it is."""
+        """Return the input of the next step."""
         now = self._clock()
         waiting = (name for name, item in self._trouble.items() if item.until > now)
         return Turn(frozenset(waiting), room=self.room())
 
     def look(self) -> None:
-        """Note that there may be an operation that was not known."""
+        """Record that there may be a new operation."""
         self._open = True
 
     def is_due(self, *, idle: bool) -> bool:
-        """Return whether it is time for a step. With `idle`, a tick would have nothing to do."""
+        """Return whether a step is due. With `idle`, a tick would have nothing to do."""
         if not self.any:
             return False
         self._ticks += 1
         return idle or self._ticks > TICKS_FIRST
 
     def done(self, step: StepResult | None, turn: Turn | None = None) -> None:
-        """Note what came of a step; None: there was no operation to go on with."""
+        """Record the result of a step; None: no operation was left to go on with."""
         self._ticks = 0
         self.held = False
         self._open = step is not None
         self._last = "" if step is None else step.operation.bulk_id
         if step is not None:
             self._trouble.pop(step.operation.bulk_id, None)
-        else:  # whatever does not wait is done
+        else:  # an operation that does not wait is done
             waiting = frozenset() if turn is None else turn.waiting
             self._trouble = {k: item for k, item in self._trouble.items() if k in waiting}
 
     def shown(self, operation: BulkOperation) -> BulkOperation:
-        """Return an operation as it is stored with what it waits for."""
+        """Return a stored operation together with what it waits for."""
         waits = (
             self.held
             and operation.finished_at is None
@@ -133,16 +133,16 @@ class BulkTurns:
         return replace(operation, held_by="backlog_full") if waits else operation
 
     def hold(self) -> None:
-        """Note that all that is open has to wait, as the backlog is full."""
+        """Record that all open operations have to wait, as the backlog is full."""
         self._ticks = 0
         self._paused_until = self._clock() + _PAUSE_SECONDS
         self.held = True
 
     def failed(self, turn: Turn | None = None, error: Exception | None = None) -> bool:
-        """Note that a step has failed; return whether its operation has to wait now."""
+        """Record that a step has failed; return whether its operation has to wait now."""
         self._ticks = 0
         now = self._clock()
-        if turn is None or not turn.bulk_id:  # it did not get so far as to an operation
+        if turn is None or not turn.bulk_id:  # it failed before it chose an operation
             if not isinstance(error, StoreUnavailable):
                 self._paused_until = now + _PAUSE_SECONDS
             return False
@@ -156,7 +156,7 @@ class BulkTurns:
         return True
 
     def report(self) -> list[dict[str, Any]]:
-        """Return the operations that wait as their steps fail, as `/health` shows them."""
+        """Return the operations that wait because their steps fail, as `/health` shows them."""
         now = self._clock()
         return [
             {
@@ -184,7 +184,7 @@ def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperat
 
 
 class Held(Exception):
-    """All operations that are open would make tasks wait, and the backlog is full."""
+    """Every open operation would make tasks wait, and the backlog is full."""
 
 
 def run_step(

@@ -36,21 +36,21 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 8.0
-"""How long a command waits for its commit. Then it is refused: an HTTP request is to be answered
-within ten seconds, whatever the database does."""
+"""Seconds that a command waits for its commit before it is refused. An HTTP request must be
+answered within ten seconds, whatever the database does."""
 
 
 class Tracker:
-    """Owns the state of all tasks: it alone writes to the store.
+    """The owner of the state of all tasks: it alone writes to the store.
 
-    `clock` gives the time in seconds since the epoch: what is stored, and when tasks are due.
-    `monotonic` measures every duration: leases, pauses, deadlines. Without it, it is
-    `time.monotonic`, or `clock` if only that is given, as tests do. `executors` makes what calls
-    of the store run in; a simulation gives one that runs them inside its loop. `owner` names the
-    actor whose tracker this is, in all its lives.
+    Its `clock` returns seconds since the epoch, for stored times and for when tasks are due. Every
+    duration is measured by `monotonic`: leases, pauses, deadlines. That is by default
+    `time.monotonic`, or `clock` if a test gives only `clock`. The factory `executors` makes the
+    executors of store calls; a simulation runs them inside its loop. The `owner` is the tracker's
+    actor, the same in all its lives.
 
-    Start it with `start`, then run `run`, which ends only by being cancelled, or when another
-    tracker has taken over. Until `start` has returned, submissions wait, or are refused when the
+    Start it with `start`, then run `run`, which ends only when it is cancelled or superseded by
+    another tracker. Until `start` has returned, submissions wait; they are refused when the
     database is away.
     """
 
@@ -96,16 +96,17 @@ class Tracker:
             upkeep.cancel()
 
     async def close(self) -> None:
-        """Answer those who wait with an error, and close the store."""
+        """Answer waiting callers with an error, and close the store."""
         await self.ticker.close()
 
     # For clients
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
-        """Store new tasks, all or none; on return they are on disk. Their times are of our clock.
+        """Store new tasks, all or none; on return they are on disk.
 
-        Returns those, by their ids, that were not stored as their idempotency key is taken.
-        Raises `BacklogFull`, or `StoreUnavailable`: then they may or may not be stored.
+        Their times are by the tracker's clock. Returns, by task id, the tasks that were not stored
+        because their idempotency key is taken. Raises `BacklogFull`, or `StoreUnavailable`: then
+        the tasks may or may not be stored.
         """
         new = tasks
         if len(tasks) > self._room:
@@ -121,9 +122,9 @@ class Tracker:
         return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
     async def execute(self, command: Command[Answer]) -> Answer:
-        """Carry out a command; on return it is on disk. Safe to repeat.
+        """Execute a command; on return it is on disk. Safe to repeat.
 
-        Raises `StoreUnavailable`, and what the command's class says.
+        Raises `StoreUnavailable`, and the errors that the command's class names.
         """
         done = await self._execute(command)
         return cast("Answer", done)
@@ -203,34 +204,34 @@ class Tracker:
         }
 
     async def expired(self, before: float, limit: int) -> list[str]:
-        """Return the ids of tasks that ended before this time, the oldest first."""
+        """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
         return await self.ticker.access.read(lambda: self.ticker.store.expired(before, limit))
 
     async def prune(self, task_ids: Sequence[str], before: float) -> None:
-        """Delete those of the tasks that ended before this time. Raises `StoreUnavailable`."""
+        """Delete the tasks that ended before `before`. Raises `StoreUnavailable`."""
         pruning = Pruning(tuple(task_ids), before)
         self.ticker.inbox.prunings.append(pruning)
         self.ticker.wake.set()
         await answer_of(pruning, ANSWER_SECONDS)
 
     async def pause(self) -> None:
-        """Hand out no task any more, until `resume`, also after a restart of the tracker.
+        """Stop claiming until `resume`, also across a restart of the tracker.
 
-        On return none is on its way either. Raises `StoreUnavailable`.
+        On return no claim is on its way either. Raises `StoreUnavailable`.
         """
         await self.ticker.set_paused(self._clock())
 
     async def resume(self) -> None:
-        """Hand out tasks again. Raises `StoreUnavailable`."""
+        """Claim tasks again. Raises `StoreUnavailable`."""
         await self.ticker.set_paused(None)
 
     async def stop_claiming(self) -> None:
-        """Hand out no task any more in this life; on return none is on its way either."""
+        """Stop claiming until this process ends; on return no claim is on its way either."""
         self.ticker.claiming = False
         await self.ticker.wait_for_tick()
 
     async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether a task of one of these types waits that is due."""
+        """Return whether a due task of one of these types waits. False while paused."""
         waiting = [name for name in task_types if self.ticker.ledger.waiting(name)]
         if not waiting or self.ticker.paused_at is not None:
             return False
@@ -239,9 +240,9 @@ class Tracker:
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
     ) -> Feed:
-        """Return what came of a part of the feed after number `after`.
+        """Return the events of a part of the feed after number `after`.
 
-        Waits up to `seconds` for anything.
+        Waits at most `seconds` for one.
         """
         if not await self.ticker.is_loaded(seconds):
             return Feed(0, 0, gap=True)
@@ -249,34 +250,34 @@ class Tracker:
 
     @property
     def backlog(self) -> int:
-        """How many tasks wait, those that are not due yet included."""
+        """The number of waiting tasks, including those that are not due yet."""
         counts = self.ticker.ledger.counts.items()
         return sum(count for (_, state), count in counts if state in WAITING)
 
     async def wait_until_idle(self, seconds: float) -> None:
-        """Wait until no attempt runs any more, or until `seconds` have passed."""
+        """Wait until no attempt runs, or until `seconds` have passed."""
         deadline = self._monotonic() + seconds
         epoch, after = self.ticker.epoch, -1
         while self.fleet.running and (left := deadline - self._monotonic()) > 0:
             after = (await self.changes(epoch, after, left)).last
 
     def release_all(self) -> int:
-        """Give back every attempt that runs, uncharged, and return how many those are."""
+        """Release every running attempt, uncharged, and return their number."""
         return sum(self.release_runner(runner.runner_id) for runner in self.fleet)
 
     # For runners
 
     def exchange(self, exchange: Exchange, way: str = "") -> Coroutine[Any, Any, Orders]:
-        """Take a runner's news, and answer when there is something for it to do or to know.
+        """Take in a runner's news, and answer when there is something for it to do or to know.
 
         `way` is how the call came: see `RunnerState`.
 
         Safe to repeat: an outcome counts once, and a batch of claims that did not arrive is sent
-        again. Of an exchange that comes after a later one nothing is taken: the runner says
-        everything again. Answers with nothing after a third of the lease, so that the runner calls
-        again. While there is no room for more news, what is not taken is asked for later.
+        again. An exchange that arrives after a later one is ignored, and the runner sends
+        everything again. The answer comes at the latest after a third of the lease, possibly empty,
+        so that the runner calls again. News for which there is no room now are asked for later.
         """
-        return self._exchanges.take(exchange, way)  # whose caller need not keep what it carries
+        return self._exchanges.take(exchange, way)  # so the caller need not keep what it carries
 
     def mark_lost(
         self,
@@ -286,24 +287,24 @@ class Tracker:
         out_of_memory: bool = False,
         cause: LossCause = LossCause.PROCESS,
     ) -> None:
-        """Note that a runner is dead, or just being ended: what it held will run again elsewhere.
+        """Mark a runner as dead, or as being ended: its attempts will run again elsewhere.
 
-        Nothing is charged where the cause lies outside its process: its node died, or we end it.
-        Should it call once more before it is gone, it gets nothing, but what it has to tell of an
-        attempt is kept as a late outcome.
+        Nothing is charged if the cause lies outside its process: its node died, or we end it. If it
+        calls again before it is gone, it gets nothing. What it then reports of an attempt is kept
+        as a late outcome.
         """
         self.ticker.losses.mark_lost(
             runner_id, reason, out_of_memory=out_of_memory, for_good=True, cause=cause
         )
 
     def runners(self) -> list[RunnerState]:
-        """Return the states of all runners, also of those that were not heard of yet."""
+        """Return the states of all runners, including those that have not called yet."""
         return list(self.fleet)
 
     def release_runner(self, runner_id: str) -> int:
-        """Give back what a runner holds, uncharged; return how many attempts that is.
+        """Release what a runner holds, uncharged; return the number of attempts.
 
-        An attempt that has ended is not among them, though its outcome may not be stored yet.
+        An attempt that has ended is not released, even if its outcome is not stored yet.
         """
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
@@ -314,7 +315,7 @@ class Tracker:
 
     @property
     def _room(self) -> int:
-        """How many more tasks may wait."""
+        """The number of further tasks that may wait."""
         return self.max_backlog - self.backlog - self._submitting
 
     async def _act(self, action: Action) -> tuple[Task, Task]:

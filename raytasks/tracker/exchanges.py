@@ -1,4 +1,4 @@
-"""The tracker's half of the talk with runners: news are taken in, orders go out."""
+"""The tracker's half of the exchange: a runner's news come in, orders go out."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,22 +11,22 @@ from raytasks.tracker.news import on_our_clock
 from raytasks.tracker.ticker import Ticker
 
 _MAX_ASKED = 1000
-"""Of how many newcomers is remembered what they were asked."""
+"""Maximum number of new runners whose required batch number is remembered."""
 
 
 class Exchanges:
-    """Takes the exchanges of all runners. `mark_lost` gets the id of one that is dead, and why."""
+    """The exchanges of all runners. `mark_lost` gets the id of a dead runner, and the reason."""
 
     def __init__(self, ticker: Ticker, mark_lost: Callable[[str, str], None]) -> None:
         self._ticker = ticker
         self._fleet = ticker.ledger.fleet
         self._mark_lost = mark_lost
-        self._asked: dict[str, int] = {}  # newcomers, and the batch whose number they must know
+        self._asked: dict[str, int] = {}  # by new runner: the batch number that it must know
 
     async def take(self, exchange: Exchange, way: str) -> Orders:
-        """Take a runner's news, and return its orders. See `Tracker.exchange`."""
+        """Take in a runner's news, and return its orders. See `Tracker.exchange`."""
         answer = self._take(exchange, way)
-        del exchange  # it may be large, and the answer may be far away
+        del exchange  # it may be large, and the answer may take long
         orders = await answer
         return replace(orders, epoch=self._ticker.epoch)
 
@@ -42,14 +42,15 @@ class Exchanges:
             return Orders(end=True)
         runner = self._fleet.runners.get(exchange.runner_id)
         if runner is not None and 0 < exchange.number <= runner.number:
-            # It was overtaken, or is here twice: what it says of the runner is no longer true.
+            # It was overtaken by a later one, or arrived twice: it no longer shows the runner's
+            # state.
             return Orders(resync=True)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
         if runner is None and not self._lives(exchange):
             return Orders(resync=True, batch=self._asked[exchange.runner_id])
         if runner is not None:
-            runner.answer()  # an earlier call of it is over, and maybe nobody hears the answer
+            runner.answer()  # an earlier call is over, and maybe nobody hears its answer
         runner = self._admit(exchange)
         runner.way = way
         has_news = self._ticker.intake.take(runner, exchange)
@@ -74,14 +75,14 @@ class Exchanges:
                 runner.call = None
 
     def _lives(self, exchange: Exchange) -> bool:
-        """Return whether a newcomer may take the place of another life of its name.
+        """Return whether a new runner may replace an earlier life of the same name.
 
-        It must have heard an answer of ours: the call of a process that is dead can come after
-        those of its successors, which would be given up for it.
+        It must first have received an answer of ours. A call of a dead process can arrive after the
+        calls of its successor, and must not replace the successor.
         """
         lives = self._fleet.lives_of(exchange.name)
         asked = self._asked.pop(exchange.runner_id, None)
-        has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: by a runner of 0.1
+        has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: from a runner of 0.1
         if not lives or (asked is not None and has_heard and exchange.last_batch >= asked):
             return True
         while len(self._asked) >= _MAX_ASKED:

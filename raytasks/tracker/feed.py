@@ -1,4 +1,4 @@
-"""The event feed: rings of what has changed, numbered, for those who follow it."""
+"""The event feed: rings of numbered changes, for replicas that follow it."""
 
 import asyncio
 import contextlib
@@ -16,9 +16,9 @@ Item = TypeVar("Item")
 
 
 class FeedRing:
-    """The newest `size` changes of state, ends among them, and tasks that have other news.
+    """The newest `size` changes of state, ends among them, and the tasks that have other news.
 
-    `epoch` tells the feed of one tracker from the next. Everything is numbered together.
+    `epoch` tells the feed of one tracker from the next. All parts share one numbering.
     """
 
     def __init__(self, epoch: int, *, size: int = 20_000) -> None:
@@ -30,7 +30,7 @@ class FeedRing:
         self._wakes = {part: asyncio.Event() for part in FeedPart}
 
     def publish(self, changes: Iterable[StateChange]) -> None:
-        """Add changes, and number them. Wakes those who wait for any such."""
+        """Add changes, and number them. Wakes the callers that wait for them."""
         number = self._last
         ended = False
         for change in changes:
@@ -47,20 +47,20 @@ class FeedRing:
             self._wake(FeedPart.ENDS)
 
     def notify(self, task_ids: Iterable[str]) -> None:
-        """Note that tasks have news that are no change of state. Wakes those who wait for such."""
+        """Add tasks whose news are no change of state. Wakes the callers that wait for news."""
         self._last += 1
         self._told.add(self._last, task_ids)
         self._wake(FeedPart.NEWS)
 
     def break_off(self) -> None:
-        """Note that something may be missing: whoever follows hears of a gap."""
+        """Break the feed, as events may be missing: every follower gets a gap."""
         self._last += 1
         for ring in (self._changes, self._ends, self._told):
             ring.break_off(self._last)
         self._wake(*FeedPart)
 
     def since(self, epoch: int, after: int, part: FeedPart = FeedPart.CHANGES) -> Feed:
-        """Return what came of a part after number `after`, at once."""
+        """Return the events of a part after number `after`, at once."""
         if epoch != self._epoch or after > self._last:
             return Feed(self._epoch, self._last, gap=True)
         match part:
@@ -82,7 +82,7 @@ class FeedRing:
     async def wait(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
     ) -> Feed:
-        """Return what came of a part after `after` as soon as anything has, or after `seconds`."""
+        """Return the events of a part after `after` as soon as there is one, or after `seconds`."""
         if epoch == self._epoch and self._newest(part) <= after <= self._last:
             news = self._wakes[part]
             news.clear()
@@ -106,7 +106,7 @@ class FeedRing:
 
 
 class _Ring(Generic[Item]):
-    """Numbered items, the newest `size`. `lost` is the number of the last one that is gone."""
+    """The newest `size` numbered items. `lost` is the number of the last one dropped."""
 
     def __init__(self, size: int) -> None:
         self._size = size
@@ -133,7 +133,7 @@ class _Ring(Generic[Item]):
 
 
 class _Latest:
-    """The numbers of the newest news of `size` tasks. `lost` is that of the last one forgotten."""
+    """The number of the newest news of each of `size` tasks. `lost` is the last number dropped."""
 
     def __init__(self, size: int) -> None:
         self._size = size

@@ -1,4 +1,4 @@
-"""The runners as the tracker sees them: leases, what each holds, and what it is still to get."""
+"""The runners as the tracker sees them: lease, held attempts, and orders to send."""
 
 import asyncio
 import math
@@ -12,11 +12,11 @@ from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.tracker.sharing import CapacityRequest
 
 HOLD_SECONDS = 0.1
-"""How much work a warm runner holds at most, by the average running time of its handlers.
-A batch of half of it is on the way while the other half runs."""
+"""Maximum seconds of work that a warm runner holds, by the average running times of its handlers. A
+batch of half of it is on the way while the other half runs."""
 
 MAX_HELD = 256
-"""How many attempts a warm runner holds at most, however short they are."""
+"""Maximum number of attempts that a warm runner holds, however short they are."""
 
 
 class Averages:
@@ -28,26 +28,26 @@ class Averages:
         self._seconds: dict[str, float] = {}
 
     def add(self, task_type: str, seconds: float) -> None:
-        """Take one more attempt into account."""
+        """Add the running time of one attempt to the average."""
         known = self._seconds.get(task_type)
-        # A long attempt counts at once: holding others behind it would be the worse mistake.
+        # A long attempt counts at once: the worse mistake is to make others wait behind it.
         if known is None or seconds > 10 * known + HOLD_SECONDS:
             self._seconds[task_type] = seconds
         else:
             self._seconds[task_type] = known + self._WEIGHT * (seconds - known)
 
     def get(self, task_type: str) -> float:
-        """Return the average; of a type that never ran, more than a runner holds."""
+        """Return the average; for a type that never ran, more than a runner holds."""
         return self._seconds.get(task_type, 2 * HOLD_SECONDS)
 
 
 @dataclass
 class RunnerState:
-    """One runner. `confirmed` is false until it has said itself what it holds.
+    """The state of one runner. It is not `confirmed` until it has said itself what it holds.
 
-    `batch` is the number of the last batch of claims, `sent` of the last that went out; what has
-    not arrived for sure is `undelivered`. `number` is that of its newest exchange, and `way` is how
-    its last call came: socket, or Ray.
+    The newest batch of claims has the number `batch`, the last one sent `sent`. Claims whose
+    arrival is not certain are `undelivered`. The newest exchange has the number `number`. The `way`
+    is how the last call came: socket, or Ray.
     """
 
     runner_id: str
@@ -78,15 +78,15 @@ class RunnerState:
     acknowledged_reports: list[int] = field(default_factory=list)
     acknowledged_logs: list[int] = field(default_factory=list)
     asked_again: bool = False
-    eager: bool = False  # whether it is told at once of what is on disk: it has waited for long
+    eager: bool = False  # whether it gets acknowledgements at once: it has waited for long
 
     @classmethod
     def of(cls, exchange: Exchange, now: float) -> "RunnerState":
-        """Return the state of a runner that nobody knows, when it calls."""
+        """Return the state of an unknown runner that calls."""
         return cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
 
     def on_heartbeat(self, exchange: Exchange, now: float, epoch: int) -> None:
-        """Take over what an exchange says of the runner itself. `epoch` is this tracker's."""
+        """Apply what an exchange says of the runner itself. `epoch` is this tracker's."""
         self.seen_at = now
         self.number = exchange.number
         self.confirmed = True
@@ -97,13 +97,13 @@ class RunnerState:
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
-        # What an earlier tracker has sent, under the same number, is another batch.
+        # An earlier tracker's batch of the same number is a different batch.
         if exchange.batch_epoch in (0, epoch) and exchange.last_batch >= self.batch:
             self.undelivered = []
-            self.batch = self.sent = exchange.last_batch  # known from before it was taken out
+            self.batch = self.sent = exchange.last_batch  # known from before its removal
 
     def deliver(self, claims: list[Claim], *, queued: bool) -> None:
-        """Put claimed attempts on the way to the runner; `queued` as in `Orders`."""
+        """Queue claimed attempts to be sent to the runner; `queued` as in `Orders`."""
         self.undelivered += claims
         self.queued = queued
         self.batch += 1
@@ -111,7 +111,7 @@ class RunnerState:
 
     @property
     def has_urgent_orders(self) -> bool:
-        """Whether there is something that the runner should hear now, not with its heartbeat."""
+        """Whether an order should go out now, before the runner's next heartbeat."""
         return bool(
             self.undelivered
             or (self.leaving and not self.held)
@@ -123,33 +123,36 @@ class RunnerState:
         )
 
     def holds(self, task_id: str, attempt: int) -> bool:
-        """Return whether the attempt is this runner's. One that is about to be lost is not."""
+        """Return whether this runner holds the attempt.
+
+        An attempt that is about to be lost is not held.
+        """
         return self.find(task_id, attempt) is not None
 
     def find(self, task_id: str, attempt: int) -> Running | None:
-        """Return the running attempt if it is just this one, and this runner's."""
+        """Return the running attempt if this runner holds exactly it; else None."""
         held = self.held.get(task_id)
         return held if held is not None and held.attempt == attempt else None
 
     def unsent(self) -> set[tuple[str, int]]:
-        """Return what was claimed for the runner and never went out (task id, attempt)."""
+        """Return the attempts claimed for the runner and never sent to it (task id, attempt)."""
         if self.sent == self.batch:
             return set()
         return {(claim.task_id, claim.attempt) for claim in self.undelivered}
 
     def unconfirm(self) -> None:
-        """Ask the runner again what it holds: what was known of it may be wrong."""
+        """Ask the runner again what it holds, as the tracker's view may be wrong."""
         self.confirmed = False
         self.undelivered = []
         self.answer()
 
     def ask_again(self) -> None:
-        """Ask the runner to say again what is not acknowledged; what is known of it stays."""
+        """Ask the runner to send again what is not acknowledged; its known state stays."""
         self.asked_again = True
         self.answer()
 
     def answer(self) -> None:
-        """Answer the runner's waiting call with all that there is for it."""
+        """Answer the runner's waiting call with all its orders."""
         call, self.call = self.call, None
         if call is None or call.done():
             return
@@ -180,7 +183,7 @@ class RunnerState:
     def capacity_request(
         self, averages: Averages, ending: Container[str] = ()
     ) -> CapacityRequest | None:
-        """Return what the runner may be given when the tasks in `ending` are settled, or None."""
+        """Return the capacity that is free once the tasks in `ending` are settled; None: none."""
         if (
             self.call is None
             or self.retiring
@@ -217,12 +220,12 @@ class RunnerState:
 
 
 class Fleet:
-    """All runners, and all attempts that run, by task id."""
+    """All runners, and all running attempts by task id."""
 
     _REMEMBERED = 10_000
 
     def __init__(self) -> None:
-        self._removed: dict[str, bool] = {}  # whether for good, by runner id
+        self._removed: dict[str, bool] = {}  # by runner id: whether for good
         self.runners: dict[str, RunnerState] = {}
         self.running: dict[str, Running] = {}
         self._lives: dict[str, dict[str, RunnerState]] = {}  # by name, then by id
@@ -232,7 +235,7 @@ class Fleet:
         return iter(list(self.runners.values()))
 
     def restart(self, running: Iterable[Running], now: float) -> None:
-        """Begin again with the attempts that run by the database; every runner is in doubt."""
+        """Start again from the running attempts in the database; every runner is unconfirmed."""
         self.running.clear()
         for runner in self:
             runner.held.clear()
@@ -242,7 +245,7 @@ class Fleet:
             self.begin(item, now)
 
     def begin(self, running: Running, seen_at: float) -> None:
-        """Note that an attempt runs. A runner that nobody knows yet is noted with it."""
+        """Add a running attempt. Its runner is added too if it is not known yet."""
         runner = self.runners.get(running.runner_id)
         if runner is None:
             runner = RunnerState(running.runner_id, "", "", "", seen_at)
@@ -251,14 +254,14 @@ class Fleet:
         runner.held[running.task_id] = running
 
     def end(self, running: Running) -> None:
-        """Note that an attempt has ended."""
+        """Remove an attempt that has ended."""
         self.running.pop(running.task_id, None)
         runner = self.runners.get(running.runner_id)
         if runner is not None:
             runner.held.pop(running.task_id, None)
 
     def note_begun(self, runner_id: str, report: Report) -> Running | None:
-        """Note that an attempt has begun that had waited; return it as it was, None if none had."""
+        """Record that a waiting attempt has begun; return it as it was, None if it did not wait."""
         running = self.find(runner_id, report.task_id, report.attempt)
         if running is None or not running.waits or report.began_at is None:
             return None
@@ -266,10 +269,10 @@ class Fleet:
         return running
 
     def _replace(self, running: Running, changed: Running) -> RunnerState | None:
-        """Put a changed attempt in the place of one, and return its runner."""
+        """Replace an attempt by its changed copy, and return its runner."""
         self.running[running.task_id] = changed
         runner = self.runners.get(running.runner_id)
-        if runner is not None:  # else it has just died, and the attempt is about to be lost
+        if runner is not None:  # else it has just died, and the attempt will be lost
             runner.held[running.task_id] = changed
         return runner
 
@@ -283,7 +286,7 @@ class Fleet:
             runner.cancels.append((task_id, running.attempt))
 
     def mark_large_checkpoint(self, task_id: str) -> None:
-        """Note that the checkpoint of a running task is in a file now."""
+        """Record that the checkpoint of a running task is now in a file."""
         running = self.running.get(task_id)
         if running is None or running.large_checkpoint:
             return
@@ -294,14 +297,14 @@ class Fleet:
             runner.held[task_id] = marked
 
     def find(self, runner_id: str, task_id: str, attempt: int) -> Running | None:
-        """Return the running attempt if it is just this one, held by just this runner."""
+        """Return the running attempt if exactly this runner holds exactly it; else None."""
         running = self.running.get(task_id)
         if running is None or running.attempt != attempt or running.runner_id != runner_id:
             return None
         return running
 
     def lives_of(self, name: str) -> list[RunnerState]:
-        """Return the states of the runner `name`: of its process, and of its earlier ones."""
+        """Return the states of the runner `name`: of its present process, and of earlier ones."""
         return list(self._lives.get(name, {}).values())
 
     def admit(self, exchange: Exchange, now: float, epoch: int) -> RunnerState:
@@ -319,9 +322,10 @@ class Fleet:
         return runner
 
     def remove(self, runner_id: str, *, for_good: bool) -> RunnerState | None:
-        """Take a runner out, and return it as it was; its attempts are to be settled.
+        """Remove a runner, and return its last state; its attempts have to be settled.
 
-        One that is not out `for_good` is let in again when it calls, unless it was replaced.
+        A runner that is not removed `for_good` is admitted again when it calls, unless it was
+        replaced.
         """
         runner = self.runners.pop(runner_id, None)
         if runner is not None:
@@ -335,9 +339,9 @@ class Fleet:
         return runner
 
     def remove_gone(self) -> list[Running]:
-        """Take out who is here again by the database, though it is out for good.
+        """Remove runners that a reload brought back though they were removed for good.
 
-        Returns its attempts: they were claimed while it died, and it has never heard of them.
+        Returns their attempts: they were claimed while the runner died, and never reached it.
         """
         gone = [runner for runner in self if self._removed.get(runner.runner_id)]
         for runner in gone:
@@ -345,10 +349,10 @@ class Fleet:
         return [running for runner in gone for running in runner.held.values()]
 
     def is_out(self, runner_id: str, name: str) -> bool:
-        """Return whether a runner was taken out for good, or a later one has its name."""
+        """Return whether a runner was removed for good, or a later one has its name."""
         for_good = self._removed.get(runner_id)
         return for_good is not None and (for_good or bool(self.lives_of(name)))
 
     def expired(self, now: float, lease_seconds: float) -> list[RunnerState]:
-        """Return the runners that were not heard of for longer than their lease."""
+        """Return the runners that have sent no heartbeat for longer than their lease."""
         return [runner for runner in self if runner.seen_at + lease_seconds < now]

@@ -1,4 +1,4 @@
-"""How the tracker is, and what it knows of the database and of runners, as `/health` shows it."""
+"""The tracker's health report: its own state, the database, and the runners, for `/health`."""
 
 from typing import Any
 
@@ -9,10 +9,10 @@ _PING_SECONDS = 2.0
 
 
 async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
-    """Return the report. It takes two seconds where the database does not answer reads.
+    """Return the report, after two seconds if the database does not answer reads.
 
-    `seconds_since_commit` tells for how long no tick was committed; when nothing is to be done,
-    one is after a third of the lease.
+    `seconds_since_commit` is the time since the last commit. A tick commits at least every third of
+    the lease, even with nothing to do.
     """
     access, monotonic = ticker.access, ticker.monotonic
     error = access.trouble() or ticker.recovery.aside.away()

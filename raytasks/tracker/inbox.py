@@ -1,4 +1,4 @@
-"""What has come in since the last tick, and who waits for an answer to it."""
+"""The inbox: the commands and news since the last tick, with the callers who wait for answers."""
 
 import asyncio
 import logging
@@ -27,7 +27,8 @@ def _future() -> "asyncio.Future[Any]":
 class Submission:
     """Tasks that one caller submits together.
 
-    Here as with the others: one that is `expired` was refused, as the database took too long.
+    A submission that is `expired` was refused, as the database took too long. The same holds for
+    other commands.
     """
 
     tasks: tuple[NewTask, ...]
@@ -37,9 +38,9 @@ class Submission:
 
 @dataclass(eq=False)
 class Action:
-    """A cancel or a retry that a person asks for; answered with the task before and after it.
+    """A cancel or a retry asked for by a person; answered with the task before and after it.
 
-    A task that is not in `namespace` does not exist for whoever asks; None: any.
+    With a `namespace`, a task outside it counts as not found; None: any namespace.
     """
 
     verb: Literal["cancel", "retry"]
@@ -65,21 +66,21 @@ class Pruning:
 
 
 MAX_SUBMITTED = 5000
-"""At most how many new tasks one tick takes; but one submission is never split."""
+"""Maximum number of new tasks in one tick; but one submission is never split."""
 
 MAX_SUBMITTED_BYTES = 32 * 1024 * 1024
-"""At most how much their payloads have."""
+"""Maximum bytes of their payloads."""
 
 MAX_OUTCOMES = 10_000
-"""At most how many attempts one tick settles."""
+"""Maximum number of attempts that one tick settles."""
 
 
 @dataclass
 class Inbox:
     """The commands that the next tick takes.
 
-    `alone` marks commands that are tried by themselves, as one of them may be bad; `probe` one
-    that was set aside and is tried again.
+    `alone` marks commands that are tried separately, as one of them may be bad. `probe` marks a
+    command that was set aside and is retried.
     """
 
     submissions: list[Submission] = field(default_factory=list)
@@ -101,12 +102,12 @@ class Inbox:
 
     @property
     def count(self) -> int:
-        """How many commands there are, suspects not among them."""
+        """The number of commands, without those of suspects."""
         return sum(map(len, self._lists))
 
     @property
     def bytes(self) -> int:
-        """How many bytes the news of runners take, about, those of suspects among them."""
+        """Approximate bytes of the news of runners, including those of suspects."""
         mine = sum(kind.bytes for kind in self._news)
         return mine + sum(group.bytes for group in self.suspects)
 
@@ -116,7 +117,7 @@ class Inbox:
 
     @property
     def _lists(self) -> tuple[Any, ...]:
-        # An attempt's reports and lines come before its outcome: after it they count no more.
+        # An attempt's reports and lines come before its outcome: after it they no longer count.
         return (
             self.submissions,
             self.actions,
@@ -128,7 +129,7 @@ class Inbox:
         )
 
     def take(self) -> "Inbox":
-        """Empty the inbox, and return what was in it; or the next suspects, by turns."""
+        """Take and return the commands of the next tick; in turn with them, the next suspects."""
         self._others_turn = not self._others_turn
         while self.suspects and not (self._others_turn and self.count):
             group = self.suspects.popleft()
@@ -147,7 +148,7 @@ class Inbox:
         return taken
 
     def put_back(self, taken: "Inbox") -> None:
-        """Put back what could not be done, before what has come in since."""
+        """Put back commands that failed, in front of those that came since."""
         for mine, again in zip(self._lists, taken._lists, strict=True):
             if isinstance(mine, News):
                 mine.take_all(again)
@@ -160,24 +161,25 @@ class Inbox:
             self.put_back(self.suspects.pop())
 
     def groups(self) -> Iterator["Inbox"]:
-        """Return what is here: first its own commands, then those of the suspects."""
+        """Return the groups of commands: first its own, then those of the suspects."""
         yield self
         yield from self.suspects
 
     def has_outcome(self, task_id: str, attempt: int) -> bool:
-        """Return whether somebody has said how an attempt ended."""
+        """Return whether the outcome of an attempt is here."""
         return any(group.outcomes.has((task_id, attempt)) for group in self.groups())
 
     def forget_unsaid(self, runner_id: str) -> None:
-        """Forget the lines and reports of a runner that is about to say them all again."""
+        """Forget the lines and reports of a runner that will send them all again."""
         self._forget(runner_id, lambda _task_id, _attempt: False)
         for group in self.suspects:
             group.forget_unless_ended(runner_id)
 
     def forget_unless_ended(self, runner_id: str) -> None:
-        """Forget the lines and reports of a runner, but not where the attempt's outcome is here.
+        """Forget the lines and reports of a runner, except for attempts whose outcome is here.
 
-        That goes without what is said again elsewhere; and after it no lines are taken.
+        Such an outcome does not wait for the lines that are sent again, and after it no lines are
+        taken.
         """
         self._forget(runner_id, lambda *attempt: self.outcomes.has(attempt))
 
@@ -190,11 +192,11 @@ class Inbox:
 
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
-        """Those of the commands for whose answer somebody waits."""
+        """The commands whose callers wait for an answer."""
         return (self.submissions, self.actions, self.prunings)
 
     def succeed(self, duplicates: Mapping[str, Duplicate]) -> None:
-        """Tell all who submitted that it is done; actions are answered one by one."""
+        """Answer submissions and prunings as done; actions are answered one by one."""
         for submission in self.submissions:
             if not submission.answer.done():
                 submission.answer.set_result(duplicates)
@@ -203,13 +205,13 @@ class Inbox:
                 pruning.answer.set_result(None)
 
     def fail(self, error: RaytasksError) -> None:
-        """Answer everybody who waits with an error."""
+        """Answer all waiting callers with an error."""
         for item in chain(*self._awaited):
             if not item.answer.done():
                 item.answer.set_exception(error)
 
     def refuse(self, error: RaytasksError) -> None:
-        """Answer everybody who waits with an error, and keep what runners said."""
+        """Answer all waiting callers with an error, and keep what runners said."""
         for group in self.groups():
             group.fail(error)
             for refused in group._awaited:
@@ -217,10 +219,10 @@ class Inbox:
         self.suspects = deque(group for group in self.suspects if group.count)
 
     def isolate(self, taken: "Inbox", error: Exception | None = None) -> None:
-        """Have the commands of a tick that failed tried in halves: one of them is bad.
+        """Split the commands of a failed tick into halves that are tried separately: one is bad.
 
-        They come before other suspects. What is about one attempt stays together as long as there
-        is anything else: its outcome is not to go without its lines.
+        The halves come before other suspects. The news of one attempt stay together as long as
+        there is any other command, because an outcome must not go without its lines.
         """
         if not taken.alone:
             log.warning("a tick failed; its commands are tried in parts", exc_info=error)
@@ -241,7 +243,7 @@ class Inbox:
         return len(self._units()) == 1
 
     def _units(self) -> list[list[tuple[int, Any]]]:
-        """Return the commands, each with its kind; what is about one attempt is together."""
+        """Return the commands with their kinds, grouped: the news of one attempt are one group."""
         units: dict[Hashable, list[tuple[int, Any]]] = {}
         for kind, items in enumerate(self._lists):
             for item in items:
@@ -251,7 +253,7 @@ class Inbox:
         return list(units.values())
 
     def names(self) -> list[str]:
-        """Return the names of the commands, for people."""
+        """Return the names of the commands, for messages."""
         return [
             *(f"submission of {_tasks(item.tasks)}" for item in self.submissions),
             *(f"{item.verb} of task {item.task_id}" for item in self.actions),
@@ -311,7 +313,7 @@ def lost_outcome(
 
 
 def released_outcome(running: Running, now: float) -> Outcome:
-    """Return the outcome of an attempt that is given back: its runner never got it, or leaves."""
+    """Return the outcome of a released attempt: its runner never got it, or leaves."""
     return Outcome(
         running.task_id,
         running.attempt,

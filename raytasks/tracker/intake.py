@@ -1,8 +1,8 @@
-"""How much of what runners say is taken at a time: they keep the rest, and are asked for it later.
+"""The bound on runners' news in memory: what exceeds it stays with the runners for later.
 
-While no write succeeds, outcomes gather here, and the memory for them has a bound. A runner keeps
-every outcome until it is acknowledged; so what is not taken is not lost. Nothing is repeated
-meanwhile, as nobody is asked for it.
+While no write succeeds, outcomes gather here, so their memory needs a bound. A runner keeps every
+outcome until it is acknowledged, so an outcome that is not taken is not lost. Runners send it again
+only when they are asked to, so nothing is repeated meanwhile.
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.keyed import log_size, outcome_size, report_size
 
 MAX_BYTES = 8_000_000
-"""How much of what runners have said may wait for its commit, or be on its way to it. The tracker's
-memory grows by some three times as much."""
+"""Maximum bytes of runners' news that wait for their commit or are being committed. The tracker's
+memory grows by about three times as much."""
 
 
 _REMEMBERED = 20_000
@@ -30,26 +30,26 @@ _QUIET_SECONDS = 0.05
 
 @dataclass
 class _Owed:
-    """What was not taken from a runner: how many bytes, and when the last of it was said."""
+    """The news not taken from a runner: their bytes, and when the last of them came."""
 
     at: float = 0.0
     bytes: int = 0
 
 
 class Intake:
-    """Takes what runners say into the inbox, as long as there is room.
+    """The intake of runners' news into the inbox, as long as there is room.
 
-    `in_flight` is how many bytes are on their way to the database just now.
+    `in_flight` is the number of bytes being written to the database.
     """
 
     def __init__(self, inbox: Inbox, fleet: Fleet, aside: Aside) -> None:
         self._inbox = inbox
         self._aside = aside
         self._fleet = fleet
-        self._owing: dict[str, _Owed] = {}  # by runner, the first one first
-        self._refused = 0  # bytes, ever
+        self._owing: dict[str, _Owed] = {}  # by runner, oldest first
+        self._refused = 0  # total bytes
         self._inviting: asyncio.TimerHandle | None = None
-        self._stored: dict[tuple[str, int], None] = {}  # outcomes, the newest of them
+        self._stored: dict[tuple[str, int], None] = {}  # the newest outcomes
         self.in_flight = 0
 
     def take(self, runner: RunnerState, exchange: Exchange) -> bool:
@@ -57,7 +57,7 @@ class Intake:
         inbox = self._inbox
         before = inbox.count
         is_known = runner.runner_id in self._fleet.runners
-        if exchange.held is not None and is_known:  # it says all again that was not acknowledged
+        if exchange.held is not None and is_known:  # it sends again what is not acknowledged
             runner.eager = True
             self._owing.pop(runner.runner_id, None)
             inbox.forget_unsaid(runner.runner_id)
@@ -75,13 +75,13 @@ class Intake:
         return inbox.count > before
 
     def _take_reports(self, runner: RunnerState, exchange: Exchange) -> bool:
-        """Take progress and checkpoints; return whether all of them were taken."""
+        """Take in progress and checkpoints; return whether all of them were taken."""
         complete = True
         for report in exchange.reports:
             if not runner.holds(report.task_id, report.attempt):
                 if report.checkpoint is not None:
                     runner.stale.append((report.task_id, report.attempt))
-                elif report.is_acknowledged:  # over: nobody requests to know any more
+                elif report.is_acknowledged:  # over: nobody asks for it any more
                     runner.acknowledged_reports.append(report.number)
             elif self._fits(report_size(report)):
                 self._inbox.reports.append((runner.runner_id, report))
@@ -91,10 +91,10 @@ class Intake:
         return complete
 
     def _take_logs(self, runner: RunnerState, exchange: Exchange) -> bool:
-        """Take log lines; return whether all of them were taken."""
+        """Take in log lines; return whether all of them were taken."""
         complete = True
         for log in exchange.logs:
-            if not runner.holds(log.task_id, log.attempt):  # over: nobody requests them any more
+            if not runner.holds(log.task_id, log.attempt):  # over: nobody asks for them any more
                 runner.acknowledged_logs.append(log.number)
             elif self._fits(log_size(log)):
                 self._inbox.logs.append((runner.runner_id, log))
@@ -104,19 +104,19 @@ class Intake:
         return complete
 
     def _take_outcomes(self, runner: RunnerState, exchange: Exchange, *, complete: bool) -> bool:
-        """Take outcomes, if all before them was taken; return whether all of them were."""
+        """Take in outcomes if all news before them were taken; return whether all outcomes were."""
         for outcome in exchange.outcomes:
             key = (outcome.task_id, outcome.attempt)
             running = runner.find(*key)
             if running is None:  # settled before, or no longer this runner's
                 if outcome.kind in CRASHES or key in self._stored:
-                    # Not its own news, or what it says once more: done with.
+                    # Not the runner's own news, or a repetition: acknowledge it.
                     runner.acknowledged.append(key)
-                else:  # acknowledged when it is kept: that it is over may not be stored yet
+                else:  # acknowledged once kept: its end may not be stored yet
                     late = replace(outcome, result=None, result_ref=None, error=None)
                     self._inbox.late.append((runner.runner_id, late))
             elif self._aside.has_outcome(*key):
-                pass  # it is refused; it is acknowledged when it can be stored
+                pass  # refused by the database; acknowledged once stored
             elif self._inbox.outcomes.has(key) or (complete and self._fits(outcome_size(outcome))):
                 self._inbox.outcomes.append((running, outcome))
             else:
@@ -125,22 +125,22 @@ class Intake:
         return complete
 
     def _fits(self, size: int) -> bool:
-        """Return whether there is room; what is larger than all the room is taken alone."""
+        """Return whether there is room; an item larger than all the room is taken alone."""
         taken = self._inbox.bytes + self.in_flight
         return taken + size <= MAX_BYTES or not taken
 
     def note_stored(self, taken: Inbox) -> None:
-        """Note what was committed: it may be said once more, and is no news then."""
+        """Remember committed outcomes, so that a repetition is no news."""
         for _, outcome in taken.outcomes:
-            if outcome.kind not in CRASHES:  # whose runner may have other news of it
+            if outcome.kind not in CRASHES:  # the runner of a lost attempt may report another end
                 self._stored[outcome.task_id, outcome.attempt] = None
         while len(self._stored) > _REMEMBERED:
             del self._stored[next(iter(self._stored))]
 
     def invite(self) -> None:
-        """Ask runners for what was not taken from them, as many as there is room for now.
+        """Ask runners for the news not taken from them, as many runners as there is room for.
 
-        Each is asked when it has said all that it was about to say.
+        Each is asked after it has been quiet for a moment.
         """
         if self._inviting is not None:
             self._inviting.cancel()
@@ -159,7 +159,7 @@ class Intake:
             self._inviting = loop.call_later(_QUIET_SECONDS, self.invite)
 
     def hurry(self) -> None:
-        """Have runners told at once of what is on disk: they have waited for the database."""
+        """Send acknowledgements to runners at once: they have waited for the database."""
         for runner in self._fleet:
             runner.eager = True
 

@@ -1,4 +1,4 @@
-"""What runners have said, by what it is about: saying it again replaces, and does not add."""
+"""Runners' news with one item per key: a repetition adds none."""
 
 from collections.abc import Callable, Hashable, Iterator
 from itertools import islice
@@ -12,11 +12,11 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 Item = TypeVar("Item")
 
 _FIXED = 300
-"""How many bytes an item takes beside its texts, about."""
+"""Approximate bytes of an item without its texts."""
 
 
 class News(Generic[Item]):
-    """Items in their order, one for each key. `size` says how many bytes an item takes.
+    """Items in order, one for each key. `size` returns the bytes of an item.
 
     `merge` makes one item of an earlier and a later one of the same key.
     """
@@ -34,7 +34,7 @@ class News(Generic[Item]):
         self.bytes = 0
 
     def append(self, item: Item) -> None:
-        """Take an item; one of the same key keeps its place."""
+        """Add an item; if its key is known, it keeps the earlier place."""
         key = self._key(item)
         known = self._items.get(key)
         if known is not None:
@@ -44,7 +44,7 @@ class News(Generic[Item]):
         self.bytes += self._size(item)
 
     def take_all(self, other: "News[Item]") -> None:
-        """Move everything of `other` here, before what is here already."""
+        """Move all items of `other` here, before the present ones."""
         later = list(self._items.values())
         self._items, self.bytes = other._items, other.bytes
         other._items, other.bytes = {}, 0
@@ -52,7 +52,7 @@ class News(Generic[Item]):
             self.append(item)
 
     def take_first(self, other: "News[Item]", most: int) -> None:
-        """Move the first items of `other` here, at most so many."""
+        """Move the first items of `other` here, at most `most`."""
         if len(other) <= most:
             self.take_all(other)
             return
@@ -62,7 +62,7 @@ class News(Generic[Item]):
             self.append(item)
 
     def keep(self, wanted: Callable[[Item], bool]) -> None:
-        """Forget all items but those that are wanted."""
+        """Forget all items except those for which `wanted` is true."""
         for key, item in list(self._items.items()):
             if not wanted(item):
                 del self._items[key]
@@ -80,7 +80,7 @@ class News(Generic[Item]):
 
 
 def outcomes() -> "News[tuple[Running, Outcome]]":
-    """Return outcomes of attempts: what was said first of one stays."""
+    """Return an empty collection of outcomes: the first one of an attempt stays."""
     return News(
         lambda item: (item[1].task_id, item[1].attempt),
         lambda item: outcome_size(item[1]),
@@ -89,7 +89,7 @@ def outcomes() -> "News[tuple[Running, Outcome]]":
 
 
 def late_outcomes() -> "News[tuple[str, Outcome]]":
-    """Return outcomes of attempts that are over, each with the runner's id that said so."""
+    """Return an empty collection of outcomes of ended attempts, each with its runner's id."""
     return News(
         lambda item: (item[0], item[1].task_id, item[1].attempt),
         lambda item: outcome_size(item[1]),
@@ -98,12 +98,15 @@ def late_outcomes() -> "News[tuple[str, Outcome]]":
 
 
 def reports() -> "News[tuple[str, Report]]":
-    """Return progress and checkpoints, each with the runner's id. Of progress the newest counts."""
+    """Return an empty collection of progress and checkpoints, each with its runner's id.
+
+    Of progress the newest counts.
+    """
     return News(_report_key, lambda item: report_size(item[1]), _merged)
 
 
 def logs() -> "News[tuple[str, AttemptLog]]":
-    """Return log lines of attempts, each with the runner's id."""
+    """Return an empty collection of attempts' log lines, each with its runner's id."""
     return News(
         lambda item: (item[0], item[1].number),
         lambda item: log_size(item[1]),
@@ -112,17 +115,17 @@ def logs() -> "News[tuple[str, AttemptLog]]":
 
 
 def outcome_size(outcome: Outcome) -> int:
-    """Return how many bytes an outcome takes, about."""
+    """Return the approximate bytes of an outcome."""
     return _FIXED + len(outcome.result or "") + len(outcome.error or "")
 
 
 def report_size(report: Report) -> int:
-    """Return how many bytes a report takes, about."""
+    """Return the approximate bytes of a report."""
     return _FIXED + len(report.checkpoint or "") + len(report.message or "")
 
 
 def log_size(log: AttemptLog) -> int:
-    """Return how many bytes the lines of a log take, about."""
+    """Return the approximate bytes of the lines of a log."""
     return _FIXED + sum(_FIXED + len(line.message) for line in log.lines)
 
 

@@ -1,4 +1,4 @@
-"""What the tracker knows in memory of what is on disk, kept in step by what each tick has done."""
+"""The tracker's memory of what is on disk, updated with the result of each tick."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -18,7 +18,7 @@ _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
 class Ledger:
-    """Who runs what, how many tasks wait, when the next is due, and the feed of what changes.
+    """The running attempts, the counts of tasks, the next due time, and the event feed.
 
     `clock` returns seconds since the epoch, `monotonic` seconds since any time. All methods belong
     to the tracker's event loop.
@@ -34,18 +34,18 @@ class Ledger:
         self.next_due: float | None = None
 
     def load(self, running: Sequence[Running], counts: Counts, next_due: float | None) -> None:
-        """Begin with what is on disk."""
+        """Load the state that is on disk."""
         self.counts = Counter()
         self._count(counts)
         self.next_due = next_due
         self.fleet.restart(running, self._monotonic())
 
     def waiting(self, task_type: str) -> int:
-        """Return how many tasks of a type wait, those that are not due yet included."""
+        """Return the number of waiting tasks of a type, including those that are not due yet."""
         return sum(self.counts[task_type, state] for state in WAITING)
 
     def waiting_types(self) -> dict[str, int]:
-        """Return how many tasks wait of each type of which some do."""
+        """Return the number of waiting tasks by type, without types that have none."""
         counts: Counter[str] = Counter()
         for (task_type, state), count in self.counts.items():
             if state in WAITING and count:
@@ -53,20 +53,20 @@ class Ledger:
         return dict(counts)
 
     def has_work_for_callers(self) -> bool:
-        """Return whether tasks wait of a type that a runner takes that asks for some just now."""
+        """Return whether a runner that waits for an answer takes a type that has waiting tasks."""
         capacity_by_type = (
             runner.capacity_by_type for runner in self.fleet if runner.call is not None
         )
         return any(self.waiting(name) for names in capacity_by_type for name in names)
 
     def drop_over(self, group: Inbox) -> None:
-        """Take from a group what runners said of attempts that are over: nobody wants it."""
+        """Remove from a group the news of attempts that are over: nobody needs them."""
         find = self.fleet.find
         group.reports.keep(lambda item: find(item[0], item[1].task_id, item[1].attempt) is not None)
         group.logs.keep(lambda item: find(item[0], item[1].task_id, item[1].attempt) is not None)
 
     def current(self, outcomes: Iterable[tuple[Running, Outcome]]) -> list[tuple[Running, Outcome]]:
-        """Return the outcomes of attempts that still run, each once."""
+        """Return the outcomes of attempts that still run, one for each."""
         current: dict[str, tuple[Running, Outcome]] = {}
         for running, outcome in outcomes:
             known = self.fleet.find(running.runner_id, running.task_id, running.attempt)
@@ -77,9 +77,9 @@ class Ledger:
     def add_requests(
         self, work: TickInput, takes: Callable[[str], bool] = lambda _task_type: True
     ) -> None:
-        """Add to a tick what the runners ask for, as far as such tasks may be there.
+        """Add to a tick the runners' requests, as far as such tasks may be due.
 
-        `takes` says whether tasks of a type are to be claimed at all.
+        `takes` returns whether tasks of a type are to be claimed at all.
         """
         due = Counter(task.task_type for task in work.submissions)
         due.update(
@@ -112,7 +112,7 @@ class Ledger:
         }
 
     def record(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
-        """Take in what a tick has done, and answer those who wait for it."""
+        """Apply the result of a tick, and answer the callers that wait for it."""
         self._count(done.counts)
         self._note_due(work, done)
         self._note_begun(taken, work, done)
@@ -128,7 +128,7 @@ class Ledger:
             self._answer_action(action, done)
 
     def note_step(self, done: StepResult) -> None:
-        """Take in what a step of a bulk operation has done."""
+        """Apply the result of a step of a bulk operation."""
         self._count(done.counts)
         for task_id in done.marked:
             self.fleet.mark_cancelled(task_id)
@@ -136,7 +136,7 @@ class Ledger:
         self._answer_urgently()
 
     def hand_out(self, claimed: Iterable[tuple[Running, Claim]]) -> list[Running]:
-        """Give runners what was claimed for them; return what is for one that died meanwhile."""
+        """Hand claimed attempts to their runners; return those whose runner died meanwhile."""
         lost: list[Running] = []
         given: dict[str, list[Claim]] = {}
         for running, claim in claimed:
@@ -152,7 +152,7 @@ class Ledger:
         return lost
 
     def notify(self, work: TickInput, done: TickResult) -> None:
-        """Tell all who wait for it what a tick has changed."""
+        """Publish the changes of a tick, and answer runners that have urgent orders."""
         self.feed.publish(done.changes)
         if work.reports or work.logs:
             reported = [report.task_id for report in work.reports]
@@ -160,7 +160,7 @@ class Ledger:
         self._answer_urgently()
 
     def check(self) -> None:
-        """Compare what the database counts with what is known here of runners.
+        """Compare the database's counts with the running attempts in memory.
 
         Raises `AssertionError` where they differ.
         """

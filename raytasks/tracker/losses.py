@@ -1,4 +1,4 @@
-"""What ends without a runner's word: attempts of runners that are gone, and what never went out."""
+"""Outcomes that no runner reports: of lost runners' attempts, and of attempts never sent."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,9 +12,9 @@ from raytasks.tracker.inbox import Inbox, released_outcome
 
 
 class Losses:
-    """Puts outcomes of attempts into the inbox that nobody else reports. `clock` is for them.
+    """The source of outcomes that no runner reports; it puts them into the inbox.
 
-    Where it was said already how an attempt ended, that stays.
+    `clock` gives their times. An outcome that was reported already stays.
     """
 
     def __init__(
@@ -40,9 +40,9 @@ class Losses:
         for_good: bool = False,
         cause: LossCause = LossCause.PROCESS,
     ) -> None:
-        """Note that a runner is gone: what it held is lost, or given back. See `blame`.
+        """Mark a runner as gone: its attempts are lost or released. See `blame`.
 
-        It may come back, if not `for_good`.
+        Unless `for_good`, it may come back.
         """
         runner = self._fleet.remove(runner_id, for_good=for_good)
         if runner is None:
@@ -66,13 +66,13 @@ class Losses:
         self._wake.set()
 
     def release(self, running: Running) -> None:
-        """Note that an attempt is given back by its runner, or never reached it: it waits again."""
+        """Release an attempt that its runner gave back or never got: the task waits again."""
         if self.has_outcome(running):
             return
         self._inbox.outcomes.append((running, released_outcome(running, self._clock())))
         self._wake.set()
 
     def has_outcome(self, running: Running) -> bool:
-        """Return whether it was said how an attempt has ended, be it stored yet or not."""
+        """Return whether the outcome of an attempt is known, stored or not."""
         key = running.task_id, running.attempt
         return self._inbox.has_outcome(*key) or self._aside.has_outcome(*key)

@@ -1,7 +1,7 @@
-"""What a runner says in an exchange, with its times put on our clock.
+"""The news of an exchange, with its times converted to the tracker's clock.
 
-Durations are the runner's: it measures them on a clock that never jumps. What is shown, and what
-orders the history, is by the tracker's clock alone, whatever the clocks of other machines say.
+Durations are measured by the runner, on a clock that never jumps. Times that are shown, and the
+order of the history, follow the tracker's clock alone, whatever other machines' clocks say.
 """
 
 from msgspec.structs import replace
@@ -10,9 +10,9 @@ from raytasks.protocol.messages import Exchange, Outcome, Report
 
 
 def on_our_clock(exchange: Exchange, now: float) -> Exchange:
-    """Return an exchange that has just come, with all times by our clock.
+    """Return an exchange that has just arrived, with all times by the tracker's clock.
 
-    A runner that does not say what its own clock shows is believed.
+    The times of a runner that does not send its clock are taken as they are.
     """
     if exchange.sent_at is None:
         return exchange

@@ -1,4 +1,4 @@
-"""The order in which tasks come, whatever happens to the tracker's clock."""
+"""The clock that orders tasks, whatever happens to the tracker's wall clock."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,11 @@ from raytasks.store.transaction import BETWEEN_SECONDS
 
 
 class OrderClock:
-    """A clock that is the tracker's wall clock as long as that does not go back.
+    """A clock that shows the tracker's wall clock, but never goes back.
 
-    When it is set back, this one goes on by the monotonic clock: what is submitted later still
-    comes later. `ahead` is by how many seconds it is ahead then, until the tracker's next life.
+    When the wall clock is set back, this one goes on by the monotonic clock. So a task that is
+    submitted later still comes later. `ahead` is its lead over the wall clock, in seconds. The lead
+    lasts until the tracker's next life.
     """
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
@@ -18,9 +19,9 @@ class OrderClock:
         self._looked_at = monotonic()
 
     def ahead(self, now: float, arrivals: int = 0) -> float:
-        """Return by how much it is ahead of the wall clock, which shows `now`.
+        """Return the seconds by which it is ahead of the wall clock, which shows `now`.
 
-        `arrivals` is how many tasks are taken in now, one after the other.
+        `arrivals` is the number of tasks that are taken in now, one after the other.
         """
         looked_at, self._looked_at = self._looked_at, self._monotonic()
         if self._last is None:

@@ -1,7 +1,7 @@
-"""Files that no task names: of submissions that never came to be, and of attempts that were lost.
+"""The search for orphans: files that no task names, left by failed submissions and lost attempts.
 
-A large payload is written before its task is committed. When the answer to the submission is not
-known, or its process dies in between, the file stays; it is found here.
+A large payload is written before its task is committed. Its file stays if the process dies in
+between, or if the answer to the submission is not known.
 """
 
 import asyncio
@@ -21,23 +21,24 @@ from raytasks.tracker.core import Tracker
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 6 * 3600.0
-"""How often it is looked for such files."""
+"""Seconds between two searches."""
 
 AGE_SECONDS = 86_400.0
-"""How old a task's id is at least: far longer than any submission is on its way."""
+"""Minimum age of a task's id, in seconds: far longer than any submission takes."""
 
 SEEN_SECONDS = 3600.0
-"""For how long files were there without a task before they go, whatever the wall clock says."""
+"""Seconds for which files must be seen without a task before they go, whatever the wall clock
+says."""
 
 _CHUNK = 500
 _RETRY_SECONDS = 60.0
 
 
 class Orphans:
-    """Looks for files without a task, and gives them up; `Retention` removes them.
+    """The search for files without a task. It gives them up; `Retention` removes them.
 
-    Nothing is given up where another database has left its mark: its tasks have files here too.
-    `clock` is the wall clock, in seconds since the epoch; `monotonic` measures durations.
+    Nothing is given up if another database has left its mark, because its tasks have files here
+    too. The `clock` returns seconds since the epoch; `monotonic` measures durations.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Orphans:
         self._warned = False
 
     async def run(self) -> None:
-        """Look again and again; it ends when another tracker has taken over."""
+        """Search repeatedly, until another tracker has taken over."""
         while True:
             seconds = SWEEP_SECONDS
             try:
@@ -70,9 +71,9 @@ class Orphans:
             await asyncio.sleep(seconds)
 
     async def sweep(self) -> list[str]:
-        """Look once, and return the ids whose files are given up.
+        """Search once, and return the task ids whose files are given up.
 
-        Raises `Superseded`, `StoreUnavailable`, and what the artifact store raises.
+        Raises `Superseded`, `StoreUnavailable`, and the artifact store's errors.
         """
         ticker = self._tracker.ticker
         mine = await ticker.access.write(ticker.store.database_id)
@@ -119,6 +120,6 @@ class Orphans:
         log.info("files of %s tasks that are not there are given up", len(task_ids))
 
     def _is_old(self, task_id: str) -> bool:
-        """Return whether an id was made long ago: ours begin with the time, in milliseconds."""
+        """Return whether an id was made long ago: our ids begin with the time in milliseconds."""
         made = uuid.UUID(task_id)
         return made.version == 7 and self._clock() - (made.int >> 80) / 1000 > AGE_SECONDS

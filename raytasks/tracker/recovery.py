@@ -1,7 +1,7 @@
-"""What follows when a tick fails: whose fault it is, who is told, and what is tried next.
+"""Recovery from failed ticks: find the cause, answer the callers, and choose the next try.
 
-Either the database is away, or it refuses one command. While it is away, ticks are retried with a
-growing pause. A command that is refused by itself is set aside, so that it stops nobody else.
+Either the database is away, or it refuses one command. During an outage, ticks are retried with a
+growing pause. A command that is refused by itself is set aside, so that it blocks no other.
 """
 
 import asyncio
@@ -22,11 +22,12 @@ from raytasks.tracker.tick import TickInput
 log = logging.getLogger(__name__)
 
 MAX_FAILURES = 3
-"""How often the same tick may fail, although an empty one commits in between, before its commands
-are tried in parts."""
+"""Number of failures of the same tick, with cheap writes that succeed in between, after which its
+commands are tried in parts."""
 
 MAX_CULPRITS = 8
-"""How many commands of one tick may be set aside, where the error does not speak of them."""
+"""Maximum number of commands of one tick that are set aside when the error does not name a
+command."""
 
 STATISTICS = "statistics"
 DUE_TASKS = "tasks that have become due"
@@ -34,14 +35,14 @@ _CLAIMS = "claims of "
 
 
 class Memory(Protocol):
-    """What the tracker knows: it is read again, and it says what still runs."""
+    """The tracker's memory, which recovery can read again from the database."""
 
     wake: asyncio.Event
     ledger: Ledger
 
     @property
     def monotonic(self) -> Callable[[], float]:
-        """What durations are measured by."""
+        """The clock that measures durations."""
 
     async def reload(self) -> None:
         """Read everything again from the database."""
@@ -52,14 +53,14 @@ class Memory(Protocol):
 
 @dataclass
 class _Round:
-    """One try of a failed tick's commands in parts, as the database refuses them together."""
+    """One round over the commands of a failed tick, in parts."""
 
     stored: bool = False
     failed: list[tuple[Inbox, Exception]] = field(default_factory=list)
 
 
 class Recovery:
-    """Deals with the ticks of one tracker that fail, and remembers what came of it.
+    """The recovery of one tracker's failed ticks, with its memory of earlier failures.
 
     All methods belong to the tracker's event loop.
     """
@@ -70,19 +71,19 @@ class Recovery:
         self._memory = memory
         self._monotonic = memory.monotonic
         self.aside = Aside(memory.monotonic)
-        self._failures = 0  # of ticks in a row, though an empty one was committed in between
-        self._waiting = False  # whether commands wait that could not be stored, maybe for no fault
+        self._failures = 0  # in a row; a cheap write in between does not reset it
+        self._waiting = False  # commands wait that could not be stored
         self._fence_broken = False
         self._round: _Round | None = None
         self._parts_suspected = False
-        self._parts: deque[str] = deque()  # of a tick without commands, to be tried by themselves
+        self._parts: deque[str] = deque()  # parts of a tick, to be tried without commands
         self._part: str | None = None
-        self._bare = False  # whether the present tick is without commands on purpose
+        self._bare = False  # whether the present tick has no commands on purpose
 
     # Before a tick
 
     def take(self) -> Inbox:
-        """Return the commands for the next tick, and decide what else goes into it."""
+        """Return the commands for the next tick, and choose its other parts."""
         self._part, self._bare = None, False
         if self._round is not None and not self._inbox.suspects:
             self._end_round()
@@ -98,43 +99,43 @@ class Recovery:
         if self._part is not None:
             return Inbox()
         taken = self._inbox.take()
-        if self._parts_suspected:  # commands alone, until it is clear what is wrong
+        if self._parts_suspected:  # commands alone, until the cause is clear
             taken.alone = True
         return taken
 
     def takes_part(self, part: str) -> bool:
-        """Return whether a part of a tick that is no command goes into the next one."""
+        """Return whether a part other than commands goes into the next tick."""
         if self._part is not None:
             return part == self._part
         return not self.aside.is_barred(part)
 
     def takes_claims(self, task_type: str) -> bool:
-        """Return whether tasks of a type are claimed in the next tick."""
+        """Return whether the next tick claims tasks of a type."""
         return self.takes_part(_CLAIMS + task_type)
 
     @property
     def busy(self) -> bool:
-        """Whether there is something to try at once."""
+        """Whether there is something to retry at once."""
         return self._parts_suspected or self.seconds_until_due() <= 0
 
     def had_nothing_to_do(self) -> None:
-        """Note that the tick after the last `take` was not needed."""
+        """Record that the tick after the last `take` was not needed."""
         if self._part is not None:
             self.aside.postpone(self._part)
         if self._bare:
             self._parts_suspected = bool(self._parts)
 
     def seconds_until_due(self) -> float:
-        """Return when something that was set aside is tried again; infinite if nothing was."""
+        """Return the seconds until something set aside is retried; infinite if nothing was."""
         return self.aside.due_at() - self._monotonic()
 
     # After a tick
 
     def succeeded(self, taken: Inbox) -> bool:
-        """Note that a tick was committed. Returns whether that is the end of an outage.
+        """Record that a tick was committed. Returns whether that ends an outage.
 
-        It is not while commands wait that could not be stored: the database may take some things,
-        and refuse others, e.g. as its disk is nearly full.
+        It does not while commands wait that could not be stored. The database may accept some
+        writes and refuse others, e.g. when its disk is nearly full.
         """
         if self._round is not None and taken.count:
             self._round.stored = True
@@ -172,12 +173,12 @@ class Recovery:
         self._memory.wake.set()
 
     async def sit_out(self, error: StoreUnavailable) -> None:
-        """Wait until a write succeeds, and read everything again if that is needed."""
+        """Wait until a write succeeds; then reload if a commit is in doubt."""
         await self._access.sit_out(error)
         await self.settle_doubt(error)
 
     async def settle_doubt(self, error: StoreUnavailable) -> None:
-        """Make a cheap write, as often as it takes, and read everything again if that is needed."""
+        """Repeat a cheap write until it succeeds; then reload if a commit is in doubt."""
         while True:
             try:
                 await self._memory.renew()
@@ -191,13 +192,14 @@ class Recovery:
             except Exception as other:
                 log.exception("the epoch cannot be renewed")
                 await self._access.sit_out(StoreUnavailable(repr(other)))
-        # Only now, as no transaction of ours is open any more: see `Store.renew`.
+        # Not earlier: only now is no transaction of ours open any more. See `Store.renew`.
         if error.in_doubt:
             await self._memory.reload()
 
     async def _sit_out(self, taken: Inbox, work: TickInput, error: StoreUnavailable) -> None:
         if taken.probe:
-            # What was refused before says little: others wait only if a cheap write fails, too.
+            # A refused command that fails again proves little: other commands wait only if a cheap
+            # write fails too.
             self.aside.again(taken, error)
             await self.settle_doubt(error)
             return
@@ -220,7 +222,7 @@ class Recovery:
             self._try_in_parts(error)
 
     def _try_in_parts(self, error: Exception) -> None:
-        """The same tick has failed too often: try its commands in halves, then its other parts."""
+        """Try the commands of a tick that failed too often in halves, then its other parts."""
         self._inbox.put_back_suspects()
         taken = self._inbox.take()
         if taken.count:
@@ -229,7 +231,7 @@ class Recovery:
         self._parts_suspected = True
 
     def _failed_in_round(self, taken: Inbox, error: Exception) -> None:
-        """The database was away for a part of a tick's commands: maybe one of them is the cause."""
+        """Record that the database was away for a part of the commands: one may be the cause."""
         if self._round is None:
             self._round = _Round()
         if not taken.is_about_one:
@@ -238,7 +240,7 @@ class Recovery:
         self._round.failed.append((taken, error))
         most = MAX_CULPRITS if self._round.stored else 1
         if len(self._round.failed) > most:
-            # That many commands are not at fault: it is the database, whatever it says.
+            # So many commands cannot all be at fault: the cause is the database, whatever it says.
             self._round.stored = False
             self._inbox.put_back_suspects()
             self._parts_suspected = False
@@ -255,7 +257,7 @@ class Recovery:
                 self._inbox.put_back(group)
 
     async def _refuse(self, taken: Inbox, work: TickInput, error: Exception) -> None:
-        """The database is there, and refuses something of this tick."""
+        """Deal with a tick of which the database, though available, refuses something."""
         if taken.probe and taken.count > 1:
             self.aside.give_back()
             self._inbox.isolate(taken, error)
@@ -267,7 +269,7 @@ class Recovery:
         elif taken.count:
             self._set_aside(taken, error)
         elif not self._bar_parts(work, error):
-            # Nothing but the epoch was to be renewed.
+            # The tick only renewed the epoch.
             await self.sit_out(StoreUnavailable(f"{type(error).__name__}: {error}"))
 
     def _set_aside(self, taken: Inbox, error: Exception) -> None:
@@ -276,7 +278,7 @@ class Recovery:
         self.aside.add(taken, error)
 
     def _bar_parts(self, work: TickInput, error: Exception) -> bool:
-        """A tick without commands fails: find the part of it that does, and leave that out.
+        """Find the part that makes a tick without commands fail, and leave it out.
 
         Returns whether there is such a part.
         """

@@ -1,4 +1,4 @@
-"""Retention: final tasks that are old enough are pruned, in small batches, and then their files."""
+"""Retention: old final tasks are pruned in small batches, and then their files are removed."""
 
 import asyncio
 import logging
@@ -14,26 +14,27 @@ from raytasks.tracker.core import Tracker
 log = logging.getLogger(__name__)
 
 BATCH = 500
-"""How many tasks are pruned in one transaction, and of how many the files are removed in one go."""
+"""Number of tasks pruned in one transaction, and of tasks whose files are removed together."""
 
 LOOK_SECONDS = 60.0
-"""How often it is looked for tasks to prune."""
+"""Seconds between two looks for tasks to prune."""
 
 RETRY_SECONDS = 3600.0
-"""After how long files that could not be removed are tried again."""
+"""Seconds until files that could not be removed are tried again."""
 
 _PAUSE_SECONDS = 0.1  # between full batches: other work goes first
 
 
 class Retention:
-    """Prunes tasks that ended more than `seconds` ago (None: none), and removes files given up.
+    """The pruning of tasks that ended more than `seconds` ago (None: none), and of their files.
 
-    Rows go first; in the same transaction it is noted which of them have files. A task that is
-    retried before keeps everything, one that is retried later is not there any more. The files go
-    afterwards, also after a restart.
+    Rows go first; the same transaction records which of them have files. A task that is retried
+    before it is pruned keeps everything; later it no longer exists. The files go afterwards, also
+    after a restart.
 
-    `remove_files` deletes all files of a task (by id), `remove_file` one of raytasks itself (by id
-    and name); they may block, and run in up to `parallel` threads at a time.
+    The function `remove_files` deletes all files of a task (by id), `remove_file` one file of
+    raytasks itself (by id and name). Both may block, and run in at most `parallel` threads at a
+    time.
     """
 
     def __init__(
@@ -54,7 +55,7 @@ class Retention:
         self._parallel = parallel
 
     async def run(self) -> None:
-        """Prune, and remove files, for ever; it ends when another tracker has taken over."""
+        """Prune tasks and remove files until another tracker has taken over."""
         while True:
             more = False
             try:
@@ -69,7 +70,7 @@ class Retention:
             await asyncio.sleep(_PAUSE_SECONDS if more else LOOK_SECONDS)
 
     async def prune(self) -> int:
-        """Prune one batch, and its files; return how many tasks were looked at for it."""
+        """Prune one batch, and remove files; return the number of tasks looked at."""
         if self._seconds is None:
             return 0
         before = self._clock() - self._seconds
@@ -82,7 +83,7 @@ class Retention:
     async def remove_due(self) -> int:
         """Remove a batch of files that were given up; return how many were tried.
 
-        Those that cannot be removed are tried again later, and hold up no others.
+        Files that cannot be removed are tried again later, and do not delay others.
         """
         ticker, now = self._tracker.ticker, self._clock()
         keys = await ticker.access.read(lambda: ticker.store.files_due(now, BATCH))
@@ -101,7 +102,7 @@ class Retention:
         return len(keys)
 
     def _remove_all(self, keys: Sequence[FileKey]) -> set[FileKey]:
-        """Remove files, and return those where it was done."""
+        """Remove files, and return the keys of the removed ones."""
         with ThreadPoolExecutor(self._parallel, thread_name_prefix="files") as pool:
             done = pool.map(self._removed, keys)
             return {key for key, removed in zip(keys, done, strict=True) if removed}

@@ -1,4 +1,4 @@
-"""Which runner is given which of the tasks that are due. Pure: data in, data out."""
+"""The sharing of due tasks among runners, as pure functions."""
 
 import math
 from collections import defaultdict
@@ -9,30 +9,33 @@ from raytasks.protocol import local_socket as local_rpc
 from raytasks.store.batch_statements import MAX_CLAIMS, Candidate
 
 MAX_CLAIM_BYTES = 64 * 1024 * 1024
-"""How much the payloads and checkpoints have that one tick hands out at most. A single one
-that has more is handed out by itself."""
+"""Maximum bytes of payloads and checkpoints that one tick hands out. A single larger one is handed
+out by itself."""
 
 MAX_BATCH_BYTES = 16 * 1024 * 1024
-"""The same of what one runner is given at a time: it travels in one message."""
+"""Maximum bytes that one runner is given at a time: they travel in one message."""
 
 TURN_SECONDS = 0.005
-"""How much work one runner is given before the next one has its turn."""
+"""Seconds of work that one runner is given before the next one has its turn."""
 
 
 def _batch_bytes() -> int:
-    """Return how much one runner is given: far less than a message may have."""
+    """Return the maximum bytes for one runner: far less than a message may have."""
     return min(MAX_BATCH_BYTES, local_rpc.MAX_BYTES // 8)
 
 
 @dataclass
 class CapacityRequest:
-    """What one runner may be given: at most `capacity_by_type` of each type, `capacity` in all.
+    """A runner's request: at most `capacity_by_type` of each type, `capacity` in all.
 
-    `seconds` is how much work fits, by the running times in `TickInput.durations`; None: any.
-    With `empty`, one attempt fits whatever it takes. Where `seconds` count, the attempts share a
-    process: a suspect is taken only where there are none but suspects, and not too many for any of
-    them. `suspects` is how many the runner has, and `company` how many it may have. What
-    `begins_later` waits for a place to run after its claim.
+    At most `seconds` of work fit, by the running times in `TickInput.durations`; None: any amount.
+    With `empty`, one attempt fits however long it takes.
+
+    With `seconds`, the attempts share a process. Then a suspect is taken only if all others there
+    are suspects, and their number fits each one's company. The runner has `suspects` of them, and
+    may have `company`.
+
+    With `begins_later`, a claimed attempt first waits for a place to run.
     """
 
     runner_id: str
@@ -49,7 +52,7 @@ class CapacityRequest:
 
     @property
     def free_seconds(self) -> float:
-        """How much work fits; infinite where that does not count."""
+        """Seconds of work that fit; infinite if there is no such limit."""
         return math.inf if self.seconds is None else self.seconds
 
     def most(self, task_type: str, duration: float) -> int:
@@ -62,9 +65,9 @@ class CapacityRequest:
     def take(
         self, task_type: str, duration: float, company: int | None = None, size: int = 0
     ) -> bool:
-        """Take an attempt of this type, if it fits. `company` and `size` are those of its task.
+        """Take an attempt of this type if it fits. `company` and `size` are its task's.
 
-        Once one is too large for the message, nothing goes behind it.
+        After an attempt that is too large for the message, no other is taken.
         """
         if self.capacity < 1 or self.capacity_by_type.get(task_type, 0) < 1:
             return False
@@ -85,7 +88,7 @@ class CapacityRequest:
         return True
 
     def _takes_company(self, company: int | None) -> bool:
-        """Return whether a suspect, or what is none, may join what is there; take note if so."""
+        """Return whether an attempt of this company may join the others; count it if so."""
         if company is None:
             return not self.suspects
         most = min(self.company, company)
@@ -98,16 +101,16 @@ class CapacityRequest:
 def share_out(
     rows: Sequence[Candidate], requests: Sequence[CapacityRequest], durations: Mapping[str, float]
 ) -> tuple[list[tuple[Candidate, str]], bool]:
-    """Give each task, best rank first, to one runner in turn, as long as somebody takes it.
+    """Give each task, best rank first, to one runner in turn, as long as one takes it.
 
-    Returns what was given to whom, and whether a bound of one tick has cut it.
+    Returns the tasks with their runners' ids, and whether a bound of the tick has cut the list.
 
-    Who holds least comes first, and its turn lasts until it has some milliseconds of work: short
-    tasks that are few are cheaper in one message than in one to each runner.
+    The runner with most free time comes first. Its turn lasts until it has some milliseconds of
+    work, because a few short tasks are cheaper in one message than spread over all runners.
     """
     chosen: list[tuple[Candidate, str]] = []
     order = sorted(requests, key=lambda request: request.free_seconds, reverse=True)
-    given: defaultdict[str, float] = defaultdict(float)  # how much work, in a runner's turn
+    given: defaultdict[str, float] = defaultdict(float)  # seconds of work in a runner's turn
     total = 0
     for row in rows:
         total += row.size
@@ -129,10 +132,10 @@ def share_out(
 
 
 def _keep_free_for(task_type: str, requests: Sequence[CapacityRequest]) -> None:
-    """Let the runner that will be free first take nothing more in this tick.
+    """Reserve the runner that will be free first: it takes nothing more in this tick.
 
-    A long task fits only where nothing else is held; without this, a stream of short ones with a
-    worse rank would keep it waiting for ever.
+    A long task fits only where nothing else is held. Without this, a stream of short tasks with a
+    worse rank would block it for ever.
     """
     able = [
         request

@@ -1,4 +1,4 @@
-"""What becomes of runners that were not heard of until their lease ended."""
+"""The end of silent runners: those that sent no heartbeat until their lease ended."""
 
 import asyncio
 import logging
@@ -13,11 +13,11 @@ _REASON = "its runner was not heard of until its lease ended"
 
 
 class Silence:
-    """Gives up silent runners, once it is known whether their nodes are to blame.
+    """The watch over silent runners: it gives them up once it knows whether their nodes died.
 
-    `mark_lost` takes each out of the fleet (see `Ticker.mark_lost`). Then `replace` gets its name.
-    `node_died` says whether a node (Ray's id) is gone or frozen; without it nobody knows, and no
-    node is. It must answer within seconds.
+    It removes a runner from the fleet with `mark_lost`, then passes its name to `replace`. The
+    check `node_died` returns whether a node (Ray's id) is gone or frozen; it must answer within
+    seconds. Without it, no node counts as dead.
     """
 
     def __init__(self, mark_lost: Callable[..., None], replace: Callable[[str], None]) -> None:
@@ -27,7 +27,7 @@ class Silence:
         self.node_died: Callable[[str | None], Awaitable[bool]] | None = None
 
     def record(self, runner: RunnerState) -> None:
-        """Note that the lease of a runner has ended. Safe to repeat."""
+        """Record that the lease of a runner has ended. Safe to repeat."""
         if runner.runner_id in self._looks:
             return
         log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
@@ -48,7 +48,7 @@ class Silence:
             log.exception("whether the node of %s has died cannot be had", runner.runner_id)
             gone = False
         if runner.seen_at > seen_at:
-            return  # it was heard of meanwhile
+            return  # it has sent a heartbeat meanwhile
         if gone:
             self._give_up(runner, f"{_REASON}: its node is gone", LossCause.OUTSIDE)
         else:

@@ -1,7 +1,7 @@
-"""How many tasks end, and how long they wait and run, over the last minute, hour and day.
+"""The statistics: how many tasks end, and how long they wait and run, by minute, hour and day.
 
-It is all in memory, by namespace and task type. What has been added to it is written into the
-database by a tick every few seconds, and read back by the next tracker.
+They are in memory, by namespace and task type. Every few seconds a tick writes what is new into the
+database; the next tracker reads it back.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucke
 log = logging.getLogger(__name__)
 
 WRITE_SECONDS = 5.0
-"""How often, at most, is written what is new; so much is lost when the tracker is killed."""
+"""Minimum seconds between two writes; what is newer is lost when the tracker is killed."""
 
 MAX_SERIES = 1000
-"""Of how many pairs of namespace and task type statistics are kept at the same time."""
+"""Maximum number of pairs of namespace and task type with statistics."""
 
 MAX_ROWS = 250
-"""How many rows are written in one transaction; the others follow soon."""
+"""Maximum number of rows written in one transaction; the others follow soon."""
 
 KEPT_MINUTES = 25 * 60
-"""How many minutes stay in the database."""
+"""Minutes of statistics that stay in the database."""
 
 _SOON_SECONDS = 0.2
-_CHECKED = 100  # of how many pairs is looked in one go whether anything is left
-_ADOPTED = 20  # how many pairs are taken over in one go
+_CHECKED = 100  # pairs that one call checks for being empty
+_ADOPTED = 20  # pairs adopted in one step
 _TIMED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED, OutcomeKind.TIMED_OUT)
 
 _Key = tuple[str, str]
@@ -46,13 +46,13 @@ Ended = tuple[Running, Outcome, State]
 
 
 class Stats:
-    """The statistics of a tracker. Every call says what time it is."""
+    """The statistics of a tracker. Callers pass the time as `now`, in seconds since the epoch."""
 
     def __init__(self) -> None:
         self._series: dict[_Key, Series] = {}
         self._slot = 0
-        self._active: set[_Key] = set()  # those with something fresh, all of the same slot
-        self._minutes: dict[tuple[int, _Key], dict[str, Tally]] = {}  # as they are to be written
+        self._active: set[_Key] = set()  # pairs with something fresh, all of the same slot
+        self._minutes: dict[tuple[int, _Key], dict[str, Tally]] = {}  # as rows are to be written
         self._unwritten: set[tuple[int, _Key]] = set()
         self._unconfirmed: set[tuple[int, _Key]] = set()
         self._write_at = 0.0
@@ -67,7 +67,7 @@ class Stats:
     def record(
         self, ended: Iterable[Ended], waits: Iterable[tuple[Running, float]], now: float
     ) -> None:
-        """Note how attempts ended, and for how many seconds tasks that are claimed had been due."""
+        """Record how attempts ended, and for how many seconds claimed tasks had been due."""
         slot = int(now // SLOT_SECONDS)
         if slot != self._slot:
             self._gather()
@@ -91,7 +91,7 @@ class Stats:
                 tally.waits[number] = tally.waits.get(number, 0) + 1
 
     def _fresh(self, known: dict[_Key, Tally | None], key: _Key, now: float) -> Tally | None:
-        """Return what is fresh of a series; it is looked up once for all in `known`."""
+        """Return the fresh tally of a series; `known` saves repeated look-ups."""
         try:
             return known[key]
         except KeyError:
@@ -142,11 +142,11 @@ class Stats:
     # What is kept in the database
 
     def to_write(self, now: float) -> StatsWrite | None:
-        """Return what is new, if it is time to write; `written` says that it is on disk.
+        """Return the new rows, if it is time to write; call `written` once they are on disk.
 
-        What is said again, as it may not be there, does no harm: each row is the whole minute.
+        A repeated row does no harm: each row is its whole minute.
         """
-        # Earlier than ever a write was due: the clock was set back.
+        # So early that no write could be due: the clock was set back.
         if self._write_at - WRITE_SECONDS <= now < self.write_due:
             return None
         self._write_at = now + WRITE_SECONDS
@@ -171,20 +171,20 @@ class Stats:
 
     @property
     def write_due(self) -> float:
-        """When there is something to write; infinite if nothing is new."""
+        """The time of the next write; infinite if nothing is new."""
         new = self._active or self._unwritten or self._unconfirmed
         return self._write_at if new and self.restored else math.inf
 
     def written(self) -> None:
-        """Note that what `to_write` returned last is on disk."""
+        """Record that the rows last returned by `to_write` are on disk."""
         self._unconfirmed.clear()
 
     def not_written(self) -> None:
-        """Note that what `to_write` returned last may not be on disk: it is due at once."""
+        """Record that the rows last returned by `to_write` may not be on disk, so they are due."""
         self._write_at = 0.0
 
     def restore(self, rows: Iterable[MinuteRow], now: float) -> None:
-        """Take over what an earlier tracker has written, all in one go. See `adopt`."""
+        """Adopt the statistics of earlier trackers, all in one go. See `adopt`."""
         restored = Restored(now)
         restored.add(rows)
         restored.finish()
@@ -192,9 +192,9 @@ class Stats:
             pass
 
     def adopt(self, restored: Restored, now: float) -> Iterator[None]:
-        """Take over what an earlier tracker has written; once, and before anything is written.
+        """Adopt the statistics of earlier trackers; once, and before anything is written.
 
-        Goes on by one small step each time it is asked for the next one.
+        Each request for the next item does one small step.
         """
         for number, (key, series) in enumerate(restored.series.items(), start=1):
             mine = self._series.get(key)
@@ -216,11 +216,11 @@ class Stats:
 
     @property
     def restored(self) -> bool:
-        """Whether what earlier trackers have written is a part of this."""
+        """Whether the statistics of earlier trackers are adopted."""
         return self._restored.is_set()
 
     async def read_back(self, seconds: float) -> None:
-        """Wait until it is. Raises `StoreUnavailable` after so many seconds."""
+        """Wait until `restored` is true. Raises `StoreUnavailable` after `seconds`."""
         try:
             async with asyncio.timeout(seconds):
                 await self._restored.wait()
@@ -238,7 +238,7 @@ class Stats:
         return int(now // 60) - DAY_MINUTES
 
     def _gather(self) -> None:
-        """Put what is fresh into the windows, and into the minute's row."""
+        """Move fresh tallies into the windows, and into the minutes' rows."""
         at = self._slot * SLOT_SECONDS
         minute, offset = divmod(at, 60)
         for key in self._active:
@@ -252,7 +252,7 @@ class Stats:
         self._active.clear()
 
     def _close_minutes(self, this_minute: int) -> None:
-        """Make one of the slots of minutes that are over for longer than the first window."""
+        """Merge the slots of each minute that is older than the first window."""
         wide = [
             (place, slots)
             for place, slots in self._minutes.items()

@@ -1,4 +1,4 @@
-"""Rows of statistics made into series again, apart from those that a tracker is counting in."""
+"""The restoring of statistics: rows become series, apart from those that a tracker counts in."""
 
 from collections.abc import Iterable, Sequence
 
@@ -11,7 +11,7 @@ Pair = tuple[str, str]
 """Namespace and task type."""
 
 WHOLE = "all"
-"""What a row has instead of its slots when its minute is over."""
+"""The key in a row whose minute is over, instead of its slots."""
 
 DAY_MINUTES = 1440
 _HOUR_MINUTES = 61
@@ -19,16 +19,16 @@ _decode = msgspec.json.Decoder(dict[str, Parts]).decode
 
 
 class Restored:
-    """What earlier trackers have counted, as of `now` (seconds since the epoch of time).
+    """The statistics of earlier trackers, as of `now` (seconds since the epoch of time).
 
-    It may be filled in any thread; nobody else has it yet. Rows come in the order of their minutes.
+    Any thread may fill it, while it is not shared. Rows come in the order of their minutes.
     """
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.series: dict[Pair, Series] = {}
         self.recent: list[tuple[int, Pair, dict[str, Tally]]] = []
-        self._coarse: dict[Pair, Tally] = {}  # of ten minutes, where nobody asks for less
+        self._coarse: dict[Pair, Tally] = {}  # of ten minutes; older rows need no finer steps
         self._block = 0
         self._this_minute = int(now // 60)
 
@@ -38,7 +38,7 @@ class Restored:
         return self._this_minute - DAY_MINUTES
 
     def add(self, rows: Iterable[MinuteRow]) -> None:
-        """Take in rows: those of the last two minutes also as they are, as they may go on."""
+        """Add rows. Those of the last two minutes are also kept as they are, as they may grow."""
         for minute, namespace, task_type, data in rows:
             pair = namespace, task_type
             slots = {offset: Tally(*parts) for offset, parts in _decode(data).items()}
@@ -52,7 +52,7 @@ class Restored:
                 self.recent.append((minute, pair, slots))
 
     def finish(self) -> None:
-        """Put what was gathered into the series."""
+        """Move the gathered coarse tallies into the series."""
         coarse, self._coarse = self._coarse, {}
         for pair, tally in coarse.items():
             self._of(pair).add(self._block * DAY_STEP, tally)
@@ -74,7 +74,7 @@ class Restored:
 
 
 def folded(rows: Sequence[MinuteRow], minute: int) -> list[MinuteRow]:
-    """Return one row for each pair, at this minute, that stands for all of its rows."""
+    """Return one row for each pair, at this minute, that replaces all of its rows."""
     sums: dict[Pair, Tally] = {}
     for _, namespace, task_type, data in rows:
         known = sums.setdefault((namespace, task_type), Tally())

@@ -1,6 +1,6 @@
-"""The care for the statistics in the database: read back at the start, made coarser, forgotten.
+"""The upkeep of the statistics in the database: read at the start, made coarser, deleted.
 
-Everything goes in small steps, so that neither the event loop nor a tick waits for it.
+It goes in small steps, so that neither the event loop nor a tick waits for it.
 """
 
 import asyncio
@@ -19,24 +19,24 @@ from raytasks.tracker.stats_restore import Restored, folded
 log = logging.getLogger(__name__)
 
 READ_ROWS = 500
-"""How many rows are read and decoded in one go when a tracker starts."""
+"""Number of rows that are read and decoded in one step when a tracker starts."""
 
 FOLD_ROWS = 500
-"""How many rows one step makes coarser."""
+"""Number of rows that one step makes coarser."""
 
 FINE_MINUTES = 60
-"""For how long a row for each minute is kept; from then on there is one for ten minutes."""
+"""Minutes for which each minute keeps its own row; after that a row covers ten minutes."""
 
 BLOCK = 10
 
 _AWAY_SECONDS = 1.0
 _PAUSE_SECONDS = 0.05  # between two steps: ticks go first
-_FIRST_SECONDS = 5.0  # a tracker that starts has better things to do
+_FIRST_SECONDS = 5.0  # a starting tracker has more urgent work
 _LOOK_SECONDS = 60.0
 
 
 class StatsUpkeep:
-    """Restores the statistics of a tracker, and then keeps their rows few.
+    """The restoring of a tracker's statistics, and then the folding and deleting of old rows.
 
     `epoch` returns the tracker's epoch, `clock` seconds since the epoch of time.
     """
@@ -58,10 +58,10 @@ class StatsUpkeep:
         self._block: int | None = None  # the next ten minutes to be made coarser
 
     async def restore(self) -> None:
-        """Read what earlier trackers have written, as soon as that is possible.
+        """Read the statistics of earlier trackers, as soon as the database is available.
 
-        Rows are read and decoded in the reader's thread. The event loop only takes over what came
-        out of it, some pairs at a time.
+        Rows are read and decoded in the reader's thread. The event loop only adopts the result,
+        some pairs at a time.
         """
         restored = Restored(self._clock())
         behind: RowKey | None = (restored.first_minute, "", "")
@@ -76,7 +76,7 @@ class StatsUpkeep:
             await asyncio.sleep(0)
 
     async def run(self) -> None:
-        """Make old rows coarser and forget the oldest, for ever; it ends with the epoch."""
+        """Make old rows coarser and delete the oldest, repeatedly, until the epoch ends."""
         await asyncio.sleep(_FIRST_SECONDS)
         while True:
             try:
@@ -90,7 +90,7 @@ class StatsUpkeep:
             await asyncio.sleep(_LOOK_SECONDS)
 
     async def tidy(self) -> None:
-        """Do all that there is to do now. Raises `Superseded`, `StoreUnavailable`."""
+        """Do all the upkeep that is due. Raises `Superseded`, `StoreUnavailable`."""
         this_minute = int(self._clock() // 60)
         oldest = this_minute - KEPT_MINUTES
         while await self._access.read(partial(self._has_before, oldest)):
@@ -147,7 +147,7 @@ class StatsUpkeep:
 
 
 def _whole_pairs(rows: Sequence[MinuteRow]) -> Sequence[MinuteRow]:
-    """Leave out the last pair of a full page, as some of its rows may be on the next one."""
+    """Leave out the last pair of a full page: some of its rows may be on the next page."""
     if len(rows) < FOLD_ROWS:
         return rows
     last = rows[-1].namespace, rows[-1].task_type

@@ -1,6 +1,6 @@
-"""One tick: one transaction that takes in everything that has gathered, and claims what is due.
+"""The tick: one transaction that takes in everything that has gathered, and claims due tasks.
 
-It runs in the store's thread and knows nothing of calls and futures: data in, data out.
+It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
 from collections import Counter
@@ -21,17 +21,17 @@ from raytasks.store.transaction import Counted, Transaction
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
 MIN_SNOOZE_SECONDS = 1.0
-"""How long a task waits at the least that was put off by its handler."""
+"""Minimum seconds that a snoozed task waits."""
 
 Target = tuple[str, str | None]
-"""A task that somebody wants changed: its id, and the namespace that it must be in (None: any)."""
+"""A task to be changed: its id, and the namespace that it must be in (None: any)."""
 
 
 @dataclass
 class TickInput:
-    """What a tick is to do. Attempts to settle come with what the tracker knows of them.
+    """The input of a tick. Outcomes to settle come with the tracker's view of their attempts.
 
-    `ahead` is by how many seconds the order of tasks is ahead of `now`; see `tracker.order`.
+    `ahead` is the lead of the order of tasks over `now`, in seconds; see `tracker.order`.
     """
 
     now: float
@@ -55,11 +55,11 @@ class TickInput:
 
 @dataclass
 class TickResult:
-    """What a tick did. `before` and `after` are the tasks that a cancel or a retry was asked for.
+    """The result of a tick. The tasks of cancels and retries are in `before` and `after`.
 
-    `duplicates` are the submissions that were not stored, by their ids. `changes` are in order.
-    `next_due` is set when the tick looked for it. With `cut` more could have been claimed at once.
-    `waits` are the seconds for which claimed tasks had been due.
+    Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
+    tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
+    been claimed at once. The `waits` are the seconds for which claimed tasks had been due.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -99,7 +99,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
 
 
 def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: float) -> Settlement:
-    """Judge how an attempt ended: what its task becomes, and when it is due again."""
+    """Return the settlement of an attempt: its task's new state, and when it is due again."""
     standing = Standing(
         failures=running.failures,
         max_attempts=running.max_attempts,
@@ -132,7 +132,7 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
         run_at=now + _delay(event, outcome.delay_seconds) if waits else now,
         charged=outcome.charged,
         company=_company(running, outcome),
-        # What an attempt has left that was lost, nobody can tell.
+        # Nobody knows whether a lost attempt has left files.
         has_files=outcome.has_files or outcome.result_ref is not None or outcome.kind in CRASHES,
         large_checkpoint=running.large_checkpoint,
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
@@ -142,9 +142,9 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
 
 
 def _delay(event: Event, seconds: float) -> float:
-    """Return after how many seconds a task is due again. A snooze takes a while, whatever it says.
+    """Return the delay of a task in seconds. A snooze has a minimum, whatever it asks for.
 
-    Without that a task that just looks again and again would be the only thing that runs.
+    Without it, a task that only polls would be the only one that runs.
     """
     if event is not Event.SNOOZE:
         return seconds
@@ -154,7 +154,7 @@ def _delay(event: Event, seconds: float) -> float:
 def _company(running: Running, outcome: Outcome) -> int | None:
     """Return the company of a task after an attempt; see `Running`.
 
-    An attempt that ends by itself clears a suspect, but not what was charged with a crash before.
+    An attempt that ends by itself clears a suspect, unless a crash was charged before.
     """
     if outcome.kind in CRASHES:
         return 1 if outcome.charged else outcome.company or running.company
@@ -178,9 +178,9 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
 
 
 def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
-    """Have no task of a batch stored if the key of one of them is taken."""
+    """Refuse all tasks of a batch if the key of one of them is taken."""
     batches: list[list[NewTask]] = []
-    for task in new:  # those of a batch come one after the other
+    for task in new:  # the tasks of a batch are neighbours
         if batches and task.idempotency_key is not None and is_later_in_batch(task.idempotency_key):
             batches[-1].append(task)
         else:
@@ -225,7 +225,7 @@ def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResul
 
 
 def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[Task]:
-    """Return the tasks that were named, each once; one in another namespace was not meant."""
+    """Return the named tasks, each once, without those in another namespace."""
     meant: dict[str, Task] = {}  # a task may be named with its namespace and without
     for task_id, namespace in targets:
         row = found.get(task_id)
@@ -260,7 +260,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     for row, runner_id in chosen:
         attempt = row.attempt + 1
         due_at = transaction.due_at(row)
-        # Else it was given back meanwhile.
+        # If not, it was released since it became due.
         counts = row.started_at is None or row.started_at <= due_at
         begins_now = runner_id not in later
         running = Running(

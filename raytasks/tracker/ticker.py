@@ -1,4 +1,4 @@
-"""The tracker's ticks: when one is due, what goes into it, and what follows from it."""
+"""The loop of ticks: when one is due, what goes into it, and what follows from it."""
 
 import asyncio
 import contextlib
@@ -28,19 +28,19 @@ from raytasks.tracker.tick import TickInput, TickResult, run_tick
 log = logging.getLogger(__name__)
 
 SETTLE_SECONDS = 0.008
-"""How long outcomes wait under load for others, to share their commit. New tasks never wait."""
+"""Seconds that outcomes wait under load for others, to share a commit. New tasks never wait."""
 
 LOAD = 3
-"""From how many new tasks and outcomes in the tick before on that is so."""
+"""Minimum number of new tasks and outcomes in the last tick that counts as load."""
 
 _TURN_SECONDS = 8.0
 
 
 class Ticker:
-    """What the tracker knows, and the loop that keeps it and the database in step.
+    """The tracker's state, and the loop that keeps it and the database in step.
 
-    Everything here belongs to one event loop; only `run_tick` runs in the store's thread. `clock`
-    is for what is stored and for when tasks are due; all durations are measured by `monotonic`.
+    Everything here belongs to one event loop, except `run_tick`, which runs in the store's thread.
+    The `clock` is for stored times and for when tasks are due; `monotonic` measures all durations.
     """
 
     def __init__(
@@ -76,7 +76,7 @@ class Ticker:
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
         self.silence = Silence(self.losses.mark_lost, lambda name: self.on_expiry(name))  # noqa: PLW0108 - it is set later
-        self.asked = False  # whether a runner has asked for work since the last tick was planned
+        self.asked = False  # whether a runner has asked for work since the last plan
         self._settling: asyncio.TimerHandle | None = None
         self._under_load = False
         self._owner = owner
@@ -86,7 +86,7 @@ class Ticker:
         self._doubt: StoreUnavailable | None = None
 
     async def start(self, *, again: bool = False) -> None:
-        """Take over the database, and read what runs. See `StoreAccess.take_over`."""
+        """Take over the database, and load its state. See `StoreAccess.take_over`."""
         self.epoch = await self.access.take_over(
             self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
         )
@@ -96,7 +96,7 @@ class Ticker:
         self.loaded.set()
 
     async def is_loaded(self, seconds: float) -> bool:
-        """Return whether the database was taken over, waiting up to `seconds` for it."""
+        """Return whether the database was taken over; waits at most `seconds` for it."""
         if not self.loaded.is_set():
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(seconds):
@@ -104,7 +104,7 @@ class Ticker:
         return self.loaded.is_set()
 
     async def run(self) -> None:
-        """Do ticks for ever, each as soon as there is work. Raises `Superseded`."""
+        """Do ticks without end, each as soon as there is work. Raises `Superseded`."""
         while True:
             await self._wait_for_work()
             self.wake.clear()
@@ -115,15 +115,15 @@ class Ticker:
                     await self._do_bulk_step()
 
     async def close(self) -> None:
-        """Answer those who wait with an error, and close the store."""
+        """Answer waiting callers with an error, and close the store."""
         while not self.inbox.empty:
             self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
         await self.access.close()
 
     async def set_paused(self, paused_at: float | None) -> None:
-        """Hand out tasks no more since a time, or again. Raises `StoreUnavailable`.
+        """Pause claiming since a time, or resume with None. Raises `StoreUnavailable`.
 
-        It waits for the tick that is on its way, which may be handing out something.
+        It waits for the tick that is on its way, which may be claiming.
         """
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
@@ -134,7 +134,7 @@ class Ticker:
         except Superseded:
             raise StoreUnavailable(SUPERSEDED) from None
         except StoreUnavailable as error:
-            # It may be on disk all the same, and memory and disk are not to differ.
+            # It may be on disk nevertheless; memory and disk must not differ.
             if error.in_doubt:
                 self._doubt = error
                 self.wake.set()
@@ -144,7 +144,7 @@ class Ticker:
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """Store a new bulk operation, and begin with it. See `raytasks.tracker.bulk_turns.make`."""
+        """Store a new bulk operation, and start it. See `raytasks.tracker.bulk_turns.make`."""
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
         epoch = self.epoch
@@ -152,12 +152,12 @@ class Ticker:
             return await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
         except Superseded:
             raise StoreUnavailable(SUPERSEDED) from None
-        finally:  # without an answer of the database it may be there all the same
+        finally:  # after an error it may still have been stored
             self.bulk.look()
             self.wake.set()
 
     async def keep_stats(self) -> None:
-        """Read the statistics that earlier trackers have written, and then keep them small."""
+        """Restore the statistics of earlier trackers, and then keep their rows few."""
         upkeep = StatsUpkeep(
             self.store,
             self.access,
@@ -179,7 +179,7 @@ class Ticker:
             raise StoreUnavailable(AWAY) from None
 
     def note_outcomes(self) -> None:
-        """Note that outcomes have come in: a tick takes them in at once, or, under load, soon."""
+        """Record that outcomes have come: a tick takes them in at once; under load, soon."""
         if not self._under_load:
             self.wake.set()
         elif self._settling is None:
@@ -187,7 +187,7 @@ class Ticker:
             self._settling = loop.call_later(SETTLE_SECONDS, self.wake.set)
 
     async def tick(self) -> None:
-        """Take in everything that has gathered, in one transaction, and answer everybody."""
+        """Take in everything that has gathered, in one transaction, and answer the callers."""
         if self._settling is not None:
             self._settling.cancel()
             self._settling = None
@@ -257,7 +257,7 @@ class Ticker:
         return work
 
     async def _do_bulk_step(self) -> None:
-        """Go on with a bulk operation: one step, in a transaction of its own."""
+        """Do one step of a bulk operation, in a transaction of its own."""
         epoch, now, last = self.epoch, self.clock(), self.bulk.last
         turn = self.bulk.turn()
         try:
@@ -280,25 +280,25 @@ class Ticker:
             self.bulk.done(done, turn)
             if done is not None:
                 self.ledger.note_step(done)
-                self.wake.set()  # what became due by it was not looked for yet
+                self.wake.set()  # tasks that became due by it are not claimed yet
 
     async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         self.ledger.record(taken, work, done)
         if (
             taken.alone or taken.actions or taken.prunings
-        ):  # what became due by it was not looked for yet
+        ):  # tasks that became due by it are not claimed yet
             self.wake.set()
         for running in self.ledger.hand_out(done.claimed):
             self.losses.release(running)
         self.ledger.notify(work, done)
         if done.cut:
             self.wake.set()
-        # Somebody may have asked while this tick was on its way, which has brought work.
+        # A runner may have asked during this tick, which has brought work for it.
         if self.asked and self.ledger.has_work_for_callers():
             self.wake.set()
         try:
             self.ledger.check()
-        except AssertionError as error:  # a fault of ours; what is on disk counts
+        except AssertionError as error:  # our own fault; the disk is right
             log.error("memory and database differ after a tick; reading it again", exc_info=error)
             await self._load()
 
@@ -330,16 +330,16 @@ class Ticker:
         if await self.access.insist(self.store.open_bulks):
             self.bulk.look()
         if self.loaded.is_set():
-            # What was committed before this and not told yet is told to nobody any more.
+            # Changes committed before this and not published yet will never be published.
             self.ledger.feed.break_off()
         self.wake.set()
 
     async def reload(self) -> None:
-        """Read everything again: what was committed last is in doubt."""
+        """Read everything again, as the last commit is in doubt."""
         await self._load()
 
     async def renew(self) -> None:
-        """Make the cheapest write that there is. Raises `StoreUnavailable`, `Superseded`."""
+        """Make the cheapest possible write. Raises `StoreUnavailable`, `Superseded`."""
         began_at = self.monotonic()
         await self.access.renew(self.epoch, self.clock())
         self._renewed_at = began_at
@@ -347,7 +347,7 @@ class Ticker:
     def _end_leases(self) -> None:
         now = self.monotonic()
         if now - self.looked_at > self.lease_seconds / 2:
-            # This process did not run: no runner could be heard meanwhile.
+            # This process was frozen: no heartbeat could arrive meanwhile.
             for runner in self.ledger.fleet:
                 runner.seen_at = now
         self.looked_at = now

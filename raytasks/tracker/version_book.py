@@ -13,7 +13,7 @@ class VersionBook:
         self._ticker = ticker
 
     async def number(self, version: HandlersVersion) -> VersionRow:
-        """See `VersionTable.number`."""
+        """Give a version its number: see `VersionTable.number`."""
         ticker = self._ticker
         token, generation = version.token, version.generation
         row, _ = await ticker.access.write(
@@ -22,13 +22,13 @@ class VersionBook:
         return row
 
     async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
-        """See `VersionTable.judge`."""
+        """Store the verdict on a version: see `VersionTable.judge`."""
         ticker = self._ticker
         await ticker.access.write(
             lambda: ticker.store.judge_version(ticker.epoch, token, state, detail)
         )
 
     async def newest(self) -> list[VersionRow]:
-        """See `VersionTable.newest`."""
+        """Return the newest versions: see `VersionTable.newest`."""
         await self._ticker.loaded.wait()
         return await self._ticker.access.read(lambda: self._ticker.store.versions(KEPT_VERSIONS))

@@ -1,4 +1,4 @@
-"""What a task waits for, in words, from memory: the strongest reason first."""
+"""The reasons why a task waits, in words, from memory: the strongest first."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,7 +8,7 @@ from raytasks.tracker.fleet import Fleet
 
 
 def waiting_for(fleet: Fleet, task_id: str) -> list[dict[str, Any]] | None:
-    """Return what an attempt waits for that was claimed and has not begun; None if none is so.
+    """Return the reasons why a claimed attempt has not begun; None if there is no such attempt.
 
     Each reason is `{code, message, fix, details, until}`.
     """

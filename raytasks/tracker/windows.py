@@ -1,6 +1,6 @@
-"""Histograms of durations, and sums over moving windows of time. No state of the tracker's.
+"""Histograms of durations, and sums over moving windows of time, without state of the tracker.
 
-The buckets grow by a tenth, so that a percentile is within 5 % of that of the exact values.
+Each bucket is a tenth wider than the one before, so a percentile is within 5 % of the exact one.
 """
 
 import math
@@ -11,7 +11,7 @@ import msgspec
 SLOT_SECONDS = 5
 DAY_STEP = 600
 WINDOWS = {"minute": (SLOT_SECONDS, 60), "hour": (60, 3600), "day": (DAY_STEP, 86_400)}
-"""Each window by its name: the steps in which it moves on, and its length, in seconds."""
+"""Each window by name: its step and its length, in seconds."""
 
 _QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 _SMALLEST = 0.0001
@@ -19,24 +19,24 @@ _RATIO = math.log(1.1)
 
 
 Parts = tuple[int, int, dict[int, int], dict[int, int]]
-"""What a `Tally` is written as: completed, failed, and the histograms of waits and runs."""
+"""A `Tally` as it is written: completed, failed, and the histograms of waits and runs."""
 
 _pack = msgspec.msgpack.Encoder().encode
 _unpack = msgspec.msgpack.Decoder(Parts).decode
 
 
 def bucket(seconds: float) -> int:
-    """Return the number of the bucket that a duration goes into; 0: next to nothing."""
+    """Return the number of the bucket of a duration in seconds; 0: nearly zero."""
     return math.ceil(math.log(seconds / _SMALLEST) / _RATIO) if seconds > _SMALLEST else 0
 
 
 def duration(number: int) -> float:
-    """Return the duration that stands for a bucket: its middle."""
+    """Return the duration in seconds that stands for a bucket: its middle."""
     return 0.0 if number == 0 else _SMALLEST * math.exp((number - 0.5) * _RATIO)
 
 
 class Tally:
-    """How many tasks have completed and failed, and histograms of the attempts' waits and runs."""
+    """The numbers of completed and failed tasks, and histograms of the attempts' waits and runs."""
 
     __slots__ = ("completed", "failed", "runs", "waits")
 
@@ -56,7 +56,7 @@ class Tally:
         return bool(self.completed or self.failed or self.waits or self.runs)
 
     def add(self, other: "Tally", sign: int = 1) -> None:
-        """Add another one, or take it away again with -1."""
+        """Add another tally, or subtract it with `sign` -1."""
         self.completed += sign * other.completed
         self.failed += sign * other.failed
         for mine, others in ((self.waits, other.waits), (self.runs, other.runs)):
@@ -68,11 +68,11 @@ class Tally:
                     mine.pop(number, None)
 
     def parts(self) -> list[Any]:
-        """Return it as JSON can hold it, and as `Tally(*parts)` makes it again."""
+        """Return it in parts for JSON; `Tally(*parts)` restores it."""
         return [self.completed, self.failed, self.waits, self.runs]
 
     def view(self, seconds: int) -> dict[str, Any]:
-        """Return what `/stats` shows of it, as that of a window of so many seconds."""
+        """Return what `/stats` shows of it, as of a window of `seconds`."""
         ended = self.completed + self.failed
         return {
             "seconds": seconds,
@@ -86,7 +86,7 @@ class Tally:
 
 
 def percentiles(histogram: dict[int, int]) -> dict[str, float] | None:
-    """Return the percentiles of the durations in a histogram; None if there are none."""
+    """Return the percentiles of the durations in a histogram, in seconds; None if it is empty."""
     total = sum(histogram.values())
     if not total:
         return None
@@ -103,10 +103,10 @@ def percentiles(histogram: dict[int, int]) -> dict[str, float] | None:
 
 
 class Window:
-    """The sum of the last `seconds`, in slots of `step` seconds; the newest one is not over.
+    """The sum of the last `seconds`, in slots of `step` seconds; the newest slot is still open.
 
-    The others are kept packed, in a tenth of the memory: each is needed once more, when it is
-    taken away from the sum.
+    The others are kept packed, in a tenth of the memory. Each is needed only once more, to be
+    subtracted from the sum.
     """
 
     def __init__(self, step: int, seconds: int) -> None:
@@ -132,13 +132,13 @@ class Window:
         self._open_slot.add(tally)
 
     def absorb(self, other: "Window") -> None:
-        """Add all that is in another window of the same size."""
+        """Add the content of another window of the same size."""
         other._pack_open()
         for number, packed in sorted(other._slots.items()):
             self.add(number * self._step, Tally(*_unpack(packed)))
 
     def move(self, now: float) -> None:
-        """Forget what was before the window."""
+        """Drop the slots before the window."""
         number = int(now // self._step)
         if number != self._moved_to:
             self._moved_to = number
@@ -159,7 +159,7 @@ class Window:
 
 
 class Series:
-    """The windows of one namespace and task type; `fresh` is what is not in them yet."""
+    """The windows of one namespace and task type; `fresh` is not in them yet."""
 
     def __init__(self, now: float) -> None:
         self.fresh = Tally()
@@ -172,13 +172,13 @@ class Series:
             window.add(at, tally)
 
     def absorb(self, other: "Series") -> None:
-        """Add all that is in another one, which is not used any more."""
+        """Add the content of another series, which is no longer used."""
         self.fresh.add(other.fresh)
         for name, window in self.windows.items():
             window.absorb(other.windows[name])
 
     def move(self, now: float) -> None:
-        """Forget what is too old."""
+        """Drop what is older than the windows."""
         for window in self.windows.values():
             window.move(now)
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from tests.house import names, prose
 
-_NOT_OURS = ("raytasks/web/", "benchmarks/results/")
+_NOT_OURS = ("raytasks/web/", "benchmarks/results/", "tests/upgrade/blocks_0_1/")
+_NOT_YET = ("tests/", "benchmarks/", "CHANGELOG.md", "client/README.md")
+"""Places whose prose is not mended yet: they are checked where they are named."""
 _NO_MODULES_OF_OURS = (
     "raytasks/store/migrations/",
     "raytasks/cli/project/",
@@ -19,7 +21,9 @@ _NO_MODULES_OF_OURS = (
 
 def main() -> int:
     """Print each fault; return 1 if there is one."""
-    asked = sys.argv[1:] or _tracked("*.py", "*.md")
+    asked = sys.argv[1:] or [
+        name for name in _tracked("*.py", "*.md") if not name.startswith(_NOT_YET)
+    ]
     faults = [
         str(fault)
         for name in asked
@@ -38,7 +42,7 @@ def _tracked(*patterns: str) -> list[str]:
     found = subprocess.run(
         ["git", "ls-files", *patterns], capture_output=True, text=True, check=True
     )
-    return found.stdout.splitlines()
+    return sorted(set(found.stdout.splitlines()))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from raytasks.model.states import (
     OutcomeKind,
     Standing,
     State,
-    mermaid,
     verdict,
 )
 
@@ -159,16 +158,6 @@ class TestSettle:
 
 
 class TestDocument:
-    def test_the_diagram_is_the_table(self) -> None:
-        [block] = re.findall(r"```mermaid\n(.*?)\n```", DOCUMENT.read_text(), re.DOTALL)
-        assert block == mermaid()
-
-    def test_the_diagram_has_every_step(self) -> None:
-        lines = mermaid().splitlines()
-        assert lines[0] == "stateDiagram-v2"
-        assert "    [*] --> PENDING: submit" in lines
-        assert len(lines) == 1 + 1 + sum(map(len, ALLOWED.values())) + len(FINAL)
-
     def test_the_words_are_the_table(self) -> None:
         rows = re.findall(r"^\| ([^|]+) \| (\w+) \| (\w+) \|", DOCUMENT.read_text(), re.MULTILINE)
         said = {event: (sources, target) for sources, event, target in rows if event != "on"}

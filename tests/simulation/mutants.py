@@ -111,12 +111,6 @@ MUTANTS = (
         "        if orders.claims:\n",
     ),
     Mutant(
-        "exchange that was overtaken counts",
-        "raytasks.tracker.exchanges",
-        "0 < exchange.number <= runner.number",
-        "0 < exchange.number < 0",
-    ),
-    Mutant(
         "resync ignored",
         "raytasks.runner.exchange_loop",
         "        if orders.resync:\n            self._resync = True\n",

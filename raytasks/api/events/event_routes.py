@@ -1,4 +1,4 @@
-"""The routes of the events: of one task, and of all."""
+"""The routes of the event streams: of one task, and of all."""
 
 import re
 from http import HTTPStatus
@@ -46,7 +46,7 @@ class AllEventsQuery(EventsQuery):
 
 
 def event_router(service: Service) -> APIRouter:
-    """Return the router of the streams of events. It comes before that of the tasks."""
+    """Return the router of the event streams. Include it before the router of the tasks."""
     router = APIRouter()
 
     @router.get(
@@ -60,7 +60,10 @@ def event_router(service: Service) -> APIRouter:
         caller: Reader,
         last_event_id: LastEventId = None,
     ) -> Response:
-        """Send each change as it comes, for ever. `gap`: some were missed, list the tasks again."""
+        """Send each change as it comes, for ever.
+
+        `gap`: some changes were missed; list the tasks again.
+        """
         after = _place_in(_FEED_PLACE, last_event_id, asked.last_event_id)
         wanted = FeedFilter(caller.namespace_for(asked.namespace), asked.task_type, asked.tag)
         return EventStream(feed_stream(service, after, wanted))
@@ -77,7 +80,7 @@ def event_router(service: Service) -> APIRouter:
         caller: Reader,
         last_event_id: LastEventId = None,
     ) -> Response:
-        """Send what has happened so far, then what happens, until the task is final."""
+        """Send the events so far, then each new one, until the task is final."""
         after = _place_in(_TASK_PLACE, last_event_id, asked.last_event_id)
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
@@ -89,7 +92,10 @@ def event_router(service: Service) -> APIRouter:
 def _place_in(
     form: "re.Pattern[str]", header: str | None, query: str | None
 ) -> tuple[int, int] | None:
-    """Return the place to go on after, if one is given. Raises `Problem` 422 for a bad one."""
+    """Return the place after which to continue, None if none is given.
+
+    Raises `Problem` 422 for a bad one.
+    """
     name, text = ("Last-Event-ID", header) if header else ("?last_event_id", query)
     if not text:
         return None
@@ -106,7 +112,7 @@ def _place_in(
 def _streams(
     shapes: dict[str, type[BaseModel]], *problems: HTTPStatus
 ) -> dict[int | str, dict[str, Any]]:
-    """Return what the OpenAPI document says of a stream of these events."""
+    """Return the OpenAPI description of a stream of these events."""
     stream = {
         "schema": {"type": "string"},
         "x-events": {name: reference_to(shape) for name, shape in shapes.items()},

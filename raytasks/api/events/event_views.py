@@ -1,4 +1,4 @@
-"""What clients see of events: the shapes of the OpenAPI document, and the text that is sent."""
+"""The events as clients see them: the models of the OpenAPI document, and the text that is sent."""
 
 from functools import lru_cache
 from typing import Any
@@ -12,14 +12,14 @@ from raytasks.model.task_events import Event, EventPage, StateEntry, TaskProgres
 from raytasks.protocol.messages import StateChange
 
 RETRY = b"retry: 1000\n\n"
-"""How long a client is to wait before it comes again, in milliseconds; the head of a stream."""
+"""The head of a stream: how many milliseconds a client should wait before it reconnects."""
 
 HEARTBEAT = b": \n\n"
 GAP_DATA = b"{}"
 
 
 class EventErrorView(BaseModel):
-    """Why an attempt failed."""
+    """The reason why an attempt failed."""
 
     type: str
     message: str
@@ -28,7 +28,7 @@ class EventErrorView(BaseModel):
 class ChangeView(BaseModel):
     """Data of a `state` event: a task has changed its state.
 
-    `at` is null where no time is kept: of what a person did between two attempts.
+    `at` is null where no time is kept: for a change that a person made between two attempts.
     """
 
     task_id: str
@@ -41,7 +41,7 @@ class ChangeView(BaseModel):
 
 
 class StateEventView(ChangeView):
-    """Data of a `state` event, with how the attempt has ended that ended with this change."""
+    """Data of a `state` event, with the outcome of the attempt that ended with this change."""
 
     outcome: str | None
     error: EventErrorView | None
@@ -92,12 +92,12 @@ def sse(event: str, data: bytes, place: str | None = None) -> bytes:
 
 
 def place_alone(place: str) -> bytes:
-    """Return a block that is no event, and tells from where to go on after it."""
+    """Return a block that is no event: it only tells the client after which place to continue."""
     return f": \nid: {place}\n\n".encode()
 
 
 def page_text(page: EventPage, told: TaskProgress | None) -> bytes:
-    """Return the events of a page, with the progress if it is other than what was `told`."""
+    """Return the events of a page, and the progress if it differs from `told`."""
     blocks = [event_text(page, event) for event in page.events]
     place = _place_of_progress(page)
     if page.progress is not None and place is not None and page.progress != told:
@@ -126,7 +126,10 @@ def end_text(page: EventPage) -> bytes:
 
 @lru_cache(maxsize=1024)
 def change_text(epoch: int, change: StateChange) -> bytes:
-    """Return an entry of the feed as it is sent; many clients get the same."""
+    """Return an entry of the feed as it is sent.
+
+    It is cached, since many clients get the same.
+    """
     data = {
         "task_id": change.task_id,
         "task_type": change.task_type,
@@ -166,9 +169,10 @@ def _progress_text(progress: TaskProgress) -> bytes:
 
 
 def _place_of_progress(page: EventPage) -> int | None:
-    """Return before which event of the page the progress of the latest attempt belongs.
+    """Return the index of the event before which the latest attempt's progress belongs.
 
-    That is the attempt's end, or the end of the page while it runs; None: neither is here.
+    That is the attempt's end, or the end of the page while it runs. None if neither is on this
+    page.
     """
     if page.more or page.progress is None:
         return None

@@ -1,4 +1,4 @@
-"""Where streams get their events: what many clients ask for travels together."""
+"""The source of events for all streams: queries of many clients share calls to the tracker."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,14 +11,14 @@ from raytasks.protocol.messages import Feed
 from raytasks.protocol.queries import TaskEvents
 
 MAX_QUERIES = 100
-"""At most how many queries go into one call."""
+"""Maximum number of queries in one call."""
 
 MAX_CALLS = 2
-"""At most how many calls are on their way at a time. What comes in meanwhile gathers."""
+"""Maximum number of concurrent calls. Queries that come meanwhile are gathered."""
 
 
 class EventSource:
-    """The events of tasks, and the feed of all."""
+    """Reads the events of tasks, and the feed of all."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
@@ -28,7 +28,7 @@ class EventSource:
         self._catching_up = asyncio.Semaphore(MAX_CALLS)
 
     async def read(self, query: EventQuery) -> EventPage | None:
-        """Return what is there now; None: there is no such task. Raises `StoreUnavailable`."""
+        """Return the events so far; None if there is no such task. Raises `StoreUnavailable`."""
         return await self._pages.ask(query, same=query)
 
     async def _ask(self, queries: Sequence[EventQuery]) -> list[EventPage | None]:

@@ -1,4 +1,4 @@
-"""A response that is a stream of server-sent events, and lasts as long as its client listens."""
+"""A response that is a stream of server-sent events; it lasts as long as its client listens."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,7 @@ from raytasks.api.problems import problem_of, problem_response
 log = logging.getLogger(__name__)
 
 SLOW_SECONDS = 30.0
-"""How long a client may leave what is sent unread."""
+"""How long a client may leave sent data unread, in seconds."""
 
 HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -22,9 +22,9 @@ HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 class EventStream(Response):
     """Sends chunks as they come.
 
-    What is raised before the first chunk is answered with its problem. Later the answer just
-    ends, and the client comes again. A client that does not read is dropped; when it leaves, or is
-    dropped, the chunks' generator is closed at once.
+    An error before the first chunk is answered with its problem. A later error just ends the
+    answer, and the client reconnects. A client that does not read is dropped. When a client leaves
+    or is dropped, the chunks' generator is closed at once.
     """
 
     media_type = "text/event-stream"

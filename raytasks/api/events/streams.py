@@ -1,4 +1,4 @@
-"""Streams of events: what is sent, from the first byte to the last, for one client each."""
+"""Event streams: all that is sent to one client, from the first byte to the last."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -21,7 +21,7 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
 from raytasks.protocol.messages import Feed, StateChange
 
 HEARTBEAT_SECONDS = 10.0
-"""At most how long a stream is silent."""
+"""The longest silence of a stream, in seconds."""
 
 _CHANGES_AT_ONCE = 500
 
@@ -32,22 +32,22 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class FeedFilter:
-    """Which changes a client wants."""
+    """The filter of a client on the changes of all tasks."""
 
     namespace: str = DEFAULT_NAMESPACE
     task_type: str | None = None
     tag: str | None = None
 
     def takes(self, change: StateChange) -> bool:
-        """Return whether it wants this one."""
+        """Return whether the filter matches a change."""
         if change.namespace != self.namespace or self.task_type not in (None, change.task_type):
             return False
-        # In the JSON list of tags nothing is escaped, and no tag has quotes in it.
+        # The JSON list of tags has no escapes, and no tag has quotes in it.
         return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
 
 
 async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[bytes]:
-    """Give the events of a task after a place: what was, and then what comes, to its end.
+    """Yield the events of a task after a place: the past ones, then each new one, to its end.
 
     Raises `TaskNotFound` and `StoreUnavailable`.
     """
@@ -85,14 +85,14 @@ async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[byte
 async def feed_stream(
     service: Service, after: Place | None, wanted: FeedFilter
 ) -> AsyncIterator[bytes]:
-    """Give the changes of state of all tasks after a place, or from now on, for ever.
+    """Yield the changes of state of all tasks after a place, or from now on, for ever.
 
     Raises `StoreUnavailable`.
     """
     async with service.waiting_room.place():
         with service.watch.following() as queue:
             feed = await service.events.changes(*(after or (0, -1)))
-            if after is None:  # the answer of another feed: it tells the present place
+            if after is None:  # begin at the present place, without a gap
                 feed = Feed(feed.epoch, feed.last)
             yield RETRY
             for text in _feed_texts(feed, 0, wanted):
@@ -108,7 +108,7 @@ async def feed_stream(
                 for piece in pieces:
                     if (piece.epoch, piece.last) <= place:
                         continue
-                    if piece.gap or piece.epoch != place[0]:  # maybe it is not one for us
+                    if piece.gap or piece.epoch != place[0]:  # maybe no gap after this place
                         piece = await service.events.changes(*place)  # noqa: PLW2901
                     for text in _feed_texts(piece, place[1], wanted):
                         yield text
@@ -116,7 +116,7 @@ async def feed_stream(
 
 
 def _feed_texts(feed: Feed, after: int, wanted: FeedFilter) -> list[bytes]:
-    """Return what is sent of a piece of the feed: the changes after a number that are wanted."""
+    """Return the text of a piece of the feed: the wanted changes after a number."""
     texts = []
     if feed.gap:
         after = 0
@@ -132,7 +132,7 @@ def _feed_texts(feed: Feed, after: int, wanted: FeedFilter) -> list[bytes]:
 
 
 async def _heard(listen: Callable[[], Awaitable[Heard]]) -> Heard | None:
-    """Return what is heard, or None when it is time for a heartbeat."""
+    """Return what `listen` returns, or None when it is time for a heartbeat."""
     try:
         async with asyncio.timeout(HEARTBEAT_SECONDS):
             return await listen()

@@ -27,10 +27,10 @@ log = logging.getLogger(__name__)
 APP_NAME = "raytasks"
 API_NAME = "api"
 REQUESTS_BESIDE_WAITING = 1000
-"""How many requests a replica takes at a time beside those that wait."""
+"""How many requests a replica accepts at a time, beside those that wait."""
 
 NEAR_SECONDS = 5.0
-"""How often a replica looks for a way to the tracker's database, while it has none."""
+"""How often a replica without direct access to the tracker's database looks for it, in seconds."""
 
 
 @serve.deployment(
@@ -42,7 +42,7 @@ NEAR_SECONDS = 5.0
 )
 @serve.ingress()
 class ApiDeployment:
-    """A replica of the API: stateless. It makes the tracker if there is none."""
+    """A stateless replica of the API. It makes the tracker if there is none."""
 
     def __init__(self, version: HandlersVersion, applied: Mapping[str, float]) -> None:
         self._version = version
@@ -54,8 +54,8 @@ class ApiDeployment:
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the app; called by Serve in the replica, after the constructor.
 
-        Raises `SettingsError` where it would be open to strangers, and `VersionRefused` where the
-        trial of this replica's build has failed.
+        Raises `SettingsError` if it would be open to strangers, and `VersionRefused` if the trial
+        of this replica's build has failed.
         """
         settings = self._version.settings
         settings.check_served(await asyncio.to_thread(listening_host))
@@ -76,7 +76,7 @@ class ApiDeployment:
         return create_app(self._backend, registry, settings)
 
     async def _look_at_the_code(self, applied_at: float) -> None:
-        """Deploy the code as it is now, if it has changed; one replica of all does it."""
+        """Deploy the code as it is now, if it has changed. One of all replicas does it."""
         if await self._backend.is_first(f"{_app_name()} {applied_at}"):
             await _DEPLOY_CHANGED.remote(self._version.fingerprint, _app_name())
 
@@ -91,7 +91,7 @@ class ApiDeployment:
 
 
 def _deploy_changed(fingerprint: str, app_name: str) -> None:
-    """Run in a fresh process: have the tracker try the code as it is now, and roll the API."""
+    """Have the tracker try the code as it is now, and roll the API. Runs in a fresh process."""
     version = present_version(load_settings())
     if version.fingerprint == fingerprint:
         return
@@ -116,7 +116,7 @@ async def _applied() -> Applied | None:
 
 
 def listening_host() -> str | None:
-    """Return where Serve listens. There is no public way to ask it, from within."""
+    """Return the host where Serve listens. No public call tells this from within a replica."""
     client: Any = serve.context._get_global_client()
     host: str | None = client.http_config.host
     return host
@@ -136,8 +136,8 @@ def application(
 ) -> serve.Application:
     """Return the Serve application of the API, for `serve.run` and `serve deploy`.
 
-    `applied` says when Serve was last told of its applications, before this build (by name, in
-    seconds since the epoch, by Serve's clock): see `Reapplied`.
+    `applied` holds, by name, when each application was last deployed to Serve before this build.
+    Times are seconds since the epoch, by Serve's clock: see `Reapplied`.
     """
     settings = version.settings
     options = {

@@ -1,4 +1,4 @@
-"""The way from a replica to the tracker: over a socket, by Ray, and for reads past it, to SQL."""
+"""The backend of a replica: it calls the tracker over a socket or Ray, and reads from SQL."""
 
 import asyncio
 import logging
@@ -29,8 +29,11 @@ Answer = TypeVar("Answer")
 log = logging.getLogger(__name__)
 
 CALL_SECONDS = 9.0
-"""How long a call of the tracker may take, so that an HTTP request is answered in ten seconds. The
-tracker itself refuses what takes too long a little earlier."""
+"""How long a call of the tracker may take, in seconds.
+
+So an HTTP request is answered within ten seconds. The tracker itself refuses slow calls a little
+earlier.
+"""
 
 MUTE = "the tracker does not answer; try again soon"
 
@@ -38,14 +41,14 @@ _TAKE_OVER_SECONDS = 30.0
 
 
 class TrackerBackend:
-    """The API's backend: the tracker's actor, and for reads its database, once it is found."""
+    """The API's backend: the tracker's actor and, once it is found, its database for reads."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._tracker = get_or_create_tracker(settings)
         self._reads: DirectReads | None = None
         self._place: DatabasePlace | None = None
-        self._known: DatabasePlace | None = None  # where it is, whether it can be read or not
+        self._known: DatabasePlace | None = None  # where it is, readable or not
         self._channel: SocketChannel | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
@@ -57,7 +60,7 @@ class TrackerBackend:
         return wire.answer_of(command, await self._send("execute", wire.encode(command)))
 
     async def read(self, query: Query[Answer]) -> Answer:
-        """See `Backend.read`. What is stored is read from the database, past the tracker."""
+        """See `Backend.read`. Stored data is read from the database, not through the tracker."""
         if self._reads is not None and is_stored(query):
             return await self._reads.read(query)
         answer: Any = await self._ask(query)
@@ -82,11 +85,11 @@ class TrackerBackend:
         return None if self._known is None else await epoch_of(self._tracker, self._known)
 
     async def life(self) -> object:
-        """Return what tells one process of the tracker from the next."""
+        """Return a value that tells one process of the tracker from the next."""
         return await life_of(self._tracker)
 
     async def replace(self) -> None:
-        """End the tracker's process; Ray starts it again, and sends it the open calls again."""
+        """End the tracker's process. Ray starts it again, and sends it the open calls again."""
         await kill(self._tracker, no_restart=False)
 
     async def announce(self, version: HandlersVersion) -> Announced:
@@ -100,9 +103,9 @@ class TrackerBackend:
         return first
 
     async def find_database(self) -> None:
-        """Read from the tracker's database from now on, if it can be read from this node.
+        """Read from the tracker's database from now on, if this node can read it.
 
-        Until then, and where it cannot, the tracker reads. Does nothing once that is decided.
+        Until then, and if it cannot, the tracker reads. Does nothing once that is decided.
         """
         if self._reads is not None:
             return
@@ -114,13 +117,13 @@ class TrackerBackend:
             self._known = place
         reads = await open_reads(place, here)
         if tracker is not self._tracker:
-            return  # replaced meanwhile: the next look will tell
+            return  # the tracker was replaced meanwhile: the next look will tell
         self._place, self._reads = place, reads
 
     async def find_channel(self) -> None:
-        """Call the tracker over a channel of our own from now on, if it is on this node.
+        """Call the tracker over our own socket from now on, if it is on this node.
 
-        To be asked again and again: it may be another process meanwhile.
+        Call this again and again: the tracker may be another process by now.
         """
         tracker = self._tracker
         channel = await open_channel(tracker, self._channel)
@@ -133,21 +136,21 @@ class TrackerBackend:
         return wire.answer_of(query, await self._send("read", wire.encode(query), seconds))
 
     async def _send(self, method: str, message: bytes, seconds: float = CALL_SECONDS) -> bytes:
-        """Send a message of `raytasks.protocol.codec`, in the fastest way that there is."""
+        """Send a message of `raytasks.protocol.codec` in the fastest way there is."""
         channel = self._channel
         if channel is not None and not channel.lost:
             try:
                 async with asyncio.timeout(seconds):
                     return await channel.call(method, message)
             except ConnectionLost:
-                pass  # it may have arrived: to say it twice does no harm, as with Ray's own retries
+                pass  # it may have arrived; a second send does no harm, as with Ray's own retries
             except TimeoutError:
                 raise StoreUnavailable(MUTE) from None
         answer: bytes = await self._call(method, message, seconds=seconds)
         return answer
 
     async def _call(self, method: str, *arguments: Any, seconds: float = CALL_SECONDS) -> Any:
-        """Call the tracker; an error that it raised comes as it was raised there.
+        """Call the tracker. Its errors come as they were raised there.
 
         Raises `StoreUnavailable` when it has not answered after so many seconds.
         """
@@ -160,7 +163,8 @@ class TrackerBackend:
         except RayTaskError as error:
             raise error.cause from None
         except RayActorError as error:
-            # Dead for good, e.g. ended by hand: the next call finds, or makes, another one.
+            # The tracker is dead for good, e.g. ended by hand: the next call finds, or makes,
+            # another one.
             log.warning("the tracker is gone: %s", error)
             await self._find_another(tracker)
             raise StoreUnavailable("the tracker is away; try again soon") from None
@@ -172,7 +176,7 @@ class TrackerBackend:
         self._tracker = tracker
         if self._channel is not None:
             self._channel.close()
-        # It may be elsewhere, and use another database.
+        # The new tracker may be elsewhere, and use another database.
         reads, self._reads = self._reads, None
         self._place = self._known = None
         if reads is not None:

@@ -1,7 +1,7 @@
-"""What a replica can see of the tracker without its help: the epoch in SQL, and Ray's word.
+"""Signs of life that the tracker shows without an answer: its epoch in SQL, and Ray's word.
 
-The epoch is read straight from the database, or, where its file is on another node, by a small Ray
-task on that node: so the judgment never rests on this replica's own link to the tracker alone.
+The epoch is read straight from the database. If the database is a file on another node, a small Ray
+task reads it there. So the verdict never rests on this replica's own link to the tracker alone.
 """
 
 import asyncio
@@ -17,7 +17,10 @@ from raytasks.store.store_calls import READ_SECONDS
 
 
 def read_epoch(url: str) -> tuple[str | None, float]:
-    """Return whose the epoch in a database is, and when it was renewed. Raises if it cannot."""
+    """Return the owner of the epoch in a database, and when it was renewed.
+
+    Raises if it cannot.
+    """
     store = Store(url, reads_only=True)
     try:
         return store.epoch_owner()
@@ -29,9 +32,10 @@ _READ_EPOCH = ray.remote(read_epoch)
 
 
 async def epoch_of(tracker: Any, place: DatabasePlace) -> object:
-    """Return the tracker's epoch as it is in SQL, or None if it is not its epoch.
+    """Return the tracker's epoch as it is in SQL, or None if another tracker owns it.
 
-    `tracker` is the actor's handle. Raises whatever makes reading impossible, after some seconds.
+    `tracker` is the actor's handle. After some seconds, raises the error that makes reading
+    impossible.
     """
     here = ray.get_runtime_context().get_node_id()
     async with asyncio.timeout(READ_SECONDS):
@@ -46,5 +50,5 @@ async def epoch_of(tracker: Any, place: DatabasePlace) -> object:
 
 
 async def life_of(tracker: Any) -> object:
-    """Return what tells one process of the tracker from the next, or None if Ray does not say."""
+    """Return what tells one process of the tracker from the next; None if Ray does not say."""
     return await asyncio.to_thread(actor_life, tracker._actor_id)

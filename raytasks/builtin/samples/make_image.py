@@ -1,4 +1,4 @@
-"""Draws landscape.jpg: a sunset behind hills, with grain like a photograph's.
+"""Draws landscape.jpg: a sunset behind hills, with the grain of a photograph.
 
 Run it by its path: `python samples/make_image.py`. The same picture comes out each time.
 """
@@ -25,7 +25,7 @@ def smooth_noise(random: np.random.Generator, shape: tuple[int, int], cells: int
 
 
 def blend(first: Array, second: Array, share: Array) -> Array:
-    """Mix two pictures; `share` is how much of the second, by pixel."""
+    """Mix two pictures; `share` is the share of the second, by pixel."""
     return first * (1 - share[..., None]) + second * share[..., None]
 
 

@@ -1,4 +1,4 @@
-"""The Ray tasks that an attempt has started itself: cancelled when the attempt is stopped."""
+"""The Ray tasks that an attempt has started. They are cancelled when the attempt is stopped."""
 
 import logging
 
@@ -8,14 +8,14 @@ from raytasks.runner.on_ray.ray_internals import children_of
 
 log = logging.getLogger(__name__)
 
-_MAKES_ACTOR = b"\xff" * 8  # how the ids of the tasks begin that make an actor
-_FIRST_RETURN = (1).to_bytes(4, "little")  # an object's id is its task's, and the return's number
+_MAKES_ACTOR = b"\xff" * 8  # the first bytes of the ids of tasks that make an actor
+_FIRST_RETURN = (1).to_bytes(4, "little")  # an object's id: its task's, then the return's number
 
 
 class ChildTasks:
     """The Ray tasks that were started from this thread since `mark`, and have not ended.
 
-    Made in the thread that runs the handler; other threads that a handler starts are not seen.
+    Make it in the thread that runs the handler. Tasks from other threads of a handler are not seen.
     """
 
     def __init__(self) -> None:
@@ -24,14 +24,14 @@ class ChildTasks:
         self._before: set[bytes] = set()
 
     def mark(self) -> None:
-        """Note what runs already: it belongs to earlier attempts."""
+        """Note the tasks that run already: they belong to earlier attempts."""
         self._before = set(self._pending())
 
     def cancel(self) -> None:
-        """Cancel what was started since, and what that has started. Safe from any thread.
+        """Cancel the tasks that were started since, and their own children. Safe from any thread.
 
-        Actors that are still being made are left alone: Ray ends the process that tries to cancel
-        that. They go when nobody has a handle of them any more.
+        Actors that are still being made are left alone: Ray would end the process that cancels
+        them. They end when no handle to them is left.
         """
         for task_id in self._pending():
             if task_id in self._before or task_id.startswith(_MAKES_ACTOR):

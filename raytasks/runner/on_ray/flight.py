@@ -1,4 +1,4 @@
-"""An attempt in Ray's hands, and what an error of Ray's says of its end."""
+"""The flight: an attempt that was handed to Ray, and the outcome that an error of Ray's means."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,22 +20,26 @@ from raytasks.runner.error_report import describe_error
 from raytasks.runner.on_ray.remote_attempt import Place, Start
 
 MAX_UNBEGUN = 3
-"""How often an attempt is given back whose process has died before it began.
+"""How often an attempt is given back when its process died before the attempt began.
 
-After that it counts as lost, else a handler's module that ends its process would be tried for ever.
+After that it counts as lost. Otherwise a handler module that ends its process would be retried for
+ever.
 """
 
-# Its process is gone, or what it returned is, which was kept on a node that has died.
+# The attempt's process is gone, or its result is gone with the node that kept it.
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
 @dataclass
 class Flight:
-    """One attempt in Ray's hands. `step` is how far the ladder of stopping was climbed.
+    """One attempt that was handed to Ray.
 
-    `begun` counts the tries that have begun: more than one when Ray retries its remote task;
-    `place` is where the latest of them runs, `tried_at` when it began by the clock of this process,
-    and `lines` what all have logged. One that is `recalled` must not begin: it is given back.
+    - `begun`: how many tries have begun; more than one if Ray retries the remote task.
+    - `place`: where the latest try runs.
+    - `tried_at`: when the latest try began, by the clock of this process.
+    - `step`: how many steps were taken to stop it.
+    - `lines`: how many lines all tries have logged.
+    - `recalled`: the attempt must not begin, and is given back.
     """
 
     attempt: Attempt
@@ -53,18 +57,18 @@ class Flight:
 
     @property
     def number(self) -> int | None:
-        """The number of the present try within the attempt, from 0, as Ray counts."""
+        """The number of the present try within the attempt, from 0 as Ray counts, or None."""
         return self.begun - 1 if self.begun else None
 
     def begin(self, place: Place, now: float) -> Start:
-        """Note that a try begins; a try that asks again gets the same answer.
+        """Note that a try begins. A try that asks again gets the same answer.
 
-        The timeout is the attempt's, and counts from the first try, however often Ray tries.
+        The timeout is the attempt's: it counts from the first try, however often Ray retries.
         """
         if self.start is not None and place.token == self.place.token:
             return self.start
         own_retries = self.attempt.spec.ray_options.get("max_retries", 0)
-        if 0 <= own_retries < self.begun:  # Ray's one retry more: see `remote_options`
+        if 0 <= own_retries < self.begun:  # Ray's additional retry: see `remote_options`
             return Start(self.begun, spent=True)
         self.begun += 1
         self.place, self.tried_at = place, now
@@ -83,7 +87,8 @@ class Flight:
     def on_our_clock(self, outcome: Outcome) -> Outcome:
         """Return the outcome of the present try, with times by the clock of this process.
 
-        Those of a try are by the clock of its node; its beginning was seen by both.
+        The times of a try are by its node's clock. They are translated by the try's beginning,
+        which is known by both clocks.
         """
         if not self.begun:
             return replace(
@@ -99,7 +104,7 @@ class Flight:
         )
 
     def in_place(self, outcome: Outcome) -> Outcome:
-        """Return the outcome of a crash, with the place where the attempt ran."""
+        """Return the outcome, for a crash with the place where the attempt ran."""
         if outcome.kind not in CRASHES or not self.begun:
             return outcome
         return replace(outcome, node_id=self.place.node_id, worker_id=self.place.worker_id)
@@ -107,16 +112,17 @@ class Flight:
     def outcome_of(self, error: BaseException, crashes_unbegun: int = 0) -> Outcome:
         """Return the outcome of an attempt that ended by an error of Ray's.
 
-        What has not begun is given back, as nothing of the task was tried; `crashes_unbegun` is how
-        often its process has died so before, not counting dead nodes.
+        An attempt that has not begun is given back, as nothing of the task was tried. That happens
+        at most `MAX_UNBEGUN` times: `crashes_unbegun` counts earlier such deaths of its process,
+        without those of dead nodes.
         """
         attempt = self.attempt
-        if isinstance(error, RayTaskError):  # raised in its process, whatever that raised
+        if isinstance(error, RayTaskError):  # raised in the attempt's process
             cause = error.cause
             return attempt.failed(
                 cause if isinstance(cause, BaseException) else error, ray_attempt=self.number
             )
-        if isinstance(error, TaskCancelledError):  # by somebody else than us
+        if isinstance(error, TaskCancelledError):  # not by us
             return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=self.number)
         if not isinstance(error, _LOST):
             return attempt.failed(error, ray_attempt=self.number)

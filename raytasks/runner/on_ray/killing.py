@@ -1,8 +1,8 @@
-"""The certain end of an actor's process, also where that has been frozen for long.
+"""The kill of an actor's process that also works if the process has been frozen for long.
 
-Measured on Ray 2.60: `ray.kill` asks the process to end, and a signal ends it when it has not done
-so after 100 ms. But once an attempt to connect to a frozen process was given up (after 20 s), the
-question fails at once, the signal is called off with it, and nobody is told.
+Measured on Ray 2.60: `ray.kill` asks the process to end. After 100 ms, Ray ends it by a signal. But
+Ray gives up connecting to a frozen process after 20 s. From then on the request fails at once, the
+signal is not sent either, and no error is raised.
 """
 
 import asyncio
@@ -21,30 +21,30 @@ from raytasks.runner.on_ray.ray_internals import ActorProcess, has_ended, proces
 log = logging.getLogger(__name__)
 
 _LOOKS_SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.5)
-"""Between the looks at whether Ray has ended a process: 3 s in all."""
+"""The pauses between the checks whether Ray has ended a process: 3 s in all."""
 
 _SIGNAL_SECONDS = 30.0
 
 
 async def kill(actor: Any, *, no_restart: bool) -> None:
-    """End the process of an actor; without `no_restart`, Ray starts it again.
+    """End the process of an actor. Without `no_restart`, Ray starts it again.
 
-    Returns when the process is known to be gone, or nothing more can be done about it from here.
-    Raises what `ray.kill` raises.
+    Returns when the process is known to be gone, or when nothing more can be done from here. Raises
+    what `ray.kill` raises.
     """
     process = await asyncio.to_thread(process_of, actor._actor_id)
     await asyncio.to_thread(ray.kill, actor, no_restart=no_restart)
     if process is None:
         return
     for seconds in _LOOKS_SECONDS:
-        await asyncio.sleep(seconds)  # Ray tells nobody; a look at its table is cheap
+        await asyncio.sleep(seconds)  # Ray sends no notice; a look at its table is cheap
         if await asyncio.to_thread(has_ended, process.worker_id):
             return
     await _signal(process)
 
 
 async def _signal(process: ActorProcess) -> None:
-    """End a process by a signal, sent by a task on its node."""
+    """End a process by a signal that a Ray task sends on its node."""
     name = f"process {process.pid} ({process.class_name})"
     log.warning("Ray has not ended %s; it is done from its node", name)
     there = NodeAffinitySchedulingStrategy(process.node_id.hex(), soft=False)
@@ -57,7 +57,7 @@ async def _signal(process: ActorProcess) -> None:
 
 
 def end_process(pid: int, class_name: str) -> bool:
-    """End a process of this node if it is one of Ray's actors of this class; whether it was."""
+    """End a process of this node if it is an actor of this class; return whether it was ended."""
     with contextlib.suppress(OSError):
         title = Path(f"/proc/{pid}/cmdline").read_bytes().partition(b"\0")[0].decode()
         if title.startswith(f"ray::{class_name}"):

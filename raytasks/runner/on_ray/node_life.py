@@ -1,4 +1,4 @@
-"""Whether a node of the cluster is gone: what ran there did not die of its own fault."""
+"""The check whether a node of the cluster is gone: attempts that ran there are not to blame."""
 
 import asyncio
 import contextlib
@@ -11,17 +11,17 @@ log = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
-_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and settings: none
+_GREETING = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"  # and empty settings
 _LOOK_AGAIN_SECONDS = 0.25
 _LOOK_SECONDS = 5.0
 
 
 async def node_died(node_id: str | None, *, twice: bool = True) -> bool:
-    """Return whether a node (Ray's id) is gone, or going just now.
+    """Return whether a node (Ray's id) is gone or is just ending.
 
-    Its processes do not end in one instant, so what lives is looked at once more a moment later;
-    not so where it need not be looked at `twice`.
-    False for a node that nobody knows, and while the control store does not answer.
+    The processes of a node do not all end at once. So with `twice`, a node that seems alive is
+    checked again a moment later. Returns False for an unknown node, and if the control store does
+    not answer.
     """
     if node_id is None:
         return False
@@ -37,9 +37,10 @@ async def node_died(node_id: str | None, *, twice: bool = True) -> bool:
 
 
 def _is_gone(node_id: str) -> bool:
-    """Look now: the control store hears of a node's death only seconds later, its port at once.
+    """Return whether a node is gone now. Blocks.
 
-    So one that is frozen is found too.
+    The control store hears of a node's death only seconds later, so its port is tried too. That
+    also finds a frozen node.
     """
     try:
         node = next((node for node in ray.nodes() if node["NodeID"] == node_id), None)
@@ -52,9 +53,10 @@ def _is_gone(node_id: str) -> bool:
 
 
 def _answers(address: tuple[str, int]) -> bool:
-    """Return whether the process behind a port reacts: a frozen one still takes connections.
+    """Return whether the process behind a port reacts. A frozen one still accepts connections.
 
-    It is a server of gRPC, which greets who greets it; one that wants TLS hangs up, which will do.
+    The process is a gRPC server, which answers a greeting. With TLS it closes the connection, which
+    counts as an answer.
     """
     try:
         with socket.create_connection(address, _CONNECT_SECONDS) as connection:

@@ -1,4 +1,4 @@
-"""The nodes of the cluster, as Ray's control store knows them."""
+"""The nodes of the cluster, as Ray's control store reports them."""
 
 import logging
 
@@ -9,13 +9,14 @@ from raytasks.runner.demand import Node
 
 log = logging.getLogger(__name__)
 
-_HEAD = "node:__internal_head__"  # a resource that only that node has
+_HEAD = "node:__internal_head__"  # a resource that only the head node has
 
 
 def nodes_now() -> list[Node]:
-    """Return the nodes that are alive, with what is free on each. Blocks.
+    """Return the nodes that are alive, with the free resources of each. Blocks.
 
-    What is free is some hundred milliseconds old. Where Ray does not tell it, nothing is free.
+    The free resources are as of some hundred milliseconds ago. If Ray does not report them, they
+    count as none.
     """
     free: dict[str, dict[str, float]] = {}
     try:
@@ -32,9 +33,10 @@ def nodes_now() -> list[Node]:
 
 
 def at_the_head() -> NodeAffinitySchedulingStrategy | None:
-    """Return a placement on the head node as long as it is there, else anywhere. Blocks.
+    """Return a placement on the head node, or anywhere if that is gone. Blocks.
 
-    The head lives as long as the cluster, while other nodes come and go. None: nobody knows it.
+    The head lives as long as the cluster, while other nodes come and go. Returns None if the head
+    is unknown.
     """
     try:
         heads = (node for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"])

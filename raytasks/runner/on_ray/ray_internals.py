@@ -1,7 +1,7 @@
-"""What Ray tells by calls that are not public only, or complain. A failure means "unknown".
+"""Facts that Ray gives only by calls that are private or warn. A failure means "unknown".
 
-Measured on Ray 2.60: an actor that is restarted gets an error that does not say why it died, and
-the public state API needs the dashboard; nothing public lists the children of a task.
+Measured on Ray 2.60: the error after an actor's restart does not say why the actor died. The public
+state API needs the dashboard. No public call lists the children of a task.
 """
 
 import logging
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Death:
-    """What is known of the end of a process."""
+    """The known facts of the end of a process."""
 
     reason: str
     out_of_memory: bool = False
@@ -30,13 +30,13 @@ _WITHOUT_A_WORD = (
 
 
 def death_of(worker_id: str) -> Death | None:
-    """Return why the worker (Ray's id) is gone, or None if Ray does not know that it is. Blocks."""
+    """Return why a worker (Ray's id) is gone; None if Ray does not know that it is. Blocks."""
     try:
         worker = _worker(bytes.fromhex(worker_id))
         if worker is not None and not worker.is_alive:
             kind = _generated().common_pb2.WorkerExitType.Name(worker.exit_type)
             detail = worker.exit_detail.partition(" Some common causes")[0]
-            if "connection error" in detail:  # all that Ray says of most deaths
+            if "connection error" in detail:  # Ray says no more of most deaths
                 detail = _WITHOUT_A_WORD
             return Death(detail[:300] or kind, kind == "NODE_OUT_OF_MEMORY")
     except Exception as error:
@@ -46,7 +46,7 @@ def death_of(worker_id: str) -> Death | None:
 
 @dataclass(frozen=True)
 class ActorProcess:
-    """The process that an actor has at present; the ids are Ray's."""
+    """The present process of an actor. The ids are Ray's."""
 
     class_name: str
     pid: int
@@ -55,7 +55,7 @@ class ActorProcess:
 
 
 def process_of(actor_id: ray.ActorID) -> ActorProcess | None:
-    """Return the process of an actor, or None if there is none, or Ray does not say. Blocks."""
+    """Return the process of an actor; None if there is none or Ray does not say. Blocks."""
     try:
         row = _actor(actor_id)
         if row is not None and row.pid and row.address.worker_id and row.address.node_id:
@@ -77,13 +77,13 @@ def has_ended(worker_id: bytes) -> bool:
 
 
 class Connected:
-    """The connection to Ray that a process has when this is made."""
+    """The connection of this process to Ray, as it was when this object was made."""
 
     def __init__(self) -> None:
         self._core = getattr(ray._private.worker.global_worker, "core_worker", None)
 
     def lost(self) -> str | None:
-        """Return what has become of it, in words, if it is not there any more; else None."""
+        """Return why the connection is gone, in words; None if it is still there."""
         worker = ray._private.worker.global_worker
         if getattr(worker, "core_worker", None) is self._core and worker.connected:
             return None
@@ -91,7 +91,7 @@ class Connected:
 
 
 def actor_life(actor_id: ray.ActorID) -> tuple[int, int] | None:
-    """Return how often an actor was restarted, and its process id; None if unknown. Blocks."""
+    """Return how often an actor was restarted, and its process id. None if unknown. Blocks."""
     try:
         row = _actor(actor_id)
         return None if row is None else (row.num_restarts, row.pid)
@@ -101,7 +101,7 @@ def actor_life(actor_id: ray.ActorID) -> tuple[int, int] | None:
 
 
 def children_of(parent: ray.TaskID) -> list[bytes]:
-    """Return the ids of the Ray tasks that a task has started and that have not ended."""
+    """Return the ids of the Ray tasks that a task has started and that have not ended yet."""
     try:
         return [child.binary() for child in _core_worker().get_pending_children_task_ids(parent)]
     except Exception as error:
@@ -112,7 +112,7 @@ def children_of(parent: ray.TaskID) -> list[bytes]:
 def was_restarted() -> bool:
     """Return whether Ray has started the present actor again. Raises what Ray raises."""
     with warnings.catch_warnings():
-        # Ray's own property warns of another property that it uses itself.
+        # Ray's property warns of another property, which it uses itself.
         warnings.simplefilter("ignore", RayDeprecationWarning)
         return bool(ray.get_runtime_context().was_current_actor_reconstructed)
 

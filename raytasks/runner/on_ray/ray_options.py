@@ -1,4 +1,4 @@
-"""The Ray options of runners' actors and of remote tasks: the handler's own, completed."""
+"""The Ray options of runners' actors and of remote tasks: the handler's own ones, completed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
-_MIN_CPU = 0.25  # counted for a handler that asks for no CPU: each has a process all the same
+_MIN_CPU = 0.25  # counted for a handler that asks for no CPU, as each attempt has a process
 
 
 def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
     """Return the Ray options of a runner's actor.
 
-    The `basic` runners, those that a pool always has, reserve no processor, so that they leave
-    room for remote tasks on a small machine; each one beyond reserves one, so that Ray places it
-    well and its autoscaler sees the need. A class handler's own options come before that.
+    The `basic` runners are those that a pool always has. They reserve no processor, so that they
+    leave room for remote tasks on a small machine. Each further runner reserves one, so that Ray
+    places it well and its autoscaler sees the need. A class handler's own options take precedence.
     """
     own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
     return {
@@ -41,10 +41,10 @@ def remote_options(
 ) -> dict[str, Any]:
     """Return the Ray options of an attempt's remote task: the handler's `own`, completed.
 
-    Ray retries nothing unless the handler says so: that would be an attempt that nobody counts.
-    All the same it is told to retry once more than that, which `remote_attempt` does not use: short
-    of memory, Ray first ends what it may retry, however small, and then the rest.
-    It would end the tracker and all runners before a task that has taken all the memory.
+    Ray retries nothing unless the handler asks for it: raytasks would not count such a retry.
+    Yet Ray gets one retry more than the handler asks for, which `remote_attempt` does not use. When
+    memory is short, Ray first ends what it may retry, however small, and then the rest. Without
+    that retry it would end the tracker and all runners before a task that has taken all the memory.
     """
     most = own.get("max_retries", 0)
     options = {**own, "max_retries": most + 1 if most >= 0 else most}
@@ -53,13 +53,16 @@ def remote_options(
 
 
 def resources_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return the resources that a remote task with these Ray options counts as, by Ray's names."""
+    """Return the resources that a remote task with these Ray options is counted with.
+
+    The names are Ray's.
+    """
     needs = needs_of(options)
     return {**needs, "CPU": max(_MIN_CPU, needs.get("CPU", 0.0))}
 
 
 def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
-    """Return what Ray must find free on one node for these options, by its names of resources."""
+    """Return the resources that Ray must find free on one node for these options, by its names."""
     cpus = options.get("num_cpus")
     needs = {"CPU": 1.0 if cpus is None else float(cpus)}
     if options.get("num_gpus"):
@@ -71,7 +74,7 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def check_ray_options(registry: Registry) -> None:
-    """Have Ray check the options of all handlers. Raises `HandlerError` with what it says."""
+    """Have Ray check the options of all handlers. Raises `HandlerError` with Ray's message."""
     for task_type in registry.task_types:
         spec = registry.require(task_type)
         try:
@@ -103,4 +106,4 @@ def _try_options(spec: HandlerSpec) -> None:
 
 
 def _check() -> None:
-    """Stand for a handler; never run."""
+    """Stand in for a handler; this never runs."""

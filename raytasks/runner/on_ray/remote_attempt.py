@@ -1,4 +1,4 @@
-"""One attempt in a Ray remote task: what runs in that task's process."""
+"""One attempt in a Ray remote task: the code that runs in that task's process."""
 
 import uuid
 from collections.abc import Mapping
@@ -24,9 +24,9 @@ from raytasks.runner.workplace import Workplace
 
 @dataclass(frozen=True)
 class Place:
-    """Where a try began (Ray's ids of node and worker) and when, by the clock of its process.
+    """The place and time where a try began: Ray's ids, and the clock of the try's process.
 
-    `token` is of this try alone: a try whose call to the task runner went wrong asks again.
+    The `token` is unique to the try: a try whose call to the task runner failed asks again.
     """
 
     node_id: str | None = None
@@ -37,11 +37,12 @@ class Place:
 
 @dataclass(frozen=True)
 class Start:
-    """What the task runner says to a try of an attempt that is about to begin.
+    """The task runner's answer to a try that is about to begin.
 
-    `number` counts the tries that began before, so from 0, and `lines` what they have logged.
-    `spent` means that it must not begin: those were as many as the handler allows. The attempt
-    began `passed_seconds` ago, with its first try.
+    - `number`: how many tries of the attempt began before; 0 for the first.
+    - `lines`: how many lines these have logged.
+    - `spent`: the try must not begin, as the handler allows no more tries.
+    - `passed_seconds`: the time since the attempt began, with its first try.
     """
 
     number: int
@@ -53,14 +54,14 @@ class Start:
 
 
 class WorkerLost(Exception):
-    """The process of an attempt is gone."""
+    """The process of an attempt died."""
 
 
 def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
-    """Run the attempt, and return its outcome; the task runner hears of its start and progress.
+    """Run the attempt and return its outcome. The task runner hears of its start and progress.
 
-    Raises the handler's error where Ray is to try again within this attempt; else only what has
-    nothing to do with the handler: its module cannot be imported.
+    Raises the handler's error if Ray is to retry within this attempt. Apart from that, it raises
+    only errors outside the handler, e.g. when its module cannot be imported.
     """
     spec = _registry(plan).require(claim.task_type)
     context = ray.get_runtime_context()
@@ -74,18 +75,18 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     )
     attempt = Attempt(spec, claim, workplace)
     place = Place(workplace.node_id, workplace.worker_id, attempt.started_at, uuid.uuid4().hex)
-    # First of all the task runner hears of it: what it has not heard of has not begun.
+    # First tell the task runner: a try that it has not heard of counts as not begun.
     start: Start | None = insist(
         lambda: task_runner.started.remote(claim.task_id, claim.attempt, place), gone=None
     )
-    if start is None:  # nobody waits for it any more
+    if start is None:  # nobody waits for the attempt any more
         return attempt.outcome(OutcomeKind.CANCELLED)
     if start.spent:
         lost = describe_error(WorkerLost("the attempt's process died"), retryable=True)
         return attempt.outcome(OutcomeKind.LOST, error=lost, ray_attempt=start.number - 1)
     workplace.enter()
     attempt.started_at -= start.passed_seconds
-    if start.number:  # there may be a newer checkpoint than the claim's
+    if start.number:  # an earlier try may have kept a newer checkpoint than the claim's
         attempt.claim = replace(
             claim, checkpoint=start.checkpoint, checkpoint_ref=start.checkpoint_ref
         )
@@ -102,9 +103,9 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
 
 
 def may_ray_retry(options: Mapping[str, Any], error: BaseException, number: int) -> bool:
-    """Return whether Ray, by a handler's options, tries again in this attempt after the error.
+    """Return whether Ray, by the handler's options, retries this attempt after the error.
 
-    `number` counts the tries that began before.
+    `number` is how many tries began before this one.
     """
     wanted = options.get("retry_exceptions") or ()
     most = options.get("max_retries", 0)

@@ -1,8 +1,8 @@
 """The channel of an attempt in a Ray remote task: calls to the task runner's actor.
 
-The actor may be out of reach for a while, as the network is cut or its process starts again. That
-is nobody's fault here, and no error of it ever comes out of a handler's context: what has to be
-known is asked again, and where it does not matter the last answer stands.
+The actor may be unreachable for a while, as the network is cut or its process starts again. The
+handler is not to blame, so its context never raises such an error. Calls that need an answer are
+repeated; for the others the last answer stands.
 """
 
 import contextlib
@@ -31,16 +31,16 @@ _PATIENCE_SECONDS = 5.0
 
 
 def insist(call: Callable[[], Any], *, gone: Any) -> Any:
-    """Call the task runner until it has answered, and return the answer, or `gone` if it is dead.
+    """Call the task runner until it answers, and return the answer, or `gone` if it is dead.
 
-    `call` must be safe to repeat, and returns Ray's reference of the answer. Raises what the
+    `call` returns Ray's reference of the answer, and must be safe to repeat. Raises what the
     runner's method raises.
     """
     while True:
         try:
             # Not `ray.get`: while that waits, Ray lends this task's processors to another one.
             return call().future().result()
-        except (ActorDiedError, TaskCancelledError):  # nobody waits for us any more
+        except (ActorDiedError, TaskCancelledError):  # nobody waits for this attempt any more
             return gone
         except RayTaskError:
             raise
@@ -50,7 +50,7 @@ def insist(call: Callable[[], Any], *, gone: Any) -> Any:
 
 
 class RemoteChannel:
-    """Passes on what an attempt says, as its try of this `number` (from 0): a later one counts."""
+    """Passes on what an attempt says, as its try of this `number` (from 0); the latest counts."""
 
     def __init__(self, attempt: Attempt, task_runner: Any, number: int) -> None:
         claim = attempt.claim
@@ -67,13 +67,13 @@ class RemoteChannel:
         self._lock = threading.Lock()
 
     def progress(self, fraction: float | None, message: str | None) -> None:
-        """Pass on how far the attempt has come: the newest, some times a second."""
+        """Pass on how far the attempt has come, at most some times a second; 1 (done) always."""
         now = time.monotonic()
         if now - self._told_at < _TELL_SECONDS and fraction != 1:
             return
         self._told_at = now
         told = self._task_runner.progress.remote(*self._me, fraction, message)
-        for _ in range(_TRIES if fraction == 1 else 0):  # else the attempt's end could overtake it
+        for _ in range(_TRIES if fraction == 1 else 0):  # otherwise the outcome could overtake it
             if _arrived(told):
                 return
             told = self._task_runner.progress.remote(*self._me, fraction, message)
@@ -82,13 +82,13 @@ class RemoteChannel:
         """Return when the checkpoint is on disk. Raises `Cancelled` if nobody wants it any more."""
         kept, ref = self._attempt.externalize_checkpoint(data)
         save = self._task_runner.checkpoint
-        self._send_lines()  # what was logged before is kept with it
+        self._send_lines()  # earlier log lines are kept with it
         if not insist(lambda: save.remote(*self._me, kept, ref), gone=False):
             self._cancelled = True
             raise Cancelled
 
     def log(self, line: LogLine) -> None:
-        """Pass on a line, together with those that follow soon."""
+        """Pass on a log line, together with those that follow soon."""
         with self._lock:
             self._lines.append(line)
             if self._timer is None:
@@ -97,9 +97,9 @@ class RemoteChannel:
                 self._timer.start()
 
     def close(self) -> None:
-        """Return when the task runner has all lines: the attempt's end must not overtake them.
+        """Return when the task runner has all lines, so that the outcome cannot overtake them.
 
-        A lost line is no reason for a failed attempt: after some tries it is left.
+        A lost line must not fail the attempt: after some tries it is dropped.
         """
         self._send_lines()
         for _ in range(_TRIES):
@@ -109,9 +109,9 @@ class RemoteChannel:
                 self._tell(lines)
 
     def cancelled(self) -> bool:
-        """Return whether the attempt was told to stop; asks the task runner now and then.
+        """Return whether the attempt was told to stop; ask the task runner now and then.
 
-        Without an answer the one before stands. A question that is open is not put again.
+        Without an answer the last one stands. An open question is not asked again.
         """
         now = time.monotonic()
         if self._cancelled or now - self._asked_at < _CANCELLED_CACHE_SECONDS:
@@ -151,7 +151,7 @@ class RemoteChannel:
 
 
 def _arrived(told: Any) -> bool:
-    """Return whether a call was answered; one that is out of time may still arrive."""
+    """Return whether a call was answered in time. One that was not may still arrive."""
     with contextlib.suppress(RayError):
         ray.get(told, timeout=_PATIENCE_SECONDS)
         return True

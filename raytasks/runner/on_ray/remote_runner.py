@@ -1,4 +1,4 @@
-"""The task runner: a detached actor that starts each attempt as a Ray remote task of its own."""
+"""The task runner: a detached actor that starts each attempt as its own Ray remote task."""
 
 import asyncio
 import inspect
@@ -33,23 +33,25 @@ from raytasks.runner.workplace import Workplace
 log = logging.getLogger(__name__)
 
 QUEUED = 2
-"""How many attempts of a type wait in Ray beyond those that its resources allow to run now: they
-are what Ray's autoscaler sees."""
+"""How many attempts of a type are handed to Ray beyond those that fit the cluster.
+
+They show Ray's autoscaler that more resources are needed.
+"""
 
 MOST = 1000
-"""How many attempts are in Ray's hands at most."""
+"""How many attempts are handed to Ray at a time."""
 
 RESOURCES_SECONDS = 5.0
-"""How often the size of the cluster is looked at."""
+"""The time between two looks at the size of the cluster."""
 
 _REMEMBERED = 1000
 
 _EXECUTE = ray.remote(execute)
-"""Made once: each that is made stays in Ray's control store for as long as the cluster lives."""
+"""The remote function. Made once: each one stays in Ray's control store while the cluster lives."""
 
 
 class RemoteWork:
-    """The work side of the task runner: starts remote tasks, follows them, stops them."""
+    """The work side of the task runner: it starts remote tasks, follows them and stops them."""
 
     def __init__(self, plan: RunnerPlan, registry: Registry, me: Any) -> None:
         self._plan = plan
@@ -71,7 +73,7 @@ class RemoteWork:
     def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit the cluster's resources.
 
-        None of those that would take what the first one in the row waits for.
+        It is 0 for types that would take the resources that the first type in the row waits for.
         """
         flying = Counter(flight.attempt.claim.task_type for flight in self._flights.values())
         return {
@@ -82,7 +84,7 @@ class RemoteWork:
         }
 
     def demands(self) -> Sequence[Demand]:
-        """Return what waits for resources, the longest wait first."""
+        """Return the demands that wait for resources, the longest wait first."""
         return self._demands
 
     def capacity(self) -> int:
@@ -112,7 +114,7 @@ class RemoteWork:
             task.add_done_callback(self._following.discard)
 
     def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt whose task was cancelled; one that has not begun, at once."""
+        """Stop an attempt whose task was cancelled, at once if it has not begun."""
         flight = self._flight(task_id, attempt)
         if flight is not None:
             flight.attempt.stop.order(StopReason.CANCEL, self._workplace.now())
@@ -120,7 +122,7 @@ class RemoteWork:
                 ray.cancel(flight.ref)
 
     def begin(self, task_id: str, attempt: int, place: Place) -> Start | None:
-        """Note that a try of an attempt begins; None if the attempt is not ours any more."""
+        """Note that a try of an attempt begins. None: the attempt is not ours any more."""
         flight = self._flight(task_id, attempt)
         if flight is None or flight.recalled:
             return None
@@ -133,12 +135,12 @@ class RemoteWork:
     def progress(
         self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
     ) -> None:
-        """Pass on the progress of an attempt, if it is the present try of the present one."""
+        """Pass on the progress of an attempt, if it comes from the present try."""
         if self.exchange is not None and self._present(task_id, attempt, number) is not None:
             self.exchange.progress(task_id, fraction, message)
 
     def log(self, task_id: str, attempt: int, number: int, lines: Sequence[LogLine]) -> None:
-        """Pass on what an attempt has logged, if it is the present try of the present one."""
+        """Pass on the log lines of an attempt, if they come from the present try."""
         flight = self._present(task_id, attempt, number)
         if self.exchange is not None and flight is not None:
             flight.lines = max(flight.lines, *(line.number for line in lines))
@@ -153,18 +155,18 @@ class RemoteWork:
             return False
         try:
             await self.exchange.checkpoint(task_id, attempt, data, ref)
-        except asyncio.CancelledError:  # the attempt is not ours any more
+        except asyncio.CancelledError:  # the attempt is no longer ours
             return False
         flight.checkpoint, flight.checkpoint_ref = data, ref
         return True
 
     def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
-        """Return whether the attempt was told to stop, or a later one or try has the task."""
+        """Return whether the attempt was told to stop, or a later attempt or try has the task."""
         flight = self._present(task_id, attempt, number)
         return flight is None or flight.attempt.stop.reason is not None
 
     async def watch(self) -> None:
-        """Look at what flies, for ever: time is up, or a stop was ordered and nothing came."""
+        """Watch the attempts for ever, and stop those that time out or ignore an order to stop."""
         looked_at = self._workplace.now()
         while True:
             await asyncio.sleep(ASK_SECONDS / 4)
@@ -180,7 +182,7 @@ class RemoteWork:
                 log.exception("the running attempts could not be looked at; trying again")
 
     async def _look_at_demands(self, now: float) -> None:
-        """Note what has waited for some time, and tell the tracker if that has changed."""
+        """Note which attempts have waited for some time, and tell the tracker if that changed."""
         waiting = [
             (flight.attempt.claim.task_type, now - flight.launched_at)
             for flight in self._flights.values()
@@ -200,13 +202,13 @@ class RemoteWork:
             self.exchange.changed()
 
     def _is_held_back(self, task_type: str) -> bool:
-        """Return whether attempts of a type would take what another one has waited for longer."""
+        """Return whether attempts of a type would take what an earlier one waits for."""
         if self._held_back is None or self._held_back[0] == task_type:
             return False
         return bool(self._held_back[1] & self._needs[task_type].keys())
 
     def _recall(self) -> None:
-        """Give back what was handed to Ray, has not begun, and must not begin before another."""
+        """Give back attempts that have not begun and must not begin before the first in the row."""
         for flight in self._flights.values():
             if not (flight.begun or flight.recalled) and self._is_held_back(
                 flight.attempt.claim.task_type
@@ -245,7 +247,7 @@ class RemoteWork:
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
             outcome = flight.attempt.stopped(ray_attempt=flight.number)
         elif outcome.kind is OutcomeKind.LOST and await node_died(flight.place.node_id):
-            outcome = replace(outcome, charged=False)  # of no fault of its own
+            outcome = replace(outcome, charged=False)  # the attempt is not to blame
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
         self._finished(flight.in_place(flight.on_our_clock(outcome)))
@@ -269,7 +271,7 @@ class RemoteWork:
         return flight if flight and flight.attempt.claim.attempt == attempt else None
 
     def _present(self, task_id: str, attempt: int, number: int) -> Flight | None:
-        """Return the flight of a try, unless Ray has begun a later one."""
+        """Return the flight of a try; None if it is not the present one."""
         flight = self._flight(task_id, attempt)
         return flight if flight is not None and flight.number == number else None
 
@@ -281,7 +283,7 @@ class RemoteWork:
 
 
 class TaskRunner(RunnerActor):
-    """The actor. What it has beyond `RunnerActor` is for its remote tasks."""
+    """The actor of the task runner. Its own methods are for its remote tasks."""
 
     def __init__(self, plan: RunnerPlan) -> None:
         self._me = ray.get_runtime_context().current_actor
@@ -294,7 +296,7 @@ class TaskRunner(RunnerActor):
         return self._work is not None
 
     async def started(self, task_id: str, attempt: int, place: Place) -> Start | None:
-        """Called by a remote task that is about to begin; None if nobody waits for it."""
+        """Return how a try is to begin, None if nobody waits for it. Its remote task calls this."""
         start: Start | None = await self._host.call(
             self._on_work(lambda work: work.begin(task_id, attempt, place))
         )
@@ -303,27 +305,27 @@ class TaskRunner(RunnerActor):
     async def progress(
         self, task_id: str, attempt: int, number: int, fraction: float | None, message: str | None
     ) -> None:
-        """Called by a try of a remote task with its progress."""
+        """Take the progress of a try. Its remote task calls this."""
         await self._host.call(
             self._on_work(lambda work: work.progress(task_id, attempt, number, fraction, message))
         )
 
     async def log(self, task_id: str, attempt: int, number: int, lines: list[LogLine]) -> None:
-        """Called by a try of a remote task with what it has logged."""
+        """Take the log lines of a try. Its remote task calls this."""
         await self._host.call(self._on_work(lambda work: work.log(task_id, attempt, number, lines)))
 
     async def checkpoint(
         self, task_id: str, attempt: int, number: int, data: str, ref: str | None = None
     ) -> bool:
-        """Called by a try of a remote task; returns whether its checkpoint is on disk now."""
+        """Return whether the checkpoint of a try is on disk now. Its remote task calls this."""
         saved = await self._host.call(
             self._on_work(lambda work: work.checkpoint(task_id, attempt, number, data, ref))
         )
-        return bool(saved)  # without work, this is the next life of the actor: nobody waits for it
+        return bool(saved)  # None in the next life of the actor: nobody waits for the try
 
     async def is_stopped(self, task_id: str, attempt: int, number: int) -> bool:
-        """Called by a try of a remote task: whether it should stop."""
-        # Without work, this is the next life of the actor that started the task.
+        """Return whether a try should stop. Its remote task calls this."""
+        # The answer is None in the next life of the actor: then the try should stop.
         stopped = await self._host.call(
             self._on_work(lambda work: work.is_stopped(task_id, attempt, number))
         )

@@ -1,4 +1,4 @@
-"""What the runners' actors have in common, and their way to the tracker."""
+"""The common part of the runners' actors, and their calls to the tracker."""
 
 import asyncio
 import logging
@@ -26,22 +26,22 @@ NAMESPACE = "raytasks"
 TRACKER_NAME = "raytasks.tracker"
 
 MAX_CALLS = 10_000
-"""How many calls such an actor has open at a time; further ones wait for their turn."""
+"""How many calls such an actor has open at a time. Further calls wait for their turn."""
 
 _LOOK_SECONDS = 0.2
 
 ASK_AGAIN_SECONDS = 10.0
-"""How long after the tracker could only be called by Ray another way is looked for."""
+"""How long the tracker is called by Ray before a socket to it is tried again."""
 
 
 SOCKET, BY_RAY = "socket", "ray"
-"""The two ways in which the tracker is called: over a Unix socket, and as an actor."""
+"""The two ways to call the tracker: over a Unix socket, and as a Ray actor."""
 
 
 def lasting(name: str) -> dict[str, Any]:
-    """Return the Ray options of an actor of which the cluster has one, by this name.
+    """Return the Ray options of an actor that exists once in the cluster, under this name.
 
-    Ray starts it again when it dies, and sends it open calls again.
+    When it dies, Ray starts it again and sends open calls again.
     """
     return {
         "name": name,
@@ -56,7 +56,7 @@ def lasting(name: str) -> dict[str, Any]:
 
 
 class RunnerActor:
-    """What every runner's actor is: it works by itself from the start, in `_main`.
+    """The base of every runner's actor. It works by itself from the start, in `_main`.
 
     Its methods are for its pool.
     """
@@ -77,12 +77,12 @@ class RunnerActor:
         self._host.start()
 
     async def identity(self) -> tuple[str, str]:
-        """Return the id of this life of the actor, and Ray's id of its process."""
+        """Return the runner id of this life of the actor, and Ray's id of its process."""
         self._host.asked.set()
         return self._identity.runner_id, self._identity.worker_id or ""
 
     async def came_up(self) -> str | None:
-        """Return when the runner has loaded its handlers: None, or the error if it cannot."""
+        """Wait until the runner has loaded its handlers. Return None, or the error if it cannot."""
         while not self.is_up:
             if self._host.failure is not None:
                 return self._host.failure
@@ -90,7 +90,7 @@ class RunnerActor:
         return None
 
     async def watch(self) -> None:
-        """Never return: the call fails when this process dies, and so the pool hears of it."""
+        """Wait for ever: the call fails when this process dies, so that the pool notices."""
         await asyncio.Event().wait()
 
     @property
@@ -100,13 +100,13 @@ class RunnerActor:
 
     @abstractmethod
     async def _main(self) -> None:
-        """Do the runner's work, on the host's event loop, until it has left."""
+        """Do the runner's work on the host's event loop, until the runner has left."""
 
 
 def _refuse_used_process(plan: RunnerPlan) -> None:
-    """End a process that has loaded handlers before, maybe of older code: Ray starts another.
+    """End a process that has loaded handlers before, maybe of older code. Ray starts another.
 
-    One with a runtime environment of ours has it from the start that its code is of this version.
+    A process that our runtime environment marks with this generation has code of this version.
     """
     if os.environ.get(GENERATION_VARIABLE) == plan.generation:
         return
@@ -116,9 +116,10 @@ def _refuse_used_process(plan: RunnerPlan) -> None:
 
 
 async def open_channel(tracker: Any, present: SocketChannel | None = None) -> SocketChannel | None:
-    """Return a channel of our own to the tracker, or None where it is on another node.
+    """Return a socket channel to the tracker, or None if it cannot be reached by one.
 
-    That is the `present` one as long as it is good. Raises what Ray raises.
+    A `present` channel is kept as long as it works. A tracker on another node has no channel.
+    Raises what Ray raises.
     """
     query = GetAddress()
     where = wire.answer_of(query, await tracker.read.remote(wire.encode(query)))
@@ -136,13 +137,13 @@ async def open_channel(tracker: Any, present: SocketChannel | None = None) -> So
 
 
 class TrackerClient:
-    """Calls to the tracker, whichever process that is; its handle is looked up once."""
+    """Calls to the tracker, whichever process it is. Its handle is looked up once."""
 
     def __init__(self) -> None:
         self._tracker: Any = None
         self._channel: SocketChannel | None = None
         self._ask_again_at = 0.0
-        self._by_ray = 0  # how many messages are on their way by Ray
+        self._by_ray = 0  # how many messages sent by Ray are not answered yet
         self._opening = asyncio.Lock()
         self._home = Home()
 
@@ -151,18 +152,17 @@ class TrackerClient:
         try:
             return await getattr(await self._find(), method).remote(*arguments)
         except Exception:
-            self._tracker = None  # one that was killed for good and made again has another handle
+            self._tracker = None  # a tracker that was killed and made again has another handle
             raise
 
     async def send(self, method: str, message: bytes) -> bytes:
-        """Send a message of `protocol.codec`, over a channel of our own where there can be one.
+        """Send a message of `protocol.codec`, over a socket channel if possible, else by Ray.
 
-        Raises what Ray raises, and what `SocketChannel.call` raises: when the tracker's
-        process ends, the message may have reached it or not. The next one looks for the tracker
-        again.
+        Raises what Ray raises, and what `SocketChannel.call` raises. If the tracker's process ends,
+        the message may have reached it or not. The next call looks for the tracker again.
         """
         async with self._opening:
-            # What goes by Ray must not be overtaken by what comes after it.
+            # A message sent by Ray must not be overtaken by a later one.
             if (self._channel is None or self._channel.lost) and not self._by_ray:
                 await self._open()
             channel = self._channel
@@ -190,11 +190,11 @@ class TrackerClient:
         answer = await self.send("exchange", message)
         try:
             return wire.orders_of(answer)
-        except NotUnderstood as error:  # it is not what was sent that is not understood
+        except NotUnderstood as error:  # the fault is in the answer, not in what was sent
             raise ConnectionError(f"the tracker's answer is not understood: {error}") from error
 
     def close(self) -> None:
-        """Close the channel of our own, if there is one."""
+        """Close the socket channel, if there is one."""
         if self._channel is not None:
             self._channel.close()
 
@@ -207,7 +207,7 @@ class TrackerClient:
         except Exception:
             self._tracker = self._channel = None
             raise
-        if self._channel is None:  # most likely it is elsewhere, and stays there
+        if self._channel is None:  # most likely it is on another node, and stays there
             self._ask_again_at = now + ASK_AGAIN_SECONDS
 
     async def _find(self) -> Any:

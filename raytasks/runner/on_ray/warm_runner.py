@@ -12,7 +12,7 @@ from raytasks.runner.workplace import Workplace
 
 
 class WarmRunner(RunnerActor):
-    """The actor."""
+    """The actor of a warm runner."""
 
     _work: WarmWork | None = None
 

@@ -1,4 +1,4 @@
-"""Run by Alembic: applies the migrations on the connection that `raytasks.store` hands over."""
+"""The script that Alembic runs: it migrates on the connection that `raytasks.store` provides."""
 
 from alembic import context
 

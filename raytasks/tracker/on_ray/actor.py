@@ -43,16 +43,16 @@ log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
 _TAKEN_OVER_SECONDS = 20.0
-_FILE_THREADS = 8  # an object store takes its time for each call
+_FILE_THREADS = 8  # an object store is slow for each call
 _ASKED = 100
 
 
 class TrackerActor:
-    """The actor. Every method may be repeated by Ray after a restart, and does no harm then.
+    """The tracker's actor. Ray may repeat every method after a restart, without harm.
 
-    The constructor only makes objects: an actor whose constructor raises at a restart is dead
-    for good. Everything that can fail happens in `_live`, which the first call starts; runners
-    and API replicas call all the time.
+    The constructor only makes objects: if it raised at a restart, the actor would be dead for good.
+    Everything that can fail happens in `_live`, which the first call starts. Runners and API
+    replicas call all the time.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -69,21 +69,33 @@ class TrackerActor:
     # For clients
 
     async def submit(self, tasks: bytes) -> bytes:
-        """See `Tracker.submit`; new tasks and duplicates are encoded by `protocol.codec`."""
+        """Store new tasks: see `Tracker.submit`.
+
+        Tasks and duplicates are encoded by `protocol.codec`.
+        """
         core = await self._core()
         return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
 
     async def read(self, query: bytes) -> bytes:
-        """Answer a query; both are encoded by `protocol.codec`. Raises `StoreUnavailable`."""
+        """Answer a query. Raises `StoreUnavailable`.
+
+        Query and answer are encoded by `protocol.codec`.
+        """
         return wire.encode(await self._read(wire.query_of(query)))
 
     async def execute(self, command: bytes) -> bytes:
-        """See `Tracker.execute`; command and answer are encoded by `protocol.codec`."""
+        """Execute a command: see `Tracker.execute`.
+
+        Command and answer are encoded by `protocol.codec`.
+        """
         asked: Command[Any] = wire.command_of(command)
         return wire.encode(await (await self._core()).execute(asked))
 
     async def changes(self, query: bytes) -> bytes:
-        """See `Tracker.changes`; query and feed are encoded by `raytasks.protocol.codec`."""
+        """Return events of the feed: see `Tracker.changes`.
+
+        Query and feed are encoded by `protocol.codec`.
+        """
         asked = wire.feed_query_of(query)
         core = await self._core()
         found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
@@ -166,9 +178,10 @@ class TrackerActor:
             return None
 
     async def exchange(self, message: bytes, way: str = BY_RAY) -> bytes:
-        """See `Tracker.exchange`; exchange and orders are encoded by `raytasks.protocol.codec`.
+        """Take in a runner's exchange, and return its orders: see `Tracker.exchange`.
 
-        Why an earlier life of the runner has ended, Ray knows.
+        Exchange and orders are encoded by `protocol.codec`. Ray is asked why an earlier life of the
+        runner has ended.
         """
         core = await self._core()
         exchange = wire.exchange_of(message)
@@ -177,14 +190,14 @@ class TrackerActor:
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
         answer = core.exchange(exchange, way)
-        del exchange, message  # they may be large, and the answer may be far away
+        del exchange, message  # they may be large, and the answer may take long
         return wire.encode(await answer)
 
     async def ping(self) -> None:
-        """Answer, to show that this process runs; nothing else needs to work for it."""
+        """Answer, to show that this process runs; needs nothing else to work."""
 
     async def deploy(self, version: HandlersVersion) -> DeployAnswer:
-        """Have a build tried where it will run, and put it in force if it passes.
+        """Try a version of the handlers where it will run, and put it in force if it passes.
 
         Safe to repeat. Raises `StoreUnavailable`.
         """
@@ -200,19 +213,19 @@ class TrackerActor:
         )
 
     async def announce(self, version: HandlersVersion) -> Announced:
-        """Take in the build of an API replica. See `Versions.announce`."""
+        """Take in the handlers' version of an API replica. See `Versions.announce`."""
         await self._core()
         assert self._versions is not None
         return await self._versions.announce(version)
 
     async def is_first(self, name: str) -> bool:
-        """Return whether nobody has asked with this name before: one of many is to act."""
+        """Return whether this name is asked for the first time, so that one caller of many acts."""
         first = name not in self._asked
         self._asked = [*self._asked, name][-_ASKED:]
         return first
 
     async def ready(self) -> dict[str, int]:
-        """Return how many runners of each pool were heard of."""
+        """Return the number of runners that have called, by pool."""
         core = await self._core()
         pools: dict[str, int] = {}
         for runner in core.fleet:
@@ -221,10 +234,10 @@ class TrackerActor:
         return pools
 
     async def drain(self, seconds: float) -> int:
-        """Hand out no task any more, and give what runs `seconds` to end.
+        """Stop claiming, and give running attempts `seconds` to end. It lasts until `resume`.
 
-        What still runs then is stopped and given back, uncharged; returns how many attempts those
-        are. Tasks are accepted all the while. It lasts until `resume`.
+        An attempt that still runs then is stopped and released, uncharged. Returns the number of
+        those. New tasks are accepted throughout.
         """
         core = await self._core()
         await core.pause()
@@ -239,13 +252,13 @@ class TrackerActor:
         return left
 
     async def resume(self) -> None:
-        """Hand out tasks again."""
+        """Claim tasks again."""
         await (await self._core()).resume()
 
     async def stop(self, seconds: float) -> int:
-        """Claim nothing more, give what runs `seconds` to end, then end all runners.
+        """Stop claiming, give running attempts `seconds` to end, then end all runners.
 
-        What still ran is given back uncharged; returns how many attempts those are.
+        An attempt that still runs then is released, uncharged. Returns the number of those.
         """
         core = await self._core()
         if self._pools is None:
@@ -268,8 +281,8 @@ class TrackerActor:
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
         begun_at = time.monotonic()
-        # What was imported lives as long as the process. To search it for garbage takes a tenth of
-        # a second, in which the whole tracker stands still.
+        # Imported objects live as long as the process. A garbage collection over them takes a tenth
+        # of a second, and the whole tracker stands still meanwhile.
         gc.freeze()
         try:
             tracker = Tracker(
@@ -299,7 +312,7 @@ class TrackerActor:
         except Superseded:
             end_process("another tracker has taken over the database; this one stands by")
         except BaseException as error:
-            # Not at once: what fails at every start must not keep a processor busy.
+            # Not at once: a failure at every start must not keep a processor busy.
             lived = time.monotonic() - begun_at
             pause = max(0.0, RESTART_SECONDS - lived)
             end_process("the tracker failed, and will be started again", error, pause=pause)
@@ -320,10 +333,10 @@ class TrackerActor:
 
 
 def get_or_create_tracker(settings: Settings) -> Any:
-    """Return the handle of the cluster's tracker; make it if there is none.
+    """Return the handle of the cluster's tracker; create it if there is none.
 
-    With SQLite it is bound to this node, where the file is; else it prefers the head. Safe to call
-    from many places.
+    With SQLite the tracker is bound to this node, where the file is. Otherwise it prefers the head
+    node. Safe to call from many places.
     """
     placement: Any = at_the_head()
     if settings.uses_sqlite:

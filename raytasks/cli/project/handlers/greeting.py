@@ -6,7 +6,7 @@ from raytasks import Context, RetryPolicy, handler
 
 
 class Greeting(BaseModel):
-    """What a task of the type `greeting` is given. What does not fit is refused with a 422."""
+    """The payload of a task of the type `greeting`. Any other payload is refused with a 422."""
 
     name: str = Field(min_length=1)
     times: int = Field(default=1, ge=1, le=1000)
@@ -14,7 +14,7 @@ class Greeting(BaseModel):
 
 @handler("greeting", retry=RetryPolicy(max_attempts=3), timeout=60)
 def greet(greeting: Greeting, context: Context) -> list[str]:
-    """Greet somebody, and say how far it is."""
+    """Greet somebody, and report the progress."""
     greetings = []
     for number in range(1, greeting.times + 1):
         greetings.append(f"Hello, {greeting.name}!")

@@ -1,0 +1,1 @@
+"""Writers of the pages and pictures that follow from the code."""

@@ -1,0 +1,69 @@
+"""Every code block of the documents runs, or says why it does not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.docs.blocks import DOCUMENTS, NOT_RUN, ROOT, UNTIL_STOPPED, blocks_of
+from tests.docs.running import run_all, session_in
+from tests.local_service import LocalService, served
+
+TUTORIAL = ROOT / "docs" / "tutorial.md"
+
+HERE = [document for document in DOCUMENTS if document != TUTORIAL and blocks_of(document)]
+"""The documents whose blocks run in this process; the tutorial runs in the cluster."""
+
+
+@pytest.fixture(name="url", scope="module")
+def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> Iterator[str]:
+    """The URL of a service with the built-in task types that need no Ray."""
+    folder = tmp_path_factory.mktemp("service")
+    database = folder / "tasks.db"
+    database.write_bytes(sqlite_template.read_bytes())
+    modules = ("raytasks.builtin.text_processing",)
+    service = LocalService(f"sqlite:///{database}", folder, task_modules=modules)
+    with served(service) as url:
+        yield url
+
+
+@pytest.mark.parametrize("document", HERE, ids=lambda file: file.relative_to(ROOT).as_posix())
+def test_the_blocks_run(document: Path, tmp_path: Path, url: str) -> None:
+    blocks = [block for block in blocks_of(document) if not block.marker]
+    with session_in(tmp_path / "project", url) as session:
+        run_all(session, blocks)
+
+
+def test_what_does_not_run_says_why() -> None:
+    found = {
+        (block.document.relative_to(ROOT).as_posix(), block.code.splitlines()[0]): block.reason
+        for document in DOCUMENTS
+        for block in blocks_of(document)
+        if block.marker == NOT_RUN
+    }
+    assert all(reason for reason in found.values())
+    assert set(found) == {
+        ("README.md", "make demo    # the service on this machine, and one real task of each"
+                      " type, start to end"),
+        ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
+        ("docs/operation.md", "raytasks up --address HOST:6379"),
+        ("docs/operation.md", "raytasks worker --address HOST:6379"),
+        ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"
+                                " benchmarks/results/"),
+        ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),
+        ("docs/releasing.md", "make release-check"),
+        ("docs/start.md", "make demo"),
+        ("docs/start.md", "make install"),
+        ("docs/start.md", "python3 -m pip wheel --no-deps -w dist . ./client"),
+        ("docs/tutorial.md", "scp HOST:.ray/auth_token ~/.ray/auth_token"),
+    }  # fmt: skip
+
+
+def test_only_the_tutorial_has_blocks_that_go_on() -> None:
+    going_on = {
+        document
+        for document in DOCUMENTS
+        for block in blocks_of(document)
+        if block.marker == UNTIL_STOPPED
+    }
+    assert going_on == {TUTORIAL}
