@@ -25,8 +25,8 @@ VERSION ?=
 # raytasks-client is made here, and is on no index in the version that is being made.
 LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers --no-emit-package raytasks-client
 
-# Of `make test`: clusters run one after the other, and wait much of their time; beside them, and after
-# them in rank, runs all else in two processes.
+# Of `make test`: clusters run one after the other, and wait much of their time; beside them, with a
+# lower priority, all else runs in two processes.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
 SIDE_BY_SIDE := -n 2 --dist loadfile

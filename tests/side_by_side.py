@@ -19,6 +19,8 @@ from dataclasses import dataclass
 ENDING_SECONDS = 60.0
 """How long a command may take to end after SIGINT, before it is killed."""
 
+_WRITING = threading.Lock()
+
 
 @dataclass(frozen=True)
 class Lane:
@@ -96,7 +98,8 @@ class Running:
     def _print(self, name: str) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            print(f"{name} | {line.rstrip()}", flush=True)
+            with _WRITING:  # `print` alone writes the end of a line for itself
+                print(f"{name} | {line.rstrip()}", flush=True)
 
 
 def run_all(lanes: list[Lane], seconds: float) -> list[Ended]:
