@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -161,7 +162,9 @@ async def test_an_outage_is_told(place: Place, store: FaultyStore) -> None:
 async def test_it_looks_again_sooner_after_an_outage_until_another_tracker_has_taken_over(
     tracker: Tracker, tmp_path: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found = iter([[], StoreUnavailable("away"), OSError("the files are away"), Superseded()])
+    found: Iterator[list[str] | Exception] = iter(
+        [[], StoreUnavailable("away"), OSError("the files are away"), Superseded()]
+    )
     pauses: list[float] = []
 
     async def sweep(_: Orphans) -> list[str]:

@@ -1,6 +1,7 @@
 """Retention: old final tasks go, in batches, and then their files."""
 
 import asyncio
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -207,7 +208,9 @@ async def test_it_goes_on_after_trouble_until_another_tracker_has_taken_over(
     tracker: Tracker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """After a full batch it goes on at once; else it looks again a minute later."""
-    found = iter([module.BATCH, 3, StoreUnavailable("away"), RuntimeError("odd"), Superseded()])
+    found: Iterator[int | Exception] = iter(
+        [module.BATCH, 3, StoreUnavailable("away"), RuntimeError("odd"), Superseded()]
+    )
     pauses: list[float] = []
 
     async def prune(_: Retention) -> int:
