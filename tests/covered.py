@@ -116,7 +116,7 @@ def faults_of_core(by_package: Mapping[str, Share], readme: str) -> list[str]:
     if percent < MIN_CORE_PERCENT:
         faults.append(
             f"the core is covered by {percent:.1f} %, less than {MIN_CORE_PERCENT:.0f} %: "
-            "`make coverage` shows which lines no test runs"
+            "`coverage report` lists the lines that no test runs"
         )
     shown = _README_FIGURE.search(readme)
     if shown is None:

@@ -41,6 +41,15 @@ class LogBook:
         """Note that the lines sent under this number are on disk."""
         self._sent.pop(number, None)
 
+    def give_up(self, log: AttemptLog) -> None:
+        """Forget the lines of a message that the tracker refuses, also if they wait to go again."""
+        key = (log.task_id, log.attempt)
+        self._recall(key)
+        refused = {line.number for line in log.lines}
+        left = [line for line in self._fresh.pop(key, ()) if line.number not in refused]
+        if left:
+            self._fresh[key] = left
+
     def drop(self, key: Key) -> None:
         """Forget the lines of an attempt that is over, or no longer this runner's."""
         if self:

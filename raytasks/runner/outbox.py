@@ -53,16 +53,13 @@ class Outbox:
     def mend(self) -> list[str]:
         """Replace every part that cannot be sent or understood, and return which these were.
 
-        An outcome becomes a failure that says why. A checkpoint becomes an error in its handler. A
-        log line becomes a note that a line was lost. Progress and beginnings are dropped.
+        An outcome becomes a failure that says why. A log line becomes a note that a line was lost.
+        Progress and beginnings are dropped. Checkpoints were checked when they came.
         """
         mended: list[str] = []
         for item in [*self.unsent, *self.unacknowledged.values()]:
             if (why := defect_of(item)) is not None:
                 mended += [self._give_up_outcome(item, why)]
-        for number, (report, _) in self.checkpoints.items():
-            if (why := defect_of(report)) is not None:
-                mended.append(self._give_up_checkpoint(number, why))
         for number, report in [*self.beginnings.items()]:
             if (why := defect_of(report)) is not None:
                 del self.beginnings[number]
@@ -87,7 +84,7 @@ class Outbox:
             if report.number in self.checkpoints:
                 self._give_up_checkpoint(report.number, why)
         for log in exchange.logs:
-            self.logs.acknowledge(log.number)
+            self.logs.give_up(log)
 
     def _give_up_outcome(self, item: Outcome, why: str) -> str:
         """Replace an outcome wherever it is, and return a text for the log."""
@@ -98,14 +95,13 @@ class Outbox:
         self.unsent = [failed if key_of(other) == key else other for other in self.unsent]
         return f"the outcome of attempt {item.attempt} of {item.task_id!a}: {why}"
 
-    def _give_up_checkpoint(self, number: int, why: str) -> str:
-        report, acknowledged = self.checkpoints[number]
+    def _give_up_checkpoint(self, number: int, why: str) -> None:
+        _, acknowledged = self.checkpoints[number]
         self.unsent_checkpoints = [
             other for other in self.unsent_checkpoints if other.number != number
         ]
         if not acknowledged.done():
             acknowledged.set_exception(ValueError(f"the checkpoint cannot be kept: {why}"))
-        return f"a checkpoint of {report.task_id!a}: {why}"
 
 
 def key_of(outcome: Outcome) -> Key:

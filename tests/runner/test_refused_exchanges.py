@@ -195,6 +195,47 @@ async def test_bad_progress_checkpoints_and_lines_hold_up_nothing() -> None:
     assert tracker.lines == ["(a lost line)", "good"]
 
 
+async def test_a_beginning_that_cannot_be_told_holds_up_nothing() -> None:
+    tracker, work = Tracker(), Work()
+    loop = ExchangeLoop(Identity("life", "name", "shared", "g"), work, tracker.call)
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(PATIENCE):
+        await work.started.wait()
+        loop.begun("t1", 1, "soon")  # type: ignore[arg-type]
+        await loop.checkpoint("t1", 1, "{}")
+    running.cancel()
+    await asyncio.wait([running])
+
+
+async def test_reports_and_lines_that_only_the_tracker_finds_bad_are_given_up() -> None:
+    tracker, work = Tracker(), Work()
+    refused_lines = asyncio.Event()
+
+    async def picky(sent: Exchange) -> Orders:
+        if sent.logs or any(report.checkpoint == '"odd"' for report in sent.reports):
+            if sent.logs:
+                refused_lines.set()
+            raise NotUnderstood("an exchange of a later version")
+        return await tracker.call(sent)
+
+    loop = ExchangeLoop(Identity("life", "name", "shared", "g"), work, picky)
+    running = asyncio.ensure_future(loop.run())
+    async with asyncio.timeout(PATIENCE):
+        await work.started.wait()
+        loop.begun("t1", 1, 1.0)
+        with pytest.raises(ValueError, match="the tracker refuses it: an exchange of a later"):
+            await loop.checkpoint("t1", 1, '"odd"')
+        loop.log("t1", 1, [LogLine(1, 1.0, "INFO", "odd")])
+        await refused_lines.wait()
+        await loop.checkpoint("t1", 1, '"fine"')
+        loop.finished([Outcome(f"t{n}", 1, OutcomeKind.SUCCEEDED, 1.0, 2.0) for n in range(COUNT)])
+        await tracker.all_ended.wait()
+    running.cancel()
+    await asyncio.wait([running])
+    assert tracker.lines == []
+    assert {outcome.kind for outcome in tracker.ended.values()} == {OutcomeKind.SUCCEEDED}
+
+
 def test_a_message_that_is_none_says_so() -> None:
     with pytest.raises(NotUnderstood):
         wire.exchange_of(b"\xc1")
