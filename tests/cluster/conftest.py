@@ -18,7 +18,7 @@ from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer, running_redis
 
-START_SECONDS = 90
+START_SECONDS = 180
 FLOODED_CPUS = 6
 STOP_SECONDS = 60
 

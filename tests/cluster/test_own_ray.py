@@ -26,6 +26,8 @@ def variables(folder: Path) -> dict[str, str]:
     return {
         **ours,
         "RAY_AUTH_TOKEN_PATH": str(folder / "token"),
+        # Ray's workers would have to wait for whatever else runs on the machine.
+        "RAY_worker_niceness": "0",
         "RAYTASKS_DATABASE_URL": f"sqlite:///{folder}/tasks.db",
         "RAYTASKS_ARTIFACTS_URL": str(folder / "artifacts"),
         "RAYTASKS_TASK_MODULES": "tests.scripted",
