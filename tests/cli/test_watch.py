@@ -114,7 +114,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 class TestNamed:
     """With ids."""
 
@@ -191,7 +191,7 @@ class TestNamed:
         assert world.requests == []
 
 
-@pytest.mark.timeout(20)
+@pytest.mark.timeout(60)
 class TestUnnamed:
     """Without ids: what runs, and what comes."""
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import subprocess
+import time
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
@@ -19,6 +21,8 @@ TITLE = "ray::FrozenActor.watch"
 def process() -> Iterator["subprocess.Popen[bytes]"]:
     """A process that bears the title of an actor."""
     with subprocess.Popen([TITLE, "60"], executable="/usr/bin/sleep") as started:
+        while psutil.Process(started.pid).cmdline()[:1] != [TITLE]:  # it has not begun yet
+            time.sleep(0.001)
         yield started
         started.kill()
 
