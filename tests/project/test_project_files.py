@@ -1,6 +1,8 @@
 """The files beside the code say what the code says."""
 
 import json
+import re
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -30,3 +32,13 @@ def test_every_setting_is_in_the_example_with_its_default() -> None:
 def test_cluster_file_is_one_for_rays_launcher() -> None:
     schema = json.loads((Path(ray.__file__).parent / "autoscaler" / "ray-schema.json").read_text())
     jsonschema.validate(yaml.safe_load((ROOT / "cluster.yaml").read_text()), schema)
+
+
+def test_the_readme_names_the_versions_of_ray_that_the_package_takes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    [wanted] = [item for item in project["dependencies"] if item.startswith("ray[serve]")]
+    bounds = re.fullmatch(r"ray\[serve\]>=2\.(\d+),<2\.(\d+)", wanted)
+    assert bounds is not None
+    *first, last = (f"2.{minor}" for minor in range(int(bounds[1]), int(bounds[2])))
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"It works with Ray {', '.join(first)} and {last}." in readme
