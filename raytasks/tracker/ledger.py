@@ -117,12 +117,12 @@ class Ledger:
         self._note_due(work, done)
         self._note_begun(taken, work, done)
         self._note_stats(work, done)
+        self._acknowledge(taken)  # while runners still hold what they reported
         for running, outcome in work.outcomes:
             self.fleet.end(running)
             if outcome.kind in _MEASURED:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
-        self._acknowledge(taken)
         taken.succeed(done.duplicates)
         for action in taken.actions:
             self._answer_action(action, done)
@@ -219,9 +219,11 @@ class Ledger:
 
     def _acknowledge(self, taken: Inbox) -> None:
         for running, _ in taken.outcomes:
+            key = (running.task_id, running.attempt)
             runner = self.fleet.runners.get(running.runner_id)
-            if runner is not None:
-                runner.acknowledged.append((running.task_id, running.attempt))
+            # A runner that came back after its loss holds nothing; its own outcome counts as late.
+            if runner is not None and runner.holds(*key):
+                runner.acknowledged.append(key)
         for runner_id, outcome in taken.late:
             runner = self.fleet.runners.get(runner_id)
             if runner is not None:

@@ -1,5 +1,7 @@
 """Late outcomes, and log lines, when the database refuses ticks: nothing is forgotten too early."""
 
+import threading
+
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import StoreUnavailable
@@ -9,7 +11,7 @@ from raytasks.tracker.core import Tracker
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.recovery import MAX_FAILURES
 from tests.making import NOW, new_task, outcome, task_id
-from tests.tracking import FaultyStore, ScriptedRunner, let_run
+from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run
 
 
 async def test_a_late_outcome_is_acknowledged_only_when_it_is_kept(
@@ -32,6 +34,37 @@ async def test_a_late_outcome_is_acknowledged_only_when_it_is_kept(
     assert found is not None
     assert found[1][0].outcome == OutcomeKind.LOST
     assert found[1][0].late_outcome == OutcomeKind.SUCCEEDED
+    await runner.hang_up()
+
+
+async def test_the_loss_of_an_attempt_acknowledges_nothing_that_its_runner_says_of_it(
+    tracker: Tracker, store: FaultyStore
+) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim()
+    commits = [threading.Event(), threading.Event()]
+    waiting: list[threading.Event] = []
+
+    def wait_for_the_test() -> None:
+        if len(waiting) < len(commits):
+            waiting.append(commits[len(waiting)])
+            assert waiting[-1].wait(PATIENCE)
+
+    store.before_commit = wait_for_the_test
+    tracker.ticker.losses.mark_lost("r1", "its lease has ended")
+    while len(waiting) < 1:  # the loss is on its way to the disk
+        await let_run()
+    runner.known = False
+    runner.send([outcome(claim)])
+    await let_run()
+    commits[0].set()
+    while len(waiting) < 2:  # the loss is on disk, and the late outcome is not
+        await let_run()
+    early = await runner.acknowledgements()
+    commits[1].set()
+    assert early == []
+    await runner.until_acknowledged(claim.task_id, 1)
     await runner.hang_up()
 
 
