@@ -102,6 +102,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     - `run_at`: the due time, if the submitter has named one.
     - `delay_seconds`: without `run_at`, the task is due that long after the tracker has accepted
       it, by the tracker's clock; see `stamped`.
+    - `trace_context`: the W3C trace context of the submission (JSON text), or None.
     """
 
     task_id: str
@@ -118,6 +119,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     tags: str | None = None
     payload_ref: str | None = None
     delay_seconds: float = 0.0
+    trace_context: str | None = None
 
     def stamped(self, now: float) -> "NewTask":
         """Return the task as accepted at `now`, with its times by the same clock.
@@ -168,6 +170,8 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     - `tags`: a JSON list, or None.
     - `payload_ref`, `result_ref`: JSON text, or None.
     - `revision`: grows by one at each change of state.
+    - `cancel_reason`: why it was cancelled, or is to be: `{code, message, by}` as JSON text.
+    - `trace_context`: as in `NewTask`.
     """
 
     task_id: str
@@ -197,6 +201,8 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     result_ref: str | None = None
     claimed_at: float | None = None
     snoozes: int = 0
+    cancel_reason: str | None = None
+    trace_context: str | None = None
 
 
 class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -207,6 +213,7 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
       revision before it was the claim of the attempt.
     - `late_outcome`, `late_at`: the outcome that a runner reported after the attempt was given up
       as lost, and when. It changed nothing.
+    - `host`, `pid`: the machine's name, and the process's id there.
     """
 
     task_id: str
@@ -224,6 +231,8 @@ class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     late_at: float | None = None
     state: State | None = None
     revision: int | None = None
+    host: str | None = None
+    pid: int | None = None
 
 
 class Running(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -23,6 +23,7 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     checkpoint: str | None
     payload_ref: str | None = None
     checkpoint_ref: str | None = None
+    trace_context: str | None = None
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -37,6 +38,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
       process.
     - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.
     - `has_files`: the attempt has saved files of its task, or has tried to.
+    - `host`, `pid`: the machine's name, and the process's id there.
     """
 
     task_id: str
@@ -57,6 +59,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     company: int | None = None
     begun: bool = True
     has_files: bool = False
+    host: str | None = None
+    pid: int | None = None
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -126,6 +130,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     - `number`: counts the runner's exchanges from 1, so that one that was overtaken or doubled is
       noticed; 0 if the runner does not number them.
     - `waits_for`: a task that the attempt of a serial runner waits for, or None.
+    - `host`, `pid`: the machine's name, and the process's id there.
     """
 
     runner_id: str
@@ -147,6 +152,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     number: int = 0
     waits_for: str | None = None
     batch_epoch: int = 0
+    host: str | None = None
+    pid: int | None = None
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):

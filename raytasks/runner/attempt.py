@@ -148,6 +148,8 @@ class Attempt:
             finished_at=self.workplace.now(),
             node_id=self.workplace.node_id,
             worker_id=self.workplace.worker_id,
+            host=self.workplace.host,
+            pid=self.workplace.pid,
             has_files=self._has_files,
             **details,
         )

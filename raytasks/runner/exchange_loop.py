@@ -300,6 +300,8 @@ class ExchangeLoop:
             generation=self._identity.generation,
             node_id=self._identity.node_id,
             worker_id=self._identity.worker_id,
+            host=self._identity.host,
+            pid=self._identity.pid,
             capacity_by_type={} if self._leaving else dict(self._work.capacity_by_type()),
             capacity=0 if self._leaving else self._work.capacity(),
             last_batch=self._last_batch,

@@ -13,3 +13,5 @@ class Identity:
     generation: str
     node_id: str | None = None
     worker_id: str | None = None
+    host: str | None = None
+    pid: int | None = None

@@ -3,6 +3,8 @@
 import asyncio
 import contextvars
 import logging
+import os
+import platform
 import random
 import time
 from collections.abc import Awaitable, Callable
@@ -48,6 +50,8 @@ class Workplace:
     random_source: random.Random = field(default_factory=random.Random)
     node_id: str | None = None
     worker_id: str | None = None
+    host: str | None = field(default_factory=platform.node)
+    pid: int | None = field(default_factory=os.getpid)
     make_children: Callable[[], Children] | None = None
     children: Children | None = None
     own_process: bool = False

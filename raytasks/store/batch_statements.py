@@ -72,6 +72,7 @@ class Candidate(Struct, frozen=True):
     started_at: float | None
     company: int | None
     checkpoint_ref: str | None
+    trace_context: str | None
     payload_size: int
     checkpoint_size: int | None
     cancel_requested: bool

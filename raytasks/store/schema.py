@@ -89,6 +89,12 @@ tasks = Table(
     # For a suspect: with how many suspects, itself included, it may share a process when it runs
     # again. A suspect was lost, and may have killed its runner. Null: no suspect.
     Column("company", Integer),
+    # The W3C trace context of the submission, as JSON: `traceparent`, and `tracestate` if given.
+    Column("trace_context", Text),
+    # Why the task was cancelled, or is to be: {code, message, by}, as JSON.
+    Column("cancel_reason", Text),
+    # The type of the last attempt's error, for the groups of failures; null without an error.
+    Column("error_type", String(100)),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -174,6 +180,59 @@ attempts = Table(
     # the beginning of the attempt.
     Column("state", String(9)),
     Column("revision", Integer),
+    # The machine's name, and the process's id there.
+    Column("host", String(255)),
+    Column("pid", Integer),
+    sqlite_with_rowid=False,
+)
+
+# What persons did to a task: each act that changed it, at the revision that the task had before.
+task_actions = Table(
+    "task_actions",
+    metadata,
+    Column("task_id", _Id, primary_key=True),
+    Column("revision", Integer, primary_key=True),
+    Column("action", String(32), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("bulk_id", _Id),  # the bulk operation that it was a part of
+    sqlite_with_rowid=False,
+)
+
+# What persons did to the service, the newest last: one row for each command, also for a bulk one.
+audit = Table(
+    "audit",
+    metadata,
+    Column("audit_id", _Id, primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("by", String(128), nullable=False),
+    Column("action", String(32), nullable=False),
+    Column("namespace", String(63)),  # null: the whole service
+    Column("target", String(255)),  # a task's id, a bulk operation's, a version's number
+    Column("details", Text),  # JSON
+    sqlite_with_rowid=False,
+)
+Index("ix_audit_namespace", audit.c.namespace, audit.c.audit_id)
+Index("ix_audit_at", audit.c.at)
+
+# Totals that only grow, by namespace and task type: what was submitted, what ended and how.
+totals = Table(
+    "totals",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("task_type", String(100), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# How long tasks waited and ran since ever, as JSON. Saved now and then; see `stats_minutes`.
+histograms = Table(
+    "histograms",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("task_type", String(100), primary_key=True),
+    Column("data", Text, nullable=False),
     sqlite_with_rowid=False,
 )
 

@@ -76,6 +76,8 @@ def last_words(
             # Attempts of the remote runner run elsewhere.
             node_id=runner.node_id if is_warm else None,
             worker_id=runner.worker_id if is_warm else None,
+            host=runner.host if is_warm else None,
+            pid=runner.pid if is_warm else None,
         )
         outcomes.append((running, lost))
     return outcomes

@@ -57,6 +57,8 @@ class RunnerState:
     seen_at: float
     node_id: str | None = None
     worker_id: str | None = None
+    host: str | None = None
+    pid: int | None = None
     confirmed: bool = False
     way: str = ""
     capacity_by_type: Mapping[str, int] = field(default_factory=dict)
@@ -97,6 +99,7 @@ class RunnerState:
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
         self.node_id, self.worker_id = exchange.node_id, exchange.worker_id
+        self.host, self.pid = exchange.host, exchange.pid
         # An earlier tracker's batch of the same number is a different batch.
         if exchange.batch_epoch in (0, epoch) and exchange.last_batch >= self.batch:
             self.undelivered = []

@@ -295,6 +295,8 @@ def lost_outcome(
     out_of_memory: bool = False,
     node_id: str | None = None,
     worker_id: str | None = None,
+    host: str | None = None,
+    pid: int | None = None,
 ) -> Outcome:
     """Return the outcome of an attempt whose runner is gone."""
     return Outcome(
@@ -309,6 +311,8 @@ def lost_outcome(
         charged=charged,
         company=company,
         begun=not running.waits,
+        host=host,
+        pid=pid,
     )
 
 

@@ -125,6 +125,8 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
             error=outcome.error,
             state=TRANSITIONS[event].target,
             revision=running.revision + 1,
+            host=outcome.host,
+            pid=outcome.pid,
         ),
         namespace=running.namespace,
         task_type=running.task_type,
@@ -293,6 +295,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             checkpoint=row.checkpoint,
             payload_ref=row.payload_ref,
             checkpoint_ref=row.checkpoint_ref,
+            trace_context=row.trace_context,
         )
         done.claimed.append((running, claim))
         if counts and begins_now:

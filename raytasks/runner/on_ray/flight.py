@@ -107,7 +107,14 @@ class Flight:
         """Return the outcome, for a crash with the place where the attempt ran."""
         if outcome.kind not in CRASHES or not self.begun:
             return outcome
-        return replace(outcome, node_id=self.place.node_id, worker_id=self.place.worker_id)
+        place = self.place
+        return replace(
+            outcome,
+            node_id=place.node_id,
+            worker_id=place.worker_id,
+            host=place.host,
+            pid=place.pid,
+        )
 
     def outcome_of(self, error: BaseException, crashes_unbegun: int = 0) -> Outcome:
         """Return the outcome of an attempt that ended by an error of Ray's.

@@ -33,6 +33,8 @@ class Place:
     worker_id: str | None = None
     started_at: float = 0.0
     token: str = ""
+    host: str | None = None
+    pid: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,14 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         make_children=ChildTasks,
     )
     attempt = Attempt(spec, claim, workplace)
-    place = Place(workplace.node_id, workplace.worker_id, attempt.started_at, uuid.uuid4().hex)
+    place = Place(
+        workplace.node_id,
+        workplace.worker_id,
+        attempt.started_at,
+        uuid.uuid4().hex,
+        workplace.host,
+        workplace.pid,
+    )
     # First tell the task runner: a try that it has not heard of counts as not begun.
     start: Start | None = insist(
         lambda: task_runner.started.remote(claim.task_id, claim.attempt, place), gone=None

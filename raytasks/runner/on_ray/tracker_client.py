@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import platform
 import sys
 import uuid
 from abc import abstractmethod
@@ -72,6 +73,8 @@ class RunnerActor:
             generation=plan.generation,
             node_id=context.get_node_id(),
             worker_id=context.get_worker_id(),
+            host=platform.node(),
+            pid=os.getpid(),
         )
         self._host = RunnerHost(self._main)
         self._host.start()
