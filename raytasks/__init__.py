@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         submit_many,
         submit_many_async,
     )
+    from raytasks.driver.traced_remote import traced_remote
     from raytasks.handling.context import Cancelled, Context
     from raytasks.handling.declaration import handler
     from raytasks.model.errors import HandlerError, InvalidSubmission, NoService
@@ -69,6 +70,7 @@ __all__ = [
     "submit_async",
     "submit_many",
     "submit_many_async",
+    "traced_remote",
 ]
 
 _WHERE = {
@@ -81,6 +83,7 @@ _WHERE = {
     "submit_async": "driver.submit",
     "submit_many": "driver.submit",
     "submit_many_async": "driver.submit",
+    "traced_remote": "driver.traced_remote",
     "Cancelled": "handling.context",
     "Context": "handling.context",
     "HandlerError": "model.errors",

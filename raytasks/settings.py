@@ -23,6 +23,7 @@ from raytasks.api_keys import ApiKey, parse_keys
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
 from raytasks.handling.modules import default_modules
 from raytasks.model.tasks import RaytasksError
+from raytasks.observe.traces import TraceParenting
 
 _FILE = ".env"
 _ENCODING = "utf-8"
@@ -106,6 +107,7 @@ class Settings(BaseSettings):
     runner_max_memory_bytes: int = Field(default=2 * 1024**3, ge=1)
     stop_grace_seconds: float = Field(default=10.0, ge=0)
     drain_seconds: float = Field(default=86_400.0, ge=0)
+    trace_parenting: TraceParenting = TraceParenting.LINK
     retention_seconds: float | None = Field(default=30 * 86_400.0, gt=0)
 
     @field_validator("task_modules", mode="before")

@@ -11,13 +11,16 @@ from starlette.types import Receive
 from starlette.types import Scope as ASGIScope
 
 from raytasks.api.auth import Caller, NamespaceQuery, Submitter
+from raytasks.api.headers import first_value
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.request_bodies import read_json
 from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_answer
 from raytasks.api.views import BatchView, TaskView, accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
 from raytasks.handling.submission import BatchRequest, SubmitRequest, check_batch, check_submission
+from raytasks.handling.tracing import sent
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
+from raytasks.model.trace_context import trace_context
 from raytasks.protocol.queries import TasksById
 
 Checked = TypeVar("Checked")
@@ -110,7 +113,7 @@ class Submissions:
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
         new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
-        [first] = await self._submit([new])
+        [first] = await self._submit([new], scope)
         headers = {"Location": f"/tasks/{first.task_id}"}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
         return json_answer(
@@ -133,7 +136,7 @@ class Submissions:
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)
-        found = await self._submit(new)
+        found = await self._submit(new, scope)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
         found = [self._service.shown(task) for task in found]
         return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
@@ -164,9 +167,10 @@ class Submissions:
         slow = [spec.task_type for spec in specs if spec is not None and spec.checks_by_user_code]
         return await service.check_threads.run(slow, call) if slow else call()
 
-    async def _submit(self, new: Sequence[NewTask]) -> list[Task]:
+    async def _submit(self, new: Sequence[NewTask], scope: ASGIScope) -> list[Task]:
         """Store the tasks, or return those that the same request stored before."""
-        new, duplicates = await self._payloads.submit(new)
+        with sent(new, _trace_of(scope)) as traced:
+            new, duplicates = await self._payloads.submit(traced)
         taken = [duplicates.get(task.task_id) for task in new]
         if not any(taken) and duplicates.at is not None:
             return [accepted(task, duplicates.at) for task in new]
@@ -179,6 +183,11 @@ class Submissions:
         if len(found) < len(owners):
             raise StoreUnavailable("the task with this key has just been pruned; try again")
         return [found[task_id] for task_id in owners]
+
+
+def _trace_of(scope: ASGIScope) -> str | None:
+    parent = first_value(scope, b"traceparent")
+    return parent and trace_context(parent, first_value(scope, b"tracestate"))
 
 
 def _owner(duplicate: Duplicate | None) -> str:

@@ -10,6 +10,7 @@ from pydantic_core import from_json, to_json
 from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
+from raytasks.model.trace_context import trace_id_of
 
 
 class ErrorView(BaseModel):
@@ -63,7 +64,8 @@ class OffloadedView(BaseModel):
 class TaskView(BaseModel):
     """A task. `revision` grows by one at each change of its state.
 
-    `snoozes` is how often an attempt snoozed it, or was released by its runner.
+    `snoozes` is how often an attempt snoozed it, or was released by its runner. The trace that its
+    submission belongs to is `trace_id`, 32 hex digits.
     """
 
     model_config = ConfigDict(title="Task")
@@ -92,6 +94,7 @@ class TaskView(BaseModel):
     tags: list[str]
     revision: int
     offloaded: OffloadedView | None
+    trace_id: str | None
 
 
 class WaitingView(BaseModel):
@@ -178,6 +181,7 @@ def task_json(
         "tags": [] if task.tags is None else Raw(task.tags.encode()),
         "revision": task.revision,
         "offloaded": _offloaded(task),
+        "trace_id": trace_id_of(task.trace_context),
     }
     if history is not None:
         view["waiting_for"] = waiting_for
@@ -232,6 +236,7 @@ def accepted(new: NewTask, at: float) -> Task:
         namespace=new.namespace,
         tags=new.tags,
         payload_ref=new.payload_ref,
+        trace_context=new.trace_context,
     )
 
 

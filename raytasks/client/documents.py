@@ -81,6 +81,7 @@ class TaskDocument(TypedDict):
     max_attempts: int
     crashes: int
     snoozes: int
+    trace_id: str | None
     timeout_seconds: float | None
     cancel_requested: bool
     progress: ProgressDocument | None

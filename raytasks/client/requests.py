@@ -13,6 +13,7 @@ from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import encode_body, given, submission_body
 from raytasks.client.documents import BulkFilters, PageQuery, SubmissionDocument
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
+from raytasks.model.trace_context import headers_of, present_context
 
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -102,7 +103,7 @@ def get_call(task_id: str, wait_seconds: float) -> Call:
 
 def submit_call(submission: SubmissionDocument, idempotency_key: str | None) -> Call:
     """Return the request that submits one task, with a key of its own if none is given."""
-    headers = {_KEY_HEADER: _key(idempotency_key)}
+    headers = {_KEY_HEADER: _key(idempotency_key), **headers_of(present_context())}
     return Call("POST", "/tasks/", body=submission_body(submission), headers=headers)
 
 
@@ -115,7 +116,8 @@ def submit_many_call(
             f"{len(submissions)} tasks are no batch: submit 1 to {MAX_IN_BATCH} at once"
         )
     body = {"tasks": [submission_body(item) for item in submissions]}
-    return Call("POST", "/tasks/batch", body=body, headers={_KEY_HEADER: _key(idempotency_key)})
+    headers = {_KEY_HEADER: _key(idempotency_key), **headers_of(present_context())}
+    return Call("POST", "/tasks/batch", body=body, headers=headers)
 
 
 def list_call(query: PageQuery) -> Call:

@@ -15,6 +15,7 @@ from raytasks.handling.declaration import task_type_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
 from raytasks.handling.terms import DriverTerms
+from raytasks.handling.tracing import sent
 from raytasks.model.bounds import MAX_IN_BATCH
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, RaytasksError
@@ -128,7 +129,8 @@ def submit(
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
     task = _checked(door, request, idempotency_key, door.call(door.terms()))
-    return _task(task, door.call(door.submit([task])))
+    with sent([task]) as traced:
+        return _task(task, door.call(door.submit(traced)))
 
 
 async def submit_async(
@@ -142,7 +144,8 @@ async def submit_async(
     door = _door()
     request = {"task_type": task_type_of(task_type), "payload": payload, **options}
     task = _checked(door, request, idempotency_key, await door.call_async(door.terms()))
-    return _task(task, await door.call_async(door.submit([task])))
+    with sent([task]) as traced:
+        return _task(task, await door.call_async(door.submit(traced)))
 
 
 def submit_many(
@@ -162,7 +165,8 @@ def submit_many(
     done: list[SubmittedTask] = []
     for batch in checked:
         try:
-            duplicates = door.call(door.submit(batch))
+            with sent(batch) as traced:
+                duplicates = door.call(door.submit(traced))
             done += [_task(task, duplicates) for task in batch]
         except RaytasksError as error:
             if not done:
@@ -180,7 +184,8 @@ async def submit_many_async(
     done: list[SubmittedTask] = []
     for batch in checked:
         try:
-            duplicates = await door.call_async(door.submit(batch))
+            with sent(batch) as traced:
+                duplicates = await door.call_async(door.submit(traced))
             done += [_task(task, duplicates) for task in batch]
         except RaytasksError as error:
             if not done:

@@ -299,6 +299,7 @@ class RunnerPools:
             offload_bytes=settings.offload_bytes,
             max_result_bytes=settings.max_result_bytes,
             folder=version.folder,
+            trace_parenting=settings.trace_parenting,
         )
         options = actor_options(infos[0], plan, basic=basic)
         if pool == REMOTE_POOL:  # if it dies, all remote tasks on all nodes end

@@ -25,6 +25,7 @@ from raytasks.model.retry import (
 )
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
+from raytasks.observe.traces import processing
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
@@ -91,6 +92,19 @@ class Attempt:
         return self.workplace.apart(lambda: self._run(handler, channel))
 
     def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
+        claim = self.claim
+        with processing(
+            claim.task_type,
+            claim.task_id,
+            claim.attempt,
+            claim.trace_context,
+            self.workplace.trace_parenting,
+        ) as span:
+            outcome = self._outcome_of(handler, channel)
+            span.ended(outcome.kind.value, self.error)
+        return outcome
+
+    def _outcome_of(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
         try:
             with noting(self.waits):
                 written = self._written(handler, channel)

@@ -6,6 +6,7 @@ from typing import Any
 
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
 from raytasks.handling.registry import Registry
+from raytasks.observe.traces import TraceParenting
 
 GENERATION_VARIABLE = "RAYTASKS_GENERATION"
 
@@ -30,6 +31,7 @@ class RunnerPlan:
     offload_bytes: int = OFFLOAD_BYTES
     max_result_bytes: int = MAX_RESULT_BYTES
     folder: str | None = None
+    trace_parenting: TraceParenting = TraceParenting.LINK
 
     def actor_environment(self, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the runtime environment of the runner's own process; None if it needs none.

@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES, LargeValues
 from raytasks.model.times import steady_time
+from raytasks.observe.traces import TraceParenting
 from raytasks.runner.handler_loop import HandlerLoop
 from raytasks.runner.home import Home
 from raytasks.runner.surroundings import Surroundings
@@ -56,6 +57,7 @@ class Workplace:
     children: Children | None = None
     own_process: bool = False
     puts_back: bool = True
+    trace_parenting: TraceParenting = TraceParenting.LINK
     unfit: Callable[[], str | None] = lambda: None
     home: Home = field(default_factory=Home)
     handler_loop: HandlerLoop = field(default_factory=HandlerLoop)

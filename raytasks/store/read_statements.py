@@ -44,6 +44,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
+    tasks.c.trace_context,
 ).where(
     RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index

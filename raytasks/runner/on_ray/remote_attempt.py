@@ -13,6 +13,7 @@ from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.registry import Registry
 from raytasks.model.retry import PermanentError, RetryAfter
 from raytasks.model.states import OutcomeKind
+from raytasks.observe.traces import flush
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.error_report import describe_error, fenced
@@ -74,6 +75,7 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         node_id=context.get_node_id(),
         worker_id=context.get_worker_id(),
         make_children=ChildTasks,
+        trace_parenting=plan.trace_parenting,
     )
     attempt = Attempt(spec, claim, workplace)
     place = Place(
@@ -103,6 +105,7 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     channel = RemoteChannel(attempt, task_runner, start.number)
     outcome = attempt.run(spec.target, channel)
     channel.close()
+    flush()  # Ray may end this process at any time
     error = attempt.error
     if error is not None and fenced(
         lambda: may_ray_retry(spec.ray_options, error, start.number), lambda _: False

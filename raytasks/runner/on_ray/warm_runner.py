@@ -1,8 +1,11 @@
 """The warm runner: a detached actor that runs attempts in its own process, one at a time."""
 
+import asyncio
+
 import ray
 
 from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.observe.traces import flush
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.children import ChildTasks
 from raytasks.runner.on_ray.ray_internals import Connected
@@ -32,6 +35,7 @@ class WarmRunner(RunnerActor):
             make_children=ChildTasks,
             own_process=True,
             unfit=Connected().lost,
+            trace_parenting=self._plan.trace_parenting,
         )
         work = WarmWork(
             self._plan.registry(),
@@ -50,3 +54,4 @@ class WarmRunner(RunnerActor):
         )
         work.begin(exchange)
         await exchange.run()
+        await asyncio.to_thread(flush)
