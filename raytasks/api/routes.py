@@ -12,8 +12,16 @@ from starlette.responses import Response
 
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
+from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
-from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
+from raytasks.api.views import (
+    StackView,
+    TaskPageView,
+    TaskView,
+    TaskWithAttemptsView,
+    page_json,
+    task_json,
+)
 from raytasks.api_keys import Scope
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
@@ -21,7 +29,7 @@ from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import Task, is_task_id
 from raytasks.protocol.commands import CancelTask, RetryTask
-from raytasks.protocol.queries import Health, TaskQuery, WaitingFor
+from raytasks.protocol.queries import Health, TaskQuery, TaskStack, WaitingFor
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
@@ -154,6 +162,38 @@ def task_router(service: Service) -> APIRouter:
         check_id(task_id)
         task = await service.backend.execute(CancelTask(task_id, namespace))
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
+
+    @router.get(
+        "/tasks/{task_id}/stack",
+        response_model=StackView,
+        responses=problems_of(
+            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
+        ),
+        summary="Get the Python stack of a running attempt",
+    )
+    async def stack(
+        task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
+    ) -> Response:
+        """Return what the attempt does just now, from its handler on, the newest call last.
+
+        The answer is `409` if no attempt of the task has begun, or its process does not answer. A
+        Ray remote task can be asked after its first second.
+        """
+        namespace = caller.namespace_for(asked.namespace)
+        task, _ = await service.task(task_id, namespace)
+        found = await service.backend.read(TaskStack(task_id))
+        if found is None:
+            raise Problem(
+                HTTPStatus.CONFLICT, f"the task is {task.state}, and no attempt of it has begun"
+            )
+        if found.stack is None:
+            raise Problem(
+                HTTPStatus.CONFLICT,
+                "the process of the attempt does not show its stack; it has just ended, or runs "
+                "code that never lets Python work; try again",
+            )
+        shown = {"task_id": task_id, "attempt": found.attempt, "stack": found.stack}
+        return json_answer(to_json(shown))
 
     return router
 

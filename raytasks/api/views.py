@@ -135,6 +135,14 @@ class TaskPageView(BaseModel):
     next_cursor: str | None
 
 
+class StackView(BaseModel):
+    """The Python stack of a running attempt, as text."""
+
+    task_id: str
+    attempt: int
+    stack: str
+
+
 class BatchView(BaseModel):
     """The tasks of a batch, in its order."""
 

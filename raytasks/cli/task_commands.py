@@ -152,6 +152,19 @@ def cancel(
         _print_task(client.cancel(task_id), as_json)
 
 
+def stack(
+    task_id: TaskId,
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the Python stack of a running attempt: what it does just now."""
+    with connect(url, api_key, namespace) as client:
+        found = client.stack(task_id)
+    typer.echo(tables.pretty_json(found) if as_json else tables.plain(found["stack"]))
+
+
 def types(
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,

@@ -27,6 +27,7 @@ from raytasks.client.documents import Artifact
 from raytasks.client.documents import AttemptDocument as Attempt
 from raytasks.client.documents import BulkOperationDocument as BulkOperation
 from raytasks.client.documents import PageDocument as Page
+from raytasks.client.documents import StackDocument as Stack
 from raytasks.client.documents import StatsDocument as Stats
 from raytasks.client.documents import SubmissionDocument as Submission
 from raytasks.client.documents import TaskDocument as Task
@@ -67,6 +68,7 @@ __all__ = [
     "Page",
     "ProgressEvent",
     "ServiceUnavailable",
+    "Stack",
     "StateEvent",
     "Stats",
     "Submission",

@@ -24,6 +24,7 @@ from raytasks.client.documents import (
     Matched,
     PageDocument,
     PageQuery,
+    StackDocument,
     StatsDocument,
     SubmissionDocument,
     TaskDocument,
@@ -152,6 +153,10 @@ class Api:
     def act(self, task_id: str, verb: str) -> Steps[TaskDocument]:
         """Retry or cancel a task."""
         return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
+
+    def stack(self, task_id: str) -> Steps[StackDocument]:
+        """Get the stack of a running attempt."""
+        return self._ask(calls.stack_call(task_id))
 
     def bulk_start(self, action: str, filters: BulkFilters) -> Steps[BulkOperationDocument]:
         """Start an operation on many tasks."""

@@ -19,6 +19,7 @@ from raytasks.client.documents import (
     Matched,
     PageDocument,
     PageQuery,
+    StackDocument,
     StatsDocument,
     SubmissionDocument,
     SubmitOptions,
@@ -156,6 +157,13 @@ class AsyncClient:
     async def cancel(self, task_id: str) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop."""
         return await self._run(self._api.act(task_id, "cancel"))
+
+    async def stack(self, task_id: str) -> StackDocument:
+        """Return the Python stack of a running attempt: what it does just now.
+
+        Raises `Conflict` if no attempt has begun, or if its process does not answer.
+        """
+        return await self._run(self._api.stack(task_id))
 
     @overload
     async def bulk_retry(

@@ -96,6 +96,14 @@ class TaskDocument(TypedDict):
     attempts_omitted: NotRequired[int]
 
 
+class StackDocument(TypedDict):
+    """The Python stack of a running attempt, as text."""
+
+    task_id: str
+    attempt: int
+    stack: str
+
+
 class PageDocument(TypedDict):
     """One page of the list of tasks, newest first.
 

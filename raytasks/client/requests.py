@@ -101,6 +101,11 @@ def get_call(task_id: str, wait_seconds: float) -> Call:
     return Call("GET", task_path(task_id), {"wait": wait} if wait else {}, wait_seconds=wait)
 
 
+def stack_call(task_id: str) -> Call:
+    """Return the request for the stack of a running attempt."""
+    return Call("GET", f"{task_path(task_id)}/stack")
+
+
 def submit_call(submission: SubmissionDocument, idempotency_key: str | None) -> Call:
     """Return the request that submits one task, with a key of its own if none is given."""
     headers = {_KEY_HEADER: _key(idempotency_key), **headers_of(present_context())}

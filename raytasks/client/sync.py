@@ -18,6 +18,7 @@ from raytasks.client.documents import (
     Matched,
     PageDocument,
     PageQuery,
+    StackDocument,
     StatsDocument,
     SubmissionDocument,
     SubmitOptions,
@@ -189,6 +190,13 @@ class Client:
     def cancel(self, task_id: str) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop."""
         return self._run(self._api.act(task_id, "cancel"))
+
+    def stack(self, task_id: str) -> StackDocument:
+        """Return the Python stack of a running attempt: what it does just now.
+
+        Raises `Conflict` if no attempt has begun, or if its process does not answer.
+        """
+        return self._run(self._api.stack(task_id))
 
     @overload
     def bulk_retry(

@@ -1,9 +1,9 @@
 """Ray remote functions that carry the trace of their caller along."""
 
+import contextlib
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any, overload
-
-import ray
 
 from raytasks.model.trace_context import present_context
 from raytasks.observe.traces import flush, within
@@ -27,10 +27,15 @@ class TracedRemote:
 
     def _remote(self) -> Any:
         if self._made is None:  # once: each one stays in Ray's control store
+            import ray  # not earlier: handler modules are imported where Ray is not needed, too
+
             function = self._function
             name = str(getattr(function, "__qualname__", function))
 
             def call(context: str | None, *arguments: Any, **named: Any) -> Any:
+                # Ray brings the function alone; its module may set up the SDK.
+                with contextlib.suppress(ImportError):
+                    import_module(function.__module__)
                 try:
                     with within(name, context):
                         return function(*arguments, **named)
@@ -54,7 +59,8 @@ def traced_remote(function: Callable[..., Any] | None = None, /, **options: Any)
     """Make a Ray remote function that continues the trace of its caller, as `ray.remote` makes one.
 
     Use it as a decorator, or call it with a function. The `options` are those of `ray.remote`. With
-    an OpenTelemetry SDK in the processes of the remote tasks, each call is a span.
+    an OpenTelemetry SDK in the processes of the remote tasks, each call is a span. There the
+    function's module is imported first, so it may set up the SDK.
     """
     if function is None:
         return lambda given: TracedRemote(given, options)

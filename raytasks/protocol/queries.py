@@ -29,6 +29,13 @@ class Query(Struct, Generic[Given], frozen=True, tag=True):
     """A question that changes nothing. Its type parameter is the type of its answer."""
 
 
+class StackAnswer(Struct, frozen=True, omit_defaults=True):
+    """The stack of a running attempt, as text; None if its process does not show it."""
+
+    attempt: int
+    stack: str | None
+
+
 class TasksById(Query[dict[str, Task]], frozen=True):
     """The tasks with these ids that exist, by id."""
 
@@ -109,6 +116,12 @@ class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True):
     task_id: str
 
 
+class TaskStack(Query[StackAnswer | None], frozen=True):
+    """The Python stack of a running attempt; None if no attempt of the task has begun."""
+
+    task_id: str
+
+
 class Health(Query[dict[str, Any]], frozen=True):
     """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
@@ -131,7 +144,7 @@ StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | Known
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-LiveQuery = Statistics | WaitingFor | Health
+LiveQuery = Statistics | WaitingFor | TaskStack | Health
 """The queries that only the tracker can answer."""
 
 ServiceQuery = GetTerms | GetDatabase | GetAddress

@@ -18,6 +18,7 @@ from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
+from raytasks.runner.stacks import stack_text
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
 
@@ -127,6 +128,15 @@ class WarmWork:
     def waits_for(self) -> str | None:
         """Return the task that the present attempt waits for, or None. See `WaitNotice.of`."""
         return self._waits.of(self._worker.current)
+
+    def stack(self, task_id: str, attempt: int) -> str | None:
+        """Return the stack of an attempt; None if it does not run now. From any thread."""
+        current, thread_id = self._worker.current, self._worker.thread_id
+        if current is None or thread_id is None:
+            return None
+        if (current.claim.task_id, current.claim.attempt) != (task_id, attempt):
+            return None
+        return stack_text(current, thread_id)
 
     def look(self) -> None:
         """Look at the running attempt, and take the next step if it should have stopped."""

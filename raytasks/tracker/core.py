@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
-from raytasks.model.tasks import Accepted, NewTask, StateConflict, StoreUnavailable, Task
+from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.protocol.queries import (
@@ -16,7 +16,9 @@ from raytasks.protocol.queries import (
     BulkList,
     Health,
     Query,
+    StackAnswer,
     Statistics,
+    TaskStack,
     TrackerQuery,
     WaitingFor,
 )
@@ -79,6 +81,8 @@ class Tracker:
         self.max_backlog = max_backlog
         self._submitting = 0
         self._exchanges = Exchanges(self.ticker, self.mark_lost)
+        self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
+        """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
@@ -180,11 +184,21 @@ class Tracker:
                 return await self._statistics(query.namespace)
             case WaitingFor():
                 return waiting_for(self.fleet, query.task_id)
+            case TaskStack():
+                return await self._stack(query.task_id)
             case Health():
                 return await health_of(self.ticker, self.backlog)
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))
+
+    async def _stack(self, task_id: str) -> StackAnswer | None:
+        running = self.fleet.running.get(task_id)
+        if running is None or running.waits:
+            return None
+        runner = self.fleet.runners.get(running.runner_id)
+        text = None if runner is None else await self.stack_of(runner.name, running)
+        return StackAnswer(running.attempt, text)
 
     async def _statistics(self, namespace: str) -> dict[str, Any]:
         await self.ticker.ledger.stats.read_back(ANSWER_SECONDS)
@@ -323,3 +337,8 @@ class Tracker:
         self.ticker.wake.set()
         answer: tuple[Task, Task] = await answer_of(action, ANSWER_SECONDS)
         return answer
+
+
+async def _no_stack(_name: str, _running: Running) -> str | None:
+    """Return no stack, where the tracker cannot ask the runners."""
+    return None

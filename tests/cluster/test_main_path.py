@@ -90,6 +90,22 @@ def test_running_task_that_does_not_ask_is_interrupted(service: Service, task_ty
     assert service.wait(task, 20)["state"] == "CANCELLED"
 
 
+@pytest.mark.parametrize("task_type", ["scripted", "scripted_class", "scripted_remote"])
+def test_the_stack_of_a_running_attempt_is_shown(service: Service, task_type: str) -> None:
+    task = service.submit(task_type, {"step": "sleep", "seconds": 60})
+    service.wait_until(task, "RUNNING")
+    deadline = time.monotonic() + 30
+    while (answer := service.http.get(f"/tasks/{task['task_id']}/stack")).status_code == 409:
+        assert time.monotonic() < deadline, answer.text  # it may not have begun
+    shown = answer.json()
+    assert shown["attempt"] == 1
+    first, _, rest = shown["stack"].partition("\n")
+    assert "scripted.py" in first
+    assert "time.sleep" in rest
+    service.http.post(f"/tasks/{task['task_id']}/cancel")
+    assert service.wait(task)["state"] == "CANCELLED"
+
+
 @pytest.mark.parametrize("task_type", ["scripted", "scripted_remote"])
 def test_task_stuck_in_c_is_timed_out_and_the_runner_works_on(
     service: Service, task_type: str

@@ -18,6 +18,7 @@ from raytasks.protocol.messages import Outcome
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.error_report import describe_error
 from raytasks.runner.on_ray.remote_attempt import Place, Start
+from raytasks.runner.stacks import StackRequests
 
 MAX_UNBEGUN = 3
 """How often an attempt is given back when its process died before the attempt began.
@@ -40,6 +41,7 @@ class Flight:
     - `step`: how many steps were taken to stop it.
     - `lines`: how many lines all tries have logged.
     - `recalled`: the attempt must not begin, and is given back.
+    - `stacks`: who asks for the stack of the present try.
     """
 
     attempt: Attempt
@@ -54,6 +56,7 @@ class Flight:
     checkpoint_ref: str | None = None
     lines: int = 0
     recalled: bool = False
+    stacks: StackRequests = field(default_factory=StackRequests)
 
     @property
     def number(self) -> int | None:

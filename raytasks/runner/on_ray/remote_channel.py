@@ -19,8 +19,12 @@ from raytasks.handling.context import Cancelled
 from raytasks.model.lines import one_line
 from raytasks.model.task_events import LogLine
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.stacks import stack_text
 
 log = logging.getLogger(__name__)
+
+STACK_SECONDS = 1.0
+"""How long an attempt runs before its stack can be asked for."""
 
 _CANCELLED_CACHE_SECONDS = 0.5
 _ANSWER_SECONDS = 1.0
@@ -50,7 +54,10 @@ def insist(call: Callable[[], Any], *, gone: Any) -> Any:
 
 
 class RemoteChannel:
-    """Passes on what an attempt says, as its try of this `number` (from 0); the latest counts."""
+    """Passes on what an attempt says, as its try of this `number` (from 0); the latest counts.
+
+    Make it in the thread that runs the attempt.
+    """
 
     def __init__(self, attempt: Attempt, task_runner: Any, number: int) -> None:
         claim = attempt.claim
@@ -65,6 +72,10 @@ class RemoteChannel:
         self._sent: list[tuple[Any, list[LogLine]]] = []
         self._timer: threading.Timer | None = None
         self._lock = threading.Lock()
+        # Most attempts end earlier, and need no thread that waits.
+        self._stacks = threading.Timer(STACK_SECONDS, self._show_stacks, [threading.get_ident()])
+        self._stacks.daemon = True
+        self._stacks.start()
 
     def progress(self, fraction: float | None, message: str | None) -> None:
         """Pass on how far the attempt has come, at most some times a second; 1 (done) always."""
@@ -101,6 +112,7 @@ class RemoteChannel:
 
         A lost line must not fail the attempt: after some tries it is dropped.
         """
+        self._stacks.cancel()
         self._send_lines()
         for _ in range(_TRIES):
             lost = [lines for told, lines in self._sent if not _arrived(told)]
@@ -130,6 +142,12 @@ class RemoteChannel:
         except RayError as error:
             log.warning("whether to stop cannot be asked; trying again: %s", one_line(error))
         return self._cancelled
+
+    def _show_stacks(self, thread_id: int) -> None:
+        """Show the stack of the attempt in a thread whenever the task runner asks for it."""
+        runner, me = self._task_runner, self._me
+        while insist(lambda: runner.stack_wanted.remote(*me), gone=False):
+            runner.show_stack.remote(*me, stack_text(self._attempt, thread_id))
 
     def _send_lines(self) -> None:
         with self._lock:

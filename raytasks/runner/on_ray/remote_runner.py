@@ -165,6 +165,22 @@ class RemoteWork:
         flight = self._present(task_id, attempt, number)
         return flight is None or flight.attempt.stop.reason is not None
 
+    async def stack(self, task_id: str, attempt: int) -> str | None:
+        """Return the stack of an attempt; None if it has not begun or its process is silent."""
+        flight = self._flight(task_id, attempt)
+        return None if flight is None or not flight.begun else await flight.stacks.ask()
+
+    async def stack_wanted(self, task_id: str, attempt: int, number: int) -> bool:
+        """Wait until somebody asks for the stack of a try. False: it is not the present one."""
+        flight = self._present(task_id, attempt, number)
+        return flight is not None and await flight.stacks.wanted()
+
+    def show_stack(self, task_id: str, attempt: int, number: int, text: str | None) -> None:
+        """Give the stack of a try to those who asked for it."""
+        flight = self._present(task_id, attempt, number)
+        if flight is not None:
+            flight.stacks.answer(text)
+
     async def watch(self) -> None:
         """Watch the attempts for ever, and stop those that time out or ignore an order to stop."""
         looked_at = self._workplace.now()
@@ -250,6 +266,7 @@ class RemoteWork:
             outcome = replace(outcome, charged=False)  # the attempt is not to blame
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
+        flight.stacks.end()
         self._finished(flight.in_place(flight.on_our_clock(outcome)))
 
     def _outcome_of(self, flight: Flight, error: BaseException) -> Outcome:
@@ -330,6 +347,26 @@ class TaskRunner(RunnerActor):
             self._on_work(lambda work: work.is_stopped(task_id, attempt, number))
         )
         return stopped is not False
+
+    async def stack(self, task_id: str, attempt: int) -> str | None:
+        """Return the stack of an attempt: see `RunnerActor.stack`."""
+        found: str | None = await self._host.call(
+            self._on_work(lambda work: work.stack(task_id, attempt))
+        )
+        return found
+
+    async def stack_wanted(self, task_id: str, attempt: int, number: int) -> bool:
+        """Wait until somebody asks for the stack of a try. Its remote task calls this."""
+        wanted = await self._host.call(
+            self._on_work(lambda work: work.stack_wanted(task_id, attempt, number))
+        )
+        return bool(wanted)
+
+    async def show_stack(self, task_id: str, attempt: int, number: int, text: str | None) -> None:
+        """Take the stack of a try. Its remote task calls this."""
+        await self._host.call(
+            self._on_work(lambda work: work.show_stack(task_id, attempt, number, text))
+        )
 
     async def _on_work(self, call: Callable[["RemoteWork"], Any]) -> Any:
         if self._work is None:

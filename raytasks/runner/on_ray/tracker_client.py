@@ -92,6 +92,10 @@ class RunnerActor:
             await asyncio.sleep(_LOOK_SECONDS)
         return None
 
+    @abstractmethod
+    async def stack(self, task_id: str, attempt: int) -> str | None:
+        """Return the Python stack of an attempt that runs here, as text; None if it cannot."""
+
     async def watch(self) -> None:
         """Wait for ever: the call fails when this process dies, so that the pool notices."""
         await asyncio.Event().wait()

@@ -24,6 +24,10 @@ class WarmRunner(RunnerActor):
         """Whether the handlers' modules and classes are loaded."""
         return self._work is not None and self._work.loaded
 
+    async def stack(self, task_id: str, attempt: int) -> str | None:
+        """Return the stack of an attempt: see `RunnerActor.stack`."""
+        return None if self._work is None else self._work.stack(task_id, attempt)
+
     async def _main(self) -> None:
         context = ray.get_runtime_context()
         workplace = Workplace(

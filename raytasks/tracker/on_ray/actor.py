@@ -28,6 +28,7 @@ from raytasks.protocol.queries import AnyQuery, GetAddress, GetDatabase, GetTerm
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
+from raytasks.runner.on_ray.stack_calls import stack_of
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, lasting
 from raytasks.settings import Settings
 from raytasks.store.store import Store
@@ -304,6 +305,7 @@ class TrackerActor:
             )
             tracker.ticker.on_expiry = self._pools.replace
             tracker.ticker.silence.node_died = node_died
+            tracker.stack_of = stack_of
             ready.set_result(tracker)
             await tracker.start(again=was_restarted())
             await asyncio.gather(
