@@ -283,6 +283,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             tags=row.tags,
             waits=not begins_now,
             due_at=due_at - work.ahead if counts and not begins_now else None,
+            trace_context=row.trace_context,
         )
         claim = Claim(
             task_id=row.task_id,
