@@ -36,6 +36,7 @@ from raytasks.client.event_stream import (
     GapEvent,
     LogEvent,
     ProgressEvent,
+    ServiceLogEvent,
     StateEvent,
     TaskEvent,
 )
@@ -66,6 +67,7 @@ __all__ = [
     "NotFound",
     "Page",
     "ProgressEvent",
+    "ServiceLogEvent",
     "ServiceUnavailable",
     "StateEvent",
     "Stats",

@@ -1,1 +1,1 @@
-"""What an operator sees of the service: its log."""
+"""The view of an operator on the service: its log."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import takewhile
 
 from raytasks.observe.log_record import FieldValue
-from raytasks.protocol.service_log import MAX_LINES, RANKS, LogPage, ServiceLine
+from raytasks.protocol.service_log import MAX_LINES, RANKS, LogFilter, LogPage, ServiceLine
 
 KEPT_LINES = 10_000
 """Number of lines that are kept."""
@@ -21,6 +21,9 @@ MAX_CHARACTERS = 8000
 """Maximum number of characters of a message."""
 
 _LINE_BYTES = 200  # of a line without its texts
+
+ALL = LogFilter()
+"""The filter that takes every line."""
 
 Output = Callable[[ServiceLine], None]
 _Wake = tuple[asyncio.AbstractEventLoop, asyncio.Event]
@@ -98,9 +101,7 @@ class LogStream:
             self._bytes -= _size(gone)
             self._lost = gone.number
 
-    def newest(
-        self, number: int, *, level: str | None = None, task_type: str | None = None
-    ) -> LogPage:
+    def newest(self, number: int, wanted: LogFilter = ALL) -> LogPage:
         """Return the newest lines that match: at most `number`, the oldest of them first."""
         most = min(number, MAX_LINES)
         with self._lock:
@@ -109,18 +110,11 @@ class LogStream:
             for line in reversed(self._lines):
                 if len(found) >= most:
                     break
-                if _matches(line, level, task_type):
+                if wanted.takes(line):
                     found.append(line)
         return LogPage(self.stream, last, tuple(reversed(found)))
 
-    def since(
-        self,
-        stream: int,
-        after: int,
-        *,
-        level: str | None = None,
-        task_type: str | None = None,
-    ) -> LogPage:
+    def since(self, stream: int, after: int, wanted: LogFilter = ALL) -> LogPage:
         """Return the lines after number `after` of a stream that match, at once.
 
         For the number of another stream it begins with the oldest line, after a gap.
@@ -136,7 +130,7 @@ class LogStream:
         for line in reversed(recent):
             if len(found) >= MAX_LINES:
                 return LogPage(self.stream, found[-1].number, tuple(found), gap=gap, more=True)
-            if _matches(line, level, task_type):
+            if wanted.takes(line):
                 found.append(line)
         return LogPage(self.stream, last, tuple(found), gap=gap)
 
@@ -145,20 +139,18 @@ class LogStream:
         stream: int,
         after: int,
         seconds: float,
-        *,
-        level: str | None = None,
-        task_type: str | None = None,
+        wanted: LogFilter = ALL,
     ) -> LogPage:
         """Return the lines after `after` as soon as one matches, or after `seconds`."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while True:
                     with self._waking() as news:
-                        page = self.since(stream, after, level=level, task_type=task_type)
+                        page = self.since(stream, after, wanted)
                         if page.lines or page.gap:
                             return page
                         await news.wait()
-        return self.since(stream, after, level=level, task_type=task_type)
+        return self.since(stream, after, wanted)
 
     @contextlib.contextmanager
     def _waking(self) -> Iterator[asyncio.Event]:
@@ -177,9 +169,3 @@ class LogStream:
 def _size(line: ServiceLine) -> int:
     texts = (value for value in line.fields.values() if isinstance(value, str))
     return _LINE_BYTES + len(line.message) + sum(map(len, texts))
-
-
-def _matches(line: ServiceLine, level: str | None, task_type: str | None) -> bool:
-    if level is not None and line.rank < RANKS.get(level, 0):
-        return False
-    return task_type is None or line.fields.get("task_type") == task_type

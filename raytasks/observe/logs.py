@@ -38,7 +38,7 @@ class LogSettings(Protocol):
 
 @dataclass(frozen=True)
 class LogOptions:
-    """What the settings say about the log. `file` is the path of a file, or None."""
+    """The options of the log, by the settings. `file` is the path of a file, or None."""
 
     level: str = "INFO"
     format: str = LogFormat.TEXT

@@ -17,7 +17,7 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
-from raytasks.protocol.service_log import MAX_LINES, LogPage
+from raytasks.protocol.service_log import MAX_LINES, LogFilter, LogPage
 
 Answer = TypeVar("Answer")
 Given = TypeVar("Given", covariant=True)
@@ -114,14 +114,13 @@ class LogLines(Query[LogPage], frozen=True, omit_defaults=True):
     """Lines of the tracker's log after number `after` of a `stream`, as soon as there is one.
 
     The answer comes at the latest after `seconds`, perhaps without lines. A `stream` of 0 asks for
-    the `newest` lines instead. `level` is the lowest level.
+    the `newest` lines instead.
     """
 
     stream: int = 0
     after: int = 0
     newest: int = MAX_LINES
-    level: str | None = None
-    task_type: str | None = None
+    filter: LogFilter = LogFilter()
     seconds: float = 0.0
 
 

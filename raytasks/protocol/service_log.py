@@ -31,6 +31,28 @@ class ServiceLine(Struct, frozen=True, omit_defaults=True, gc=False):
         return RANKS.get(self.level, _UNKNOWN_RANK)
 
 
+class LogFilter(Struct, frozen=True, omit_defaults=True):
+    """The lines that are asked for. None: any.
+
+    - `level`: the lowest level.
+    - `namespace`: lines about another namespace are left out; those about none are not.
+    """
+
+    level: str | None = None
+    task_type: str | None = None
+    namespace: str | None = None
+
+    def takes(self, line: ServiceLine) -> bool:
+        """Return whether a line is asked for."""
+        if self.level is not None and line.rank < RANKS.get(self.level, 0):
+            return False
+        if self.task_type is not None and line.fields.get("task_type") != self.task_type:
+            return False
+        return self.namespace is None or self.namespace == line.fields.get(
+            "namespace", self.namespace
+        )
+
+
 class LogPage(Struct, frozen=True, omit_defaults=True):
     """Lines of the log, in order, up to number `last`.
 

@@ -1,4 +1,4 @@
-"""What the tracker writes into the service's log about attempts, ticks, runners and operations."""
+"""The lines of the service's log about attempts, ticks, runners and operations."""
 
 import asyncio
 import re
@@ -215,17 +215,9 @@ class Journal:
 
 async def lines_of(stream: LogStream, asked: LogLines) -> LogPage:
     """Answer a query for lines of the log."""
-    match asked:
-        case LogLines(stream=0):
-            return stream.newest(asked.newest, level=asked.level, task_type=asked.task_type)
-        case _:
-            return await stream.wait(
-                asked.stream,
-                asked.after,
-                asked.seconds,
-                level=asked.level,
-                task_type=asked.task_type,
-            )
+    if not asked.stream:
+        return stream.newest(asked.newest, asked.filter)
+    return await stream.wait(asked.stream, asked.after, asked.seconds, asked.filter)
 
 
 class _Error(Struct):
