@@ -93,7 +93,7 @@ def check_version(tracker: Any) -> None:
 def check_version_in_cluster() -> None:
     """Compare the version of the service of this cluster, if one runs. Raises `OtherVersion`."""
     with contextlib.suppress(NoServiceHere):
-        check_version(_tracker())
+        check_version(tracker_here())
 
 
 def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
@@ -226,7 +226,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     It also ends a drain. Raises `ServiceError` if no service runs in this cluster, or if the API
     could not be rolled. It also raises it if the build fails its trial; then nothing has changed.
     """
-    tracker = _tracker()
+    tracker = tracker_here()
     check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     answer = _answer(tracker.deploy.remote(version))
@@ -260,13 +260,13 @@ def drain(seconds: float) -> int:
     Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
     Raises `ServiceError` if no service runs in this cluster.
     """
-    released: int = ray.get(_tracker().drain.remote(seconds))
+    released: int = ray.get(tracker_here().drain.remote(seconds))
     return released
 
 
 def resume() -> None:
     """Hand out tasks again. Raises `ServiceError`."""
-    ray.get(_tracker().resume.remote())
+    ray.get(tracker_here().resume.remote())
 
 
 def stop_service(grace_seconds: float) -> int:
@@ -277,7 +277,7 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        return _stop_tracker(_tracker(), grace_seconds)
+        return _stop_tracker(tracker_here(), grace_seconds)
     except (RayError, ServiceError):
         return 0
 
@@ -287,7 +287,7 @@ def leave_cluster(grace_seconds: float) -> int:
 
     Raises `ServiceError` if none runs here.
     """
-    tracker = _tracker()
+    tracker = tracker_here()
     with contextlib.suppress(RayServeException):  # Serve is gone already
         serve.delete(_app_name())
     return _stop_tracker(tracker, grace_seconds)
@@ -299,7 +299,8 @@ def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
     return released
 
 
-def _tracker() -> Any:
+def tracker_here() -> Any:
+    """Return the handle of the tracker of this cluster. Raises `NoServiceHere`."""
     try:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)
     except ValueError:

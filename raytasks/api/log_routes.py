@@ -32,7 +32,7 @@ _PLACE = re.compile(r"([0-9]{1,15}):([0-9]{1,15})")
 _ACCEPTS_STREAM = "text/event-stream"
 
 
-class LogQuery(BaseModel):
+class ServiceLogQuery(BaseModel):
     """The query of the log."""
 
     model_config = ConfigDict(extra="forbid")
@@ -67,7 +67,7 @@ def log_router(service: Service) -> APIRouter:
         summary="Read the service's log, or follow it",
     )
     async def logs(
-        asked: Annotated[LogQuery, Query()],
+        asked: Annotated[ServiceLogQuery, Query()],
         _caller: UnboundOperator,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
         last_event_id: Annotated[
@@ -87,7 +87,7 @@ def log_router(service: Service) -> APIRouter:
 
 
 async def log_stream(
-    service: Service, asked: LogQuery, place: tuple[int, int] | None
+    service: Service, asked: ServiceLogQuery, place: tuple[int, int] | None
 ) -> AsyncIterator[bytes]:
     """Yield the lines after a place, or the newest ones; then each new one, for ever.
 
@@ -111,7 +111,7 @@ async def log_stream(
             first, place = False, (page.stream, page.last)
 
 
-def _query(asked: LogQuery, place: tuple[int, int] | None, seconds: float = 0.0) -> LogLines:
+def _query(asked: ServiceLogQuery, place: tuple[int, int] | None, seconds: float = 0.0) -> LogLines:
     stream, after = place or (0, 0)
     wanted = LogFilter(asked.level, asked.task_type, asked.namespace)
     return LogLines(stream, after, asked.lines, wanted, seconds)

@@ -15,8 +15,8 @@ from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_record import with_fields
+from raytasks.observe.log_setup import LogOptions, TrackerLog
 from raytasks.observe.log_stream import LogStream
-from raytasks.observe.logs import LogOptions, TrackerLog
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings
 from raytasks.pools.kept_builds import KeptBuilds
 from raytasks.pools.manager import RunnerPools
