@@ -27,12 +27,16 @@ from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
+from raytasks.protocol import codec as wire
+from raytasks.protocol.queries import LogLines
+from raytasks.protocol.service_log import LogPage
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.actor import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
 
 
 class ServiceError(RaytasksError):
@@ -93,7 +97,7 @@ def check_version(tracker: Any) -> None:
 def check_version_in_cluster() -> None:
     """Compare the version of the service of this cluster, if one runs. Raises `OtherVersion`."""
     with contextlib.suppress(NoServiceHere):
-        check_version(tracker_here())
+        check_version(_tracker())
 
 
 def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
@@ -226,7 +230,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     It also ends a drain. Raises `ServiceError` if no service runs in this cluster, or if the API
     could not be rolled. It also raises it if the build fails its trial; then nothing has changed.
     """
-    tracker = tracker_here()
+    tracker = _tracker()
     check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     answer = _answer(tracker.deploy.remote(version))
@@ -260,13 +264,13 @@ def drain(seconds: float) -> int:
     Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
     Raises `ServiceError` if no service runs in this cluster.
     """
-    released: int = ray.get(tracker_here().drain.remote(seconds))
+    released: int = ray.get(_tracker().drain.remote(seconds))
     return released
 
 
 def resume() -> None:
     """Hand out tasks again. Raises `ServiceError`."""
-    ray.get(tracker_here().resume.remote())
+    ray.get(_tracker().resume.remote())
 
 
 def stop_service(grace_seconds: float) -> int:
@@ -277,7 +281,7 @@ def stop_service(grace_seconds: float) -> int:
     """
     serve.shutdown()
     try:
-        return _stop_tracker(tracker_here(), grace_seconds)
+        return _stop_tracker(_tracker(), grace_seconds)
     except (RayError, ServiceError):
         return 0
 
@@ -287,10 +291,20 @@ def leave_cluster(grace_seconds: float) -> int:
 
     Raises `ServiceError` if none runs here.
     """
-    tracker = tracker_here()
+    tracker = _tracker()
     with contextlib.suppress(RayServeException):  # Serve is gone already
         serve.delete(_app_name())
     return _stop_tracker(tracker, grace_seconds)
+
+
+def log_lines(asked: LogLines) -> LogPage:
+    """Return lines of the tracker's log. Raises `ServiceError` while no tracker answers."""
+    call = _tracker().read.remote(wire.encode(asked))
+    try:
+        answer: bytes = ray.get(call, timeout=asked.seconds + _ANSWER_SECONDS)
+    except RayError as error:
+        raise ServiceError(f"the tracker does not answer: {one_line(error)}") from None
+    return wire.answer_of(asked, answer)
 
 
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
@@ -299,7 +313,7 @@ def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
     return released
 
 
-def tracker_here() -> Any:
+def _tracker() -> Any:
     """Return the handle of the tracker of this cluster. Raises `NoServiceHere`."""
     try:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)

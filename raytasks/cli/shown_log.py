@@ -4,18 +4,12 @@ import threading
 import time
 from collections.abc import Callable
 
-import ray
-from ray.exceptions import RayError
-
 from raytasks.model.tasks import RaytasksError
 from raytasks.observe.log_format import LogFormat
-from raytasks.protocol import codec as wire
 from raytasks.protocol.queries import LogLines
-from raytasks.protocol.service_log import ServiceLine
-from raytasks.service import tracker_here
+from raytasks.protocol.service_log import LogPage, ServiceLine
 
 _POLL_SECONDS = 5.0
-_ANSWER_SECONDS = 15.0
 _AGAIN_SECONDS = 0.5
 _END_SECONDS = 2.0
 _COLORS = {"WARNING": "yellow", "ERROR": "red", "CRITICAL": "red"}
@@ -27,11 +21,12 @@ Show = Callable[[str, str], None]
 class ShownLog:
     """A thread that shows each line of the tracker's log, from its first one on, until `stop`.
 
-    It finds the tracker again when that was started again, and begins with the new one's first
-    line.
+    `read` returns lines, and raises `RaytasksError` while no tracker answers. A tracker that was
+    started again has a log of its own, which is shown from its first line on.
     """
 
-    def __init__(self, show: Show, line_format: str) -> None:
+    def __init__(self, read: Callable[[LogLines], LogPage], show: Show, line_format: str) -> None:
+        self._read = read
         self._show = show
         self._render = LogFormat(line_format).render
         self._stopping = threading.Event()
@@ -52,7 +47,7 @@ class ShownLog:
         while not self._stopping.is_set():
             try:
                 self._show_next()
-            except (RayError, RaytasksError):
+            except RaytasksError:
                 self._stopping.wait(_AGAIN_SECONDS)  # it is being started again, or stops
             except Exception as error:  # Ray has gone: `up` itself deals with that
                 if not self._stopping.wait(_AGAIN_SECONDS):
@@ -61,10 +56,7 @@ class ShownLog:
 
     def _show_next(self) -> None:
         asked = LogLines(self._stream, self._after, seconds=_POLL_SECONDS)
-        answer: bytes = ray.get(
-            tracker_here().read.remote(wire.encode(asked)), timeout=_ANSWER_SECONDS
-        )
-        page = wire.answer_of(asked, answer)
+        page = self._read(asked)
         for line in page.lines:
             self._show(self._render(line), _COLORS.get(line.level, ""))
         self._stream, self._after = page.stream, page.last

@@ -224,7 +224,7 @@ def _serve(
     from raytasks.cli.shown_log import ShownLog
 
     ours = True
-    log = ShownLog(_show_line, version.settings.log_format)
+    log = ShownLog(service.log_lines, _show_line, version.settings.log_format)
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:

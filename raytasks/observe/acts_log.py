@@ -21,7 +21,8 @@ def log_act(
     - `action`: the verb, such as `cancel`, `retry`, `bulk.cancel`, `pause` or `deploy`.
     - `namespace`: where; None for the whole service.
     - `target`: what was changed: the id of a task or of a bulk operation, or a name.
-    - `details`: further fields of the line. A value that is None is left out.
+    - `details`: further fields of the line, under names other than `at`, `level` and `message`. A
+      value that is None is left out.
     """
     fields = {"by": by, "action": action, "namespace": namespace, "target": target}
     log.info(
