@@ -16,6 +16,7 @@ from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
 from raytasks.api.log_routes import log_router
 from raytasks.api.request_bounds import WaitingRoom
+from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.signing import Links
@@ -76,4 +77,7 @@ def create_app(
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)
-    return TrailingSlash(AccessGate(FastPath(app, service, submissions), settings))
+    answering: ASGIApp = FastPath(app, service, submissions)
+    if settings.log_level != "DEBUG":
+        return TrailingSlash(AccessGate(answering, settings))
+    return RequestLog(TrailingSlash(AccessGate(CallerNote(answering), settings)))

@@ -15,7 +15,6 @@ from typing import Any
 
 import psutil
 import ray
-from ray.serve._private import constants as serve_constants
 
 from raytasks.cluster.processes import OWNER, is_lost, owner_mark
 
@@ -32,6 +31,8 @@ def files_here(log: Path) -> list[Path]:
 
     They are the folder of its session, the folder of HAProxy, and its `log`.
     """
+    from ray.serve._private import constants as serve_constants  # slow, and needed by `up` alone
+
     config = Path(getattr(serve_constants, "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC", os.devnull))
     node_id: str = ray.get_runtime_context().get_node_id()
     node: Any = ray._private.worker._global_node

@@ -1,4 +1,4 @@
-"""What the tracker writes into the log: each attempt, and whatever an operator should know."""
+"""The lines of the tracker's log: each attempt, and whatever an operator should know."""
 
 from typing import Any
 
