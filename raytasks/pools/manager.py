@@ -13,7 +13,6 @@ from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.model.states import LossCause
 from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, HandlerKind
-from raytasks.observe.log_record import with_fields
 from raytasks.pools.deaths import known_death, tell_death
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves
@@ -44,7 +43,6 @@ _ADOPTION_SECONDS = 3.0
 _START_SECONDS = 30.0
 _CROWDED_IDLE_SECONDS = 2.0
 _DEATH_SECONDS = 0.1
-_MAX_CHARACTERS = 500
 
 
 class RunnerPools:
@@ -178,13 +176,7 @@ class RunnerPools:
         elif not state.held:
             await self._end(runner)
         elif retiring > drain_seconds and not runner.unhurried:
-            log.warning(
-                "runner %s is ended: its version is out of force for %g seconds; what it ran is "
-                "given back",
-                runner.name,
-                retiring,
-                extra=_fields(runner),
-            )
+            runner.log("is ended; what it ran is given back", logging.WARNING)
             await self._end(runner)
 
     async def _make_room(
@@ -201,11 +193,7 @@ class RunnerPools:
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
             if (runner := self._runners.get(name)) is not None:
-                log.info(
-                    "runner %s makes room for what waits for resources",
-                    name,
-                    extra=_fields(runner),
-                )
+                runner.log("makes room for what waits for resources")
                 runner.unhurried = True
                 await self._retire(runner, states.get(name), math.inf)
         return plan.scarce
@@ -248,9 +236,7 @@ class RunnerPools:
         }
         for runner in mine:
             if runner.name not in states and runner.is_mute(now):
-                log.warning(
-                    "runner %s gives no sign, and is replaced", runner.name, extra=_fields(runner)
-                )
+                runner.log("gives no sign, and is replaced", logging.WARNING)
                 self.replace(runner.name)
         starting = [runner for runner in mine if runner.name not in known]
         idle = [
@@ -318,10 +304,10 @@ class RunnerPools:
         if pool == REMOTE_POOL:  # if it dies, all remote tasks on all nodes end
             options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
-        log.info("runner %s is made", name, extra=with_fields(runner=name, pool=pool))
         # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
         runner = self._adopt(name, actor, basic=basic)
+        runner.log("is made")
         if self._retired:  # `stop` was called meanwhile
             await self._end(runner)
         return runner
@@ -389,16 +375,11 @@ class RunnerPools:
         came_up, trouble = runner.up, runner.trouble
         runner.up, runner.trouble = False, None
         if life is not None:
-            log.warning("runner %s died: %s", runner.name, death.reason, extra=_fields(runner))
+            runner.log(f"died: {death.reason}", logging.WARNING)
             runner.active_at, runner.alive = time.monotonic(), False
             self._mark_lost(life[0], death)
         if not came_up and self.failures.record(runner.pool, trouble or death.reason):
-            log.error(
-                "runner %s cannot come up, and is tried again later: %s",
-                runner.name,
-                (trouble or death.reason)[-_MAX_CHARACTERS:],
-                extra=_fields(runner),
-            )
+            runner.log("cannot come up, and is tried again later", logging.ERROR)
             self._forget(runner)
             self._kill_soon(runner, no_restart=True)
 
@@ -406,10 +387,6 @@ class RunnerPools:
         telling = asyncio.ensure_future(tell_death(self._tracked, runner_id, death))
         self._killing.add(telling)
         telling.add_done_callback(self._killing.discard)
-
-
-def _fields(runner: PooledRunner) -> dict[str, object]:
-    return with_fields(runner=runner.name, pool=runner.pool)
 
 
 def _end_of(error: Exception) -> str:
