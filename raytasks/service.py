@@ -27,12 +27,16 @@ from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
+from raytasks.protocol import codec as wire
+from raytasks.protocol.queries import LogLines
+from raytasks.protocol.service_log import LogPage
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.actor import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1
+_ANSWER_SECONDS = 10.0
 
 
 class ServiceError(RaytasksError):
@@ -293,6 +297,16 @@ def leave_cluster(grace_seconds: float) -> int:
     return _stop_tracker(tracker, grace_seconds)
 
 
+def log_lines(asked: LogLines) -> LogPage:
+    """Return lines of the tracker's log. Raises `ServiceError` while no tracker answers."""
+    call = _tracker().read.remote(wire.encode(asked))
+    try:
+        answer: bytes = ray.get(call, timeout=asked.seconds + _ANSWER_SECONDS)
+    except RayError as error:
+        raise ServiceError(f"the tracker does not answer: {one_line(error)}") from None
+    return wire.answer_of(asked, answer)
+
+
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
     released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
     ray.kill(tracker, no_restart=True)
@@ -300,6 +314,7 @@ def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
 
 
 def _tracker() -> Any:
+    """Return the handle of the tracker of this cluster. Raises `NoServiceHere`."""
     try:
         return ray.get_actor(TRACKER_NAME, NAMESPACE)
     except ValueError:

@@ -5,7 +5,7 @@ import ipaddress
 import os
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
@@ -37,6 +37,10 @@ _OTHERS = {
 """Further names with our prefix: settings of the client, and values between our processes."""
 
 DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would matter
+
+
+LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+LogFormat = Literal["text", "json"]
 
 
 class SettingsError(RaytasksError):
@@ -110,6 +114,11 @@ class Settings(BaseSettings):
     trace_parenting: TraceParenting = TraceParenting.LINK
     retention_seconds: float | None = Field(default=30 * 86_400.0, gt=0)
 
+    log_level: LogLevel = "INFO"
+    log_format: LogFormat = "text"
+    log_file: str | None = None
+    log_file_bytes: int = Field(default=64 * 1024 * 1024, ge=4096)
+
     @field_validator("task_modules", mode="before")
     @classmethod
     def _split_modules(cls, value: Any) -> Any:
@@ -124,7 +133,12 @@ class Settings(BaseSettings):
         return parse_keys(value) if isinstance(value, str) else value
 
     @field_validator(
-        "redis_url", "ray_address", "warm_runners_max", "retention_seconds", mode="before"
+        "redis_url",
+        "ray_address",
+        "warm_runners_max",
+        "retention_seconds",
+        "log_file",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
@@ -146,6 +160,16 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute_folder(cls, value: str) -> str:
         return value if "://" in value else str(Path(value).resolve())
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper_level(cls, value: Any) -> Any:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("log_file")
+    @classmethod
+    def _absolute_file(cls, value: str | None) -> str | None:
+        return value and str(Path(value).absolute())  # the tracker may work in another folder
 
     @model_validator(mode="after")
     def _refuse_default_secret(self) -> "Settings":

@@ -32,9 +32,11 @@ def parse(text: str) -> Iterator[Sse]:
 class EventClient:
     """One request. Use it as an async context manager; leaving it hangs up."""
 
-    def __init__(self, app: ASGIApp, path: str, last: str | None = None, **query: str) -> None:
+    def __init__(
+        self, app: ASGIApp, path: str, last: str | None = None, *, accept: str = "*/*", **query: str
+    ) -> None:
         self._app = app
-        headers = [(b"host", b"localhost")]
+        headers = [(b"host", b"localhost"), (b"accept", accept.encode())]
         if last is not None:
             headers.append((b"last-event-id", last.encode()))
         self._scope = {

@@ -4,6 +4,7 @@ import re
 import types
 import typing
 from collections.abc import Iterator
+from enum import Enum
 from pathlib import Path
 
 from pydantic.fields import FieldInfo
@@ -84,6 +85,8 @@ def _type(field: FieldInfo) -> str:
         hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         return "list, commas between"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return " or ".join(kind.value for kind in hint)
     return {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
 
 

@@ -14,7 +14,9 @@ from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
+from raytasks.api.log_routes import log_router
 from raytasks.api.request_bounds import WaitingRoom
+from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
 from raytasks.api.routes import service_router, task_router
 from raytasks.api.signing import Links
@@ -71,7 +73,11 @@ def create_app(
     app.include_router(task_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
+    app.include_router(log_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)
-    return TrailingSlash(AccessGate(FastPath(app, service, submissions), settings))
+    answering: ASGIApp = FastPath(app, service, submissions)
+    if settings.log_level != "DEBUG":
+        return TrailingSlash(AccessGate(answering, settings))
+    return RequestLog(TrailingSlash(AccessGate(CallerNote(answering), settings)))

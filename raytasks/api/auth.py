@@ -54,6 +54,18 @@ class Caller:
             )
         return self.namespace
 
+    def check_unbound(self) -> None:
+        """Refuse a request about the whole service if the key is bound to a namespace.
+
+        Raises `Problem` 403.
+        """
+        if self.namespace is not None:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"this is about the whole service, and the key {self.name} is bound to the "
+                f"namespace {self.namespace}",
+            )
+
     def check(self, scope: Scope) -> None:
         """Refuse the request if the caller lacks a scope that it needs.
 
@@ -164,9 +176,25 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return check
 
 
+def require_unbound(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency: the caller, who has this scope by a key that is bound to no namespace.
+
+    It raises `Problem` 401 or 403.
+    """
+
+    async def check(request: Request) -> Caller:
+        caller = await caller_of(request)
+        caller.check(scope)
+        caller.check_unbound()
+        return caller
+
+    return check
+
+
 AnyCaller = Annotated[Caller, Depends(caller_of)]
 """The sender of the request, with or without a key."""
 
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]
+UnboundOperator = Annotated[Caller, Depends(require_unbound(Scope.OPERATE))]

@@ -9,6 +9,7 @@ from pydantic.json_schema import models_json_schema
 
 from raytasks.api.access_gate import is_public
 from raytasks.api.events.event_views import SHAPES
+from raytasks.api.log_views import LOG_EVENTS
 from raytasks.api.problems import CONTENT_TYPE, ProblemView
 
 _KEY = "key"
@@ -40,7 +41,7 @@ def reference_to(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _mend(document: dict[str, Any], needs_key: bool) -> None:
-    wanted = [(shape, "serialization") for shape in SHAPES]
+    wanted = [(shape, "serialization") for shape in (*SHAPES, *LOG_EVENTS.values())]
     _, shapes = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
     document["components"]["schemas"].update(shapes["$defs"])
     document["components"]["securitySchemes"] = {

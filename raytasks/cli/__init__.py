@@ -16,6 +16,7 @@ from raytasks.cli import (
     events,
     init,
     keys,
+    logs,
     operate,
     options,
     stats,
@@ -58,6 +59,7 @@ app.command("submit-many")(submit_many.submit_many)
 app.command("get")(tasks.get)
 app.command("list")(tasks.list_tasks)
 app.command("events")(events.events)
+app.command("logs")(logs.logs)
 app.command("watch")(watch.watch)
 app.command("artifacts")(artifacts.artifacts)
 app.command("retry")(tasks.retry)

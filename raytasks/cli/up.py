@@ -103,6 +103,7 @@ def worker(
         ray_process = cluster.start_worker(address, resources=resources)
     try:
         _compare_versions(address)
+        _catch_signals(stopping)  # Ray has taken SIGTERM for its own
         console.print(f"this machine works for {address}; Ctrl-C takes it out")
         _wait(stopping, ray_process)
     finally:
@@ -168,7 +169,10 @@ def _run_on_ray(
     dashboard: bool,
 ) -> None:
     from raytasks.cluster import processes as cluster
+    from raytasks.cluster import run_files
     from raytasks.cluster.control_store import open_control_store
+    from raytasks.cluster.ray_noise import leave_out_noise
+    from raytasks.cluster.runs import folder
 
     settings = version.settings
     head: RayProcess | None = None
@@ -179,6 +183,10 @@ def _run_on_ray(
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
         with _step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
+        _catch_signals(stopping)  # Ray has taken SIGTERM for its own
+        leave_out_noise()
+        if head is not None:
+            run_files.record(folder(), run_files.files_here(head.log))
         if head is None:
             _tell_what_is_lacking(endpoint.host)
         _serve(version, endpoint, head, stopping, note)
@@ -213,8 +221,10 @@ def _serve(
     note: "Note",
 ) -> None:
     from raytasks import service
+    from raytasks.cli.shown_log import ShownLog
 
     ours = True
+    log = ShownLog(service.log_lines, _show_line, version.settings.log_format)
     try:
         with _step("Starting the tracker, and trying the handlers"):
             try:
@@ -231,10 +241,17 @@ def _serve(
         _announce(endpoint, head, version.settings.database_url)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
+        log.start()
         _wait(stopping, head)
     finally:
         if ours and _is_there(head):
             note.given_back(_stop_service(version.settings.stop_grace_seconds))
+        log.stop()
+
+
+def _show_line(text: str, color: str) -> None:
+    """Print a line of the service's log."""
+    console.print(text, style=color, soft_wrap=True, markup=False, emoji=False)
 
 
 def _is_there(head: "RayProcess | None") -> bool:
@@ -306,9 +323,12 @@ def prepare_database(url: str) -> None:
 def _take_port(endpoint: "Endpoint") -> None:
     """Make sure that the port is free. End leftovers of a killed run of our own on it."""
     from raytasks.cluster import processes as cluster
+    from raytasks.cluster import run_files
+    from raytasks.cluster.runs import folder
     from raytasks.settings import SettingsError
 
     left = cluster.end_leftovers()
+    run_files.remove_old(folder())
     if left:
         console.print(f"ended {left} processes that an earlier run had left when it was killed")
     other = cluster.listener_on(endpoint.host, endpoint.port)
@@ -319,6 +339,12 @@ def _take_port(endpoint: "Endpoint") -> None:
 def _stop_signals() -> threading.Event:
     """Return an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
     stopping = threading.Event()
+    _catch_signals(stopping)
+    return stopping
+
+
+def _catch_signals(stopping: threading.Event) -> None:
+    """Have Ctrl-C and SIGTERM set the event; a second Ctrl-C interrupts at once."""
 
     def stop(number: int, _frame: Any) -> None:
         if stopping.is_set() and number == signal.SIGINT:
@@ -327,7 +353,6 @@ def _stop_signals() -> threading.Event:
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
-    return stopping
 
 
 def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:

@@ -37,6 +37,7 @@ from raytasks.client.event_stream import (
     GapEvent,
     LogEvent,
     ProgressEvent,
+    ServiceLogEvent,
     StateEvent,
     TaskEvent,
 )
@@ -67,6 +68,7 @@ __all__ = [
     "NotFound",
     "Page",
     "ProgressEvent",
+    "ServiceLogEvent",
     "ServiceUnavailable",
     "Stack",
     "StateEvent",

@@ -21,6 +21,8 @@ from raytasks.client.documents import (
     Artifact,
     BulkFilters,
     BulkOperationDocument,
+    LogPageDocument,
+    LogQuery,
     Matched,
     PageDocument,
     PageQuery,
@@ -209,6 +211,10 @@ class Api:
         """Look how the service is."""
         return self._ask(Call("GET", "/health", accepts=(503,)))
 
+    def log_page(self, query: LogQuery) -> Steps[LogPageDocument]:
+        """Get a page of the service's log."""
+        return self._ask(calls.logs_call(query))
+
     def artifacts(self, task_id: str) -> Steps[list[Artifact]]:
         """List the files of a task."""
         return self._part(Call("GET", f"{calls.task_path(task_id)}/artifacts"), "artifacts")
@@ -269,6 +275,11 @@ def pause_before_next(
     if asked is None:
         return pause
     return max(pause, asked) if asked <= MAX_RETRY_AFTER_SECONDS else None
+
+
+def next_log_page(query: LogQuery, page: LogPageDocument) -> LogQuery | None:
+    """Return the query for the page of the log after this one; None if this is the last."""
+    return {**query, "after": page["next"]} if page["more"] else None
 
 
 def first_page(filters: TaskFilters) -> PageQuery:

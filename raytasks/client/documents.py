@@ -261,6 +261,34 @@ class LogData(TypedDict):
     at: str
 
 
+class ServiceLogData(TypedDict):
+    """A line of the service's log. Its `fields` say what it is about, such as `task_id`."""
+
+    id: str
+    at: str
+    level: str
+    message: str
+    fields: dict[str, str | int | float | bool]
+
+
+class LogPageDocument(TypedDict):
+    """Lines of the service's log, the oldest first; `next` is the place to go on after."""
+
+    lines: list[ServiceLogData]
+    next: str
+    gap: bool
+    more: bool
+
+
+class LogQuery(TypedDict, total=False):
+    """The query of the service's log, as of `GET /logs`. `level` is the lowest level."""
+
+    after: str | None
+    lines: int | None
+    level: str | None
+    task_type: str | None
+
+
 class ProgressData(TypedDict):
     """The progress of the running attempt."""
 

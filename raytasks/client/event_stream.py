@@ -18,7 +18,14 @@ from raytasks.client.answers import (
     unavailable,
 )
 from raytasks.client.api_errors import ServiceUnavailable
-from raytasks.client.documents import EndData, LogData, ProgressData, StateData
+from raytasks.client.documents import (
+    EndData,
+    LogData,
+    LogPageDocument,
+    ProgressData,
+    ServiceLogData,
+    StateData,
+)
 from raytasks.client.requests import Call, checked_event_id
 from raytasks.model.tasks import RaytasksError
 
@@ -60,7 +67,15 @@ class EndEvent:
 
 @dataclass(frozen=True)
 class GapEvent:
-    """Changes may have been missed: list the tasks again."""
+    """Changes may have been missed: list the tasks again. In a log, lines are gone."""
+
+
+@dataclass(frozen=True)
+class ServiceLogEvent:
+    """A line of the service's log."""
+
+    id: str
+    data: ServiceLogData
 
 
 TaskEvent: TypeAlias = StateEvent | LogEvent | ProgressEvent | EndEvent
@@ -68,6 +83,9 @@ TaskEvent: TypeAlias = StateEvent | LogEvent | ProgressEvent | EndEvent
 
 FeedEvent: TypeAlias = StateEvent | GapEvent
 """The events of the feed of all tasks."""
+
+ServiceLog: TypeAlias = ServiceLogEvent | GapEvent
+"""The lines of the service's log. A gap says that lines before it are gone."""
 
 E = TypeVar("E")
 
@@ -141,6 +159,9 @@ class Follower(Generic[E]):
             self._usual_pause = min(max(sse.retry / 1000, 0.0), _MAX_PAUSE)
         if sse.event == "message":
             return  # no event of ours: only an id or a pause
+        if sse.event == "present":  # all events so far were sent, and no more were asked for
+            self.over = True
+            return
         try:
             event = self._read(sse.event, sse.id, sse.json())
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -151,7 +172,7 @@ class Follower(Generic[E]):
             if event == self._progress:
                 return  # sent again after a reconnect
             self._progress = event
-        elif isinstance(event, StateEvent | LogEvent):
+        elif isinstance(event, StateEvent | LogEvent | ServiceLogEvent):
             if self._asked is not None and not _is_after(sse.id, self._asked):
                 return
             if self._last is None or _is_after(sse.id, self._last):
@@ -212,6 +233,29 @@ def feed_follower(
 ) -> Follower[FeedEvent]:
     """Return a follower for the changes of state of all tasks."""
     return Follower(call, url, last_event_id, _feed_event, gap=GapEvent(), on_open=on_open)
+
+
+def log_follower(call: Call, url: str, last_event_id: str | None) -> Follower[ServiceLog]:
+    """Return a follower for the service's log."""
+    return Follower(call, url, last_event_id, _log_event, gap=GapEvent())
+
+
+def log_events(page: LogPageDocument) -> Iterator[ServiceLog]:
+    """Yield the lines of a page of the service's log, after a gap if there is one."""
+    if page["gap"]:
+        yield GapEvent()
+    for line in page["lines"]:
+        yield ServiceLogEvent(line["id"], line)
+
+
+def _log_event(kind: str, event_id: str, data: Any) -> ServiceLog | None:
+    match kind:
+        case "line":
+            return ServiceLogEvent(_id(event_id), cast("ServiceLogData", _object(data)))
+        case "gap":
+            return GapEvent()
+        case _:
+            return None
 
 
 def _task_event(kind: str, event_id: str, data: Any) -> TaskEvent | None:

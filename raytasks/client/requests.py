@@ -11,7 +11,7 @@ import httpx
 
 from raytasks.client.api_errors import BadArgument
 from raytasks.client.bodies import encode_body, given, submission_body
-from raytasks.client.documents import BulkFilters, PageQuery, SubmissionDocument
+from raytasks.client.documents import BulkFilters, LogQuery, PageQuery, SubmissionDocument
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY, MAX_WAIT_SECONDS, NAMESPACE
 from raytasks.model.trace_context import headers_of, present_context
 
@@ -130,9 +130,18 @@ def list_call(query: PageQuery) -> Call:
     return Call("GET", "/tasks/", given(query))
 
 
-def events_call(task_id: str) -> Call:
+def events_call(task_id: str, *, follow: bool) -> Call:
     """Return the request for the events of a task."""
-    return Call("GET", f"{task_path(task_id)}/events")
+    params = {} if follow else {"follow": "false"}
+    return Call("GET", f"{task_path(task_id)}/events", params)
+
+
+def logs_call(query: LogQuery) -> Call:
+    """Return the request for the service's log."""
+    params = given(query)
+    if "level" in params:
+        params["level"] = params["level"].upper()
+    return Call("GET", "/logs", params)
 
 
 def all_events_call(task_type: str | None, tag: str | None) -> Call:

@@ -10,11 +10,12 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
+from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
     BulkOperationDocument,
+    LogQuery,
     Matched,
     PageDocument,
     PageQuery,
@@ -28,8 +29,11 @@ from raytasks.client.documents import (
 from raytasks.client.event_stream import (
     FeedEvent,
     Follower,
+    ServiceLog,
     TaskEvent,
     feed_follower,
+    log_events,
+    log_follower,
     task_follower,
 )
 from raytasks.client.requests import DEFAULT_URL
@@ -156,15 +160,15 @@ class Client:
             query = next_page(query, page)
 
     def events(
-        self, task_id: str, last_event_id: str | None = None
+        self, task_id: str, last_event_id: str | None = None, *, follow: bool = True
     ) -> Generator[TaskEvent, None, None]:
         """Yield the past events of a task, then each new one, until it has ended.
 
         The last one is an `EndEvent`. A broken connection is made again, and continues after the
         last event, so each event is seen once. With `last_event_id`, the stream begins after that
-        event.
+        event. Without `follow`, it ends when the past events were sent.
         """
-        call = calls.events_call(task_id)
+        call = calls.events_call(task_id, follow=follow)
         return self._follow(task_follower(call, self.url, last_event_id))
 
     def all_events(
@@ -182,6 +186,26 @@ class Client:
         """
         call = calls.all_events_call(task_type, tag)
         return self._follow(feed_follower(call, self.url, last_event_id, on_open))
+
+    def logs(
+        self, *, follow: bool = False, **query: Unpack[LogQuery]
+    ) -> Generator[ServiceLog, None, None]:
+        """Yield lines of the service's log: the newest `lines`, or those `after` one's id.
+
+        With `follow`, each new line follows, for ever. `level` is the lowest level. A `GapEvent`
+        says that lines are gone. The key must have the scope `operate`, and no namespace.
+        """
+        if follow:
+            after = query.pop("after", None)
+            return self._follow(log_follower(calls.logs_call(query), self.url, after))
+        return self._log_pages(query)
+
+    def _log_pages(self, query: LogQuery) -> Generator[ServiceLog, None, None]:
+        asked: LogQuery | None = query
+        while asked is not None:
+            page = self._run(self._api.log_page(asked))
+            yield from log_events(page)
+            asked = next_log_page(asked, page)
 
     def retry(self, task_id: str) -> TaskDocument:
         """Run a FAILED or CANCELLED task again, and return it."""

@@ -36,7 +36,9 @@ _STOP_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0
 _LEFTOVER_SECONDS = 10.0
 _PR_SET_PDEATHSIG = 1  # prctl(2)
-_OWNER = "RAYTASKS_OWNER"
+OWNER = "RAYTASKS_OWNER"
+"""The variable that marks all processes of a run of ours with its owner."""
+
 _FROM_THE_HEAD = "copy ~/.ray/auth_token from the machine of the head to here"
 # Only on Linux can `ray_node` adopt the processes that `ray start` leaves behind.
 EVERYTHING = NodeResources()
@@ -207,7 +209,7 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
-            env={**os.environ, **ray_environment(), **of_store, _OWNER: owner_mark()},
+            env={**os.environ, **ray_environment(), **of_store, OWNER: owner_mark()},
             # A Ctrl-C in the terminal is for this process alone, which stops Ray after its own
             # work.
             start_new_session=True,
@@ -298,7 +300,7 @@ def _kill_marked(chosen: Callable[[str], bool]) -> int:
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            mark = process.environ().get(_OWNER)
+            mark = process.environ().get(OWNER)
             if mark and chosen(mark):
                 process.kill()
                 found.append(process)

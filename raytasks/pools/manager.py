@@ -176,7 +176,7 @@ class RunnerPools:
         elif not state.held:
             await self._end(runner)
         elif retiring > drain_seconds and not runner.unhurried:
-            log.warning("%s is ended; what it ran is given back", runner.name)
+            runner.log("is ended; what it ran is given back", logging.WARNING)
             await self._end(runner)
 
     async def _make_room(
@@ -193,7 +193,7 @@ class RunnerPools:
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
             if (runner := self._runners.get(name)) is not None:
-                log.info("%s makes room for what waits for resources", name)
+                runner.log("makes room for what waits for resources")
                 runner.unhurried = True
                 await self._retire(runner, states.get(name), math.inf)
         return plan.scarce
@@ -236,7 +236,7 @@ class RunnerPools:
         }
         for runner in mine:
             if runner.name not in states and runner.is_mute(now):
-                log.warning("%s gives no sign; it is started again", runner.name)
+                runner.log("gives no sign, and is replaced", logging.WARNING)
                 self.replace(runner.name)
         starting = [runner for runner in mine if runner.name not in known]
         idle = [
@@ -305,10 +305,10 @@ class RunnerPools:
         if pool == REMOTE_POOL:  # if it dies, all remote tasks on all nodes end
             options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
         kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
-        log.info("making %s", name)
         # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
         runner = self._adopt(name, actor, basic=basic)
+        runner.log("is made")
         if self._retired:  # `stop` was called meanwhile
             await self._end(runner)
         return runner
@@ -376,11 +376,11 @@ class RunnerPools:
         came_up, trouble = runner.up, runner.trouble
         runner.up, runner.trouble = False, None
         if life is not None:
-            log.warning("%s died: %s", runner.name, death.reason)
+            runner.log(f"died: {death.reason}", logging.WARNING)
             runner.active_at, runner.alive = time.monotonic(), False
             self._mark_lost(life[0], death)
         if not came_up and self.failures.record(runner.pool, trouble or death.reason):
-            log.error("%s cannot come up; it is tried again later", runner.name)
+            runner.log("cannot come up, and is tried again later", logging.ERROR)
             self._forget(runner)
             self._kill_soon(runner, no_restart=True)
 

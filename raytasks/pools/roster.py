@@ -1,6 +1,7 @@
 """The pools' record of each runner's actor, and the names of runners."""
 
 import asyncio
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,8 +9,11 @@ from typing import Any, Protocol
 import ray
 
 from raytasks.model.states import LossCause
+from raytasks.observe.log_record import with_fields
 from raytasks.protocol.messages import Demand
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
+
+log = logging.getLogger(__name__)
 
 _PREFIX = "runner."
 
@@ -66,6 +70,11 @@ class PooledRunner:
     retiring_since: float | None = None
     unhurried: bool = False
     watch: "asyncio.Task[None] | None" = None
+
+    def log(self, message: str, level: int = logging.INFO) -> None:
+        """Write a line about this runner into the log."""
+        fields = with_fields(runner=self.name, pool=self.pool)
+        log.log(level, "runner %s %s", self.name, message, extra=fields)
 
     def is_mute(self, now: float) -> bool:
         """Return whether its process should be there, but has given no sign for too long."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.observe.log_record import with_fields
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.store.version_rows import VersionRow, VersionState
 
@@ -219,7 +220,7 @@ class Versions:
     async def _judge(self, version: HandlersVersion) -> VersionRow:
         row = self._known[version.token] = await self._book.number(version)
         if row.state is VersionState.TRIAL:
-            log.info("version %d of the handlers is tried", row.number)
+            log.info("version %d of the handlers is tried", row.number, extra=_fields(row.number))
             wrong = await self._trial(version)
             state = VersionState.PASSED if wrong is None else VersionState.FAILED
             if wrong is None:
@@ -231,7 +232,12 @@ class Versions:
             if self._adopt(row, version):
                 await self._forget_others(row.token)
         elif self.row is None or row.number > self.row.number:
-            log.error("version %d of the handlers is refused: %s", row.number, row.detail)
+            log.error(
+                "version %d of the handlers is refused: %s",
+                row.number,
+                row.detail,
+                extra=_fields(row.number),
+            )
             self._failed = row
         return row
 
@@ -248,7 +254,12 @@ class Versions:
         self.row, self.version = row, version
         if self._failed is not None and self._failed.number < row.number:
             self._failed = None
-        log.info("version %d of the handlers is in force: %s", row.number, row.generation)
+        log.info(
+            "version %d of the handlers is in force: %s",
+            row.number,
+            ", ".join(version.task_types),
+            extra=_fields(row.number, row.generation),
+        )
         self._put_in_force(version)
         return True
 
@@ -256,3 +267,7 @@ class Versions:
         self._trials.pop(token, None)
         if not done.cancelled() and done.exception() is not None:
             log.warning("a version could not be tried: %s", done.exception())
+
+
+def _fields(number: int, generation: str | None = None) -> dict[str, object]:
+    return with_fields(version=number, generation=generation)

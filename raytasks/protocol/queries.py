@@ -17,6 +17,7 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
+from raytasks.protocol.service_log import MAX_LINES, LogFilter, LogPage
 
 Answer = TypeVar("Answer")
 Given = TypeVar("Given", covariant=True)
@@ -122,6 +123,20 @@ class TaskStack(Query[StackAnswer | None], frozen=True):
     task_id: str
 
 
+class LogLines(Query[LogPage], frozen=True, omit_defaults=True):
+    """Lines of the tracker's log after number `after` of a `stream`, as soon as there is one.
+
+    The answer comes at the latest after `seconds`, perhaps without lines. A `stream` of 0 asks for
+    the `newest` lines instead.
+    """
+
+    stream: int = 0
+    after: int = 0
+    newest: int = MAX_LINES
+    filter: LogFilter = LogFilter()
+    seconds: float = 0.0
+
+
 class Health(Query[dict[str, Any]], frozen=True):
     """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
@@ -144,7 +159,7 @@ StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | Known
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-LiveQuery = Statistics | WaitingFor | TaskStack | Health
+LiveQuery = Statistics | WaitingFor | TaskStack | LogLines | Health
 """The queries that only the tracker can answer."""
 
 ServiceQuery = GetTerms | GetDatabase | GetAddress

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.observe.log_record import with_fields
 from raytasks.store.store import Store
 from raytasks.store.store_calls import (
     HANGS,
@@ -58,6 +59,7 @@ class StoreAccess:
         self._refuse = refuse
         self._outages = 0
         self._failed_at = 0.0
+        self._away_since = 0.0
         self._logged: tuple[str, float] = ("", 0.0)
         self._writes: dict[object, float] = {}  # start times of the writes that wait, oldest first
         stuck = store.give_up_connections
@@ -121,7 +123,11 @@ class StoreAccess:
             return
         if proven or now - self._failed_at > _DOUBT_SECONDS:
             if self._logged[0]:
-                log.warning("the database is there again")
+                log.warning(
+                    "the database is there again, after %.1f seconds",
+                    now - self._away_since,
+                    extra=with_fields(seconds=round(now - self._away_since, 3)),
+                )
             self.error, self._outages = None, 0
             self._logged = ("", 0.0)
 
@@ -162,6 +168,8 @@ class StoreAccess:
     def _record_outage(self, text: str) -> None:
         now = self._monotonic()
         known, at = self._logged
+        if self.error is None:
+            self._away_since = now
         if text != known or now - at > _LOG_SECONDS:
             log.warning("the database is away: %s", text)
             self._logged = (text, now)

@@ -32,12 +32,17 @@ _MAX_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of a step: changed counts, changed tasks, and running tasks to be cancelled."""
+    """The result of a step: changed counts, changed tasks, and running tasks to be cancelled.
+
+    `changed` is their number. With `is_last`, the operation is done.
+    """
 
     operation: BulkOperation
     counts: Mapping[Counted, int]
     changes: list[StateChange]
     marked: list[str]
+    changed: int
+    is_last: bool
 
 
 @dataclass
@@ -226,6 +231,8 @@ def run_step(
             ],
             marked=[head.task_id for head in running],
             counts=transaction.finish(),
+            changed=len(changed),
+            is_last=finished_at is not None,
         )
 
 

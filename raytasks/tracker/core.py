@@ -9,12 +9,14 @@ from typing import Any, TypeVar, assert_never, cast
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
+from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.protocol.queries import (
     BulkById,
     BulkList,
     Health,
+    LogLines,
     Query,
     StackAnswer,
     Statistics,
@@ -30,6 +32,7 @@ from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.journal import lines_of
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.waiting import waiting_for
 
@@ -49,7 +52,8 @@ class Tracker:
     duration is measured by `monotonic`: leases, pauses, deadlines. That is by default
     `time.monotonic`, or `clock` if a test gives only `clock`. The factory `executors` makes the
     executors of store calls; a simulation runs them inside its loop. The `owner` is the tracker's
-    actor, the same in all its lives.
+    actor, the same in all its lives. What it does is written into `log`, by default a stream of its
+    own.
 
     Start it with `start`, then run `run`, which ends only when it is cancelled or superseded by
     another tracker. Until `start` has returned, submissions wait; they are refused when the
@@ -67,9 +71,12 @@ class Tracker:
         monotonic: Callable[[], float] | None = None,
         owner: str = "",
         executors: Executors = threads,
+        log: LogStream | None = None,
     ) -> None:
+        self.log = LogStream(clock) if log is None else log
         self.ticker = Ticker(
             store,
+            self.log,
             lease_seconds=lease_seconds,
             max_crashes=max_crashes,
             clock=clock,
@@ -186,6 +193,8 @@ class Tracker:
                 return waiting_for(self.fleet, query.task_id)
             case TaskStack():
                 return await self._stack(query.task_id)
+            case LogLines():
+                return await lines_of(self.log, query)
             case Health():
                 return await health_of(self.ticker, self.backlog)
             case _:

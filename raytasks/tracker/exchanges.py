@@ -96,7 +96,10 @@ class Exchanges:
         for earlier in self._fleet.lives_of(exchange.name):
             if earlier.runner_id != exchange.runner_id:
                 self._mark_lost(earlier.runner_id, "its runner died and was started again")
+        known = self._fleet.runners.get(exchange.runner_id)
         runner = self._fleet.admit(exchange, now, self._ticker.epoch)
+        if known is None or not known.name:
+            self._ticker.journal.runner_came(runner)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}
             have |= {(claim.task_id, claim.attempt) for claim in runner.undelivered}  # sent again

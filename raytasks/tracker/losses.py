@@ -7,14 +7,15 @@ from raytasks.model.states import LossCause
 from raytasks.model.tasks import Running
 from raytasks.tracker.aside import Aside
 from raytasks.tracker.blame import last_words
-from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.inbox import Inbox, released_outcome
 
 
 class Losses:
     """The source of outcomes that no runner reports; it puts them into the inbox.
 
-    `clock` gives their times. An outcome that was reported already stays.
+    `clock` gives their times. An outcome that was reported already stays. `on_gone` gets each
+    runner that is lost, with the reason and the cause.
     """
 
     def __init__(
@@ -24,12 +25,14 @@ class Losses:
         aside: Aside,
         wake: asyncio.Event,
         clock: Callable[[], float],
+        on_gone: Callable[[RunnerState, str, LossCause], None],
     ) -> None:
         self._fleet = fleet
         self._inbox = inbox
         self._aside = aside
         self._wake = wake
         self._clock = clock
+        self._on_gone = on_gone
 
     def mark_lost(
         self,
@@ -47,6 +50,7 @@ class Losses:
         runner = self._fleet.remove(runner_id, for_good=for_good)
         if runner is None:
             return
+        self._on_gone(runner, reason, cause)
         ended = {
             (item.runner_id, item.task_id, item.attempt)
             for item in runner.held.values()

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable
 
 from raytasks.model.states import LossCause
+from raytasks.observe.log_record import with_fields
 from raytasks.tracker.fleet import RunnerState
 
 log = logging.getLogger(__name__)
@@ -30,7 +31,11 @@ class Silence:
         """Record that the lease of a runner has ended. Safe to repeat."""
         if runner.runner_id in self._looks:
             return
-        log.warning("runner %s was not heard of; its lease has ended", runner.runner_id)
+        log.warning(
+            "runner %s was not heard of; its lease has ended",
+            runner.name or runner.runner_id,
+            extra=with_fields(runner=runner.name or runner.runner_id, pool=runner.pool or None),
+        )
         if self.node_died is None:
             self._give_up(runner, _REASON, LossCause.PROCESS)
             return

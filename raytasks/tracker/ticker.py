@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.observe.log_stream import LogStream
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.store.transaction import FenceBroken, Superseded
@@ -17,6 +18,7 @@ from raytasks.tracker.bulk_turns import BulkTurns, Held, make, run_step
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
+from raytasks.tracker.journal import Journal
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
@@ -46,6 +48,7 @@ class Ticker:
     def __init__(
         self,
         store: Store,
+        log_stream: LogStream,
         *,
         lease_seconds: float,
         max_crashes: int,
@@ -67,7 +70,15 @@ class Ticker:
         self.ledger = Ledger(clock, self.monotonic)
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
-        self.losses = Losses(self.ledger.fleet, self.inbox, self.recovery.aside, self.wake, clock)
+        self.journal = Journal(log_stream, self.ledger.fleet, self.monotonic)
+        self.losses = Losses(
+            self.ledger.fleet,
+            self.inbox,
+            self.recovery.aside,
+            self.wake,
+            clock,
+            self.journal.runner_gone,
+        )
         self.bulk = BulkTurns(self.monotonic)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
@@ -93,6 +104,8 @@ class Ticker:
         self.ledger.feed = FeedRing(self.epoch)
         await self._load()
         self.access.recovered()
+        running, counts = len(self.ledger.fleet.running), self.ledger.waiting_types()
+        self.journal.took_over(self.epoch, running, sum(counts.values()))
         self.loaded.set()
 
     async def is_loaded(self, seconds: float) -> bool:
@@ -118,6 +131,7 @@ class Ticker:
         """Answer waiting callers with an error, and close the store."""
         while not self.inbox.empty:
             self.inbox.take().fail(StoreUnavailable("the tracker is stopping"))
+        self.journal.close()
         await self.access.close()
 
     async def set_paused(self, paused_at: float | None) -> None:
@@ -149,12 +163,16 @@ class Ticker:
             raise StoreUnavailable(AWAY)
         epoch = self.epoch
         try:
-            return await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
+            made = await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
         except Superseded:
             raise StoreUnavailable(SUPERSEDED) from None
         finally:  # after an error it may still have been stored
             self.bulk.look()
             self.wake.set()
+        operation, is_new = made
+        if is_new:
+            self.journal.bulk_begun(operation)
+        return made
 
     async def keep_stats(self) -> None:
         """Restore the statistics of earlier trackers, and then keep their rows few."""
@@ -222,6 +240,7 @@ class Ticker:
             if self.access.error is not None:
                 self.intake.hurry()
             await self._apply(taken, work, done)
+            self.journal.note_tick(self.monotonic() - began_at, work)
             if self.recovery.succeeded(taken):
                 self.access.recovered(proven=bool(proven))
             else:
@@ -280,9 +299,12 @@ class Ticker:
             self.bulk.done(done, turn)
             if done is not None:
                 self.ledger.note_step(done)
+                if done.is_last:
+                    self.journal.bulk_done(done.operation, done.operation.changed + done.changed)
                 self.wake.set()  # tasks that became due by it are not claimed yet
 
     async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
+        self.journal.record(taken, work, done)
         self.ledger.record(taken, work, done)
         if (
             taken.alone or taken.actions or taken.prunings

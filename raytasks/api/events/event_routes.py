@@ -38,6 +38,14 @@ class EventsQuery(NamespaceQuery):
     )
 
 
+class TaskEventsQuery(EventsQuery):
+    """The query of the events of one task."""
+
+    follow: bool = Field(
+        default=True, description="False: end with `present` once the events so far were sent."
+    )
+
+
 class AllEventsQuery(EventsQuery):
     """The query of the events of all tasks."""
 
@@ -76,7 +84,7 @@ def event_router(service: Service) -> APIRouter:
     )
     async def events(
         task_id: TaskId,
-        asked: Annotated[EventsQuery, Query()],
+        asked: Annotated[TaskEventsQuery, Query()],
         caller: Reader,
         last_event_id: LastEventId = None,
     ) -> Response:
@@ -84,7 +92,8 @@ def event_router(service: Service) -> APIRouter:
         after = _place_in(_TASK_PLACE, last_event_id, asked.last_event_id)
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
-        return EventStream(task_stream(service, EventQuery(task_id, after, namespace)))
+        query = EventQuery(task_id, after, namespace)
+        return EventStream(task_stream(service, query, follow=asked.follow))
 
     return router
 

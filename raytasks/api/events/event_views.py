@@ -71,6 +71,13 @@ class EndEventView(BaseModel):
     state: State
 
 
+class PresentEventView(BaseModel):
+    """Data of the `present` event: the events so far were sent, and the stream is over."""
+
+    task_id: str
+    state: State
+
+
 class GapEventView(BaseModel):
     """Data of a `gap` event: changes were missed; list the tasks again."""
 
@@ -80,6 +87,7 @@ TASK_EVENTS: dict[str, type[BaseModel]] = {
     "log": LogEventView,
     "progress": ProgressEventView,
     "end": EndEventView,
+    "present": PresentEventView,
 }
 FEED_EVENTS: dict[str, type[BaseModel]] = {"state": ChangeView, "gap": GapEventView}
 SHAPES = (*TASK_EVENTS.values(), *FEED_EVENTS.values())
@@ -122,6 +130,11 @@ def event_text(page: EventPage, event: Event) -> bytes:
 def end_text(page: EventPage) -> bytes:
     """Return the last event of a final task."""
     return sse("end", to_json({"task_id": page.task_id, "state": page.state.value}))
+
+
+def present_text(page: EventPage) -> bytes:
+    """Return the last event of a stream that does not go on."""
+    return sse("present", to_json({"task_id": page.task_id, "state": page.state.value}))
 
 
 @lru_cache(maxsize=1024)

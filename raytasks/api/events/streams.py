@@ -13,6 +13,7 @@ from raytasks.api.events.event_views import (
     end_text,
     page_text,
     place_alone,
+    present_text,
     sse,
 )
 from raytasks.api.route_service import Service
@@ -46,8 +47,12 @@ class FeedFilter:
         return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
 
 
-async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[bytes]:
+async def task_stream(
+    service: Service, query: EventQuery, *, follow: bool = True
+) -> AsyncIterator[bytes]:
     """Yield the events of a task after a place: the past ones, then each new one, to its end.
+
+    Without `follow` it ends after the past ones.
 
     Raises `TaskNotFound` and `StoreUnavailable`.
     """
@@ -67,6 +72,8 @@ async def task_stream(service: Service, query: EventQuery) -> AsyncIterator[byte
                 over = page.state.final and not page.more
                 if over:
                     text += end_text(page)
+                elif not (follow or page.more):
+                    text, over = text + present_text(page), True
                 if not known:
                     text, known = RETRY + text, True
                 if text:

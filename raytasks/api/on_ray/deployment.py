@@ -16,6 +16,7 @@ from raytasks.api.on_ray.tracker_backend import TrackerBackend
 from raytasks.api.reapplied import Applied, Reapplied
 from raytasks.api.watchdog import Watchdog
 from raytasks.handling.registry import Registry
+from raytasks.observe.log_setup import LogOptions, log_to_stderr
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.reading import read_version
 from raytasks.pools.versions import DeployAnswer
@@ -45,6 +46,7 @@ class ApiDeployment:
     """A stateless replica of the API. It makes the tracker if there is none."""
 
     def __init__(self, version: HandlersVersion, applied: Mapping[str, float]) -> None:
+        log_to_stderr(LogOptions.of(version.settings))
         self._version = version
         self._applied = applied
         self._backend = TrackerBackend(version.settings)

@@ -14,6 +14,9 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.observe.log_record import with_fields
+from raytasks.observe.log_setup import LogOptions, TrackerLog
+from raytasks.observe.log_stream import LogStream
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings
 from raytasks.pools.kept_builds import KeptBuilds
 from raytasks.pools.manager import RunnerPools
@@ -64,6 +67,7 @@ class TrackerActor:
         self._versions: Versions | None = None
         self._listens: TrackerAddress | None = None
         self._server: local_rpc.Server | None = None
+        self._log: TrackerLog | None = None
         self._address_lock = asyncio.Lock()
         self._asked: list[str] = []
 
@@ -265,11 +269,15 @@ class TrackerActor:
         if self._pools is None:
             return 0
         self._pools.stop()
+        log.info("the service stops; running attempts have %g seconds", seconds)
         await core.stop_claiming()
         await core.wait_until_idle(seconds)
         left = core.release_all()
         await self._pools.end_all()
         await core.wait_until_idle(_LAST_TICK_SECONDS)
+        log.info("the service has stopped; %d attempts were given back", left)
+        if self._log is not None:
+            await asyncio.to_thread(self._log.flush)
         return left
 
     async def _core(self) -> Tracker:
@@ -286,6 +294,9 @@ class TrackerActor:
         # of a second, and the whole tracker stands still meanwhile.
         gc.freeze()
         try:
+            stream = LogStream()
+            self._log = TrackerLog(stream, LogOptions.of(self._settings))
+            log.info("raytasks %s begins", __version__, extra=with_fields(pid=os.getpid()))
             tracker = Tracker(
                 Store(
                     self._settings.database_url,
@@ -295,13 +306,14 @@ class TrackerActor:
                 max_crashes=self._settings.max_crashes,
                 max_backlog=self._settings.max_backlog,
                 owner=ray.get_runtime_context().get_actor_id() or "",
+                log=stream,
             )
             self._pools = RunnerPools(tracker)
             self._versions = Versions(
                 VersionBook(tracker.ticker),
                 KeptBuilds(),
                 try_version,
-                partial(_put_in_force, tracker, self._pools),
+                partial(_put_in_force, tracker, self._pools, self._log),
             )
             tracker.ticker.on_expiry = self._pools.replace
             tracker.ticker.silence.node_died = node_died
@@ -351,9 +363,12 @@ def get_or_create_tracker(settings: Settings) -> Any:
     )
 
 
-def _put_in_force(tracker: Tracker, pools: RunnerPools, version: HandlersVersion) -> None:
+def _put_in_force(
+    tracker: Tracker, pools: RunnerPools, written: TrackerLog, version: HandlersVersion
+) -> None:
     settings = version.settings
     pools.deploy(version)
+    written.change(LogOptions.of(settings))
     tracker.max_backlog = settings.max_backlog
     tracker.ticker.max_crashes = settings.max_crashes
 
