@@ -107,6 +107,8 @@ class Settings(BaseSettings):
     stop_grace_seconds: float = Field(default=10.0, ge=0)
     drain_seconds: float = Field(default=86_400.0, ge=0)
     retention_seconds: float | None = Field(default=30 * 86_400.0, gt=0)
+    health_wait_seconds: float = Field(default=300.0, gt=0)
+    health_stall_seconds: float = Field(default=600.0, gt=0)
 
     @field_validator("task_modules", mode="before")
     @classmethod
@@ -155,6 +157,14 @@ class Settings(BaseSettings):
     def uses_sqlite(self) -> bool:
         """Whether the database is a file. Then the tracker must be on that file's machine."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file of an SQLite database; None for another one, or without a plain file."""
+        path = self.database_url.partition(":///")[2].partition("?")[0]
+        if not self.uses_sqlite or not path or path.startswith((":memory:", "file:")):
+            return None
+        return Path(unquote(path))
 
     @property
     def has_default_secret(self) -> bool:

@@ -68,6 +68,18 @@ class Caller:
             f"the key {self.name} does not have the scope {scope.value}, which this needs",
         )
 
+    def check_unbound(self) -> None:
+        """Refuse a request about the whole service by a key that is bound to a namespace.
+
+        Raises `Problem` 403.
+        """
+        if self.namespace is not None:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"the key {self.name} is bound to the namespace {self.namespace}, and this needs one "
+                "that is bound to none: it is about the whole service",
+            )
+
 
 STRANGER = Caller("stranger", frozenset())
 """The caller without a key where keys are needed. Only public paths answer."""
@@ -164,9 +176,27 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return check
 
 
+def require_unbound(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency: the caller, who has this scope and is bound to no namespace.
+
+    It raises `Problem` 401 or 403.
+    """
+    has_scope = require(scope)
+
+    async def check(request: Request) -> Caller:
+        caller = await has_scope(request)
+        caller.check_unbound()
+        return caller
+
+    return check
+
+
 AnyCaller = Annotated[Caller, Depends(caller_of)]
 """The sender of the request, with or without a key."""
 
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]
+
+ServiceOperator = Annotated[Caller, Depends(require_unbound(Scope.OPERATE))]
+"""The sender of a request about the whole service: an operator who is bound to no namespace."""
