@@ -76,8 +76,8 @@ class Caller:
         if self.namespace is not None:
             raise Problem(
                 HTTPStatus.FORBIDDEN,
-                f"the key {self.name} is bound to the namespace {self.namespace}, and this needs one "
-                "that is bound to none: it is about the whole service",
+                f"the key {self.name} is bound to the namespace {self.namespace}; use a key "
+                "that is bound to none, as this is about the whole service",
             )
 
 

@@ -60,8 +60,8 @@ class PoolsView(BaseModel):
 class HeldAttemptView(BaseModel):
     """An attempt that a runner holds.
 
-    `seconds` is since it began, or since its claim if it has not `begun`. `last_sign_at` is when it
-    last reported progress, a checkpoint or a log line; else when it began.
+    The `seconds` are since it began, or since its claim if it has not `begun`. At `last_sign_at` it
+    last reported progress, a checkpoint or a log line. If it did not, that is when it began.
     """
 
     task_id: str
@@ -75,10 +75,11 @@ class HeldAttemptView(BaseModel):
 class RunnerDocumentView(BaseModel):
     """A runner.
 
-    `state` is `starting`, `idle`, `busy` or `leaving`. `version` is the newest version of the
-    handlers that has its `generation`. `way` is how it calls the tracker: `socket` or `ray`. A
-    runner `waits_for` a task if its attempt does. At most 100 of its attempts are shown, out of
-    `running_count`.
+    - `state`: `starting`, `idle`, `busy` or `leaving`.
+    - `version`: the newest version of the handlers that has its `generation`.
+    - `way`: how it calls the tracker, `socket` or `ray`.
+    - `waits_for`: the task that its attempt waits for.
+    - `running`: at most 100 of its attempts, out of `running_count`.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What only the tracker knows of a task: why it waits, and where its attempt runs.
+"""The parts of a task that only the tracker knows: why it waits, and where its attempt runs.
 
 Tasks are read from the database, which is fast and does not load the tracker. So this is asked of
 few tasks at a time, and for a moment only; without an answer the task is shown without it.

@@ -102,9 +102,12 @@ class TaskView(BaseModel):
 class WaitingView(BaseModel):
     """One reason why a task does not run yet.
 
-    The codes, the strongest first: `database_away`, `no_handler`, `paused`, `draining`, `not_due`,
-    `never_fits`, `no_runner`, `no_resources`, `runner_starting`, `behind_others`. `until` is when
-    it ends by itself, if that is known. What is in `details` depends on the code.
+    The codes, the strongest first:
+
+    - `database_away`, `no_handler`, `paused`, `draining`, `not_due`;
+    - `never_fits`, `no_runner`, `no_resources`, `runner_starting`, `behind_others`.
+
+    `until` is when it ends by itself, if that is known. What is in `details` depends on the code.
     """
 
     code: str

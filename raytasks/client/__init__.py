@@ -39,6 +39,10 @@ from raytasks.client.event_stream import (
     StateEvent,
     TaskEvent,
 )
+from raytasks.client.inspection_documents import NodeDocument as Node
+from raytasks.client.inspection_documents import PoolDocument as Pool
+from raytasks.client.inspection_documents import RunnerDocument as Runner
+from raytasks.client.inspection_documents import VersionDocument as Version
 from raytasks.client.requests import DEFAULT_URL, Call
 from raytasks.client.sync import Client
 from raytasks.model.bounds import MAX_IN_BATCH
@@ -63,9 +67,12 @@ __all__ = [
     "Gone",
     "Invalid",
     "LogEvent",
+    "Node",
     "NotFound",
     "Page",
+    "Pool",
     "ProgressEvent",
+    "Runner",
     "ServiceUnavailable",
     "StateEvent",
     "Stats",
@@ -75,6 +82,7 @@ __all__ = [
     "TaskFailed",
     "TooManyRequests",
     "Unauthorized",
+    "Version",
     "WaitTimeout",
     "is_temporary",
 ]

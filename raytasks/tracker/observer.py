@@ -21,7 +21,7 @@ from raytasks.tracker.health import health_of, submission_reasons
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.outlook import FleetOutlook, Outlook
 from raytasks.tracker.ticker import Ticker
-from raytasks.tracker.work_health import Work, work_reasons
+from raytasks.tracker.work_health import WorkScene, work_reasons
 
 ObserverQuery = (
     WaitingFor | LiveAttempt | Readiness | Health | PoolList | RunnerList | NodeList | VersionList
@@ -36,9 +36,10 @@ _OLDEST_SECONDS = 2.0
 class Observer:
     """Looks at the tracker's memory, and says what it sees. It changes nothing.
 
-    `outlook` is what is around the tracker; a cluster sets its own. `wait_seconds` and
-    `stall_seconds` are the thresholds of `/health`. `socket_node` returns the node on which the
-    tracker has a socket.
+    - `outlook`: the things around the tracker; a cluster sets its own.
+    - `wait_seconds`, `stall_seconds`: the thresholds of `/health`.
+    - `socket_node`: returns the node on which the tracker has a socket, or None.
+    - `in_force`: returns the number of the version in force, or None.
     """
 
     def __init__(
@@ -110,9 +111,9 @@ class Observer:
         await asyncio.wait([reading], timeout=_OLDEST_SECONDS)
         return reading.result() if reading.done() and reading.exception() is None else {}
 
-    def _work(self, oldest: Mapping[str, float]) -> Work:
+    def _work(self, oldest: Mapping[str, float]) -> WorkScene:
         ticker = self._ticker
-        return Work(
+        return WorkScene(
             now=ticker.clock(),
             monotonic=ticker.monotonic(),
             fleet=ticker.ledger.fleet,

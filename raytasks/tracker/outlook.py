@@ -24,7 +24,7 @@ class Outlook(Protocol):
 
 
 class FleetOutlook:
-    """What can be known from runners that call: for a tracker without a cluster.
+    """The facts that runners tell when they call: for a tracker without a cluster.
 
     With `task_types`, these have a handler. Without, those do that a runner takes.
     """

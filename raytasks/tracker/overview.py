@@ -9,7 +9,7 @@ from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.pools.cluster_view import ClusterNode, PoolView, Stage
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker.fleet import RunnerState
-from raytasks.tracker.work_health import Work
+from raytasks.tracker.work_health import WorkScene
 
 Document = dict[str, Any]
 
@@ -20,7 +20,7 @@ STARTING, IDLE, BUSY, LEAVING = "starting", "idle", "busy", "leaving"
 """The states of a runner."""
 
 
-def live_attempt(work: Work, task_id: str) -> Document | None:
+def live_attempt(work: WorkScene, task_id: str) -> Document | None:
     """Return where a task's attempt runs; None if it does not run."""
     running = work.fleet.running.get(task_id)
     if running is None:
@@ -38,7 +38,7 @@ def live_attempt(work: Work, task_id: str) -> Document | None:
     }
 
 
-def pool_documents(work: Work) -> list[Document]:
+def pool_documents(work: WorkScene) -> list[Document]:
     """Return the pools with their sizes and their backlog, by name."""
     states = _states(work)
     found = []
@@ -64,7 +64,7 @@ def pool_documents(work: Work) -> list[Document]:
     return found
 
 
-def runner_documents(work: Work, numbers: Mapping[str, int]) -> list[Document]:
+def runner_documents(work: WorkScene, numbers: Mapping[str, int]) -> list[Document]:
     """Return the runners with what they run, by pool and name.
 
     `numbers` has the number of the newest version of each generation.
@@ -129,7 +129,7 @@ def version_documents(
     ]
 
 
-def _states(work: Work) -> dict[str, tuple[str, str]]:
+def _states(work: WorkScene) -> dict[str, tuple[str, str]]:
     """Return pool and state of each runner, by name, also of those that have not called."""
     found = {runner.name: (runner.pool, _state(runner)) for runner in work.fleet if runner.name}
     for pool in work.outlook.pools():
@@ -150,7 +150,7 @@ def _state(runner: RunnerState) -> str:
 
 
 def _runner(
-    work: Work, runner: RunnerState, pools: Sequence[PoolView], numbers: Mapping[str, int]
+    work: WorkScene, runner: RunnerState, pools: Sequence[PoolView], numbers: Mapping[str, int]
 ) -> Document:
     leaving = any(
         place.stage is Stage.LEAVING and place.name == runner.name
@@ -177,7 +177,7 @@ def _runner(
 
 
 def _unheard(
-    work: Work, pool: str, name: str, stage: Stage, seconds: float, numbers: Mapping[str, int]
+    work: WorkScene, pool: str, name: str, stage: Stage, seconds: float, numbers: Mapping[str, int]
 ) -> Document:
     """Return a runner that has not called yet."""
     generation = name.rpartition("@")[2]
@@ -195,7 +195,7 @@ def _unheard(
     }
 
 
-def _attempt(work: Work, running: Running) -> Document:
+def _attempt(work: WorkScene, running: Running) -> Document:
     since = running.started_at
     return {
         "task_id": running.task_id,
@@ -207,7 +207,7 @@ def _attempt(work: Work, running: Running) -> Document:
     }
 
 
-def _last_sign(work: Work, running: Running) -> float:
+def _last_sign(work: WorkScene, running: Running) -> float:
     """Return when an attempt last reported something; else when it began, or was claimed."""
     sign = work.fleet.signs.get(running.task_id)
     if sign is None:
@@ -215,7 +215,7 @@ def _last_sign(work: Work, running: Running) -> float:
     return work.now - max(0.0, work.monotonic - sign)
 
 
-def _moment(work: Work, at: float) -> str | None:
+def _moment(work: WorkScene, at: float) -> str | None:
     """Return a time of the clock that only goes forward as a time of day."""
     return rfc3339(work.now - max(0.0, work.monotonic - at))
 

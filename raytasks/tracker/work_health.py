@@ -33,7 +33,7 @@ MAX_NAMED = 5
 
 
 @dataclass(frozen=True)
-class Work:
+class WorkScene:
     """The tracker's work at one moment.
 
     - `now`, `monotonic`: the time by the two clocks of the tracker.
@@ -72,7 +72,7 @@ def health_reason(
     return {"code": code, "message": message, "fix": fix, "since": since, "count": count}
 
 
-def work_reasons(work: Work) -> list[HealthReason]:
+def work_reasons(work: WorkScene) -> list[HealthReason]:
     """Return the reasons why work stands."""
     if work.paused_at is not None:
         return [_paused(work, work.paused_at), *_impossible(work)]
@@ -85,7 +85,7 @@ def work_reasons(work: Work) -> list[HealthReason]:
     ]
 
 
-def _paused(work: Work, paused_at: float) -> HealthReason:
+def _paused(work: WorkScene, paused_at: float) -> HealthReason:
     waiting = sum(work.waiting.values())
     return health_reason(
         "paused",
@@ -96,7 +96,7 @@ def _paused(work: Work, paused_at: float) -> HealthReason:
     )
 
 
-def _long_waits(work: Work) -> Iterator[HealthReason]:
+def _long_waits(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the pools whose oldest due task has waited too long."""
     for name, types in _pools(work).items():
         over = {
@@ -117,7 +117,7 @@ def _long_waits(work: Work) -> Iterator[HealthReason]:
         )
 
 
-def _without_runner(work: Work) -> Iterator[HealthReason]:
+def _without_runner(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the pools that have due tasks and no runner, or that there is no runner at all."""
     present = {name for runner in work.runners for name in runner.capacity_by_type}
     have = work.outlook.task_types() or ()
@@ -145,7 +145,7 @@ def _without_runner(work: Work) -> Iterator[HealthReason]:
         )
 
 
-def _stalled(work: Work) -> Iterator[HealthReason]:
+def _stalled(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the pools whose runners all hold attempts that give no sign of life."""
     by_pool: dict[str, list[RunnerState]] = {}
     for runner in work.runners:
@@ -178,7 +178,7 @@ def _silence(runner: RunnerState, now: float) -> float:
     return max(0.0, now - runner.sign_at)
 
 
-def _impossible(work: Work) -> Iterator[HealthReason]:
+def _impossible(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the demand that no node can hold, and the demand that has waited too long for one."""
     for runner in work.runners:
         for demand in runner.demands:
@@ -213,7 +213,7 @@ def _is_unplaced(runner: RunnerPlace) -> bool:
     )
 
 
-def _has_work(pool: PoolView, work: Work) -> bool:
+def _has_work(pool: PoolView, work: WorkScene) -> bool:
     return any(name in work.oldest for name in pool.task_types)
 
 
@@ -237,7 +237,7 @@ def _no_resources(who: str, needed: str, since: float, count: int) -> HealthReas
     )
 
 
-def _by_ray(work: Work) -> Iterator[HealthReason]:
+def _by_ray(work: WorkScene) -> Iterator[HealthReason]:
     """Yield that runners on the tracker's node call it by Ray, though it has a socket there."""
     slow = [
         runner.name
@@ -261,7 +261,7 @@ def calls_by_ray(who: str, *, count: int = 1) -> HealthReason:
     )
 
 
-def _pools(work: Work) -> dict[str, Sequence[str]]:
+def _pools(work: WorkScene) -> dict[str, Sequence[str]]:
     """Return the types of each pool, for those that have a handler."""
     return {pool.name: pool.task_types for pool in work.outlook.pools()}
 
