@@ -44,7 +44,10 @@ class Row:
     told: float = 0.0
     first: tuple[float, float] | None = None
     advanced_at: float = 0.0
-    sign_at: float = field(default_factory=time.monotonic)
+    sign_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.sign_at = self.sign_at or self.since
 
     @property
     def final(self) -> bool:

@@ -39,10 +39,12 @@ from raytasks.client.event_stream import (
     StateEvent,
     TaskEvent,
 )
-from raytasks.client.inspection_documents import NodeDocument as Node
-from raytasks.client.inspection_documents import PoolDocument as Pool
-from raytasks.client.inspection_documents import RunnerDocument as Runner
-from raytasks.client.inspection_documents import VersionDocument as Version
+from raytasks.client.inspection_documents import (
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    VersionDocument,
+)
 from raytasks.client.requests import DEFAULT_URL, Call
 from raytasks.client.sync import Client
 from raytasks.model.bounds import MAX_IN_BATCH
@@ -67,12 +69,12 @@ __all__ = [
     "Gone",
     "Invalid",
     "LogEvent",
-    "Node",
+    "NodeDocument",
     "NotFound",
     "Page",
-    "Pool",
+    "PoolDocument",
     "ProgressEvent",
-    "Runner",
+    "RunnerDocument",
     "ServiceUnavailable",
     "StateEvent",
     "Stats",
@@ -82,7 +84,7 @@ __all__ = [
     "TaskFailed",
     "TooManyRequests",
     "Unauthorized",
-    "Version",
+    "VersionDocument",
     "WaitTimeout",
     "is_temporary",
 ]

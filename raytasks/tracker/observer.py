@@ -102,6 +102,7 @@ class Observer:
     async def _health(self) -> dict[str, Any]:
         backlog, most = self._backlog()
         report = await health_of(self._ticker, backlog, most)
+        report["tracker"]["socket_node"] = self.socket_node()
         report["reasons"] += work_reasons(self._work(await self._seconds()))
         return report
 

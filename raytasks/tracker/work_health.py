@@ -248,14 +248,14 @@ def _by_ray(work: WorkScene) -> Iterator[HealthReason]:
         and work.monotonic - runner.since >= BY_RAY_SECONDS
     ]
     if slow:
-        yield calls_by_ray(f"{len(slow)} runners on the tracker's node", count=len(slow))
+        yield calls_by_ray(f"{len(slow)} runners on its node", count=len(slow))
 
 
 def calls_by_ray(who: str, *, count: int = 1) -> HealthReason:
     """Return the reason that somebody on the tracker's node calls it by Ray."""
     return health_reason(
         "calls_by_ray",
-        f"{who} call it by Ray, about 30 times slower than over its socket",
+        f"calls of the tracker by {who} go by Ray, which is slower than its socket",
         "let them share the node's network namespace; the log of the runner or replica says why",
         count=count,
     )

@@ -37,7 +37,7 @@ class TestReady:
     async def test_not_if_the_tracker_does_not_answer(
         self, idle_api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        async def read(_query: Query[Any]) -> Any:
+        async def read(query: Query[Any]) -> Any:
             return await asyncio.get_running_loop().create_future()
 
         monkeypatch.setattr(health_routes, "_READY_SECONDS", 0.05)
