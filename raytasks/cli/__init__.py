@@ -15,8 +15,8 @@ from raytasks.cli import (
     env,
     events,
     init,
-    inspection,
     keys,
+    look,
     operate,
     options,
     stats,
@@ -70,10 +70,10 @@ app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("stats", rich_help_panel=INSPECT)(stats.stats)
 app.command("types", rich_help_panel=TASKS)(tasks.types)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)
-app.command("pools", rich_help_panel=INSPECT)(inspection.pools)
-app.command("runners", rich_help_panel=INSPECT)(inspection.runners)
-app.command("nodes", rich_help_panel=INSPECT)(inspection.nodes)
-app.command("versions", rich_help_panel=INSPECT)(inspection.versions)
+app.command("pools", rich_help_panel=INSPECT)(look.pools)
+app.command("runners", rich_help_panel=INSPECT)(look.runners)
+app.command("nodes", rich_help_panel=INSPECT)(look.nodes)
+app.command("versions", rich_help_panel=INSPECT)(look.versions)
 
 
 def _print_version(asked: bool = True) -> None:

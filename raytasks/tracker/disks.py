@@ -54,7 +54,7 @@ def _low(names: list[str], share: float, free: int) -> HealthReason:
     return health_reason(
         "disk_nearly_full",
         f"the disk of {' and '.join(names)} has {free / 1e9:.1f} GB left, {share:.1%} of it",
-        "make room, or prune sooner by RETENTION_SECONDS; a full disk stops all submissions",
+        "make room, or prune sooner by RAYTASKS_RETENTION_SECONDS; a full disk stops submissions",
         count=len(names),
     )
 

@@ -103,8 +103,8 @@ def _reasons(
         found.append(
             health_reason(
                 "backlog_full",
-                f"{backlog:,} tasks wait, as many as MAX_BACKLOG allows; submissions get 429",
-                "let them run with more runners, cancel some, or raise MAX_BACKLOG",
+                f"{backlog:,} tasks wait, as many as RAYTASKS_MAX_BACKLOG allows; submissions get 429",
+                "let them run with more runners, cancel some, or raise RAYTASKS_MAX_BACKLOG",
                 count=backlog,
             )
         )

@@ -1,4 +1,4 @@
-"""What is before a task, and what has been due longest, on each database."""
+"""The tasks before another one, and the one that has been due longest, on each database."""
 
 import pytest
 

@@ -42,7 +42,7 @@ class Played:
 
 @pytest.fixture
 def outlook(tracker: Tracker) -> Played:
-    """What is around the tracker: a pool without runners."""
+    """The surroundings of the tracker: a pool without runners."""
     played = Played()
     tracker.observer.outlook = played
     return played
@@ -74,7 +74,7 @@ async def codes(tracker: Tracker, number: int = 1, **asked: Any) -> list[str]:
 
 
 class TestWholeService:
-    """What holds back all tasks, or all of a type."""
+    """Reasons that hold back all tasks, or all of a type."""
 
     async def test_not_due(self, tracker: Tracker, outlook: Played) -> None:
         due = tracker.ticker.clock() + 600
@@ -140,7 +140,7 @@ class TestWholeService:
 
 
 class TestRunners:
-    """What a pool lacks to run the task."""
+    """Reasons that lie in the task's pool."""
 
     async def test_no_runner(self, tracker: Tracker, outlook: Played) -> None:
         await submit(tracker, 1)

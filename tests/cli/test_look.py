@@ -135,7 +135,7 @@ def test_the_reasons_with_their_age_and_the_end_of_a_log(run: Run, fake: Fake) -
 
 
 class TestBoard:
-    """What `raytasks watch` says of an attempt beside its progress."""
+    """The words of `raytasks watch` about an attempt beside its progress."""
 
     def board(self, monkeypatch: pytest.MonkeyPatch) -> tuple[Board, list[float]]:
         now = [1000.0]
