@@ -103,7 +103,7 @@ def _reasons(
         found.append(
             health_reason(
                 "backlog_full",
-                f"{backlog:,} tasks wait, all that RAYTASKS_MAX_BACKLOG allows; submissions get 429",
+                f"{backlog:,} tasks wait, all that RAYTASKS_MAX_BACKLOG allows; others get 429",
                 "let them run with more runners, cancel some, or raise RAYTASKS_MAX_BACKLOG",
                 count=backlog,
             )
