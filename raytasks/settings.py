@@ -113,6 +113,8 @@ class Settings(BaseSettings):
     drain_seconds: float = Field(default=86_400.0, ge=0)
     trace_parenting: TraceParenting = TraceParenting.LINK
     retention_seconds: float | None = Field(default=30 * 86_400.0, gt=0)
+    health_wait_seconds: float = Field(default=300.0, gt=0)
+    health_stall_seconds: float = Field(default=600.0, gt=0)
 
     log_level: LogLevel = "INFO"
     log_format: LogFormat = "text"
@@ -181,6 +183,14 @@ class Settings(BaseSettings):
     def uses_sqlite(self) -> bool:
         """Whether the database is a file. Then the tracker must be on that file's machine."""
         return self.database_url.startswith("sqlite")
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The file of an SQLite database; None for another one, or without a plain file."""
+        path = self.database_url.partition(":///")[2].partition("?")[0]
+        if not self.uses_sqlite or not path or path.startswith((":memory:", "file:")):
+            return None
+        return Path(unquote(path))
 
     @property
     def has_default_secret(self) -> bool:

@@ -27,6 +27,7 @@ from raytasks.runner.workplace import Workplace
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.outlook import FleetOutlook
 
 URL = "http://localhost"
 """Where the API seems to be for a client that calls it in this process."""
@@ -90,6 +91,7 @@ class LocalService:
         self.tracker = Tracker(
             Store(database_url), lease_seconds=1.0, max_backlog=self.settings.max_backlog
         )
+        self.tracker.observer.outlook = FleetOutlook(self.tracker.fleet, self.registry.task_types)
         self.reads = DirectReads(database_url)
         self.backend = Backend(self.tracker, self.reads)
         self.app = create_app(self.backend, self.registry, self.settings)
@@ -130,7 +132,10 @@ class LocalService:
             max_tasks=100_000,
             max_memory_bytes=2**40,
         )
-        identity = Identity("runner-1", "runner", "shared", "generation")
+        identity = Identity(
+            "runner-1", "runner", "shared", "generation",
+            node_id="node", worker_id="worker", host="machine", pid=42,
+        )  # fmt: skip
         exchange = ExchangeLoop(identity, work, self.tracker.exchange)
         work.begin(exchange)
         return exchange

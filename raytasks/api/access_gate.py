@@ -13,7 +13,7 @@ from raytasks.api.request_bounds import body_in_time, check_header_count
 from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
-PUBLIC = frozenset({"/health", "/openapi.json"}) | PAGES
+PUBLIC = frozenset({"/health", "/livez", "/readyz", "/openapi.json"}) | PAGES
 """The paths that answer without a key. A signed link opens a task's file without one, too."""
 
 

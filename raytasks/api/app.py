@@ -14,6 +14,8 @@ from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
+from raytasks.api.health_routes import health_router
+from raytasks.api.inspection_routes import inspection_router
 from raytasks.api.log_routes import log_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
@@ -75,6 +77,8 @@ def create_app(
     app.include_router(stats_router(service))
     app.include_router(log_router(service))
     app.include_router(service_router(service))
+    app.include_router(health_router(service))
+    app.include_router(inspection_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)
     answering: ASGIApp = FastPath(app, service, submissions)

@@ -13,6 +13,7 @@ from starlette.responses import Response
 from raytasks.api.backend import Backend
 from raytasks.api.check_threads import CheckThreads
 from raytasks.api.events.source import EventSource
+from raytasks.api.live_view import LiveView
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.signing import Links
@@ -50,6 +51,7 @@ class Service:
         self.check_threads = CheckThreads()
         self.payload_bounds = PayloadBounds(self.max_payload_bytes, self.max_depth)
         self.watch = TaskWatch(self.backend)
+        self.live = LiveView(self.backend)
         self.events = EventSource(self.backend)
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}

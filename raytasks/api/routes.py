@@ -2,7 +2,7 @@
 
 import asyncio
 from http import HTTPStatus
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
@@ -10,8 +10,7 @@ from pydantic import Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from raytasks import __version__
-from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
+from raytasks.api.auth import Caller, NamespaceQuery, Operator, Reader
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import (
@@ -27,14 +26,12 @@ from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
-from raytasks.model.tasks import Task, is_task_id
+from raytasks.model.tasks import is_task_id
 from raytasks.protocol.commands import CancelTask, RetryTask
-from raytasks.protocol.queries import Health, TaskQuery, TaskStack, WaitingFor
+from raytasks.protocol.queries import TaskQuery, TaskStack
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
-_HEALTH_SECONDS = 5.0
-_WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # the largest integer that JSON numbers hold exactly
 
 
@@ -210,22 +207,16 @@ async def answer_get(
     task, history = await service.task(task_id, caller.namespace_for(namespace), wait_seconds)
     if task.payload_ref is not None or task.result_ref is not None:
         task = await asyncio.to_thread(service.values.load, task)
-    waiting_for = await _waiting_for(service, task)
-    tracebacks = caller.may(Scope.OPERATE)
+    waiting_for, live = await service.live.look(task)
     return json_answer(
-        task_json(service.shown(task), history, tracebacks=tracebacks, waiting_for=waiting_for)
+        task_json(
+            service.shown(task),
+            history,
+            tracebacks=caller.may(Scope.OPERATE),
+            waiting_for=waiting_for,
+            live=live,
+        )
     )
-
-
-async def _waiting_for(service: Service, task: Task) -> list[dict[str, Any]] | None:
-    """Return why a claimed task has not begun; None if the tracker does not answer soon."""
-    if task.state is not State.RUNNING or task.started_at is not None:
-        return None
-    try:
-        async with asyncio.timeout(_WAITING_SECONDS):
-            return await service.backend.read(WaitingFor(task.task_id))
-    except Exception:
-        return None
 
 
 def service_router(service: Service) -> APIRouter:
@@ -236,32 +227,5 @@ def service_router(service: Service) -> APIRouter:
     async def task_types(_caller: Reader) -> Response:
         """Return every type with its payload's JSON Schema, retry policy, timeout, Ray options."""
         return json_answer(service.task_types)
-
-    @router.get(
-        "/health",
-        responses={503: {"description": "Something that tasks need is away."}},
-        summary="Tell how the service is",
-    )
-    async def health(caller: AnyCaller) -> Response:
-        """Return the state of database, tracker, runners and Ray; `503` if one of them is down.
-
-        Without a key, or without the scope read, the answer has only `status` and `version`.
-        """
-        try:
-            async with asyncio.timeout(_HEALTH_SECONDS):
-                report = await service.backend.read(Health())
-        except Exception as error:
-            away = {"ok": False, "error": f"{type(error).__name__}: the tracker is away"}
-            report = {"tracker": away}
-        if not service.debug and not report.get("database", {}).get("ok", True):
-            # A driver's error text names hosts and users.
-            report["database"] = {"ok": False, "error": "the database is away; see the log"}
-        reasons = report.pop("reasons", [])
-        healthy = all(part.get("ok") for part in report.values())
-        well = healthy and not reasons
-        body = {"status": "ok" if well else "degraded", "version": __version__}
-        if caller.may(Scope.READ):
-            body |= {**report, "reasons": reasons}
-        return json_answer(to_json(body), HTTPStatus.OK if healthy else AWAY)
 
     return router

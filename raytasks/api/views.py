@@ -35,7 +35,9 @@ class AttemptView(BaseModel):
     `started_at` is null while the attempt waits for a place to run. If the attempt ended before it
     began, it is when it was claimed. Ray's own retries within the attempt are counted by
     `ray_attempt`, from 0. The `late_outcome` is what its process reported after the attempt was
-    marked lost; it changed nothing.
+    marked lost; it changed nothing. Its process is `pid` on the machine `host`. The `last_sign_at`
+    is set for a running attempt only: when it last reported progress, a checkpoint or a log line;
+    else when it began.
     """
 
     attempt: int
@@ -44,10 +46,13 @@ class AttemptView(BaseModel):
     finished_at: AwareDatetime | None
     node_id: str | None
     worker_id: str | None
+    host: str | None
+    pid: int | None
     ray_task_id: str | None
     ray_attempt: int | None
     late_outcome: str | None
     late_at: AwareDatetime | None
+    last_sign_at: AwareDatetime | None
     error: ErrorView | None
 
 
@@ -98,10 +103,14 @@ class TaskView(BaseModel):
 
 
 class WaitingView(BaseModel):
-    """One reason why a task has not begun.
+    """One reason why a task does not run yet.
 
-    `code` is `runner_starting` (a process is being started), `no_resources` (no node has enough
-    free) or `never_fits` (no node has enough at all).
+    The codes, the strongest first:
+
+    - `database_away`, `no_handler`, `paused`, `draining`, `not_due`;
+    - `never_fits`, `no_runner`, `no_resources`, `runner_starting`, `behind_others`.
+
+    `until` is when it ends by itself, if that is known. What is in `details` depends on the code.
     """
 
     code: str
@@ -116,8 +125,9 @@ class TaskWithAttemptsView(TaskView):
 
     At most 100 attempts are shown, and of the snoozed ones only the last are kept. The number of
     attempts before or between them that are not shown is `attempts_omitted`. The list `waiting_for`
-    says why a claimed task has not begun, the strongest reason first. It is null otherwise, and if
-    the tracker does not answer within a moment.
+    says why a task does not run yet, the strongest reason first. It is null once its handler runs
+    or the task has ended, and if the tracker does not answer within a moment. It is empty if
+    nothing holds the task back.
     """
 
     waiting_for: list[WaitingView] | None
@@ -155,8 +165,11 @@ def task_json(
     *,
     tracebacks: bool = False,
     waiting_for: Sequence[Mapping[str, Any]] | None = None,
+    live: Mapping[str, Any] | None = None,
 ) -> bytes:
     """Return a task as JSON, with its attempts and what it waits for, if they are given.
+
+    `live` is what the tracker knows of the running attempt.
 
     Without `tracebacks`, those of errors are null, since they reveal the handlers' code. Payload
     and result are stored as JSON text and inserted unchanged.
@@ -193,7 +206,8 @@ def task_json(
     }
     if history is not None:
         view["waiting_for"] = waiting_for
-        view["attempts"] = [_attempt(item, tracebacks) for item in history] + _running_attempt(task)
+        view["attempts"] = [_attempt(item, tracebacks) for item in history]
+        view["attempts"] += _running_attempt(task, live or {})
         view["attempts_omitted"] = history[-1].attempt - len(history) if history else 0
     return json.encode(view)
 
@@ -270,17 +284,23 @@ def _attempt(item: AttemptRecord, tracebacks: bool) -> dict[str, Any]:
         "finished_at": rfc3339(item.finished_at),
         "node_id": item.node_id,
         "worker_id": item.worker_id,
+        "host": item.host,
+        "pid": item.pid,
         "ray_task_id": item.ray_task_id,
         "ray_attempt": item.ray_attempt,
         "late_outcome": item.late_outcome,
         "late_at": rfc3339(item.late_at),
+        "last_sign_at": None,
         "error": _error(item.error, tracebacks),
     }
 
 
-def _running_attempt(task: Task) -> list[dict[str, Any]]:
+def _running_attempt(task: Task, live: Mapping[str, Any]) -> list[dict[str, Any]]:
     if task.state is not State.RUNNING:
         return []
-    unknown = dict.fromkeys(("outcome", "finished_at", "node_id", "worker_id"))
-    unknown |= dict.fromkeys(("ray_task_id", "ray_attempt", "late_outcome", "late_at", "error"))
-    return [{"attempt": task.attempt, "started_at": rfc3339(task.started_at), **unknown}]
+    unknown = dict.fromkeys(("ray_task_id", "ray_attempt", "late_outcome", "late_at", "error"))
+    known = {
+        name: live.get(name) for name in ("node_id", "worker_id", "host", "pid", "last_sign_at")
+    }
+    began = {"attempt": task.attempt, "started_at": rfc3339(task.started_at)}
+    return [{**began, "outcome": None, "finished_at": None, **known, **unknown}]

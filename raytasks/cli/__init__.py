@@ -17,6 +17,7 @@ from raytasks.cli import (
     init,
     keys,
     logs,
+    look,
     operate,
     options,
     stats,
@@ -31,6 +32,9 @@ from raytasks.cli import (
 from raytasks.client import ApiError, ServiceUnavailable, WaitTimeout
 from raytasks.model.tasks import RaytasksError
 
+RUN, TASKS, CONTROL, INSPECT, DATABASE = "Run", "Tasks", "Control", "Inspect", "Database"
+"""The panels of `raytasks --help`."""
+
 app = typer.Typer(
     name="raytasks",
     help="A durable task queue that is native to Ray.",
@@ -39,36 +43,40 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 database = typer.Typer(help="The database.", no_args_is_help=True)
-app.add_typer(database, name="db")
+app.add_typer(database, name="db", rich_help_panel=DATABASE)
 api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
-app.add_typer(api_keys, name="keys")
+app.add_typer(api_keys, name="keys", rich_help_panel=RUN)
 api_keys.command("new")(keys.new)
 
-app.command("init")(init.init)
-app.command("up")(up.up)
-app.command("down")(down.down)
-app.command("env")(env.env)
-app.command("worker")(up.worker)
-app.command("deploy")(operate.deploy)
-app.command("drain")(operate.drain)
-app.command("resume")(operate.resume)
-app.command("stop")(operate.stop)
-app.command("demo")(demo.demo)
-app.command("submit")(tasks.submit)
-app.command("submit-many")(submit_many.submit_many)
-app.command("get")(tasks.get)
-app.command("list")(tasks.list_tasks)
-app.command("events")(events.events)
-app.command("logs")(logs.logs)
-app.command("watch")(watch.watch)
-app.command("artifacts")(artifacts.artifacts)
-app.command("retry")(tasks.retry)
-app.command("cancel")(tasks.cancel)
-app.command("stack")(tasks.stack)
-app.add_typer(bulk.app, name="bulk")
-app.command("stats")(stats.stats)
-app.command("types")(tasks.types)
-app.command("health")(tasks.health)
+app.command("init", rich_help_panel=RUN)(init.init)
+app.command("up", rich_help_panel=RUN)(up.up)
+app.command("down", rich_help_panel=RUN)(down.down)
+app.command("env", rich_help_panel=RUN)(env.env)
+app.command("worker", rich_help_panel=RUN)(up.worker)
+app.command("deploy", rich_help_panel=RUN)(operate.deploy)
+app.command("stop", rich_help_panel=RUN)(operate.stop)
+app.command("demo", rich_help_panel=RUN)(demo.demo)
+app.command("submit", rich_help_panel=TASKS)(tasks.submit)
+app.command("submit-many", rich_help_panel=TASKS)(submit_many.submit_many)
+app.command("get", rich_help_panel=TASKS)(tasks.get)
+app.command("list", rich_help_panel=TASKS)(tasks.list_tasks)
+app.command("events", rich_help_panel=TASKS)(events.events)
+app.command("watch", rich_help_panel=TASKS)(watch.watch)
+app.command("logs", rich_help_panel=INSPECT)(logs.logs)
+app.command("stack", rich_help_panel=INSPECT)(tasks.stack)
+app.command("artifacts", rich_help_panel=TASKS)(artifacts.artifacts)
+app.command("retry", rich_help_panel=CONTROL)(tasks.retry)
+app.command("cancel", rich_help_panel=CONTROL)(tasks.cancel)
+app.command("drain", rich_help_panel=CONTROL)(operate.drain)
+app.command("resume", rich_help_panel=CONTROL)(operate.resume)
+app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
+app.command("stats", rich_help_panel=INSPECT)(stats.stats)
+app.command("types", rich_help_panel=TASKS)(tasks.types)
+app.command("health", rich_help_panel=INSPECT)(tasks.health)
+app.command("pools", rich_help_panel=INSPECT)(look.pools)
+app.command("runners", rich_help_panel=INSPECT)(look.runners)
+app.command("nodes", rich_help_panel=INSPECT)(look.nodes)
+app.command("versions", rich_help_panel=INSPECT)(look.versions)
 
 
 def _print_version(asked: bool = True) -> None:
@@ -77,7 +85,7 @@ def _print_version(asked: bool = True) -> None:
         raise typer.Exit
 
 
-@app.command("version")
+@app.command("version", rich_help_panel=INSPECT)
 def _version() -> None:
     """Print the version."""
     _print_version()

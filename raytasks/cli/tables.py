@@ -3,6 +3,7 @@
 import os
 import re
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -10,11 +11,15 @@ from typing import Any
 from pydantic_core import to_json
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
+from rich.progress_bar import ProgressBar
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from raytasks.cli import durations
+
 _PIPE_WIDTH = 120
+_BAR_WIDTH = 24
 _WIDE = 112
 """From this width on, all columns of the list fit. Ids are never cut, since people copy them."""
 
@@ -98,9 +103,9 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     if task.get("tags"):
         head.add_row("tags", ", ".join(task["tags"]))
     if task["progress"] and not task["finished_at"]:
-        fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
-        percent = "" if fraction is None else f"{fraction:.0%} "
-        head.add_row("progress", plain(f"{percent}{message}"))
+        head.add_row("progress", _progress(task))
+    elif task["state"] == "RUNNING" and (silence := _silence(task)):
+        head.add_row("progress", silence)
     for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
         if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
@@ -118,10 +123,46 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def _progress(task: Mapping[str, Any]) -> RenderableType:
+    """Return the progress of a task: in a terminal with a bar, and with the time that is left."""
+    fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
+    parts = [
+        "" if fraction is None else f"{fraction:.0%}",
+        plain(message),
+        durations.left_text(_seconds_left(task, fraction)),
+        _silence(task),
+    ]
+    text = " ".join(parts[:2]).strip()
+    text = ", ".join(part for part in (text, *parts[2:]) if part)
+    if fraction is None or not console.is_terminal:
+        return text
+    bar = Table.grid(padding=(0, 2))
+    bar.add_row(ProgressBar(total=1.0, completed=fraction, width=_BAR_WIDTH), text)
+    return bar
+
+
+def _seconds_left(task: Mapping[str, Any], fraction: float | None) -> float | None:
+    began = durations.age(task["started_at"])
+    silent = durations.age(last_sign(task))
+    if task["state"] != "RUNNING" or fraction is None or began is None or silent is None:
+        return None
+    return durations.seconds_left(0.0, fraction, began - silent, silent)
+
+
+def _silence(task: Mapping[str, Any]) -> str:
+    return durations.silence_text(durations.age(last_sign(task)))
+
+
+def last_sign(task: Mapping[str, Any]) -> str | None:
+    """Return when the running attempt of a task last gave a sign of life, if that is known."""
+    running = [item for item in task.get("attempts") or () if item["outcome"] is None]
+    return running[-1].get("last_sign_at") if running else None
+
+
 def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> Table:
     """Return the history of a task's attempts."""
     table = Table(box=None, pad_edge=False)
-    for name in ("ATTEMPT", "OUTCOME", "STARTED", "FINISHED", "ERROR"):
+    for name in ("ATTEMPT", "OUTCOME", "STARTED", "FINISHED", "HOST", "PID", "ERROR"):
         table.add_column(name)
     for item in attempts:
         error = item["error"]
@@ -130,6 +171,8 @@ def attempts_table(attempts: Sequence[Mapping[str, Any]]) -> Table:
             item["outcome"] or ("running" if item["started_at"] else "waiting"),
             (item["started_at"] or "")[11:23],
             (item["finished_at"] or "")[11:23],
+            item.get("host") or "",
+            str(item.get("pid") or ""),
             error_text(error)[:200] if error else "",
         )
     return table
@@ -168,3 +211,14 @@ def health_table(report: Mapping[str, Any]) -> Table:
         mark = Text("ok", style="green") if part.get("ok") else Text("away", style="red")
         table.add_row(name, mark, details)
     return table
+
+
+def reasons_text(reasons: Sequence[Mapping[str, Any]]) -> str:
+    """Return the reasons of `/health` as lines: each with its fix, and the end of a log."""
+    lines = []
+    for reason in reasons:
+        since = reason.get("since")
+        ago = f" (for {durations.duration_text(time.time() - since)})" if since else ""
+        lines.append(plain(f"{reason['code']}: {reason['message']}{ago}; {reason['fix']}"))
+        lines += [f"    {plain(line)}" for line in reason.get("log") or ()]
+    return "\n".join(lines)

@@ -194,8 +194,8 @@ def health(
     else:
         table = tables.health_table(report)
         tables.console.print(table if table.row_count else _short_health(report))
-        for reason in report.get("reasons", ()):
-            typer.echo(tables.plain(f"{reason['code']}: {reason['message']}; {reason['fix']}"))
+        if reasons := report.get("reasons"):
+            typer.echo(tables.reasons_text(reasons))
     if report["status"] != "ok":
         raise typer.Exit(TASK_FAILED)
 

@@ -25,7 +25,15 @@ from raytasks.cli.options import (
     connection,
 )
 from raytasks.cli.watch_board import Board, Row
-from raytasks.client import DEFAULT_URL, AsyncClient, GapEvent, NotFound, ProgressEvent, StateEvent
+from raytasks.client import (
+    DEFAULT_URL,
+    AsyncClient,
+    GapEvent,
+    LogEvent,
+    NotFound,
+    ProgressEvent,
+    StateEvent,
+)
 
 MAX_FOLLOWED = 50
 """Maximum number of tasks with a stream of their own."""
@@ -150,6 +158,8 @@ class Watch:
                     match event:
                         case ProgressEvent(data=progress):
                             self._board.progress(row.task_id, progress)
+                        case LogEvent():
+                            self._board.sign(row.task_id)
                         case StateEvent(data=data):
                             self._board.change(data)
                             if data["state"] != "RUNNING":

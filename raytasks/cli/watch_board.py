@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from raytasks.cli import tables
+from raytasks.cli.durations import age, left_text, seconds_left, silence_text
 from raytasks.cli.events import progress_text
 from raytasks.client import Task
 from raytasks.client.documents import ProgressData, StateData
@@ -26,7 +27,11 @@ _STEP = 0.1
 
 @dataclass
 class Row:
-    """The known state of one task: as of change `revision`, and since when."""
+    """The known state of one task: as of change `revision`, and since when.
+
+    The `first` progress of its attempt has a time and a fraction. It last advanced at `advanced_at`
+    and gave a sign of life at `sign_at`. All times are of one clock that only goes forward.
+    """
 
     task_id: str
     task_type: str
@@ -37,11 +42,29 @@ class Row:
     fraction: float | None = None
     message: str | None = None
     told: float = 0.0
+    first: tuple[float, float] | None = None
+    advanced_at: float = 0.0
+    sign_at: float = 0.0
+
+    def __post_init__(self) -> None:
+        self.sign_at = self.sign_at or self.since
 
     @property
     def final(self) -> bool:
         """Whether the task has ended."""
         return self.state in FINAL
+
+    def outlook(self, now: float) -> str:
+        """Return how long its attempt still takes, and how long it has been silent, in words."""
+        if self.state != "RUNNING":
+            return ""
+        left = None
+        if self.first is not None and self.fraction is not None:
+            began, done = self.first
+            seconds = self.advanced_at - began
+            left = seconds_left(done, self.fraction, seconds, now - self.advanced_at)
+        parts = (left_text(left), silence_text(now - self.sign_at))
+        return ", ".join(part for part in parts if part)
 
 
 @dataclass
@@ -74,6 +97,8 @@ class Board:
             task["task_id"], task["task_type"], task["state"], task["attempt"], task["revision"]
         )
         row = self.rows.get(task["task_id"])
+        if row is not None and (silent := age(tables.last_sign(task))) is not None:
+            row.sign_at = time.monotonic() - max(0.0, silent)
         if row is not None and not row.final and task["progress"]:
             progress = task["progress"]
             self._advance(row, task["attempt"], progress["fraction"], progress["message"])
@@ -89,7 +114,14 @@ class Board:
         """Apply the progress of a task."""
         row = self.rows.get(task_id)
         if row is not None:
+            row.sign_at = time.monotonic()
             self._advance(row, data["attempt"], data["fraction"], data["message"])
+
+    def sign(self, task_id: str) -> None:
+        """Note a sign of life of a task, such as a log line."""
+        row = self.rows.get(task_id)
+        if row is not None:
+            row.sign_at = time.monotonic()
 
     def renderable(self, height: int) -> RenderableType:
         """Return the board as it is shown: running tasks first, in at most `height` lines."""
@@ -107,7 +139,8 @@ class Board:
                 width=_BAR_WIDTH,
                 pulse=row.state == "RUNNING" and fraction is None,
             )
-            text = progress_text(fraction, row.message)
+            said = (progress_text(fraction, row.message), row.outlook(time.monotonic()))
+            text = ", ".join(part for part in said if part)
             state = tables.state_text(row.state)
             table.add_row(row.task_id, row.task_type, state, str(row.attempt or ""), bar, text)
         return Group(table, Text(self.summary(hidden=len(rows) - len(shown)), style="dim"))
@@ -142,6 +175,10 @@ class Board:
         if row.final or attempt != row.attempt:
             return
         news = message != row.message or (fraction or 0.0) >= row.told + _STEP
+        if fraction is not None and fraction != row.fraction:
+            row.advanced_at = time.monotonic()
+            if row.first is None or fraction < row.first[1]:
+                row.first = (row.advanced_at, fraction)
         row.fraction, row.message = fraction, message
         if news and self.tell is not None:
             row.told = fraction or 0.0

@@ -41,6 +41,12 @@ from raytasks.client.event_stream import (
     StateEvent,
     TaskEvent,
 )
+from raytasks.client.inspection_documents import (
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    VersionDocument,
+)
 from raytasks.client.requests import DEFAULT_URL, Call
 from raytasks.client.sync import Client
 from raytasks.model.bounds import MAX_IN_BATCH
@@ -65,9 +71,12 @@ __all__ = [
     "Gone",
     "Invalid",
     "LogEvent",
+    "NodeDocument",
     "NotFound",
     "Page",
+    "PoolDocument",
     "ProgressEvent",
+    "RunnerDocument",
     "ServiceLogEvent",
     "ServiceUnavailable",
     "Stack",
@@ -79,6 +88,7 @@ __all__ = [
     "TaskFailed",
     "TooManyRequests",
     "Unauthorized",
+    "VersionDocument",
     "WaitTimeout",
     "is_temporary",
 ]

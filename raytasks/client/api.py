@@ -32,6 +32,12 @@ from raytasks.client.documents import (
     TaskDocument,
     TaskFilters,
 )
+from raytasks.client.inspection_documents import (
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    VersionDocument,
+)
 from raytasks.client.requests import Call
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.model.bounds import MAX_LISTED
@@ -214,6 +220,22 @@ class Api:
     def log_page(self, query: LogQuery) -> Steps[LogPageDocument]:
         """Get a page of the service's log."""
         return self._ask(calls.logs_call(query))
+
+    def pools(self) -> Steps[list[PoolDocument]]:
+        """Get the pools of runners, with their sizes and backlogs."""
+        return self._part(Call("GET", "/pools"), "pools")
+
+    def runners(self) -> Steps[list[RunnerDocument]]:
+        """Get the runners, with what they run."""
+        return self._part(Call("GET", "/runners"), "runners")
+
+    def nodes(self) -> Steps[list[NodeDocument]]:
+        """Get the nodes of the cluster, with their resources."""
+        return self._part(Call("GET", "/nodes"), "nodes")
+
+    def versions(self) -> Steps[list[VersionDocument]]:
+        """Get the newest versions of the handlers, with the results of their trials."""
+        return self._part(Call("GET", "/versions"), "versions")
 
     def artifacts(self, task_id: str) -> Steps[list[Artifact]]:
         """List the files of a task."""

@@ -37,6 +37,12 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.inspection_documents import (
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    VersionDocument,
+)
 from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
@@ -45,6 +51,10 @@ T = TypeVar("T")
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
+_Pools: TypeAlias = list[PoolDocument]
+_Runners: TypeAlias = list[RunnerDocument]
+_Nodes: TypeAlias = list[NodeDocument]
+_Versions: TypeAlias = list[VersionDocument]
 
 
 class AsyncClient:
@@ -247,6 +257,22 @@ class AsyncClient:
     async def health(self) -> dict[str, Any]:
         """Return how the service is; `status` is `ok` or `degraded`."""
         return await self._run(self._api.health())
+
+    async def pools(self) -> _Pools:
+        """Return the pools of runners, with their sizes and backlogs."""
+        return await self._run(self._api.pools())
+
+    async def runners(self) -> _Runners:
+        """Return the runners, with what they run."""
+        return await self._run(self._api.runners())
+
+    async def nodes(self) -> _Nodes:
+        """Return the nodes of the cluster, with their resources."""
+        return await self._run(self._api.nodes())
+
+    async def versions(self) -> _Versions:
+        """Return the newest versions of the handlers, with the results of their trials."""
+        return await self._run(self._api.versions())
 
     async def artifacts(self, task_id: str) -> _Artifacts:
         """Return the files of a task, with links that expire."""

@@ -33,7 +33,7 @@ class Offloaded(TypedDict):
 
 
 class Waiting(TypedDict):
-    """One reason why a task has not begun."""
+    """One reason why a task does not run yet."""
 
     code: str
     message: str
@@ -43,7 +43,10 @@ class Waiting(TypedDict):
 
 
 class AttemptDocument(TypedDict):
-    """One attempt of a task's history. A running one has no `outcome` yet."""
+    """One attempt of a task's history. A running one has no `outcome` yet.
+
+    It may have a `last_sign_at`: when it last reported anything.
+    """
 
     attempt: int
     outcome: str | None
@@ -51,10 +54,13 @@ class AttemptDocument(TypedDict):
     finished_at: str | None
     node_id: str | None
     worker_id: str | None
+    host: str | None
+    pid: int | None
     ray_task_id: str | None
     ray_attempt: int | None
     late_outcome: str | None
     late_at: str | None
+    last_sign_at: str | None
     error: TaskError | None
 
 

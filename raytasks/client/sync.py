@@ -36,6 +36,12 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
+from raytasks.client.inspection_documents import (
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    VersionDocument,
+)
 from raytasks.client.requests import DEFAULT_URL
 
 T = TypeVar("T")
@@ -44,6 +50,10 @@ T = TypeVar("T")
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
+_Pools: TypeAlias = list[PoolDocument]
+_Runners: TypeAlias = list[RunnerDocument]
+_Nodes: TypeAlias = list[NodeDocument]
+_Versions: TypeAlias = list[VersionDocument]
 
 
 class Client:
@@ -281,6 +291,22 @@ class Client:
     def health(self) -> dict[str, Any]:
         """Return how the service is; `status` is `ok` or `degraded`."""
         return self._run(self._api.health())
+
+    def pools(self) -> _Pools:
+        """Return the pools of runners, with their sizes and backlogs."""
+        return self._run(self._api.pools())
+
+    def runners(self) -> _Runners:
+        """Return the runners, with what they run."""
+        return self._run(self._api.runners())
+
+    def nodes(self) -> _Nodes:
+        """Return the nodes of the cluster, with their resources."""
+        return self._run(self._api.nodes())
+
+    def versions(self) -> _Versions:
+        """Return the newest versions of the handlers, with the results of their trials."""
+        return self._run(self._api.versions())
 
     def artifacts(self, task_id: str) -> _Artifacts:
         """Return the files of a task, with links that expire."""

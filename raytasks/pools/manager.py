@@ -12,7 +12,8 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.model.states import LossCause
-from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, HandlerKind
+from raytasks.model.tasks import REMOTE_POOL, HandlerInfo
+from raytasks.pools.cluster_view import PoolView
 from raytasks.pools.deaths import known_death, tell_death
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves
@@ -24,7 +25,10 @@ from raytasks.pools.roster import (
     runner_name,
     runners_present,
 )
+from raytasks.pools.size_rules import idle_limit_of, size_rule
 from raytasks.pools.start_failures import StartFailures
+from raytasks.pools.viewing import pool_views
+from raytasks.pools.worker_logs import end_of_log
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.nodes import at_the_head
@@ -40,8 +44,6 @@ log = logging.getLogger(__name__)
 
 RECONCILE_SECONDS = 0.5
 _ADOPTION_SECONDS = 3.0
-_START_SECONDS = 30.0
-_CROWDED_IDLE_SECONDS = 2.0
 _DEATH_SECONDS = 0.1
 
 
@@ -58,11 +60,16 @@ class RunnerPools:
         self.nested = NestedWaits()
         self._killing: set[asyncio.Task[None]] = set()
         self.failures = StartFailures()
+        self._sizes: dict[str, SizeRule] = {}  # by pool, as it was last looked after
 
     @property
     def settings(self) -> Settings | None:
         """The settings of the present version, if there is one."""
         return None if self._version is None else self._version.settings
+
+    def views(self) -> list[PoolView]:
+        """Return the pools with their runners, as they are now."""
+        return pool_views(self._version, self._runners.values(), self._sizes, self.failures)
 
     def deploy(self, version: HandlersVersion) -> None:
         """Make this the present version. Safe to repeat."""
@@ -146,7 +153,8 @@ class RunnerPools:
                 runner.unhurried, runner.retiring_since = False, None
             if old or runner.retiring_since is not None:
                 await self._retire(runner, states.get(runner.name), drain_seconds)
-        idle_limit = await self._idle_limit(version.settings)
+        all_basic = all(runner.basic for runner in self._runners.values())
+        idle_limit = await idle_limit_of(version.settings, all_basic=all_basic)
         self._scarce = await self._make_room(pools, version, states)
         for pool, infos in pools.items():
             try:
@@ -188,7 +196,7 @@ class RunnerPools:
         """Retire runners if that makes room for what waits in Ray; return the scarce resources."""
         least = {}
         for pool, infos in pools.items():
-            rule = await self._rule(infos[0], version.settings, 0.0)
+            rule = await size_rule(infos[0], version.settings, 0.0)
             least[pool] = rule.least + rule.spare
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
@@ -197,18 +205,6 @@ class RunnerPools:
                 runner.unhurried = True
                 await self._retire(runner, states.get(name), math.inf)
         return plan.scarce
-
-    async def _idle_limit(self, settings: Settings) -> float:
-        """Return how many seconds a runner beyond the pool's minimum may be idle.
-
-        Such a runner reserves a processor. If no processor is free, the time is shorter, as a
-        remote task may wait for it.
-        """
-        if all(runner.basic for runner in self._runners.values()):
-            return settings.runner_idle_seconds
-        available = await asyncio.to_thread(ray.available_resources)
-        crowded = available.get("CPU", 0.0) < 1
-        return min(settings.runner_idle_seconds, _CROWDED_IDLE_SECONDS if crowded else math.inf)
 
     async def _fit(
         self,
@@ -244,7 +240,7 @@ class RunnerPools:
             for runner in mine
             if runner.name in known and runner.is_idle(known[runner.name], now)
         ]
-        own = await self._rule(infos[0], version.settings, idle_limit)
+        own = self._sizes[pool] = await size_rule(infos[0], version.settings, idle_limit)
         rule = self.nested.rule(pool, own, len(mine), known.values())
         change = change_of_size(
             PoolState(
@@ -266,20 +262,6 @@ class RunnerPools:
         leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
         for runner in leaving[: max(0, -change)]:
             await self._retire(runner, states.get(runner.name), version.settings.drain_seconds)
-
-    async def _rule(self, info: HandlerInfo, settings: Settings, idle_limit: float) -> SizeRule:
-        least, most = info.actors
-        match info.kind:
-            case HandlerKind.REMOTE:
-                least = most = 1
-            case HandlerKind.FUNCTION:
-                least, allowed = settings.warm_runners_min, settings.warm_runners_max
-                if allowed is None:
-                    resources = await asyncio.to_thread(ray.cluster_resources)
-                    allowed = int(resources.get("CPU", 1))
-                most = max(1, least, allowed)
-        spare = info.kind is HandlerKind.FUNCTION
-        return SizeRule(least, most, idle_limit, _START_SECONDS, spare=spare)
 
     async def _make(
         self, pool: str, slot: int, basic: bool, infos: list[HandlerInfo], version: HandlersVersion
@@ -379,7 +361,10 @@ class RunnerPools:
             runner.log(f"died: {death.reason}", logging.WARNING)
             runner.active_at, runner.alive = time.monotonic(), False
             self._mark_lost(life[0], death)
-        if not came_up and self.failures.record(runner.pool, trouble or death.reason):
+        if came_up:
+            return
+        lines = end_of_log(None if life is None else life[1])
+        if self.failures.record(runner.pool, trouble or death.reason, lines):
             runner.log("cannot come up, and is tried again later", logging.ERROR)
             self._forget(runner)
             self._kill_soon(runner, no_restart=True)

@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from raytasks.pools.cluster_view import FailingStart
+
 FREE_TRIES = 2
 """How many starts in a row may fail before the pool waits between them."""
 
@@ -23,6 +25,7 @@ class _Failures:
     error: str
     since: float
     again_at: float
+    log: tuple[str, ...] = ()
 
 
 class StartFailures:
@@ -35,14 +38,17 @@ class StartFailures:
         self._wall = wall
         self._pools: dict[str, _Failures] = {}
 
-    def record(self, pool: str, error: str) -> bool:
-        """Note a failed start; return whether the pool is to wait before the next one."""
+    def record(self, pool: str, error: str, lines: tuple[str, ...] = ()) -> bool:
+        """Note a failed start; return whether the pool is to wait before the next one.
+
+        `lines` is the end of the process's log.
+        """
         text = error[-_MAX_CHARACTERS:]
         known = self._pools.get(pool)
         if known is None:
             known = self._pools[pool] = _Failures(0, text, self._wall(), self._clock())
         known.count += 1
-        known.error = text
+        known.error, known.log = text, lines
         beyond = known.count - FREE_TRIES
         if beyond < 0:
             return False
@@ -64,6 +70,13 @@ class StartFailures:
         """Forget all failures, as another version is in force."""
         self._pools.clear()
 
+    def failing(self, pool: str) -> FailingStart | None:
+        """Return the failures of a pool whose runners cannot come up, else None."""
+        known = self._pools.get(pool)
+        if known is None or known.count < FREE_TRIES:
+            return None
+        return FailingStart(known.count, known.error, known.since, known.log)
+
     def reasons(self) -> list[dict[str, Any]]:
         """Return the reasons in `/health`: the pools whose runners cannot come up."""
         return [
@@ -73,6 +86,7 @@ class StartFailures:
                 "fix": "see the end of the error; mend the handlers or the cluster, and deploy",
                 "since": known.since,
                 "count": known.count,
+                "log": list(known.log),
             }
             for pool, known in sorted(self._pools.items())
             if known.count >= FREE_TRIES

@@ -111,10 +111,45 @@ class Statistics(Query[dict[str, Any]], frozen=True):
     namespace: str
 
 
-class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True):
-    """The reasons why a claimed task has not begun. See `raytasks.tracker.waiting`."""
+class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True, omit_defaults=True):
+    """The reasons why a task does not run yet. See `raytasks.tracker.waiting`.
+
+    The type, and when the task is due, are those that the asking process has read. Without a type,
+    only a claimed task has reasons.
+    """
 
     task_id: str
+    task_type: str = ""
+    run_at: float = 0.0
+
+
+class LiveAttempt(Query[dict[str, Any] | None], frozen=True):
+    """Where the running attempt of a task is, and when it last gave a sign of life.
+
+    None if the task does not run. See `raytasks.tracker.overview`.
+    """
+
+    task_id: str
+
+
+class PoolList(Query[list[dict[str, Any]]], frozen=True):
+    """The pools of runners, as `/pools` shows them."""
+
+
+class RunnerList(Query[list[dict[str, Any]]], frozen=True):
+    """The runners with what they run, as `/runners` shows them."""
+
+
+class NodeList(Query[list[dict[str, Any]]], frozen=True):
+    """The nodes of the cluster, as `/nodes` shows them."""
+
+
+class VersionList(Query[list[dict[str, Any]]], frozen=True):
+    """The newest versions of the handlers, as `/versions` shows them."""
+
+
+class Readiness(Query[list[dict[str, Any]]], frozen=True):
+    """The reasons why no submission could be committed now; empty if one could."""
 
 
 class TaskStack(Query[StackAnswer | None], frozen=True):
@@ -159,7 +194,12 @@ StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | Known
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-LiveQuery = Statistics | WaitingFor | TaskStack | LogLines | Health
+SeenQuery = PoolList | RunnerList | NodeList | VersionList
+"""The queries about pools, runners, nodes and versions."""
+
+LiveQuery = (
+    Statistics | WaitingFor | LiveAttempt | TaskStack | LogLines | Readiness | Health | SeenQuery
+)
 """The queries that only the tracker can answer."""
 
 ServiceQuery = GetTerms | GetDatabase | GetAddress

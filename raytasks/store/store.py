@@ -15,6 +15,7 @@ from raytasks.store import (
 )
 from raytasks.store import (
     files,
+    queue_reads,
     read_statements,
     reads,
     statements,
@@ -134,6 +135,16 @@ class Store:
         with self._database.reading() as connection:
             due: float | None = connection.execute(statements.NEXT_DUE).scalar()
             return due
+
+    def count_before(self, task_id: str, task_types: Sequence[str], limit: int) -> int:
+        """Return how many due tasks come before one. See `queue_reads.count_before`."""
+        with self._database.reading() as connection:
+            return queue_reads.count_before(connection, task_id, task_types, limit)
+
+    def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
+        """Return the oldest due time by type. See `raytasks.store.queue_reads.oldest_due`."""
+        with self._database.reading() as connection:
+            return queue_reads.oldest_due(connection, task_types, limit)
 
     def open_bulks(self) -> list[BulkOperation]:
         """Return the open bulk operations of all namespaces, the oldest first."""

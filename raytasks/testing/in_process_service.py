@@ -25,6 +25,7 @@ from raytasks.testing.loop import LoopThread
 from raytasks.testing.notes import AttemptRun
 from raytasks.testing.runner import PATIENCE, InProcessRunner
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.outlook import FleetOutlook
 
 Answer = TypeVar("Answer")
 
@@ -91,6 +92,10 @@ class InProcessService:
             max_backlog=self.settings.max_backlog,
             clock=clock,
         )
+        observer = self.tracker.observer
+        observer.outlook = FleetOutlook(self.tracker.fleet, registry.task_types)
+        observer.wait_seconds = self.settings.health_wait_seconds
+        observer.stall_seconds = self.settings.health_stall_seconds
         self._loop = LoopThread("raytasks-testing")
         self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
         self._loop.call(self._start(), PATIENCE)

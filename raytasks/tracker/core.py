@@ -15,14 +15,12 @@ from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.protocol.queries import (
     BulkById,
     BulkList,
-    Health,
     LogLines,
     Query,
     StackAnswer,
     Statistics,
     TaskStack,
     TrackerQuery,
-    WaitingFor,
 )
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
@@ -30,11 +28,11 @@ from raytasks.tracker.access import AWAY
 from raytasks.tracker.backlog import answer_of, that_fit
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
-from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.journal import lines_of
+from raytasks.tracker.observer import Observer, ObserverQuery
+from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.ticker import Ticker
-from raytasks.tracker.waiting import waiting_for
 
 Answer = TypeVar("Answer")
 
@@ -93,6 +91,16 @@ class Tracker:
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
+        self.oldest_due = OldestDue(
+            store,
+            self.ticker.access,
+            self.ticker.ledger.waiting_types,
+            clock=clock,
+            monotonic=self._monotonic,
+        )
+        self.observer = Observer(
+            self.ticker, self.oldest_due, lambda: (self.backlog, self.max_backlog)
+        )
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database. See `Ticker.start`."""
@@ -180,6 +188,8 @@ class Tracker:
 
     async def _read(self, query: Query[Any]) -> Any:
         assert isinstance(query, TrackerQuery), query
+        if isinstance(query, ObserverQuery):
+            return await self.observer.answer(query)
         access, store, bulk = self.ticker.access, self.ticker.store, self.ticker.bulk
         match query:
             case BulkById():
@@ -189,14 +199,10 @@ class Tracker:
                 return [bulk.shown(item) for item in await access.read(lambda: store.read(query))]
             case Statistics():
                 return await self._statistics(query.namespace)
-            case WaitingFor():
-                return waiting_for(self.fleet, query.task_id)
             case TaskStack():
                 return await self._stack(query.task_id)
             case LogLines():
                 return await lines_of(self.log, query)
-            case Health():
-                return await health_of(self.ticker, self.backlog)
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))

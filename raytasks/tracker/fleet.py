@@ -47,7 +47,8 @@ class RunnerState:
 
     The newest batch of claims has the number `batch`, the last one sent `sent`. Claims whose
     arrival is not certain are `undelivered`. The newest exchange has the number `number`. The `way`
-    is how the last call came: socket, or Ray.
+    is how the last call came: socket, or Ray. It is known `since` a time, and gave its last sign of
+    life at `sign_at`: a claim, an outcome, a report or a log line.
     """
 
     runner_id: str
@@ -80,16 +81,22 @@ class RunnerState:
     acknowledged_reports: list[int] = field(default_factory=list)
     acknowledged_logs: list[int] = field(default_factory=list)
     asked_again: bool = False
+    since: float = 0.0
+    sign_at: float = 0.0
     eager: bool = False  # whether it gets acknowledgements at once: it has waited for long
 
     @classmethod
     def of(cls, exchange: Exchange, now: float) -> "RunnerState":
         """Return the state of an unknown runner that calls."""
-        return cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
+        runner = cls(exchange.runner_id, exchange.name, exchange.pool, exchange.generation, now)
+        runner.since = runner.sign_at = now
+        return runner
 
     def on_heartbeat(self, exchange: Exchange, now: float, epoch: int) -> None:
         """Apply what an exchange says of the runner itself. `epoch` is this tracker's."""
         self.seen_at = now
+        if exchange.outcomes or exchange.reports or exchange.logs:
+            self.sign_at = now
         self.number = exchange.number
         self.confirmed = True
         self.name, self.pool, self.generation = exchange.name, exchange.pool, exchange.generation
@@ -231,6 +238,7 @@ class Fleet:
         self._removed: dict[str, bool] = {}  # by runner id: whether for good
         self.runners: dict[str, RunnerState] = {}
         self.running: dict[str, Running] = {}
+        self.signs: dict[str, float] = {}  # when a running task last reported something
         self._lives: dict[str, dict[str, RunnerState]] = {}  # by name, then by id
         self.averages = Averages()
 
@@ -240,6 +248,7 @@ class Fleet:
     def restart(self, running: Iterable[Running], now: float) -> None:
         """Start again from the running attempts in the database; every runner is unconfirmed."""
         self.running.clear()
+        self.signs.clear()
         for runner in self:
             runner.held.clear()
             runner.seen_at = now
@@ -251,14 +260,22 @@ class Fleet:
         """Add a running attempt. Its runner is added too if it is not known yet."""
         runner = self.runners.get(running.runner_id)
         if runner is None:
-            runner = RunnerState(running.runner_id, "", "", "", seen_at)
+            runner = RunnerState(running.runner_id, "", "", "", seen_at, since=seen_at)
             self.runners[running.runner_id] = runner
         self.running[running.task_id] = running
         runner.held[running.task_id] = running
+        runner.sign_at = seen_at
+
+    def note_signs(self, task_ids: Iterable[str], now: float) -> None:
+        """Record that running attempts have reported something."""
+        for task_id in task_ids:
+            if task_id in self.running:
+                self.signs[task_id] = now
 
     def end(self, running: Running) -> None:
         """Remove an attempt that has ended."""
         self.running.pop(running.task_id, None)
+        self.signs.pop(running.task_id, None)
         runner = self.runners.get(running.runner_id)
         if runner is not None:
             runner.held.pop(running.task_id, None)

@@ -4,12 +4,19 @@ from typing import Any
 
 from raytasks import __version__
 from raytasks.tracker.ticker import Ticker
+from raytasks.tracker.work_health import MAX_NAMED, HealthReason, health_reason
+
+MIN_SILENT_LEASES = 2.0
+"""After this many leases without a commit, `/health` says so. A third of one is usual."""
 
 _PING_SECONDS = 2.0
+_MIN_SILENT_SECONDS = 10.0
 
 
-async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
+async def health_of(ticker: Ticker, backlog: int, max_backlog: int) -> dict[str, Any]:
     """Return the report, after two seconds if the database does not answer reads.
+
+    Its `reasons` are those of the tracker and the database themselves; see also `work_health`.
 
     `seconds_since_commit` is the time since the last commit. A tick commits at least every third of
     the lease, even with nothing to do.
@@ -28,6 +35,8 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
             "name": runner.name,
             "pool": runner.pool,
             "node_id": runner.node_id,
+            "host": runner.host,
+            "pid": runner.pid,
             "loaded": bool(runner.capacity_by_type) or runner.leaving,
             "running": len(runner.held),
             "way": runner.way,
@@ -56,4 +65,75 @@ async def health_of(ticker: Ticker, backlog: int) -> dict[str, Any]:
             "count": len(runners),
             "list": runners,
         },
+        "reasons": _reasons(ticker, error, backlog, max_backlog),
     }
+
+
+def submission_reasons(ticker: Ticker) -> list[HealthReason]:
+    """Return the reasons why no submission could be committed now, from memory."""
+    if not ticker.loaded.is_set():
+        return [
+            health_reason(
+                "tracker_starting",
+                "the tracker has not taken over the database yet",
+                "wait some seconds; else see database.error in /health, and the log",
+            )
+        ]
+    error = ticker.access.trouble() or ticker.recovery.aside.away()
+    return [] if error is None else [_database_away()]
+
+
+def _reasons(
+    ticker: Ticker, error: str | None, backlog: int, max_backlog: int
+) -> list[HealthReason]:
+    found = submission_reasons(ticker)
+    if error is not None and not any(item["code"] == "database_away" for item in found):
+        found.append(_database_away())
+    silent = ticker.monotonic() - ticker.access.committed_at
+    if not found and silent > max(_MIN_SILENT_SECONDS, MIN_SILENT_LEASES * ticker.lease_seconds):
+        found.append(
+            health_reason(
+                "no_commit",
+                f"the tracker has committed nothing for {silent:.0f} s",
+                "look at the load of its node; the watchdog replaces a tracker that hangs",
+                since=ticker.clock() - silent,
+            )
+        )
+    if backlog >= max_backlog:
+        found.append(
+            health_reason(
+                "backlog_full",
+                f"{backlog:,} tasks wait, all that RAYTASKS_MAX_BACKLOG allows; others get 429",
+                "let them run with more runners, cancel some, or raise RAYTASKS_MAX_BACKLOG",
+                count=backlog,
+            )
+        )
+    found += _set_aside(ticker)
+    return found
+
+
+def _database_away() -> HealthReason:
+    return health_reason(
+        "database_away",
+        "the database cannot be used, so no submission is accepted",
+        "mend the database; database.error and the log tell what it says",
+    )
+
+
+def _set_aside(ticker: Ticker) -> list[HealthReason]:
+    aside = ticker.recovery.aside.report()
+    items = [*aside["list"], *ticker.bulk.report()]
+    count = aside["count"] + len(items) - len(aside["list"])
+    if not count:
+        return []
+    named = "; ".join(f"{item['what']} ({item['error']})" for item in items[:MAX_NAMED])
+    longest = max((item["seconds_ago"] for item in items), default=0.0)
+    return [
+        health_reason(
+            "set_aside",
+            f"the database refuses {count} commands: {named}",
+            "the log has the error; they are kept, and tried again by themselves",
+            since=ticker.clock() - longest,
+            count=count,
+        )
+    ]

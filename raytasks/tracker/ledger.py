@@ -156,7 +156,9 @@ class Ledger:
         self.feed.publish(done.changes)
         if work.reports or work.logs:
             reported = [report.task_id for report in work.reports]
-            self.feed.notify([*reported, *(log.task_id for log in work.logs)])
+            reported += [log.task_id for log in work.logs]
+            self.feed.notify(reported)
+            self.fleet.note_signs(reported, self._monotonic())
         self._answer_urgently()
 
     def check(self) -> None:

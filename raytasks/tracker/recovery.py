@@ -113,6 +113,10 @@ class Recovery:
         """Return whether the next tick claims tasks of a type."""
         return self.takes_part(_CLAIMS + task_type)
 
+    def bars_claims(self, task_type: str) -> bool:
+        """Return whether the database has refused the claims of a type."""
+        return self.aside.is_barred(_CLAIMS + task_type)
+
     @property
     def busy(self) -> bool:
         """Whether there is something to retry at once."""

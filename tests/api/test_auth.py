@@ -37,6 +37,8 @@ ROUTES = (
     ("GET", f"/artifacts/{UNKNOWN}/a.jpg", Scope.READ),
 )
 
+PUBLIC = ("/health", "/livez", "/readyz")
+
 
 async def call(api: Api, method: str, path: str, **headers: str) -> httpx.Response:
     """Send a request that is right but for its key, perhaps."""
@@ -169,7 +171,7 @@ class TestScopes:
             paths = (await api.client.get("/openapi.json")).json()["paths"]
             routes = {(method, path) for path, item in paths.items() for method in item}
             assert len(routes) > len(ROUTES)
-            for method, path in routes - {("get", "/health")}:
+            for method, path in routes - {("get", name) for name in PUBLIC}:
                 # Whatever else is in braces is an id, too.
                 filled = path.replace("{name}", "a.jpg").replace("{task_id}", UNKNOWN)
                 response = await api.client.request(method, filled, headers=bearer("x"))
@@ -284,6 +286,6 @@ async def test_the_document_says_what_needs_a_key(sqlite_url: str, tmp_path: Pat
     async with locked(sqlite_url, tmp_path) as api:
         paths = (await api.client.get("/openapi.json")).json()["paths"]
     for path, operations in paths.items():
-        public = path == "/health" or path.startswith("/artifacts/")
+        public = path in PUBLIC or path.startswith("/artifacts/")
         for operation in operations.values():
             assert operation["security"] == ([{}] if public else []) + [{"key": []}], path

@@ -92,6 +92,10 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.stats(), "GET", "/stats", None),
     (lambda c: c.task_types(), "GET", "/task-types", None),
     (lambda c: c.health(), "GET", "/health", None),
+    (lambda c: c.pools(), "GET", "/pools", None),
+    (lambda c: c.runners(), "GET", "/runners", None),
+    (lambda c: c.nodes(), "GET", "/nodes", None),
+    (lambda c: c.versions(), "GET", "/versions", None),
     (lambda c: c.artifacts(ID), "GET", f"/tasks/{ID}/artifacts", None),
     (lambda c: c.artifact(ID, "a b.png"), "GET", f"/artifacts/{ID}/a%20b.png", None),
 ]  # fmt: skip
@@ -101,7 +105,9 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
 def test_what_is_asked(
     wired: type[Wire], call: Callable[[Any], Any], method: str, url: str, body: Any
 ) -> None:
-    wire = wired(ok(tasks=[], operations=[], artifacts=[]))
+    wire = wired(
+        ok(tasks=[], operations=[], artifacts=[], pools=[], runners=[], nodes=[], versions=[])
+    )
     wire.do(call)
     (request,) = wire.requests
     assert request.method == method

@@ -167,3 +167,11 @@ def test_what_the_tracker_asks_is_served_by_an_index(
         ask(tracking.store)
     assert all(index in step for step in steps if "tasks" in step and "task_counts" not in step)
     assert any(index in step for step in steps), steps
+
+
+def test_what_is_before_a_task_is_counted_in_the_claim_index(tracking: Tracking) -> None:
+    with plans(tracking.store) as steps:
+        assert tracking.store.count_before(task_id(19), ["short", "long"], 1000) == 18
+        assert tracking.store.oldest_due(["short"], 100) == {"short": NOW}
+    assert scans(steps) == []
+    assert any("ix_tasks_claim (task_type=? AND rank<?)" in step for step in steps), steps

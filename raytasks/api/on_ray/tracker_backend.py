@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any, TypeVar, cast
 
@@ -23,6 +24,7 @@ from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, open_channel
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.actor import get_or_create_tracker
+from raytasks.tracker.work_health import BY_RAY_SECONDS, calls_by_ray
 
 Answer = TypeVar("Answer")
 
@@ -50,6 +52,7 @@ class TrackerBackend:
         self._place: DatabasePlace | None = None
         self._known: DatabasePlace | None = None  # where it is, readable or not
         self._channel: SocketChannel | None = None
+        self._by_ray_since: float | None = None
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """See `Backend.submit`."""
@@ -65,9 +68,21 @@ class TrackerBackend:
             return await self._reads.read(query)
         answer: Any = await self._ask(query)
         if isinstance(query, Health):
-            by_ray = self._channel is None or self._channel.lost
-            answer["tracker"]["way"] = BY_RAY if by_ray else SOCKET
+            self._note_way(answer)
         return cast("Answer", answer)
+
+    def _note_way(self, report: dict[str, Any]) -> None:
+        """Add to a health report by which way this replica calls the tracker, and since when."""
+        by_ray = self._channel is None or self._channel.lost
+        report["tracker"]["way"] = BY_RAY if by_ray else SOCKET
+        here = ray.get_runtime_context().get_node_id()
+        if not by_ray or report["tracker"].get("socket_node") != here:
+            self._by_ray_since = None
+            return
+        now = time.monotonic()
+        self._by_ray_since = self._by_ray_since or now
+        if now - self._by_ray_since >= BY_RAY_SECONDS:
+            report["reasons"].append(calls_by_ray("an API replica on its node"))
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES

@@ -27,7 +27,16 @@ from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.places import DatabasePlace, Terms
-from raytasks.protocol.queries import AnyQuery, GetAddress, GetDatabase, GetTerms, Health, Query
+from raytasks.protocol.queries import (
+    AnyQuery,
+    GetAddress,
+    GetDatabase,
+    GetTerms,
+    Health,
+    NodeList,
+    Query,
+    WaitingFor,
+)
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
@@ -39,6 +48,7 @@ from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
 from raytasks.tracker.version_book import VersionBook
@@ -70,6 +80,7 @@ class TrackerActor:
         self._log: TrackerLog | None = None
         self._address_lock = asyncio.Lock()
         self._asked: list[str] = []
+        self._outlook: ClusterOutlook | None = None
 
     # For clients
 
@@ -116,21 +127,22 @@ class TrackerActor:
                 return await self._database()
             case Health():
                 return await self._health()
+            case NodeList() | WaitingFor():
+                core = await self._core()
+                if self._outlook is not None:
+                    await self._outlook.look(query)
+                return await core.read(query)
             case _:
                 asked: Query[Any] = query
                 return await (await self._core()).read(asked)
 
     async def _health(self) -> dict[str, Any]:
         core = await self._core()
+        if self._outlook is None:
+            return await core.read(Health())
+        await self._outlook.look(Health())
         report = await core.read(Health())
-        reasons = list(report.get("reasons", ()))
-        if self._versions is not None:
-            report["handlers"], found = self._versions.report(core.ticker.ledger.waiting_types())
-            reasons += found
-        if self._pools is not None:
-            report["runners"]["waiting_pools"] = self._pools.nested.report()
-            reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
-        return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
+        return await self._outlook.complete(report, core.ticker.ledger.waiting_types())
 
     async def version(self) -> str:
         """Return which version of raytasks this is. It waits for nothing."""
@@ -315,6 +327,10 @@ class TrackerActor:
                 try_version,
                 partial(_put_in_force, tracker, self._pools, self._log),
             )
+            self._outlook = ClusterOutlook(
+                self._pools, self._versions, self._settings, self._socket_node
+            )
+            self._outlook.serve(tracker.observer, self._settings)
             tracker.ticker.on_expiry = self._pools.replace
             tracker.ticker.silence.node_died = node_died
             tracker.stack_of = stack_of
@@ -332,6 +348,10 @@ class TrackerActor:
             end_process("the tracker failed, and will be started again", error, pause=pause)
         finally:
             os._exit(1)
+
+    def _socket_node(self) -> str | None:
+        listens = self._server is not None and self._server.listening
+        return self._listens.node_id if listens and self._listens is not None else None
 
     async def _prune(self, tracker: Tracker) -> None:
         artifacts = ArtifactStore(self._settings.artifacts_url)
@@ -371,13 +391,4 @@ def _put_in_force(
     written.change(LogOptions.of(settings))
     tracker.max_backlog = settings.max_backlog
     tracker.ticker.max_crashes = settings.max_crashes
-
-
-def _ray_health() -> dict[str, Any]:
-    nodes = [node for node in ray.nodes() if node["Alive"]]
-    return {
-        "ok": bool(nodes),
-        "nodes": len(nodes),
-        "resources": ray.cluster_resources(),
-        "available": ray.available_resources(),
-    }
+    set_thresholds(tracker.observer, settings)

@@ -1,0 +1,196 @@
+"""The routes by which an operator looks at pools, runners, nodes and versions."""
+
+from http import HTTPStatus
+from typing import Any
+
+from fastapi import APIRouter
+from pydantic import AwareDatetime, BaseModel
+from pydantic_core import to_json
+from starlette.responses import Response
+
+from raytasks.api.auth import ServiceOperator
+from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
+from raytasks.protocol.queries import NodeList, PoolList, Query, RunnerList, VersionList
+
+_PROBLEMS = problems_of(HTTPStatus.FORBIDDEN, AWAY)
+
+
+class FailingView(BaseModel):
+    """The failed starts in a row of a pool's runners, and the last error."""
+
+    tries: int
+    error: str
+
+
+class StatesView(BaseModel):
+    """How many runners of a pool are in each state."""
+
+    starting: int
+    idle: int
+    busy: int
+    leaving: int
+
+
+class PoolDocumentView(BaseModel):
+    """A pool of runners.
+
+    The bounds are null until the pool was looked after once. `backlog` counts all waiting tasks of
+    its types, also those that are not due. The `oldest_due_seconds` are how long the oldest due one
+    has waited. A runner beyond the minimum reserves the `resources`, by Ray's names.
+    """
+
+    name: str
+    task_types: list[str]
+    min_runners: int | None
+    max_runners: int | None
+    runners: int
+    states: StatesView
+    backlog: int
+    oldest_due_seconds: float | None
+    resources: dict[str, float]
+    failing: FailingView | None
+
+
+class PoolsView(BaseModel):
+    """The pools, by name."""
+
+    pools: list[PoolDocumentView]
+
+
+class HeldAttemptView(BaseModel):
+    """An attempt that a runner holds.
+
+    The `seconds` are since it began, or since its claim if it has not `begun`. At `last_sign_at` it
+    last reported progress, a checkpoint or a log line. If it did not, that is when it began.
+    """
+
+    task_id: str
+    task_type: str
+    attempt: int
+    begun: bool
+    seconds: float
+    last_sign_at: AwareDatetime | None
+
+
+class RunnerDocumentView(BaseModel):
+    """A runner.
+
+    - `state`: `starting`, `idle`, `busy` or `leaving`.
+    - `version`: the newest version of the handlers that has its `generation`.
+    - `way`: how it calls the tracker, `socket` or `ray`.
+    - `waits_for`: the task that its attempt waits for.
+    - `running`: at most 100 of its attempts, out of `running_count`.
+    """
+
+    name: str
+    pool: str
+    state: str
+    host: str | None
+    pid: int | None
+    node_id: str | None
+    since: AwareDatetime | None
+    last_seen_at: AwareDatetime | None
+    version: int | None
+    generation: str
+    way: str | None
+    waits_for: str | None
+    running_count: int
+    running: list[HeldAttemptView]
+
+
+class RunnersView(BaseModel):
+    """The runners, by pool and name."""
+
+    runners: list[RunnerDocumentView]
+
+
+class ResourceView(BaseModel):
+    """How much of a resource a node has, and how much of it is free; null if that is unknown."""
+
+    total: float
+    free: float | None
+
+
+class NodeView(BaseModel):
+    """A node of the Ray cluster. `runners` has the names of those on it."""
+
+    node_id: str
+    host: str
+    address: str
+    alive: bool
+    head: bool
+    resources: dict[str, ResourceView]
+    labels: dict[str, str]
+    runners: list[str]
+
+
+class NodesView(BaseModel):
+    """The nodes: the head first, then those that are alive."""
+
+    nodes: list[NodeView]
+
+
+class VersionView(BaseModel):
+    """A version of the handlers.
+
+    `state` is `trial`, `passed` or `failed`, with the `error`. The task types are known of the
+    version in force alone.
+    """
+
+    number: int
+    generation: str
+    state: str
+    seen_at: AwareDatetime
+    in_force: bool
+    error: str | None
+    task_types: list[str] | None
+
+
+class VersionsView(BaseModel):
+    """The newest versions of the handlers, the newest first, at most 100."""
+
+    versions: list[VersionView]
+
+
+def inspection_router(service: Service) -> APIRouter:
+    """Return the router of these endpoints."""
+    router = APIRouter()
+
+    async def answer(name: str, query: Query[list[dict[str, Any]]]) -> Response:
+        return json_answer(to_json({name: await service.backend.read(query)}))
+
+    @router.get(
+        "/pools", response_model=PoolsView, responses=_PROBLEMS, summary="List the pools of runners"
+    )
+    async def pools(_caller: ServiceOperator) -> Response:
+        """Return each pool with its types, its sizes and its backlog."""
+        return await answer("pools", PoolList())
+
+    @router.get(
+        "/runners",
+        response_model=RunnersView,
+        responses=_PROBLEMS,
+        summary="List the runners, and what they run",
+    )
+    async def runners(_caller: ServiceOperator) -> Response:
+        """Return each runner with its process, its version and its attempts."""
+        return await answer("runners", RunnerList())
+
+    @router.get(
+        "/nodes", response_model=NodesView, responses=_PROBLEMS, summary="List the cluster's nodes"
+    )
+    async def nodes(_caller: ServiceOperator) -> Response:
+        """Return each node with its resources. It is as seen within the last seconds."""
+        return await answer("nodes", NodeList())
+
+    @router.get(
+        "/versions",
+        response_model=VersionsView,
+        responses=_PROBLEMS,
+        summary="List the versions of the handlers",
+    )
+    async def versions(_caller: ServiceOperator) -> Response:
+        """Return the newest versions, with the results of their trials."""
+        return await answer("versions", VersionList())
+
+    return router

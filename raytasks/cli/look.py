@@ -1,0 +1,195 @@
+"""`raytasks pools`, `runners`, `nodes` and `versions`: what the service consists of now."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from raytasks.cli import tables
+from raytasks.cli.durations import age, duration_text, silence_text
+from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
+from raytasks.client import DEFAULT_URL, Client
+from raytasks.client.inspection_documents import (
+    HeldAttempt,
+    NodeDocument,
+    PoolDocument,
+    Resource,
+    RunnerDocument,
+    VersionDocument,
+)
+
+_SHOWN = 5
+_ID = 12
+
+_COLORS = {
+    "starting": "yellow",
+    "idle": "green",
+    "busy": "blue",
+    "leaving": "magenta",
+    "trial": "yellow",
+    "passed": "green",
+    "failed": "red",
+}
+
+
+def pools(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the pools of runners: sizes, states, backlog."""
+    given = (url, api_key, namespace)
+    _show(given, as_json, "pools", lambda client: client.pools(), pools_table)
+
+
+def runners(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the runners: where they are, and what they run."""
+    given = (url, api_key, namespace)
+    _show(given, as_json, "runners", lambda client: client.runners(), runners_table)
+
+
+def nodes(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the nodes of the cluster, and what is free there."""
+    given = (url, api_key, namespace)
+    _show(given, as_json, "nodes", lambda client: client.nodes(), nodes_table)
+
+
+def versions(
+    url: Url = DEFAULT_URL,
+    api_key: ApiKey = None,
+    namespace: Namespace = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show the versions of the handlers, and why one was refused."""
+    given = (url, api_key, namespace)
+    _show(given, as_json, "versions", lambda client: client.versions(), versions_table)
+
+
+def _show(
+    given: tuple[str, str | None, str | None],
+    as_json: bool,
+    name: str,
+    ask: Callable[[Client], Sequence[Any]],
+    table: Callable[[Sequence[Any]], Table],
+) -> None:
+    with connect(*given) as client:
+        found = ask(client)
+    if as_json:
+        typer.echo(tables.pretty_json({name: found}))
+    else:
+        tables.console.print(table(found))
+
+
+def pools_table(found: Sequence[PoolDocument]) -> Table:
+    """Return a table of pools."""
+    table = _table("POOL", "RUNNERS", "MIN-MAX", "STATES", "BACKLOG", "OLDEST DUE", "TYPES")
+    for pool in found:
+        states = ", ".join(
+            f"{number} {state}" for state, number in pool["states"].items() if number
+        )
+        bounds = (
+            "" if pool["min_runners"] is None else f"{pool['min_runners']}-{pool['max_runners']}"
+        )
+        oldest = pool["oldest_due_seconds"]
+        table.add_row(
+            pool["name"],
+            str(pool["runners"]),
+            bounds,
+            states or "none",
+            f"{pool['backlog']:,}",
+            "" if oldest is None else duration_text(oldest),
+            ", ".join(pool["task_types"]),
+        )
+    return table
+
+
+def runners_table(found: Sequence[RunnerDocument]) -> Table:
+    """Return a table of runners: a line for each attempt that one holds."""
+    table = _table("RUNNER", "STATE", "HOST", "PID", "VERSION", "WAY", "RUNS")
+    for runner in found:
+        held = [_held_text(item) for item in runner["running"][:_SHOWN]]
+        more = runner["running_count"] - len(held)
+        lines = [*held, *([f"and {more} more"] if more > 0 else [])] or [""]
+        version = runner["version"]
+        table.add_row(
+            runner["name"],
+            _colored(runner["state"]),
+            runner["host"] or "",
+            str(runner["pid"] or ""),
+            "" if version is None else str(version),
+            runner["way"] or "",
+            lines[0],
+        )
+        for line in lines[1:]:
+            table.add_row("", "", "", "", "", "", line)
+    return table
+
+
+def nodes_table(found: Sequence[NodeDocument]) -> Table:
+    """Return a table of nodes."""
+    table = _table("HOST", "NODE", "STATE", "RUNNERS", "FREE OF TOTAL")
+    for node in found:
+        state = "alive" if node["alive"] else "dead"
+        table.add_row(
+            node["host"] or node["address"],
+            node["node_id"][:_ID],
+            f"{state}, head" if node["head"] else state,
+            str(len(node["runners"])),
+            ", ".join(_resource_text(name, item) for name, item in node["resources"].items()),
+        )
+    return table
+
+
+def versions_table(found: Sequence[VersionDocument]) -> Table:
+    """Return a table of versions, the newest first."""
+    table = _table("VERSION", "STATE", "IN FORCE", "SEEN", "GENERATION", "TYPES OR ERROR")
+    for version in found:
+        types = ", ".join(version["task_types"] or ())
+        table.add_row(
+            str(version["number"]),
+            _colored(version["state"]),
+            "yes" if version["in_force"] else "",
+            version["seen_at"][:19].replace("T", " "),
+            version["generation"],
+            tables.plain(version["error"] or types),
+        )
+    return table
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(name)
+    return table
+
+
+def _colored(state: str) -> Text:
+    return Text(state, style=_COLORS.get(state, ""))
+
+
+def _held_text(item: HeldAttempt) -> str:
+    since = f"for {duration_text(item['seconds'])}"
+    silent = silence_text(age(item["last_sign_at"])) if item["begun"] else "has not begun"
+    parts = [f"{item['task_id']} {item['task_type']} attempt {item['attempt']}", since, silent]
+    return ", ".join(part for part in parts if part)
+
+
+def _resource_text(name: str, item: Resource) -> str:
+    total, free = item["total"], item["free"]
+    if name.endswith("memory"):
+        shown = "?" if free is None else f"{free / 1e9:.1f}"
+        return f"{name} {shown} of {total / 1e9:.1f} GB"
+    return f"{name} {'?' if free is None else f'{free:g}'} of {total:g}"

@@ -1,0 +1,141 @@
+"""The tracker's answers to people: health, why a task waits, and what pools and runners do."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Any, assert_never
+
+from raytasks.protocol.queries import (
+    Health,
+    LiveAttempt,
+    NodeList,
+    PoolList,
+    Query,
+    Readiness,
+    RunnerList,
+    VersionList,
+    WaitingFor,
+)
+from raytasks.store.version_rows import VersionRow
+from raytasks.tracker import overview, waiting
+from raytasks.tracker.health import health_of, submission_reasons
+from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.outlook import FleetOutlook, Outlook
+from raytasks.tracker.ticker import Ticker
+from raytasks.tracker.work_health import WorkScene, work_reasons
+
+ObserverQuery = (
+    WaitingFor | LiveAttempt | Readiness | Health | PoolList | RunnerList | NodeList | VersionList
+)
+
+MAX_VERSIONS = 100
+"""Maximum number of versions that are shown: the newest."""
+
+_OLDEST_SECONDS = 2.0
+
+
+class Observer:
+    """Looks at the tracker's memory, and says what it sees. It changes nothing.
+
+    - `outlook`: the things around the tracker; a cluster sets its own.
+    - `wait_seconds`, `stall_seconds`: the thresholds of `/health`.
+    - `socket_node`: returns the node on which the tracker has a socket, or None.
+    - `in_force`: returns the number of the version in force, or None.
+    """
+
+    def __init__(
+        self, ticker: Ticker, oldest: OldestDue, backlog: Callable[[], tuple[int, int]]
+    ) -> None:
+        self._ticker = ticker
+        self._oldest = oldest
+        self._backlog = backlog
+        self.outlook: Outlook = FleetOutlook(ticker.ledger.fleet)
+        self.wait_seconds = 300.0
+        self.stall_seconds = 600.0
+        self.socket_node: Callable[[], str | None] = lambda: None
+        self.in_force: Callable[[], int | None] = lambda: None
+
+    async def answer(self, query: Query[Any]) -> Any:
+        """Answer a query. Raises `StoreUnavailable`."""
+        assert isinstance(query, ObserverQuery), query
+        match query:
+            case WaitingFor():
+                return await self._waiting_for(query)
+            case LiveAttempt():
+                return overview.live_attempt(self._work({}), query.task_id)
+            case Readiness():
+                return submission_reasons(self._ticker)
+            case Health():
+                return await self._health()
+            case PoolList():
+                return overview.pool_documents(self._work(await self._seconds()))
+            case RunnerList():
+                return overview.runner_documents(self._work({}), await self._numbers())
+            case NodeList():
+                runners = list(self._ticker.ledger.fleet)
+                return overview.node_documents(self.outlook.nodes(), runners)
+            case VersionList():
+                return await self._versions()
+            case _:
+                assert_never(query)
+
+    async def _waiting_for(self, query: WaitingFor) -> list[dict[str, Any]] | None:
+        ticker = self._ticker
+        moment = waiting.Moment(
+            now=ticker.clock(),
+            fleet=ticker.ledger.fleet,
+            outlook=self.outlook,
+            database_error=ticker.access.trouble(),
+            paused_at=ticker.paused_at,
+            stopping=not ticker.claiming,
+            is_barred=ticker.recovery.bars_claims(query.task_type),
+        )
+        reasons = waiting.waiting_for(query, moment)
+        types = () if reasons is None else waiting.rivals(query, moment, reasons)
+        if reasons is None or not types:
+            return reasons
+        limit = waiting.MAX_BEFORE + 1
+        before = await ticker.access.read(
+            lambda: ticker.store.count_before(query.task_id, types, limit)
+        )
+        return [*reasons, *waiting.place_in_line(query, moment, before)]
+
+    async def _health(self) -> dict[str, Any]:
+        backlog, most = self._backlog()
+        report = await health_of(self._ticker, backlog, most)
+        report["tracker"]["socket_node"] = self.socket_node()
+        report["reasons"] += work_reasons(self._work(await self._seconds()))
+        return report
+
+    async def _seconds(self) -> Mapping[str, float]:
+        """Return how long the oldest due task of each type has waited, if that can be read soon."""
+        reading = asyncio.ensure_future(self._oldest.seconds())
+        await asyncio.wait([reading], timeout=_OLDEST_SECONDS)
+        return reading.result() if reading.done() and reading.exception() is None else {}
+
+    def _work(self, oldest: Mapping[str, float]) -> WorkScene:
+        ticker = self._ticker
+        return WorkScene(
+            now=ticker.clock(),
+            monotonic=ticker.monotonic(),
+            fleet=ticker.ledger.fleet,
+            outlook=self.outlook,
+            waiting=ticker.ledger.waiting_types(),
+            oldest=oldest,
+            wait_seconds=self.wait_seconds,
+            stall_seconds=self.stall_seconds,
+            paused_at=ticker.paused_at,
+            stopping=not ticker.claiming,
+            socket_node=self.socket_node(),
+        )
+
+    async def _rows(self) -> list[VersionRow]:
+        return await self._ticker.access.read(lambda: self._ticker.store.versions(MAX_VERSIONS))
+
+    async def _numbers(self) -> dict[str, int]:
+        return {row.generation: row.number for row in reversed(await self._rows())}
+
+    async def _versions(self) -> list[dict[str, Any]]:
+        in_force = self.in_force()
+        types = self.outlook.task_types()
+        known = {} if in_force is None or types is None else {in_force: types}
+        return overview.version_documents(await self._rows(), in_force, known)

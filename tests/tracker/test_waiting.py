@@ -1,0 +1,253 @@
+"""Why a task waits: each reason, when it really happens to a tracker without a cluster."""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from raytasks.handling.submission import rfc3339
+from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.pools.cluster_view import ClusterNode, FailingStart, PoolView, RunnerPlace, Stage
+from raytasks.protocol.messages import Demand
+from raytasks.protocol.queries import WaitingFor
+from raytasks.testing import FakeClock
+from raytasks.tracker import waiting
+from raytasks.tracker.access import SLOW_SECONDS
+from raytasks.tracker.core import Tracker
+from tests.making import NOW, new_task, task_id
+from tests.tracking import FaultyStore, ScriptedRunner, let_run, tracker_on
+
+STARTING = RunnerPlace("runner.shared.1@g", Stage.STARTING, 0.2, placed=True)
+SHARED = PoolView("shared", ("short", "long"), 1, 2)
+
+
+@dataclass
+class Played:
+    """An outlook that a test sets."""
+
+    known: Collection[str] | None = ("short", "long")
+    shown: Sequence[PoolView] = (SHARED,)
+    seen: Sequence[ClusterNode] = ()
+
+    def task_types(self) -> Collection[str] | None:
+        return self.known
+
+    def pools(self) -> Sequence[PoolView]:
+        return self.shown
+
+    def nodes(self) -> Sequence[ClusterNode]:
+        return self.seen
+
+
+@pytest.fixture
+def outlook(tracker: Tracker) -> Played:
+    """The surroundings of the tracker: a pool without runners."""
+    played = Played()
+    tracker.observer.outlook = played
+    return played
+
+
+def node(**total: float) -> ClusterNode:
+    free = {**total, "CPU": 0.0}
+    return ClusterNode("n1", "host", "10.0.0.1", True, True, total, free, {})
+
+
+async def submit(tracker: Tracker, *numbers: int, **changes: Any) -> None:
+    await tracker.submit([new_task(number, **changes) for number in numbers])
+
+
+async def reasons(
+    tracker: Tracker, number: int = 1, *, task_type: str = "short", run_at: float = NOW
+) -> list[dict[str, Any]] | None:
+    """Return why a task waits, as a replica asks for it."""
+    return await tracker.read(WaitingFor(task_id(number), task_type, run_at))
+
+
+async def codes(tracker: Tracker, number: int = 1, **asked: Any) -> list[str]:
+    found = await reasons(tracker, number, **asked)
+    assert found is not None
+    for reason in found:
+        assert reason.keys() == {"code", "message", "fix", "details", "until"}
+        assert reason["message"]
+    return [reason["code"] for reason in found]
+
+
+class TestWholeService:
+    """Reasons that hold back all tasks, or all of a type."""
+
+    async def test_not_due(self, tracker: Tracker, outlook: Played) -> None:
+        due = tracker.ticker.clock() + 600
+        await submit(tracker, 1, run_at=due)
+        found = await reasons(tracker, run_at=due)
+        assert found is not None
+        [reason] = found
+        assert (reason["code"], reason["until"]) == ("not_due", rfc3339(due))
+
+    async def test_no_handler(self, tracker: Tracker, outlook: Played) -> None:
+        await submit(tracker, 1, task_type="gone")
+        assert await codes(tracker, task_type="gone") == ["no_handler"]
+        due = tracker.ticker.clock() + 600
+        assert await codes(tracker, task_type="gone", run_at=due) == ["no_handler", "not_due"]
+
+    async def test_no_version_yet(self, tracker: Tracker, outlook: Played) -> None:
+        outlook.known = None
+        await submit(tracker, 1)
+        found = await reasons(tracker)
+        assert found is not None
+        assert [reason["code"] for reason in found] == ["no_handler"]
+        assert "no version" in found[0]["message"]
+
+    async def test_paused(self, tracker: Tracker, outlook: Played) -> None:
+        runner = ScriptedRunner(tracker)
+        runner.send()
+        await let_run()
+        await tracker.pause()
+        await submit(tracker, 1)
+        found = await reasons(tracker)
+        assert found is not None
+        assert [reason["code"] for reason in found] == ["paused"]
+        assert "raytasks resume" in found[0]["fix"]
+        await tracker.resume()
+        assert await runner.claim()
+        assert await reasons(tracker) is None
+
+    async def test_the_service_stops(self, tracker: Tracker, outlook: Played) -> None:
+        await submit(tracker, 1)
+        await tracker.stop_claiming()
+        assert (await codes(tracker))[0] == "draining"
+
+    async def test_the_database_is_away(
+        self, tracker: Tracker, outlook: Played, store: FaultyStore
+    ) -> None:
+        await submit(tracker, 1)
+        store.away = True
+        with pytest.raises(StoreUnavailable):
+            await submit(tracker, 2)
+        assert (await codes(tracker))[0] == "database_away"
+        store.away = False
+        await submit(tracker, 3)
+        assert await codes(tracker) == ["no_runner"]
+
+    async def test_a_write_that_hangs_is_the_database_away(self, faulty_store: FaultyStore) -> None:
+        clock = FakeClock(NOW)
+        async with tracker_on(faulty_store, clock=clock) as tracker:
+            tracker.observer.outlook = Played()
+            await submit(tracker, 1)
+            tracker.ticker.access._writes[object()] = clock() - SLOW_SECONDS
+            assert (await codes(tracker))[0] == "database_away"
+            tracker.ticker.access._writes.clear()
+
+
+class TestRunners:
+    """Reasons that lie in the task's pool."""
+
+    async def test_no_runner(self, tracker: Tracker, outlook: Played) -> None:
+        await submit(tracker, 1)
+        assert await codes(tracker) == ["no_runner"]
+        outlook.shown = ()
+        assert await codes(tracker) == ["no_runner"]
+
+    async def test_runners_that_end_at_their_start(self, tracker: Tracker, outlook: Played) -> None:
+        failing = FailingStart(4, "ImportError: no torch", NOW)
+        outlook.shown = [replace(SHARED, runners=[STARTING], failing=failing)]
+        await submit(tracker, 1)
+        found = await reasons(tracker)
+        assert found is not None
+        assert [reason["code"] for reason in found] == ["no_runner", "runner_starting"]
+        assert "no torch" in found[0]["message"]
+        assert found[0]["details"]["tries"] == 4
+
+    async def test_a_runner_starts(self, tracker: Tracker, outlook: Played) -> None:
+        outlook.shown = [replace(SHARED, runners=[STARTING])]
+        await submit(tracker, 1)
+        assert await codes(tracker) == ["runner_starting"]
+        outlook.shown = [replace(SHARED, runners=[replace(STARTING, stage=Stage.UP)])]
+        assert await codes(tracker) == ["runner_starting"]
+
+    async def test_a_runner_without_a_place(self, tracker: Tracker, outlook: Played) -> None:
+        needs = {"CPU": 1.0, "GPU": 1.0}
+        place = replace(STARTING, placed=False, seconds=9.0, resources=needs)
+        outlook.shown = [replace(SHARED, runners=[place])]
+        await submit(tracker, 1)
+        assert await codes(tracker) == ["runner_starting"]  # the nodes are not known
+        outlook.seen = [node(CPU=4.0)]
+        found = await reasons(tracker)
+        assert found is not None
+        assert [reason["code"] for reason in found] == ["never_fits"]
+        assert found[0]["details"]["resources"] == needs
+        outlook.seen = [node(CPU=4.0, GPU=1.0)]
+        assert await codes(tracker) == ["no_resources"]
+
+    async def test_only_old_runners_that_leave(self, tracker: Tracker, outlook: Played) -> None:
+        outlook.shown = [replace(SHARED, runners=[replace(STARTING, stage=Stage.LEAVING)])]
+        await submit(tracker, 1)
+        assert await codes(tracker) == ["draining"]
+
+    async def test_a_claimed_attempt_that_waits_in_ray(
+        self, tracker: Tracker, outlook: Played
+    ) -> None:
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+        await submit(tracker, 1)
+        [claim] = await runner.claim()
+        assert await codes(tracker) == ["runner_starting"]
+        for code in ("never_fits", "no_resources"):
+            runner.send(demands=[Demand("short", {"GPU": 1.0}, 1, 9.0, code)])
+            await let_run()
+            assert await codes(tracker) == [code]
+        runner.begin([claim], NOW)
+        await tracker.ticker.wait_for_tick()
+        await let_run(20)
+        await tracker.ticker.wait_for_tick()
+        assert await reasons(tracker) is None
+
+
+class TestLine:
+    """The tasks that come before."""
+
+    async def test_behind_others(self, tracker: Tracker, outlook: Played) -> None:
+        runner = ScriptedRunner(tracker, capacity=1, short=1, long=1)
+        await submit(tracker, 1)
+        await runner.claim()
+        runner.send(capacity=0, capacity_by_type={"short": 0, "long": 0})
+        await let_run()
+        await submit(tracker, 2, 3)
+        await submit(tracker, 4, task_type="long")
+        await submit(tracker, 5, priority=5)
+        await submit(tracker, 6, task_type="other")
+        found = [await reasons(tracker, number) for number in (2, 3, 5)]
+        assert all(found)
+        details = [item[0]["details"] for item in found if item]
+        assert [item["before"] for item in details] == [1, 2, 0]
+        found_long = await reasons(tracker, 4, task_type="long")
+        assert found_long is not None
+        assert found_long[0]["details"]["before"] == 3  # types of one pool share the line
+        assert details[0] == {
+            "pool": "shared", "before": 1, "more": False, "runners": 1, "busy": 1,
+        }  # fmt: skip
+
+    async def test_more_than_are_counted(
+        self, tracker: Tracker, outlook: Played, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(waiting, "MAX_BEFORE", 3)
+        await submit(tracker, *range(1, 6))
+        last = await reasons(tracker, 5)
+        assert last is not None
+        assert [reason["code"] for reason in last] == ["no_runner", "behind_others"]
+        assert (last[1]["details"]["before"], last[1]["details"]["more"]) == (3, True)
+        assert "more than 3" in last[1]["message"]
+
+    async def test_a_task_that_will_be_claimed_has_no_reason(
+        self, tracker: Tracker, outlook: Played
+    ) -> None:
+        runner = ScriptedRunner(tracker)
+        runner.send()
+        await let_run()
+        assert await reasons(tracker, 1) == []
+
+    async def test_an_earlier_replica_asks_without_a_type(self, tracker: Tracker) -> None:
+        assert await tracker.read(WaitingFor(task_id(1))) is None
+
+
+def test_each_code_has_a_place() -> None:
+    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 10
