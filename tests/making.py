@@ -9,6 +9,7 @@ from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
+from raytasks.tracker.acting import Target
 from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -62,10 +63,10 @@ class Tracking:
         self.max_crashes = max_crashes
         self.epoch = store.begin_epoch(now)
 
-    def tick(self, **work: Any) -> TickResult:
+    def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
         """Do one tick; who is to be cancelled or retried is named by the id alone."""
         for verb in {"cancels", "retries"} & work.keys():
-            work[verb] = [(name, None) for name in work[verb]]
+            work[verb] = [Target(name, by=by) for name in work[verb]]
         return run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
 
     def submit(self, *numbers: int, **changes: Any) -> None:

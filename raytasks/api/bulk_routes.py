@@ -125,7 +125,7 @@ class BulkView(BaseModel):
 
     `matched` is how many tasks the filter matched at the start (null: too many to count). The field
     `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
-    allows no more tasks.
+    allows no more tasks. `by` is who has begun it.
     """
 
     model_config = ConfigDict(title="BulkOperation")
@@ -140,6 +140,7 @@ class BulkView(BaseModel):
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     held_by: str | None
+    by: str
 
 
 class BegunBulkView(BulkView):
@@ -203,7 +204,7 @@ def bulk_router(service: Service) -> APIRouter:
             return json_answer(to_json({"matched": matched}))
         if asked.action is BulkAction.RETRY and meant.task_type is not None:
             service.check_handler(meant.task_type)
-        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
+        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key, caller.name)
         operation, made = await service.backend.execute(StartBulk(new))
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
@@ -285,4 +286,5 @@ def _shown(operation: BulkOperation) -> dict[str, Any]:
         "created_at": rfc3339(operation.created_at),
         "finished_at": rfc3339(operation.finished_at),
         "held_by": operation.held_by,
+        "by": operation.by,
     }

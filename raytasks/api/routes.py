@@ -21,7 +21,7 @@ from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import Task, is_task_id
 from raytasks.protocol.commands import CancelTask, RetryTask
-from raytasks.protocol.queries import Health, TaskQuery, WaitingFor
+from raytasks.protocol.queries import Health, TaskActs, TaskQuery, WaitingFor
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
@@ -134,7 +134,7 @@ def task_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         await service.check_handler_of(task_id, namespace)
-        task = await service.backend.execute(RetryTask(task_id, namespace))
+        task = await service.backend.execute(RetryTask(task_id, namespace, caller.name))
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.post(
@@ -171,9 +171,15 @@ async def answer_get(
     if task.payload_ref is not None or task.result_ref is not None:
         task = await asyncio.to_thread(service.values.load, task)
     waiting_for = await _waiting_for(service, task)
-    tracebacks = caller.may(Scope.OPERATE)
+    acts = await service.backend.read(TaskActs(task_id)) if task.has_acts else ()
     return json_answer(
-        task_json(service.shown(task), history, tracebacks=tracebacks, waiting_for=waiting_for)
+        task_json(
+            service.shown(task),
+            history,
+            tracebacks=caller.may(Scope.OPERATE),
+            waiting_for=waiting_for,
+            acts=acts,
+        )
     )
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from raytasks.model.acts import UNKNOWN, ActionName
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
@@ -12,6 +13,11 @@ class BulkAction(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+
+    @property
+    def act(self) -> ActionName:
+        """The act of the person who begins such an operation."""
+        return ActionName.BULK_RETRY if self is BulkAction.RETRY else ActionName.BULK_CANCEL
 
     @property
     def sources(self) -> tuple[State, ...]:
@@ -50,13 +56,14 @@ class NewBulk:
 
     Its id is a UUID of version 7, as those of tasks are. Only tasks with a smaller id, which are
     older, are changed. Of all requests with one `idempotency_key` in a namespace only the first is
-    made.
+    made. It is begun `by` a person.
     """
 
     bulk_id: str
     filter: BulkFilter
     created_at: float
     idempotency_key: str | None = None
+    by: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +73,7 @@ class BulkOperation:
     - `cursor`: the id of the last task looked at.
     - `matched`: how many tasks the filter matched when the operation was made; None if there were
       too many to count.
+    - `by`: who has begun it.
     - `held_by`: `backlog_full` while a retry waits for room in the backlog, else None. Not stored.
     """
 
@@ -78,6 +86,7 @@ class BulkOperation:
     created_at: float
     finished_at: float | None = None
     held_by: str | None = None
+    by: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.states import State
 from raytasks.model.task_events import EventPage, EventQuery
@@ -78,6 +79,27 @@ class KnownTasks(Query[set[str]], frozen=True):
     task_ids: Sequence[str]
 
 
+class TaskActs(Query[list[TaskAct]], frozen=True):
+    """The newest acts of people on a task, in order."""
+
+    task_id: str
+
+
+class AuditList(Query[AuditPage], frozen=True, omit_defaults=True):
+    """A page of the audit: what people did, the newest first.
+
+    With a `cursor` it begins after the act with this id. The other fields are filters: the exact
+    name, kind and namespace, and the time since when, in seconds since the epoch.
+    """
+
+    limit: int = 50
+    cursor: str | None = None
+    by: str | None = None
+    action: str | None = None
+    since: float | None = None
+    namespace: str | None = None
+
+
 class BulkMatches(Query[int | None], frozen=True):
     """How many tasks a filter matches now; None if they are too many to count."""
 
@@ -125,7 +147,17 @@ class GetAddress(Query[TrackerAddress], frozen=True):
     """The address by which the tracker's process can be called without Ray, from its own node."""
 
 
-StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | KnownTasks | BulkMatches
+StoredQuery = (
+    TasksById
+    | TaskDetail
+    | TaskQuery
+    | TaskEvents
+    | TaskEnds
+    | TaskActs
+    | AuditList
+    | KnownTasks
+    | BulkMatches
+)
 """The queries that the database alone can answer, from any process."""
 
 BulkQuery = BulkById | BulkList

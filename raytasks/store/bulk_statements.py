@@ -40,6 +40,7 @@ _OPERATION = [
         "task_type",
         "tag",
         "namespace",
+        "by",
     )
 ]
 

@@ -5,10 +5,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row
 
+from raytasks.model.acts import UNKNOWN, ActionName, TaskAct, cancel_reason
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import State
 from raytasks.model.tasks import BacklogFull, KeyConflict
-from raytasks.store import bulk_statements, read_statements
+from raytasks.store import act_rows, bulk_statements, read_statements
 from raytasks.store.transaction import Transaction
 
 MAX_OPEN = 100
@@ -68,7 +69,7 @@ def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[B
     if len(still_open(connection)) >= MAX_OPEN:
         raise BacklogFull(f"{MAX_OPEN} bulk operations are at work already; wait for one to end")
     connection.execute(bulk_statements.FORGET, {"p_finished_before": new.created_at - KEPT_SECONDS})
-    made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at)
+    made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at, by=new.by)
     connection.execute(
         bulk_statements.MAKE,
         {
@@ -84,6 +85,7 @@ def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[B
             "changed": 0,
             "created_at": made.created_at,
             "idempotency_key": new.idempotency_key,
+            "by": new.by,
         },
     )
     return made, True
@@ -140,16 +142,27 @@ def walk(
     return heads, [head.task_id for head in heads]
 
 
-def act(transaction: Transaction, action: BulkAction, heads: Sequence[TaskHead]) -> list[TaskHead]:
-    """Retry or cancel tasks read in this transaction; return those that changed."""
-    match action:
+def act(
+    transaction: Transaction, operation: BulkOperation, heads: Sequence[TaskHead], now: float
+) -> list[TaskHead]:
+    """Retry or cancel tasks read in this transaction; return those that changed.
+
+    Each of them has a row that says who did it.
+    """
+    match operation.filter.action:
         case BulkAction.RETRY:
-            transaction.retry(heads)
-            return list(heads)
+            changed, action = list(heads), ActionName.RETRY
+            transaction.retry(changed)
         case BulkAction.CANCEL:
-            fresh = [head for head in heads if not head.cancel_requested]
-            transaction.cancel(fresh)
-            return fresh
+            changed = [head for head in heads if not head.cancel_requested]
+            action = ActionName.CANCEL
+            transaction.cancel(changed, cancel_reason(operation.by, None))
+    acts = [
+        TaskAct(head.task_id, head.revision, action, now, operation.by, operation.bulk_id)
+        for head in changed
+    ]
+    act_rows.write_task_acts(transaction.connection, acts)
+    return changed
 
 
 def move(
@@ -193,4 +206,5 @@ def _operation(row: Row[Any]) -> BulkOperation:
         changed=row.changed,
         created_at=row.created_at,
         finished_at=row.finished_at,
+        by=row.by or UNKNOWN,
     )

@@ -44,6 +44,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
+    tasks.c.cancel_reason,
 ).where(
     RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index
@@ -60,6 +61,7 @@ EVENT_TASKS: Select[Any] = select(
     tasks.c.updated_at,
     tasks.c.progress_fraction,
     tasks.c.progress_message,
+    tasks.c.cancel_requested,
 ).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
 
 _ENDED_ATTEMPTS = select(

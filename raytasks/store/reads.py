@@ -9,20 +9,22 @@ from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.messages import Ends, TaskEnd
 from raytasks.protocol.queries import (
+    AuditList,
     BulkById,
     BulkList,
     BulkMatches,
     BulkQuery,
     KnownTasks,
     StoredQuery,
+    TaskActs,
     TaskDetail,
     TaskEnds,
     TaskEvents,
     TaskQuery,
     TasksById,
 )
+from raytasks.store import act_rows, files, read_statements, statements
 from raytasks.store import bulk_steps as bulk
-from raytasks.store import files, read_statements, statements
 from raytasks.store.event_reads import read_events
 from raytasks.store.transaction import task_from
 
@@ -40,6 +42,10 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
+        case TaskActs():
+            return act_rows.acts_of(connection, query.task_id)
+        case AuditList():
+            return act_rows.page(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case BulkMatches():

@@ -266,6 +266,7 @@ bulk_operations = Table(
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("idempotency_key", String(255)),
+    Column("by", String(128)),  # who has begun it; null: unknown, as it is from before 0.3
 )
 Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
 Index(

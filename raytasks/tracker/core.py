@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
 from raytasks.model.tasks import Accepted, NewTask, StateConflict, StoreUnavailable, Task
@@ -142,13 +143,17 @@ class Tracker:
                 assert_never(command)
 
     async def _cancel(self, command: CancelTask) -> Task:
-        before, after = await self._act(Action("cancel", command.task_id, command.namespace))
+        before, after = await self._act(
+            Action("cancel", command.task_id, command.namespace, command.by, command.message)
+        )
         if before.state.final:
             raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
         return after
 
     async def _retry(self, command: RetryTask) -> Task:
-        before, after = await self._act(Action("retry", command.task_id, command.namespace))
+        before, after = await self._act(
+            Action("retry", command.task_id, command.namespace, command.by)
+        )
         if before.state not in TRANSITIONS[Event.RETRY].sources:
             raise StateConflict(
                 f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
@@ -214,16 +219,16 @@ class Tracker:
         self.ticker.wake.set()
         await answer_of(pruning, ANSWER_SECONDS)
 
-    async def pause(self) -> None:
+    async def pause(self, by: str = UNKNOWN) -> None:
         """Stop claiming until `resume`, also across a restart of the tracker.
 
         On return no claim is on its way either. Raises `StoreUnavailable`.
         """
-        await self.ticker.set_paused(self._clock())
+        await self.ticker.set_paused(self._clock(), by)
 
-    async def resume(self) -> None:
+    async def resume(self, by: str = UNKNOWN) -> None:
         """Claim tasks again. Raises `StoreUnavailable`."""
-        await self.ticker.set_paused(None)
+        await self.ticker.set_paused(None, by)
 
     async def stop_claiming(self) -> None:
         """Stop claiming until this process ends; on return no claim is on its way either."""

@@ -28,7 +28,8 @@ class EventErrorView(BaseModel):
 class ChangeView(BaseModel):
     """Data of a `state` event: a task has changed its state.
 
-    `at` is null where no time is kept: for a change that a person made between two attempts.
+    If a person made the change, `by` says who, and `action` how: `cancel` or `retry`. Both are
+    null otherwise. `at` is null for a change that a person made before version 0.3.
     """
 
     task_id: str
@@ -38,6 +39,8 @@ class ChangeView(BaseModel):
     attempt: int
     revision: int
     at: AwareDatetime | None
+    by: str | None
+    action: str | None
 
 
 class StateEventView(ChangeView):
@@ -138,6 +141,8 @@ def change_text(epoch: int, change: StateChange) -> bytes:
         "attempt": change.attempt,
         "revision": change.revision,
         "at": rfc3339(change.at),
+        "by": change.by,
+        "action": change.action,
     }
     return sse("state", to_json(data), f"{epoch}:{change.number}")
 
@@ -154,6 +159,8 @@ def _state(page: EventPage, event: StateEntry) -> dict[str, Any]:
         "attempt": event.attempt,
         "revision": event.revision,
         "at": rfc3339(event.at),
+        "by": event.by,
+        "action": event.action,
         "outcome": event.outcome,
         "error": error,
     }

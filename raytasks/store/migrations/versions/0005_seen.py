@@ -18,6 +18,7 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("error_type", sa.String(length=100), nullable=True))
     op.add_column("attempts", sa.Column("host", sa.String(length=255), nullable=True))
     op.add_column("attempts", sa.Column("pid", sa.Integer(), nullable=True))
+    op.add_column("bulk_operations", sa.Column("by", sa.String(length=128), nullable=True))
     op.create_table(
         "task_actions",
         sa.Column("task_id", _ID, nullable=False),
