@@ -10,6 +10,7 @@ from raytasks import __version__
 from raytasks.api import openapi, pages, problems
 from raytasks.api.access_gate import AccessGate
 from raytasks.api.artifact_routes import artifact_router
+from raytasks.api.audit_routes import audit_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
 from raytasks.api.events.event_routes import event_router
@@ -71,6 +72,7 @@ def create_app(
     app.include_router(task_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
+    app.include_router(audit_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)

@@ -164,9 +164,24 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     return check
 
 
+async def _service_operator(request: Request) -> Caller:
+    """Return the caller, who operates the whole service. Raises `Problem` 401 or 403."""
+    caller = await caller_of(request)
+    caller.check(Scope.OPERATE)
+    if caller.namespace is not None:
+        raise Problem(
+            HTTPStatus.FORBIDDEN,
+            f"the key {caller.name} is bound to the namespace {caller.namespace}; this needs a "
+            "key that is bound to none",
+        )
+    return caller
+
+
 AnyCaller = Annotated[Caller, Depends(caller_of)]
 """The sender of the request, with or without a key."""
 
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]
+ServiceOperator = Annotated[Caller, Depends(_service_operator)]
+"""A caller with the scope operate, whose key is bound to no namespace."""

@@ -62,6 +62,14 @@ class GetQuery(NamespaceQuery):
     )
 
 
+class CancelQuery(NamespaceQuery):
+    """The query of a cancel."""
+
+    message: str | None = Field(
+        default=None, min_length=1, max_length=500, description="Why, for `cancel_reason`."
+    )
+
+
 def task_router(service: Service) -> APIRouter:
     """Return the router of the endpoints for tasks."""
     router = APIRouter()
@@ -147,12 +155,13 @@ def task_router(service: Service) -> APIRouter:
         summary="Cancel a task",
     )
     async def cancel(
-        task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
+        task_id: TaskId, asked: Annotated[CancelQuery, Query()], caller: Operator
     ) -> Response:
         """Cancel a waiting task at once. For a running task, tell its attempt to stop."""
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
-        task = await service.backend.execute(CancelTask(task_id, namespace))
+        command = CancelTask(task_id, namespace, caller.name, asked.message)
+        task = await service.backend.execute(command)
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     return router

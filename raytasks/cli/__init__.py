@@ -9,6 +9,7 @@ from rich.console import Console
 from raytasks import __version__
 from raytasks.cli import (
     artifacts,
+    audit,
     bulk,
     demo,
     down,
@@ -64,6 +65,7 @@ app.command("retry")(tasks.retry)
 app.command("cancel")(tasks.cancel)
 app.add_typer(bulk.app, name="bulk")
 app.command("stats")(stats.stats)
+app.command("audit")(audit.audit)
 app.command("types")(tasks.types)
 app.command("health")(tasks.health)
 

@@ -171,7 +171,7 @@ def _is_a_person_there() -> bool:
 
 def _table(operations: list[BulkOperation]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("OPERATION", "ACTION", "STATE", "FILTER", "LOOKED AT", "CHANGED", "CREATED"):
+    for name in ("OPERATION", "ACTION", "STATE", "FILTER", "LOOKED AT", "CHANGED", "BY", "CREATED"):
         table.add_column(name, no_wrap=name in ("OPERATION", "STATE"))
     for item in operations:
         given = [f"{name} {value}" for name, value in item["filter"].items() if value]
@@ -182,6 +182,7 @@ def _table(operations: list[BulkOperation]) -> Table:
             ", ".join(given) or "all",
             f"{item['looked_at']} of {_number(item['matched'])}",
             str(item["changed"]),
+            item["by"],
             item["created_at"][:19].replace("T", " "),
         )
     return table

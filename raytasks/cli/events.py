@@ -49,7 +49,8 @@ def line_of(event: TaskEvent) -> str:
             reason = data.get("error")
             error = f": {tables.error_text(reason)}" if reason else ""
             number = f" attempt {data['attempt']}" if data["attempt"] else ""
-            return f"{_clock(data['at'])} {data['state']:9}{number}{error}"
+            person = f" {data['action']} by {tables.plain(data['by'])}" if data.get("by") else ""
+            return f"{_clock(data['at'])} {data['state']:9}{number}{person}{error}"
         case LogEvent(data=line):
             return f"{_clock(line['at'])} {line['level'].lower():9} {tables.plain(line['message'])}"
         case ProgressEvent(data=progress):

@@ -142,6 +142,9 @@ def retry(
 
 def cancel(
     task_id: TaskId,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="Why; the task keeps it.")
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     namespace: Namespace = None,
@@ -149,7 +152,7 @@ def cancel(
 ) -> None:
     """Cancel a task."""
     with connect(url, api_key, namespace) as client:
-        _print_task(client.cancel(task_id), as_json)
+        _print_task(client.cancel(task_id, message=message), as_json)
 
 
 def types(

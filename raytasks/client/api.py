@@ -17,8 +17,11 @@ import httpx
 from raytasks.client import requests as calls
 from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
 from raytasks.client.api_errors import WaitTimeout, task_failed
+from raytasks.client.bodies import given
 from raytasks.client.documents import (
     Artifact,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
     Matched,
@@ -149,9 +152,14 @@ class Api:
         """Get one page of tasks."""
         return self._ask(calls.list_call(query))
 
-    def act(self, task_id: str, verb: str) -> Steps[TaskDocument]:
+    def act(self, task_id: str, verb: str, message: str | None = None) -> Steps[TaskDocument]:
         """Retry or cancel a task."""
-        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
+        params = {} if message is None else {"message": message}
+        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}", params))
+
+    def audit(self, query: AuditPageQuery) -> Steps[AuditPageDocument]:
+        """Get one page of the audit. It is that of the whole service."""
+        return self._ask(Call("GET", "/audit", given(query)))
 
     def bulk_start(self, action: str, filters: BulkFilters) -> Steps[BulkOperationDocument]:
         """Start an operation on many tasks."""

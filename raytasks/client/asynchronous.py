@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -14,6 +14,10 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
 from raytasks.client.documents import (
     Artifact,
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
     Matched,
@@ -33,6 +37,7 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -153,9 +158,12 @@ class AsyncClient:
         """Run a FAILED or CANCELLED task again, and return it."""
         return await self._run(self._api.act(task_id, "retry"))
 
-    async def cancel(self, task_id: str) -> TaskDocument:
-        """Cancel a task, and return it; one that runs may take a moment to stop."""
-        return await self._run(self._api.act(task_id, "cancel"))
+    async def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
+        """Cancel a task, and return it; one that runs may take a moment to stop.
+
+        The `message` says why; the task keeps it in its `cancel_reason`.
+        """
+        return await self._run(self._api.act(task_id, "cancel", message))
 
     @overload
     async def bulk_retry(
@@ -206,6 +214,26 @@ class AsyncClient:
     async def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return await self._run(self._api.stats())
+
+    async def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return await self._run(self._api.audit(query))
+
+    async def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> AsyncGenerator[AuditDocument, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = await self._run(self._api.audit(query))
+            for entry in page["entries"]:
+                yield entry
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
 
     async def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""

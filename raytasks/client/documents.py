@@ -42,6 +42,23 @@ class Waiting(TypedDict):
     until: str | None
 
 
+class ActDocument(TypedDict):
+    """An act of a person on a task: a retry or a cancel."""
+
+    at: str
+    by: str
+    action: str
+    bulk_id: str | None
+
+
+class CancelReason(TypedDict):
+    """The reason why a task was cancelled, or is to be."""
+
+    code: str
+    message: str | None
+    by: str | None
+
+
 class AttemptDocument(TypedDict):
     """One attempt of a task's history. A running one has no `outcome` yet."""
 
@@ -59,7 +76,7 @@ class AttemptDocument(TypedDict):
 
 
 class TaskDocument(TypedDict):
-    """A task. Only the answer for one task has its newest `attempts` and `waiting_for`.
+    """A task. Only the answer for one task has `attempts`, `actions` and `waiting_for`.
 
     `attempts_omitted` is how many attempts before or between them are left out.
 
@@ -83,6 +100,7 @@ class TaskDocument(TypedDict):
     snoozes: int
     timeout_seconds: float | None
     cancel_requested: bool
+    cancel_reason: CancelReason | None
     progress: ProgressDocument | None
     created_at: str
     run_at: str
@@ -91,6 +109,7 @@ class TaskDocument(TypedDict):
     finished_at: str | None
     updated_at: str
     attempts: NotRequired[list[AttemptDocument]]
+    actions: NotRequired[list[ActDocument]]
     waiting_for: NotRequired[list[Waiting] | None]
     attempts_omitted: NotRequired[int]
 
@@ -169,8 +188,44 @@ class BulkOperationDocument(Matched):
     created_at: str
     finished_at: str | None
     held_by: str | None
+    by: str
     warnings: NotRequired[list[str]]
     """Only in the answer that begins a retry: it names tasks that would wait for ever."""
+
+
+class AuditFilters(TypedDict, total=False):
+    """The filters of the audit. None is the same as no filter."""
+
+    by: str | None
+    action: str | None
+    since: str | None
+    namespace: str | None
+
+
+class AuditPageQuery(AuditFilters, total=False):
+    """The query of one page of the audit."""
+
+    limit: int | None
+    cursor: str | None
+
+
+class AuditDocument(TypedDict):
+    """An act of a person: who, what, and when."""
+
+    audit_id: str
+    at: str
+    by: str
+    action: str
+    namespace: str | None
+    target: str | None
+    details: dict[str, Any] | None
+
+
+class AuditPageDocument(TypedDict):
+    """One page of the audit, the newest act first."""
+
+    entries: list[AuditDocument]
+    next_cursor: str | None
 
 
 class Artifact(TypedDict):
@@ -228,8 +283,8 @@ class StatsDocument(TypedDict):
 class StateData(TypedDict):
     """A task's change of state. `at` is None if the time was not kept.
 
-    `outcome` and `error` are those of the attempt that ended with this change. The feed of all
-    tasks has neither.
+    If a person made it, `by` and `action` say who, and how. `outcome` and `error` are those of the
+    attempt that ended with this change. The feed of all tasks has neither.
     """
 
     task_id: str
@@ -239,6 +294,8 @@ class StateData(TypedDict):
     attempt: int
     revision: int
     at: str | None
+    by: str | None
+    action: str | None
     outcome: NotRequired[str | None]
     error: NotRequired[dict[str, Any] | None]
 

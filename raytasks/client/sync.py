@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -13,6 +13,10 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_page
 from raytasks.client.documents import (
     Artifact,
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
     Matched,
@@ -32,6 +36,7 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -186,9 +191,12 @@ class Client:
         """Run a FAILED or CANCELLED task again, and return it."""
         return self._run(self._api.act(task_id, "retry"))
 
-    def cancel(self, task_id: str) -> TaskDocument:
-        """Cancel a task, and return it; one that runs may take a moment to stop."""
-        return self._run(self._api.act(task_id, "cancel"))
+    def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
+        """Cancel a task, and return it; one that runs may take a moment to stop.
+
+        The `message` says why; the task keeps it in its `cancel_reason`.
+        """
+        return self._run(self._api.act(task_id, "cancel", message))
 
     @overload
     def bulk_retry(
@@ -241,6 +249,25 @@ class Client:
     def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return self._run(self._api.stats())
+
+    def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return self._run(self._api.audit(query))
+
+    def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> Generator[AuditDocument, None, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = self._run(self._api.audit(query))
+            yield from page["entries"]
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
 
     def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""

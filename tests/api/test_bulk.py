@@ -25,6 +25,7 @@ FIELDS = {
     "created_at",
     "finished_at",
     "held_by",
+    "by",
 }
 
 
