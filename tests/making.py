@@ -4,10 +4,12 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raytasks.model.bulk_operations import BulkAction, BulkFilter
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
 from raytasks.tracker.sharing import CapacityRequest
@@ -52,6 +54,21 @@ def capacity_request(
     return CapacityRequest(
         runner_id, capacity_by_type or {"short": 1000}, capacity, seconds=None, empty=False
     )
+
+
+def bulk_filter(action: str, *, state: State | None = None, **asked: Any) -> BulkFilter:
+    """Return the filter of a bulk operation."""
+    states = () if state is None else (state,)
+    return BulkFilter(BulkAction(action), TaskFilter(states=states, **asked))
+
+
+def task_query(
+    *, limit: int = 50, offset: int = 0, cursor: str | None = None, **asked: Any
+) -> TaskQuery:
+    """Return the query for a page of tasks, by the parts of its filter."""
+    state = asked.pop("state", None)
+    states = () if state is None else (state,)
+    return TaskQuery(TaskFilter(**{"states": states, **asked}), limit, offset, cursor)
 
 
 class Tracking:

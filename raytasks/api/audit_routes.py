@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, field_validato
 from pydantic_core import from_json, to_json
 from starlette.responses import Response
 
+from raytasks.api.asked_times import AskedTime
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.submission import rfc3339
@@ -26,7 +27,7 @@ class AuditQuery(BaseModel):
     cursor: str | None = Field(default=None, description="The `next_cursor` of the page before.")
     by: str | None = Field(default=None, max_length=128, description="Only acts of this person.")
     action: ActionName | None = None
-    since: AwareDatetime | None = Field(
+    since: AskedTime | None = Field(
         default=None, description="Only acts from then on (RFC 3339, with a time zone)."
     )
     namespace: str | None = Field(default=None, pattern=f"^{NAMESPACE}$")
@@ -42,8 +43,8 @@ class AuditQuery(BaseModel):
 class AuditEntryView(BaseModel):
     """An act of a person.
 
-    - `by`: the name of an API key; `local` where no key is needed; `user@host` for commands that go
-      by Ray; `serve` for builds that Ray Serve brought.
+    - `by`: the name of an API key, or `local` where no key is needed. Commands that go by Ray have
+      `user@host`, and builds that Ray Serve brought have `serve`.
     - `namespace`: null for the whole service.
     - `target`: the id of a task or of a bulk operation, or the number of a version; or null.
     """

@@ -12,11 +12,10 @@ from starlette.responses import Response
 
 from raytasks import __version__
 from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
+from raytasks.api.filter_fields import FilterFields
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
 from raytasks.api_keys import Scope
-from raytasks.handling.declaration import TASK_TYPE
-from raytasks.handling.submission import TAG
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import Task, is_task_id
@@ -30,22 +29,24 @@ _WAITING_SECONDS = 0.2
 _LARGEST_OFFSET = 2**53  # the largest integer that JSON numbers hold exactly
 
 
-class ListQuery(NamespaceQuery):
+class ListQuery(FilterFields, NamespaceQuery):
     """The query of the list of tasks."""
 
     limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
-    state: State | None = None
-    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
-    tag: str | None = Field(default=None, pattern=f"^{TAG}$")
+    state: list[State] = Field(default_factory=list, description="Any of these; may be repeated.")
     cursor: str | None = Field(
         default=None, description="The `next_cursor` of the page before; not with `offset`."
     )
 
     @model_validator(mode="after")
     def _one_place(self) -> "ListQuery":
-        if self.offset and (self.cursor is not None or self.tag is not None):
-            raise ValueError("use cursor, not offset, to go on in a list by tag or by cursor")
+        narrow = (self.tag, self.created_after, self.created_before, self.error_type)
+        if self.offset and (self.cursor is not None or any(narrow) or len(self.state) > 1):
+            raise ValueError(
+                "use cursor, not offset, to go on in a list by cursor, by several states, or by "
+                "tag, created_after, created_before or error_type"
+            )
         if self.cursor is not None and not is_task_id(self.cursor):
             raise ValueError("cursor must be the next_cursor of a page")
         return self
@@ -83,17 +84,15 @@ def task_router(service: Service) -> APIRouter:
     async def page(asked: Annotated[ListQuery, Query()], caller: Reader) -> Response:
         """Return one page. `total` is how many tasks the filters match.
 
-        With `tag` they are not counted, and a page may be shorter than `limit`. Continue with
-        `next_cursor` until it is null.
+        With `tag`, `created_after`, `created_before` or `error_type` they are not counted, and a
+        page may be shorter than `limit`. Continue with `next_cursor` until it is null.
         """
+        namespace = caller.namespace_for(asked.namespace)
         query = TaskQuery(
+            asked.filter_in(namespace, asked.state, ids_by_clock=service.ids_by_clock),
             asked.limit,
             asked.offset,
-            asked.state,
-            asked.task_type,
-            namespace=caller.namespace_for(asked.namespace),
-            tag=asked.tag,
-            cursor=asked.cursor,
+            asked.cursor,
         )
         found = await service.backend.read(query)
         found = replace(found, tasks=[service.shown(task) for task in found.tasks])

@@ -127,7 +127,7 @@ class AsyncClient:
         return await self._run(self._api.page(query))
 
     async def tasks(self, **filters: Unpack[TaskFilters]) -> AsyncGenerator[TaskDocument, None]:
-        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        """Yield all tasks that the filters match, newest first, page by page; see `list`."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
             page = await self._run(self._api.page(query))
@@ -176,7 +176,7 @@ class AsyncClient:
     async def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`."""
+        """Start to retry all FAILED or CANCELLED tasks that the filters match; see `list`."""
         return await self._bulk("retry", filters, dry_run)
 
     @overload
@@ -190,7 +190,7 @@ class AsyncClient:
     async def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return await self._bulk("cancel", filters, dry_run)
 
     async def bulk(self, bulk_id: str) -> BulkOperationDocument:

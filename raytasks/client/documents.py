@@ -149,11 +149,17 @@ class SubmissionDocument(SubmitOptions):
 
 
 class TaskFilters(TypedDict, total=False):
-    """The filters of a list of tasks. None is the same as no filter."""
+    """The filters of a list of tasks. None is the same as no filter.
 
-    state: str | None
+    `state` may be a list: any of these states. The times are RFC 3339 text with a time zone.
+    """
+
+    state: str | list[str] | None
     task_type: str | None
     tag: str | None
+    created_after: str | None
+    created_before: str | None
+    error_type: str | None
 
 
 class BulkFilters(TaskFilters, total=False):

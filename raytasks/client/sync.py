@@ -146,13 +146,14 @@ class Client:
     def list(self, **query: Unpack[PageQuery]) -> PageDocument:
         """Return one page of the tasks, newest first.
 
-        `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `offset` or
-        `cursor` (the `next_cursor` of the previous page).
+        `query` is that of `GET /tasks/`: `state` (one or several), `task_type`, `tag`,
+        `created_after`, `created_before`, `error_type`, `limit`, and `offset` or `cursor` (the
+        `next_cursor` of the previous page).
         """
         return self._run(self._api.page(query))
 
     def tasks(self, **filters: Unpack[TaskFilters]) -> Generator[TaskDocument, None, None]:
-        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        """Yield all tasks that the filters match, newest first, page by page; see `list`."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
             page = self._run(self._api.page(query))
@@ -207,7 +208,7 @@ class Client:
     def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
+        """Start to retry all FAILED or CANCELLED tasks that the filters match; see `list`.
 
         Return the operation, which continues by itself. With `dry_run` the tasks are only counted.
         """
@@ -222,7 +223,7 @@ class Client:
     def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return self._bulk("cancel", filters, dry_run)
 
     def bulk(self, bulk_id: str) -> BulkOperationDocument:

@@ -1,11 +1,13 @@
 """Bulk operations: a retry or a cancel of all tasks that a filter matches. Data only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
+
+from msgspec.structs import replace
 
 from raytasks.model.acts import UNKNOWN, ActionName
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
-from raytasks.model.tasks import DEFAULT_NAMESPACE
+from raytasks.model.task_filter import TaskFilter
 
 
 class BulkAction(StrEnum):
@@ -32,22 +34,30 @@ class BulkAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BulkFilter:
-    """The filter for tasks of a namespace. None: any; as `state`: any that allows the action."""
+    """The action on tasks, and the filter for them. Without a state: all that allow the action."""
 
     action: BulkAction
-    state: State | None = None
-    task_type: str | None = None
-    tag: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
+    tasks: TaskFilter = field(default_factory=TaskFilter)
 
     def __post_init__(self) -> None:
-        if self.state is not None and self.state not in self.action.sources:
-            raise ValueError(f"{self.action} is not for {self.state} tasks")
+        for state in self.tasks.states:
+            if state not in self.action.sources:
+                raise ValueError(f"{self.action} is not for {state} tasks")
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the tasks."""
+        return self.tasks.namespace
+
+    @property
+    def walked(self) -> TaskFilter:
+        """The filter for the tasks, with the states that allow the action."""
+        return replace(self.tasks, states=self.states)
 
     @property
     def states(self) -> tuple[State, ...]:
         """The states that the filter matches."""
-        return self.action.sources if self.state is None else (self.state,)
+        return self.tasks.states or self.action.sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
-from raytasks.model.states import State
 from raytasks.model.task_events import EventPage, EventQuery
-from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
+from raytasks.model.task_filter import TaskFilter
+from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
@@ -45,15 +45,13 @@ class TaskDetail(Query[tuple[Task, list[AttemptRecord]] | None], frozen=True):
 class TaskQuery(Query[Page], frozen=True, omit_defaults=True):
     """A page of the list of a namespace's tasks, the newest first.
 
-    With a `cursor` it begins after the task with this id. With an `offset` it skips that many.
+    With a `cursor` it begins after the task with this id. With an `offset` it skips that many: that
+    is only for filters of at most one state and one type.
     """
 
+    filter: TaskFilter = TaskFilter()
     limit: int = 50
     offset: int = 0
-    state: State | None = None
-    task_type: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    tag: str | None = None
     cursor: str | None = None
 
 

@@ -237,12 +237,7 @@ def run_step(
 def audit_of(operation: BulkOperation) -> NewAudit:
     """Return the act of the person who begins an operation."""
     asked = operation.filter
-    details = {
-        "state": asked.state,
-        "task_type": asked.task_type,
-        "tag": asked.tag,
-        "matched": operation.matched,
-    }
+    details = {**asked.tasks.shown(), "matched": operation.matched}
     return NewAudit(operation.by, asked.action.act, asked.namespace, operation.bulk_id, details)
 
 

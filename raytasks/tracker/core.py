@@ -9,6 +9,7 @@ from typing import Any, TypeVar, assert_never, cast
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import Accepted, NewTask, StateConflict, StoreUnavailable, Task
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
@@ -196,7 +197,7 @@ class Tracker:
         counts = await self.ticker.access.read(self.ticker.store.counts)
         by_type: dict[str, dict[str, int]] = {}
         for (space, task_type, state), number in sorted(counts.items()):
-            if space == namespace and number:
+            if space == namespace and number and not is_reserved(task_type):
                 by_type.setdefault(task_type, {})[state.value] = number
         by_state = {
             state.value: sum(found.get(state.value, 0) for found in by_type.values())

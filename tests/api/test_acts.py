@@ -1,4 +1,4 @@
-"""Who did it: in a task's document, in its events, in the feed, and in `/audit`."""
+"""Acts of people: in a task's document, in its events, in the feed, and in `/audit`."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who did it: the acts on tasks, and the audit, in the transaction of the change."""
+"""Acts of people: the acts on tasks, and the audit, in the transaction of the change."""
 
 from collections.abc import Callable
 
@@ -6,7 +6,7 @@ import pytest
 from msgspec import json
 
 from raytasks.model.acts import ActionName, NewAudit
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import AuditList, TaskActs, TaskEvents
@@ -15,7 +15,7 @@ from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
 from raytasks.tracker.bulk_turns import make, run_step
 from raytasks.tracker.tick import TickInput, run_tick
-from tests.making import NOW, Tracking, task_id
+from tests.making import NOW, Tracking, bulk_filter, task_id
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def test_a_bulk_operation_is_one_act_and_names_itself_at_each_of_its_tasks(
     tracking.submit(1, 2, 3)
     tracking.tick(cancels=[task_id(3)], by="ben")
     bulk_id = "0198ffff-0000-7000-8000-000000000001"
-    new = NewBulk(bulk_id, BulkFilter(BulkAction.CANCEL), NOW, by="anna")
+    new = NewBulk(bulk_id, bulk_filter("cancel"), NOW, by="anna")
     for _ in range(2):  # a repeated request makes none
         operation, _, _ = make(tracking.store, tracking.epoch, NOW, new)
         assert operation.by == "anna"

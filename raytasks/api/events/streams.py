@@ -17,6 +17,7 @@ from raytasks.api.events.event_views import (
 )
 from raytasks.api.route_service import Service
 from raytasks.model.task_events import EventId, EventQuery, TaskProgress
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
 from raytasks.protocol.messages import Feed, StateChange
 
@@ -40,7 +41,13 @@ class FeedFilter:
 
     def takes(self, change: StateChange) -> bool:
         """Return whether the filter matches a change."""
-        if change.namespace != self.namespace or self.task_type not in (None, change.task_type):
+        if change.namespace != self.namespace:
+            return False
+        if (
+            is_reserved(change.task_type)
+            if self.task_type is None
+            else (change.task_type != self.task_type)
+        ):
             return False
         # The JSON list of tags has no escapes, and no tag has quotes in it.
         return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
