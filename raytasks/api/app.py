@@ -13,6 +13,7 @@ from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.audit_routes import audit_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
+from raytasks.api.error_routes import error_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
 from raytasks.api.request_bounds import WaitingRoom
@@ -73,6 +74,7 @@ def create_app(
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
     app.include_router(audit_router(service))
+    app.include_router(error_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)

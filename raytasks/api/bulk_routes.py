@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -48,6 +49,16 @@ BulkKey = Annotated[
 ]
 
 
+def _states(value: Any) -> list[State]:
+    """Return the states that a request names: one, a list of them, or null for any."""
+    given = [] if value is None else value if isinstance(value, list) else [value]
+    try:
+        return [State(name) for name in given]
+    except ValueError:
+        names = ", ".join(repr(state.value) for state in State)
+        raise ValueError(f"must be one of {names}, a list of them, or null") from None
+
+
 class BulkRequest(FilterFields):
     """The body of `POST /bulk`."""
 
@@ -59,8 +70,8 @@ class BulkRequest(FilterFields):
     )
 
     action: BulkAction
-    state: State | list[State] | None = Field(
-        default=None,
+    state: Annotated[list[State], PlainValidator(_states)] = Field(
+        default_factory=list,
         description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
         "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three. A "
         "list names several.",
@@ -74,15 +85,12 @@ class BulkRequest(FilterFields):
 
     @field_validator("state")
     @classmethod
-    def _fits_the_action(
-        cls, state: State | list[State] | None, info: ValidationInfo
-    ) -> State | list[State] | None:
+    def _fits_the_action(cls, states: list[State], info: ValidationInfo) -> list[State]:
         action: BulkAction | None = info.data.get("action")
-        wrong = action is not None and not set(_states(state)) <= set(action.sources)
-        if wrong and action is not None:
+        if action is not None and not set(states) <= set(action.sources):
             fitting = ", ".join(action.sources)
             raise ValueError(f"to {action}, it must be one of {fitting}, or null for all of them")
-        return state
+        return states
 
     @field_validator("all")
     @classmethod
@@ -98,7 +106,7 @@ class BulkRequest(FilterFields):
 
     def filter(self, namespace: str, *, ids_by_clock: bool) -> BulkFilter:
         """Return the filter of the operation. A retry is for FAILED tasks by default."""
-        states = _states(self.state)
+        states = self.state
         if self.action is BulkAction.RETRY and "state" not in self.model_fields_set:
             states = [State.FAILED]
         tasks = self.filter_in(namespace, states, ids_by_clock=ids_by_clock)
@@ -107,12 +115,6 @@ class BulkRequest(FilterFields):
 
 _NARROWING = ("state", "task_type", "tag", "created_after", "created_before", "error_type")
 _LISTED = "state, task_type, tag, created_after, created_before or error_type"
-
-
-def _states(given: State | list[State] | None) -> list[State]:
-    if given is None:
-        return []
-    return given if isinstance(given, list) else [given]
 
 
 class MatchedView(BaseModel):
@@ -263,12 +265,15 @@ def _checked(value: Any) -> BulkRequest:
         raise InvalidSubmission("the request is not valid", field_errors(error)) from None
 
 
+_STATE = {"type": "string", "enum": [state.value for state in State]}
+
+
 def _body_schema() -> dict[str, Any]:
     schema = BulkRequest.model_json_schema()
     known = schema.pop("$defs")
     schema["properties"]["action"] = known["BulkAction"]
-    schema["properties"]["state"]["anyOf"][0] = known["State"]
-    schema["properties"]["state"]["anyOf"][1]["items"] = known["State"]
+    state = schema["properties"]["state"]
+    state["anyOf"] = [_STATE, {"type": "array", "items": _STATE}, {"type": "null"}]
     return schema
 
 

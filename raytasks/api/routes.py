@@ -6,12 +6,20 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks import __version__
-from raytasks.api.auth import AnyCaller, Caller, NamespaceQuery, Operator, Reader
+from raytasks.api.auth import (
+    STRANGER,
+    AnyCaller,
+    Caller,
+    NamespaceQuery,
+    Operator,
+    Reader,
+    key_missing,
+)
 from raytasks.api.filter_fields import FilterFields
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import TaskPageView, TaskView, TaskWithAttemptsView, page_json, task_json
@@ -50,6 +58,16 @@ class ListQuery(FilterFields, NamespaceQuery):
         if self.cursor is not None and not is_task_id(self.cursor):
             raise ValueError("cursor must be the next_cursor of a page")
         return self
+
+
+class MeView(BaseModel):
+    """The caller and the service. `namespace` is null for a key that is bound to none."""
+
+    name: str
+    scopes: list[Scope]
+    namespace: str | None
+    service: str
+    version: str
 
 
 class GetQuery(NamespaceQuery):
@@ -210,6 +228,28 @@ def service_router(service: Service) -> APIRouter:
     async def task_types(_caller: Reader) -> Response:
         """Return every type with its payload's JSON Schema, retry policy, timeout, Ray options."""
         return json_answer(service.task_types)
+
+    @router.get(
+        "/me",
+        response_model=MeView,
+        responses=problems_of(HTTPStatus.UNAUTHORIZED),
+        summary="Tell who the caller is",
+    )
+    async def me(caller: AnyCaller) -> Response:
+        """Return the name, the scopes and the namespace of the key. Any key may ask.
+
+        Where no key is needed, the name is `local`.
+        """
+        if caller is STRANGER:
+            raise key_missing()
+        body = {
+            "name": caller.name,
+            "scopes": sorted(caller.scopes),
+            "namespace": caller.namespace,
+            "service": "raytasks",
+            "version": __version__,
+        }
+        return json_answer(to_json(body))
 
     @router.get(
         "/health",

@@ -14,9 +14,11 @@ from raytasks.cli import (
     demo,
     down,
     env,
+    errors,
     events,
     init,
     keys,
+    me,
     operate,
     options,
     stats,
@@ -65,7 +67,9 @@ app.command("retry")(tasks.retry)
 app.command("cancel")(tasks.cancel)
 app.add_typer(bulk.app, name="bulk")
 app.command("stats")(stats.stats)
+app.command("errors")(errors.errors)
 app.command("audit")(audit.audit)
+app.command("me")(me.me)
 app.command("types")(tasks.types)
 app.command("health")(tasks.health)
 

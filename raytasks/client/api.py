@@ -24,7 +24,9 @@ from raytasks.client.documents import (
     AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
+    ErrorsDocument,
     Matched,
+    MeDocument,
     PageDocument,
     PageQuery,
     StatsDocument,
@@ -156,6 +158,14 @@ class Api:
         """Retry or cancel a task."""
         params = {} if message is None else {"message": message}
         return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}", params))
+
+    def errors(self, task_type: str | None) -> Steps[ErrorsDocument]:
+        """Get the groups of failures."""
+        return self._ask(Call("GET", "/errors", given({"task_type": task_type})))
+
+    def me(self) -> Steps[MeDocument]:
+        """Get who the caller is."""
+        return self._ask(Call("GET", "/me"))
 
     def audit(self, query: AuditPageQuery) -> Steps[AuditPageDocument]:
         """Get one page of the audit. It is that of the whole service."""

@@ -234,6 +234,40 @@ class AuditPageDocument(TypedDict):
     next_cursor: str | None
 
 
+class ErrorGroupDocument(TypedDict):
+    """The tasks of a type that are FAILED now, with one class of error.
+
+    `hours` counts those that failed in each of 24 hours, the present one last.
+    """
+
+    task_type: str
+    error_type: str
+    count: int
+    first_at: str
+    last_at: str
+    newest_task_id: str
+    message: str
+    hours: list[int]
+
+
+class ErrorsDocument(TypedDict):
+    """The groups of failures, the largest first. The first of the hours begins at `since`."""
+
+    since: str
+    groups: list[ErrorGroupDocument]
+    omitted: int
+
+
+class MeDocument(TypedDict):
+    """The caller: the key's name, scopes and namespace; and the service that answers."""
+
+    name: str
+    scopes: list[str]
+    namespace: str | None
+    service: str
+    version: str
+
+
 class Artifact(TypedDict):
     """A file that belongs to a task. `url` is a link that expires."""
 

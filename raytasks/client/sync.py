@@ -19,7 +19,9 @@ from raytasks.client.documents import (
     AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
+    ErrorsDocument,
     Matched,
+    MeDocument,
     PageDocument,
     PageQuery,
     StatsDocument,
@@ -250,6 +252,14 @@ class Client:
     def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return self._run(self._api.stats())
+
+    def errors(self, task_type: str | None = None) -> ErrorsDocument:
+        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
+        return self._run(self._api.errors(task_type))
+
+    def me(self) -> MeDocument:
+        """Return the name, scopes and namespace of the API key, and the service's version."""
+        return self._run(self._api.me())
 
     def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
         """Return one page of what people did, the newest first.

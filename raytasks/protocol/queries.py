@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
+from raytasks.model.failures import ErrorGroups
 from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import AttemptRecord, Page, Task
@@ -98,6 +99,14 @@ class AuditList(Query[AuditPage], frozen=True, omit_defaults=True):
     namespace: str | None = None
 
 
+class ErrorList(Query[ErrorGroups], frozen=True):
+    """The groups of a namespace's FAILED tasks, of one type or of all, as of `now`."""
+
+    namespace: str
+    task_type: str | None
+    now: float
+
+
 class BulkMatches(Query[int | None], frozen=True):
     """How many tasks a filter matches now; None if they are too many to count."""
 
@@ -153,6 +162,7 @@ StoredQuery = (
     | TaskEnds
     | TaskActs
     | AuditList
+    | ErrorList
     | KnownTasks
     | BulkMatches
 )

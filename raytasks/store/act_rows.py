@@ -11,6 +11,7 @@ from raytasks.model.acts import ActionName, AuditEntry, AuditPage, NewAudit, Tas
 from raytasks.protocol.queries import AuditList
 from raytasks.store.schema import audit, task_actions
 from raytasks.store.statements import param
+from raytasks.store.task_selection import SHOWN_SECONDS
 
 MAX_SHOWN = 100
 """Maximum number of acts that are read with a task: the newest."""
@@ -94,8 +95,9 @@ def page(connection: Connection, query: AuditList) -> AuditPage:
     if query.cursor is not None:
         statement = statement.where(audit.c.audit_id < query.cursor)
     if query.since is not None:  # an id begins with the time of its act
-        first = _as_uuid(_milliseconds(query.since) << 80)
-        statement = statement.where(audit.c.audit_id >= first, audit.c.at >= query.since)
+        since = query.since - SHOWN_SECONDS / 2
+        first = _as_uuid(_milliseconds(since) << 80)
+        statement = statement.where(audit.c.audit_id >= first, audit.c.at >= since)
     for column, wanted in (
         (audit.c.by, query.by),
         (audit.c.action, query.action),

@@ -14,6 +14,7 @@ from raytasks.protocol.queries import (
     BulkList,
     BulkMatches,
     BulkQuery,
+    ErrorList,
     KnownTasks,
     StoredQuery,
     TaskActs,
@@ -23,7 +24,7 @@ from raytasks.protocol.queries import (
     TaskQuery,
     TasksById,
 )
-from raytasks.store import act_rows, files, read_statements, statements
+from raytasks.store import act_rows, error_groups, files, read_statements, statements
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
@@ -44,10 +45,8 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs():
-            return act_rows.acts_of(connection, query.task_id)
-        case AuditList():
-            return act_rows.page(connection, query)
+        case TaskActs() | AuditList() | ErrorList():
+            return _overview(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case BulkMatches():
@@ -56,6 +55,18 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return bulk.one(connection, query.bulk_id, query.namespace)
         case BulkList():
             return bulk.newest(connection, query.namespace)
+        case _:
+            assert_never(query)
+
+
+def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -> Any:
+    match query:
+        case TaskActs():
+            return act_rows.acts_of(connection, query.task_id)
+        case AuditList():
+            return act_rows.page(connection, query)
+        case ErrorList():
+            return error_groups.groups(connection, query)
         case _:
             assert_never(query)
 

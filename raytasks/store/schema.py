@@ -155,6 +155,7 @@ Index(
     tasks.c.error_type,
     tasks.c.finished_at,
     tasks.c.task_id,
+    tasks.c.state,  # always the same; SQLite reads the row to check it otherwise
     sqlite_where=FAILED,
     postgresql_where=FAILED,
 )

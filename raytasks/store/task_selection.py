@@ -1,8 +1,8 @@
 """The SQL of a filter for tasks: which index finds them, and what has to be checked then.
 
 Tasks are always walked from the newest to the oldest. An index finds those with a tag, with an
-error, in a state, or of a type. Other parts of a filter are checked on each task that is found so:
-a walk looks at a limited number of them, and goes on from there at the next call.
+error, in a state, or of a type. The other parts of a filter are checked on each of them. For that,
+a walk looks at a limited number of tasks, and the next call goes on from there.
 """
 
 from functools import cache
@@ -36,6 +36,10 @@ submitter's clock; the tracker's clock says when a task is created."""
 NOT_RESERVED: ColumnElement[bool] = literal_column(
     f"substr(tasks.task_type, 1, {len(RESERVED)}) <> '{RESERVED}'", tasks.c.ready.type
 )
+
+
+SHOWN_SECONDS = 1e-6
+"""The precision of times that people see, in seconds. A time that was shown is still the time."""
 
 
 class Shape(NamedTuple):
@@ -83,12 +87,12 @@ def bound(asked: TaskFilter, cursor: str | None) -> dict[str, Any]:
         "p_tag": asked.tag,
         "p_error_type": asked.error_type,
         "p_cursor": cursor,
-        "p_after": asked.created_after,
-        "p_before": asked.created_before,
     }
     if asked.created_after is not None:
+        values["p_after"] = asked.created_after - SHOWN_SECONDS / 2
         values["p_first_id"] = _first_id(asked.created_after - ID_SLACK_SECONDS)
     if asked.created_before is not None:
+        values["p_before"] = asked.created_before - SHOWN_SECONDS / 2
         values["p_end_id"] = _first_id(asked.created_before + ID_SLACK_SECONDS)
     return values | {f"p_state_{i}": state.value for i, state in enumerate(asked.states)}
 

@@ -110,7 +110,7 @@ class TestAllOfThem:
             refused = await post(idle_api, 422, **body)
             [error] = refused["errors"]
             assert error["pointer"] == "/all"
-            assert "give state, task_type or tag; or true" in error["message"]
+            assert "created_before or error_type; or true" in error["message"]
         assert (await idle_api.client.get("/bulk")).json() == {"operations": []}
         assert await post(idle_api, 200, action="cancel", dry_run=True) == {"matched": 1}
         ended = await done(idle_api, await post(idle_api, action="cancel", all=True))

@@ -20,12 +20,15 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.places import DatabasePlace
 from raytasks.protocol.queries import (
+    AuditList,
     BulkById,
     BulkList,
     BulkMatches,
+    ErrorList,
     KnownTasks,
     Query,
     StoredQuery,
+    TaskActs,
     TaskDetail,
     TaskEnds,
     TaskEvents,
@@ -70,6 +73,9 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         task_query(tag="a"),
         task_query(state=State.CANCELLED),
         TaskEvents(places),
+        TaskActs(task_id(2)),
+        AuditList(),
+        ErrorList("default", None, 1.0),
         BulkMatches(asked),
     ]
     assert {type(query) for query in queries} == set(get_args(StoredQuery))

@@ -71,7 +71,7 @@ def _index_errors() -> None:
     op.create_index(
         "ix_tasks_failed",
         "tasks",
-        ["namespace", "task_type", "error_type", "finished_at", "task_id"],
+        ["namespace", "task_type", "error_type", "finished_at", "task_id", "state"],
         sqlite_where=failed,
         postgresql_where=failed,
     )
