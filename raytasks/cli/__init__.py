@@ -14,7 +14,7 @@ from raytasks.cli import (
     demo,
     down,
     env,
-    errors,
+    error_table,
     events,
     init,
     keys,
@@ -67,7 +67,7 @@ app.command("retry")(tasks.retry)
 app.command("cancel")(tasks.cancel)
 app.add_typer(bulk.app, name="bulk")
 app.command("stats")(stats.stats)
-app.command("errors")(errors.errors)
+app.command("errors")(error_table.errors)
 app.command("audit")(audit.audit)
 app.command("me")(me.me)
 app.command("types")(tasks.types)

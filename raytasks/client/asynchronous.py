@@ -138,15 +138,21 @@ class AsyncClient:
             query = next_page(query, page)
 
     def events(
-        self, task_id: str, last_event_id: str | None = None
+        self,
+        task_id: str,
+        last_event_id: str | None = None,
+        *,
+        types: Sequence[str] | None = None,
+        level: str | None = None,
+        logs: bool | None = None,
     ) -> AsyncGenerator[TaskEvent, None]:
         """Yield the past events of a task, then each new one, until it has ended."""
-        call = calls.events_call(task_id)
+        call = calls.events_call(task_id, types, level, logs)
         return self._follow(task_follower(call, self.url, last_event_id))
 
     def all_events(
         self,
-        task_type: str | None = None,
+        task_type: str | Sequence[str] | None = None,
         tag: str | None = None,
         *,
         last_event_id: str | None = None,

@@ -123,12 +123,15 @@ def list_call(query: PageQuery) -> Call:
     return Call("GET", "/tasks/", given(query))
 
 
-def events_call(task_id: str) -> Call:
+def events_call(
+    task_id: str, types: Sequence[str] | None, level: str | None, logs: bool | None
+) -> Call:
     """Return the request for the events of a task."""
-    return Call("GET", f"{task_path(task_id)}/events")
+    wanted = {"type": types and list(types), "level": level, "logs": logs}
+    return Call("GET", f"{task_path(task_id)}/events", given(wanted))
 
 
-def all_events_call(task_type: str | None, tag: str | None) -> Call:
+def all_events_call(task_type: str | Sequence[str] | None, tag: str | None) -> Call:
     """Return the request for the changes of state of all tasks."""
     return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
 

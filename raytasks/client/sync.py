@@ -163,20 +163,27 @@ class Client:
             query = next_page(query, page)
 
     def events(
-        self, task_id: str, last_event_id: str | None = None
+        self,
+        task_id: str,
+        last_event_id: str | None = None,
+        *,
+        types: Sequence[str] | None = None,
+        level: str | None = None,
+        logs: bool | None = None,
     ) -> Generator[TaskEvent, None, None]:
         """Yield the past events of a task, then each new one, until it has ended.
 
         The last one is an `EndEvent`. A broken connection is made again, and continues after the
         last event, so each event is seen once. With `last_event_id`, the stream begins after that
-        event.
+        event. Only events of `types` are sent (`state`, `log`, `progress`), and log lines from
+        `level` on; without `logs`, none. The end is always sent.
         """
-        call = calls.events_call(task_id)
+        call = calls.events_call(task_id, types, level, logs)
         return self._follow(task_follower(call, self.url, last_event_id))
 
     def all_events(
         self,
-        task_type: str | None = None,
+        task_type: str | Sequence[str] | None = None,
         tag: str | None = None,
         *,
         last_event_id: str | None = None,

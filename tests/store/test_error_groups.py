@@ -25,7 +25,7 @@ def fail(
 ) -> None:
     tracking.submit(number, task_type=task_type)
     tracking.now = at
-    [running] = tracking.claim(**{task_type: 1})
+    [running] = tracking.claim("r1", **{task_type: 1})
     text = f'{{"type":"{error}","message":"no {number}","retryable":false,"traceback":null}}'
     tracking.settle(running, OutcomeKind.FAILED, error=text)
 

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
 from raytasks.handling.submission import rfc3339
+from raytasks.model.event_filter import ALL_EVENTS, EventFilter
 from raytasks.model.states import State
 from raytasks.model.task_events import Event, EventPage, StateEntry, TaskProgress
 from raytasks.protocol.messages import StateChange
@@ -99,10 +100,12 @@ def place_alone(place: str) -> bytes:
     return f": \nid: {place}\n\n".encode()
 
 
-def page_text(page: EventPage, told: TaskProgress | None) -> bytes:
-    """Return the events of a page, and the progress if it differs from `told`."""
-    blocks = [event_text(page, event) for event in page.events]
-    place = _place_of_progress(page)
+def page_text(
+    page: EventPage, told: TaskProgress | None, wanted: EventFilter = ALL_EVENTS
+) -> bytes:
+    """Return the wanted events of a page, and the progress if it differs from `told`."""
+    blocks = [event_text(page, event) if wanted.takes(event) else b"" for event in page.events]
+    place = _place_of_progress(page) if wanted.takes_progress else None
     if page.progress is not None and place is not None and page.progress != told:
         blocks.insert(place, _progress_text(page.progress))
     return b"".join(blocks)
