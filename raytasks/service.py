@@ -23,6 +23,7 @@ from raytasks.api.on_ray.deployment import (
     listening_host,
     present_version,
 )
+from raytasks.cluster.person import person_here
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
@@ -109,7 +110,7 @@ def start_tracker(version: HandlersVersion) -> tuple[Any, DeployAnswer]:
     """
     tracker = get_or_create_tracker(version.settings)
     check_version(tracker)
-    return tracker, _answer(tracker.deploy.remote(version))
+    return tracker, _answer(tracker.deploy.remote(version, person_here()))
 
 
 def _answer(call: Any) -> DeployAnswer:
@@ -233,8 +234,9 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     tracker = _tracker()
     check_version(tracker)
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    answer = _answer(tracker.deploy.remote(version))
-    ray.get(tracker.resume.remote())
+    by = person_here()
+    answer = _answer(tracker.deploy.remote(version, by))
+    ray.get(tracker.resume.remote(by))
     try:
         serve.run(application(version), name=_app_name(), route_prefix="/")
     except Exception as error:
@@ -264,13 +266,13 @@ def drain(seconds: float) -> int:
     Attempts that run for longer than `seconds` are released, uncharged. Returns their number.
     Raises `ServiceError` if no service runs in this cluster.
     """
-    released: int = ray.get(_tracker().drain.remote(seconds))
+    released: int = ray.get(_tracker().drain.remote(seconds, person_here()))
     return released
 
 
 def resume() -> None:
     """Hand out tasks again. Raises `ServiceError`."""
-    ray.get(_tracker().resume.remote())
+    ray.get(_tracker().resume.remote(person_here()))
 
 
 def stop_service(grace_seconds: float) -> int:

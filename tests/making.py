@@ -4,11 +4,14 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from raytasks.model.bulk_operations import BulkAction, BulkFilter
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.store import Store
+from raytasks.tracker.acting import Target
 from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -53,6 +56,21 @@ def capacity_request(
     )
 
 
+def bulk_filter(action: str, *, state: State | None = None, **asked: Any) -> BulkFilter:
+    """Return the filter of a bulk operation."""
+    states = () if state is None else (state,)
+    return BulkFilter(BulkAction(action), TaskFilter(states=states, **asked))
+
+
+def task_query(
+    *, limit: int = 50, offset: int = 0, cursor: str | None = None, **asked: Any
+) -> TaskQuery:
+    """Return the query for a page of tasks, by the parts of its filter."""
+    state = asked.pop("state", None)
+    states = () if state is None else (state,)
+    return TaskQuery(TaskFilter(**{"states": states, **asked}), limit, offset, cursor)
+
+
 class Tracking:
     """The tracker's part, played by hand: ticks on a store, in one epoch, one clock."""
 
@@ -62,10 +80,10 @@ class Tracking:
         self.max_crashes = max_crashes
         self.epoch = store.begin_epoch(now)
 
-    def tick(self, **work: Any) -> TickResult:
+    def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
         """Do one tick; who is to be cancelled or retried is named by the id alone."""
         for verb in {"cancels", "retries"} & work.keys():
-            work[verb] = [(name, None) for name in work[verb]]
+            work[verb] = [Target(name, by=by) for name in work[verb]]
         return run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
 
     def submit(self, *numbers: int, **changes: Any) -> None:

@@ -10,8 +10,10 @@ from raytasks import __version__
 from raytasks.api import openapi, pages, problems
 from raytasks.api.access_gate import AccessGate
 from raytasks.api.artifact_routes import artifact_router
+from raytasks.api.audit_routes import audit_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
+from raytasks.api.error_routes import error_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
 from raytasks.api.health_routes import health_router
@@ -76,6 +78,8 @@ def create_app(
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
     app.include_router(log_router(service))
+    app.include_router(audit_router(service))
+    app.include_router(error_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))
     app.include_router(inspection_router(service))

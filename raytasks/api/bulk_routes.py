@@ -10,6 +10,7 @@ from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
+    PlainValidator,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -18,6 +19,7 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Operator, Reader
+from raytasks.api.filter_fields import FilterFields, FilterView, filter_json
 from raytasks.api.problems import Problem
 from raytasks.api.request_bodies import read_json
 from raytasks.api.route_service import (
@@ -28,8 +30,7 @@ from raytasks.api.route_service import (
     json_answer,
     problems_of,
 )
-from raytasks.handling.declaration import TASK_TYPE
-from raytasks.handling.submission import Tag, check_key, field_errors, rfc3339
+from raytasks.handling.submission import check_key, field_errors, rfc3339
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.states import State
@@ -48,7 +49,17 @@ BulkKey = Annotated[
 ]
 
 
-class BulkRequest(BaseModel):
+def _states(value: Any) -> list[State]:
+    """Return the states that a request names: one, a list of them, or null for any."""
+    given = [] if value is None else value if isinstance(value, list) else [value]
+    try:
+        return [State(name) for name in given]
+    except ValueError:
+        names = ", ".join(repr(state.value) for state in State)
+        raise ValueError(f"must be one of {names}, a list of them, or null") from None
+
+
+class BulkRequest(FilterFields):
     """The body of `POST /bulk`."""
 
     model_config = ConfigDict(
@@ -59,65 +70,57 @@ class BulkRequest(BaseModel):
     )
 
     action: BulkAction
-    state: State | None = Field(
-        default=None,
+    state: Annotated[list[State], PlainValidator(_states)] = Field(
+        default_factory=list,
         description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
-        "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three.",
+        "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three. A "
+        "list names several.",
     )
-    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
-    tag: Tag | None = None
     dry_run: bool = Field(default=False, description="Only count the tasks.")
     all: bool = Field(
         default=False,
         validate_default=True,
-        description="Must be true where none of state, task_type and tag says which tasks are to "
-        "be changed.",
+        description="Must be true where no part of the filter says which tasks are to be changed.",
     )
 
     @field_validator("state")
     @classmethod
-    def _fits_the_action(cls, state: State | None, info: ValidationInfo) -> State | None:
+    def _fits_the_action(cls, states: list[State], info: ValidationInfo) -> list[State]:
         action: BulkAction | None = info.data.get("action")
-        if state is not None and action is not None and state not in action.sources:
+        if action is not None and not set(states) <= set(action.sources):
             fitting = ", ".join(action.sources)
             raise ValueError(f"to {action}, it must be one of {fitting}, or null for all of them")
-        return state
+        return states
 
     @field_validator("all")
     @classmethod
     def _is_said(cls, all_of_them: bool, info: ValidationInfo) -> bool:
-        if not {"action", "state", "task_type", "tag", "dry_run"} <= info.data.keys():
+        if not {"action", *_NARROWING, "dry_run"} <= info.data.keys():
             return all_of_them  # another check reports this
-        narrowed = any(info.data[name] is not None for name in ("state", "task_type", "tag"))
+        narrowed = any(info.data[name] not in (None, []) for name in _NARROWING)
         if not (narrowed or all_of_them or info.data["dry_run"]):
-            raise ValueError("give state, task_type or tag; or true, if all are really meant")
+            raise ValueError(f"give {_LISTED}; or true, if all are really meant")
         if narrowed and all_of_them:
-            raise ValueError("leave it out where state, task_type or tag is given")
+            raise ValueError(f"leave it out where {_LISTED} is given")
         return all_of_them
 
-    def filter(self, namespace: str) -> BulkFilter:
+    def filter(self, namespace: str, *, ids_by_clock: bool) -> BulkFilter:
         """Return the filter of the operation. A retry is for FAILED tasks by default."""
-        state = self.state
+        states = self.state
         if self.action is BulkAction.RETRY and "state" not in self.model_fields_set:
-            state = State.FAILED
-        return BulkFilter(self.action, state, self.task_type, self.tag, namespace)
+            states = [State.FAILED]
+        tasks = self.filter_in(namespace, states, ids_by_clock=ids_by_clock)
+        return BulkFilter(self.action, tasks)
+
+
+_NARROWING = ("state", "task_type", "tag", "created_after", "created_before", "error_type")
+_LISTED = "state, task_type, tag, created_after, created_before or error_type"
 
 
 class MatchedView(BaseModel):
-    """How many tasks a filter matches. It is null for a tag that very many tasks have."""
+    """How many tasks a filter matches. It is null if very many would have to be looked at."""
 
     matched: int | None
-
-
-class FilterView(BaseModel):
-    """The filter of an operation.
-
-    null means any; for `state`, any that the operation can change.
-    """
-
-    state: State | None
-    task_type: str | None
-    tag: str | None
 
 
 class BulkView(BaseModel):
@@ -125,7 +128,7 @@ class BulkView(BaseModel):
 
     `matched` is how many tasks the filter matched at the start (null: too many to count). The field
     `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
-    allows no more tasks.
+    allows no more tasks. `by` is who has begun it.
     """
 
     model_config = ConfigDict(title="BulkOperation")
@@ -140,6 +143,7 @@ class BulkView(BaseModel):
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     held_by: str | None
+    by: str
 
 
 class BegunBulkView(BulkView):
@@ -197,13 +201,13 @@ def bulk_router(service: Service) -> APIRouter:
         )
         if idempotency_key is not None:
             check_key(idempotency_key)
-        meant = asked.filter(namespace)
+        meant = asked.filter(namespace, ids_by_clock=service.ids_by_clock)
         if asked.dry_run:
             matched = await service.backend.read(BulkMatches(meant))
             return json_answer(to_json({"matched": matched}))
-        if asked.action is BulkAction.RETRY and meant.task_type is not None:
-            service.check_handler(meant.task_type)
-        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key)
+        if asked.action is BulkAction.RETRY and asked.task_type is not None:
+            service.check_handler(asked.task_type)
+        new = NewBulk(str(uuid_utils.uuid7()), meant, service.clock(), idempotency_key, caller.name)
         operation, made = await service.backend.execute(StartBulk(new))
         headers = {"Location": f"/bulk/{operation.bulk_id}"}
         status = HTTPStatus.ACCEPTED if made else HTTPStatus.OK
@@ -243,7 +247,7 @@ def bulk_router(service: Service) -> APIRouter:
 
 
 async def _warnings(service: Service, meant: BulkFilter) -> list[str]:
-    if meant.action is not BulkAction.RETRY or meant.task_type is not None:
+    if meant.action is not BulkAction.RETRY or meant.tasks.task_type is not None:
         return []
     lost = await service.without_handler(meant.namespace, meant.states)
     if not lost:
@@ -261,11 +265,15 @@ def _checked(value: Any) -> BulkRequest:
         raise InvalidSubmission("the request is not valid", field_errors(error)) from None
 
 
+_STATE = {"type": "string", "enum": [state.value for state in State]}
+
+
 def _body_schema() -> dict[str, Any]:
     schema = BulkRequest.model_json_schema()
     known = schema.pop("$defs")
     schema["properties"]["action"] = known["BulkAction"]
-    schema["properties"]["state"]["anyOf"][0] = known["State"]
+    state = schema["properties"]["state"]
+    state["anyOf"] = [_STATE, {"type": "array", "items": _STATE}, {"type": "null"}]
     return schema
 
 
@@ -274,15 +282,12 @@ def _shown(operation: BulkOperation) -> dict[str, Any]:
         "bulk_id": operation.bulk_id,
         "action": operation.filter.action,
         "state": "RUNNING" if operation.finished_at is None else "DONE",
-        "filter": {
-            "state": operation.filter.state,
-            "task_type": operation.filter.task_type,
-            "tag": operation.filter.tag,
-        },
+        "filter": filter_json(operation.filter.tasks),
         "matched": operation.matched,
         "looked_at": operation.looked_at,
         "changed": operation.changed,
         "created_at": rfc3339(operation.created_at),
         "finished_at": rfc3339(operation.finished_at),
         "held_by": operation.held_by,
+        "by": operation.by,
     }

@@ -57,6 +57,11 @@ class Service:
             {"task_types": [info.description for info in self.registry.infos()]}
         )
 
+    @property
+    def ids_by_clock(self) -> bool:
+        """Whether the ids of tasks tell about when they were created. See `TaskFilter`."""
+        return self.clock is time.time
+
     def shown(self, task: Task) -> Task:
         """Return a task without what its handler's model keeps secret."""
         spec = self.registry.get(task.task_type)

@@ -6,11 +6,21 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
 from msgspec.structs import replace
-from pydantic import Field, model_validator
+from pydantic import BaseModel, Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from raytasks.api.auth import Caller, NamespaceQuery, Operator, Reader
+from raytasks import __version__
+from raytasks.api.auth import (
+    STRANGER,
+    AnyCaller,
+    Caller,
+    NamespaceQuery,
+    Operator,
+    Reader,
+    key_missing,
+)
+from raytasks.api.filter_fields import FilterFields
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
 from raytasks.api.views import (
@@ -22,38 +32,48 @@ from raytasks.api.views import (
     task_json,
 )
 from raytasks.api_keys import Scope
-from raytasks.handling.declaration import TASK_TYPE
-from raytasks.handling.submission import TAG
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import is_task_id
 from raytasks.protocol.commands import CancelTask, RetryTask
-from raytasks.protocol.queries import TaskQuery, TaskStack
+from raytasks.protocol.queries import TaskActs, TaskQuery, TaskStack
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
 
 _LARGEST_OFFSET = 2**53  # the largest integer that JSON numbers hold exactly
 
 
-class ListQuery(NamespaceQuery):
+class ListQuery(FilterFields, NamespaceQuery):
     """The query of the list of tasks."""
 
     limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     offset: int = Field(default=0, ge=0, le=_LARGEST_OFFSET)
-    state: State | None = None
-    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
-    tag: str | None = Field(default=None, pattern=f"^{TAG}$")
+    state: list[State] = Field(default_factory=list, description="Any of these; may be repeated.")
     cursor: str | None = Field(
         default=None, description="The `next_cursor` of the page before; not with `offset`."
     )
 
     @model_validator(mode="after")
     def _one_place(self) -> "ListQuery":
-        if self.offset and (self.cursor is not None or self.tag is not None):
-            raise ValueError("use cursor, not offset, to go on in a list by tag or by cursor")
+        narrow = (self.tag, self.created_after, self.created_before, self.error_type)
+        if self.offset and (self.cursor is not None or any(narrow) or len(self.state) > 1):
+            raise ValueError(
+                "use cursor, not offset, to go on in a list by cursor, by several states, or by "
+                "tag, created_after, created_before or error_type"
+            )
         if self.cursor is not None and not is_task_id(self.cursor):
             raise ValueError("cursor must be the next_cursor of a page")
         return self
+
+
+class MeView(BaseModel):
+    """The caller and the service. `namespace` is null for a key that is bound to none."""
+
+    name: str
+    scopes: list[Scope]
+    namespace: str | None
+    service: str
+    version: str
 
 
 class GetQuery(NamespaceQuery):
@@ -64,6 +84,14 @@ class GetQuery(NamespaceQuery):
         ge=0,
         le=MAX_WAIT_SECONDS,
         description="Answer when it has ended, or after this many seconds.",
+    )
+
+
+class CancelQuery(NamespaceQuery):
+    """The query of a cancel."""
+
+    message: str | None = Field(
+        default=None, min_length=1, max_length=500, description="Why, for `cancel_reason`."
     )
 
 
@@ -80,17 +108,15 @@ def task_router(service: Service) -> APIRouter:
     async def page(asked: Annotated[ListQuery, Query()], caller: Reader) -> Response:
         """Return one page. `total` is how many tasks the filters match.
 
-        With `tag` they are not counted, and a page may be shorter than `limit`. Continue with
-        `next_cursor` until it is null.
+        With `tag`, `created_after`, `created_before` or `error_type` they are not counted, and a
+        page may be shorter than `limit`. Continue with `next_cursor` until it is null.
         """
+        namespace = caller.namespace_for(asked.namespace)
         query = TaskQuery(
+            asked.filter_in(namespace, asked.state, ids_by_clock=service.ids_by_clock),
             asked.limit,
             asked.offset,
-            asked.state,
-            asked.task_type,
-            namespace=caller.namespace_for(asked.namespace),
-            tag=asked.tag,
-            cursor=asked.cursor,
+            asked.cursor,
         )
         found = await service.backend.read(query)
         found = replace(found, tasks=[service.shown(task) for task in found.tasks])
@@ -139,7 +165,7 @@ def task_router(service: Service) -> APIRouter:
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         await service.check_handler_of(task_id, namespace)
-        task = await service.backend.execute(RetryTask(task_id, namespace))
+        task = await service.backend.execute(RetryTask(task_id, namespace, caller.name))
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.post(
@@ -152,12 +178,13 @@ def task_router(service: Service) -> APIRouter:
         summary="Cancel a task",
     )
     async def cancel(
-        task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
+        task_id: TaskId, asked: Annotated[CancelQuery, Query()], caller: Operator
     ) -> Response:
         """Cancel a waiting task at once. For a running task, tell its attempt to stop."""
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
-        task = await service.backend.execute(CancelTask(task_id, namespace))
+        command = CancelTask(task_id, namespace, caller.name, asked.message)
+        task = await service.backend.execute(command)
         return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.get(
@@ -208,6 +235,7 @@ async def answer_get(
     if task.payload_ref is not None or task.result_ref is not None:
         task = await asyncio.to_thread(service.values.load, task)
     waiting_for, live = await service.live.look(task)
+    acts = await service.backend.read(TaskActs(task_id)) if task.has_acts else ()
     return json_answer(
         task_json(
             service.shown(task),
@@ -215,6 +243,7 @@ async def answer_get(
             tracebacks=caller.may(Scope.OPERATE),
             waiting_for=waiting_for,
             live=live,
+            acts=acts,
         )
     )
 
@@ -227,5 +256,27 @@ def service_router(service: Service) -> APIRouter:
     async def task_types(_caller: Reader) -> Response:
         """Return every type with its payload's JSON Schema, retry policy, timeout, Ray options."""
         return json_answer(service.task_types)
+
+    @router.get(
+        "/me",
+        response_model=MeView,
+        responses=problems_of(HTTPStatus.UNAUTHORIZED),
+        summary="Tell who the caller is",
+    )
+    async def me(caller: AnyCaller) -> Response:
+        """Return the name, the scopes and the namespace of the key. Any key may ask.
+
+        Where no key is needed, the name is `local`.
+        """
+        if caller is STRANGER:
+            raise key_missing()
+        body = {
+            "name": caller.name,
+            "scopes": sorted(caller.scopes),
+            "namespace": caller.namespace,
+            "service": "raytasks",
+            "version": __version__,
+        }
+        return json_answer(to_json(body))
 
     return router

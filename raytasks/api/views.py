@@ -8,6 +8,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from raytasks.handling.submission import rfc3339
+from raytasks.model.acts import TaskAct
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
 from raytasks.model.trace_context import trace_id_of
@@ -56,6 +57,30 @@ class AttemptView(BaseModel):
     error: ErrorView | None
 
 
+class ActView(BaseModel):
+    """An act of a person on a task. `action` is `retry` or `cancel`.
+
+    `by` is the name of an API key. Where no key is needed, it is `local`. `bulk_id` is the bulk
+    operation that the act was a part of, or null.
+    """
+
+    at: AwareDatetime
+    by: str
+    action: str
+    bulk_id: str | None
+
+
+class CancelReasonView(BaseModel):
+    """The reason why a task was cancelled, or is to be.
+
+    With the code `requested`, a person did it: `by` names them, and `message` is their reason.
+    """
+
+    code: str
+    message: str | None
+    by: str | None
+
+
 class OffloadedView(BaseModel):
     """The sizes in bytes of large values in the artifact store; null for one that is not there.
 
@@ -88,6 +113,7 @@ class TaskView(BaseModel):
     snoozes: int
     timeout_seconds: float | None
     cancel_requested: bool
+    cancel_reason: CancelReasonView | None
     progress: ProgressView | None
     created_at: AwareDatetime
     run_at: AwareDatetime
@@ -127,9 +153,11 @@ class TaskWithAttemptsView(TaskView):
     attempts before or between them that are not shown is `attempts_omitted`. The list `waiting_for`
     says why a task does not run yet, the strongest reason first. It is null once its handler runs
     or the task has ended, and if the tracker does not answer within a moment. It is empty if
-    nothing holds the task back.
+    nothing holds the task back. The list `actions` has what people did to the task, the newest 100
+    acts, in order.
     """
 
+    actions: list[ActView]
     waiting_for: list[WaitingView] | None
     attempts: list[AttemptView]
     attempts_omitted: int
@@ -166,8 +194,9 @@ def task_json(
     tracebacks: bool = False,
     waiting_for: Sequence[Mapping[str, Any]] | None = None,
     live: Mapping[str, Any] | None = None,
+    acts: Sequence[TaskAct] = (),
 ) -> bytes:
-    """Return a task as JSON, with its attempts and what it waits for, if they are given.
+    """Return a task as JSON; with its attempts, acts and what it waits for, if they are given.
 
     `live` is what the tracker knows of the running attempt.
 
@@ -189,6 +218,7 @@ def task_json(
         "snoozes": task.snoozes,
         "timeout_seconds": task.timeout_seconds,
         "cancel_requested": task.cancel_requested,
+        "cancel_reason": None if task.cancel_reason is None else Raw(task.cancel_reason.encode()),
         "progress": {"fraction": task.progress_fraction, "message": task.progress_message}
         if has_progress
         else None,
@@ -205,6 +235,7 @@ def task_json(
         "trace_id": trace_id_of(task.trace_context),
     }
     if history is not None:
+        view["actions"] = [_act(act) for act in acts]
         view["waiting_for"] = waiting_for
         view["attempts"] = [_attempt(item, tracebacks) for item in history]
         view["attempts"] += _running_attempt(task, live or {})
@@ -292,6 +323,15 @@ def _attempt(item: AttemptRecord, tracebacks: bool) -> dict[str, Any]:
         "late_at": rfc3339(item.late_at),
         "last_sign_at": None,
         "error": _error(item.error, tracebacks),
+    }
+
+
+def _act(act: TaskAct) -> dict[str, Any]:
+    return {
+        "at": rfc3339(act.at),
+        "by": act.by,
+        "action": act.action,
+        "bulk_id": act.bulk_id,
     }
 
 

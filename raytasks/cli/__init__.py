@@ -9,15 +9,18 @@ from rich.console import Console
 from raytasks import __version__
 from raytasks.cli import (
     artifacts,
+    audit,
     bulk,
     demo,
     down,
     env,
+    error_table,
     events,
     init,
     keys,
     logs,
     look,
+    me,
     operate,
     options,
     stats,
@@ -73,6 +76,9 @@ app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("stats", rich_help_panel=INSPECT)(stats.stats)
 app.command("types", rich_help_panel=TASKS)(tasks.types)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)
+app.command("errors", rich_help_panel=INSPECT)(error_table.errors)
+app.command("audit", rich_help_panel=INSPECT)(audit.audit)
+app.command("me", rich_help_panel=INSPECT)(me.me)
 app.command("pools", rich_help_panel=INSPECT)(look.pools)
 app.command("runners", rich_help_panel=INSPECT)(look.runners)
 app.command("nodes", rich_help_panel=INSPECT)(look.nodes)

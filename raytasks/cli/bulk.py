@@ -11,16 +11,20 @@ from raytasks.cli import tables
 from raytasks.cli.options import (
     ApiKey,
     AsJson,
+    CreatedAfter,
+    CreatedBefore,
     Namespace,
+    OfError,
     OfState,
     OfTag,
     OfType,
     Url,
     UsageError,
     connect,
-    state_name,
+    filters,
 )
 from raytasks.client import DEFAULT_URL, BulkOperation, Client
+from raytasks.client.documents import TaskFilters
 
 app = typer.Typer(help="Retry or cancel many tasks at once.", no_args_is_help=True)
 
@@ -36,6 +40,9 @@ def retry(
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    error: OfError = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
@@ -46,7 +53,8 @@ def retry(
 ) -> None:
     """Run FAILED tasks (or CANCELLED ones, by --state) again: count them, ask, and do it."""
     with connect(url, api_key, namespace) as client:
-        work = _Work(client, "retry", state_name(state), task_type, tag, as_json)
+        wanted = filters(state, task_type, tag, created_after, created_before, error)
+        work = _Work(client, "retry", wanted, as_json)
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
 
 
@@ -55,6 +63,9 @@ def cancel(
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    error: OfError = None,
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
@@ -65,7 +76,8 @@ def cancel(
 ) -> None:
     """Cancel tasks that have not ended: count them, ask, and do it."""
     with connect(url, api_key, namespace) as client:
-        work = _Work(client, "cancel", state_name(state), task_type, tag, as_json)
+        wanted = filters(state, task_type, tag, created_after, created_before, error)
+        work = _Work(client, "cancel", wanted, as_json)
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
 
 
@@ -91,19 +103,11 @@ def show_operations(
 class _Work:
     """One bulk operation, from the count to its end."""
 
-    def __init__(
-        self,
-        client: Client,
-        action: str,
-        state: str | None,
-        task_type: str | None,
-        tag: str | None,
-        as_json: bool,
-    ) -> None:
+    def __init__(self, client: Client, action: str, wanted: TaskFilters, as_json: bool) -> None:
         self._client = client
         self._call = client.bulk_retry if action == "retry" else client.bulk_cancel
         self._action = action
-        self._state, self._type, self._tag = state, task_type, tag
+        self._wanted = wanted
         self._as_json = as_json
 
     def do(self, *, dry_run: bool, yes: bool, wait: bool) -> None:
@@ -130,12 +134,11 @@ class _Work:
             typer.echo(operation["bulk_id"])
 
     def _count(self) -> int | None:
-        found = self._call(dry_run=True, state=self._state, task_type=self._type, tag=self._tag)
-        return found["matched"]
+        return self._call(dry_run=True, **self._wanted)["matched"]
 
     def _begin(self) -> BulkOperation:
-        everything = True if (self._state, self._type, self._tag) == (None,) * 3 else None
-        return self._call(state=self._state, task_type=self._type, tag=self._tag, all=everything)
+        everything = None if any(self._wanted.values()) else True
+        return self._call(**self._wanted, all=everything)
 
     def _ask(self, matched: int | None) -> None:
         found = f"{_number(matched)} tasks match"
@@ -171,10 +174,14 @@ def _is_a_person_there() -> bool:
 
 def _table(operations: list[BulkOperation]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for name in ("OPERATION", "ACTION", "STATE", "FILTER", "LOOKED AT", "CHANGED", "CREATED"):
+    for name in ("OPERATION", "ACTION", "STATE", "FILTER", "LOOKED AT", "CHANGED", "BY", "CREATED"):
         table.add_column(name, no_wrap=name in ("OPERATION", "STATE"))
     for item in operations:
-        given = [f"{name} {value}" for name, value in item["filter"].items() if value]
+        given = [
+            f"{name} {' or '.join(value) if isinstance(value, list) else value}"
+            for name, value in item["filter"].items()
+            if value
+        ]
         table.add_row(
             item["bulk_id"],
             item["action"],
@@ -182,6 +189,7 @@ def _table(operations: list[BulkOperation]) -> Table:
             ", ".join(given) or "all",
             f"{item['looked_at']} of {_number(item['matched'])}",
             str(item["changed"]),
+            item["by"],
             item["created_at"][:19].replace("T", " "),
         )
     return table

@@ -17,6 +17,14 @@ def events(
     last_event_id: Annotated[
         str | None, typer.Option(help="Begin after this event; --json tells the ids.")
     ] = None,
+    types: Annotated[
+        list[str] | None,
+        typer.Option("--type", help="Only these: state, log, progress; may be given again."),
+    ] = None,
+    level: Annotated[
+        str | None, typer.Option(help="Only log lines of this level or a higher one.")
+    ] = None,
+    logs: Annotated[bool, typer.Option(help="Show log lines.")] = True,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     namespace: Namespace = None,
@@ -25,7 +33,14 @@ def events(
     """Follow a task until it has ended: changes of state, log lines, progress."""
     state = ""
     with connect(url, api_key, namespace) as client:
-        for event in client.events(task_id, last_event_id):
+        wanted = client.events(
+            task_id,
+            last_event_id,
+            types=types,
+            level=level.upper() if level else None,
+            logs=None if logs else False,
+        )
+        for event in wanted:
             if isinstance(event, EndEvent):
                 state = event.data["state"]
             if as_json:
@@ -49,7 +64,8 @@ def line_of(event: TaskEvent) -> str:
             reason = data.get("error")
             error = f": {tables.error_text(reason)}" if reason else ""
             number = f" attempt {data['attempt']}" if data["attempt"] else ""
-            return f"{_clock(data['at'])} {data['state']:9}{number}{error}"
+            person = f" {data['action']} by {tables.plain(data['by'])}" if data.get("by") else ""
+            return f"{_clock(data['at'])} {data['state']:9}{number}{person}{error}"
         case LogEvent(data=line):
             return f"{_clock(line['at'])} {line['level'].lower():9} {tables.plain(line['message'])}"
         case ProgressEvent(data=progress):

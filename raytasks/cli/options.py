@@ -1,12 +1,13 @@
 """The common parts of the client's commands: options, exit codes, and the connection."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Annotated, TypedDict, TypeVar
 
 import typer
 
 from raytasks.client import BadArgument, Client
+from raytasks.client.documents import TaskFilters
 from raytasks.client.requests import checked_api_key, checked_namespace, checked_url
 from raytasks.model.tasks import RaytasksError
 
@@ -52,9 +53,23 @@ Wait = Annotated[bool, typer.Option("--wait", help="Wait until the task has ende
 WaitSeconds = Annotated[
     float | None, typer.Option("--wait-timeout", help="Give up after this many seconds.", min=0)
 ]
-OfState = Annotated[str | None, typer.Option("--state", help="Only tasks in this state.")]
+OfState = Annotated[
+    list[str] | None,
+    typer.Option("--state", help="Only tasks in this state; may be given again for others."),
+]
 OfType = Annotated[str | None, typer.Option("--type", help="Only this type.")]
 OfTag = Annotated[str | None, typer.Option("--tag", help="Only tasks with this tag.")]
+CreatedAfter = Annotated[
+    str | None,
+    typer.Option("--created-after", help="Only tasks created then or later (RFC 3339)."),
+]
+CreatedBefore = Annotated[
+    str | None, typer.Option("--created-before", help="Only tasks created before it (RFC 3339).")
+]
+OfError = Annotated[
+    str | None,
+    typer.Option("--error", help="Only tasks whose last attempt ended with this class of error."),
+]
 
 
 class UsageError(RaytasksError):
@@ -83,9 +98,24 @@ def connect(url: str, api_key: str | None, namespace: str | None) -> Client:
     return Client(**connection(url, api_key, namespace))
 
 
-def state_name(state: str | None) -> str | None:
-    """Return a state in the API's spelling."""
-    return state.upper() if state else None
+def filters(
+    state: Sequence[str] | None,
+    task_type: str | None,
+    tag: str | None,
+    created_after: str | None,
+    created_before: str | None,
+    error_type: str | None,
+) -> TaskFilters:
+    """Return the filter of the options, with states in the API's spelling."""
+    states = [name.upper() for name in state or ()]
+    return {
+        "state": states[0] if len(states) == 1 else states or None,
+        "task_type": task_type,
+        "tag": tag,
+        "created_after": created_after,
+        "created_before": created_before,
+        "error_type": error_type,
+    }
 
 
 T = TypeVar("T")

@@ -109,6 +109,14 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
         if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
+    if why := task.get("cancel_reason"):
+        message = f": {why['message']}" if why["message"] else ""
+        head.add_row("cancelled", plain(f"{why['code']} by {why['by']}{message}"))
+    for act in task.get("actions") or ():
+        bulk = f" (bulk operation {act['bulk_id']})" if act["bulk_id"] else ""
+        head.add_row(
+            act["action"], plain(f"{act['at'][:19].replace('T', ' ')} by {act['by']}{bulk}")
+        )
     for reason in task.get("waiting_for") or ():
         fix = f" ({reason['fix']})" if reason["fix"] else ""
         head.add_row("waiting for", plain(f"{reason['code']}: {reason['message']}{fix}"))

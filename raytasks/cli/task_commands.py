@@ -13,7 +13,10 @@ from raytasks.cli.options import (
     TASK_FAILED,
     ApiKey,
     AsJson,
+    CreatedAfter,
+    CreatedBefore,
     Namespace,
+    OfError,
     OfState,
     OfTag,
     OfType,
@@ -24,9 +27,10 @@ from raytasks.cli.options import (
     WaitSeconds,
     batched,
     connect,
-    state_name,
+    filters,
 )
 from raytasks.client import DEFAULT_URL, Client, Page
+from raytasks.client.documents import TaskFilters
 from raytasks.model.strict_json import parse_json
 
 _TABLE_ROWS = 100
@@ -95,6 +99,9 @@ def list_tasks(
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    error: OfError = None,
     limit: Annotated[int, typer.Option(help="How many, from 1 to 500.")] = 20,
     offset: Annotated[int | None, typer.Option(help="How many to skip.")] = None,
     cursor: Annotated[
@@ -113,14 +120,12 @@ def list_tasks(
         raise UsageError("give --cursor or --offset, not both")
     if everything and (cursor is not None or offset is not None):
         raise UsageError("--all begins with the newest: leave out --cursor and --offset")
-    wanted = state_name(state)
+    wanted = filters(state, task_type, tag, created_after, created_before, error)
     with connect(url, api_key, namespace) as client:
         if everything:
-            _print_all(client, wanted, task_type, tag, as_json)
+            _print_all(client, wanted, as_json)
             return
-        page = client.list(
-            state=wanted, task_type=task_type, tag=tag, limit=limit, offset=offset, cursor=cursor
-        )
+        page = client.list(**wanted, limit=limit, offset=offset, cursor=cursor)
     if as_json:
         typer.echo(tables.pretty_json(page))
         return
@@ -142,6 +147,9 @@ def retry(
 
 def cancel(
     task_id: TaskId,
+    message: Annotated[
+        str | None, typer.Option("--message", "-m", help="Why; the task keeps it.")
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     namespace: Namespace = None,
@@ -149,7 +157,7 @@ def cancel(
 ) -> None:
     """Cancel a task."""
     with connect(url, api_key, namespace) as client:
-        _print_task(client.cancel(task_id), as_json)
+        _print_task(client.cancel(task_id, message=message), as_json)
 
 
 def stack(
@@ -228,11 +236,9 @@ def _show_ended(client: Client, task_id: str, timeout: float | None, as_json: bo
         raise typer.Exit(TASK_FAILED)
 
 
-def _print_all(
-    client: Client, state: str | None, task_type: str | None, tag: str | None, as_json: bool
-) -> None:
+def _print_all(client: Client, wanted: TaskFilters, as_json: bool) -> None:
     """Print all tasks as they come, page by page."""
-    for batch in batched(client.tasks(state=state, task_type=task_type, tag=tag), _TABLE_ROWS):
+    for batch in batched(client.tasks(**wanted), _TABLE_ROWS):
         if as_json:
             typer.echo(b"\n".join(to_json(task) for task in batch))
         else:

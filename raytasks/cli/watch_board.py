@@ -107,7 +107,12 @@ class Board:
         """Apply a change of state. An older one than the known state changes nothing."""
         if not self.only or data["task_id"] in self.only:
             self._change(
-                data["task_id"], data["task_type"], data["state"], data["attempt"], data["revision"]
+                data["task_id"],
+                data["task_type"],
+                data["state"],
+                data["attempt"],
+                data["revision"],
+                f" {data['action']} by {data['by']}" if data.get("by") else "",
             )
 
     def progress(self, task_id: str, data: ProgressData) -> None:
@@ -153,7 +158,13 @@ class Board:
         return (", ".join(parts) or "no tasks run now") + more
 
     def _change(
-        self, task_id: str, task_type: str, state: str, attempt: int, revision: int
+        self,
+        task_id: str,
+        task_type: str,
+        state: str,
+        attempt: int,
+        revision: int,
+        person: str = "",
     ) -> None:
         row = self.rows.get(task_id)
         if row is None and not self.only and state == "PENDING":
@@ -169,7 +180,7 @@ class Board:
             self._forget()
         if self.tell is not None:
             number = f" attempt {attempt}" if attempt else ""
-            self.tell(f"{task_id} {task_type} {state}{number}")
+            self.tell(f"{task_id} {task_type} {state}{number}{person}")
 
     def _advance(self, row: Row, attempt: int, fraction: float | None, message: str | None) -> None:
         if row.final or attempt != row.attempt:

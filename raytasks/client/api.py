@@ -17,13 +17,18 @@ import httpx
 from raytasks.client import requests as calls
 from raytasks.client.answers import content_of, document_of, is_temporary, retry_after, unavailable
 from raytasks.client.api_errors import WaitTimeout, task_failed
+from raytasks.client.bodies import given
 from raytasks.client.documents import (
     Artifact,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
+    ErrorsDocument,
     LogPageDocument,
     LogQuery,
     Matched,
+    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
@@ -158,9 +163,22 @@ class Api:
         """Get one page of tasks."""
         return self._ask(calls.list_call(query))
 
-    def act(self, task_id: str, verb: str) -> Steps[TaskDocument]:
+    def act(self, task_id: str, verb: str, message: str | None = None) -> Steps[TaskDocument]:
         """Retry or cancel a task."""
-        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}"))
+        params = {} if message is None else {"message": message}
+        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}", params))
+
+    def errors(self, task_type: str | None) -> Steps[ErrorsDocument]:
+        """Get the groups of failures."""
+        return self._ask(Call("GET", "/errors", given({"task_type": task_type})))
+
+    def me(self) -> Steps[MeDocument]:
+        """Get who the caller is."""
+        return self._ask(Call("GET", "/me"))
+
+    def audit(self, query: AuditPageQuery) -> Steps[AuditPageDocument]:
+        """Get one page of the audit. It is that of the whole service."""
+        return self._ask(Call("GET", "/audit", given(query)))
 
     def stack(self, task_id: str) -> Steps[StackDocument]:
         """Get the stack of a running attempt."""

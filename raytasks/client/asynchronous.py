@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -14,10 +14,16 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
+    ErrorsDocument,
     LogQuery,
     Matched,
+    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
@@ -44,6 +50,7 @@ from raytasks.client.inspection_documents import (
     VersionDocument,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -137,7 +144,7 @@ class AsyncClient:
         return await self._run(self._api.page(query))
 
     async def tasks(self, **filters: Unpack[TaskFilters]) -> AsyncGenerator[TaskDocument, None]:
-        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        """Yield all tasks that the filters match, newest first, page by page; see `list`."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
             page = await self._run(self._api.page(query))
@@ -146,15 +153,22 @@ class AsyncClient:
             query = next_page(query, page)
 
     def events(
-        self, task_id: str, last_event_id: str | None = None, *, follow: bool = True
+        self,
+        task_id: str,
+        last_event_id: str | None = None,
+        *,
+        types: Sequence[str] | None = None,
+        level: str | None = None,
+        logs: bool | None = None,
+        follow: bool = True,
     ) -> AsyncGenerator[TaskEvent, None]:
         """Yield the past events of a task, then each new one, until it has ended."""
-        call = calls.events_call(task_id, follow=follow)
+        call = calls.events_call(task_id, types, level, logs, follow=follow)
         return self._follow(task_follower(call, self.url, last_event_id))
 
     def all_events(
         self,
-        task_type: str | None = None,
+        task_type: str | Sequence[str] | None = None,
         tag: str | None = None,
         *,
         last_event_id: str | None = None,
@@ -189,9 +203,12 @@ class AsyncClient:
         """Run a FAILED or CANCELLED task again, and return it."""
         return await self._run(self._api.act(task_id, "retry"))
 
-    async def cancel(self, task_id: str) -> TaskDocument:
-        """Cancel a task, and return it; one that runs may take a moment to stop."""
-        return await self._run(self._api.act(task_id, "cancel"))
+    async def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
+        """Cancel a task, and return it; one that runs may take a moment to stop.
+
+        The `message` says why; the task keeps it in its `cancel_reason`.
+        """
+        return await self._run(self._api.act(task_id, "cancel", message))
 
     async def stack(self, task_id: str) -> StackDocument:
         """Return the Python stack of a running attempt: what it does just now.
@@ -211,7 +228,7 @@ class AsyncClient:
     async def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`."""
+        """Start to retry all FAILED or CANCELLED tasks that the filters match; see `list`."""
         return await self._bulk("retry", filters, dry_run)
 
     @overload
@@ -225,7 +242,7 @@ class AsyncClient:
     async def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return await self._bulk("cancel", filters, dry_run)
 
     async def bulk(self, bulk_id: str) -> BulkOperationDocument:
@@ -249,6 +266,34 @@ class AsyncClient:
     async def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return await self._run(self._api.stats())
+
+    async def errors(self, task_type: str | None = None) -> ErrorsDocument:
+        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
+        return await self._run(self._api.errors(task_type))
+
+    async def me(self) -> MeDocument:
+        """Return the name, scopes and namespace of the API key, and the service's version."""
+        return await self._run(self._api.me())
+
+    async def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return await self._run(self._api.audit(query))
+
+    async def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> AsyncGenerator[AuditDocument, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = await self._run(self._api.audit(query))
+            for entry in page["entries"]:
+                yield entry
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
 
     async def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""

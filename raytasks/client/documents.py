@@ -42,6 +42,23 @@ class Waiting(TypedDict):
     until: str | None
 
 
+class ActDocument(TypedDict):
+    """An act of a person on a task: a retry or a cancel."""
+
+    at: str
+    by: str
+    action: str
+    bulk_id: str | None
+
+
+class CancelReason(TypedDict):
+    """The reason why a task was cancelled, or is to be."""
+
+    code: str
+    message: str | None
+    by: str | None
+
+
 class AttemptDocument(TypedDict):
     """One attempt of a task's history. A running one has no `outcome` yet.
 
@@ -65,7 +82,7 @@ class AttemptDocument(TypedDict):
 
 
 class TaskDocument(TypedDict):
-    """A task. Only the answer for one task has its newest `attempts` and `waiting_for`.
+    """A task. Only the answer for one task has `attempts`, `actions` and `waiting_for`.
 
     `attempts_omitted` is how many attempts before or between them are left out.
 
@@ -90,6 +107,7 @@ class TaskDocument(TypedDict):
     trace_id: str | None
     timeout_seconds: float | None
     cancel_requested: bool
+    cancel_reason: CancelReason | None
     progress: ProgressDocument | None
     created_at: str
     run_at: str
@@ -98,6 +116,7 @@ class TaskDocument(TypedDict):
     finished_at: str | None
     updated_at: str
     attempts: NotRequired[list[AttemptDocument]]
+    actions: NotRequired[list[ActDocument]]
     waiting_for: NotRequired[list[Waiting] | None]
     attempts_omitted: NotRequired[int]
 
@@ -145,11 +164,17 @@ class SubmissionDocument(SubmitOptions):
 
 
 class TaskFilters(TypedDict, total=False):
-    """The filters of a list of tasks. None is the same as no filter."""
+    """The filters of a list of tasks. None is the same as no filter.
 
-    state: str | None
+    `state` may be a list: any of these states. The times are RFC 3339 text with a time zone.
+    """
+
+    state: str | list[str] | None
     task_type: str | None
     tag: str | None
+    created_after: str | None
+    created_before: str | None
+    error_type: str | None
 
 
 class BulkFilters(TaskFilters, total=False):
@@ -184,8 +209,78 @@ class BulkOperationDocument(Matched):
     created_at: str
     finished_at: str | None
     held_by: str | None
+    by: str
     warnings: NotRequired[list[str]]
     """Only in the answer that begins a retry: it names tasks that would wait for ever."""
+
+
+class AuditFilters(TypedDict, total=False):
+    """The filters of the audit. None is the same as no filter."""
+
+    by: str | None
+    action: str | None
+    since: str | None
+    namespace: str | None
+
+
+class AuditPageQuery(AuditFilters, total=False):
+    """The query of one page of the audit."""
+
+    limit: int | None
+    cursor: str | None
+
+
+class AuditDocument(TypedDict):
+    """An act of a person: who, what, and when."""
+
+    audit_id: str
+    at: str
+    by: str
+    action: str
+    namespace: str | None
+    target: str | None
+    details: dict[str, Any] | None
+
+
+class AuditPageDocument(TypedDict):
+    """One page of the audit, the newest act first."""
+
+    entries: list[AuditDocument]
+    next_cursor: str | None
+
+
+class ErrorGroupDocument(TypedDict):
+    """The tasks of a type that are FAILED now, with one class of error.
+
+    `hours` counts those that failed in each of 24 hours, the present one last.
+    """
+
+    task_type: str
+    error_type: str
+    count: int
+    first_at: str
+    last_at: str
+    newest_task_id: str
+    message: str
+    hours: list[int]
+
+
+class ErrorsDocument(TypedDict):
+    """The groups of failures, the largest first. The first of the hours begins at `since`."""
+
+    since: str
+    groups: list[ErrorGroupDocument]
+    omitted: int
+
+
+class MeDocument(TypedDict):
+    """The caller: the key's name, scopes and namespace; and the service that answers."""
+
+    name: str
+    scopes: list[str]
+    namespace: str | None
+    service: str
+    version: str
 
 
 class Artifact(TypedDict):
@@ -243,8 +338,8 @@ class StatsDocument(TypedDict):
 class StateData(TypedDict):
     """A task's change of state. `at` is None if the time was not kept.
 
-    `outcome` and `error` are those of the attempt that ended with this change. The feed of all
-    tasks has neither.
+    If a person made it, `by` and `action` say who, and how. `outcome` and `error` are those of the
+    attempt that ended with this change. The feed of all tasks has neither.
     """
 
     task_id: str
@@ -254,6 +349,8 @@ class StateData(TypedDict):
     attempt: int
     revision: int
     at: str | None
+    by: str | None
+    action: str | None
     outcome: NotRequired[str | None]
     error: NotRequired[dict[str, Any] | None]
 

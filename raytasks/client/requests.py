@@ -130,9 +130,17 @@ def list_call(query: PageQuery) -> Call:
     return Call("GET", "/tasks/", given(query))
 
 
-def events_call(task_id: str, *, follow: bool) -> Call:
+def events_call(
+    task_id: str,
+    types: Sequence[str] | None = None,
+    level: str | None = None,
+    logs: bool | None = None,
+    *,
+    follow: bool = True,
+) -> Call:
     """Return the request for the events of a task."""
-    params = {} if follow else {"follow": "false"}
+    wanted = {"type": types and list(types), "level": level, "logs": logs}
+    params = given(wanted) | ({} if follow else {"follow": "false"})
     return Call("GET", f"{task_path(task_id)}/events", params)
 
 
@@ -144,7 +152,7 @@ def logs_call(query: LogQuery) -> Call:
     return Call("GET", "/logs", params)
 
 
-def all_events_call(task_type: str | None, tag: str | None) -> Call:
+def all_events_call(task_type: str | Sequence[str] | None, tag: str | None) -> Call:
     """Return the request for the changes of state of all tasks."""
     return Call("GET", "/tasks/events", given({"task_type": task_type, "tag": tag}))
 

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -13,10 +13,16 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
+    ErrorsDocument,
     LogQuery,
     Matched,
+    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
@@ -43,6 +49,7 @@ from raytasks.client.inspection_documents import (
     VersionDocument,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -156,13 +163,14 @@ class Client:
     def list(self, **query: Unpack[PageQuery]) -> PageDocument:
         """Return one page of the tasks, newest first.
 
-        `query` is that of `GET /tasks/`: `state`, `task_type`, `tag`, `limit`, and `offset` or
-        `cursor` (the `next_cursor` of the previous page).
+        `query` is that of `GET /tasks/`: `state` (one or several), `task_type`, `tag`,
+        `created_after`, `created_before`, `error_type`, `limit`, and `offset` or `cursor` (the
+        `next_cursor` of the previous page).
         """
         return self._run(self._api.page(query))
 
     def tasks(self, **filters: Unpack[TaskFilters]) -> Generator[TaskDocument, None, None]:
-        """Yield all tasks of a `state`, `task_type` and `tag`, newest first, page by page."""
+        """Yield all tasks that the filters match, newest first, page by page; see `list`."""
         query: PageQuery | None = first_page(filters)
         while query is not None:
             page = self._run(self._api.page(query))
@@ -170,20 +178,29 @@ class Client:
             query = next_page(query, page)
 
     def events(
-        self, task_id: str, last_event_id: str | None = None, *, follow: bool = True
+        self,
+        task_id: str,
+        last_event_id: str | None = None,
+        *,
+        types: Sequence[str] | None = None,
+        level: str | None = None,
+        logs: bool | None = None,
+        follow: bool = True,
     ) -> Generator[TaskEvent, None, None]:
         """Yield the past events of a task, then each new one, until it has ended.
 
         The last one is an `EndEvent`. A broken connection is made again, and continues after the
         last event, so each event is seen once. With `last_event_id`, the stream begins after that
-        event. Without `follow`, it ends when the past events were sent.
+        event. Only events of `types` are sent (`state`, `log`, `progress`), and log lines from
+        `level` on; without `logs`, none. The end is always sent. Without `follow`, the stream
+        ends when the past events were sent.
         """
-        call = calls.events_call(task_id, follow=follow)
+        call = calls.events_call(task_id, types, level, logs, follow=follow)
         return self._follow(task_follower(call, self.url, last_event_id))
 
     def all_events(
         self,
-        task_type: str | None = None,
+        task_type: str | Sequence[str] | None = None,
         tag: str | None = None,
         *,
         last_event_id: str | None = None,
@@ -221,9 +238,12 @@ class Client:
         """Run a FAILED or CANCELLED task again, and return it."""
         return self._run(self._api.act(task_id, "retry"))
 
-    def cancel(self, task_id: str) -> TaskDocument:
-        """Cancel a task, and return it; one that runs may take a moment to stop."""
-        return self._run(self._api.act(task_id, "cancel"))
+    def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
+        """Cancel a task, and return it; one that runs may take a moment to stop.
+
+        The `message` says why; the task keeps it in its `cancel_reason`.
+        """
+        return self._run(self._api.act(task_id, "cancel", message))
 
     def stack(self, task_id: str) -> StackDocument:
         """Return the Python stack of a running attempt: what it does just now.
@@ -241,7 +261,7 @@ class Client:
     def bulk_retry(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to retry all FAILED or CANCELLED tasks of a `state`, `task_type` and `tag`.
+        """Start to retry all FAILED or CANCELLED tasks that the filters match; see `list`.
 
         Return the operation, which continues by itself. With `dry_run` the tasks are only counted.
         """
@@ -256,7 +276,7 @@ class Client:
     def bulk_cancel(
         self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
     ) -> Matched | BulkOperationDocument:
-        """Start to cancel all tasks of a `state`, `task_type` and `tag`; like `bulk_retry`."""
+        """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return self._bulk("cancel", filters, dry_run)
 
     def bulk(self, bulk_id: str) -> BulkOperationDocument:
@@ -283,6 +303,33 @@ class Client:
     def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return self._run(self._api.stats())
+
+    def errors(self, task_type: str | None = None) -> ErrorsDocument:
+        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
+        return self._run(self._api.errors(task_type))
+
+    def me(self) -> MeDocument:
+        """Return the name, scopes and namespace of the API key, and the service's version."""
+        return self._run(self._api.me())
+
+    def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return self._run(self._api.audit(query))
+
+    def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> Generator[AuditDocument, None, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = self._run(self._api.audit(query))
+            yield from page["entries"]
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
 
     def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""

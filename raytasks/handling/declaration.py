@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from raytasks.handling.signatures import SignatureError, annotation_of, parameters_of
 from raytasks.model.errors import HandlerError
 from raytasks.model.retry import RetryPolicy
+from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import HandlerInfo, HandlerKind
 
 if TYPE_CHECKING:
@@ -181,6 +182,11 @@ def _check(spec: HandlerSpec) -> None:
     if not _TASK_TYPE.fullmatch(spec.task_type):
         raise HandlerError(
             f"{name}: bad task type {spec.task_type!r}: a letter, then letters, digits, . _ -"
+        )
+    if is_reserved(spec.task_type):
+        raise HandlerError(
+            f"{name}: bad task type {spec.task_type!r}: names that begin with {RESERVED!r} "
+            "belong to raytasks itself"
         )
     if spec.timeout_seconds is not None and not spec.timeout_seconds > 0:
         raise HandlerError(f"{name}: timeout must be more than 0 seconds")

@@ -1,10 +1,13 @@
 """Bulk operations: a retry or a cancel of all tasks that a filter matches. Data only."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
+from msgspec.structs import replace
+
+from raytasks.model.acts import UNKNOWN, ActionName
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
-from raytasks.model.tasks import DEFAULT_NAMESPACE
+from raytasks.model.task_filter import TaskFilter
 
 
 class BulkAction(StrEnum):
@@ -12,6 +15,11 @@ class BulkAction(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+
+    @property
+    def act(self) -> ActionName:
+        """The act of the person who begins such an operation."""
+        return ActionName.BULK_RETRY if self is BulkAction.RETRY else ActionName.BULK_CANCEL
 
     @property
     def sources(self) -> tuple[State, ...]:
@@ -26,22 +34,30 @@ class BulkAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BulkFilter:
-    """The filter for tasks of a namespace. None: any; as `state`: any that allows the action."""
+    """The action on tasks, and the filter for them. Without a state: all that allow the action."""
 
     action: BulkAction
-    state: State | None = None
-    task_type: str | None = None
-    tag: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
+    tasks: TaskFilter = field(default_factory=TaskFilter)
 
     def __post_init__(self) -> None:
-        if self.state is not None and self.state not in self.action.sources:
-            raise ValueError(f"{self.action} is not for {self.state} tasks")
+        for state in self.tasks.states:
+            if state not in self.action.sources:
+                raise ValueError(f"{self.action} is not for {state} tasks")
+
+    @property
+    def namespace(self) -> str:
+        """The namespace of the tasks."""
+        return self.tasks.namespace
+
+    @property
+    def walked(self) -> TaskFilter:
+        """The filter for the tasks, with the states that allow the action."""
+        return replace(self.tasks, states=self.states)
 
     @property
     def states(self) -> tuple[State, ...]:
         """The states that the filter matches."""
-        return self.action.sources if self.state is None else (self.state,)
+        return self.tasks.states or self.action.sources
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +66,14 @@ class NewBulk:
 
     Its id is a UUID of version 7, as those of tasks are. Only tasks with a smaller id, which are
     older, are changed. Of all requests with one `idempotency_key` in a namespace only the first is
-    made.
+    made. It is begun `by` a person.
     """
 
     bulk_id: str
     filter: BulkFilter
     created_at: float
     idempotency_key: str | None = None
+    by: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,7 @@ class BulkOperation:
     - `cursor`: the id of the last task looked at.
     - `matched`: how many tasks the filter matched when the operation was made; None if there were
       too many to count.
+    - `by`: who has begun it.
     - `held_by`: `backlog_full` while a retry waits for room in the backlog, else None. Not stored.
     """
 
@@ -78,6 +96,7 @@ class BulkOperation:
     created_at: float
     finished_at: float | None = None
     held_by: str | None = None
+    by: str = UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

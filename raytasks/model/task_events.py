@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from raytasks.model.acts import ActionName
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 
@@ -17,7 +18,8 @@ EventId = tuple[int, int]
 class StateEntry(Struct, frozen=True, omit_defaults=True, tag="state"):
     """A change of state. `outcome` and `error` are those of the attempt that ended with it.
 
-    The error is its type and its message. The time `at` is None if it is not known.
+    The error is its type and its message. The time `at` is None if it is not known. If a person
+    made the change, `by` and `action` say who, and how.
     """
 
     revision: int
@@ -26,6 +28,8 @@ class StateEntry(Struct, frozen=True, omit_defaults=True, tag="state"):
     at: float | None
     outcome: OutcomeKind | None = None
     error: tuple[str, str] | None = None
+    by: str | None = None
+    action: ActionName | None = None
 
     @property
     def id(self) -> EventId:

@@ -16,6 +16,7 @@ from typing import Any
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raytasks.model.acts import has_acts
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import OutcomeKind, State
 
@@ -204,6 +205,13 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     cancel_reason: str | None = None
     trace_context: str | None = None
 
+    @property
+    def has_acts(self) -> bool:
+        """Whether a person may have changed it."""
+        return has_acts(
+            self.state, self.attempt, self.revision, cancel_requested=self.cancel_requested
+        )
+
 
 class AttemptRecord(Struct, frozen=True, omit_defaults=True, gc=False):
     """One ended attempt of a task's history. `error` is JSON text.
@@ -246,6 +254,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `begun_at`: when it began, if that was later than its claim.
     - `due_at`: when it was due, if its wait from then until it begins is to be measured.
     - `trace_context`: as in `NewTask`.
+    - `cancelled_by`: who has cancelled it.
     """
 
     task_id: str
@@ -267,6 +276,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     begun_at: float | None = None
     due_at: float | None = None
     trace_context: str | None = None
+    cancelled_by: str | None = None
 
     @property
     def started_at(self) -> float | None:

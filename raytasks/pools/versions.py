@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from raytasks.model.acts import BY_SERVE, UNKNOWN
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.pools.handlers_version import HandlersVersion
@@ -82,8 +83,10 @@ class VersionTable(Protocol):
         Raises `StoreUnavailable`.
         """
 
-    async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
-        """Store the result of a trial. Raises `StoreUnavailable`."""
+    async def judge(
+        self, token: str, state: VersionState, detail: str | None, by: str = UNKNOWN
+    ) -> None:
+        """Store the result of a trial, and who has deployed it. Raises `StoreUnavailable`."""
 
     async def newest(self) -> list[VersionRow]:
         """Return the newest versions. Raises `StoreUnavailable`."""
@@ -133,10 +136,11 @@ class Versions:
         if rows and rows[0].state is VersionState.FAILED and self._failed is None:
             self._failed = rows[0]
 
-    async def deploy(self, version: HandlersVersion) -> VersionRow:
+    async def deploy(self, version: HandlersVersion, by: str = UNKNOWN) -> VersionRow:
         """Have a build tried, and put it in force if it passes; return its row.
 
-        Safe to repeat: a build is tried once. Raises `StoreUnavailable`.
+        Safe to repeat: a build is tried once. It is deployed `by` a person. Raises
+        `StoreUnavailable`.
         """
         try:
             async with asyncio.timeout(_LOADED_SECONDS):
@@ -150,7 +154,7 @@ class Versions:
             return known
         running = self._trials.get(version.token)
         if running is None:
-            running = asyncio.ensure_future(self._judge(version))
+            running = asyncio.ensure_future(self._judge(version, by))
             running.add_done_callback(lambda done: self._over(version.token, done))
             self._trials[version.token] = running
         return await asyncio.shield(running)
@@ -163,7 +167,7 @@ class Versions:
         """
         try:
             async with asyncio.timeout(_ANNOUNCED_SECONDS):
-                row = await self.deploy(version)
+                row = await self.deploy(version, BY_SERVE)
         except TimeoutError:
             if version.token in self._known:
                 return Announced(on_trial=True)
@@ -217,7 +221,7 @@ class Versions:
         have = set(self.version.task_types)
         return {name: count for name, count in waiting.items() if name not in have}
 
-    async def _judge(self, version: HandlersVersion) -> VersionRow:
+    async def _judge(self, version: HandlersVersion, by: str) -> VersionRow:
         row = self._known[version.token] = await self._book.number(version)
         if row.state is VersionState.TRIAL:
             log.info("version %d of the handlers is tried", row.number, extra=_fields(row.number))
@@ -225,7 +229,7 @@ class Versions:
             state = VersionState.PASSED if wrong is None else VersionState.FAILED
             if wrong is None:
                 await self._documents.keep(version)
-            await self._book.judge(row.token, state, wrong)
+            await self._book.judge(row.token, state, wrong, by)
             row = replace(row, state=state, detail=wrong)
         self._known[row.token] = row
         if row.state is VersionState.PASSED:

@@ -1,5 +1,7 @@
 """The commands of people: each is data and declares the type of its answer, as a query does.
 
+Each says who gives it: the name of the API key, or another name (see `raytasks.model.acts`).
+
 The submission of tasks is no such command: it has its own message and its own path.
 """
 
@@ -7,6 +9,7 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import Task
 
@@ -22,11 +25,13 @@ class CancelTask(Command[Task], frozen=True):
     """Cancel a task: one that waits ends at once, one that runs is told to stop.
 
     A task outside `namespace` counts as unknown; None allows any namespace. The call raises
-    `TaskNotFound`, or `StateConflict` for a task that has ended.
+    `TaskNotFound`, or `StateConflict` for a task that has ended. The `message` says why.
     """
 
     task_id: str
     namespace: str | None = None
+    by: str = UNKNOWN
+    message: str | None = None
 
 
 class RetryTask(Command[Task], frozen=True):
@@ -38,6 +43,7 @@ class RetryTask(Command[Task], frozen=True):
 
     task_id: str
     namespace: str | None = None
+    by: str = UNKNOWN
 
 
 class StartBulk(Command[tuple[BulkOperation, bool]], frozen=True):

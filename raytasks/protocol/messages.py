@@ -5,6 +5,7 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+from raytasks.model.acts import ActionName
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import DEFAULT_NAMESPACE
@@ -184,6 +185,7 @@ class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
     """One entry of the event feed: the task is in `state` as of its revision `revision`.
 
     Its place in the feed is `number`, or 0 before it has one. The `tags` are a JSON list, or None.
+    If a person made the change, `by` and `action` say who, and how.
     """
 
     task_id: str
@@ -195,6 +197,8 @@ class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):
     tags: str | None = None
     at: float = 0.0
     number: int = 0
+    by: str | None = None
+    action: ActionName | None = None
 
 
 class TaskEnd(Struct, frozen=True, omit_defaults=True, gc=False):

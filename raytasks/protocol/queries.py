@@ -10,10 +10,12 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
+from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
-from raytasks.model.states import State
+from raytasks.model.failures import ErrorGroups
 from raytasks.model.task_events import EventPage, EventQuery
-from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
+from raytasks.model.task_filter import TaskFilter
+from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
 from raytasks.protocol.places import DatabasePlace, Terms
@@ -52,15 +54,13 @@ class TaskDetail(Query[tuple[Task, list[AttemptRecord]] | None], frozen=True):
 class TaskQuery(Query[Page], frozen=True, omit_defaults=True):
     """A page of the list of a namespace's tasks, the newest first.
 
-    With a `cursor` it begins after the task with this id. With an `offset` it skips that many.
+    With a `cursor` it begins after the task with this id. With an `offset` it skips that many: that
+    is only for filters of at most one state and one type.
     """
 
+    filter: TaskFilter = TaskFilter()
     limit: int = 50
     offset: int = 0
-    state: State | None = None
-    task_type: str | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    tag: str | None = None
     cursor: str | None = None
 
 
@@ -84,6 +84,35 @@ class KnownTasks(Query[set[str]], frozen=True):
     """Those of the ids for which there is a task."""
 
     task_ids: Sequence[str]
+
+
+class TaskActs(Query[list[TaskAct]], frozen=True):
+    """The newest acts of people on a task, in order."""
+
+    task_id: str
+
+
+class AuditList(Query[AuditPage], frozen=True, omit_defaults=True):
+    """A page of the audit: what people did, the newest first.
+
+    With a `cursor` it begins after the act with this id. The other fields are filters: the exact
+    name, kind and namespace, and the time since when, in seconds since the epoch.
+    """
+
+    limit: int = 50
+    cursor: str | None = None
+    by: str | None = None
+    action: str | None = None
+    since: float | None = None
+    namespace: str | None = None
+
+
+class ErrorList(Query[ErrorGroups], frozen=True):
+    """The groups of a namespace's FAILED tasks, of one type or of all, as of `now`."""
+
+    namespace: str
+    task_type: str | None
+    now: float
 
 
 class BulkMatches(Query[int | None], frozen=True):
@@ -188,7 +217,18 @@ class GetAddress(Query[TrackerAddress], frozen=True):
     """The address by which the tracker's process can be called without Ray, from its own node."""
 
 
-StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | KnownTasks | BulkMatches
+StoredQuery = (
+    TasksById
+    | TaskDetail
+    | TaskQuery
+    | TaskEvents
+    | TaskEnds
+    | TaskActs
+    | AuditList
+    | ErrorList
+    | KnownTasks
+    | BulkMatches
+)
 """The queries that the database alone can answer, from any process."""
 
 BulkQuery = BulkById | BulkList

@@ -169,6 +169,7 @@ def _settle(values: Values, words: Words) -> Any:
             result=values["result"],
             result_ref=values["result_ref"],
             error=values["error"],
+            error_type=values["error_type"],
             rank=func.coalesce(values["rank"], tasks.c.rank),
             ready=values["ready"],
             run_at=func.coalesce(values["run_at"], tasks.c.run_at),
@@ -219,6 +220,7 @@ SETTLE = Batch(
         "result",
         "result_ref",
         "error",
+        "error_type",
         "rank",  # null: unchanged; so is `run_at`
         "ready",
         "run_at",

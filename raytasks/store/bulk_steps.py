@@ -3,19 +3,24 @@
 from collections.abc import Sequence
 from typing import Any
 
+from msgspec import json
+from msgspec.structs import replace
 from sqlalchemy import Connection, Row
 
+from raytasks.model.acts import UNKNOWN, ActionName, TaskAct, cancel_reason
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import State
-from raytasks.model.tasks import BacklogFull, KeyConflict
-from raytasks.store import bulk_statements, read_statements
+from raytasks.model.task_filter import TaskFilter
+from raytasks.model.tasks import DEFAULT_NAMESPACE, BacklogFull, KeyConflict
+from raytasks.store import act_rows, bulk_statements, read_statements
+from raytasks.store import task_selection as selection
 from raytasks.store.transaction import Transaction
 
 MAX_OPEN = 100
 """Maximum number of open operations."""
 
 MAX_COUNTED = 100_000
-"""Maximum number of tasks with a tag that are looked at to count the matches of a filter."""
+"""Maximum number of tasks that are looked at to count the matches of a filter."""
 
 MAX_LISTED = 100
 
@@ -24,24 +29,17 @@ KEPT_SECONDS = 30 * 86_400.0
 
 
 def count(connection: Connection, asked: BulkFilter) -> int | None:
-    """Return the number of tasks that a filter matches; None if too many have the tag."""
-    if asked.tag is None:
+    """Return the number of tasks that a filter matches; None if they are too many to count."""
+    tasks = asked.walked
+    if tasks.is_counted:
         matched: int = sum(
             number
             for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
-            if namespace == asked.namespace
-            and state in asked.states
-            and asked.task_type in (None, task_type)
+            if tasks.takes_count(namespace, task_type, state)
         )
         return matched
-    bound = {
-        "p_namespace": asked.namespace,
-        "p_tag": asked.tag,
-        "p_task_type": asked.task_type,
-        "p_states": [state.value for state in asked.states],
-        "p_limit": MAX_COUNTED + 1,
-    }
-    statement = bulk_statements.counted_by_tag(task_type=asked.task_type is not None)
+    bound = {**selection.bound(tasks, None), "p_step": MAX_COUNTED + 1}
+    statement = selection.counted(selection.shape_of(tasks, cursor=False))
     looked_at, found = connection.execute(statement, bound).one()
     return None if looked_at > MAX_COUNTED else int(found)
 
@@ -68,22 +66,21 @@ def make(transaction: Transaction, new: NewBulk, matched: int | None) -> tuple[B
     if len(still_open(connection)) >= MAX_OPEN:
         raise BacklogFull(f"{MAX_OPEN} bulk operations are at work already; wait for one to end")
     connection.execute(bulk_statements.FORGET, {"p_finished_before": new.created_at - KEPT_SECONDS})
-    made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at)
+    made = BulkOperation(new.bulk_id, asked, new.bulk_id, matched, 0, 0, new.created_at, by=new.by)
     connection.execute(
         bulk_statements.MAKE,
         {
             "bulk_id": made.bulk_id,
             "namespace": asked.namespace,
             "action": asked.action.value,
-            "state": asked.state,
-            "task_type": asked.task_type,
-            "tag": asked.tag,
+            "filter": _filter_text(asked.tasks),
             "cursor": made.cursor,
             "matched": matched,
             "looked_at": 0,
             "changed": 0,
             "created_at": made.created_at,
             "idempotency_key": new.idempotency_key,
+            "by": new.by,
         },
     )
     return made, True
@@ -115,41 +112,37 @@ def walk(
     Returns the tasks that the filter matches, and the ids of all that were looked at, newest first.
     If there are fewer ids than `limit`, no more tasks are left.
     """
-    connection, asked = transaction.connection, operation.filter
-    bound = {
-        "p_namespace": asked.namespace,
-        "p_task_type": asked.task_type,
-        "p_tag": asked.tag,
-        "p_cursor": operation.cursor,
-        "p_limit": limit,
-        "p_offset": 0,
-    }
-    if asked.tag is not None:
-        ids = list(connection.execute(read_statements.tagged(cursor=True), bound).scalars())
-        rows = connection.execute(bulk_statements.HEADS, {"p_task_ids": ids}).all() if ids else []
-        heads = [
-            head
-            for head in map(_head, rows)
-            if head.state in asked.states and asked.task_type in (None, head.task_type)
-        ]
-        return heads, ids
-    statement = bulk_statements.matching(len(asked.states), task_type=asked.task_type is not None)
-    bound |= {f"p_state_{i}": state.value for i, state in enumerate(asked.states)}
-    heads = [_head(row) for row in connection.execute(statement, bound)]
-    heads = sorted(heads, key=lambda head: head.task_id, reverse=True)[:limit]
-    return heads, [head.task_id for head in heads]
+    tasks = operation.filter.walked
+    shape = selection.shape_of(tasks, cursor=True)
+    bound = {**selection.bound(tasks, operation.cursor), "p_step": limit}
+    statement = selection.looked_at(shape, bulk_statements.HEAD)
+    found = transaction.connection.execute(statement, bound)
+    rows = [(taken, _head(head)) for taken, *head in found]
+    rows = sorted(rows, key=lambda row: row[1].task_id, reverse=True)[:limit]
+    return [head for taken, head in rows if taken], [head.task_id for _, head in rows]
 
 
-def act(transaction: Transaction, action: BulkAction, heads: Sequence[TaskHead]) -> list[TaskHead]:
-    """Retry or cancel tasks read in this transaction; return those that changed."""
-    match action:
+def act(
+    transaction: Transaction, operation: BulkOperation, heads: Sequence[TaskHead], now: float
+) -> list[TaskHead]:
+    """Retry or cancel tasks read in this transaction; return those that changed.
+
+    Each of them has a row that says who did it.
+    """
+    match operation.filter.action:
         case BulkAction.RETRY:
-            transaction.retry(heads)
-            return list(heads)
+            changed, action = list(heads), ActionName.RETRY
+            transaction.retry(changed)
         case BulkAction.CANCEL:
-            fresh = [head for head in heads if not head.cancel_requested]
-            transaction.cancel(fresh)
-            return fresh
+            changed = [head for head in heads if not head.cancel_requested]
+            action = ActionName.CANCEL
+            transaction.cancel(changed, cancel_reason(operation.by, None))
+    acts = [
+        TaskAct(head.task_id, head.revision, action, now, operation.by, operation.bulk_id)
+        for head in changed
+    ]
+    act_rows.write_task_acts(transaction.connection, acts)
+    return changed
 
 
 def move(
@@ -172,8 +165,12 @@ def move(
     )
 
 
-def _head(row: Row[Any]) -> TaskHead:
-    task_id, task_type, state, *rest = tuple(row)
+def _filter_text(tasks: TaskFilter) -> str:
+    return json.encode(replace(tasks, namespace=DEFAULT_NAMESPACE)).decode()
+
+
+def _head(row: Sequence[Any]) -> TaskHead:
+    task_id, task_type, state, *rest = row
     return TaskHead(task_id, task_type, State(state), *rest)
 
 
@@ -182,10 +179,7 @@ def _operation(row: Row[Any]) -> BulkOperation:
         bulk_id=row.bulk_id,
         filter=BulkFilter(
             action=BulkAction(row.action),
-            state=None if row.state is None else State(row.state),
-            task_type=row.task_type,
-            tag=row.tag,
-            namespace=row.namespace,
+            tasks=replace(json.decode(row.filter, type=TaskFilter), namespace=row.namespace),
         ),
         cursor=row.cursor,
         matched=row.matched,
@@ -193,4 +187,5 @@ def _operation(row: Row[Any]) -> BulkOperation:
         changed=row.changed,
         created_at=row.created_at,
         finished_at=row.finished_at,
+        by=row.by or UNKNOWN,
     )

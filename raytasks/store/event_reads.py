@@ -2,14 +2,17 @@
 
 from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from pydantic_core import from_json
 from sqlalchemy import Connection, Row
 
+from raytasks.model.acts import has_acts
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import EventId, EventPage, EventQuery, LogLine, TaskProgress
 from raytasks.store import read_statements
+from raytasks.store.act_rows import acts_since
 from raytasks.store.history import BEFORE_ALL, Ended, Kept, TaskNow, history
 
 
@@ -42,6 +45,9 @@ def _page(connection: Connection, row: Row[Any], after: EventId, limit: int) -> 
         row.started_at if running else row.updated_at,
     )
     kept = _kept(connection, row.task_id, task, after, limit + 1)
+    if has_acts(task.state, task.attempt, task.revision, cancel_requested=row.cancel_requested):
+        acts = acts_since(connection, row.task_id, after[0] - 1, limit + 1)
+        kept = replace(kept, acts={act.revision + 1: act for act in acts})
     events, more = history(kept, after, limit)
     progress = None
     if row.progress_fraction is not None or row.progress_message is not None:

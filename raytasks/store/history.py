@@ -1,11 +1,16 @@
 """The history of a task as events, rebuilt from what the database keeps of it."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
+from msgspec.structs import replace
+
+from raytasks.model.acts import ActionName, TaskAct
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.task_events import Event, EventId, LogEntry, LogLine, StateEntry
+
+_TARGETS = {ActionName.CANCEL: State.CANCELLED, ActionName.RETRY: State.PENDING}
 
 BEFORE_ALL: EventId = (-1, 0)
 """The event id before all events."""
@@ -40,18 +45,19 @@ class Kept:
     """The stored facts of a task after an event: enough to rebuild all later events.
 
     The last attempt that had ended by then is `before`. The `lines` are the later ones, in order,
-    by attempt.
+    by attempt. The `acts` of people are by the revision that they made, or led to.
     """
 
     task: TaskNow
     before: Ended | None
     attempts: Sequence[Ended]
     lines: Mapping[int, Sequence[LogLine]]
+    acts: Mapping[int, TaskAct] = field(default_factory=dict)
 
 
 def history(kept: Kept, after: EventId, limit: int) -> tuple[list[Event], bool]:
     """Return the events after an event, at most `limit`, and whether there are more."""
-    later = (event for event in _events(kept, after) if event.id > after)
+    later = (_with_act(event, kept) for event in _events(kept, after) if event.id > after)
     events = list(islice(later, limit + 1))
     return events[:limit], len(events) > limit
 
@@ -75,6 +81,17 @@ def _events(kept: Kept, after: EventId) -> Iterator[Event]:
         known = after[1] if after[0] == task.revision else 0
         lines = kept.lines.get(task.attempt, ())
         yield from _logged(task.revision, task.attempt, _unbroken(lines, known))
+
+
+def _with_act(event: Event, kept: Kept) -> Event:
+    """Return an event with the person who made the change, if one did."""
+    if not isinstance(event, StateEntry):
+        return event
+    act = kept.acts.get(event.revision)
+    if act is None or _TARGETS[act.action] is not event.state:
+        return event
+    at = act.at if event.at is None else event.at
+    return replace(event, at=at, by=act.by, action=act.action)
 
 
 def _between(

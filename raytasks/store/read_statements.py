@@ -12,11 +12,10 @@ from raytasks.store.schema import (
     attempts,
     task_counts,
     task_logs,
-    task_tags,
     tasks,
     tracker_epoch,
 )
-from raytasks.store.statements import TASK_COLUMNS, param
+from raytasks.store.statements import param
 
 EPOCH: Select[Any] = select(
     tracker_epoch.c.owner, tracker_epoch.c.renewed_at, tracker_epoch.c.paused_at
@@ -46,6 +45,7 @@ RUNNING_TASKS: Select[Any] = select(
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
     null(),
     tasks.c.trace_context,
+    tasks.c.cancel_reason,
 ).where(
     RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index
@@ -62,6 +62,7 @@ EVENT_TASKS: Select[Any] = select(
     tasks.c.updated_at,
     tasks.c.progress_fraction,
     tasks.c.progress_message,
+    tasks.c.cancel_requested,
 ).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
 
 _ENDED_ATTEMPTS = select(
@@ -121,56 +122,6 @@ def any_ready(types: int) -> Select[Any]:
     """Return the query for one ready task of `types` task types."""
     names = [param(f"type_{i}") for i in range(types)]
     return select(tasks.c.task_id).where(READY, tasks.c.task_type.in_(names)).limit(1)
-
-
-@cache
-def listing(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
-    """Return the query for a page of a namespace's tasks, newest first, with the given filters."""
-    statement = select(*TASK_COLUMNS).order_by(tasks.c.task_id.desc())
-    statement = statement.where(tasks.c.namespace == param("namespace"))
-    if cursor:
-        statement = statement.where(tasks.c.task_id < param("cursor"))
-    if state:
-        statement = statement.where(tasks.c.state == param("state"))
-    if task_type:
-        statement = statement.where(tasks.c.task_type == param("task_type"))
-    return statement.limit(param("limit")).offset(param("offset"))
-
-
-@cache
-def tagged(*, cursor: bool) -> Select[Any]:
-    """Return the query for the ids of a namespace's tasks with a tag, newest first."""
-    return _with_tag(cursor=cursor).limit(param("limit")).offset(param("offset"))
-
-
-def _with_tag(*, cursor: bool) -> Select[Any]:
-    statement = (
-        select(task_tags.c.task_id)
-        .where(task_tags.c.namespace == param("namespace"), task_tags.c.tag == param("tag"))
-        .order_by(task_tags.c.task_id.desc())
-    )
-    if cursor:
-        statement = statement.where(task_tags.c.task_id < param("cursor"))
-    return statement
-
-
-TAG_STEP = 2000
-"""Maximum number of tasks with a tag that a page of a list by tag looks at. So its time hardly
-depends on its other filters."""
-
-
-@cache
-def tagged_matching(*, state: bool, task_type: bool, cursor: bool) -> Select[Any]:
-    """Return the query for the ids that filters match, newest first, among the next with a tag."""
-    some = _with_tag(cursor=cursor).limit(literal_column(str(TAG_STEP))).subquery()
-    statement = select(some.c.task_id).order_by(some.c.task_id.desc()).limit(param("limit"))
-    if state or task_type:
-        statement = statement.join(tasks, tasks.c.task_id == some.c.task_id)
-    if state:
-        statement = statement.where(tasks.c.state == param("state"))
-    if task_type:
-        statement = statement.where(tasks.c.task_type == param("task_type"))
-    return statement
 
 
 PING: Select[Any] = select(text("1"))

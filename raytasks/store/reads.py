@@ -9,21 +9,26 @@ from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.messages import Ends, TaskEnd
 from raytasks.protocol.queries import (
+    AuditList,
     BulkById,
     BulkList,
     BulkMatches,
     BulkQuery,
+    ErrorList,
     KnownTasks,
     StoredQuery,
+    TaskActs,
     TaskDetail,
     TaskEnds,
     TaskEvents,
     TaskQuery,
     TasksById,
 )
+from raytasks.store import act_rows, error_groups, files, read_statements, statements
 from raytasks.store import bulk_steps as bulk
-from raytasks.store import files, read_statements, statements
+from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
+from raytasks.store.task_selection import Shape
 from raytasks.store.transaction import task_from
 
 
@@ -35,11 +40,13 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
         case TaskDetail():
             return _detail(connection, query.task_id)
         case TaskQuery():
-            return _page(connection, query) if query.tag is None else _tagged(connection, query)
+            return _page(connection, query)
         case TaskEvents():
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
+        case TaskActs() | AuditList() | ErrorList():
+            return _overview(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case BulkMatches():
@@ -48,6 +55,18 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return bulk.one(connection, query.bulk_id, query.namespace)
         case BulkList():
             return bulk.newest(connection, query.namespace)
+        case _:
+            assert_never(query)
+
+
+def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -> Any:
+    match query:
+        case TaskActs():
+            return act_rows.acts_of(connection, query.task_id)
+        case AuditList():
+            return act_rows.page(connection, query)
+        case ErrorList():
+            return error_groups.groups(connection, query)
         case _:
             assert_never(query)
 
@@ -79,54 +98,40 @@ def _ends(connection: Connection, task_ids: Sequence[str]) -> Ends:
 
 
 def _page(connection: Connection, query: TaskQuery) -> Page:
-    statement = read_statements.listing(
-        state=query.state is not None,
-        task_type=query.task_type is not None,
-        cursor=query.cursor is not None,
-    )
-    # One more than asked for, to know whether there are more.
-    found = connection.execute(statement, _bound(query, query.limit + 1))
-    rows = [task_from(row) for row in found]
-    counted = connection.execute(read_statements.COUNTS)
+    asked, limit = query.filter, query.limit
+    shape = selection.shape_of(asked, cursor=query.cursor is not None)
+    bound = {**selection.bound(asked, query.cursor), "p_offset": query.offset}
+    if shape.is_checked:
+        return _checked(connection, shape, bound, limit)
+    bound |= {"p_limit": limit + 1, "p_step": limit + 1}  # one more, to know if there are more
+    if shape.is_exact:
+        found = connection.execute(selection.exactly(shape, statements.TASK_COLUMNS), bound)
+        rows = [task_from(row) for row in found]
+    else:
+        ids = list(connection.execute(selection.checked(shape), bound).scalars())
+        rows = _in_order(connection, ids)
     total = sum(
         number
-        for namespace, task_type, state, number in counted
-        if namespace == query.namespace
-        and query.state in (None, state)
-        and query.task_type in (None, task_type)
+        for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
+        if asked.takes_count(namespace, task_type, state)
     )
-    more = len(rows) > query.limit
-    rows = rows[: query.limit]
+    more = len(rows) > limit
+    rows = rows[:limit]
     return Page(rows, total, rows[-1].task_id if more else None)
 
 
-def _tagged(connection: Connection, query: TaskQuery) -> Page:
-    """Return the tasks that the filters match among the next ones with a tag, newest first."""
-    statement = read_statements.tagged_matching(
-        state=query.state is not None,
-        task_type=query.task_type is not None,
-        cursor=query.cursor is not None,
-    )
-    # One more than asked for, to know whether there are more.
-    ids = list(connection.execute(statement, _bound(query, query.limit + 1)).scalars())
-    more = len(ids) > query.limit
-    ids = ids[: query.limit]
+def _checked(connection: Connection, shape: Shape, bound: dict[str, Any], limit: int) -> Page:
+    """Return the tasks of a filter among the next ones that an index finds, newest first."""
+    bound |= {"p_step": selection.STEP, "p_limit": limit + 1, "p_offset": selection.STEP - 1}
+    last = connection.execute(selection.last_walked(shape), bound).scalar()
+    ids = list(connection.execute(selection.checked(shape), bound).scalars())
+    ids = [task_id for task_id in ids if last is None or task_id >= last]
+    if len(ids) > limit:
+        ids = ids[:limit]
+        last = ids[-1]
+    return Page(_in_order(connection, ids), None, last)
+
+
+def _in_order(connection: Connection, ids: Sequence[str]) -> list[Task]:
     tasks = _tasks(connection, ids)
-    page = [tasks[task_id] for task_id in ids]
-    if more:
-        return Page(page, None, ids[-1])
-    last = read_statements.tagged(cursor=query.cursor is not None)
-    bound = {**_bound(query, 1), "p_offset": read_statements.TAG_STEP - 1}
-    return Page(page, None, connection.execute(last, bound).scalar())
-
-
-def _bound(query: TaskQuery, limit: int) -> dict[str, int | str | None]:
-    return {
-        "p_namespace": query.namespace,
-        "p_limit": limit,
-        "p_offset": query.offset,
-        "p_cursor": query.cursor,
-        "p_state": query.state,
-        "p_task_type": query.task_type,
-        "p_tag": query.tag,
-    }
+    return [tasks[task_id] for task_id in ids]

@@ -113,6 +113,8 @@ RUNNING = text("state = 'RUNNING'")
 KEYED = text("idempotency_key IS NOT NULL")
 ENDED = text("finished_at IS NOT NULL")
 OPEN = text("finished_at IS NULL")
+FAILING = text("error_type IS NOT NULL")
+FAILED = text("state = 'FAILED'")
 
 Index(
     "ix_tasks_claim",
@@ -136,6 +138,27 @@ Index("ix_tasks_namespace", tasks.c.namespace, tasks.c.task_id)
 Index("ix_tasks_state", tasks.c.namespace, tasks.c.state, tasks.c.task_id)
 Index("ix_tasks_type", tasks.c.namespace, tasks.c.task_type, tasks.c.task_id)
 Index("ix_tasks_type_state", tasks.c.namespace, tasks.c.task_type, tasks.c.state, tasks.c.task_id)
+
+# For lists by the class of the last error, and for the groups of failures.
+Index(
+    "ix_tasks_error_type",
+    tasks.c.namespace,
+    tasks.c.error_type,
+    tasks.c.task_id,
+    sqlite_where=FAILING,
+    postgresql_where=FAILING,
+)
+Index(
+    "ix_tasks_failed",
+    tasks.c.namespace,
+    tasks.c.task_type,
+    tasks.c.error_type,
+    tasks.c.finished_at,
+    tasks.c.task_id,
+    tasks.c.state,  # always the same; SQLite reads the row to check it otherwise
+    sqlite_where=FAILED,
+    postgresql_where=FAILED,
+)
 
 task_tags = Table(
     "task_tags",
@@ -256,9 +279,8 @@ bulk_operations = Table(
     Column("bulk_id", _Id, primary_key=True),
     Column("namespace", String(63), nullable=False),
     Column("action", String(6), nullable=False),
-    Column("state", String(9)),  # these three are the filter; null: any
-    Column("task_type", String(100)),
-    Column("tag", String(64)),
+    # A `TaskFilter` without its namespace, as JSON.
+    Column("filter", Text, nullable=False, server_default="{}"),
     Column("cursor", _Id, nullable=False),
     Column("matched", BigInteger),  # null: too many to count
     Column("looked_at", BigInteger, nullable=False),
@@ -266,6 +288,7 @@ bulk_operations = Table(
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("idempotency_key", String(255)),
+    Column("by", String(128)),  # who has begun it; null: unknown, as it is from before 0.3
 )
 Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
 Index(

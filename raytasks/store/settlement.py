@@ -2,13 +2,34 @@
 
 from typing import Any
 
-from msgspec import Struct
+from msgspec import MsgspecError, Struct, json
 
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
 
+MAX_ERROR_TYPE = 100
+"""Number of characters of the class of an error by which tasks are found."""
+
 _FAILURES = frozenset({Event.FAIL_AND_RETRY, Event.FAIL_FOR_GOOD})
 _CRASHES = frozenset({Event.LOSE, Event.POISON})
+
+
+class _ErrorHead(Struct):
+    type: str = ""
+
+
+_read_head = json.Decoder(_ErrorHead).decode
+
+
+def error_type_of(error: str | None) -> str | None:
+    """Return the class of an error (JSON text), as far as it is kept; None if it has none."""
+    if error is None:
+        return None
+    try:
+        found = _read_head(error).type
+    except (MsgspecError, UnicodeError):  # whatever it says, the attempt has ended
+        return None
+    return found.replace("\0", "\ufffd")[:MAX_ERROR_TYPE] or None
 
 
 class Settlement(Struct, frozen=True):
@@ -58,6 +79,7 @@ class Settlement(Struct, frozen=True):
             self.result,
             self.result_ref,
             attempt.error,
+            error_type_of(attempt.error),
             self.run_at + ahead - self.priority * priority_step if moves else None,
             int(waits and self.run_at <= now),
             self.run_at if moves else None,

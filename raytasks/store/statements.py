@@ -31,6 +31,7 @@ from raytasks.store.schema import (
     RUNNING,
     SCHEDULED,
     attempts,
+    task_actions,
     task_logs,
     task_tags,
     tasks,
@@ -121,13 +122,16 @@ CANCEL: Update = (
         revision=tasks.c.revision + 1,
         ready=False,
         cancel_requested=True,
+        cancel_reason=param("reason"),
         finished_at=param("now"),
         updated_at=param("now"),
     )
 )
 
 MARK_CANCELLED: Update = (
-    update(tasks).where(_THESE, RUNNING).values(cancel_requested=True, updated_at=param("now"))
+    update(tasks)
+    .where(_THESE, RUNNING)
+    .values(cancel_requested=True, cancel_reason=param("reason"), updated_at=param("now"))
 )
 
 RETRY: Update = (
@@ -143,7 +147,9 @@ RETRY: Update = (
         crashes=0,
         company=None,
         cancel_requested=False,
+        cancel_reason=None,
         error=None,
+        error_type=None,
         progress_fraction=None,
         progress_message=None,
         finished_at=None,
@@ -204,7 +210,7 @@ STILL_OUTDATED: Select[Any] = select(
 
 PRUNE: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
-    for table in (attempts, task_logs, tasks)
+    for table in (attempts, task_logs, task_actions, tasks)
 )
 
 # Old attempts that changed nothing: a limited number at a time, as there may be many from before

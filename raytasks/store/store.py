@@ -6,19 +6,23 @@ Calls block, so the tracker makes them in a separate thread. Each may raise `Sto
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from msgspec.structs import replace
+
+from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, Running
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
-    bulk_steps as bulk,
-)
-from raytasks.store import (
+    act_rows,
     files,
     queue_reads,
     read_statements,
     reads,
     statements,
+)
+from raytasks.store import (
+    bulk_steps as bulk,
 )
 from raytasks.store import (
     stats_rows as stats,
@@ -68,12 +72,22 @@ class Store:
             paused_at: float | None = connection.execute(read_statements.EPOCH).one().paused_at
             return paused_at
 
-    def set_paused(self, epoch: int, paused_at: float | None) -> None:
-        """Store the time since which no task is claimed. Raises `Superseded`."""
+    def set_paused(
+        self, epoch: int, paused_at: float | None, by: str = UNKNOWN, now: float = 0.0
+    ) -> list[AuditEntry]:
+        """Store the time since which no task is claimed. Raises `Superseded`.
+
+        Returns the act as the audit has it; nothing if that was so already.
+        """
         bound = {"p_epoch": epoch, "p_paused_at": paused_at}
         with self._database.writing() as connection:
+            before = connection.execute(read_statements.EPOCH).one().paused_at
             if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
                 raise Superseded(f"epoch {epoch} has ended")
+            if (before is None) == (paused_at is None):
+                return []
+            action = ActionName.RESUME if paused_at is None else ActionName.PAUSE
+            return act_rows.write_audit(connection, [NewAudit(by, action)], now)
 
     def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
@@ -119,7 +133,9 @@ class Store:
         """Return the attempts that run, or ran when the last tracker died."""
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.RUNNING_TASKS)
-            return [Running(*row) for row in rows]
+            return [
+                replace(Running(*known), cancelled_by=canceller(reason)) for *known, reason in rows
+            ]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""
@@ -198,11 +214,34 @@ class Store:
             return versions.number(connection, epoch, token, generation, now)
 
     def judge_version(
-        self, epoch: int, token: str, state: versions.VersionState, detail: str | None
-    ) -> None:
-        """Store the verdict on a version's trial. Raises `Superseded`."""
+        self,
+        epoch: int,
+        token: str,
+        state: versions.VersionState,
+        detail: str | None,
+        by: str = UNKNOWN,
+        now: float = 0.0,
+    ) -> list[AuditEntry]:
+        """Store the verdict on a version's trial. Raises `Superseded`.
+
+        Returns the deployment as the audit has it; nothing if the verdict was there already.
+        """
         with self._database.writing() as connection:
-            versions.judge(connection, epoch, token, state, detail)
+            row = versions.judge(connection, epoch, token, state, detail)
+            if row is None:
+                return []
+            told = {"state": row.state.value, "generation": row.generation, "error": row.detail}
+            act = NewAudit(by, ActionName.DEPLOY, target=str(row.number), details=told)
+            return act_rows.write_audit(connection, [act], now)
+
+    def forget_audit(self, epoch: int, before: float, limit: int, now: float) -> int:
+        """Delete the oldest acts of the audit from before a time; return how many.
+
+        Raises `Superseded`.
+        """
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            return act_rows.forget(transaction.connection, before, limit)
 
     def versions(self, limit: int) -> list[versions.VersionRow]:
         """Return the newest versions of the handlers, the newest first."""

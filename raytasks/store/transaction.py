@@ -18,6 +18,7 @@ from raytasks.store.compiled import Batch
 from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
+from raytasks.store.tag_rows import tags_of
 
 BETWEEN_SECONDS = 1e-6
 """Seconds of rank between two tasks that are taken in together, so that they keep their order."""
@@ -106,7 +107,7 @@ class Transaction:
                 for place, task in enumerate(new)
             ],
         )
-        if tags := _tags_of(new):
+        if tags := tags_of(new):
             self._direct.write(batch_statements.TAG, tags)
         submitted = Counter((task.namespace, task.task_type) for task in new)
         for (namespace, task_type), number in submitted.items():
@@ -229,7 +230,7 @@ class Transaction:
             statements.UNTAG,
             [
                 {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
-                for namespace, tag, task_id in _tags_of(rows)
+                for namespace, tag, task_id in tags_of(rows)
             ],
         )
         # Whether a task from before 0.2 has files is unknown.
@@ -279,12 +280,15 @@ class Transaction:
             ],
         )
 
-    def cancel(self, rows: Sequence[Task | TaskHead]) -> None:
-        """Cancel tasks read in this transaction: waiting ones end, running ones are marked."""
+    def cancel(self, rows: Sequence[Task | TaskHead], reason: str | None = None) -> None:
+        """Cancel tasks read in this transaction: waiting ones end, running ones are marked.
+
+        The reason is JSON text. A mark that is there already stays as it is.
+        """
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
-        running = [row for row in rows if row.state is State.RUNNING]
-        self._change(statements.CANCEL, waiting)
-        self._change(statements.MARK_CANCELLED, running)
+        running = [row for row in rows if row.state is State.RUNNING and not row.cancel_requested]
+        self._change(statements.CANCEL, waiting, p_reason=reason)
+        self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
             self._move(row, row.state, Event.CANCEL)
 
@@ -388,12 +392,3 @@ class Transaction:
         """Count a change of state of `number` tasks."""
         self._changes[namespace, task_type, source] -= number
         self._changes[namespace, task_type, TRANSITIONS[event].target] += number
-
-
-def _tags_of(rows: Iterable[Any]) -> list[tuple[str, str, str]]:
-    return [
-        (row.namespace, tag, row.task_id)
-        for row in rows
-        if row.tags is not None
-        for tag in from_json(row.tags)
-    ]

@@ -76,10 +76,16 @@ def number(
 
 def judge(
     connection: Connection, epoch: int, token: str, state: VersionState, detail: str | None
-) -> None:
-    """Store the verdict on a version's trial; the first one stays. Raises `Superseded`."""
+) -> VersionRow | None:
+    """Store the verdict on a version's trial, and return its row. Raises `Superseded`.
+
+    The first verdict stays: then the result is None.
+    """
     _check_epoch(connection, epoch)
-    connection.execute(_JUDGE, {"p_token": token, "p_state": state.value, "p_detail": detail})
+    bound = {"p_token": token, "p_state": state.value, "p_detail": detail}
+    if connection.execute(_JUDGE, bound).rowcount != 1:
+        return None
+    return _row(connection.execute(_BY_TOKEN, {"p_token": token}).one())
 
 
 def newest(connection: Connection, limit: int) -> list[VersionRow]:

@@ -12,6 +12,7 @@ from raytasks.handling.declaration import handler_of, task_type_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission, rfc3339
 from raytasks.model.states import WAITING
+from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import Task, TaskNotFound
 from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
@@ -185,7 +186,7 @@ class Queue:
         service = self._service
         waiting: list[Task] = []
         for state in WAITING:
-            query = TaskQuery(limit=_NAMED, state=state)
+            query = TaskQuery(TaskFilter(states=(state,)), limit=_NAMED)
             waiting += service.call(service.tracker.read(query)).tasks
         named = "; ".join(
             f"{task.task_type} {task.task_id} is {task.state}, due at {rfc3339(task.run_at)}, "

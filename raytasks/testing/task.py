@@ -7,7 +7,11 @@ from pydantic_core import from_json
 from raytasks.api.views import task_json
 from raytasks.model.states import State
 from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.queries import TaskActs
 from raytasks.testing.in_process_service import InProcessService
+
+_BY = "test"
+"""The name under which a test acts."""
 
 
 class QueuedTask:
@@ -24,8 +28,9 @@ class QueuedTask:
     def document(self) -> dict[str, Any]:
         """The whole task, with its attempts: the JSON document of `GET /tasks/{id}`."""
         task, history = self._service.task(self.task_id)
+        acts = self._service.call(self._service.tracker.read(TaskActs(self.task_id)))
         filled = self._service.bench.values.load(task)
-        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True))
+        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True, acts=acts))
         return document
 
     @property
@@ -53,11 +58,11 @@ class QueuedTask:
 
         Raises `StateConflict`.
         """
-        self._service.call(self._service.tracker.execute(CancelTask(self.task_id)))
+        self._service.call(self._service.tracker.execute(CancelTask(self.task_id, by=_BY)))
 
     def retry(self) -> None:
         """Run the FAILED or CANCELLED task again. Raises `StateConflict`."""
-        self._service.call(self._service.tracker.execute(RetryTask(self.task_id)))
+        self._service.call(self._service.tracker.execute(RetryTask(self.task_id, by=_BY)))
 
     def lose(self, times: int = 1, *, after_checkpoints: int = 0) -> None:
         """Let the process die in the next `times` attempts of this task.

@@ -6,12 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from raytasks.model.acts import ActionName, AuditEntry, NewAudit
 from raytasks.model.bulk_operations import BulkAction, BulkOperation, NewBulk, TaskHead
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import StateChange
 from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
+from raytasks.store.act_rows import write_audit
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted
 
@@ -177,15 +179,20 @@ class BulkTurns:
         return min((item.until for item in self._trouble.values()), default=math.inf)
 
 
-def make(store: Store, epoch: int, now: float, new: NewBulk) -> tuple[BulkOperation, bool]:
-    """Store a new operation; return it, and whether it was new. See `bulk_steps.make`.
+def make(
+    store: Store, epoch: int, now: float, new: NewBulk
+) -> tuple[BulkOperation, bool, list[AuditEntry]]:
+    """Store a new operation; return it, whether it was new, and the act. See `bulk_steps.make`.
 
     Raises `Superseded`, `StoreUnavailable`.
     """
     matched = store.read(BulkMatches(new.filter))
     with store.transaction(now=now) as transaction:
         transaction.renew(epoch)
-        return bulk.make(transaction, new, matched)
+        known = bulk.one(transaction.connection, new.bulk_id, new.filter.namespace)
+        operation, made = bulk.make(transaction, new, matched)
+        acts = [audit_of(operation)] if made and known is None else []
+        return operation, made, write_audit(transaction.connection, acts, now)
 
 
 class Held(Exception):
@@ -218,16 +225,14 @@ def run_step(
         retries = operation.filter.action is BulkAction.RETRY
         limit = min(STEP, turn.room) if retries else STEP
         heads, looked_at = bulk.walk(transaction, operation, limit)
-        changed = bulk.act(transaction, operation.filter.action, heads)
+        changed = bulk.act(transaction, operation, heads, now)
         finished_at = now if len(looked_at) < limit else None
         bulk.move(transaction, operation, looked_at, len(changed), finished_at)
         running = [head for head in changed if head.state is State.RUNNING]
         return StepResult(
             operation=operation,
             changes=[
-                _change(head, operation.filter.action, now)
-                for head in changed
-                if head.state is not State.RUNNING
+                _change(head, operation, now) for head in changed if head.state is not State.RUNNING
             ],
             marked=[head.task_id for head in running],
             counts=transaction.finish(),
@@ -236,8 +241,16 @@ def run_step(
         )
 
 
-def _change(head: TaskHead, action: BulkAction, now: float) -> StateChange:
-    event = Event.RETRY if action is BulkAction.RETRY else Event.CANCEL
+def audit_of(operation: BulkOperation) -> NewAudit:
+    """Return the act of the person who begins an operation."""
+    asked = operation.filter
+    details = {**asked.tasks.shown(), "matched": operation.matched}
+    return NewAudit(operation.by, asked.action.act, asked.namespace, operation.bulk_id, details)
+
+
+def _change(head: TaskHead, operation: BulkOperation, now: float) -> StateChange:
+    retries = operation.filter.action is BulkAction.RETRY
+    event = Event.RETRY if retries else Event.CANCEL
     return StateChange(
         task_id=head.task_id,
         task_type=head.task_type,
@@ -247,4 +260,6 @@ def _change(head: TaskHead, action: BulkAction, now: float) -> StateChange:
         revision=head.revision + 1,
         tags=head.tags,
         at=now,
+        by=operation.by,
+        action=ActionName.RETRY if retries else ActionName.CANCEL,
     )

@@ -6,8 +6,10 @@ import time
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
@@ -161,13 +163,17 @@ class Tracker:
                 assert_never(command)
 
     async def _cancel(self, command: CancelTask) -> Task:
-        before, after = await self._act(Action("cancel", command.task_id, command.namespace))
+        before, after = await self._act(
+            Action("cancel", command.task_id, command.namespace, command.by, command.message)
+        )
         if before.state.final:
             raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
         return after
 
     async def _retry(self, command: RetryTask) -> Task:
-        before, after = await self._act(Action("retry", command.task_id, command.namespace))
+        before, after = await self._act(
+            Action("retry", command.task_id, command.namespace, command.by)
+        )
         if before.state not in TRANSITIONS[Event.RETRY].sources:
             raise StateConflict(
                 f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
@@ -220,7 +226,7 @@ class Tracker:
         counts = await self.ticker.access.read(self.ticker.store.counts)
         by_type: dict[str, dict[str, int]] = {}
         for (space, task_type, state), number in sorted(counts.items()):
-            if space == namespace and number:
+            if space == namespace and number and not is_reserved(task_type):
                 by_type.setdefault(task_type, {})[state.value] = number
         by_state = {
             state.value: sum(found.get(state.value, 0) for found in by_type.values())
@@ -243,16 +249,16 @@ class Tracker:
         self.ticker.wake.set()
         await answer_of(pruning, ANSWER_SECONDS)
 
-    async def pause(self) -> None:
+    async def pause(self, by: str = UNKNOWN) -> None:
         """Stop claiming until `resume`, also across a restart of the tracker.
 
         On return no claim is on its way either. Raises `StoreUnavailable`.
         """
-        await self.ticker.set_paused(self._clock())
+        await self.ticker.set_paused(self._clock(), by)
 
-    async def resume(self) -> None:
+    async def resume(self, by: str = UNKNOWN) -> None:
         """Claim tasks again. Raises `StoreUnavailable`."""
-        await self.ticker.set_paused(None)
+        await self.ticker.set_paused(None, by)
 
     async def stop_claiming(self) -> None:
         """Stop claiming until this process ends; on return no claim is on its way either."""

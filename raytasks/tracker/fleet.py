@@ -296,12 +296,12 @@ class Fleet:
             runner.held[running.task_id] = changed
         return runner
 
-    def mark_cancelled(self, task_id: str) -> None:
-        """Order the runner of a task to stop it."""
+    def mark_cancelled(self, task_id: str, by: str | None = None) -> None:
+        """Order the runner of a task to stop it, as a person has cancelled it."""
         running = self.running.get(task_id)
         if running is None or running.cancel_requested:
             return
-        runner = self._replace(running, replace(running, cancel_requested=True))
+        runner = self._replace(running, replace(running, cancel_requested=True, cancelled_by=by))
         if runner is not None:
             runner.cancels.append((task_id, running.attempt))
 

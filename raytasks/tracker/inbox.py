@@ -10,10 +10,12 @@ from typing import Any, Literal
 
 from pydantic_core import to_json
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, Running
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.tracker import keyed
+from raytasks.tracker.acting import Target
 from raytasks.tracker.keyed import News
 
 log = logging.getLogger(__name__)
@@ -40,19 +42,22 @@ class Submission:
 class Action:
     """A cancel or a retry asked for by a person; answered with the task before and after it.
 
-    With a `namespace`, a task outside it counts as not found; None: any namespace.
+    With a `namespace`, a task outside it counts as not found; None: any namespace. It is done `by`
+    a person, who may say why in a `message`.
     """
 
     verb: Literal["cancel", "retry"]
     task_id: str
     namespace: str | None = None
+    by: str = UNKNOWN
+    message: str | None = None
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
     expired: bool = False
 
     @property
-    def target(self) -> tuple[str, str | None]:
-        """The task's id, and the namespace that it must be in."""
-        return self.task_id, self.namespace
+    def target(self) -> Target:
+        """The task, and who acts on it."""
+        return Target(self.task_id, self.namespace, self.by, self.message)
 
 
 @dataclass(eq=False)

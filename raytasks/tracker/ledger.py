@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from raytasks.model.acts import canceller
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
@@ -11,6 +12,7 @@ from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox
+from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.statistics import Stats
 from raytasks.tracker.tick import TickInput, TickResult
 
@@ -126,12 +128,13 @@ class Ledger:
         taken.succeed(done.duplicates)
         for action in taken.actions:
             self._answer_action(action, done)
+        log_acts(done.acts)
 
     def note_step(self, done: StepResult) -> None:
         """Apply the result of a step of a bulk operation."""
         self._count(done.counts)
         for task_id in done.marked:
-            self.fleet.mark_cancelled(task_id)
+            self.fleet.mark_cancelled(task_id, done.operation.by)
         self.feed.publish(done.changes)
         self._answer_urgently()
 
@@ -245,7 +248,7 @@ class Ledger:
         task_id, answer = action.task_id, action.answer
         before = done.before.get(task_id)
         if before is not None and done.after[task_id].cancel_requested:
-            self.fleet.mark_cancelled(task_id)
+            self.fleet.mark_cancelled(task_id, canceller(done.after[task_id].cancel_reason))
         if answer.done():
             return
         if before is None or action.namespace not in (None, before.namespace):

@@ -19,6 +19,9 @@ BATCH = 500
 LOOK_SECONDS = 60.0
 """Seconds between two looks for tasks to prune."""
 
+AUDIT_DAYS = 90
+"""Days for which the audit keeps what people did."""
+
 RETRY_SECONDS = 3600.0
 """Seconds until files that could not be removed are tried again."""
 
@@ -61,6 +64,7 @@ class Retention:
             try:
                 more = await self.prune() == BATCH
                 more |= await self.remove_due() == BATCH
+                more |= await self.prune_audit() == BATCH
             except Superseded:
                 return
             except StoreUnavailable as error:
@@ -79,6 +83,14 @@ class Retention:
             await self._tracker.prune(task_ids, before)
             await self.remove_due()
         return len(task_ids)
+
+    async def prune_audit(self) -> int:
+        """Delete a batch of acts that the audit has kept long enough; return how many."""
+        ticker, now = self._tracker.ticker, self._clock()
+        epoch, before = ticker.epoch, now - AUDIT_DAYS * 86_400
+        return await ticker.access.write(
+            lambda: ticker.store.forget_audit(epoch, before, BATCH, now)
+        )
 
     async def remove_due(self) -> int:
         """Remove a batch of files that were given up; return how many were tried.

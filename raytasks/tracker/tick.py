@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
+from raytasks.model.acts import AuditEntry
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
@@ -18,13 +19,11 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Counted, Transaction
+from raytasks.tracker.acting import Target, act, change_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
 MIN_SNOOZE_SECONDS = 1.0
 """Minimum seconds that a snoozed task waits."""
-
-Target = tuple[str, str | None]
-"""A task to be changed: its id, and the namespace that it must be in (None: any)."""
 
 
 @dataclass
@@ -59,7 +58,8 @@ class TickResult:
 
     Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
     tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
-    been claimed at once. The `waits` are the seconds for which claimed tasks had been due.
+    been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
+    `acts` are those of people that changed something.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -72,6 +72,7 @@ class TickResult:
     next_due: float | None = None
     cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
+    acts: list[AuditEntry] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -87,7 +88,9 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.note_late(work.late)
         for task_ids, before in work.prunings:
             transaction.prune(task_ids, before)
-        _cancel_and_retry(transaction, work, done)
+        acted = act(transaction, work.cancels, work.retries, work.now)
+        done.before, done.after, done.acts = acted.before, acted.after, acted.audit
+        done.changes += acted.changes
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()
@@ -176,7 +179,7 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
     transaction.submit(new)
-    done.changes += [_change(task, State.PENDING, 0, 0, work.now) for task in new]
+    done.changes += [change_of(task, State.PENDING, 0, 0, work.now) for task in new]
 
 
 def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
@@ -206,42 +209,16 @@ def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None
     ]
     transaction.settle(done.settled)
     done.changes += [
-        _change(running, item.state, running.attempt, running.revision + 1, work.now)
+        change_of(
+            running,
+            item.state,
+            running.attempt,
+            running.revision + 1,
+            work.now,
+            running.cancelled_by if item.event is Event.STOP else None,
+        )
         for (running, _), item in zip(work.outcomes, done.settled, strict=True)
     ]
-
-
-def _cancel_and_retry(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    asked = [*work.cancels, *work.retries]
-    if not asked:
-        return
-    done.before = transaction.tasks([task_id for task_id, _ in asked])
-    transaction.cancel(_meant(work.cancels, done.before))
-    transaction.retry(_meant(work.retries, done.before))
-    done.after = transaction.tasks([task_id for task_id, _ in asked])
-    done.changes += [
-        _change(row, row.state, row.attempt, row.revision, work.now)
-        for row in done.after.values()
-        if row.state is not done.before[row.task_id].state
-    ]
-
-
-def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[Task]:
-    """Return the named tasks, each once, without those in another namespace."""
-    meant: dict[str, Task] = {}  # a task may be named with its namespace and without
-    for task_id, namespace in targets:
-        row = found.get(task_id)
-        if row is not None and namespace in (None, row.namespace):
-            meant[task_id] = row
-    return list(meant.values())
-
-
-def _change(
-    task: NewTask | Task | Running, state: State, attempt: int, revision: int, now: float
-) -> StateChange:
-    return StateChange(
-        task.task_id, task.task_type, state, attempt, task.namespace, revision, task.tags, now
-    )
 
 
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
@@ -301,4 +278,4 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         done.claimed.append((running, claim))
         if counts and begins_now:
             done.waits.append((running, work.now + work.ahead - due_at))
-        done.changes.append(_change(running, State.RUNNING, attempt, running.revision, work.now))
+        done.changes.append(change_of(running, State.RUNNING, attempt, running.revision, work.now))

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_stream import LogStream
@@ -20,6 +21,7 @@ from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.journal import Journal
 from raytasks.tracker.ledger import Ledger
+from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
@@ -134,7 +136,7 @@ class Ticker:
         self.journal.close()
         await self.access.close()
 
-    async def set_paused(self, paused_at: float | None) -> None:
+    async def set_paused(self, paused_at: float | None, by: str = UNKNOWN) -> None:
         """Pause claiming since a time, or resume with None. Raises `StoreUnavailable`.
 
         It waits for the tick that is on its way, which may be claiming.
@@ -142,9 +144,9 @@ class Ticker:
         if not await self.is_loaded(_TURN_SECONDS):
             raise StoreUnavailable(AWAY)
         await self.wait_for_tick()
-        epoch = self.epoch
+        epoch, now = self.epoch, self.clock()
         try:
-            await self.access.write(lambda: self.store.set_paused(epoch, paused_at))
+            acts = await self.access.write(lambda: self.store.set_paused(epoch, paused_at, by, now))
         except Superseded:
             raise StoreUnavailable(SUPERSEDED) from None
         except StoreUnavailable as error:
@@ -154,6 +156,7 @@ class Ticker:
                 self.wake.set()
             raise
         self.paused_at = paused_at
+        log_acts(acts)
         await self.wait_for_tick()
         self.wake.set()
 
@@ -163,16 +166,18 @@ class Ticker:
             raise StoreUnavailable(AWAY)
         epoch = self.epoch
         try:
-            made = await self.access.write(lambda: make(self.store, epoch, self.clock(), new))
+            operation, is_new, acts = await self.access.write(
+                lambda: make(self.store, epoch, self.clock(), new)
+            )
         except Superseded:
             raise StoreUnavailable(SUPERSEDED) from None
         finally:  # after an error it may still have been stored
             self.bulk.look()
             self.wake.set()
-        operation, is_new = made
+        log_acts(acts)
         if is_new:
             self.journal.bulk_begun(operation)
-        return made
+        return operation, is_new
 
     async def keep_stats(self) -> None:
         """Restore the statistics of earlier trackers, and then keep their rows few."""

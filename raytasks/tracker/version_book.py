@@ -1,8 +1,10 @@
 """The table of the handlers' versions, read and written beside the tracker's ticks."""
 
+from raytasks.model.acts import UNKNOWN
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import KEPT_VERSIONS
 from raytasks.store.version_rows import VersionRow, VersionState
+from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.ticker import Ticker
 
 
@@ -21,12 +23,17 @@ class VersionBook:
         )
         return row
 
-    async def judge(self, token: str, state: VersionState, detail: str | None) -> None:
+    async def judge(
+        self, token: str, state: VersionState, detail: str | None, by: str = UNKNOWN
+    ) -> None:
         """Store the verdict on a version: see `VersionTable.judge`."""
         ticker = self._ticker
-        await ticker.access.write(
-            lambda: ticker.store.judge_version(ticker.epoch, token, state, detail)
+        acts = await ticker.access.write(
+            lambda: ticker.store.judge_version(
+                ticker.epoch, token, state, detail, by, ticker.clock()
+            )
         )
+        log_acts(acts)
 
     async def newest(self) -> list[VersionRow]:
         """Return the newest versions: see `VersionTable.newest`."""

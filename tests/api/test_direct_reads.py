@@ -12,7 +12,7 @@ from typing import Any, get_args
 import pytest
 
 from raytasks.api.direct_reads import DirectReads, open_reads
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.states import State
 from raytasks.model.task_events import EventQuery
 from raytasks.model.tasks import StoreUnavailable
@@ -20,22 +20,24 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.places import DatabasePlace
 from raytasks.protocol.queries import (
+    AuditList,
     BulkById,
     BulkList,
     BulkMatches,
+    ErrorList,
     KnownTasks,
     Query,
     StoredQuery,
+    TaskActs,
     TaskDetail,
     TaskEnds,
     TaskEvents,
-    TaskQuery,
     TasksById,
 )
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 from tests.local_service import LocalService, serving
-from tests.making import new_task, task_id
+from tests.making import bulk_filter, new_task, task_id, task_query
 from tests.tracking import PATIENCE, tracker_on
 
 OWNER = "the-actor"
@@ -58,7 +60,7 @@ def on_the_wire(query: Query[Any], answer: object) -> object:
 
 
 async def test_they_are_what_the_tracker_says(store_url: str) -> None:
-    asked = BulkFilter(BulkAction.CANCEL, None, "short", None, "default")
+    asked = bulk_filter("cancel", task_type="short")
     places = [EventQuery(task_id(1)), EventQuery(task_id(9)), EventQuery(task_id(2))]
     queries: list[Query[Any]] = [
         TaskDetail(task_id(1)),
@@ -67,10 +69,13 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         TasksById([task_id(1), task_id(2), task_id(9)]),
         KnownTasks([task_id(1), task_id(9)]),
         TaskEnds([task_id(1), task_id(2), task_id(9)]),
-        TaskQuery(limit=2),
-        TaskQuery(tag="a"),
-        TaskQuery(state=State.CANCELLED),
+        task_query(limit=2),
+        task_query(tag="a"),
+        task_query(state=State.CANCELLED),
         TaskEvents(places),
+        TaskActs(task_id(2)),
+        AuditList(),
+        ErrorList("default", None, 1.0),
         BulkMatches(asked),
     ]
     assert {type(query) for query in queries} == set(get_args(StoredQuery))
@@ -78,7 +83,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
     async with both(store_url) as (tracker, reads):
         await tracker.submit([new_task(n, tags='["a"]') for n in (1, 2, 3)])
         await tracker.execute(CancelTask(task_id(2)))
-        retry = BulkFilter(BulkAction.RETRY, State.FAILED, None, None, "default")
+        retry = bulk_filter("retry", state=State.FAILED)
         await tracker.execute(StartBulk(NewBulk(task_id(7), retry, 1.0)))
         while tracker.ticker.store.open_bulks():  # noqa: ASYNC110 - nothing tells of their end
             await asyncio.sleep(0.01)
@@ -135,7 +140,7 @@ async def test_lists_do_not_hold_up_the_loop(
     gate = threading.Event()
     monkeypatch.setattr(Store, "read", lambda *_: gate.wait(PATIENCE))
     async with both(sqlite_url) as (tracker, reads):
-        lists = [asyncio.ensure_future(reads.read(TaskQuery())) for _ in range(10)]
+        lists = [asyncio.ensure_future(reads.read(task_query())) for _ in range(10)]
         await tracker.submit([new_task(1)])
         assert await reads.read(TaskDetail(task_id(1))) is not None
         assert not any(item.done() for item in lists)
@@ -170,7 +175,7 @@ class TestOutages:
                 with pytest.raises(StoreUnavailable):
                     await reads.read(TaskDetail(task_id(1)))
                 with pytest.raises(StoreUnavailable):
-                    await reads.read(TaskQuery())
+                    await reads.read(task_query())
         finally:
             postgres_server.start()
         assert await reads.read(TaskDetail(task_id(1))) is None

@@ -143,7 +143,7 @@ class TestBoard:
         board = Board(only=("a",))
         board.change(
             {"task_id": "a", "task_type": "t", "namespace": "default", "state": "RUNNING",
-             "attempt": 1, "revision": 1, "at": None}
+             "attempt": 1, "revision": 1, "at": None, "by": None, "action": None}
         )  # fmt: skip
         return board, now
 

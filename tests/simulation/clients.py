@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
@@ -22,6 +22,7 @@ from raytasks.model.tasks import (
 )
 from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
 from raytasks.protocol.queries import BulkById, TasksById
+from tests.making import bulk_filter
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.kinds import Fault
@@ -317,7 +318,7 @@ class Clients:
         action = self._draw.choice((BulkAction.CANCEL, BulkAction.RETRY))
         bulk = NewBulk(
             self.new_id(),
-            BulkFilter(action, task_type=self._draw.choice((None, "short"))),
+            bulk_filter(action, task_type=self._draw.choice((None, "short"))),
             self.world.wall(self.process),
             idempotency_key=f"bulk {self._numbers}",
         )
@@ -356,8 +357,9 @@ class Clients:
                 if row is None or task_id > bulk.bulk_id or row.revision != revision:
                     continue
                 tags = self.world.account.submitted[task_id].tags or ""
-                meant = bulk.filter.task_type in (None, row.task_type) and (
-                    bulk.filter.tag is None or f'"{bulk.filter.tag}"' in tags
+                asked = bulk.filter.tasks
+                meant = asked.takes_type(row.task_type) and (
+                    asked.tag is None or f'"{asked.tag}"' in tags
                 )
                 if meant and row.state in sources and not row.cancel_requested:
                     self.world.fail(f"{bulk} has passed over {row}")

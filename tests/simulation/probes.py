@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, OutcomeKind
 from raytasks.model.tasks import AttemptRecord
 from raytasks.protocol.commands import RetryTask, StartBulk
@@ -15,6 +15,7 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.bulk_turns import run_step
 from raytasks.tracker.tick import TickInput, run_tick
+from tests.making import bulk_filter
 from tests.simulation.account import FINAL, Row
 from tests.simulation.bodies import Deed, Plan
 
@@ -183,7 +184,7 @@ class Probes:
             account.bulk_cancels += 1
         else:
             account.bulk_retries += 1
-        wanted = BulkFilter(action, tag="probe")
+        wanted = bulk_filter(action, tag="probe")
         bulk = NewBulk(clients.new_id(), wanted, self.world.wall(clients.process))
         made, new = await clients.insist(StartBulk(bulk))
         if made.bulk_id != bulk.bulk_id:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import BacklogFull, KeyConflict
 from raytasks.protocol.queries import BulkById, BulkList, TasksById
@@ -13,7 +13,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker import bulk_turns as bulk
 from raytasks.tracker.bulk_turns import StepResult, run_step
-from tests.making import NOW, Tracking, counted, ids, new_task, task_id
+from tests.making import NOW, Tracking, bulk_filter, counted, ids, new_task, task_id
 
 TAGS = '["nightly"]'
 
@@ -36,7 +36,7 @@ def begin(
     key: str | None = None,
     **asked: Any,
 ) -> BulkOperation:
-    meant = BulkFilter(BulkAction(action), **asked)
+    meant = bulk_filter(action, **asked)
     new = NewBulk(bulk_id(number), meant, tracking.now, key)
     return bulk.make(tracking.store, tracking.epoch, tracking.now, new)[0]
 
@@ -308,4 +308,4 @@ class TestOperations:
 
     def test_a_state_that_cannot_be_is_refused(self) -> None:
         with pytest.raises(ValueError, match="retry is not for RUNNING"):
-            BulkFilter(BulkAction.RETRY, State.RUNNING)
+            bulk_filter("retry", state=State.RUNNING)

@@ -1,6 +1,6 @@
 """Statements that go straight to the driver: values, errors and checks are as they would be."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,12 +8,12 @@ from sqlalchemy.exc import DataError, IntegrityError
 
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.queries import TaskQuery, TasksById
+from raytasks.protocol.queries import TasksById
 from raytasks.store import cursors as direct
-from raytasks.store import read_statements
+from raytasks.store import task_selection
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded, Transaction
-from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
+from tests.making import NOW, Tracking, ids, new_task, outcome, task_id, task_query
 
 OpenStore = Callable[..., Store]
 
@@ -162,12 +162,9 @@ def test_a_connection_that_is_cut_between_direct_statements(
 
 
 @pytest.fixture
-def short_steps(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def short_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have a list by tag look at four tasks for a page."""
-    monkeypatch.setattr(read_statements, "TAG_STEP", 4)
-    read_statements.tagged_matching.cache_clear()
-    yield
-    read_statements.tagged_matching.cache_clear()
+    monkeypatch.setattr(task_selection, "STEP", 4)
 
 
 @pytest.mark.usefixtures("short_steps")
@@ -193,7 +190,7 @@ def test_a_list_by_tag_comes_to_its_end_in_pages(
     found = []
     cursor = None
     while True:
-        page = tracking.store.read(TaskQuery(limit=2, tag="t", cursor=cursor, **query))
+        page = tracking.store.read(task_query(limit=2, tag="t", cursor=cursor, **query))
         found.append([task.task_id for task in page.tasks])
         cursor = page.next_cursor
         if cursor is None:

@@ -8,15 +8,15 @@ from unittest import mock
 import pytest
 from sqlalchemy import Connection, event
 
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Report
-from raytasks.protocol.queries import TaskQuery, TasksById
+from raytasks.protocol.queries import TasksById
 from raytasks.store.compiled import Batch, CompiledQuery, Row
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk_turns import make, run_step
-from tests.making import NOW, Tracking, ids, new_task, task_id
+from tests.making import NOW, Tracking, bulk_filter, ids, new_task, task_id, task_query
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_list_walks_an_index_from_its_end(
     tracking: Tracking, query: dict[str, Any], index: str
 ) -> None:
     with plans(tracking.store) as steps:
-        tracking.store.read(TaskQuery(**query))
+        tracking.store.read(task_query(**query))
     [step] = steps
     assert index in step
 
@@ -139,7 +139,7 @@ def test_a_bulk_operation_walks_an_index_behind_its_cursor(
     tracking: Tracking, asked: dict[str, Any], index: str
 ) -> None:
     tracking.submit(60, tags='["t"]')
-    meant = BulkFilter(BulkAction.CANCEL, **asked)
+    meant = bulk_filter("cancel", **asked)
     new = NewBulk("0198ffff-0000-7000-8000-000000000001", meant, NOW)
     make(tracking.store, tracking.epoch, NOW, new)
     with plans(tracking.store) as steps:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Report
-from raytasks.protocol.queries import TaskDetail, TaskQuery, TasksById
+from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store import transaction as transaction_module
 from raytasks.store.database import Database
 from raytasks.store.schema import metadata, tasks
@@ -30,6 +30,7 @@ from tests.making import (
     new_task,
     outcome,
     task_id,
+    task_query,
 )
 
 OpenStore = Callable[..., Store]
@@ -579,7 +580,7 @@ class TestLists:
     def test_a_page_is_filtered_counted_and_newest_first(
         self, listed: Store, query: dict[str, Any], numbers: list[int], total: int
     ) -> None:
-        page = listed.read(TaskQuery(**query))
+        page = listed.read(task_query(**query))
         assert [task.task_id for task in page.tasks] == ids(numbers)
         assert page.total == total
 

@@ -9,10 +9,9 @@ from alembic.config import Config
 from sqlalchemy import text
 
 from raytasks.model.states import State
-from raytasks.protocol.queries import TaskQuery
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
-from tests.making import NOW, Tracking, counted, new_task, task_id
+from tests.making import NOW, Tracking, counted, new_task, task_id, task_query
 from tests.postgres_server import PostgresServer
 
 _TASK = """
@@ -60,7 +59,7 @@ def test_what_is_there_is_kept(empty_url: str) -> None:
         store.upgrade()
         tracking = Tracking(store)
         assert counted(store.counts()) == {("short", State.PENDING): 2}
-        page = store.read(TaskQuery())
+        page = store.read(task_query())
         assert [(task.task_id, task.namespace) for task in page.tasks] == [
             (task_id(2), "default"),
             (task_id(1), "default"),

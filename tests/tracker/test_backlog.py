@@ -6,14 +6,14 @@ from collections.abc import AsyncIterator, Sequence
 import pytest
 
 from raytasks.api.submitter import Submitter
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, NewBulk
+from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.queries import BulkById, BulkList, TasksById
 from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker.core import Tracker
-from tests.making import ids, new_task, task_id
+from tests.making import bulk_filter, ids, new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 MOST = 5
@@ -84,7 +84,7 @@ async def test_a_bulk_retry_waits_until_there_is_room(tracker: Tracker) -> None:
         for number in numbers:
             await tracker.execute(CancelTask(task_id(number)))
     await tracker.submit([new_task(number, task_type="other") for number in (20, 21)])
-    asked = BulkFilter(BulkAction.RETRY, state=State.CANCELLED)
+    asked = bulk_filter("retry", state=State.CANCELLED)
     bulk_id = task_id(900)
     await tracker.execute(StartBulk(NewBulk(bulk_id, asked, created_at=tracker._clock())))
     async with asyncio.timeout(3 * PATIENCE):
@@ -112,8 +112,8 @@ async def test_a_bulk_cancel_goes_on_where_a_retry_waits(tracker: Tracker) -> No
     await tracker.submit([new_task(1)])
     await tracker.execute(CancelTask(task_id(1)))
     await tracker.submit([new_task(number, task_type="other") for number in range(20, 20 + MOST)])
-    retry = BulkFilter(BulkAction.RETRY, state=State.CANCELLED, task_type="short")
-    cancel = BulkFilter(BulkAction.CANCEL, task_type="other")
+    retry = bulk_filter("retry", state=State.CANCELLED, task_type="short")
+    cancel = bulk_filter("cancel", task_type="other")
     await tracker.execute(StartBulk(NewBulk(task_id(900), retry, created_at=tracker._clock())))
     await tracker.execute(StartBulk(NewBulk(task_id(901), cancel, created_at=tracker._clock())))
     async with asyncio.timeout(3 * PATIENCE):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
-from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
+from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
 from raytasks.protocol.commands import StartBulk
@@ -20,7 +20,7 @@ from raytasks.testing import FakeClock
 from raytasks.tracker import bulk_turns as bulk
 from raytasks.tracker.bulk_turns import TICKS_FIRST, BulkTurns
 from raytasks.tracker.core import Tracker
-from tests.making import NOW, counted, ids, new_task, task_id
+from tests.making import NOW, bulk_filter, counted, ids, new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 EVERY = 100_000
@@ -34,7 +34,7 @@ def bulk_id(number: int = 1) -> str:
 async def start(
     tracker: Tracker, action: str = "retry", *, number: int = 1, **asked: Any
 ) -> BulkOperation:
-    meant = BulkFilter(BulkAction(action), **asked)
+    meant = bulk_filter(action, **asked)
     return (await tracker.execute(StartBulk(NewBulk(bulk_id(number), meant, time.time()))))[0]
 
 

@@ -19,6 +19,7 @@ from raytasks.api.routes import TaskId
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import TAG
 from raytasks.model.errors import FieldError
+from raytasks.model.event_filter import EventFilter, EventKind, LogLevel
 from raytasks.model.task_events import EventQuery
 
 LastEventId = Annotated[
@@ -44,12 +45,21 @@ class TaskEventsQuery(EventsQuery):
     follow: bool = Field(
         default=True, description="False: end with `present` once the events so far were sent."
     )
+    type: list[EventKind] = Field(
+        default_factory=list, description="Only such events; may be repeated. `end` always comes."
+    )
+    level: LogLevel = Field(
+        default=LogLevel.DEBUG, description="Only log lines of this level or a higher one."
+    )
+    logs: bool = Field(default=True, description="Whether to send log lines.")
 
 
 class AllEventsQuery(EventsQuery):
     """The query of the events of all tasks."""
 
-    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
+    task_type: list[Annotated[str, Field(pattern=f"^{TASK_TYPE}$")]] = Field(
+        default_factory=list, description="Only tasks of these types; may be repeated."
+    )
     tag: str | None = Field(default=None, pattern=f"^{TAG}$")
 
 
@@ -73,7 +83,9 @@ def event_router(service: Service) -> APIRouter:
         `gap`: some changes were missed; list the tasks again.
         """
         after = _place_in(_FEED_PLACE, last_event_id, asked.last_event_id)
-        wanted = FeedFilter(caller.namespace_for(asked.namespace), asked.task_type, asked.tag)
+        wanted = FeedFilter(
+            caller.namespace_for(asked.namespace), frozenset(asked.task_type), asked.tag
+        )
         return EventStream(feed_stream(service, after, wanted))
 
     @router.get(
@@ -89,11 +101,12 @@ def event_router(service: Service) -> APIRouter:
         last_event_id: LastEventId = None,
     ) -> Response:
         """Send the events so far, then each new one, until the task is final."""
+        wanted = EventFilter(frozenset(asked.type), asked.level, asked.logs)
         after = _place_in(_TASK_PLACE, last_event_id, asked.last_event_id)
         namespace = caller.namespace_for(asked.namespace)
         check_id(task_id)
         query = EventQuery(task_id, after, namespace)
-        return EventStream(task_stream(service, query, follow=asked.follow))
+        return EventStream(task_stream(service, query, wanted, follow=asked.follow))
 
     return router
 

@@ -7,6 +7,7 @@ from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
 from raytasks.handling.submission import rfc3339
+from raytasks.model.event_filter import ALL_EVENTS, EventFilter
 from raytasks.model.states import State
 from raytasks.model.task_events import Event, EventPage, StateEntry, TaskProgress
 from raytasks.protocol.messages import StateChange
@@ -28,7 +29,8 @@ class EventErrorView(BaseModel):
 class ChangeView(BaseModel):
     """Data of a `state` event: a task has changed its state.
 
-    `at` is null where no time is kept: for a change that a person made between two attempts.
+    If a person made the change, `by` says who, and `action` how: `cancel` or `retry`. Both are
+    null otherwise. `at` is null for a change that a person made before version 0.3.
     """
 
     task_id: str
@@ -38,6 +40,8 @@ class ChangeView(BaseModel):
     attempt: int
     revision: int
     at: AwareDatetime | None
+    by: str | None
+    action: str | None
 
 
 class StateEventView(ChangeView):
@@ -104,10 +108,12 @@ def place_alone(place: str) -> bytes:
     return f": \nid: {place}\n\n".encode()
 
 
-def page_text(page: EventPage, told: TaskProgress | None) -> bytes:
-    """Return the events of a page, and the progress if it differs from `told`."""
-    blocks = [event_text(page, event) for event in page.events]
-    place = _place_of_progress(page)
+def page_text(
+    page: EventPage, told: TaskProgress | None, wanted: EventFilter = ALL_EVENTS
+) -> bytes:
+    """Return the wanted events of a page, and the progress if it differs from `told`."""
+    blocks = [event_text(page, event) if wanted.takes(event) else b"" for event in page.events]
+    place = _place_of_progress(page) if wanted.takes_progress else None
     if page.progress is not None and place is not None and page.progress != told:
         blocks.insert(place, _progress_text(page.progress))
     return b"".join(blocks)
@@ -151,6 +157,8 @@ def change_text(epoch: int, change: StateChange) -> bytes:
         "attempt": change.attempt,
         "revision": change.revision,
         "at": rfc3339(change.at),
+        "by": change.by,
+        "action": change.action,
     }
     return sse("state", to_json(data), f"{epoch}:{change.number}")
 
@@ -167,6 +175,8 @@ def _state(page: EventPage, event: StateEntry) -> dict[str, Any]:
         "attempt": event.attempt,
         "revision": event.revision,
         "at": rfc3339(event.at),
+        "by": event.by,
+        "action": event.action,
         "outcome": event.outcome,
         "error": error,
     }

@@ -17,7 +17,9 @@ from raytasks.api.events.event_views import (
     sse,
 )
 from raytasks.api.route_service import Service
+from raytasks.model.event_filter import ALL_EVENTS, EventFilter
 from raytasks.model.task_events import EventId, EventQuery, TaskProgress
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound
 from raytasks.protocol.messages import Feed, StateChange
 
@@ -33,26 +35,31 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True)
 class FeedFilter:
-    """The filter of a client on the changes of all tasks."""
+    """The filter of a client on the changes of all tasks: any of some types, with a tag."""
 
     namespace: str = DEFAULT_NAMESPACE
-    task_type: str | None = None
+    task_types: frozenset[str] = frozenset()
     tag: str | None = None
 
     def takes(self, change: StateChange) -> bool:
         """Return whether the filter matches a change."""
-        if change.namespace != self.namespace or self.task_type not in (None, change.task_type):
+        if change.namespace != self.namespace:
+            return False
+        if not self._takes_type(change.task_type):
             return False
         # The JSON list of tags has no escapes, and no tag has quotes in it.
         return self.tag is None or (change.tags is not None and f'"{self.tag}"' in change.tags)
 
+    def _takes_type(self, task_type: str) -> bool:
+        return task_type in self.task_types if self.task_types else not is_reserved(task_type)
+
 
 async def task_stream(
-    service: Service, query: EventQuery, *, follow: bool = True
+    service: Service, query: EventQuery, wanted: EventFilter = ALL_EVENTS, *, follow: bool = True
 ) -> AsyncIterator[bytes]:
     """Yield the events of a task after a place: the past ones, then each new one, to its end.
 
-    Without `follow` it ends after the past ones.
+    Events that are not `wanted` are left out. Without `follow` it ends after the past ones.
 
     Raises `TaskNotFound` and `StoreUnavailable`.
     """
@@ -68,7 +75,7 @@ async def task_stream(
                     return  # pruned meanwhile
                 if page is None:
                     raise TaskNotFound(f"there is no task {query.task_id}")
-                text = page_text(page, told)
+                text = page_text(page, told, wanted)
                 over = page.state.final and not page.more
                 if over:
                     text += end_text(page)

@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.observe.log_setup import LogOptions, TrackerLog
@@ -213,14 +214,14 @@ class TrackerActor:
     async def ping(self) -> None:
         """Answer, to show that this process runs; needs nothing else to work."""
 
-    async def deploy(self, version: HandlersVersion) -> DeployAnswer:
+    async def deploy(self, version: HandlersVersion, by: str = UNKNOWN) -> DeployAnswer:
         """Try a version of the handlers where it will run, and put it in force if it passes.
 
-        Safe to repeat. Raises `StoreUnavailable`.
+        Safe to repeat. It is deployed `by` a person. Raises `StoreUnavailable`.
         """
         core, versions = await self._core(), self._versions
         assert versions is not None
-        row = await versions.deploy(version)
+        row = await versions.deploy(version, by)
         return DeployAnswer(
             number=row.number,
             error=row.detail if row.state is VersionState.FAILED else None,
@@ -250,14 +251,14 @@ class TrackerActor:
                 pools[runner.pool] = pools.get(runner.pool, 0) + 1
         return pools
 
-    async def drain(self, seconds: float) -> int:
+    async def drain(self, seconds: float, by: str = UNKNOWN) -> int:
         """Stop claiming, and give running attempts `seconds` to end. It lasts until `resume`.
 
         An attempt that still runs then is stopped and released, uncharged. Returns the number of
         those. New tasks are accepted throughout.
         """
         core = await self._core()
-        await core.pause()
+        await core.pause(by)
         await core.wait_until_idle(seconds)
         left = 0
         for runner in core.runners():
@@ -268,9 +269,9 @@ class TrackerActor:
         await core.wait_until_idle(_LAST_TICK_SECONDS)
         return left
 
-    async def resume(self) -> None:
+    async def resume(self, by: str = UNKNOWN) -> None:
         """Claim tasks again."""
-        await (await self._core()).resume()
+        await (await self._core()).resume(by)
 
     async def stop(self, seconds: float) -> int:
         """Stop claiming, give running attempts `seconds` to end, then end all runners.

@@ -1,5 +1,7 @@
 """Traces, reasons of cancels, types of errors, hosts, what persons did, totals, histograms."""
 
+import json
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -18,6 +20,9 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("error_type", sa.String(length=100), nullable=True))
     op.add_column("attempts", sa.Column("host", sa.String(length=255), nullable=True))
     op.add_column("attempts", sa.Column("pid", sa.Integer(), nullable=True))
+    _index_errors()
+    op.add_column("bulk_operations", sa.Column("by", sa.String(length=128), nullable=True))
+    _put_filters_into_one_column()
     op.create_table(
         "task_actions",
         sa.Column("task_id", _ID, nullable=False),
@@ -52,6 +57,44 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace", "task_type", name=op.f("pk_histograms")),
         sqlite_with_rowid=False,
     )
+
+
+def _index_errors() -> None:
+    failing, failed = sa.text("error_type IS NOT NULL"), sa.text("state = 'FAILED'")
+    op.create_index(
+        "ix_tasks_error_type",
+        "tasks",
+        ["namespace", "error_type", "task_id"],
+        sqlite_where=failing,
+        postgresql_where=failing,
+    )
+    op.create_index(
+        "ix_tasks_failed",
+        "tasks",
+        ["namespace", "task_type", "error_type", "finished_at", "task_id", "state"],
+        sqlite_where=failed,
+        postgresql_where=failed,
+    )
+
+
+def _put_filters_into_one_column() -> None:
+    """Turn the three columns of a bulk operation's filter into JSON. There are few such rows."""
+    op.add_column(
+        "bulk_operations", sa.Column("filter", sa.Text(), nullable=False, server_default="{}")
+    )
+    operations = sa.table(
+        "bulk_operations",
+        *map(sa.column, ("bulk_id", "state", "task_type", "tag", "filter")),
+    )
+    bulk_id = sa.type_coerce(operations.c.bulk_id, _ID)
+    columns = (operations.c.state, operations.c.task_type, operations.c.tag)
+    connection = op.get_bind()
+    for name, state, task_type, tag in connection.execute(sa.select(bulk_id, *columns)).all():
+        known = {"states": state and [state], "task_type": task_type, "tag": tag}
+        text = json.dumps({key: value for key, value in known.items() if value is not None})
+        connection.execute(sa.update(operations).where(bulk_id == name).values(filter=text))
+    for column in ("state", "task_type", "tag"):
+        op.drop_column("bulk_operations", column)
 
 
 def _make_totals() -> None:

@@ -1,0 +1,139 @@
+"""The acts of people within a tick: cancels and retries of single tasks, and who asked for them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from raytasks.model.acts import (
+    UNKNOWN,
+    ActionName,
+    AuditEntry,
+    NewAudit,
+    TaskAct,
+    cancel_reason,
+)
+from raytasks.model.states import State
+from raytasks.model.tasks import NewTask, Running, Task
+from raytasks.protocol.messages import StateChange
+from raytasks.store.act_rows import write_audit, write_task_acts
+from raytasks.store.transaction import Transaction
+
+
+class Target(NamedTuple):
+    """A task that a person changes: its id, and the namespace that it must be in (None: any).
+
+    It is changed `by` a person, who may say why in a `message`.
+    """
+
+    task_id: str
+    namespace: str | None = None
+    by: str = UNKNOWN
+    message: str | None = None
+
+
+@dataclass
+class Acted:
+    """The result of the acts of a tick: their tasks before and after, and the changes of state.
+
+    The `audit` has those that changed something.
+    """
+
+    before: dict[str, Task] = field(default_factory=dict)
+    after: dict[str, Task] = field(default_factory=dict)
+    changes: list[StateChange] = field(default_factory=list)
+    audit: list[AuditEntry] = field(default_factory=list)
+
+
+def act(
+    transaction: Transaction, cancels: Sequence[Target], retries: Sequence[Target], now: float
+) -> Acted:
+    """Cancel and retry tasks, and write down who did it.
+
+    If a task is named twice, only the first counts. What changes nothing is not written down.
+    """
+    asked = [target.task_id for target in (*cancels, *retries)]
+    if not asked:
+        return Acted()
+    done = Acted(before=transaction.tasks(asked))
+    cancelled, retried = _meant(cancels, done.before), _meant(retries, done.before)
+    by_reason: dict[str, list[Task]] = {}
+    for row, target in cancelled:
+        by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
+    for reason, rows in by_reason.items():
+        transaction.cancel(rows, reason)
+    transaction.retry([row for row, _ in retried])
+    done.after = transaction.tasks(asked)
+    _write_down(transaction, ActionName.CANCEL, cancelled, now, done)
+    _write_down(transaction, ActionName.RETRY, retried, now, done)
+    return done
+
+
+def _write_down(
+    transaction: Transaction,
+    action: ActionName,
+    meant: Sequence[tuple[Task, Target]],
+    now: float,
+    done: Acted,
+) -> None:
+    """Write down who has changed which task."""
+    changed = [
+        (before, after, target)
+        for before, target in meant
+        for after in [done.after[before.task_id]]
+        if (before.state, before.cancel_requested) != (after.state, after.cancel_requested)
+    ]
+    acts = [
+        TaskAct(before.task_id, before.revision, action, now, target.by)
+        for before, _, target in changed
+    ]
+    audit = [
+        NewAudit(
+            target.by,
+            action,
+            before.namespace,
+            before.task_id,
+            {"task_type": before.task_type, "state": before.state, "message": target.message},
+        )
+        for before, _, target in changed
+    ]
+    write_task_acts(transaction.connection, acts)
+    done.audit += write_audit(transaction.connection, audit, now, len(done.audit))
+    done.changes += [
+        change_of(after, after.state, after.attempt, after.revision, now, target.by, action)
+        for before, after, target in changed
+        if after.state is not before.state
+    ]
+
+
+def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[tuple[Task, Target]]:
+    """Return the named tasks, each once, without those in another namespace."""
+    meant: dict[str, tuple[Task, Target]] = {}  # a task may be named twice; the first one counts
+    for target in targets:
+        row = found.get(target.task_id)
+        if row is not None and target.namespace in (None, row.namespace):
+            meant.setdefault(row.task_id, (row, target))
+    return list(meant.values())
+
+
+def change_of(
+    task: NewTask | Task | Running,
+    state: State,
+    attempt: int,
+    revision: int,
+    now: float,
+    by: str | None = None,
+    action: ActionName = ActionName.CANCEL,
+) -> StateChange:
+    """Return the entry of the feed for a change of state; a person made it if `by` is given."""
+    return StateChange(
+        task.task_id,
+        task.task_type,
+        state,
+        attempt,
+        task.namespace,
+        revision,
+        task.tags,
+        now,
+        by=by,
+        action=None if by is None else action,
+    )
