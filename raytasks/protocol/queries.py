@@ -16,6 +16,7 @@ from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
+from raytasks.protocol.metrics import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 
 Answer = TypeVar("Answer")
@@ -113,6 +114,10 @@ class Health(Query[dict[str, Any]], frozen=True):
     """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
 
+class Metrics(Query[MetricsData], frozen=True):
+    """The metrics, as `/metrics` shows them."""
+
+
 class GetTerms(Query[Terms], frozen=True):
     """The settings of the service that a submission must keep to."""
 
@@ -131,7 +136,7 @@ StoredQuery = TasksById | TaskDetail | TaskQuery | TaskEvents | TaskEnds | Known
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-LiveQuery = Statistics | WaitingFor | Health
+LiveQuery = Statistics | WaitingFor | Health | Metrics
 """The queries that only the tracker can answer."""
 
 ServiceQuery = GetTerms | GetDatabase | GetAddress

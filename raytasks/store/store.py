@@ -15,6 +15,7 @@ from raytasks.store import (
 )
 from raytasks.store import (
     files,
+    metric_rows,
     read_statements,
     reads,
     statements,
@@ -28,7 +29,8 @@ from raytasks.store import (
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
-from raytasks.store.transaction import Counted, Superseded, Transaction
+from raytasks.store.tally import Counted, Total
+from raytasks.store.transaction import Superseded, Transaction
 
 Counts = Mapping[Counted, int]
 """The number of tasks by namespace, task type and state."""
@@ -113,6 +115,21 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.COUNTS)
             return {(space, name, State(state)): number for space, name, state, number in rows}
+
+    def totals(self) -> dict[Total, int]:
+        """Return the totals, by namespace, task type and name."""
+        with self._database.reading() as connection:
+            return metric_rows.read_totals(connection)
+
+    def histograms(self) -> list[metric_rows.HistogramRow]:
+        """Return the histograms of all namespaces and types."""
+        with self._database.reading() as connection:
+            return metric_rows.read_histograms(connection)
+
+    def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
+        """Return the oldest due time by type. See `raytasks.store.metric_rows.oldest_due`."""
+        with self._database.reading() as connection:
+            return metric_rows.oldest_due(connection, task_types, limit)
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or ran when the last tracker died."""

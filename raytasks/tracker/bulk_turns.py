@@ -13,7 +13,7 @@ from raytasks.protocol.messages import StateChange
 from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
 from raytasks.store.store import Store
-from raytasks.store.transaction import Counted
+from raytasks.store.tally import Counted, Total
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""
@@ -32,10 +32,11 @@ _MAX_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of a step: changed counts, changed tasks, and running tasks to be cancelled."""
+    """The result of a step: changed counts and totals, changed tasks, and those to be stopped."""
 
     operation: BulkOperation
     counts: Mapping[Counted, int]
+    totals: Mapping[Total, int]
     changes: list[StateChange]
     marked: list[str]
 
@@ -226,6 +227,7 @@ def run_step(
             ],
             marked=[head.task_id for head in running],
             counts=transaction.finish(),
+            totals=transaction.totals,
         )
 
 

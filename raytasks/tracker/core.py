@@ -15,6 +15,7 @@ from raytasks.protocol.queries import (
     BulkById,
     BulkList,
     Health,
+    Metrics,
     Query,
     Statistics,
     TrackerQuery,
@@ -28,6 +29,8 @@ from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.metrics import metrics_of
+from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.waiting import waiting_for
 
@@ -82,6 +85,13 @@ class Tracker:
         self.ticker.bulk.room = lambda: self._room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
+        self.oldest_due = OldestDue(
+            store,
+            self.ticker.access,
+            self.ticker.ledger.waiting_types,
+            clock=clock,
+            monotonic=self._monotonic,
+        )
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database. See `Ticker.start`."""
@@ -182,6 +192,8 @@ class Tracker:
                 return waiting_for(self.fleet, query.task_id)
             case Health():
                 return await health_of(self.ticker, self.backlog)
+            case Metrics():
+                return await metrics_of(self.ticker, self.oldest_due)
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))

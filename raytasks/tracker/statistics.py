@@ -16,6 +16,7 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.protocol.messages import Outcome
 from raytasks.store.stats_rows import MinuteRow, StatsWrite
+from raytasks.tracker.histograms import RUN, WAIT, Histograms
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
 
@@ -49,6 +50,7 @@ class Stats:
     """The statistics of a tracker. Callers pass the time as `now`, in seconds since the epoch."""
 
     def __init__(self) -> None:
+        self.histograms = Histograms()
         self._series: dict[_Key, Series] = {}
         self._slot = 0
         self._active: set[_Key] = set()  # pairs with something fresh, all of the same slot
@@ -73,8 +75,12 @@ class Stats:
             self._gather()
             self._slot = slot
         fresh: dict[_Key, Tally | None] = {}
+        observe = self.histograms.observe
         for running, outcome, state in ended:
-            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            key = running.namespace, running.task_type
+            tally = self._fresh(fresh, key, now)
+            if outcome.kind in _TIMED:
+                observe(key, RUN, outcome.finished_at - outcome.started_at)
             if tally is None:
                 continue
             if state is State.COMPLETED:
@@ -85,7 +91,9 @@ class Stats:
                 number = bucket(outcome.finished_at - outcome.started_at)
                 tally.runs[number] = tally.runs.get(number, 0) + 1
         for running, seconds in waits:
-            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            key = running.namespace, running.task_type
+            observe(key, WAIT, seconds)
+            tally = self._fresh(fresh, key, now)
             if tally is not None:
                 number = bucket(seconds)
                 tally.waits[number] = tally.waits.get(number, 0) + 1
@@ -161,23 +169,25 @@ class Stats:
             self._unchecked = list(self._series)
         self._drop_empty(now)
         places = sorted(self._unwritten)[:MAX_ROWS]
-        if not places and forget is None:
+        histograms = self.histograms.to_write()
+        if not places and forget is None and not histograms:
             return None
         self._unconfirmed = set(places)
         self._unwritten -= self._unconfirmed
-        if self._unwritten:
+        if self._unwritten or self.histograms.more:
             self._write_at = now + _SOON_SECONDS
-        return StatsWrite(list(self._rows(places)), forget)
+        return StatsWrite(list(self._rows(places)), forget, histograms)
 
     @property
     def write_due(self) -> float:
         """The time of the next write; infinite if nothing is new."""
-        new = self._active or self._unwritten or self._unconfirmed
+        new = self._active or self._unwritten or self._unconfirmed or self.histograms.is_new
         return self._write_at if new and self.restored else math.inf
 
     def written(self) -> None:
         """Record that the rows last returned by `to_write` are on disk."""
         self._unconfirmed.clear()
+        self.histograms.written()
 
     def not_written(self) -> None:
         """Record that the rows last returned by `to_write` may not be on disk, so they are due."""
@@ -212,6 +222,7 @@ class Stats:
                     known.setdefault(offset, Tally()).add(tally)
             if number % _ADOPTED == 0:
                 yield
+        self.histograms.restore(restored.histograms)
         self._restored.set()
 
     @property
