@@ -58,6 +58,7 @@ class Stats:
         self._unwritten: set[tuple[int, _Key]] = set()
         self._unconfirmed: set[tuple[int, _Key]] = set()
         self._write_at = 0.0
+        self._held_at: float | None = None  # since then histograms alone wait for a write
         self._forgotten_at = 0
         self._unchecked: list[_Key] = []
         self._views: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -154,10 +155,12 @@ class Stats:
 
         A repeated row does no harm: each row is its whole minute.
         """
+        if self._held_at is None and self.histograms.is_new:
+            self._held_at = now
         # So early that no write could be due: the clock was set back.
         if self._write_at - WRITE_SECONDS <= now < self.write_due:
             return None
-        self._write_at = now + WRITE_SECONDS
+        self._write_at, self._held_at = now + WRITE_SECONDS, None
         self._gather()
         this_minute = int(now // 60)
         self._close_minutes(this_minute)
@@ -181,8 +184,12 @@ class Stats:
     @property
     def write_due(self) -> float:
         """The time of the next write; infinite if nothing is new."""
-        new = self._active or self._unwritten or self._unconfirmed or self.histograms.is_new
-        return self._write_at if new and self.restored else math.inf
+        due = math.inf
+        if self._active or self._unwritten or self._unconfirmed:
+            due = self._write_at
+        if self._held_at is not None:  # histograms alone are not urgent
+            due = min(due, max(self._write_at, self._held_at + WRITE_SECONDS))
+        return due if self.restored else math.inf
 
     def written(self) -> None:
         """Record that the rows last returned by `to_write` are on disk."""
