@@ -14,6 +14,7 @@ from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
+from raytasks.api.metrics_routes import metrics_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.route_service import Service
 from raytasks.api.routes import service_router, task_router
@@ -71,6 +72,7 @@ def create_app(
     app.include_router(task_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
+    app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(artifact_router(service))
     pages.install(app)

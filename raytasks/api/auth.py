@@ -68,6 +68,18 @@ class Caller:
             f"the key {self.name} does not have the scope {scope.value}, which this needs",
         )
 
+    def check_unbound(self) -> None:
+        """Refuse a request about the whole service by a key that is bound to a namespace.
+
+        Raises `Problem` 403.
+        """
+        if self.namespace is not None:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"the key {self.name} is bound to the namespace {self.namespace}; use a key "
+                "that is bound to none, as this is about the whole service",
+            )
+
 
 STRANGER = Caller("stranger", frozenset())
 """The caller without a key where keys are needed. Only public paths answer."""
@@ -159,6 +171,21 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
     async def check(request: Request) -> Caller:
         caller = await caller_of(request)
         caller.check(scope)
+        return caller
+
+    return check
+
+
+def require_unbound(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
+    """Return a dependency: the caller, who has this scope and is bound to no namespace.
+
+    It raises `Problem` 401 or 403.
+    """
+    has_scope = require(scope)
+
+    async def check(request: Request) -> Caller:
+        caller = await has_scope(request)
+        caller.check_unbound()
         return caller
 
     return check

@@ -242,6 +242,10 @@ class Client:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return self._run(self._api.stats())
 
+    def metrics(self) -> str:
+        """Return the metrics of the whole service, as text for Prometheus."""
+        return self._run(self._api.metrics())
+
     def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""
         return self._run(self._api.task_types())

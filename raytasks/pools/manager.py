@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -63,6 +64,11 @@ class RunnerPools:
     def settings(self) -> Settings | None:
         """The settings of the present version, if there is one."""
         return None if self._version is None else self._version.settings
+
+    def starting(self) -> dict[str, int]:
+        """Return how many runners have not called yet, by pool."""
+        known = {state.name for state in self._tracked.runners()}
+        return Counter(item.pool for name, item in self._runners.items() if name not in known)
 
     def deploy(self, version: HandlersVersion) -> None:
         """Make this the present version. Safe to repeat."""

@@ -16,7 +16,7 @@ from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
-from raytasks.protocol.metrics import MetricsData
+from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 
 Answer = TypeVar("Answer")

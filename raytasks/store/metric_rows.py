@@ -1,4 +1,4 @@
-"""What the metrics keep in the database, and the ages of tasks that they read from it."""
+"""The rows of totals and histograms in the database, and the oldest due times of tasks."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, String, bindparam, func, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 
+from raytasks.store.count_changes import Total
 from raytasks.store.schema import READY, histograms, tasks, totals
-from raytasks.store.tally import Total
 
 _TOTALS: Select[Any] = select(
     totals.c.namespace, totals.c.task_type, totals.c.name, totals.c.value

@@ -26,10 +26,10 @@ from raytasks.store import (
 from raytasks.store import (
     version_rows as versions,
 )
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
-from raytasks.store.tally import Counted, Total
 from raytasks.store.transaction import Superseded, Transaction
 
 Counts = Mapping[Counted, int]

@@ -15,10 +15,10 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.compiled import Batch
+from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
-from raytasks.store.tally import Counted, Tally, Total
 
 BETWEEN_SECONDS = 1e-6
 """Seconds of rank between two tasks that are taken in together, so that they keep their order."""
@@ -67,7 +67,7 @@ class Transaction:
         self._now = now
         self._priority_step = priority_step
         self.ahead = 0.0
-        self._tally = Tally()
+        self._changes = CountChanges()
 
     @property
     def connection(self) -> Connection:
@@ -106,7 +106,7 @@ class Transaction:
         )
         if tags := _tags_of(new):
             self._direct.write(batch_statements.TAG, tags)
-        self._tally.submit(new)
+        self._changes.submit(new)
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return the submissions whose key is taken, by a stored task or an earlier submission.
@@ -164,7 +164,7 @@ class Transaction:
         self._fenced(batch_statements.CLAIM, rows)
         claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
         for (namespace, task_type, state), number in claimed.items():
-            self._tally.count(namespace, task_type, State(state), Event.CLAIM, number)
+            self._changes.count(namespace, task_type, State(state), Event.CLAIM, number)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and change their tasks' state.
@@ -184,7 +184,7 @@ class Transaction:
         )
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         self._trim(settlements)
-        self._tally.settle(settlements)
+        self._changes.settle(settlements)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Record in the history late outcomes, by runner id, of attempts that count as lost.
@@ -202,7 +202,7 @@ class Transaction:
             }
             noted += [outcome.task_id] * self._many(statements.NOTE_LATE, [bound])
         known = self.tasks(sorted(set(noted)))
-        self._tally.note_late(known[task_id] for task_id in noted)
+        self._changes.note_late(known[task_id] for task_id in noted)
 
     def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete the tasks that ended before `before`, and their attempts.
@@ -229,7 +229,7 @@ class Transaction:
         with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
         files.mark(self._connection, with_files, self._now)
         for row in rows:
-            self._tally.prune(row.namespace, row.task_type, State(row.state))
+            self._changes.prune(row.namespace, row.task_type, State(row.state))
 
     def report(self, reports: Sequence[Report]) -> None:
         """Store progress and checkpoints. Those of attempts that have ended are dropped.
@@ -279,7 +279,7 @@ class Transaction:
         self._change(statements.CANCEL, waiting)
         self._change(statements.MARK_CANCELLED, running)
         for row in waiting:
-            self._tally.move(row, row.state, Event.CANCEL)
+            self._changes.move(row, row.state, Event.CANCEL)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
@@ -288,7 +288,7 @@ class Transaction:
             statements.RETRY, rows, p_priority_step=self._priority_step, p_ahead=self.ahead
         )
         for row in rows:
-            self._tally.move(row, row.state, Event.RETRY)
+            self._changes.move(row, row.state, Event.RETRY)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return the tasks that exist, as they are now in this transaction."""
@@ -309,7 +309,7 @@ class Transaction:
 
     def finish(self) -> Mapping[Counted, int]:
         """Write the changes of counts and totals; return those of the counts."""
-        changes = {key: change for key, change in self._tally.counts.items() if change}
+        changes = {key: change for key, change in self._changes.counts.items() if change}
         if changes:
             rows = [(*key, change) for key, change in sorted(changes.items())]
             self._direct.write(batch_statements.COUNT, rows)
@@ -322,7 +322,7 @@ class Transaction:
     @property
     def totals(self) -> Mapping[Total, int]:
         """The numbers that this transaction adds to the totals."""
-        return self._tally.totals
+        return self._changes.totals
 
     def _trim(self, settlements: Sequence[Settlement]) -> None:
         """Delete old attempts that only snoozed or were released from the history."""

@@ -12,8 +12,8 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import StateChange
 from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.store import Store
-from raytasks.store.tally import Counted, Total
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""

@@ -29,7 +29,7 @@ from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.health import health_of
 from raytasks.tracker.inbox import Action, Pruning, Submission
-from raytasks.tracker.metrics import metrics_of
+from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.waiting import waiting_for

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import MsgspecError, json
 
-from raytasks.protocol.metrics import Durations
+from raytasks.protocol.metrics_data import Durations
 from raytasks.store.metric_rows import HistogramRow
 
 WAIT, RUN = "wait", "run"
@@ -189,7 +189,7 @@ class Histograms:
 
 
 def decoded(rows: Iterable[HistogramRow]) -> list[tuple[Pair, _Shown]]:
-    """Return the histograms of rows. One whose buckets are others than ours begins anew."""
+    """Return the histograms of rows. One with other buckets than ours is left out."""
     return [((namespace, task_type), _read(data)) for namespace, task_type, data in rows]
 
 

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.store import Counts
-from raytasks.store.tally import Counted, Total
 from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet

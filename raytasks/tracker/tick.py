@@ -14,10 +14,10 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MAX_CLAIMS
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
-from raytasks.store.tally import Counted, Total
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.sharing import CapacityRequest, share_out
 

@@ -23,8 +23,17 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
-from raytasks.protocol.queries import AnyQuery, GetAddress, GetDatabase, GetTerms, Health, Query
+from raytasks.protocol.queries import (
+    AnyQuery,
+    GetAddress,
+    GetDatabase,
+    GetTerms,
+    Health,
+    Metrics,
+    Query,
+)
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
@@ -35,6 +44,7 @@ from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
 from raytasks.tracker.version_book import VersionBook
@@ -111,6 +121,8 @@ class TrackerActor:
                 return await self._database()
             case Health():
                 return await self._health()
+            case Metrics():
+                return await self._metrics()
             case _:
                 asked: Query[Any] = query
                 return await (await self._core()).read(asked)
@@ -126,6 +138,13 @@ class TrackerActor:
             report["runners"]["waiting_pools"] = self._pools.nested.report()
             reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
         return {**report, "ray": await asyncio.to_thread(_ray_health), "reasons": reasons}
+
+    async def _metrics(self) -> MetricsData:
+        data = await (await self._core()).read(Metrics())
+        data.ray = ray.__version__
+        if self._pools is not None:
+            data.runners = with_starting(data.runners, self._pools.starting())
+        return data
 
     async def version(self) -> str:
         """Return which version of raytasks this is. It waits for nothing."""

@@ -21,10 +21,12 @@ class Durations(Struct, frozen=True, array_like=True):
 class MetricsData(Struct):
     """All metrics, as of one moment.
 
-    `totals` and `tasks` are by namespace and type; the name of a total is that of the table
-    `totals`, that of a number of tasks its state. `runners` is by pool and state. `bounds` are the
-    upper bounds of the buckets in seconds, by the histograms' names. Without a database that was
-    read, `loaded` is false, and there are no totals, tasks and histograms.
+    - `loaded`: whether the database was read. If not, there are no totals, tasks and histograms.
+    - `totals`: by namespace, type and name, as in the table `totals`.
+    - `tasks`: how many there are, by namespace, type and state.
+    - `oldest_due`: for how many seconds the oldest due task of each type has been due.
+    - `runners`: how many there are, by pool and state.
+    - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
     version: str

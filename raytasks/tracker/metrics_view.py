@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from raytasks import __version__
 from raytasks.model.states import FINAL, OutcomeKind, State
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.protocol.metrics import MetricsData
-from raytasks.store.tally import ATTEMPTS, CHARGED, FINISHED, LATE, RETRIED, SUBMITTED
+from raytasks.protocol.metrics_data import MetricsData
+from raytasks.store.count_changes import ATTEMPTS, CHARGED, FINISHED, LATE, RETRIED, SUBMITTED
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.histograms import BOUNDS, Histograms, Pair
 from raytasks.tracker.oldest_due import OldestDue
@@ -77,6 +77,16 @@ def runners_by_state(runners: Iterable[RunnerState]) -> list[tuple[str, str, int
     for runner in runners:
         if runner.confirmed:
             counts[runner.pool, state_of(runner)] += 1
+    return with_starting(((*key, number) for key, number in counts.items()), {})
+
+
+def with_starting(
+    runners: Iterable[tuple[str, str, int]], starting: Mapping[str, int]
+) -> list[tuple[str, str, int]]:
+    """Return numbers of runners together with those that have not called yet, by pool."""
+    counts = Counter({(pool, state): number for pool, state, number in runners})
+    for pool, number in starting.items():
+        counts[pool, STARTING] += number
     pools = sorted({pool for pool, _ in counts})
     return [(pool, state, counts[pool, state]) for pool in pools for state in RUNNER_STATES]
 

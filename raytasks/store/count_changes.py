@@ -1,4 +1,4 @@
-"""The tally of a transaction: what it changes of the counts of tasks, and of the totals.
+"""The changes that a transaction makes in the counts of tasks, and in the totals.
 
 A total only grows: it counts events, by namespace, task type and name. Pruning changes none. So
 `submitted` + `retried` = all that `finished` + the tasks that are open, after every commit.
@@ -26,7 +26,7 @@ ATTEMPTS = "attempts."  # and the outcome; what succeeded is what became COMPLET
 
 
 class Kind(Protocol):
-    """What is counted of a task."""
+    """A task, as far as it is counted."""
 
     @property
     def namespace(self) -> str:
@@ -37,7 +37,7 @@ class Kind(Protocol):
         """Its type."""
 
 
-class Tally:
+class CountChanges:
     """The changes of counts and totals, by their keys."""
 
     def __init__(self) -> None:

@@ -1,0 +1,1 @@
+"""The view of an operator on the service: its log."""
