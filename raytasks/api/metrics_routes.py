@@ -13,7 +13,7 @@ from raytasks.api.route_service import AWAY, Service, problems_of
 from raytasks.api_keys import Scope
 from raytasks.observe.metrics import render
 from raytasks.protocol.metrics_data import MetricsData
-from raytasks.protocol.queries import Metrics
+from raytasks.protocol.queries import Metrics, Reader
 
 KEPT_SECONDS = 1.0
 """Seconds for which a replica gives the same answer again."""
@@ -28,8 +28,8 @@ class Rendered:
     apart never see a number fall, whichever replicas they reach.
     """
 
-    def __init__(self, service: Service, monotonic: Callable[[], float] = time.monotonic) -> None:
-        self._service = service
+    def __init__(self, reader: Reader, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._reader = reader
         self._monotonic = monotonic
         self._lock = asyncio.Lock()
         self._asked_at: float | None = None
@@ -43,7 +43,7 @@ class Rendered:
             if self._data is None or self._asked_at is None or now - self._asked_at >= KEPT_SECONDS:
                 self._data, self._texts = None, {}
                 self._asked_at = now
-                self._data = await self._service.backend.read(Metrics())
+                self._data = await self._reader.read(Metrics())
             known = self._texts.get(accept)
             if known is None:
                 # With 1,000 task types it takes a second: other requests go on meanwhile.
@@ -59,7 +59,7 @@ _FORMATS = 8
 def metrics_router(service: Service) -> APIRouter:
     """Return the router of `/metrics`."""
     router = APIRouter()
-    rendered = Rendered(service)
+    rendered = Rendered(service.backend)
 
     @router.get(
         "/metrics",
