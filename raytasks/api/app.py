@@ -19,6 +19,7 @@ from raytasks.api.fast_path import FastPath
 from raytasks.api.health_routes import health_router
 from raytasks.api.inspection_routes import inspection_router
 from raytasks.api.log_routes import log_router
+from raytasks.api.metrics_routes import metrics_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
@@ -80,6 +81,7 @@ def create_app(
     app.include_router(log_router(service))
     app.include_router(audit_router(service))
     app.include_router(error_router(service))
+    app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))
     app.include_router(inspection_router(service))

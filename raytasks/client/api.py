@@ -227,6 +227,12 @@ class Api:
         """Get the figures."""
         return self._ask(Call("GET", "/stats"))
 
+    def metrics(self) -> Steps[str]:
+        """Get the metrics."""
+        call = Call("GET", "/metrics")
+        response = yield from self._exchange(call)
+        return content_of(call, response, self.url).decode()
+
     def task_types(self) -> Steps[dict[str, Any]]:
         """Get the task types."""
         return self._ask(Call("GET", "/task-types"))

@@ -295,6 +295,10 @@ class AsyncClient:
                 return
             query["cursor"] = page["next_cursor"]
 
+    async def metrics(self) -> str:
+        """Return the metrics of the whole service, as text for Prometheus."""
+        return await self._run(self._api.metrics())
+
     async def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""
         return await self._run(self._api.task_types())

@@ -331,6 +331,10 @@ class Client:
                 return
             query["cursor"] = page["next_cursor"]
 
+    def metrics(self) -> str:
+        """Return the metrics of the whole service, as text for Prometheus."""
+        return self._run(self._api.metrics())
+
     def task_types(self) -> dict[str, Any]:
         """Return the task types, with the schemas of their payloads."""
         return self._run(self._api.task_types())

@@ -5,6 +5,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -70,6 +71,11 @@ class RunnerPools:
     def views(self) -> list[PoolView]:
         """Return the pools with their runners, as they are now."""
         return pool_views(self._version, self._runners.values(), self._sizes, self.failures)
+
+    def starting(self) -> dict[str, int]:
+        """Return how many runners have not called yet, by pool."""
+        known = {state.name for state in self._tracked.runners()}
+        return Counter(item.pool for name, item in self._runners.items() if name not in known)
 
     def deploy(self, version: HandlersVersion) -> None:
         """Make this the present version. Safe to repeat."""

@@ -18,6 +18,7 @@ from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Ends
+from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 from raytasks.protocol.service_log import MAX_LINES, LogFilter, LogPage
 
@@ -205,6 +206,10 @@ class Health(Query[dict[str, Any]], frozen=True):
     """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
 
+class Metrics(Query[MetricsData], frozen=True):
+    """The metrics, as `/metrics` shows them."""
+
+
 class GetTerms(Query[Terms], frozen=True):
     """The settings of the service that a submission must keep to."""
 
@@ -238,7 +243,15 @@ SeenQuery = PoolList | RunnerList | NodeList | VersionList
 """The queries about pools, runners, nodes and versions."""
 
 LiveQuery = (
-    Statistics | WaitingFor | LiveAttempt | TaskStack | LogLines | Readiness | Health | SeenQuery
+    Statistics
+    | WaitingFor
+    | LiveAttempt
+    | TaskStack
+    | LogLines
+    | Readiness
+    | Health
+    | Metrics
+    | SeenQuery
 )
 """The queries that only the tracker can answer."""
 

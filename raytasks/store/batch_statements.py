@@ -33,7 +33,15 @@ from raytasks.store.compiled import (
     postgres_dialect,
     sqlite_dialect,
 )
-from raytasks.store.schema import READY, attempts, task_counts, task_tags, tasks, tracker_epoch
+from raytasks.store.schema import (
+    READY,
+    attempts,
+    task_counts,
+    task_tags,
+    tasks,
+    totals,
+    tracker_epoch,
+)
 from raytasks.store.statements import in_source_of
 
 MAX_CLAIMS = 10_000
@@ -198,6 +206,14 @@ def _count(values: Values, words: Words) -> Any:
     )
 
 
+def _add_total(values: Values, words: Words) -> Any:
+    statement = words.insert(totals, values)
+    return statement.on_conflict_do_update(
+        index_elements=[totals.c.namespace, totals.c.task_type, totals.c.name],
+        set_={"value": totals.c.value + statement.excluded.value},
+    )
+
+
 RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
 SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
@@ -239,6 +255,8 @@ SETTLE = Batch(
 RECORD = Batch(_named(attempts, *AttemptRecord.__struct_fields__), _record)
 
 COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
+
+ADD_TOTAL = Batch(_named(totals, "namespace", "task_type", "name", "value"), _add_total)
 
 
 @cache

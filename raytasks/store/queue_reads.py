@@ -1,7 +1,4 @@
-"""Reads of the order in which due tasks are claimed: what comes first, and since when it is due.
-
-Each is bounded, and finds its rows in the index of claims.
-"""
+"""Reads of the order in which due tasks are claimed, bounded and by the index of claims."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -26,15 +23,6 @@ _BEFORE: Select[Any] = select(func.count()).select_from(
     .subquery()
 )
 
-_FIRST = (
-    select(tasks.c.run_at)
-    .where(READY, tasks.c.task_type == param("task_type"))
-    .order_by(tasks.c.rank, tasks.c.task_id)
-    .limit(param("limit"))
-    .subquery()
-)
-_OLDEST: Select[Any] = select(func.min(_FIRST.c.run_at))
-
 
 def count_before(
     connection: Connection, task_id: str, task_types: Sequence[str], limit: int
@@ -43,16 +31,3 @@ def count_before(
     bound = {"p_task_id": task_id, "p_task_types": list(task_types), "p_limit": limit}
     found: int = connection.execute(_BEFORE, bound).scalar_one()
     return found
-
-
-def oldest_due(connection: Connection, task_types: Sequence[str], limit: int) -> dict[str, float]:
-    """Return, by type, since when the oldest due task waits, in seconds since the epoch.
-
-    Of each type, the first `limit` tasks to be claimed are looked at. Types without due tasks are
-    left out.
-    """
-    found = {
-        name: connection.execute(_OLDEST, {"p_task_type": name, "p_limit": limit}).scalar()
-        for name in task_types
-    }
-    return {name: at for name, at in found.items() if at is not None}

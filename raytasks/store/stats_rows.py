@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Delete, Select, bindparam, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from raytasks.store.metric_rows import HistogramRow, write_histograms
 from raytasks.store.schema import stats_minutes
 from raytasks.store.transaction import Transaction
 
@@ -81,10 +82,14 @@ class MinuteRow(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class StatsWrite:
-    """Rows that replace those of the same minutes; old ones before minute `forget` are deleted."""
+    """Rows that replace those of the same minutes; old ones before minute `forget` are deleted.
+
+    Each of the `histograms` replaces the one of its namespace and type.
+    """
 
     rows: Sequence[MinuteRow]
     forget: int | None = None
+    histograms: Sequence[HistogramRow] = ()
 
 
 @cache
@@ -100,6 +105,7 @@ def _upsert(dialect: str) -> Any:
 def write_stats(transaction: Transaction, work: StatsWrite) -> None:
     """Write rows, and delete some old ones."""
     _write(transaction, work.rows)
+    write_histograms(transaction.connection, work.histograms)
     if work.forget is not None:
         forget(transaction, work.forget)
 

@@ -16,6 +16,7 @@ from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
     files,
+    metric_rows,
     queue_reads,
     read_statements,
     reads,
@@ -30,10 +31,11 @@ from raytasks.store import (
 from raytasks.store import (
     version_rows as versions,
 )
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
-from raytasks.store.transaction import Counted, Superseded, Transaction
+from raytasks.store.transaction import Superseded, Transaction
 
 Counts = Mapping[Counted, int]
 """The number of tasks by namespace, task type and state."""
@@ -129,6 +131,21 @@ class Store:
             rows = connection.execute(read_statements.COUNTS)
             return {(space, name, State(state)): number for space, name, state, number in rows}
 
+    def totals(self) -> dict[Total, int]:
+        """Return the totals, by namespace, task type and name."""
+        with self._database.reading() as connection:
+            return metric_rows.read_totals(connection)
+
+    def histograms(self) -> list[metric_rows.HistogramRow]:
+        """Return the histograms of all namespaces and types."""
+        with self._database.reading() as connection:
+            return metric_rows.read_histograms(connection)
+
+    def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
+        """Return the oldest due time by type. See `raytasks.store.metric_rows.oldest_due`."""
+        with self._database.reading() as connection:
+            return metric_rows.oldest_due(connection, task_types, limit)
+
     def running(self) -> list[Running]:
         """Return the attempts that run, or ran when the last tracker died."""
         with self._database.reading() as connection:
@@ -156,11 +173,6 @@ class Store:
         """Return how many due tasks come before one. See `queue_reads.count_before`."""
         with self._database.reading() as connection:
             return queue_reads.count_before(connection, task_id, task_types, limit)
-
-    def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
-        """Return the oldest due time by type. See `raytasks.store.queue_reads.oldest_due`."""
-        with self._database.reading() as connection:
-            return queue_reads.oldest_due(connection, task_types, limit)
 
     def open_bulks(self) -> list[BulkOperation]:
         """Return the open bulk operations of all namespaces, the oldest first."""

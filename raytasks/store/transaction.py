@@ -15,6 +15,7 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import batch_statements, files, statements
 from raytasks.store.batch_statements import Candidate
 from raytasks.store.compiled import Batch
+from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.settlement import Settlement
@@ -32,9 +33,6 @@ are deleted, because a task may snooze without end."""
 
 GIVEN_UP_SECONDS = 3600.0
 """Seconds that the file of a checkpoint stays after it was replaced, or its task has completed."""
-
-Counted = tuple[str, str, State]
-"""The key by which tasks are counted: namespace, task type and state."""
 
 
 class Superseded(Exception):
@@ -70,7 +68,7 @@ class Transaction:
         self._now = now
         self._priority_step = priority_step
         self.ahead = 0.0
-        self._changes: Counter[Counted] = Counter()
+        self._changes = CountChanges()
 
     @property
     def connection(self) -> Connection:
@@ -109,9 +107,7 @@ class Transaction:
         )
         if tags := tags_of(new):
             self._direct.write(batch_statements.TAG, tags)
-        submitted = Counter((task.namespace, task.task_type) for task in new)
-        for (namespace, task_type), number in submitted.items():
-            self._changes[namespace, task_type, TRANSITIONS[Event.SUBMIT].target] += number
+        self._changes.submit(new)
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return the submissions whose key is taken, by a stored task or an earlier submission.
@@ -169,7 +165,7 @@ class Transaction:
         self._fenced(batch_statements.CLAIM, rows)
         claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
         for (namespace, task_type, state), number in claimed.items():
-            self._count(namespace, task_type, State(state), Event.CLAIM, number)
+            self._changes.count(namespace, task_type, State(state), Event.CLAIM, number)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and change their tasks' state.
@@ -189,28 +185,25 @@ class Transaction:
         )
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         self._trim(settlements)
-        settled = Counter((item.namespace, item.task_type, item.event) for item in settlements)
-        for (namespace, task_type, event), number in settled.items():
-            self._count(namespace, task_type, State.RUNNING, event, number)
+        self._changes.settle(settlements)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Record in the history late outcomes, by runner id, of attempts that count as lost.
 
         Nothing else changes. A late outcome of any other attempt is dropped.
         """
-        self._many(
-            statements.NOTE_LATE,
-            [
-                {
-                    "p_task_id": outcome.task_id,
-                    "p_attempt": outcome.attempt,
-                    "p_runner_id": runner_id,
-                    "p_outcome": outcome.kind.value,
-                    "p_now": self._now,
-                }
-                for runner_id, outcome in outcomes
-            ],
-        )
+        noted: list[str] = []
+        for runner_id, outcome in outcomes:
+            bound = {
+                "p_task_id": outcome.task_id,
+                "p_attempt": outcome.attempt,
+                "p_runner_id": runner_id,
+                "p_outcome": outcome.kind.value,
+                "p_now": self._now,
+            }
+            noted += [outcome.task_id] * self._many(statements.NOTE_LATE, [bound])
+        known = self.tasks(sorted(set(noted)))
+        self._changes.note_late(known[task_id] for task_id in noted)
 
     def prune(self, task_ids: Sequence[str], before: float) -> None:
         """Delete the tasks that ended before `before`, and their attempts.
@@ -237,7 +230,7 @@ class Transaction:
         with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
         files.mark(self._connection, with_files, self._now)
         for row in rows:
-            self._changes[row.namespace, row.task_type, State(row.state)] -= 1
+            self._changes.prune(row.namespace, row.task_type, State(row.state))
 
     def report(self, reports: Sequence[Report]) -> None:
         """Store progress and checkpoints. Those of attempts that have ended are dropped.
@@ -290,7 +283,7 @@ class Transaction:
         self._change(statements.CANCEL, waiting, p_reason=reason)
         self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
-            self._move(row, row.state, Event.CANCEL)
+            self._changes.move(row, row.state, Event.CANCEL)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
@@ -299,7 +292,7 @@ class Transaction:
             statements.RETRY, rows, p_priority_step=self._priority_step, p_ahead=self.ahead
         )
         for row in rows:
-            self._move(row, row.state, Event.RETRY)
+            self._changes.move(row, row.state, Event.RETRY)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return the tasks that exist, as they are now in this transaction."""
@@ -319,13 +312,21 @@ class Transaction:
         return due
 
     def finish(self) -> Mapping[Counted, int]:
-        """Write the changes of the counts of tasks, and return them."""
-        changes = {key: change for key, change in self._changes.items() if change}
+        """Write the changes of counts and totals; return those of the counts."""
+        changes = {key: change for key, change in self._changes.counts.items() if change}
         if changes:
             rows = [(*key, change) for key, change in sorted(changes.items())]
             self._direct.write(batch_statements.COUNT, rows)
+        if self.totals:
+            added = [(*key, number) for key, number in sorted(self.totals.items())]
+            self._direct.write(batch_statements.ADD_TOTAL, added)
         self._direct.flush()
         return changes
+
+    @property
+    def totals(self) -> Mapping[Total, int]:
+        """The numbers that this transaction adds to the totals."""
+        return self._changes.totals
 
     def _trim(self, settlements: Sequence[Settlement]) -> None:
         """Delete old attempts that only snoozed or were released from the history."""
@@ -382,13 +383,3 @@ class Transaction:
             return
         bound |= {"p_task_ids": [row.task_id for row in rows], "p_now": self._now}
         self._check(self._connection.execute(statement, bound).rowcount, len(rows))
-
-    def _move(self, row: Task | TaskHead, source: State, event: Event) -> None:
-        self._count(row.namespace, row.task_type, source, event, 1)
-
-    def _count(
-        self, namespace: str, task_type: str, source: State, event: Event, number: int
-    ) -> None:
-        """Count a change of state of `number` tasks."""
-        self._changes[namespace, task_type, source] -= number
-        self._changes[namespace, task_type, TRANSITIONS[event].target] += number

@@ -14,8 +14,8 @@ from raytasks.protocol.messages import StateChange
 from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
 from raytasks.store.act_rows import write_audit
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.store import Store
-from raytasks.store.transaction import Counted
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""
@@ -34,13 +34,14 @@ _MAX_PAUSE_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """The result of a step: changed counts, changed tasks, and running tasks to be cancelled.
+    """The result of a step: changed counts and totals, changed tasks, and those to be stopped.
 
     `changed` is their number. With `is_last`, the operation is done.
     """
 
     operation: BulkOperation
     counts: Mapping[Counted, int]
+    totals: Mapping[Total, int]
     changes: list[StateChange]
     marked: list[str]
     changed: int
@@ -238,6 +239,7 @@ def run_step(
             counts=transaction.finish(),
             changed=len(changed),
             is_last=finished_at is not None,
+            totals=transaction.totals,
         )
 
 

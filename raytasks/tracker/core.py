@@ -18,6 +18,7 @@ from raytasks.protocol.queries import (
     BulkById,
     BulkList,
     LogLines,
+    Metrics,
     Query,
     StackAnswer,
     Statistics,
@@ -32,6 +33,7 @@ from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.journal import lines_of
+from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.ticker import Ticker
@@ -209,6 +211,8 @@ class Tracker:
                 return await self._stack(query.task_id)
             case LogLines():
                 return await lines_of(self.log, query)
+            case Metrics():
+                return await metrics_of(self.ticker, self.oldest_due)
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))

@@ -1,12 +1,13 @@
 """The tracker's memory of what is on disk, updated with the result of each tick."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raytasks.model.acts import canceller
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.store import Counts
 from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.feed import FeedRing
@@ -20,7 +21,7 @@ _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 
 
 class Ledger:
-    """The running attempts, the counts of tasks, the next due time, and the event feed.
+    """The running attempts, the counts of tasks, totals, the next due time, and the event feed.
 
     `clock` returns seconds since the epoch, `monotonic` seconds since any time. All methods belong
     to the tracker's event loop.
@@ -33,12 +34,20 @@ class Ledger:
         self.feed = FeedRing(0)
         self.stats = Stats()
         self.counts: Counter[tuple[str, State]] = Counter()
+        self.tasks: Counter[Counted] = Counter()
+        self.totals: Counter[Total] = Counter()
         self.next_due: float | None = None
 
-    def load(self, running: Sequence[Running], counts: Counts, next_due: float | None) -> None:
+    def load(
+        self,
+        running: Sequence[Running],
+        counts: Counts,
+        next_due: float | None,
+        totals: Mapping[Total, int],
+    ) -> None:
         """Load the state that is on disk."""
-        self.counts = Counter()
-        self._count(counts)
+        self.counts, self.tasks, self.totals = Counter(), Counter(), Counter()
+        self._count(counts, totals)
         self.next_due = next_due
         self.fleet.restart(running, self._monotonic())
 
@@ -115,7 +124,7 @@ class Ledger:
 
     def record(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         """Apply the result of a tick, and answer the callers that wait for it."""
-        self._count(done.counts)
+        self._count(done.counts, done.totals)
         self._note_due(work, done)
         self._note_begun(taken, work, done)
         self._note_stats(work, done)
@@ -132,7 +141,7 @@ class Ledger:
 
     def note_step(self, done: StepResult) -> None:
         """Apply the result of a step of a bulk operation."""
-        self._count(done.counts)
+        self._count(done.counts, done.totals)
         for task_id in done.marked:
             self.fleet.mark_cancelled(task_id, done.operation.by)
         self.feed.publish(done.changes)
@@ -177,9 +186,14 @@ class Ledger:
         held = sum(len(runner.held) for runner in self.fleet)
         assert held <= len(running), f"runners hold {held} attempts, and {len(running)} run"
 
-    def _count(self, changes: Counts) -> None:
-        for (_, task_type, state), change in changes.items():
+    def _count(self, changes: Counts, totals: Mapping[Total, int]) -> None:
+        for key, change in changes.items():
+            _, task_type, state = key
             self.counts[task_type, state] += change
+            self.tasks[key] += change
+        for total, number in totals.items():
+            self.totals[total] += number
+        self.stats.histograms.admit((space, task_type) for space, task_type, _ in totals)
 
     def _answer_urgently(self) -> None:
         for runner in self.fleet:

@@ -16,6 +16,7 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.protocol.messages import Outcome
 from raytasks.store.stats_rows import MinuteRow, StatsWrite
+from raytasks.tracker.histograms import RUN, WAIT, Histograms
 from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
 from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
 
@@ -49,6 +50,7 @@ class Stats:
     """The statistics of a tracker. Callers pass the time as `now`, in seconds since the epoch."""
 
     def __init__(self) -> None:
+        self.histograms = Histograms()
         self._series: dict[_Key, Series] = {}
         self._slot = 0
         self._active: set[_Key] = set()  # pairs with something fresh, all of the same slot
@@ -56,6 +58,7 @@ class Stats:
         self._unwritten: set[tuple[int, _Key]] = set()
         self._unconfirmed: set[tuple[int, _Key]] = set()
         self._write_at = 0.0
+        self._held_at: float | None = None  # since then histograms alone wait for a write
         self._forgotten_at = 0
         self._unchecked: list[_Key] = []
         self._views: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -73,8 +76,12 @@ class Stats:
             self._gather()
             self._slot = slot
         fresh: dict[_Key, Tally | None] = {}
+        observe = self.histograms.observe
         for running, outcome, state in ended:
-            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            key = running.namespace, running.task_type
+            tally = self._fresh(fresh, key, now)
+            if outcome.kind in _TIMED:
+                observe(key, RUN, outcome.finished_at - outcome.started_at)
             if tally is None:
                 continue
             if state is State.COMPLETED:
@@ -85,7 +92,9 @@ class Stats:
                 number = bucket(outcome.finished_at - outcome.started_at)
                 tally.runs[number] = tally.runs.get(number, 0) + 1
         for running, seconds in waits:
-            tally = self._fresh(fresh, (running.namespace, running.task_type), now)
+            key = running.namespace, running.task_type
+            observe(key, WAIT, seconds)
+            tally = self._fresh(fresh, key, now)
             if tally is not None:
                 number = bucket(seconds)
                 tally.waits[number] = tally.waits.get(number, 0) + 1
@@ -146,10 +155,12 @@ class Stats:
 
         A repeated row does no harm: each row is its whole minute.
         """
+        if self._held_at is None and self.histograms.is_new:
+            self._held_at = now
         # So early that no write could be due: the clock was set back.
         if self._write_at - WRITE_SECONDS <= now < self.write_due:
             return None
-        self._write_at = now + WRITE_SECONDS
+        self._write_at, self._held_at = now + WRITE_SECONDS, None
         self._gather()
         this_minute = int(now // 60)
         self._close_minutes(this_minute)
@@ -161,23 +172,29 @@ class Stats:
             self._unchecked = list(self._series)
         self._drop_empty(now)
         places = sorted(self._unwritten)[:MAX_ROWS]
-        if not places and forget is None:
+        histograms = self.histograms.to_write()
+        if not places and forget is None and not histograms:
             return None
         self._unconfirmed = set(places)
         self._unwritten -= self._unconfirmed
-        if self._unwritten:
+        if self._unwritten or self.histograms.more:
             self._write_at = now + _SOON_SECONDS
-        return StatsWrite(list(self._rows(places)), forget)
+        return StatsWrite(list(self._rows(places)), forget, histograms)
 
     @property
     def write_due(self) -> float:
         """The time of the next write; infinite if nothing is new."""
-        new = self._active or self._unwritten or self._unconfirmed
-        return self._write_at if new and self.restored else math.inf
+        due = math.inf
+        if self._active or self._unwritten or self._unconfirmed:
+            due = self._write_at
+        if self._held_at is not None:  # histograms alone are not urgent
+            due = min(due, max(self._write_at, self._held_at + WRITE_SECONDS))
+        return due if self.restored else math.inf
 
     def written(self) -> None:
         """Record that the rows last returned by `to_write` are on disk."""
         self._unconfirmed.clear()
+        self.histograms.written()
 
     def not_written(self) -> None:
         """Record that the rows last returned by `to_write` may not be on disk, so they are due."""
@@ -212,6 +229,7 @@ class Stats:
                     known.setdefault(offset, Tally()).add(tally)
             if number % _ADOPTED == 0:
                 yield
+        self.histograms.restore(restored.histograms)
         self._restored.set()
 
     @property

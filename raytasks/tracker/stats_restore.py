@@ -4,7 +4,9 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from raytasks.store.metric_rows import HistogramRow
 from raytasks.store.stats_rows import MinuteRow
+from raytasks.tracker.histograms import decoded
 from raytasks.tracker.windows import DAY_STEP, Parts, Series, Tally
 
 Pair = tuple[str, str]
@@ -28,6 +30,7 @@ class Restored:
         self.now = now
         self.series: dict[Pair, Series] = {}
         self.recent: list[tuple[int, Pair, dict[str, Tally]]] = []
+        self.histograms: list[tuple[Pair, dict[str, tuple[float, list[int]]]]] = []
         self._coarse: dict[Pair, Tally] = {}  # of ten minutes; older rows need no finer steps
         self._block = 0
         self._this_minute = int(now // 60)
@@ -50,6 +53,10 @@ class Restored:
                 self._of(pair).add(minute * 60 + (0 if offset == WHOLE else int(offset)), tally)
             if minute >= self._this_minute - 1:
                 self.recent.append((minute, pair, slots))
+
+    def add_histograms(self, rows: Iterable[HistogramRow]) -> None:
+        """Add all histograms."""
+        self.histograms = decoded(rows)
 
     def finish(self) -> None:
         """Move the gathered coarse tallies into the series."""

@@ -127,6 +127,7 @@ class StatsUpkeep:
         restored.add(rows)
         if len(rows) < READ_ROWS:
             restored.finish()
+            restored.add_histograms(self._store.histograms())
             return None
         last = rows[-1]
         return last.minute, last.namespace, last.task_type

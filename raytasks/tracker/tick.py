@@ -15,10 +15,11 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MAX_CLAIMS
+from raytasks.store.count_changes import Counted, Total
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
-from raytasks.store.transaction import Counted, Transaction
+from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Target, act, change_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
@@ -68,6 +69,7 @@ class TickResult:
     before: dict[str, Task] = field(default_factory=dict)
     after: dict[str, Task] = field(default_factory=dict)
     counts: Mapping[Counted, int] = field(default_factory=dict)
+    totals: Mapping[Total, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
     cut: bool = False
@@ -97,7 +99,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         _claim(transaction, work, done)
         if work.stats is not None:
             write_stats(transaction, work.stats)
-        done.counts = transaction.finish()
+        done.counts, done.totals = transaction.finish(), transaction.totals
     return done
 
 

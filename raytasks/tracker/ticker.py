@@ -17,6 +17,7 @@ from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
 from raytasks.tracker.bulk_turns import BulkTurns, Held, make, run_step
 from raytasks.tracker.feed import FeedRing
+from raytasks.tracker.histograms import COMMIT, SERVICE, TICK
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.journal import Journal
@@ -238,6 +239,7 @@ class Ticker:
                 self.ledger.stats.not_written()
             await self.recovery.failed(taken, work, error)
         else:
+            committed_at = self.monotonic()
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
             proven = taken.count or done.claimed or work.stats
@@ -246,6 +248,10 @@ class Ticker:
                 self.intake.hurry()
             await self._apply(taken, work, done)
             self.journal.note_tick(self.monotonic() - began_at, work)
+            if taken.count or done.claimed:  # others come even to an idle tracker
+                observe = self.ledger.stats.histograms.observe
+                observe(SERVICE, COMMIT, committed_at - began_at)
+                observe(SERVICE, TICK, self.monotonic() - began_at)
             if self.recovery.succeeded(taken):
                 self.access.recovered(proven=bool(proven))
             else:
@@ -349,9 +355,10 @@ class Ticker:
     async def _load(self) -> None:
         running = await self.access.insist(self.store.running)
         counts = await self.access.insist(self.store.counts)
+        totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
         self.paused_at = await self.access.insist(self.store.paused_at)
-        self.ledger.load(running, counts, next_due)
+        self.ledger.load(running, counts, next_due, totals)
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)
         if await self.access.insist(self.store.open_bulks):

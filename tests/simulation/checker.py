@@ -66,6 +66,9 @@ class Checker:
         self.owner: str | None = None
         self.latest_clock = 0.0
         self.retried: Counter[str] = Counter()
+        self.made = 0
+        """How many tasks have come."""
+        self._totals: dict[tuple[str, str, str], int] = {}
 
     def planned(self, work: TickInput) -> None:
         """Note what a tick is going to do: which losses are charged."""
@@ -136,8 +139,44 @@ class Checker:
         }
         if kept != dict(found):
             self._fail(f"the counts are {kept}, but there are {dict(found)}")
+        self._add_up(found)
+
+    def _add_up(self, counts: Counter[tuple[str, str, str]]) -> None:
+        """See that the totals are those of all that has happened, and add up."""
+        totals = {
+            (space, kind, name): number
+            for space, kind, name, number in self._reader.execute(
+                "SELECT namespace, task_type, name, value FROM totals"
+            )
+        }
+        sums: Counter[tuple[str, str]] = Counter()
+        by_name: Counter[str] = Counter()
+        for (space, kind, name), number in totals.items():
+            by_name[name] += number
+            if name in ("submitted", "retried"):
+                sums[space, kind] += number
+            elif name.startswith("finished."):
+                sums[space, kind] -= number
+        for (space, kind, state), number in counts.items():
+            sums[space, kind] -= 0 if state in FINAL else number
+        if any(sums.values()):
+            self._fail(f"the totals do not add up: {totals}, with {dict(counts)}")
+        before, self._totals = self._totals, totals
+        if any(totals.get(key, 0) < number for key, number in before.items()):
+            self._fail(f"a total has fallen from {before} to {totals}")
+        ends = Counter(ended.outcome for ended in self.history.values())
+        ends["retried"], ends["submitted"] = self.retried.total(), self.made
+        kept = {
+            name.removeprefix("attempts."): number
+            for name, number in by_name.items()
+            if name.startswith("attempts.") or name in ("retried", "submitted")
+        }
+        kept["succeeded"] = by_name["finished.COMPLETED"]
+        if +Counter(kept) != +ends:
+            self._fail(f"the totals say {kept}, and what has happened is {dict(ends)}")
 
     def _made(self, new: Row) -> None:
+        self.made += 1
         task = self.account.submitted.get(new.task_id)
         if task is None:
             self._fail(f"nobody has submitted {new.task_id}")

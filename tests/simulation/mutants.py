@@ -277,6 +277,26 @@ MUTANTS = (
         "        if await self.access.insist(self.store.open_bulks):\n",
         "        if not await self.access.insist(lambda: True):\n",
     ),
+    # Totals
+    Mutant(
+        "a retry counts as submitted",
+        "raytasks.store.count_changes",
+        "            self.totals[namespace, task_type, RETRIED] += n\n",
+        "            self.totals[namespace, task_type, SUBMITTED] += n\n",
+    ),
+    Mutant(
+        "pruned tasks are taken from the totals",
+        "raytasks.store.count_changes",
+        "        self.counts[namespace, task_type, state] -= 1\n",
+        "        self.counts[namespace, task_type, state] -= 1\n"
+        '        self.totals[namespace, task_type, f"{FINISHED}{state}"] -= 1\n',
+    ),
+    Mutant(
+        "cancels of waiting tasks are not counted",
+        "raytasks.store.count_changes",
+        "        if target in FINAL:\n",
+        "        if target in FINAL and event is not Event.CANCEL:\n",
+    ),
     Mutant(
         "coalescer forgets who came meanwhile",
         "raytasks.api.coalescer",

@@ -29,6 +29,7 @@ from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from tests.making import NOW, Tracking, capacity_request, counted, new_task, outcome, task_id
+from tests.metrics_check import check_identity
 
 MAX_CRASHES = 1
 PRIORITY_STEP = 60.0
@@ -363,6 +364,24 @@ class StoreMachine(RuleBasedStateMachine):
     def the_counts_are_those_of_the_tasks(self) -> None:
         real = Counter((task.task_type, task.state) for task in self.tasks.values())
         assert counted(self.tracking.store.counts()) == real
+
+    @invariant()
+    def the_totals_add_up(self) -> None:
+        totals = check_identity(self.tracking.store)
+        known: Counter[tuple[str, str]] = Counter()
+        for task in self.tasks.values():
+            known[task.task_type, "submitted"] += 1
+            for _, kind in task.history:
+                if kind is OutcomeKind.SUCCEEDED:
+                    known[task.task_type, "finished.COMPLETED"] += 1
+                else:
+                    known[task.task_type, f"attempts.{kind}"] += 1
+        found = {
+            (kind, name): number
+            for (_, kind, name), number in totals.items()
+            if name in ("submitted", "finished.COMPLETED") or name.startswith("attempts.")
+        }
+        assert found == known
 
     @invariant()
     def what_runs_and_what_is_due_next_is_known(self) -> None:

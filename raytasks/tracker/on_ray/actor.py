@@ -27,6 +27,7 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 from raytasks.protocol.queries import (
     AnyQuery,
@@ -34,6 +35,7 @@ from raytasks.protocol.queries import (
     GetDatabase,
     GetTerms,
     Health,
+    Metrics,
     NodeList,
     Query,
     WaitingFor,
@@ -49,6 +51,7 @@ from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
@@ -133,6 +136,8 @@ class TrackerActor:
                 if self._outlook is not None:
                     await self._outlook.look(query)
                 return await core.read(query)
+            case Metrics():
+                return await self._metrics()
             case _:
                 asked: Query[Any] = query
                 return await (await self._core()).read(asked)
@@ -144,6 +149,13 @@ class TrackerActor:
         await self._outlook.look(Health())
         report = await core.read(Health())
         return await self._outlook.complete(report, core.ticker.ledger.waiting_types())
+
+    async def _metrics(self) -> MetricsData:
+        data = await (await self._core()).read(Metrics())
+        data.ray = ray.__version__
+        if self._pools is not None:
+            data.runners = with_starting(data.runners, self._pools.starting())
+        return data
 
     async def version(self) -> str:
         """Return which version of raytasks this is. It waits for nothing."""

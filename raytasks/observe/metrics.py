@@ -1,0 +1,133 @@
+"""The metrics as text for Prometheus, made from the numbers that the tracker gives."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import accumulate
+
+from prometheus_client.core import (
+    CollectorRegistry,
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.utils import floatToGoString
+
+from raytasks.protocol.metrics_data import MetricsData
+
+PREFIX = "raytasks_"
+
+_TYPE = ("namespace", "task_type")
+
+_TOTALS = {
+    "submitted": ("tasks_submitted", "Tasks that were accepted."),
+    "retried": ("tasks_retried", "Ended tasks that a person has retried."),
+    "charged": ("attempts_charged", "Lost attempts that were charged to their task."),
+    "late": ("late_outcomes", "Outcomes that came after their attempt was given up as lost."),
+}
+"""The totals without a further label: each with its name as a metric, and what it counts."""
+
+_LABELLED = {
+    "finished": ("tasks_finished", "state", "Tasks that ended, by the state that they got."),
+    "attempts": ("attempts", "outcome", "Attempts that ended, by how they ended."),
+}
+"""The totals with a further label, by the part of their name before the dot."""
+
+_DURATIONS = {
+    "wait": ("queue_wait", "Seconds from due to begun."),
+    "run": ("run", "Seconds that attempts ran which succeeded, failed or timed out."),
+    "tick": ("tick", "Seconds of the tracker's ticks that stored something."),
+    "commit": ("commit", "Seconds of these ticks' transactions, with their commit."),
+}
+
+
+def render(data: MetricsData, accept: str) -> tuple[bytes, str]:
+    """Return the metrics as text, and its content type, in a format that `accept` asks for.
+
+    The format is OpenMetrics if the header asks for it, else that of Prometheus.
+    """
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(data))
+    encoder, content_type = choose_encoder(accept)
+    return encoder(registry), content_type
+
+
+class _Collector:
+    """A source of metrics with the numbers of one moment."""
+
+    def __init__(self, data: MetricsData) -> None:
+        self._data = data
+
+    def collect(self) -> Iterator[Metric]:
+        """Return all metrics."""
+        data = self._data
+        yield from _about_service(data)
+        yield from _totals(data.totals)
+        if data.loaded:
+            tasks = _gauge("tasks", "Tasks that there are now.", (*_TYPE, "state"))
+            for *labels, number in data.tasks:
+                tasks.add_metric([str(label) for label in labels], number)
+            yield tasks
+            ages = _gauge("oldest_due_seconds", _OLDEST, ("task_type",))
+            for name, seconds in data.oldest_due.items():
+                ages.add_metric([name], seconds)
+            yield ages
+        yield from _durations(data)
+
+
+_OLDEST = "Seconds for which the oldest due task of a type has been waiting for a runner."
+
+
+def _gauge(name: str, text: str, labels: Sequence[str] = ()) -> GaugeMetricFamily:
+    return GaugeMetricFamily(PREFIX + name, text, labels=labels)
+
+
+def _about_service(data: MetricsData) -> Iterator[Metric]:
+    build = _gauge("build_info", "The versions of raytasks and Ray.", ("version", "ray"))
+    build.add_metric([data.version, data.ray], 1)
+    yield build
+    singles = {
+        "store_up": (data.store_up, "Whether the database takes what the tracker writes."),
+        "paused": (data.paused, "Whether no task is to begin, as a person has asked for."),
+        "epoch": (data.epoch, "The number of the tracker's reign. It grows at each takeover."),
+    }
+    for name, (number, text) in singles.items():
+        if name == "store_up" or data.epoch:
+            single = _gauge(name, text)
+            single.add_metric([], float(number))
+            yield single
+    runners = _gauge("runners", "Runners that there are now.", ("pool", "state"))
+    for pool, state, number in data.runners:
+        runners.add_metric([pool, state], number)
+    yield runners
+
+
+def _totals(totals: Iterable[tuple[str, str, str, int]]) -> Iterator[Metric]:
+    families = {
+        kind: CounterMetricFamily(PREFIX + name, text, labels=_TYPE)
+        for kind, (name, text) in _TOTALS.items()
+    }
+    families |= {
+        kind: CounterMetricFamily(PREFIX + name, text, labels=(*_TYPE, label))
+        for kind, (name, label, text) in _LABELLED.items()
+    }
+    for namespace, task_type, name, number in totals:
+        kind, _, detail = name.partition(".")
+        labels = [namespace, task_type, *([detail] if detail else [])]
+        families[kind].add_metric(labels, number)
+    yield from families.values()
+
+
+def _durations(data: MetricsData) -> Iterator[Metric]:
+    families = {
+        kind: HistogramMetricFamily(
+            f"{PREFIX}{name}_seconds", text, labels=() if kind in ("tick", "commit") else _TYPE
+        )
+        for kind, (name, text) in _DURATIONS.items()
+    }
+    edges = {kind: [*map(floatToGoString, bounds), "+Inf"] for kind, bounds in data.bounds.items()}
+    for item in data.durations:
+        labels = [item.namespace, item.task_type] if item.task_type else []
+        buckets = list(zip(edges[item.name], accumulate(item.counts), strict=True))
+        families[item.name].add_metric(labels, buckets, item.sum)
+    yield from families.values()

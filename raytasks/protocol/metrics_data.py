@@ -1,0 +1,43 @@
+"""The metrics as the tracker gives them: numbers and their labels, before they become text."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+
+class Durations(Struct, frozen=True, array_like=True):
+    """A histogram of durations: how many in each bucket, and their sum in seconds.
+
+    The namespace and the type are empty for those of the tracker itself.
+    """
+
+    name: str
+    namespace: str
+    task_type: str
+    counts: Sequence[int]
+    sum: float
+
+
+class MetricsData(Struct):
+    """All metrics, as of one moment.
+
+    - `loaded`: whether the database was read. If not, there are no totals, tasks and histograms.
+    - `totals`: by namespace, type and name, as in the table `totals`.
+    - `tasks`: how many there are, by namespace, type and state.
+    - `oldest_due`: for how many seconds the oldest due task of each type has been due.
+    - `runners`: how many there are, by pool and state.
+    - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
+    """
+
+    version: str
+    epoch: int
+    store_up: bool
+    paused: bool
+    loaded: bool
+    ray: str = ""
+    totals: Sequence[tuple[str, str, str, int]] = ()
+    tasks: Sequence[tuple[str, str, str, int]] = ()
+    oldest_due: Mapping[str, float] = {}
+    runners: Sequence[tuple[str, str, int]] = ()
+    bounds: Mapping[str, Sequence[float]] = {}
+    durations: Sequence[Durations] = ()
