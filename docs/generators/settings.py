@@ -84,6 +84,9 @@ def _type(field: FieldInfo) -> str:
         hint = next(kind for kind in typing.get_args(hint) if kind is not types.NoneType)
     if typing.get_origin(hint) is tuple:
         return "list, commas between"
+    if typing.get_origin(hint) is typing.Literal:
+        *others, last = typing.get_args(hint)
+        return f"{', '.join(others)} or {last}"
     return {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
 
 
