@@ -41,6 +41,7 @@ DEFAULT_SECRET_KEY = "change-me"  # noqa: S105 - it is refused where it would ma
 
 LogLevel = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 LogFormat = Literal["text", "json"]
+_LEVELS = {"WARN": "WARNING", "CRITICAL": "ERROR", "FATAL": "ERROR"}  # other programs' names
 
 
 class SettingsError(RaytasksError):
@@ -166,7 +167,7 @@ class Settings(BaseSettings):
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper_level(cls, value: Any) -> Any:
-        return value.upper() if isinstance(value, str) else value
+        return _LEVELS.get(value.upper(), value.upper()) if isinstance(value, str) else value
 
     @field_validator("log_file")
     @classmethod

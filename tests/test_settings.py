@@ -200,6 +200,9 @@ class TestBadSettings:
             ("RUNNER_IDLE_SECONDS", "0", "greater than 0"),
             ("WARM_RUNNERS_MAX", "0", "greater than or equal to 1"),
             ("DEBUG", "perhaps", "valid boolean"),
+            ("LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
+            ("LOG_FORMAT", "xml", "'text' or 'json'"),
+            ("LOG_FILE_BYTES", "10", "greater than or equal to 4096"),
         ],
     )
     def test_one_line_names_it(
@@ -225,6 +228,24 @@ class TestBadSettings:
     def test_it_is_the_same_for_a_value_that_is_given(self) -> None:
         with pytest.raises(SettingsError, match=r"^MAX_CRASHES: "):
             load_settings(max_crashes=-5)
+
+
+class TestLog:
+    @pytest.mark.parametrize(
+        ("given", "level"), [("debug", "DEBUG"), ("warn", "WARNING"), ("FATAL", "ERROR")]
+    )
+    def test_levels_have_one_spelling(
+        self, given: str, level: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("RAYTASKS_LOG_LEVEL", given)
+        assert load_settings().log_level == level
+
+    def test_the_file_is_where_the_command_was_given(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert load_settings(log_file="own.log").log_file == str(tmp_path / "own.log")
+        assert load_settings(log_file="").log_file is None
 
 
 class TestSecret:

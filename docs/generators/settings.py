@@ -87,6 +87,9 @@ def _type(field: FieldInfo) -> str:
         return "list, commas between"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " or ".join(kind.value for kind in hint)
+    if typing.get_origin(hint) is typing.Literal:
+        *others, last = typing.get_args(hint)
+        return f"{', '.join(others)} or {last}"
     return {bool: "true or false", int: "integer", float: "number", str: "text"}[hint]
 
 

@@ -21,6 +21,7 @@ from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import rfc3339
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.errors import FieldError
+from raytasks.observe.log_format import ordered
 from raytasks.protocol.queries import LogLines
 from raytasks.protocol.service_log import MAX_LINES, LogFilter, LogPage, ServiceLine
 
@@ -132,7 +133,7 @@ def _line(page: LogPage, line: ServiceLine) -> dict[str, Any]:
         "at": rfc3339(line.at),
         "level": line.level,
         "message": line.message,
-        "fields": line.fields,
+        "fields": dict(ordered(line.fields)),
     }
 
 

@@ -1,4 +1,4 @@
-"""The log of a handler: lines go to Python's logging as usual, and are kept with the task."""
+"""The log of a handler: its lines are kept with the task, and go to the service's log."""
 
 import contextlib
 import logging

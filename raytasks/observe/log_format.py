@@ -62,7 +62,7 @@ def text_line(line: ServiceLine) -> str:
     """
     message = line.message.translate(_CONTROLS).replace("\n", _INDENT)
     head = f"{time_text(line.at)} {line.level:{_LEVEL_WIDTH}} {message}"
-    fields = " ".join(f"{name}={_value(value)}" for name, value in _ordered(line.fields))
+    fields = " ".join(f"{name}={_value(value)}" for name, value in ordered(line.fields))
     if not fields:
         return head
     first, newline, rest = head.partition("\n")
@@ -77,7 +77,7 @@ def json_line(line: ServiceLine) -> str:
 def line_document(line: ServiceLine) -> dict[str, FieldValue]:
     """Return a line as a JSON object. No field replaces `at`, `level` or `message`."""
     head = {"at": time_text(line.at), "level": line.level, "message": _valid(line.message)}
-    return head | {name: _valid(value) for name, value in _ordered(line.fields) if name not in head}
+    return head | {name: _valid(value) for name, value in ordered(line.fields) if name not in head}
 
 
 def time_text(at: float) -> str:
@@ -126,7 +126,8 @@ def message_of(record: logging.LogRecord) -> str:
     return _PLAIN_FORMATTER.format(record)
 
 
-def _ordered(fields: Mapping[str, FieldValue]) -> list[tuple[str, FieldValue]]:
+def ordered(fields: Mapping[str, FieldValue]) -> list[tuple[str, FieldValue]]:
+    """Return fields in the order of a line."""
     return sorted(fields.items(), key=lambda item: _PLACES.get(item[0], -1))
 
 

@@ -67,6 +67,8 @@ class Journal:
         """Log a tick that was committed. Call it while runners still hold what has ended."""
         for runner_id, lines in taken.logs:
             self._log_lines(runner_id, lines)
+        if work.outcomes:
+            self._begin_window()
         for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
             if outcome.kind in _WELL:
                 self._log_well(running, outcome, item.state)
@@ -95,8 +97,6 @@ class Journal:
 
     def close(self) -> None:
         """Write the summary of what was only counted so far."""
-        if self._timer is not None:
-            self._timer.cancel()
         self._summarize()
 
     def _log_lines(self, runner_id: str, logged: AttemptLog) -> None:
@@ -107,11 +107,14 @@ class Journal:
         for line in logged.lines:
             self.stream.write(line.level, line.message, fields, at=line.at)
 
-    def _log_well(self, running: Running, outcome: Outcome, state: State) -> None:
+    def _begin_window(self) -> None:
+        """Let as many lines pass as a second may have, if the last second is over."""
         now = self._monotonic()
         if now - self._window >= _WINDOW_SECONDS:
             self._summarize()
             self._window, self._written = now, 0
+
+    def _log_well(self, running: Running, outcome: Outcome, state: State) -> None:
         if self._written < MAX_SUCCESSES:
             self._written += 1
             self._log_end(running, outcome, state)
@@ -128,7 +131,10 @@ class Journal:
             self._timer = loop.call_later(_WINDOW_SECONDS, self._summarize)
 
     def _summarize(self) -> None:
-        self._timer = None
+        """Write one line for each type and outcome that was only counted."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
         counted, self._counted = self._counted, {}
         for (task_type, kind), (count, seconds) in counted.items():
             self.stream.write(

@@ -18,7 +18,8 @@ PLACES = (ROOT, ROOT / "raytasks", ROOT / "docs")
 
 def plain_names(text: str) -> list[str]:
     """Return the settings that a text names without our prefix."""
-    names = {*Settings.model_fields} - {"ray_address"}  # RAY_ADDRESS is Ray's own name
+    # RAY_ADDRESS is Ray's own name, and DEBUG a level of the log, too.
+    names = {*Settings.model_fields} - {"ray_address", "debug"}
     return [
         name for name in names if re.search(rf"(?<![A-Za-z_]){name.upper()}(?![A-Za-z_])", text)
     ]

@@ -6,7 +6,15 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.client import Client, EndEvent, LogEvent, StateEvent, WaitTimeout
+from raytasks.client import (
+    Client,
+    EndEvent,
+    GapEvent,
+    LogEvent,
+    ServiceLogEvent,
+    StateEvent,
+    WaitTimeout,
+)
 from raytasks.testing import Queue
 from raytasks.testing.clock import START
 from tests.keyring import API_KEYS, bearer
@@ -156,3 +164,14 @@ def test_an_answer_that_takes_too_long_is_a_timeout(
     monkeypatch.setattr(queue._service, "__dict__", {**vars(queue._service), "app": hang})
     with pytest.raises(httpx.ReadTimeout):
         queue.http.get("/health", timeout=0.05)
+
+
+def test_the_log_is_that_of_the_queue(queue: Queue) -> None:
+    task = queue.submit("greet", {"name": "Ray"})
+    queue.run_until_idle()
+    with Client(transport=queue.transport) as client:
+        found = [event for event in client.logs(task_type="greet") if event != GapEvent()]
+    [ended] = [event.data for event in found if isinstance(event, ServiceLogEvent)][-1:]
+    assert ended["message"] == "attempt 1 of greet succeeded"
+    assert ended["fields"]["task_id"] == task.task_id
+    assert ended["at"].startswith("2026-01-01T00:00:0")
