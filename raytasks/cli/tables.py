@@ -97,6 +97,8 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     head.add_row("state", state_text(task["state"]))
     if task.get("tags"):
         head.add_row("tags", ", ".join(task["tags"]))
+    if task.get("hidden"):
+        head.add_row("hidden", plain(", ".join(task["hidden"])))
     if task["progress"] and not task["finished_at"]:
         fraction, message = task["progress"]["fraction"], task["progress"]["message"] or ""
         percent = "" if fraction is None else f"{fraction:.0%} "
