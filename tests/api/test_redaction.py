@@ -1,4 +1,4 @@
-"""What a handler redacts: shown to those who operate, and to nobody else, on every way out."""
+"""Values that a handler redacts: shown to those who operate, and on no way to others."""
 
 import json
 from collections.abc import AsyncIterator
