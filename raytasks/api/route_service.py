@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
 
-from msgspec.structs import replace
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -18,6 +17,7 @@ from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.signing import Links
 from raytasks.api.submitter import Submitter
+from raytasks.api.views import HIDE_ALL, ShownTask, show
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
 from raytasks.handling.registry import Registry
@@ -62,12 +62,15 @@ class Service:
         """Whether the ids of tasks tell about when they were created. See `TaskFilter`."""
         return self.clock is time.time
 
-    def shown(self, task: Task) -> Task:
-        """Return a task without what its handler's model keeps secret."""
+    def shown(self, task: Task, *, operates: bool) -> ShownTask:
+        """Return a task without what its handler keeps secret from a caller.
+
+        Without its handler, nobody knows what is secret. Then only those who operate see it.
+        """
         spec = self.registry.get(task.task_type)
-        if spec is None or spec.mask is None:
-            return task
-        return replace(task, payload=spec.mask.text(task.payload))
+        if spec is not None:
+            return show(task, spec.mask_for(operates=operates))
+        return show(task, None if operates else HIDE_ALL)
 
     async def task(
         self, task_id: str, namespace: str, wait_seconds: float = 0.0

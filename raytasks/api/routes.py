@@ -5,7 +5,6 @@ from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from msgspec.structs import replace
 from pydantic import BaseModel, Field, model_validator
 from pydantic_core import to_json
 from starlette.responses import Response
@@ -119,13 +118,14 @@ def task_router(service: Service) -> APIRouter:
             asked.cursor,
         )
         found = await service.backend.read(query)
-        found = replace(found, tasks=[service.shown(task) for task in found.tasks])
+        operates = caller.may(Scope.OPERATE)
         return json_answer(
             page_json(
                 found,
+                [service.shown(task, operates=operates) for task in found.tasks],
                 limit=asked.limit,
                 offset=asked.offset,
-                tracebacks=caller.may(Scope.OPERATE),
+                tracebacks=operates,
             )
         )
 
@@ -166,7 +166,8 @@ def task_router(service: Service) -> APIRouter:
         check_id(task_id)
         await service.check_handler_of(task_id, namespace)
         task = await service.backend.execute(RetryTask(task_id, namespace, caller.name))
-        return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
+        shown = service.shown(task, operates=True)
+        return json_answer(task_json(shown, tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.post(
         "/tasks/{task_id}/cancel",
@@ -185,7 +186,8 @@ def task_router(service: Service) -> APIRouter:
         check_id(task_id)
         command = CancelTask(task_id, namespace, caller.name, asked.message)
         task = await service.backend.execute(command)
-        return json_answer(task_json(service.shown(task), tracebacks=True), HTTPStatus.ACCEPTED)
+        shown = service.shown(task, operates=True)
+        return json_answer(task_json(shown, tracebacks=True), HTTPStatus.ACCEPTED)
 
     @router.get(
         "/tasks/{task_id}/stack",
@@ -236,11 +238,12 @@ async def answer_get(
         task = await asyncio.to_thread(service.values.load, task)
     waiting_for, live = await service.live.look(task)
     acts = await service.backend.read(TaskActs(task_id)) if task.has_acts else ()
+    operates = caller.may(Scope.OPERATE)
     return json_answer(
         task_json(
-            service.shown(task),
+            service.shown(task, operates=operates),
             history,
-            tracebacks=caller.may(Scope.OPERATE),
+            tracebacks=operates,
             waiting_for=waiting_for,
             live=live,
             acts=acts,

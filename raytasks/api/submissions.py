@@ -116,9 +116,9 @@ class Submissions:
         [first] = await self._submit([new], scope)
         headers = {"Location": f"/tasks/{first.task_id}"}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
-        return json_answer(
-            task_json(service.shown(first), tracebacks=caller.may(Scope.OPERATE)), status, headers
-        )
+        operates = caller.may(Scope.OPERATE)
+        shown = service.shown(first, operates=operates)
+        return json_answer(task_json(shown, tracebacks=operates), status, headers)
 
     async def answer_batch(
         self,
@@ -138,8 +138,9 @@ class Submissions:
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)
         found = await self._submit(new, scope)
         status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
-        found = [self._service.shown(task) for task in found]
-        return json_answer(tasks_json(found, tracebacks=caller.may(Scope.OPERATE)), status)
+        operates = caller.may(Scope.OPERATE)
+        shown = [service.shown(task, operates=operates) for task in found]
+        return json_answer(tasks_json(shown, tracebacks=operates), status)
 
     async def _checked(
         self,

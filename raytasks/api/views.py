@@ -1,14 +1,17 @@
 """The tasks as clients see them: the models of the OpenAPI document, and the JSON that is sent."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from msgspec import Raw, json
+from msgspec.structs import replace
 from pydantic import AwareDatetime, BaseModel, ConfigDict
 from pydantic_core import from_json, to_json
 
 from raytasks.handling.submission import rfc3339
 from raytasks.model.acts import TaskAct
+from raytasks.model.hidden import Mask
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
 from raytasks.model.trace_context import trace_id_of
@@ -95,7 +98,8 @@ class TaskView(BaseModel):
     """A task. `revision` grows by one at each change of its state.
 
     `snoozes` is how often an attempt snoozed it, or was released by its runner. The trace that its
-    submission belongs to is `trace_id`, 32 hex digits.
+    submission belongs to is `trace_id`, 32 hex digits. The list `hidden` has the JSON pointers of
+    what is hidden in the payload; a mark is in its place.
     """
 
     model_config = ConfigDict(title="Task")
@@ -126,6 +130,7 @@ class TaskView(BaseModel):
     revision: int
     offloaded: OffloadedView | None
     trace_id: str | None
+    hidden: list[str]
 
 
 class WaitingView(BaseModel):
@@ -187,8 +192,28 @@ class BatchView(BaseModel):
     tasks: list[TaskView]
 
 
+@dataclass(frozen=True)
+class ShownTask:
+    """A task with marks in place of what a caller may not see; `hidden` are their places."""
+
+    task: Task
+    hidden: tuple[str, ...] = ()
+
+
+HIDE_ALL = Mask(hides=True)
+"""The mask that hides a whole payload."""
+
+
+def show(task: Task, mask: Mask | None) -> ShownTask:
+    """Return a task as it is shown through a mask."""
+    if mask is None:
+        return ShownTask(task)
+    masked = mask.hide(task.payload)
+    return ShownTask(replace(task, payload=masked.text), masked.hidden)
+
+
 def task_json(
-    task: Task,
+    shown: ShownTask,
     history: Sequence[AttemptRecord] | None = None,
     *,
     tracebacks: bool = False,
@@ -203,6 +228,7 @@ def task_json(
     Without `tracebacks`, those of errors are null, since they reveal the handlers' code. Payload
     and result are stored as JSON text and inserted unchanged.
     """
+    task = shown.task
     has_progress = task.progress_fraction is not None or task.progress_message is not None
     view = {
         "task_id": task.task_id,
@@ -233,6 +259,7 @@ def task_json(
         "revision": task.revision,
         "offloaded": _offloaded(task),
         "trace_id": trace_id_of(task.trace_context),
+        "hidden": shown.hidden,
     }
     if history is not None:
         view["actions"] = [_act(act) for act in acts]
@@ -243,14 +270,21 @@ def task_json(
     return json.encode(view)
 
 
-def tasks_json(tasks: Sequence[Task], *, tracebacks: bool = False) -> bytes:
+def tasks_json(tasks: Sequence[ShownTask], *, tracebacks: bool = False) -> bytes:
     """Return a list of tasks as JSON."""
     listed = (task_json(task, tracebacks=tracebacks) for task in tasks)
     return b'{"tasks":[' + b",".join(listed) + b"]}"
 
 
-def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) -> bytes:
-    """Return a page of the list as JSON."""
+def page_json(
+    page: Page,
+    tasks: Sequence[ShownTask],
+    *,
+    limit: int,
+    offset: int,
+    tracebacks: bool = False,
+) -> bytes:
+    """Return a page of the list as JSON, with its tasks as they are shown."""
     tail = to_json(
         {
             "total": page.total,
@@ -259,7 +293,7 @@ def page_json(page: Page, *, limit: int, offset: int, tracebacks: bool = False) 
             "next_cursor": page.next_cursor,
         }
     )
-    return tasks_json(page.tasks, tracebacks=tracebacks)[:-1] + b"," + tail[1:]
+    return tasks_json(tasks, tracebacks=tracebacks)[:-1] + b"," + tail[1:]
 
 
 def accepted(new: NewTask, at: float) -> Task:

@@ -4,7 +4,7 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -102,6 +102,8 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     head.add_row("state", state_text(task["state"]))
     if task.get("tags"):
         head.add_row("tags", ", ".join(task["tags"]))
+    if task.get("hidden"):
+        head.add_row("hidden", plain(", ".join(task["hidden"])))
     if task["progress"] and not task["finished_at"]:
         head.add_row("progress", _progress(task))
     elif task["state"] == "RUNNING" and (silence := _silence(task)):
@@ -109,14 +111,8 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
         if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
-    if why := task.get("cancel_reason"):
-        message = f": {why['message']}" if why["message"] else ""
-        head.add_row("cancelled", plain(f"{why['code']} by {why['by']}{message}"))
-    for act in task.get("actions") or ():
-        bulk = f" (bulk operation {act['bulk_id']})" if act["bulk_id"] else ""
-        head.add_row(
-            act["action"], plain(f"{act['at'][:19].replace('T', ' ')} by {act['by']}{bulk}")
-        )
+    for name, text in _acts(task):
+        head.add_row(name, text)
     for reason in task.get("waiting_for") or ():
         fix = f" ({reason['fix']})" if reason["fix"] else ""
         head.add_row("waiting for", plain(f"{reason['code']}: {reason['message']}{fix}"))
@@ -129,6 +125,16 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     if task.get("attempts"):
         parts.append(attempts_table(task["attempts"]))
     return Group(*parts)
+
+
+def _acts(task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield what people did to a task, and why it was cancelled, as rows."""
+    if why := task.get("cancel_reason"):
+        message = f": {why['message']}" if why["message"] else ""
+        yield "cancelled", plain(f"{why['code']} by {why['by']}{message}")
+    for act in task.get("actions") or ():
+        bulk = f" (bulk operation {act['bulk_id']})" if act["bulk_id"] else ""
+        yield act["action"], plain(f"{act['at'][:19].replace('T', ' ')} by {act['by']}{bulk}")
 
 
 def _progress(task: Mapping[str, Any]) -> RenderableType:

@@ -115,6 +115,7 @@ class TaskDocument(TypedDict):
     started_at: str | None
     finished_at: str | None
     updated_at: str
+    hidden: list[str]
     attempts: NotRequired[list[AttemptDocument]]
     actions: NotRequired[list[ActDocument]]
     waiting_for: NotRequired[list[Waiting] | None]

@@ -8,7 +8,7 @@ payload is checked, or its schema is needed.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -48,6 +48,7 @@ class HandlerSpec:
     actors: tuple[int, int] = (0, 0)
     isolated: bool = False
     ray_options: Mapping[str, Any] = field(default_factory=dict)
+    redact: tuple[str, ...] = ()
 
     @property
     def kind(self) -> HandlerKind:
@@ -92,6 +93,20 @@ class HandlerSpec:
         return None if mask.is_empty else mask
 
     @cached_property
+    def redaction(self) -> "Mask | None":
+        """The mask of all that only operators are shown, and of the secret parts; or None."""
+        from raytasks.model.hidden import Mask, mask_of_pointers
+
+        if not self.redact:
+            return self.mask
+        named = mask_of_pointers(self.redact)
+        return named if self.mask is None else Mask(options=[self.mask, named])
+
+    def mask_for(self, *, operates: bool) -> "Mask | None":
+        """Return the mask of the payload for a caller who operates, or does not; None: no mask."""
+        return self.mask if operates else self.redaction
+
+    @cached_property
     def wants_context(self) -> bool:
         """Whether the handler takes a `Context` as its second argument."""
         return parameters_of(self.target)[1]
@@ -128,6 +143,7 @@ def handler(
     actors: tuple[int, int] = (1, 1),
     isolated: bool = False,
     ray_options: Mapping[str, Any] | None = None,
+    redact: Sequence[str] = (),
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
@@ -141,6 +157,9 @@ def handler(
     `ray_options` are options of `ray.remote`: `num_cpus`, `num_gpus`, `memory`, `resources`,
     `runtime_env`, `max_retries`, `retry_exceptions`. With them, or with `isolated`, each attempt of
     a function runs as a separate Ray remote task. For a class, they are the options of its actors.
+
+    The parts of payloads that `redact` names are shown only to callers with the scope operate. Each
+    is a JSON pointer, such as `/card`; `*` stands for each item of a list or member of an object.
 
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
@@ -156,6 +175,7 @@ def handler(
             actors=actors if is_class else (0, 0),
             isolated=isolated,
             ray_options=dict(ray_options or {}),
+            redact=(redact,) if isinstance(redact, str) else tuple(redact),
         )
         _check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
@@ -199,6 +219,11 @@ def _check(spec: HandlerSpec) -> None:
         raise HandlerError(f"{name}: a class runs in actors of its own; isolated is for functions")
     if inspect.isclass(spec.target) and not _defines_call(spec.target):
         raise HandlerError(f"{name}: a handler class needs a __call__ method")
+    for text in spec.redact:
+        if not isinstance(text, str) or (text and not text.startswith("/")):
+            raise HandlerError(
+                f"{name}: redact: {text!r} is no JSON pointer, such as '/card' or '/items/*/code'"
+            )
     try:
         parameters_of(spec.target)
     except SignatureError as error:

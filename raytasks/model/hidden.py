@@ -1,12 +1,16 @@
-"""The hidden fields of payloads: those that their handler's model keeps secret.
+"""The hidden fields of payloads: those that their handler keeps secret.
 
 They are stored as they were sent, since the handler needs them. The API shows a mark in their
-place, whatever the API key. Hidden are `SecretStr`, `SecretBytes` and other secrets of pydantic,
-and fields that the model excludes from its output (`Field(exclude=True)`).
+place. There are two kinds:
+
+- Secrets of the payload's model are shown to nobody. These are `SecretStr`, `SecretBytes` and other
+  secrets of pydantic, and fields that the model leaves out of its output (`Field(exclude=True)`).
+- What `@handler(redact=[...])` names is shown only to callers with the scope operate.
 """
 
 import dataclasses
 import inspect
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import UnionType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -14,6 +18,11 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from pydantic import AliasChoices, AliasPath, BaseModel, Secret, SecretBytes, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import from_json, to_json
+
+from raytasks.model.strict_json import pointer
+
+MAX_PLACES = 100
+"""Maximum number of marks whose places are told."""
 
 MARK = "**********"
 """The mark that is shown in place of a hidden value, the same as pydantic's."""
@@ -39,25 +48,79 @@ class Mask:
         """Whether nothing is hidden."""
         return not _hides_anything(self, set())
 
-    def text(self, text: str) -> str:
-        """Return JSON text with marks in place of what is hidden."""
-        return to_json(self.shown(from_json(text))).decode()
+    def hide(self, text: str) -> "Masked":
+        """Return JSON text with marks in place of what is hidden, and where they are."""
+        places: list[str] = []
+        shown = self.shown(from_json(text), "", places)
+        return Masked(to_json(shown).decode(), tuple(dict.fromkeys(places)))
 
-    def shown(self, value: Any) -> Any:
-        """Return a JSON value with marks in place of what is hidden."""
+    def shown(self, value: Any, place: str = "", places: list[str] | None = None) -> Any:
+        """Return a JSON value with marks in place of what is hidden.
+
+        `place` is the JSON pointer of the value. The pointers of marks are added to `places`.
+        """
         if self.hides:
-            return None if value is None else MARK
+            if value is None:
+                return None
+            if places is not None and len(places) < MAX_PLACES:
+                places.append(place)
+            return MARK
         for option in self.options:
-            value = option.shown(value)
+            value = option.shown(value, place, places)
         if isinstance(value, dict):
-            found = {name: self.names.get(name, self.items) for name in value}
             return {
-                name: item if (mask := found[name]) is None else mask.shown(item)
+                name: item
+                if (mask := self.names.get(name, self.items)) is None
+                else mask.shown(item, place + pointer(name), places)
                 for name, item in value.items()
             }
-        if isinstance(value, list) and self.items is not None:
-            return [self.items.shown(item) for item in value]
+        if isinstance(value, list) and (self.names or self.items is not None):
+            return [
+                item
+                if (mask := self.names.get(str(index), self.items)) is None
+                else mask.shown(item, place + pointer(index), places)
+                for index, item in enumerate(value)
+            ]
         return value
+
+    def covers(self, place: Sequence[str | int]) -> bool:
+        """Return whether what is at a place may be hidden, or have something hidden in it.
+
+        The place may also have the names of types, as pydantic's places in unions do.
+        """
+        if self.hides or any(option.covers(place) for option in self.options):
+            return True
+        if not place:
+            return not self.is_empty
+        mask = self.names.get(str(place[0]), self.items)
+        if mask is None:
+            return len(place) > 1 and self.covers(place[1:])
+        return mask.covers(place[1:])
+
+
+@dataclass(frozen=True)
+class Masked:
+    """JSON text with marks. `hidden` are the JSON pointers of the marks, some of very many."""
+
+    text: str
+    hidden: tuple[str, ...]
+
+
+def mask_of_pointers(pointers: Iterable[str]) -> Mask:
+    """Return the mask of what JSON pointers name; `*` is each item of a list, or each member.
+
+    Raises `ValueError` for a text that is no JSON pointer.
+    """
+    masks = []
+    for text in pointers:
+        if text and not text.startswith("/"):
+            raise ValueError(f"{text!r} is no JSON pointer: it must be empty, or begin with /")
+        mask = Mask(hides=True)
+        for part in reversed(text.split("/")[1:]):
+            name = part.replace("~1", "/").replace("~0", "~")
+            mask = Mask(items=mask) if name == "*" else Mask(names={name: mask})
+        masks.append(mask)
+    return Mask(options=masks)
 
 
 def mask_of(annotation: Any) -> Mask:

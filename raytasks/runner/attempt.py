@@ -209,7 +209,12 @@ class Attempt:
             # The payload was valid when it was submitted: the handler's model has changed since.
             # The message has no input values: they may be secret.
             found = error.errors(include_url=False, include_context=False, include_input=False)
-            told = "; ".join(f"{_place(item['loc'])}: {item['msg']}" for item in found[:10])
+            mask = self.spec.redaction
+            told = "; ".join(
+                f"{_place(item['loc'])}: "
+                + ("is hidden" if mask is not None and mask.covers(item["loc"]) else item["msg"])
+                for item in found[:10]
+            )
             raise PermanentError(f"the payload no longer fits its handler: {told}") from None
         arguments = [payload]
         self._channel = channel

@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from pydantic_core import to_json
+from pydantic_core import ValidationError, to_json
 
 from raytasks.handling.task_log import clean
 from raytasks.model.retry import RetryDecision, RetryPolicy
@@ -25,6 +25,8 @@ MAX_MESSAGE = 10_000
 
 MAX_TRACEBACK = 20_000
 """How many characters are kept of an error's traceback: the last ones."""
+
+_SHOWN_FIELDS = 20
 
 Value = TypeVar("Value")
 
@@ -71,7 +73,7 @@ _INDESCRIBABLE = (
 def _described(error: BaseException, *, retryable: bool) -> str:
     name = fenced(lambda: _cut(_name_of(error), MAX_NAME), lambda _: "Exception")
     message = fenced(
-        lambda: _cut(str(error), MAX_MESSAGE),
+        lambda: _cut(_text_of(error), MAX_MESSAGE),
         lambda failure: f"(its text cannot be had: {_name_of(failure)[:MAX_NAME]})",
     )
     trace = fenced(lambda: _trace(error), lambda failure: _stack(error, failure))
@@ -84,13 +86,28 @@ def _name_of(error: BaseException) -> str:
     return str(type.__dict__["__name__"].__get__(type(error)))  # even if its metaclass overrides it
 
 
+def _text_of(error: BaseException) -> str:
+    """Return the text of an error. That of pydantic would quote values, which may be secret."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    found = error.errors(include_url=False, include_context=False, include_input=False)
+    lines = [f"{error.error_count()} validation errors for {error.title}"]
+    for item in found[:_SHOWN_FIELDS]:
+        place = ".".join(map(str, item["loc"]))
+        lines.append(f"{place}: {item['msg']} [{item['type']}]" if place else item["msg"])
+    return "\n".join(lines)
+
+
 def _cut(text: str, most: int) -> str:
     return clean(str.__getitem__(text, slice(most)))[:most]
 
 
 def _trace(error: BaseException) -> str:
     told = traceback.TracebackException(type(error), error, error.__traceback__, compact=True)
-    return _last(told.format())
+    if not isinstance(error, ValidationError):
+        return _last(told.format())
+    text = _text_of(error)
+    return _last(piece.replace(str(error), text) for piece in told.format())
 
 
 def _stack(error: BaseException, failure: BaseException) -> str:

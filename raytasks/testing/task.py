@@ -4,7 +4,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
-from raytasks.api.views import task_json
+from raytasks.api.views import show, task_json
 from raytasks.model.states import State
 from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.queries import TaskActs
@@ -30,7 +30,9 @@ class QueuedTask:
         task, history = self._service.task(self.task_id)
         acts = self._service.call(self._service.tracker.read(TaskActs(self.task_id)))
         filled = self._service.bench.values.load(task)
-        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True, acts=acts))
+        spec = self._service.registry.require(task.task_type)
+        shown = show(filled, spec.mask_for(operates=True))
+        document: dict[str, Any] = from_json(task_json(shown, history, tracebacks=True, acts=acts))
         return document
 
     @property

@@ -156,8 +156,8 @@ class Ticker:
                 self._doubt = error
                 self.wake.set()
             raise
-        self.paused_at = paused_at
         log_acts(acts)
+        self.paused_at = paused_at
         await self.wait_for_tick()
         self.wake.set()
 

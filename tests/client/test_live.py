@@ -122,3 +122,43 @@ def test_keys(sqlite_url: str, tmp_path: Path) -> None:
             [file] = team.artifacts(done["task_id"])
             assert (file["name"], file["bytes"]) == ("a.txt", 5)
             assert team.artifact(done["task_id"], "a.txt") == b"hello"
+
+
+def test_acts_failures_and_filters(client: Client) -> None:
+    with pytest.raises(TaskFailed) as caught:
+        client.run("scripted", {"step": "permanent"}, tags=["acts"])
+    assert caught.value.task is not None
+    failed = caught.value.task["task_id"]
+    waiting = client.submit("noop", {}, delay_seconds=600, tags=["acts"])
+    cancelled = client.cancel(waiting["task_id"], message="not needed")
+    assert cancelled["cancel_reason"] == {
+        "code": "requested",
+        "message": "not needed",
+        "by": "local",
+    }
+    assert [act["action"] for act in client.get(waiting["task_id"])["actions"]] == ["cancel"]
+    both = client.tasks(state=["FAILED", "CANCELLED"], tag="acts")
+    assert [task["task_id"] for task in both] == [waiting["task_id"], failed]
+    [group] = client.errors("scripted")["groups"]
+    since = client.errors()["since"]
+    listed = client.list(error_type=group["error_type"], created_after=since)
+    assert [task["task_id"] for task in listed["tasks"]] == [failed]
+    assert client.bulk_retry(error_type=group["error_type"], dry_run=True)["matched"] == 1
+    assert [entry["by"] for entry in client.audit_entries(action="cancel")] == ["local"]
+    assert client.audit(limit=1)["next_cursor"] is None
+    assert client.me()["name"] == "local"
+    kinds = {type(event) for event in client.events(failed, types=["log"], level="ERROR")}
+    assert kinds == {EndEvent}
+
+
+async def test_the_other_client_has_them_too(url: str) -> None:
+    async with AsyncClient(url) as client:
+        task = await client.submit("noop", {}, delay_seconds=600)
+        await client.cancel(task["task_id"], message="not needed")
+        entries = [entry async for entry in client.audit_entries(by="local")]
+        assert [entry["target"] for entry in entries] == [task["task_id"]]
+        assert (await client.audit())["entries"] == entries
+        assert (await client.errors())["groups"] == []
+        assert (await client.me())["scopes"] == ["operate", "read", "submit"]
+        events = [event async for event in client.events(task["task_id"], logs=False)]
+        assert isinstance(events[-1], EndEvent)

@@ -262,7 +262,7 @@ MUTANTS = (
     Mutant(
         "feed without claims",
         "raytasks.tracker.tick",
-        "        done.changes.append(_change(running, State.RUNNING,",
+        "        done.changes.append(change_of(running, State.RUNNING,",
         "        len((running, State.RUNNING,",
     ),
     Mutant(

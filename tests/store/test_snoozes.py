@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert
 
-from raytasks.api.views import task_json
+from raytasks.api.views import ShownTask, task_json
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import EventQuery, LogEntry, LogLine, StateEntry
 from raytasks.protocol.messages import AttemptLog
@@ -100,8 +100,8 @@ def test_the_newest_are_read_and_the_others_counted(store: Store, store_url: str
     found = points.read(ID) if store_url.startswith("sqlite") else points.read([ID])[ID]
     points.close()
     assert [item.attempt for item in found[1]] == newest
-    assert b'"attempts_omitted":30' in task_json(*found)
-    assert b'"attempts_omitted":0' in task_json(found[0], [])
+    assert b'"attempts_omitted":30' in task_json(ShownTask(found[0]), found[1])
+    assert b'"attempts_omitted":0' in task_json(ShownTask(found[0]), [])
 
 
 @pytest.mark.parametrize("seconds", [0.0, -5.0, 0.2, float("nan")])

@@ -419,9 +419,9 @@ async def test_a_pause_whose_commit_is_in_doubt_is_read_again(
     async with tracker_on(store) as tracker:
         set_paused = store.set_paused
 
-        def lose_the_answer(epoch: int, paused_at: float | None) -> None:
+        def lose_the_answer(epoch: int, paused_at: float | None, by: str, now: float) -> None:
             if in_doubt:
-                set_paused(epoch, paused_at)
+                set_paused(epoch, paused_at, by, now)
             error = StoreUnavailable("the connection was lost")
             error.in_doubt = in_doubt
             raise error

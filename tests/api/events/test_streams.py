@@ -17,7 +17,7 @@ from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.queries import Health, TaskEvents
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
-from tests.event_client import EventClient, Sse
+from tests.event_client import EventClient, Sse, parse
 from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000001"
@@ -53,6 +53,32 @@ def watched(api: Api) -> int:
 
 
 class TestOneTask:
+    @pytest.mark.parametrize(
+        ("query", "wanted"),
+        [
+            ("", ["state", "state", "log", "log", "progress", "state", "end"]),
+            ("?type=state", ["state", "state", "state", "end"]),
+            ("?type=state&type=progress", ["state", "state", "progress", "state", "end"]),
+            ("?logs=false", ["state", "state", "progress", "state", "end"]),
+            ("?level=ERROR", ["state", "state", "progress", "state", "end"]),
+            ("?type=log&level=INFO", ["log", "log", "end"]),
+        ],
+    )
+    async def test_only_what_is_wanted_comes(self, api: Api, query: str, wanted: list[str]) -> None:
+        task = await api.submit(payload={"lines": 2, "step": "progress"})
+        ended = await api.finished(task)
+        answer = await api.client.get(f"/tasks/{task['task_id']}/events{query}")
+        assert answer.status_code == 200, answer.text
+        found = [event.event for event in parse(answer.text)]
+        expected = [kind for kind in wanted if kind != "progress" or ended["progress"]]
+        assert found == expected
+
+    async def test_a_kind_or_a_level_that_is_none_is_refused(self, api: Api) -> None:
+        task = await api.submit()
+        for query in ("type=gap", "level=LOUD", "logs=perhaps"):
+            answer = await api.client.get(f"/tasks/{task['task_id']}/events?{query}")
+            assert answer.status_code == 422, query
+
     async def test_what_has_happened_comes_first(self, api: Api) -> None:
         task = await api.submit(payload={"lines": 2, "step": "progress"})
         ended = await api.finished(task)
@@ -68,7 +94,7 @@ class TestOneTask:
         assert first == {
             "task_id": task["task_id"], "task_type": "scripted", "namespace": "default",
             "state": "PENDING", "attempt": 0, "revision": 0, "at": task["created_at"],
-            "outcome": None, "error": None,
+            "by": None, "action": None, "outcome": None, "error": None,
         }  # fmt: skip
         [attempt] = ended["attempts"]
         assert (begun["attempt"], begun["at"]) == (1, attempt["started_at"])
