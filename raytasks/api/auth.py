@@ -54,18 +54,6 @@ class Caller:
             )
         return self.namespace
 
-    def check_unbound(self) -> None:
-        """Refuse a request about the whole service if the key is bound to a namespace.
-
-        Raises `Problem` 403.
-        """
-        if self.namespace is not None:
-            raise Problem(
-                HTTPStatus.FORBIDDEN,
-                f"this is about the whole service, and the key {self.name} is bound to the "
-                f"namespace {self.namespace}",
-            )
-
     def check(self, scope: Scope) -> None:
         """Refuse the request if the caller lacks a scope that it needs.
 
@@ -79,6 +67,18 @@ class Caller:
             HTTPStatus.FORBIDDEN,
             f"the key {self.name} does not have the scope {scope.value}, which this needs",
         )
+
+    def check_unbound(self) -> None:
+        """Refuse a request about the whole service by a key that is bound to a namespace.
+
+        Raises `Problem` 403.
+        """
+        if self.namespace is not None:
+            raise Problem(
+                HTTPStatus.FORBIDDEN,
+                f"the key {self.name} is bound to the namespace {self.namespace}; use a key "
+                "that is bound to none, as this is about the whole service",
+            )
 
 
 STRANGER = Caller("stranger", frozenset())
@@ -177,14 +177,14 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 def require_unbound(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """Return a dependency: the caller, who has this scope by a key that is bound to no namespace.
+    """Return a dependency: the caller, who has this scope and is bound to no namespace.
 
     It raises `Problem` 401 or 403.
     """
+    has_scope = require(scope)
 
     async def check(request: Request) -> Caller:
-        caller = await caller_of(request)
-        caller.check(scope)
+        caller = await has_scope(request)
         caller.check_unbound()
         return caller
 
@@ -197,4 +197,6 @@ AnyCaller = Annotated[Caller, Depends(caller_of)]
 Reader = Annotated[Caller, Depends(require(Scope.READ))]
 Submitter = Annotated[Caller, Depends(require(Scope.SUBMIT))]
 Operator = Annotated[Caller, Depends(require(Scope.OPERATE))]
-UnboundOperator = Annotated[Caller, Depends(require_unbound(Scope.OPERATE))]
+
+ServiceOperator = Annotated[Caller, Depends(require_unbound(Scope.OPERATE))]
+"""The sender of a request about the whole service: an operator who is bound to no namespace."""

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
-from raytasks.api.auth import UnboundOperator
+from raytasks.api.auth import ServiceOperator
 from raytasks.api.events.event_views import GAP_DATA, HEARTBEAT, RETRY, place_alone, sse
 from raytasks.api.events.stream import EventStream
 from raytasks.api.log_views import LOG_EVENTS, LogPageView
@@ -69,7 +69,7 @@ def log_router(service: Service) -> APIRouter:
     )
     async def logs(
         asked: Annotated[ServiceLogQuery, Query()],
-        _caller: UnboundOperator,
+        _caller: ServiceOperator,
         accept: Annotated[str, Header(include_in_schema=False)] = "",
         last_event_id: Annotated[
             str | None, Header(description="Like `after`, for a stream. It comes first.")

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, Running
+from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     bulk_steps as bulk,
@@ -118,7 +119,10 @@ class Store:
         """Return the attempts that run, or ran when the last tracker died."""
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.RUNNING_TASKS)
-            return [Running(*row) for row in rows]
+            return [
+                Running(*most, trace_id=trace_id_of(trace))  # type: ignore[misc]
+                for *most, trace in rows
+            ]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""

@@ -1,7 +1,6 @@
 """The lines of the service's log about attempts, ticks, runners and operations."""
 
 import asyncio
-import re
 from collections.abc import Callable
 
 from msgspec import MsgspecError, Struct, json
@@ -40,7 +39,6 @@ _WORDS = {
     OutcomeKind.TIMED_OUT: "timed out",
     OutcomeKind.OUT_OF_MEMORY: "ran out of memory",
 }
-_TRACE_ID = re.compile(r"\b00-([0-9a-f]{32})-")
 
 Fields = dict[str, FieldValue | None]
 
@@ -179,7 +177,7 @@ class Journal:
             "task_type": running.task_type,
             "namespace": running.namespace,
             "attempt": running.attempt,
-            "trace_id": trace_id_of(running.trace_context),
+            "trace_id": running.trace_id,
             **_of_runner(runner_id, runner),
         }
 
@@ -244,14 +242,6 @@ def error_line(error: str | None) -> str | None:
         return None
     message = " ".join(found.message[: 2 * MAX_ERROR_CHARACTERS].split())
     return f"{found.type}: {message}"[:MAX_ERROR_CHARACTERS] if message else found.type
-
-
-def trace_id_of(trace_context: str | None) -> str | None:
-    """Return the trace id of a W3C trace context (JSON text), or None."""
-    if trace_context is None:
-        return None
-    found = _TRACE_ID.search(trace_context)
-    return found and found[1]
 
 
 def _end(outcome: Outcome) -> Fields:

@@ -15,7 +15,7 @@ from raytasks.protocol.service_log import LogFilter, ServiceLine
 from raytasks.store.store import Store
 from raytasks.tracker import journal
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.journal import MAX_SUCCESSES, error_line, trace_id_of
+from raytasks.tracker.journal import MAX_SUCCESSES, error_line
 from tests.making import new_task, outcome, task_id
 from tests.tracking import FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
@@ -214,11 +214,6 @@ class TestTheRest:
 )
 def test_an_error_is_one_bounded_line(error: str | None, text: str | None) -> None:
     assert error_line(error) == text
-
-
-@pytest.mark.parametrize("context", [None, "", "{}", '{"traceparent": "ff-xyz"}'])
-def test_no_trace_id_is_made_up(context: str | None) -> None:
-    assert trace_id_of(context) is None
 
 
 def test_the_kept_runners_that_are_gone_are_bounded() -> None:
