@@ -253,7 +253,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `waits`: the runner has not begun it yet.
     - `begun_at`: when it began, if that was later than its claim.
     - `due_at`: when it was due, if its wait from then until it begins is to be measured.
-    - `trace_context`: as in `NewTask`.
+    - `trace_id`: the trace of its submission, or None.
     - `cancelled_by`: who has cancelled it.
     """
 
@@ -275,7 +275,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     waits: bool = False
     begun_at: float | None = None
     due_at: float | None = None
-    trace_context: str | None = None
+    trace_id: str | None = None
     cancelled_by: str | None = None
 
     @property

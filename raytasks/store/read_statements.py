@@ -3,7 +3,7 @@
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, literal_column, null, select, text
+from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
 from raytasks.model.tasks import AttemptRecord
 from raytasks.store.schema import (
@@ -43,7 +43,6 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
-    null(),
     tasks.c.trace_context,
     tasks.c.cancel_reason,
 ).where(

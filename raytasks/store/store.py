@@ -6,12 +6,11 @@ Calls block, so the tracker makes them in a separate thread. Each may raise `Sto
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from msgspec.structs import replace
-
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, Running
+from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
@@ -151,7 +150,10 @@ class Store:
         with self._database.reading() as connection:
             rows = connection.execute(read_statements.RUNNING_TASKS)
             return [
-                replace(Running(*known), cancelled_by=canceller(reason)) for *known, reason in rows
+                Running(  # type: ignore[misc]
+                    *most, trace_id=trace_id_of(trace), cancelled_by=canceller(reason)
+                )
+                for *most, trace, reason in rows
             ]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:

@@ -8,7 +8,6 @@ from msgspec import MsgspecError, Struct, json
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import Running
-from raytasks.model.trace_context import trace_id_of
 from raytasks.observe.log_record import FieldValue
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.messages import AttemptLog, Outcome
@@ -178,7 +177,7 @@ class Journal:
             "task_type": running.task_type,
             "namespace": running.namespace,
             "attempt": running.attempt,
-            "trace_id": trace_id_of(running.trace_context),
+            "trace_id": running.trace_id,
             **_of_runner(runner_id, runner),
         }
 

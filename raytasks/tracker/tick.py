@@ -13,6 +13,7 @@ from raytasks.handling.submission import is_later_in_batch
 from raytasks.model.acts import AuditEntry
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
+from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.batch_statements import MAX_CLAIMS
 from raytasks.store.count_changes import Counted, Total
@@ -262,7 +263,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             tags=row.tags,
             waits=not begins_now,
             due_at=due_at - work.ahead if counts and not begins_now else None,
-            trace_context=row.trace_context,
+            trace_id=trace_id_of(row.trace_context),
         )
         claim = Claim(
             task_id=row.task_id,

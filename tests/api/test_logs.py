@@ -7,9 +7,16 @@ import pytest
 
 from raytasks.api import log_routes
 from raytasks.observe.log_stream import LogStream
+from raytasks.tracker import journal
 from tests.event_client import EventClient
 from tests.keyring import bearer, locked
 from tests.local_service import Api
+
+
+@pytest.fixture(autouse=True)
+def no_tick_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no line tells of a slow tick."""
+    monkeypatch.setattr(journal, "SLOW_TICK_SECONDS", 1e9)
 
 
 def log_of(api: Api) -> LogStream:

@@ -22,6 +22,12 @@ from tests.tracking import FaultyStore, ScriptedRunner, let_run, tracker_on, unt
 ERROR = to_json({"type": "ValueError", "message": "no\n  good", "traceback": "…"}).decode()
 
 
+@pytest.fixture(autouse=True)
+def no_tick_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However busy the machine is, no line tells of a slow tick."""
+    monkeypatch.setattr(journal, "SLOW_TICK_SECONDS", 1e9)
+
+
 async def lines(tracker: Tracker, text: str = "") -> list[ServiceLine]:
     """Return the lines so far whose message has a text."""
     page = await tracker.read(LogLines())

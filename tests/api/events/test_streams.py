@@ -275,7 +275,7 @@ class TestAnswers:
     async def test_the_document_tells_the_shapes(self, idle_api: Api) -> None:
         document = (await idle_api.client.get("/openapi.json")).json()
         for path, events in (
-            ("/tasks/{task_id}/events", {"state", "log", "progress", "end"}),
+            ("/tasks/{task_id}/events", {"state", "log", "progress", "end", "present"}),
             ("/tasks/events", {"state", "gap"}),
         ):
             responses = document["paths"][path]["get"]["responses"]
