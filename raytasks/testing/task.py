@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from raytasks.api.live_view import LiveView
 from raytasks.api.views import task_json
 from raytasks.model.states import State
 from raytasks.protocol.commands import CancelTask, RetryTask
@@ -25,7 +26,10 @@ class QueuedTask:
         """The whole task, with its attempts: the JSON document of `GET /tasks/{id}`."""
         task, history = self._service.task(self.task_id)
         filled = self._service.bench.values.load(task)
-        document: dict[str, Any] = from_json(task_json(filled, history, tracebacks=True))
+        look = LiveView(self._service.tracker).look(task)
+        waiting_for, live = self._service.call(look)
+        shown = task_json(filled, history, tracebacks=True, waiting_for=waiting_for, live=live)
+        document: dict[str, Any] = from_json(shown)
         return document
 
     @property

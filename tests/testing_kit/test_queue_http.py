@@ -156,3 +156,26 @@ def test_an_answer_that_takes_too_long_is_a_timeout(
     monkeypatch.setattr(queue._service, "__dict__", {**vars(queue._service), "app": hang})
     with pytest.raises(httpx.ReadTimeout):
         queue.http.get("/health", timeout=0.05)
+
+
+def test_a_waiting_task_says_why(queue: Queue) -> None:
+    later = queue.submit("coroutine", 1, delay_seconds=60)
+    [reason] = queue.get(later.task_id)["waiting_for"]
+    assert (reason["code"], reason["until"]) == ("not_due", "2026-01-01T00:01:00Z")
+    now = queue.submit("coroutine", 2)
+    reasons = queue.get(now.task_id)["waiting_for"]
+    assert [item["code"] for item in reasons] in ([], ["behind_others"])
+    queue.run_until_idle()
+    assert queue.get(later.task_id)["waiting_for"] is None
+
+
+def test_what_the_service_consists_of(queue: Queue) -> None:
+    assert queue.http.get("/livez").json() == {"status": "ok"}
+    assert queue.http.get("/readyz").json() == {"status": "ok", "reasons": []}
+    assert queue.http.get("/health").json()["status"] == "ok"
+    with Client(queue.url, transport=queue.transport) as client:
+        [pool] = client.pools()
+        [runner] = client.runners()
+        assert (client.nodes(), client.versions()) == ([], [])
+    assert "coroutine" in pool["task_types"]
+    assert (runner["pool"], runner["state"]) == (pool["name"], "idle")

@@ -72,11 +72,12 @@ class ClusterOutlook:
     async def complete(self, report: dict[str, Any], waiting: Mapping[str, int]) -> dict[str, Any]:
         """Return the health report with the parts about handlers, pools, Ray and disks.
 
+        Call `look` before.
         `waiting` is how many tasks wait, by type.
         """
         handlers, reasons = self._versions.report(waiting)
         reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
-        is_fresh = await self._sight.fresh(_NODES_SECONDS)
+        is_fresh = await self._sight.fresh(0.0)  # `look` has waited for it
         seen = self._sight.health(is_fresh=is_fresh)
         if not seen["ok"]:
             reasons.append(_ray_away())
