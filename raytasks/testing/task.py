@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from raytasks.api.live_view import LiveView
 from raytasks.api.views import show, task_json
 from raytasks.model.states import State
 from raytasks.protocol.commands import CancelTask, RetryTask
@@ -32,7 +33,11 @@ class QueuedTask:
         filled = self._service.bench.values.load(task)
         spec = self._service.registry.require(task.task_type)
         shown = show(filled, spec.mask_for(operates=True))
-        document: dict[str, Any] = from_json(task_json(shown, history, tracebacks=True, acts=acts))
+        waiting_for, live = self._service.call(LiveView(self._service.tracker).look(task))
+        text = task_json(
+            shown, history, tracebacks=True, waiting_for=waiting_for, live=live, acts=acts
+        )
+        document: dict[str, Any] = from_json(text)
         return document
 
     @property

@@ -101,9 +101,11 @@ class Observer:
 
     async def _health(self) -> dict[str, Any]:
         backlog, most = self._backlog()
+        looking = asyncio.ensure_future(self._seconds())
         report = await health_of(self._ticker, backlog, most)
+        oldest = await looking
         report["tracker"]["socket_node"] = self.socket_node()
-        report["reasons"] += work_reasons(self._work(await self._seconds()))
+        report["reasons"] += work_reasons(self._work(oldest))
         return report
 
     async def _seconds(self) -> Mapping[str, float]:

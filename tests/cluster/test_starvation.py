@@ -88,7 +88,8 @@ def test_what_the_service_consists_of(service: Service) -> None:
     assert pools["shared"]["max_runners"] == FLOODED_CPUS
     assert pools["shared"]["backlog"] > 0
     assert pools["shared"]["oldest_due_seconds"] > 0
-    assert pools["remote"]["states"] == {"starting": 0, "idle": 0, "busy": 1, "leaving": 0}
+    states = pools["remote"]["states"]
+    assert (pools["remote"]["runners"], states["idle"] + states["busy"]) == (1, 1)
     shared = [runner for runner in listed("runners") if runner["pool"] == "shared"]
     assert len(shared) >= FLOODED_CPUS
     for runner in shared:

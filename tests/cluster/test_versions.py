@@ -111,7 +111,8 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
     service: Service, folder: Path
 ) -> None:
     broken = folder / "broken"  # what a node loses after the trial has passed
-    fails = f"if os.path.exists({str(broken)!r}): raise ImportError('libgone.so')"
+    says = "import sys; print('looking for libgone', file=sys.stderr)"
+    fails = f"{says}\nif os.path.exists({str(broken)!r}): raise ImportError('libgone.so')"
     write_changing(folder, 3, fails)
     assert deploy(service).returncode == 0
     until_answers(service, 3)
@@ -123,9 +124,13 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
         time.sleep(0.2)
     assert {reason["code"] for reason in reasons} == {"runners_cannot_start"}  # one for each pool
     assert all("libgone.so" in reason["message"] for reason in reasons)
+    assert any("looking for libgone" in reason["log"] for reason in reasons), reasons
     broken.unlink()
     until_answers(service, 3)
-    assert service.http.get("/health").json()["reasons"] == []
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while reasons := service.http.get("/health").json()["reasons"]:  # other pools try again later
+        assert time.monotonic() < deadline, reasons
+        time.sleep(0.2)
 
 
 def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:

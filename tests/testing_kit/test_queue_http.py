@@ -175,3 +175,26 @@ def test_the_log_is_that_of_the_queue(queue: Queue) -> None:
     assert ended["message"] == "attempt 1 of greet succeeded"
     assert ended["fields"]["task_id"] == task.task_id
     assert ended["at"].startswith("2026-01-01T00:00:0")
+
+
+def test_a_waiting_task_says_why(queue: Queue) -> None:
+    later = queue.submit("coroutine", 1, delay_seconds=60)
+    [reason] = queue.get(later.task_id)["waiting_for"]
+    assert (reason["code"], reason["until"]) == ("not_due", "2026-01-01T00:01:00Z")
+    now = queue.submit("coroutine", 2)
+    reasons = queue.get(now.task_id)["waiting_for"]
+    assert [item["code"] for item in reasons] in ([], ["behind_others"])
+    queue.run_until_idle()
+    assert queue.get(later.task_id)["waiting_for"] is None
+
+
+def test_what_the_service_consists_of(queue: Queue) -> None:
+    assert queue.http.get("/livez").json() == {"status": "ok"}
+    assert queue.http.get("/readyz").json() == {"status": "ok", "reasons": []}
+    assert queue.http.get("/health").json()["status"] == "ok"
+    with Client(queue.url, transport=queue.transport) as client:
+        [pool] = client.pools()
+        [runner] = client.runners()
+        assert (client.nodes(), client.versions()) == ([], [])
+    assert "coroutine" in pool["task_types"]
+    assert (runner["pool"], runner["state"]) == (pool["name"], "idle")

@@ -1,9 +1,12 @@
 """The tracker's view of its cluster: the pools, the versions, the nodes and the disks."""
 
+import logging
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import ray
 
 from raytasks.pools.cluster_sight import ClusterSight
 from raytasks.pools.cluster_view import ClusterNode, PoolView
@@ -14,6 +17,8 @@ from raytasks.settings import Settings
 from raytasks.tracker.disks import DiskWatch
 from raytasks.tracker.observer import Observer
 from raytasks.tracker.work_health import HealthReason, health_reason
+
+log = logging.getLogger(__name__)
 
 _NODES_SECONDS = 1.0
 _SOON_SECONDS = 0.1
@@ -36,7 +41,7 @@ class ClusterOutlook:
         self._pools = pools
         self._versions = versions
         self._sight = ClusterSight()
-        self._disks = DiskWatch(places_of(settings))
+        self._disks = DiskWatch({**places_of(settings), **_rays_place()})
         self._socket_node = socket_node
 
     def task_types(self) -> Collection[str] | None:
@@ -72,11 +77,12 @@ class ClusterOutlook:
     async def complete(self, report: dict[str, Any], waiting: Mapping[str, int]) -> dict[str, Any]:
         """Return the health report with the parts about handlers, pools, Ray and disks.
 
+        Call `look` before.
         `waiting` is how many tasks wait, by type.
         """
         handlers, reasons = self._versions.report(waiting)
         reasons += [*self._pools.failures.reasons(), *self._pools.nested.reasons()]
-        is_fresh = await self._sight.fresh(_NODES_SECONDS)
+        is_fresh = await self._sight.fresh(0.0)  # `look` has waited for it
         seen = self._sight.health(is_fresh=is_fresh)
         if not seen["ok"]:
             reasons.append(_ray_away())
@@ -104,6 +110,14 @@ def places_of(settings: Settings) -> dict[str, Path]:
     if "://" not in settings.artifacts_url:
         places["the artifacts"] = Path(settings.artifacts_url)
     return places
+
+
+def _rays_place() -> dict[str, Path]:
+    try:
+        return {"Ray's files": Path(ray.get_runtime_context().get_temp_dir())}
+    except Exception as error:  # a missing figure must not end the tracker
+        log.warning("the folder of Ray's files is not known: %r", error)
+        return {}
 
 
 def _ray_away() -> HealthReason:

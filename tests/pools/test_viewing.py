@@ -1,0 +1,104 @@
+"""The pools as data, and the nodes as last seen: without a cluster."""
+
+import threading
+import time
+from typing import Any
+
+import pytest
+
+from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.pools import cluster_sight
+from raytasks.pools.cluster_sight import ClusterSight
+from raytasks.pools.cluster_view import ClusterNode, Stage
+from raytasks.pools.handlers_version import HandlersVersion
+from raytasks.pools.roster import PooledRunner
+from raytasks.pools.start_failures import StartFailures
+from raytasks.pools.viewing import pool_views
+from raytasks.runner.sizing import SizeRule
+from raytasks.settings import Settings
+
+HANDLERS = (
+    HandlerInfo("short", HandlerKind.FUNCTION, (0, 0)),
+    HandlerInfo("long", HandlerKind.FUNCTION, (0, 0)),
+    HandlerInfo("model", HandlerKind.CLASS, (1, 2), ray_options={"num_gpus": 1}),
+)
+
+
+def runner(name: str, **changes: Any) -> PooledRunner:
+    return PooledRunner(name, None, active_at=time.monotonic() - 5.0, **changes)
+
+
+def test_the_pools_of_a_version_and_those_that_leave() -> None:
+    version = HandlersVersion("token", "fingerprint", HANDLERS, Settings(_env_file=None))
+    runners = [
+        runner("runner.class.model.1@g", basic=False),
+        runner("runner.shared.2@g", alive=True),
+        runner("runner.shared.1@g", alive=True, up=True),
+        runner("runner.class.gone.1@old", up=True, retiring_since=time.monotonic()),
+    ]
+    failures = StartFailures()
+    for _ in range(2):
+        failures.record("class.model", "no driver", ("the last line",))
+    found = pool_views(version, runners, {"shared": SizeRule(1, 4, 30.0, 30.0)}, failures)
+    gone, model, shared = found
+    assert (gone.name, gone.task_types, gone.runners[0].stage) == ("class.gone", (), Stage.LEAVING)
+    assert (shared.task_types, shared.min_runners, shared.max_runners) == (("short", "long"), 1, 4)
+    assert [place.stage for place in shared.runners] == [Stage.UP, Stage.STARTING]
+    assert [place.placed for place in shared.runners] == [True, True]
+    assert shared.resources == {"CPU": 1.0}
+    assert (shared.runners[0].resources, shared.failing) == ({}, None)
+    assert (model.min_runners, model.resources["GPU"]) == (None, 1.0)
+    [place] = model.runners
+    assert (place.placed, place.resources["GPU"]) == (False, 1.0)
+    assert place.seconds >= 5.0
+    assert model.failing is not None
+    assert (model.failing.count, model.failing.log) == (2, ("the last line",))
+
+
+class TestSight:
+    async def test_it_is_fresh_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        looks = 0
+
+        def look() -> list[ClusterNode]:
+            nonlocal looks
+            looks += 1
+            free = {"CPU": 1.0}
+            return [
+                ClusterNode("n1", "a", "10.0.0.1", True, True, {"CPU": 2.0}, free, {}),
+                ClusterNode("n2", "b", "10.0.0.2", False, False, {"CPU": 8.0}, None, {}),
+            ]
+
+        monkeypatch.setattr(cluster_sight, "cluster_nodes", look)
+        sight = ClusterSight()
+        assert sight.nodes is None
+        assert await sight.fresh(10.0)
+        assert await sight.fresh(0.0)
+        assert looks == 1
+        assert sight.health(is_fresh=True) == {
+            "ok": True, "nodes": 1, "resources": {"CPU": 2.0}, "available": {"CPU": 1.0},
+        }  # fmt: skip
+
+    async def test_nobody_waits_for_a_control_store_that_is_away(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        there = threading.Event()
+
+        def look() -> list[ClusterNode]:
+            there.wait(20)
+            return []
+
+        monkeypatch.setattr(cluster_sight, "cluster_nodes", look)
+        sight = ClusterSight()
+        assert not await sight.fresh(0.01)
+        assert not sight.health(is_fresh=False)["ok"]
+        there.set()
+        assert await sight.fresh(10.0)  # the same look has ended
+
+    async def test_a_look_that_fails(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        def look() -> list[ClusterNode]:
+            raise ConnectionError("no control store")
+
+        monkeypatch.setattr(cluster_sight, "cluster_nodes", look)
+        sight = ClusterSight()
+        assert not await sight.fresh(10.0)
+        assert sight.nodes is None
