@@ -333,9 +333,7 @@ class ExchangeLoop:
             self._outbox.logs.drop(key)
         for number in orders.acknowledged_reports:
             self._outbox.beginnings.pop(number, None)
-            _, acknowledged = self._outbox.checkpoints.get(number, (None, None))
-            if acknowledged is not None and not acknowledged.done():
-                acknowledged.set_result(None)
+            self._outbox.acknowledge_checkpoint(number)
         for number in orders.acknowledged_logs:
             self._outbox.logs.acknowledge(number)
         if orders.resync:

@@ -36,11 +36,27 @@ class Outbox:
     unsent_beginnings: list[Report] = field(default_factory=list)
     logs: LogBook = field(default_factory=LogBook)
 
+    def acknowledge_checkpoint(self, number: int) -> None:
+        """Note that a checkpoint is on disk.
+
+        An earlier one of the same attempt is not needed any more. Sent again, it would replace the
+        later one.
+        """
+        report, _ = self.checkpoints.get(number, (None, None))
+        if report is None:
+            return
+        for known, acknowledged in self.checkpoints.values():
+            same = (known.task_id, known.attempt) == (report.task_id, report.attempt)
+            if same and known.number <= number and not acknowledged.done():
+                acknowledged.set_result(None)
+
     def say_again(self) -> None:
         """Send everything again that was sent and not acknowledged."""
         self.unsent = [*self.unacknowledged.values(), *self.unsent]
         self.unacknowledged = {}
-        self.unsent_checkpoints = [report for report, _ in self.checkpoints.values()]
+        self.unsent_checkpoints = [
+            report for report, acknowledged in self.checkpoints.values() if not acknowledged.done()
+        ]
         self.unsent_beginnings = [*self.beginnings.values()]
         self.logs.send_again()
 

@@ -47,7 +47,7 @@ class Exchanges:
             return Orders(resync=True)
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
-        if runner is None and not self._lives(exchange):
+        if self._is_in_doubt(exchange, runner) and not self._is_present(exchange):
             return Orders(resync=True, batch=self._asked[exchange.runner_id])
         if runner is not None:
             runner.answer()  # an earlier call is over, and maybe nobody hears its answer
@@ -74,16 +74,22 @@ class Exchanges:
             if runner.call is call:
                 runner.call = None
 
-    def _lives(self, exchange: Exchange) -> bool:
-        """Return whether a new runner may replace an earlier life of the same name.
+    def _is_in_doubt(self, exchange: Exchange, runner: RunnerState | None) -> bool:
+        """Return whether a call that says what its runner holds may be an old one.
 
-        It must first have received an answer of ours. A call of a dead process can arrive after the
-        calls of its successor, and must not replace the successor.
+        A call of a dead process can arrive after the calls of its successor, and must not replace
+        the successor. A call to an earlier tracker can arrive here before the later calls of the
+        same runner. What it says of held attempts and checkpoints is then no longer true.
         """
-        lives = self._fleet.lives_of(exchange.name)
+        if runner is None:
+            return bool(self._fleet.lives_of(exchange.name))
+        return not runner.confirmed and not runner.number and bool(runner.held)
+
+    def _is_present(self, exchange: Exchange) -> bool:
+        """Return whether a runner has sent its call after an answer of ours; else ask for that."""
         asked = self._asked.pop(exchange.runner_id, None)
         has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: from a runner of 0.1
-        if not lives or (asked is not None and has_heard and exchange.last_batch >= asked):
+        if asked is not None and has_heard and exchange.last_batch >= asked:
             return True
         while len(self._asked) >= _MAX_ASKED:
             del self._asked[next(iter(self._asked))]

@@ -271,7 +271,8 @@ class Ticker:
             epoch=self.epoch,
             max_crashes=self.max_crashes,
             submissions=arrived,
-            reports=[report for _, report in taken.reports],
+            # A runner may have sent an earlier checkpoint again, after a later one.
+            reports=sorted((report for _, report in taken.reports), key=lambda item: item.number),
             logs=[log for _, log in taken.logs],
             outcomes=self.ledger.current(taken.outcomes),
             late=list(taken.late),
