@@ -1,9 +1,11 @@
 """The times in the query or the body of a request."""
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Annotated, Any
 
-from pydantic import AwareDatetime, BeforeValidator
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator
+
+_LAST = datetime.max.replace(tzinfo=UTC).timestamp() - 1.0
 
 
 def _no_number(value: Any) -> Any:
@@ -15,5 +17,12 @@ def _no_number(value: Any) -> Any:
     raise ValueError("give a text as in RFC 3339, e.g. 2031-01-31T12:00:00Z")
 
 
-AskedTime = Annotated[AwareDatetime, BeforeValidator(_no_number)]
+def _in_range(value: datetime) -> datetime:
+    """Refuse a time that cannot be shown in UTC, or is before 1970."""
+    if not 0.0 <= value.timestamp() <= _LAST:
+        raise ValueError("must be from 1970 to 9999")
+    return value
+
+
+AskedTime = Annotated[AwareDatetime, BeforeValidator(_no_number), AfterValidator(_in_range)]
 """A time as RFC 3339 text, with a time zone."""

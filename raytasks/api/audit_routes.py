@@ -10,6 +10,7 @@ from starlette.responses import Response
 
 from raytasks.api.asked_times import AskedTime
 from raytasks.api.auth import ServiceOperator
+from raytasks.api.filter_fields import NO_CONTROL
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.submission import rfc3339
 from raytasks.model.acts import ActionName, AuditEntry
@@ -25,7 +26,9 @@ class AuditQuery(BaseModel):
 
     limit: int = Field(default=50, ge=1, le=MAX_LISTED)
     cursor: str | None = Field(default=None, description="The `next_cursor` of the page before.")
-    by: str | None = Field(default=None, max_length=128, description="Only acts of this person.")
+    by: str | None = Field(
+        default=None, max_length=128, pattern=NO_CONTROL, description="Only acts of this person."
+    )
     action: ActionName | None = None
     since: AskedTime | None = Field(
         default=None, description="Only acts from then on (RFC 3339, with a time zone)."

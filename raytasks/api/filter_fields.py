@@ -11,7 +11,8 @@ from raytasks.handling.submission import TAG, rfc3339
 from raytasks.model.states import State
 from raytasks.model.task_filter import TaskFilter
 
-_NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"
+NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"
+"""The pattern of a text without control characters, which PostgreSQL may refuse."""
 
 
 class FilterFields(BaseModel):
@@ -28,7 +29,7 @@ class FilterFields(BaseModel):
     error_type: str | None = Field(
         default=None,
         max_length=100,
-        pattern=_NO_CONTROL,
+        pattern=NO_CONTROL,
         description="The class of the last attempt's error, such as `ValueError`.",
     )
 

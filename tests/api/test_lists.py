@@ -137,3 +137,36 @@ async def test_bad_tags_are_refused(api: Api, tags: list[str]) -> None:
     response = await api.client.post("/tasks/", json=body)
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"].startswith("/tags")
+
+
+async def test_the_parts_of_the_filter(api: Api) -> None:
+    failed = await api.finished(await api.submit(payload={"step": "permanent"}))
+    done = await api.finished(await api.submit())
+    waiting = await api.submit(task_type="noop", delay_seconds=600)
+    error, since = failed["error"]["type"], done["created_at"]
+    for query, wanted, total in (
+        ("state=FAILED&state=COMPLETED", [done, failed], 2),
+        ("state=FAILED&state=COMPLETED&limit=1", [done], 2),
+        (f"error_type={error}", [failed], None),
+        (f"error_type={error}&state=PENDING", [], None),
+        (f"created_after={since}", [waiting, done], None),
+        (f"created_before={since}", [failed], None),
+        (f"created_after={since}&state=PENDING&task_type=noop", [waiting], None),
+    ):
+        page = await listed(api, f"?{query}")
+        found = [task["task_id"] for task in page["tasks"]]
+        assert found == [task["task_id"] for task in wanted], query
+        assert page["total"] == total, query
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "offset=1&error_type=ValueError", "offset=1&created_after=2026-01-01T00:00:00Z",
+        "offset=1&state=FAILED&state=PENDING", "created_after=1", "created_before=2026-01-01",
+        "error_type=", "error_type=%00", "state=LOST", "state=FAILED&state=LOST",
+    ],
+)  # fmt: skip
+async def test_a_filter_that_makes_no_sense_is_refused(idle_api: Api, query: str) -> None:
+    answer = await idle_api.client.get(f"/tasks/?{query}")
+    assert answer.status_code == 422, query

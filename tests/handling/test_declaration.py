@@ -83,6 +83,12 @@ def test_so_it_is_by_function() -> None:
         handler_of(checked)
 
 
+def test_a_type_of_raytasks_itself_is_refused() -> None:
+    with pytest.raises(HandlerError, match=r"'raytasks\.mine': names that begin with 'raytasks\.'"):
+        handler("raytasks.mine")(lambda payload: None)
+    handler("raytasksmine")(lambda payload: None)
+
+
 def test_a_type_twice_in_one_module_is_refused() -> None:
     twice = "@handler('a')\ndef f(payload): ...\n@handler('a')\ndef f(payload): return 2\n"
     with pytest.raises(HandlerError, match="line 3: task type 'a' is declared twice"):

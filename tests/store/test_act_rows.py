@@ -12,6 +12,7 @@ from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import AuditList, TaskActs, TaskEvents
 from raytasks.store import act_rows
 from raytasks.store.store import Store
+from raytasks.store.version_rows import VersionState
 from raytasks.tracker.acting import Target
 from raytasks.tracker.bulk_turns import make, run_step
 from raytasks.tracker.tick import TickInput, run_tick
@@ -178,3 +179,22 @@ def test_acts_are_pruned_with_their_task_and_the_audit_by_its_age(tracking: Trac
     assert store.forget_audit(tracking.epoch, NOW + 20, 500, NOW) == 1
     assert store.forget_audit(tracking.epoch, NOW + 21, 2, NOW) == 2
     assert len(audit(tracking)) == 1
+
+
+def test_a_deployment_is_written_down_with_its_verdict_once(tracking: Tracking) -> None:
+    store, epoch = tracking.store, tracking.epoch
+    for token, state, detail in (
+        ("one", VersionState.PASSED, None),
+        ("two", VersionState.FAILED, "no handler"),
+        ("two", VersionState.PASSED, None),  # the first verdict stays
+    ):
+        store.number_version(epoch, token, "g", NOW)
+        store.judge_version(epoch, token, state, detail, "anna@here", NOW)
+    found = store.read(AuditList()).entries
+    assert {(item.action, item.by, item.target) for item in found} == {
+        ("deploy", "anna@here", "1"),
+        ("deploy", "anna@here", "2"),
+    }
+    details = {item.target: json.decode(item.details or "{}") for item in found}
+    assert details["1"] == {"state": "passed", "generation": "g", "error": None}
+    assert details["2"] == {"state": "failed", "generation": "g", "error": "no handler"}

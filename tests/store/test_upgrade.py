@@ -8,7 +8,10 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import text
 
+from raytasks.model.bulk_operations import BulkAction, BulkFilter
 from raytasks.model.states import State
+from raytasks.model.task_filter import TaskFilter
+from raytasks.protocol.queries import BulkList
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, counted, new_task, task_id, task_query
@@ -111,5 +114,40 @@ def test_what_version_0003_kept_goes_on(empty_url: str) -> None:
         assert kept == [(NOW, None, None, 0), (None, 1, None, 0)]
         [again] = tracking.claim()
         assert (again.task_id, again.attempt) == (task_id(2), 2)
+    finally:
+        store.close()
+
+
+_BULK = """
+INSERT INTO bulk_operations (bulk_id, namespace, action, state, task_type, tag, cursor, looked_at,
+                             changed, created_at, finished_at)
+VALUES (:id, 'team-a', :action, :state, :task_type, :tag, :id, 7, 5, :now, :finished)
+"""
+
+
+def test_bulk_operations_keep_their_filters(empty_url: str) -> None:
+    database = downgraded(empty_url, "0004")
+    rows = [
+        (1, "retry", "FAILED", "short", None, NOW),
+        (2, "cancel", None, None, "nightly", None),  # it goes on
+        (3, "retry", None, None, None, NOW),
+    ]
+    with database.writing() as connection:
+        for number, action, state, task_type, tag, finished in rows:
+            values = {"action": action, "state": state, "task_type": task_type, "tag": tag}
+            more = {"id": task_id(number), "now": NOW, "finished": finished}
+            connection.execute(text(_BULK), values | more)
+    database.close()
+    store = Store(empty_url)
+    try:
+        store.upgrade()
+        found = {item.bulk_id: item for item in store.read(BulkList("team-a"))}
+        for number, action, state, task_type, tag, finished in rows:
+            item = found[task_id(number)]
+            states = () if state is None else (State(state),)
+            wanted = TaskFilter("team-a", states, task_type, tag)
+            assert item.filter == BulkFilter(BulkAction(action), wanted)
+            assert (item.looked_at, item.finished_at, item.by) == (7, finished, "unknown")
+        assert [item.bulk_id for item in store.open_bulks()] == [task_id(2)]
     finally:
         store.close()

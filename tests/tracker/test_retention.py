@@ -12,7 +12,7 @@ from raytasks.artifacts.large_values import ArtifactLost, LargeValues
 from raytasks.model.tasks import NewTask, StoreUnavailable, TaskNotFound
 from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import AuditList, TasksById
 from raytasks.store import files
 from raytasks.store.transaction import Superseded
 from raytasks.testing import FakeClock
@@ -229,3 +229,18 @@ async def test_it_goes_on_after_trouble_until_another_tracker_has_taken_over(
     assert not [*found]
     assert pauses[0] < 1
     assert pauses[1:] == [module.LOOK_SECONDS] * 3
+
+
+async def test_the_audit_keeps_90_days(
+    tracker: Tracker, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "BATCH", 2)
+    await cancelled(tracker, 1, 2, 3)
+    clock.advance(90 * DAY)
+    await cancelled(tracker, 4)
+    keeper = retention(tracker, clock, [])
+    assert await keeper.prune_audit() == 0
+    clock.advance(1)
+    assert [await keeper.prune_audit() for _ in range(3)] == [2, 1, 0]
+    [left] = (await tracker.read(AuditList())).entries
+    assert left.target == task_id(4)

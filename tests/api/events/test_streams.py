@@ -203,7 +203,12 @@ class TestOneTask:
         async with stream(idle_api, task) as client:
             events = await client.to_the_end()
         assert kinds(events) == ["PENDING", "CANCELLED", "PENDING", "CANCELLED", "end"]
-        assert [event["at"] is None for event in client.of("state")] == [False, True, True, False]
+        told = [(event["by"], event["action"]) for event in client.of("state")]
+        retried, cancelled = ("local", "retry"), ("local", "cancel")
+        assert told == [(None, None), cancelled, retried, cancelled]
+        times = [event["at"] for event in client.of("state")]
+        assert all(times)
+        assert times == sorted(times)
 
 
 class TestAnswers:
@@ -300,6 +305,7 @@ class TestAllTasks:
         assert first == {
             "task_id": task["task_id"], "task_type": "scripted", "namespace": "default",
             "state": "PENDING", "attempt": 0, "revision": 0, "at": first["at"],
+            "by": None, "action": None,
         }  # fmt: skip
         epoch = api.service.tracker.ticker.epoch
         assert all(name.startswith(f"{epoch}:") for name in client.ids)

@@ -78,5 +78,5 @@ def test_a_change_of_the_feed() -> None:
     assert (head, place) == ("event: state", "id: 7:5")
     assert json.loads(data.removeprefix("data: ")) == {
         "task_id": "id", "task_type": "short", "namespace": "default", "state": "PENDING",
-        "attempt": 0, "revision": 0, "at": "1970-01-01T00:00:01Z",
+        "attempt": 0, "revision": 0, "at": "1970-01-01T00:00:01Z", "by": None, "action": None,
     }  # fmt: skip
