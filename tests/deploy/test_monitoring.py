@@ -30,7 +30,12 @@ needs_prometheus = pytest.mark.skipif(
 
 def promtool(*arguments: str, folder: Path = PROMETHEUS) -> None:
     done = subprocess.run(
-        ["promtool", *arguments], check=False, cwd=folder, capture_output=True, text=True, timeout=60
+        ["promtool", *arguments],
+        check=False,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert done.returncode == 0, done.stdout + done.stderr
 
