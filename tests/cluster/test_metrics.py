@@ -1,0 +1,178 @@
+"""The metrics while tracker, replica and service are killed: exact, equal, and never falling."""
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from raytasks.client import Client
+from raytasks.client.documents import SubmissionDocument
+from tests.cluster.conftest import Service, start_service
+from tests.cluster.processes import PATIENCE_SECONDS, REPLICA, TRACKER, kill, only, processes
+from tests.metrics_check import Series, check_no_fall, check_sums, counters, scraped
+
+TASKS = 10_000
+BATCH = 500
+OF_TYPE = {"noop": 0.8, "scripted": 0.2}
+FAILING_OF_TEN = 3
+
+
+def scrape(url: str) -> Series | None:
+    """Scrape over a connection of its own; None if nothing answers now."""
+    try:
+        answer = httpx.get(f"{url}/metrics", timeout=10, trust_env=False)
+    except httpx.HTTPError:
+        return None
+    return scraped(answer.text) if answer.status_code == 200 else None
+
+
+class Scraper:
+    """A Prometheus that looks every second, and sees no counter fall."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self.looks = 0
+        self.last: Series = {}
+        self.error: AssertionError | None = None
+
+    def __enter__(self) -> "Scraper":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stopping.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.wait(1.0) and self.error is None:
+            found = scrape(self._url)
+            if found is None:
+                continue
+            try:
+                check_no_fall(self.last, found)
+            except AssertionError as error:
+                self.error = error
+            self.looks += 1
+            self.last = found
+
+
+class Submitter:
+    """A client that counts what it was told is accepted, by type."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self.accepted = dict.fromkeys(OF_TYPE, 0)
+        self.failing = 0
+
+    def submit(self, tasks: int) -> None:
+        """Submit so many tasks in batches, through whatever happens."""
+        with Client(self._url) as client:
+            for batch in range(tasks // BATCH):
+                new = [self._task(number) for number in range(BATCH)]
+                key = f"{batch}-{self.accepted}"
+                deadline = time.monotonic() + PATIENCE_SECONDS
+                while True:
+                    try:
+                        client.submit_many(new, idempotency_key=key)
+                        break
+                    except Exception:  # the same key makes it safe to repeat
+                        assert time.monotonic() < deadline
+                        time.sleep(0.2)
+                for item in new:
+                    self.accepted[str(item["task_type"])] += 1
+                self.failing += sum("step" in item["payload"] for item in new)
+
+    def _task(self, number: int) -> SubmissionDocument:
+        if number % 10 < OF_TYPE["noop"] * 10:
+            return {"task_type": "noop", "payload": {}}
+        fails = number // 10 % 10 < FAILING_OF_TEN
+        return {"task_type": "scripted", "payload": {"step": "permanent"} if fails else {}}
+
+
+def settled(url: str) -> dict[str, dict[str, float]]:
+    """Return the sums by type as soon as no task is open."""
+    deadline = time.monotonic() + 2 * PATIENCE_SECONDS
+    while True:
+        time.sleep(1.1)  # the answer is kept for a second
+        found = scrape(url)
+        if found is not None:
+            sums = check_sums(found)
+            if not any(item["open"] for item in sums.values()):
+                return sums
+        assert time.monotonic() < deadline, found
+
+
+def of_each_replica(service: Service) -> list[Series]:
+    """Scrape each replica at its own port."""
+    found = []
+    for process in processes(service, REPLICA):
+        ports = [
+            item.laddr.port
+            for item in process.net_connections("tcp")
+            if item.status == psutil.CONN_LISTEN
+        ]
+        answers = [scrape(f"http://127.0.0.1:{port}") for port in ports]
+        found += [answer for answer in answers if answer]
+    return found
+
+
+@pytest.mark.usefixtures("no_service")
+@pytest.mark.timeout(280)
+def test_they_add_up_whatever_is_killed(tmp_path: Path) -> None:
+    first = start_service(tmp_path, API_REPLICAS="2", LEASE_SECONDS="5")
+    submitter = Submitter(first.url)
+    with Scraper(first.url) as scraper:
+        submitter.submit(TASKS // 4)
+        kill(only(first, TRACKER))
+        submitter.submit(TASKS // 4)
+        kill(processes(first, REPLICA)[0])
+        submitter.submit(TASKS // 4)
+        settled(first.url)
+        with Client(first.url) as client:
+            operation = client.bulk_retry(task_type="scripted")
+            retried = client.bulk_wait(operation["bulk_id"], timeout_seconds=60)["changed"]
+        assert retried == submitter.failing
+        failed = submitter.failing + retried
+        already = submitter.failing
+        submitter.submit(TASKS // 4)
+        os.kill(first.process.pid, signal.SIGKILL)
+        first.process.wait()
+        first.http.close()
+        port = httpx.URL(first.url).port or 0
+        second = start_service(
+            tmp_path, port=port, API_REPLICAS="2", LEASE_SECONDS="5", RETENTION_SECONDS="1"
+        )
+        sums = settled(second.url)
+        failed += submitter.failing - already
+        for task_type, number in submitter.accepted.items():
+            found = sums[task_type]
+            assert found["tasks_submitted"] == number
+            assert found["tasks_retried"] == (retried if task_type == "scripted" else 0)
+            assert found["tasks_finished"] == found["tasks_submitted"] + found["tasks_retried"]
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while second.http.get("/tasks/").json()["total"] > TASKS / 2:  # pruned at the start
+            assert time.monotonic() < deadline
+            time.sleep(0.2)
+        assert settled(second.url) == sums
+        looks = scraper.looks
+        while scraper.looks < looks + 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert scraper.error is None
+    assert scraper.looks > 10
+    of = (("namespace", "default"), ("state", "FAILED"), ("task_type", "scripted"))
+    assert scraper.last["raytasks_tasks_finished_total", of] == failed
+    time.sleep(6.0)  # the histograms are saved every 5 seconds
+    replicas = of_each_replica(second)
+    assert len(replicas) == 2
+    assert counters(replicas[0]) == counters(replicas[1])
+    assert check_sums(replicas[0]) == sums
+    second.http.close()
+    assert second.stop() == 0, second.log.read_text()
