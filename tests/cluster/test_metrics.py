@@ -23,10 +23,10 @@ OF_TYPE = {"noop": 0.8, "scripted": 0.2}
 FAILING_OF_TEN = 3
 
 
-def scrape(url: str) -> Series | None:
+def scrape(url: str, seconds: float = 10.0) -> Series | None:
     """Scrape over a connection of its own; None if nothing answers now."""
     try:
-        answer = httpx.get(f"{url}/metrics", timeout=10, trust_env=False)
+        answer = httpx.get(f"{url}/metrics", timeout=seconds, trust_env=False)
     except httpx.HTTPError:
         return None
     return scraped(answer.text) if answer.status_code == 200 else None
@@ -110,18 +110,16 @@ def settled(url: str) -> dict[str, dict[str, float]]:
         assert time.monotonic() < deadline, found
 
 
-def of_each_replica(service: Service) -> list[Series]:
-    """Scrape each replica at its own port."""
-    found = []
-    for process in processes(service, REPLICA):
-        ports = [
-            item.laddr.port
-            for item in process.net_connections("tcp")
-            if item.status == psutil.CONN_LISTEN
-        ]
-        answers = [scrape(f"http://127.0.0.1:{port}") for port in ports]
-        found += [answer for answer in answers if answer]
-    return found
+def urls_of_replicas(service: Service) -> list[str]:
+    """Return the URLs at which the replicas answer directly; their other ports speak no HTTP."""
+    ports = [
+        item.laddr.port
+        for process in processes(service, REPLICA)
+        for item in process.net_connections("tcp")
+        if item.status == psutil.CONN_LISTEN
+    ]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    return [url for url in urls if scrape(url, 2.0) is not None]
 
 
 @pytest.fixture
@@ -188,10 +186,14 @@ def test_they_add_up_whatever_is_killed(start: Callable[..., Service]) -> None:
 def check_replicas(service: Service, sums: dict[str, dict[str, float]]) -> None:
     """Check that both replicas answer the same, as soon as the last histograms are saved."""
     deadline = time.monotonic() + PATIENCE_SECONDS
+    while len(urls := urls_of_replicas(service)) != 2:
+        assert time.monotonic() < deadline, urls
     while True:
-        replicas = of_each_replica(service)
-        if len(replicas) == 2 and counters(replicas[0]) == counters(replicas[1]):
+        one, other = (scrape(url) for url in urls)
+        assert one is not None
+        assert other is not None
+        if counters(one) == counters(other):
             break
-        assert time.monotonic() < deadline, len(replicas)
+        assert time.monotonic() < deadline
         time.sleep(1.1)
-    assert check_sums(replicas[0]) == sums
+    assert check_sums(one) == check_sums(other) == sums
