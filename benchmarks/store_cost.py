@@ -51,7 +51,7 @@ class _Tracker:
         """Run tasks that are stored."""
         running: Sequence[Running] = ()
         for _ in range(tasks // size):
-            running = self._claimed(outcomes=_ended(running), wants=[_want(size)])
+            running = self._claimed(outcomes=_ended(running), requests=[_want(size)])
             assert len(running) == size
         self._tick(outcomes=_ended(running))
 
@@ -60,7 +60,7 @@ class _Tracker:
         running: Sequence[Running] = ()
         for _ in range(tasks // size):
             running = self._claimed(
-                submissions=_new(size), outcomes=_ended(running), wants=[_want(size)]
+                submissions=_new(size), outcomes=_ended(running), requests=[_want(size)]
             )
             assert len(running) == size
         self._tick(outcomes=_ended(running))

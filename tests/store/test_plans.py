@@ -87,6 +87,15 @@ def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> 
     assert scans(steps) == []
 
 
+def test_the_oldest_due_tasks_are_the_first_of_the_claim_index(tracking: Tracking) -> None:
+    with plans(tracking.store) as steps:
+        assert tracking.store.oldest_due(["long", "short"], 5) == {"long": NOW - 1, "short": NOW}
+    assert [step for step in steps if "tasks" in step] == [
+        "SEARCH tasks USING INDEX ix_tasks_claim (task_type=?)"
+    ] * 2
+    assert scans(steps) == []
+
+
 def test_what_comes_due_is_found_in_the_index_of_scheduled_tasks(tracking: Tracking) -> None:
     with plans(tracking.store) as steps:
         tracking.tick(promote=True)

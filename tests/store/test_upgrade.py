@@ -15,6 +15,7 @@ from raytasks.protocol.queries import BulkList
 from raytasks.store.database import _MIGRATIONS, Database
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, counted, new_task, task_id, task_query
+from tests.metrics_check import check_identity
 from tests.postgres_server import PostgresServer
 
 _TASK = """
@@ -106,6 +107,7 @@ def test_what_version_0003_kept_goes_on(empty_url: str) -> None:
     try:
         store.upgrade()
         tracking = Tracking(store)
+        assert check_identity(store) == {("default", "short", "submitted"): 2}
         [running] = store.running()
         assert (running.task_id, running.claimed_at) == (task_id(1), NOW)
         columns = "SELECT claimed_at, company, has_files, snoozes FROM tasks ORDER BY task_id"

@@ -62,6 +62,13 @@ def test_statistics_go_by_the_clock(queue: Queue) -> None:
     assert queue.http.get("/stats").json()["windows"]["hour"]["completed"] == 0
 
 
+def test_metrics_are_those_of_the_queue(queue: Queue) -> None:
+    queue.submit("coroutine", 4)
+    queue.run_due()
+    of = '{namespace="default",state="COMPLETED",task_type="coroutine"}'
+    assert f"raytasks_tasks_finished_total{of} 1.0" in queue.http.get("/metrics").text
+
+
 def test_links_expire_by_the_clock() -> None:
     with Queue(["tests.testing_kit.kit_handlers"], artifact_link_seconds=60) as queue:
         task = queue.submit("greet", {"name": "Ray"})

@@ -1,0 +1,61 @@
+"""The metrics from the tracker's memory: runners, places of types, a tracker that starts."""
+
+import pytest
+
+from raytasks.protocol.queries import Metrics
+from raytasks.store.store import Store
+from raytasks.testing import FakeClock
+from raytasks.tracker import histograms, metrics_view
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.metrics_view import with_starting
+from tests.making import new_task
+from tests.tracking import ScriptedRunner, let_run
+
+
+async def test_runners_are_counted_by_pool_and_state(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    busy = ScriptedRunner(tracker, "busy")
+    await busy.claim()
+    for name in ("idle", "leaving"):
+        ScriptedRunner(tracker, name).send(leaving=name == "leaving")
+    ScriptedRunner(tracker, "loading", pool="other").send(capacity_by_type={})
+    await let_run()
+    found = (await tracker.read(Metrics())).runners
+    assert [item for item in found if item[2]] == [
+        ("other", "starting", 1),
+        ("shared", "idle", 1),
+        ("shared", "busy", 1),
+        ("shared", "leaving", 1),
+    ]
+    assert ("other", "starting", 3) in with_starting(found, {"other": 2, "new": 1})
+    assert ("new", "idle", 0) in with_starting(found, {"new": 1})
+
+
+async def test_types_without_a_place_are_summed_up(
+    tracker: Tracker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(histograms, "MAX_PAIRS", 2)
+    for number, name in enumerate("abccd"):
+        await tracker.submit([new_task(number, task_type=name)])
+    data = await tracker.read(Metrics())
+    submitted = {(space, kind): n for space, kind, name, n in data.totals if name == "submitted"}
+    assert submitted == {("default", "a"): 1, ("default", "b"): 1, ("other", "other"): 3}
+    pending = {(space, kind): n for space, kind, state, n in data.tasks if state == "PENDING"}
+    assert pending == submitted
+
+
+async def test_a_tracker_without_its_database_shows_no_counters(
+    empty_store: Store, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metrics_view, "_START_SECONDS", 0.0)
+    tracker = Tracker(empty_store, clock=clock)
+    data = await tracker.read(Metrics())
+    assert not data.loaded
+    assert [*data.totals, *data.tasks, *data.durations] == []
+    await tracker.close()
+
+
+@pytest.fixture
+def empty_store(sqlite_url: str) -> Store:
+    """A store that no tracker has taken over."""
+    return Store(sqlite_url)
