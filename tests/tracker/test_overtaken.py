@@ -7,13 +7,14 @@ import pytest
 
 from raytasks.model.states import State
 from raytasks.model.task_events import EventQuery, LogEntry, LogLine
-from raytasks.model.tasks import StoreUnavailable
+from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, Report
 from raytasks.protocol.queries import TaskEvents
 from raytasks.store.store import Store
+from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, outcome
-from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, until
+from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
 
 async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker) -> None:
@@ -44,6 +45,46 @@ async def test_an_old_checkpoint_does_not_come_back(tracker: Tracker) -> None:
     old = runner.build(reports=first, number=2)
     await runner.exchange(number=3, reports=second)
     assert (await tracker.exchange(old)).resync
+    tracker.mark_lost("r1", "died")
+    [again] = await ScriptedRunner(tracker, "r2").claim()
+    assert again.checkpoint == "2"
+
+
+async def test_an_old_call_to_an_earlier_tracker_says_nothing_to_the_next(
+    tracker: Tracker, sqlite_url: str, clock: FakeClock
+) -> None:
+    await tracker.submit([new_task(1), new_task(2)])
+    runner = ScriptedRunner(tracker, pool=REMOTE_POOL, capacity=1)
+    first, second = (
+        [Report(new_task(1).task_id, 1, number, checkpoint=str(number))] for number in (1, 2)
+    )
+    await runner.claim(number=1)
+    # Both say all that the runner holds, as calls after a failure do. The first one is late.
+    old = runner.build(reports=first, number=2, held=(*runner.held.items(),))
+    await runner.exchange(number=3, reports=second)
+    assert len(runner.held) == 2
+    await runner.hang_up()
+    async with tracker_on(FaultyStore(sqlite_url), clock=clock) as successor:
+        assert (await successor.exchange(old)).resync
+        await successor.ticker.wait_for_tick()
+        runner.tracker, runner.known = successor, False
+        assert (await runner.exchange(number=5)).resync
+        runner.send(number=6)
+        await let_run()
+        await successor.ticker.wait_for_tick()
+        assert {*successor.fleet.running} == {*runner.held}  # nothing was given back
+        successor.mark_lost("r1", "died")
+        again = await ScriptedRunner(successor, "r2").claim()
+        assert {claim.task_id: claim.checkpoint for claim in again}[new_task(1).task_id] == "2"
+        await runner.hang_up()
+
+
+async def test_the_later_of_two_checkpoints_stays_however_they_come(tracker: Tracker) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim(number=1)
+    reports = [Report(claim.task_id, 1, number, checkpoint=str(number)) for number in (2, 1)]
+    await runner.exchange(number=2, reports=reports)
     tracker.mark_lost("r1", "died")
     [again] = await ScriptedRunner(tracker, "r2").claim()
     assert again.checkpoint == "2"
