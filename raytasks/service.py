@@ -33,7 +33,7 @@ from raytasks.protocol.queries import LogLines
 from raytasks.protocol.service_log import LogPage
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
-from raytasks.tracker.on_ray.actor import get_or_create_tracker
+from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
 _READY_SECONDS = 90.0
 _POLL_SECONDS = 0.1

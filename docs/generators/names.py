@@ -39,6 +39,10 @@ def _entry(directive: str, module: str, name: str) -> str:
         if getattr(importlib.import_module(earlier), name, None) is value:
             kind = directive.removeprefix("auto")
             return f".. py:{kind}:: {module}.{name}\n\n   The same as `{earlier}.{name}`.\n"
+    if directive == "autoclass" and name.endswith("Client"):  # in parts that are not public
+        return (
+            f".. {directive}:: {module}.{name}\n   :inherited-members:\n   :no-show-inheritance:\n"
+        )
     return f".. {directive}:: {module}.{name}"
 
 

@@ -8,7 +8,7 @@ from rich.table import Table
 from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, OfType, Url, connect
 from raytasks.client import DEFAULT_URL
-from raytasks.client.documents import ErrorGroupDocument
+from raytasks.client.inspection_documents import ErrorGroupDocument
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 60

@@ -8,7 +8,7 @@ from rich.table import Table
 from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
 from raytasks.client import DEFAULT_URL, Stats
-from raytasks.client.documents import Percentiles, WindowDocument
+from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State
 
 _WINDOWS = ("minute", "hour", "day")

@@ -28,7 +28,6 @@ from raytasks.client.documents import AttemptDocument as Attempt
 from raytasks.client.documents import BulkOperationDocument as BulkOperation
 from raytasks.client.documents import PageDocument as Page
 from raytasks.client.documents import StackDocument as Stack
-from raytasks.client.documents import StatsDocument as Stats
 from raytasks.client.documents import SubmissionDocument as Submission
 from raytasks.client.documents import TaskDocument as Task
 from raytasks.client.event_stream import (
@@ -47,6 +46,7 @@ from raytasks.client.inspection_documents import (
     RunnerDocument,
     VersionDocument,
 )
+from raytasks.client.inspection_documents import StatsDocument as Stats
 from raytasks.client.requests import DEFAULT_URL, Call
 from raytasks.client.sync import Client
 from raytasks.model.bounds import MAX_IN_BATCH

@@ -20,27 +20,27 @@ from raytasks.client.api_errors import WaitTimeout, task_failed
 from raytasks.client.bodies import given
 from raytasks.client.documents import (
     Artifact,
-    AuditPageDocument,
-    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
-    ErrorsDocument,
     LogPageDocument,
     LogQuery,
     Matched,
-    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
-    StatsDocument,
     SubmissionDocument,
     TaskDocument,
     TaskFilters,
 )
 from raytasks.client.inspection_documents import (
+    AuditPageDocument,
+    AuditPageQuery,
+    ErrorsDocument,
+    MeDocument,
     NodeDocument,
     PoolDocument,
     RunnerDocument,
+    StatsDocument,
     VersionDocument,
 )
 from raytasks.client.requests import Call

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -14,20 +14,13 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
-    AuditDocument,
-    AuditFilters,
-    AuditPageDocument,
-    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
-    ErrorsDocument,
     LogQuery,
     Matched,
-    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
-    StatsDocument,
     SubmissionDocument,
     SubmitOptions,
     TaskDocument,
@@ -43,14 +36,8 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
-from raytasks.client.inspection_documents import (
-    NodeDocument,
-    PoolDocument,
-    RunnerDocument,
-    VersionDocument,
-)
+from raytasks.client.inspection_async import AsyncInspection
 from raytasks.client.requests import DEFAULT_URL
-from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -58,13 +45,9 @@ T = TypeVar("T")
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
-_Pools: TypeAlias = list[PoolDocument]
-_Runners: TypeAlias = list[RunnerDocument]
-_Nodes: TypeAlias = list[NodeDocument]
-_Versions: TypeAlias = list[VersionDocument]
 
 
-class AsyncClient:
+class AsyncClient(AsyncInspection):
     """A client of the raytasks service at `url`, for asyncio.
 
     Its methods are those of `Client`, which describes each, with the same arguments, results and
@@ -262,66 +245,6 @@ class AsyncClient:
     ) -> BulkOperationDocument:
         """Wait until an operation is done, and return it. Raises `WaitTimeout`."""
         return await self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
-
-    async def stats(self) -> StatsDocument:
-        """Return the figures: how many tasks there are, how fast they go, how many fail."""
-        return await self._run(self._api.stats())
-
-    async def errors(self, task_type: str | None = None) -> ErrorsDocument:
-        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
-        return await self._run(self._api.errors(task_type))
-
-    async def me(self) -> MeDocument:
-        """Return the name, scopes and namespace of the API key, and the service's version."""
-        return await self._run(self._api.me())
-
-    async def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
-        """Return one page of what people did, the newest first.
-
-        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
-        """
-        return await self._run(self._api.audit(query))
-
-    async def audit_entries(
-        self, **filters: Unpack[AuditFilters]
-    ) -> AsyncGenerator[AuditDocument, None]:
-        """Yield all that people did, the newest first, page by page; like `audit`."""
-        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
-        while True:
-            page = await self._run(self._api.audit(query))
-            for entry in page["entries"]:
-                yield entry
-            if page["next_cursor"] is None:
-                return
-            query["cursor"] = page["next_cursor"]
-
-    async def metrics(self) -> str:
-        """Return the metrics of the whole service, as text for Prometheus."""
-        return await self._run(self._api.metrics())
-
-    async def task_types(self) -> dict[str, Any]:
-        """Return the task types, with the schemas of their payloads."""
-        return await self._run(self._api.task_types())
-
-    async def health(self) -> dict[str, Any]:
-        """Return how the service is; `status` is `ok` or `degraded`."""
-        return await self._run(self._api.health())
-
-    async def pools(self) -> _Pools:
-        """Return the pools of runners, with their sizes and backlogs."""
-        return await self._run(self._api.pools())
-
-    async def runners(self) -> _Runners:
-        """Return the runners, with what they run."""
-        return await self._run(self._api.runners())
-
-    async def nodes(self) -> _Nodes:
-        """Return the nodes of the cluster, with their resources."""
-        return await self._run(self._api.nodes())
-
-    async def versions(self) -> _Versions:
-        """Return the newest versions of the handlers, with the results of their trials."""
-        return await self._run(self._api.versions())
 
     async def artifacts(self, task_id: str) -> _Artifacts:
         """Return the files of a task, with links that expire."""

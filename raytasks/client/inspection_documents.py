@@ -1,6 +1,9 @@
-"""The documents about pools, runners, nodes and versions, as clients get them."""
+"""The documents about the service as a whole, as clients get them.
 
-from typing import Literal, TypedDict
+They tell of pools, runners, nodes, versions, figures, failures, acts of people, and the caller.
+"""
+
+from typing import Any, Literal, TypedDict
 
 
 class FailingStarts(TypedDict):
@@ -85,3 +88,116 @@ class VersionDocument(TypedDict):
     in_force: bool
     error: str | None
     task_types: list[str] | None
+
+
+class AuditFilters(TypedDict, total=False):
+    """The filters of the audit. None is the same as no filter."""
+
+    by: str | None
+    action: str | None
+    since: str | None
+    namespace: str | None
+
+
+class AuditPageQuery(AuditFilters, total=False):
+    """The query of one page of the audit."""
+
+    limit: int | None
+    cursor: str | None
+
+
+class AuditDocument(TypedDict):
+    """An act of a person: who, what, and when."""
+
+    audit_id: str
+    at: str
+    by: str
+    action: str
+    namespace: str | None
+    target: str | None
+    details: dict[str, Any] | None
+
+
+class AuditPageDocument(TypedDict):
+    """One page of the audit, the newest act first."""
+
+    entries: list[AuditDocument]
+    next_cursor: str | None
+
+
+class ErrorGroupDocument(TypedDict):
+    """The tasks of a type that are FAILED now, with one class of error.
+
+    `hours` counts those that failed in each of 24 hours, the present one last.
+    """
+
+    task_type: str
+    error_type: str
+    count: int
+    first_at: str
+    last_at: str
+    newest_task_id: str
+    message: str
+    hours: list[int]
+
+
+class ErrorsDocument(TypedDict):
+    """The groups of failures, the largest first. The first of the hours begins at `since`."""
+
+    since: str
+    groups: list[ErrorGroupDocument]
+    omitted: int
+
+
+class MeDocument(TypedDict):
+    """The caller: the key's name, scopes and namespace; and the service that answers."""
+
+    name: str
+    scopes: list[str]
+    namespace: str | None
+    service: str
+    version: str
+
+
+class Percentiles(TypedDict):
+    """Percentiles in seconds: half, 95 and 99 of 100 tasks took no longer."""
+
+    p50: float
+    p95: float
+    p99: float
+
+
+class WindowDocument(TypedDict):
+    """Statistics of the last `seconds`."""
+
+    seconds: float
+    completed: int
+    failed: int
+    failure_rate: float | None
+    per_second: float
+    queue_wait: Percentiles | None
+    run_time: Percentiles | None
+
+
+class Windows(TypedDict):
+    """The last minute, hour and day."""
+
+    minute: WindowDocument
+    hour: WindowDocument
+    day: WindowDocument
+
+
+class Counts(TypedDict):
+    """How many tasks there are."""
+
+    by_state: dict[str, int]
+    by_type: dict[str, dict[str, int]]
+
+
+class StatsDocument(TypedDict):
+    """The statistics of a namespace."""
+
+    namespace: str
+    counts: Counts
+    windows: Windows
+    by_type: dict[str, Windows]

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, cast, overload
+from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -13,20 +13,13 @@ from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
-    AuditDocument,
-    AuditFilters,
-    AuditPageDocument,
-    AuditPageQuery,
     BulkFilters,
     BulkOperationDocument,
-    ErrorsDocument,
     LogQuery,
     Matched,
-    MeDocument,
     PageDocument,
     PageQuery,
     StackDocument,
-    StatsDocument,
     SubmissionDocument,
     SubmitOptions,
     TaskDocument,
@@ -42,14 +35,8 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
-from raytasks.client.inspection_documents import (
-    NodeDocument,
-    PoolDocument,
-    RunnerDocument,
-    VersionDocument,
-)
+from raytasks.client.inspection import Inspection
 from raytasks.client.requests import DEFAULT_URL
-from raytasks.model.bounds import MAX_LISTED
 
 T = TypeVar("T")
 
@@ -57,13 +44,9 @@ T = TypeVar("T")
 _Tasks: TypeAlias = list[TaskDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
-_Pools: TypeAlias = list[PoolDocument]
-_Runners: TypeAlias = list[RunnerDocument]
-_Nodes: TypeAlias = list[NodeDocument]
-_Versions: TypeAlias = list[VersionDocument]
 
 
-class Client:
+class Client(Inspection):
     """A client of the raytasks service at `url`. Use it as a context manager, or close it.
 
     By default, `api_key` is the value of `RAYTASKS_API_KEY`. The `namespace` is for keys that are
@@ -299,65 +282,6 @@ class Client:
         `on_change` is called with the operation at each poll.
         """
         return self._run(self._api.bulk_wait(bulk_id, timeout_seconds, on_change))
-
-    def stats(self) -> StatsDocument:
-        """Return the figures: how many tasks there are, how fast they go, how many fail."""
-        return self._run(self._api.stats())
-
-    def errors(self, task_type: str | None = None) -> ErrorsDocument:
-        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
-        return self._run(self._api.errors(task_type))
-
-    def me(self) -> MeDocument:
-        """Return the name, scopes and namespace of the API key, and the service's version."""
-        return self._run(self._api.me())
-
-    def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
-        """Return one page of what people did, the newest first.
-
-        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
-        """
-        return self._run(self._api.audit(query))
-
-    def audit_entries(
-        self, **filters: Unpack[AuditFilters]
-    ) -> Generator[AuditDocument, None, None]:
-        """Yield all that people did, the newest first, page by page; like `audit`."""
-        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
-        while True:
-            page = self._run(self._api.audit(query))
-            yield from page["entries"]
-            if page["next_cursor"] is None:
-                return
-            query["cursor"] = page["next_cursor"]
-
-    def metrics(self) -> str:
-        """Return the metrics of the whole service, as text for Prometheus."""
-        return self._run(self._api.metrics())
-
-    def task_types(self) -> dict[str, Any]:
-        """Return the task types, with the schemas of their payloads."""
-        return self._run(self._api.task_types())
-
-    def health(self) -> dict[str, Any]:
-        """Return how the service is; `status` is `ok` or `degraded`."""
-        return self._run(self._api.health())
-
-    def pools(self) -> _Pools:
-        """Return the pools of runners, with their sizes and backlogs."""
-        return self._run(self._api.pools())
-
-    def runners(self) -> _Runners:
-        """Return the runners, with what they run."""
-        return self._run(self._api.runners())
-
-    def nodes(self) -> _Nodes:
-        """Return the nodes of the cluster, with their resources."""
-        return self._run(self._api.nodes())
-
-    def versions(self) -> _Versions:
-        """Return the newest versions of the handlers, with the results of their trials."""
-        return self._run(self._api.versions())
 
     def artifacts(self, task_id: str) -> _Artifacts:
         """Return the files of a task, with links that expire."""

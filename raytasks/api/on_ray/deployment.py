@@ -21,7 +21,7 @@ from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.reading import read_version
 from raytasks.pools.versions import DeployAnswer
 from raytasks.settings import Settings, load_settings
-from raytasks.tracker.on_ray.actor import get_or_create_tracker
+from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
 log = logging.getLogger(__name__)
 

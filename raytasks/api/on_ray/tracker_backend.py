@@ -23,7 +23,7 @@ from raytasks.protocol.queries import GetDatabase, Health, Query, is_stored
 from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, open_channel
 from raytasks.settings import Settings
-from raytasks.tracker.on_ray.actor import get_or_create_tracker
+from raytasks.tracker.on_ray.creation import get_or_create_tracker
 from raytasks.tracker.work_health import BY_RAY_SECONDS, calls_by_ray
 
 Answer = TypeVar("Answer")

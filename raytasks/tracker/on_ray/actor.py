@@ -9,7 +9,6 @@ from functools import partial
 from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks import __version__
 from raytasks.artifacts.artifact_store import ArtifactStore
@@ -41,10 +40,9 @@ from raytasks.protocol.queries import (
     WaitingFor,
 )
 from raytasks.runner.on_ray.node_life import node_died
-from raytasks.runner.on_ray.nodes import at_the_head
 from raytasks.runner.on_ray.ray_internals import was_restarted
 from raytasks.runner.on_ray.stack_calls import stack_of
-from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, TRACKER_NAME, lasting
+from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET
 from raytasks.settings import Settings
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
@@ -377,23 +375,6 @@ class TrackerActor:
             parallel=_FILE_THREADS,
         )
         await asyncio.gather(retention.run(), Orphans(tracker, artifacts, clock=time.time).run())
-
-
-def get_or_create_tracker(settings: Settings) -> Any:
-    """Return the handle of the cluster's tracker; create it if there is none.
-
-    With SQLite the tracker is bound to this node, where the file is. Otherwise it prefers the head
-    node. Safe to call from many places.
-    """
-    placement: Any = at_the_head()
-    if settings.uses_sqlite:
-        here = ray.get_runtime_context().get_node_id()
-        placement = NodeAffinitySchedulingStrategy(here, soft=False)
-    return (
-        ray.remote(TrackerActor)
-        .options(**lasting(TRACKER_NAME), scheduling_strategy=placement)
-        .remote(settings)
-    )
 
 
 def _put_in_force(

@@ -1,0 +1,90 @@
+"""The part of the client that looks at the service: figures, health, runners, what people did."""
+
+from collections.abc import Generator
+from typing import Any, TypeVar, Unpack, cast
+
+from raytasks.client.api import Api, Steps
+from raytasks.client.inspection_documents import (
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
+    ErrorsDocument,
+    MeDocument,
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    StatsDocument,
+    VersionDocument,
+)
+from raytasks.model.bounds import MAX_LISTED
+
+T = TypeVar("T")
+
+
+class Inspection:
+    """The methods of `Client` that look at the service as a whole."""
+
+    _api: Api
+
+    def _run(self, steps: Steps[T]) -> T:
+        raise NotImplementedError
+
+    def stats(self) -> StatsDocument:
+        """Return the figures: how many tasks there are, how fast they go, how many fail."""
+        return self._run(self._api.stats())
+
+    def errors(self, task_type: str | None = None) -> ErrorsDocument:
+        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
+        return self._run(self._api.errors(task_type))
+
+    def me(self) -> MeDocument:
+        """Return the name, scopes and namespace of the API key, and the service's version."""
+        return self._run(self._api.me())
+
+    def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return self._run(self._api.audit(query))
+
+    def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> Generator[AuditDocument, None, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = self._run(self._api.audit(query))
+            yield from page["entries"]
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    def metrics(self) -> str:
+        """Return the metrics of the whole service, as text for Prometheus."""
+        return self._run(self._api.metrics())
+
+    def task_types(self) -> dict[str, Any]:
+        """Return the task types, with the schemas of their payloads."""
+        return self._run(self._api.task_types())
+
+    def health(self) -> dict[str, Any]:
+        """Return how the service is; `status` is `ok` or `degraded`."""
+        return self._run(self._api.health())
+
+    def pools(self) -> list[PoolDocument]:
+        """Return the pools of runners, with their sizes and backlogs."""
+        return self._run(self._api.pools())
+
+    def runners(self) -> list[RunnerDocument]:
+        """Return the runners, with what they run."""
+        return self._run(self._api.runners())
+
+    def nodes(self) -> list[NodeDocument]:
+        """Return the nodes of the cluster, with their resources."""
+        return self._run(self._api.nodes())
+
+    def versions(self) -> list[VersionDocument]:
+        """Return the newest versions of the handlers, with the results of their trials."""
+        return self._run(self._api.versions())

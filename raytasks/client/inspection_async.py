@@ -1,0 +1,91 @@
+"""The part of the asynchronous client that looks at the service."""
+
+from collections.abc import AsyncGenerator
+from typing import Any, TypeVar, Unpack, cast
+
+from raytasks.client.api import Api, Steps
+from raytasks.client.inspection_documents import (
+    AuditDocument,
+    AuditFilters,
+    AuditPageDocument,
+    AuditPageQuery,
+    ErrorsDocument,
+    MeDocument,
+    NodeDocument,
+    PoolDocument,
+    RunnerDocument,
+    StatsDocument,
+    VersionDocument,
+)
+from raytasks.model.bounds import MAX_LISTED
+
+T = TypeVar("T")
+
+
+class AsyncInspection:
+    """The methods of `AsyncClient` that look at the service as a whole."""
+
+    _api: Api
+
+    async def _run(self, steps: Steps[T]) -> T:
+        raise NotImplementedError
+
+    async def stats(self) -> StatsDocument:
+        """Return the figures: how many tasks there are, how fast they go, how many fail."""
+        return await self._run(self._api.stats())
+
+    async def errors(self, task_type: str | None = None) -> ErrorsDocument:
+        """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
+        return await self._run(self._api.errors(task_type))
+
+    async def me(self) -> MeDocument:
+        """Return the name, scopes and namespace of the API key, and the service's version."""
+        return await self._run(self._api.me())
+
+    async def audit(self, **query: Unpack[AuditPageQuery]) -> AuditPageDocument:
+        """Return one page of what people did, the newest first.
+
+        `query` is that of `GET /audit`: `by`, `action`, `since`, `namespace`, `limit`, `cursor`.
+        """
+        return await self._run(self._api.audit(query))
+
+    async def audit_entries(
+        self, **filters: Unpack[AuditFilters]
+    ) -> AsyncGenerator[AuditDocument, None]:
+        """Yield all that people did, the newest first, page by page; like `audit`."""
+        query = cast("AuditPageQuery", {**filters, "limit": MAX_LISTED})
+        while True:
+            page = await self._run(self._api.audit(query))
+            for entry in page["entries"]:
+                yield entry
+            if page["next_cursor"] is None:
+                return
+            query["cursor"] = page["next_cursor"]
+
+    async def metrics(self) -> str:
+        """Return the metrics of the whole service, as text for Prometheus."""
+        return await self._run(self._api.metrics())
+
+    async def task_types(self) -> dict[str, Any]:
+        """Return the task types, with the schemas of their payloads."""
+        return await self._run(self._api.task_types())
+
+    async def health(self) -> dict[str, Any]:
+        """Return how the service is; `status` is `ok` or `degraded`."""
+        return await self._run(self._api.health())
+
+    async def pools(self) -> list[PoolDocument]:
+        """Return the pools of runners, with their sizes and backlogs."""
+        return await self._run(self._api.pools())
+
+    async def runners(self) -> list[RunnerDocument]:
+        """Return the runners, with what they run."""
+        return await self._run(self._api.runners())
+
+    async def nodes(self) -> list[NodeDocument]:
+        """Return the nodes of the cluster, with their resources."""
+        return await self._run(self._api.nodes())
+
+    async def versions(self) -> list[VersionDocument]:
+        """Return the newest versions of the handlers, with the results of their trials."""
+        return await self._run(self._api.versions())
