@@ -83,7 +83,8 @@ class Exchanges:
         """
         if runner is None:
             return bool(self._fleet.lives_of(exchange.name))
-        return not runner.confirmed and not runner.number and bool(runner.held)
+        never_heard = not runner.name  # it is known from the database alone
+        return never_heard and bool(runner.held)
 
     def _is_present(self, exchange: Exchange) -> bool:
         """Return whether a runner has sent its call after an answer of ours; else ask for that."""
