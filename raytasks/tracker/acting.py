@@ -12,7 +12,7 @@ from raytasks.model.acts import (
     TaskAct,
     cancel_reason,
 )
-from raytasks.model.states import State
+from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import StateChange
 from raytasks.store.act_rows import write_audit, write_task_acts
@@ -80,7 +80,7 @@ def _write_down(
         (before, after, target)
         for before, target in meant
         for after in [done.after[before.task_id]]
-        if (before.state, before.cancel_requested) != (after.state, after.cancel_requested)
+        if _changes(before, action)
     ]
     acts = [
         TaskAct(before.task_id, before.revision, action, now, target.by)
@@ -103,6 +103,16 @@ def _write_down(
         for before, after, target in changed
         if after.state is not before.state
     ]
+
+
+def _changes(before: Task, action: ActionName) -> bool:
+    """Return whether an act changes a task. Another one of the same tick may change it, too."""
+    match action:
+        case ActionName.RETRY:
+            return before.state in TRANSITIONS[Event.RETRY].sources
+        case _:
+            waits = before.state in TRANSITIONS[Event.CANCEL].sources
+            return waits or (before.state is State.RUNNING and not before.cancel_requested)
 
 
 def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[tuple[Task, Target]]:

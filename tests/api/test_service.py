@@ -36,6 +36,12 @@ ROUTES = {
     ("/runners", "get"): {"200", "503"},
     ("/nodes", "get"): {"200", "503"},
     ("/versions", "get"): {"200", "503"},
+    ("/tasks/{task_id}/stack", "get"): {"200", "404", "409", "422", "503"},
+    ("/errors", "get"): {"200", "422", "503"},
+    ("/audit", "get"): {"200", "422", "503"},
+    ("/logs", "get"): {"200", "422", "503"},
+    ("/metrics", "get"): {"200", "503"},
+    ("/me", "get"): {"200"},
     ("/artifacts/{task_id}/{name}", "get"): {"200", "404", "422", "503"},
 }
 
@@ -156,6 +162,9 @@ class TestDocuments:
             "state",
             "task_type",
             "tag",
+            "created_after",
+            "created_before",
+            "error_type",
             "cursor",
             "namespace",
         }

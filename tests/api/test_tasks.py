@@ -15,7 +15,7 @@ FIELDS = {
     "max_attempts", "crashes", "snoozes",
     "timeout_seconds", "cancel_requested", "progress", "created_at",
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
-    "revision", "offloaded",
+    "revision", "offloaded", "hidden", "trace_id", "cancel_reason",
 }  # fmt: skip
 
 HARD_VALUES = [
@@ -43,7 +43,7 @@ async def test_a_task_goes_in_and_comes_out_done(api: Api) -> None:
     assert task["payload"] == {"value": 7}
     assert task["result"] is None
     ended = await api.finished(task)
-    assert ended.keys() == FIELDS | {"attempts", "attempts_omitted", "waiting_for"}
+    assert ended.keys() == FIELDS | {"attempts", "attempts_omitted", "waiting_for", "actions"}
     assert ended["state"] == "COMPLETED"
     assert ended["result"]["value"] == 7
     assert ended["attempt"] == 1
@@ -62,6 +62,7 @@ async def test_the_answer_to_a_submission_is_what_is_stored(idle_api: Api) -> No
     assert found.pop("attempts") == []
     assert [reason["code"] for reason in found.pop("waiting_for")] == ["no_runner"]
     assert found.pop("attempts_omitted") == 0
+    assert found.pop("actions") == []
     assert found == task
     assert (task["priority"], task["max_attempts"], task["timeout_seconds"]) == (5, 7, 2.0)
 

@@ -280,8 +280,8 @@ class TestBulk:
     """`raytasks bulk`."""
 
     OPERATION = {  # noqa: RUF012
-        "bulk_id": "b1", "action": "retry", "state": "RUNNING", "matched": 7, "looked_at": 3,
-        "changed": 2, "filter": {"state": "FAILED", "task_type": None, "tag": None},
+        "bulk_id": "b1", "by": "ops", "action": "retry", "state": "RUNNING", "matched": 7,
+        "looked_at": 3, "changed": 2, "filter": {"state": "FAILED", "task_type": None, "tag": None},
         "created_at": "2030-01-02T03:04:05Z", "finished_at": None,
     }  # fmt: skip
 

@@ -107,6 +107,24 @@ def test_of_two_people_in_one_tick_the_first_did_it(tracking: Tracking) -> None:
     assert "not needed" in (tracking.task(1).cancel_reason or "")
 
 
+def test_of_a_cancel_and_a_retry_in_one_tick_only_what_changed_something_is_told(
+    tracking: Tracking,
+) -> None:
+    tracking.submit(1, 2)
+    tracking.tick(cancels=[task_id(1)], by="anna")
+    both = [task_id(1), task_id(2)]
+    done = tracking.tick(cancels=both, retries=both, by="ben")
+    assert [(item.task_id, item.state, item.action) for item in done.changes] == [
+        (task_id(2), State.CANCELLED, "cancel"),
+        (task_id(1), State.PENDING, "retry"),
+    ]
+    assert sorted(audit(tracking)) == [
+        ("cancel", "anna", task_id(1)),
+        ("cancel", "ben", task_id(2)),
+        ("retry", "ben", task_id(1)),
+    ]
+
+
 def test_a_tick_that_fails_leaves_no_act(tracking: Tracking) -> None:
     tracking.submit(1)
     with pytest.raises(Exception, match="epoch"):
