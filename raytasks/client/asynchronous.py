@@ -36,8 +36,8 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
-from raytasks.client.inspection_async import AsyncInspection
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.client.service_calls_async import AsyncInspection
 
 T = TypeVar("T")
 

@@ -35,8 +35,8 @@ from raytasks.client.event_stream import (
     log_follower,
     task_follower,
 )
-from raytasks.client.inspection import Inspection
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.client.service_calls import Inspection
 
 T = TypeVar("T")
 
