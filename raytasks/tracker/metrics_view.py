@@ -54,8 +54,9 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
     histograms = ledger.stats.histograms
     pairs = dict.fromkeys((space, name) for space, name, _ in (*ledger.totals, *ledger.tasks))
     histograms.admit(pairs)
-    waiting = {name for (name, state), n in ledger.counts.items() if n and not state.final}
-    data.oldest_due = {name: ages.get(name, 0.0) for name in sorted(waiting)}
+    # Also of types of which nothing waits: an age of 0 says more than no series.
+    known = sorted({name for (name, _), n in ledger.counts.items() if n})
+    data.oldest_due = {name: ages.get(name, 0.0) for name in known}
     data.totals = _totals(ledger.totals, pairs, histograms)
     data.tasks = _tasks(ledger.tasks, pairs, histograms)
     data.bounds, data.durations = BOUNDS, histograms.view()

@@ -39,6 +39,8 @@ async def test_what_has_happened_is_counted(api: Api) -> None:
         await api.finished(task)
     await api.client.post(f"/tasks/{tasks[1]['task_id']}/retry")
     await api.finished(tasks[1])
+    nothing_waits = await scrape(api)
+    assert value(nothing_waits, "oldest_due_seconds", task_type="scripted") == 0.0
     later = await api.submit(delay_seconds=60)
     of = {"namespace": "default", "task_type": "scripted"}
     found = await scrape(api)
