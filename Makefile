@@ -79,7 +79,7 @@ demo: install
 
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
-	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 300 $(WITH_RAY)' \
+	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 $(WITH_RAY)' \
 	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-without-ray: install

@@ -13,7 +13,7 @@ from tests.postgres_server import PostgresServer
 SECONDS = 20.0
 
 # With what follows the load: the service finishes every task, and stops.
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
