@@ -1,5 +1,6 @@
 """The part of the client that looks at the service: figures, health, runners, what people did."""
 
+from abc import abstractmethod
 from collections.abc import Generator
 from typing import Any, TypeVar, Unpack, cast
 
@@ -27,8 +28,9 @@ class Inspection:
 
     _api: Api
 
+    @abstractmethod
     def _run(self, steps: Steps[T]) -> T:
-        raise NotImplementedError
+        """Make the requests of some steps, and return their result."""
 
     def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""

@@ -1,5 +1,6 @@
 """The part of the asynchronous client that looks at the service."""
 
+from abc import abstractmethod
 from collections.abc import AsyncGenerator
 from typing import Any, TypeVar, Unpack, cast
 
@@ -27,8 +28,9 @@ class AsyncInspection:
 
     _api: Api
 
+    @abstractmethod
     async def _run(self, steps: Steps[T]) -> T:
-        raise NotImplementedError
+        """Make the requests of some steps, and return their result."""
 
     async def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
