@@ -32,6 +32,10 @@ def scrape(url: str, seconds: float = 10.0) -> Series | None:
     return scraped(answer.text) if answer.status_code == 200 else None
 
 
+MIN_LOOKS = 11
+"""How often the metrics are looked at, however slow the machine is."""
+
+
 class Scraper:
     """A Prometheus that looks every second, and sees no counter fall."""
 
@@ -173,11 +177,11 @@ def test_they_add_up_whatever_is_killed(start: Callable[..., Service]) -> None:
             time.sleep(0.2)
         assert settled(second.url) == sums
         looks = scraper.looks
-        while scraper.looks < looks + 2:
+        while scraper.looks < max(looks + 2, MIN_LOOKS):
             assert time.monotonic() < deadline
             time.sleep(0.1)
     assert scraper.error is None
-    assert scraper.looks > 3
+    assert scraper.looks >= MIN_LOOKS
     of = (("namespace", "default"), ("state", "FAILED"), ("task_type", "scripted"))
     assert scraper.last["raytasks_tasks_finished_total", of] == submitter.failing + retried
     check_replicas(second, sums)
