@@ -10,6 +10,7 @@ from raytasks.api.headers import header_values
 from raytasks.api.pages import FILES, PAGES
 from raytasks.api.problems import Problem, problem_response
 from raytasks.api.request_bounds import body_in_time, check_header_count
+from raytasks.api.ui_pages import UI_FILES
 from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
@@ -57,7 +58,7 @@ class AccessGate:
 
 def is_public(path: str) -> bool:
     """Return whether a path may answer without a key."""
-    return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES))
+    return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES, UI_FILES))
 
 
 def _check_host(hosts: list[str]) -> None:

@@ -1,0 +1,87 @@
+/**
+ * The shell around all views: skip link, header, the view of the place, dialogs and notices.
+ */
+import { html, useEffect, useRef } from "../lib.js";
+import { addShortcut } from "../core/keyboard.js";
+import { go, place } from "../core/router.js";
+import { begin, me, namespace, status } from "../core/session.js";
+import { nextTheme } from "../core/theme.js";
+import { FIRST, shownViews, viewOf } from "../views/registry.js";
+import { Condition, Failure, Loading } from "./conditions.js";
+import { Questions } from "./dialogs.js";
+import { Header } from "./header.js";
+import { Help, helpOpen } from "./help.js";
+import { NoticeList } from "./notice_list.js";
+import { SignIn } from "./sign_in.js";
+
+function Content() {
+  if (status.value === "loading") return html`<${Loading} />`;
+  if (status.value === "key") return html`<${SignIn} />`;
+  if (status.value === "away") {
+    const error = { kind: "away", message: "the service does not answer" };
+    return html`<${Failure} error=${error} retry=${begin} />`;
+  }
+  const found = viewOf(place.value.path);
+  if (!found) {
+    return html`<${Condition} kind="missing" title="Not found"><p>There is no such view.</p></>`;
+  }
+  if (!found.view.allowed()) {
+    return html`<${Condition} kind="refused" title="Not allowed">
+      <p>The key ${me.value.name} may not see this; its scopes: ${me.value.scopes.join(", ")}.
+        ${me.value.namespace && ` It is bound to the namespace ${me.value.namespace}.`}</p></>`;
+  }
+  const { View } = found.view;
+  return html`<${View} key=${`${found.view.path} ${namespace.value}`} ...${found.values} />`;
+}
+
+/** Puts the focus on the view's head when one has gone to another view, not when one comes first. */
+function useFocusOnView(main) {
+  const { path } = place.value;
+  const first = useRef(true);
+  useEffect(() => {
+    if (!first.current) {
+      const timer = requestAnimationFrame(() => {
+        const target = main.current?.querySelector("h1") ?? main.current;
+        target?.focus({ preventScroll: true });
+        scrollTo(0, 0);
+      });
+      return () => cancelAnimationFrame(timer);
+    }
+    first.current = false;
+    return undefined;
+  }, [path]);
+}
+
+function useGlobalShortcuts() {
+  const signedIn = status.value === "ready" ? me.value.name : "";
+  useEffect(() => {
+    const removers = [
+      addShortcut("?", "Show this help", () => { helpOpen.value = true; }),
+      addShortcut("t", "Next theme", nextTheme),
+    ];
+    if (signedIn) {
+      for (const { key, title, path } of shownViews()) {
+        if (key) removers.push(addShortcut(`g ${key}`, `Go to ${title}`, () => go(path)));
+      }
+    }
+    return () => removers.forEach((remove) => remove());
+  }, [signedIn]);
+}
+
+/** The whole page. */
+export function Shell() {
+  const main = useRef(null);
+  useFocusOnView(main);
+  useGlobalShortcuts();
+  useEffect(() => {
+    if (place.value.path === "/") go(FIRST.path, {}, { replace: true });
+  }, [place.value.path]);
+  const skip = (event) => {
+    event.preventDefault(); // the fragment is the router's
+    main.current.focus();
+  };
+  return html`<a class="skip" href="#main" onClick=${skip}>Skip to the content</a>
+    <${Header} />
+    <main id="main" tabindex="-1" ref=${main}><${Content} /></main>
+    <${Questions} /><${Help} /><${NoticeList} />`;
+}
