@@ -77,7 +77,7 @@ export function Rows({ tasks, picked, setPicked, pickable }) {
     <thead><tr>
       ${pickable && html`<th class="c-pick"><input type="checkbox" checked=${all} aria-label="Select all on this page" onChange=${pickAll} /></th>`}
       <th class="c-state">State</th><th class="c-type">Type</th><th class="c-id">Task</th><th class="c-time">Created</th>
-      <th class="c-time">Runs, ran</th><th class="c-attempt num">Attempt</th><th class="c-tags">Tags</th><th>Progress, error</th>
+      <th class="c-span">Duration</th><th class="c-attempt num">Attempt</th><th class="c-tags">Tags</th><th>Progress, error</th>
     </tr></thead>
     <tbody ref=${body}>${tasks.map((task) => html`<${Row} key=${task.task_id} task=${task}
       picked=${picked.has(task.task_id)} pick=${pick} pickable=${pickable} />`)}</tbody></table></div>`;
