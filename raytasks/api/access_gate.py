@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
 from raytasks.api.headers import header_values
 from raytasks.api.pages import FILES, PAGES
+from raytasks.api.paths import inner_path
 from raytasks.api.problems import Problem, problem_response
 from raytasks.api.request_bounds import body_in_time, check_header_count
 from raytasks.api.ui_pages import UI_FILES
@@ -51,7 +52,7 @@ class AccessGate:
             _check_host(header_values(scope, b"host"))
             return LOCAL
         caller = self._keys.caller(header_values(scope, b"authorization"))
-        if caller is STRANGER and not is_public(scope["path"]):
+        if caller is STRANGER and not is_public(inner_path(scope)):
             raise key_missing()
         return caller
 

@@ -1,5 +1,6 @@
 """Paths with and without the trailing slash are the same, without a redirect."""
 
+from raytasks.api.paths import inner_path
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 _WITH_SLASH = ("/", "/tasks/")
@@ -14,9 +15,9 @@ class TrailingSlash:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under the written form of its path."""
         if scope["type"] == "http":
-            path = scope["path"]
-            if f"{path}/" in _WITH_SLASH:
+            path, inner = scope["path"], inner_path(scope)
+            if f"{inner}/" in _WITH_SLASH:
                 scope = {**scope, "path": f"{path}/"}
-            elif path.endswith("/") and path[-2:] != "//" and path not in _WITH_SLASH:
+            elif path.endswith("/") and path[-2:] != "//" and inner not in _WITH_SLASH:
                 scope = {**scope, "path": path[:-1]}
         await self._app(scope, receive, send)
