@@ -88,7 +88,7 @@ def create_app(
     app.include_router(health_router(service))
     app.include_router(inspection_router(service))
     app.include_router(artifact_router(service))
-    pages.install(app)
+    pages.install(app, needs_key=bool(settings.api_keys))
     answering: ASGIApp = FastPath(app, service, submissions)
     if settings.log_level != "DEBUG":
         return TrailingSlash(AccessGate(answering, settings))

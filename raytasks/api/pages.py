@@ -34,14 +34,14 @@ _HEADERS = {
 }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, *, needs_key: bool) -> None:
     """Add the pages to an app that has none of the framework's."""
     app.add_route("/", _front, methods=_METHODS, include_in_schema=False)
     app.add_route("/redoc", _lead_to_docs, include_in_schema=False)
     app.add_route("/docs", _docs, include_in_schema=False)
     app.add_route(f"{FILES}start.js", _start, include_in_schema=False)
     app.mount(FILES, StaticFiles(directory=SWAGGER_UI))
-    ui_pages.install(app)
+    ui_pages.install(app, needs_key=needs_key)
 
 
 async def _front(request: Request) -> Response:

@@ -32,18 +32,18 @@ _ASK_AGAIN = "no-cache"
 _KEEP = "public, max-age=31536000, immutable"
 
 
-def install(app: FastAPI) -> None:
-    """Add the page to an app."""
-    app.add_route(START, _start, include_in_schema=False)
+def install(app: FastAPI, *, needs_key: bool) -> None:
+    """Add the page to an app. It asks for a key only if one is needed."""
+
+    async def start(request: Request) -> Response:
+        raw: bytes = request.scope.get("raw_path") or b"/"
+        if not raw.partition(b"?")[0].endswith(b"/"):
+            return RedirectResponse("ui/")
+        page = await asyncio.to_thread(bundle)
+        return _sent(request, page.locked if needs_key else page.start, _ASK_AGAIN)
+
+    app.add_route(START, start, include_in_schema=False)
     app.add_route(f"{UI_FILES}{{version}}/{{path:path}}", _one_file, include_in_schema=False)
-
-
-async def _start(request: Request) -> Response:
-    raw: bytes = request.scope.get("raw_path") or b"/"
-    if not raw.partition(b"?")[0].endswith(b"/"):
-        return RedirectResponse("ui/")
-    page = await asyncio.to_thread(bundle)
-    return _sent(request, page.start, _ASK_AGAIN)
 
 
 async def _one_file(request: Request) -> Response:

@@ -32,11 +32,15 @@ class PageFile:
 
 @dataclass(frozen=True)
 class Bundle:
-    """All files of the page by path, such as `ui/main.js`; and the start page itself."""
+    """All files of the page by path, such as `ui/main.js`.
+
+    `start` is the start page, and `locked` the same for a service that needs a key.
+    """
 
     version: str
     files: dict[str, PageFile]
     start: PageFile
+    locked: PageFile
 
     @property
     def modules(self) -> list[str]:
@@ -60,10 +64,13 @@ def bundle() -> Bundle:
     for path, file in files.items():
         digest.update(f"{path} {len(file.data)}\n".encode() + file.data)
     version = digest.hexdigest()[:16]
-    return Bundle(version, files, _file(_start(version, files), "text/html; charset=utf-8"))
+    start, locked = (
+        _file(_start(version, files, key), "text/html; charset=utf-8") for key in ("none", "needed")
+    )
+    return Bundle(version, files, start, locked)
 
 
-def _start(version: str, files: dict[str, PageFile]) -> bytes:
+def _start(version: str, files: dict[str, PageFile], key: str) -> bytes:
     """Return the start page. It names all modules, so that a browser asks for them at once."""
     here = f"files/{version}/"
     preloads = "\n".join(
@@ -72,7 +79,8 @@ def _start(version: str, files: dict[str, PageFile]) -> bytes:
         if "javascript" in file.media_type
     )
     text = (UI / "index.html").read_text(encoding="utf-8")
-    return text.replace("{files}", here).replace("{preloads}", preloads).encode()
+    filled = text.replace("{files}", here).replace("{preloads}", preloads).replace("{key}", key)
+    return filled.encode()
 
 
 def _file(data: bytes, media_type: str) -> PageFile:

@@ -48,6 +48,10 @@ export function choose(name) {
 /** Finds out who this tab is. */
 export async function begin() {
   credentials.key = sessionStorage.getItem(STORED) ?? "";
+  if (!credentials.key && document.documentElement.dataset.key === "needed") {
+    forget();
+    return;
+  }
   status.value = "loading";
   try {
     me.value = await get("/me");
