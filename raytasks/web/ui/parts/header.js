@@ -6,9 +6,9 @@ import { get } from "../core/api.js";
 import { connection } from "../core/feed.js";
 import { useLoad } from "../core/loading.js";
 import { href, place } from "../core/router.js";
-import { choose, forget, me, namespace, needsKey } from "../core/session.js";
+import { choose, forget, may, me, namespace, needsKey } from "../core/session.js";
 import { nextTheme, theme } from "../core/theme.js";
-import { shownViews } from "../views/registry.js";
+import { shownViews, viewOf } from "../views/registry.js";
 import { helpOpen } from "./help.js";
 
 const CONNECTIONS = {
@@ -17,7 +17,7 @@ const CONNECTIONS = {
 
 function Navigation() {
   return html`<nav aria-label="Views"><ul>${shownViews().map(({ path, title }) => {
-    const { path: here } = place.value;
+    const here = viewOf(place.value.path)?.view.path ?? "";
     const current = here === path || here.startsWith(`${path}/`);
     return html`<li><a href=${href(path)} aria-current=${current ? "page" : undefined}>${title}</a></li>`;
   })}</ul></nav>`;
@@ -33,7 +33,9 @@ function NamespaceChooser() {
 }
 
 function NamespaceField({ list }) {
-  const known = useLoad((abort) => get("/namespaces", {}, abort), [me.value]);
+  const known = useLoad(
+    async (abort) => (may("read") ? get("/namespaces", {}, abort) : { namespaces: [] }), [me.value],
+  );
   const names = (known.data?.namespaces ?? []).map(({ name }) => name);
   const change = (event) => choose(event.target.value.trim());
   return html`<input list=${list} value=${namespace.value} pattern="[a-z0-9][a-z0-9\\-]{0,62}"

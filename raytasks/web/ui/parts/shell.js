@@ -6,7 +6,7 @@ import { addShortcut } from "../core/keyboard.js";
 import { go, place } from "../core/router.js";
 import { begin, me, namespace, status } from "../core/session.js";
 import { nextTheme } from "../core/theme.js";
-import { FIRST, shownViews, viewOf } from "../views/registry.js";
+import { shownViews, viewOf } from "../views/registry.js";
 import { Condition, Failure, Loading } from "./conditions.js";
 import { Questions } from "./dialogs.js";
 import { Header } from "./header.js";
@@ -73,9 +73,6 @@ export function Shell() {
   const main = useRef(null);
   useFocusOnView(main);
   useGlobalShortcuts();
-  useEffect(() => {
-    if (place.value.path === "/") go(FIRST.path, {}, { replace: true });
-  }, [place.value.path]);
   const skip = (event) => {
     event.preventDefault(); // the fragment is the router's
     main.current.focus();

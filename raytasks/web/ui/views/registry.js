@@ -11,8 +11,8 @@ import { task } from "./task/task.js";
 
 const VIEWS = [tasks, task];
 
-/** The view that one comes to first. */
-export const FIRST = tasks;
+/** The view that one comes to first: that of the path "/". */
+const FIRST = tasks;
 
 /** Returns the views that the header shows. */
 export function shownViews() {
@@ -21,6 +21,7 @@ export function shownViews() {
 
 /** Returns the view of a path with its values, or null. */
 export function viewOf(path) {
+  if (path === "/") return { view: FIRST, values: {} };
   for (const view of VIEWS) {
     const values = match(view.path, path);
     if (values) return { view, values };

@@ -1,0 +1,116 @@
+"""A service without Ray, filled with tasks of all kinds, and behind a proxy's path as well."""
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from tests.keyring import API_KEYS, bearer
+from tests.local_service import LocalService, served
+
+PREFIX = "/behind/a/proxy"
+"""A path that the service cuts off, as a proxy in front of it would."""
+
+BIG = 12345678901234567890123
+"""An integer that JavaScript's numbers cannot hold."""
+
+LINES = 20
+
+
+class CutPrefix:
+    """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on without the prefix."""
+        if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/"):
+            cut = len(PREFIX)
+            scope = {**scope, "path": scope["path"][cut:], "raw_path": scope["raw_path"][cut:]}
+        await self._app(scope, receive, send)
+
+
+@dataclass
+class FilledService:
+    """A running service: its URL, the service itself, and its tasks by name."""
+
+    url: str
+    service: LocalService
+    tasks: dict[str, str] = field(default_factory=dict)
+
+    @contextlib.contextmanager
+    def client(self, key: str) -> Iterator[httpx.Client]:
+        """A client with a key of `tests.keyring`."""
+        with httpx.Client(base_url=self.url, headers=bearer(key), timeout=20) as client:
+            yield client
+
+
+def submit(client: httpx.Client, **request: Any) -> str:
+    """Submit a task (by default one that succeeds), and return its id."""
+    body = {"task_type": "scripted", "payload": {}} | request
+    response = client.post("/tasks/", json=body)
+    assert response.status_code == 202, response.text
+    task_id: str = response.json()["task_id"]
+    return task_id
+
+
+def until_final(client: httpx.Client, task_id: str) -> dict[str, Any]:
+    """Wait until a task has ended, and return it."""
+    task: dict[str, Any] = client.get(f"/tasks/{task_id}", params={"wait": 20}).json()
+    assert task["finished_at"] is not None, task
+    return task
+
+
+def until_begun(client: httpx.Client, task_id: str) -> None:
+    """Wait until an attempt of a task runs."""
+    with client.stream("GET", f"/tasks/{task_id}/events") as events:
+        for line in events.iter_lines():
+            if '"state":"RUNNING"' in line:
+                return
+
+
+@contextlib.contextmanager
+def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
+    """A service with keys that has tasks in all states.
+
+    `runs` runs until the file `go` in the folder is there.
+    """
+    service = LocalService(
+        database_url,
+        folder,
+        api_keys=API_KEYS,
+        secret_key="own",
+        task_modules=("tests.scripted", "tests.web.handlers"),
+    )
+    service.app = CutPrefix(service.app)
+    go = folder / "go"
+    with served(service) as url:
+        filled = FilledService(url, service)
+        with filled.client("a") as client, filled.client("b") as other:
+            values = {"big": BIG, "text": "ä \u2028 \"quoted\" </script>", "list": []}
+            failing = {"step": "fail", "lines": LINES}
+            filled.tasks = {
+                "done": submit(client, payload={"value": values}, tags=["nightly"], priority=5),
+                "failed": submit(client, payload=failing, max_attempts=2, tags=["nightly"]),
+                "secret": submit(client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}),
+                "later": submit(client, delay_seconds=3600),
+                "stuck": submit(client, task_type="scripted_elsewhere"),
+                "cancelled": submit(client, delay_seconds=3600),
+                "theirs": submit(other),
+            }
+            client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
+            for name in ("done", "failed", "secret"):
+                until_final(client, filled.tasks[name])
+            filled.tasks["runs"] = submit(
+                client, task_type="watched", payload={"file": str(go)}
+            )
+            until_begun(client, filled.tasks["runs"])
+        try:
+            yield filled
+        finally:
+            go.touch()
