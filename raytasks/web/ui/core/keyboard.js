@@ -1,10 +1,18 @@
 /**
  * Keyboard shortcuts: single keys (`r`) and pairs (`g t`). `?` shows those that work now.
  */
-import { signal, useEffect, useRef } from "../lib.js";
+import { effect, signal, useEffect, useRef } from "../lib.js";
+import { recall, remember } from "./remembering.js";
 
 /** The shortcuts that work now: `{keys, title, act}`, in the order in which they came. */
 export const shortcuts = signal([]);
+
+const STORED = "raytasks.shortcuts";
+
+/** Whether shortcuts are on. Who dictates, or hits keys by chance, can turn them off. */
+export const shortcutsOn = signal(recall(STORED) !== "off");
+
+effect(() => remember(STORED, shortcutsOn.value ? "on" : "off"));
 
 const PAIR = 1200; // milliseconds between the keys of a pair
 let first = "";
@@ -35,7 +43,7 @@ function isTyping(target) {
 
 addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
-  if (isTyping(event.target) || document.querySelector("dialog[open]")) return;
+  if (!shortcutsOn.peek() || isTyping(event.target) || document.querySelector("dialog[open]")) return;
   const pair = event.timeStamp - firstAt < PAIR ? `${first} ${event.key}` : "";
   const known = shortcuts.peek();
   const found = known.findLast(({ keys }) => keys === pair) ??

@@ -8,9 +8,10 @@ import { visible } from "./visible.js";
  * Loads when the view comes, and when `deps` change. `load(abort)` returns a promise.
  *
  * Returns `{data, error, loading, reload}`. While it loads again, the last data stay; `error` is of
- * the last try. What is not wanted any more is aborted. `reload()` returns when it is there.
+ * the last try. What is not wanted any more is aborted. `reload()` returns when it is there. With
+ * `keep` the data also stay when `deps` have changed, until the new ones come.
  */
-export function useLoad(load, deps = []) {
+export function useLoad(load, deps = [], { keep = false } = {}) {
   const [state, setState] = useState({ data: undefined, error: null, loading: true });
   const running = useRef(null);
   const reload = useCallback(async () => {
@@ -27,7 +28,7 @@ export function useLoad(load, deps = []) {
     }
   }, deps);
   useEffect(() => {
-    setState({ data: undefined, error: null, loading: true });
+    setState((last) => ({ data: keep ? last.data : undefined, error: null, loading: true }));
     reload();
     return () => running.current?.abort();
   }, [reload]);

@@ -2,27 +2,17 @@
  * The theme: light, dark, or what the system prefers (`auto`). It is kept for this browser.
  */
 import { effect, signal } from "../lib.js";
+import { recall, remember } from "./remembering.js";
 
 const STORED = "raytasks.theme";
 const CHOICES = ["auto", "light", "dark"];
 
-function stored() {
-  try {
-    const found = localStorage.getItem(STORED);
-    return CHOICES.includes(found) ? found : "auto";
-  } catch {
-    return "auto"; // storage may be forbidden
-  }
-}
-
 /** The chosen theme. */
-export const theme = signal(stored());
+export const theme = signal(CHOICES.includes(recall(STORED)) ? recall(STORED) : "auto");
 
 effect(() => {
   document.documentElement.dataset.theme = theme.value;
-  try {
-    localStorage.setItem(STORED, theme.value);
-  } catch { /* it is then kept for this page alone */ }
+  remember(STORED, theme.value);
 });
 
 /** Whether the page is dark now. Charts ask; they draw without CSS. */

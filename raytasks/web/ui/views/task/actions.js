@@ -41,7 +41,11 @@ export function Actions({ task, reload }) {
   };
   const look = async () => setStack((await attempt(() => get(`${path}/stack`, query))) ?? null);
   const command = () => copy(curlOf(task, task.texts.payload, { ...query, key: needsKey.value }), "Command");
-  useShortcut("r", "Retry the task", can("retry") ? retry : null);
+  const retryByKey = async () => {
+    const sure = await confirm({ title: "Retry this task?", act: "Retry the task" });
+    if (sure !== null) await retry(); // a key may be hit by chance
+  };
+  useShortcut("r", "Retry the task", can("retry") ? retryByKey : null);
   useShortcut("c", "Cancel the task", can("cancel") && !task.cancel_requested ? cancel : null);
   useShortcut("s", "Show the stack of the attempt", operates && task.state === "RUNNING" ? look : null);
   return html`<span class="buttons">

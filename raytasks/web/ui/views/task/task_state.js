@@ -1,13 +1,16 @@
 /**
  * A task as it is now, with its log: loaded, then followed by its own stream of events.
  */
-import { signal, useEffect, useMemo } from "../../lib.js";
+import { signal, useEffect, useMemo, useRef } from "../../lib.js";
 import { send } from "../../core/api.js";
 import { listen } from "../../core/feed.js";
 import { members } from "../../core/json_text.js";
-import { useLoad } from "../../core/loading.js";
+import { useEvery, useLoad } from "../../core/loading.js";
 import { inNamespace } from "../../core/session.js";
+import { isFinal } from "../../core/states.js";
 import { follow } from "../../core/stream.js";
+
+const LOOK_SECONDS = 4; // why it waits, and its signs of life, come without an event
 
 /** Loads a task. Payload and result are also kept as the texts that were received. */
 async function load(id, abort) {
@@ -26,6 +29,10 @@ export function useTask(id) {
   const progress = useMemo(() => signal(null), [id]);
   const there = task.data !== undefined;
   const { reload } = task;
+  const revision = useRef(-1);
+  revision.current = task.data?.revision ?? -1;
+  const waits = there && !isFinal(task.data.state);
+  useEvery(LOOK_SECONDS, () => waits && reload());
 
   useEffect(() => {
     if (!there) return undefined;
@@ -41,21 +48,17 @@ export function useTask(id) {
     const begin = () => {
       ended = false;
       fresh = [];
-      let first = true;
       stop = follow(`/tasks/${id}/events`, {
         query: inNamespace(),
         ends: ({ type }) => type === "end",
-        onOpen: (resumed) => { if (!resumed) { lines.value = []; fresh = []; first = true; } },
+        onOpen: (resumed) => { if (!resumed) { lines.value = []; fresh = []; } },
         onState: (state) => { ended = state === "ended"; },
         onEvent: ({ type, data }) => {
           if (type === "log") {
             fresh.push(JSON.parse(data));
             frame ||= setTimeout(flush, 50);
           } else if (type === "progress") progress.value = JSON.parse(data);
-          else if (type === "state" || type === "end") {
-            if (first) first = false;
-            soon();
-          }
+          else if (type === "state" && JSON.parse(data).revision > revision.current) soon();
         },
       });
     };

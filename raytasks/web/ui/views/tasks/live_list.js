@@ -1,24 +1,25 @@
 /**
  * A page of the list of tasks that stays as the tasks are now.
  *
- * A change of a task that is shown is seen at once. What a change does not tell is loaded soon after:
- * seldom enough that many open pages cost the service little.
+ * What a change tells is seen at once. The rest is loaded soon after, so seldom that many open pages
+ * cost the service little.
  */
-import { useCallback, useEffect, useRef, useState } from "../../lib.js";
+import { useEffect, useRef, useState } from "../../lib.js";
 import { get } from "../../core/api.js";
 import { listen } from "../../core/feed.js";
 import { useLoad } from "../../core/loading.js";
+import { useSoon } from "../../core/pacing.js";
 import { inNamespace } from "../../core/session.js";
-import { isFinal } from "../../core/states.js";
-import { visible } from "../../core/visible.js";
+import { takes, withChanges } from "./changes.js";
 
 /** How many tasks a page has. */
 export const PAGE = 50;
 
 const MAX_REQUESTS = 10; // for one page: the service looks at 2,000 tasks with each
-const NEW_MS = 150;
-const CHANGED_MS = 1500;
-const REST = 20; // rests for so many times as long as loading took
+const UNTOLD_MS = 150; // for changes that do not say whether they belong here
+const TOLD_MS = 1500;
+const TOGETHER_MS = 100; // changes are shown together
+const REST = 20; // times as long as loading took
 
 /** Loads a page of tasks; goes on where the service gave a part of one. */
 async function loadPage(filter, cursor, abort) {
@@ -34,90 +35,64 @@ async function loadPage(filter, cursor, abort) {
   return page;
 }
 
-function changed(task, change) {
-  const { state, attempt, revision, at } = change;
-  return {
-    ...task, state, attempt, revision,
-    started_at: state === "RUNNING" ? at : task.started_at,
-    finished_at: isFinal(state) ? at : null,
-    progress: state === "RUNNING" && attempt === task.attempt ? task.progress : null,
-  };
-}
-
-function mayMatch(filter, change) {
-  if (filter.task_type ? filter.task_type !== change.task_type : change.task_type.startsWith("raytasks.")) {
-    return false;
-  }
-  return filter.state.length === 0 || filter.state.includes(change.state);
-}
-
 /** Returns `{page, stats}`, both as of `useLoad`. With `paused` the list stays as it is. */
 export function useLiveList(filter, cursor, paused) {
   const key = JSON.stringify([filter, cursor]);
   const took = useRef(0);
-  const load = useLoad(async (abort) => {
-    const began = performance.now();
-    const page = await loadPage(filter, cursor, abort);
-    took.current = performance.now() - began;
-    return page;
-  }, [key]);
+  const page = useLoad((abort) => loadPage(filter, cursor, abort), [key], { keep: true });
   const stats = useLoad((abort) => get("/stats", inNamespace(), abort), []);
-  const [changes, setChanges] = useState(new Map());
+  const { changes, add, settled } = useChanges();
 
   const soon = useSoon(async () => {
-    await Promise.all([load.reload(), stats.reload()]);
-    setChanges(new Map());
+    const began = performance.now();
+    const seen = settled();
+    await Promise.all([page.reload(), stats.reload()]);
+    seen();
+    took.current = performance.now() - began;
     return took.current * REST;
   });
   const shown = useRef(new Set());
-  shown.current = new Set(load.data?.tasks.map(({ task_id: id }) => id));
-
+  shown.current = new Set(page.data?.tasks.map(({ task_id: id }) => id));
+  const wasPaused = useRef(false);
   useEffect(() => {
+    if (wasPaused.current && !paused) soon(0);
+    wasPaused.current = paused;
     if (paused) return undefined;
-    soon(0);
     return listen((change) => {
-      if (shown.current.has(change.task_id)) {
-        setChanges((known) => new Map(known).set(change.task_id, change));
-        soon(CHANGED_MS);
-      } else if (change.revision === 0 || mayMatch(filter, change)) soon(NEW_MS);
-      else soon(CHANGED_MS);
+      const taken = takes(filter, change);
+      if (shown.current.has(change.task_id) || (taken && !cursor)) add(change);
+      soon(taken === null ? UNTOLD_MS : TOLD_MS);
     }, () => soon(0));
   }, [key, paused]);
 
-  const data = load.data && { ...load.data, tasks: load.data.tasks.map((task) => {
-    const change = changes.get(task.task_id);
-    return change && change.revision > task.revision ? changed(task, change) : task;
-  }) };
-  return { page: { ...load, data }, stats };
+  const data = page.data && withChanges(page.data, changes, filter, { first: !cursor, size: PAGE });
+  return { page: { ...page, data }, stats };
 }
 
-/** Returns `soon(ms)`: it does the act then, never two at once, and after a rest of its own. */
-function useSoon(act) {
-  const latest = useRef(act);
-  latest.current = act;
-  const plan = useRef({ timer: 0, due: Infinity, busy: false, restUntil: 0 });
-  useEffect(() => () => { clearTimeout(plan.current.timer); plan.current.busy = true; }, []);
-  return useCallback((ms) => {
-    const it = plan.current;
-    const due = Math.max(performance.now() + ms, it.restUntil);
-    if (due >= it.due) return;
-    it.due = due;
-    if (!it.busy) arm(it, latest);
-  }, []);
-}
-
-function arm(it, latest) {
-  clearTimeout(it.timer);
-  it.timer = setTimeout(async () => {
-    it.due = Infinity;
-    if (!visible.peek()) return; // the feed rests as well; it tells what was missed
-    it.busy = true;
-    const rest = await latest.current();
-    it.busy = false;
-    it.restUntil = performance.now() + Math.max(500, rest);
-    if (it.due < Infinity) {
-      it.due = Math.max(it.due, it.restUntil);
-      arm(it, latest);
-    }
-  }, Math.max(0, it.due - performance.now()));
+/**
+ * Returns `{changes, add, settled}`: the newest change of each task, shown together a few times a
+ * second. `settled()` returns a function that drops those that were there at its call.
+ */
+function useChanges() {
+  const [changes, setChanges] = useState(new Map());
+  const waiting = useRef({ changes: new Map(), timer: 0 });
+  useEffect(() => () => clearTimeout(waiting.current.timer), []);
+  const flush = () => {
+    const fresh = waiting.current.changes;
+    waiting.current = { changes: new Map(), timer: 0 };
+    setChanges((known) => {
+      const merged = new Map(known);
+      for (const [id, change] of fresh) merged.set(id, change);
+      return merged;
+    });
+  };
+  const add = (change) => {
+    waiting.current.changes.set(change.task_id, change);
+    waiting.current.timer ||= setTimeout(flush, TOGETHER_MS);
+  };
+  const settled = () => {
+    const before = new Set([...changes.values(), ...waiting.current.changes.values()]);
+    return () => setChanges((known) => new Map([...known].filter(([, change]) => !before.has(change))));
+  };
+  return { changes, add, settled };
 }

@@ -16,6 +16,7 @@ function Span({ task }) {
   if (task.finished_at) {
     return html`<span class="num">${task.started_at ? duration(between(task.started_at, task.finished_at)) : "–"}</span>`;
   }
+  if (!task.run_at) return html`<span class="muted">–</span>`;
   const wait = between(now.value, task.run_at);
   return html`<span class="num muted">${wait > 0 ? `due in ${wholeDuration(wait)}` : "waits"}</span>`;
 }
@@ -39,7 +40,7 @@ function Row({ task, picked, pick, pickable }) {
     <td><${TaskLink} id=${task.task_id} /></td>
     <td><${Ago} time=${task.created_at} /></td>
     <td><${Span} task=${task} /></td>
-    <td class="num">${task.attempt} / ${task.max_attempts}</td>
+    <td class="num">${task.attempt} / ${task.max_attempts ?? "–"}</td>
     <td title=${task.tags.join(" ")}>${task.tags.map((tag) => html`<a class="tag" href=${href("/tasks", { tag })}>${tag}</a>`)}</td>
     <td><${Remark} task=${task} /></td></tr>`;
 }
