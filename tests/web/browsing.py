@@ -4,7 +4,6 @@ import importlib.util
 import shutil
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from tests.keyring import KEYS
 
@@ -66,37 +65,46 @@ class Opened:
 
 
 class Visitor:
-    """Opens pages in contexts of their own, and closes them all."""
+    """Opens pages. Those with the same key and options share a context, and so what it has cached."""
 
     def __init__(self, browser: Any, base: str) -> None:
         self._browser = browser
         self._base = base
-        self._contexts: list[Any] = []
+        self._contexts: dict[str, Any] = {}
         self._opened: list[Opened] = []
 
     def open(
-        self, place: str = "/tasks", *, key: str | None = "a", below: str = "", **context: Any
+        self, place: str = "/tasks", *, key: str | None = "a", below: str = "", **options: Any
     ) -> Opened:
-        """Open the page at a place, signed in with a key; `below` is the path of a proxy."""
-        made = self._browser.new_context(
-            **{"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce", **context}
-        )
-        self._contexts.append(made)
-        if key is not None:
-            made.add_init_script(
-                f"sessionStorage.getItem('raytasks.key') ?? "
-                f"sessionStorage.setItem('raytasks.key', '{KEYS[key]}')"
-            )
+        """Open a page at a place, signed in with a key; `below` is the path of a proxy."""
         base = f"{self._base}{below}"
-        assert urlsplit(base).scheme == "http"
-        opened = Opened(made.new_page(), base)
+        opened = Opened(self._context(key, options).new_page(), base)
         self._opened.append(opened)
         opened.go(place)
         return opened
 
+    def _context(self, key: str | None, options: dict[str, Any]) -> Any:
+        name = repr((key, sorted(options.items())))
+        if name not in self._contexts:
+            usual = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
+            made = self._browser.new_context(**usual, **options)
+            if key is not None:
+                made.add_init_script(
+                    f"sessionStorage.getItem('raytasks.key') ?? "
+                    f"sessionStorage.setItem('raytasks.key', '{KEYS[key]}')"
+                )
+            self._contexts[name] = made
+        return self._contexts[name]
+
+    def leave(self) -> None:
+        """Close the pages that were opened, and check each."""
+        opened, self._opened = self._opened, []
+        for one in opened:
+            one.page.close()
+        for one in opened:
+            one.check()
+
     def close(self) -> None:
-        """Close what was opened, and check each."""
-        for context in self._contexts:
+        """Close all contexts."""
+        for context in self._contexts.values():
             context.close()
-        for opened in self._opened:
-            opened.check()

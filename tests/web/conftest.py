@@ -36,15 +36,22 @@ def filled(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
         yield service
 
 
+@pytest.fixture(scope="module")
+def visitor(browser: Any, filled: FilledService) -> Iterator[Visitor]:
+    """One who opens the page."""
+    visitor = Visitor(browser, filled.url)
+    yield visitor
+    visitor.close()
+
+
 @pytest.fixture
-def visit(browser: Any, filled: FilledService) -> Iterator[Callable[..., Opened]]:
-    """Open the page in a context of its own, with a key of `tests.keyring`, or without one.
+def visit(visitor: Visitor) -> Iterator[Callable[..., Opened]]:
+    """Open the page, with a key of `tests.keyring`, or without one.
 
     At the end no page may have asked another origin, or written an error to its console.
     """
-    visitor = Visitor(browser, filled.url)
     yield visitor.open
-    visitor.close()
+    visitor.leave()
 
 
 @pytest.fixture

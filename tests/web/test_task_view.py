@@ -23,7 +23,7 @@ def test_a_failed_task_shows_its_attempts(visit: Visit, filled: FilledService) -
     assert "Attempt 2" in newest.inner_text()
     assert "RuntimeError: scripted failure" in newest.inner_text()
     assert "pid" in newest.inner_text()
-    newest.get_by_text("Traceback").click()
+    newest.locator("summary").click()
     newest.get_by_text(re.compile(r"File .*scripted\.py")).wait_for()
     page.locator(".log div").nth(2 * LINES - 1).wait_for()
     assert "line 20" in page.locator(".log div").last.inner_text()

@@ -15,9 +15,15 @@ function read() {
 /** The present place, as a signal of `{path, query}`. */
 export const place = signal(read());
 
-addEventListener("hashchange", () => {
-  if (location.hash === "" || location.hash.startsWith("#/")) place.value = read();
-});
+let shown = location.hash;
+
+function follow() {
+  if (location.hash === shown || (location.hash && !location.hash.startsWith("#/"))) return;
+  shown = location.hash;
+  place.value = read();
+}
+
+addEventListener("hashchange", follow);
 
 /** Names of query values that stay when one goes to another view. */
 const KEPT = ["namespace"];
@@ -40,12 +46,9 @@ export function href(path, values = {}) {
 export function go(path, values = {}, { replace = false } = {}) {
   const link = href(path, values);
   if (link === location.hash) return;
-  if (replace) {
-    history.replaceState(null, "", link);
-    place.value = read();
-  } else {
-    location.hash = link;
-  }
+  if (replace) history.replaceState(null, "", link);
+  else location.hash = link;
+  follow(); // the browser's event comes later, and what is asked for now must build on this
 }
 
 /** Changes values of the query, and keeps the others. null removes one. */

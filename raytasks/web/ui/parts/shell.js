@@ -34,21 +34,30 @@ function Content() {
   return html`<${View} key=${`${found.view.path} ${namespace.value}`} ...${found.values} />`;
 }
 
-/** Puts the focus on the view's head when one has gone to another view, not when one comes first. */
+/**
+ * Puts the focus on the view's title when one has gone to another view, not when one comes first.
+ * The title may come only with what is loaded; if the focus has moved meanwhile, it stays there.
+ */
 function useFocusOnView(main) {
   const { path } = place.value;
   const first = useRef(true);
   useEffect(() => {
-    if (!first.current) {
-      const timer = requestAnimationFrame(() => {
-        const target = main.current?.querySelector("h1") ?? main.current;
-        target?.focus({ preventScroll: true });
-        scrollTo(0, 0);
-      });
-      return () => cancelAnimationFrame(timer);
+    if (first.current) {
+      first.current = false;
+      return undefined;
     }
-    first.current = false;
-    return undefined;
+    scrollTo(0, 0);
+    main.current.focus({ preventScroll: true });
+    const look = () => {
+      const title = main.current?.querySelector("h1");
+      if (!title && document.activeElement === main.current) return;
+      watch.disconnect();
+      if (document.activeElement === main.current) title.focus({ preventScroll: true });
+    };
+    const watch = new MutationObserver(look);
+    watch.observe(main.current, { childList: true, subtree: true });
+    look();
+    return () => watch.disconnect();
   }, [path]);
 }
 
