@@ -65,7 +65,7 @@ class Opened:
 
 
 class Visitor:
-    """Opens pages. Those with the same key and options share a context, and so what it has cached."""
+    """Opens pages. Those with the same key and options share a context, and its cache."""
 
     def __init__(self, browser: Any, base: str) -> None:
         self._browser = browser

@@ -28,7 +28,9 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def filled(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FilledService]:
+def filled(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[FilledService]:
     """A service with keys, and tasks in all states."""
     folder = tmp_path_factory.mktemp("filled")
     url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"

@@ -92,12 +92,14 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
     with served(service) as url:
         filled = FilledService(url, service)
         with filled.client("a") as client, filled.client("b") as other:
-            values = {"big": BIG, "text": "ä \u2028 \"quoted\" </script>", "list": []}
+            values = {"big": BIG, "text": 'ä \u2028 "quoted" </script>', "list": []}
             failing = {"step": "fail", "lines": LINES}
             filled.tasks = {
                 "done": submit(client, payload={"value": values}, tags=["nightly"], priority=5),
                 "failed": submit(client, payload=failing, max_attempts=2, tags=["nightly"]),
-                "secret": submit(client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}),
+                "secret": submit(
+                    client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}
+                ),
                 "later": submit(client, delay_seconds=3600),
                 "stuck": submit(client, task_type="scripted_elsewhere"),
                 "cancelled": submit(client, delay_seconds=3600),
@@ -106,9 +108,7 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
             client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
             for name in ("done", "failed", "secret"):
                 until_final(client, filled.tasks[name])
-            filled.tasks["runs"] = submit(
-                client, task_type="watched", payload={"file": str(go)}
-            )
+            filled.tasks["runs"] = submit(client, task_type="watched", payload={"file": str(go)})
             until_begun(client, filled.tasks["runs"])
         try:
             yield filled

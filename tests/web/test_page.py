@@ -129,7 +129,10 @@ def test_the_front_page_leads_there(visit: Visit, filled: FilledService) -> None
     for path in ("", "/ui", f"{PREFIX}/"):
         opened.page.goto(f"{filled.url}{path}")
         opened.page.locator("table.tasks tbody tr").first.wait_for()
-        assert opened.page.url.split("#")[0] == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
+        assert (
+            opened.page.url.split("#")[0]
+            == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
+        )
 
 
 def test_what_is_of_another_namespace_is_not_found(visit: Visit, filled: FilledService) -> None:
@@ -166,7 +169,9 @@ def acting_controls(page: Any) -> list[str]:
         "all => all.map(item => item.ariaLabel ?? item.textContent)"
     )
     words = ("Retry", "Cancel", "Select", "Submit", "Stack")
-    return [name for name in names if any(word in name for word in words) and "CANCELLED" not in name]
+    return [
+        name for name in names if any(word in name for word in words) and "CANCELLED" not in name
+    ]
 
 
 def test_who_reads_sees_no_control_that_acts(visit: Visit, filled: FilledService) -> None:
