@@ -1,8 +1,8 @@
 """Copy third-party files out of their npm packages: `python -m tests.vendoring [NAME@VERSION ...]`.
 
-A folder with a `lock.json` names packages. Each has its version, its licence, npm's `integrity` of
-the tarball, and the SHA-256 of every file that is taken. `patches` are texts that are replaced in a
-file, since browsers do not resolve bare imports.
+A `lock.json` names packages. Each has its version, its licence, and npm's `integrity` of the
+tarball; of every file that is taken, the SHA-256. Browsers do not resolve bare imports, so `patches`
+lists texts that are replaced in a file.
 """
 
 import base64
