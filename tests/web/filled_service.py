@@ -37,10 +37,14 @@ class CutPrefix:
 
 @dataclass
 class FilledService:
-    """A running service: its URL, the service itself, and its tasks by name."""
+    """A running service: its URL, the service itself, and its tasks by name.
+
+    Its only runner is held by the task `runs`, until the file `go` is there.
+    """
 
     url: str
     service: LocalService
+    go: Path
     tasks: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -76,10 +80,7 @@ def until_begun(client: httpx.Client, task_id: str) -> None:
 
 @contextlib.contextmanager
 def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
-    """A service with keys that has tasks in all states.
-
-    `runs` runs until the file `go` in the folder is there.
-    """
+    """A service with keys that has tasks in all states."""
     service = LocalService(
         database_url,
         folder,
@@ -90,7 +91,7 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
     service.app = CutPrefix(service.app)
     go = folder / "go"
     with served(service) as url:
-        filled = FilledService(url, service)
+        filled = FilledService(url, service, go)
         with filled.client("a") as client, filled.client("b") as other:
             values = {"big": BIG, "text": 'ä \u2028 "quoted" </script>', "list": []}
             failing = {"step": "fail", "lines": LINES}

@@ -23,7 +23,7 @@ SIZE = {"width": 1280, "height": 800}
 def save(page: Any, file: Path) -> None:
     """Save a picture of a page, as small as it can be without loss."""
     with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
-        picture.convert("RGB").save(file, "WEBP", lossless=True, quality=100, method=6)
+        picture.convert("RGB").save(file, "WEBP", lossless=True, quality=100, method=4)
 
 
 def take(visitor: Visitor, filled: FilledService, theme: str, folder: Path) -> None:
