@@ -1,12 +1,15 @@
 """A service without Ray, filled with tasks of all kinds, and behind a proxy's path as well."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.keyring import API_KEYS, bearer
@@ -21,18 +24,40 @@ BIG = 12345678901234567890123
 LINES = 20
 
 
-class CutPrefix:
-    """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it."""
+class Proxy:
+    """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it.
+
+    While it is `down`, it answers browsers as an ingress does whose replica is away.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self.down = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on without the prefix."""
         if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/"):
             cut = len(PREFIX)
             scope = {**scope, "path": scope["path"][cut:], "raw_path": scope["raw_path"][cut:]}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or b"Mozilla" not in dict(scope["headers"])[b"user-agent"]:
+            await self._app(scope, receive, send)
+        elif self.down:
+            await PlainTextResponse("no replica", HTTPStatus.SERVICE_UNAVAILABLE)(
+                scope, receive, send
+            )
+        else:
+            await self._cut_short(scope, receive, send)
+
+    async def _cut_short(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer, until the replica goes down: then the connection breaks."""
+        answering = asyncio.ensure_future(self._app(scope, receive, send))
+        while not answering.done():
+            await asyncio.wait([answering], timeout=0.05)
+            if self.down and not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering])
+                raise ConnectionAbortedError("the replica has gone down")
+        answering.result()
 
 
 @dataclass
@@ -44,6 +69,7 @@ class FilledService:
 
     url: str
     service: LocalService
+    proxy: Proxy
     go: Path
     tasks: dict[str, str] = field(default_factory=dict)
 
@@ -88,10 +114,10 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
         secret_key="own",
         task_modules=("tests.scripted", "tests.web.handlers"),
     )
-    service.app = CutPrefix(service.app)
+    proxy = service.app = Proxy(service.app)
     go = folder / "go"
     with served(service) as url:
-        filled = FilledService(url, service, go)
+        filled = FilledService(url, service, proxy, go)
         with filled.client("a") as client, filled.client("b") as other:
             values = {"big": BIG, "text": 'ä \u2028 "quoted" </script>', "list": []}
             failing = {"step": "fail", "lines": LINES}
