@@ -1,8 +1,8 @@
 """Copy third-party files out of their npm packages: `python -m tests.vendoring [NAME@VERSION ...]`.
 
-A folder with a `lock.json` names packages. For each it has the version, the licence, npm's
-`integrity` of the tarball, the SHA-256 of every file that is taken, and `patches`: texts that are
-replaced in a file, since browsers do not resolve bare imports.
+A `lock.json` names packages. Each has its version, its licence, and npm's `integrity` of the
+tarball; of every file that is taken, the SHA-256. Browsers do not resolve bare imports: `patches`
+lists texts that are replaced in a file.
 """
 
 import base64

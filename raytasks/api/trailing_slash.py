@@ -1,7 +1,8 @@
 """Paths with and without the trailing slash are the same, without a redirect."""
 
-from raytasks.api.paths import inner_path
 from starlette.types import ASGIApp, Receive, Scope, Send
+
+from raytasks.api.paths import inner_path
 
 _WITH_SLASH = ("/", "/tasks/")
 

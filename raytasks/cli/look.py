@@ -1,4 +1,4 @@
-"""`raytasks pools`, `runners`, `nodes`, `versions` and `namespaces`: what the service consists of."""
+"""`raytasks pools`, `runners`, `nodes`, `versions`, `namespaces`: what the service consists of."""
 
 from collections.abc import Callable, Sequence
 from typing import Any

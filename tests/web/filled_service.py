@@ -1,12 +1,15 @@
 """A service without Ray, filled with tasks of all kinds, and behind a proxy's path as well."""
 
+import asyncio
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import httpx
+from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.keyring import API_KEYS, bearer
@@ -21,26 +24,53 @@ BIG = 12345678901234567890123
 LINES = 20
 
 
-class CutPrefix:
-    """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it."""
+class Proxy:
+    """An ASGI wrapper that serves an app below `PREFIX` as well; the app does not know of it.
+
+    While it is `down`, it answers browsers as an ingress does whose replica is away.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
+        self.down = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on without the prefix."""
         if scope["type"] == "http" and scope["path"].startswith(f"{PREFIX}/"):
             cut = len(PREFIX)
             scope = {**scope, "path": scope["path"][cut:], "raw_path": scope["raw_path"][cut:]}
-        await self._app(scope, receive, send)
+        if scope["type"] != "http" or b"Mozilla" not in dict(scope["headers"])[b"user-agent"]:
+            await self._app(scope, receive, send)
+        elif self.down:
+            await PlainTextResponse("no replica", HTTPStatus.SERVICE_UNAVAILABLE)(
+                scope, receive, send
+            )
+        else:
+            await self._cut_short(scope, receive, send)
+
+    async def _cut_short(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer, until the replica goes down: then the connection breaks."""
+        answering = asyncio.ensure_future(self._app(scope, receive, send))
+        while not answering.done():
+            await asyncio.wait([answering], timeout=0.05)
+            if self.down and not answering.done():
+                answering.cancel()
+                await asyncio.wait([answering])
+                raise ConnectionAbortedError("the replica has gone down")
+        answering.result()
 
 
 @dataclass
 class FilledService:
-    """A running service: its URL, the service itself, and its tasks by name."""
+    """A running service: its URL, the service itself, and its tasks by name.
+
+    Its only runner is held by the task `runs`, until the file `go` is there.
+    """
 
     url: str
     service: LocalService
+    proxy: Proxy
+    go: Path
     tasks: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -76,10 +106,7 @@ def until_begun(client: httpx.Client, task_id: str) -> None:
 
 @contextlib.contextmanager
 def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
-    """A service with keys that has tasks in all states.
-
-    `runs` runs until the file `go` in the folder is there.
-    """
+    """A service with keys that has tasks in all states."""
     service = LocalService(
         database_url,
         folder,
@@ -87,17 +114,19 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
         secret_key="own",
         task_modules=("tests.scripted", "tests.web.handlers"),
     )
-    service.app = CutPrefix(service.app)
+    proxy = service.app = Proxy(service.app)
     go = folder / "go"
     with served(service) as url:
-        filled = FilledService(url, service)
+        filled = FilledService(url, service, proxy, go)
         with filled.client("a") as client, filled.client("b") as other:
-            values = {"big": BIG, "text": "ä \u2028 \"quoted\" </script>", "list": []}
+            values = {"big": BIG, "text": 'ä \u2028 "quoted" </script>', "list": []}
             failing = {"step": "fail", "lines": LINES}
             filled.tasks = {
                 "done": submit(client, payload={"value": values}, tags=["nightly"], priority=5),
                 "failed": submit(client, payload=failing, max_attempts=2, tags=["nightly"]),
-                "secret": submit(client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}),
+                "secret": submit(
+                    client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}
+                ),
                 "later": submit(client, delay_seconds=3600),
                 "stuck": submit(client, task_type="scripted_elsewhere"),
                 "cancelled": submit(client, delay_seconds=3600),
@@ -106,9 +135,7 @@ def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
             client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
             for name in ("done", "failed", "secret"):
                 until_final(client, filled.tasks[name])
-            filled.tasks["runs"] = submit(
-                client, task_type="watched", payload={"file": str(go)}
-            )
+            filled.tasks["runs"] = submit(client, task_type="watched", payload={"file": str(go)})
             until_begun(client, filled.tasks["runs"])
         try:
             yield filled

@@ -1,4 +1,4 @@
-"""Handlers whose tasks show what others do not: hidden fields, files, progress that stands still."""
+"""Handlers whose tasks show what others do not: hidden fields, files, steady progress."""
 
 import time
 from pathlib import Path

@@ -16,12 +16,6 @@ Visit = Callable[..., Opened]
 MAX_BYTES = 120_000
 
 
-def settle(opened: Opened) -> None:
-    """Wait until a view shows what it has loaded."""
-    opened.page.locator("main h1, main h2").first.wait_for()
-    opened.page.locator(".loading").wait_for(state="detached")
-
-
 def test_all_of_it_is_small_enough() -> None:
     page = bundle()
     sizes = {path: len(file.packed) for path, file in page.files.items()}
@@ -34,7 +28,7 @@ def test_axe_finds_nothing(visit: Visit, filled: FilledService, theme: str) -> N
     found = {}
     for name in PLACES:
         opened.go(place_of(name, filled.tasks))
-        settle(opened)
+        opened.settle()
         found[name] = opened.violations()
     for summary in opened.page.locator("summary").all():
         summary.click()
@@ -63,7 +57,7 @@ def test_the_theme_can_be_chosen_and_stays(visit: Visit) -> None:
 
 def test_the_policy_lets_nothing_else_run(visit: Visit) -> None:
     opened = visit()
-    settle(opened)
+    opened.settle()
     opened.expected = ("Content Security Policy", "Content-Security-Policy")
     opened.page.evaluate(
         """() => {
@@ -103,9 +97,9 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, filled: Fill
 @pytest.mark.parametrize("name", ["tasks-filtered", "task-failed"])
 def test_a_copied_url_restores_the_view(visit: Visit, filled: FilledService, name: str) -> None:
     first = visit(place_of(name, filled.tasks))
-    settle(first)
+    first.settle()
     second = visit(first.page.url.partition("#")[2])
-    settle(second)
+    second.settle()
     text = "document.querySelector('main h1').textContent"
     assert second.page.evaluate(text) == first.page.evaluate(text)
     assert second.page.url == first.page.url
@@ -129,7 +123,10 @@ def test_the_front_page_leads_there(visit: Visit, filled: FilledService) -> None
     for path in ("", "/ui", f"{PREFIX}/"):
         opened.page.goto(f"{filled.url}{path}")
         opened.page.locator("table.tasks tbody tr").first.wait_for()
-        assert opened.page.url.split("#")[0] == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
+        assert (
+            opened.page.url.split("#")[0]
+            == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
+        )
 
 
 def test_what_is_of_another_namespace_is_not_found(visit: Visit, filled: FilledService) -> None:
@@ -166,7 +163,9 @@ def acting_controls(page: Any) -> list[str]:
         "all => all.map(item => item.ariaLabel ?? item.textContent)"
     )
     words = ("Retry", "Cancel", "Select", "Submit", "Stack")
-    return [name for name in names if any(word in name for word in words) and "CANCELLED" not in name]
+    return [
+        name for name in names if any(word in name for word in words) and "CANCELLED" not in name
+    ]
 
 
 def test_who_reads_sees_no_control_that_acts(visit: Visit, filled: FilledService) -> None:
@@ -176,7 +175,7 @@ def test_who_reads_sees_no_control_that_acts(visit: Visit, filled: FilledService
         seen[opened] = 0
         for name in PLACES:
             opened.go(place_of(name, filled.tasks))
-            settle(opened)
+            opened.settle()
             controls = acting_controls(opened.page)
             seen[opened] += len(controls)
             if opened is reads:

@@ -1,6 +1,9 @@
 """The view of all tasks: live, filtered, page by page, and acts on many."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -179,13 +182,16 @@ def test_the_list_can_be_held_still(visit: Visit, waiting: Callable[..., list[st
     opened.page.locator(f"a[title='{task_id}']").wait_for()
 
 
-def test_an_empty_service_says_how_to_submit(visit: Visit, http: httpx.Client) -> None:
+def test_an_empty_service_says_how_to_submit(
+    visit: Visit, filled: FilledService, http: httpx.Client
+) -> None:
     opened = visit("/tasks?namespace=fresh")
     page = opened.page
     page.get_by_role("heading", name="No tasks yet").wait_for()
     curl = page.get_by_role("region", name="With curl").inner_text()
     assert "namespace=fresh" in curl
     assert "Authorization: Bearer $RAYTASKS_API_KEY" in curl
+    python = page.get_by_role("region", name="In Python").inner_text()
     page.get_by_label("Task type").select_option("scripted")
     page.get_by_label("Payload").fill('{"step": "no such step"}')
     page.get_by_role("button", name="Submit").click()
@@ -196,6 +202,17 @@ def test_an_empty_service_says_how_to_submit(visit: Visit, http: httpx.Client) -
     rows(opened).first.wait_for()
     answer = http.get("/tasks/", params={"namespace": "fresh"})
     assert "12345678901234567890123" in answer.text
+    filled.go.touch()  # now the runner is free
+    key = {"RAYTASKS_API_KEY": http.headers["Authorization"].split()[1]}
+    for command in (
+        ["sh", "-c", curl.replace("curl", "curl --fail", 1)],
+        [sys.executable, "-c", python],
+    ):
+        done = subprocess.run(
+            command, env=os.environ | key, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert "PENDING" in done.stdout or "COMPLETED" in done.stdout
+    assert http.get("/tasks/", params={"namespace": "fresh"}).json()["total"] == 3
 
 
 def test_by_keyboard_alone(

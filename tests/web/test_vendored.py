@@ -20,7 +20,9 @@ LICENSES = {"Apache-2.0", "MIT", "MPL-2.0"}
 
 @pytest.mark.parametrize("folder", vendoring.FOLDERS)
 def test_nothing_else_lies_there(folder: Path) -> None:
-    named = {f"{name}/{path}" for name, one in vendoring.lock_of(folder).items() for path in one["files"]}
+    named = {
+        f"{name}/{path}" for name, one in vendoring.lock_of(folder).items() for path in one["files"]
+    }
     found = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert found - {"lock.json", "README.md"} == named
 

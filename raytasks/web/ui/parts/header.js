@@ -51,7 +51,7 @@ export function Header() {
     <span class="space"></span>
     ${me.value && html`<${NamespaceChooser} />
       <span class="connection" data-state=${connection.value} role="status">${CONNECTIONS[connection.value]}</span>`}
-    <button type="button" class="quiet" onClick=${nextTheme}
+    <button type="button" class="quiet theme" onClick=${nextTheme}
       title="Light, dark, or as the system prefers">Theme: ${theme.value}</button>
     ${me.value && html`<button type="button" class="quiet" aria-label="Keyboard help"
       onClick=${() => { helpOpen.value = true; }}>?</button>`}

@@ -2,9 +2,9 @@
  * Three ways to submit a task, for a page that has none: a form, curl, Python.
  */
 import { html, useState } from "../lib.js";
-import { ask, ROOT } from "../core/api.js";
+import { ask, ROOT, urlOf } from "../core/api.js";
 import { attempt } from "../core/notices.js";
-import { inNamespace, may, namespace, needsKey } from "../core/session.js";
+import { inNamespace, may, needsKey } from "../core/session.js";
 import { useTaskTypes } from "../core/types.js";
 import { shellQuoted } from "../core/curl.js";
 import { CopyButton } from "./pieces.js";
@@ -39,35 +39,50 @@ function Snippet({ title, text }) {
     <p class="buttons"><${CopyButton} text=${text} what=${title} /></p></section>`;
 }
 
+function curlText(body, key, space) {
+  const url = urlOf("/tasks/", { namespace: space });
+  return [
+    `curl --json ${shellQuoted(body)}`,
+    ...(key ? ['  --header "Authorization: Bearer $RAYTASKS_API_KEY"'] : []),
+    `  ${shellQuoted(url)}`,
+  ].join(" \\\n");
+}
+
+function pythonText(name, payload, key, space) {
+  const options = [
+    JSON.stringify(ROOT.href.replace(/\/$/, "")),
+    ...(key ? ['api_key=os.environ["RAYTASKS_API_KEY"]'] : []),
+    ...(space ? [`namespace=${JSON.stringify(space)}`] : []),
+  ];
+  const opened = options.length === 1 ? options[0] : `\n    ${options.join(",\n    ")},\n`;
+  return [
+    ...(key ? ["import os", ""] : []),
+    "from raytasks.client import Client", "",
+    `with Client(${opened}) as client:`,
+    `    task = client.submit(${JSON.stringify(name)}, ${pythonOf(payload)})`,
+    '    print(client.wait(task["task_id"])["state"])',
+  ].join("\n");
+}
+
+/** A JSON value as Python writes it. */
+function pythonOf(value) {
+  const words = { true: "True", false: "False", null: "None", ",": ", ", ":": ": " };
+  return JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|true|false|null|[,:]/g, (token) => words[token] ?? token);
+}
+
 /** The three ways, for the first type of this service. */
 export function WaysToSubmit() {
   const types = useTaskTypes();
   const name = types[0]?.task_type ?? "text_processing";
   const payload = types[0]?.payload_schema?.examples?.[0] ?? {};
-  const url = `${ROOT}tasks/${namespace.value === "default" || !inNamespace().namespace ? "" : `?namespace=${namespace.value}`}`;
+  const asked = inNamespace().namespace;
+  const space = asked === "default" ? null : asked;
   const key = needsKey.value;
-  const body = JSON.stringify({ task_type: name, payload });
-  const curl = [
-    `curl --json ${shellQuoted(body)}`, ...(key ? ['  --header "Authorization: Bearer $RAYTASKS_API_KEY"'] : []), `  ${shellQuoted(url)}`,
-  ].join(" \\\n");
-  const python = [
-    "from raytasks.client import Client", "",
-    `with Client(${JSON.stringify(ROOT.href.replace(/\/$/, ""))}${key ? ", api_key=KEY" : ""}) as client:`,
-    `    task = client.submit(${JSON.stringify(name)}, ${pythonOf(payload)})`,
-    "    print(client.wait(task))",
-  ].join("\n");
   return html`<section class="condition"><h2>No tasks yet</h2>
       <p>Submit the first one in any of these ways. It appears here by itself.</p></section>
     <div class="ways">
       ${may("submit") && html`<${SubmitForm} types=${types} />`}
-      <${Snippet} title="With curl" text=${curl} />
-      <${Snippet} title="In Python" text=${python} />
+      <${Snippet} title="With curl" text=${curlText(JSON.stringify({ task_type: name, payload }), key, space)} />
+      <${Snippet} title="In Python" text=${pythonText(name, payload, key, space)} />
     </div>`;
-}
-
-/** A JSON value as Python writes it. */
-function pythonOf(value) {
-  const words = { true: "True", false: "False", null: "None" };
-  return JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|true|false|null|[,:]/g,
-    (token) => words[token] ?? (token === "," || token === ":" ? `${token} ` : token));
 }

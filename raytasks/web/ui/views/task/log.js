@@ -28,7 +28,7 @@ export function Log({ lines, live }) {
   };
   return html`<div class="log" ref=${box} onScroll=${onScroll} tabindex="0" role="log" aria-live="off" aria-label="Log">
       ${all.length > shown.length && html`<p><button type="button" class="small" onClick=${() => { atEnd.current = false; setWanted(wanted + STEP * 4); }}>Older lines: ${number(all.length - shown.length)} more</button></p>`}
-      ${shown.map((line, index) => html`<div key=${all.length - shown.length + index} data-level=${line.level} title=${`Attempt ${line.attempt}, ${localTime(line.at)}`}>
+      ${shown.map((line, index) => html`${line.attempt !== shown[index - 1]?.attempt && html`<h3>Attempt ${line.attempt}</h3>`}<div key=${all.length - shown.length + index} data-level=${line.level} title=${`Attempt ${line.attempt}, ${localTime(line.at)}`}>
         <span class="muted">${localTime(line.at, { millis: true }).slice(11)}</span><b>${line.level}</b><span>${line.message}</span></div>`)}
     </div>
     <p class="buttons"><span class="muted num">${number(all.length)} lines</span><${CopyButton} text=${() => all.map(text).join("\n")} what="log" /></p>`;
