@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from tests.keyring import API_KEYS, bearer
 from tests.local_service import LocalService, served
+from tests.web import handlers
 
 PREFIX = "/behind/a/proxy"
 """A path that the service cuts off, as a proxy in front of it would."""
@@ -21,7 +22,8 @@ PREFIX = "/behind/a/proxy"
 BIG = 12345678901234567890123
 """An integer that JavaScript's numbers cannot hold."""
 
-LINES = 20
+VALUES = {"file": "talk-18.ogg", "id": BIG, "title": 'ä \u2028 "quoted" </script>', "marks": []}
+"""A payload with what is hard to show."""
 
 
 class Proxy:
@@ -62,15 +64,13 @@ class Proxy:
 
 @dataclass
 class FilledService:
-    """A running service: its URL, the service itself, and its tasks by name.
+    """A running service: its URL, what stands before it, and its tasks by name.
 
-    Its only runner is held by the task `runs`, until the file `go` is there.
+    Its only runner is held by the task `runs`, until `handlers.GO` is set.
     """
 
     url: str
-    service: LocalService
     proxy: Proxy
-    go: Path
     tasks: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -105,39 +105,72 @@ def until_begun(client: httpx.Client, task_id: str) -> None:
 
 
 @contextlib.contextmanager
-def filled_service(database_url: str, folder: Path) -> Iterator[FilledService]:
-    """A service with keys that has tasks in all states."""
+def filled_service(
+    database_url: str, folder: Path, *, more: bool = False
+) -> Iterator[FilledService]:
+    """A service with keys that has tasks in all states; for pictures with `more` of them."""
     service = LocalService(
         database_url,
         folder,
         api_keys=API_KEYS,
         secret_key="own",
-        task_modules=("tests.scripted", "tests.web.handlers"),
+        task_modules=("tests.scripted", "tests.web.handlers", "raytasks.builtin"),
     )
     proxy = service.app = Proxy(service.app)
-    go = folder / "go"
+    handlers.GO.clear()
     with served(service) as url:
-        filled = FilledService(url, service, proxy, go)
+        filled = FilledService(url, proxy)
         with filled.client("a") as client, filled.client("b") as other:
-            values = {"big": BIG, "text": 'ä \u2028 "quoted" </script>', "list": []}
-            failing = {"step": "fail", "lines": LINES}
+            if more:
+                _submit_more(client)
+            card = {"user": "u-17", "token": "tok_93", "card": "4929 0000 1111 2222"}
             filled.tasks = {
-                "done": submit(client, payload={"value": values}, tags=["nightly"], priority=5),
-                "failed": submit(client, payload=failing, max_attempts=2, tags=["nightly"]),
-                "secret": submit(
-                    client, task_type="secretive", payload={"user": "u", "token": "t", "card": "c"}
+                "done": submit(
+                    client, task_type="transcribe", payload=VALUES, tags=["nightly"], priority=5
                 ),
+                "failed": submit(
+                    client,
+                    task_type="send_invoice",
+                    payload={"customer": "c-40", "host": "mail.invalid"},
+                    max_attempts=2,
+                    tags=["nightly"],
+                ),
+                "secret": submit(client, task_type="charge_card", payload=card),
                 "later": submit(client, delay_seconds=3600),
-                "stuck": submit(client, task_type="scripted_elsewhere"),
                 "cancelled": submit(client, delay_seconds=3600),
                 "theirs": submit(other),
             }
             client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
             for name in ("done", "failed", "secret"):
                 until_final(client, filled.tasks[name])
-            filled.tasks["runs"] = submit(client, task_type="watched", payload={"file": str(go)})
+            filled.tasks["runs"] = submit(
+                client, task_type="embed_documents", payload={"shards": 5}
+            )
             until_begun(client, filled.tasks["runs"])
+            for number in range(4 if more else 0):
+                submit(client, task_type="send_invoice", payload={"customer": f"c-{number}"})
         try:
             yield filled
         finally:
-            go.touch()
+            handlers.GO.set()
+
+
+def _submit_more(client: httpx.Client) -> None:
+    """Submit what a service may have, and wait until it has ended."""
+    sent = [
+        submit(
+            client,
+            task_type="transcribe" if number % 3 else "send_invoice",
+            payload={"file": f"talk-{number}.{'mp3' if number % 5 == 1 else 'ogg'}"}
+            if number % 3
+            else {
+                "customer": f"c-{20 + number}",
+                "host": "mail.invalid" if number == 9 else "mail",
+            },
+            max_attempts=1 if number == 9 else 3,
+            tags=["nightly"] if number % 2 else ["web", f"customer:{number % 4}"],
+        )
+        for number in range(18)
+    ]
+    for task_id in sent:
+        until_final(client, task_id)

@@ -28,7 +28,7 @@ def save(page: Any, file: Path) -> None:
 
 def take(visitor: Visitor, filled: FilledService, theme: str, folder: Path) -> None:
     """Take the pictures of all places in a theme, and of the sign-in."""
-    options = {"viewport": SIZE, "color_scheme": theme, "device_scale_factor": 1}
+    options: dict[str, Any] = {"viewport": SIZE, "color_scheme": theme, "device_scale_factor": 1}
     opened = visitor.open(**options)
     for name in PLACES:
         opened.go(place_of(name, filled.tasks))
@@ -46,7 +46,7 @@ def main(folder: Path) -> None:
     with tempfile.TemporaryDirectory() as place:
         database_url = f"sqlite:///{place}/tasks.db"
         migrate(database_url)
-        with filled_service(database_url, Path(place)) as filled, launched() as browser:
+        with filled_service(database_url, Path(place), more=True) as filled, launched() as browser:
             visitor = Visitor(browser, filled.url)
             for theme in ("light", "dark"):
                 take(visitor, filled, theme, folder)

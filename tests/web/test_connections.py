@@ -6,7 +6,6 @@ from typing import Any
 import httpx
 import pytest
 
-from raytasks.web.bundle import bundle
 from tests.web.browsing import Opened
 from tests.web.filled_service import FilledService, submit
 
@@ -47,12 +46,12 @@ def test_it_reconnects_without_a_gap(
     link(opened, tasks[0]).wait_for()
     # What the page sees of the outage alone: no list is loaded again but by the feed.
     places: list[str | None] = []
-    opened.page.on(
-        "request",
-        lambda request: (
-            "/tasks/events" in request.url and places.append(request.headers.get("last-event-id"))
-        ),
-    )
+
+    def note(request: Any) -> None:
+        if "/tasks/events" in request.url:
+            places.append(request.headers.get("last-event-id"))
+
+    opened.page.on("request", note)
     outage(True)
     connection(opened, "away").get_by_text("Disconnected").wait_for()
     tasks += [submit(http, task_type="noop", delay_seconds=3600) for _ in range(3)]
@@ -101,38 +100,3 @@ def test_it_rests_while_nobody_looks(visit: Visit, http: httpx.Client) -> None:
     assert opened.urls == []
     opened.page.evaluate(see, "visible")
     link(opened, task_id).wait_for()
-
-
-TEXTS = {
-    "{}": "{}",
-    "0": "0",
-    '"a, [b]"': '"a, [b]"',
-    '{"a":{},"b":[[]]}': '{\n  "a": {},\n  "b": [\n    []\n  ]\n}',
-    '{"n":[12345678901234567890123,1.0,1E400,-0.0]}': (
-        '{\n  "n": [\n    12345678901234567890123,\n    1.0,\n    1E400,\n    -0.0\n  ]\n}'
-    ),
-    r'{"s":"\" } ] , \\"}': '{\n  "s": "\\" } ] , \\\\"\n}',
-    r'{"\\\"":"\u00e4\ud83d\ude00"}': '{\n  "\\\\\\"": "\\u00e4\\ud83d\\ude00"\n}',
-    '{ "spaced" : [ 1 , { "x" : true } ] }': (
-        '{\n  "spaced": [\n    1,\n    {\n      "x": true\n    }\n  ]\n}'
-    ),
-}
-"""JSON texts, and how they are shown."""
-
-
-def test_json_is_indented_token_by_token(visit: Visit) -> None:
-    opened = visit()
-    module = f"./files/{bundle().version}/ui/core/json_text.js"
-    indent = "async ([module, text]) => (await import(new URL(module, location))).indented(text)"
-    shown = {text: opened.page.evaluate(indent, [module, text]) for text in TEXTS}
-    assert shown == TEXTS
-
-
-def test_parts_of_a_document_are_kept_as_texts(visit: Visit) -> None:
-    opened = visit()
-    module = f"./files/{bundle().version}/ui/core/json_text.js"
-    members = "async ([module, text]) => (await import(new URL(module, location))).members(text)"
-    for text in TEXTS:
-        document = f'{{"before": [1, "}}"], "payload":{text} , "after":null}}'
-        found = opened.page.evaluate(members, [module, document])
-        assert found == {"before": '[1, "}"]', "payload": text, "after": "null"}, text

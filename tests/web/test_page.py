@@ -111,7 +111,7 @@ def test_a_copied_url_restores_the_view(visit: Visit, filled: FilledService, nam
 
 def test_below_the_path_of_a_proxy(visit: Visit, filled: FilledService) -> None:
     opened = visit(f"/tasks/{filled.tasks['failed']}", below=PREFIX)
-    opened.page.get_by_text("RuntimeError: scripted failure").first.wait_for()
+    opened.page.get_by_text("ConnectionError: mail.invalid does not answer").first.wait_for()
     opened.page.get_by_role("link", name="Tasks", exact=True).click()
     opened.page.locator(f"a[title='{filled.tasks['failed']}']").wait_for()
     opened.page.locator(".connection[data-state=live]").wait_for()

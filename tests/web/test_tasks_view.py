@@ -12,6 +12,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from tests.web import handlers
 from tests.web.browsing import Opened
 from tests.web.filled_service import FilledService, submit
 
@@ -90,18 +91,18 @@ def test_the_filter_is_in_the_url(visit: Visit, filled: FilledService) -> None:
     page = opened.page
     page.locator(".chip[data-state=FAILED]").click()
     page.locator(f"a[title='{filled.tasks['failed']}']").wait_for()
-    page.get_by_label("Task type").select_option("scripted")
+    page.get_by_label("Task type").select_option("send_invoice")
     page.get_by_label("Tag", exact=True).fill("nightly")
     page.keyboard.press("Enter")
-    page.get_by_label("Error class").fill("RuntimeError")
+    page.get_by_label("Error class").fill("ConnectionError")
     page.keyboard.press("Enter")
     page.get_by_label("Created from").fill("2020-01-31T12:00")
     page.get_by_label("Created before").fill("2999-01-31T12:00")
     page.wait_for_url(re.compile("created_before"))
     query = parse_qs(page.url.partition("?")[2])
     assert {name: query[name] for name in ("state", "task_type", "tag", "error_type")} == {
-        "state": ["FAILED"], "task_type": ["scripted"], "tag": ["nightly"],
-        "error_type": ["RuntimeError"],
+        "state": ["FAILED"], "task_type": ["send_invoice"], "tag": ["nightly"],
+        "error_type": ["ConnectionError"],
     }  # fmt: skip
     assert query["created_after"][0].endswith("Z")
     assert rows(opened).count() == 1
@@ -202,7 +203,7 @@ def test_an_empty_service_says_how_to_submit(
     rows(opened).first.wait_for()
     answer = http.get("/tasks/", params={"namespace": "fresh"})
     assert "12345678901234567890123" in answer.text
-    filled.go.touch()  # now the runner is free
+    handlers.GO.set()  # now the runner is free
     key = {"RAYTASKS_API_KEY": http.headers["Authorization"].split()[1]}
     for command in (
         ["sh", "-c", curl.replace("curl", "curl --fail", 1)],

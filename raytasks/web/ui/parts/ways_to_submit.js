@@ -5,13 +5,13 @@ import { html, useState } from "../lib.js";
 import { ask, ROOT, urlOf } from "../core/api.js";
 import { attempt } from "../core/notices.js";
 import { inNamespace, may, needsKey } from "../core/session.js";
+import { exampleOf } from "../core/schema_example.js";
 import { useTaskTypes } from "../core/types.js";
 import { shellQuoted } from "../core/curl.js";
 import { CopyButton } from "./pieces.js";
 
-function exampleOf(type) {
-  const [example] = type?.payload_schema?.examples ?? [];
-  return JSON.stringify(example ?? {}, null, 2);
+function exampleText(type) {
+  return JSON.stringify(exampleOf(type.payload_schema), null, 2);
 }
 
 function SubmitForm({ types }) {
@@ -20,7 +20,7 @@ function SubmitForm({ types }) {
   const [payload, setPayload] = useState(null);
   const submit = (event) => {
     event.preventDefault();
-    const body = `{"task_type":${JSON.stringify(type.task_type)},"payload":${payload ?? exampleOf(type)}}`;
+    const body = `{"task_type":${JSON.stringify(type.task_type)},"payload":${payload ?? exampleText(type)}}`;
     attempt(() => ask("POST", "/tasks/", { query: inNamespace(), body }), "Submitted");
   };
   if (!type) return html`<p class="muted">This version has no handlers.</p>`;
@@ -30,7 +30,7 @@ function SubmitForm({ types }) {
         ${types.map(({ task_type: other }) => html`<option value=${other} selected=${other === type.task_type}>${other}</option>`)}
       </select></label>
     <label class="field">Payload (JSON)
-      <textarea rows="5" spellcheck=${false} value=${payload ?? exampleOf(type)} onInput=${(event) => setPayload(event.target.value)}></textarea></label>
+      <textarea rows="5" spellcheck=${false} value=${payload ?? exampleText(type)} onInput=${(event) => setPayload(event.target.value)}></textarea></label>
     <p class="buttons"><button type="submit" class="primary">Submit</button></p></form>`;
 }
 
@@ -74,7 +74,7 @@ function pythonOf(value) {
 export function WaysToSubmit() {
   const types = useTaskTypes();
   const name = types[0]?.task_type ?? "text_processing";
-  const payload = types[0]?.payload_schema?.examples?.[0] ?? {};
+  const payload = types[0] ? exampleOf(types[0].payload_schema) : { text: "Hello." };
   const asked = inNamespace().namespace;
   const space = asked === "default" ? null : asked;
   const key = needsKey.value;
