@@ -11,7 +11,7 @@ import { Moment, TaskLink, ViewHead } from "../../parts/pieces.js";
 import { CheckField, ChoiceField, TextField, TimeField } from "../../parts/url_fields.js";
 
 const PAGE = 50;
-const LOOK_SECONDS = 5;
+const LOOK_SECONDS = 3;
 
 /** The acts that the audit tells of, in words. */
 const ACTS = {
@@ -40,8 +40,7 @@ function Target({ entry: { action, target, namespace: where } }) {
 /** The details of an act. They are small, and what is not there is left out. */
 function Details({ details }) {
   const known = Object.entries(details ?? {}).filter(([, value]) => value !== null && String(value) !== "");
-  return known.map(([name, value]) => html`<span class="detail"><span class="muted">${name.replaceAll("_", " ")}</span>
-    ${typeof value === "object" ? [value].flat().map((item) => (typeof item === "object" ? JSON.stringify(item) : item)).join(", ") : String(value)}</span>`);
+  return known.map(([name, value]) => html`<span class="detail"><span class="muted">${name.replaceAll("_", " ")}</span> ${typeof value === "object" ? [value].flat().map((item) => (typeof item === "object" ? JSON.stringify(item) : item)).join(", ") : String(value)}</span>`);
 }
 
 function Entries({ entries }) {
@@ -58,7 +57,7 @@ function Entries({ entries }) {
 function Filter({ filter }) {
   const narrowed = filter.only || PARTS.some((name) => filter[name]);
   return html`<section class="filter" aria-label="Filter"><div class="fields">
-    <${TextField} name="by" label="Who" value=${filter.by} placeholder="name of a key, or user@host" />
+    <${TextField} name="by" label="Who" value=${filter.by} placeholder="name of a key" />
     <${ChoiceField} name="action" label="What" value=${filter.action} all="All acts" choices=${Object.entries(ACTS)} />
     <${TimeField} name="since" label="Since" value=${filter.since} />
     <${CheckField} name="only" label=${`Only namespace ${namespace.value}`} value="namespace" checked=${filter.only} />

@@ -15,7 +15,7 @@ import { inWords } from "../tasks/filter.js";
 import { ACTION_TITLES, OperationState, Passed } from "./operation_pieces.js";
 
 const SOON_SECONDS = 1; // while one runs
-const REST_SECONDS = 5;
+const REST_SECONDS = 3;
 
 function Row({ operation }) {
   const { bulk_id: id, action, filter, by, created_at: begun, finished_at: ended } = operation;

@@ -19,6 +19,6 @@ export function Passed({ operation }) {
   const { state, matched, looked_at: passed } = operation;
   const known = matched !== null && matched > 0;
   const fraction = state === "DONE" ? 1 : known ? Math.min(1, passed / matched) : null;
-  return html`<${ProgressBar} fraction=${fraction} label="Progress of the operation" />
-    ${" "}<span class="num muted">${number(passed)}${matched === null ? "" : ` of ${number(Math.max(matched, passed))}`}</span>`;
+  return html`<span class="passed"><${ProgressBar} fraction=${fraction} label="Progress of the operation" />
+    <span class="num muted">${number(passed)}${matched === null ? "" : ` of ${number(Math.max(matched, passed))}`}</span></span>`;
 }

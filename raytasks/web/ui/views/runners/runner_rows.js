@@ -15,15 +15,18 @@ const TONES = { busy: "busy", idle: "good", starting: "warn", leaving: "calm" };
 const SHOWN = 5; // attempts of one runner, until one asks for all
 const SILENT_SECONDS = 60;
 
-/** How long an attempt runs, how long it still may, and whether it is silent. */
+/** How long an attempt runs, and how long it still may. */
 function Span({ held, at }) {
-  const seconds = (now.value - (at - held.seconds * 1000)) / 1000;
-  if (!held.begun) return html`<span class="muted">claimed ${wholeDuration(seconds)} ago, has not begun</span>`;
-  const silent = between(held.last_sign_at, now.value);
+  const seconds = (now.value - at) / 1000 + held.seconds;
+  if (!held.begun) return html`<span class="wide muted">has not begun, claimed ${wholeDuration(seconds)} ago</span>`;
   const left = held.timeout_seconds === null ? null : held.timeout_seconds - seconds;
   return html`<span class="num">${wholeDuration(seconds)}</span>
-    <span class="num muted">${left === null ? "no time limit" : left > 0 ? `${wholeDuration(left)} left` : "its time is over"}</span>
-    ${silent > SILENT_SECONDS && html`<span class="warn">no sign of life for ${wholeDuration(silent)}</span>`}`;
+    <span class="num muted">${left === null ? "no time limit" : left > 0 ? `${wholeDuration(left)} left` : "time is over"}</span>`;
+}
+
+function Silence({ held }) {
+  const seconds = held.begun ? between(held.last_sign_at, now.value) : 0;
+  return seconds > SILENT_SECONDS && html`<span class="wide warn">no sign of life for ${wholeDuration(seconds)}</span>`;
 }
 
 function Held({ held, at, look }) {
@@ -32,7 +35,8 @@ function Held({ held, at, look }) {
     <span>${held.task_type}${elsewhere && html` <span class="muted">in ${held.namespace}</span>`}</span>
     <span class="muted">attempt ${held.attempt}</span><${Span} held=${held} at=${at} />
     ${held.begun && html`<button type="button" class="small" aria-label=${`Stack of task ${held.task_id}`}
-      onClick=${() => look(held.task_id, { namespace: held.namespace })}>Stack</button>`}</li>`;
+      onClick=${() => look(held.task_id, { namespace: held.namespace })}>Stack</button>`}
+    <${Silence} held=${held} /></li>`;
 }
 
 function Attempts({ runner, at, look }) {
@@ -47,12 +51,18 @@ function Attempts({ runner, at, look }) {
     ${runner.running_count === 0 && html`<span class="muted">nothing</span>`}`;
 }
 
+function Where({ runner: { host, pid, node_id: node }, hosts }) {
+  if (!host) return html`<span class="muted">–</span>`;
+  const link = href("/runners", { node });
+  return html`${hosts.has(node) ? html`<a href=${link} title="Only the runners of this node">${host}</a>` : host}
+    ${pid && html`<br /><span class="muted num">pid ${pid}</span>`}`;
+}
+
 function Runner({ runner, hosts, at, look }) {
   return html`<tr>
     <td><${Badge} tone=${TONES[runner.state]}>${runner.state}</></td>
     <td class="mono" title=${runner.way ? `It calls the tracker by ${runner.way}` : undefined}>${runner.name}</td>
-    <td>${runner.host ?? "–"}${runner.pid && html`<br /><span class="muted num">pid ${runner.pid}</span>`}
-      ${hosts.has(runner.node_id) && html`<br /><a href=${href("/runners", { node: runner.node_id })} title="Only the runners of this node">this node</a>`}</td>
+    <td><${Where} runner=${runner} hosts=${hosts} /></td>
     <td class="num" title=${runner.generation}>${runner.version ?? "–"}</td>
     <td class="num" title="How long it has been up">${runner.since ? wholeDuration(between(runner.since, now.value)) : "–"}</td>
     <td>${runner.last_seen_at ? html`<${Ago} time=${Math.min(milliseconds(runner.last_seen_at), now.value)} />` : html`<span class="muted">not yet</span>`}</td>
