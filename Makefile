@@ -41,7 +41,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-without-ray docs recording coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-without-ray docs recording coverage test-ray chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -51,6 +51,7 @@ help:
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
+	@echo "make mutants       look for schedules that catch each known fault of the engine, and note them"
 	@echo "make fuzz          random examples of all properties, and good and bad requests (EXAMPLES=, SEED=)"
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
@@ -119,6 +120,9 @@ fuzz: install
 
 simulate: install
 	$(BIN)/python -m tests.simulation.run --schedules $(SCHEDULES) --seed $(SEED)
+
+mutants: install
+	$(BIN)/python -m tests.simulation.mutation --note
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)
