@@ -226,6 +226,7 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir()} == {ODD_NAME, "other"}
 
 
+@pytest.mark.slow
 def test_the_demo_without_the_extra(installed: Installed, tmp_path: Path) -> None:
     told = installed.run([installed.command, "demo"], tmp_path)
     completed = set(re.findall(r"(\w+): COMPLETED", told))

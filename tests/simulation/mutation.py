@@ -96,9 +96,7 @@ def seeds_for(name: str) -> list[int]:
     return sorted(range(1, MAX_SCHEDULES + 1), key=lambda seed: (seed != noted, seed))
 
 
-def try_all(
-    mutants: Sequence[Mutant], processes: int, *, noted: bool = False
-) -> Iterator[Catch]:
+def try_all(mutants: Sequence[Mutant], processes: int, *, noted: bool = False) -> Iterator[Catch]:
     """Try mutants in several processes, and tell of each in its turn."""
     for name in _NEEDED:
         importlib.import_module(name)  # once for all: a process has what its parent has
