@@ -45,7 +45,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-all test-without-ray docs recording coverage test-ray chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-all test-without-ray docs recording pictures coverage test-ray chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -63,6 +63,7 @@ help:
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make docs          the site of the documents, to be read without the internet: build/site/"
 	@echo "make recording     record the demo for the README: docs/demo.svg"
+	@echo "make pictures      take the pictures of the page for the documents: docs/pictures/"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
@@ -160,6 +161,10 @@ $(VENV)/.docs: $(INSTALLED) requirements-docs.txt
 # The terminal in the README: what `raytasks demo` prints.
 recording: install
 	$(BIN)/python -m docs.generators.recording
+
+# The pictures of the page in the documents. They need Debian's Chromium.
+pictures: install
+	$(BIN)/python -m tests.web.pictures
 
 release-check: install
 	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))

@@ -8,8 +8,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys, key_missing
 from raytasks.api.headers import header_values
 from raytasks.api.pages import FILES, PAGES
+from raytasks.api.paths import inner_path
 from raytasks.api.problems import Problem, problem_response
 from raytasks.api.request_bounds import body_in_time, check_header_count
+from raytasks.api.ui_pages import UI_FILES
 from raytasks.artifacts.artifact_store import URL_PREFIX
 from raytasks.settings import Settings, is_loopback
 
@@ -50,14 +52,14 @@ class AccessGate:
             _check_host(header_values(scope, b"host"))
             return LOCAL
         caller = self._keys.caller(header_values(scope, b"authorization"))
-        if caller is STRANGER and not is_public(scope["path"]):
+        if caller is STRANGER and not is_public(inner_path(scope)):
             raise key_missing()
         return caller
 
 
 def is_public(path: str) -> bool:
     """Return whether a path may answer without a key."""
-    return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES))
+    return path in PUBLIC or path.startswith((f"{URL_PREFIX}/", FILES, UI_FILES))
 
 
 def _check_host(hosts: list[str]) -> None:

@@ -20,6 +20,7 @@ from raytasks.api.health_routes import health_router
 from raytasks.api.inspection_routes import inspection_router
 from raytasks.api.log_routes import log_router
 from raytasks.api.metrics_routes import metrics_router
+from raytasks.api.namespace_routes import namespace_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
@@ -81,12 +82,13 @@ def create_app(
     app.include_router(log_router(service))
     app.include_router(audit_router(service))
     app.include_router(error_router(service))
+    app.include_router(namespace_router(service))
     app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))
     app.include_router(inspection_router(service))
     app.include_router(artifact_router(service))
-    pages.install(app)
+    pages.install(app, needs_key=bool(settings.api_keys))
     answering: ASGIApp = FastPath(app, service, submissions)
     if settings.log_level != "DEBUG":
         return TrailingSlash(AccessGate(answering, settings))

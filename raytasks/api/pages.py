@@ -1,4 +1,4 @@
-"""The pages for browsers: `/docs` shows the API, and `/` leads there.
+"""The pages for browsers: `/docs` shows the API, `/ui/` the tasks, and `/` leads there.
 
 All their files come from this server. A policy tells browsers to load nothing from elsewhere.
 """
@@ -13,9 +13,10 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 
+from raytasks.api import ui_pages
 from raytasks.web import DOCS, SWAGGER_UI
 
-PAGES = frozenset({"/", "/docs", "/redoc"})
+PAGES = frozenset({"/", "/docs", "/redoc", ui_pages.START})
 """The pages that answer everybody. `/redoc` was once a page of its own."""
 
 FILES = "/docs/files/"
@@ -33,21 +34,22 @@ _HEADERS = {
 }
 
 
-def install(app: FastAPI) -> None:
+def install(app: FastAPI, *, needs_key: bool) -> None:
     """Add the pages to an app that has none of the framework's."""
     app.add_route("/", _front, methods=_METHODS, include_in_schema=False)
     app.add_route("/redoc", _lead_to_docs, include_in_schema=False)
     app.add_route("/docs", _docs, include_in_schema=False)
     app.add_route(f"{FILES}start.js", _start, include_in_schema=False)
     app.mount(FILES, StaticFiles(directory=SWAGGER_UI))
+    ui_pages.install(app, needs_key=needs_key)
 
 
 async def _front(request: Request) -> Response:
-    """Redirect browsers to the documents. For programs there is nothing here."""
+    """Redirect browsers to the page. For programs there is nothing here."""
     reads = request.method in ("GET", "HEAD")
     if not reads or "text/html" not in request.headers.get("accept", ""):
         raise HTTPException(HTTPStatus.NOT_FOUND)
-    return await _lead_to_docs(request)
+    return RedirectResponse(f"{_root(request)}/ui/" if _root(request) else "ui/")
 
 
 async def _lead_to_docs(request: Request) -> Response:

@@ -2,6 +2,8 @@
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from raytasks.api.paths import inner_path
+
 _WITH_SLASH = ("/", "/tasks/")
 
 
@@ -14,9 +16,9 @@ class TrailingSlash:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under the written form of its path."""
         if scope["type"] == "http":
-            path = scope["path"]
-            if f"{path}/" in _WITH_SLASH:
+            path, inner = scope["path"], inner_path(scope)
+            if f"{inner}/" in _WITH_SLASH:
                 scope = {**scope, "path": f"{path}/"}
-            elif path.endswith("/") and path[-2:] != "//" and path not in _WITH_SLASH:
+            elif path.endswith("/") and path[-2:] != "//" and inner not in _WITH_SLASH:
                 scope = {**scope, "path": path[:-1]}
         await self._app(scope, receive, send)

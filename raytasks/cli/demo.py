@@ -312,6 +312,7 @@ def _say_how_to_go_on(count: int, url: str | None) -> None:
             f"All {count} tasks are COMPLETED. The service stays at {url} until Ctrl-C:",
             f"  curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
             f"  {submit} --url {url}",
+            f"  {url}/ui/         the page: all tasks, live",
             f"  {url}/docs        the API's documents, to try out in a browser",
         ]
     tables.console.print()

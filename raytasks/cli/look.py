@@ -1,4 +1,4 @@
-"""`raytasks pools`, `runners`, `nodes` and `versions`: what the service consists of now."""
+"""`raytasks pools`, `runners`, `nodes`, `versions`, `namespaces`: what the service consists of."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,6 +13,7 @@ from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
 from raytasks.client import DEFAULT_URL, Client
 from raytasks.client.inspection_documents import (
     HeldAttempt,
+    NamespaceDocument,
     NodeDocument,
     PoolDocument,
     Resource,
@@ -76,6 +77,12 @@ def versions(
     """Show the versions of the handlers, and why one was refused."""
     given = (url, api_key, namespace)
     _show(given, as_json, "versions", lambda client: client.versions(), versions_table)
+
+
+def namespaces(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+    """Show the namespaces that have tasks, and how many are in each state."""
+    given = (url, api_key, None)
+    _show(given, as_json, "namespaces", lambda client: client.namespaces(), namespaces_table)
 
 
 def _show(
@@ -166,6 +173,16 @@ def versions_table(found: Sequence[VersionDocument]) -> Table:
             version["generation"],
             tables.plain(version["error"] or types),
         )
+    return table
+
+
+def namespaces_table(found: Sequence[NamespaceDocument]) -> Table:
+    """Return a table of namespaces."""
+    table = _table("NAMESPACE", "TASKS", "BY STATE")
+    for namespace in found:
+        counts = namespace["by_state"]
+        states = ", ".join(f"{number:,} {state}" for state, number in counts.items())
+        table.add_row(namespace["name"], f"{sum(counts.values()):,}", states)
     return table
 
 

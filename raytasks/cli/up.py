@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 console = Console(highlight=False, file=lasting_output())
 
 READY = "raytasks is ready at"
-"""How the line begins that says that the service takes tasks. The URL follows."""
+"""How the line begins that says that the service takes tasks. The URL of the page follows."""
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
@@ -286,7 +286,8 @@ def _stop_service(grace: float) -> int:
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
     from raytasks.store.database import without_password
 
-    console.print(f"{READY} {endpoint.url} (API documents: {endpoint.url}/docs)", soft_wrap=True)
+    console.print(f"{READY} {endpoint.url}/ui/", soft_wrap=True)
+    console.print(f"  API:             {endpoint.url} (documents: /docs)", soft_wrap=True)
     console.print(f"  database:        {without_password(database_url)}", soft_wrap=True)
     if head is not None:
         if head.dashboard_url:

@@ -37,6 +37,7 @@ from raytasks.client.inspection_documents import (
     AuditPageQuery,
     ErrorsDocument,
     MeDocument,
+    NamespaceDocument,
     NodeDocument,
     PoolDocument,
     RunnerDocument,
@@ -171,6 +172,10 @@ class Api:
     def errors(self, task_type: str | None) -> Steps[ErrorsDocument]:
         """Get the groups of failures."""
         return self._ask(Call("GET", "/errors", given({"task_type": task_type})))
+
+    def namespaces(self) -> Steps[list[NamespaceDocument]]:
+        """Get the namespaces that have tasks."""
+        return self._part(Call("GET", "/namespaces"), "namespaces")
 
     def me(self) -> Steps[MeDocument]:
         """Get who the caller is."""

@@ -149,6 +149,13 @@ class ErrorsDocument(TypedDict):
     omitted: int
 
 
+class NamespaceDocument(TypedDict):
+    """A namespace that has tasks, with how many are in each state."""
+
+    name: str
+    by_state: dict[str, int]
+
+
 class MeDocument(TypedDict):
     """The caller: the key's name, scopes and namespace; and the service that answers."""
 

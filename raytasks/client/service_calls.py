@@ -12,6 +12,7 @@ from raytasks.client.inspection_documents import (
     AuditPageQuery,
     ErrorsDocument,
     MeDocument,
+    NamespaceDocument,
     NodeDocument,
     PoolDocument,
     RunnerDocument,
@@ -39,6 +40,10 @@ class Inspection:
     def errors(self, task_type: str | None = None) -> ErrorsDocument:
         """Return the FAILED tasks in groups by type and class of error, of one type or of all."""
         return self._run(self._api.errors(task_type))
+
+    def namespaces(self) -> list[NamespaceDocument]:
+        """Return the namespaces that have tasks, with their counts. A bound key sees its own."""
+        return self._run(self._api.namespaces())
 
     def me(self) -> MeDocument:
         """Return the name, scopes and namespace of the API key, and the service's version."""

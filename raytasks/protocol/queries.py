@@ -116,6 +116,15 @@ class ErrorList(Query[ErrorGroups], frozen=True):
     now: float
 
 
+class NamespaceList(Query[list[dict[str, Any]]], frozen=True):
+    """The namespaces that have tasks, with their counts by state, as `/namespaces` shows them.
+
+    With a name, only that one.
+    """
+
+    name: str | None
+
+
 class BulkMatches(Query[int | None], frozen=True):
     """How many tasks a filter matches now; None if they are too many to count."""
 
@@ -231,6 +240,7 @@ StoredQuery = (
     | TaskActs
     | AuditList
     | ErrorList
+    | NamespaceList
     | KnownTasks
     | BulkMatches
 )

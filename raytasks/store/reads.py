@@ -1,11 +1,13 @@
 """Answers to the queries of `raytasks.protocol.queries` about stored data."""
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
 from sqlalchemy import Connection
 
 from raytasks.model.states import State
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import AttemptRecord, Page, Task
 from raytasks.protocol.messages import Ends, TaskEnd
 from raytasks.protocol.queries import (
@@ -16,6 +18,7 @@ from raytasks.protocol.queries import (
     BulkQuery,
     ErrorList,
     KnownTasks,
+    NamespaceList,
     StoredQuery,
     TaskActs,
     TaskDetail,
@@ -45,7 +48,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList():
+        case TaskActs() | AuditList() | ErrorList() | NamespaceList():
             return _overview(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
@@ -59,7 +62,9 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             assert_never(query)
 
 
-def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -> Any:
+def _overview(
+    connection: Connection, query: TaskActs | AuditList | ErrorList | NamespaceList
+) -> Any:
     match query:
         case TaskActs():
             return act_rows.acts_of(connection, query.task_id)
@@ -67,8 +72,18 @@ def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -
             return act_rows.page(connection, query)
         case ErrorList():
             return error_groups.groups(connection, query)
+        case NamespaceList():
+            return _namespaces(connection, query.name)
         case _:
             assert_never(query)
+
+
+def _namespaces(connection: Connection, name: str | None) -> list[dict[str, Any]]:
+    found: dict[str, Counter[str]] = {}
+    for namespace, task_type, state, number in connection.execute(read_statements.COUNTS):
+        if number and name in (None, namespace) and not is_reserved(task_type):
+            found.setdefault(namespace, Counter())[state] += number
+    return [{"name": space, "by_state": dict(found[space])} for space in sorted(found)]
 
 
 def _tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:

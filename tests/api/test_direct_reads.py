@@ -26,6 +26,7 @@ from raytasks.protocol.queries import (
     BulkMatches,
     ErrorList,
     KnownTasks,
+    NamespaceList,
     Query,
     StoredQuery,
     TaskActs,
@@ -76,6 +77,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         TaskActs(task_id(2)),
         AuditList(),
         ErrorList("default", None, 1.0),
+        NamespaceList(None),
         BulkMatches(asked),
     ]
     assert {type(query) for query in queries} == set(get_args(StoredQuery))

@@ -120,3 +120,23 @@ async def test_a_cursor_of_elsewhere_leads_nowhere_else(api: Api) -> None:
     other = (await submitted(api, "b"))["task_id"]
     response = await api.client.get(f"/tasks/?cursor={other}", headers=bearer("a"))
     assert {task["task_id"] for task in response.json()["tasks"]} <= set(mine)
+
+
+async def test_they_are_listed_with_exact_counts(api: Api) -> None:
+    async def namespaces(who: str) -> list[dict[str, Any]]:
+        answer = await api.client.get("/namespaces", headers=bearer(who))
+        assert answer.status_code == 200, answer.text
+        found: list[dict[str, Any]] = answer.json()["namespaces"]
+        return found
+
+    assert await namespaces("o") == []
+    tasks = [await submitted(api, who) for who in "abbo"]
+    cancelled = f"/tasks/{tasks[1]['task_id']}/cancel"
+    assert (await api.client.post(cancelled, headers=bearer("b"))).status_code == 202
+    team_b = {"name": "team-b", "by_state": {"CANCELLED": 1, "PENDING": 1}}
+    assert await namespaces("o") == [
+        {"name": "default", "by_state": {"PENDING": 1}},
+        {"name": "team-a", "by_state": {"PENDING": 1}},
+        team_b,
+    ]
+    assert await namespaces("b") == [team_b]

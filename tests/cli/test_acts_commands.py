@@ -57,6 +57,13 @@ def test_me_tells_who_i_am(tasks: Run) -> None:
     assert json.loads(tasks("me", "--json").out)["namespace"] is None
 
 
+def test_namespaces_are_listed(tasks: Run) -> None:
+    [found] = json.loads(tasks("namespaces", "--json").out)["namespaces"]
+    assert found["name"] == "default"
+    shown = tasks("namespaces").out
+    assert f"default    {sum(found['by_state'].values())}" in shown
+
+
 def test_events_take_a_filter(tasks: Run) -> None:
     task_id = submitted(tasks, "scripted", '{"lines": 2}')
     tasks("get", task_id, "--wait")

@@ -147,6 +147,8 @@ def test_acts_failures_and_filters(client: Client) -> None:
     assert [entry["by"] for entry in client.audit_entries(action="cancel")] == ["local"]
     assert client.audit(limit=1)["next_cursor"] is None
     assert client.me()["name"] == "local"
+    [space] = client.namespaces()
+    assert (space["name"], space["by_state"]["FAILED"]) == ("default", 1)
     kinds = {type(event) for event in client.events(failed, types=["log"], level="ERROR")}
     assert kinds == {EndEvent}
 
@@ -159,6 +161,7 @@ async def test_the_other_client_has_them_too(url: str) -> None:
         assert [entry["target"] for entry in entries] == [task["task_id"]]
         assert (await client.audit())["entries"] == entries
         assert (await client.errors())["groups"] == []
+        assert [space["name"] for space in await client.namespaces()] == ["default"]
         assert (await client.me())["scopes"] == ["operate", "read", "submit"]
         events = [event async for event in client.events(task["task_id"], logs=False)]
         assert isinstance(events[-1], EndEvent)

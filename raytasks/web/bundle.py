@@ -1,0 +1,87 @@
+"""The files of the page `/ui/`, in memory: as they are sent, with their types and a common version.
+
+Modules import each other by relative paths, so they lie in one folder whose name is their common
+hash. What is below that name never changes, and a browser may keep it for ever.
+"""
+
+import gzip
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache
+
+from raytasks.web import UI, VENDOR
+
+_TYPES = {
+    ".js": "text/javascript; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".svg": "image/svg+xml",
+}
+_NOT_OURS = ("swagger-ui-dist",)
+
+
+@dataclass(frozen=True)
+class PageFile:
+    """A file as it is sent: its bytes, plain and with gzip, and its media type."""
+
+    data: bytes
+    packed: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """All files of the page by path, such as `ui/main.js`.
+
+    `start` is the start page, and `locked` the same for a service that needs a key.
+    """
+
+    version: str
+    files: dict[str, PageFile]
+    start: PageFile
+    locked: PageFile
+
+    @property
+    def modules(self) -> list[str]:
+        """The paths of all modules."""
+        return [path for path, file in self.files.items() if "javascript" in file.media_type]
+
+
+@cache
+def bundle() -> Bundle:
+    """Return the page's files. They are read and packed once in a process."""
+    found = {f"ui/{file.relative_to(UI).as_posix()}": file for file in sorted(UI.rglob("*"))}
+    for name, package in json.loads((VENDOR / "lock.json").read_text()).items():
+        if name not in _NOT_OURS:
+            found |= {f"vendor/{name}/{path}": VENDOR / name / path for path in package["files"]}
+    files = {
+        path: _file(file.read_bytes(), _TYPES[file.suffix])
+        for path, file in found.items()
+        if file.suffix in _TYPES
+    }
+    digest = hashlib.sha256()
+    for path, file in files.items():
+        digest.update(f"{path} {len(file.data)}\n".encode() + file.data)
+    version = digest.hexdigest()[:16]
+    start, locked = (
+        _file(_start(version, files, key), "text/html; charset=utf-8") for key in ("none", "needed")
+    )
+    return Bundle(version, files, start, locked)
+
+
+def _start(version: str, files: dict[str, PageFile], key: str) -> bytes:
+    """Return the start page. It names all modules, so that a browser asks for them at once."""
+    here = f"files/{version}/"
+    preloads = "\n".join(
+        f'<link rel="modulepreload" href="{here}{path}">'
+        for path, file in files.items()
+        if "javascript" in file.media_type
+    )
+    text = (UI / "index.html").read_text(encoding="utf-8")
+    filled = text.replace("{files}", here).replace("{preloads}", preloads).replace("{key}", key)
+    return filled.encode()
+
+
+def _file(data: bytes, media_type: str) -> PageFile:
+    return PageFile(data, gzip.compress(data, 9, mtime=0), media_type)

@@ -1,0 +1,97 @@
+/**
+ * The client of the public API: requests by `fetch`, and errors as the API's problem documents.
+ */
+import { signal } from "../lib.js";
+
+/** The service's root. The page is at `ui/` below it. */
+export const ROOT = new URL("../", document.baseURI.split("#")[0]);
+
+/** What requests carry: the API key, or "". */
+export const credentials = { key: "" };
+
+/** Called when the service does not accept the key any more. */
+export const onUnauthorized = { call: () => {} };
+
+/** How far the service's clock is ahead of this one, in milliseconds. */
+export const clockAhead = signal(0);
+
+/** An answer that is no success, or no answer at all (`status` 0). */
+export class ApiError extends Error {
+  constructor(status, detail, errors = []) {
+    super(detail);
+    this.status = status;
+    this.errors = errors;
+  }
+
+  /** What to show: `missing`, `refused`, `invalid`, `away` or `failed`. */
+  get kind() {
+    if (this.status === 0 || this.status >= 502) return "away";
+    if (this.status === 404) return "missing";
+    if (this.status === 401 || this.status === 403) return "refused";
+    if (this.status < 500) return "invalid";
+    return "failed";
+  }
+}
+
+/** Returns the URL of a path of the API, with query values: texts or lists; null is left out. */
+export function urlOf(path, query = {}) {
+  const url = new URL(path.replace(/^\//, ""), ROOT);
+  for (const [name, value] of Object.entries(query)) {
+    for (const item of [value].flat()) {
+      if (item !== null && item !== undefined && item !== "") url.searchParams.append(name, item);
+    }
+  }
+  return url;
+}
+
+/** Sends a request. Returns the Response of a success; throws ApiError, or AbortError. */
+export async function send(method, path, { query, body, headers, abort } = {}) {
+  const sent = new Headers(headers);
+  if (credentials.key) sent.set("Authorization", `Bearer ${credentials.key}`);
+  if (body !== undefined) sent.set("Content-Type", "application/json");
+  let answer;
+  try {
+    answer = await fetch(urlOf(path, query), {
+      method, body, headers: sent, signal: abort, credentials: "omit", cache: "no-store",
+    });
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new ApiError(0, "the service does not answer");
+  }
+  noteClock(answer.headers.get("date"));
+  if (answer.ok) return answer;
+  const problem = await problemOf(answer);
+  if (answer.status === 401) onUnauthorized.call(problem);
+  throw problem;
+}
+
+/** Sends a request, and returns the answer's JSON. `body` is a value, or a string of JSON. */
+export async function ask(method, path, options = {}) {
+  const { body } = options;
+  const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
+  const answer = await send(method, path, { ...options, body: text });
+  return answer.json();
+}
+
+/** Returns the JSON of a GET. */
+export function get(path, query, abort) {
+  return ask("GET", path, { query, abort });
+}
+
+async function problemOf(answer) {
+  const type = answer.headers.get("content-type") ?? "";
+  if (!type.includes("json")) {
+    // The ingress answers so while no replica is there.
+    const status = answer.status === 404 || answer.status >= 500 ? 502 : answer.status;
+    return new ApiError(status, `the service answered ${answer.status}`);
+  }
+  const document = await answer.json().catch(() => ({}));
+  const detail = document.detail ?? document.title ?? `the service answered ${answer.status}`;
+  return new ApiError(answer.status, detail, document.errors);
+}
+
+function noteClock(date) {
+  const ahead = Date.parse(date) - Date.now();
+  // The header has whole seconds; less than two are no difference.
+  if (Number.isFinite(ahead)) clockAhead.value = Math.abs(ahead) > 2000 ? ahead : 0;
+}

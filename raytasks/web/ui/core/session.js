@@ -1,0 +1,84 @@
+/**
+ * Who is signed in: the key of this tab, what it may do, and the namespace that is shown.
+ */
+import { computed, signal } from "../lib.js";
+import { credentials, get, onUnauthorized } from "./api.js";
+import { place, setQuery } from "./router.js";
+
+const STORED = "raytasks.key";
+const DEFAULT_NAMESPACE = "default";
+
+/** `loading`, `ready`, `key` (one is needed) or `away`. */
+export const status = signal("loading");
+
+/** The answer of `GET /me`, or null. */
+export const me = signal(null);
+
+/** Why the last key was not accepted, or "". */
+export const refusal = signal("");
+
+/** Whether this service needs a key. */
+export const needsKey = signal(false);
+
+/** The namespace that is shown. */
+export const namespace = computed(
+  () => me.value?.namespace ?? place.value.query.get("namespace") ?? DEFAULT_NAMESPACE,
+);
+
+/** The query value of the namespace; null where the API needs none. */
+export function inNamespace() {
+  return { namespace: me.value?.namespace ? null : namespace.value };
+}
+
+/** Whether the key has a scope: `read`, `submit` or `operate`. */
+export function may(scope) {
+  return me.value?.scopes.includes(scope) ?? false;
+}
+
+/** Whether the key may ask about the whole service: it operates, and is bound to no namespace. */
+export function mayOperateAll() {
+  return may("operate") && me.value.namespace === null;
+}
+
+/** Shows another namespace. */
+export function choose(name) {
+  setQuery({ namespace: name === DEFAULT_NAMESPACE ? null : name, cursor: null });
+}
+
+/** Finds out who this tab is. */
+export async function begin() {
+  credentials.key = sessionStorage.getItem(STORED) ?? "";
+  if (!credentials.key && document.documentElement.dataset.key === "needed") {
+    forget();
+    return;
+  }
+  status.value = "loading";
+  try {
+    me.value = await get("/me");
+    needsKey.value = credentials.key !== "";
+    status.value = "ready";
+  } catch (error) {
+    if (error.status === 401) forget(credentials.key ? error.message : "");
+    else status.value = "away";
+  }
+}
+
+/** Signs in with a key. It is kept for this tab alone. */
+export async function signIn(key) {
+  sessionStorage.setItem(STORED, key);
+  await begin();
+}
+
+/** Forgets the key, and asks for one. */
+export function forget(why = "") {
+  sessionStorage.removeItem(STORED);
+  credentials.key = "";
+  me.value = null;
+  needsKey.value = true;
+  refusal.value = why;
+  status.value = "key";
+}
+
+onUnauthorized.call = (problem) => {
+  if (status.value === "ready") forget(problem.message);
+};

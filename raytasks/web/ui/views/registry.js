@@ -1,0 +1,30 @@
+/**
+ * The views: their paths, titles, and who may see them. The header and the router ask here.
+ *
+ * A view is `{path, title, key, allowed, View}`. `path` is a pattern (`/tasks/:id`). With `key`, the
+ * keys `g` and it lead there. A view without a `title` is not in the header. `allowed()` says whether
+ * this session may see it. `View` gets the values of the path as its props.
+ */
+import { match } from "../core/router.js";
+import { tasks } from "./tasks/tasks.js";
+import { task } from "./task/task.js";
+
+const VIEWS = [tasks, task];
+
+/** The view that one comes to first: that of the path "/". */
+const FIRST = tasks;
+
+/** Returns the views that the header shows. */
+export function shownViews() {
+  return VIEWS.filter(({ title, allowed }) => title && allowed());
+}
+
+/** Returns the view of a path with its values, or null. */
+export function viewOf(path) {
+  if (path === "/") return { view: FIRST, values: {} };
+  for (const view of VIEWS) {
+    const values = match(view.path, path);
+    if (values) return { view, values };
+  }
+  return null;
+}

@@ -1,0 +1,57 @@
+/**
+ * What can be done with a task: retry, cancel, look at its stack, copy it as a command.
+ */
+import { html, useState } from "../../lib.js";
+import { ask, get } from "../../core/api.js";
+import { copy } from "../../core/copying.js";
+import { curlOf } from "../../core/curl.js";
+import { useShortcut } from "../../core/keyboard.js";
+import { attempt } from "../../core/notices.js";
+import { inNamespace, may, needsKey } from "../../core/session.js";
+import { ACTS } from "../../core/states.js";
+import { confirm, Dialog } from "../../parts/dialogs.js";
+import { CopyButton } from "../../parts/pieces.js";
+
+function Stack({ found, onClose, again }) {
+  return html`<${Dialog} title=${`Stack of attempt ${found.attempt}`} onClose=${onClose}>
+    <pre class="block" tabindex="0" role="region" aria-label="Stack">${found.stack}</pre>
+    <p class="buttons"><button type="button" onClick=${again}>Look again</button>
+      <${CopyButton} text=${found.stack} what="stack" /><button type="button" onClick=${onClose}>Close</button></p></>`;
+}
+
+/** The buttons. `reload` loads the task again. */
+export function Actions({ task, reload }) {
+  const [stack, setStack] = useState(null);
+  const path = `/tasks/${task.task_id}`;
+  const query = inNamespace();
+  const operates = may("operate");
+  const can = (action) => operates && ACTS[action].sources.includes(task.state);
+  const retry = async () => {
+    await attempt(() => ask("POST", `${path}/retry`, { query }), "Retried");
+    reload();
+  };
+  const cancel = async () => {
+    const message = await confirm({
+      title: "Cancel this task?", act: "Cancel the task", danger: true, field: "Why (optional)",
+      text: task.state === "RUNNING" ? "Its attempt is told to stop." : "",
+    });
+    if (message === null) return;
+    await attempt(() => ask("POST", `${path}/cancel`, { query: { ...query, message: message || null } }), "Cancelled");
+    reload();
+  };
+  const look = async () => setStack((await attempt(() => get(`${path}/stack`, query))) ?? null);
+  const command = () => copy(curlOf(task, task.texts.payload, { ...query, key: needsKey.value }), "Command");
+  const retryByKey = async () => {
+    const sure = await confirm({ title: "Retry this task?", act: "Retry the task" });
+    if (sure !== null) await retry(); // a key may be hit by chance
+  };
+  useShortcut("r", "Retry the task", can("retry") ? retryByKey : null);
+  useShortcut("c", "Cancel the task", can("cancel") && !task.cancel_requested ? cancel : null);
+  useShortcut("s", "Show the stack of the attempt", operates && task.state === "RUNNING" ? look : null);
+  return html`<span class="buttons">
+    ${can("retry") && html`<button type="button" class="primary" onClick=${retry}>Retry</button>`}
+    ${can("cancel") && html`<button type="button" disabled=${task.cancel_requested} onClick=${cancel}>${task.cancel_requested ? "Cancel requested" : "Cancel…"}</button>`}
+    ${operates && task.state === "RUNNING" && html`<button type="button" onClick=${look}>Stack</button>`}
+    ${task.hidden.length === 0 && html`<button type="button" onClick=${command}>Copy as curl</button>`}
+    ${stack && html`<${Stack} found=${stack} again=${look} onClose=${() => setStack(null)} />`}</span>`;
+}

@@ -1,0 +1,202 @@
+"""The page in a browser: what holds for all of its views."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from raytasks.web.bundle import bundle
+from tests.keyring import KEYS
+from tests.web.browsing import Opened
+from tests.web.filled_service import PREFIX, FilledService
+from tests.web.places import PLACES, place_of
+
+Visit = Callable[..., Opened]
+
+MAX_BYTES = 120_000
+
+
+def test_all_of_it_is_small_enough() -> None:
+    page = bundle()
+    sizes = {path: len(file.packed) for path, file in page.files.items()}
+    assert sum(sizes.values()) + len(page.start.packed) <= MAX_BYTES, sizes
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_axe_finds_nothing(visit: Visit, filled: FilledService, theme: str) -> None:
+    opened = visit(color_scheme=theme, bypass_csp=True)
+    found = {}
+    for name in PLACES:
+        opened.go(place_of(name, filled.tasks))
+        opened.settle()
+        found[name] = opened.violations()
+    for summary in opened.page.locator("summary").all():
+        summary.click()
+    opened.page.keyboard.press("?")
+    opened.page.locator("dialog[open]").wait_for()
+    found["help"] = opened.violations()
+    locked = visit(key=None, color_scheme=theme, bypass_csp=True)
+    locked.page.get_by_label("API key").wait_for()
+    found["sign-in"] = locked.violations()
+    assert {name: wrong for name, wrong in found.items() if wrong} == {}
+
+
+def test_the_theme_can_be_chosen_and_stays(visit: Visit) -> None:
+    opened = visit(color_scheme="light")
+    ground = "getComputedStyle(document.documentElement).backgroundColor"
+    light = opened.page.evaluate(ground)
+    for _ in range(2):
+        opened.page.get_by_role("button", name="Theme").click()
+    opened.page.get_by_role("button", name="Theme: dark").wait_for()
+    dark = opened.page.evaluate(ground)
+    assert dark != light
+    opened.page.reload()
+    opened.page.get_by_role("button", name="Theme: dark").wait_for()
+    assert opened.page.evaluate(ground) == dark
+
+
+def test_the_policy_lets_nothing_else_run(visit: Visit) -> None:
+    opened = visit()
+    opened.settle()
+    opened.expected = ("Content Security Policy", "Content-Security-Policy")
+    opened.page.evaluate(
+        """() => {
+          const script = document.createElement("script");
+          script.textContent = "window.ran = true";
+          document.body.append(script);
+          const button = document.createElement("button");
+          button.setAttribute("onclick", "window.ran = true");
+          document.body.append(button);
+          button.click();
+        }"""
+    )
+    assert opened.page.evaluate("window.ran") is None
+    refused = opened.page.evaluate("fetch('https://elsewhere.invalid/').catch(() => 'refused')")
+    assert refused == "refused"
+    assert any("elsewhere.invalid" in text for text in opened.complaints)
+    opened.urls.clear()
+
+
+def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, filled: FilledService) -> None:
+    opened = visit(f"/tasks/{filled.tasks['done']}", key=None)
+    field = opened.page.get_by_label("API key")
+    field.fill(KEYS["x"])
+    opened.expected = ("401",)
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_text("this API key is not known here").wait_for()
+    field.fill(KEYS["r"])
+    opened.page.keyboard.press("Enter")
+    opened.page.get_by_text(filled.tasks["done"]).first.wait_for()
+    opened.page.reload()
+    opened.page.get_by_text(filled.tasks["done"]).first.wait_for()
+    opened.page.get_by_role("button", name="Sign out r").click()
+    field.wait_for()
+    assert opened.page.evaluate("sessionStorage.length") == 0
+
+
+@pytest.mark.parametrize("name", ["tasks-filtered", "task-failed"])
+def test_a_copied_url_restores_the_view(visit: Visit, filled: FilledService, name: str) -> None:
+    first = visit(place_of(name, filled.tasks))
+    first.settle()
+    second = visit(first.page.url.partition("#")[2])
+    second.settle()
+    text = "document.querySelector('main h1').textContent"
+    assert second.page.evaluate(text) == first.page.evaluate(text)
+    assert second.page.url == first.page.url
+    chips = second.page.locator(".chip[aria-pressed=true]").all_inner_texts()
+    assert [chip.split()[0] for chip in chips] == (
+        ["FAILED", "CANCELLED"] if name == "tasks-filtered" else []
+    )
+
+
+def test_below_the_path_of_a_proxy(visit: Visit, filled: FilledService) -> None:
+    opened = visit(f"/tasks/{filled.tasks['failed']}", below=PREFIX)
+    opened.page.get_by_text("ConnectionError: mail.invalid does not answer").first.wait_for()
+    opened.page.get_by_role("link", name="Tasks", exact=True).click()
+    opened.page.locator(f"a[title='{filled.tasks['failed']}']").wait_for()
+    opened.page.locator(".connection[data-state=live]").wait_for()
+    assert all(f"{PREFIX}/" in url for url in opened.urls)
+
+
+def test_the_front_page_leads_there(visit: Visit, filled: FilledService) -> None:
+    opened = visit()
+    for path in ("", "/ui", f"{PREFIX}/"):
+        opened.page.goto(f"{filled.url}{path}")
+        opened.page.locator("table.tasks tbody tr").first.wait_for()
+        assert (
+            opened.page.url.split("#")[0]
+            == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
+        )
+
+
+def test_what_is_of_another_namespace_is_not_found(visit: Visit, filled: FilledService) -> None:
+    opened = visit(f"/tasks/{filled.tasks['theirs']}")
+    opened.expected = ("404",)
+    opened.page.get_by_role("heading", name="Not found").wait_for()
+    opened.go(f"/tasks/{filled.tasks['theirs']}?namespace=team-b")
+    opened.page.locator(".state", has_text="COMPLETED").wait_for()
+    bound = visit("/tasks", key="b")
+    bound.page.locator(f"a[title='{filled.tasks['theirs']}']").wait_for()
+    assert bound.page.locator("table.tasks tbody tr").count() == 1
+    assert bound.page.locator(".namespace input").count() == 0
+
+
+def test_another_namespace_is_chosen_by_its_name(visit: Visit, filled: FilledService) -> None:
+    opened = visit()
+    field = opened.page.get_by_label("Namespace")
+    opened.page.locator(".namespace option[value='team-b']").wait_for(state="attached")
+    field.fill("team-b")
+    field.press("Enter")
+    opened.page.locator(f"a[title='{filled.tasks['theirs']}']").wait_for()
+    assert "namespace=team-b" in opened.page.url
+
+
+def test_a_key_without_read_is_told_so(visit: Visit) -> None:
+    opened = visit(key="s")
+    opened.page.get_by_role("heading", name="Not allowed").wait_for()
+    assert "submit" in opened.page.locator("main").inner_text()
+
+
+def acting_controls(page: Any) -> list[str]:
+    """Return the names of the controls that would change something."""
+    names = page.locator("main button, main input[type=checkbox]").evaluate_all(
+        "all => all.map(item => item.ariaLabel ?? item.textContent)"
+    )
+    words = ("Retry", "Cancel", "Select", "Submit", "Stack")
+    return [
+        name for name in names if any(word in name for word in words) and "CANCELLED" not in name
+    ]
+
+
+def test_who_reads_sees_no_control_that_acts(visit: Visit, filled: FilledService) -> None:
+    reads, operates = visit(key="r"), visit(key="a")
+    seen = {}
+    for opened in (reads, operates):
+        seen[opened] = 0
+        for name in PLACES:
+            opened.go(place_of(name, filled.tasks))
+            opened.settle()
+            controls = acting_controls(opened.page)
+            seen[opened] += len(controls)
+            if opened is reads:
+                assert controls == [], name
+    assert seen[operates] > 10
+    reads.go(place_of("task-failed", filled.tasks))
+    reads.page.get_by_text("The traceback needs a key with the scope operate.").first.wait_for()
+
+
+ACTS = [
+    ("POST", "/tasks/{failed}/retry", None),
+    ("POST", "/tasks/{later}/cancel", None),
+    ("GET", "/tasks/{runs}/stack", None),
+    ("POST", "/bulk", {"action": "retry", "state": "FAILED"}),
+    ("POST", "/tasks/", {"task_type": "noop", "payload": {}}),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "body"), ACTS)
+def test_the_service_refuses_who_reads(
+    filled: FilledService, method: str, path: str, body: Any
+) -> None:
+    with filled.client("r") as client:
+        assert client.request(method, path.format(**filled.tasks), json=body).status_code == 403
