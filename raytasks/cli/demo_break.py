@@ -10,13 +10,14 @@ import uuid
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
 from raytasks.builtin._order import invoice_of
 from raytasks.cli.demo_kills import Kill, Killer
 from raytasks.cli.demo_screen import DemoScreen, numbers_line
-from raytasks.client import AsyncClient
+from raytasks.client import ApiError, AsyncClient, ServiceUnavailable, TooManyRequests
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import RaytasksError
 
@@ -68,11 +69,12 @@ class Account:
     """The account of all tasks, made after the end. The `seconds` begin with the first task.
 
     A task is `lost` if it was accepted, and has not COMPLETED with the right result. It was
-    `run_twice` if more than one of its attempts may have begun. `surplus` is how many tasks are
-    there that no submission stands for.
+    `run_twice` if more than one of its attempts may have begun. As many as are `missing` were never
+    accepted, and no submission stands for as many as are `surplus`.
     """
 
     accepted: int
+    missing: int
     completed: int
     run_twice: int
     lost: int
@@ -84,15 +86,17 @@ class Account:
     def good(self) -> bool:
         """Whether the promise was kept, and the service came back each time."""
         back = all(kill.back_seconds is not None for kill in self.kills)
-        return back and not self.lost and not self.surplus
+        return back and not (self.lost or self.missing or self.surplus)
 
     @property
     def lines(self) -> list[str]:
         """The summary."""
-        lines = [f"{self.accepted:,} tasks, and three times SIGKILL while they ran:"]
+        lines = [f"{self.accepted:,} tasks, and SIGKILL for these while they ran:"]
         lines += [f"  {kill.line}" for kill in self.kills]
+        if self.missing:
+            lines.append(f"{self.missing:,} tasks were not accepted")
         if self.surplus:
-            lines.append(f"{self.surplus} tasks are there that nobody has submitted")
+            lines.append(f"{self.surplus:,} tasks are there that nobody has submitted")
         numbers = numbers_of(self.accepted, self.completed, self.run_twice, self.lost)
         return [*lines, f"{numbers_line(numbers)} (in {self.seconds:.0f} s)"]
 
@@ -128,24 +132,30 @@ class _Breaking:
                     self._kill_all(Killer(client, self._up_pid), screen),
                     *(self._submit(client) for _ in range(_SUBMITTERS)),
                 )
-                if not await self._watch(client, screen) and not work.done():
-                    work.cancel()
-                with suppress(asyncio.CancelledError):
-                    await work
+                watching = asyncio.ensure_future(self._watch(client, screen))
+                both: list[asyncio.Future[Any]] = [work, watching]
+                await asyncio.wait(both, return_when=asyncio.FIRST_EXCEPTION)
+                for part in both:
+                    part.cancel()
+                    with suppress(asyncio.CancelledError, TimeoutError):
+                        await part
             seconds = time.monotonic() - self._began
-            return await account_of(client, self._count.accepted, seconds, tuple(self._kills))
+            accepted, missing = self._count.accepted, self._plan.tasks - len(self._count.accepted)
+            return await account_of(client, accepted, missing, seconds, tuple(self._kills))
 
     async def _submit(self, client: AsyncClient) -> None:
         """Submit tasks at the pace of the plan. Each is sent under its key until it is accepted."""
         for number in self._numbers:
             due = self._began + number / self._plan.per_second
             await asyncio.sleep(max(0.0, due - time.monotonic()))
-            key = f"{self._name}-{number}"
+            payload, key = {"number": number}, f"{self._name}-{number}"
             while True:
-                with suppress(RaytasksError):  # the service is away: what is sent again is one task
-                    payload = {"number": number}
+                try:
                     task = await client.submit(TASK_TYPE, payload, idempotency_key=key)
                     break
+                except RaytasksError as error:
+                    if not _is_temporary(error):
+                        raise
                 await asyncio.sleep(_AGAIN_SECONDS)
             self._count.accepted[task["task_id"]] = number
             self._grown.set()
@@ -159,8 +169,8 @@ class _Breaking:
             self._kills.append(await act())
             screen.say(f"SIGKILL for {self._kills[-1].line}")
 
-    async def _watch(self, client: AsyncClient, screen: DemoScreen) -> bool:
-        """Show the numbers until all tasks have ended; return False if nothing advances before."""
+    async def _watch(self, client: AsyncClient, screen: DemoScreen) -> None:
+        """Show the numbers until all tasks have ended; `TimeoutError` if they stand still."""
         count, advanced_at, before = self._count, time.monotonic(), self._count.numbers
         while not count.all_ended(self._plan.tasks):
             with suppress(RaytasksError):
@@ -169,9 +179,15 @@ class _Breaking:
             if count.numbers != before:
                 advanced_at, before = time.monotonic(), count.numbers
             elif time.monotonic() - advanced_at > _STILL_SECONDS:
-                return False
+                raise TimeoutError
             await asyncio.sleep(_LOOK_SECONDS)
-        return True
+
+
+def _is_temporary(error: RaytasksError) -> bool:
+    """Return whether the service is only away, or busy."""
+    if isinstance(error, ApiError):
+        return error.status >= 500 or isinstance(error, TooManyRequests)
+    return isinstance(error, ServiceUnavailable)
 
 
 def read_metrics(text: str, count: LiveCount) -> None:
@@ -192,7 +208,11 @@ def read_metrics(text: str, count: LiveCount) -> None:
 
 
 async def account_of(
-    client: AsyncClient, accepted: Mapping[str, int], seconds: float, kills: tuple[Kill, ...]
+    client: AsyncClient,
+    accepted: Mapping[str, int],
+    missing: int,
+    seconds: float,
+    kills: tuple[Kill, ...],
 ) -> Account:
     """Count what became of the accepted tasks, from their documents."""
     found = {task["task_id"]: task async for task in client.tasks(task_type=TASK_TYPE)}
@@ -211,6 +231,7 @@ async def account_of(
             twice += len(begun) > 1
     return Account(
         accepted=len(accepted),
+        missing=missing,
         completed=len(completed),
         run_twice=twice,
         lost=len(accepted) - len(completed),

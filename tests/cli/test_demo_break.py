@@ -12,7 +12,7 @@ from raytasks.builtin._order import Order, order
 from raytasks.cli import demo, demo_break, demo_kills
 from raytasks.cli.demo_break import MODULE, Account, LiveCount, Plan, break_service, read_metrics
 from raytasks.cli.demo_kills import Kill
-from raytasks.client import Client
+from raytasks.client import Client, Invalid
 from tests.local_service import LocalService, served
 
 KILLS = tuple(Kill(what, (1,), 1.25, "it was back") for what in ("a", "b", "c"))
@@ -75,6 +75,23 @@ def test_each_task_is_there_once_though_answers_are_lost(
     assert (count.completed, count.run_again, count.failed) == (40, 0, 0)
 
 
+def test_a_refusal_ends_it(
+    proxy: tuple[str, LosesAnswers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_break, "TASK_TYPE", "another")
+    with pytest.raises(Invalid, match="another"):
+        break_service(proxy[0], 0, Plan(tasks=40))
+
+
+def test_it_ends_if_nothing_advances(
+    proxy: tuple[str, LosesAnswers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(demo_break, "_STILL_SECONDS", 0.3)
+    account = break_service(proxy[0], 0, Plan(tasks=2, per_second=0.001))
+    assert (account.accepted, account.missing, account.kills) == (0, 2, ())
+    assert not account.good
+
+
 def test_its_metrics_are_read_by_type_and_end() -> None:
     lines = [
         f'raytasks_tasks_finished_total{{namespace="default",task_type="{kind}",state="{state}"}} 3'
@@ -123,7 +140,7 @@ async def test_what_is_missing_failed_or_wrong_is_lost() -> None:
         ended(7, "succeeded"),
     )
     accepted = {str(number): number for number in range(1, 7)}
-    account = await demo_break.account_of(api, accepted, 1.0, KILLS)
+    account = await demo_break.account_of(api, accepted, 0, 1.0, KILLS)
     assert (account.accepted, account.completed, account.lost) == (6, 3, 3)
     assert (account.run_twice, account.surplus) == (2, 1)
     assert not account.good
@@ -131,8 +148,8 @@ async def test_what_is_missing_failed_or_wrong_is_lost() -> None:
 
 def account(**changes: Any) -> Account:
     numbers: dict[str, Any] = {
-        "accepted": 1000, "completed": 1000, "run_twice": 2, "lost": 0, "surplus": 0,
-        "seconds": 24.2, "kills": KILLS,
+        "accepted": 1000, "missing": 0, "completed": 1000, "run_twice": 2, "lost": 0,
+        "surplus": 0, "seconds": 24.2, "kills": KILLS,
     }  # fmt: skip
     return Account(**numbers | changes)
 
@@ -143,6 +160,7 @@ def account(**changes: Any) -> Account:
         ({}, 0),
         ({"completed": 999, "lost": 1}, 1),
         ({"surplus": 1}, 1),
+        ({"missing": 1}, 1),
         ({"kills": (Kill("the tracker", (2, 3), None, "it was back"),)}, 1),
         ({"kills": (Kill("the runner", (), None, "it was back"),)}, 1),
     ],
