@@ -59,10 +59,10 @@ def versions(at: AtService) -> None:
     _show(at, "versions", lambda client: client.versions(), versions_table)
 
 
-def namespaces(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+@at_service()
+def namespaces(at: AtService) -> None:
     """Show the namespaces that have tasks, and how many are in each state."""
-    given = (url, api_key, None)
-    _show(given, as_json, "namespaces", lambda client: client.namespaces(), namespaces_table)
+    _show(at, "namespaces", lambda client: client.namespaces(), namespaces_table)
 
 
 def _show(

@@ -1,7 +1,7 @@
 """Runs the simulation on mutants, each in a process of its own: `python -m …mutation [names]`.
 
-Which schedule caught a mutant is noted in `caught.json`, and is tried first. `--noted` tries no
-other, so that it takes a second for each; `--note` tries others and notes what caught it.
+The file `caught.json` notes which schedule caught a mutant. That one is tried first. With `--noted`
+no other is tried: a second for each mutant. With `--note` what catches it now is noted.
 
 This module imports nothing of raytasks, so that a process made from it can patch what it imports.
 """
