@@ -6,24 +6,20 @@ import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
-from raytasks.client import DEFAULT_URL, Stats
+from raytasks.cli.options import AtService, at_service
+from raytasks.client import Stats
 from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State
 
 _WINDOWS = ("minute", "hour", "day")
 
 
-def stats(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def stats(at: AtService) -> None:
     """Show the figures: tasks by type and state; throughput, failures, times."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         figures = client.stats()
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(figures))
         return
     tables.console.print(counts_table(figures))
