@@ -1,4 +1,4 @@
-"""What is around a tracker in a cluster, for a service without one: nodes, pools, versions, acts."""
+"""The things around a tracker in a cluster, for a service without one: nodes, pools, versions."""
 
 import sys
 import traceback

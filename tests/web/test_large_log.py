@@ -1,40 +1,43 @@
-"""A log of very many lines in the view of a task: as long as the service keeps one."""
+"""A task's log of 20,000 lines opens within a second, in the browser's own time.
+
+`MARGIN` is for the other processes of the machine: alone, it takes about half a second.
+"""
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from tests.web import handlers
 from tests.web.browsing import Opened
-from tests.web.filled_service import submit, until_final
+from tests.web.filled_service import FilledService, submit, until_final
 
 Visit = Callable[..., Opened]
 
 ATTEMPTS, LINES = 20, 1000
-"""An attempt keeps 1,000 lines at most."""
+"""An attempt keeps 1,000 lines, so 20,000 are those of twenty attempts."""
 
-MARGIN = 4
-"""How many times as long it may take as where nothing else runs: tests share the machine."""
+MARGIN = 3
+TRIES = 5
 
-FROM_CLICK_TO_LAST = """async (id) => {
-  const last = () => document.querySelector(".log > div:last-of-type")?.textContent.endsWith("line 1000")
-    && document.querySelector("main").textContent.includes("20,000 lines");
-  const link = document.querySelector(`a[title="${id}"]`);
+OPEN = """async (id) => {
+  const text = `${(20_000).toLocaleString("en")} lines`;
+  const whole = () => document.querySelector("main").textContent.includes(text)
+    && document.querySelector(".log > div:last-of-type").textContent.endsWith("line 1000");
   const began = performance.now();
-  link.click();
-  while (!last()) await new Promise(requestAnimationFrame);
+  document.querySelector(`a[title="${id}"]`).click();
+  while (!whole()) await new Promise(requestAnimationFrame);
   await new Promise((drawn) => requestAnimationFrame(() => setTimeout(drawn)));
   return performance.now() - began;
 }"""
+"""Clicks on a task's link, and returns the milliseconds until its last line is drawn."""
 
 
 @pytest.fixture(scope="module")
-def talkative(filled) -> str:
+def talkative(filled: FilledService) -> str:
     """A task whose attempts have logged as much as is kept."""
+    handlers.GO.set()  # the only runner has to be free
     with filled.client("a") as client:
-        held = client.get(f"/tasks/{filled.tasks['runs']}").json()["payload"]["file"]
-        Path(held).touch()  # the only runner has to be free
         script = {"step": "fail", "lines": LINES}
         task_id = submit(client, payload=script, max_attempts=ATTEMPTS, tags=["talkative"])
         until_final(client, task_id)
@@ -43,16 +46,23 @@ def talkative(filled) -> str:
 
 def test_it_opens_within_a_second(visit: Visit, talkative: str) -> None:
     opened = visit("/tasks?tag=talkative")
-    opened.page.locator(f"a[title='{talkative}']").wait_for()
-    import time, httpx
-    from tests.keyring import bearer
-    for _ in range(3):
-        began = time.monotonic(); cpu = time.process_time()
-        n = 0
-        with httpx.stream("GET", f"{opened.base}/tasks/{talkative}/events", headers=bearer("a")) as answer:
-            for piece in answer.iter_raw(): n += len(piece)
-        print("stream", time.monotonic() - began, time.process_time() - cpu, n)
-    for _ in range(5):
-        print(opened.page.evaluate(FROM_CLICK_TO_LAST, talkative))
+    link = opened.page.locator(f"a[title='{talkative}']")
+    took = []
+    for _ in range(TRIES):
+        link.wait_for()
+        took.append(opened.page.evaluate(OPEN, talkative))
         opened.page.go_back()
-        opened.page.locator(f"a[title='{talkative}']").wait_for()
+    assert min(took) < 1000 * MARGIN, took
+
+
+def test_it_stays_at_its_end_and_shows_older_lines_if_asked(visit: Visit, talkative: str) -> None:
+    opened = visit(f"/tasks/{talkative}")
+    page = opened.page
+    page.get_by_text("20,000 lines").wait_for()
+    lines = page.locator(".log > div")
+    assert lines.count() == 500
+    rest = "box => box.scrollHeight - box.clientHeight - box.scrollTop"
+    assert page.locator(".log").evaluate(rest) < 30
+    page.get_by_role("button", name=re.compile("Older lines: 19,500 more")).click()
+    lines.nth(2000).wait_for()
+    assert page.locator(".log").evaluate(rest) > 1000
