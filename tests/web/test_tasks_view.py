@@ -113,6 +113,18 @@ def test_the_filter_is_in_the_url(visit: Visit, filled: FilledService) -> None:
     assert "?" not in page.url
 
 
+def test_what_one_types_stays_while_the_list_moves(
+    visit: Visit, waiting: Callable[..., list[str]]
+) -> None:
+    opened = visit()
+    rows(opened).first.wait_for()
+    opened.page.get_by_label("Tag", exact=True).fill("half a w")
+    [task_id] = waiting(1)
+    row = rows(opened).filter(has=opened.page.locator(f"a[title='{task_id}']"))
+    row.get_by_text("0 / 3").wait_for()
+    assert opened.page.get_by_label("Tag", exact=True).input_value() == "half a w"
+
+
 def test_pages_go_on_by_cursor(visit: Visit, waiting: Callable[..., list[str]]) -> None:
     ids = waiting(60, tags=["paged"])
     opened = visit("/tasks?tag=paged")

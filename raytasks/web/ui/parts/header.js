@@ -9,6 +9,7 @@ import { href, place } from "../core/router.js";
 import { choose, forget, may, me, namespace, needsKey } from "../core/session.js";
 import { nextTheme, theme } from "../core/theme.js";
 import { shownViews, viewOf } from "../views/registry.js";
+import { DraftInput } from "./draft_input.js";
 import { helpOpen } from "./help.js";
 
 const CONNECTIONS = {
@@ -38,7 +39,7 @@ function NamespaceField({ list }) {
   );
   const names = (known.data?.namespaces ?? []).map(({ name }) => name);
   const change = (event) => choose(event.target.value.trim());
-  return html`<input list=${list} value=${namespace.value} pattern="[a-z0-9][a-z0-9\\-]{0,62}"
+  return html`<${DraftInput} list=${list} value=${namespace.value} pattern="[a-z0-9][a-z0-9\\-]{0,62}"
       size="12" spellcheck=${false} autocomplete="off" onChange=${change} />
     <datalist id=${list}>${names.map((name) => html`<option value=${name} />`)}</datalist>`;
 }

@@ -5,6 +5,7 @@
  */
 import { html } from "../lib.js";
 import { setQuery } from "../core/router.js";
+import { DraftInput } from "./draft_input.js";
 
 const FROM_START = { cursor: null, seen: null };
 
@@ -19,7 +20,7 @@ export function TextField({ name, label, value, placeholder, pattern }) {
     if (event.target.checkValidity()) narrow({ [name]: event.target.value.trim() });
   };
   return html`<label class="field">${label}
-    <input name=${name} value=${value} placeholder=${placeholder} pattern=${pattern} maxlength="100"
+    <${DraftInput} name=${name} value=${value} placeholder=${placeholder} pattern=${pattern} maxlength="100"
       spellcheck=${false} autocomplete="off" onChange=${change} /></label>`;
 }
 
@@ -55,5 +56,5 @@ export function TimeField({ name, label, value }) {
     narrow({ [name]: Number.isNaN(at.getTime()) ? null : at.toISOString().replace(".000", "") });
   };
   return html`<label class="field">${label}
-    <input type="datetime-local" name=${name} value=${toLocal(value)} onChange=${change} /></label>`;
+    <${DraftInput} type="datetime-local" name=${name} value=${toLocal(value)} onChange=${change} /></label>`;
 }
