@@ -20,7 +20,7 @@ LIVE = ("tasks", "task-waiting", "runners", "bulk", "bulk-one", "audit", "log")
 
 SHOWN = """() => {
   const main = document.querySelector("main").cloneNode(true);
-  for (const moving of main.querySelectorAll("time, .num, .log, .warn")) moving.remove();
+  for (const moving of main.querySelectorAll("time, .num, .log, .warn, .waiting")) moving.remove();
   const fields = document.querySelectorAll("main input, main select, main textarea");
   const pressed = document.querySelectorAll("main [aria-pressed=true]");
   return [
