@@ -89,7 +89,7 @@ def test_a_key_is_asked_for_once_and_kept_for_the_tab(visit: Visit, filled: Fill
     opened.page.get_by_text(filled.tasks["done"]).first.wait_for()
     opened.page.reload()
     opened.page.get_by_text(filled.tasks["done"]).first.wait_for()
-    opened.page.get_by_role("button", name="Sign out r").click()
+    opened.page.get_by_role("button", name="Sign out (r)").click()
     field.wait_for()
     assert opened.page.evaluate("sessionStorage.length") == 0
 

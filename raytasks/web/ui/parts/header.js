@@ -56,6 +56,6 @@ export function Header() {
     ${me.value && html`<button type="button" class="quiet" aria-label="Keyboard help"
       onClick=${() => { helpOpen.value = true; }}>?</button>`}
     ${me.value && needsKey.value && html`<button type="button" class="quiet"
-      title=${`Key ${me.value.name}: ${me.value.scopes.join(", ")}`} onClick=${() => forget()}>Sign out ${me.value.name}</button>`}
+      title=${`Key ${me.value.name}: ${me.value.scopes.join(", ")}`} onClick=${() => forget()}>Sign out (${me.value.name})</button>`}
   </header>`;
 }

@@ -18,7 +18,7 @@ function Span({ task }) {
   }
   if (!task.run_at) return html`<span class="muted">–</span>`;
   const wait = between(now.value, task.run_at);
-  return html`<span class="num muted">${wait > 0 ? `due in ${coarse(wait)}` : "waits"}</span>`;
+  return html`<span class="num muted">${wait > 0 ? `in ${coarse(wait)}` : "waits"}</span>`;
 }
 
 function Remark({ task }) {
