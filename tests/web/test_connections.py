@@ -53,7 +53,7 @@ def test_it_reconnects_without_a_gap(
 
     opened.page.on("request", note)
     outage(True)
-    connection(opened, "connecting").wait_for()
+    connection(opened, "away").get_by_text("Disconnected").wait_for()
     tasks += [submit(http, task_type="noop", delay_seconds=3600) for _ in range(3)]
     http.post(f"/tasks/{tasks[0]}/cancel")
     outage(False)
