@@ -66,8 +66,7 @@ def _show(port: int, *, keep: bool) -> None:
 def _break(port: int, *, keep: bool) -> None:
     from raytasks.cli import demo_break
 
-    modules = (*_MODULES, demo_break.MODULE)
-    with demo_service(port, modules, **demo_break.SETTINGS) as service:
+    with demo_service(port, demo_break.MODULES, **demo_break.SETTINGS) as service:
         account = demo_break.break_service(service.url, service.process.pid)
         if keep:
             _summarize(account.lines)

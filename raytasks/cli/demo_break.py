@@ -22,7 +22,9 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import RaytasksError
 
 TASK_TYPE = "order"
-MODULE = "raytasks.builtin._order"
+MODULES = ("raytasks.builtin._order", "raytasks.builtin.text_processing")
+"""The handlers of the service: as few as possible, so that it starts fast."""
+
 SETTINGS = {"WARM_RUNNERS_MIN": "2", "WARM_RUNNERS_MAX": "2"}
 """Two runners: so the tasks take about as long on each machine."""
 

@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.builtin._order import Order, order
 from raytasks.cli import demo, demo_break, demo_kills
-from raytasks.cli.demo_break import MODULE, Account, LiveCount, Plan, break_service, read_metrics
+from raytasks.cli.demo_break import MODULES, Account, LiveCount, Plan, break_service, read_metrics
 from raytasks.cli.demo_kills import Kill
 from raytasks.client import Client, Invalid
 from tests.local_service import LocalService, served
@@ -44,7 +44,7 @@ class LosesAnswers:
 @pytest.fixture
 def proxy(sqlite_url: str, tmp_path: Path) -> Iterator[tuple[str, LosesAnswers]]:
     """The URL of a service that takes orders, and the proxy before it."""
-    service = LocalService(sqlite_url, tmp_path, task_modules=(MODULE,))
+    service = LocalService(sqlite_url, tmp_path, task_modules=MODULES)
     app = service.app = LosesAnswers(service.app)
     with served(service) as url:
         yield url, app
@@ -170,7 +170,7 @@ def test_its_exit_code_says_whether_the_promise_was_kept(
 ) -> None:
     @contextmanager
     def service(port: int, modules: tuple[str, ...], **settings: str) -> Iterator[Any]:
-        assert MODULE in modules
+        assert modules == MODULES
         assert settings == demo_break.SETTINGS
 
         class Service:
