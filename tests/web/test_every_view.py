@@ -206,7 +206,9 @@ def test_after_an_outage_each_view_goes_on_without_a_gap(
         opened.page.locator(".connection[data-state=live]").wait_for()
         opened.page.locator(".stale").wait_for(state="detached")
     for task_id in made:
-        row = views["tasks"].page.locator("tr", has=views["tasks"].page.locator(f"a[title='{task_id}']"))
+        row = views["tasks"].page.locator(
+            "tr", has=views["tasks"].page.locator(f"a[title='{task_id}']")
+        )
         row.get_by_text("CANCELLED").wait_for()
     views["task-waiting"].page.locator(".state[data-state=CANCELLED]").wait_for()
     views["bulk"].page.locator(f"a[title='{begun['bulk_id']}']").wait_for()
