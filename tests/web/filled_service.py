@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -66,11 +67,14 @@ class Proxy:
 class FilledService:
     """A running service: its URL, what stands before it, and its tasks by name.
 
+    `calls` counts those of the tracker.
+
     Its only runner is held by the task `runs`, until `handlers.GO` is set.
     """
 
     url: str
     proxy: Proxy
+    calls: Counter[str]
     tasks: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -119,7 +123,7 @@ def filled_service(
     proxy = service.app = Proxy(service.app)
     handlers.GO.clear()
     with served(service) as url:
-        filled = FilledService(url, proxy)
+        filled = FilledService(url, proxy, service.backend.calls)
         with filled.client("a") as client, filled.client("b") as other:
             if more:
                 _submit_more(client)
