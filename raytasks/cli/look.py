@@ -179,7 +179,10 @@ def _colored(state: str) -> Text:
 def _held_text(item: HeldAttempt) -> str:
     since = f"for {duration_text(item['seconds'])}"
     silent = silence_text(age(item["last_sign_at"])) if item["begun"] else "has not begun"
-    parts = [f"{item['task_id']} {item['task_type']} attempt {item['attempt']}", since, silent]
+    limit = item["timeout_seconds"] if item["begun"] else None
+    left = "" if limit is None else f"time-out in {duration_text(limit - item['seconds'])}"
+    name = f"{item['task_id']} {item['task_type']} attempt {item['attempt']}"
+    parts = [name, since, left, silent]
     return ", ".join(part for part in parts if part)
 
 

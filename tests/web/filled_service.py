@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from http import HTTPStatus
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.keyring import API_KEYS, bearer
 from tests.local_service import LocalService, served
 from tests.web import handlers
+from tests.web.surroundings import cancel_many, surround
 
 PREFIX = "/behind/a/proxy"
 """A path that the service cuts off, as a proxy in front of it would."""
@@ -65,16 +65,15 @@ class Proxy:
 
 @dataclass
 class FilledService:
-    """A running service: its URL, what stands before it, and its tasks by name.
+    """A running service: its URL, what stands before it, the service itself, and its tasks by name.
 
-    `calls` counts those of the tracker.
-
-    Its only runner is held by the task `runs`, until `handlers.GO` is set.
+    `bulk` among the tasks is a bulk operation. The only runner is held by the task `runs`, until
+    `handlers.GO` is set.
     """
 
     url: str
     proxy: Proxy
-    calls: Counter[str]
+    service: LocalService
     tasks: dict[str, str] = field(default_factory=dict)
 
     @contextlib.contextmanager
@@ -123,7 +122,8 @@ def filled_service(
     proxy = service.app = Proxy(service.app)
     handlers.GO.clear()
     with served(service) as url:
-        filled = FilledService(url, proxy, service.backend.calls)
+        surround(service)
+        filled = FilledService(url, proxy, service)
         with filled.client("a") as client, filled.client("b") as other:
             if more:
                 _submit_more(client)
@@ -145,6 +145,9 @@ def filled_service(
                 "theirs": submit(other),
             }
             client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
+            for _ in range(3):
+                submit(client, task_type="transcribe", delay_seconds=3600, tags=["stale"])
+            filled.tasks["bulk"] = cancel_many(client, "stale")
             for name in ("done", "failed", "secret"):
                 until_final(client, filled.tasks[name])
             filled.tasks["runs"] = submit(

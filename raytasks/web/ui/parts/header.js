@@ -12,7 +12,7 @@ import { shownViews, viewOf } from "../views/registry.js";
 import { helpOpen } from "./help.js";
 
 const CONNECTIONS = {
-  live: "Live", connecting: "Connecting…", paused: "Paused", off: "Not live",
+  live: "Live", connecting: "Connecting…", away: "Disconnected", paused: "Paused", off: "Not live",
 };
 
 function Navigation() {
