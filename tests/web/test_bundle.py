@@ -45,9 +45,15 @@ def test_the_start_page_names_every_file() -> None:
 
 @pytest.mark.parametrize("path", OURS)
 def test_a_module_says_its_job_and_is_short(path: str) -> None:
-    text = bundle().files[path].data.decode()
+    text = (UI.parent / path).read_text()
     assert text.startswith("/**\n * ")
     assert text.count("\n") < MAX_LINES
+    sent = bundle().files[path].data.decode().split("\n")
+    assert len(sent) == text.count("\n") + 1  # lines keep their numbers
+    kept = [(line, old) for line, old in zip(sent, text.split("\n"), strict=True) if line]
+    assert all(line == old for line, old in kept)
+    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
+    assert re.sub(r"/\*.*?\*/", "", "\n".join(sent), flags=re.DOTALL).split() == code.split()
 
 
 def test_any_change_changes_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

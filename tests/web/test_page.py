@@ -1,7 +1,6 @@
 """The page in a browser: what holds for all of its views."""
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
