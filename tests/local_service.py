@@ -203,9 +203,12 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.contextmanager
-def served(service: LocalService) -> Iterator[str]:
-    """Serve the service on a free loopback port, from a thread; the URL is what it gives."""
-    listener = socket.create_server(("127.0.0.1", 0))
+def served(service: LocalService, port: int = 0) -> Iterator[str]:
+    """Serve the service on a loopback port, by default a free one; the URL is what it gives.
+
+    It runs in a thread.
+    """
+    listener = socket.create_server(("127.0.0.1", port))
     server = _Server(uvicorn.Config(service.app, log_level="critical", lifespan="off"))
 
     async def serve() -> None:

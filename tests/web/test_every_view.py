@@ -1,4 +1,4 @@
-"""What holds for each view of the page, in all places that `places.py` names."""
+"""All views of the page, in the places that `places.py` names: rights, outages, copied URLs."""
 
 import re
 import time
@@ -25,7 +25,8 @@ SHOWN = """() => {
   const pressed = document.querySelectorAll("main [aria-pressed=true]");
   return [
     main.textContent,
-    ...[...fields].map((field) => `${field.name}=${field.type === "checkbox" ? field.checked : field.value}`),
+    ...[...fields].map(({ name, type, checked, value }) =>
+      `${name}=${type === "checkbox" ? checked : value}`),
     ...[...pressed].map((button) => button.dataset.state ?? button.textContent),
   ];
 }"""
@@ -38,7 +39,7 @@ def shown_by(opened: Opened) -> list[str]:
 
 
 def fresh(opened: Opened, place: str) -> None:
-    """Load the page anew, at a place."""
+    """Load the page again, at a place."""
     opened.go(place)
     opened.page.reload()
     opened.settle()
@@ -67,7 +68,8 @@ def test_a_copied_url_restores_it_also_below_the_path_of_a_proxy(
 
 
 CLICK_ALL = """() => {
-  const found = [...document.querySelectorAll("main button, main input[type=checkbox], main summary")];
+  const kinds = "main button, main input[type=checkbox], main summary";
+  const found = [...document.querySelectorAll(kinds)];
   for (const control of found) if (control.isConnected) control.click();
   for (const form of document.querySelectorAll("main form")) form.requestSubmit();
   return found.map((control) => control.ariaLabel ?? control.textContent);
@@ -76,7 +78,7 @@ CLICK_ALL = """() => {
 
 
 def test_who_reads_can_do_nothing_but_read(visit: Visit, filled: FilledService) -> None:
-    """Whatever such a key clicks on, only reads are sent, and none is refused."""
+    """Clicks on everything with such a key send only reads, and none is refused."""
     opened = visit(key="r")
     asked: list[str] = []
     answers: list[Any] = []
@@ -157,9 +159,12 @@ def test_it_says_that_it_loads_and_that_it_is_disconnected(
     opened.expected = AWAY
     page = opened.page
     opened.settle()
-    held: list[Any] = []
+
+    def hold(route: Any) -> None:
+        """Leave a request without an answer."""
+
     places = [place_of(name, filled.tasks) for name in LIVE]
-    page.route(re.compile(r"^(?!.*/ui/).*$"), lambda route: held.append(route))
+    page.route(re.compile(r"^(?!.*/ui/).*$"), hold)
     for place in places:
         opened.go("/nowhere")
         opened.go(place)
@@ -206,9 +211,8 @@ def test_after_an_outage_each_view_goes_on_without_a_gap(
         opened.page.locator(".connection[data-state=live]").wait_for()
         opened.page.locator(".stale").wait_for(state="detached")
     for task_id in made:
-        row = views["tasks"].page.locator(
-            "tr", has=views["tasks"].page.locator(f"a[title='{task_id}']")
-        )
+        page = views["tasks"].page
+        row = page.locator("tr", has=page.locator(f"a[title='{task_id}']"))
         row.get_by_text("CANCELLED").wait_for()
     views["task-waiting"].page.locator(".state[data-state=CANCELLED]").wait_for()
     views["bulk"].page.locator(f"a[title='{begun['bulk_id']}']").wait_for()
