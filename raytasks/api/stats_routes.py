@@ -9,9 +9,9 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
+from raytasks.api.figures import Figures
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.model.states import State
-from raytasks.protocol.queries import Statistics
 
 
 class PercentilesView(BaseModel):
@@ -67,6 +67,7 @@ class StatsView(BaseModel):
 def stats_router(service: Service) -> APIRouter:
     """Return the router of `/stats`."""
     router = APIRouter()
+    figures = Figures(service.backend, service.clock)
 
     @router.get(
         "/stats",
@@ -77,9 +78,9 @@ def stats_router(service: Service) -> APIRouter:
     async def stats(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return counts of tasks by state and type; statistics of the last minute, hour and day.
 
-        The counts are exact. The windows are at most a second old.
+        The counts are exact. The windows are at most two seconds old.
         """
         namespace = caller.namespace_for(place.namespace)
-        return json_answer(to_json(await service.backend.read(Statistics(namespace))))
+        return json_answer(to_json(await figures.of(namespace)))
 
     return router

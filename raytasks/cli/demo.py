@@ -66,12 +66,11 @@ def _show(port: int, *, keep: bool) -> None:
 def _break(port: int, *, keep: bool) -> None:
     from raytasks.cli import demo_break
 
-    modules = (*_MODULES, demo_break.MODULE)
-    with demo_service(port, modules, **demo_break.SETTINGS) as service:
+    with demo_service(port, demo_break.MODULES, **demo_break.SETTINGS) as service:
         account = demo_break.break_service(service.url, service.process.pid)
         if keep:
             _summarize(account.lines)
-            _say_how_to_go_on("", service.url)
+            _say_how_to_go_on("", service.url, twice=account.twice)
             service.keep()
     if not keep:
         _summarize(account.lines)
@@ -173,6 +172,8 @@ def _result_table(task: Task, url: str | None) -> Table:
         error = attempt["error"]
         reason = f": {tables.error_text(error)}" if error else ""
         table.add_row(f"attempt {attempt['attempt']}", f"{attempt['outcome']}{reason}")
+    if url is not None:
+        table.add_row("page", page_url(url, task["task_id"]))
     return table
 
 
@@ -230,8 +231,11 @@ def _picture(about: Mapping[str, Any]) -> str:
     return f"{about['width']}×{about['height']} {about['format']}, {about['bytes']:,} bytes"
 
 
-def _say_how_to_go_on(done: str, url: str | None) -> None:
-    """Say what can be done next, with the service that stays at `url`, or without one."""
+def _say_how_to_go_on(done: str, url: str | None, twice: Sequence[str] = ()) -> None:
+    """Say what can be done next, with the service that stays at `url`, or without one.
+
+    `twice` has the ids of the tasks that ran twice.
+    """
     me = command_name()
     submit = f"""{me} submit text_processing '{{"text": "Hello, Ray."}}' --wait"""
     if url is None:
@@ -248,19 +252,18 @@ def _say_how_to_go_on(done: str, url: str | None) -> None:
             f"{done} The service stays at {url} until Ctrl-C:".lstrip(),
             f"  curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
             f"  {submit} --url {url}",
-            *links(url),
+            f"  {page_url(url)}        the page: all tasks, live",
+            *(f"  {page_url(url, task_id)}        a task that ran twice" for task_id in twice[:1]),
+            f"  {url}/docs        the API's documents, to try out in a browser",
         ]
     tables.console.print()
     for line in lines:
         tables.console.print(line, soft_wrap=True, markup=False)
 
 
-def links(url: str) -> list[str]:
-    """Return lines with what a browser finds at the service."""
-    return [
-        f"  {url}/ui/         the page: all tasks, live",
-        f"  {url}/docs        the API's documents, to try out in a browser",
-    ]
+def page_url(url: str, task_id: str | None = None) -> str:
+    """Return the URL of the page of the service at `url`, or of a task there."""
+    return f"{url}/ui/" if task_id is None else f"{url}/ui/#/tasks/{task_id}"
 
 
 def command_name() -> str:

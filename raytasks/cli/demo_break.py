@@ -22,7 +22,9 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import RaytasksError
 
 TASK_TYPE = "order"
-MODULE = "raytasks.builtin._order"
+MODULES = ("raytasks.builtin._order", "raytasks.builtin.text_processing")
+"""The handlers of the service: as few as possible, so that it starts fast."""
+
 SETTINGS = {"WARM_RUNNERS_MIN": "2", "WARM_RUNNERS_MAX": "2"}
 """Two runners: so the tasks take about as long on each machine."""
 
@@ -68,15 +70,15 @@ class LiveCount:
 class Account:
     """The account of all tasks, made after the end. The `seconds` begin with the first task.
 
-    A task is `lost` if it was accepted, and has not COMPLETED with the right result. It was
-    `run_twice` if more than one of its attempts may have begun. As many as are `missing` were never
-    accepted, and no submission stands for as many as are `surplus`.
+    A task is `lost` if it was accepted, and has not COMPLETED with the right result. Of the tasks
+    `twice`, more than one attempt may have begun. As many as are `missing` were never accepted, and
+    no submission stands for as many as are `surplus`.
     """
 
     accepted: int
     missing: int
     completed: int
-    run_twice: int
+    twice: tuple[str, ...]
     lost: int
     surplus: int
     seconds: float
@@ -97,7 +99,7 @@ class Account:
             lines.append(f"{self.missing:,} tasks were not accepted")
         if self.surplus:
             lines.append(f"{self.surplus:,} tasks are there that nobody has submitted")
-        numbers = numbers_of(self.accepted, self.completed, self.run_twice, self.lost)
+        numbers = numbers_of(self.accepted, self.completed, len(self.twice), self.lost)
         return [*lines, f"{numbers_line(numbers)} (in {self.seconds:.0f} s)"]
 
 
@@ -223,17 +225,17 @@ async def account_of(
         and found[task_id]["state"] == "COMPLETED"
         and found[task_id]["result"] == {"invoice": invoice_of(number)}
     ]
-    twice = 0
+    twice = []
     for task_id, task in found.items():
         if task["attempt"] > 1:
             attempts = (await client.get(task_id))["attempts"]
             begun = [item for item in attempts if item["outcome"] != OutcomeKind.RELEASED]
-            twice += len(begun) > 1
+            twice += [task_id] * (len(begun) > 1)
     return Account(
         accepted=len(accepted),
         missing=missing,
         completed=len(completed),
-        run_twice=twice,
+        twice=tuple(twice),
         lost=len(accepted) - len(completed),
         surplus=len(found.keys() - accepted.keys()),
         seconds=seconds,

@@ -7,12 +7,15 @@ from types import TracebackType
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
+from rich.text import Text
 
 from raytasks.cli import tables
 
 _LINE_SECONDS = 1.0
 """Seconds between two lines of numbers, where there is no terminal."""
 
+_BAR_WIDTH = 40
+_WITH_BAR = ("accepted", "completed")
 _COLORS = {"completed": "green", "run twice": "yellow", "lost": "red"}
 
 
@@ -65,9 +68,12 @@ class DemoScreen:
 
     def _table(self) -> Table:
         table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column()
+        table.add_column(justify="right", min_width=len(f"{self._total:,}"))
+        table.add_column()
         for name, number in self._numbers().items():
             color = _COLORS.get(name, "") if number else ""
-            bar = ProgressBar(total=self._total, completed=number, width=40)
-            shown = bar if name in ("accepted", "completed") else ""
-            table.add_row(name, f"[{color}]{number:,}[/]" if color else f"{number:,}", shown)
+            bar = ProgressBar(total=self._total, completed=number, width=_BAR_WIDTH)
+            shown = bar if name in _WITH_BAR else ""
+            table.add_row(name, Text(f"{number:,}", style=color), shown)
         return table

@@ -107,17 +107,18 @@ def _end(number: int, _frame: object) -> None:
 
 
 def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    from raytasks.cli.up import READY
+    """Show what `up` says, until it has announced where the service is."""
+    from raytasks.cli.up import ANNOUNCED
 
     deadline = time.monotonic() + START_SECONDS
     told = 0
     while True:
-        lines = log.read_text(errors="replace").splitlines()
+        *lines, _unfinished = log.read_text(errors="replace").split("\n")
         for line in lines[told:]:
+            if line.startswith(ANNOUNCED):
+                return
             tables.console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
         told = len(lines)
-        if any(line.startswith(READY) for line in lines):
-            return
         if process.poll() is not None:
             raise DemoError(f"the service did not start; see {log}")
         if time.monotonic() > deadline:

@@ -31,6 +31,9 @@ console = Console(highlight=False, file=lasting_output())
 READY = "raytasks is ready at"
 """How the line begins that says that the service takes tasks. The URL of the page follows."""
 
+ANNOUNCED = "  stop: "
+"""How the last line of what `up` says at the start begins. From then on it shows the log."""
+
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
 _STARTS = 3  # restarts within _STARTS_SECONDS
@@ -297,7 +300,7 @@ def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str
         )
         if ray_token.is_wanted():
             console.print(f"  Ray's token:     {_where_the_token_is()}", soft_wrap=True)
-    console.print("  stop:            Ctrl-C")
+    console.print(f"{ANNOUNCED}           Ctrl-C")
 
 
 def _where_the_token_is() -> str:
@@ -372,5 +375,5 @@ def _step(text: str) -> Iterator[None]:
             yield
         console.print(f"[green]✓[/green] {text}")
     else:
-        console.print(f"{text} …")
+        console.print(f"{text} …", soft_wrap=True)
         yield

@@ -144,8 +144,14 @@ class BulkList(Query[list[BulkOperation]], frozen=True):
     namespace: str
 
 
+class TaskCounts(Query[dict[str, Any]], frozen=True):
+    """How many tasks a namespace has, by state and by type, as `/stats` shows them."""
+
+    namespace: str
+
+
 class Statistics(Query[dict[str, Any]], frozen=True):
-    """The counts and the statistics of a namespace, as `/stats` shows them."""
+    """The windows of a namespace, in all and by type, as `/stats` shows them."""
 
     namespace: str
 
@@ -241,6 +247,7 @@ StoredQuery = (
     | AuditList
     | ErrorList
     | NamespaceList
+    | TaskCounts
     | KnownTasks
     | BulkMatches
 )

@@ -1,6 +1,5 @@
 """Answers to the queries of `raytasks.protocol.queries` about stored data."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -21,13 +20,14 @@ from raytasks.protocol.queries import (
     NamespaceList,
     StoredQuery,
     TaskActs,
+    TaskCounts,
     TaskDetail,
     TaskEnds,
     TaskEvents,
     TaskQuery,
     TasksById,
 )
-from raytasks.store import act_rows, error_groups, files, read_statements, statements
+from raytasks.store import act_rows, count_views, error_groups, files, read_statements, statements
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
@@ -48,8 +48,10 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList() | NamespaceList():
+        case TaskActs() | AuditList() | ErrorList():
             return _overview(connection, query)
+        case NamespaceList() | TaskCounts():
+            return _counts(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case BulkMatches():
@@ -62,9 +64,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             assert_never(query)
 
 
-def _overview(
-    connection: Connection, query: TaskActs | AuditList | ErrorList | NamespaceList
-) -> Any:
+def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -> Any:
     match query:
         case TaskActs():
             return act_rows.acts_of(connection, query.task_id)
@@ -72,18 +72,23 @@ def _overview(
             return act_rows.page(connection, query)
         case ErrorList():
             return error_groups.groups(connection, query)
-        case NamespaceList():
-            return _namespaces(connection, query.name)
         case _:
             assert_never(query)
 
 
-def _namespaces(connection: Connection, name: str | None) -> list[dict[str, Any]]:
-    found: dict[str, Counter[str]] = {}
-    for namespace, task_type, state, number in connection.execute(read_statements.COUNTS):
-        if number and name in (None, namespace) and not is_reserved(task_type):
-            found.setdefault(namespace, Counter())[state] += number
-    return [{"name": space, "by_state": dict(found[space])} for space in sorted(found)]
+def _counts(connection: Connection, query: NamespaceList | TaskCounts) -> Any:
+    counts = {
+        (namespace, task_type, State(state)): number
+        for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
+        if number and not is_reserved(task_type)
+    }
+    match query:
+        case NamespaceList():
+            return count_views.by_namespace(counts, query.name)
+        case TaskCounts():
+            return count_views.of_namespace(counts, query.namespace)
+        case _:
+            assert_never(query)
 
 
 def _tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:

@@ -1,8 +1,9 @@
 """`raytasks demo --break`: what it counts, on a real API. A test of `tests/cluster` kills."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from raytasks.builtin._order import Order, order
 from raytasks.cli import demo, demo_break, demo_kills
-from raytasks.cli.demo_break import MODULE, Account, LiveCount, Plan, break_service, read_metrics
+from raytasks.cli.demo_break import MODULES, Account, LiveCount, Plan, break_service, read_metrics
 from raytasks.cli.demo_kills import Kill
 from raytasks.client import Client, Invalid
 from tests.local_service import LocalService, served
@@ -44,7 +45,7 @@ class LosesAnswers:
 @pytest.fixture
 def proxy(sqlite_url: str, tmp_path: Path) -> Iterator[tuple[str, LosesAnswers]]:
     """The URL of a service that takes orders, and the proxy before it."""
-    service = LocalService(sqlite_url, tmp_path, task_modules=(MODULE,))
+    service = LocalService(sqlite_url, tmp_path, task_modules=MODULES)
     app = service.app = LosesAnswers(service.app)
     with served(service) as url:
         yield url, app
@@ -66,7 +67,7 @@ def test_each_task_is_there_once_though_answers_are_lost(
     assert account.good
     assert account.kills == KILLS
     assert (account.accepted, account.completed) == (40, 40)
-    assert (account.run_twice, account.lost, account.surplus) == (0, 0, 0)
+    assert (account.twice, account.lost, account.surplus) == ((), 0, 0)
     assert account.lines[-1].startswith("accepted 40, completed 40, run twice 0, lost 0 (in ")
     with Client(url) as client:
         metrics = client.metrics()
@@ -142,16 +143,45 @@ async def test_what_is_missing_failed_or_wrong_is_lost() -> None:
     accepted = {str(number): number for number in range(1, 7)}
     account = await demo_break.account_of(api, accepted, 0, 1.0, KILLS)
     assert (account.accepted, account.completed, account.lost) == (6, 3, 3)
-    assert (account.run_twice, account.surplus) == (2, 1)
+    assert (account.twice, account.surplus) == (("2", "4"), 1)
     assert not account.good
 
 
 def account(**changes: Any) -> Account:
     numbers: dict[str, Any] = {
-        "accepted": 1000, "missing": 0, "completed": 1000, "run_twice": 2, "lost": 0,
+        "accepted": 1000, "missing": 0, "completed": 1000, "twice": ("1", "2"), "lost": 0,
         "surplus": 0, "seconds": 24.2, "kills": KILLS,
     }  # fmt: skip
     return Account(**numbers | changes)
+
+
+class Kept:
+    """A service of the demonstration that notes whether it was kept."""
+
+    url = "http://127.0.0.1:1"
+    process = SimpleNamespace(pid=4)
+    kept = False
+
+    def keep(self) -> None:
+        self.kept = True
+
+
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> Callable[[Account], Kept]:
+    """Have the command show this account; the service is what it would have broken."""
+    kept = Kept()
+
+    @contextmanager
+    def service(port: int, modules: tuple[str, ...], **settings: str) -> Iterator[Kept]:
+        assert (port, modules, settings) == (0, MODULES, demo_break.SETTINGS)
+        yield kept
+
+    def show(found: Account) -> Kept:
+        monkeypatch.setattr(demo, "demo_service", service)
+        monkeypatch.setattr(demo_break, "break_service", lambda url, pid: found)
+        return kept
+
+    return show
 
 
 @pytest.mark.parametrize(
@@ -166,29 +196,27 @@ def account(**changes: Any) -> Account:
     ],
 )
 def test_its_exit_code_says_whether_the_promise_was_kept(
-    run: Any, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any], code: int
+    run: Any, shown: Callable[[Account], Kept], changes: dict[str, Any], code: int
 ) -> None:
-    @contextmanager
-    def service(port: int, modules: tuple[str, ...], **settings: str) -> Iterator[Any]:
-        assert MODULE in modules
-        assert settings == demo_break.SETTINGS
-
-        class Service:
-            url = "http://127.0.0.1:1"
-
-            class process:
-                pid = 4
-
-        yield Service
-
     found = account(**changes)
-    monkeypatch.setattr(demo, "demo_service", service)
-    monkeypatch.setattr(demo_break, "break_service", lambda url, pid: found)
+    shown(found)
     done = run("demo", "--break")
     assert done.code == code
     lines = done.out.splitlines()
-    lost = f"lost {found.lost}"
     completed = f"completed {found.completed:,}"
-    assert lines[-1] == f"accepted 1,000, {completed}, run twice 2, {lost} (in 24 s)"
+    assert lines[-1] == f"accepted 1,000, {completed}, run twice 2, lost {found.lost} (in 24 s)"
     for kill in found.kills:
         assert f"  {kill.line}" in lines
+
+
+def test_a_service_that_stays_is_shown_with_links(
+    run: Any, shown: Callable[[Account], Kept]
+) -> None:
+    service = shown(account())
+    done = run("demo", "--break", "--keep")
+    assert done.code == 0
+    assert service.kept
+    numbers, _, links = done.out.partition("The service stays at http://127.0.0.1:1 until Ctrl-C")
+    assert "run twice 2, lost 0" in numbers
+    assert "http://127.0.0.1:1/ui/ " in links
+    assert "http://127.0.0.1:1/ui/#/tasks/1 " in links

@@ -204,7 +204,7 @@ def test_only_the_wheel_is_there(installed: Installed, tmp_path: Path) -> None:
 
 
 def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
-    """It begins as the first minutes of a new user do: `init`, `up`, `submit`, `list`."""
+    """It begins as the first minutes of a new user do: `init`, `up`, `submit`, `list`, the page."""
     project = tmp_path / ODD_NAME
     began = time.monotonic()
     installed.run([installed.command, "init", ODD_NAME], tmp_path)
@@ -214,6 +214,9 @@ def test_a_project_of_ones_own(installed: Installed, tmp_path: Path) -> None:
         submit = [installed.command, "submit", "greeting", '{"name": "Ada"}', "--wait"]
         assert "Hello, Ada!" in installed.run(submit, project, **url)
         assert "greeting" in installed.run([installed.command, "list"], project, **url)
+        assert (
+            "<title>" in http.get("/", headers={"Accept": "text/html"}, follow_redirects=True).text
+        )
         assert time.monotonic() - began < FIRST_SECONDS * slowdown()
 
         types = {item["task_type"] for item in http.get("/task-types").json()["task_types"]}

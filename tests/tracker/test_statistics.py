@@ -12,7 +12,7 @@ from sqlalchemy import text
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.protocol.queries import Statistics
+from raytasks.protocol.queries import Statistics, TaskCounts
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -349,7 +349,7 @@ class TestTracker:
         for number, state in ((1, State.COMPLETED), (2, State.FAILED), (3, State.RETRYING)):
             await until(tracker, number, state)
         found = await tracker.read(Statistics("default"))
-        assert found["counts"] == {
+        assert await tracker.read(TaskCounts("default")) == {
             "by_state": {
                 "PENDING": 0, "RUNNING": 0, "RETRYING": 1,
                 "COMPLETED": 1, "FAILED": 1, "CANCELLED": 0,

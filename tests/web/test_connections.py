@@ -1,13 +1,16 @@
 """The page while its service is away, and while nobody looks at it."""
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import httpx
 import pytest
 
+from tests.web import handlers
 from tests.web.browsing import Opened
-from tests.web.filled_service import FilledService, submit
+from tests.web.filled_service import FilledService, submit, until_final
 
 Visit = Callable[..., Opened]
 
@@ -100,3 +103,30 @@ def test_it_rests_while_nobody_looks(visit: Visit, http: httpx.Client) -> None:
     assert opened.urls == []
     opened.page.evaluate(see, "visible")
     link(opened, task_id).wait_for()
+
+
+def test_a_page_costs_little_while_tasks_run(
+    visit: Visit, filled: FilledService, http: httpx.Client
+) -> None:
+    opened = visit()
+    connection(opened, "live").wait_for()
+    link(opened, filled.tasks["done"]).wait_for()
+    handlers.GO.set()  # now the runner is free
+    opened.urls.clear()
+    calls = filled.service.backend.calls
+    calls.clear()
+    began = time.monotonic()
+    tasks = [{"task_type": "noop", "payload": {}} for _ in range(100)]
+    for _ in range(10):
+        ids = [
+            one["task_id"]
+            for one in http.post("/tasks/batch", json={"tasks": tasks}).json()["tasks"]
+        ]
+    until_final(http, ids[-1])
+    completed = opened.page.locator(".chip[data-state=COMPLETED]")
+    completed.filter(has_text=re.compile(r"1,0\d\d")).wait_for()
+    seconds = time.monotonic() - began
+    # Some 3,000 changes went by. The list was loaded a few times; the tracker was asked less.
+    assert len(opened.urls) <= 4 + 2 * seconds / 0.5, opened.urls
+    assert calls["Statistics"] <= 2 + seconds
+    assert set(calls) <= {"submit", "changes", "Statistics"}

@@ -58,3 +58,35 @@ def test_each_type_takes_the_example_of_its_schema(visit: Visit, http: httpx.Cli
     for one in types:
         example = called(opened, "core/schema_example.js", "exampleOf", one["payload_schema"])
         submit(http, task_type=one["task_type"], payload=example, delay_seconds=3600)
+
+
+def test_a_chart_is_drawn_under_the_policy(visit: Visit) -> None:
+    opened = visit()
+    opened.settle()
+    base = f"./files/{bundle().version}/ui/"
+    opened.page.evaluate(
+        """async (base) => {
+          const load = (path) => import(new URL(base + path, location));
+          const { html, render } = await load("lib.js");
+          const { Chart } = await load("parts/chart.js");
+          const times = Array.from({ length: 600 }, (_, index) => 1.7e9 + index * 60);
+          const values = times.map((_, index) => Math.sin(index / 20));
+          const box = document.createElement("div");
+          document.querySelector("main").append(box);
+          render(html`<${Chart} title="Waves" times=${times} format=${(value) => value.toFixed(2)}
+            lines=${[{ label: "sine", values, colour: "good" }]} />`, box);
+        }""",
+        base,
+    )
+    chart = opened.page.locator(".chart")
+    chart.locator("canvas").wait_for()
+    drawn = """canvas => {
+      const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+      return data.some((value) => value !== 0);
+    }"""
+    assert chart.locator("canvas").evaluate(drawn)
+    assert "sine -0.99" in " ".join(chart.inner_text().split())
+    for _ in range(2):  # the colours of the other theme
+        opened.page.get_by_role("button", name="Theme").click()
+    chart.locator("canvas").wait_for()
+    assert chart.locator("canvas").evaluate(drawn)
