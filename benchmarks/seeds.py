@@ -149,6 +149,7 @@ def _row(
         "payload": "{}",
         "result": "null" if state is State.COMPLETED else None,
         "error": '{"type": "E", "message": "m"}' if state is State.FAILED else None,
+        "error_type": "E" if state is State.FAILED else None,
         "priority": 0,
         "rank": due,
         "ready": state in WAITING and due <= now,
