@@ -60,6 +60,8 @@ class Account:
     def __init__(self) -> None:
         self.submitted: dict[str, NewTask] = {}
         self.accepted: set[str] = set()
+        self.pruned: set[str] = set()
+        """The tasks that were pruned, in due time."""
         self.begun: dict[tuple[str, int], str] = {}
         """The runner in which each attempt has begun."""
         self.said: dict[tuple[str, int], tuple[str, Outcome]] = {}

@@ -20,7 +20,12 @@ class Answers:
         self._fail = fail
 
     def accepted(self, task_id: str) -> None:
-        """Check that a task is stored which somebody is told is accepted."""
+        """Check that a task is stored which somebody is told is accepted, or was until it was pruned.
+
+        An answer can come so late that the task has ended, and its retention as well.
+        """
+        if task_id in self._account.pruned:
+            return
         self._account.accepted.add(task_id)
         if task_id not in self._checker.rows:
             self._fail(f"{task_id} was accepted, and is not stored")

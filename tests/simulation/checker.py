@@ -197,6 +197,7 @@ class Checker:
         elif self.latest_clock - old.finished_at < seconds:
             self._fail(f"{old.task_id} was pruned too early")
         self.account.accepted.discard(old.task_id)
+        self.account.pruned.add(old.task_id)
 
     def _kept(self, old: Row, new: Row) -> None:
         """Compare what never changes."""
