@@ -63,7 +63,7 @@ class Opened:
     def settle(self) -> None:
         """Wait until a view shows what it has loaded."""
         self.page.locator("main h1, main h2").first.wait_for()
-        self.page.locator(".loading").wait_for(state="detached")
+        self.page.locator(".loading").first.wait_for(state="detached")
 
     def check(self) -> None:
         """Check that it kept to its origin, and had nothing to complain about but `expected`."""

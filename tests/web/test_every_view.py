@@ -168,7 +168,7 @@ def test_it_says_that_it_loads_and_that_it_is_disconnected(
     for place in places:
         opened.go("/nowhere")
         opened.go(place)
-        page.locator(".loading").wait_for()
+        page.locator(".loading").first.wait_for()
     page.unroute_all()
     outage(True)
     for place in places:

@@ -18,9 +18,10 @@ const LONGEST_PAUSE = 15_000;
  * each connection; `resumed` says whether it goes on after an id, so that nothing is missed unless a
  * `gap` comes. `onState` gets `connecting`, `live`, `away` (from a loss until it is live again),
  * `paused`, `ended`, or an ApiError that no new try would mend. `ends(event)` says whether the stream
- * is over with this event.
+ * is over with this event. `onRead` is called after each piece that has come, with events or without:
+ * after the first one, all is known that was there before.
  */
-export function follow(path, { query, onEvent, onOpen, onState, ends = () => false }) {
+export function follow(path, { query, onEvent, onOpen, onRead, onState, ends = () => false }) {
   let last = null;
   let over = false;
   let running = null;
@@ -78,8 +79,9 @@ export function follow(path, { query, onEvent, onOpen, onState, ends = () => fal
           if (event.id !== null) last = event.id;
           if (event.data === null) continue;
           onEvent(event);
-          if (ends(event)) { finish("ended"); return; }
+          if (ends(event)) { finish("ended"); onRead?.(); return; }
         }
+        onRead?.();
       }
     } finally {
       guard.end();

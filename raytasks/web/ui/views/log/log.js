@@ -66,9 +66,9 @@ function Content({ found, all }) {
   const [state, lines] = [found.state.value, found.lines.value];
   if (typeof state === "object") return html`<${Failure} error=${state} />`;
   const away = state === "away" && html`<p class="stale" role="status">Disconnected. The lines so far may be old; the page connects again by itself.</p>`;
-  if (lines.length > 0) return html`${away}<${Lines} lines=${lines} all=${all} />`;
+  if (lines?.length > 0) return html`${away}<${Lines} lines=${lines} all=${all} />`;
   if (away) return away;
-  if (state !== "live") return html`<${Loading} what="the log" />`;
+  if (lines === null) return html`<${Loading} what="the log" />`;
   return html`<${Empty} title="No line"><p>The service has logged nothing that matches. New lines appear here by themselves.</p></>`;
 }
 

@@ -18,12 +18,13 @@ function merged(known, fresh) {
 /**
  * Follows the log with a filter (`{lines, level, task_type, namespace}`).
  *
- * Returns the signals `{lines, state}`: the lines, `{gap: true, id}` among them where some are gone;
- * and the state as of `follow`. With `held` (a signal) true, lines that come are kept back in `kept`.
+ * Returns the signals `{lines, state, kept}`: the lines, null until they are known, with
+ * `{gap: true, id}` among them where some are gone; the state as of `follow`; and how many lines that
+ * came are kept back while `held` (a signal) is true.
  */
 export function useLogLines(filter, held) {
   const key = JSON.stringify(filter);
-  const found = useMemo(() => ({ lines: signal([]), state: signal("connecting"), kept: signal(0) }), [key]);
+  const found = useMemo(() => ({ lines: signal(null), state: signal("connecting"), kept: signal(0) }), [key]);
   useEffect(() => {
     let fresh = [];
     let gaps = 0;
@@ -31,7 +32,7 @@ export function useLogLines(filter, held) {
     const flush = () => {
       timer = 0;
       if (held.peek()) { found.kept.value = fresh.length; return; }
-      found.lines.value = merged(found.lines.peek(), fresh);
+      found.lines.value = merged(found.lines.peek() ?? [], fresh);
       found.kept.value = 0;
       fresh = [];
     };
@@ -43,7 +44,8 @@ export function useLogLines(filter, held) {
     const stop = follow("/logs", {
       query: filter,
       onState: (state) => { found.state.value = state; },
-      onOpen: (resumed) => { if (!resumed) { found.lines.value = []; fresh = []; } },
+      onOpen: (resumed) => { if (!resumed) { found.lines.value = null; fresh = []; } },
+      onRead: () => { if (fresh.length === 0) found.lines.value ??= []; },
       onEvent: ({ type, data }) => {
         if (type === "gap") { gaps += 1; add({ gap: true, id: `gap ${gaps}` }); }
         if (type === "line") add(JSON.parse(data));

@@ -13,7 +13,7 @@ function Version({ version }) {
   const { error, task_types: types } = version;
   return html`<tr>
     <td class="num">${version.number}</td>
-    <td><${Badge} tone=${TONES[version.state]}>${version.state}</>${version.in_force && html` <strong>in force</strong>`}</td>
+    <td class="nowrap"><${Badge} tone=${TONES[version.state]}>${version.state}</>${version.in_force && html` <strong>in force</strong>`}</td>
     <td><${Moment} time=${version.seen_at} /></td>
     <td class="mono">${version.generation}</td>
     <td>${error ? html`<span class="error-text">${error}</span>` : types

@@ -3,6 +3,7 @@
  */
 import { html, useState } from "../../lib.js";
 import { localTime, number } from "../../core/format.js";
+import { Loading } from "../../parts/conditions.js";
 import { CopyButton } from "../../parts/pieces.js";
 import { useStayAtEnd } from "../../parts/stay_at_end.js";
 
@@ -13,9 +14,10 @@ const text = ({ attempt, level, at, message }) => `${at} ${attempt} ${level} ${m
 /** The log. `lines` is a signal of its lines. It stays at its end if it was there. */
 export function Log({ lines, live }) {
   const [wanted, setWanted] = useState(STEP);
-  const all = lines.value;
+  const all = lines.value ?? [];
   const shown = all.slice(-wanted);
   const end = useStayAtEnd(all.length);
+  if (lines.value === null) return html`<${Loading} what="the log" />`;
   if (all.length === 0) {
     return html`<p class="muted">${live ? "No line yet. They appear here as the handler logs them." : "The handler has logged nothing."}</p>`;
   }

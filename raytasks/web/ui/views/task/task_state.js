@@ -21,16 +21,18 @@ async function load(id, abort) {
 
 /**
  * Returns `{task, lines, progress}`: the task as of `useLoad`, and signals of the lines of its log
- * (`{attempt, level, message, at}`) and of its newest progress, or null.
+ * (`{attempt, level, message, at}`; null until they are known) and of its newest progress, or null.
  */
 export function useTask(id) {
   const task = useLoad((abort) => load(id, abort), [id]);
-  const lines = useMemo(() => signal([]), [id]);
+  const lines = useMemo(() => signal(null), [id]);
   const progress = useMemo(() => signal(null), [id]);
   const there = task.data !== undefined;
   const { reload } = task;
   const revision = useRef(-1);
   revision.current = task.data?.revision ?? -1;
+  const final = useRef(false);
+  final.current = there && isFinal(task.data.state);
   const waits = there && !isFinal(task.data.state);
   useEvery(LOOK_SECONDS, () => waits && reload());
 
@@ -42,7 +44,7 @@ export function useTask(id) {
     let fresh = [];
     const flush = () => {
       frame = 0;
-      lines.value = lines.peek().concat(fresh);
+      lines.value = (lines.peek() ?? []).concat(fresh);
       fresh = [];
     };
     const begin = () => {
@@ -51,7 +53,8 @@ export function useTask(id) {
       stop = follow(`/tasks/${id}/events`, {
         query: inNamespace(),
         ends: ({ type }) => type === "end",
-        onOpen: (resumed) => { if (!resumed) { lines.value = []; fresh = []; } },
+        onOpen: (resumed) => { if (!resumed) { lines.value = null; fresh = []; } },
+        onRead: () => { if (fresh.length === 0 && (ended || !final.current)) lines.value ??= []; },
         onState: (state) => { ended = state === "ended"; },
         onEvent: ({ type, data }) => {
           if (type === "log") {
