@@ -1,12 +1,14 @@
 """`raytasks stats`: how many tasks there are, how fast they go, how many fail."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
+from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, UsageError, connect
+from raytasks.cli.stats_series import SECONDS, Span, series_table
 from raytasks.client import DEFAULT_URL, Stats
 from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State
@@ -14,14 +16,32 @@ from raytasks.model.states import State
 _WINDOWS = ("minute", "hour", "day")
 
 
+Over = Annotated[
+    Span | None, typer.Option("--over", help="Show how they were over the last hour or day.")
+]
+
+
 def stats(
+    over: Over = None,
+    task_type: Annotated[
+        str | None, typer.Option("--type", help="Only this type; with --over.")
+    ] = None,
     url: Url = DEFAULT_URL,
     api_key: ApiKey = None,
     namespace: Namespace = None,
     as_json: AsJson = False,
 ) -> None:
     """Show the figures: tasks by type and state; throughput, failures, times."""
+    if over is None and task_type is not None:
+        raise UsageError("--type: give --over, too; without it all types are shown")
     with connect(url, api_key, namespace) as client:
+        if over is not None:
+            series = client.stats_series(SECONDS[over], task_type)
+            if as_json:
+                typer.echo(tables.pretty_json(series))
+            else:
+                tables.console.print(series_table(series, over))
+            return
         figures = client.stats()
     if as_json:
         typer.echo(tables.pretty_json(figures))

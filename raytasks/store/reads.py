@@ -19,6 +19,7 @@ from raytasks.protocol.queries import (
     ErrorList,
     KnownTasks,
     NamespaceList,
+    StatsHistory,
     StoredQuery,
     TaskActs,
     TaskDetail,
@@ -27,7 +28,14 @@ from raytasks.protocol.queries import (
     TaskQuery,
     TasksById,
 )
-from raytasks.store import act_rows, error_groups, files, read_statements, statements
+from raytasks.store import (
+    act_rows,
+    error_groups,
+    files,
+    read_statements,
+    statements,
+    stats_series,
+)
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
@@ -48,7 +56,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList() | NamespaceList():
+        case TaskActs() | AuditList() | ErrorList() | NamespaceList() | StatsHistory():
             return _overview(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
@@ -63,7 +71,8 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
 
 
 def _overview(
-    connection: Connection, query: TaskActs | AuditList | ErrorList | NamespaceList
+    connection: Connection,
+    query: TaskActs | AuditList | ErrorList | NamespaceList | StatsHistory,
 ) -> Any:
     match query:
         case TaskActs():
@@ -74,6 +83,8 @@ def _overview(
             return error_groups.groups(connection, query)
         case NamespaceList():
             return _namespaces(connection, query.name)
+        case StatsHistory():
+            return stats_series.series(connection, query)
         case _:
             assert_never(query)
 
