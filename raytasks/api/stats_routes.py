@@ -10,12 +10,16 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
+from raytasks.api.kept_answers import KeptAnswers
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
 from raytasks.model.stats_series import MAX_SECONDS, MIN_SECONDS
 from raytasks.protocol.queries import Statistics, StatsHistory
+
+KEPT_SECONDS = 2.0
+"""Seconds for which a replica gives the same series again."""
 
 
 class PercentilesView(BaseModel):
@@ -109,6 +113,7 @@ class SeriesView(BaseModel):
 def stats_router(service: Service) -> APIRouter:
     """Return the router of `/stats`."""
     router = APIRouter()
+    kept = KeptAnswers(KEPT_SECONDS)
 
     @router.get(
         "/stats",
@@ -133,17 +138,21 @@ def stats_router(service: Service) -> APIRouter:
     async def over_time(asked: Annotated[SeriesQuery, Query()], caller: Reader) -> Response:
         """Return the last `seconds` in steps of a minute, of more than an hour in steps of ten.
 
-        They are at most some seconds old. The present backlog is exact.
+        They are at most 7 seconds old, the present backlog at most 2.
         """
         namespace = caller.namespace_for(asked.namespace)
-        query = StatsHistory(namespace, asked.task_type, asked.seconds, service.clock())
-        found = await service.backend.read(query)
-        body = {
-            "namespace": namespace,
-            "task_type": asked.task_type,
-            **asdict(found),
-            "since": rfc3339(found.since),
-        }
-        return json_answer(to_json(body))
+
+        async def make() -> bytes:
+            query = StatsHistory(namespace, asked.task_type, asked.seconds, service.clock())
+            found = await service.backend.read(query)
+            body = {
+                "namespace": namespace,
+                "task_type": asked.task_type,
+                **asdict(found),
+                "since": rfc3339(found.since),
+            }
+            return to_json(body)
+
+        return json_answer(await kept.get((namespace, asked.task_type, asked.seconds), make))
 
     return router

@@ -24,6 +24,17 @@ def duration(number: int) -> float:
     return 0.0 if number == 0 else _SMALLEST * math.exp((number - 0.5) * _RATIO)
 
 
+Change = tuple[int, int]
+"""How many there were before and after."""
+
+
+def joined(first: Change | None, second: Change | None) -> Change | None:
+    """Return two changes, one after the other, as one; None is one that nobody has counted."""
+    if first is None or second is None:
+        return first or second
+    return first[0], second[1]
+
+
 class Tally(Struct, array_like=True):
     """What has happened in a time, of one namespace and task type or of many.
 
@@ -40,7 +51,7 @@ class Tally(Struct, array_like=True):
     waits: dict[int, int] = {}
     runs: dict[int, int] = {}
     submitted: int = 0
-    backlog: tuple[int, int] | None = None
+    backlog: Change | None = None
 
     def __bool__(self) -> bool:
         return bool(self.completed or self.failed or self.waits or self.runs or self.submitted)
@@ -50,9 +61,8 @@ class Tally(Struct, array_like=True):
         self.completed += sign * other.completed
         self.failed += sign * other.failed
         self.submitted += sign * other.submitted
-        if other.backlog is not None and sign > 0:
-            before, after = other.backlog
-            self.backlog = (before if self.backlog is None else self.backlog[0]), after
+        if sign > 0:
+            self.backlog = joined(self.backlog, other.backlog)
         for mine, others in ((self.waits, other.waits), (self.runs, other.runs)):
             for number, count in others.items():
                 left = mine.get(number, 0) + sign * count

@@ -1,13 +1,13 @@
 """The statistics as series over time, from the rows of the minutes and the counts of tasks."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
 from raytasks.model.states import WAITING, State
 from raytasks.model.stats_series import COARSE_STEP, FINE_SECONDS, FINE_STEP, StatsSeries
-from raytasks.model.tallies import QUANTILES, Tally, percentiles
+from raytasks.model.tallies import QUANTILES, Change, Tally, joined, percentiles
 from raytasks.model.task_filter import is_reserved
 from raytasks.protocol.queries import StatsHistory
 from raytasks.store import read_statements
@@ -30,7 +30,8 @@ _ROWS: Select[Any] = (
 
 _OF_TYPE = _ROWS.where(stats_minutes.c.task_type == param("task_type"))
 
-_ByStep = dict[int, Tally]
+_Spans = dict[int, Change | None]
+"""By step, how many tasks of a type waited before and after it; None if its rows do not tell."""
 
 
 def series(connection: Connection, query: StatsHistory) -> StatsSeries:
@@ -38,36 +39,36 @@ def series(connection: Connection, query: StatsHistory) -> StatsSeries:
     step = FINE_STEP if query.seconds <= FINE_SECONDS else COARSE_STEP
     size = -(-query.seconds // step)
     first = int(query.now // step) - size + 1
-    by_type = _tallies(connection, query, first, size, step)
+    sums = [Tally() for _ in range(size)]
+    spans: dict[str, _Spans] = {}
+    for number, task_type, tally in _parts(connection, query, first, size, step // 60):
+        of_type = spans.setdefault(task_type, {})
+        of_type[number] = joined(of_type.get(number), tally.backlog)
+        sums[number].add(tally)
     backlogs = {
-        task_type: _backlog(size, by_type.get(task_type, {}), now)
-        for task_type, now in _waiting(connection, query, by_type).items()
+        task_type: _backlog(size, spans.get(task_type, {}), now)
+        for task_type, now in _waiting(connection, query, spans).items()
     }
-    whole = [Tally() for _ in range(size)]
-    for steps in by_type.values():
-        for number, tally in steps.items():
-            whole[number].add(tally)
     peaks = {name: max(filter(None, values), default=0) for name, values in backlogs.items()}
     largest = sorted((name for name in peaks if peaks[name]), key=lambda name: (-peaks[name], name))
     return StatsSeries(
         since=float(first * step),
         step_seconds=step,
-        submitted=[tally.submitted for tally in whole],
-        completed=[tally.completed for tally in whole],
-        failed=[tally.failed for tally in whole],
+        submitted=[tally.submitted for tally in sums],
+        completed=[tally.completed for tally in sums],
+        failed=[tally.failed for tally in sums],
         backlog=_sums(size, backlogs.values()),
         backlog_by_type={name: backlogs[name] for name in largest[:MAX_TYPES]},
         omitted_types=len(largest[MAX_TYPES:]),
-        queue_wait=_percentiles(tally.waits for tally in whole),
-        run_time=_percentiles(tally.runs for tally in whole),
+        queue_wait=_percentiles(tally.waits for tally in sums),
+        run_time=_percentiles(tally.runs for tally in sums),
     )
 
 
-def _tallies(
-    connection: Connection, query: StatsHistory, first: int, size: int, step: int
-) -> dict[str, _ByStep]:
-    """Return by type what has happened in each step; a step without a row is left out."""
-    minutes = step // 60
+def _parts(
+    connection: Connection, query: StatsHistory, first: int, size: int, minutes: int
+) -> Iterator[tuple[int, str, Tally]]:
+    """Yield what is stored, with its step (from 0) and its type, in the order of time."""
     bound = {
         "p_first": first * minutes,
         "p_end": (first + size) * minutes,
@@ -77,14 +78,10 @@ def _tallies(
         rows = connection.execute(_ROWS, bound)
     else:
         rows = connection.execute(_OF_TYPE, {**bound, "p_task_type": query.task_type})
-    found: dict[str, _ByStep] = {}
     for minute, task_type, data in rows:
-        if query.task_type is None and is_reserved(task_type):
-            continue
-        tally = found.setdefault(task_type, {}).setdefault(minute // minutes - first, Tally())
-        for part in tallies_of(data).values():
-            tally.add(part)
-    return found
+        if query.task_type is not None or not is_reserved(task_type):
+            for tally in tallies_of(data).values():
+                yield minute // minutes - first, task_type, tally
 
 
 def _waiting(connection: Connection, query: StatsHistory, seen: Iterable[str]) -> dict[str, int]:
@@ -98,7 +95,7 @@ def _waiting(connection: Connection, query: StatsHistory, seen: Iterable[str]) -
     return found
 
 
-def _backlog(size: int, steps: Mapping[int, Tally], now: int) -> list[int | None]:
+def _backlog(size: int, spans: _Spans, now: int) -> list[int | None]:
     """Return how many tasks of a type waited at the end of each step.
 
     It goes back from now: where nothing has changed it, there is no row. Before a row that does not
@@ -107,11 +104,10 @@ def _backlog(size: int, steps: Mapping[int, Tally], now: int) -> list[int | None
     values: list[int | None] = [now] * size
     level: int | None = now
     for number in range(size - 1, -1, -1):
-        tally = steps.get(number)
-        if tally is None:
+        if number not in spans:
             values[number] = level
             continue
-        before, after = tally.backlog or (None, None)
+        before, after = spans[number] or (None, None)
         values[number] = now if number == size - 1 else after
         level = before
     return values
