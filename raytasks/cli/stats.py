@@ -8,7 +8,7 @@ from rich.table import Table
 
 from raytasks.cli import tables
 from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, UsageError, connect
-from raytasks.cli.stats_series import SECONDS, Span, series_table
+from raytasks.cli.stats_over_time import SECONDS, Span, series_table
 from raytasks.client import DEFAULT_URL, Stats
 from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State

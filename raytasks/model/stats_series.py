@@ -18,7 +18,7 @@ Percentiles = Mapping[str, Sequence[float | None]]
 
 
 class StatsSeries(Struct, frozen=True):
-    """What has happened in each step, the oldest first. The last step still goes on.
+    """The statistics in steps, the oldest first. The last step still goes on.
 
     - `since`: when the first step begins.
     - `submitted`, `completed`, `failed`: numbers of tasks.

@@ -36,7 +36,7 @@ def joined(first: Change | None, second: Change | None) -> Change | None:
 
 
 class Tally(Struct, array_like=True):
-    """What has happened in a time, of one namespace and task type or of many.
+    """The statistics of some time, of one namespace and task type or of many.
 
     - `completed`, `failed`, `submitted`: numbers of tasks.
     - `waits`, `runs`: histograms of attempts, the number of them by bucket.

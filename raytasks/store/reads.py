@@ -33,8 +33,8 @@ from raytasks.store import (
     error_groups,
     files,
     read_statements,
+    series_reads,
     statements,
-    stats_series,
 )
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
@@ -84,7 +84,7 @@ def _overview(
         case NamespaceList():
             return _namespaces(connection, query.name)
         case StatsHistory():
-            return stats_series.series(connection, query)
+            return series_reads.series(connection, query)
         case _:
             assert_never(query)
 

@@ -9,7 +9,7 @@ import pytest
 from raytasks.model.stats_series import StatsSeries
 from raytasks.model.tallies import Tally, bucket
 from raytasks.protocol.queries import StatsHistory
-from raytasks.store import stats_series as module
+from raytasks.store import series_reads as module
 from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from tests.making import Tracking
