@@ -29,7 +29,11 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 # lower priority, all else runs in two processes.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
-SIDE_BY_SIDE := -n 2 --dist loadfile
+SIDE_BY_SIDE := -n 3 --dist loadfile
+
+# Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
+ALL ?=
+CHOSEN := $(if $(ALL),,-m "not slow")
 
 # Of `make test`: COVERAGE=1 measures the tests without Ray, and fails where the core has too little.
 COVERAGE ?=
@@ -41,22 +45,25 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-without-ray docs recording coverage test-ray chaos fuzz simulate recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-all test-without-ray docs recording pictures coverage test-ray chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
-	@echo "make test          lint, types, import rules and all tests (COVERAGE=1: measured)"
+	@echo "make test          lint, types, import rules and tests (COVERAGE=1: measured)"
+	@echo "make test-all      the slow tests as well"
 	@echo "make coverage      the tests without Ray, and how much of each package they cover"
 	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
+	@echo "make mutants       look for schedules that catch each known fault of the engine, and note them"
 	@echo "make fuzz          random examples of all properties, and good and bad requests (EXAMPLES=, SEED=)"
 	@echo "make bench         measure raytasks beside its baselines (ROUNDS=, QUICK=1)"
 	@echo "make bench-peers   measure it beside other task queues (ROUNDS=, QUICK=1)"
 	@echo "make profile       show where the processor time of the hot paths goes (ONLY=)"
 	@echo "make docs          the site of the documents, to be read without the internet: build/site/"
 	@echo "make recording     record the demo for the README: docs/demo.svg"
+	@echo "make pictures      take the pictures of the page for the documents: docs/pictures/"
 	@echo "make audit         check the pinned requirements for known holes (asks PyPI)"
 	@echo "make release-check check that a release can be made (VERSION= for a certain one)"
 	@echo "make install       set up .venv with the pinned requirements"
@@ -79,14 +86,17 @@ demo: install
 
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
-	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 $(WITH_RAY)' \
+	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 $(CHOSEN) $(WITH_RAY)' \
 	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
+
+test-all:
+	$(MAKE) test ALL=1
 
 test-without-ray: install
 ifneq ($(COVERAGE),)
 	$(MAKE) --no-print-directory coverage
 else
-	$(BIN)/pytest $(SIDE_BY_SIDE) $(WITHOUT_RAY)
+	$(BIN)/pytest $(SIDE_BY_SIDE) $(CHOSEN) $(WITHOUT_RAY)
 endif
 
 coverage: install
@@ -120,6 +130,9 @@ fuzz: install
 simulate: install
 	$(BIN)/python -m tests.simulation.run --schedules $(SCHEDULES) --seed $(SEED)
 
+mutants: install
+	$(BIN)/python -m tests.simulation.mutation --note
+
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks --rounds $(ROUNDS) $(if $(QUICK),--quick) $(ONLY)
 
@@ -148,6 +161,10 @@ $(VENV)/.docs: $(INSTALLED) requirements-docs.txt
 # The terminal in the README: what `raytasks demo` prints.
 recording: install
 	$(BIN)/python -m docs.generators.recording
+
+# The pictures of the page in the documents. They need Debian's Chromium.
+pictures: install
+	$(BIN)/python -m tests.web.pictures
 
 release-check: install
 	$(BIN)/python -m tests.release_check $(if $(VERSION),--version $(VERSION))

@@ -1,4 +1,4 @@
-"""The old place of the errors that users catch, until version 0.3."""
+"""The old place of the errors that users catch, until version 0.4."""
 
 from raytasks.moved import moved
 

@@ -1,4 +1,4 @@
-"""Old places of names: what README and docs of 0.1 show is found there until version 0.3."""
+"""Old places of names: what README and docs of 0.1 show is found there until version 0.4."""
 
 import warnings
 from collections.abc import Callable, Mapping

@@ -128,6 +128,8 @@ class LocalService:
                 max_result_bytes=self.settings.max_result_bytes,
                 node_id="node",
                 worker_id="worker",
+                puts_back=False,  # the process belongs to the tests
+                host="machine",
             ),
             max_tasks=100_000,
             max_memory_bytes=2**40,

@@ -129,7 +129,7 @@ def _interrupt(_number: int, _frame: object) -> None:
 def main() -> int:
     """Run what the command line names; return the exit code."""
     parser = argparse.ArgumentParser(description="Run commands at the same time.")
-    parser.add_argument("--seconds", type=float, default=1800.0, help="for each of them")
+    parser.add_argument("--seconds", type=float, default=4500.0, help="for each of them")
     parser.add_argument("lanes", nargs="+", metavar="name=command", type=Lane.read)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)

@@ -1,7 +1,7 @@
 """Copy third-party files out of their npm packages: `python -m tests.vendoring [NAME@VERSION ...]`.
 
 A `lock.json` names packages. Each has its version, its licence, and npm's `integrity` of the
-tarball; of every file that is taken, the SHA-256. Browsers do not resolve bare imports, so `patches`
+tarball; of every file that is taken, the SHA-256. Browsers do not resolve bare imports: `patches`
 lists texts that are replaced in a file.
 """
 

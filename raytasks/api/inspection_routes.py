@@ -60,15 +60,18 @@ class PoolsView(BaseModel):
 class HeldAttemptView(BaseModel):
     """An attempt that a runner holds.
 
-    The `seconds` are since it began, or since its claim if it has not `begun`. At `last_sign_at` it
-    last reported progress, a checkpoint or a log line. If it did not, that is when it began.
+    The `seconds` are since it began, or since its claim if it has not `begun`. Its time limit is
+    `timeout_seconds` from its beginning. At `last_sign_at` it last reported progress, a checkpoint
+    or a log line. If it did not, that is when it began.
     """
 
     task_id: str
     task_type: str
+    namespace: str
     attempt: int
     begun: bool
     seconds: float
+    timeout_seconds: float | None
     last_sign_at: AwareDatetime | None
 
 

@@ -1,7 +1,5 @@
 """The route of the namespaces."""
 
-from http import HTTPStatus
-
 from fastapi import APIRouter
 from pydantic import BaseModel
 from pydantic_core import to_json
@@ -33,7 +31,7 @@ def namespace_router(service: Service) -> APIRouter:
     @router.get(
         "/namespaces",
         response_model=NamespacesView,
-        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        responses=problems_of(AWAY),
         summary="List the namespaces that have tasks",
     )
     async def listed(caller: Reader) -> Response:

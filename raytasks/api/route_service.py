@@ -25,7 +25,7 @@ from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
-from raytasks.protocol.queries import Statistics, TaskDetail, TasksById
+from raytasks.protocol.queries import TaskCounts, TaskDetail, TasksById
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -107,17 +107,17 @@ class Service:
     async def without_handler(self, namespace: str, states: Iterable[State]) -> list[str]:
         """Return the types of a namespace's tasks in these states that have no handler, sorted.
 
-        It is empty while the statistics are not there yet.
+        It is empty while the database does not answer.
         """
         try:
-            stats = await self.backend.read(Statistics(namespace))
+            counts = await self.backend.read(TaskCounts(namespace))
         except StoreUnavailable:
             return []
         names = {state.value for state in states}
         return sorted(
             task_type
-            for task_type, counts in stats["counts"]["by_type"].items()
-            if names & counts.keys() and self.registry.get(task_type) is None
+            for task_type, found in counts["by_type"].items()
+            if names & found.keys() and self.registry.get(task_type) is None
         )
 
 

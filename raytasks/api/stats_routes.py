@@ -10,13 +10,14 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
+from raytasks.api.figures import Figures
 from raytasks.api.kept_answers import KeptAnswers
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.declaration import TASK_TYPE
 from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
 from raytasks.model.stats_series import MAX_SECONDS, MIN_SECONDS
-from raytasks.protocol.queries import Statistics, StatsHistory
+from raytasks.protocol.queries import StatsHistory
 
 KEPT_SECONDS = 2.0
 """Seconds for which a replica gives the same series again."""
@@ -113,7 +114,8 @@ class SeriesView(BaseModel):
 def stats_router(service: Service) -> APIRouter:
     """Return the router of `/stats`."""
     router = APIRouter()
-    kept = KeptAnswers(KEPT_SECONDS)
+    kept: KeptAnswers[bytes] = KeptAnswers(KEPT_SECONDS, service.clock)
+    figures = Figures(service.backend, service.clock)
 
     @router.get(
         "/stats",
@@ -124,10 +126,10 @@ def stats_router(service: Service) -> APIRouter:
     async def stats(place: Annotated[NamespaceQuery, Query()], caller: Reader) -> Response:
         """Return counts of tasks by state and type; statistics of the last minute, hour and day.
 
-        The counts are exact. The windows are at most a second old.
+        The counts are exact. The windows are at most two seconds old.
         """
         namespace = caller.namespace_for(place.namespace)
-        return json_answer(to_json(await service.backend.read(Statistics(namespace))))
+        return json_answer(to_json(await figures.of(namespace)))
 
     @router.get(
         "/stats/series",

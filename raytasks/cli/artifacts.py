@@ -8,30 +8,27 @@ import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Namespace, TaskId, Url, UsageError, connect
-from raytasks.client import DEFAULT_URL
+from raytasks.cli.options import AtService, TaskId, UsageError, at_service
 
 
+@at_service()
 def artifacts(
+    at: AtService,
     task_id: TaskId,
     name: Annotated[str | None, typer.Argument(help="Fetch this file; without: list them.")] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Where to write it; - is standard output.")
     ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """List the files of a task, or fetch one."""
     if name is None and output is not None:
         raise UsageError("--output is for one file: give its name, too")
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         if name is not None:
             _write(output or Path(name).name, client.artifact(task_id, name), named=bool(output))
             return
         found = client.artifacts(task_id)
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json({"artifacts": found}))
         return
     table = Table(box=None, pad_edge=False)

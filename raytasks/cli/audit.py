@@ -8,13 +8,14 @@ from pydantic_core import to_json
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Url, batched, connect
-from raytasks.client import DEFAULT_URL
+from raytasks.cli.options import AtService, at_service, batched
 
 _TABLE_ROWS = 100
 
 
+@at_service(namespaced=False)
 def audit(
+    at: AtService,
     by: Annotated[str | None, typer.Option(help="Only acts of this person.")] = None,
     action: Annotated[
         str | None,
@@ -29,22 +30,19 @@ def audit(
     everything: Annotated[
         bool, typer.Option("--all", help="All of them; with --json, one act a line.")
     ] = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    as_json: AsJson = False,
 ) -> None:
     """List what people did, the newest first: who changed what, and when."""
-    with connect(url, api_key, None) as client:
+    with at.connect() as client:
         if everything:
             acts = client.audit_entries(by=by, action=action, since=since)
             for batch in batched(acts, _TABLE_ROWS):
-                if as_json:
+                if at.as_json:
                     typer.echo(b"\n".join(to_json(entry) for entry in batch))
                 else:
                     tables.console.print(_table(batch))
             return
         page = client.audit(by=by, action=action, since=since, limit=limit)
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(page))
     else:
         tables.console.print(_table(page["entries"]))

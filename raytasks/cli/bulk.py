@@ -9,21 +9,18 @@ from rich.table import Table
 
 from raytasks.cli import tables
 from raytasks.cli.options import (
-    ApiKey,
-    AsJson,
+    AtService,
     CreatedAfter,
     CreatedBefore,
-    Namespace,
     OfError,
     OfState,
     OfTag,
     OfType,
-    Url,
     UsageError,
-    connect,
+    at_service,
     filters,
 )
-from raytasks.client import DEFAULT_URL, BulkOperation, Client
+from raytasks.client import BulkOperation, Client
 from raytasks.client.documents import TaskFilters
 
 app = typer.Typer(help="Retry or cancel many tasks at once.", no_args_is_help=True)
@@ -36,7 +33,9 @@ NoWait = Annotated[
 
 
 @app.command("retry")
+@at_service()
 def retry(
+    at: AtService,
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
@@ -46,20 +45,18 @@ def retry(
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Run FAILED tasks (or CANCELLED ones, by --state) again: count them, ask, and do it."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         wanted = filters(state, task_type, tag, created_after, created_before, error)
-        work = _Work(client, "retry", wanted, as_json)
+        work = _Work(client, "retry", wanted, at.as_json)
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
 
 
 @app.command("cancel")
+@at_service()
 def cancel(
+    at: AtService,
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
@@ -69,32 +66,26 @@ def cancel(
     dry_run: DryRun = False,
     yes: Yes = False,
     no_wait: NoWait = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Cancel tasks that have not ended: count them, ask, and do it."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         wanted = filters(state, task_type, tag, created_after, created_before, error)
-        work = _Work(client, "cancel", wanted, as_json)
+        work = _Work(client, "cancel", wanted, at.as_json)
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
 
 
 @app.command("show")
+@at_service()
 def show_operations(
+    at: AtService,
     bulk_id: Annotated[
         str | None, typer.Argument(help="The operation; without: the newest.")
     ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Show how far an operation is, or the newest operations."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         operations = client.bulks() if bulk_id is None else [client.bulk(bulk_id)]
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(operations if bulk_id is None else operations[0]))
     else:
         tables.console.print(_table(operations))

@@ -1,15 +1,11 @@
 """`raytasks demo`: the whole service for a minute, with one real task of each type."""
 
 import base64
-import os
 import shutil
-import signal
-import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,45 +17,71 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from raytasks.cli import tables
+from raytasks.cli.demo_service import DemoError, demo_service
 from raytasks.client import Client, Task
 from raytasks.handling.builtin_extra import BUILTIN, left_out
-from raytasks.model.tasks import RaytasksError
 
-START_SECONDS = 120.0
 TASKS_SECONDS = 120.0
-_STOP_SECONDS = 60.0
 _LOOK_SECONDS = 0.1
 _SAMPLES = Path(__file__).parents[1] / "builtin" / "samples"
-_MODULES = f"{BUILTIN},{BUILTIN}._flaky"
-
-
-class DemoError(RaytasksError):
-    """The demonstration failed. The text says what went wrong."""
+_MODULES = (BUILTIN, f"{BUILTIN}._flaky")
 
 
 def demo(
     keep: Annotated[bool, typer.Option(help="Leave the service running until Ctrl-C.")] = False,
     port: Annotated[int, typer.Option(help="The API's port; 0: a free one.")] = 0,
+    breaks: Annotated[
+        bool, typer.Option("--break", help="Run 1,000 tasks, and kill processes meanwhile.")
+    ] = False,
 ) -> None:
     """Start the service here, run one real task of each built-in type, show the results, and stop.
 
+    With --break, it runs 1,000 tasks instead. Meanwhile it kills a runner, the tracker and the API,
+    and then counts what became of the tasks. The exit code is 1 if any is lost.
+
     Its own files go to a separate folder; the files of tasks go to RAYTASKS_ARTIFACTS_URL.
     """
+    if breaks:
+        _break(port, keep=keep)
+    else:
+        _show(port, keep=keep)
+
+
+def _show(port: int, *, keep: bool) -> None:
     payloads = sample_payloads(_SAMPLES, without=left_out([BUILTIN]))
-    folder = Path(tempfile.mkdtemp(prefix="raytasks-demo-"))
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _end)
-    with _service(folder, port) as (url, process), Client(url) as client:
+    with demo_service(port, _MODULES) as service, Client(service.url) as client:
         tasks = [_submit(client, task_type, payload) for task_type, payload in payloads.items()]
         tasks = _follow(client, tasks)
         failed = [task for task in tasks if task["state"] != "COMPLETED"]
         for task in tasks:
-            tables.console.print(_result_panel(task, url if keep else None))
+            tables.console.print(_result_panel(task, service.url if keep else None))
         if failed:
             raise DemoError(", ".join(f"{task['task_type']} is {task['state']}" for task in failed))
-        _say_how_to_go_on(len(tasks), url if keep else None)
+        all_done = f"All {len(tasks)} tasks are COMPLETED."
+        _say_how_to_go_on(all_done, service.url if keep else None)
         if keep:
-            _keep(process)
+            service.keep()
+
+
+def _break(port: int, *, keep: bool) -> None:
+    from raytasks.cli import demo_break
+
+    with demo_service(port, demo_break.MODULES, **demo_break.SETTINGS) as service:
+        account = demo_break.break_service(service.url, service.process.pid)
+        if keep:
+            _summarize(account.lines)
+            _say_how_to_go_on("", service.url, twice=account.twice)
+            service.keep()
+    if not keep:
+        _summarize(account.lines)
+    if not account.good:
+        raise typer.Exit(1)
+
+
+def _summarize(lines: Sequence[str]) -> None:
+    tables.console.print()
+    for line in lines:
+        tables.console.print(line, soft_wrap=True)
 
 
 def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any]:
@@ -76,94 +98,6 @@ def sample_payloads(samples: Path, without: Sequence[str] = ()) -> dict[str, Any
         "image_processing": {"image_url": f"data:image/jpeg;base64,{image}", "width": 320},
     }
     return {name: payload for name, payload in payloads.items() if name not in without}
-
-
-def environment_of(folder: Path) -> dict[str, str]:
-    """Return the environment of the demo's service, which keeps its own files in a folder.
-
-    The names are those that win, so a project's `.env` changes none of them.
-    """
-    from raytasks.settings import PREFIX, sqlite_url
-
-    own = {
-        "DATABASE_URL": sqlite_url(folder / "tasks.db"),
-        "REDIS_URL": "",
-        "RAY_ADDRESS": "",
-        "API_KEYS": "",  # the service is for this machine alone
-        "DEBUG": "true",
-        "TASK_MODULES": _MODULES,
-        "STOP_GRACE_SECONDS": "1",
-    }
-    settings = {f"{PREFIX}{name}": value for name, value in own.items()}
-    return {**os.environ, "RAY_ADDRESS": "", **settings}
-
-
-@contextmanager
-def _service(folder: Path, port: int) -> "Iterator[tuple[str, subprocess.Popen[bytes]]]":
-    """Run `raytasks up` with its files in a folder; yield its URL and the process."""
-    from raytasks.cluster.ingress import free_port
-
-    port = port or free_port(8000)
-    url = f"http://127.0.0.1:{port}"
-    log = folder / "up.log"
-    command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
-    tables.console.print(f"Starting Ray and the service; its log is {log}", soft_wrap=True)
-    with log.open("wb") as output:
-        process = subprocess.Popen(  # noqa: S603 - our own command, no shell
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            env=environment_of(folder),
-            # A Ctrl-C in the terminal is for this process only, which then stops the service once.
-            start_new_session=True,
-        )
-    try:
-        _wait_until_ready(process, log)
-        yield url, process
-    finally:
-        process.send_signal(signal.SIGINT)
-        try:
-            code = process.wait(_STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            raise DemoError(f"the service did not stop; see {log}") from None
-        except KeyboardInterrupt:
-            process.kill()  # Ray ends with it
-            raise
-    if code != 0:
-        raise DemoError(f"the service ended with exit code {code}; see {log}")
-    tables.console.print("The service has stopped.")
-
-
-def _keep(process: "subprocess.Popen[bytes]") -> None:
-    """Return at Ctrl-C. Raises `DemoError` if the service ends by itself."""
-    with suppress(KeyboardInterrupt):
-        code = process.wait()
-        raise DemoError(f"the service has ended by itself, with exit code {code}")
-
-
-def _end(number: int, _frame: object) -> None:
-    sys.exit(128 + number)  # through the `finally` that stops the service
-
-
-def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    from raytasks.cli.up import READY
-
-    deadline = time.monotonic() + START_SECONDS
-    told = 0
-    while True:
-        lines = log.read_text(errors="replace").splitlines()
-        for line in lines[told:]:
-            tables.console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
-        told = len(lines)
-        if any(line.startswith(READY) for line in lines):
-            return
-        if process.poll() is not None:
-            raise DemoError(f"the service did not start; see {log}")
-        if time.monotonic() > deadline:
-            raise DemoError(f"the service was not ready after {START_SECONDS:g} s; see {log}")
-        time.sleep(_LOOK_SECONDS)
 
 
 def _submit(client: Client, task_type: str, payload: Any) -> Task:
@@ -238,6 +172,8 @@ def _result_table(task: Task, url: str | None) -> Table:
         error = attempt["error"]
         reason = f": {tables.error_text(error)}" if error else ""
         table.add_row(f"attempt {attempt['attempt']}", f"{attempt['outcome']}{reason}")
+    if url is not None:
+        table.add_row("page", page_url(url, task["task_id"]))
     return table
 
 
@@ -295,28 +231,39 @@ def _picture(about: Mapping[str, Any]) -> str:
     return f"{about['width']}×{about['height']} {about['format']}, {about['bytes']:,} bytes"
 
 
-def _say_how_to_go_on(count: int, url: str | None) -> None:
-    """Say what can be done next, with the service that stays at `url`, or without one."""
+def _say_how_to_go_on(done: str, url: str | None, twice: Sequence[str] = ()) -> None:
+    """Say what can be done next, with the service that stays at `url`, or without one.
+
+    `twice` has the ids of the tasks that ran twice.
+    """
     me = command_name()
     submit = f"""{me} submit text_processing '{{"text": "Hello, Ray."}}' --wait"""
     if url is None:
         lines = [
-            f"All {count} tasks are COMPLETED. How to go on:",
+            f"{done} How to go on:",
             f"  {me} up        the service, until Ctrl-C; then in another terminal:",
             f"  {submit}",
             f"  {me} demo --keep        this again, with a service that stays",
+            f"  {me} demo --break       1,000 tasks, and processes that are killed meanwhile",
         ]
     else:
         body = '{"task_type": "text_processing", "payload": {"text": "Hello, Ray."}}'
         lines = [
-            f"All {count} tasks are COMPLETED. The service stays at {url} until Ctrl-C:",
+            f"{done} The service stays at {url} until Ctrl-C:".lstrip(),
             f"  curl {url}/tasks/ -H 'Content-Type: application/json' -d '{body}'",
             f"  {submit} --url {url}",
+            f"  {page_url(url)}        the page: all tasks, live",
+            *(f"  {page_url(url, task_id)}        a task that ran twice" for task_id in twice[:1]),
             f"  {url}/docs        the API's documents, to try out in a browser",
         ]
     tables.console.print()
     for line in lines:
         tables.console.print(line, soft_wrap=True, markup=False)
+
+
+def page_url(url: str, task_id: str | None = None) -> str:
+    """Return the URL of the page of the service at `url`, or of a task there."""
+    return f"{url}/ui/" if task_id is None else f"{url}/ui/#/tasks/{task_id}"
 
 
 def command_name() -> str:

@@ -7,25 +7,22 @@ import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Namespace, OfType, Url, connect
-from raytasks.client import DEFAULT_URL
+from raytasks.cli.options import AtService, OfType, at_service
 from raytasks.client.inspection_documents import ErrorGroupDocument
 
 _BARS = "▁▂▃▄▅▆▇█"
 _SHOWN = 60
 
 
+@at_service()
 def errors(
+    at: AtService,
     task_type: OfType = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Group the FAILED tasks by type and class of error: how many, since when, the newest."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         found = client.errors(task_type)
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(found))
         return
     if not found["groups"]:

@@ -6,13 +6,15 @@ import typer
 from pydantic_core import to_json
 
 from raytasks.cli import tables
-from raytasks.cli.options import TASK_FAILED, ApiKey, Namespace, TaskId, Url, connect
-from raytasks.client import DEFAULT_URL, EndEvent, LogEvent, ProgressEvent, StateEvent, TaskEvent
+from raytasks.cli.options import TASK_FAILED, AtService, TaskId, at_service
+from raytasks.client import EndEvent, LogEvent, ProgressEvent, StateEvent, TaskEvent
 
 _NAMES = {StateEvent: "state", LogEvent: "log", ProgressEvent: "progress", EndEvent: "end"}
 
 
+@at_service(json="Print each event as JSON.")
 def events(
+    at: AtService,
     task_id: TaskId,
     last_event_id: Annotated[
         str | None, typer.Option(help="Begin after this event; --json tells the ids.")
@@ -25,14 +27,10 @@ def events(
         str | None, typer.Option(help="Only log lines of this level or a higher one.")
     ] = None,
     logs: Annotated[bool, typer.Option(help="Show log lines.")] = True,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each event as JSON.")] = False,
 ) -> None:
     """Follow a task until it has ended: changes of state, log lines, progress."""
     state = ""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         wanted = client.events(
             task_id,
             last_event_id,
@@ -43,7 +41,7 @@ def events(
         for event in wanted:
             if isinstance(event, EndEvent):
                 state = event.data["state"]
-            if as_json:
+            if at.as_json:
                 typer.echo(to_json(as_document(event)))
             elif text := line_of(event):
                 tables.console.print(text, soft_wrap=True)

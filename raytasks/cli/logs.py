@@ -7,9 +7,8 @@ from pydantic_core import to_json
 
 from raytasks.cli import tables
 from raytasks.cli.events import as_document, line_of
-from raytasks.cli.options import ApiKey, Namespace, Url, UsageError, connect
+from raytasks.cli.options import AtService, UsageError, at_service
 from raytasks.client import (
-    DEFAULT_URL,
     Client,
     EndEvent,
     GapEvent,
@@ -31,7 +30,9 @@ Follow = Annotated[
 OfLevel = Annotated[str | None, typer.Option("--level", help="Only this level and above.")]
 
 
+@at_service(json="Print each line as JSON.")
 def logs(
+    at: AtService,
     task_id: Annotated[
         str | None, typer.Argument(help="Only this task: its lines and changes of state.")
     ] = None,
@@ -41,23 +42,19 @@ def logs(
     lines: Annotated[
         int, typer.Option("--lines", "-n", help="So many of the newest.", min=0, max=_MAX_LINES)
     ] = 200,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print each line as JSON.")] = False,
 ) -> None:
     """Show the service's log: attempts, runners, versions, outages. With an id: of that task.
 
     The service's log needs a key of the scope operate; the log of a task needs read.
     """
     lowest = _level(level)
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         if task_id is None:
-            _service_log(client, follow, task_type, lowest, lines, as_json)
+            _service_log(client, follow, task_type, lowest, lines, at.as_json)
         elif task_type is not None:
             raise UsageError("--type is for the service's log: a task has one type")
         else:
-            _task_log(client, task_id, follow, lowest, as_json)
+            _task_log(client, task_id, follow, lowest, at.as_json)
 
 
 def service_line(event: ServiceLogEvent) -> str:

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from raytasks.cli import tables
 from raytasks.cli.durations import age, duration_text, silence_text
-from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, connect
-from raytasks.client import DEFAULT_URL, Client
+from raytasks.cli.options import AtService, at_service
+from raytasks.client import Client
 from raytasks.client.inspection_documents import (
     HeldAttempt,
     NamespaceDocument,
@@ -35,66 +35,45 @@ _COLORS = {
 }
 
 
-def pools(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def pools(at: AtService) -> None:
     """Show the pools of runners: sizes, states, backlog."""
-    given = (url, api_key, namespace)
-    _show(given, as_json, "pools", lambda client: client.pools(), pools_table)
+    _show(at, "pools", lambda client: client.pools(), pools_table)
 
 
-def runners(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def runners(at: AtService) -> None:
     """Show the runners: where they are, and what they run."""
-    given = (url, api_key, namespace)
-    _show(given, as_json, "runners", lambda client: client.runners(), runners_table)
+    _show(at, "runners", lambda client: client.runners(), runners_table)
 
 
-def nodes(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def nodes(at: AtService) -> None:
     """Show the nodes of the cluster, and what is free there."""
-    given = (url, api_key, namespace)
-    _show(given, as_json, "nodes", lambda client: client.nodes(), nodes_table)
+    _show(at, "nodes", lambda client: client.nodes(), nodes_table)
 
 
-def versions(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def versions(at: AtService) -> None:
     """Show the versions of the handlers, and why one was refused."""
-    given = (url, api_key, namespace)
-    _show(given, as_json, "versions", lambda client: client.versions(), versions_table)
+    _show(at, "versions", lambda client: client.versions(), versions_table)
 
 
-def namespaces(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+@at_service()
+def namespaces(at: AtService) -> None:
     """Show the namespaces that have tasks, and how many are in each state."""
-    given = (url, api_key, None)
-    _show(given, as_json, "namespaces", lambda client: client.namespaces(), namespaces_table)
+    _show(at, "namespaces", lambda client: client.namespaces(), namespaces_table)
 
 
 def _show(
-    given: tuple[str, str | None, str | None],
-    as_json: bool,
+    at: AtService,
     name: str,
     ask: Callable[[Client], Sequence[Any]],
     table: Callable[[Sequence[Any]], Table],
 ) -> None:
-    with connect(*given) as client:
+    with at.connect() as client:
         found = ask(client)
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json({name: found}))
     else:
         tables.console.print(table(found))
@@ -200,7 +179,10 @@ def _colored(state: str) -> Text:
 def _held_text(item: HeldAttempt) -> str:
     since = f"for {duration_text(item['seconds'])}"
     silent = silence_text(age(item["last_sign_at"])) if item["begun"] else "has not begun"
-    parts = [f"{item['task_id']} {item['task_type']} attempt {item['attempt']}", since, silent]
+    limit = item["timeout_seconds"] if item["begun"] else None
+    left = "" if limit is None else f"time-out in {duration_text(limit - item['seconds'])}"
+    name = f"{item['task_id']} {item['task_type']} attempt {item['attempt']}"
+    parts = [name, since, left, silent]
     return ", ".join(part for part in parts if part)
 
 

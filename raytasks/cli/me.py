@@ -3,15 +3,15 @@
 import typer
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Url, connect
-from raytasks.client import DEFAULT_URL
+from raytasks.cli.options import AtService, at_service
 
 
-def me(url: Url = DEFAULT_URL, api_key: ApiKey = None, as_json: AsJson = False) -> None:
+@at_service(namespaced=False)
+def me(at: AtService) -> None:
     """Show the name, scopes and namespace of the API key, and the service's version."""
-    with connect(url, api_key, None) as client:
+    with at.connect() as client:
         found = client.me()
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(found))
         return
     typer.echo(f"{tables.plain(found['name'])}: {', '.join(found['scopes'])}")

@@ -1,12 +1,15 @@
 """The common parts of the client's commands: options, exit codes, and the connection."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import wraps
+from inspect import Parameter, Signature, signature
 from itertools import islice
-from typing import Annotated, TypedDict, TypeVar
+from typing import Annotated, Any, TypeAlias, TypedDict, TypeVar
 
 import typer
 
-from raytasks.client import BadArgument, Client
+from raytasks.client import DEFAULT_URL, BadArgument, Client
 from raytasks.client.documents import TaskFilters
 from raytasks.client.requests import checked_api_key, checked_namespace, checked_url
 from raytasks.model.tasks import RaytasksError
@@ -47,7 +50,6 @@ Namespace = Annotated[
         envvar="RAYTASKS_NAMESPACE", help="The namespace, for a key that is bound to none."
     ),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON.")]
 TaskId = Annotated[str, typer.Argument(help="The task's id.", callback=not_empty)]
 Wait = Annotated[bool, typer.Option("--wait", help="Wait until the task has ended.")]
 WaitSeconds = Annotated[
@@ -84,18 +86,64 @@ class Connection(TypedDict):
     namespace: str | None
 
 
-def connection(url: str, api_key: str | None, namespace: str | None) -> Connection:
-    """Return the checked arguments of a client. Raises `UsageError` with the option's name."""
-    return {
-        "url": _checked("--url", checked_url, url),
-        "api_key": _checked("--api-key", checked_api_key, api_key) if api_key else None,
-        "namespace": _checked("--namespace", checked_namespace, namespace) if namespace else None,
-    }
+@dataclass(frozen=True)
+class AtService:
+    """The options of a command that talks to a service: where it is, and who asks."""
+
+    url: str
+    api_key: str | None
+    namespace: str | None = None
+    as_json: bool = False
+
+    def connection(self) -> Connection:
+        """Return the checked arguments of a client. Raises `UsageError` with the option's name."""
+        key, space = self.api_key, self.namespace
+        return {
+            "url": _checked("--url", checked_url, self.url),
+            "api_key": _checked("--api-key", checked_api_key, key) if key else None,
+            "namespace": _checked("--namespace", checked_namespace, space) if space else None,
+        }
+
+    def connect(self) -> Client:
+        """Return a client. Raises `UsageError`."""
+        return Client(**self.connection())
 
 
-def connect(url: str, api_key: str | None, namespace: str | None) -> Client:
-    """Return a client for the common options. Raises `UsageError`."""
-    return Client(**connection(url, api_key, namespace))
+Command: TypeAlias = Callable[..., None]
+
+
+def at_service(
+    *, namespaced: bool = True, json: str | None = "Print the API's JSON."
+) -> Callable[[Command], Command]:
+    """Give a command the options of `AtService`, behind its own; its first parameter gets them.
+
+    Without `namespaced` there is no `--namespace`. The help of `--json` is the text `json`; None
+    leaves the option out.
+    """
+    added = [_option("url", DEFAULT_URL, Url), _option("api_key", None, ApiKey)]
+    if namespaced:
+        added.append(_option("namespace", None, Namespace))
+    if json is not None:
+        as_json = Annotated[bool, typer.Option("--json", help=json)]
+        added.append(_option("as_json", False, as_json))
+
+    def with_options(command: Command) -> Command:
+        @wraps(command)
+        def called(**given: Any) -> None:
+            at = AtService(**{item.name: given.pop(item.name) for item in added})
+            command(at, **given)
+
+        _, *own = signature(command, eval_str=True).parameters.values()
+        parameters = [*(item.replace(kind=Parameter.KEYWORD_ONLY) for item in own), *added]
+        called.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        called.__annotations__ = {item.name: item.annotation for item in parameters}
+        return called
+
+    return with_options
+
+
+def _option(name: str, default: Any, annotation: Any) -> Parameter:
+    return Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def filters(

@@ -7,9 +7,9 @@ import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, UsageError, connect
+from raytasks.cli.options import AtService, UsageError, at_service
 from raytasks.cli.stats_over_time import SECONDS, Span, series_table
-from raytasks.client import DEFAULT_URL, Stats
+from raytasks.client import Stats
 from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State
 
@@ -19,36 +19,34 @@ _WINDOWS = ("minute", "hour", "day")
 Over = Annotated[
     Span | None, typer.Option("--over", help="Show how they were over the last hour or day.")
 ]
+OfType = Annotated[str | None, typer.Option("--type", help="Only this type; with --over.")]
 
 
-def stats(
-    over: Over = None,
-    task_type: Annotated[
-        str | None, typer.Option("--type", help="Only this type; with --over.")
-    ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def stats(at: AtService, over: Over = None, task_type: OfType = None) -> None:
     """Show the figures: tasks by type and state; throughput, failures, times."""
     if over is None and task_type is not None:
         raise UsageError("--type: give --over, too; without it all types are shown")
-    with connect(url, api_key, namespace) as client:
-        if over is not None:
-            series = client.stats_series(SECONDS[over], task_type)
-            if as_json:
-                typer.echo(tables.pretty_json(series))
-            else:
-                tables.console.print(series_table(series, over))
-            return
+    if over is not None:
+        _show_over_time(at, over, task_type)
+        return
+    with at.connect() as client:
         figures = client.stats()
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(figures))
         return
     tables.console.print(counts_table(figures))
     tables.console.print()
     tables.console.print(windows_table(figures))
+
+
+def _show_over_time(at: AtService, over: Span, task_type: str | None) -> None:
+    with at.connect() as client:
+        found = client.stats_series(SECONDS[over], task_type)
+    if at.as_json:
+        typer.echo(tables.pretty_json(found))
+    else:
+        tables.console.print(series_table(found, over))
 
 
 def counts_table(figures: Stats) -> Table:

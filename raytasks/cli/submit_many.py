@@ -15,9 +15,8 @@ from pydantic_core import to_json
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-from raytasks.cli.options import ApiKey, AsJson, Namespace, Url, UsageError, batched, connect
+from raytasks.cli.options import AtService, UsageError, at_service, batched
 from raytasks.client import (
-    DEFAULT_URL,
     MAX_IN_BATCH,
     ApiError,
     Client,
@@ -42,7 +41,9 @@ class Line:
     submission: Submission
 
 
+@at_service()
 def submit_many(
+    at: AtService,
     file: Annotated[
         str, typer.Argument(help="A file with a task in JSON a line; - is standard input.")
     ],
@@ -58,10 +59,6 @@ def submit_many(
             min=1, max=MAX_IN_BATCH, help="How many tasks go together; for one key, the same."
         ),
     ] = MAX_IN_BATCH,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Submit the tasks of a file, and print their ids.
 
@@ -74,14 +71,14 @@ def submit_many(
     sending = _Sending(uuid.uuid4().hex if key is None else key)
     name = "standard input" if file == "-" else file
     with (
-        connect(url, api_key, namespace) as client,
+        at.connect() as client,
         _opened(file) as (lines, size),
         sending.explained(),
         _progress(size) as advance,
     ):
         for batch in batched(_tasks_of(lines, name), batch_size):
             for task in sending.send(client, batch):
-                typer.echo(to_json(task) if as_json else task["task_id"])
+                typer.echo(to_json(task) if at.as_json else task["task_id"])
             advance(batch[-1].end, sending.accepted)
     if not sending.accepted:
         raise UsageError(f"{name} has no tasks: write one a line, such as {_EXAMPLE}")

@@ -11,25 +11,22 @@ from pydantic_core import to_json
 from raytasks.cli import tables
 from raytasks.cli.options import (
     TASK_FAILED,
-    ApiKey,
-    AsJson,
+    AtService,
     CreatedAfter,
     CreatedBefore,
-    Namespace,
     OfError,
     OfState,
     OfTag,
     OfType,
     TaskId,
-    Url,
     UsageError,
     Wait,
     WaitSeconds,
+    at_service,
     batched,
-    connect,
     filters,
 )
-from raytasks.client import DEFAULT_URL, Client, Page
+from raytasks.client import Client, Page
 from raytasks.client.documents import TaskFilters
 from raytasks.model.strict_json import parse_json
 
@@ -37,7 +34,9 @@ _TABLE_ROWS = 100
 """How many tasks are gathered for one table, if all tasks are listed."""
 
 
+@at_service()
 def submit(
+    at: AtService,
     task_type: Annotated[str, typer.Argument(help="The task's type; `raytasks types` lists them.")],
     payload: Annotated[str, typer.Argument(help="JSON, @FILE with JSON, or - for standard input.")],
     priority: Annotated[int | None, typer.Option(help="Higher goes first.")] = None,
@@ -52,14 +51,10 @@ def submit(
     ] = None,
     wait: Wait = False,
     wait_timeout: WaitSeconds = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Submit a task, and print its id; with --wait, its result."""
     value = read_payload(payload)
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         task = client.submit(
             task_type,
             value,
@@ -71,31 +66,31 @@ def submit(
             idempotency_key=key,
         )
         if wait:
-            _show_ended(client, task["task_id"], wait_timeout, as_json)
-        elif as_json:
+            _show_ended(client, task["task_id"], wait_timeout, at.as_json)
+        elif at.as_json:
             typer.echo(tables.pretty_json(task))
         else:
             typer.echo(task["task_id"])
 
 
+@at_service()
 def get(
+    at: AtService,
     task_id: TaskId,
     wait: Wait = False,
     wait_timeout: WaitSeconds = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Show a task with its attempts."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         if wait:
-            _show_ended(client, task_id, wait_timeout, as_json)
+            _show_ended(client, task_id, wait_timeout, at.as_json)
         else:
-            _print_task(client.get(task_id), as_json)
+            _print_task(client.get(task_id), at.as_json)
 
 
+@at_service()
 def list_tasks(
+    at: AtService,
     state: OfState = None,
     task_type: OfType = None,
     tag: OfTag = None,
@@ -110,10 +105,6 @@ def list_tasks(
     everything: Annotated[
         bool, typer.Option("--all", help="All of them; with --json, one task a line.")
     ] = False,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """List tasks, newest first."""
     if cursor is not None and offset is not None:
@@ -121,83 +112,69 @@ def list_tasks(
     if everything and (cursor is not None or offset is not None):
         raise UsageError("--all begins with the newest: leave out --cursor and --offset")
     wanted = filters(state, task_type, tag, created_after, created_before, error)
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         if everything:
-            _print_all(client, wanted, as_json)
+            _print_all(client, wanted, at.as_json)
             return
         page = client.list(**wanted, limit=limit, offset=offset, cursor=cursor)
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(page))
         return
     tables.console.print(tables.task_table(page["tasks"]))
     tables.console.print(_page_text(page), style="dim", soft_wrap=True)
 
 
+@at_service()
 def retry(
+    at: AtService,
     task_id: TaskId,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Run a FAILED or CANCELLED task again."""
-    with connect(url, api_key, namespace) as client:
-        _print_task(client.retry(task_id), as_json)
+    with at.connect() as client:
+        _print_task(client.retry(task_id), at.as_json)
 
 
+@at_service()
 def cancel(
+    at: AtService,
     task_id: TaskId,
     message: Annotated[
         str | None, typer.Option("--message", "-m", help="Why; the task keeps it.")
     ] = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Cancel a task."""
-    with connect(url, api_key, namespace) as client:
-        _print_task(client.cancel(task_id, message=message), as_json)
+    with at.connect() as client:
+        _print_task(client.cancel(task_id, message=message), at.as_json)
 
 
+@at_service()
 def stack(
+    at: AtService,
     task_id: TaskId,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
 ) -> None:
     """Show the Python stack of a running attempt: what it does just now."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         found = client.stack(task_id)
-    typer.echo(tables.pretty_json(found) if as_json else tables.plain(found["stack"]))
+    typer.echo(tables.pretty_json(found) if at.as_json else tables.plain(found["stack"]))
 
 
-def types(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def types(at: AtService) -> None:
     """List the task types and their payloads."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         listed = client.task_types()
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(listed))
     else:
         tables.console.print(tables.types_table(listed["task_types"]))
 
 
-def health(
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
-    as_json: AsJson = False,
-) -> None:
+@at_service()
+def health(at: AtService) -> None:
     """Show how the service is; exit code 1 if it is not well."""
-    with connect(url, api_key, namespace) as client:
+    with at.connect() as client:
         report = client.health()
-    if as_json:
+    if at.as_json:
         typer.echo(tables.pretty_json(report))
     else:
         table = tables.health_table(report)

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
 console = Console(highlight=False, file=lasting_output())
 
 READY = "raytasks is ready at"
-"""How the line begins that says that the service takes tasks. The URL follows."""
+"""How the line begins that says that the service takes tasks. The URL of the page follows."""
+
+ANNOUNCED = "  stop: "
+"""How the last line of what `up` says at the start begins. From then on it shows the log."""
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
@@ -286,7 +289,8 @@ def _stop_service(grace: float) -> int:
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
     from raytasks.store.database import without_password
 
-    console.print(f"{READY} {endpoint.url} (API documents: {endpoint.url}/docs)", soft_wrap=True)
+    console.print(f"{READY} {endpoint.url}/ui/", soft_wrap=True)
+    console.print(f"  API:             {endpoint.url} (documents: /docs)", soft_wrap=True)
     console.print(f"  database:        {without_password(database_url)}", soft_wrap=True)
     if head is not None:
         if head.dashboard_url:
@@ -296,7 +300,7 @@ def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str
         )
         if ray_token.is_wanted():
             console.print(f"  Ray's token:     {_where_the_token_is()}", soft_wrap=True)
-    console.print("  stop:            Ctrl-C")
+    console.print(f"{ANNOUNCED}           Ctrl-C")
 
 
 def _where_the_token_is() -> str:
@@ -371,5 +375,5 @@ def _step(text: str) -> Iterator[None]:
             yield
         console.print(f"[green]✓[/green] {text}")
     else:
-        console.print(f"{text} …")
+        console.print(f"{text} …", soft_wrap=True)
         yield

@@ -14,19 +14,9 @@ import typer
 from rich.live import Live
 
 from raytasks.cli import tables
-from raytasks.cli.options import (
-    TASK_FAILED,
-    ApiKey,
-    Namespace,
-    OfTag,
-    OfType,
-    Url,
-    UsageError,
-    connection,
-)
+from raytasks.cli.options import TASK_FAILED, AtService, OfTag, OfType, UsageError, at_service
 from raytasks.cli.watch_board import Board, Row
 from raytasks.client import (
-    DEFAULT_URL,
     AsyncClient,
     GapEvent,
     LogEvent,
@@ -45,15 +35,14 @@ _SHORT_SECONDS = 0.4
 _LOOKS_AT_ONCE = 10
 
 
+@at_service(json=None)
 def watch(
+    at: AtService,
     task_ids: Annotated[
         list[str] | None, typer.Argument(help="The tasks; without: all that run, and then come.")
     ] = None,
     task_type: OfType = None,
     tag: OfTag = None,
-    url: Url = DEFAULT_URL,
-    api_key: ApiKey = None,
-    namespace: Namespace = None,
 ) -> None:
     """Watch tasks live, with their progress: until those that are named have ended, or Ctrl-C.
 
@@ -64,7 +53,7 @@ def watch(
     if task_ids and not all(task_id.strip() for task_id in task_ids):
         raise UsageError("a task id is empty: leave it out")
     board = Board(only=tuple(dict.fromkeys(task_ids or ())))
-    given = connection(url, api_key, namespace)
+    given = at.connection()
 
     async def run() -> None:
         async with AsyncClient(**given) as client, _shown(board):

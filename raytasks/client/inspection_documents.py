@@ -29,13 +29,18 @@ class PoolDocument(TypedDict):
 
 
 class HeldAttempt(TypedDict):
-    """An attempt that a runner holds. The `seconds` are since it began, or since its claim."""
+    """An attempt that a runner holds. The `seconds` are since it began, or since its claim.
+
+    Its time limit is `timeout_seconds` from its beginning; None for no limit.
+    """
 
     task_id: str
     task_type: str
+    namespace: str
     attempt: int
     begun: bool
     seconds: float
+    timeout_seconds: float | None
     last_sign_at: str | None
 
 

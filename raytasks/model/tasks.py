@@ -255,6 +255,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `due_at`: when it was due, if its wait from then until it begins is to be measured.
     - `trace_id`: the trace of its submission, or None.
     - `cancelled_by`: who has cancelled it.
+    - `timeout_seconds`: its time limit, which its runner enforces; None for no limit.
     """
 
     task_id: str
@@ -277,6 +278,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     due_at: float | None = None
     trace_id: str | None = None
     cancelled_by: str | None = None
+    timeout_seconds: float | None = None
 
     @property
     def started_at(self) -> float | None:

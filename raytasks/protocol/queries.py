@@ -157,8 +157,14 @@ class BulkList(Query[list[BulkOperation]], frozen=True):
     namespace: str
 
 
+class TaskCounts(Query[dict[str, Any]], frozen=True):
+    """How many tasks a namespace has, by state and by type, as `/stats` shows them."""
+
+    namespace: str
+
+
 class Statistics(Query[dict[str, Any]], frozen=True):
-    """The counts and the statistics of a namespace, as `/stats` shows them."""
+    """The windows of a namespace, in all and by type, as `/stats` shows them."""
 
     namespace: str
 
@@ -255,6 +261,7 @@ StoredQuery = (
     | ErrorList
     | NamespaceList
     | StatsHistory
+    | TaskCounts
     | KnownTasks
     | BulkMatches
 )

@@ -43,6 +43,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
+    tasks.c.timeout_seconds,
     tasks.c.trace_context,
     tasks.c.cancel_reason,
 ).where(

@@ -1,6 +1,5 @@
 """Answers to the queries of `raytasks.protocol.queries` about stored data."""
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any, assert_never
 
@@ -22,6 +21,7 @@ from raytasks.protocol.queries import (
     StatsHistory,
     StoredQuery,
     TaskActs,
+    TaskCounts,
     TaskDetail,
     TaskEnds,
     TaskEvents,
@@ -30,6 +30,7 @@ from raytasks.protocol.queries import (
 )
 from raytasks.store import (
     act_rows,
+    count_views,
     error_groups,
     files,
     read_statements,
@@ -56,8 +57,10 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList() | NamespaceList() | StatsHistory():
+        case TaskActs() | AuditList() | ErrorList() | StatsHistory():
             return _overview(connection, query)
+        case NamespaceList() | TaskCounts():
+            return _counts(connection, query)
         case KnownTasks():
             return files.known(connection, query.task_ids)
         case BulkMatches():
@@ -71,8 +74,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
 
 
 def _overview(
-    connection: Connection,
-    query: TaskActs | AuditList | ErrorList | NamespaceList | StatsHistory,
+    connection: Connection, query: TaskActs | AuditList | ErrorList | StatsHistory
 ) -> Any:
     match query:
         case TaskActs():
@@ -81,20 +83,25 @@ def _overview(
             return act_rows.page(connection, query)
         case ErrorList():
             return error_groups.groups(connection, query)
-        case NamespaceList():
-            return _namespaces(connection, query.name)
         case StatsHistory():
             return series_reads.series(connection, query)
         case _:
             assert_never(query)
 
 
-def _namespaces(connection: Connection, name: str | None) -> list[dict[str, Any]]:
-    found: dict[str, Counter[str]] = {}
-    for namespace, task_type, state, number in connection.execute(read_statements.COUNTS):
-        if number and name in (None, namespace) and not is_reserved(task_type):
-            found.setdefault(namespace, Counter())[state] += number
-    return [{"name": space, "by_state": dict(found[space])} for space in sorted(found)]
+def _counts(connection: Connection, query: NamespaceList | TaskCounts) -> Any:
+    counts = {
+        (namespace, task_type, State(state)): number
+        for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
+        if number and not is_reserved(task_type)
+    }
+    match query:
+        case NamespaceList():
+            return count_views.by_namespace(counts, query.name)
+        case TaskCounts():
+            return count_views.of_namespace(counts, query.namespace)
+        case _:
+            assert_never(query)
 
 
 def _tasks(connection: Connection, task_ids: Sequence[str]) -> dict[str, Task]:

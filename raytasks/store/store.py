@@ -151,9 +151,12 @@ class Store:
             rows = connection.execute(read_statements.RUNNING_TASKS)
             return [
                 Running(  # type: ignore[misc]
-                    *most, trace_id=trace_id_of(trace), cancelled_by=canceller(reason)
+                    *most,
+                    timeout_seconds=timeout,
+                    trace_id=trace_id_of(trace),
+                    cancelled_by=canceller(reason),
                 )
-                for *most, trace, reason in rows
+                for *most, timeout, trace, reason in rows
             ]
 
     def any_ready(self, task_types: Sequence[str]) -> bool:

@@ -22,6 +22,7 @@ from raytasks.testing.door import QueueDoor
 from raytasks.testing.in_process_service import InProcessService
 from raytasks.testing.isolation import standing_in
 from raytasks.testing.notes import AttemptRun
+from raytasks.testing.runner import PATIENCE
 from raytasks.testing.task import QueuedTask
 from raytasks.testing.transport import URL, InProcessTransport
 
@@ -67,7 +68,7 @@ class Queue:
         self._standing = ExitStack()
         self._standing.enter_context(standing_in(self._door))
         self.transport = InProcessTransport(self._service, self._pass_time_for)
-        self.http = httpx.Client(transport=self.transport, base_url=URL)
+        self.http = httpx.Client(transport=self.transport, base_url=URL, timeout=PATIENCE)
 
     def __enter__(self) -> "Queue":
         return self

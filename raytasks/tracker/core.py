@@ -8,8 +8,7 @@ from typing import Any, TypeVar, assert_never, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
-from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause, State
-from raytasks.model.task_filter import is_reserved
+from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
 from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
@@ -227,20 +226,7 @@ class Tracker:
 
     async def _statistics(self, namespace: str) -> dict[str, Any]:
         await self.ticker.ledger.stats.read_back(ANSWER_SECONDS)
-        counts = await self.ticker.access.read(self.ticker.store.counts)
-        by_type: dict[str, dict[str, int]] = {}
-        for (space, task_type, state), number in sorted(counts.items()):
-            if space == namespace and number and not is_reserved(task_type):
-                by_type.setdefault(task_type, {})[state.value] = number
-        by_state = {
-            state.value: sum(found.get(state.value, 0) for found in by_type.values())
-            for state in State
-        }
-        return {
-            "namespace": namespace,
-            "counts": {"by_state": by_state, "by_type": by_type},
-            **self.ticker.ledger.stats.view(namespace, self._clock()),
-        }
+        return self.ticker.ledger.stats.view(namespace, self._clock())
 
     async def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""

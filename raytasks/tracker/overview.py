@@ -200,9 +200,11 @@ def _attempt(work: WorkScene, running: Running) -> Document:
     return {
         "task_id": running.task_id,
         "task_type": running.task_type,
+        "namespace": running.namespace,
         "attempt": running.attempt,
         "begun": since is not None,
         "seconds": round(max(0.0, work.now - (since or running.claimed_at)), 3),
+        "timeout_seconds": running.timeout_seconds,
         "last_sign_at": rfc3339(_last_sign(work, running)),
     }
 

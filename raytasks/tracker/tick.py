@@ -264,6 +264,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             waits=not begins_now,
             due_at=due_at - work.ahead if counts and not begins_now else None,
             trace_id=trace_id_of(row.trace_context),
+            timeout_seconds=row.timeout_seconds,
         )
         claim = Claim(
             task_id=row.task_id,

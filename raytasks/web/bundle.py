@@ -1,12 +1,14 @@
 """The files of the page `/ui/`, in memory: as they are sent, with their types and a common version.
 
 Modules import each other by relative paths, so they lie in one folder whose name is their common
-hash. What is below that name never changes, and a browser may keep it for ever.
+hash. What is below that name never changes, and a browser may keep it for ever. Comments that begin
+a line are not sent; empty lines in their place keep the numbers of all others.
 """
 
 import gzip
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 from functools import cache
 
@@ -18,6 +20,7 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
+_COMMENT = re.compile(rb"^ */\*.*?\*/ *$", re.DOTALL | re.MULTILINE)
 _NOT_OURS = ("swagger-ui-dist",)
 
 
@@ -56,7 +59,7 @@ def bundle() -> Bundle:
         if name not in _NOT_OURS:
             found |= {f"vendor/{name}/{path}": VENDOR / name / path for path in package["files"]}
     files = {
-        path: _file(file.read_bytes(), _TYPES[file.suffix])
+        path: _file(_without_comments(path, file.read_bytes()), _TYPES[file.suffix])
         for path, file in found.items()
         if file.suffix in _TYPES
     }
@@ -81,6 +84,13 @@ def _start(version: str, files: dict[str, PageFile], key: str) -> bytes:
     text = (UI / "index.html").read_text(encoding="utf-8")
     filled = text.replace("{files}", here).replace("{preloads}", preloads).replace("{key}", key)
     return filled.encode()
+
+
+def _without_comments(path: str, data: bytes) -> bytes:
+    """Return a file of ours without the comments that begin a line; others' files as they are."""
+    if not path.startswith("ui/") or not path.endswith((".js", ".css")):
+        return data
+    return _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), data)
 
 
 def _file(data: bytes, media_type: str) -> PageFile:

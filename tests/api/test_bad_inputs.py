@@ -14,6 +14,8 @@ from hypothesis import strategies as st
 
 from tests.local_service import Api, LocalService, served
 
+SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module
+
 BODY_PATHS = ["/tasks/", "/tasks/batch", "/bulk"]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 ID_PATHS = [
@@ -93,16 +95,18 @@ async def stored_after(api: Api, path: str, body: bytes) -> tuple[int, int]:
 
 @pytest.mark.parametrize("path", BODY_PATHS)
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES)
-async def test_what_is_no_json(api: Api, path: str, body: bytes) -> None:
-    status, stored = await stored_after(api, path, body)
+@SHARED
+async def test_what_is_no_json(calm_api: Api, path: str, body: bytes) -> None:
+    status, stored = await stored_after(calm_api, path, body)
     assert status in (400, 422)  # the latter for what is too deep
     assert stored == 0
 
 
 @pytest.mark.parametrize("path", BODY_PATHS)
 @pytest.mark.parametrize("value", BAD_VALUES, ids=lambda value: ascii(value)[:60])
-async def test_json_that_is_not_asked_for(api: Api, path: str, value: Any) -> None:
-    assert await stored_after(api, path, json.dumps(value).encode()) == (422, 0)
+@SHARED
+async def test_json_that_is_not_asked_for(calm_api: Api, path: str, value: Any) -> None:
+    assert await stored_after(calm_api, path, json.dumps(value).encode()) == (422, 0)
 
 
 async def test_of_two_fields_with_one_name_the_last_counts(api: Api) -> None:
@@ -141,9 +145,10 @@ async def test_whatever_is_sent_is_answered(api: Api, path: str) -> None:
      UNKNOWN.upper(), f"{UNKNOWN}%00", "x" * 5000],
     ids=lambda name: name[:30],
 )  # fmt: skip
-async def test_ids_that_are_none(api: Api, method: str, path: str, name: str) -> None:
+@SHARED
+async def test_ids_that_are_none(calm_api: Api, method: str, path: str, name: str) -> None:
     async with asyncio.timeout(10):
-        response = await api.client.request(method, path.format(name))
+        response = await calm_api.client.request(method, path.format(name))
     assert response.status_code in (404, 405)
     assert response.headers["content-type"] == "application/problem+json"
 

@@ -30,6 +30,7 @@ from raytasks.protocol.queries import (
     Query,
     StoredQuery,
     TaskActs,
+    TaskCounts,
     TaskDetail,
     TaskEnds,
     TaskEvents,
@@ -78,6 +79,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         AuditList(),
         ErrorList("default", None, 1.0),
         NamespaceList(None),
+        TaskCounts("default"),
         BulkMatches(asked),
     ]
     assert {type(query) for query in queries} == set(get_args(StoredQuery))

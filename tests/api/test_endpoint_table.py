@@ -1,11 +1,13 @@
 """The table of endpoints in docs/security.md: it has every route, and it is right."""
 
 import re
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from starlette.routing import Mount, Route
 
 from raytasks.api_keys import Scope
@@ -21,10 +23,17 @@ ANY = "any key"
 KEYS = {"read": "r", "submit": "s", "operate": "o"}
 
 
-@pytest.fixture
-async def locked_api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
-    """The API with keys."""
-    async with locked(sqlite_url, tmp_path, debug=False) as api:
+SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def locked_api(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """The API with keys, for all tests of the module."""
+    folder = tmp_path_factory.mktemp("locked")
+    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
+    async with locked(url, folder, debug=False) as api:
         yield api
 
 
@@ -45,6 +54,7 @@ def routes_of(app: Any) -> Iterator[tuple[str, str]]:
             waiting += route.original_router.routes
 
 
+@SHARED
 async def test_it_has_every_route_and_no_other(locked_api: Api) -> None:
     assert set(routes_of(locked_api.service.app)) == TABLE.keys()
 
@@ -58,6 +68,7 @@ def test_each_scope_is_one() -> None:
 
 
 @pytest.mark.parametrize(("method", "path"), TABLE)
+@SHARED
 async def test_who_may(locked_api: Api, method: str, path: str) -> None:
     who = TABLE[method, path]
     scope = scope_of(who)

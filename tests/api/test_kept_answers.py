@@ -29,7 +29,7 @@ class Maker:
 
 async def test_an_answer_is_given_again_for_a_moment() -> None:
     clock, make = FakeClock(), Maker()
-    kept = KeptAnswers(2.0, clock)
+    kept: KeptAnswers[bytes] = KeptAnswers(2.0, clock)
     assert [await kept.get("a", make), await kept.get("b", make)] == [b"1", b"2"]
     clock.advance(1.9)
     assert [await kept.get("a", make), await kept.get("b", make)] == [b"1", b"2"]
@@ -40,7 +40,7 @@ async def test_an_answer_is_given_again_for_a_moment() -> None:
 async def test_those_who_ask_at_once_share_one_even_if_the_first_leaves() -> None:
     make = Maker()
     make.may.clear()
-    kept = KeptAnswers(2.0, FakeClock())
+    kept: KeptAnswers[bytes] = KeptAnswers(2.0, FakeClock())
     first, second = (asyncio.ensure_future(kept.get("a", make)) for _ in range(2))
     await asyncio.sleep(0)
     first.cancel()
@@ -53,7 +53,7 @@ async def test_those_who_ask_at_once_share_one_even_if_the_first_leaves() -> Non
 async def test_an_error_is_not_kept() -> None:
     make = Maker()
     make.error = ValueError("away")
-    kept = KeptAnswers(2.0, FakeClock())
+    kept: KeptAnswers[bytes] = KeptAnswers(2.0, FakeClock())
     with pytest.raises(ValueError, match="away"):
         await kept.get("a", make)
     make.error = None
@@ -63,7 +63,7 @@ async def test_an_error_is_not_kept() -> None:
 async def test_only_so_many_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MAX_KEPT", 2)
     make = Maker()
-    kept = KeptAnswers(2.0, FakeClock())
+    kept: KeptAnswers[bytes] = KeptAnswers(2.0, FakeClock())
     for asked in ("a", "b", "c"):
         await kept.get(asked, make)
     assert await kept.get("c", make) == b"3"

@@ -10,6 +10,8 @@ import pytest
 from raytasks.model.tasks import StoreUnavailable
 from tests.local_service import Api
 
+SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module
+
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}
 
@@ -73,10 +75,11 @@ def shown(value: object) -> str:
     ],
     ids=shown,
 )
-async def test_what_is_not_json_is_a_400(idle_api: Api, body: str | bytes) -> None:
-    problem = check_problem(await post(idle_api, body), 400)
+@SHARED
+async def test_what_is_not_json_is_a_400(calm_api: Api, body: str | bytes) -> None:
+    problem = check_problem(await post(calm_api, body), 400)
     assert "not valid JSON" in problem["detail"]
-    assert await idle_api.total() == 0
+    assert await calm_api.total() == 0
 
 
 @pytest.mark.parametrize(
@@ -117,12 +120,13 @@ async def test_what_is_not_json_is_a_400(idle_api: Api, body: str | bytes) -> No
     ],
     ids=shown,
 )  # fmt: skip
+@SHARED
 async def test_what_does_not_fit_is_a_422_that_names_the_fields(
-    idle_api: Api, body: Any, where: set[str]
+    calm_api: Api, body: Any, where: set[str]
 ) -> None:
-    problem = check_problem(await post(idle_api, body), 422)
+    problem = check_problem(await post(calm_api, body), 422)
     assert pointers(problem) == where
-    assert await idle_api.total() == 0
+    assert await calm_api.total() == 0
 
 
 @pytest.mark.parametrize("hour", ["-0001-01-01", "0000-01-01", "0001-01-01"])
@@ -153,10 +157,11 @@ async def test_an_unknown_type_that_is_like_no_other(idle_api: Api) -> None:
 @pytest.mark.parametrize(
     "content_type", ["", "text/plain", "application/x-www-form-urlencoded", "application/jsonx"]
 )
-async def test_another_media_type_is_a_415(idle_api: Api, content_type: str) -> None:
-    response = await post(idle_api, GOOD, **{"Content-Type": content_type})
+@SHARED
+async def test_another_media_type_is_a_415(calm_api: Api, content_type: str) -> None:
+    response = await post(calm_api, GOOD, **{"Content-Type": content_type})
     check_problem(response, 415)
-    assert await idle_api.total() == 0
+    assert await calm_api.total() == 0
 
 
 class TestSize:
@@ -214,14 +219,16 @@ class TestSize:
         "task_type=%00", "color=red", "Limit=1",
     ],
 )  # fmt: skip
-async def test_bad_query_values_of_the_list_are_a_422(idle_api: Api, query: str) -> None:
-    problem = check_problem(await idle_api.client.get(f"/tasks/?{query}"), 422)
+@SHARED
+async def test_bad_query_values_of_the_list_are_a_422(calm_api: Api, query: str) -> None:
+    problem = check_problem(await calm_api.client.get(f"/tasks/?{query}"), 422)
     assert pointers(problem) == {f"?{query.partition('=')[0]}"}
 
 
 @pytest.mark.parametrize("wait", ["-1", "61", "x", "", "nan", "inf"])
-async def test_bad_waits_are_a_422(idle_api: Api, wait: str) -> None:
-    problem = check_problem(await idle_api.client.get(f"/tasks/{UNKNOWN}?wait={wait}"), 422)
+@SHARED
+async def test_bad_waits_are_a_422(calm_api: Api, wait: str) -> None:
+    problem = check_problem(await calm_api.client.get(f"/tasks/{UNKNOWN}?wait={wait}"), 422)
     assert pointers(problem) == {"?wait"}
 
 
@@ -234,8 +241,9 @@ async def test_bad_waits_are_a_422(idle_api: Api, wait: str) -> None:
     ids=shown,
 )  # fmt: skip
 @pytest.mark.parametrize(("method", "end"), [("GET", ""), ("POST", "/retry"), ("POST", "/cancel")])
-async def test_an_unknown_id_is_a_404(idle_api: Api, task_id: str, method: str, end: str) -> None:
-    response = await idle_api.client.request(method, f"/tasks/{task_id}{end}")
+@SHARED
+async def test_an_unknown_id_is_a_404(calm_api: Api, task_id: str, method: str, end: str) -> None:
+    response = await calm_api.client.request(method, f"/tasks/{task_id}{end}")
     problem = check_problem(response, 404)
     assert len(problem["detail"]) < 300
 
@@ -244,9 +252,10 @@ async def test_an_unknown_id_is_a_404(idle_api: Api, task_id: str, method: str, 
     "path", ["/", "/nothing", "/task", "/tasks/a/b", "/tasks/a/b/c", "//", "/tasks//", "/health/x"]
 )
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "DELETE"])
-async def test_an_unknown_path_is_a_404(idle_api: Api, path: str, method: str) -> None:
+@SHARED
+async def test_an_unknown_path_is_a_404(calm_api: Api, path: str, method: str) -> None:
     url = httpx.URL("http://localhost").copy_with(raw_path=path.encode())
-    check_problem(await idle_api.client.request(method, url), 404)
+    check_problem(await calm_api.client.request(method, url), 404)
 
 
 @pytest.mark.parametrize(
@@ -266,10 +275,11 @@ async def test_an_unknown_path_is_a_404(idle_api: Api, path: str, method: str) -
         ("POST", f"/artifacts/{UNKNOWN}/a.jpg", {"GET"}),
     ],
 )
+@SHARED
 async def test_another_method_is_a_405_that_names_the_right_ones(
-    idle_api: Api, method: str, path: str, allowed: set[str]
+    calm_api: Api, method: str, path: str, allowed: set[str]
 ) -> None:
-    response = await idle_api.client.request(method, path)
+    response = await calm_api.client.request(method, path)
     problem = check_problem(response, 405)
     named = {name.strip() for name in response.headers["allow"].split(",")}
     assert named == allowed

@@ -1,6 +1,9 @@
 """The service's health, documents, paths, and the files of tasks."""
 
+import asyncio
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -28,6 +31,7 @@ ROUTES = {
     ("/bulk", "get"): {"200", "422", "503"},
     ("/bulk/{bulk_id}", "get"): {"200", "404", "422", "503"},
     ("/stats", "get"): {"200", "422", "503"},
+    ("/namespaces", "get"): {"200", "503"},
     ("/task-types", "get"): {"200"},
     ("/health", "get"): {"200", "503"},
     ("/livez", "get"): {"200"},
@@ -252,3 +256,18 @@ class TestArtifacts:
         response = await idle_api.client.get(url)
         assert response.status_code == 404
         assert response.headers["content-type"] == "application/problem+json"
+
+
+async def test_handlers_put_nothing_back_in_the_process_of_the_tests(
+    api: Api, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others set variables while an attempt runs, and rely on them afterwards: typer does."""
+    began, go = tmp_path / "began", tmp_path / "go"
+    task = await api.submit(payload={"step": "wait_file", "file": str(go), "mark": str(began)})
+    async with asyncio.timeout(20):
+        while not began.exists():  # noqa: ASYNC110 - only the handler knows when it has begun
+            await asyncio.sleep(0.01)
+    monkeypatch.setenv("SET_MEANWHILE", "1")
+    go.touch()
+    assert (await api.finished(task))["state"] == "COMPLETED"
+    assert os.environ.get("SET_MEANWHILE") == "1"

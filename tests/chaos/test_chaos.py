@@ -21,6 +21,7 @@ def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
     assert not verdict.violations, verdict.text
 
 
+@pytest.mark.slow
 def test_nothing_accepted_is_lost_on_postgresql(
     tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
 ) -> None:

@@ -162,7 +162,7 @@ class TestDemo:
     def test_it_shows_links_only_to_a_service_that_stays(
         self, url: str | None, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        demo._say_how_to_go_on(5, url)
+        demo._say_how_to_go_on("All 5 tasks are COMPLETED.", url)
         links = set(re.findall(r"https?://[^\s/]+", capsys.readouterr().out))
         assert links == ({url} if url else set())
 

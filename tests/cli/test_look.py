@@ -22,8 +22,8 @@ def ago(seconds: float) -> str:
 
 
 HELD = {
-    "task_id": "id-1", "task_type": "train", "attempt": 2, "begun": True, "seconds": 900.0,
-    "last_sign_at": None,
+    "task_id": "id-1", "task_type": "train", "namespace": "default", "attempt": 2, "begun": True,
+    "seconds": 900.0, "timeout_seconds": 1020.0, "last_sign_at": None,
 }  # fmt: skip
 RUNNER = {
     "name": "runner.shared.1@abc", "pool": "shared", "state": "busy", "host": "machine",
@@ -52,7 +52,7 @@ VERSION = {
     [
         ("pools", POOL, ("shared", "1-4", "1 idle, 1 busy", "1,234", "2 h 5 min", "train")),
         ("runners", RUNNER, ("busy", "machine", "4711", "socket", "id-1 train attempt 2",
-                             "for 15 min", "no sign of life for 10 min", "and 2 more")),
+                             "for 15 min", "time-out in 2 min", "no sign of life for 10 min", "and 2 more")),
         ("nodes", NODE, ("machine", "0123456789ab", "alive, head", "CPU 1.5 of 4",
                          "memory ? of 8.0 GB")),
         ("versions", VERSION, ("4", "failed", "2030-01-02 03:04:05", "no module named torch")),

@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
 import httpx
@@ -191,10 +191,19 @@ class TestNamed:
         assert world.requests == []
 
 
+@pytest.fixture
+def _heeds_ctrl_c() -> Iterator[None]:
+    """Heed SIGINT: a shell without job control starts what runs in its background deaf to it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.timeout(60)
 class TestUnnamed:
     """Without ids: what runs, and what comes."""
 
+    @pytest.mark.usefixtures("_heeds_ctrl_c")
     def test_what_runs_and_what_comes(self, run: Run, world: World) -> None:
         world.add(A, "RUNNING")
         world.add(B, "PENDING")

@@ -95,7 +95,7 @@ def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: 
         **os.environ,
         "DATABASE_URL": f"sqlite:///{folder}/tasks.db",
         "ARTIFACTS_URL": str(folder / "artifacts"),
-        "TASK_MODULES": "handlers,tests.scripted",
+        "TASK_MODULES": "handlers,tests.scripted,raytasks.builtin._order",
         "STOP_GRACE_SECONDS": "1",
         "FETCH_ALLOWED_HOSTS": "",
         "API_KEYS": "",

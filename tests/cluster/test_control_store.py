@@ -24,6 +24,7 @@ class TestDefault:
         (kept,) = control_of(service).iterdir()  # so it was not in memory
         assert list(kept.rglob("CURRENT"))
 
+    @pytest.mark.slow
     @pytest.mark.ends_service
     def test_after_the_whole_head_has_died_the_service_starts_again(
         self, service: Service, tmp_path: Path

@@ -8,6 +8,8 @@ from tests.cluster.conftest import Service
 from tests.docs.blocks import CLUSTER, DOCUMENTS, ROOT, Block, blocks_of
 from tests.docs.running import session_in
 
+pytestmark = pytest.mark.slow
+
 BLOCKS = {
     document: chosen
     for document in DOCUMENTS

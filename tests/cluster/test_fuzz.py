@@ -1,7 +1,11 @@
 """Good and bad requests to every operation of the real service: the answers are as documented."""
 
+import pytest
+
 from tests.cluster.conftest import Service
 from tests.fuzzing import operations
+
+pytestmark = pytest.mark.slow
 
 EXAMPLES = 40
 SEED = 20261124

@@ -96,6 +96,7 @@ def test_sigterm_stops_in_order_as_ctrl_c_does(service: Service, tmp_path: Path)
     assert "graceful_shutdown failed" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(400)
 @pytest.mark.usefixtures("no_service")
 def test_it_is_in_the_terminal_of_serve_run_and_in_the_file(tmp_path: Path) -> None:

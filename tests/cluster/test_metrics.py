@@ -17,6 +17,8 @@ from tests.cluster.conftest import Service, start_service
 from tests.cluster.processes import PATIENCE_SECONDS, REPLICA, TRACKER, kill, only, processes
 from tests.metrics_check import Series, check_no_fall, check_sums, counters, scraped
 
+pytestmark = pytest.mark.slow
+
 TASKS = 4_000
 BATCH = 250
 OF_TYPE = {"noop": 0.8, "scripted": 0.2}

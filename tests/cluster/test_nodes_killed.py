@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import psutil
+import pytest
 
 from tests.cluster.conftest import Service
 from tests.cluster.processes import (
@@ -55,6 +56,7 @@ def family(process: psutil.Process) -> list[psutil.Process]:
     return [process, *process.children(recursive=True)]
 
 
+@pytest.mark.slow
 def test_nodes_go(service: Service, tmp_path: Path) -> None:
     """One is frozen, the next one killed; each time there is another one."""
     gate = tmp_path / "gate"

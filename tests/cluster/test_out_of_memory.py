@@ -7,6 +7,8 @@ import pytest
 
 from tests.cluster.conftest import Service, Services, start_service
 
+pytestmark = pytest.mark.slow
+
 _ROOM = 6 * 2**30  # bytes: what the service itself takes, and some more
 
 

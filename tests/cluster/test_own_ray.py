@@ -16,6 +16,8 @@ import pytest
 from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
 from tests.ports import quiet_port
 
+pytestmark = pytest.mark.slow
+
 RAYTASKS = f"{sys.executable} -m raytasks"
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import pytest
+
 from tests.cluster.conftest import Service
 from tests.cluster.processes import TRACKER, kill, marks, only
 
@@ -46,6 +48,7 @@ def test_errors_that_are_not_named_are_not_retried_by_ray(service: Service, tmp_
     assert len(marks(mark)) == 2
 
 
+@pytest.mark.slow
 def test_five_thousand_shards_go_on_where_they_were(service: Service) -> None:
     for task_type in ("scripted", "scripted_class", "scripted_remote", "scripted_ring"):
         done = service.run(task_type, {"step": "shards"})

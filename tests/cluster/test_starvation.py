@@ -11,6 +11,8 @@ import pytest
 from tests.cluster.conftest import FLOODED_CPUS, Service
 from tests.cluster.processes import PATIENCE_SECONDS
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def service(flooded_service: Service) -> Service:

@@ -14,7 +14,8 @@ from tests.docs.running import Session, session_in
 from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
 
-pytestmark = pytest.mark.timeout(600)  # on a busy machine; it starts the service twice
+# On a busy machine it takes long: it starts the service twice.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DATABASE = "postgresql://raytasks:secret@db.example.com/raytasks"
 """The database that the page names; the test has another one."""

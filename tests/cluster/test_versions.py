@@ -107,6 +107,7 @@ def test_a_good_one_is_in_force_also_after_the_tracker_has_died(
     assert in_force(service) == after
 
 
+@pytest.mark.slow
 def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
     service: Service, folder: Path
 ) -> None:
@@ -133,6 +134,7 @@ def test_runners_that_cannot_come_up_are_told_of_and_tried_again(
         time.sleep(0.2)
 
 
+@pytest.mark.slow
 def test_serve_run_and_serve_deploy(service: Service, folder: Path) -> None:
     before = in_force(service)
     command = ("run", "--non-blocking", "--name=raytasks", f"--address={service.ray_address}")

@@ -46,6 +46,8 @@ def test_what_does_not_run_says_why() -> None:
     assert set(found) == {
         ("README.md", "make demo    # the service on this machine, and one real task of each"
                       " type, start to end"),
+        ("README.md", ".venv/bin/raytasks demo --break"),
+        ("README.md", "1,000 tasks, and SIGKILL for these while they ran:"),
         ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
         ("docs/operation.md", "raytasks up --address HOST:6379"),
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
@@ -53,6 +55,7 @@ def test_what_does_not_run_says_why() -> None:
                                 " benchmarks/results/"),
         ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),
         ("docs/releasing.md", "make release-check"),
+        ("docs/start.md", ".venv/bin/raytasks demo --break"),
         ("docs/start.md", "make demo"),
         ("docs/start.md", "make install"),
         ("docs/start.md", "python3 -m pip wheel --no-deps -w dist . ./client"),

@@ -8,6 +8,10 @@ import tomllib
 from contextlib import suppress
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 LIMIT_SECONDS = 100
 

@@ -1,6 +1,7 @@
 """Runs the simulation on mutants, each in a process of its own: `python -m …mutation [names]`.
 
-Which schedule caught a mutant is noted in `caught.json`, and is tried first; `--note` notes it.
+The file `caught.json` notes which schedule caught a mutant. That one is tried first. With `--noted`
+no other is tried: a second for each mutant. With `--note` what catches it now is noted.
 
 This module imports nothing of raytasks, so that a process made from it can patch what it imports.
 """
@@ -16,6 +17,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -69,14 +71,17 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self._mutant.patched(source), self.path, "exec")
 
 
-def try_mutant(mutant: Mutant) -> Catch:
-    """Run schedules on a mutant until one is broken. For a process that has no raytasks yet."""
+def try_mutant(mutant: Mutant, *, noted: bool = False) -> Catch:
+    """Run schedules on a mutant until one is broken; only the one that is noted with `noted`.
+
+    For a process that has no raytasks yet.
+    """
     loaded = [name for name in sys.modules if name.split(".")[0] == "raytasks"]
     assert not loaded, f"a mutant needs a fresh process: {loaded}"
     began = time.process_time()
     sys.meta_path.insert(0, _Patching(mutant))
     simulate = importlib.import_module("tests.simulation.run").simulate
-    summary = simulate(seeds_for(mutant.name))
+    summary = simulate(seeds_for(mutant.name)[: 1 if noted else MAX_SCHEDULES])
     assert mutant.module in sys.modules, f"{mutant.module} is not a part of the simulation"
     seconds = round(time.process_time() - began, 1)
     if not summary.broken:
@@ -91,12 +96,12 @@ def seeds_for(name: str) -> list[int]:
     return sorted(range(1, MAX_SCHEDULES + 1), key=lambda seed: (seed != noted, seed))
 
 
-def try_all(mutants: Sequence[Mutant], processes: int) -> Iterator[Catch]:
+def try_all(mutants: Sequence[Mutant], processes: int, *, noted: bool = False) -> Iterator[Catch]:
     """Try mutants in several processes, and tell of each in its turn."""
     for name in _NEEDED:
         importlib.import_module(name)  # once for all: a process has what its parent has
     with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap(try_mutant, mutants, chunksize=1)
+        yield from pool.imap(partial(try_mutant, noted=noted), mutants, chunksize=1)
 
 
 def main() -> int:
@@ -104,6 +109,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="those whose names contain one of these")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--noted", action="store_true", help="only the schedules that are noted")
     parser.add_argument("--note", action="store_true", help="note which schedule catches each")
     asked = parser.parse_args()
     chosen = [
@@ -113,7 +119,7 @@ def main() -> int:
     ]
     survivors = 0
     notes = json.loads(NOTES.read_text())
-    for catch in try_all(chosen, asked.processes):
+    for catch in try_all(chosen, asked.processes, noted=asked.noted):
         print(json.dumps(asdict(catch)), flush=True)
         survivors += catch.why is None
         notes[catch.name] = catch.seed

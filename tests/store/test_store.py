@@ -156,12 +156,13 @@ class TestVerbs:
         assert (task.started_at, task.finished_at, task.result, task.error) == (None,) * 4
 
     def test_a_claim_numbers_the_attempt_and_names_its_runner(self, tracking: Tracking) -> None:
-        tracking.submit(1, max_attempts=2, priority=3)
+        tracking.submit(1, max_attempts=2, priority=3, timeout_seconds=9.0)
         tracking.now += 7
         [running] = tracking.claim("r7")
         assert running == Running(
-            task_id(1), "short", 1, "r7", NOW + 7, priority=3, failures=0, crashes=0, max_attempts=2
-        )
+            task_id(1), "short", 1, "r7", NOW + 7, priority=3, failures=0, crashes=0,
+            max_attempts=2, timeout_seconds=9.0,
+        )  # fmt: skip
         assert tracking.store.running() == [running]
         assert (tracking.state(1), tracking.task(1).started_at) == (State.RUNNING, NOW + 7)
         assert tracking.claim() == []

@@ -29,7 +29,7 @@ def outlook(tracker: Tracker) -> Played:
 async def busy(tracker: Tracker, *numbers: int, **options: Any) -> ScriptedRunner:
     """Have a runner run tasks."""
     runner = ScriptedRunner(tracker, name="runner.shared.1@g", **options)
-    await tracker.submit([new_task(number) for number in numbers])
+    await tracker.submit([new_task(number, timeout_seconds=60.0) for number in numbers])
     await runner.claim()
     runner.send(host="machine", pid=7, node_id="n1", worker_id="w1")
     await let_run()
@@ -67,8 +67,8 @@ async def test_runners_with_what_they_run(
     assert (known["version"], known["generation"]) == (2, "g")
     assert known["since"] == known["last_seen_at"] == rfc3339(NOW)
     assert known["running"] == [
-        {"task_id": task_id(1), "task_type": "short", "attempt": 1, "begun": True,
-         "seconds": 30.0, "last_sign_at": rfc3339(NOW)}
+        {"task_id": task_id(1), "task_type": "short", "namespace": "default", "attempt": 1,
+         "begun": True, "seconds": 30.0, "timeout_seconds": 60.0, "last_sign_at": rfc3339(NOW)}
     ]  # fmt: skip
     assert (starting["state"], starting["pid"], starting["version"]) == ("starting", None, 2)
     assert starting["since"] == rfc3339(NOW + 26)

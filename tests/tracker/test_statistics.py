@@ -15,7 +15,7 @@ from raytasks.model.tallies import Tally, bucket, duration, percentiles
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.protocol.queries import Statistics, StatsHistory
+from raytasks.protocol.queries import Statistics, StatsHistory, TaskCounts
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
@@ -352,7 +352,7 @@ class TestTracker:
         for number, state in ((1, State.COMPLETED), (2, State.FAILED), (3, State.RETRYING)):
             await until(tracker, number, state)
         found = await tracker.read(Statistics("default"))
-        assert found["counts"] == {
+        assert await tracker.read(TaskCounts("default")) == {
             "by_state": {
                 "PENDING": 0, "RUNNING": 0, "RETRYING": 1,
                 "COMPLETED": 1, "FAILED": 1, "CANCELLED": 0,

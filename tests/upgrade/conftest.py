@@ -26,7 +26,7 @@ def old_postgresql(postgres_server: PostgresServer) -> str:
     return "released"
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def old_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database of 0.1.0, of each kind, for one test."""
     if request.param == "sqlite":

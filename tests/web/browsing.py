@@ -1,7 +1,9 @@
 """Visits to the page in a browser."""
 
+import contextlib
 import importlib.util
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,21 @@ def why_not() -> str | None:
     if importlib.util.find_spec("playwright") is None:
         return "the package playwright is not installed"
     return None
+
+
+@contextlib.contextmanager
+def launched() -> Iterator[Any]:
+    """Debian's Chromium, until the end of the block."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
+        )
+        try:
+            yield browser
+        finally:
+            browser.close()
 
 
 class Opened:
@@ -42,6 +59,11 @@ class Opened:
     def go(self, place: str) -> None:
         """Go to a place of the page, such as `/tasks?state=FAILED`."""
         self.page.goto(f"{self.base}/ui/#{place}")
+
+    def settle(self) -> None:
+        """Wait until a view shows what it has loaded."""
+        self.page.locator("main h1, main h2").first.wait_for()
+        self.page.locator(".loading").wait_for(state="detached")
 
     def check(self) -> None:
         """Check that it kept to its origin, and had nothing to complain about but `expected`."""
@@ -87,7 +109,7 @@ class Visitor:
         name = repr((key, sorted(options.items())))
         if name not in self._contexts:
             usual = {"viewport": {"width": 1400, "height": 900}, "reduced_motion": "reduce"}
-            made = self._browser.new_context(**usual, **options)
+            made = self._browser.new_context(**(usual | options))
             if key is not None:
                 made.add_init_script(
                     f"sessionStorage.getItem('raytasks.key') ?? "

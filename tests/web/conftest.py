@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.web.browsing import CHROMIUM, Opened, Visitor, why_not
+from tests.web.browsing import Opened, Visitor, launched, why_not
 from tests.web.filled_service import FilledService, filled_service
 
 
@@ -17,14 +17,8 @@ def browser() -> Iterator[Any]:
     """Debian's Chromium."""
     if reason := why_not():
         pytest.skip(reason)
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
+    with launched() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,21 @@ PLACES = {
     "task-waiting": "/tasks/{later}",
     "task-hidden-fields": "/tasks/{secret}",
     "task-cancelled": "/tasks/{cancelled}",
+    "runners": "/runners",
+    "runners-filtered": "/runners?pool=gpu&versions=all",
+    "bulk": "/bulk",
+    "bulk-one": "/bulk/{bulk}",
+    "bulk-new": "/bulk/new?action=cancel&tag=nightly",
+    "bulk-none": "/bulk?namespace=nobody",
+    "audit": "/audit",
+    "audit-filtered": "/audit?by=a&action=cancel&since=2020-01-01T00:00:00Z&only=namespace",
+    "audit-none": "/audit?by=nobody",
+    "log": "/log",
+    "log-filtered": "/log?level=WARNING&task_type=embed_documents",
+    "log-none": "/log?task_type=noop",
     "empty": "/tasks?namespace=nobody",
 }
-"""The fragment of each place by its name; `{name}` is the id of a task of `filled_service`."""
+"""The fragment of each place by its name; `{name}` is an id of `filled_service`."""
 
 
 def place_of(name: str, tasks: Mapping[str, str]) -> str:

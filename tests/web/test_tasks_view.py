@@ -1,6 +1,9 @@
 """The view of all tasks: live, filtered, page by page, and acts on many."""
 
+import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -9,6 +12,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
+from tests.web import handlers
 from tests.web.browsing import Opened
 from tests.web.filled_service import FilledService, submit
 
@@ -61,7 +65,7 @@ def test_new_tasks_appear_within_a_second(visit: Visit, waiting: Callable[..., l
     assert late == {}
     # What the feed does not tell comes soon after.
     first = rows(opened).filter(has=opened.page.locator(f"a[title='{task_id}']"))
-    first.get_by_text("due in").wait_for()
+    first.get_by_text(re.compile("in (59 min|1 h)")).wait_for()
     assert "0 / 3" in first.inner_text()
 
 
@@ -87,18 +91,18 @@ def test_the_filter_is_in_the_url(visit: Visit, filled: FilledService) -> None:
     page = opened.page
     page.locator(".chip[data-state=FAILED]").click()
     page.locator(f"a[title='{filled.tasks['failed']}']").wait_for()
-    page.get_by_label("Task type").select_option("scripted")
+    page.get_by_label("Task type").select_option("send_invoice")
     page.get_by_label("Tag", exact=True).fill("nightly")
     page.keyboard.press("Enter")
-    page.get_by_label("Error class").fill("RuntimeError")
+    page.get_by_label("Error class").fill("ConnectionError")
     page.keyboard.press("Enter")
     page.get_by_label("Created from").fill("2020-01-31T12:00")
     page.get_by_label("Created before").fill("2999-01-31T12:00")
     page.wait_for_url(re.compile("created_before"))
     query = parse_qs(page.url.partition("?")[2])
     assert {name: query[name] for name in ("state", "task_type", "tag", "error_type")} == {
-        "state": ["FAILED"], "task_type": ["scripted"], "tag": ["nightly"],
-        "error_type": ["RuntimeError"],
+        "state": ["FAILED"], "task_type": ["send_invoice"], "tag": ["nightly"],
+        "error_type": ["ConnectionError"],
     }  # fmt: skip
     assert query["created_after"][0].endswith("Z")
     assert rows(opened).count() == 1
@@ -179,13 +183,16 @@ def test_the_list_can_be_held_still(visit: Visit, waiting: Callable[..., list[st
     opened.page.locator(f"a[title='{task_id}']").wait_for()
 
 
-def test_an_empty_service_says_how_to_submit(visit: Visit, http: httpx.Client) -> None:
+def test_an_empty_service_says_how_to_submit(
+    visit: Visit, filled: FilledService, http: httpx.Client
+) -> None:
     opened = visit("/tasks?namespace=fresh")
     page = opened.page
     page.get_by_role("heading", name="No tasks yet").wait_for()
     curl = page.get_by_role("region", name="With curl").inner_text()
     assert "namespace=fresh" in curl
     assert "Authorization: Bearer $RAYTASKS_API_KEY" in curl
+    python = page.get_by_role("region", name="In Python").inner_text()
     page.get_by_label("Task type").select_option("scripted")
     page.get_by_label("Payload").fill('{"step": "no such step"}')
     page.get_by_role("button", name="Submit").click()
@@ -196,6 +203,17 @@ def test_an_empty_service_says_how_to_submit(visit: Visit, http: httpx.Client) -
     rows(opened).first.wait_for()
     answer = http.get("/tasks/", params={"namespace": "fresh"})
     assert "12345678901234567890123" in answer.text
+    handlers.GO.set()  # now the runner is free
+    key = {"RAYTASKS_API_KEY": http.headers["Authorization"].split()[1]}
+    for command in (
+        ["sh", "-c", curl.replace("curl", "curl --fail", 1)],
+        [sys.executable, "-c", python],
+    ):
+        done = subprocess.run(
+            command, env=os.environ | key, capture_output=True, text=True, check=True, timeout=60
+        )
+        assert "PENDING" in done.stdout or "COMPLETED" in done.stdout
+    assert http.get("/tasks/", params={"namespace": "fresh"}).json()["total"] == 3
 
 
 def test_by_keyboard_alone(

@@ -5,7 +5,7 @@ import { effect, signal, untracked } from "../lib.js";
 import { follow } from "./stream.js";
 import { inNamespace, may, namespace, status } from "./session.js";
 
-/** `off`, `connecting`, `live` or `paused`. */
+/** `off`, `connecting`, `live`, `away` (disconnected) or `paused`. */
 export const connection = signal("off");
 
 const listeners = new Set();

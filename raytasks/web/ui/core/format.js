@@ -41,6 +41,11 @@ export function wholeDuration(seconds) {
   return whole < 60 ? `${whole} s` : duration(whole);
 }
 
+/** Seconds in the largest unit alone, for narrow columns: "59 min", "3 h". */
+export function coarse(seconds) {
+  return wholeDuration(seconds).split(" ").slice(0, 2).join(" ");
+}
+
 /** Seconds between two times (RFC 3339 texts, or milliseconds); null if one is missing. */
 export function between(from, to) {
   if (!from || !to) return null;

@@ -40,9 +40,14 @@ export function mayOperateAll() {
   return may("operate") && me.value.namespace === null;
 }
 
+/** Returns a namespace as the query value `namespace` of a link; null for the usual one. */
+export function namespaceInUrl(name) {
+  return name === DEFAULT_NAMESPACE ? null : name;
+}
+
 /** Shows another namespace. */
 export function choose(name) {
-  setQuery({ namespace: name === DEFAULT_NAMESPACE ? null : name, cursor: null });
+  setQuery({ namespace: namespaceInUrl(name), cursor: null });
 }
 
 /** Finds out who this tab is. */

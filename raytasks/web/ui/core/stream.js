@@ -16,8 +16,9 @@ const LONGEST_PAUSE = 15_000;
  *
  * `onEvent({type, id, data})` gets each event, with `data` as text. `onOpen(resumed)` is called at
  * each connection; `resumed` says whether it goes on after an id, so that nothing is missed unless a
- * `gap` comes. `onState` gets `connecting`, `live`, `paused`, `ended`, or an ApiError that no new
- * try would mend. `ends(event)` says whether the stream is over with this event.
+ * `gap` comes. `onState` gets `connecting`, `live`, `away` (from a loss until it is live again),
+ * `paused`, `ended`, or an ApiError that no new try would mend. `ends(event)` says whether the stream
+ * is over with this event.
  */
 export function follow(path, { query, onEvent, onOpen, onState, ends = () => false }) {
   let last = null;
@@ -25,11 +26,12 @@ export function follow(path, { query, onEvent, onOpen, onState, ends = () => fal
   let running = null;
   let pause = 0;
   let timer = 0;
+  let lost = false;
 
   function connect() {
     const abort = new AbortController();
     running = abort;
-    onState?.("connecting");
+    if (!lost) onState?.("connecting");
     read(abort).then(
       () => again(abort),
       (error) => {
@@ -43,7 +45,8 @@ export function follow(path, { query, onEvent, onOpen, onState, ends = () => fal
   function again(abort) {
     if (over || running !== abort) return;
     running = null;
-    onState?.("connecting");
+    lost = true;
+    onState?.("away");
     const wait = Math.min(LONGEST_PAUSE, 500 * 2 ** pause) * (0.5 + Math.random());
     pause += 1;
     timer = setTimeout(connect, wait);
@@ -61,6 +64,7 @@ export function follow(path, { query, onEvent, onOpen, onState, ends = () => fal
     const guard = watch(abort);
     try {
       const answer = await send("GET", path, { query, headers, abort: abort.signal });
+      lost = false;
       onState?.("live");
       onOpen?.(last !== null);
       const reader = answer.body.pipeThrough(new TextDecoderStream()).getReader();
@@ -91,6 +95,7 @@ export function follow(path, { query, onEvent, onOpen, onState, ends = () => fal
       const open = running;
       running = null;
       open?.abort();
+      lost = false;
       onState?.("paused");
     }
   });

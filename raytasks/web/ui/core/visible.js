@@ -11,12 +11,17 @@ document.addEventListener("visibilitychange", () => {
   visible.value = document.visibilityState !== "hidden";
 });
 
+/** The service's time at this moment, in milliseconds since the epoch. */
+export function clockNow() {
+  return Date.now() + clockAhead.peek();
+}
+
 /** The service's time, in milliseconds since the epoch; it moves each second. */
 export const now = signal(Date.now());
 
 effect(() => {
   if (!visible.value) return undefined;
-  const tick = () => { now.value = Date.now() + clockAhead.peek(); };
+  const tick = () => { now.value = clockNow(); };
   tick();
   const timer = setInterval(tick, 1000);
   return () => clearInterval(timer);

@@ -35,7 +35,7 @@ export function Chart({ title, times, lines, height = 160, format = String }) {
   useEffect(() => { drawn.current?.setData(data); });
   const newest = ({ values }) => values.findLast((value) => value !== null);
   return html`<figure class="chart"><figcaption>${title}
-      <span class="legend">${lines.map((line) => html`<span><i data-colour=${line.colour}></i>${line.label}
+      <span class="legend">${lines.map((line) => html`<span><i data-colour=${line.colour}></i>${line.label}${" "}
         <b class="num">${newest(line) === undefined ? "–" : format(newest(line))}</b></span>`)}</span></figcaption>
     <div ref=${box} aria-hidden="true"></div></figure>`;
 }

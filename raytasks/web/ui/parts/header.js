@@ -12,7 +12,7 @@ import { shownViews, viewOf } from "../views/registry.js";
 import { helpOpen } from "./help.js";
 
 const CONNECTIONS = {
-  live: "Live", connecting: "Connecting…", paused: "Paused", off: "Not live",
+  live: "Live", connecting: "Connecting…", away: "Disconnected", paused: "Paused", off: "Not live",
 };
 
 function Navigation() {
@@ -51,11 +51,11 @@ export function Header() {
     <span class="space"></span>
     ${me.value && html`<${NamespaceChooser} />
       <span class="connection" data-state=${connection.value} role="status">${CONNECTIONS[connection.value]}</span>`}
-    <button type="button" class="quiet" onClick=${nextTheme}
+    <button type="button" class="quiet theme" onClick=${nextTheme}
       title="Light, dark, or as the system prefers">Theme: ${theme.value}</button>
     ${me.value && html`<button type="button" class="quiet" aria-label="Keyboard help"
       onClick=${() => { helpOpen.value = true; }}>?</button>`}
     ${me.value && needsKey.value && html`<button type="button" class="quiet"
-      title=${`Key ${me.value.name}: ${me.value.scopes.join(", ")}`} onClick=${() => forget()}>Sign out ${me.value.name}</button>`}
+      title=${`Key ${me.value.name}: ${me.value.scopes.join(", ")}`} onClick=${() => forget()}>Sign out (${me.value.name})</button>`}
   </header>`;
 }

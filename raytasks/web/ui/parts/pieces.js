@@ -5,11 +5,17 @@ import { html } from "../lib.js";
 import { copy } from "../core/copying.js";
 import { ago, localTime } from "../core/format.js";
 import { href } from "../core/router.js";
+import { namespaceInUrl } from "../core/session.js";
 import { now } from "../core/visible.js";
 
 /** A task's state: its colour, and always its name. */
 export function StateBadge({ state }) {
   return html`<span class="state" data-state=${state}>${state}</span>`;
+}
+
+/** A word with the colour of a tone (`good`, `bad`, `warn`, `busy`, `calm`), such as a runner's state. */
+export function Badge({ tone, children }) {
+  return html`<span class="state" data-tone=${tone}>${children}</span>`;
 }
 
 /** A time as "12 s ago", with the exact one as its title. */
@@ -24,9 +30,13 @@ export function Moment({ time, millis = false }) {
   return html`<time datetime=${time} title=${time}>${localTime(time, { millis })}</time>`;
 }
 
-/** A link to a task. Its id is cut to the end, which differs; the title has all of it. */
-export function TaskLink({ id, whole = false }) {
-  return html`<a class="mono" href=${href(`/tasks/${id}`)} title=${id}>${whole ? id : `…${id.slice(-12)}`}</a>`;
+/**
+ * A link to a task. Its id is cut to the end, which differs; the title has all of it. Without
+ * `namespace` the task is in the one that is shown.
+ */
+export function TaskLink({ id, whole = false, namespace }) {
+  const place = href(`/tasks/${id}`, namespace ? { namespace: namespaceInUrl(namespace) } : {});
+  return html`<a class="mono" href=${place} title=${id}>${whole ? id : `…${id.slice(-12)}`}</a>`;
 }
 
 /** A button that copies a text; `what` is its name. */

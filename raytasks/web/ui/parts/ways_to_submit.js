@@ -2,16 +2,16 @@
  * Three ways to submit a task, for a page that has none: a form, curl, Python.
  */
 import { html, useState } from "../lib.js";
-import { ask, ROOT } from "../core/api.js";
+import { ask, ROOT, urlOf } from "../core/api.js";
 import { attempt } from "../core/notices.js";
-import { inNamespace, may, namespace, needsKey } from "../core/session.js";
+import { inNamespace, may, needsKey } from "../core/session.js";
+import { exampleOf } from "../core/schema_example.js";
 import { useTaskTypes } from "../core/types.js";
 import { shellQuoted } from "../core/curl.js";
 import { CopyButton } from "./pieces.js";
 
-function exampleOf(type) {
-  const [example] = type?.payload_schema?.examples ?? [];
-  return JSON.stringify(example ?? {}, null, 2);
+function exampleText(type) {
+  return JSON.stringify(exampleOf(type.payload_schema), null, 2);
 }
 
 function SubmitForm({ types }) {
@@ -20,7 +20,7 @@ function SubmitForm({ types }) {
   const [payload, setPayload] = useState(null);
   const submit = (event) => {
     event.preventDefault();
-    const body = `{"task_type":${JSON.stringify(type.task_type)},"payload":${payload ?? exampleOf(type)}}`;
+    const body = `{"task_type":${JSON.stringify(type.task_type)},"payload":${payload ?? exampleText(type)}}`;
     attempt(() => ask("POST", "/tasks/", { query: inNamespace(), body }), "Submitted");
   };
   if (!type) return html`<p class="muted">This version has no handlers.</p>`;
@@ -30,7 +30,7 @@ function SubmitForm({ types }) {
         ${types.map(({ task_type: other }) => html`<option value=${other} selected=${other === type.task_type}>${other}</option>`)}
       </select></label>
     <label class="field">Payload (JSON)
-      <textarea rows="5" spellcheck=${false} value=${payload ?? exampleOf(type)} onInput=${(event) => setPayload(event.target.value)}></textarea></label>
+      <textarea rows="5" spellcheck=${false} value=${payload ?? exampleText(type)} onInput=${(event) => setPayload(event.target.value)}></textarea></label>
     <p class="buttons"><button type="submit" class="primary">Submit</button></p></form>`;
 }
 
@@ -39,35 +39,50 @@ function Snippet({ title, text }) {
     <p class="buttons"><${CopyButton} text=${text} what=${title} /></p></section>`;
 }
 
-/** The three ways, for the first type of this service. */
-export function WaysToSubmit() {
-  const types = useTaskTypes();
-  const name = types[0]?.task_type ?? "text_processing";
-  const payload = types[0]?.payload_schema?.examples?.[0] ?? {};
-  const url = `${ROOT}tasks/${namespace.value === "default" || !inNamespace().namespace ? "" : `?namespace=${namespace.value}`}`;
-  const key = needsKey.value;
-  const body = JSON.stringify({ task_type: name, payload });
-  const curl = [
-    `curl --json ${shellQuoted(body)}`, ...(key ? ['  --header "Authorization: Bearer $RAYTASKS_API_KEY"'] : []), `  ${shellQuoted(url)}`,
+function curlText(body, key, space) {
+  const url = urlOf("/tasks/", { namespace: space });
+  return [
+    `curl --json ${shellQuoted(body)}`,
+    ...(key ? ['  --header "Authorization: Bearer $RAYTASKS_API_KEY"'] : []),
+    `  ${shellQuoted(url)}`,
   ].join(" \\\n");
-  const python = [
+}
+
+function pythonText(name, payload, key, space) {
+  const options = [
+    JSON.stringify(ROOT.href.replace(/\/$/, "")),
+    ...(key ? ['api_key=os.environ["RAYTASKS_API_KEY"]'] : []),
+    ...(space ? [`namespace=${JSON.stringify(space)}`] : []),
+  ];
+  const opened = options.length === 1 ? options[0] : `\n    ${options.join(",\n    ")},\n`;
+  return [
+    ...(key ? ["import os", ""] : []),
     "from raytasks.client import Client", "",
-    `with Client(${JSON.stringify(ROOT.href.replace(/\/$/, ""))}${key ? ", api_key=KEY" : ""}) as client:`,
+    `with Client(${opened}) as client:`,
     `    task = client.submit(${JSON.stringify(name)}, ${pythonOf(payload)})`,
-    "    print(client.wait(task))",
+    '    print(client.wait(task["task_id"])["state"])',
   ].join("\n");
-  return html`<section class="condition"><h2>No tasks yet</h2>
-      <p>Submit the first one in any of these ways. It appears here by itself.</p></section>
-    <div class="ways">
-      ${may("submit") && html`<${SubmitForm} types=${types} />`}
-      <${Snippet} title="With curl" text=${curl} />
-      <${Snippet} title="In Python" text=${python} />
-    </div>`;
 }
 
 /** A JSON value as Python writes it. */
 function pythonOf(value) {
-  const words = { true: "True", false: "False", null: "None" };
-  return JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|true|false|null|[,:]/g,
-    (token) => words[token] ?? (token === "," || token === ":" ? `${token} ` : token));
+  const words = { true: "True", false: "False", null: "None", ",": ", ", ":": ": " };
+  return JSON.stringify(value).replace(/"(?:[^"\\]|\\.)*"|true|false|null|[,:]/g, (token) => words[token] ?? token);
+}
+
+/** The three ways, for the first type of this service. */
+export function WaysToSubmit() {
+  const types = useTaskTypes();
+  const name = types[0]?.task_type ?? "text_processing";
+  const payload = types[0] ? exampleOf(types[0].payload_schema) : { text: "Hello." };
+  const asked = inNamespace().namespace;
+  const space = asked === "default" ? null : asked;
+  const key = needsKey.value;
+  return html`<section class="condition"><h2>No tasks yet</h2>
+      <p>Submit the first one in any of these ways. It appears here by itself.</p></section>
+    <div class="ways">
+      ${may("submit") && html`<${SubmitForm} types=${types} />`}
+      <${Snippet} title="With curl" text=${curlText(JSON.stringify({ task_type: name, payload }), key, space)} />
+      <${Snippet} title="In Python" text=${pythonText(name, payload, key, space)} />
+    </div>`;
 }

@@ -6,10 +6,16 @@
  * this session may see it. `View` gets the values of the path as its props.
  */
 import { match } from "../core/router.js";
+import { audit } from "./audit/audit.js";
+import { bulk } from "./bulk/bulk_list.js";
+import { newOperation } from "./bulk/new_operation.js";
+import { operation } from "./bulk/operation.js";
+import { log } from "./log/log.js";
+import { runners } from "./runners/runners.js";
 import { tasks } from "./tasks/tasks.js";
 import { task } from "./task/task.js";
 
-const VIEWS = [tasks, task];
+const VIEWS = [tasks, task, runners, bulk, newOperation, operation, audit, log];
 
 /** The view that one comes to first: that of the path "/". */
 const FIRST = tasks;

@@ -1,27 +1,20 @@
 /**
  * What can be done with a task: retry, cancel, look at its stack, copy it as a command.
  */
-import { html, useState } from "../../lib.js";
-import { ask, get } from "../../core/api.js";
+import { html } from "../../lib.js";
+import { ask } from "../../core/api.js";
 import { copy } from "../../core/copying.js";
 import { curlOf } from "../../core/curl.js";
 import { useShortcut } from "../../core/keyboard.js";
 import { attempt } from "../../core/notices.js";
 import { inNamespace, may, needsKey } from "../../core/session.js";
 import { ACTS } from "../../core/states.js";
-import { confirm, Dialog } from "../../parts/dialogs.js";
-import { CopyButton } from "../../parts/pieces.js";
-
-function Stack({ found, onClose, again }) {
-  return html`<${Dialog} title=${`Stack of attempt ${found.attempt}`} onClose=${onClose}>
-    <pre class="block" tabindex="0" role="region" aria-label="Stack">${found.stack}</pre>
-    <p class="buttons"><button type="button" onClick=${again}>Look again</button>
-      <${CopyButton} text=${found.stack} what="stack" /><button type="button" onClick=${onClose}>Close</button></p></>`;
-}
+import { confirm } from "../../parts/dialogs.js";
+import { useStack } from "../../parts/stack.js";
 
 /** The buttons. `reload` loads the task again. */
 export function Actions({ task, reload }) {
-  const [stack, setStack] = useState(null);
+  const stack = useStack();
   const path = `/tasks/${task.task_id}`;
   const query = inNamespace();
   const operates = may("operate");
@@ -39,7 +32,7 @@ export function Actions({ task, reload }) {
     await attempt(() => ask("POST", `${path}/cancel`, { query: { ...query, message: message || null } }), "Cancelled");
     reload();
   };
-  const look = async () => setStack((await attempt(() => get(`${path}/stack`, query))) ?? null);
+  const look = () => stack.look(task.task_id, query);
   const command = () => copy(curlOf(task, task.texts.payload, { ...query, key: needsKey.value }), "Command");
   const retryByKey = async () => {
     const sure = await confirm({ title: "Retry this task?", act: "Retry the task" });
@@ -53,5 +46,5 @@ export function Actions({ task, reload }) {
     ${can("cancel") && html`<button type="button" disabled=${task.cancel_requested} onClick=${cancel}>${task.cancel_requested ? "Cancel requested" : "Cancel…"}</button>`}
     ${operates && task.state === "RUNNING" && html`<button type="button" onClick=${look}>Stack</button>`}
     ${task.hidden.length === 0 && html`<button type="button" onClick=${command}>Copy as curl</button>`}
-    ${stack && html`<${Stack} found=${stack} again=${look} onClose=${() => setStack(null)} />`}</span>`;
+    ${stack.shown}</span>`;
 }

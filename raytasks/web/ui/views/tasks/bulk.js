@@ -49,35 +49,47 @@ export async function actOnSelected(action, tasks, onProgress) {
 }
 
 /**
- * Acts on all tasks that a filter matches: counts them first, asks, then follows the operation.
+ * Begins a bulk operation on all tasks that a filter matches: counts them, asks, and posts it.
  *
- * `body` is that of `POST /bulk`. `onProgress` gets the operation, and null when it is over.
+ * `body` is that of `POST /bulk`. Returns the operation; undefined if nothing was begun.
  */
-export async function actOnAll(body, onProgress) {
+export async function beginOnAll(body) {
   const { title, past } = ACTS[body.action];
   const query = inNamespace();
   const counted = await attempt(() => ask("POST", "/bulk", { query, body: { ...body, dry_run: true } }));
-  if (!counted) return;
+  if (!counted) return undefined;
   if (counted.matched === 0) {
     say(`There is nothing to be ${past} with ${inWords(body)}`);
-    return;
+    return undefined;
   }
   const many = counted.matched === null ? "very many tasks" : plural(counted.matched);
   const sure = await confirm({
     title: `${title} ${many}?`, text: `All with ${inWords(body)}, as they are when it begins.`,
     act: `${title} ${many}`, danger: body.action === "cancel",
   });
-  if (sure === null) return;
+  if (sure === null) return undefined;
   const key = `page-${Date.now()}-${Math.random().toString(36).slice(2)}`;
+  const operation = await attempt(
+    () => ask("POST", "/bulk", { query, body, headers: { "Idempotency-Key": key } }),
+  );
+  operation?.warnings.forEach(say);
+  return operation;
+}
+
+/**
+ * Acts on all tasks that a filter matches: begins the operation, then follows it to its end.
+ *
+ * `onProgress` gets the operation, and null when it is over.
+ */
+export async function actOnAll(body, onProgress) {
+  let operation = await beginOnAll(body);
+  if (!operation) return;
   await attempt(async () => {
-    let operation = await ask("POST", "/bulk", { query, body, headers: { "Idempotency-Key": key } });
-    operation.warnings.forEach(say);
     while (operation.state === "RUNNING") {
       onProgress(operation);
       await new Promise((wake) => { setTimeout(wake, LOOK_MS); });
-      operation = await get(`/bulk/${operation.bulk_id}`, query);
+      operation = await get(`/bulk/${operation.bulk_id}`, inNamespace());
     }
-    return operation;
-  }, (operation) => `${plural(operation.changed)} ${past}`);
+  }, () => `${plural(operation.changed)} ${ACTS[body.action].past}`);
   onProgress(null);
 }

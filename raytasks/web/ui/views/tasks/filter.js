@@ -34,11 +34,18 @@ export function bulkOf(action, filter) {
 
 /** The filter of a bulk operation in words. */
 export function inWords(body) {
-  const words = [`state ${[body.state].flat().join(" or ")}`];
+  const words = body.state === null ? [] : [`state ${[body.state].flat().join(" or ")}`];
   if (body.task_type) words.push(`type ${body.task_type}`);
   if (body.tag) words.push(`tag ${body.tag}`);
   if (body.error_type) words.push(`error ${body.error_type}`);
   if (body.created_after) words.push(`created from ${localTime(body.created_after)} on`);
   if (body.created_before) words.push(`created before ${localTime(body.created_before)}`);
-  return words.join(", ");
+  return words.join(", ") || "any state";
+}
+
+/** The query values of the list with the filter of a bulk operation, as the API shows it. */
+export function placeOf(filter) {
+  const values = { state: filter.state === null ? [] : [filter.state].flat() };
+  for (const name of PARTS) if (filter[name]) values[name] = filter[name];
+  return values;
 }

@@ -2,7 +2,7 @@
  * The table of tasks: one row each, with a box to select it.
  */
 import { html, useRef, useState } from "../../lib.js";
-import { between, duration, wholeDuration } from "../../core/format.js";
+import { between, coarse, duration, wholeDuration } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
 import { go, href } from "../../core/router.js";
 import { now } from "../../core/visible.js";
@@ -18,13 +18,13 @@ function Span({ task }) {
   }
   if (!task.run_at) return html`<span class="muted">–</span>`;
   const wait = between(now.value, task.run_at);
-  return html`<span class="num muted">${wait > 0 ? `due in ${wholeDuration(wait)}` : "waits"}</span>`;
+  return html`<span class="num muted">${wait > 0 ? `in ${coarse(wait)}` : "waits"}</span>`;
 }
 
 function Remark({ task }) {
   if (task.state === "RUNNING" && task.progress) {
     return html`<${ProgressBar} fraction=${task.progress.fraction} label=${`Progress of ${task.task_id}`} />
-      ${" "}<span class="muted">${task.progress.message}</span>`;
+      <span class="muted" title=${task.progress.message}>${task.progress.message}</span>`;
   }
   if (task.error) return html`<span class="error-text" title=${task.error.message}>${task.error.type}: ${task.error.message}</span>`;
   if (task.cancel_requested && task.state === "RUNNING") return html`<span class="muted">cancel requested</span>`;

@@ -6,6 +6,7 @@ import { number } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
 import { href, place, setQuery } from "../../core/router.js";
 import { may } from "../../core/session.js";
+import { ACTS } from "../../core/states.js";
 import { Empty, Loaded } from "../../parts/conditions.js";
 import { ProgressBar, ViewHead } from "../../parts/pieces.js";
 import { WaysToSubmit } from "../../parts/ways_to_submit.js";
@@ -27,7 +28,8 @@ function BulkButtons({ filter, chosen, onProgress, busy }) {
     const body = chosen.length > 0 ? null : bulkOf(action, filter);
     const act = () => (chosen.length > 0 ? actOnSelected(action, chosen, onProgress) : actOnAll(body, onProgress));
     const what = chosen.length > 0 ? `${chosen.length} selected` : "all that match";
-    return html`<button type="button" disabled=${busy || (chosen.length === 0 && !body)} onClick=${act}>${title} ${what}…</button>`;
+    const why = chosen.length === 0 && !body ? `None of these states can be ${ACTS[action].past}` : undefined;
+    return html`<button type="button" title=${why} disabled=${busy || (chosen.length === 0 && !body)} onClick=${act}>${title} ${what}…</button>`;
   };
   return html`${one("retry", "Retry")}${one("cancel", "Cancel")}`;
 }
@@ -73,7 +75,7 @@ function TasksView() {
     ${operates && !none && html`<${BulkButtons} filter=${filter} chosen=${chosen} onProgress=${setProgress} busy=${progress !== null} />`}
     <button type="button" aria-pressed=${paused ? "true" : "false"} onClick=${() => setPaused(!paused)}>${paused ? "Go on" : "Hold still"}</button>`;
   return html`<${ViewHead} title="Tasks" actions=${actions}>
-      ${page.data && html`<span class="muted"><${Count} page=${page.data} seen=${seen} /></span>`}</>
+      ${page.data && !none && html`<span class="muted"><${Count} page=${page.data} seen=${seen} /></span>`}</>
     ${none ? html`<${WaysToSubmit} />` : html`<${FilterBar} filter=${filter} stats=${stats.data} />
     <${Loaded} of=${page} what="tasks">${(data) => (data.tasks.length === 0
       ? html`<${Empty} title="No task matches"><p>Change the filter, or clear it. New tasks that match appear here by themselves.</p></>`

@@ -1,11 +1,11 @@
-"""`raytasks demo`: what it takes from the project in whose folder it runs."""
+"""The service of `raytasks demo`: what it takes from the project in whose folder it runs."""
 
 import os
 from pathlib import Path
 
 import pytest
 
-from raytasks.cli.demo import environment_of
+from raytasks.cli.demo_service import environment_of
 from raytasks.settings import load_settings
 
 
@@ -21,7 +21,7 @@ def test_it_leaves_the_database_of_a_project_alone(
         "RAYTASKS_ARTIFACTS_URL=files\n"
     )
     monkeypatch.chdir(project)
-    for name, value in environment_of(tmp_path / "demo").items():
+    for name, value in environment_of(tmp_path / "demo", ["raytasks.builtin"]).items():
         if os.environ.get(name) != value:
             monkeypatch.setenv(name, value)
     settings = load_settings()
