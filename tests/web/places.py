@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 PLACES = {
+    "overview": "/overview",
+    "overview-day": "/overview?over=day&task_type=transcribe",
+    "overview-none": "/overview?namespace=nobody",
     "tasks": "/tasks",
     "tasks-filtered": "/tasks?state=FAILED&state=CANCELLED&tag=nightly",
     "tasks-none": "/tasks?tag=nobody-has-this",

@@ -15,12 +15,12 @@ from tests.web.test_connections import AWAY
 
 Visit = Callable[..., Opened]
 
-LIVE = ("tasks", "task-waiting", "runners", "bulk", "bulk-one", "audit", "log")
+LIVE = ("overview", "tasks", "task-waiting", "runners", "bulk", "bulk-one", "audit", "log")
 """A place of each view that goes on looking at the service."""
 
 SHOWN = """() => {
   const main = document.querySelector("main").cloneNode(true);
-  for (const moving of main.querySelectorAll("time, .num, .log, .warn")) moving.remove();
+  for (const moving of main.querySelectorAll("time, .num, .log, .warn, .waiting strong")) moving.remove();
   const fields = document.querySelectorAll("main input, main select, main textarea");
   const pressed = document.querySelectorAll("main [aria-pressed=true]");
   return [
