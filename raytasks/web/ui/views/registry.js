@@ -10,6 +10,7 @@ import { audit } from "./audit/audit.js";
 import { bulk } from "./bulk/bulk_list.js";
 import { newOperation } from "./bulk/new_operation.js";
 import { operation } from "./bulk/operation.js";
+import { errors } from "./errors/errors.js";
 import { first } from "./first/first.js";
 import { log } from "./log/log.js";
 import { overview } from "./overview/overview.js";
@@ -17,7 +18,7 @@ import { runners } from "./runners/runners.js";
 import { tasks } from "./tasks/tasks.js";
 import { task } from "./task/task.js";
 
-const VIEWS = [first, overview, tasks, task, runners, bulk, newOperation, operation, audit, log];
+const VIEWS = [first, overview, tasks, task, errors, runners, bulk, newOperation, operation, audit, log];
 
 /** Returns the views that the header shows. */
 export function shownViews() {
