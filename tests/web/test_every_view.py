@@ -20,6 +20,8 @@ LIVE = (
     "tasks",
     "task-waiting",
     "errors",
+    "types",
+    "type",
     "runners",
     "bulk",
     "bulk-one",

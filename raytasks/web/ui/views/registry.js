@@ -17,8 +17,10 @@ import { overview } from "./overview/overview.js";
 import { runners } from "./runners/runners.js";
 import { tasks } from "./tasks/tasks.js";
 import { task } from "./task/task.js";
+import { type } from "./types/type.js";
+import { types } from "./types/types.js";
 
-const VIEWS = [first, overview, tasks, task, errors, runners, bulk, newOperation, operation, audit, log];
+const VIEWS = [first, overview, tasks, task, errors, types, type, runners, bulk, newOperation, operation, audit, log];
 
 /** Returns the views that the header shows. */
 export function shownViews() {
