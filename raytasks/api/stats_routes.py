@@ -1,17 +1,26 @@
-"""The route of the statistics."""
+"""The routes of the statistics."""
 
 from http import HTTPStatus
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import BaseModel
+from msgspec.structs import asdict
+from pydantic import AwareDatetime, BaseModel, Field
 from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.figures import Figures
+from raytasks.api.kept_answers import KeptAnswers
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
+from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
+from raytasks.model.stats_series import MAX_SECONDS, MIN_SECONDS
+from raytasks.protocol.queries import StatsHistory
+
+KEPT_SECONDS = 2.0
+"""Seconds for which a replica gives the same series again."""
 
 
 class PercentilesView(BaseModel):
@@ -64,9 +73,48 @@ class StatsView(BaseModel):
     by_type: dict[str, WindowsView]
 
 
+class SeriesQuery(NamespaceQuery):
+    """The query of the series."""
+
+    task_type: str | None = Field(default=None, pattern=f"^{TASK_TYPE}$")
+    seconds: int = Field(default=3600, ge=MIN_SECONDS, le=MAX_SECONDS)
+
+
+class PercentileSeriesView(BaseModel):
+    """Percentiles of durations in seconds; null for a step without any."""
+
+    p50: list[float | None]
+    p95: list[float | None]
+    p99: list[float | None]
+
+
+class SeriesView(BaseModel):
+    """The statistics step by step, the oldest step first. The last one still goes on.
+
+    The first step begins at `since`. `submitted`, `completed` and `failed` count tasks. The
+    `backlog` is how many waited at the end of a step, due or not. It is null where it is not known,
+    as for times before version 0.3. The six types with the largest are in `backlog_by_type`, and
+    `omitted_types` is how many more had one.
+    """
+
+    namespace: str
+    task_type: str | None
+    since: AwareDatetime
+    step_seconds: int
+    submitted: list[int]
+    completed: list[int]
+    failed: list[int]
+    backlog: list[int | None]
+    backlog_by_type: dict[str, list[int | None]]
+    omitted_types: int
+    queue_wait: PercentileSeriesView
+    run_time: PercentileSeriesView
+
+
 def stats_router(service: Service) -> APIRouter:
     """Return the router of `/stats`."""
     router = APIRouter()
+    kept: KeptAnswers[bytes] = KeptAnswers(KEPT_SECONDS, service.clock)
     figures = Figures(service.backend, service.clock)
 
     @router.get(
@@ -82,5 +130,31 @@ def stats_router(service: Service) -> APIRouter:
         """
         namespace = caller.namespace_for(place.namespace)
         return json_answer(to_json(await figures.of(namespace)))
+
+    @router.get(
+        "/stats/series",
+        response_model=SeriesView,
+        responses=problems_of(HTTPStatus.UNPROCESSABLE_ENTITY, AWAY),
+        summary="Tell how the statistics were over time",
+    )
+    async def over_time(asked: Annotated[SeriesQuery, Query()], caller: Reader) -> Response:
+        """Return the last `seconds` in steps of a minute, of more than an hour in steps of ten.
+
+        They are at most 7 seconds old, the present backlog at most 2.
+        """
+        namespace = caller.namespace_for(asked.namespace)
+
+        async def make() -> bytes:
+            query = StatsHistory(namespace, asked.task_type, asked.seconds, service.clock())
+            found = await service.backend.read(query)
+            body = {
+                "namespace": namespace,
+                "task_type": asked.task_type,
+                **asdict(found),
+                "since": rfc3339(found.since),
+            }
+            return to_json(body)
+
+        return json_answer(await kept.get((namespace, asked.task_type, asked.seconds), make))
 
     return router

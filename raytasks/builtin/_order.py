@@ -18,9 +18,4 @@ class Order(BaseModel):
 def order(payload: Order) -> dict[str, str]:
     """Prepare an order: take its time, and return the name of its invoice."""
     time.sleep(payload.seconds)
-    return {"invoice": invoice_of(payload.number)}
-
-
-def invoice_of(number: int) -> str:
-    """Return the name of the invoice of an order."""
-    return f"INV-{number:05}"
+    return {"invoice": f"INV-{payload.number:05}"}

@@ -14,7 +14,6 @@ from typing import Any
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from raytasks.builtin._order import invoice_of
 from raytasks.cli.demo_kills import Kill, Killer
 from raytasks.cli.demo_screen import DemoScreen, numbers_line
 from raytasks.client import ApiError, AsyncClient, ServiceUnavailable, TooManyRequests
@@ -209,6 +208,11 @@ def read_metrics(text: str, count: LiveCount) -> None:
     count.failed = ended["FAILED"] + ended["CANCELLED"]
 
 
+def result_of(number: int) -> dict[str, str]:
+    """Return the result that the task of this order must have."""
+    return {"invoice": f"INV-{number:05}"}
+
+
 async def account_of(
     client: AsyncClient,
     accepted: Mapping[str, int],
@@ -223,7 +227,7 @@ async def account_of(
         for task_id, number in accepted.items()
         if task_id in found
         and found[task_id]["state"] == "COMPLETED"
-        and found[task_id]["result"] == {"invoice": invoice_of(number)}
+        and found[task_id]["result"] == result_of(number)
     ]
     twice = []
     for task_id, task in found.items():

@@ -1,5 +1,6 @@
 """`raytasks errors`: what fails, by task type and class of error."""
 
+import math
 from collections.abc import Sequence
 
 import typer
@@ -35,10 +36,11 @@ def errors(
     tables.console.print(f"to run them again: {tables.plain(hint)}", style="dim", soft_wrap=True)
 
 
-def sparkline(counts: Sequence[int]) -> str:
+def sparkline(values: Sequence[float]) -> str:
     """Return numbers as a line of bars; 0 is a blank."""
-    most = max(counts, default=0) or 1
-    return "".join(_BARS[(count * len(_BARS) - 1) // most] if count else " " for count in counts)
+    most = max(values, default=0) or 1
+    steps = (math.ceil(value * len(_BARS) / most) for value in values)
+    return "".join(_BARS[step - 1] if step else " " for step in steps)
 
 
 def _table(groups: Sequence[ErrorGroupDocument]) -> Table:

@@ -1,12 +1,14 @@
 """`raytasks stats`: how many tasks there are, how fast they go, how many fail."""
 
 from collections.abc import Mapping, Sequence
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.options import AtService, at_service
+from raytasks.cli.options import AtService, UsageError, at_service
+from raytasks.cli.stats_over_time import SECONDS, Span, series_table
 from raytasks.client import Stats
 from raytasks.client.inspection_documents import Percentiles, WindowDocument
 from raytasks.model.states import State
@@ -14,9 +16,20 @@ from raytasks.model.states import State
 _WINDOWS = ("minute", "hour", "day")
 
 
+Over = Annotated[
+    Span | None, typer.Option("--over", help="Show how they were over the last hour or day.")
+]
+OfType = Annotated[str | None, typer.Option("--type", help="Only this type; with --over.")]
+
+
 @at_service()
-def stats(at: AtService) -> None:
+def stats(at: AtService, over: Over = None, task_type: OfType = None) -> None:
     """Show the figures: tasks by type and state; throughput, failures, times."""
+    if over is None and task_type is not None:
+        raise UsageError("--type: give --over, too; without it all types are shown")
+    if over is not None:
+        _show_over_time(at, over, task_type)
+        return
     with at.connect() as client:
         figures = client.stats()
     if at.as_json:
@@ -25,6 +38,15 @@ def stats(at: AtService) -> None:
     tables.console.print(counts_table(figures))
     tables.console.print()
     tables.console.print(windows_table(figures))
+
+
+def _show_over_time(at: AtService, over: Span, task_type: str | None) -> None:
+    with at.connect() as client:
+        found = client.stats_series(SECONDS[over], task_type)
+    if at.as_json:
+        typer.echo(tables.pretty_json(found))
+    else:
+        tables.console.print(series_table(found, over))
 
 
 def counts_table(figures: Stats) -> Table:

@@ -42,6 +42,7 @@ from raytasks.client.inspection_documents import (
     PoolDocument,
     RunnerDocument,
     StatsDocument,
+    StatsSeriesDocument,
     VersionDocument,
 )
 from raytasks.client.requests import Call
@@ -231,6 +232,13 @@ class Api:
     def stats(self) -> Steps[StatsDocument]:
         """Get the figures."""
         return self._ask(Call("GET", "/stats"))
+
+    def stats_series(
+        self, seconds: int | None, task_type: str | None
+    ) -> Steps[StatsSeriesDocument]:
+        """Get the figures over time."""
+        query = given({"seconds": seconds, "task_type": task_type})
+        return self._ask(Call("GET", "/stats/series", query))
 
     def metrics(self) -> Steps[str]:
         """Get the metrics."""

@@ -213,3 +213,31 @@ class StatsDocument(TypedDict):
     counts: Counts
     windows: Windows
     by_type: dict[str, Windows]
+
+
+class PercentileSeries(TypedDict):
+    """Percentiles in seconds, step by step; None for a step without any duration."""
+
+    p50: list[float | None]
+    p95: list[float | None]
+    p99: list[float | None]
+
+
+class StatsSeriesDocument(TypedDict):
+    """The statistics of a namespace step by step, the oldest step first; the last one goes on.
+
+    `backlog` is how many tasks waited at the end of a step; None if that is not known.
+    """
+
+    namespace: str
+    task_type: str | None
+    since: str
+    step_seconds: int
+    submitted: list[int]
+    completed: list[int]
+    failed: list[int]
+    backlog: list[int | None]
+    backlog_by_type: dict[str, list[int | None]]
+    omitted_types: int
+    queue_wait: PercentileSeries
+    run_time: PercentileSeries

@@ -17,6 +17,7 @@ from raytasks.client.inspection_documents import (
     PoolDocument,
     RunnerDocument,
     StatsDocument,
+    StatsSeriesDocument,
     VersionDocument,
 )
 from raytasks.model.bounds import MAX_LISTED
@@ -36,6 +37,15 @@ class AsyncInspection:
     async def stats(self) -> StatsDocument:
         """Return the figures: how many tasks there are, how fast they go, how many fail."""
         return await self._run(self._api.stats())
+
+    async def stats_series(
+        self, seconds: int | None = None, task_type: str | None = None
+    ) -> StatsSeriesDocument:
+        """Return how the figures were over the last `seconds` (60 to 86,400; by default an hour).
+
+        They are of one type, or of all.
+        """
+        return await self._run(self._api.stats_series(seconds, task_type))
 
     async def errors(self, task_type: str | None = None) -> ErrorsDocument:
         """Return the FAILED tasks in groups by type and class of error, of one type or of all."""

@@ -8,7 +8,7 @@ payload is checked, or its schema is needed.
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -299,14 +299,14 @@ def _note(task_type: str, declared: object) -> None:
     notes[task_type, frame.f_code.co_filename, frame.f_lineno] = declared
 
 
-def noted_in(names: Iterable[str]) -> Iterator[tuple[str, int, Any]]:
+def noted_in(names: Iterable[str], without: Container[str] = ()) -> Iterator[tuple[str, int, Any]]:
     """Yield the module, the line and the declaration of each note in these modules.
 
-    Of a package, skipped modules count too, if something has imported them.
+    Of a package, skipped modules count too, if something has imported them; not those `without`.
     """
     tops = tuple(names)
     for name, module in sorted(sys.modules.items()):
-        if any(name == top or name.startswith(f"{top}.") for top in tops):
+        if name not in without and any(name == top or name.startswith(f"{top}.") for top in tops):
             notes: Mapping[tuple[str, str, int], Any] = getattr(module, "__dict__", {}).get(
                 _NOTES, {}
             )

@@ -1,6 +1,7 @@
 """The registry: the handlers in modules, by task type."""
 
 import difflib
+import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
@@ -36,20 +37,24 @@ class Registry:
         names = list(modules)
         copies: list[tuple[ModuleType, str, HandlerSpec]] = []
         registry._modules.update(names)
+        others = set(sys.modules)  # of an earlier load: they may declare what is not asked for now
         for module in import_modules(names, folder):
+            others.discard(module.__name__)
             for attribute, value in list(vars(module).items()):
                 spec = spec_on(value)
                 if spec is not None and spec.target is value:
                     registry.add(spec)
                 elif spec is not None:
                     copies.append((module, attribute, spec))
-        registry._check_complete(names, copies)
+        registry._check_complete(copies, list(noted_in(names, without=others)))
         if not registry.task_types:
             raise nothing_found(names, folder)
         return registry
 
     def _check_complete(
-        self, names: Sequence[str], copies: Sequence[tuple[ModuleType, str, HandlerSpec]]
+        self,
+        copies: Sequence[tuple[ModuleType, str, HandlerSpec]],
+        noted: Sequence[tuple[str, int, HandlerSpec]],
     ) -> None:
         for module, attribute, spec in copies:  # e.g. of functools.wraps
             if self.get(spec.task_type) is not spec:
@@ -57,7 +62,7 @@ class Registry:
                     f"{module.__name__}.{attribute}: another decorator stands above "
                     f"@handler({spec.task_type!r}), and would never run; put @handler on top"
                 )
-        for name, line, spec in noted_in(names):
+        for name, line, spec in noted:
             found = self.get(spec.task_type)
             if found is None:
                 raise HandlerError(

@@ -13,6 +13,7 @@ from msgspec import Struct
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.failures import ErrorGroups
+from raytasks.model.stats_series import StatsSeries
 from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import AttemptRecord, Page, Task
@@ -113,6 +114,18 @@ class ErrorList(Query[ErrorGroups], frozen=True):
 
     namespace: str
     task_type: str | None
+    now: float
+
+
+class StatsHistory(Query[StatsSeries], frozen=True):
+    """The statistics of a namespace's last `seconds` as series, of one type or of all.
+
+    They are as of `now`, and at most some seconds old.
+    """
+
+    namespace: str
+    task_type: str | None
+    seconds: int
     now: float
 
 
@@ -247,6 +260,7 @@ StoredQuery = (
     | AuditList
     | ErrorList
     | NamespaceList
+    | StatsHistory
     | TaskCounts
     | KnownTasks
     | BulkMatches

@@ -18,6 +18,7 @@ from raytasks.protocol.queries import (
     ErrorList,
     KnownTasks,
     NamespaceList,
+    StatsHistory,
     StoredQuery,
     TaskActs,
     TaskCounts,
@@ -27,7 +28,15 @@ from raytasks.protocol.queries import (
     TaskQuery,
     TasksById,
 )
-from raytasks.store import act_rows, count_views, error_groups, files, read_statements, statements
+from raytasks.store import (
+    act_rows,
+    count_views,
+    error_groups,
+    files,
+    read_statements,
+    series_reads,
+    statements,
+)
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
 from raytasks.store.event_reads import read_events
@@ -48,7 +57,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList():
+        case TaskActs() | AuditList() | ErrorList() | StatsHistory():
             return _overview(connection, query)
         case NamespaceList() | TaskCounts():
             return _counts(connection, query)
@@ -64,7 +73,9 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             assert_never(query)
 
 
-def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -> Any:
+def _overview(
+    connection: Connection, query: TaskActs | AuditList | ErrorList | StatsHistory
+) -> Any:
     match query:
         case TaskActs():
             return act_rows.acts_of(connection, query.task_id)
@@ -72,6 +83,8 @@ def _overview(connection: Connection, query: TaskActs | AuditList | ErrorList) -
             return act_rows.page(connection, query)
         case ErrorList():
             return error_groups.groups(connection, query)
+        case StatsHistory():
+            return series_reads.series(connection, query)
         case _:
             assert_never(query)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple
 
+from msgspec import json
 from sqlalchemy import Connection, Delete, Select, bindparam, delete, select, tuple_
 from sqlalchemy.dialects import postgresql, sqlite
 
+from raytasks.model.tallies import Tally
 from raytasks.store.metric_rows import HistogramRow, write_histograms
 from raytasks.store.schema import stats_minutes
 from raytasks.store.transaction import Transaction
@@ -72,12 +74,16 @@ RowKey = tuple[int, str, str]
 
 
 class MinuteRow(NamedTuple):
-    """The statistics of a minute (counted from the epoch). `data` is JSON text."""
+    """The statistics of a minute (counted from the epoch). `data` is JSON: see `tallies_of`."""
 
     minute: int
     namespace: str
     task_type: str
     data: str
+
+
+tallies_of = json.Decoder(dict[str, Tally]).decode
+"""Return the tallies in the data of a row, by the second of the minute in which they began."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Ledger:
         self._monotonic = monotonic
         self.fleet = Fleet()
         self.feed = FeedRing(0)
-        self.stats = Stats()
+        self.stats = Stats(self._backlog_of)
         self.counts: Counter[tuple[str, State]] = Counter()
         self.tasks: Counter[Counted] = Counter()
         self.totals: Counter[Total] = Counter()
@@ -62,6 +62,10 @@ class Ledger:
             if state in WAITING and count:
                 counts[task_type] += count
         return dict(counts)
+
+    def _backlog_of(self, pair: tuple[str, str]) -> int:
+        """Return the number of waiting tasks of a namespace and type, like `waiting`."""
+        return sum(self.tasks[(*pair, state)] for state in WAITING)
 
     def has_work_for_callers(self) -> bool:
         """Return whether a runner that waits for an answer takes a type that has waiting tasks."""
@@ -142,6 +146,7 @@ class Ledger:
     def note_step(self, done: StepResult) -> None:
         """Apply the result of a step of a bulk operation."""
         self._count(done.counts, done.totals)
+        self.stats.count(done.counts, done.totals, self._clock())
         for task_id in done.marked:
             self.fleet.mark_cancelled(task_id, done.operation.by)
         self.feed.publish(done.changes)
@@ -234,6 +239,7 @@ class Ledger:
             (running, outcome, item.state)
             for (running, outcome), item in zip(work.outcomes, done.settled, strict=True)
         )
+        self.stats.count(done.counts, done.totals, work.now)
         self.stats.record(ended, done.waits, work.now)
 
     def _acknowledge(self, taken: Inbox) -> None:

@@ -7,18 +7,20 @@ database; the next tracker reads it back.
 import asyncio
 import logging
 import math
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic_core import to_json
-
-from raytasks.model.states import OutcomeKind, State
+from raytasks.model.states import WAITING, OutcomeKind, State
+from raytasks.model.tallies import Tally, bucket
 from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.protocol.messages import Outcome
+from raytasks.store.count_changes import SUBMITTED, Counted, Total
 from raytasks.store.stats_rows import MinuteRow, StatsWrite
 from raytasks.tracker.histograms import RUN, WAIT, Histograms
-from raytasks.tracker.stats_restore import DAY_MINUTES, WHOLE, Restored
-from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series, Tally, bucket
+from raytasks.tracker.minute_rows import MinuteRows
+from raytasks.tracker.stats_restore import DAY_MINUTES, Restored
+from raytasks.tracker.windows import SLOT_SECONDS, WINDOWS, Series
 
 log = logging.getLogger(__name__)
 
@@ -27,9 +29,6 @@ WRITE_SECONDS = 5.0
 
 MAX_SERIES = 1000
 """Maximum number of pairs of namespace and task type with statistics."""
-
-MAX_ROWS = 250
-"""Maximum number of rows written in one transaction; the others follow soon."""
 
 KEPT_MINUTES = 25 * 60
 """Minutes of statistics that stay in the database."""
@@ -47,18 +46,21 @@ Ended = tuple[Running, Outcome, State]
 
 
 class Stats:
-    """The statistics of a tracker. Callers pass the time as `now`, in seconds since the epoch."""
+    """The statistics of a tracker. Callers pass the time as `now`, in seconds since the epoch.
 
-    def __init__(self) -> None:
+    `backlog_of` returns how many tasks of a namespace and type wait.
+    """
+
+    def __init__(self, backlog_of: Callable[[_Key], int] = lambda _: 0) -> None:
         self.histograms = Histograms()
+        self._backlog_of = backlog_of
         self._series: dict[_Key, Series] = {}
         self._slot = 0
         self._active: set[_Key] = set()  # pairs with something fresh, all of the same slot
-        self._minutes: dict[tuple[int, _Key], dict[str, Tally]] = {}  # as rows are to be written
-        self._unwritten: set[tuple[int, _Key]] = set()
-        self._unconfirmed: set[tuple[int, _Key]] = set()
+        self._rows = MinuteRows()
         self._write_at = 0.0
-        self._held_at: float | None = None  # since then histograms alone wait for a write
+        self._urgent = False  # whether attempts have begun or ended: that is written at once
+        self._held_at: float | None = None  # since then what is not urgent waits for a write
         self._forgotten_at = 0
         self._unchecked: list[_Key] = []
         self._views: dict[str, tuple[float, dict[str, Any]]] = {}
@@ -71,10 +73,7 @@ class Stats:
         self, ended: Iterable[Ended], waits: Iterable[tuple[Running, float]], now: float
     ) -> None:
         """Record how attempts ended, and for how many seconds claimed tasks had been due."""
-        slot = int(now // SLOT_SECONDS)
-        if slot != self._slot:
-            self._gather()
-            self._slot = slot
+        self._enter(now)
         fresh: dict[_Key, Tally | None] = {}
         observe = self.histograms.observe
         for running, outcome, state in ended:
@@ -99,6 +98,35 @@ class Stats:
                 number = bucket(seconds)
                 tally.waits[number] = tally.waits.get(number, 0) + 1
 
+    def count(self, counts: Mapping[Counted, int], totals: Mapping[Total, int], now: float) -> None:
+        """Record what a transaction has changed. It is in what `backlog_of` returns already."""
+        self._enter(now)
+        moved: Counter[_Key] = Counter()
+        for (space, task_type, state), number in counts.items():
+            if state in WAITING:
+                moved[space, task_type] += number
+        for key, change in moved.items():
+            series = self._series.get(key)
+            if series is None:
+                series = self._begin(key, now)
+                if series is None:
+                    continue
+                series.backlog_before -= change
+            series.backlog = self._backlog_of(key)
+            series.fresh.submitted += totals.get((*key, SUBMITTED), 0)
+            self._note_held(key, now)
+
+    def _note_held(self, key: _Key, now: float) -> None:
+        self._active.add(key)
+        if self._held_at is None:
+            self._held_at = now
+
+    def _enter(self, now: float) -> None:
+        slot = int(now // SLOT_SECONDS)
+        if slot != self._slot:
+            self._gather()
+            self._slot = slot
+
     def _fresh(self, known: dict[_Key, Tally | None], key: _Key, now: float) -> Tally | None:
         """Return the fresh tally of a series; `known` saves repeated look-ups."""
         try:
@@ -107,6 +135,7 @@ class Stats:
             series = self._series.get(key) or self._begin(key, now)
             if series is not None:
                 self._active.add(key)
+                self._urgent = True
             tally = known[key] = None if series is None else series.fresh
             return tally
 
@@ -116,7 +145,7 @@ class Stats:
                 log.warning("no statistics of more than %s task types are kept", MAX_SERIES)
             self._full = True
             return None
-        series = self._series[key] = Series(now)
+        series = self._series[key] = Series(now, self._backlog_of(key))
         return series
 
     # What is asked
@@ -163,37 +192,32 @@ class Stats:
         self._write_at, self._held_at = now + WRITE_SECONDS, None
         self._gather()
         this_minute = int(now // 60)
-        self._close_minutes(this_minute)
-        self._unwritten |= self._unconfirmed
         forget = None
         if this_minute // 10 != self._forgotten_at:
             self._forgotten_at = this_minute // 10
             forget = this_minute - KEPT_MINUTES
             self._unchecked = list(self._series)
         self._drop_empty(now)
-        places = sorted(self._unwritten)[:MAX_ROWS]
-        histograms = self.histograms.to_write()
-        if not places and forget is None and not histograms:
+        rows, histograms = self._rows.take(this_minute), self.histograms.to_write()
+        if not rows and forget is None and not histograms:
             return None
-        self._unconfirmed = set(places)
-        self._unwritten -= self._unconfirmed
-        if self._unwritten or self.histograms.more:
+        if self._rows.more or self.histograms.more:
             self._write_at = now + _SOON_SECONDS
-        return StatsWrite(list(self._rows(places)), forget, histograms)
+        return StatsWrite(rows, forget, histograms)
 
     @property
     def write_due(self) -> float:
         """The time of the next write; infinite if nothing is new."""
         due = math.inf
-        if self._active or self._unwritten or self._unconfirmed:
+        if self._urgent or self._rows.any:
             due = self._write_at
-        if self._held_at is not None:  # histograms alone are not urgent
+        if self._held_at is not None:
             due = min(due, max(self._write_at, self._held_at + WRITE_SECONDS))
         return due if self.restored else math.inf
 
     def written(self) -> None:
         """Record that the rows last returned by `to_write` are on disk."""
-        self._unconfirmed.clear()
+        self._rows.written()
         self.histograms.written()
 
     def not_written(self) -> None:
@@ -213,20 +237,24 @@ class Stats:
 
         Each request for the next item does one small step.
         """
+        self._enter(now)
         for number, (key, series) in enumerate(restored.series.items(), start=1):
             mine = self._series.get(key)
             if mine is not None or self._begin(key, now) is not None:
                 series.move(now)
+                series.backlog = self._backlog_of(key)
                 if mine is not None:
                     series.absorb(mine)
                 self._series[key] = series
+                before = series.backlog if mine is None else mine.backlog_before
+                series.backlog_before = restored.backlogs.get(key, before)
+                if series.backlog != series.backlog_before:  # that tracker could not write it
+                    self._note_held(key, now)
             if number % _ADOPTED == 0:
                 yield
         for number, (minute, key, slots) in enumerate(restored.recent, start=1):
             if key in self._series:
-                known = self._minutes.setdefault((minute, key), {})
-                for offset, tally in slots.items():
-                    known.setdefault(offset, Tally()).add(tally)
+                self._rows.adopt(minute, key, slots)
             if number % _ADOPTED == 0:
                 yield
         self.histograms.restore(restored.histograms)
@@ -248,7 +276,7 @@ class Stats:
     @property
     def oldest_unwritten(self) -> float:
         """The oldest minute whose row may still change; infinite if there is none."""
-        return min((minute for minute, _ in self._minutes), default=math.inf)
+        return self._rows.oldest
 
     @staticmethod
     def first_minute(now: float) -> int:
@@ -258,43 +286,10 @@ class Stats:
     def _gather(self) -> None:
         """Move fresh tallies into the windows, and into the minutes' rows."""
         at = self._slot * SLOT_SECONDS
-        minute, offset = divmod(at, 60)
         for key in self._active:
-            series = self._series[key]
-            series.move(at)
-            series.add(at, series.fresh)
-            slots = self._minutes.setdefault((minute, key), {})
-            slots.setdefault(str(offset), Tally()).add(series.fresh)
-            self._unwritten.add((minute, key))
-            series.fresh = Tally()
+            self._rows.add(at, key, self._series[key].gather(at))
         self._active.clear()
-
-    def _close_minutes(self, this_minute: int) -> None:
-        """Merge the slots of each minute that is older than the first window."""
-        wide = [
-            (place, slots)
-            for place, slots in self._minutes.items()
-            if place[0] < this_minute - 1 and list(slots) != [WHOLE]
-        ]
-        for place, slots in wide[:MAX_ROWS]:
-            whole = Tally()
-            for tally in slots.values():
-                whole.add(tally)
-            slots.clear()
-            slots[WHOLE] = whole
-            self._unwritten.add(place)
-        waiting = self._unwritten | self._unconfirmed | {place for place, _ in wide[MAX_ROWS:]}
-        over = [
-            place for place in self._minutes if place[0] < this_minute - 1 and place not in waiting
-        ]
-        for place in over:
-            del self._minutes[place]
-
-    def _rows(self, places: Iterable[tuple[int, _Key]]) -> Iterator[MinuteRow]:
-        for minute, key in places:
-            slots = self._minutes[minute, key]
-            data = {offset: tally.parts() for offset, tally in slots.items()}
-            yield MinuteRow(minute, *key, to_json(data).decode())
+        self._urgent = False
 
     def _drop_empty(self, now: float) -> None:
         keys, self._unchecked = self._unchecked[:_CHECKED], self._unchecked[_CHECKED:]

@@ -4,10 +4,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from raytasks.model.tallies import Tally
 from raytasks.store.metric_rows import HistogramRow
-from raytasks.store.stats_rows import MinuteRow
+from raytasks.store.stats_rows import MinuteRow, tallies_of
 from raytasks.tracker.histograms import decoded
-from raytasks.tracker.windows import DAY_STEP, Parts, Series, Tally
+from raytasks.tracker.windows import DAY_STEP, Series
 
 Pair = tuple[str, str]
 """Namespace and task type."""
@@ -17,19 +18,20 @@ WHOLE = "all"
 
 DAY_MINUTES = 1440
 _HOUR_MINUTES = 61
-_decode = msgspec.json.Decoder(dict[str, Parts]).decode
 
 
 class Restored:
     """The statistics of earlier trackers, as of `now` (seconds since the epoch of time).
 
-    Any thread may fill it, while it is not shared. Rows come in the order of their minutes.
+    Any thread may fill it, while it is not shared. Rows come in the order of their minutes. The
+    `backlogs` are how many tasks of a pair waited after its last row.
     """
 
     def __init__(self, now: float) -> None:
         self.now = now
         self.series: dict[Pair, Series] = {}
         self.recent: list[tuple[int, Pair, dict[str, Tally]]] = []
+        self.backlogs: dict[Pair, int] = {}
         self.histograms: list[tuple[Pair, dict[str, tuple[float, list[int]]]]] = []
         self._coarse: dict[Pair, Tally] = {}  # of ten minutes; older rows need no finer steps
         self._block = 0
@@ -44,7 +46,10 @@ class Restored:
         """Add rows. Those of the last two minutes are also kept as they are, as they may grow."""
         for minute, namespace, task_type, data in rows:
             pair = namespace, task_type
-            slots = {offset: Tally(*parts) for offset, parts in _decode(data).items()}
+            slots = tallies_of(data)
+            for tally in slots.values():
+                if tally.backlog is not None:
+                    self.backlogs[pair] = tally.backlog[1]
             if minute < self._this_minute - _HOUR_MINUTES:
                 self._add_coarse(minute, pair, slots.values())
                 continue
@@ -85,9 +90,9 @@ def folded(rows: Sequence[MinuteRow], minute: int) -> list[MinuteRow]:
     sums: dict[Pair, Tally] = {}
     for _, namespace, task_type, data in rows:
         known = sums.setdefault((namespace, task_type), Tally())
-        for parts in _decode(data).values():
-            known.add(Tally(*parts))
+        for tally in tallies_of(data).values():
+            known.add(tally)
     return [
-        MinuteRow(minute, *pair, msgspec.json.encode({WHOLE: tally.parts()}).decode())
+        MinuteRow(minute, *pair, msgspec.json.encode({WHOLE: tally}).decode())
         for pair, tally in sums.items()
     ]

@@ -62,3 +62,21 @@ async def test_a_query_that_is_none(api: Api) -> None:
     response = await api.client.get("/stats?window=year")
     assert response.status_code == 422
     assert response.json()["errors"][0]["pointer"] == "?window"
+
+
+async def test_how_it_was_over_time(api: Api) -> None:
+    await api.finished(await api.submit())
+    await api.submit(task_type="noop", delay_seconds=60)
+    found = (await api.client.get("/stats/series?seconds=120")).json()
+    assert (found["namespace"], found["task_type"], found["step_seconds"]) == ("default", None, 60)
+    assert found["since"].endswith(":00Z")
+    assert [len(found[name]) for name in ("submitted", "completed", "failed", "backlog")] == [2] * 4
+    assert found["backlog"][-1] == 1
+    assert found["backlog_by_type"].keys() == {"noop"}
+    assert set(found["queue_wait"]) == set(found["run_time"]) == {"p50", "p95", "p99"}
+    other = (await api.client.get("/stats/series?task_type=scripted&seconds=86400")).json()
+    assert (len(other["backlog"]), other["backlog"][-1], other["step_seconds"]) == (144, 0, 600)
+    for query in ("seconds=59", "seconds=86401", "task_type=-"):
+        response = await api.client.get(f"/stats/series?{query}")
+        assert response.status_code == 422
+        assert response.json()["errors"][0]["pointer"] == f"?{query.partition('=')[0]}"

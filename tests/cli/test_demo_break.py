@@ -9,9 +9,16 @@ from typing import Any
 import pytest
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from raytasks.builtin._order import Order, order
 from raytasks.cli import demo, demo_break, demo_kills
-from raytasks.cli.demo_break import MODULES, Account, LiveCount, Plan, break_service, read_metrics
+from raytasks.cli.demo_break import (
+    MODULES,
+    Account,
+    LiveCount,
+    Plan,
+    break_service,
+    read_metrics,
+    result_of,
+)
 from raytasks.cli.demo_kills import Kill
 from raytasks.client import Client, Invalid
 from tests.local_service import LocalService, served
@@ -127,7 +134,7 @@ def ended(number: int, *outcomes: str, state: str = "COMPLETED", invoice: int = 
     attempts = [{"outcome": outcome} for outcome in outcomes]
     return {
         "task_id": str(number), "state": state, "attempt": len(outcomes), "attempts": attempts,
-        "result": order(Order(number=invoice or number, seconds=0)),
+        "result": result_of(invoice or number),
     }  # fmt: skip
 
 

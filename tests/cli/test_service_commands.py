@@ -381,6 +381,26 @@ def test_stats(run: Run, fake: Fake) -> None:
     assert json.loads(run("stats", "--json").out) == document
 
 
+def test_stats_over_time(run: Run, fake: Fake) -> None:
+    waits = {name: [None] * 143 + [0.25] for name in ("p50", "p95", "p99")}
+    document = {
+        "namespace": "default", "task_type": "noop", "since": "2026-01-01T00:00:00Z",
+        "step_seconds": 600, "submitted": [0] * 143 + [5000], "completed": [1000] + [0] * 143,
+        "failed": [0] * 144, "backlog": [None] + [4] * 71 + [8] * 71 + [6], "omitted_types": 0,
+        "backlog_by_type": {"noop": [8] * 144}, "queue_wait": waits, "run_time": waits,
+    }  # fmt: skip
+    fake.play = lambda request: httpx.Response(200, json=document)
+    done = run("stats", "--over", "day", "--type", "noop")
+    assert done.code == 0, done.err
+    assert str(fake.requests[-1].url.query, "ascii") == "seconds=86400&task_type=noop"
+    lines = {line.split()[0]: line for line in done.out.splitlines()}
+    assert lines["submitted"].split()[1:] == ["█", "5,000", "5,000", "5,000"]
+    assert lines["completed"].split()[1:] == ["█", "1,000", "1,000", "0"]
+    assert lines["backlog"].split()[1:] == ["▄" * 24 + "█" * 24, "8", "6"]
+    assert lines["wait"].split()[2:] == ["█", "250", "ms", "250", "ms"]
+    assert run("stats", "--type", "noop").code == 2
+
+
 class TestArtifacts:
     """`raytasks artifacts`."""
 

@@ -90,6 +90,8 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.bulk("b/x"), "GET", "/bulk/b%2Fx", None),
     (lambda c: c.bulks(), "GET", "/bulk", None),
     (lambda c: c.stats(), "GET", "/stats", None),
+    (lambda c: c.stats_series(), "GET", "/stats/series", None),
+    (lambda c: c.stats_series(600, "a"), "GET", "/stats/series?seconds=600&task_type=a", None),
     (lambda c: c.metrics(), "GET", "/metrics", None),
     (lambda c: c.task_types(), "GET", "/task-types", None),
     (lambda c: c.health(), "GET", "/health", None),

@@ -407,3 +407,9 @@ class TestRegistry:
         assert isinstance(retry, dict)
         assert (retry["never_retry"], retry["retry_on"]) == (["KeyError"], ["ValueError"])
         assert "secret" not in str(info)
+
+
+def test_what_an_earlier_load_has_imported_does_not_count() -> None:
+    """In one process: a module that packages skip, by its name; and then its package."""
+    assert Registry.load(["raytasks.builtin._order"]).task_types == ("order",)
+    assert "order" not in Registry.load(["raytasks.builtin"]).task_types

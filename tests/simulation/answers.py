@@ -20,7 +20,7 @@ class Answers:
         self._fail = fail
 
     def accepted(self, task_id: str) -> None:
-        """Check that a task is stored which somebody is told is accepted, or was until it was pruned.
+        """Check that a task is stored which somebody is told is accepted.
 
         An answer can come so late that the task has ended, and its retention as well.
         """

@@ -16,7 +16,7 @@ from raytasks.store import stats_rows as store_stats
 from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
-from raytasks.tracker import statistics as stats_module
+from raytasks.tracker import minute_rows
 from raytasks.tracker import stats_upkeep as module
 from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.statistics import Stats
@@ -235,7 +235,7 @@ async def test_a_tracker_that_was_replaced_changes_nothing(keeper: Keeper) -> No
 
 
 def test_one_write_has_few_rows_and_the_others_follow(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stats_module, "MAX_ROWS", 10)
+    monkeypatch.setattr(minute_rows, "MAX_ROWS", 10)
     stats = Stats()
     stats.restore([], NOW)
     for number in range(35):

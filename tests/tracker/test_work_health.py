@@ -192,10 +192,15 @@ class TestService:
         assert reason["code"] == "tracker_starting"
         await tracker.close()
 
-    async def test_nothing_is_committed(self, scene: Scene) -> None:
+    async def test_nothing_is_committed(
+        self, scene: Scene, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         await scene.call()
         scene.tracker.ticker.lease_seconds = 15.0
-        scene.tracker.ticker.access.committed_at -= 40.0
+        access = scene.tracker.ticker.access
+        access.committed_at -= 40.0
+        long_ago = access.committed_at  # also for a commit that is on its way
+        monkeypatch.setattr(access, "_monotonic", lambda: long_ago)
         assert (await scene.reasons())["no_commit"]["since"] == pytest.approx(scene.clock() - 40.0)
 
     async def test_the_backlog_is_full(self, scene: Scene) -> None:

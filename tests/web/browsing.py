@@ -72,7 +72,7 @@ class Opened:
         wrong = [
             text for text in self.complaints if not any(part in text for part in self.expected)
         ]
-        assert wrong == []
+        assert wrong == [], wrong
 
     def violations(self) -> list[str]:
         """Return what axe finds wrong with what is shown. Needs a context that bypasses the CSP."""

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.keyring import API_KEYS, bearer
 from tests.local_service import LocalService, served
 from tests.web import handlers
-from tests.web.surroundings import cancel_many, surround
+from tests.web.surroundings import cancel_many, remember_a_day, surround
 
 PREFIX = "/behind/a/proxy"
 """A path that the service cuts off, as a proxy in front of it would."""
@@ -119,6 +119,8 @@ def filled_service(
         secret_key="own",
         task_modules=("tests.scripted", "tests.web.handlers", "raytasks.builtin"),
     )
+    if more:
+        remember_a_day(database_url, ("transcribe", "send_invoice", "embed_documents"))
     proxy = service.app = Proxy(service.app)
     handlers.GO.clear()
     with served(service) as url:

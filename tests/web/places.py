@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 
 PLACES = {
+    "overview": "/overview",
+    "overview-day": "/overview?over=day&task_type=transcribe",
+    "overview-none": "/overview?namespace=nobody",
     "tasks": "/tasks",
     "tasks-filtered": "/tasks?state=FAILED&state=CANCELLED&tag=nightly",
     "tasks-none": "/tasks?tag=nobody-has-this",
@@ -12,6 +15,13 @@ PLACES = {
     "task-waiting": "/tasks/{later}",
     "task-hidden-fields": "/tasks/{secret}",
     "task-cancelled": "/tasks/{cancelled}",
+    "errors": "/errors",
+    "errors-of-a-type": "/errors?task_type=send_invoice",
+    "errors-none": "/errors?namespace=nobody",
+    "types": "/types",
+    "type": "/types/image_processing",
+    "type-any-payload": "/types/noop",
+    "type-unknown": "/types/no_such_type",
     "runners": "/runners",
     "runners-filtered": "/runners?pool=gpu&versions=all",
     "bulk": "/bulk",

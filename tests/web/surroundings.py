@@ -1,12 +1,16 @@
 """The things around a tracker in a cluster, for a service without one: nodes, pools, versions."""
 
+import math
 import sys
+import time
 import traceback
 from collections.abc import Sequence
 from dataclasses import replace
 
 import httpx
+from msgspec import json
 
+from raytasks.model.tallies import Tally, bucket
 from raytasks.model.tasks import Running
 from raytasks.pools.cluster_view import (
     ClusterNode,
@@ -15,6 +19,8 @@ from raytasks.pools.cluster_view import (
     RunnerPlace,
     Stage,
 )
+from raytasks.store.stats_rows import MinuteRow, StatsWrite, write_stats
+from raytasks.store.store import Store
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.outlook import FleetOutlook
 from tests.local_service import LocalService
@@ -86,6 +92,40 @@ def surround(service: LocalService) -> None:
         seen_at = now - 86_400 * (2 - number) - 600
         store.number_version(epoch, f"token-{number}", generation, seen_at)
         store.judge_version(epoch, f"token-{number}", state, error, "ops@machine", seen_at)
+
+
+def _history(minute: int, number: int) -> tuple[int, Tally]:
+    """Return the tally of a type in a minute some time ago, and how many seconds it covers."""
+    wave = 1 + math.sin(minute / 70 + number)
+    done = round(40 * wave + (minute * 7919 + number) % 9)
+    outage = minute % 1440 in range(31, 38)
+    failed = done // 3 if outage else done // 60
+    waits = {
+        bucket(0.02 * 1.4**step * (20 if outage else 1)): done // (step + 1) for step in range(6)
+    }
+    runs = {bucket(0.4 * (number + 1) * 1.3**step): done // (step + 1) for step in range(5)}
+    backlog = round(300 / (number + 1)) if outage else round(9 * wave)
+    return backlog, Tally(done - failed, failed, waits, runs, done + (40 if outage else 0))
+
+
+def remember_a_day(database_url: str, task_types: Sequence[str]) -> None:
+    """Write the statistics of the day before now, as a tracker would have."""
+    store, now = Store(database_url), int(time.time() // 60)
+    ages = [*range(1440, 60, -10), *range(60, 1, -1)]
+    for number, task_type in enumerate(task_types):
+        before, rows = 0, []
+        for age in ages:
+            backlog, tally = _history(age, number)
+            if age > 60:  # ten minutes in one row
+                for name in ("completed", "failed", "submitted"):
+                    setattr(tally, name, getattr(tally, name) * 10)
+            after = 0 if age == ages[-1] else backlog
+            tally.backlog, before = (before, after), after
+            at = now // 10 * 10 - age if age > 60 else now - age
+            rows.append(MinuteRow(at, "default", task_type, json.encode({"all": tally}).decode()))
+        with store.transaction(now=now * 60.0) as transaction:
+            write_stats(transaction, StatsWrite(rows))
+    store.close()
 
 
 def cancel_many(client: httpx.Client, tag: str) -> str:

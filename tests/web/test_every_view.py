@@ -15,7 +15,19 @@ from tests.web.test_connections import AWAY
 
 Visit = Callable[..., Opened]
 
-LIVE = ("tasks", "task-waiting", "runners", "bulk", "bulk-one", "audit", "log")
+LIVE = (
+    "overview",
+    "tasks",
+    "task-waiting",
+    "errors",
+    "types",
+    "type",
+    "runners",
+    "bulk",
+    "bulk-one",
+    "audit",
+    "log",
+)
 """A place of each view that goes on looking at the service."""
 
 SHOWN = """() => {

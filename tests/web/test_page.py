@@ -106,11 +106,12 @@ def test_the_front_page_leads_there(visit: Visit, filled: FilledService) -> None
     opened = visit()
     for path in ("", "/ui", f"{PREFIX}/"):
         opened.page.goto(f"{filled.url}{path}")
-        opened.page.locator("table.tasks tbody tr").first.wait_for()
-        assert (
-            opened.page.url.split("#")[0]
-            == f"{filled.url}{path.removesuffix('/ui').removesuffix('/')}/ui/"
-        )
+        opened.page.get_by_role("heading", name="Overview").wait_for()
+        below = path.removesuffix("/ui").removesuffix("/")
+        assert opened.page.url == f"{filled.url}{below}/ui/#/overview"
+    opened.go("/?namespace=fresh")
+    opened.page.get_by_role("heading", name="No tasks yet").wait_for()
+    assert opened.page.url.endswith("#/tasks?namespace=fresh")
 
 
 def test_what_is_of_another_namespace_is_not_found(visit: Visit, filled: FilledService) -> None:

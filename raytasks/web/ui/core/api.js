@@ -44,8 +44,12 @@ export function urlOf(path, query = {}) {
   return url;
 }
 
-/** Sends a request. Returns the Response of a success; throws ApiError, or AbortError. */
-export async function send(method, path, { query, body, headers, abort } = {}) {
+/**
+ * Sends a request. Returns the Response of a success; throws ApiError, or AbortError.
+ *
+ * An answer in JSON with one of the statuses in `accepts` is a success, too.
+ */
+export async function send(method, path, { query, body, headers, abort, accepts = [] } = {}) {
   const sent = new Headers(headers);
   if (credentials.key) sent.set("Authorization", `Bearer ${credentials.key}`);
   if (body !== undefined) sent.set("Content-Type", "application/json");
@@ -59,7 +63,7 @@ export async function send(method, path, { query, body, headers, abort } = {}) {
     throw new ApiError(0, "the service does not answer");
   }
   noteClock(answer.headers.get("date"));
-  if (answer.ok) return answer;
+  if (answer.ok || (accepts.includes(answer.status) && isJson(answer))) return answer;
   const problem = await problemOf(answer);
   if (answer.status === 401) onUnauthorized.call(problem);
   throw problem;
@@ -78,9 +82,12 @@ export function get(path, query, abort) {
   return ask("GET", path, { query, abort });
 }
 
+function isJson(answer) {
+  return (answer.headers.get("content-type") ?? "").includes("json");
+}
+
 async function problemOf(answer) {
-  const type = answer.headers.get("content-type") ?? "";
-  if (!type.includes("json")) {
+  if (!isJson(answer)) {
     // The ingress answers so while no replica is there.
     const status = answer.status === 404 || answer.status >= 500 ? 502 : answer.status;
     return new ApiError(status, `the service answered ${answer.status}`);

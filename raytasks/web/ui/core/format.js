@@ -23,6 +23,15 @@ export function size(bytes) {
   return `${unit === 0 ? value : value.toFixed(1)} ${SIZES[unit]}`;
 }
 
+/** 0.001 → "< 0.01", 0.25 → "0.25", 12.34 → "12.3", 1234.5 → "1,235": a rate in few digits. */
+export function rate(value) {
+  if (value === null || value === undefined) return "–";
+  if (value > 0 && value < 0.01) return "< 0.01";
+  if (value >= 1e6) return `${(value / 1e6).toFixed(1)} M`;
+  if (value >= 100 || Number.isInteger(value)) return number(Math.round(value));
+  return value.toFixed(value >= 10 ? 1 : 2);
+}
+
 /** Seconds as a short text: "12 ms", "3.4 s", "5 min 20 s", "3 h 12 min", "2 d 4 h". Never negative. */
 export function duration(seconds) {
   if (seconds === null || seconds === undefined || Number.isNaN(seconds)) return "–";
@@ -65,6 +74,13 @@ export function ago(time, now) {
 }
 
 const two = (value) => String(value).padStart(2, "0");
+
+/** The local hour and minute: "14:03"; at midnight the day: "11-28". */
+export function clockTime(time) {
+  const at = new Date(milliseconds(time));
+  const clock = `${two(at.getHours())}:${two(at.getMinutes())}`;
+  return clock === "00:00" ? `${two(at.getMonth() + 1)}-${two(at.getDate())}` : clock;
+}
 
 /** The local time: "2026-11-28 14:03:09", with `millis` also ".123". */
 export function localTime(time, { millis = false } = {}) {

@@ -10,15 +10,17 @@ import { audit } from "./audit/audit.js";
 import { bulk } from "./bulk/bulk_list.js";
 import { newOperation } from "./bulk/new_operation.js";
 import { operation } from "./bulk/operation.js";
+import { errors } from "./errors/errors.js";
+import { first } from "./first/first.js";
 import { log } from "./log/log.js";
+import { overview } from "./overview/overview.js";
 import { runners } from "./runners/runners.js";
 import { tasks } from "./tasks/tasks.js";
 import { task } from "./task/task.js";
+import { type } from "./types/type.js";
+import { types } from "./types/types.js";
 
-const VIEWS = [tasks, task, runners, bulk, newOperation, operation, audit, log];
-
-/** The view that one comes to first: that of the path "/". */
-const FIRST = tasks;
+const VIEWS = [first, overview, tasks, task, errors, types, type, runners, bulk, newOperation, operation, audit, log];
 
 /** Returns the views that the header shows. */
 export function shownViews() {
@@ -27,7 +29,6 @@ export function shownViews() {
 
 /** Returns the view of a path with its values, or null. */
 export function viewOf(path) {
-  if (path === "/") return { view: FIRST, values: {} };
   for (const view of VIEWS) {
     const values = match(view.path, path);
     if (values) return { view, values };
