@@ -32,7 +32,8 @@ LIVE = (
 
 SHOWN = """() => {
   const main = document.querySelector("main").cloneNode(true);
-  for (const moving of main.querySelectorAll("time, .num, .log, .warn, .waiting strong")) moving.remove();
+  const moving = main.querySelectorAll("time, .num, .log, .warn, .waiting strong");
+  for (const one of moving) one.remove();
   const fields = document.querySelectorAll("main input, main select, main textarea");
   const pressed = document.querySelectorAll("main [aria-pressed=true]");
   return [
