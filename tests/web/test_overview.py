@@ -74,8 +74,8 @@ def test_the_figures_are_those_of_the_api(
 def test_how_it_was_over_the_last_hour_and_day(visit: Visit, http: httpx.Client) -> None:
     opened = visit("/overview")
     opened.settle()
-    query: dict[str, str | int] = {"seconds": 86_400, "task_type": "scripted"}
-    while http.get("/stats/series", params=query).json()["submitted"][-1] == 0:
+    series_of = "/stats/series?seconds=86400&task_type=scripted"
+    while http.get(series_of).json()["submitted"][-1] == 0:
         opened.page.wait_for_timeout(100)  # the statistics are written every five seconds
     with opened.page.expect_response(re.compile("seconds=86400")) as day:
         opened.page.get_by_role("button", name="Last day").click()
