@@ -102,7 +102,7 @@ def _long_waits(work: WorkScene) -> Iterator[HealthReason]:
         over = {
             task_type: work.oldest[task_type]
             for task_type in types
-            if work.oldest.get(task_type, 0.0) >= work.wait_seconds
+            if task_type in work.oldest and work.oldest[task_type] >= work.wait_seconds
         }
         if not over:
             continue

@@ -77,6 +77,7 @@ def test_a_change_is_seen_and_counted(
     row = rows(opened).filter(has=opened.page.locator(f"a[title='{task_id}']"))
     row.get_by_text("PENDING").wait_for()
     chip = opened.page.locator(".chip[data-state=CANCELLED] .num")
+    chip.filter(has_text=re.compile(r"\d")).wait_for()
     before = int(chip.inner_text())
     http.post(f"/tasks/{task_id}/cancel")
     row.get_by_text("CANCELLED").wait_for()
