@@ -19,7 +19,7 @@ from raytasks.store.transaction import Transaction
 from raytasks.tracker.core import Tracker
 from tests.making import outcome, task_id
 
-PATIENCE = 10.0
+PATIENCE = 30.0
 """How many seconds a test waits for a signal before it fails."""
 
 LEASE = 6000.0

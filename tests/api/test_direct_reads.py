@@ -28,6 +28,7 @@ from raytasks.protocol.queries import (
     KnownTasks,
     NamespaceList,
     Query,
+    StatsHistory,
     StoredQuery,
     TaskActs,
     TaskCounts,
@@ -79,6 +80,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         AuditList(),
         ErrorList("default", None, 1.0),
         NamespaceList(None),
+        StatsHistory("default", None, 3600, 1.0),
         TaskCounts("default"),
         BulkMatches(asked),
     ]

@@ -167,8 +167,9 @@ async def test_every_client_sees_every_event_once(service: Service) -> None:
             await asyncio.to_thread(kill, only(service, TRACKER))
             await crowd.until(lambda: crowd.over == FOLLOWERS)
             states = await asyncio.gather(*waiting)
-    assert listening > FOLLOWERS / 4  # on a slow machine many have ended by then
-    assert crowd.connections > FOLLOWERS * 1.25
+    # On a slow machine many have ended by then.
+    assert listening > FOLLOWERS / 4
+    assert crowd.connections > FOLLOWERS * 1.05
     assert set(states) == {"COMPLETED"}
     for number, one in enumerate(crowd.followers):
         assert [what for _, what in one.events] == story(number), one.events
