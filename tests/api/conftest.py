@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from tests.keyring import locked
 from tests.local_service import Api, LocalService, serving
 
 
@@ -36,4 +37,18 @@ async def calm_api(
     folder = tmp_path_factory.mktemp("calm")
     url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
     async with serving(LocalService(url, folder), runner=False) as api:
+        yield api
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def locked_api(
+    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Api]:
+    """The API with `API_KEYS`, without DEBUG and runners, shared by the tests of a module.
+
+    They need `@pytest.mark.asyncio(loop_scope="module")`.
+    """
+    folder = tmp_path_factory.mktemp("locked")
+    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
+    async with locked(url, folder, debug=False) as api:
         yield api

@@ -1,13 +1,11 @@
 """The rights of callers: keys, scopes, and this machine without a key."""
 
 import hmac
-import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-import pytest_asyncio
 
 from raytasks.api.auth import LOCAL, STRANGER, Caller, Keys
 from raytasks.api.problems import Problem
@@ -21,17 +19,6 @@ BODIES = {"/tasks/": GOOD, "/tasks/batch": {"tasks": [GOOD]}}
 
 
 SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def locked_api(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
-    """The API with `API_KEYS`, without DEBUG and runners, for all tests of the module."""
-    folder = tmp_path_factory.mktemp("locked")
-    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
-    async with locked(url, folder, debug=False) as api:
-        yield api
 
 
 ROUTES = (

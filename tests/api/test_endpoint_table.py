@@ -1,18 +1,16 @@
 """The table of endpoints in docs/security.md: it has every route, and it is right."""
 
 import re
-import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 from starlette.routing import Mount, Route
 
 from raytasks.api_keys import Scope
 from tests.api.test_auth import BODIES, UNKNOWN, check_problem
-from tests.keyring import bearer, locked
+from tests.keyring import bearer
 from tests.local_service import Api
 
 PAGE = Path(__file__).parents[2] / "docs" / "security.md"
@@ -24,17 +22,6 @@ KEYS = {"read": "r", "submit": "s", "operate": "o"}
 
 
 SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def locked_api(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
-    """The API with keys, for all tests of the module."""
-    folder = tmp_path_factory.mktemp("locked")
-    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
-    async with locked(url, folder, debug=False) as api:
-        yield api
 
 
 def routes_of(app: Any) -> Iterator[tuple[str, str]]:
