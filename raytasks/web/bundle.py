@@ -26,11 +26,12 @@ _NOT_OURS = ("swagger-ui-dist",)
 
 @dataclass(frozen=True)
 class PageFile:
-    """A file as it is sent: its bytes, plain and with gzip, and its media type."""
+    """A file as it is sent: its bytes, plain and with gzip, its media type and its ETag."""
 
     data: bytes
     packed: bytes
     media_type: str
+    etag: str
 
 
 @dataclass(frozen=True)
@@ -94,4 +95,5 @@ def _without_comments(path: str, data: bytes) -> bytes:
 
 
 def _file(data: bytes, media_type: str) -> PageFile:
-    return PageFile(data, gzip.compress(data, 9, mtime=0), media_type)
+    etag = f'"{hashlib.sha256(data).hexdigest()[:32]}"'
+    return PageFile(data, gzip.compress(data, 9, mtime=0), media_type, etag)

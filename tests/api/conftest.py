@@ -26,29 +26,31 @@ async def idle_api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+def shared_folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for the one service of a module; its `tasks.db` has our tables."""
+    folder = tmp_path_factory.mktemp("shared")
+    shutil.copy(sqlite_template, folder / "tasks.db")
+    return folder
+
+
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def calm_api(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
+async def calm_api(shared_folder: Path) -> AsyncIterator[Api]:
     """The API without a runner, shared by tests of a module that change nothing.
 
     They need `@pytest.mark.asyncio(loop_scope="module")`.
     """
-    folder = tmp_path_factory.mktemp("calm")
-    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
-    async with serving(LocalService(url, folder), runner=False) as api:
+    service = LocalService(f"sqlite:///{shared_folder}/tasks.db", shared_folder)
+    async with serving(service, runner=False) as api:
         yield api
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def locked_api(
-    sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Api]:
+async def locked_api(shared_folder: Path) -> AsyncIterator[Api]:
     """The API with `API_KEYS`, without DEBUG and runners, shared by the tests of a module.
 
     They need `@pytest.mark.asyncio(loop_scope="module")`.
     """
-    folder = tmp_path_factory.mktemp("locked")
-    url = f"sqlite:///{shutil.copy(sqlite_template, folder / 'tasks.db')}"
-    async with locked(url, folder, debug=False) as api:
+    url = f"sqlite:///{shared_folder}/tasks.db"
+    async with locked(url, shared_folder, debug=False) as api:
         yield api
