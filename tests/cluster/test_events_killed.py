@@ -20,7 +20,7 @@ from tests.cluster.recovery import recovering
 FOLLOWERS = 600
 WAITERS = 400
 TASKS = 1000
-SPREAD_SECONDS = 16.0
+SPREAD_SECONDS = 32.0
 LINES = 2
 
 _TROUBLE_SECONDS = 0.3
@@ -167,9 +167,8 @@ async def test_every_client_sees_every_event_once(service: Service) -> None:
             await asyncio.to_thread(kill, only(service, TRACKER))
             await crowd.until(lambda: crowd.over == FOLLOWERS)
             states = await asyncio.gather(*waiting)
-    # On a slow machine many have ended by then.
-    assert listening > FOLLOWERS / 4
-    assert crowd.connections > FOLLOWERS * 1.05
+    assert listening > FOLLOWERS / 2
+    assert crowd.connections > FOLLOWERS * 1.25
     assert set(states) == {"COMPLETED"}
     for number, one in enumerate(crowd.followers):
         assert [what for _, what in one.events] == story(number), one.events
