@@ -29,8 +29,16 @@ if TYPE_CHECKING:
     from raytasks.driver.traced_remote import traced_remote
     from raytasks.handling.context import Cancelled, Context
     from raytasks.handling.declaration import handler
+    from raytasks.model.controls import Batch, Limit, Pool
     from raytasks.model.errors import HandlerError, InvalidSubmission, NoService
-    from raytasks.model.retry import AttemptTimeout, PermanentError, RetryAfter, RetryPolicy, Snooze
+    from raytasks.model.retry import (
+        AttemptTimeout,
+        PermanentError,
+        RateLimited,
+        RetryAfter,
+        RetryPolicy,
+        Snooze,
+    )
     from raytasks.model.tasks import (
         BacklogFull,
         KeyConflict,
@@ -46,14 +54,18 @@ __version__ = "0.3.0"
 __all__ = [
     "AttemptTimeout",
     "BacklogFull",
+    "Batch",
     "Cancelled",
     "Context",
     "HandlerError",
     "InvalidSubmission",
     "KeyConflict",
+    "Limit",
     "NoService",
     "PartlySubmitted",
     "PermanentError",
+    "Pool",
+    "RateLimited",
     "RaytasksError",
     "RetryAfter",
     "RetryPolicy",
@@ -90,7 +102,11 @@ _WHERE = {
     "handler": "handling.declaration",
     "InvalidSubmission": "model.errors",
     "AttemptTimeout": "model.retry",
+    "Batch": "model.controls",
+    "Limit": "model.controls",
+    "Pool": "model.controls",
     "PermanentError": "model.retry",
+    "RateLimited": "model.retry",
     "RetryAfter": "model.retry",
     "RetryPolicy": "model.retry",
     "Snooze": "model.retry",

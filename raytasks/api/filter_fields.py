@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from raytasks.api.asked_times import AskedTime
-from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.declaration_checks import TASK_TYPE
 from raytasks.handling.submission import TAG, rfc3339
 from raytasks.model.states import State
 from raytasks.model.task_filter import TaskFilter

@@ -17,7 +17,7 @@ from raytasks.api.log_views import LOG_EVENTS, LogPageView
 from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
-from raytasks.handling.declaration import TASK_TYPE
+from raytasks.handling.declaration_checks import TASK_TYPE
 from raytasks.handling.submission import rfc3339
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.errors import FieldError

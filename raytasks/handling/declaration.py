@@ -6,17 +6,22 @@ payload is checked, or its schema is needed.
 """
 
 import inspect
-import re
 import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from raytasks.handling.signatures import SignatureError, annotation_of, parameters_of
+from raytasks.handling.declaration_checks import (
+    OF_TASKS_ONLY,
+    check,
+    check_limit_places,
+    where,
+)
+from raytasks.handling.signatures import annotation_of, parameters_of
+from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
 from raytasks.model.retry import RetryPolicy
-from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import HandlerInfo, HandlerKind
 
 if TYPE_CHECKING:
@@ -26,14 +31,6 @@ if TYPE_CHECKING:
 
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
 _NOTES = "__raytasks_declared__"
-TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
-"""The form of a task type's name, as a regular expression."""
-
-OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
-"""Ray options that actors do not have."""
-
-_TASK_TYPE = re.compile(TASK_TYPE)
-
 Target = TypeVar("Target", bound=Callable[..., Any])
 
 
@@ -49,6 +46,11 @@ class HandlerSpec:
     isolated: bool = False
     ray_options: Mapping[str, Any] = field(default_factory=dict)
     redact: tuple[str, ...] = ()
+    pool: Pool | None = None
+    concurrency: int = 1
+    batch: Batch | None = None
+    limits: tuple[Limit, ...] = ()
+    weight: float = 1.0
 
     @property
     def kind(self) -> HandlerKind:
@@ -114,14 +116,23 @@ class HandlerSpec:
     def info(self) -> HandlerInfo:
         """Return the description of this handler for the tracker and for clients."""
         options = dict(self.ray_options)
+        if self.pool is not None:
+            options = dict(self.pool.ray_options)
         # Options of remote tasks stay with the handler: they may name the user's exceptions.
         of_actors = {name: value for name, value in options.items() if name not in OF_TASKS_ONLY}
+        in_actors = self.kind is HandlerKind.CLASS or self.pool is not None
+        check_limit_places(self)
         return HandlerInfo(
             task_type=self.task_type,
             kind=self.kind,
             actors=self.actors,
-            ray_options=of_actors if self.kind is HandlerKind.CLASS else {},
+            ray_options=of_actors if in_actors else {},
             runtime_env=dict(options.get("runtime_env") or {}),
+            own_pool=self.pool,
+            concurrency=self.concurrency,
+            batch=self.batch,
+            limits=tuple(sorted(self.limits, key=lambda limit: limit.name)),
+            weight=self.weight,
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",
@@ -130,6 +141,11 @@ class HandlerSpec:
                 "timeout_seconds": self.timeout_seconds,
                 "retry": _describe_retry(self.retry),
                 "actors": list(self.actors) if self.kind is HandlerKind.CLASS else None,
+                "pool": None if self.pool is None else self.pool.name,
+                "concurrency": self.concurrency,
+                "batch": self.batch and {"size": self.batch.size, "seconds": self.batch.seconds},
+                "limits": [asdict(limit) for limit in self.limits],
+                "weight": self.weight,
                 "ray_options": {name: _describe(value) for name, value in options.items()},
             },
         )
@@ -144,6 +160,11 @@ def handler(
     isolated: bool = False,
     ray_options: Mapping[str, Any] | None = None,
     redact: Sequence[str] = (),
+    pool: Pool | None = None,
+    concurrency: int = 1,
+    batch: Batch | None = None,
+    limits: Sequence[Limit] = (),
+    weight: float = 1.0,
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
@@ -161,6 +182,11 @@ def handler(
     The parts of payloads that `redact` names are shown only to callers with the scope operate. Each
     is a JSON pointer, such as `/card`; `*` stands for each item of a list or member of an object.
 
+    With `concurrency`, a runner runs that many attempts at a time: those of an async handler on one
+    event loop, others in threads. With a `batch`, one call gets the payloads of several attempts.
+    The runners are those of the `pool`, if one is named: see `Pool`, `Batch` and `Limit`. The
+    `weight` is the share of this type's tasks among the types of its namespace in the same pool.
+
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
     """
@@ -176,8 +202,13 @@ def handler(
             isolated=isolated,
             ray_options=dict(ray_options or {}),
             redact=(redact,) if isinstance(redact, str) else tuple(redact),
+            pool=pool,
+            concurrency=concurrency,
+            batch=batch,
+            limits=(limits,) if isinstance(limits, Limit) else tuple(limits),
+            weight=weight,
         )
-        _check(spec)
+        check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
         _note(task_type, spec)
         return target
@@ -195,44 +226,6 @@ def handler_of(target: Callable[..., Any]) -> HandlerSpec:
             f"{where(target)}: another decorator stands above @handler; put @handler on top"
         )
     return spec
-
-
-def _check(spec: HandlerSpec) -> None:
-    name = where(spec.target)
-    if not _TASK_TYPE.fullmatch(spec.task_type):
-        raise HandlerError(
-            f"{name}: bad task type {spec.task_type!r}: a letter, then letters, digits, . _ -"
-        )
-    if is_reserved(spec.task_type):
-        raise HandlerError(
-            f"{name}: bad task type {spec.task_type!r}: names that begin with {RESERVED!r} "
-            "belong to raytasks itself"
-        )
-    if spec.timeout_seconds is not None and not spec.timeout_seconds > 0:
-        raise HandlerError(f"{name}: timeout must be more than 0 seconds")
-    least, most = spec.actors
-    if (spec.kind is HandlerKind.CLASS and not 0 <= least <= most) or most < 0:
-        raise HandlerError(f"{name}: actors must be (least, most), 0 <= least <= most")
-    if spec.kind is HandlerKind.CLASS and most < 1:
-        raise HandlerError(f"{name}: actors must allow at least one actor")
-    if spec.kind is HandlerKind.CLASS and spec.isolated:
-        raise HandlerError(f"{name}: a class runs in actors of its own; isolated is for functions")
-    if inspect.isclass(spec.target) and not _defines_call(spec.target):
-        raise HandlerError(f"{name}: a handler class needs a __call__ method")
-    for text in spec.redact:
-        if not isinstance(text, str) or (text and not text.startswith("/")):
-            raise HandlerError(
-                f"{name}: redact: {text!r} is no JSON pointer, such as '/card' or '/items/*/code'"
-            )
-    try:
-        parameters_of(spec.target)
-    except SignatureError as error:
-        raise HandlerError(f"{name}: {error}") from None
-
-
-def _defines_call(target: type) -> bool:
-    # Every class is callable itself. What counts is a `__call__` of its instances.
-    return any("__call__" in vars(base) for base in target.__mro__)
 
 
 def task_type_of(handler_or_name: Callable[..., Any] | str) -> str:
@@ -255,11 +248,6 @@ def spec_on(value: object) -> HandlerSpec | None:
     except Exception:  # a proxy with nothing behind it yet
         return None
     return spec if isinstance(spec, HandlerSpec) else None
-
-
-def where(target: Callable[..., Any]) -> str:
-    """Return the full name of a function or class, for messages."""
-    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
 
 
 def _describe_retry(policy: RetryPolicy) -> dict[str, object]:

@@ -5,7 +5,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 
-from raytasks.handling.declaration import HandlerSpec, noted_in, spec_on, where
+from raytasks.handling.declaration import HandlerSpec, noted_in, spec_on
+from raytasks.handling.declaration_checks import check_together, where
 from raytasks.handling.fingerprint import fingerprint
 from raytasks.handling.modules import import_modules, nothing_found
 from raytasks.model.errors import HandlerError
@@ -78,13 +79,19 @@ class Registry:
                 )
 
     def add(self, spec: HandlerSpec) -> None:
-        """Add a handler. Raises `HandlerError` if its type is taken by another."""
-        known = self._specs.setdefault(spec.task_type, spec)
+        """Add a handler.
+
+        Raises `HandlerError` if its type is taken by another, or if a pool or a limit is declared
+        in two ways.
+        """
+        known = self._specs.get(spec.task_type, spec)
         if known is not spec:
             raise HandlerError(
                 f"task type {spec.task_type!r} is declared twice: "
                 f"{where(known.target)} and {where(spec.target)}"
             )
+        check_together(spec, self._specs.values())
+        self._specs[spec.task_type] = spec
 
     def get(self, task_type: str) -> HandlerSpec | None:
         """Return the handler of a task type, or None."""

@@ -21,12 +21,14 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_core import to_json
+from pydantic_core import from_json, to_json
 
+from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
 from raytasks.model.errors import FieldError, InvalidSubmission
+from raytasks.model.lanes import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 
@@ -84,6 +86,12 @@ class SubmitRequest(BaseModel):
         default_factory=list,
         max_length=_MAX_TAGS,
         description="Labels of yours, each given once; lists and events can be filtered by one.",
+    )
+
+    limit_values: dict[str, str | int | bool | None] = Field(
+        default_factory=dict,
+        max_length=20,
+        description="For limits by a value: the values to use, instead of those in the payload.",
     )
 
     @field_validator("priority", "max_attempts", "timeout_seconds", "delay_seconds", mode="before")
@@ -264,6 +272,7 @@ def _checked(
         message = f"must be within {_FURTHEST_YEARS} years"
         raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
     timeout = request.timeout_seconds or spec.timeout_seconds
+    limit_values = _limit_values(request, payload, spec)
     task = NewTask(
         task_id=str(uuid_utils.uuid7()),
         task_type=spec.task_type,
@@ -275,8 +284,24 @@ def _checked(
         delay_seconds=request.delay_seconds or 0.0,
         namespace=namespace,
         tags=to_json(request.tags).decode() if request.tags else None,
+        lane=lane_of(namespace, limit_values),
+        limit_values=limit_values,
     )
     return task, request
+
+
+def _limit_values(request: SubmitRequest, payload: bytes, spec: HandlerSpec) -> str | None:
+    """Return the values of the task's keyed limits as JSON. Raises `InvalidSubmission`."""
+    if not (spec.limits or request.limit_values):
+        return None
+    try:
+        keyed = any(limit.by for limit in spec.limits)
+        found = from_json(payload) if keyed else None
+        return limit_values_of(found, spec.limits, request.limit_values)
+    except BadLimitValue as error:
+        raise InvalidSubmission(
+            "the task's limits cannot be told", [FieldError(error.pointer, str(error))]
+        ) from None
 
 
 def _payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:

@@ -46,6 +46,18 @@ class Snooze(Exception):
         return _own_text(self) or f"snoozed for {wait_of(self):g} seconds"
 
 
+class RateLimited(Snooze):
+    """Raised by a handler: whoever it calls takes no more for now.
+
+    The task runs again in `seconds`; that is no failed attempt. Until then, no attempt begins that
+    the `limit` holds for: of a keyed limit, none with the same value.
+    """
+
+    def __init__(self, limit: str, seconds: float, message: str = "") -> None:
+        super().__init__(seconds, message or f"the limit {limit} is closed for {seconds:g} seconds")
+        self.limit = limit
+
+
 @dataclass(frozen=True)
 class RetryDecision:
     """Whether a failed attempt may be tried again, and after how many seconds."""

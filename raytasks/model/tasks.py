@@ -18,6 +18,7 @@ from msgspec.structs import replace
 
 from raytasks.model.acts import has_acts
 from raytasks.model.bounds import NAMESPACE
+from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.states import OutcomeKind, State
 
 
@@ -104,6 +105,8 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     - `delay_seconds`: without `run_at`, the task is due that long after the tracker has accepted
       it, by the tracker's clock; see `stamped`.
     - `trace_context`: the W3C trace context of the submission (JSON text), or None.
+    - `limit_values`: the values of its keyed limits (a JSON object), or None.
+    - `lane`: see `raytasks.model.lanes`.
     """
 
     task_id: str
@@ -121,6 +124,8 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     payload_ref: str | None = None
     delay_seconds: float = 0.0
     trace_context: str | None = None
+    lane: str = ""
+    limit_values: str | None = None
 
     def stamped(self, now: float) -> "NewTask":
         """Return the task as accepted at `now`, with its times by the same clock.
@@ -306,11 +311,15 @@ SHARED_POOL = "shared"
 """The pool of warm runners for plain function handlers."""
 
 
+CONCURRENT_POOL = "concurrent"
+"""The pool of warm runners for functions that run several attempts at a time."""
+
+
 class HandlerKind(StrEnum):
     """The kind of a handler: where its attempts run."""
 
-    FUNCTION = "function"  # in the shared pool of warm runners
-    CLASS = "class"  # in a pool of warm runners of its own
+    FUNCTION = "function"  # in a pool of warm runners
+    CLASS = "class"  # in a pool of warm runners that keep an instance loaded
     REMOTE = "remote"  # each in a Ray remote task of its own
 
 
@@ -318,9 +327,14 @@ class HandlerKind(StrEnum):
 class HandlerInfo:
     """The description of a handler for the tracker and its clients: data only, no user code.
 
-    - `actors`: the fewest and the most runners of a class handler's pool.
+    - `actors`: the fewest and the most runners of a class handler's own pool.
+    - `ray_options`: those of the actors of its pool; empty for the pools of raytasks itself.
     - `description`: the public JSON object that `/task-types` shows.
     - `runtime_env`: the runtime environment that the handler asks for, of its processes.
+    - `own_pool`: the pool that the handler names, or None.
+    - `concurrency`: how many attempts a runner runs at a time.
+    - `batch`: how many attempts one call gets, or None.
+    - `limits`: its limits, by name; the `weight` is its share among the types of a namespace.
     """
 
     task_type: str
@@ -329,14 +343,24 @@ class HandlerInfo:
     ray_options: dict[str, Any] = field(default_factory=dict)
     description: dict[str, object] = field(default_factory=dict)
     runtime_env: dict[str, Any] = field(default_factory=dict, repr=False)
+    own_pool: Pool | None = None
+    concurrency: int = 1
+    batch: Batch | None = None
+    limits: tuple[Limit, ...] = ()
+    weight: float = 1.0
 
     @property
     def pool(self) -> str:
         """The name of the pool of runners that runs this handler's attempts."""
-        match self.kind:
-            case HandlerKind.FUNCTION:
-                return SHARED_POOL
-            case HandlerKind.CLASS:
-                return f"class.{self.task_type}"
-            case HandlerKind.REMOTE:
-                return REMOTE_POOL
+        if self.kind is HandlerKind.REMOTE:
+            return REMOTE_POOL
+        if self.own_pool is not None:
+            return self.own_pool.name
+        if self.kind is HandlerKind.CLASS:
+            return f"class.{self.task_type}"
+        return CONCURRENT_POOL if self.is_concurrent else SHARED_POOL
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether a runner runs several of its attempts at a time."""
+        return self.concurrency > 1 or self.batch is not None

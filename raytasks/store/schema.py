@@ -95,6 +95,10 @@ tasks = Table(
     Column("cancel_reason", Text),
     # The type of the last attempt's error, for the groups of failures; null without an error.
     Column("error_type", String(100)),
+    # A digest of its namespace and limit values: see `raytasks.model.lanes`.
+    Column("lane", String(16), nullable=False, server_default=text("''")),
+    # The values of its keyed limits by the limit's name, as JSON; null without such limits.
+    Column("limit_values", Text),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -119,6 +123,7 @@ FAILED = text("state = 'FAILED'")
 Index(
     "ix_tasks_claim",
     tasks.c.task_type,
+    tasks.c.lane,
     tasks.c.rank,
     tasks.c.task_id,
     sqlite_where=READY,
@@ -341,6 +346,53 @@ handlers_versions = Table(
 )
 Index("ix_handlers_versions_token", handlers_versions.c.token, unique=True)
 
+# What people have set, instead of what the handlers declare: the bounds of limits, the sizes of
+# pools, the weights of namespaces. Without a row the declaration holds.
+limit_settings = Table(
+    "limit_settings",
+    metadata,
+    Column("name", String(63), primary_key=True),
+    Column("running", Integer),  # null: no such bound; so is `rate`
+    Column("rate", Double),
+    Column("per_seconds", Double, nullable=False),
+    Column("burst", Integer),
+    Column("changed_at", Double, nullable=False),
+    Column("by", String(128), nullable=False),
+    sqlite_with_rowid=False,
+)
+pool_settings = Table(
+    "pool_settings",
+    metadata,
+    Column("name", String(128), primary_key=True),
+    Column("least", Integer, nullable=False),
+    Column("most", Integer, nullable=False),
+    Column("changed_at", Double, nullable=False),
+    Column("by", String(128), nullable=False),
+    sqlite_with_rowid=False,
+)
+namespace_settings = Table(
+    "namespace_settings",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("weight", Double, nullable=False),
+    Column("max_backlog", BigInteger),  # null: no bound of its own
+    Column("changed_at", Double, nullable=False),
+    Column("by", String(128), nullable=False),
+    sqlite_with_rowid=False,
+)
+
+# What is paused: a type, a namespace, a type within a namespace; both empty: the whole service.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("task_type", String(100), primary_key=True),
+    Column("since", Double, nullable=False),
+    Column("until", Double),  # null: until a person ends it
+    Column("by", String(128), nullable=False),
+    sqlite_with_rowid=False,
+)
+
 # One row, with the unique id of this database; no row until the first request for it.
 database_identity = Table(
     "database_identity",
@@ -358,6 +410,6 @@ tracker_epoch = Table(
     Column("epoch", BigInteger, nullable=False),
     Column("renewed_at", Double, nullable=False),
     Column("owner", String(64)),
-    # The time since which no task is claimed; null: not paused.
+    # Of versions before 0.4; see `pauses`.
     Column("paused_at", Double),
 )

@@ -382,6 +382,11 @@ class TestRegistry:
                 "retry_on": None,
             },
             "actors": [1, 2],
+            "pool": None,
+            "concurrency": 1,
+            "batch": None,
+            "limits": [],
+            "weight": 1.0,
             "ray_options": {"num_gpus": 1},
         }
 

@@ -1,0 +1,163 @@
+"""The checks of a handler's declaration: each error names the handler, and the fix."""
+
+import inspect
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from raytasks.handling.signatures import SignatureError, parameters_of
+from raytasks.model.controls import MAX_SLOTS, Batch, Limit, Pool, check_weight
+from raytasks.model.errors import HandlerError
+from raytasks.model.task_filter import RESERVED, is_reserved
+from raytasks.model.tasks import HandlerKind
+
+if TYPE_CHECKING:
+    from raytasks.handling.declaration import HandlerSpec
+
+TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
+"""The form of a task type's name, as a regular expression."""
+
+OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
+"""Ray options that actors do not have."""
+
+_TASK_TYPE = re.compile(TASK_TYPE)
+
+
+def check(spec: "HandlerSpec") -> None:
+    """Refuse a declaration that cannot work. Raises `HandlerError`."""
+    name = where(spec.target)
+    if not _TASK_TYPE.fullmatch(spec.task_type):
+        raise HandlerError(
+            f"{name}: bad task type {spec.task_type!r}: a letter, then letters, digits, . _ -"
+        )
+    if is_reserved(spec.task_type):
+        raise HandlerError(
+            f"{name}: bad task type {spec.task_type!r}: names that begin with {RESERVED!r} "
+            "belong to raytasks itself"
+        )
+    if spec.timeout_seconds is not None and not spec.timeout_seconds > 0:
+        raise HandlerError(f"{name}: timeout must be more than 0 seconds")
+    least, most = spec.actors
+    if (spec.kind is HandlerKind.CLASS and not 0 <= least <= most) or most < 0:
+        raise HandlerError(f"{name}: actors must be (least, most), 0 <= least <= most")
+    if spec.kind is HandlerKind.CLASS and most < 1:
+        raise HandlerError(f"{name}: actors must allow at least one actor")
+    if spec.kind is HandlerKind.CLASS and spec.isolated:
+        raise HandlerError(f"{name}: a class runs in actors of its own; isolated is for functions")
+    if inspect.isclass(spec.target) and not _defines_call(spec.target):
+        raise HandlerError(f"{name}: a handler class needs a __call__ method")
+    for text in spec.redact:
+        if not isinstance(text, str) or (text and not text.startswith("/")):
+            raise HandlerError(
+                f"{name}: redact: {text!r} is no JSON pointer, such as '/card' or '/items/*/code'"
+            )
+    _check_flow(spec, name)
+    try:
+        parameters_of(spec.target)
+    except SignatureError as error:
+        raise HandlerError(f"{name}: {error}") from None
+
+
+def check_limit_places(spec: "HandlerSpec") -> None:
+    """Refuse a limit by a part of the payload that is kept secret. Raises `HandlerError`.
+
+    The values of limits are shown, and so they must not be secret.
+    """
+    mask = spec.redaction
+    for limit in spec.limits:
+        if mask is None or limit.by is None:
+            continue
+        place = [part.replace("~1", "/").replace("~0", "~") for part in limit.by.split("/")[1:]]
+        if mask.covers(place):
+            raise HandlerError(
+                f"{where(spec.target)}: the limit {limit.name!r} is by {limit.by!r}, which is kept "
+                "secret, and the values of limits are shown; limit by another part of the payload"
+            )
+
+
+def check_together(spec: "HandlerSpec", others: Iterable["HandlerSpec"]) -> None:
+    """Refuse a pool or a limit that has the name of another one. Raises `HandlerError`.
+
+    Types share a pool or a limit by its name, so they must declare it alike; only the place of a
+    limit's value may differ.
+    """
+    for other in others:
+        one, two = spec.pool, other.pool
+        if one is not None and two is not None and one.name == two.name and one != two:
+            raise HandlerError(
+                f"{where(spec.target)}: the pool {one.name!r} differs from that of "
+                f"{where(other.target)}; make one Pool, and name it at both"
+            )
+        for limit in spec.limits:
+            for known in other.limits:
+                if limit.name == known.name and not _is_alike(limit, known):
+                    raise HandlerError(
+                        f"{where(spec.target)}: the limit {limit.name!r} differs from that of "
+                        f"{where(other.target)}; only by= may differ between types"
+                    )
+
+
+def _is_alike(one: Limit, other: Limit) -> bool:
+    same = replace(one, by=other.by, ordered=other.ordered) == other
+    return same and (one.by is None) == (other.by is None) and one.ordered == other.ordered
+
+
+def _check_flow(spec: "HandlerSpec", name: str) -> None:
+    most = spec.concurrency
+    if not isinstance(most, int) or isinstance(most, bool) or not 1 <= most <= MAX_SLOTS:
+        raise HandlerError(
+            f"{name}: concurrency must be a whole number from 1 to {MAX_SLOTS}, not {most!r}"
+        )
+    for field, value, kind in (("pool", spec.pool, Pool), ("batch", spec.batch, Batch)):
+        if value is not None and not isinstance(value, kind):
+            raise HandlerError(f"{name}: {field} must be a raytasks.{kind.__name__}, not {value!r}")
+    for limit in spec.limits:
+        if not isinstance(limit, Limit):
+            raise HandlerError(f"{name}: limits must be raytasks.Limit, not {limit!r}")
+    names = [limit.name for limit in spec.limits]
+    if len(set(names)) < len(names):
+        raise HandlerError(f"{name}: limits must have different names, not {names}")
+    try:
+        check_weight("weight", spec.weight)
+    except ValueError as error:
+        raise HandlerError(f"{name}: {error}") from None
+    _check_place(spec, name)
+
+
+def _check_place(spec: "HandlerSpec", name: str) -> None:
+    """Refuse options that contradict the place where the attempts run."""
+    options = spec.ray_options if spec.pool is None else spec.pool.ray_options
+    if "max_concurrency" in options:
+        raise HandlerError(
+            f"{name}: max_concurrency in ray_options has no effect on tasks; write concurrency="
+        )
+    if spec.pool is not None:
+        if spec.ray_options:
+            raise HandlerError(
+                f"{name}: a pool has one set of Ray options; move ray_options to its Pool"
+            )
+        if spec.isolated:
+            raise HandlerError(
+                f"{name}: isolated attempts run outside of pools; leave out pool or isolated"
+            )
+        if found := [option for option in OF_TASKS_ONLY if option in options]:
+            raise HandlerError(
+                f"{name}: {found[0]} is an option of remote tasks, not of a pool's actors; use "
+                "retry=RetryPolicy(...)"
+            )
+    if spec.kind is HandlerKind.REMOTE and (spec.concurrency > 1 or spec.batch is not None):
+        raise HandlerError(
+            f"{name}: with isolated or ray_options each attempt is a Ray remote task of its own; "
+            "concurrency and batch are for runners: name a Pool with these ray_options"
+        )
+
+
+def _defines_call(target: type) -> bool:
+    # Every class is callable itself. What counts is a `__call__` of its instances.
+    return any("__call__" in vars(base) for base in target.__mro__)
+
+
+def where(target: Callable[..., Any]) -> str:
+    """Return the full name of a function or class, for messages."""
+    return f"{target.__module__}.{getattr(target, '__qualname__', target)}"
