@@ -10,7 +10,14 @@ from starlette.responses import Response
 
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.problems import Problem
-from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
 from raytasks.api.steering_bodies import LimitRequest, read_body
 from raytasks.protocol.commands import ClearLimit, SetLimit
 from raytasks.protocol.queries import LimitList
@@ -18,10 +25,8 @@ from raytasks.protocol.queries import LimitList
 LimitName = Annotated[str, Path(description="The name that a handler's `Limit` declares.")]
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, AWAY)
-_CHANGE = {
-    **_READ,
-    **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
-}
+_CLEAR = {**_READ, **problems_of(HTTPStatus.NOT_FOUND)}
+_CHANGE = {**BODY_PROBLEMS, **_CLEAR}
 
 
 class BoundsView(BaseModel):
@@ -118,7 +123,7 @@ def limit_router(service: Service) -> APIRouter:
     @router.delete(
         "/limits/{name}",
         response_model=LimitView,
-        responses=_CHANGE,
+        responses=_CLEAR,
         summary="Return to a limit's declared bounds",
     )
     async def clear(name: LimitName, caller: ServiceOperator) -> Response:

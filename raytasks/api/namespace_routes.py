@@ -10,7 +10,14 @@ from starlette.responses import Response
 
 from raytasks.api.auth import Reader, ServiceOperator
 from raytasks.api.problems import Problem
-from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
 from raytasks.api.steering_bodies import ShareRequest, read_body
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import State
@@ -19,9 +26,10 @@ from raytasks.protocol.queries import NamespaceList
 
 NamespaceName = Annotated[str, Path(pattern=f"^{NAMESPACE}$")]
 
-_CHANGE = problems_of(
+_CLEAR = problems_of(
     HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
 )
+_CHANGE = {**BODY_PROBLEMS, **_CLEAR}
 
 
 class NamespaceView(BaseModel):
@@ -78,7 +86,7 @@ def namespace_router(service: Service) -> APIRouter:
     @router.delete(
         "/namespaces/{name}",
         response_model=NamespaceView,
-        responses=_CHANGE,
+        responses=_CLEAR,
         summary="Return to the default share of a namespace",
     )
     async def clear(name: NamespaceName, caller: ServiceOperator) -> Response:

@@ -8,14 +8,21 @@ from pydantic_core import to_json
 from starlette.responses import Response
 
 from raytasks.api.auth import ServiceOperator
-from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+)
 from raytasks.api.steering_bodies import PauseRequest, ScopeRequest, read_body
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.protocol.commands import PauseWork, ResumeWork
 from raytasks.protocol.queries import PauseList
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, AWAY)
-_CHANGE = {**_READ, **problems_of(HTTPStatus.UNPROCESSABLE_ENTITY)}
+_CHANGE = {**BODY_PROBLEMS, **_READ}
 
 
 class PauseView(BaseModel):

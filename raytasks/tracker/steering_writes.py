@@ -34,6 +34,7 @@ from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.ticker import Ticker
 
 _LOAD_SECONDS = 8.0
+_TURN_SECONDS = 8.0  # how long a command waits for those before it
 
 
 @dataclass(frozen=True)
@@ -100,12 +101,19 @@ class SteeringWrites:
         ticker = self._ticker
         if not await ticker.is_loaded(_LOAD_SECONDS):
             raise StoreUnavailable(AWAY)
-        async with self._turn:
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._turn.acquire()
+        except TimeoutError:
+            raise StoreUnavailable(AWAY) from None
+        try:
             await ticker.wait_for_tick()
             now = ticker.clock()
             plan = planned(command, ticker.steering, now)
             if plan.change is not None:
                 await self._write(plan, now)
+        finally:
+            self._turn.release()
         await ticker.wait_for_tick()
         ticker.wake.set()
         return plan.answer

@@ -17,4 +17,7 @@ def test_every_answer_is_as_documented(service: Service) -> None:
         attack(EXAMPLES, SEED)
         tried.append(label)
     assert len(tried) >= 9
+    for pause in service.http.get("/pauses").json()["pauses"]:
+        scope = {name: pause[name] for name in ("task_type", "namespace") if pause[name]}
+        assert service.http.post("/resume", json=scope).json()["ended"]
     assert service.run("scripted", {"value": 1})["state"] == "COMPLETED"  # and it works as before

@@ -42,7 +42,7 @@ def test_what_is_set_is_in_force_where_it_is_declared() -> None:
 
 
 def test_any_value_passes_between_processes() -> None:
-    values = ["", "a", True, None, -5, 2**63 - 1, 2**63, -(2**200)]
+    values: list[str | int | bool | None] = ["", "a", True, None, -5, 2**63 - 1, 2**63, -(2**200)]
     use = LimitUse(fullest=[KeyUse("shop", value, 1, 0, None) for value in values])
     found = limit_documents(INFOS, Steering(), lambda _: use)
     assert codec.answer_of(LimitList(), codec.encode(found)) == found

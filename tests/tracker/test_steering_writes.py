@@ -1,6 +1,7 @@
 """The things that people set: durable, at once in force, and written down once."""
 
 import asyncio
+import threading
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from raytasks.protocol.commands import (
     SteeringCommand,
 )
 from raytasks.protocol.queries import AuditList, Health, Metrics, WaitingFor
+from raytasks.tracker import steering_writes
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
@@ -225,3 +227,26 @@ async def test_a_setting_is_refused_while_the_database_is_away(store: FaultyStor
         store.away = False
         await tracker.execute(SET_LIMIT)
         assert set(tracker.ticker.steering.limits) == {"smtp"}
+
+
+async def test_commands_come_one_after_the_other(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steering_writes, "_TURN_SECONDS", 0.05)
+    async with tracker_on(store, clock=Clock()) as tracker:
+        loop, reached, gate = asyncio.get_running_loop(), asyncio.Event(), threading.Event()
+
+        def hold_up() -> None:
+            store.before_commit = None
+            loop.call_soon_threadsafe(reached.set)
+            gate.wait(PATIENCE)
+
+        store.before_commit = hold_up
+        first = asyncio.ensure_future(tracker.execute(SET_LIMIT))
+        await asyncio.wait_for(reached.wait(), PATIENCE)
+        with pytest.raises(StoreUnavailable):  # it was not begun
+            await tracker.execute(SET_SHARE)
+        gate.set()
+        assert await asyncio.wait_for(first, PATIENCE) == LIMIT
+        assert tracker.ticker.steering == Steering().changed([LIMIT], NOW)
+        assert await tracker.execute(SET_SHARE) == SHARE
