@@ -12,13 +12,12 @@ from raytasks.api.auth import ServiceOperator
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import (
     AWAY,
-    BODY_PROBLEMS,
     Service,
     body_extra,
     json_answer,
     problems_of,
 )
-from raytasks.api.steering_bodies import LimitRequest, read_body
+from raytasks.api.steering_bodies import SETTING_PROBLEMS, LimitRequest, read_body
 from raytasks.protocol.commands import ClearLimit, SetLimit
 from raytasks.protocol.queries import LimitList
 
@@ -26,7 +25,7 @@ LimitName = Annotated[str, Path(description="The name that a handler's `Limit` d
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, AWAY)
 _CLEAR = {**_READ, **problems_of(HTTPStatus.NOT_FOUND)}
-_CHANGE = {**BODY_PROBLEMS, **_CLEAR}
+_CHANGE = {**SETTING_PROBLEMS, **_CLEAR, **problems_of(HTTPStatus.CONFLICT)}
 
 
 class BoundsView(BaseModel):

@@ -12,13 +12,12 @@ from raytasks.api.auth import Reader, ServiceOperator
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import (
     AWAY,
-    BODY_PROBLEMS,
     Service,
     body_extra,
     json_answer,
     problems_of,
 )
-from raytasks.api.steering_bodies import ShareRequest, read_body
+from raytasks.api.steering_bodies import SETTING_PROBLEMS, ShareRequest, read_body
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import State
 from raytasks.protocol.commands import ClearNamespace, SetNamespace
@@ -29,7 +28,7 @@ NamespaceName = Annotated[str, Path(pattern=f"^{NAMESPACE}$")]
 _CLEAR = problems_of(
     HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
 )
-_CHANGE = {**BODY_PROBLEMS, **_CLEAR}
+_CHANGE = {**SETTING_PROBLEMS, **_CLEAR}
 
 
 class NamespaceView(BaseModel):

@@ -10,19 +10,17 @@ from starlette.responses import Response
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.route_service import (
     AWAY,
-    BODY_PROBLEMS,
     Service,
     body_extra,
     json_answer,
     problems_of,
 )
-from raytasks.api.steering_bodies import PauseRequest, ScopeRequest, read_body
+from raytasks.api.steering_bodies import SETTING_PROBLEMS, PauseRequest, ScopeRequest, read_body
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.protocol.commands import PauseWork, ResumeWork
 from raytasks.protocol.queries import PauseList
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, AWAY)
-_CHANGE = {**BODY_PROBLEMS, **_READ}
 
 
 class PauseView(BaseModel):
@@ -66,7 +64,7 @@ def pause_router(service: Service) -> APIRouter:
     @router.post(
         "/pause",
         response_model=PausesView,
-        responses=_CHANGE,
+        responses=SETTING_PROBLEMS,
         summary="Hand out no tasks of a type, a namespace, or the whole service",
         openapi_extra=body_extra(PauseRequest.model_json_schema()),
     )
@@ -87,7 +85,7 @@ def pause_router(service: Service) -> APIRouter:
     @router.post(
         "/resume",
         response_model=ResumedView,
-        responses=_CHANGE,
+        responses=SETTING_PROBLEMS,
         summary="End a pause",
         openapi_extra=body_extra(ScopeRequest.model_json_schema()),
     )

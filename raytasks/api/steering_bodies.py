@@ -1,12 +1,13 @@
 """The bodies of requests that set something at run time: limits, namespaces, pauses."""
 
+from http import HTTPStatus
 from typing import TypeVar
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator
 
 from raytasks.api.request_bodies import read_json
-from raytasks.api.route_service import Service
+from raytasks.api.route_service import AWAY, Service, problems_of
 from raytasks.handling.submission import field_errors
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.controls import (
@@ -25,6 +26,16 @@ MAX_PAUSE_SECONDS = 366 * DAY_SECONDS
 
 MAX_BACKLOG = 10**12
 """The highest bound of a namespace's backlog."""
+
+SETTING_PROBLEMS = problems_of(
+    HTTPStatus.BAD_REQUEST,
+    HTTPStatus.FORBIDDEN,
+    HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    HTTPStatus.UNPROCESSABLE_ENTITY,
+    AWAY,
+)
+"""The problems of a request with such a body."""
 
 Body = TypeVar("Body", bound=BaseModel)
 

@@ -133,10 +133,11 @@ async def test_they_are_listed_with_exact_counts(api: Api) -> None:
     tasks = [await submitted(api, who) for who in "abbo"]
     cancelled = f"/tasks/{tasks[1]['task_id']}/cancel"
     assert (await api.client.post(cancelled, headers=bearer("b"))).status_code == 202
-    team_b = {"name": "team-b", "by_state": {"CANCELLED": 1, "PENDING": 1}}
+    usual = {"weight": 1.0, "max_backlog": None}
+    team_b = {"name": "team-b", "by_state": {"CANCELLED": 1, "PENDING": 1}, **usual}
     assert await namespaces("o") == [
-        {"name": "default", "by_state": {"PENDING": 1}},
-        {"name": "team-a", "by_state": {"PENDING": 1}},
+        {"name": "default", "by_state": {"PENDING": 1}, **usual},
+        {"name": "team-a", "by_state": {"PENDING": 1}, **usual},
         team_b,
     ]
     assert await namespaces("b") == [team_b]

@@ -17,6 +17,7 @@ TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
 _SUBMISSION = {"200", "202", "400", "408", "409", "413", "415", "422", "429", "503"}
 
+_SETTING = {"200", "400", "408", "413", "415", "422", "503"}
 ROUTES = {
     ("/tasks/", "post"): _SUBMISSION,
     ("/tasks/batch", "post"): _SUBMISSION,
@@ -33,6 +34,14 @@ ROUTES = {
     ("/stats", "get"): {"200", "422", "503"},
     ("/stats/series", "get"): {"200", "422", "503"},
     ("/namespaces", "get"): {"200", "503"},
+    ("/namespaces/{name}", "put"): {*_SETTING, "404"},
+    ("/namespaces/{name}", "delete"): {"200", "404", "422", "503"},
+    ("/limits", "get"): {"200", "503"},
+    ("/limits/{name}", "put"): {*_SETTING, "404", "409"},
+    ("/limits/{name}", "delete"): {"200", "404", "503"},
+    ("/pauses", "get"): {"200", "503"},
+    ("/pause", "post"): _SETTING,
+    ("/resume", "post"): _SETTING,
     ("/task-types", "get"): {"200"},
     ("/health", "get"): {"200", "503"},
     ("/livez", "get"): {"200"},
