@@ -19,6 +19,7 @@ from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,
     PermanentError,
+    RateLimited,
     RetryDecision,
     Snooze,
     wait_of,
@@ -108,23 +109,35 @@ class Attempt:
         try:
             with noting(self.waits):
                 written = self._written(handler, channel)
-            text, ref = self.workplace.values.externalize_result(self.claim, written)
-        except Snooze as snooze:
-            error = snooze
-            seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
-            return self.outcome(OutcomeKind.SNOOZED, delay_seconds=seconds)
-        except Cancelled:
-            return self._stopped_by_error()
+            return self.succeeded(written)
         except BaseException as error:
-            if self.stop.reason is not None:
-                return self._stopped_by_error()
-            return self.failed(error)
+            return self.ended_by(error)
+
+    def succeeded(self, written: bytes) -> Outcome:
+        """Return the outcome of an attempt with this result (JSON).
+
+        Raises as `LargeValues.externalize_result` does.
+        """
+        text, ref = self.workplace.values.externalize_result(self.claim, written)
         return self.outcome(OutcomeKind.SUCCEEDED, result=text, result_ref=ref)
 
-    def _stopped_by_error(self) -> Outcome:
+    def ended_by(self, error: BaseException) -> Outcome:
+        """Return the outcome of an attempt that ended with this error of its handler."""
+        if isinstance(error, Snooze):
+            return self._snoozed(error)
+        if self.stop.reason is None and not isinstance(error, Cancelled):
+            return self.failed(error)
         if self.workplace.children is not None:
             self.workplace.children.cancel()
         return self.stopped()
+
+    def _snoozed(self, error: Snooze) -> Outcome:
+        seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
+        closes = getattr(error, "limit", None) if isinstance(error, RateLimited) else None
+        if closes is not None and closes not in [limit.name for limit in self.spec.limits]:
+            fenced(lambda: self._tell(_unknown_limit(self.spec.task_type, closes)), lambda _: None)
+            closes = None
+        return self.outcome(OutcomeKind.SNOOZED, delay_seconds=seconds, closes=closes)
 
     def failed(
         self, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED, **details: Any
@@ -202,9 +215,25 @@ class Attempt:
         return written
 
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
+        self._channel = channel
+        arguments = [self.payload()]
+        if self.spec.wants_context:
+            arguments.append(self.context)
+        result = handler(*arguments)
+        return result if type(result) in _READY else self.collected(result)
+
+    def use(self, channel: Channel) -> None:
+        """Let the attempt's context report by this channel. Needed before `context`."""
+        self._channel = channel
+
+    def payload(self) -> Any:
+        """Return the payload, as its handler's model. Raises `PermanentError` if it does not fit.
+
+        Raises also as `LargeValues.load_payload` does. A large payload is read from its file.
+        """
         text = self.workplace.values.load_payload(self.claim)
         try:
-            payload = self.spec.payload.validate_json(text)
+            return self.spec.payload.validate_json(text)
         except ValidationError as error:
             # The payload was valid when it was submitted: the handler's model has changed since.
             # The message has no input values: they may be secret.
@@ -216,14 +245,8 @@ class Attempt:
                 for item in found[:10]
             )
             raise PermanentError(f"the payload no longer fits its handler: {told}") from None
-        arguments = [payload]
-        self._channel = channel
-        if self.spec.wants_context:
-            arguments.append(self._told_context())
-        result = handler(*arguments)
-        return result if type(result) in _READY else self._awaited(result)
 
-    def _awaited(self, result: Any) -> Any:
+    def collected(self, result: Any) -> Any:
         """Return the result of an async handler, or the list of what a generator yields."""
         if type(result) is CoroutineType:
             return self.workplace.run_async(result, self._tell)
@@ -231,6 +254,16 @@ class Attempt:
             result = self._all_of_async(result)
         if inspect.isawaitable(result):
             result = self.workplace.run_async(result, self._tell)
+        if inspect.isgenerator(result):
+            result = self._all_of(result)
+        return result
+
+    async def collect(self, result: Any) -> Any:
+        """Return the same as `collected`, on the event loop that runs now."""
+        if inspect.isasyncgen(result):
+            return await self._all_of_async(result)
+        if inspect.isawaitable(result):
+            result = await result
         if inspect.isgenerator(result):
             result = self._all_of(result)
         return result
@@ -263,10 +296,11 @@ class Attempt:
 
     def _tell(self, text: str) -> None:
         """Write a line by raytasks itself into the attempt's log."""
-        self._told_context().log.warning("%s", text)
+        self.context.log.warning("%s", text)
 
-    def _told_context(self) -> Context:
-        """Return the attempt's one context. There is only one, as it counts the log lines."""
+    @property
+    def context(self) -> Context:
+        """The attempt's one context. There is only one, as it counts the log lines."""
         if self._made is None:
             self._made = self._context()
         return self._made
@@ -287,6 +321,13 @@ class Attempt:
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
+
+
+def _unknown_limit(task_type: str, name: object) -> str:
+    return (
+        f"RateLimited names the limit {name!r:.100}, which task type {task_type!r} does not have: "
+        "nothing is closed, and only this task waits; declare it in limits=, or correct the name"
+    )
 
 
 def _place(parts: tuple[int | str, ...]) -> str:
