@@ -118,6 +118,12 @@ class HandlerSpec:
         """Whether a runner runs several attempts of this handler at a time."""
         return self.concurrency > 1 or self.batch is not None
 
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the handler is an `async` function, generator or `__call__`."""
+        target = self.target.__call__ if inspect.isclass(self.target) else self.target
+        return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+
     @property
     def slots(self) -> int:
         """How many attempts of this handler a concurrent runner runs at a time."""

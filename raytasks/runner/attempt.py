@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -26,7 +27,7 @@ from raytasks.model.retry import (
 )
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
-from raytasks.observe.traces import processing
+from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
@@ -68,6 +69,7 @@ class Attempt:
     lines_before: int = 0
     _channel: Channel = field(init=False)
     _made: Context | None = None
+    _text: str | None = None
     waits: AttemptWaits = field(default_factory=AttemptWaits)
 
     def __post_init__(self) -> None:
@@ -92,15 +94,19 @@ class Attempt:
             children.mark()
         return self.workplace.apart(lambda: self._run(handler, channel))
 
-    def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
+    def span(self) -> AbstractContextManager[ProcessSpan]:
+        """Make the span of this attempt current within a block. See `processing`."""
         claim = self.claim
-        with processing(
+        return processing(
             claim.task_type,
             claim.task_id,
             claim.attempt,
             claim.trace_context,
             self.workplace.trace_parenting,
-        ) as span:
+        )
+
+    def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
+        with self.span() as span:
             outcome = self._outcome_of(handler, channel)
             span.ended(outcome.kind.value, self.error)
         return outcome
@@ -120,6 +126,11 @@ class Attempt:
         """
         text, ref = self.workplace.values.externalize_result(self.claim, written)
         return self.outcome(OutcomeKind.SUCCEEDED, result=text, result_ref=ref)
+
+    def is_large(self, written: bytes) -> bool:
+        """Return whether this result (JSON) goes to a file."""
+        values = self.workplace.values
+        return values.artifacts is not None and len(written) > values.offload_bytes
 
     def ended_by(self, error: BaseException) -> Outcome:
         """Return the outcome of an attempt that ended with this error of its handler."""
@@ -203,16 +214,22 @@ class Attempt:
     def _written(self, handler: Callable[..., Any], channel: Channel) -> bytes:
         """Return the result as JSON. All code of the handler runs in here, also lazy results."""
         try:
-            result = self._call(handler, channel)
-            try:
-                written = handler_json(result)
-            except NotJson as refusal:
-                raise PermanentError(f"the handler's result cannot be JSON: {refusal}") from None
+            written = self.written(self._call(handler, channel))
         except BaseException as error:
             self.workplace.home.leave_if_copy(error)
             raise
         self.workplace.home.leave_if_copy()
         return written
+
+    def written(self, result: Any) -> bytes:
+        """Return a result as JSON.
+
+        Raises `PermanentError` if it cannot be JSON, and the errors of the handler's lazy values.
+        """
+        try:
+            return handler_json(result)
+        except NotJson as refusal:
+            raise PermanentError(f"the handler's result cannot be JSON: {refusal}") from None
 
     def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
         self._channel = channel
@@ -226,14 +243,19 @@ class Attempt:
         """Let the attempt's context report by this channel. Needed before `context`."""
         self._channel = channel
 
+    def load(self) -> None:
+        """Read the payload from its file, if it is large. Raises as `LargeValues.load_payload`."""
+        self._text = self.workplace.values.load_payload(self.claim)
+
     def payload(self) -> Any:
         """Return the payload, as its handler's model. Raises `PermanentError` if it does not fit.
 
         Raises also as `LargeValues.load_payload` does. A large payload is read from its file.
         """
-        text = self.workplace.values.load_payload(self.claim)
+        if self._text is None:
+            self.load()
         try:
-            return self.spec.payload.validate_json(text)
+            return self.spec.payload.validate_json(self._text or "")
         except ValidationError as error:
             # The payload was valid when it was submitted: the handler's model has changed since.
             # The message has no input values: they may be secret.
