@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from msgspec.structs import replace
+
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
@@ -13,6 +15,7 @@ from raytasks.handling.submission import check_submission
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Task
 from raytasks.protocol.commands import CancelTask
+from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.queries import TaskDetail
 from raytasks.runner.concurrent_work import ConcurrentWork
 from raytasks.runner.exchange_loop import ExchangeLoop
@@ -40,6 +43,7 @@ class ConcurrentBench:
         self.tracker = Tracker(Store(url), lease_seconds=LEASE_SECONDS)
         self.folder = folder
         self.lives = 0
+        self.queued: bool | None = None
         self.work: ConcurrentWork
 
     @asynccontextmanager
@@ -65,11 +69,16 @@ class ConcurrentBench:
             )
             identity = Identity(f"life-{self.lives}", "runner", "concurrent", "g")
             exchange = ExchangeLoop(
-                identity, work, self.tracker.exchange, waits_for=work.waits_for, slots=True
+                identity, work, self._call, waits_for=work.waits_for, slots=True
             )
             work.begin(exchange)
             await exchange.run()
             self.tracker.mark_lost(identity.runner_id, "its process ended")
+
+    async def _call(self, exchange: Exchange) -> Orders:
+        """Make an exchange. If `queued` is set, the orders say that instead of what is so."""
+        orders = await self.tracker.exchange(exchange)
+        return orders if self.queued is None else replace(orders, queued=self.queued)
 
     async def submit(self, task_type: str, *payloads: Any, **options: Any) -> list[str]:
         tasks = [
