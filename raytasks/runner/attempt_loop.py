@@ -34,7 +34,7 @@ _MIN_TIMERS = 64
 
 
 class Belongings:
-    """What one call of a handler has on the loop: asyncio tasks, timers, async generators."""
+    """The asyncio tasks, timers and async generators that one call of a handler has on the loop."""
 
     def __init__(self) -> None:
         self.main: asyncio.Task[None] | None = None

@@ -22,7 +22,7 @@ from raytasks.runner.nested import NOTICE_SECONDS
 from raytasks.runner.slots import Slots
 from raytasks.runner.stacks import loop_stack_text, stack_text
 from raytasks.runner.surroundings import Surroundings
-from raytasks.runner.warm_channel import LogLines, WarmChannel
+from raytasks.runner.warm_channel import LogRelay, WarmChannel
 from raytasks.runner.warm_work import (
     ASK_SECONDS,
     INTERRUPT_SECONDS,
@@ -83,7 +83,7 @@ class ConcurrentWork:
         self._waits_since: float | None = None
         self._waits_told: str | None = None
         self._was_blocked = False
-        self.lines = LogLines(self._event_loop)
+        self.lines = LogRelay(self._event_loop)
         self.loaded = False
         """Whether the handlers are loaded."""
 

@@ -44,8 +44,9 @@ Steps = Generator[Request, Answer, None]
 class HandlerCall:
     """One attempt in a call of its handler; see `BatchCall` for several.
 
-    `active` has the attempts that are in the handler now, in its call number `step`. `outcomes` has
-    those that have ended. `stuck` is set when tasks that the handler left do not end.
+    - `active`: the attempts that are in the handler now, in its call number `step`.
+    - `outcomes`: those of the attempts that have ended.
+    - `stuck`: tasks that the handler left on its event loop do not end.
     """
 
     def __init__(self, spec: HandlerSpec, attempts: Sequence[Attempt]) -> None:

@@ -23,9 +23,9 @@ def last_outcomes(
 
     Attempts that were to stop have stopped. Others are released: it is not their fault. The event
     loop has been blocked for `blocked_seconds`, or None if it works. Then no attempt on it could
-    stop in time, but the one that `blocks` it; if that is `too_long`, this is its failure. If the
-    loop is blocked and nobody knows by whom, the attempts there have no outcome here, and the loss
-    of their process makes them suspects.
+    stop in time, but the one that `blocks` it; if that is `too_long`, this is its failure. If
+    nobody knows which one blocks it, the attempts there have no outcome here. Then the loss of
+    their process makes them suspects.
     """
     told: list[Outcome] = []
     for call in calls:

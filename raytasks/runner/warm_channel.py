@@ -11,8 +11,8 @@ from raytasks.runner.attempt import Attempt
 from raytasks.runner.exchange_loop import ExchangeLoop
 
 
-class LogLines:
-    """The lines that attempts have logged, on their way to the exchange loop `exchange`.
+class LogRelay:
+    """The relay of the lines that attempts have logged, to the exchange loop `exchange`.
 
     `add` may be called from any thread. Lines must be passed on before the outcome of their
     attempt.
@@ -45,7 +45,7 @@ class WarmChannel:
     def __init__(
         self,
         attempt: Attempt,
-        lines: LogLines,
+        lines: LogRelay,
         exchange: ExchangeLoop,
         event_loop: asyncio.AbstractEventLoop,
     ) -> None:

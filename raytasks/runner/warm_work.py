@@ -15,7 +15,7 @@ from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.stacks import stack_text
-from raytasks.runner.warm_channel import LogLines, WarmChannel
+from raytasks.runner.warm_channel import LogRelay, WarmChannel
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
 
@@ -68,7 +68,7 @@ class WarmWork:
         self._interrupted: Attempt | None = None
         self._loaded_memory: int | None = None
         self._waits = WaitNotice()
-        self.lines = LogLines(self._event_loop)
+        self.lines = LogRelay(self._event_loop)
         self._unfit = False
 
     def begin(self, exchange: ExchangeLoop) -> None:
