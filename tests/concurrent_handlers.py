@@ -13,7 +13,7 @@ from raytasks import Batch, Context, RetryPolicy, handler
 
 
 class Work(BaseModel):
-    """What an attempt does: it waits so many seconds, or kills its process.
+    """The script of an attempt: it waits so many seconds, or kills its process.
 
     To the file `mark` an attempt that may get stuck appends its process's id, and whether the
     process of the line before is gone.

@@ -169,13 +169,18 @@ class HandlerCall:
 
 
 def drive(steps: Steps, invoke: Callable[[Sequence[Any]], Answer]) -> None:
-    """Do all steps of a call in this thread; `invoke` calls the handler with its arguments."""
+    """Do all steps of a call in this thread; `invoke` calls the handler with its arguments.
+
+    Raises what `invoke` raises; then the steps end here.
+    """
     try:
         request = next(steps)
         while True:
             request = steps.send(done(request, invoke))
     except StopIteration:
         return
+    finally:
+        steps.close()
 
 
 def done(request: Request, invoke: Callable[[Sequence[Any]], Answer]) -> Answer:

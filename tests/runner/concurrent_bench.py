@@ -81,10 +81,13 @@ class ConcurrentBench:
         return orders if self.queued is None else replace(orders, queued=self.queued)
 
     async def submit(self, task_type: str, *payloads: Any, **options: Any) -> list[str]:
-        tasks = [
-            check_submission({"task_type": task_type, "payload": item, **options}, self.registry)
-            for item in payloads
-        ]
+        return await self.submit_all(
+            [{"task_type": task_type, "payload": payload, **options} for payload in payloads]
+        )
+
+    async def submit_all(self, requests: list[dict[str, Any]]) -> list[str]:
+        """Submit tasks in one tick, so that one claim gets them all."""
+        tasks = [check_submission(request, self.registry) for request in requests]
         await self.tracker.submit(tasks)
         return [task.task_id for task in tasks]
 

@@ -216,12 +216,16 @@ async def test_a_batch_stops_when_the_first_time_is_up_and_the_others_run_again(
         return [item.number for item in payloads]
 
     async with bench(late).running() as running:
-        two = await running.submit("late", *items(2))
-        [hurried] = await running.submit("late", {"number": 9}, timeout_seconds=0.2)
+        requests: list[dict[str, Any]] = [
+            {"task_type": "late", "payload": item} for item in items(3)
+        ]
+        requests[2]["timeout_seconds"] = 0.2
+        *two, hurried = await running.submit_all(requests)
         tasks = await running.ends([*two, hurried])
         assert [task.state for task in tasks] == [State.COMPLETED] * 2 + [State.FAILED]
         assert await running.outcomes(hurried) == [OutcomeKind.TIMED_OUT]
         assert await running.outcomes(two[0]) == [OutcomeKind.SUCCEEDED]
+        assert calls == [3, 2]
 
 
 async def test_a_batch_waits_no_longer_than_its_seconds(
