@@ -54,9 +54,9 @@ async def test_a_thousand_waits_of_a_second_take_less_than_three(
     async with bench(wait).running() as running:
         [first] = await running.submit("wait", 0)
         await running.ends([first])  # now the handlers are loaded
-        began = time.monotonic()
         tasks = await running.ends(await running.submit("wait", *range(1000)))
-        assert time.monotonic() - began < 3
+        created = min(task.created_at for task in tasks)
+        assert max(task.finished_at or created for task in tasks) - created < 3
         assert {task.result for task in tasks} == {str(number) for number in range(1000)}
 
 
