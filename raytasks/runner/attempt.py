@@ -67,6 +67,8 @@ class Attempt:
     started_at: float = 0.0
     error: BaseException | None = None
     lines_before: int = 0
+    saving: bool = False
+    """Whether it waits until the tracker has its checkpoint."""
     _channel: Channel = field(init=False)
     _made: Context | None = None
     _text: str | None = None

@@ -168,7 +168,13 @@ class ConcurrentWork:
     def _drain(self, stuck: list[HandlerCall], now: float) -> None:
         """Leave once an attempt cannot be interrupted, when the others have ended."""
         on_loop = [call for call in self._calls.values() if call.spec.is_async]
-        too_long = self._async.blocked_seconds > BLOCKED_SECONDS and len(on_loop) > 1
+        blocks = self._async.executing() if self._is_blocked else None
+        saves = blocks is not None and any(attempt.saving for attempt in blocks.attempts)
+        too_long = (
+            self._async.blocked_seconds > BLOCKED_SECONDS
+            and len(on_loop) > 1
+            and not saves  # it waits for the tracker
+        )
         if not stuck and not too_long:
             return
         if self._drains_since is None:
@@ -186,7 +192,7 @@ class ConcurrentWork:
                 last_outcomes(
                     self._calls.values(),
                     blocked_seconds=self._async.blocked_seconds if self._is_blocked else None,
-                    blocks=self._async.executing() if self._is_blocked else None,
+                    blocks=blocks,
                     too_long=too_long,
                 )
             )

@@ -72,15 +72,19 @@ class WarmChannel:
         sent = asyncio.run_coroutine_threadsafe(
             self._exchange.checkpoint(claim.task_id, claim.attempt, kept, ref), self._event_loop
         )
-        while True:
-            try:
-                return sent.result(timeout=0.2)
-            except concurrent.futures.CancelledError:
-                raise Cancelled from None
-            except TimeoutError:
-                if self.cancelled():
-                    sent.cancel()
+        self._attempt.saving = True
+        try:
+            while True:
+                try:
+                    return sent.result(timeout=0.2)
+                except concurrent.futures.CancelledError:
                     raise Cancelled from None
+                except TimeoutError:
+                    if self.cancelled():
+                        sent.cancel()
+                        raise Cancelled from None
+        finally:
+            self._attempt.saving = False
 
     def log(self, line: LogLine) -> None:
         """Pass on a log line."""
