@@ -8,10 +8,13 @@ from raytasks.model.controls import Batch
 from raytasks.protocol.messages import Claim
 
 AHEAD_SECONDS = 0.1
-"""A batch is gathered while others run if calls of its type take no longer than this.
+"""Batches are gathered while others run, if their calls will begin within this time.
 
-Otherwise its attempts would wait here for long, and not in another runner that is free.
+Otherwise their attempts would wait here for long, and not in another runner that is free.
 """
+
+MAX_AHEAD = 512
+"""How many attempts are gathered ahead at most, if a batch is smaller."""
 
 _WEIGHT = 0.2
 
@@ -46,9 +49,15 @@ class Slots:
         calls = self.spec.concurrency - self.running
         if self.spec.batch is None:
             return max(0, calls)
-        if calls <= 0 and self._seconds is not None and self._seconds <= AHEAD_SECONDS:
-            calls = 1
+        calls = max(0, calls) + self._ahead(self.spec.batch.size)
         return max(0, calls * self.spec.batch.size - len(self._gathered))
+
+    def _ahead(self, size: int) -> int:
+        """Return how many batches are gathered beyond those that have a slot."""
+        if self._seconds is None or self._seconds > AHEAD_SECONDS:
+            return 0
+        in_time = int(AHEAD_SECONDS / max(self._seconds, 0.001)) * self.spec.concurrency
+        return max(1, min(in_time, MAX_AHEAD // size))
 
     def add(self, claim: Claim, now: float) -> None:
         """Take a claim."""

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from raytasks.handling.declaration import handler, handler_of
 from raytasks.model.controls import Batch
 from raytasks.protocol.messages import Claim
-from raytasks.runner.slots import AHEAD_SECONDS, Slots
+from raytasks.runner.slots import AHEAD_SECONDS, MAX_AHEAD, Slots
 
 
 @handler("many", concurrency=3)
@@ -61,7 +61,7 @@ def test_full_batches_begin_at_once() -> None:
     assert slots.since == 0.0
 
 
-def test_a_batch_is_gathered_ahead_only_while_calls_are_short() -> None:
+def test_batches_are_gathered_ahead_for_a_tenth_of_a_second() -> None:
     slots = Slots(handler_of(model))
     add(slots, 8)
     assert sizes(slots.take(0.0, more=True)) == [4, 4]
@@ -69,10 +69,19 @@ def test_a_batch_is_gathered_ahead_only_while_calls_are_short() -> None:
     slots.end(AHEAD_SECONDS / 2)
     add(slots, 4)
     assert sizes(slots.take(0.0, more=True)) == [4]
-    assert slots.free == 4
+    assert slots.free == 4 * 4  # each of the two slots makes two calls in that time
     slots.end(100.0)
     slots.running += 1
     assert slots.free == 0
+
+
+def test_no_more_than_so_many_attempts_are_gathered_ahead() -> None:
+    slots = Slots(handler_of(model))
+    add(slots, 8)
+    assert sizes(slots.take(0.0, more=True)) == [4, 4]
+    slots.end(0.0)
+    slots.running += 1
+    assert slots.free == MAX_AHEAD
 
 
 def test_what_has_not_begun_is_taken_back() -> None:
