@@ -20,6 +20,7 @@ from benchmarks.scenarios import (
     nodes,
     noop,
     reads,
+    side_by_side,
     single,
     slow,
     submission,
@@ -127,6 +128,11 @@ GROUPS = (
         "postgresql", "postgresql", ("drain", "submission", "single", "end_to_end", "reads")
     ),
     Group("slow", ("slow",), partial(_alone, "", slow.measure)),
+    Group(
+        "side_by_side",
+        ("side_by_side",),
+        partial(_alone, "side_by_side.", side_by_side.measure),
+    ),
     Group("nodes", ("nodes",), partial(_alone, "", nodes.measure), long=True),
     Group("growth", ("growth",), partial(_alone, "", growth.measure)),
     Group("lists", ("lists",), partial(_alone, "", lists.measure), long=True),

@@ -108,6 +108,16 @@ TARGETS = (
         over="sqlite.waiting.without.per_second",
     ),
     Target(
+        "a model of 2 ms + 0.1 ms an item, in batches of 100, × one by one",
+        "side_by_side.batched.per_second", 10.0, True, "×",
+        over="side_by_side.one_by_one.per_second",
+    ),
+    Target("mean fill of its batches", "side_by_side.batched.fill", 0.9, True, ""),
+    Target(
+        "1,000 waits of 1 s in one runner",
+        "side_by_side.waits.seconds", 3.0, False, "s",
+    ),
+    Target(
         "idle processor time of the whole service, beyond bare Ray's (% of a core)",
         "sqlite.idle.processor_percent", 5.0, False, "%", beyond="ray.idle.processor_percent",
     ),

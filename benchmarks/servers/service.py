@@ -159,15 +159,19 @@ def running_service(
     *,
     num_cpus: int | None = None,
     environment: Mapping[str, str] | None = None,
+    modules: str = "benchmarks.handlers",
 ) -> Iterator[Service]:
-    """Run a service with its files in a folder; by default on a new SQLite database there."""
+    """Run a service with its files in a folder; by default on a new SQLite database there.
+
+    `modules` has the handlers.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     port = quiet_port()
     url = database_url or f"sqlite:///{folder}/tasks.db"
     variables = clean(
         DATABASE_URL=url,
         ARTIFACTS_URL=str(folder / "artifacts"),
-        TASK_MODULES="benchmarks.handlers",
+        TASK_MODULES=modules,
         STOP_GRACE_SECONDS="1",
         **(environment or {}),
     )

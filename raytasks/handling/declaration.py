@@ -19,7 +19,7 @@ from raytasks.handling.declaration_checks import (
     listed,
     where,
 )
-from raytasks.handling.signatures import annotation_of, parameters_of
+from raytasks.handling.signatures import annotation_of, item_of, parameters_of
 from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
 from raytasks.model.retry import RetryPolicy
@@ -64,13 +64,13 @@ class HandlerSpec:
     def payload(self) -> "TypeAdapter[Any]":
         """The payload's type. It checks a submission, and makes the handler's argument.
 
+        Of a handler of batches, it is the type of one payload.
         Raises `HandlerError` for an annotation that cannot be checked.
         """
         from pydantic import TypeAdapter
 
         try:
-            name, _ = parameters_of(self.target)
-            return TypeAdapter(annotation_of(self.target, name))
+            return TypeAdapter(self._payload_annotation())
         except Exception as error:
             raise HandlerError(
                 f"{where(self.target)}: the payload's annotation cannot be used: "
@@ -90,7 +90,7 @@ class HandlerSpec:
         from raytasks.model.hidden import Mask, mask_of
 
         try:
-            mask = mask_of(annotation_of(self.target, parameters_of(self.target)[0]))
+            mask = mask_of(self._payload_annotation())
         except Exception:  # a payload that cannot be understood is not shown
             return Mask(hides=True)
         return None if mask.is_empty else mask
@@ -111,8 +111,31 @@ class HandlerSpec:
 
     @cached_property
     def wants_context(self) -> bool:
-        """Whether the handler takes a `Context` as its second argument."""
-        return parameters_of(self.target)[1]
+        """Whether the second argument is a `Context`, or a list of them for a batch."""
+        return self._parameters()[1]
+
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether a runner runs several attempts of this handler at a time."""
+        return self.concurrency > 1 or self.batch is not None
+
+    @cached_property
+    def is_async(self) -> bool:
+        """Whether the handler is an `async` function, generator or `__call__`."""
+        target = self.target.__call__ if inspect.isclass(self.target) else self.target
+        return inspect.iscoroutinefunction(target) or inspect.isasyncgenfunction(target)
+
+    @property
+    def slots(self) -> int:
+        """How many attempts of this handler a concurrent runner runs at a time."""
+        return self.concurrency * (1 if self.batch is None else self.batch.size)
+
+    def _parameters(self) -> tuple[str, bool]:
+        return parameters_of(self.target, batch=self.batch is not None)
+
+    def _payload_annotation(self) -> Any:
+        annotation = annotation_of(self.target, self._parameters()[0])
+        return annotation if self.batch is None else item_of(annotation)
 
     def info(self) -> HandlerInfo:
         """Return the description of this handler for the tracker and for clients."""

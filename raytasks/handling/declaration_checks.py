@@ -54,7 +54,7 @@ def check(spec: "HandlerSpec") -> None:
             )
     _check_flow(spec, name)
     try:
-        parameters_of(spec.target)
+        parameters_of(spec.target, batch=spec.batch is not None)
     except SignatureError as error:
         raise HandlerError(f"{name}: {error}") from None
 

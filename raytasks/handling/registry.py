@@ -116,6 +116,11 @@ class Registry:
             raise HandlerError(f"no handler for {', '.join(missing)}")
         return Registry(self._specs[name] for name in task_types)
 
+    @property
+    def is_concurrent(self) -> bool:
+        """Whether a runner of these handlers runs several attempts at a time."""
+        return any(spec.is_concurrent for spec in self._specs.values())
+
     def nearest(self, task_type: str) -> str | None:
         """Return the known task type with the most similar name, or None."""
         matches = difflib.get_close_matches(task_type, self.task_types, n=1)

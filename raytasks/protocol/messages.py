@@ -40,6 +40,8 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.
     - `has_files`: the attempt has saved files of its task, or has tried to.
     - `host`, `pid`: the machine's name, and the process's id there.
+    - `closes`: the name of a limit that holds for the task. Until the task may run again, no
+      attempt begins that this limit holds for; see `RateLimited`.
     """
 
     task_id: str
@@ -62,6 +64,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     has_files: bool = False
     host: str | None = None
     pid: int | None = None
+    closes: str | None = None
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):
@@ -132,6 +135,10 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
       noticed; 0 if the runner does not number them.
     - `waits_for`: a task that the attempt of a serial runner waits for, or None.
     - `host`, `pid`: the machine's name, and the process's id there.
+    - `slots`: the capacity is that of free slots, in which attempts begin at once. Without it, the
+      runner queues what it gets.
+    - `last_outcomes`: how attempts end that the end of this process will stop. They count once the
+      process is gone.
     """
 
     runner_id: str
@@ -155,6 +162,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     batch_epoch: int = 0
     host: str | None = None
     pid: int | None = None
+    slots: bool = False
+    last_outcomes: Sequence[Outcome] = ()
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
@@ -19,13 +20,14 @@ from raytasks.model.retry import (
     DEFAULT_SECONDS,
     AttemptTimeout,
     PermanentError,
+    RateLimited,
     RetryDecision,
     Snooze,
     wait_of,
 )
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
-from raytasks.observe.traces import processing
+from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, judge
 from raytasks.runner.home import HomeChannel
@@ -65,8 +67,11 @@ class Attempt:
     started_at: float = 0.0
     error: BaseException | None = None
     lines_before: int = 0
+    saving: bool = False
+    """Whether it waits until the tracker has its checkpoint."""
     _channel: Channel = field(init=False)
     _made: Context | None = None
+    _text: str | None = None
     waits: AttemptWaits = field(default_factory=AttemptWaits)
 
     def __post_init__(self) -> None:
@@ -91,15 +96,19 @@ class Attempt:
             children.mark()
         return self.workplace.apart(lambda: self._run(handler, channel))
 
-    def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
+    def span(self) -> AbstractContextManager[ProcessSpan]:
+        """Make the span of this attempt current within a block. See `processing`."""
         claim = self.claim
-        with processing(
+        return processing(
             claim.task_type,
             claim.task_id,
             claim.attempt,
             claim.trace_context,
             self.workplace.trace_parenting,
-        ) as span:
+        )
+
+    def _run(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
+        with self.span() as span:
             outcome = self._outcome_of(handler, channel)
             span.ended(outcome.kind.value, self.error)
         return outcome
@@ -108,23 +117,40 @@ class Attempt:
         try:
             with noting(self.waits):
                 written = self._written(handler, channel)
-            text, ref = self.workplace.values.externalize_result(self.claim, written)
-        except Snooze as snooze:
-            error = snooze
-            seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
-            return self.outcome(OutcomeKind.SNOOZED, delay_seconds=seconds)
-        except Cancelled:
-            return self._stopped_by_error()
+            return self.succeeded(written)
         except BaseException as error:
-            if self.stop.reason is not None:
-                return self._stopped_by_error()
-            return self.failed(error)
+            return self.ended_by(error)
+
+    def succeeded(self, written: bytes) -> Outcome:
+        """Return the outcome of an attempt with this result (JSON).
+
+        Raises as `LargeValues.externalize_result` does.
+        """
+        text, ref = self.workplace.values.externalize_result(self.claim, written)
         return self.outcome(OutcomeKind.SUCCEEDED, result=text, result_ref=ref)
 
-    def _stopped_by_error(self) -> Outcome:
+    def is_large(self, written: bytes) -> bool:
+        """Return whether this result (JSON) goes to a file."""
+        values = self.workplace.values
+        return values.artifacts is not None and len(written) > values.offload_bytes
+
+    def ended_by(self, error: BaseException) -> Outcome:
+        """Return the outcome of an attempt that ended with this error of its handler."""
+        if isinstance(error, Snooze):
+            return self._snoozed(error)
+        if self.stop.reason is None and not isinstance(error, Cancelled):
+            return self.failed(error)
         if self.workplace.children is not None:
             self.workplace.children.cancel()
         return self.stopped()
+
+    def _snoozed(self, error: Snooze) -> Outcome:
+        seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
+        closes = getattr(error, "limit", None) if isinstance(error, RateLimited) else None
+        if closes is not None and closes not in [limit.name for limit in self.spec.limits]:
+            fenced(lambda: self._tell(_unknown_limit(self.spec.task_type, closes)), lambda _: None)
+            closes = None
+        return self.outcome(OutcomeKind.SNOOZED, delay_seconds=seconds, closes=closes)
 
     def failed(
         self, error: BaseException, kind: OutcomeKind = OutcomeKind.FAILED, **details: Any
@@ -190,21 +216,48 @@ class Attempt:
     def _written(self, handler: Callable[..., Any], channel: Channel) -> bytes:
         """Return the result as JSON. All code of the handler runs in here, also lazy results."""
         try:
-            result = self._call(handler, channel)
-            try:
-                written = handler_json(result)
-            except NotJson as refusal:
-                raise PermanentError(f"the handler's result cannot be JSON: {refusal}") from None
+            written = self.written(self._call(handler, channel))
         except BaseException as error:
             self.workplace.home.leave_if_copy(error)
             raise
         self.workplace.home.leave_if_copy()
         return written
 
-    def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
-        text = self.workplace.values.load_payload(self.claim)
+    def written(self, result: Any) -> bytes:
+        """Return a result as JSON.
+
+        Raises `PermanentError` if it cannot be JSON, and the errors of the handler's lazy values.
+        """
         try:
-            payload = self.spec.payload.validate_json(text)
+            return handler_json(result)
+        except NotJson as refusal:
+            raise PermanentError(f"the handler's result cannot be JSON: {refusal}") from None
+
+    def _call(self, handler: Callable[..., Any], channel: Channel) -> Any:
+        self._channel = channel
+        arguments = [self.payload()]
+        if self.spec.wants_context:
+            arguments.append(self.context)
+        result = handler(*arguments)
+        return result if type(result) in _READY else self.collected(result)
+
+    def use(self, channel: Channel) -> None:
+        """Let the attempt's context report by this channel. Needed before `context`."""
+        self._channel = channel
+
+    def load(self) -> None:
+        """Read the payload from its file, if it is large. Raises as `LargeValues.load_payload`."""
+        self._text = self.workplace.values.load_payload(self.claim)
+
+    def payload(self) -> Any:
+        """Return the payload, as its handler's model. Raises `PermanentError` if it does not fit.
+
+        Raises also as `LargeValues.load_payload` does. A large payload is read from its file.
+        """
+        if self._text is None:
+            self.load()
+        try:
+            return self.spec.payload.validate_json(self._text or "")
         except ValidationError as error:
             # The payload was valid when it was submitted: the handler's model has changed since.
             # The message has no input values: they may be secret.
@@ -216,14 +269,8 @@ class Attempt:
                 for item in found[:10]
             )
             raise PermanentError(f"the payload no longer fits its handler: {told}") from None
-        arguments = [payload]
-        self._channel = channel
-        if self.spec.wants_context:
-            arguments.append(self._told_context())
-        result = handler(*arguments)
-        return result if type(result) in _READY else self._awaited(result)
 
-    def _awaited(self, result: Any) -> Any:
+    def collected(self, result: Any) -> Any:
         """Return the result of an async handler, or the list of what a generator yields."""
         if type(result) is CoroutineType:
             return self.workplace.run_async(result, self._tell)
@@ -231,6 +278,16 @@ class Attempt:
             result = self._all_of_async(result)
         if inspect.isawaitable(result):
             result = self.workplace.run_async(result, self._tell)
+        if inspect.isgenerator(result):
+            result = self._all_of(result)
+        return result
+
+    async def collect(self, result: Any) -> Any:
+        """Return the same as `collected`, on the event loop that runs now."""
+        if inspect.isasyncgen(result):
+            return await self._all_of_async(result)
+        if inspect.isawaitable(result):
+            result = await result
         if inspect.isgenerator(result):
             result = self._all_of(result)
         return result
@@ -263,10 +320,11 @@ class Attempt:
 
     def _tell(self, text: str) -> None:
         """Write a line by raytasks itself into the attempt's log."""
-        self._told_context().log.warning("%s", text)
+        self.context.log.warning("%s", text)
 
-    def _told_context(self) -> Context:
-        """Return the attempt's one context. There is only one, as it counts the log lines."""
+    @property
+    def context(self) -> Context:
+        """The attempt's one context. There is only one, as it counts the log lines."""
         if self._made is None:
             self._made = self._context()
         return self._made
@@ -287,6 +345,13 @@ class Attempt:
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
+
+
+def _unknown_limit(task_type: str, name: object) -> str:
+    return (
+        f"RateLimited names the limit {name!r:.100}, which task type {task_type!r} does not have: "
+        "nothing is closed, and only this task waits; declare it in limits=, or correct the name"
+    )
 
 
 def _place(parts: tuple[int | str, ...]) -> str:

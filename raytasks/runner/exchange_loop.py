@@ -3,8 +3,7 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Awaitable, Callable, Sequence
 
 from raytasks.model.task_events import LogLine
 from raytasks.model.tasks import NotUnderstood
@@ -12,42 +11,17 @@ from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.runner.identity import Identity
-from raytasks.runner.outbox import Outbox, defect_of, key_of, sound
+from raytasks.runner.outbox import Outbox, defect_of, how_many_fit, key_of, sound
+from raytasks.runner.work import Work
 
 log = logging.getLogger(__name__)
 
 PROGRESS_SECONDS = 0.25
 """The shortest time between exchanges that carry nothing but progress and log lines."""
 
-MAX_OUTCOME_BYTES = 1_000_000
-"""How much text of results and errors one exchange carries, unless a single outcome has more.
-
-The tracker refuses outcomes that it has no room for, and asks for them again.
-"""
-
 _RETRY_SECONDS = 0.2
 _MAX_RETRY_SECONDS = 2.0
 _WHOLE = 128
-
-
-class Work(Protocol):
-    """The side of a runner that runs attempts."""
-
-    def capacity_by_type(self) -> Mapping[str, int]:
-        """Return how many more attempts of each task type the runner takes now."""
-
-    def capacity(self) -> int:
-        """Return how many more attempts the runner takes now in all."""
-
-    def start(self, claims: Sequence[Claim]) -> None:
-        """Begin the attempts, or queue them."""
-
-    def stop(self, task_id: str, attempt: int) -> None:
-        """Stop an attempt; it still reports an outcome.
-
-        Either its task was cancelled, or the attempt is no longer this runner's. In the second
-        case its outcome is dropped.
-        """
 
 
 class OldTracker(Exception):
@@ -68,6 +42,7 @@ class ExchangeLoop:
     - `clock` gives all times of the runner.
     - `demands` returns what waits for resources.
     - `waits_for` returns the id of a task that the present attempt waits for, or None.
+    - With `slots`, the work begins all attempts at once; see `Exchange`.
 
     An outcome is kept, and sent again if needed, until the tracker has acknowledged it. A part that
     cannot be sent or understood is found and reported as a failure: it never holds up the rest.
@@ -87,6 +62,7 @@ class ExchangeLoop:
         waits_for: Callable[[], str | None] = lambda: None,
         clock: Callable[[], float] = steady_time,
         is_alive: Callable[[], bool] = lambda: True,
+        slots: bool = False,
     ) -> None:
         self._identity = identity
         self._clock = clock
@@ -96,6 +72,11 @@ class ExchangeLoop:
         self._call = call
         self._held: dict[str, int] = {}
         self._is_alive = is_alive
+        self._slots = slots
+        self._last: tuple[Outcome, ...] = ()
+        self._last_told: frozenset[str] = frozenset()
+        self.queued = False
+        """Whether more tasks waited for this runner when it got its newest attempts."""
         self._outbox = Outbox()
         self._portion: int | None = None  # how many outcomes an exchange carries, if limited
         self._failures = 0
@@ -188,6 +169,17 @@ class ExchangeLoop:
         self._leaving = True
         self._note_news()
 
+    def end_with(self, outcomes: Sequence[Outcome]) -> None:
+        """Leave, though attempts still run: the end of the process will stop them.
+
+        The outcomes say how they end. `run` returns when the tracker knows them; they count once
+        the process is gone.
+        """
+        self._last = tuple(item for item in outcomes if item.task_id in self._held)
+        self.leave()
+        # The next call makes the tracker answer the one that carries them.
+        asyncio.get_running_loop().call_later(PROGRESS_SECONDS, self.changed)
+
     async def run(self) -> None:
         """Make exchanges until the runner has left, or another process has taken its place.
 
@@ -207,7 +199,11 @@ class ExchangeLoop:
                 call.cancel()
 
     def _done(self) -> bool:
-        waits = self._held or self._outbox.unsent or self._outbox.unacknowledged
+        waits = (
+            self._held.keys() - self._last_told
+            or self._outbox.unsent
+            or self._outbox.unacknowledged
+        )
         return self._replaced or (self._leaving and not waits)
 
     def _must_call(self) -> bool:
@@ -246,6 +242,7 @@ class ExchangeLoop:
     async def _one_exchange(self, exchange: Exchange) -> Orders:
         try:
             orders = await self._call(exchange)
+            self._last_told = frozenset(item.task_id for item in exchange.last_outcomes)
             if 0 < orders.epoch < self._epoch:
                 raise OldTracker("a tracker that was superseded has answered")
             self._epoch = max(self._epoch, orders.epoch)
@@ -287,7 +284,7 @@ class ExchangeLoop:
         box = self._outbox
         if self._resync:
             box.say_again()
-        most = _how_many_fit(box.unsent)
+        most = how_many_fit(box.unsent)
         sendable = box.unsent[: most if self._portion is None else min(most, self._portion)]
         logs, count = box.logs.take(sendable) if box.logs else ((), len(sendable))
         outcomes, later = box.unsent[:count], box.unsent[count:]
@@ -319,6 +316,8 @@ class ExchangeLoop:
             demands=tuple(self._demands()),
             number=self._exchanges,
             waits_for=self._waits_for(),
+            slots=self._slots,
+            last_outcomes=self._last,
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
         box.unsent_beginnings = []
@@ -346,6 +345,7 @@ class ExchangeLoop:
             claims = self._new(orders.claims)
             for claim in claims:
                 self._held[claim.task_id] = claim.attempt
+            self.queued = orders.queued
             self._lingers = bool(claims and self._linger_seconds) and not orders.queued
             self._work.start(claims)
         for task_id, attempt in orders.cancels:
@@ -385,13 +385,3 @@ class ExchangeLoop:
         self._timer = None
         if self._outbox.progress or self._outbox.logs.has_fresh:
             self._note_news()
-
-
-def _how_many_fit(outcomes: Sequence[Outcome]) -> int:
-    """Return how many of the outcomes fit into one exchange: at least one, whatever its size."""
-    room = MAX_OUTCOME_BYTES
-    for count, outcome in enumerate(outcomes):
-        room -= len(outcome.result or "") + len(outcome.error or "")
-        if room < 0 and count:
-            return count
-    return len(outcomes)

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,6 +16,12 @@ from raytasks.runner.log_book import LogBook
 
 Key = tuple[str, int]
 """An attempt: the task's id, and the attempt's number."""
+
+MAX_OUTCOME_BYTES = 1_000_000
+"""How much text of results and errors one exchange carries, unless a single outcome has more.
+
+The tracker refuses outcomes that it has no room for, and asks for them again.
+"""
 
 _LATEST = 1e12  # seconds since the epoch: some 30,000 years
 
@@ -123,6 +130,16 @@ class Outbox:
 def key_of(outcome: Outcome) -> Key:
     """Return the attempt that an outcome belongs to."""
     return outcome.task_id, outcome.attempt
+
+
+def how_many_fit(outcomes: Sequence[Outcome]) -> int:
+    """Return how many of the outcomes fit into one exchange: at least one, whatever its size."""
+    room = MAX_OUTCOME_BYTES
+    for count, outcome in enumerate(outcomes):
+        room -= len(outcome.result or "") + len(outcome.error or "")
+        if room < 0 and count:
+            return count
+    return len(outcomes)
 
 
 def sound(outcome: Outcome, now: float) -> Outcome:

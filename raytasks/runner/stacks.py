@@ -9,6 +9,8 @@ from types import FrameType
 from typing import Any
 
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.attempt_loop import AttemptLoop
+from raytasks.runner.attempt_threads import AttemptThread
 from raytasks.runner.nested import is_waiting
 
 ANSWER_SECONDS = 5.0
@@ -16,7 +18,16 @@ ANSWER_SECONDS = 5.0
 
 MAX_CHARACTERS = 100_000
 
-_OURS = Attempt._call.__code__
+_OURS = frozenset(
+    {
+        Attempt._call.__code__,
+        Attempt.collect.__code__,
+        AttemptThread._invoke.__code__,
+        AttemptLoop._do.__code__,
+        AttemptLoop._invoke.__code__,
+    }
+)
+"""The code of raytasks that calls handlers."""
 
 
 def stack_text(attempt: Attempt, thread_id: int) -> str | None:
@@ -33,6 +44,22 @@ def stack_text(attempt: Attempt, thread_id: int) -> str | None:
         found = list(_coroutines(task.get_coro()))
     else:
         found = _of_handler(frame)
+    return _text(found)
+
+
+def loop_stack_text(task: "asyncio.Task[Any]", thread_id: int | None) -> str | None:
+    """Return the stack of an attempt on a shared event loop, the newest call last.
+
+    The loop runs in another thread than the caller's. None if that has ended.
+    """
+    code: Any = task.get_coro()
+    if not code.cr_running:
+        return _text([item for item in _coroutines(code) if item[0].f_code not in _OURS])
+    frame = sys._current_frames().get(thread_id or 0)
+    return None if frame is None else _text(_of_handler(frame))
+
+
+def _text(found: list[tuple[FrameType, int]]) -> str:
     text = "".join(traceback.StackSummary.extract(iter(found)).format())
     linecache.clearcache()  # it would keep the files' text in the memory of each runner
     return text[-MAX_CHARACTERS:]
@@ -42,7 +69,7 @@ def _of_handler(frame: FrameType) -> list[tuple[FrameType, int]]:
     """Return the frames below the call of the handler, the newest last."""
     found: list[tuple[FrameType, int]] = []
     present: FrameType | None = frame
-    while present is not None and present.f_code is not _OURS:
+    while present is not None and present.f_code not in _OURS:
         found.append((present, present.f_lineno))
         present = present.f_back
     return found[::-1]

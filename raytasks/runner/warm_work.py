@@ -1,24 +1,21 @@
 """The work side of a warm runner: its worker thread and the watch over it. No Ray in it."""
 
 import asyncio
-import concurrent.futures
 import logging
 import resource
 import sys
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 
-from raytasks.handling.context import Cancelled
 from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
-from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.host import end_process
 from raytasks.runner.nested import WaitNotice
 from raytasks.runner.stacks import stack_text
+from raytasks.runner.warm_channel import LogRelay, WarmChannel
 from raytasks.runner.worker import Worker
 from raytasks.runner.workplace import Workplace
 
@@ -71,13 +68,13 @@ class WarmWork:
         self._interrupted: Attempt | None = None
         self._loaded_memory: int | None = None
         self._waits = WaitNotice()
-        self._lines: deque[tuple[str, int, LogLine]] = deque()
-        self._lines_scheduled = False
+        self.lines = LogRelay(self._event_loop)
         self._unfit = False
 
     def begin(self, exchange: ExchangeLoop) -> None:
         """Start the worker; its outcomes go to this exchange loop."""
         self._exchange = exchange
+        self.lines.exchange = exchange
         self._worker.start()
 
     def is_alive(self) -> bool:
@@ -118,13 +115,6 @@ class WarmWork:
         ):
             self._worker.order_stop(current, StopReason.CANCEL)
 
-    def log(self, claim: Claim, line: LogLine) -> None:
-        """Pass on a line that an attempt has logged. May be called from any thread."""
-        self._lines.append((claim.task_id, claim.attempt, line))
-        if not self._lines_scheduled:
-            self._lines_scheduled = True
-            self._event_loop.call_soon_threadsafe(self._pass_lines)
-
     def waits_for(self) -> str | None:
         """Return the task that the present attempt waits for, or None. See `WaitNotice.of`."""
         return self._waits.of(self._worker.current)
@@ -154,7 +144,7 @@ class WarmWork:
         if asked_at is None:
             return
         if now - asked_at > ASK_SECONDS + INTERRUPT_SECONDS:
-            self._pass_lines()
+            self.lines.pass_on()
             self._loop.finished([attempt.stopped()])
             self._leave()
         elif now - asked_at > ASK_SECONDS and self._interrupted is not attempt:
@@ -193,7 +183,7 @@ class WarmWork:
         if self._loaded_memory is None:
             self._loaded_memory = peak_memory_bytes()
         outcomes = self._worker.take_outcomes()
-        self._pass_lines()  # their log lines must come before their outcomes
+        self.lines.pass_on()  # their log lines must come before their outcomes
         self._loop.finished(outcomes)
         grown = peak_memory_bytes() - self._loaded_memory
         if self._worker.unfit is not None and not self._unfit:
@@ -203,12 +193,6 @@ class WarmWork:
             self._leave()
         elif self._worker.done >= self._max_tasks or grown > self._max_memory_bytes:
             self._leave()
-
-    def _pass_lines(self) -> None:
-        self._lines_scheduled = False
-        while self._lines:
-            task_id, attempt, line = self._lines.popleft()
-            self._loop.log(task_id, attempt, [line])
 
     def _leave(self) -> None:
         self._give_back()
@@ -222,64 +206,8 @@ class WarmWork:
         now = self._workplace.now()
         return Outcome(claim.task_id, claim.attempt, kind, started_at=now, finished_at=now)
 
-    def _channel(self, attempt: Attempt) -> "WarmChannel":
-        return WarmChannel(attempt, self, self._loop, self._event_loop)
-
-
-class WarmChannel:
-    """The channel of an attempt in a warm runner, from the worker thread to the event loop."""
-
-    def __init__(
-        self,
-        attempt: Attempt,
-        work: WarmWork,
-        exchange: ExchangeLoop,
-        event_loop: asyncio.AbstractEventLoop,
-    ) -> None:
-        self._attempt = attempt
-        self._work = work
-        self._exchange = exchange
-        self._event_loop = event_loop
-        self._fraction: float | None = None
-        self._message: str | None = None
-        self._scheduled = False
-
-    def progress(self, fraction: float | None, message: str | None) -> None:
-        """Pass on how far the attempt has come. Many calls in a row become one."""
-        self._fraction = self._fraction if fraction is None else fraction
-        self._message = self._message if message is None else message
-        if not self._scheduled:
-            self._scheduled = True
-            self._event_loop.call_soon_threadsafe(self._send)
-
-    def checkpoint(self, data: str) -> None:
-        """Return when the checkpoint is on disk. Raises `Cancelled` if the attempt must stop."""
-        claim = self._attempt.claim
-        kept, ref = self._attempt.externalize_checkpoint(data)
-        sent = asyncio.run_coroutine_threadsafe(
-            self._exchange.checkpoint(claim.task_id, claim.attempt, kept, ref), self._event_loop
-        )
-        while True:
-            try:
-                return sent.result(timeout=0.2)
-            except concurrent.futures.CancelledError:
-                raise Cancelled from None
-            except TimeoutError:
-                if self.cancelled():
-                    sent.cancel()
-                    raise Cancelled from None
-
-    def log(self, line: LogLine) -> None:
-        """Pass on a log line."""
-        self._work.log(self._attempt.claim, line)
-
-    def cancelled(self) -> bool:
-        """Return whether the attempt was told to stop."""
-        return self._attempt.stop.reason is not None
-
-    def _send(self) -> None:
-        self._scheduled = False
-        self._exchange.progress(self._attempt.claim.task_id, self._fraction, self._message)
+    def _channel(self, attempt: Attempt) -> WarmChannel:
+        return WarmChannel(attempt, self.lines, self._loop, self._event_loop)
 
 
 def peak_memory_bytes() -> int:

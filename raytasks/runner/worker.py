@@ -4,14 +4,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from raytasks.handling.context import Channel
-from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.registry import Registry
-from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.handler_instances import HandlerInstances
 from raytasks.runner.host import end_process
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
 from raytasks.runner.workplace import Workplace
@@ -45,7 +43,7 @@ class Worker:
         self._workplace = workplace
         self._channel = channel
         self._notify = notify
-        self._instances: dict[str, Any] = {}
+        self._instances = HandlerInstances(registry, workplace.home)
         self._queue: deque[Claim] = deque()
         self._outcomes: deque[Outcome] = deque()
         self._ready = threading.Condition()
@@ -134,7 +132,7 @@ class Worker:
     def _run_for_ever(self) -> None:
         try:
             self._workplace.enter()
-            self._load_instances()
+            self._instances.load()
             self.loaded = True
             self._notify()
             self._work()
@@ -191,28 +189,7 @@ class Worker:
 
     def _call(self, attempt: Attempt) -> Outcome:
         try:
-            handler = self._handler(attempt.spec)
+            handler = self._instances.of(attempt.spec)
         except BaseException as error:
             return attempt.stopped() if attempt.stop.reason else attempt.failed(error)
         return attempt.run(handler, self._channel(attempt))
-
-    def _handler(self, spec: HandlerSpec) -> Callable[..., Any]:
-        if spec.kind is not HandlerKind.CLASS:
-            return spec.target
-        if spec.task_type not in self._instances:
-            try:
-                self._instances[spec.task_type] = spec.target()
-            except BaseException as error:
-                self._workplace.home.leave_if_copy(error)
-                raise
-            self._workplace.home.leave_if_copy()
-        instance: Callable[..., Any] = self._instances[spec.task_type]
-        return instance
-
-    def _load_instances(self) -> None:
-        """Load class handlers before the first task. An attempt repeats and reports a failure."""
-        for task_type in self._registry.task_types:
-            try:
-                self._handler(self._registry.require(task_type))
-            except BaseException:  # noqa: S112 - the first attempt reports it, with its traceback
-                continue

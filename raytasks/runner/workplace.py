@@ -2,6 +2,7 @@
 
 import asyncio
 import contextvars
+import copy
 import logging
 import os
 import platform
@@ -74,6 +75,16 @@ class Workplace:
         measured duration changes when the wall clock is set.
         """
         return self.monotonic() + self._ahead
+
+    def beside(self, children: Children | None, handler_loop: HandlerLoop) -> "Workplace":
+        """Return the workplace of an attempt that runs beside others in this process.
+
+        It puts nothing back, and has its own count of written files.
+        """
+        own = copy.copy(self)
+        own.artifacts = copy.copy(self.artifacts)
+        own.children, own.handler_loop, own.puts_back = children, handler_loop, False
+        return own
 
     @property
     def values(self) -> LargeValues:

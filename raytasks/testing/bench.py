@@ -1,10 +1,12 @@
 """The bench: it runs one attempt in this process, with the code that a runner uses."""
 
+import copy
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -18,6 +20,8 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.batch_call import BatchCall
+from raytasks.runner.handler_call import Answer, drive
 from raytasks.runner.interrupt import AttemptStopped
 from raytasks.runner.warm_work import ASK_SECONDS
 from raytasks.runner.workplace import Workplace
@@ -77,24 +81,41 @@ class Bench:
 
     def attempt(self, spec: HandlerSpec, claim: Claim) -> Attempt:
         """Return an attempt that begins now."""
-        return Attempt(spec, claim, self._workplace)
+        return Attempt(spec, claim, self._workplace.for_attempt())
 
-    def run(self, attempt: Attempt, channel: NotingChannel) -> tuple[Outcome, AttemptRun]:
-        """Run the attempt; return its outcome for the tracker, and a record of what it did.
+    def run(
+        self, attempts: Sequence[Attempt], channels: Sequence[NotingChannel]
+    ) -> list[tuple[Outcome, AttemptRun]]:
+        """Run attempts in one call of their handler: a batch, or one.
 
-        The outcome is `LOST` if the process died.
+        Return the outcome of each for the tracker, and a record of what it did. The outcomes are
+        `LOST` if the process died.
         """
-        channel.attempt = attempt
-        self.artifacts.saved = {}
-        watch = _Watch(attempt, self._clock)
+        for attempt, channel in zip(attempts, channels, strict=True):
+            channel.attempt = attempt
+        call = BatchCall(attempts[0].spec, attempts)
+        is_batch = call.spec.batch is not None
+        watch = _Watch(lambda: call.active if is_batch else attempts, self._clock)
         with self._clock.watched(watch.look):
-            outcome = self._outcome(attempt, channel)
-        if channel.died or isinstance(attempt.error, ProcessDied):
-            outcome = attempt.outcome(OutcomeKind.LOST)
-        elif watch.overdue:  # the handler continued all the same
-            outcome = attempt.stopped()
+            outcomes = self._outcomes(call, channels)
+        if any(channel.died for channel in channels) or any(
+            isinstance(attempt.error, ProcessDied) for attempt in attempts
+        ):
+            outcomes = [attempt.outcome(OutcomeKind.LOST) for attempt in attempts]
+        else:  # the handler may have continued all the same
+            outcomes = [
+                attempt.stopped() if watch.is_overdue(attempt, outcome.finished_at) else outcome
+                for attempt, outcome in zip(attempts, outcomes, strict=True)
+            ]
+        return [
+            (outcome, self._run_of(attempt, channel, outcome))
+            for attempt, channel, outcome in zip(attempts, channels, outcomes, strict=True)
+        ]
+
+    def _run_of(self, attempt: Attempt, channel: NotingChannel, outcome: Outcome) -> AttemptRun:
         result = self.values.load_result(outcome)
-        return outcome, AttemptRun(
+        files = attempt.workplace.artifacts
+        return AttemptRun(
             task_id=attempt.claim.task_id,
             task_type=attempt.claim.task_type,
             attempt=attempt.claim.attempt,
@@ -107,7 +128,7 @@ class Bench:
             delay_seconds=_delay(outcome),
             progress=channel.told,
             checkpoints=channel.checkpoints,
-            artifacts=self.artifacts.saved,
+            artifacts=files.saved if isinstance(files, NotingArtifacts) else {},
             logs=channel.logged,
         )
 
@@ -115,14 +136,35 @@ class Bench:
         """End the event loop of the async handlers."""
         self._workplace.close()
 
-    def _outcome(self, attempt: Attempt, channel: NotingChannel) -> Outcome:
-        if channel.died:
-            return attempt.outcome(OutcomeKind.LOST)
+    def _outcomes(self, call: BatchCall, channels: Sequence[NotingChannel]) -> list[Outcome]:
+        attempts, first = call.attempts, call.attempts[0]
+        if any(channel.died for channel in channels):
+            return [attempt.outcome(OutcomeKind.LOST) for attempt in attempts]
         try:
-            handler = self._handler(attempt.spec)
+            handler = self._handler(first.spec)
         except BaseException as error:
-            return attempt.failed(error)
-        return attempt.run(handler, channel)
+            return [attempt.failed(error) for attempt in attempts]
+        if first.spec.batch is None:
+            return [first.run(handler, channels[0])]
+        by_attempt = dict(zip(map(id, attempts), channels, strict=True))
+
+        def invoke(arguments: Sequence[Any]) -> Answer:
+            try:
+                return first.collected(handler(*arguments)), None
+            except ProcessDied as error:
+                first.error = error
+                raise
+            except BaseException as error:
+                return None, error
+
+        with suppress(ProcessDied):
+            steps = call.steps(lambda attempt: by_attempt[id(attempt)])
+            first.workplace.apart(lambda: drive(steps, invoke))
+        told = {outcome.task_id: outcome for outcome in call.outcomes}
+        return [
+            told.get(attempt.claim.task_id) or attempt.outcome(OutcomeKind.LOST)
+            for attempt in attempts
+        ]
 
     def _handler(self, spec: HandlerSpec) -> Callable[..., Any]:
         if spec.kind is not HandlerKind.CLASS:
@@ -175,7 +217,7 @@ def run_handler(
             begun.stop.order(StopReason.CANCEL, clock())
         try:
             with handlers_without_queue():
-                _, run = bench.run(begun, NotingChannel())
+                [(_, run)] = bench.run([begun], [NotingChannel()])
         finally:
             bench.close()
     raise_what_ends_tests(run.exception)
@@ -196,36 +238,50 @@ def raise_what_ends_tests(error: BaseException | None) -> None:
 class _Workplace(Workplace):
     """Async handlers run on a separate loop, as the test may have one in this thread."""
 
-    _loop: LoopThread | None = None
+    _loops: list[LoopThread] = field(default_factory=list)  # shared with those of attempts
+
+    def for_attempt(self) -> "_Workplace":
+        """Return the workplace of one attempt, which notes the files that this one saves."""
+        own = copy.copy(self)
+        artifacts = copy.copy(self.artifacts)
+        assert isinstance(artifacts, NotingArtifacts)
+        artifacts.saved = {}
+        own.artifacts = artifacts
+        return own
 
     def run_async(self, awaitable: Awaitable[Any], tell: Callable[[str], object]) -> Any:
-        if self._loop is None:
-            self._loop = LoopThread("raytasks-async-handlers")
-        return self._loop.call_handler(awaitable, tell)
+        if not self._loops:
+            self._loops.append(LoopThread("raytasks-async-handlers"))
+        return self._loops[0].call_handler(awaitable, tell)
 
     def close(self) -> None:
-        if self._loop is not None:
-            self._loop.close()
+        for loop in self._loops:
+            loop.close()
 
 
 class _Watch:
-    """Checks an attempt at each move of the clock, as a runner does all the time."""
+    """Checks attempts at each move of the clock, as a runner does all the time."""
 
-    def __init__(self, attempt: Attempt, clock: FakeClock) -> None:
-        self._attempt = attempt
+    def __init__(self, present: Callable[[], Sequence[Attempt]], clock: FakeClock) -> None:
+        self._present = present
         self._clock = clock
 
-    @property
-    def overdue(self) -> bool:
-        """Whether a runner would have interrupted the handler by now."""
-        deadline, stop = self._attempt.deadline, self._attempt.stop
-        if deadline is not None and self._clock() >= deadline:
+    def is_overdue(self, attempt: Attempt, now: float) -> bool:
+        """Return whether a runner would have interrupted the handler of this attempt by `now`."""
+        deadline, stop = attempt.deadline, attempt.stop
+        if deadline is not None and now >= deadline:
             stop.order(StopReason.TIMEOUT, deadline)
-        return stop.ordered_at is not None and self._clock() - stop.ordered_at > ASK_SECONDS
+        return stop.ordered_at is not None and now - stop.ordered_at > ASK_SECONDS
 
     def look(self) -> None:
-        """Raise `AttemptStopped` in the handler if it should have stopped earlier."""
-        if self.overdue:
+        """Raise `AttemptStopped` in the handler if it should have stopped earlier.
+
+        A batch goes on without those of its attempts that are cancelled.
+        """
+        present = self._present()
+        overdue = [attempt for attempt in present if self.is_overdue(attempt, self._clock())]
+        late = any(attempt.stop.reason is StopReason.TIMEOUT for attempt in overdue)
+        if late or (overdue and len(overdue) == len(present)):
             raise AttemptStopped
 
 

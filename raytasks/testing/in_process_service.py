@@ -15,6 +15,7 @@ from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
+from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail
 from raytasks.settings import Settings, sqlite_url
@@ -65,6 +66,7 @@ class InProcessService:
         checked = KitSettings(**settings)
         self.registry = registry
         self.losses: defaultdict[str, list[int]] = defaultdict(list)
+        self._died: set[str] = set()
         self._clock = clock
         self._folder = tempfile.TemporaryDirectory(prefix="raytasks-")
         folder = Path(self._folder.name)
@@ -148,14 +150,27 @@ class InProcessService:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
 
-    def run_one(self) -> AttemptRun:
-        """Run the attempt that is due first; there must be one. On return its end is on disk."""
-        if self.runner.current is not None:
+    def run_next(self) -> list[AttemptRun]:
+        """Run the attempt that is due first; there must be one. On return its end is on disk.
+
+        With a handler of batches, run as many in one call as are due now. If its process has died
+        before, each runs alone, as suspects do.
+        """
+        if self.runner.current:
             raise RuntimeError("a handler cannot run tasks, nor wait for them, in a test's queue")
-        claim = self.runner.claim()
-        losses = self.losses[claim.task_id]
-        attempt = self.bench.attempt(self.registry.require(claim.task_type), claim)
-        return self.runner.run(attempt, losses.pop(0) if losses else None)
+        claims = [self.runner.claim()]
+        spec = self.registry.require(claims[0].task_type)
+        if spec.batch is not None and spec.task_type not in self._died:
+            while len(claims) < spec.batch.size and self.store.any_ready([spec.task_type]):
+                claims.append(self.runner.claim(spec.task_type))
+        losses = [self.losses[claim.task_id] for claim in claims]
+        runs = self.runner.run(
+            [self.bench.attempt(spec, claim) for claim in claims],
+            [after.pop(0) if after else None for after in losses],
+        )
+        if any(run.outcome is OutcomeKind.LOST for run in runs):
+            self._died.add(spec.task_type)
+        return runs
 
     @property
     def due(self) -> bool:

@@ -47,7 +47,9 @@ class Queue:
     the jitter of their policy; without one, they have none. Further `settings` of raytasks are
     keywords in lower case: `max_crashes=1`. Neither the environment nor `.env` is read.
 
-    Handlers run in the calling thread. Use the queue as a context manager, or close it.
+    Handlers run in the calling thread, one attempt after the other. A handler of batches gets all
+    of its tasks that are due, up to the size of its batch. Use the queue as a context manager, or
+    close it.
     """
 
     def __init__(
@@ -161,7 +163,7 @@ class Queue:
             if self._service.due:
                 if len(runs) >= max_attempts:
                     raise NotIdle(f"after {max_attempts} attempts {self._waiting()}")
-                runs.append(self._run_one())
+                runs += self._run_next()
                 continue
             next_time = self._service.next_time()
             if next_time is None or next_time > end:
@@ -169,12 +171,13 @@ class Queue:
             self.clock.move_to(next_time)
         return runs
 
-    def _run_one(self) -> AttemptRun:
+    def _run_next(self) -> list[AttemptRun]:
         with standing_in(self._door):  # another queue may have been opened meanwhile
-            run = self._service.run_one()
-        self.runs.append(run)
-        raise_what_ends_tests(run.exception)
-        return run
+            runs = self._service.run_next()
+        self.runs += runs
+        for run in runs:
+            raise_what_ends_tests(run.exception)
+        return runs
 
     def _pass_time_for(self, task_id: str, seconds: float) -> None:
         task, end = QueuedTask(self._service, task_id), self.clock() + seconds

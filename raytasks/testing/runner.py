@@ -26,7 +26,8 @@ PATIENCE = 30.0
 class InProcessRunner:
     """The exchange loop of a runner, across all its processes.
 
-    It takes all types, one attempt at a time.
+    It takes all types, one attempt at a time. It takes those of a batch one after the other, and
+    runs them together.
 
     The exchange loop calls `start` and `stop`, in the tracker's event loop. All other methods
     belong to the test's thread.
@@ -38,33 +39,41 @@ class InProcessRunner:
         self._loop = loop
         self._claims: queue.SimpleQueue[Claim] = queue.SimpleQueue()
         self._task_types: Sequence[str] = ()
+        self._wanted: Sequence[str] = ()
         self._room = 0
         self._lives = 0
         self._name = ""
         self._exchange: ExchangeLoop | None = None
         self._talk: asyncio.Task[None] | None = None
-        self.current: Attempt | None = None
+        self.current: Sequence[Attempt] = ()
 
     def begin(self, task_types: Sequence[str]) -> None:
         """Start the first process, for these task types."""
         self._task_types = task_types
         self._loop.call(self._live(), PATIENCE)
 
-    def run(self, attempt: Attempt, dies_after: int | None) -> AttemptRun:
-        """Run a claimed attempt, and return when its end is on disk."""
-        claim = attempt.claim
-        self.current = attempt
-        try:
-            channel = _Channel(self, claim, dies_after)
-            outcome, run = self._bench.run(attempt, channel)
-        finally:
-            self.current = None
-        end = self._lose() if outcome.kind is OutcomeKind.LOST else self._finish(outcome)
-        self._loop.call(end, PATIENCE)
-        return run
+    def run(self, attempts: Sequence[Attempt], losses: Sequence[int | None]) -> list[AttemptRun]:
+        """Run claimed attempts in one call of their handler, and return when their end is on disk.
 
-    def claim(self) -> Claim:
-        """Claim the next task; one must be due."""
+        The process dies after so many checkpoints of an attempt, if it is in `losses`.
+        """
+        self.current = attempts
+        try:
+            channels = [
+                _Channel(self, attempt.claim, dies_after)
+                for attempt, dies_after in zip(attempts, losses, strict=True)
+            ]
+            ended = self._bench.run(attempts, channels)
+        finally:
+            self.current = ()
+        outcomes = [outcome for outcome, _ in ended]
+        is_lost = any(outcome.kind is OutcomeKind.LOST for outcome in outcomes)
+        self._loop.call(self._lose() if is_lost else self._finish(outcomes), PATIENCE)
+        return [run for _, run in ended]
+
+    def claim(self, task_type: str | None = None) -> Claim:
+        """Claim the next task, of this type if it is given; one must be due."""
+        self._wanted = self._task_types if task_type is None else [task_type]
         self._loop.call(self._ask(), PATIENCE)
         return self._claims.get(timeout=PATIENCE)
 
@@ -89,7 +98,7 @@ class InProcessRunner:
 
     def capacity_by_type(self) -> Mapping[str, int]:
         """Return the present capacity for each task type, in attempts."""
-        return dict.fromkeys(self._task_types, self._room)
+        return {name: self._room * (name in self._wanted) for name in self._task_types}
 
     def capacity(self) -> int:
         """Return the present capacity, in attempts."""
@@ -103,12 +112,9 @@ class InProcessRunner:
 
     def stop(self, task_id: str, attempt: int) -> None:
         """Ask an attempt to stop: its context reports it from now on."""
-        current = self.current
-        if current is not None and (task_id, attempt) == (
-            current.claim.task_id,
-            current.claim.attempt,
-        ):
-            current.stop.order(StopReason.CANCEL, current.workplace.now())
+        for current in self.current:
+            if (task_id, attempt) == (current.claim.task_id, current.claim.attempt):
+                current.stop.order(StopReason.CANCEL, current.workplace.now())
 
     @property
     def _present(self) -> ExchangeLoop:
@@ -122,7 +128,7 @@ class InProcessRunner:
         self._bench.start_process(self._name)
         identity = Identity(self._name, "test-runner", SHARED_POOL, "test", NODE_ID, self._name)
         self._exchange = ExchangeLoop(
-            identity, self, self._tracker.exchange, clock=self._bench.clock
+            identity, self, self._tracker.exchange, clock=self._bench.clock, slots=True
         )
         self._talk = asyncio.ensure_future(self._exchange.run())
 
@@ -130,8 +136,8 @@ class InProcessRunner:
         self._room = 1
         self._present.changed()
 
-    async def _finish(self, outcome: Outcome) -> None:
-        self._present.finished([outcome])
+    async def _finish(self, outcomes: Sequence[Outcome]) -> None:
+        self._present.finished(outcomes)
         await self._tracker.wait_until_idle(PATIENCE)
 
     async def _lose(self) -> None:

@@ -45,7 +45,8 @@ def last_words(
     """Return the outcomes of all attempts that a dead runner held.
 
     `ended` names the attempts whose outcomes it had reported (runner, task, attempt). Attempts that
-    were never sent to it, or have not begun, are released.
+    were never sent to it, or have not begun, are released. Of others it may have said how they end
+    with its process; these are not to blame.
     """
     unsent = runner.unsent()
     unsent |= {(item.task_id, item.attempt) for item in runner.held.values() if item.waits}
@@ -56,11 +57,18 @@ def last_words(
         if (item.task_id, item.attempt) not in unsent
         and (runner.runner_id, item.task_id, item.attempt) not in ended
     ]
+    told = {(outcome.task_id, outcome.attempt): outcome for outcome in runner.last_outcomes}
     # An unconfirmed runner may be the remote runner, whose death is never a handler's fault.
     is_warm = runner.confirmed and runner.pool != REMOTE_POOL
     if runner.pool == REMOTE_POOL:
         cause = LossCause.OUTSIDE
     outcomes = [(item, released_outcome(item, now)) for item in released]
+    outcomes += [
+        (item, told[item.task_id, item.attempt])
+        for item in begun
+        if (item.task_id, item.attempt) in told
+    ]
+    begun = [item for item in begun if (item.task_id, item.attempt) not in told]
     for running in begun:
         # When memory is short, Ray may have killed a process that is not the cause.
         charged, company = judge(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.model.tasks import REMOTE_POOL, Running
-from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
+from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.tracker.sharing import CapacityRequest
 
 HOLD_SECONDS = 0.1
@@ -64,6 +64,8 @@ class RunnerState:
     way: str = ""
     capacity_by_type: Mapping[str, int] = field(default_factory=dict)
     capacity: int = 0
+    slots: bool = False
+    last_outcomes: Sequence[Outcome] = ()
     leaving: bool = False
     number: int = 0
     retiring: bool = False
@@ -102,6 +104,8 @@ class RunnerState:
         self.name, self.pool, self.generation = exchange.name, exchange.pool, exchange.generation
         self.capacity_by_type = exchange.capacity_by_type
         self.capacity = exchange.capacity
+        self.slots = exchange.slots
+        self.last_outcomes = exchange.last_outcomes
         self.leaving = exchange.leaving
         self.demands = exchange.demands
         self.waits_for = exchange.waits_for
@@ -212,8 +216,11 @@ class RunnerState:
                 begins_later=True,
             )
         held = [item for item in self.held.values() if item.task_id not in ending]
-        seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
-        capacity = min(self.capacity, MAX_HELD - len(held))
+        if self.slots:  # all begin at once, so none waits behind a long one
+            seconds, capacity = math.inf, self.capacity
+        else:
+            seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
+            capacity = min(self.capacity, MAX_HELD - len(held))
         suspects = [item.company for item in held if item.company is not None]
         company = min(suspects, default=math.inf)
         if capacity < 1 or (held and seconds <= 0) or len(suspects) >= company:

@@ -26,6 +26,7 @@ GROUPS = (
     "no_service",
     "small_service",
     "changing_service",
+    "concurrent_service",
     "flooded_service",
     "durable_service",
     "service",
@@ -186,6 +187,16 @@ def changing_service(services: Services) -> Service:
         return start_service(folder, TASK_MODULES="versioned,changing", PYTHONPATH=str(folder))
 
     return services.get("changing_service", start)
+
+
+@pytest.fixture
+def concurrent_service(services: Services) -> Service:
+    """A service whose handlers run side by side; see `tests.concurrent_handlers`."""
+
+    def start(folder: Path) -> Service:
+        return start_service(folder, TASK_MODULES="tests.concurrent_handlers")
+
+    return services.get("concurrent_service", start)
 
 
 @pytest.fixture

@@ -199,9 +199,9 @@ class TestExchange:
                 told.extend("end" for _ in outcomes)
 
         work = WarmWork(Registry([]), Workplace(), max_tasks=99, max_memory_bytes=2**50)
-        work._exchange = Noting()  # type: ignore[assignment]
+        work._exchange = work.lines.exchange = Noting()  # type: ignore[assignment]
         claim = claim_of(1)
-        work.log(claim, log(1).lines[0])
+        work.lines.add(claim, log(1).lines[0])
         work._worker._outcomes.append(outcome(claim))
         work._collect()  # called for an earlier attempt, before the line's turn has come
         assert told == ["line", "end"]

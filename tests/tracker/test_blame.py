@@ -6,9 +6,10 @@ import pytest
 
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.tasks import Running
+from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
-from raytasks.tracker.blame import judge
+from raytasks.tracker.blame import judge, last_words
 from raytasks.tracker.fleet import Averages, RunnerState
 from raytasks.tracker.sharing import CapacityRequest
 from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
@@ -152,6 +153,80 @@ class TestWant:
         assert want.take("short", 0.001, 1)
         assert not want.take("short", 0.001)
         assert not want.take("short", 0.001, 1)
+
+
+class TestSlots:
+    """A runner with slots: it gets as many as are free, however long they run."""
+
+    def capacity_request(self, held: list[Running], free: int) -> CapacityRequest | None:
+        runner = RunnerState(
+            "r1", "r1", "concurrent", "g", NOW, capacity_by_type={"long": free}, capacity=free
+        )
+        runner.slots = True
+        runner.held = {item.task_id: item for item in held}
+        runner.call = object()  # type: ignore[assignment]
+        averages = Averages()
+        averages.add("long", 3600.0)
+        return runner.capacity_request(averages)
+
+    def held(self, count: int, company: int | None = None) -> list[Running]:
+        return [
+            Running(task_id(number), "long", 1, "r1", NOW, 0, 0, 0, 3, company=company)
+            for number in range(count)
+        ]
+
+    def test_it_gets_what_its_free_slots_take(self) -> None:
+        request = self.capacity_request(self.held(990), 10)
+        assert request
+        assert [request.take("long", 3600.0) for _ in range(11)] == [True] * 10 + [False]
+
+    def test_no_free_slot_takes_nothing(self) -> None:
+        assert self.capacity_request(self.held(1000), 0) is None
+
+    def test_suspects_have_no_more_company_than_they_may(self) -> None:
+        request = self.capacity_request(self.held(3, company=5), 997)
+        assert request
+        assert not request.take("long", 3600.0)
+        taken = [request.take("long", 3600.0, 5) for _ in range(4)]
+        assert taken == [True, True, False, False]
+        assert self.capacity_request(self.held(5, company=5), 995) is None
+
+
+class TestLastWords:
+    def words(
+        self, held: list[Running], last: list[Outcome]
+    ) -> dict[str, tuple[OutcomeKind, bool, int | None]]:
+        runner = RunnerState("r1", "r1", "concurrent", "g", NOW, confirmed=True)
+        runner.held = {item.task_id: item for item in held}
+        runner.last_outcomes = last
+        said = last_words(
+            runner, "it died", NOW, ended=(), out_of_memory=False, cause=LossCause.PROCESS
+        )
+        return {item.task_id: (end.kind, end.charged, end.company) for item, end in said}
+
+    def running(self, number: int) -> Running:
+        return Running(task_id(number), "short", 1, "r1", NOW, 0, 0, 0, 3)
+
+    def test_what_a_runner_said_of_its_end_counts_once_it_is_gone(self) -> None:
+        one, two = self.running(1), self.running(2)
+        last = [outcome(one, OutcomeKind.TIMED_OUT), outcome(two, OutcomeKind.RELEASED)]
+        assert self.words([one, two], last) == {
+            task_id(1): (OutcomeKind.TIMED_OUT, True, None),
+            task_id(2): (OutcomeKind.RELEASED, True, None),
+        }
+
+    def test_only_the_others_are_to_blame(self) -> None:
+        one, two = self.running(1), self.running(2)
+        assert self.words([one, two], [outcome(one, OutcomeKind.RELEASED)])[task_id(2)] == (
+            OutcomeKind.LOST,
+            True,
+            1,
+        )
+
+    def test_what_it_said_of_another_attempt_does_not_count(self) -> None:
+        one = self.running(1)
+        other = outcome(Running(task_id(1), "short", 2, "r1", NOW, 0, 0, 0, 3))
+        assert self.words([one], [other])[task_id(1)][0] is OutcomeKind.LOST
 
 
 class TestCompany:

@@ -1,4 +1,7 @@
-"""The warm runner: a detached actor that runs attempts in its own process, one at a time."""
+"""The warm runner: a detached actor that runs attempts in its own process.
+
+It runs them one at a time, or side by side if a handler of its pool is concurrent.
+"""
 
 import asyncio
 
@@ -6,6 +9,7 @@ import ray
 
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.observe.traces import flush
+from raytasks.runner.concurrent_work import ConcurrentWork
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.children import ChildTasks
 from raytasks.runner.on_ray.ray_internals import Connected
@@ -17,7 +21,7 @@ from raytasks.runner.workplace import Workplace
 class WarmRunner(RunnerActor):
     """The actor of a warm runner."""
 
-    _work: WarmWork | None = None
+    _work: WarmWork | ConcurrentWork | None = None
 
     @property
     def is_up(self) -> bool:
@@ -41,8 +45,10 @@ class WarmRunner(RunnerActor):
             unfit=Connected().lost,
             trace_parenting=self._plan.trace_parenting,
         )
-        work = WarmWork(
-            self._plan.registry(),
+        registry = self._plan.registry()
+        kind = ConcurrentWork if registry.is_concurrent else WarmWork
+        work = kind(
+            registry,
             workplace,
             max_tasks=self._plan.max_tasks,
             max_memory_bytes=self._plan.max_memory_bytes,
@@ -55,6 +61,7 @@ class WarmRunner(RunnerActor):
             linger_seconds=LINGER_SECONDS,
             is_alive=work.is_alive,
             waits_for=work.waits_for,
+            slots=registry.is_concurrent,
         )
         work.begin(exchange)
         await exchange.run()
