@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from raytasks.model.steering import PoolSetting
 from raytasks.runner.demand import Node
 
 
@@ -48,14 +49,18 @@ class FailingStart:
 class PoolView:
     """A pool: its task types, its bounds, and its runners.
 
-    The bounds are None until the pool was looked after once. `resources` is what a runner beyond
-    the minimum reserves.
+    - `min_runners`, `max_runners`: the bounds in force; None until it was looked after once.
+    - `declared`: the bounds that the handlers declare; None if they declare none.
+    - `setting`: the bounds that a person has set, or None.
+    - `resources`: what a runner beyond the minimum reserves.
     """
 
     name: str
     task_types: Sequence[str]
     min_runners: int | None = None
     max_runners: int | None = None
+    declared: tuple[int, int] | None = None
+    setting: PoolSetting | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     runners: Sequence[RunnerPlace] = ()
     failing: FailingStart | None = None

@@ -3,12 +3,13 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar, assert_never, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
+from raytasks.model.steering import PoolSetting
 from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
@@ -24,6 +25,7 @@ from raytasks.protocol.queries import (
     TaskStack,
     TrackerQuery,
 )
+from raytasks.runner.sizing import TypeWork
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
@@ -35,6 +37,7 @@ from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.open_work import open_work
 from raytasks.tracker.ticker import Ticker
 
 Answer = TypeVar("Answer")
@@ -255,12 +258,13 @@ class Tracker:
         self.ticker.claiming = False
         await self.ticker.wait_for_tick()
 
-    async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether a due task of one of these types waits. False while paused."""
-        waiting = [name for name in task_types if self.ticker.ledger.waiting(name)]
-        if not waiting or self.ticker.paused_at is not None:
-            return False
-        return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
+    async def demand(self, task_types: Sequence[str]) -> dict[str, TypeWork]:
+        """Return the open work of these types. See `raytasks.tracker.open_work`."""
+        return await open_work(self.ticker, task_types)
+
+    def pool_settings(self) -> Mapping[str, PoolSetting]:
+        """Return the sizes of pools that people have set, by pool."""
+        return self.ticker.steering.pools
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES

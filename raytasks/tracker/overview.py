@@ -5,6 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from raytasks.handling.submission import rfc3339
+from raytasks.model.steering import PoolSetting
 from raytasks.model.tasks import REMOTE_POOL, Running
 from raytasks.pools.cluster_view import ClusterNode, PoolView, Stage
 from raytasks.store.version_rows import VersionRow
@@ -52,6 +53,8 @@ def pool_documents(work: WorkScene) -> list[Document]:
                 "task_types": sorted(pool.task_types),
                 "min_runners": pool.min_runners,
                 "max_runners": pool.max_runners,
+                "declared": None if pool.declared is None else {"runners": list(pool.declared)},
+                "override": None if pool.setting is None else setting_document(pool.setting),
                 "runners": len(mine),
                 "states": {state: counts[state] for state in (STARTING, IDLE, BUSY, LEAVING)},
                 "backlog": sum(work.waiting.get(name, 0) for name in pool.task_types),
@@ -62,6 +65,15 @@ def pool_documents(work: WorkScene) -> list[Document]:
             }
         )
     return found
+
+
+def setting_document(setting: PoolSetting) -> Document:
+    """Return the sizes of a pool that a person has set, with who and when."""
+    return {
+        "runners": [setting.least, setting.most],
+        "changed_at": rfc3339(setting.changed_at),
+        "by": setting.by,
+    }
 
 
 def runner_documents(work: WorkScene, numbers: Mapping[str, int]) -> list[Document]:
