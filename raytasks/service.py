@@ -233,7 +233,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     by = person_here()
     answer = _answer(tracker.deploy.remote(version, by))
-    ray.get(tracker.resume.remote(by))
+    ray.get(tracker.end_drain.remote(by))
     try:
         serve.run(application(version), name=_app_name(), route_prefix="/")
     except Exception as error:
@@ -265,6 +265,11 @@ def drain(seconds: float) -> int:
     """
     released: int = ray.get(_tracker().drain.remote(seconds, person_here()))
     return released
+
+
+def end_drain() -> None:
+    """Hand out tasks again if the service is drained; a pause stays. Raises `ServiceError`."""
+    ray.get(_tracker().end_drain.remote(person_here()))
 
 
 def resume() -> None:

@@ -11,7 +11,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
@@ -272,7 +272,7 @@ class AsyncClient(AsyncInspection):
             answer = await self._carry(step)
 
     async def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
-        if isinstance(step, Pause):
+        if isinstance(step, Rest):
             await asyncio.sleep(step.seconds)
             return None
         try:

@@ -10,7 +10,7 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
@@ -309,7 +309,7 @@ class Client(Inspection):
             answer = self._carry(step)
 
     def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
-        if isinstance(step, Pause):
+        if isinstance(step, Rest):
             time.sleep(step.seconds)
             return None
         try:

@@ -59,11 +59,11 @@ class PoolView:
     task_types: Sequence[str]
     min_runners: int | None = None
     max_runners: int | None = None
-    declared: tuple[int, int] | None = None
-    setting: PoolSetting | None = None
     resources: Mapping[str, float] = field(default_factory=dict)
     runners: Sequence[RunnerPlace] = ()
     failing: FailingStart | None = None
+    declared: tuple[int, int] | None = None
+    setting: PoolSetting | None = None
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The pools that a version of the handlers declares: which types share runners, and their bounds."""
+"""The pools that a version of the handlers declares: their types and their bounds."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ from raytasks.runner.sizing import (
 )
 
 LEAVING_SECONDS = 5.0
-"""How long a runner that leaves by itself counts as one of its pool. Then another one replaces it."""
+"""How long a runner that leaves by itself counts as one of its pool. Then another replaces it."""
 
 _LOOKED_AT = 256  # attempts of one runner; the others are taken to be like them
 
@@ -82,19 +82,21 @@ class Fitting:
             for runner in starting
         ]
         missing = missing_runners(work, pool.slots, loads, start_seconds)
+        waiting = sum(item.open for item in work.values())
+        needed = len(busy) + missing + min(len(idle), waiting)
         peaks = self._peaks.setdefault(pool.name, PeakWindow())
-        state = PoolState(
-            waiting=any(item.open for item in work.values()),
+        now_there = PoolState(
+            waiting=waiting > 0,
             busy=len(busy),
             starting_seconds=tuple(now - runner.active_at for runner in starting),
             idle_seconds=tuple(now - runner.active_at for runner in idle),
             missing=missing,
-            peak=peaks.add(now, len(busy) + missing, keep_seconds),
+            peak=peaks.add(now, needed, keep_seconds),
         )
         # Runners in the highest slots leave first: only they reserve a processor.
         free = sorted([*idle, *starting], key=lambda runner: -runner.slot)
         leaving = [*free, *sorted(busy, key=lambda runner: -runner.slot)]
-        return Fit(change_of_size(state, rule), len(starting), leaving)
+        return Fit(change_of_size(now_there, rule), len(starting), leaving)
 
 
 def counts_as_leaving(runner: PooledRunner, state: RunnerView | None, now: float) -> bool:

@@ -14,8 +14,8 @@ from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.model.states import LossCause
 from raytasks.pools.cluster_view import PoolView
-from raytasks.pools.declared_pools import DeclaredPool, declared_pools
 from raytasks.pools.deaths import known_death, tell_death
+from raytasks.pools.declared_pools import DeclaredPool, declared_pools
 from raytasks.pools.fitting import Fitting, counts_as_leaving
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves

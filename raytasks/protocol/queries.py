@@ -172,13 +172,14 @@ class Statistics(Query[dict[str, Any]], frozen=True):
 class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True, omit_defaults=True):
     """The reasons why a task does not run yet. See `raytasks.tracker.waiting`.
 
-    The type, and when the task is due, are those that the asking process has read. Without a type,
-    only a claimed task has reasons.
+    The type, when the task is due, and its namespace are those that the asking process has read.
+    Without a type, only a claimed task has reasons.
     """
 
     task_id: str
     task_type: str = ""
     run_at: float = 0.0
+    namespace: str = ""
 
 
 class LiveAttempt(Query[dict[str, Any] | None], frozen=True):

@@ -124,8 +124,11 @@ def change_of_size(pool: PoolState, rule: SizeRule) -> int:
     if growth > 0:
         return growth
     tired = sum(seconds > rule.idle_limit_seconds for seconds in pool.idle_seconds)
+    in_use = tired < idle or pool.waiting
+    if pool.waiting:
+        tired = 0  # they are about to get something
     if pool.peak is not None:
-        needed = max(pool.peak, tired < idle)  # one that had something to do was needed
+        needed = max(pool.peak, in_use)
         tired = max(tired, min(idle, size - needed - (rule.spare and needed > 0)))
     if not pool.waiting:
         tired += sum(seconds > rule.start_limit_seconds for seconds in pool.starting_seconds)

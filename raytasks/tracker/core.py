@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
-from typing import Any, TypeVar, assert_never, cast
+from typing import Any, TypeVar, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
@@ -12,7 +12,15 @@ from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
 from raytasks.model.steering import PoolSetting
 from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.observe.log_stream import LogStream
-from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
+from raytasks.protocol.commands import (
+    AnyCommand,
+    CancelTask,
+    Command,
+    PauseWork,
+    ResumeWork,
+    RetryTask,
+    StartBulk,
+)
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.protocol.queries import (
     BulkById,
@@ -38,6 +46,7 @@ from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
+from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.ticker import Ticker
 
 Answer = TypeVar("Answer")
@@ -92,6 +101,7 @@ class Tracker:
         self.max_backlog = max_backlog
         self._submitting = 0
         self._exchanges = Exchanges(self.ticker, self.mark_lost)
+        self._steering = SteeringWrites(self.ticker)
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
         self.ticker.bulk.room = lambda: self._room
@@ -164,7 +174,7 @@ class Tracker:
             case StartBulk():
                 return await self._start_bulk(command.new)
             case _:
-                assert_never(command)
+                return await self._steering.execute(command)
 
     async def _cancel(self, command: CancelTask) -> Task:
         before, after = await self._act(
@@ -242,16 +252,20 @@ class Tracker:
         self.ticker.wake.set()
         await answer_of(pruning, ANSWER_SECONDS)
 
-    async def pause(self, by: str = UNKNOWN) -> None:
-        """Stop claiming until `resume`, also across a restart of the tracker.
+    async def pause(self, by: str = UNKNOWN, *, drain: bool = False) -> None:
+        """Stop claiming until `resume`, also across a restart of the tracker; see `PauseWork`.
 
         On return no claim is on its way either. Raises `StoreUnavailable`.
         """
-        await self.ticker.set_paused(self._clock(), by)
+        await self.execute(PauseWork(by=by, drain=drain))
 
     async def resume(self, by: str = UNKNOWN) -> None:
-        """Claim tasks again. Raises `StoreUnavailable`."""
-        await self.ticker.set_paused(None, by)
+        """End the pause of the whole service. Raises `StoreUnavailable`."""
+        await self.execute(ResumeWork(by=by))
+
+    async def end_drain(self, by: str = UNKNOWN) -> None:
+        """End a drain; a person's pause stays. Raises `StoreUnavailable`."""
+        await self.execute(ResumeWork(by=by, only_drain=True))
 
     async def stop_claiming(self) -> None:
         """Stop claiming until this process ends; on return no claim is on its way either."""

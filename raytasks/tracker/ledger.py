@@ -63,6 +63,14 @@ class Ledger:
                 counts[task_type] += count
         return dict(counts)
 
+    def waiting_in(self, namespace: str, task_type: str = "") -> int:
+        """Return the number of waiting tasks of a namespace and type; an empty text means all."""
+        return sum(
+            count
+            for (space, name, state), count in self.tasks.items()
+            if state in WAITING and namespace in ("", space) and task_type in ("", name)
+        )
+
     def _backlog_of(self, pair: tuple[str, str]) -> int:
         """Return the number of waiting tasks of a namespace and type, like `waiting`."""
         return sum(self.tasks[(*pair, state)] for state in WAITING)

@@ -85,7 +85,7 @@ class Observer:
             fleet=ticker.ledger.fleet,
             outlook=self.outlook,
             database_error=ticker.access.trouble(),
-            paused_at=ticker.paused_at,
+            pause=ticker.steering.pause_of(query.namespace, query.task_type, ticker.clock()),
             stopping=not ticker.claiming,
             is_barred=ticker.recovery.bars_claims(query.task_type),
         )
@@ -116,16 +116,24 @@ class Observer:
 
     def _work(self, oldest: Mapping[str, float]) -> WorkScene:
         ticker = self._ticker
+        steering, now = ticker.steering, ticker.clock()
         return WorkScene(
-            now=ticker.clock(),
+            now=now,
             monotonic=ticker.monotonic(),
             fleet=ticker.ledger.fleet,
             outlook=self.outlook,
             waiting=ticker.ledger.waiting_types(),
-            oldest=oldest,
+            oldest={
+                name: seconds
+                for name, seconds in oldest.items()
+                if steering.pause_of("", name, now) is None
+            },
             wait_seconds=self.wait_seconds,
             stall_seconds=self.stall_seconds,
-            paused_at=ticker.paused_at,
+            pauses=[
+                (pause, ticker.ledger.waiting_in(pause.namespace, pause.task_type))
+                for pause in steering.in_force(now)
+            ],
             stopping=not ticker.claiming,
             socket_node=self.socket_node(),
         )

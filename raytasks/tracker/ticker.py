@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.steering import Steering
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_stream import LogStream
 from raytasks.store.store import Store
@@ -85,7 +85,7 @@ class Ticker:
         self.bulk = BulkTurns(self.monotonic)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
-        self.paused_at: float | None = None
+        self.steering = Steering()  # replaced whenever a person has changed it
         self.loaded = asyncio.Event()
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
@@ -137,28 +137,9 @@ class Ticker:
         self.journal.close()
         await self.access.close()
 
-    async def set_paused(self, paused_at: float | None, by: str = UNKNOWN) -> None:
-        """Pause claiming since a time, or resume with None. Raises `StoreUnavailable`.
-
-        It waits for the tick that is on its way, which may be claiming.
-        """
-        if not await self.is_loaded(_TURN_SECONDS):
-            raise StoreUnavailable(AWAY)
-        await self.wait_for_tick()
-        epoch, now = self.epoch, self.clock()
-        try:
-            acts = await self.access.write(lambda: self.store.set_paused(epoch, paused_at, by, now))
-        except Superseded:
-            raise StoreUnavailable(SUPERSEDED) from None
-        except StoreUnavailable as error:
-            # It may be on disk nevertheless; memory and disk must not differ.
-            if error.in_doubt:
-                self._doubt = error
-                self.wake.set()
-            raise
-        log_acts(acts)
-        self.paused_at = paused_at
-        await self.wait_for_tick()
+    def doubt(self, error: StoreUnavailable) -> None:
+        """Read everything again before the next tick: nobody knows whether a write is on disk."""
+        self._doubt = error
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
@@ -283,9 +264,14 @@ class Ticker:
             skip_known=taken.alone,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
-        if self.claiming and self.paused_at is None and more:
-            self.ledger.add_requests(work, self.recovery.takes_claims)
+        if self.claiming and more:
+            self.ledger.add_requests(work, lambda name: self._claims(name, now))
         return work
+
+    def _claims(self, task_type: str, now: float) -> bool:
+        """Return whether any task of a type may be claimed."""
+        paused = self.steering.pause_of("", task_type, now)
+        return paused is None and self.recovery.takes_claims(task_type)
 
     async def _do_bulk_step(self) -> None:
         """Do one step of a bulk operation, in a transaction of its own."""
@@ -346,6 +332,7 @@ class Ticker:
             due = self.ledger.next_due
         if not is_barred(STATISTICS):
             due = min(due, self.ledger.stats.write_due)
+        due = min(due, self.steering.next_end(self.clock()) or math.inf)
         tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
         seconds = max(0.0, min(seconds, due - self.clock(), tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
@@ -358,7 +345,7 @@ class Ticker:
         counts = await self.access.insist(self.store.counts)
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
-        self.paused_at = await self.access.insist(self.store.paused_at)
+        self.steering = await self.access.insist(self.store.steering)
         self.ledger.load(running, counts, next_due, totals)
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)

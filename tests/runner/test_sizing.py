@@ -40,6 +40,7 @@ SERIAL = SlotPlan()
         (False, 1, (), (31.0,), 0, -1),
         (False, 0, (), (31.0, 32.0, 33.0), 0, -2),  # down to the least
         (False, 0, (), (31.0,), 0, 0),
+        (True, 0, (), (31.0, 31.0), 0, 0),  # tasks have just come
         (False, 2, (), (1.0, 1.0), 0, -1),  # more than the most: the setting has changed
         (True, 4, (), (), 9, -1),  # a busy one takes no more, and leaves when it has ended
     ],

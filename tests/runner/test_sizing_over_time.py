@@ -84,7 +84,7 @@ class Pool:
         ]
         work = {"t": TypeWork(len(self.open), self.seconds)}
         missing = missing_runners(work, SlotPlan(), loads)
-        needed = min(self.rule.most, len(busy) + missing)
+        needed = len(busy) + missing + min(len(idle), len(self.open))
         state = PoolState(
             waiting=bool(self.open),
             busy=len(busy),

@@ -74,7 +74,10 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def check_ray_options(registry: Registry) -> None:
-    """Have Ray check the options of all handlers and their pools. Raises `HandlerError` with Ray's message."""
+    """Have Ray check the options of all handlers and their pools.
+
+    Raises `HandlerError` with Ray's message.
+    """
     for task_type in registry.task_types:
         spec = registry.require(task_type)
         try:
