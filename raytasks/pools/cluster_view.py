@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from raytasks.model.steering import PoolSetting
 from raytasks.runner.demand import Node
 
 
@@ -50,8 +49,7 @@ class PoolView:
     """A pool: its task types, its bounds, and its runners.
 
     - `min_runners`, `max_runners`: the bounds in force; None until it was looked after once.
-    - `declared`: the bounds that the handlers declare; None if they declare none.
-    - `setting`: the bounds that a person has set, or None.
+    - `declared`: the bounds without what people have set; None for a pool that has no sizes.
     - `resources`: what a runner beyond the minimum reserves.
     """
 
@@ -63,7 +61,6 @@ class PoolView:
     runners: Sequence[RunnerPlace] = ()
     failing: FailingStart | None = None
     declared: tuple[int, int] | None = None
-    setting: PoolSetting | None = None
 
 
 @dataclass(frozen=True)

@@ -27,7 +27,7 @@ from raytasks.pools.roster import (
     runner_name,
     runners_present,
 )
-from raytasks.pools.size_rules import PoolBounds, bounds_of, idle_limit_of, size_rule
+from raytasks.pools.size_rules import bounds_of, idle_limit_of, size_rule
 from raytasks.pools.start_failures import StartFailures
 from raytasks.pools.viewing import pool_views
 from raytasks.pools.worker_logs import end_of_log
@@ -63,7 +63,7 @@ class RunnerPools:
         self._killing: set[asyncio.Task[None]] = set()
         self.failures = StartFailures()
         self._fitting = Fitting(tracked, self.nested)
-        self._bounds: dict[str, PoolBounds] = {}  # by pool, as it was last looked after
+        self._declared: dict[str, tuple[int, int]] = {}  # by pool, as it was last looked after
 
     @property
     def settings(self) -> Settings | None:
@@ -75,7 +75,7 @@ class RunnerPools:
         return pool_views(
             self._version,
             self._runners.values(),
-            self._bounds,
+            self._declared,
             self._tracked.pool_settings(),
             self.failures,
         )
@@ -168,12 +168,11 @@ class RunnerPools:
         all_basic = all(runner.basic for runner in self._runners.values())
         idle_limit = await idle_limit_of(version.settings, all_basic=all_basic)
         set_now = self._tracked.pool_settings()
-        bounds = {
-            name: await bounds_of(pool, version.settings, set_now.get(name))
-            for name, pool in pools.items()
-        }
-        self._bounds = bounds
-        rules = {name: size_rule(pool, bounds[name], idle_limit) for name, pool in pools.items()}
+        rules: dict[str, SizeRule] = {}
+        for name, pool in pools.items():
+            bounds = await bounds_of(pool, version.settings, set_now.get(name))
+            self._declared[name] = bounds.declared
+            rules[name] = size_rule(pool, bounds, idle_limit)
         self._scarce = await self._make_room(pools, rules, states)
         for name, pool in pools.items():
             try:

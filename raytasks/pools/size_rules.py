@@ -17,7 +17,10 @@ _CROWDED_IDLE_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class PoolBounds:
-    """The least and the most runners of a pool, as declared, and as a person has set them."""
+    """The least and the most runners of a pool, as declared, and as a person has set them.
+
+    A person cannot set those of the pool of remote tasks.
+    """
 
     declared: tuple[int, int]
     setting: PoolSetting | None = None
@@ -31,7 +34,7 @@ class PoolBounds:
 async def bounds_of(
     pool: DeclaredPool, settings: Settings, setting: PoolSetting | None
 ) -> PoolBounds:
-    """Return the bounds of a pool. The pool of remote tasks cannot be set."""
+    """Return the bounds of a pool. `setting` is what a person has set for it."""
     least, most = pool.bounds(settings)
     if most is None:
         resources = await asyncio.to_thread(ray.cluster_resources)

@@ -16,26 +16,24 @@ from raytasks.pools.start_failures import StartFailures
 def pool_views(
     version: HandlersVersion | None,
     runners: Iterable[PooledRunner],
-    bounds: Mapping[str, PoolBounds],
+    declared: Mapping[str, tuple[int, int]],
     settings: Mapping[str, PoolSetting],
     failures: StartFailures,
 ) -> list[PoolView]:
-    """Return the pools of the present version, and others that still have runners or a setting.
+    """Return the pools of the present version, and those of earlier ones that still have runners.
 
-    `bounds` has the bounds of each pool, as it was last looked after. `settings` has what people
-    have set, by pool.
+    `declared` has the declared bounds of each pool, as it was last looked after. `settings` has
+    what people have set, by pool.
     """
     pools = declared_pools(() if version is None else version.handlers)
-    mine: dict[str, list[PooledRunner]] = {name: [] for name in (*pools, *settings)}
+    mine: dict[str, list[PooledRunner]] = {name: [] for name in pools}
     for runner in runners:
         mine.setdefault(runner.pool, []).append(runner)
+    bounds = {name: PoolBounds(sizes, settings.get(name)) for name, sizes in declared.items()}
     return [
-        _view(
-            name, pools.get(name), members, bounds.get(name), settings.get(name),
-            failures.failing(name),
-        )
+        _view(name, pools.get(name), members, bounds.get(name), failures.failing(name))
         for name, members in sorted(mine.items())
-    ]  # fmt: skip
+    ]
 
 
 def _view(
@@ -43,23 +41,23 @@ def _view(
     pool: DeclaredPool | None,
     runners: list[PooledRunner],
     bounds: PoolBounds | None,
-    setting: PoolSetting | None,
     failing: FailingStart | None,
 ) -> PoolView:
-    least, most = (None, None) if bounds is None else bounds.in_force
-    has_sizes = bounds is not None and pool is not None and not pool.is_remote
+    if pool is None or bounds is None:
+        least, most, declared = None, None, None
+    else:
+        (least, most), declared = bounds.in_force, bounds.declared
     return PoolView(
         name=name,
         task_types=() if pool is None else pool.task_types,
         min_runners=least,
         max_runners=most,
-        declared=bounds.declared if bounds is not None and has_sizes else None,
-        setting=setting,
         resources={} if pool is None else reserves(pool, basic=False),
         runners=tuple(
             _place(runner, pool) for runner in sorted(runners, key=lambda item: item.slot)
         ),
         failing=failing,
+        declared=None if pool is None or pool.is_remote else declared,
     )
 
 

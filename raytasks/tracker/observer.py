@@ -136,6 +136,7 @@ class Observer:
             ],
             stopping=not ticker.claiming,
             socket_node=self.socket_node(),
+            pool_settings=ticker.steering.pools,
         )
 
     async def _rows(self) -> list[VersionRow]:

@@ -40,10 +40,17 @@ def live_attempt(work: WorkScene, task_id: str) -> Document | None:
 
 
 def pool_documents(work: WorkScene) -> list[Document]:
-    """Return the pools with their sizes and their backlog, by name."""
+    """Return the pools with their sizes and their backlog, by name.
+
+    Sizes that a person has set for a pool that no handler declares have no effect, and are shown.
+    """
     states = _states(work)
     found = []
-    for pool in work.outlook.pools():
+    pools = list(work.outlook.pools())
+    undeclared = work.pool_settings.keys() - {pool.name for pool in pools}
+    pools += [PoolView(name, ()) for name in undeclared]
+    for pool in sorted(pools, key=lambda item: item.name):
+        setting = work.pool_settings.get(pool.name)
         mine = [name for name, (of, _) in states.items() if of == pool.name]
         counts = Counter(states[name][1] for name in mine)
         oldest = [work.oldest[name] for name in pool.task_types if name in work.oldest]
@@ -54,7 +61,7 @@ def pool_documents(work: WorkScene) -> list[Document]:
                 "min_runners": pool.min_runners,
                 "max_runners": pool.max_runners,
                 "declared": None if pool.declared is None else {"runners": list(pool.declared)},
-                "override": None if pool.setting is None else setting_document(pool.setting),
+                "override": None if setting is None else _setting(setting),
                 "runners": len(mine),
                 "states": {state: counts[state] for state in (STARTING, IDLE, BUSY, LEAVING)},
                 "backlog": sum(work.waiting.get(name, 0) for name in pool.task_types),
@@ -65,15 +72,6 @@ def pool_documents(work: WorkScene) -> list[Document]:
             }
         )
     return found
-
-
-def setting_document(setting: PoolSetting) -> Document:
-    """Return the sizes of a pool that a person has set, with who and when."""
-    return {
-        "runners": [setting.least, setting.most],
-        "changed_at": rfc3339(setting.changed_at),
-        "by": setting.by,
-    }
 
 
 def runner_documents(work: WorkScene, numbers: Mapping[str, int]) -> list[Document]:
@@ -139,6 +137,14 @@ def version_documents(
         }
         for row in rows
     ]
+
+
+def _setting(setting: PoolSetting) -> Document:
+    return {
+        "runners": [setting.least, setting.most],
+        "changed_at": rfc3339(setting.changed_at),
+        "by": setting.by,
+    }
 
 
 def _states(work: WorkScene) -> dict[str, tuple[str, str]]:

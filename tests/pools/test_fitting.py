@@ -120,9 +120,9 @@ class TestPoolsOfHandlers:
     async def test_what_a_person_has_set_goes_before_what_is_declared(self) -> None:
         settings = Settings(_env_file=None, warm_runners_max=4)
         setting = PoolSetting("mail", 3, 9, 0.0, "ops")
-        for name, in_force in (("mail", (3, 9)), ("shared", (3, 9)), ("remote", (1, 1))):
+        for name, declared in (("mail", (0, 6)), ("shared", (1, 4)), ("class.model", (2, 5))):
             bounds = await bounds_of(POOLS[name], settings, setting)
-            assert bounds.in_force == in_force
+            assert (bounds.in_force, bounds.declared) == ((3, 9), declared)
         bounds = await bounds_of(POOLS["mail"], settings, None)
         assert (bounds.in_force, bounds.declared) == ((0, 6), (0, 6))
         rule = size_rule(POOLS["mail"], bounds, 30.0)

@@ -14,7 +14,6 @@ from raytasks.pools.cluster_sight import ClusterSight
 from raytasks.pools.cluster_view import ClusterNode, Stage
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.roster import PooledRunner
-from raytasks.pools.size_rules import PoolBounds
 from raytasks.pools.start_failures import StartFailures
 from raytasks.pools.viewing import pool_views
 from raytasks.settings import Settings
@@ -41,8 +40,7 @@ def test_the_pools_of_a_version_and_those_that_leave() -> None:
     failures = StartFailures()
     for _ in range(2):
         failures.record("class.model", "no driver", ("the last line",))
-    bounds = {"shared": PoolBounds((1, 4))}
-    found = pool_views(version, runners, bounds, {}, failures)
+    found = pool_views(version, runners, {"shared": (1, 4)}, {}, failures)
     gone, model, shared = found
     assert (gone.name, gone.task_types, gone.runners[0].stage) == ("class.gone", (), Stage.LEAVING)
     assert (shared.task_types, shared.min_runners, shared.max_runners) == (("short", "long"), 1, 4)
@@ -67,22 +65,14 @@ def test_what_a_person_has_set_is_beside_what_is_declared() -> None:
     version = HandlersVersion("token", "fingerprint", handlers, Settings(_env_file=None))
     setting = PoolSetting("mail", 2, 6, 1.0, "ops")
     former = PoolSetting("former", 1, 1, 2.0, "ops")
-    bounds = {
-        "mail": PoolBounds((0, 3), setting),
-        "shared": PoolBounds((1, 4)),
-        "remote": PoolBounds((1, 1)),
-    }
-    found = pool_views(version, [], bounds, {"mail": setting, "former": former}, StartFailures())
-    shown = {
-        view.name: (view.declared, view.min_runners, view.max_runners, view.setting)
-        for view in found
-    }
+    declared = {"mail": (0, 3), "shared": (1, 4), "remote": (1, 1), "earlier": (1, 1)}
+    found = pool_views(version, [], declared, {"mail": setting, "former": former}, StartFailures())
+    shown = {view.name: (view.declared, view.min_runners, view.max_runners) for view in found}
     assert shown == {
-        "class.model": (None, None, None, None),
-        "former": (None, None, None, former),  # no handler declares it: it has no effect
-        "mail": ((0, 3), 2, 6, setting),
-        "remote": (None, 1, 1, None),
-        "shared": ((1, 4), 1, 4, None),
+        "class.model": (None, None, None),
+        "mail": ((0, 3), 2, 6),
+        "remote": (None, 1, 1),
+        "shared": ((1, 4), 1, 4),
     }
 
 
