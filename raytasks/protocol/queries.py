@@ -130,7 +130,7 @@ class StatsHistory(Query[StatsSeries], frozen=True):
 
 
 class NamespaceList(Query[list[dict[str, Any]]], frozen=True):
-    """The namespaces that have tasks, with their counts by state, as `/namespaces` shows them.
+    """The namespaces that have tasks or a share, with their counts, as `/namespaces` shows them.
 
     With a name, only that one.
     """
@@ -207,6 +207,17 @@ class VersionList(Query[list[dict[str, Any]]], frozen=True):
     """The newest versions of the handlers, as `/versions` shows them."""
 
 
+class LimitList(Query[list[dict[str, Any]]], frozen=True):
+    """The limits of the version in force, and those that people have set, by name.
+
+    See `raytasks.tracker.limit_view`, and `/limits`.
+    """
+
+
+class PauseList(Query[list[dict[str, Any]]], frozen=True):
+    """The pauses in force, as `/pauses` shows them."""
+
+
 class Readiness(Query[list[dict[str, Any]]], frozen=True):
     """The reasons why no submission could be committed now; empty if one could."""
 
@@ -271,8 +282,8 @@ StoredQuery = (
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-SeenQuery = PoolList | RunnerList | NodeList | VersionList
-"""The queries about pools, runners, nodes and versions."""
+SeenQuery = PoolList | RunnerList | NodeList | VersionList | LimitList | PauseList
+"""The queries about pools, runners, nodes, versions, limits and pauses."""
 
 LiveQuery = (
     Statistics

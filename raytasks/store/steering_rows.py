@@ -1,6 +1,6 @@
 """The settings of people in the database: bounds of limits, sizes of pools, weights, pauses."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Table, and_, delete, insert, select
@@ -34,6 +34,11 @@ def read_all(connection: Connection) -> Steering:
     return found.changed(
         (row for kind in _TABLES for row in _rows(connection, kind)), now=float("-inf")
     )
+
+
+def namespaces(connection: Connection) -> Mapping[str, NamespaceSetting]:
+    """Return the shares of namespaces that are set."""
+    return Steering().changed(_rows(connection, NamespaceSetting), now=0.0).namespaces
 
 
 def write(connection: Connection, changes: Iterable[SteeringChange], now: float) -> None:

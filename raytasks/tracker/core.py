@@ -3,14 +3,29 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeVar, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
-from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
+from raytasks.model.states import TRANSITIONS, Event, LossCause
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
+from raytasks.model.tasks import (
+    Accepted,
+    HandlerInfo,
+    NewTask,
+    Running,
+    StateConflict,
+    StoreUnavailable,
+    Task,
+)
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import (
     AnyCommand,
@@ -37,7 +52,7 @@ from raytasks.runner.sizing import TypeWork
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
-from raytasks.tracker.backlog import answer_of, that_fit
+from raytasks.tracker.backlog import Backlog, answer_of
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
@@ -98,13 +113,12 @@ class Tracker:
             executors=executors,
         )
         self.fleet = self.ticker.ledger.fleet
-        self.max_backlog = max_backlog
-        self._submitting = 0
+        self._backlog = Backlog(self.ticker, max_backlog)
         self._exchanges = Exchanges(self.ticker, self.mark_lost)
         self._steering = SteeringWrites(self.ticker)
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
-        self.ticker.bulk.room = lambda: self._room
+        self.ticker.bulk.room = lambda: self._backlog.room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
         self.oldest_due = OldestDue(
@@ -143,17 +157,12 @@ class Tracker:
         because their idempotency key is taken. Raises `BacklogFull`, or `StoreUnavailable`: then
         the tasks may or may not be stored.
         """
-        new = tasks
-        if len(tasks) > self._room:
-            new = await that_fit(self.ticker.access, tasks, lambda: self._room)
+        new = await self._backlog.that_fit(tasks)
         submission = Submission(tuple(new))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        self._submitting += len(new)
-        try:
+        with self._backlog.submitting(new):
             duplicates: Accepted = await answer_of(submission, ANSWER_SECONDS)
-        finally:
-            self._submitting -= len(new)
         return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
     async def execute(self, command: Command[Answer]) -> Answer:
@@ -294,8 +303,20 @@ class Tracker:
     @property
     def backlog(self) -> int:
         """The number of waiting tasks, including those that are not due yet."""
-        counts = self.ticker.ledger.counts.items()
-        return sum(count for (_, state), count in counts if state in WAITING)
+        return self._backlog.size
+
+    @property
+    def max_backlog(self) -> int:
+        """How many tasks may wait in all: the setting MAX_BACKLOG."""
+        return self._backlog.most
+
+    @max_backlog.setter
+    def max_backlog(self, most: int) -> None:
+        self._backlog.most = most
+
+    def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
+        """Take the handlers of the version in force, with what they declare."""
+        self.observer.handlers = {info.task_type: info for info in infos}
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs, or until `seconds` have passed."""
@@ -355,11 +376,6 @@ class Tracker:
         for running in held:
             self.ticker.losses.release(running)
         return len(held)
-
-    @property
-    def _room(self) -> int:
-        """The number of further tasks that may wait."""
-        return self.max_backlog - self.backlog - self._submitting
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -37,6 +37,8 @@ class Ledger:
         self.tasks: Counter[Counted] = Counter()
         self.totals: Counter[Total] = Counter()
         self.next_due: float | None = None
+        self.backlog = 0  # how many tasks wait
+        self.backlogs: Counter[str] = Counter()  # by namespace
 
     def load(
         self,
@@ -47,6 +49,7 @@ class Ledger:
     ) -> None:
         """Load the state that is on disk."""
         self.counts, self.tasks, self.totals = Counter(), Counter(), Counter()
+        self.backlog, self.backlogs = 0, Counter()
         self._count(counts, totals)
         self.next_due = next_due
         self.fleet.restart(running, self._monotonic())
@@ -201,9 +204,12 @@ class Ledger:
 
     def _count(self, changes: Counts, totals: Mapping[Total, int]) -> None:
         for key, change in changes.items():
-            _, task_type, state = key
+            namespace, task_type, state = key
             self.counts[task_type, state] += change
             self.tasks[key] += change
+            if state in WAITING:
+                self.backlog += change
+                self.backlogs[namespace] += change
         for total, number in totals.items():
             self.totals[total] += number
         self.stats.histograms.admit((space, task_type) for space, task_type, _ in totals)

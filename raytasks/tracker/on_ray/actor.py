@@ -388,6 +388,7 @@ def _put_in_force(
     tracker: Tracker, pools: RunnerPools, written: TrackerLog, version: HandlersVersion
 ) -> None:
     settings = version.settings
+    tracker.set_handlers(version.handlers)
     pools.deploy(version)
     written.change(LogOptions.of(settings))
     tracker.max_backlog = settings.max_backlog
