@@ -43,16 +43,19 @@ class DeclaredPool:
             return SlotPlan()
         return SlotPlan({info.task_type: _slots(info) for info in self.infos})
 
-    def bounds(self, settings: Settings) -> tuple[int, int | None]:
-        """Return the declared least and most runners; None: as many as the cluster's processors."""
+    @property
+    def own_bounds(self) -> tuple[int, int] | None:
+        """The least and most runners that its handlers declare; None: those of the settings."""
         info = self.infos[0]
-        if self.is_remote:
-            return 1, 1
         if info.own_pool is not None:
             return info.own_pool.runners
-        if info.kind is HandlerKind.CLASS:
-            return info.actors
-        return settings.warm_runners_min, settings.warm_runners_max
+        return info.actors if info.kind is HandlerKind.CLASS else None
+
+    def bounds(self, settings: Settings) -> tuple[int, int | None]:
+        """Return the declared least and most runners; None: as many as the cluster's processors."""
+        if self.is_remote:
+            return 1, 1
+        return self.own_bounds or (settings.warm_runners_min, settings.warm_runners_max)
 
 
 def declared_pools(handlers: Iterable[HandlerInfo]) -> dict[str, DeclaredPool]:

@@ -5,10 +5,10 @@ if it is unknown. `docs/health.md` lists the codes.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from raytasks.model.steering import EVERYTHING, Pause, PoolSetting
+from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.model.tasks import REMOTE_POOL
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
@@ -42,7 +42,6 @@ class WorkScene:
     - `pauses`: those in force, each with how many tasks it holds back.
     - `oldest`: how long the oldest due task has waited, by type.
     - `wait_seconds`, `stall_seconds`: the thresholds, from the settings.
-    - `pool_settings`: the sizes that people have set, by pool.
     - `socket_node`: the node on which calls go over the tracker's socket, or None.
     """
 
@@ -57,7 +56,6 @@ class WorkScene:
     pauses: Sequence[tuple[Pause, int]] = ()
     stopping: bool = False
     socket_node: str | None = None
-    pool_settings: Mapping[str, PoolSetting] = field(default_factory=dict)
 
     @property
     def runners(self) -> list[RunnerState]:
