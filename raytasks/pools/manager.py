@@ -23,7 +23,7 @@ from raytasks.pools.roster import (
     PooledRunner,
     RunnerView,
     Tracked,
-    free_slot,
+    free_slots,
     runner_name,
     runners_present,
 )
@@ -254,19 +254,23 @@ class RunnerPools:
         fit = await self._fitting.fit(
             pool, mine, states, rule, version.settings.runner_idle_seconds
         )
-        for _ in range(self.failures.allowed(pool.name, fit.change, fit.starting)):
-            slot = free_slot(here)
+        growth = self.failures.allowed(pool.name, fit.change, fit.starting)
+        making = []
+        for size, slot in enumerate(free_slots(here, growth), len(here)):
             # The first runner always finds a place. One beyond the limit stands in for another.
-            basic = slot <= max(1, rule.least + rule.spare) or len(here) >= rule.most
+            basic = slot <= max(1, rule.least + rule.spare) or size >= rule.most
             if not basic and self._scarce & reserves(pool, basic=basic).keys():
                 break
-            here.append(await self._make(pool, slot, basic, version))
+            making.append(self._make(pool, slot, basic, version))
+        made = await asyncio.gather(*making, return_exceptions=True)
+        for error in filter(None, made):
+            log.error("a runner of the pool %s could not be made: %r", pool.name, error)
         for runner in fit.leaving[: max(0, -fit.change)]:
             await self._retire_for_size(runner, states.get(runner.name))
 
     async def _make(
         self, pool: DeclaredPool, slot: int, basic: bool, version: HandlersVersion
-    ) -> PooledRunner:
+    ) -> None:
         settings = version.settings
         name = runner_name(pool.name, slot, version.generation)
         plan = RunnerPlan(
@@ -294,7 +298,6 @@ class RunnerPools:
         runner.log("is made")
         if self._retired:  # `stop` was called meanwhile
             await self._end(runner)
-        return runner
 
     def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> PooledRunner:
         runner = PooledRunner(name, actor, active_at=time.monotonic(), basic=basic)

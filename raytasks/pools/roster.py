@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any, Protocol
 
 import ray
@@ -143,10 +144,11 @@ def runner_name(pool: str, slot: int, generation: str) -> str:
     return f"{_PREFIX}{pool}.{slot}@{generation}"
 
 
-def free_slot(runners: Iterable[PooledRunner]) -> int:
-    """Return the lowest slot that none of these runners has."""
+def free_slots(runners: Iterable[PooledRunner], number: int) -> list[int]:
+    """Return the lowest slots that none of these runners has, `number` of them."""
     taken = {runner.slot for runner in runners}
-    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+    free = (slot for slot in count(1) if slot not in taken)
+    return list(islice(free, max(0, number)))
 
 
 def runners_present() -> dict[str, Any]:

@@ -10,6 +10,7 @@ from raytasks.api.pool_routes import PoolsView
 from raytasks.model.steering import PoolSetting
 from tests.local_service import Api, LocalService, serving
 
+
 @pytest.fixture
 async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
     """The API without a runner, with handlers that have pools."""
