@@ -284,6 +284,14 @@ class Api:
         response = yield from self._exchange(call)
         return content_of(call, response, self.url)
 
+    def ask(self, call: Call) -> Steps[Any]:
+        """Make a request, and get its document."""
+        return self._ask(call)
+
+    def part(self, call: Call, name: str) -> Steps[Any]:
+        """Make a request, and get one member of its document."""
+        return self._part(call, name)
+
     def _ask(self, call: Call, *, patience: float = 0.0) -> Steps[Any]:
         response = yield from self._exchange(call, patience=patience)
         return document_of(call, response, self.url)

@@ -159,10 +159,20 @@ class InProcessService:
 
     @property
     def due(self) -> bool:
-        """Whether a task is due now."""
+        """Whether a task is due now, and may begin."""
         next_due = self.store.next_due()
         if next_due is not None and next_due <= self._clock():
-            return True
+            self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
+        return self.call(self.tracker.has_ready(self.registry.task_types))
+
+    def next_time(self) -> float | None:
+        """Return when the next task becomes due, or a pause ends; None if neither does."""
+        ends = self.tracker.ticker.steering.next_end(self._clock())
+        times = [time for time in (self.store.next_due(), ends) if time is not None]
+        return min(times, default=None)
+
+    def is_held_back(self) -> bool:
+        """Return whether tasks are due that may not begin."""
         return self.store.any_ready(self.registry.task_types)
 
     def close(self) -> None:

@@ -145,7 +145,7 @@ class Queue:
         Raises `NotIdle` if `max_attempts`, or `max_seconds` on the clock, are not enough.
         """
         runs = self._run_to(self.clock() + max_seconds, max_attempts)
-        if self._service.store.next_due() is not None:
+        if self._service.store.next_due() is not None or self._service.is_held_back():
             raise NotIdle(f"after {max_seconds:g} seconds on the clock {self._waiting()}")
         return runs
 
@@ -163,10 +163,10 @@ class Queue:
                     raise NotIdle(f"after {max_attempts} attempts {self._waiting()}")
                 runs.append(self._run_one())
                 continue
-            next_due = self._service.store.next_due()
-            if next_due is None or next_due > end:
+            next_time = self._service.next_time()
+            if next_time is None or next_time > end:
                 break
-            self.clock.move_to(next_due)
+            self.clock.move_to(next_time)
         return runs
 
     def _run_one(self) -> AttemptRun:

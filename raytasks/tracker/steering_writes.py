@@ -40,7 +40,7 @@ _LOAD_SECONDS = 8.0
 
 
 @dataclass(frozen=True)
-class Plan:
+class SteeringPlan:
     """The result of a command: its answer, and the change with its act; None if it changes nothing.
 
     The answer holds when the change is on disk.
@@ -51,7 +51,7 @@ class Plan:
     act: NewAudit | None = None
 
 
-def planned(command: SteeringCommand, known: Steering, now: float) -> Plan:
+def planned(command: SteeringCommand, known: Steering, now: float) -> SteeringPlan:
     """Return what a command changes in what is set now. It is a pure function."""
     by = command.by
     match command:
@@ -110,7 +110,7 @@ class SteeringWrites:
         ticker.wake.set()
         return plan.answer
 
-    async def _write(self, plan: Plan, now: float) -> None:
+    async def _write(self, plan: SteeringPlan, now: float) -> None:
         ticker = self._ticker
         epoch, store = ticker.epoch, ticker.store
         changes = [] if plan.change is None else [plan.change]
@@ -128,12 +128,12 @@ class SteeringWrites:
         ticker.steering = ticker.steering.changed(changes, now)
 
 
-def _setting(known: Steering, wanted: Setting, action: ActionName) -> Plan:
-    """Plan to set something by its name. A command that is repeated changes nothing."""
+def _setting(known: Steering, wanted: Setting, action: ActionName) -> SteeringPlan:
+    """SteeringPlan to set something by its name. A command that is repeated changes nothing."""
     key, details = key_of(wanted), _details(wanted)
     present = known.find(type(wanted), key)
     if present is not None and _details(present) == details:
-        return Plan(present)
+        return SteeringPlan(present)
     of_namespace = isinstance(wanted, NamespaceSetting)
     act = NewAudit(
         wanted.by,
@@ -142,12 +142,14 @@ def _setting(known: Steering, wanted: Setting, action: ActionName) -> Plan:
         target=None if of_namespace else key,
         details=details,
     )
-    return Plan(wanted, wanted, act)
+    return SteeringPlan(wanted, wanted, act)
 
 
-def _clearing(known: Steering, kind: type[Setting], name: str, by: str, action: ActionName) -> Plan:
+def _clearing(
+    known: Steering, kind: type[Setting], name: str, by: str, action: ActionName
+) -> SteeringPlan:
     if known.find(kind, name) is None:
-        return Plan(answer=False)
+        return SteeringPlan(answer=False)
     of_namespace = kind is NamespaceSetting
     act = NewAudit(
         by,
@@ -155,10 +157,10 @@ def _clearing(known: Steering, kind: type[Setting], name: str, by: str, action: 
         namespace=name if of_namespace else None,
         target=None if of_namespace else name,
     )
-    return Plan(True, Removal(kind, name), act)
+    return SteeringPlan(True, Removal(kind, name), act)
 
 
-def _pausing(known: Steering, command: PauseWork, now: float) -> Plan:
+def _pausing(known: Steering, command: PauseWork, now: float) -> SteeringPlan:
     key = (command.namespace, command.task_type)
     present = known.pauses.get(key)
     if present is not None and not present.holds(now):
@@ -166,20 +168,20 @@ def _pausing(known: Steering, command: PauseWork, now: float) -> Plan:
     until = None if command.seconds is None else now + command.seconds
     lasts = present is not None and present.until is None and until is None
     if present is not None and lasts and (command.drain or not present.drain):
-        return Plan(present)
+        return SteeringPlan(present)
     since = now if present is None else present.since
     pause = Pause(*key, since=since, until=until, by=command.by, drain=command.drain)
     details = {"until": until, "drain": command.drain}
-    return Plan(pause, pause, _of_pause(ActionName.PAUSE, key, command.by, details))
+    return SteeringPlan(pause, pause, _of_pause(ActionName.PAUSE, key, command.by, details))
 
 
-def _resuming(known: Steering, command: ResumeWork, now: float) -> Plan:
+def _resuming(known: Steering, command: ResumeWork, now: float) -> SteeringPlan:
     key = (command.namespace, command.task_type)
     present = known.pauses.get(key)
     if present is None or not present.holds(now) or (command.only_drain and not present.drain):
-        return Plan(None)
+        return SteeringPlan(None)
     act = _of_pause(ActionName.RESUME, key, command.by)
-    return Plan(present, Removal(Pause, key), act)
+    return SteeringPlan(present, Removal(Pause, key), act)
 
 
 def _of_pause(

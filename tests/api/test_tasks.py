@@ -15,7 +15,7 @@ FIELDS = {
     "max_attempts", "crashes", "snoozes",
     "timeout_seconds", "cancel_requested", "progress", "created_at",
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
-    "revision", "offloaded", "hidden", "trace_id", "cancel_reason",
+    "revision", "offloaded", "hidden", "trace_id", "cancel_reason", "limit_values",
 }  # fmt: skip
 
 HARD_VALUES = [

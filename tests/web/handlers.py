@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from raytasks import Context, PermanentError, RetryPolicy, handler
+from raytasks import Context, Limit, PermanentError, RetryPolicy, handler
 
 
 class Card(BaseModel):
@@ -52,7 +52,11 @@ class Invoice(BaseModel):
     host: str = "mail.example.org"
 
 
-@handler("send_invoice", retry=RetryPolicy(initial_delay_seconds=0.05))
+@handler(
+    "send_invoice",
+    limits=[Limit("smtp", running=20, rate=500, per_seconds=60)],
+    retry=RetryPolicy(initial_delay_seconds=0.05),
+)
 def send_invoice(payload: Invoice, context: Context) -> Any:
     """Fail for a host of which nobody has heard."""
     context.log.info("rendering the invoice of %s", payload.customer)

@@ -24,6 +24,7 @@ PLACES = {
     "type-unknown": "/types/no_such_type",
     "runners": "/runners",
     "runners-filtered": "/runners?pool=gpu&versions=all",
+    "limits": "/limits",
     "bulk": "/bulk",
     "bulk-one": "/bulk/{bulk}",
     "bulk-new": "/bulk/new?action=cancel&tag=nightly",

@@ -23,6 +23,7 @@ LIVE = (
     "types",
     "type",
     "runners",
+    "limits",
     "bulk",
     "bulk-one",
     "audit",
@@ -104,7 +105,7 @@ def test_who_reads_can_do_nothing_but_read(visit: Visit, filled: FilledService) 
         assert opened.page.locator("dialog[open]").count() == 0, name
     assert set(asked) == {"GET"}
     assert [answer for answer in answers if answer[0] >= 400] == []
-    refused = ("runners", "audit", "log", "bulk-new")
+    refused = ("runners", "limits", "audit", "log", "bulk-new")
     assert all(not controls for name, controls in clicked.items() if name.startswith(refused))
     # The same look finds the controls of a key that may act.
     acts = visit(key="a")

@@ -260,10 +260,11 @@ def test_the_views_of_the_whole_service_need_a_free_key(visit: Visit) -> None:
             continue
         assert [name for name in views["a"] if name not in views[key]] == [
             "Runners",
+            "Limits",
             "Audit",
             "Log",
         ]
-        for place in ("/runners", "/audit", "/log"):
+        for place in ("/runners", "/limits", "/audit", "/log"):
             opened.go(place)
             opened.page.get_by_role("heading", name="Not allowed").wait_for()
 
@@ -280,7 +281,13 @@ def test_by_keyboard_alone(visit: Visit, http: httpx.Client) -> None:
     opened = visit("/tasks")
     page = opened.page
     page.locator(".connection[data-state=live]").wait_for()
-    for key, title in {"l": "Log", "a": "Audit", "r": "Runners", "b": "Bulk operations"}.items():
+    for key, title in {
+        "l": "Log",
+        "a": "Audit",
+        "i": "Limits",
+        "r": "Runners",
+        "b": "Bulk operations",
+    }.items():
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.get_by_role("heading", name=title, exact=True, level=1).wait_for()

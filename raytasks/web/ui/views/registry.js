@@ -12,6 +12,7 @@ import { newOperation } from "./bulk/new_operation.js";
 import { operation } from "./bulk/operation.js";
 import { errors } from "./errors/errors.js";
 import { first } from "./first/first.js";
+import { limits } from "./limits/limits.js";
 import { log } from "./log/log.js";
 import { overview } from "./overview/overview.js";
 import { runners } from "./runners/runners.js";
@@ -20,7 +21,7 @@ import { task } from "./task/task.js";
 import { type } from "./types/type.js";
 import { types } from "./types/types.js";
 
-const VIEWS = [first, overview, tasks, task, errors, types, type, runners, bulk, newOperation, operation, audit, log];
+const VIEWS = [first, overview, tasks, task, errors, types, type, runners, limits, bulk, newOperation, operation, audit, log];
 
 /** Returns the views that the header shows. */
 export function shownViews() {

@@ -17,7 +17,9 @@ const LOOK_SECONDS = 3;
 const ACTS = {
   retry: "Retry a task", cancel: "Cancel a task",
   bulk_retry: "Retry many tasks", bulk_cancel: "Cancel many tasks",
-  pause: "Pause the service", resume: "Let the service go on", deploy: "Deploy a version",
+  pause: "Pause", resume: "Resume", deploy: "Deploy a version",
+  set_limit: "Set a limit", clear_limit: "Clear a limit", set_pool: "Set a pool", clear_pool: "Clear a pool",
+  set_namespace: "Set a share", clear_namespace: "Clear a share",
 };
 
 const PARTS = ["by", "action", "since"];

@@ -3,17 +3,24 @@
  */
 import { get } from "../../core/api.js";
 import { useEvery, useLoad } from "../../core/loading.js";
-import { inNamespace } from "../../core/session.js";
+import { inNamespace, mayOperateAll } from "../../core/session.js";
 
 const LOOK_SECONDS = 10;
 
-/** Returns `{types, stats}` as of `useLoad`; also what a deployment has changed meanwhile. */
+/** Returns the names of the types that are paused in all namespaces; null if one may not know. */
+async function pausedTypes(abort) {
+  if (!mayOperateAll()) return null;
+  const { pauses } = await get("/pauses", {}, abort);
+  return new Set(pauses.filter(({ namespace }) => namespace === null).map(({ task_type: type }) => type));
+}
+
+/** Returns `{types, stats, pauses}` as of `useLoad`; also what was changed meanwhile. */
 export function useTypes() {
   const found = useLoad(async (abort) => {
-    const [{ task_types: types }, stats] = await Promise.all([
-      get("/task-types", {}, abort), get("/stats", inNamespace(), abort),
+    const [{ task_types: types }, stats, pauses] = await Promise.all([
+      get("/task-types", {}, abort), get("/stats", inNamespace(), abort), pausedTypes(abort),
     ]);
-    return { types, stats };
+    return { types, stats, pauses };
   });
   useEvery(LOOK_SECONDS, found.reload);
   return found;

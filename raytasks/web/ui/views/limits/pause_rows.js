@@ -1,0 +1,34 @@
+/**
+ * The pauses: what is not handed out, since when, until when, and by whom.
+ */
+import { html } from "../../lib.js";
+import { number } from "../../core/format.js";
+import { pause, resume, scopeText } from "../../core/pausing.js";
+import { Moment } from "../../parts/pieces.js";
+
+const WHOLE = { task_type: null, namespace: null };
+
+function isWhole({ task_type: type, namespace }) {
+  return type === null && namespace === null;
+}
+
+function Pause({ item, reload }) {
+  const what = scopeText(item);
+  return html`<tr><td>${what}${item.drain && " (drained)"}</td>
+    <td><${Moment} time=${item.since} /></td>
+    <td>${item.until === null ? "somebody resumes it" : html`<${Moment} time=${item.until} />`}</td>
+    <td>${item.by}</td><td class="num">${number(item.waiting)}</td>
+    <td><button type="button" class="small" aria-label=${`Resume ${what}`}
+      onClick=${async () => { if (await resume(item)) reload(); }}>Resume</button></td></tr>`;
+}
+
+/** The pauses in force, and the button that pauses everything. */
+export function Pauses({ pauses, reload }) {
+  return html`<section class="list"><h2>Pauses</h2>
+    ${pauses.length === 0 ? html`<p class="muted">Nothing is paused.</p>` : html`
+    <div class="scroll" tabindex="0" role="region" aria-label="Pauses"><table class="pauses">
+    <thead><tr><th>What</th><th class="c-moment">Since</th><th class="c-moment">Until</th><th>By</th>
+      <th class="num" title="Tasks that it holds back">Waiting</th><th>Act</th></tr></thead>
+    <tbody>${pauses.map((item) => html`<${Pause} key=${`${item.namespace} ${item.task_type}`} item=${item} reload=${reload} />`)}</tbody></table></div>`}
+    ${!pauses.some(isWhole) && html`<p><button type="button" onClick=${async () => { if (await pause(WHOLE)) reload(); }}>Pause the whole service…</button></p>`}</section>`;
+}
