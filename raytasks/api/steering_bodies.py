@@ -50,6 +50,14 @@ class LimitRequest(BaseModel):
         description="How many attempts may begin in each `per_seconds`.",
     )
     per_seconds: float = Field(default=1.0, ge=MIN_PERIOD, le=DAY_SECONDS, allow_inf_nan=False)
+
+    @field_validator("per_seconds")
+    @classmethod
+    def _period_of_a_rate(cls, seconds: float, info: ValidationInfo) -> float:
+        if seconds != 1.0 and info.data.get("rate", 1.0) is None:
+            raise ValueError("belongs to a rate; give rate as well")
+        return seconds
+
     burst: int | None = Field(
         default=None,
         ge=1,

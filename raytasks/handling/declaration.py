@@ -16,6 +16,7 @@ from raytasks.handling.declaration_checks import (
     OF_TASKS_ONLY,
     check,
     check_limit_places,
+    listed,
     where,
 )
 from raytasks.handling.signatures import annotation_of, parameters_of
@@ -205,7 +206,7 @@ def handler(
             pool=pool,
             concurrency=concurrency,
             batch=batch,
-            limits=(limits,) if isinstance(limits, Limit) else tuple(limits),
+            limits=listed(limits, target),
             weight=weight,
         )
         check(spec)

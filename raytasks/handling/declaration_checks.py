@@ -59,6 +59,17 @@ def check(spec: "HandlerSpec") -> None:
         raise HandlerError(f"{name}: {error}") from None
 
 
+def listed(limits: Any, target: Callable[..., Any]) -> tuple[Limit, ...]:
+    """Return the limits of a declaration: one, or several. Raises `HandlerError`."""
+    if isinstance(limits, Limit):
+        return (limits,)
+    if isinstance(limits, str | bytes) or not isinstance(limits, Iterable):
+        raise HandlerError(
+            f"{where(target)}: limits must be a list of raytasks.Limit, not {limits!r}"
+        )
+    return tuple(limits)
+
+
 def check_limit_places(spec: "HandlerSpec") -> None:
     """Refuse a limit by a part of the payload that is kept secret. Raises `HandlerError`.
 

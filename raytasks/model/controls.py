@@ -1,4 +1,4 @@
-"""What steers the flow of tasks: pools, limits and batches, as a handler's author declares them.
+"""The flow of tasks as a handler's author declares it: pools, limits and batches.
 
 Plain data that checks itself. Every error names the field and the fix.
 """
@@ -31,6 +31,7 @@ RESERVED_POOLS = ("shared", "concurrent", "remote")
 """The pools of raytasks itself."""
 
 _NAME = re.compile(NAME)
+_POINTER = re.compile("(?:/(?:[^~/]|~[01])*)+")  # RFC 6901
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,12 @@ class Pool:
         if self.name in RESERVED_POOLS or self.name.startswith("class."):
             raise ValueError(f"Pool: the name {self.name!r} is one of raytasks' own; take another")
         check_sizes(f"Pool {self.name!r}", self.runners)
+        options = self.ray_options
+        if not isinstance(options, Mapping) or not all(isinstance(key, str) for key in options):
+            raise ValueError(
+                f"Pool {self.name!r}: ray_options must be a dictionary, such as "
+                f"{{'num_gpus': 1}}, not {options!r}"
+            )
 
 
 @dataclass(frozen=True)
@@ -80,9 +87,13 @@ class Limit:
     def __post_init__(self) -> None:
         _check_name("Limit", self.name)
         check_bounds(f"Limit {self.name!r}", self.running, self.rate, self.per_seconds, self.burst)
-        if self.by is not None and not self.by.startswith("/"):
+        if self.by is not None and not (isinstance(self.by, str) and _POINTER.fullmatch(self.by)):
             raise ValueError(
                 f"Limit {self.name!r}: by={self.by!r} is no JSON pointer; write it as '/account'"
+            )
+        if not isinstance(self.ordered, bool):
+            raise ValueError(
+                f"Limit {self.name!r}: ordered must be True or False, not {self.ordered!r}"
             )
         if self.ordered and (self.by is None or self.running != 1):
             raise ValueError(f"Limit {self.name!r}: ordered=True needs by= and running=1")
@@ -139,6 +150,8 @@ def check_bounds(
             f"{where}: per_seconds must be from {MIN_PERIOD:g} to {DAY_SECONDS:g}, "
             f"not {per_seconds!r}"
         )
+    if rate is None and per_seconds != 1.0:
+        raise ValueError(f"{where}: per_seconds belongs to a rate; give rate= as well")
     if burst is not None:
         _check_count(f"{where}: burst", burst)
         if rate is None:

@@ -9,6 +9,8 @@ from raytasks.model.controls import Limit, default_burst
 from raytasks.model.steering import LimitSetting, Steering
 from raytasks.model.tasks import HandlerInfo
 
+_BITS = 63
+
 MAX_KEYS = 20
 """How many keys of a limit are shown: the fullest."""
 
@@ -106,9 +108,12 @@ def _bounds(limit: Limit | LimitSetting) -> Mapping[str, Any]:
 
 
 def _key(item: KeyUse) -> Mapping[str, Any]:
+    value = item.value
+    if isinstance(value, int) and value.bit_length() > _BITS:
+        value = str(value)  # messages between processes have no larger integers
     return {
         "namespace": item.namespace,
-        "value": item.value,
+        "value": value,
         "running": item.running,
         "waiting": item.waiting,
         "tokens": item.tokens,

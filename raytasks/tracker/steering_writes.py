@@ -56,8 +56,16 @@ def planned(command: SteeringCommand, known: Steering, now: float) -> SteeringPl
     by = command.by
     match command:
         case SetLimit():
-            bounds = (command.running, command.rate, command.per_seconds, command.burst)
-            limit = LimitSetting(command.name, *bounds, changed_at=now, by=by)
+            rated = command.rate is not None
+            limit = LimitSetting(
+                command.name,
+                command.running,
+                command.rate,
+                command.per_seconds if rated else 1.0,  # without a rate it means nothing
+                command.burst if rated else None,
+                changed_at=now,
+                by=by,
+            )
             return _setting(known, limit, ActionName.SET_LIMIT)
         case ClearLimit():
             return _clearing(known, LimitSetting, command.name, by, ActionName.CLEAR_LIMIT)

@@ -118,6 +118,7 @@ class TestLimits:
             ({"rate": 5, "per_seconds": 0}, "/per_seconds", "greater than or equal to 0.001"),
             ({"rate": 5, "per_seconds": 86_401}, "/per_seconds", "less than or equal to 86400"),
             ({"rate": 5, "per_seconds": None}, "/per_seconds", "valid number"),
+            ({"running": 5, "per_seconds": 60}, "/per_seconds", "give rate as well"),
             ({"rate": 5, "burst": 0}, "/burst", "greater than or equal to 1"),
             ({"running": 5, "burst": 2}, "/burst", "give rate as well"),
             ({"running": 5, "by": "/account"}, "/by", "not permitted"),

@@ -49,6 +49,9 @@ def test_what_does_not_run_says_why() -> None:
         ("README.md", ".venv/bin/raytasks demo --break"),
         ("README.md", "1,000 tasks, and SIGKILL for these while they ran:"),
         ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
+        ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
+        ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
+                         " --limit-value account=a-17-bulk"),
         ("docs/operation.md", "raytasks up --address HOST:6379"),
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"

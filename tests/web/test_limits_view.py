@@ -13,6 +13,7 @@ Visit = Callable[..., Opened]
 
 def test_a_limit_is_set_and_cleared(visit: Visit, http: httpx.Client) -> None:
     opened = visit("/limits")
+    opened.expected = ("422",)  # the browser tells of what is refused, too
     page = opened.page
     row = rows(opened, "Limits").filter(has_text="smtp")
     declared = "20 running; 500 in 60 s, 8 at once"
