@@ -114,7 +114,7 @@ class TestPools:
         ("arguments", "code", "words"),
         [
             (("burst", "1"), 2, "Missing argument"),
-            (("burst", "few", "2"), 2, "few"),
+            (("burst", "few", "2"), 2, "should be a valid integer"),
             (("burst", "2", "1"), 3, "/runners"),
             (("burst", "0", "0"), 3, "/runners"),
             (("brust", "0", "1"), 3, "there are: burst"),
