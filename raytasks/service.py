@@ -210,17 +210,14 @@ def wait_for_runners(tracker: Any, version: HandlersVersion) -> dict[str, int]:
 
     Returns how many runners each pool has.
     """
-    settings = version.settings
-    wanted = {
-        info.pool
-        for info in version.handlers
-        if (info.actors[0] if info.actors[1] else settings.warm_runners_min)
-    }
     found: dict[str, int] = {}
 
     def there() -> bool:
-        found.update(ray.get(tracker.ready.remote()))
-        return wanted <= found.keys()
+        sizes = ray.get(tracker.ready.remote())
+        found.update({pool: size for pool, (size, _) in sizes.items() if size})
+        pools = {info.pool for info in version.handlers}
+        known = all(sizes.get(pool, (0, None))[1] is not None for pool in pools)
+        return known and all(size or not least for size, least in sizes.values())
 
     _wait_for(there, "not all runners came up; the Ray logs say why")
     return found

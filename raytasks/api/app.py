@@ -23,6 +23,7 @@ from raytasks.api.log_routes import log_router
 from raytasks.api.metrics_routes import metrics_router
 from raytasks.api.namespace_routes import namespace_router
 from raytasks.api.pause_routes import pause_router
+from raytasks.api.pool_routes import pool_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
@@ -91,6 +92,7 @@ def create_app(
     app.include_router(service_router(service))
     app.include_router(health_router(service))
     app.include_router(inspection_router(service))
+    app.include_router(pool_router(service))
     app.include_router(artifact_router(service))
     pages.install(app, needs_key=bool(settings.api_keys))
     answering: ASGIApp = FastPath(app, service, submissions)

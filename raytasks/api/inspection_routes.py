@@ -1,4 +1,4 @@
-"""The routes by which an operator looks at pools, runners, nodes and versions."""
+"""The routes by which an operator looks at runners, nodes and versions."""
 
 from http import HTTPStatus
 from typing import Any
@@ -10,51 +10,9 @@ from starlette.responses import Response
 
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
-from raytasks.protocol.queries import NodeList, PoolList, Query, RunnerList, VersionList
+from raytasks.protocol.queries import NodeList, Query, RunnerList, VersionList
 
 _PROBLEMS = problems_of(HTTPStatus.FORBIDDEN, AWAY)
-
-
-class FailingView(BaseModel):
-    """The failed starts in a row of a pool's runners, and the last error."""
-
-    tries: int
-    error: str
-
-
-class StatesView(BaseModel):
-    """How many runners of a pool are in each state."""
-
-    starting: int
-    idle: int
-    busy: int
-    leaving: int
-
-
-class PoolDocumentView(BaseModel):
-    """A pool of runners.
-
-    The bounds are null until the pool was looked after once. `backlog` counts all waiting tasks of
-    its types, also those that are not due. The `oldest_due_seconds` are how long the oldest due one
-    has waited. A runner beyond the minimum reserves the `resources`, by Ray's names.
-    """
-
-    name: str
-    task_types: list[str]
-    min_runners: int | None
-    max_runners: int | None
-    runners: int
-    states: StatesView
-    backlog: int
-    oldest_due_seconds: float | None
-    resources: dict[str, float]
-    failing: FailingView | None
-
-
-class PoolsView(BaseModel):
-    """The pools, by name."""
-
-    pools: list[PoolDocumentView]
 
 
 class HeldAttemptView(BaseModel):
@@ -161,13 +119,6 @@ def inspection_router(service: Service) -> APIRouter:
 
     async def answer(name: str, query: Query[list[dict[str, Any]]]) -> Response:
         return json_answer(to_json({name: await service.backend.read(query)}))
-
-    @router.get(
-        "/pools", response_model=PoolsView, responses=_PROBLEMS, summary="List the pools of runners"
-    )
-    async def pools(_caller: ServiceOperator) -> Response:
-        """Return each pool with its types, its sizes and its backlog."""
-        return await answer("pools", PoolList())
 
     @router.get(
         "/runners",

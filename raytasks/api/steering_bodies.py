@@ -1,4 +1,4 @@
-"""The bodies of requests that set something at run time: limits, namespaces, pauses."""
+"""The bodies of requests that set something at run time: limits, pools, namespaces, pauses."""
 
 from http import HTTPStatus
 from typing import TypeVar
@@ -89,6 +89,29 @@ class LimitRequest(BaseModel):
         if burst is not None and info.data.get("rate", 1.0) is None:
             raise ValueError("belongs to a rate; give rate as well")
         return burst
+
+
+class SizesRequest(BaseModel):
+    """The body of `PUT /pools/{name}`: the fewest and the most runners of the pool."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, json_schema_extra={"examples": [{"runners": [1, 4]}]}
+    )
+
+    runners: list[int] = Field(
+        min_length=2, max_length=2, description="The fewest, and the most: [1, 4]."
+    )
+
+    @field_validator("runners")
+    @classmethod
+    def _can_be(cls, runners: list[int]) -> list[int]:
+        least, most = runners
+        if not 0 <= least <= most <= MAX_SLOTS or most < 1:
+            raise ValueError(
+                "must be [least, most] with 0 <= least <= most, and most from 1 to "
+                f"{MAX_SLOTS}, not {runners}"
+            )
+        return runners
 
 
 class ShareRequest(BaseModel):

@@ -26,6 +26,7 @@ from raytasks.cli import (
     operate,
     options,
     pauses,
+    pools,
     stats,
     submit_many,
     tables,
@@ -76,6 +77,7 @@ app.command("drain", rich_help_panel=CONTROL)(operate.drain)
 app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
 app.command("resume", rich_help_panel=CONTROL)(pauses.resume)
 app.add_typer(limits.app, name="limits", rich_help_panel=CONTROL)
+app.add_typer(pools.app, name="pools", rich_help_panel=CONTROL)
 app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)
 app.command("logs", rich_help_panel=INSPECT)(logs.logs)
@@ -85,7 +87,6 @@ app.command("errors", rich_help_panel=INSPECT)(error_table.errors)
 app.command("audit", rich_help_panel=INSPECT)(audit.audit)
 app.command("me", rich_help_panel=INSPECT)(me.me)
 app.add_typer(namespaces.app, name="namespaces", rich_help_panel=CONTROL)
-app.command("pools", rich_help_panel=INSPECT)(look.pools)
 app.command("runners", rich_help_panel=INSPECT)(look.runners)
 app.command("nodes", rich_help_panel=INSPECT)(look.nodes)
 app.command("versions", rich_help_panel=INSPECT)(look.versions)

@@ -1,4 +1,4 @@
-"""`raytasks pools`, `runners`, `nodes`, `versions`: what the service consists of."""
+"""`raytasks runners`, `nodes`, `versions`: what the service consists of."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +14,6 @@ from raytasks.client import Client
 from raytasks.client.inspection_documents import (
     HeldAttempt,
     NodeDocument,
-    PoolDocument,
     Resource,
     RunnerDocument,
     VersionDocument,
@@ -32,12 +31,6 @@ _COLORS = {
     "passed": "green",
     "failed": "red",
 }
-
-
-@at_service()
-def pools(at: AtService) -> None:
-    """Show the pools of runners: sizes, states, backlog."""
-    _show(at, "pools", lambda client: client.pools(), pools_table)
 
 
 @at_service()
@@ -70,29 +63,6 @@ def _show(
         typer.echo(tables.pretty_json({name: found}))
     else:
         tables.console.print(table(found))
-
-
-def pools_table(found: Sequence[PoolDocument]) -> Table:
-    """Return a table of pools."""
-    table = _table("POOL", "RUNNERS", "MIN-MAX", "STATES", "BACKLOG", "OLDEST DUE", "TYPES")
-    for pool in found:
-        states = ", ".join(
-            f"{number} {state}" for state, number in pool["states"].items() if number
-        )
-        bounds = (
-            "" if pool["min_runners"] is None else f"{pool['min_runners']}-{pool['max_runners']}"
-        )
-        oldest = pool["oldest_due_seconds"]
-        table.add_row(
-            pool["name"],
-            str(pool["runners"]),
-            bounds,
-            states or "none",
-            f"{pool['backlog']:,}",
-            "" if oldest is None else duration_text(oldest),
-            ", ".join(pool["task_types"]),
-        )
-    return table
 
 
 def runners_table(found: Sequence[RunnerDocument]) -> Table:

@@ -6,7 +6,7 @@ from typing import TypeVar, cast
 from raytasks.client import control_requests as calls
 from raytasks.client.api import Api, Steps
 from raytasks.client.control_documents import LimitDocument, PauseDocument, ResumedDocument
-from raytasks.client.inspection_documents import NamespaceDocument
+from raytasks.client.inspection_documents import NamespaceDocument, PoolDocument
 
 T = TypeVar("T")
 
@@ -48,6 +48,18 @@ class AsyncControl:
     async def clear_limit(self, name: str) -> LimitDocument:
         """Return to a limit's declared bounds, and return it."""
         return cast("LimitDocument", await self._run(self._api.ask(calls.clear_limit_call(name))))
+
+    async def set_pool(self, name: str, least: int, most: int) -> PoolDocument:
+        """Set the fewest and the most runners of a pool, in place of the declared ones.
+
+        Returns the pool. Runners beyond the most finish what they run.
+        """
+        call = calls.set_pool_call(name, least, most)
+        return cast("PoolDocument", await self._run(self._api.ask(call)))
+
+    async def clear_pool(self, name: str) -> PoolDocument:
+        """Return to a pool's declared sizes, and return it."""
+        return cast("PoolDocument", await self._run(self._api.ask(calls.clear_pool_call(name))))
 
     async def set_namespace(
         self, name: str, *, weight: float | None = None, max_backlog: int | None = None

@@ -1,4 +1,4 @@
-"""The client's requests that set something at run time: limits, namespaces, pauses."""
+"""The client's requests that set something at run time: limits, pools, namespaces, pauses."""
 
 from typing import Any
 from urllib.parse import quote
@@ -28,6 +28,16 @@ def clear_limit_call(name: str) -> Call:
     return Call("DELETE", _limit_path(name))
 
 
+def set_pool_call(name: str, least: int, most: int) -> Call:
+    """Return the request that sets the sizes of a pool. Raises `BadArgument`."""
+    return Call("PUT", _pool_path(name), body={"runners": [least, most]})
+
+
+def clear_pool_call(name: str) -> Call:
+    """Return the request that returns to a pool's declared sizes. Raises `BadArgument`."""
+    return Call("DELETE", _pool_path(name))
+
+
 def set_namespace_call(name: str, weight: float | None, max_backlog: int | None) -> Call:
     """Return the request that sets the share of a namespace. Raises `BadArgument`."""
     body = given({"weight": weight, "max_backlog": max_backlog})
@@ -54,6 +64,14 @@ def _scope(task_type: str | None, namespace: str | None) -> dict[str, Any]:
 
 
 def _limit_path(name: str) -> str:
+    return f"/limits/{_segment(name, 'limit')}"
+
+
+def _pool_path(name: str) -> str:
+    return f"/pools/{_segment(name, 'pool')}"
+
+
+def _segment(name: str, kind: str) -> str:
     if not name or name in (".", ".."):
-        raise BadArgument(f"{name!r} is not the name of a limit")
-    return f"/limits/{quote(name, safe='')}"
+        raise BadArgument(f"{name!r} is not the name of a {kind}")
+    return quote(name, safe="")

@@ -13,13 +13,31 @@ class FailingStarts(TypedDict):
     error: str
 
 
+class SizesDocument(TypedDict):
+    """The fewest and the most runners of a pool, as a list of two."""
+
+    runners: list[int]
+
+
+class SetSizesDocument(SizesDocument):
+    """The sizes of a pool that a person has set: who, and when."""
+
+    changed_at: str
+    by: str
+
+
 class PoolDocument(TypedDict):
-    """A pool of runners. `states` counts them as starting, idle, busy and leaving."""
+    """A pool of runners. `states` counts them as starting, idle, busy and leaving.
+
+    The sizes in force are `min_runners` and `max_runners`. See `GET /pools`.
+    """
 
     name: str
     task_types: list[str]
     min_runners: int | None
     max_runners: int | None
+    declared: SizesDocument | None
+    override: SetSizesDocument | None
     runners: int
     states: dict[str, int]
     backlog: int

@@ -48,8 +48,9 @@ class FailingStart:
 class PoolView:
     """A pool: its task types, its bounds, and its runners.
 
-    The bounds are None until the pool was looked after once. `resources` is what a runner beyond
-    the minimum reserves.
+    - `min_runners`, `max_runners`: the bounds in force; None until it was looked after once.
+    - `declared`: the bounds without what people have set; None for a pool that has no sizes.
+    - `resources`: what a runner beyond the minimum reserves.
     """
 
     name: str
@@ -59,6 +60,7 @@ class PoolView:
     resources: Mapping[str, float] = field(default_factory=dict)
     runners: Sequence[RunnerPlace] = ()
     failing: FailingStart | None = None
+    declared: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)

@@ -3,21 +3,20 @@
 import asyncio
 from collections.abc import Mapping, Sequence
 
-from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.pools.declared_pools import DeclaredPool
 from raytasks.pools.roster import PooledRunner, RunnerView
 from raytasks.runner.demand import Holder, RoomPlan, make_room
 from raytasks.runner.on_ray.nodes import nodes_now
 from raytasks.runner.on_ray.ray_options import needs_of
 
 
-def reserves(info: HandlerInfo, *, basic: bool) -> dict[str, float]:
-    """Return the resources that a warm runner of a handler's pool reserves, by Ray's names."""
-    own = info.ray_options if info.kind is HandlerKind.CLASS else {}
-    return needs_of({"num_cpus": 0 if basic else 1, **own})
+def reserves(pool: DeclaredPool, *, basic: bool) -> dict[str, float]:
+    """Return the resources that a warm runner of a pool reserves, by Ray's names."""
+    return needs_of({"num_cpus": 0 if basic else 1, **pool.ray_options})
 
 
 async def plan_room(
-    pools: Mapping[str, Sequence[HandlerInfo]],
+    pools: Mapping[str, DeclaredPool],
     least: Mapping[str, int],
     runners: Sequence[PooledRunner],
     states: Mapping[str, RunnerView],
@@ -31,19 +30,20 @@ async def plan_room(
     if not demands:
         return RoomPlan()
     holders = [
-        _holder(runner, pools[runner.pool][0], states.get(runner.name))
+        _holder(runner, held, states.get(runner.name))
         for runner in sorted(runners, key=lambda runner: -runner.slot)
         if runner.pool in pools and runner.slot > least[runner.pool]
+        if (held := reserves(pools[runner.pool], basic=runner.basic))
     ]
     return make_room(demands, await asyncio.to_thread(nodes_now), holders)
 
 
-def _holder(runner: PooledRunner, info: HandlerInfo, state: RunnerView | None) -> Holder:
+def _holder(runner: PooledRunner, held: Mapping[str, float], state: RunnerView | None) -> Holder:
     placed = runner.alive and state is not None
     return Holder(
         runner.name,
         state.node_id if placed and state is not None else None,
-        reserves(info, basic=runner.basic),
+        held,
         busy=bool(state is not None and state.held),
         leaving=runner.retiring_since is not None,
     )

@@ -13,20 +13,21 @@ import ray
 from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
 from raytasks.model.states import LossCause
-from raytasks.model.tasks import REMOTE_POOL, HandlerInfo
 from raytasks.pools.cluster_view import PoolView
 from raytasks.pools.deaths import known_death, tell_death
+from raytasks.pools.declared_pools import DeclaredPool, declared_pools
+from raytasks.pools.fitting import Fitting, counts_as_leaving
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves
 from raytasks.pools.roster import (
     PooledRunner,
     RunnerView,
     Tracked,
-    free_slot,
+    free_slots,
     runner_name,
     runners_present,
 )
-from raytasks.pools.size_rules import idle_limit_of, size_rule
+from raytasks.pools.size_rules import bounds_of, idle_limit_of, size_rule
 from raytasks.pools.start_failures import StartFailures
 from raytasks.pools.viewing import pool_views
 from raytasks.pools.worker_logs import end_of_log
@@ -38,7 +39,7 @@ from raytasks.runner.on_ray.ray_options import actor_options
 from raytasks.runner.on_ray.remote_runner import TaskRunner
 from raytasks.runner.on_ray.warm_runner import WarmRunner
 from raytasks.runner.plan import RunnerPlan
-from raytasks.runner.sizing import PoolState, SizeRule, change_of_size
+from raytasks.runner.sizing import SizeRule
 from raytasks.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -61,7 +62,8 @@ class RunnerPools:
         self.nested = NestedWaits()
         self._killing: set[asyncio.Task[None]] = set()
         self.failures = StartFailures()
-        self._sizes: dict[str, SizeRule] = {}  # by pool, as it was last looked after
+        self._fitting = Fitting(tracked, self.nested)
+        self._declared: dict[str, tuple[int, int]] = {}  # by pool, as it was last looked after
 
     @property
     def settings(self) -> Settings | None:
@@ -70,7 +72,13 @@ class RunnerPools:
 
     def views(self) -> list[PoolView]:
         """Return the pools with their runners, as they are now."""
-        return pool_views(self._version, self._runners.values(), self._sizes, self.failures)
+        return pool_views(
+            self._version,
+            self._runners.values(),
+            self._declared,
+            self._tracked.pool_settings(),
+            self.failures,
+        )
 
     def starting(self) -> dict[str, int]:
         """Return how many runners have not called yet, by pool."""
@@ -149,9 +157,7 @@ class RunnerPools:
         if version is None:
             return
         states = {state.name: state for state in self._tracked.runners()}
-        pools: dict[str, list[HandlerInfo]] = {}
-        for info in version.handlers:
-            pools.setdefault(info.pool, []).append(info)
+        pools = declared_pools(version.handlers)
         drain_seconds = version.settings.drain_seconds
         for runner in list(self._runners.values()):
             old = runner.generation != version.generation or runner.pool not in pools
@@ -161,12 +167,18 @@ class RunnerPools:
                 await self._retire(runner, states.get(runner.name), drain_seconds)
         all_basic = all(runner.basic for runner in self._runners.values())
         idle_limit = await idle_limit_of(version.settings, all_basic=all_basic)
-        self._scarce = await self._make_room(pools, version, states)
-        for pool, infos in pools.items():
+        set_now = self._tracked.pool_settings()
+        rules: dict[str, SizeRule] = {}
+        for name, pool in pools.items():
+            bounds = await bounds_of(pool, version.settings, set_now.get(name))
+            self._declared[name] = bounds.declared
+            rules[name] = size_rule(pool, bounds, idle_limit)
+        self._scarce = await self._make_room(pools, rules, states)
+        for name, pool in pools.items():
             try:
-                await self._fit(pool, infos, version, states, idle_limit)
+                await self._fit(pool, version, states, rules[name])
             except Exception:
-                log.exception("the pool %s could not be looked after; trying again", pool)
+                log.exception("the pool %s could not be looked after; trying again", name)
 
     async def _retire(
         self, runner: PooledRunner, state: RunnerView | None, drain_seconds: float
@@ -195,30 +207,30 @@ class RunnerPools:
 
     async def _make_room(
         self,
-        pools: Mapping[str, list[HandlerInfo]],
-        version: HandlersVersion,
+        pools: Mapping[str, DeclaredPool],
+        rules: Mapping[str, SizeRule],
         states: Mapping[str, RunnerView],
     ) -> frozenset[str]:
         """Retire runners if that makes room for what waits in Ray; return the scarce resources."""
-        least = {}
-        for pool, infos in pools.items():
-            rule = await size_rule(infos[0], version.settings, 0.0)
-            least[pool] = rule.least + rule.spare
+        least = {name: rule.least + rule.spare for name, rule in rules.items()}
         plan = await plan_room(pools, least, list(self._runners.values()), states)
         for name in plan.retire:
             if (runner := self._runners.get(name)) is not None:
                 runner.log("makes room for what waits for resources")
-                runner.unhurried = True
-                await self._retire(runner, states.get(name), math.inf)
+                await self._retire_for_size(runner, states.get(name))
         return plan.scarce
+
+    async def _retire_for_size(self, runner: PooledRunner, state: RunnerView | None) -> None:
+        """Retire a runner that its pool does without. It finishes what it runs."""
+        runner.unhurried = True
+        await self._retire(runner, state, math.inf)
 
     async def _fit(
         self,
-        pool: str,
-        infos: list[HandlerInfo],
+        pool: DeclaredPool,
         version: HandlersVersion,
         states: Mapping[str, RunnerView],
-        idle_limit: float,
+        rule: SizeRule,
     ) -> None:
         """Add or retire runners of a pool, so that it has as many as it should have."""
         # Only this generation counts: an older runner that is leaving must not push the basic
@@ -226,59 +238,46 @@ class RunnerPools:
         here = [
             runner
             for runner in self._runners.values()
-            if runner.pool == pool and runner.generation == version.generation
+            if runner.pool == pool.name and runner.generation == version.generation
         ]
-        mine = [runner for runner in here if runner.retiring_since is None]
         now = time.monotonic()
-        known = {
-            runner.name: state
-            for runner in mine
-            if (state := states.get(runner.name)) is not None
-            and (state.capacity_by_type or state.held)
-        }
+        mine = [
+            runner
+            for runner in here
+            if runner.retiring_since is None
+            and not counts_as_leaving(runner, states.get(runner.name), now)
+        ]
         for runner in mine:
             if runner.name not in states and runner.is_mute(now):
                 runner.log("gives no sign, and is replaced", logging.WARNING)
                 self.replace(runner.name)
-        starting = [runner for runner in mine if runner.name not in known]
-        idle = [
-            runner
-            for runner in mine
-            if runner.name in known and runner.is_idle(known[runner.name], now)
-        ]
-        own = self._sizes[pool] = await size_rule(infos[0], version.settings, idle_limit)
-        rule = self.nested.rule(pool, own, len(mine), known.values())
-        change = change_of_size(
-            PoolState(
-                waiting=await self._tracked.has_ready([info.task_type for info in infos]),
-                busy=len(mine) - len(idle) - len(starting),
-                starting_seconds=tuple(now - runner.active_at for runner in starting),
-                idle_seconds=tuple(now - runner.active_at for runner in idle),
-            ),
-            rule,
+        fit = await self._fitting.fit(
+            pool, mine, states, rule, version.settings.runner_idle_seconds
         )
-        for _ in range(self.failures.allowed(pool, change)):
-            slot = free_slot(here)
-            # A runner beyond the limit stands in for one that waits: it reserves no processor.
-            basic = slot <= rule.least + rule.spare or len(here) >= own.most
-            if not basic and self._scarce & reserves(infos[0], basic=basic).keys():
+        growth = self.failures.allowed(pool.name, fit.change, fit.starting)
+        making = []
+        for size, slot in enumerate(free_slots(here, growth), len(here)):
+            # The first runner always finds a place. One beyond the limit stands in for another.
+            basic = slot <= max(1, rule.least + rule.spare) or size >= rule.most
+            if not basic and self._scarce & reserves(pool, basic=basic).keys():
                 break
-            here.append(await self._make(pool, slot, basic, infos, version))
-        # Runners in the highest slots leave first: only they reserve a processor.
-        leaving = sorted([*idle, *starting], key=lambda runner: -runner.slot)
-        for runner in leaving[: max(0, -change)]:
-            await self._retire(runner, states.get(runner.name), version.settings.drain_seconds)
+            making.append(self._make(pool, slot, basic, version))
+        made = await asyncio.gather(*making, return_exceptions=True)
+        for error in filter(None, made):
+            log.error("a runner of the pool %s could not be made: %r", pool.name, error)
+        for runner in fit.leaving[: max(0, -fit.change)]:
+            await self._retire_for_size(runner, states.get(runner.name))
 
     async def _make(
-        self, pool: str, slot: int, basic: bool, infos: list[HandlerInfo], version: HandlersVersion
-    ) -> PooledRunner:
+        self, pool: DeclaredPool, slot: int, basic: bool, version: HandlersVersion
+    ) -> None:
         settings = version.settings
-        name = runner_name(pool, slot, version.generation)
+        name = runner_name(pool.name, slot, version.generation)
         plan = RunnerPlan(
             name=name,
-            pool=pool,
+            pool=pool.name,
             generation=version.generation,
-            task_types=tuple(info.task_type for info in infos),
+            task_types=pool.task_types,
             modules=settings.task_modules,
             artifacts_url=settings.artifacts_url,
             max_tasks=settings.runner_max_tasks,
@@ -289,17 +288,16 @@ class RunnerPools:
             folder=version.folder,
             trace_parenting=settings.trace_parenting,
         )
-        options = actor_options(infos[0], plan, basic=basic)
-        if pool == REMOTE_POOL:  # if it dies, all remote tasks on all nodes end
+        options = actor_options(pool.infos[0], plan, basic=basic)
+        if pool.is_remote:  # if it dies, all remote tasks on all nodes end
             options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
-        kind = TaskRunner if pool == REMOTE_POOL else WarmRunner
+        kind = TaskRunner if pool.is_remote else WarmRunner
         # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))
         runner = self._adopt(name, actor, basic=basic)
         runner.log("is made")
         if self._retired:  # `stop` was called meanwhile
             await self._end(runner)
-        return runner
 
     def _adopt(self, name: str, actor: Any, *, basic: bool = False) -> PooledRunner:
         runner = PooledRunner(name, actor, active_at=time.monotonic(), basic=basic)
@@ -341,10 +339,12 @@ class RunnerPools:
                     self._note_death(runner, Death("its process was started again"))
                 runner.life, runner.alive = present, True
                 if not runner.up:
+                    begun_at = time.monotonic()
                     runner.trouble = await runner.actor.came_up.remote()
                     runner.up = runner.trouble is None
                     if runner.up:
                         self.failures.came_up(runner.pool)
+                        self._fitting.starts.add(runner.pool, time.monotonic() - begun_at)
                 await runner.actor.watch.remote()
             except Exception as error:
                 if not isinstance(error, RayError):

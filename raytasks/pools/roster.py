@@ -4,14 +4,17 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 from typing import Any, Protocol
 
 import ray
 
 from raytasks.model.states import LossCause
+from raytasks.model.steering import PoolSetting
 from raytasks.observe.log_record import with_fields
 from raytasks.protocol.messages import Demand
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.sizing import TypeWork
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +34,7 @@ class RunnerView(Protocol):
     runner_id: str
     batch: int
     retiring: bool
+    leaving: bool
     node_id: str | None
     capacity_by_type: Mapping[str, int]
     waits_for: str | None
@@ -50,6 +54,7 @@ class PooledRunner:
     - `active_at`: when it last had something to do, or was made.
     - `adopted`: it is from before this tracker. Until it answers, it is unknown whether its
       process has begun.
+    - `leaving_since`: since when its process takes no more attempts and is about to end by itself.
     - `life`: the id of its present life and Ray's id of that process; None if unknown.
     - `up`: it has loaded its handlers.
     - `trouble`: the error by which it could not load them.
@@ -63,6 +68,7 @@ class PooledRunner:
     basic: bool = True
     adopted: bool = False
     alive: bool = False
+    leaving_since: float | None = None
     life: tuple[str, str] | None = None
     up: bool = False
     trouble: str | None = None
@@ -110,8 +116,11 @@ class Tracked(Protocol):
     def runners(self) -> Sequence[RunnerView]:
         """Return the states of all runners."""
 
-    async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether tasks of these types wait and could run now."""
+    async def demand(self, task_types: Sequence[str]) -> Mapping[str, TypeWork]:
+        """Return the open work of these types, and how long their tasks run."""
+
+    def pool_settings(self) -> Mapping[str, PoolSetting]:
+        """Return the sizes of pools that people have set, by pool."""
 
     def mark_lost(
         self,
@@ -135,10 +144,11 @@ def runner_name(pool: str, slot: int, generation: str) -> str:
     return f"{_PREFIX}{pool}.{slot}@{generation}"
 
 
-def free_slot(runners: Iterable[PooledRunner]) -> int:
-    """Return the lowest slot that none of these runners has."""
+def free_slots(runners: Iterable[PooledRunner], number: int) -> list[int]:
+    """Return the lowest slots that none of these runners has, `number` of them."""
     taken = {runner.slot for runner in runners}
-    return next(slot for slot in range(1, len(taken) + 2) if slot not in taken)
+    free = (slot for slot in count(1) if slot not in taken)
+    return list(islice(free, max(0, number)))
 
 
 def runners_present() -> dict[str, Any]:

@@ -1,11 +1,13 @@
-"""The bounds of a pool, by its handlers' kind and by the processors of the cluster."""
+"""The bounds of a pool: declared, or set by a person; and when its runners leave."""
 
 import asyncio
 import math
+from dataclasses import dataclass
 
 import ray
 
-from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.model.steering import PoolSetting
+from raytasks.pools.declared_pools import DeclaredPool
 from raytasks.runner.sizing import SizeRule
 from raytasks.settings import Settings
 
@@ -13,20 +15,37 @@ _START_SECONDS = 30.0
 _CROWDED_IDLE_SECONDS = 2.0
 
 
-async def size_rule(info: HandlerInfo, settings: Settings, idle_limit: float) -> SizeRule:
-    """Return the bounds of the pool of a handler."""
-    least, most = info.actors
-    match info.kind:
-        case HandlerKind.REMOTE:
-            least = most = 1
-        case HandlerKind.FUNCTION:
-            least, allowed = settings.warm_runners_min, settings.warm_runners_max
-            if allowed is None:
-                resources = await asyncio.to_thread(ray.cluster_resources)
-                allowed = int(resources.get("CPU", 1))
-            most = max(1, least, allowed)
-    spare = info.kind is HandlerKind.FUNCTION
-    return SizeRule(least, most, idle_limit, _START_SECONDS, spare=spare)
+@dataclass(frozen=True)
+class PoolBounds:
+    """The least and the most runners of a pool, as declared, and as a person has set them.
+
+    A person cannot set those of the pool of remote tasks.
+    """
+
+    declared: tuple[int, int]
+    setting: PoolSetting | None = None
+
+    @property
+    def in_force(self) -> tuple[int, int]:
+        """The bounds that hold."""
+        return self.declared if self.setting is None else (self.setting.least, self.setting.most)
+
+
+async def bounds_of(
+    pool: DeclaredPool, settings: Settings, setting: PoolSetting | None
+) -> PoolBounds:
+    """Return the bounds of a pool. `setting` is what a person has set for it."""
+    least, most = pool.bounds(settings)
+    if most is None:
+        resources = await asyncio.to_thread(ray.cluster_resources)
+        most = int(resources.get("CPU", 1))
+    return PoolBounds((least, max(1, least, most)), None if pool.is_remote else setting)
+
+
+def size_rule(pool: DeclaredPool, bounds: PoolBounds, idle_limit: float) -> SizeRule:
+    """Return the rule for the size of a pool."""
+    least, most = bounds.in_force
+    return SizeRule(least, most, idle_limit, _START_SECONDS, spare=pool.keeps_spare)
 
 
 async def idle_limit_of(settings: Settings, *, all_basic: bool) -> float:

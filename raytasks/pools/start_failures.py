@@ -25,6 +25,7 @@ class _Failures:
     error: str
     since: float
     again_at: float
+    pauses: int = 0
     log: tuple[str, ...] = ()
 
 
@@ -41,7 +42,7 @@ class StartFailures:
     def record(self, pool: str, error: str, lines: tuple[str, ...] = ()) -> bool:
         """Note a failed start; return whether the pool is to wait before the next one.
 
-        `lines` is the end of the process's log.
+        `lines` is the end of the process's log. What fails together makes the wait longer once.
         """
         text = error[-_MAX_CHARACTERS:]
         known = self._pools.get(pool)
@@ -49,18 +50,23 @@ class StartFailures:
             known = self._pools[pool] = _Failures(0, text, self._wall(), self._clock())
         known.count += 1
         known.error, known.log = text, lines
-        beyond = known.count - FREE_TRIES
-        if beyond < 0:
+        if known.count < FREE_TRIES:
             return False
-        known.again_at = self._clock() + min(MAX_SECONDS, FIRST_SECONDS * 2 ** min(beyond, 16))
+        if self._clock() >= known.again_at:
+            seconds = min(MAX_SECONDS, FIRST_SECONDS * 2 ** min(known.pauses, 16))
+            known.again_at = self._clock() + seconds
+            known.pauses += 1
         return True
 
-    def allowed(self, pool: str, wanted: int) -> int:
-        """Return how many of the wanted runners of a pool may be started now."""
+    def allowed(self, pool: str, wanted: int, starting: int = 0) -> int:
+        """Return how many of the wanted runners of a pool may be started now.
+
+        `starting` is how many are on their way. After failures they are tried one by one.
+        """
         known = self._pools.get(pool)
         if known is None or known.count < FREE_TRIES:
             return wanted
-        return min(wanted, 1) if self._clock() >= known.again_at else 0
+        return min(wanted, 1) if self._clock() >= known.again_at and not starting else 0
 
     def came_up(self, pool: str) -> None:
         """Note that a runner of this pool has loaded its handlers."""

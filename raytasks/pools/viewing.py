@@ -3,58 +3,65 @@
 import time
 from collections.abc import Iterable, Mapping
 
-from raytasks.model.tasks import HandlerInfo
-from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
+from raytasks.model.steering import PoolSetting
+from raytasks.pools.cluster_view import FailingStart, PoolView, RunnerPlace, Stage
+from raytasks.pools.declared_pools import DeclaredPool, declared_pools
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import reserves
 from raytasks.pools.roster import PooledRunner
+from raytasks.pools.size_rules import PoolBounds
 from raytasks.pools.start_failures import StartFailures
-from raytasks.runner.sizing import SizeRule
 
 
 def pool_views(
     version: HandlersVersion | None,
     runners: Iterable[PooledRunner],
-    sizes: Mapping[str, SizeRule],
+    declared: Mapping[str, tuple[int, int]],
+    settings: Mapping[str, PoolSetting],
     failures: StartFailures,
 ) -> list[PoolView]:
     """Return the pools of the present version, and those of earlier ones that still have runners.
 
-    `sizes` has the bounds of each pool, as it was last looked after.
+    `declared` has the declared bounds of each pool, as it was last looked after. `settings` has
+    what people have set, by pool.
     """
-    infos: dict[str, list[HandlerInfo]] = {}
-    for info in () if version is None else version.handlers:
-        infos.setdefault(info.pool, []).append(info)
-    mine: dict[str, list[PooledRunner]] = {name: [] for name in infos}
+    pools = declared_pools(() if version is None else version.handlers)
+    mine: dict[str, list[PooledRunner]] = {name: [] for name in pools}
     for runner in runners:
         mine.setdefault(runner.pool, []).append(runner)
+    bounds = {name: PoolBounds(sizes, settings.get(name)) for name, sizes in declared.items()}
     return [
-        _view(name, infos.get(name, []), members, sizes.get(name), failures)
+        _view(name, pools.get(name), members, bounds.get(name), failures.failing(name))
         for name, members in sorted(mine.items())
     ]
 
 
 def _view(
     name: str,
-    infos: list[HandlerInfo],
+    pool: DeclaredPool | None,
     runners: list[PooledRunner],
-    rule: SizeRule | None,
-    failures: StartFailures,
+    bounds: PoolBounds | None,
+    failing: FailingStart | None,
 ) -> PoolView:
+    if pool is None or bounds is None:
+        least, most, declared = None, None, None
+    else:
+        (least, most), declared = bounds.in_force, bounds.declared
     return PoolView(
         name=name,
-        task_types=tuple(info.task_type for info in infos),
-        min_runners=None if rule is None else rule.least,
-        max_runners=None if rule is None else rule.most,
-        resources=reserves(infos[0], basic=False) if infos else {},
+        task_types=() if pool is None else pool.task_types,
+        min_runners=least,
+        max_runners=most,
+        resources={} if pool is None else reserves(pool, basic=False),
         runners=tuple(
-            _place(runner, infos) for runner in sorted(runners, key=lambda item: item.slot)
+            _place(runner, pool) for runner in sorted(runners, key=lambda item: item.slot)
         ),
-        failing=failures.failing(name),
+        failing=failing,
+        declared=None if pool is None or pool.is_remote else declared,
     )
 
 
-def _place(runner: PooledRunner, infos: list[HandlerInfo]) -> RunnerPlace:
+def _place(runner: PooledRunner, pool: DeclaredPool | None) -> RunnerPlace:
     if runner.retiring_since is not None:
         stage, since = Stage.LEAVING, runner.retiring_since
     else:
@@ -64,5 +71,5 @@ def _place(runner: PooledRunner, infos: list[HandlerInfo]) -> RunnerPlace:
         stage=stage,
         seconds=max(0.0, time.monotonic() - since),
         placed=runner.alive or runner.up,
-        resources=reserves(infos[0], basic=runner.basic) if infos else {},
+        resources={} if pool is None else reserves(pool, basic=runner.basic),
     )

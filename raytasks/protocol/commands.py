@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
-from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause
+from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting
 from raytasks.model.tasks import Task
 
 Answer = TypeVar("Answer")
@@ -74,6 +74,22 @@ class ClearLimit(Command[bool], frozen=True):
     by: str = UNKNOWN
 
 
+class SetPool(Command[PoolSetting], frozen=True):
+    """Set the fewest and the most runners of a pool, in place of the declared ones."""
+
+    name: str
+    least: int
+    most: int
+    by: str = UNKNOWN
+
+
+class ClearPool(Command[bool], frozen=True):
+    """Let a pool's declared sizes hold again. The answer is whether others were set."""
+
+    name: str
+    by: str = UNKNOWN
+
+
 class SetNamespace(Command[NamespaceSetting], frozen=True):
     """Set the share of a namespace, and how many of its tasks may wait; None: no bound."""
 
@@ -117,7 +133,16 @@ class ResumeWork(Command[Pause | None], frozen=True):
     only_drain: bool = False
 
 
-SteeringCommand = SetLimit | ClearLimit | SetNamespace | ClearNamespace | PauseWork | ResumeWork
+SteeringCommand = (
+    SetLimit
+    | ClearLimit
+    | SetPool
+    | ClearPool
+    | SetNamespace
+    | ClearNamespace
+    | PauseWork
+    | ResumeWork
+)
 """The commands that change what people set. See `raytasks.model.steering`."""
 
 AnyCommand = CancelTask | RetryTask | StartBulk | SteeringCommand

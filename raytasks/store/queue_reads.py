@@ -24,6 +24,23 @@ _BEFORE: Select[Any] = select(func.count()).select_from(
 )
 
 
+_SOME_READY = (
+    select(tasks.c.task_type)
+    .where(READY, tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)))
+    .limit(param("limit"))
+    .subquery()
+)
+_READY: Select[Any] = select(_SOME_READY.c.task_type, func.count()).group_by(
+    _SOME_READY.c.task_type
+)
+
+
+def count_ready(connection: Connection, task_types: Sequence[str], limit: int) -> dict[str, int]:
+    """Return how many tasks of some types are ready, by type: at most `limit` in all."""
+    bound = {"p_task_types": list(task_types), "p_limit": limit}
+    return {row[0]: row[1] for row in connection.execute(_READY, bound)}
+
+
 def count_before(
     connection: Connection, task_id: str, task_types: Sequence[str], limit: int
 ) -> int:

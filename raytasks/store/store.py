@@ -166,6 +166,13 @@ class Store:
             bound = {f"p_type_{i}": name for i, name in enumerate(task_types)}
             return connection.execute(statement, bound).first() is not None
 
+    def count_ready(self, task_types: Sequence[str], limit: int) -> dict[str, int]:
+        """Return how many tasks of some types are ready. See `queue_reads.count_ready`."""
+        if not task_types:
+            return {}
+        with self._database.reading() as connection:
+            return queue_reads.count_ready(connection, task_types, limit)
+
     def next_due(self) -> float | None:
         """Return the time when the next waiting task becomes due; None if there is none."""
         with self._database.reading() as connection:

@@ -178,7 +178,8 @@ class InProcessService:
         next_due = self.store.next_due()
         if next_due is not None and next_due <= self._clock():
             self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
-        return self.call(self.tracker.has_ready(self.registry.task_types))
+        work = self.call(self.tracker.demand(self.registry.task_types))
+        return any(item.open for item in work.values())
 
     def next_time(self) -> float | None:
         """Return when the next task becomes due, or a pause ends; None if neither does."""

@@ -3,12 +3,20 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any, TypeVar, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, Event, LossCause
+from raytasks.model.steering import PoolSetting
 from raytasks.model.tasks import (
     Accepted,
     HandlerInfo,
@@ -40,6 +48,7 @@ from raytasks.protocol.queries import (
     TaskStack,
     TrackerQuery,
 )
+from raytasks.runner.sizing import TypeWork
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
@@ -51,6 +60,7 @@ from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.open_work import open_work
 from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.ticker import Ticker
 
@@ -271,17 +281,13 @@ class Tracker:
         self.ticker.claiming = False
         await self.ticker.wait_for_tick()
 
-    async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether a due task of one of these types waits. Paused types do not count."""
-        now, steering = self._clock(), self.ticker.steering
-        waiting = [
-            name
-            for name in task_types
-            if self.ticker.ledger.waiting(name) and not steering.pause_of("", name, now)
-        ]
-        if not waiting:
-            return False
-        return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
+    async def demand(self, task_types: Sequence[str]) -> dict[str, TypeWork]:
+        """Return the open work of these types. See `raytasks.tracker.open_work`."""
+        return await open_work(self.ticker, task_types)
+
+    def pool_settings(self) -> Mapping[str, PoolSetting]:
+        """Return the sizes of pools that people have set, by pool."""
+        return self.ticker.steering.pools
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES

@@ -36,6 +36,10 @@ class Averages:
         else:
             self._seconds[task_type] = known + self._WEIGHT * (seconds - known)
 
+    def known(self, task_type: str) -> float | None:
+        """Return the average; None for a type that never ran."""
+        return self._seconds.get(task_type)
+
     def get(self, task_type: str) -> float:
         """Return the average; for a type that never ran, more than a runner holds."""
         return self._seconds.get(task_type, 2 * HOLD_SECONDS)

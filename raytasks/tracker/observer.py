@@ -24,6 +24,7 @@ from raytasks.tracker.health import health_of, submission_reasons
 from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.outlook import FleetOutlook, Outlook
+from raytasks.tracker.pool_view import pool_documents
 from raytasks.tracker.steering_view import pause_document
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.work_health import WorkScene, work_reasons
@@ -83,7 +84,8 @@ class Observer:
             case Health():
                 return await self._health()
             case PoolList():
-                return overview.pool_documents(self._work(await self._seconds()))
+                work, settings = self._work(await self._seconds()), self._ticker.steering.pools
+                return pool_documents(work, settings, self.handlers.values())
             case RunnerList():
                 return overview.runner_documents(self._work({}), await self._numbers())
             case NodeList():

@@ -1,6 +1,5 @@
-"""Pools, runners, nodes, versions and running attempts as JSON documents for people."""
+"""Runners, nodes, versions and running attempts as JSON documents for people."""
 
-from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
@@ -36,32 +35,6 @@ def live_attempt(work: WorkScene, task_id: str) -> Document | None:
         "worker_id": own and own.worker_id,
         "last_sign_at": rfc3339(_last_sign(work, running)),
     }
-
-
-def pool_documents(work: WorkScene) -> list[Document]:
-    """Return the pools with their sizes and their backlog, by name."""
-    states = _states(work)
-    found = []
-    for pool in work.outlook.pools():
-        mine = [name for name, (of, _) in states.items() if of == pool.name]
-        counts = Counter(states[name][1] for name in mine)
-        oldest = [work.oldest[name] for name in pool.task_types if name in work.oldest]
-        found.append(
-            {
-                "name": pool.name,
-                "task_types": sorted(pool.task_types),
-                "min_runners": pool.min_runners,
-                "max_runners": pool.max_runners,
-                "runners": len(mine),
-                "states": {state: counts[state] for state in (STARTING, IDLE, BUSY, LEAVING)},
-                "backlog": sum(work.waiting.get(name, 0) for name in pool.task_types),
-                "oldest_due_seconds": round(max(oldest), 3) if oldest else None,
-                "resources": dict(pool.resources),
-                "failing": pool.failing
-                and {"tries": pool.failing.count, "error": pool.failing.error},
-            }
-        )
-    return found
 
 
 def runner_documents(work: WorkScene, numbers: Mapping[str, int]) -> list[Document]:
@@ -129,19 +102,8 @@ def version_documents(
     ]
 
 
-def _states(work: WorkScene) -> dict[str, tuple[str, str]]:
-    """Return pool and state of each runner, by name, also of those that have not called."""
-    found = {runner.name: (runner.pool, _state(runner)) for runner in work.fleet if runner.name}
-    for pool in work.outlook.pools():
-        for place in pool.runners:
-            if place.stage is Stage.LEAVING:
-                found[place.name] = (pool.name, LEAVING)
-            else:
-                found.setdefault(place.name, (pool.name, STARTING))
-    return found
-
-
-def _state(runner: RunnerState) -> str:
+def state_of(runner: RunnerState) -> str:
+    """Return the state of a runner that has called, or that holds attempts."""
     if runner.leaving or runner.retiring:
         return LEAVING
     if runner.held:
@@ -161,7 +123,7 @@ def _runner(
     return {
         "name": runner.name,
         "pool": runner.pool,
-        "state": LEAVING if leaving else _state(runner),
+        "state": LEAVING if leaving else state_of(runner),
         "host": runner.host,
         "pid": runner.pid,
         "node_id": runner.node_id,

@@ -1,4 +1,4 @@
-"""The writes of what people set: limits, namespaces, pauses. Each is one transaction of its own."""
+"""The writes of what people set: limits, pools, namespaces, pauses. Each is a transaction."""
 
 import asyncio
 from collections.abc import Mapping
@@ -12,6 +12,7 @@ from raytasks.model.steering import (
     LimitSetting,
     NamespaceSetting,
     Pause,
+    PoolSetting,
     Removal,
     Setting,
     Steering,
@@ -22,10 +23,12 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import (
     ClearLimit,
     ClearNamespace,
+    ClearPool,
     PauseWork,
     ResumeWork,
     SetLimit,
     SetNamespace,
+    SetPool,
     SteeringCommand,
 )
 from raytasks.store.transaction import Superseded
@@ -67,6 +70,11 @@ def planned(command: SteeringCommand, known: Steering, now: float) -> SteeringPl
             return _setting(known, limit, ActionName.SET_LIMIT)
         case ClearLimit():
             return _clearing(known, LimitSetting, command.name, by, ActionName.CLEAR_LIMIT)
+        case SetPool():
+            sizes = PoolSetting(command.name, command.least, command.most, changed_at=now, by=by)
+            return _setting(known, sizes, ActionName.SET_POOL)
+        case ClearPool():
+            return _clearing(known, PoolSetting, command.name, by, ActionName.CLEAR_POOL)
         case SetNamespace():
             share = NamespaceSetting(
                 command.namespace, command.weight, command.max_backlog, changed_at=now, by=by

@@ -33,6 +33,7 @@ RUNNER = {
 }  # fmt: skip
 POOL = {
     "name": "shared", "task_types": ["noop", "train"], "min_runners": 1, "max_runners": 4,
+    "declared": {"runners": [1, 2]}, "override": {"runners": [1, 4], "by": "anna"},
     "runners": 2, "states": {"starting": 0, "idle": 1, "busy": 1, "leaving": 0}, "backlog": 1234,
     "oldest_due_seconds": 7500.0, "resources": {"CPU": 1.0}, "failing": None,
 }  # fmt: skip
@@ -50,7 +51,8 @@ VERSION = {
 @pytest.mark.parametrize(
     ("command", "item", "words"),
     [
-        ("pools", POOL, ("shared", "1-4", "1 idle, 1 busy", "1,234", "2 h 5 min", "train")),
+        ("pools", POOL, ("shared", "1-4", "1-2", "anna", "1 idle, 1 busy", "1,234",
+                         "2 h 5 min", "train")),
         ("runners", RUNNER, ("busy", "machine", "4711", "socket", "id-1 train attempt 2",
                              "for 15 min", "time-out in 2 min", "no sign of life for 10 min",
                              "and 2 more")),
@@ -181,5 +183,6 @@ def test_the_panels(run: Run) -> None:
         out.index(f"─ {name} ─") for name in ("Run", "Tasks", "Control", "Inspect", "Database")
     ]
     assert places == sorted(places)
-    for command in ("pools", "runners", "nodes", "versions"):
+    assert " pools " in out[places[2] : places[3]]
+    for command in ("runners", "nodes", "versions"):
         assert f" {command} " in out[places[3] :]

@@ -1,4 +1,4 @@
-"""`raytasks limits`, `namespaces`, `pause`, `resume`: what people set at run time."""
+"""`raytasks limits`, `pools`, `namespaces`, `pause`, `resume`: what people set at run time."""
 
 import json
 import shutil
@@ -20,7 +20,7 @@ def steered_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory)
     """The URL of a service whose handlers have limits."""
     folder = tmp_path_factory.mktemp("steered")
     file = shutil.copy(sqlite_template, folder / "tasks.db")
-    modules = ("tests.scripted", "tests.flow_handlers")
+    modules = ("tests.scripted", "tests.flow_handlers", "tests.pool_handlers")
     with served(LocalService(f"sqlite:///{file}", folder, task_modules=modules)) as url:
         yield url
 
@@ -97,6 +97,37 @@ class TestLimits:
         assert done.code == code, done.out
         assert words in done.err
         assert all(limit["override"] is None for limit in document(at, "limits")["limits"])
+
+
+class TestPools:
+    def test_sizes_are_set_and_cleared(self, at: Run) -> None:
+        found = document(at, "pools", "set", "burst", "1", "9")
+        assert (found["declared"], found["override"]["runners"]) == ({"runners": [0, 4]}, [1, 9])
+        head, *rows = lines(at, "pools")
+        assert head == "POOL RUNNERS MIN-MAX DECLARED SET BY STATES BACKLOG OLDEST DUE TYPES"
+        types = "pooled_class, pooled_sleep, pooled_wait"
+        assert f"burst 0 0-4 local none 0 {types}" in rows
+        assert lines(at, "pools", "clear", "burst")[1] == f"burst 0 0-4 none 0 {types}"
+        assert document(at, "pools", "clear", "burst")["override"] is None
+
+    @pytest.mark.parametrize(
+        ("arguments", "code", "words"),
+        [
+            (("burst", "1"), 2, "Missing argument"),
+            (("burst", "few", "2"), 2, "should be a valid integer"),
+            (("burst", "2", "1"), 3, "/runners"),
+            (("burst", "0", "0"), 3, "/runners"),
+            (("brust", "0", "1"), 3, "there are: burst"),
+            (("remote", "0", "1"), 3, "has no sizes"),
+        ],
+    )
+    def test_what_cannot_be_is_refused(
+        self, at: Run, arguments: tuple[str, ...], code: int, words: str
+    ) -> None:
+        done = at("pools", "set", *arguments)
+        assert done.code == code, done.out
+        assert words in done.err
+        assert all(pool["override"] is None for pool in document(at, "pools")["pools"])
 
 
 class TestNamespaces:

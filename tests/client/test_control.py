@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import BaseModel
 
-from raytasks.api import limit_routes, namespace_routes, pause_routes
+from raytasks.api import limit_routes, namespace_routes, pause_routes, pool_routes
 from raytasks.client import BadArgument, ServiceUnavailable, control_documents, inspection_documents
 from raytasks.client.control_calls import Control
 from raytasks.client.control_calls_async import AsyncControl
@@ -22,6 +22,8 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.set_limit("a/b", rate=5, per_seconds=60, burst=2), "PUT", "/limits/a%2Fb",
      {"rate": 5, "per_seconds": 60, "burst": 2}),
     (lambda c: c.clear_limit("smtp"), "DELETE", "/limits/smtp", None),
+    (lambda c: c.set_pool("mail", 0, 6), "PUT", "/pools/mail", {"runners": [0, 6]}),
+    (lambda c: c.clear_pool("class.a"), "DELETE", "/pools/class.a", None),
     (lambda c: c.set_namespace("shop", weight=2.5), "PUT", "/namespaces/shop", {"weight": 2.5}),
     (lambda c: c.set_namespace("shop", max_backlog=0), "PUT", "/namespaces/shop",
      {"max_backlog": 0}),
@@ -70,7 +72,7 @@ def test_both_clients_offer_the_same() -> None:
         }
 
     assert offered(Control) == offered(AsyncControl)
-    assert len(offered(Control)) == 8
+    assert len(offered(Control)) == 10
     assert all(inspect.iscoroutinefunction(vars(AsyncControl)[name]) for name in offered(Control))
 
 
@@ -97,6 +99,8 @@ def test_a_name_that_cannot_be_sent_is_refused(wired: type[Wire], name: str) -> 
     wire = wired(ok())
     with pytest.raises(BadArgument, match="is not the name of a limit"):
         wire.do(lambda c: c.set_limit(name, running=5))
+    with pytest.raises(BadArgument, match="is not the name of a pool"):
+        wire.do(lambda c: c.set_pool(name, 1, 2))
     with pytest.raises(BadArgument, match="is not the name of a namespace"):
         wire.do(lambda c: c.clear_namespace(name))
     assert wire.requests == []
@@ -111,6 +115,9 @@ def test_a_name_that_cannot_be_sent_is_refused(wired: type[Wire], name: str) -> 
         (control_documents.KeyDocument, limit_routes.KeyView),
         (control_documents.PauseDocument, pause_routes.PauseView),
         (control_documents.ResumedDocument, pause_routes.ResumedView),
+        (inspection_documents.PoolDocument, pool_routes.PoolDocumentView),
+        (inspection_documents.SizesDocument, pool_routes.SizesView),
+        (inspection_documents.SetSizesDocument, pool_routes.SetSizesView),
         (inspection_documents.NamespaceDocument, namespace_routes.NamespaceView),
     ],
 )

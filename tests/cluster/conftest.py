@@ -28,6 +28,7 @@ GROUPS = (
     "changing_service",
     "concurrent_service",
     "flooded_service",
+    "pooled_service",
     "durable_service",
     "service",
 )
@@ -216,6 +217,17 @@ def flooded_service(services: Services) -> Service:
         assert time.monotonic() < deadline
         time.sleep(0.2)
     return running
+
+
+@pytest.fixture
+def pooled_service(services: Services) -> Service:
+    """A service whose handlers are in a pool of none or more, and whose runners leave soon."""
+
+    def start(folder: Path) -> Service:
+        modules = "tests.pool_handlers,tests.scripted"
+        return start_service(folder, TASK_MODULES=modules, RUNNER_IDLE_SECONDS="4")
+
+    return services.get("pooled_service", start)
 
 
 @pytest.fixture(scope="session")

@@ -36,13 +36,26 @@ def test_a_pool_waits_longer_each_time_and_tries_one() -> None:
             clock.now += 1.0
         pauses.append(clock.now - begun)
         assert found.allowed("shared", 3) == 1
-        assert found.allowed("class.other", 3) == 3
+        assert found.allowed("shared", 3, starting=1) == 0
+        assert found.allowed("class.other", 3, starting=1) == 3
     assert pauses[:3] == [FIRST_SECONDS, 2 * FIRST_SECONDS, 4 * FIRST_SECONDS]
     assert pauses[-1] == MAX_SECONDS
     [reason] = found.reasons()
     assert (reason["code"], reason["count"], reason["since"]) == ("runners_cannot_start", 9, 0.0)
     assert "shared" in reason["message"]
     assert "ImportError: no torch" in reason["message"]
+
+
+def test_what_fails_together_makes_the_wait_longer_once() -> None:
+    found, clock = failures()
+    for _ in range(50):
+        found.record("mail", "no model")
+    clock.now = FIRST_SECONDS
+    assert found.allowed("mail", 50) == 1
+    assert found.reasons()[0]["count"] == 50
+    found.record("mail", "no model")
+    clock.now += FIRST_SECONDS
+    assert found.allowed("mail", 50) == 0
 
 
 def test_it_is_over_when_one_comes_up_or_another_version_is_in_force() -> None:

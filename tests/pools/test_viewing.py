@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.model.controls import Pool
+from raytasks.model.steering import PoolSetting
 from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.pools import cluster_sight
 from raytasks.pools.cluster_sight import ClusterSight
@@ -14,7 +16,6 @@ from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.roster import PooledRunner
 from raytasks.pools.start_failures import StartFailures
 from raytasks.pools.viewing import pool_views
-from raytasks.runner.sizing import SizeRule
 from raytasks.settings import Settings
 
 HANDLERS = (
@@ -39,7 +40,7 @@ def test_the_pools_of_a_version_and_those_that_leave() -> None:
     failures = StartFailures()
     for _ in range(2):
         failures.record("class.model", "no driver", ("the last line",))
-    found = pool_views(version, runners, {"shared": SizeRule(1, 4, 30.0, 30.0)}, failures)
+    found = pool_views(version, runners, {"shared": (1, 4)}, {}, failures)
     gone, model, shared = found
     assert (gone.name, gone.task_types, gone.runners[0].stage) == ("class.gone", (), Stage.LEAVING)
     assert (shared.task_types, shared.min_runners, shared.max_runners) == (("short", "long"), 1, 4)
@@ -53,6 +54,26 @@ def test_the_pools_of_a_version_and_those_that_leave() -> None:
     assert place.seconds >= 5.0
     assert model.failing is not None
     assert (model.failing.count, model.failing.log) == (2, ("the last line",))
+
+
+def test_what_a_person_has_set_is_beside_what_is_declared() -> None:
+    handlers = (
+        *HANDLERS,
+        HandlerInfo("mail", HandlerKind.FUNCTION, (0, 0), own_pool=Pool("mail", (0, 3))),
+        HandlerInfo("far", HandlerKind.REMOTE, (0, 0)),
+    )
+    version = HandlersVersion("token", "fingerprint", handlers, Settings(_env_file=None))
+    setting = PoolSetting("mail", 2, 6, 1.0, "ops")
+    former = PoolSetting("former", 1, 1, 2.0, "ops")
+    declared = {"mail": (0, 3), "shared": (1, 4), "remote": (1, 1), "earlier": (1, 1)}
+    found = pool_views(version, [], declared, {"mail": setting, "former": former}, StartFailures())
+    shown = {view.name: (view.declared, view.min_runners, view.max_runners) for view in found}
+    assert shown == {
+        "class.model": (None, None, None),
+        "mail": ((0, 3), 2, 6),
+        "remote": (None, 1, 1),
+        "shared": ((1, 4), 1, 4),
+    }
 
 
 class TestSight:

@@ -207,8 +207,8 @@ def test_what_the_service_consists_of(queue: Queue) -> None:
     assert queue.http.get("/readyz").json() == {"status": "ok", "reasons": []}
     assert queue.http.get("/health").json()["status"] == "ok"
     with Client(queue.url, transport=queue.transport) as client:
-        [pool] = client.pools()
+        pools = {pool["name"]: pool for pool in client.pools()}
         [runner] = client.runners()
         assert (client.nodes(), client.versions()) == ([], [])
-    assert "coroutine" in pool["task_types"]
-    assert (runner["pool"], runner["state"]) == (pool["name"], "idle")
+    assert "coroutine" in pools["shared"]["task_types"]
+    assert (runner["pool"], runner["state"]) == ("shared", "idle")

@@ -7,19 +7,22 @@ from typing import Any
 import pytest
 
 from raytasks.handling.submission import rfc3339
-from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, Steering
+from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting, Steering
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol import codec
 from raytasks.protocol.commands import (
     ClearLimit,
     ClearNamespace,
+    ClearPool,
     PauseWork,
     ResumeWork,
     SetLimit,
     SetNamespace,
+    SetPool,
     SteeringCommand,
 )
 from raytasks.protocol.queries import AuditList, Health, Metrics, WaitingFor
+from raytasks.runner.sizing import TypeWork
 from raytasks.tracker import steering_writes
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
@@ -27,6 +30,8 @@ from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, tracker_on
 
 SET_LIMIT = SetLimit("smtp", 20, 500.0, 60.0, None, "anna")
 LIMIT = LimitSetting("smtp", 20, 500.0, 60.0, None, changed_at=NOW, by="anna")
+SET_POOL = SetPool("mail", 0, 6, "anna")
+SIZES = PoolSetting("mail", 0, 6, changed_at=NOW, by="anna")
 SET_SHARE = SetNamespace("shop", 2.0, 100, "anna")
 SHARE = NamespaceSetting("shop", 2.0, 100, changed_at=NOW, by="anna")
 
@@ -63,6 +68,12 @@ async def acts(tracker: Tracker) -> list[tuple[str, str | None, str | None, str]
             [("set_limit", None, "smtp", "anna"), ("clear_limit", None, "smtp", "ben")],
         ),
         (
+            SET_POOL,
+            ClearPool("mail", "ben"),
+            SIZES,
+            [("set_pool", None, "mail", "anna"), ("clear_pool", None, "mail", "ben")],
+        ),
+        (
             SET_SHARE,
             ClearNamespace("shop", "ben"),
             SHARE,
@@ -75,7 +86,7 @@ async def test_a_setting_is_in_force_at_once_and_survives_the_tracker(
     sqlite_url: str,
     command: SteeringCommand,
     clear: SteeringCommand,
-    setting: LimitSetting | NamespaceSetting,
+    setting: LimitSetting | NamespaceSetting | PoolSetting,
     told: list[Any],
 ) -> None:
     expected = Steering().changed([setting], NOW)
@@ -93,7 +104,9 @@ async def test_a_setting_is_in_force_at_once_and_survives_the_tracker(
         assert await acts(tracker) == told
 
 
-@pytest.mark.parametrize("command", [SET_LIMIT, SET_SHARE, PauseWork("shop", "short", 5.0, "anna")])
+@pytest.mark.parametrize(
+    "command", [SET_LIMIT, SET_POOL, SET_SHARE, PauseWork("shop", "short", 5.0, "anna")]
+)
 async def test_a_command_and_its_answer_pass_between_processes(
     store: FaultyStore, command: SteeringCommand
 ) -> None:
@@ -114,7 +127,7 @@ class TestPauses:
             await submit(tracker, 2, task_type="other")
             claims = (await asyncio.wait_for(call, PATIENCE)).claims
             assert [claim.task_id for claim in claims] == [task_id(2)]
-            assert not await tracker.has_ready(["short"])
+            assert (await tracker.demand(["short"])).get("short", TypeWork(0)).open == 0
             call = ScriptedRunner(tracker, "r2").send()
             await tracker.execute(ResumeWork(task_type="short", by="anna"))
             claims = (await asyncio.wait_for(call, PATIENCE)).claims

@@ -56,7 +56,7 @@ class Cluster(FleetOutlook):
     def pools(self) -> Sequence[PoolView]:
         """See `Outlook.pools`."""
         own = [
-            replace(pool, min_runners=1, max_runners=4, resources={"CPU": 1.0})
+            replace(pool, min_runners=1, max_runners=4, declared=(1, 4), resources={"CPU": 1.0})
             for pool in super().pools()
         ]
         return [*own, GPU]

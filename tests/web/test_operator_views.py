@@ -46,6 +46,30 @@ class TestRunners:
         page.keyboard.press("Escape")
         page.get_by_role("dialog").wait_for(state="detached")
 
+    def test_the_sizes_of_a_pool_are_set_and_cleared(
+        self, visit: Visit, http: httpx.Client
+    ) -> None:
+        opened = visit("/runners")
+        opened.expected = ("422",)
+        page = opened.page
+        row = rows(opened, "Pools").filter(has_text="shared")
+        row.get_by_text("1 – 4").wait_for()
+        page.get_by_role("button", name="Set shared").click()
+        page.get_by_label("The fewest runners").fill("")
+        page.get_by_label("The most runners").fill("9")
+        page.get_by_role("dialog").get_by_role("button", name="Set").click()
+        page.get_by_text("valid integer").wait_for()  # the dialog stays
+        page.get_by_label("The fewest runners").fill("0")
+        page.get_by_role("dialog").get_by_role("button", name="Set").click()
+        row.get_by_text("0 – 9").wait_for()
+        row.get_by_text("declared 1 – 4").wait_for()
+        pools = {pool["name"]: pool for pool in http.get("/pools").json()["pools"]}
+        assert pools["shared"]["override"]["runners"] == [0, 9]
+        page.get_by_role("button", name="Clear shared").click()
+        page.get_by_role("button", name="Clear shared").wait_for(state="detached")
+        row.get_by_text("1 – 4").wait_for()
+        assert page.get_by_role("button", name="Set remote").count() == 0
+
     def test_a_filter_is_in_the_url(self, visit: Visit) -> None:
         opened = visit("/runners")
         rows(opened, "Pools").get_by_role("link", name="gpu").click()

@@ -16,13 +16,13 @@ _MIN_CPU = 0.25  # counted for a handler that asks for no CPU, as each attempt h
 
 
 def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[str, Any]:
-    """Return the Ray options of a runner's actor.
+    """Return the Ray options of a runner's actor. `info` is any handler of its pool.
 
     The `basic` runners are those that a pool always has. They reserve no processor, so that they
     leave room for remote tasks on a small machine. Each further runner reserves one, so that Ray
-    places it well and its autoscaler sees the need. A class handler's own options take precedence.
+    places it well and its autoscaler sees the need. The pool's own options take precedence.
     """
-    own: dict[str, Any] = dict(info.ray_options) if info.kind is HandlerKind.CLASS else {}
+    own: dict[str, Any] = dict(info.ray_options)
     return {
         "num_cpus": 0 if basic else 1,
         **own,
@@ -74,14 +74,18 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
 
 
 def check_ray_options(registry: Registry) -> None:
-    """Have Ray check the options of all handlers. Raises `HandlerError` with Ray's message."""
+    """Have Ray check the options of all handlers and their pools.
+
+    Raises `HandlerError` with Ray's message.
+    """
     for task_type in registry.task_types:
         spec = registry.require(task_type)
         try:
             _try_options(spec)
         except Exception as error:
             reason = " ".join(str(error).split())[:300]
-            raise HandlerError(f"{task_type}: ray_options cannot be used: {reason}") from error
+            of = "" if spec.pool is None else f"the pool {spec.pool.name!r}: "
+            raise HandlerError(f"{task_type}: {of}ray_options cannot be used: {reason}") from error
 
 
 def _try_options(spec: HandlerSpec) -> None:
@@ -95,14 +99,11 @@ def _try_options(spec: HandlerSpec) -> None:
         max_tasks=1,
         max_memory_bytes=1,
     )
-    match spec.kind:
-        case HandlerKind.CLASS:
-            ray.remote(type("Check", (), {})).options(
-                **actor_options(spec.info(), plan, basic=True)
-            )
-        case HandlerKind.REMOTE:
-            ray.remote(_check).options(**remote_options(spec.ray_options, plan))
-            resources_of(spec.ray_options)
+    if spec.kind is HandlerKind.REMOTE:
+        ray.remote(_check).options(**remote_options(spec.ray_options, plan))
+        resources_of(spec.ray_options)
+    elif spec.kind is HandlerKind.CLASS or spec.pool is not None:
+        ray.remote(type("Check", (), {})).options(**actor_options(spec.info(), plan, basic=True))
 
 
 def _check() -> None:

@@ -5,6 +5,7 @@ import gc
 import logging
 import os
 import time
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -252,14 +253,16 @@ class TrackerActor:
         self._asked = [*self._asked, name][-_ASKED:]
         return first
 
-    async def ready(self) -> dict[str, int]:
-        """Return the number of runners that have called, by pool."""
+    async def ready(self) -> dict[str, tuple[int, int | None]]:
+        """Return how many runners have called, and the fewest that there should be, by pool.
+
+        The fewest are None until the pool was looked after once.
+        """
         core = await self._core()
-        pools: dict[str, int] = {}
-        for runner in core.fleet:
-            if runner.confirmed:
-                pools[runner.pool] = pools.get(runner.pool, 0) + 1
-        return pools
+        called = Counter(runner.pool for runner in core.fleet if runner.confirmed)
+        views = () if self._pools is None else self._pools.views()
+        least = {view.name: view.min_runners for view in views}
+        return {name: (called[name], least.get(name)) for name in (*least, *called)}
 
     async def drain(self, seconds: float, by: str = UNKNOWN) -> int:
         """Stop claiming, and give running attempts `seconds` to end. It lasts until `resume`.

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from raytasks import PermanentError, RetryAfter, handler
+from raytasks import PermanentError, Pool, RetryAfter, handler
 from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
@@ -71,6 +71,34 @@ def test_bad_options_are_refused_before_anything_is_deployed(
 )
 def test_good_options_are_taken(options: dict[str, Any], is_class: bool) -> None:
     check_ray_options(registry_of(is_class=is_class, **options))
+
+
+def in_pool(**options: Any) -> Registry:
+    @handler("pooled", pool=Pool("gpu", (0, 2), options))
+    async def pooled(payload: dict) -> None:
+        """Do nothing."""
+
+    return Registry([handler_of(pooled)])
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_cpu": 1}, {"num_gpus": -1}, {"runtime_env": {"env_vars": {"A": 1}}}]
+)
+def test_bad_options_of_a_pool_are_refused(options: dict[str, Any]) -> None:
+    message = r"^pooled: the pool 'gpu': ray_options cannot be used: "
+    with pytest.raises(HandlerError, match=message):
+        check_ray_options(in_pool(**options))
+
+
+def test_the_options_of_a_pool_are_those_of_its_actors() -> None:
+    env = {"env_vars": {"A": "1"}}
+    registry = in_pool(num_cpus=0.5, num_gpus=1, runtime_env=env)
+    check_ray_options(registry)
+    [info] = registry.infos()
+    options = actor_options(info, plan(), basic=False)
+    assert (options["num_cpus"], options["num_gpus"]) == (0.5, 1)
+    assert options["runtime_env"]["env_vars"]["A"] == "1"
+    assert info.runtime_env == env  # a version is tried there
 
 
 def test_ray_may_retry_once_more_than_the_handler_says() -> None:

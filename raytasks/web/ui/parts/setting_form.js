@@ -6,20 +6,21 @@ import { ask } from "../core/api.js";
 import { attempt } from "../core/notices.js";
 import { Dialog } from "./dialogs.js";
 
-/** Returns the body of the request: the fields that are not empty, as numbers. */
-function bodyOf(form, fields) {
+/** Returns the fields that are not empty, as numbers. */
+function valuesOf(form, fields) {
   const values = fields.map(({ name }) => [name, form.elements[name].value.trim()]);
   return Object.fromEntries(values.filter(([, text]) => text !== "").map(([name, text]) => [name, Number(text)]));
 }
 
 /**
  * The dialog. It sends `PUT path` with all `fields` (`{name, label, value, step, min}`), and closes
- * when that was done; what the service refuses stays to be mended.
+ * when that was done; what the service refuses stays to be mended. `bodyOf` makes the body of the
+ * fields that are not empty; by default they are the body.
  */
-export function SettingForm({ title, text, path, fields, done, onClose }) {
+export function SettingForm({ title, text, path, fields, done, onClose, bodyOf = (values) => values }) {
   const submit = async (event) => {
     event.preventDefault();
-    const body = bodyOf(event.target, fields);
+    const body = bodyOf(valuesOf(event.target, fields));
     if (await attempt(() => ask("PUT", path, { body }), done)) onClose();
   };
   return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>

@@ -33,7 +33,7 @@ function RunnersView() {
   useEvery(LOOK_SECONDS, found.reload);
   return html`<${ViewHead} title="Runners">${found.data && html`<${Summary} runners=${found.data.runners} />`}</>
     <${Loaded} of=${found} what="runners">${({ at, pools, runners, nodes, versions }) => html`
-      <${Pools} pools=${pools} />
+      <${Pools} pools=${pools} reload=${found.reload} />
       <${Runners} runners=${runners} pools=${pools} nodes=${nodes} at=${at} />
       <${Nodes} nodes=${nodes} />
       <${Versions} versions=${versions} />`}</>`;
