@@ -17,6 +17,7 @@ from raytasks.store import (
     files,
     lane_statements,
     metric_rows,
+    online_upgrade,
     queue_reads,
     read_statements,
     reads,
@@ -61,6 +62,7 @@ class Store:
         bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
             epoch: int = connection.execute(statements.BEGIN_EPOCH, bound).scalar_one()
+            online_upgrade.take_over(connection)
             return epoch
 
     def epoch_owner(self) -> tuple[str | None, float]:

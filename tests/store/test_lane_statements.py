@@ -96,7 +96,9 @@ def test_what_has_run_and_waits_for_its_time_is_put_off(tracking: Tracking) -> N
     snoozes, released = tracking.claim()
     tracking.settle(snoozes, OutcomeKind.SNOOZED, delay_seconds=60.0)
     tracking.settle(released, OutcomeKind.RELEASED)
-    assert tracking.store.put_off(["short"]) == [PutOffRow(task_id(1), "short", lane)]
+    assert tracking.store.put_off(["short"]) == [
+        PutOffRow(task_id(1), "short", lane, "default", '{"customer":1}', NOW + 60)
+    ]
     assert tracking.store.put_off(["long"]) == tracking.store.put_off([]) == []
 
 
