@@ -9,6 +9,7 @@ from raytasks.model.tasks import AttemptRecord
 from raytasks.store.schema import (
     READY,
     RUNNING,
+    UNCOMPLETED,
     attempts,
     task_counts,
     task_logs,
@@ -41,11 +42,14 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.checkpoint_ref.is_not(None),
     tasks.c.started_at.is_(None),
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
+    tasks.c.lane,
+    tasks.c.limit_values,
+    tasks.c.rank,
     tasks.c.timeout_seconds,
     tasks.c.trace_context,
     tasks.c.cancel_reason,
 ).where(
-    RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
+    RUNNING, UNCOMPLETED, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index
 
 EVENT_TASKS: Select[Any] = select(

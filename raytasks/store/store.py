@@ -16,7 +16,9 @@ from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
     files,
+    lane_statements,
     metric_rows,
+    online_upgrade,
     queue_reads,
     read_statements,
     reads,
@@ -36,6 +38,8 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
+from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
 from raytasks.store.transaction import Transaction
 
 Counts = Mapping[Counted, int]
@@ -61,6 +65,7 @@ class Store:
         bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
             epoch: int = connection.execute(statements.BEGIN_EPOCH, bound).scalar_one()
+            online_upgrade.take_over(connection)
             return epoch
 
     def epoch_owner(self) -> tuple[str | None, float]:
@@ -139,9 +144,9 @@ class Store:
             return metric_rows.read_histograms(connection)
 
     def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
-        """Return the oldest due time by type. See `raytasks.store.metric_rows.oldest_due`."""
+        """Return the oldest due time by type. See `queue_reads.oldest_due`."""
         with self._database.reading() as connection:
-            return metric_rows.oldest_due(connection, task_types, limit)
+            return queue_reads.oldest_due(connection, task_types, limit)
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or ran when the last tracker died."""
@@ -150,12 +155,39 @@ class Store:
             return [
                 Running(  # type: ignore[misc]
                     *most,
+                    lane=lane,
+                    limit_values=limit_values,
+                    rank=rank,
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
                 )
-                for *most, timeout, trace, reason in rows
+                for *most, lane, limit_values, rank, timeout, trace, reason in rows
             ]
+
+    def relane_step(
+        self, epoch: int, now: float, task_type: str, cursor: LaneCursor, compute: Compute
+    ) -> RelaneResult:
+        """Move the next waiting tasks of a type to their new lanes. See `relaning.relane`.
+
+        Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
+        """
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            done = relane(transaction, task_type, cursor, compute)
+            transaction.finish()
+            done.ready_changes = transaction.ready_changes
+        return done
+
+    def lanes(self) -> list[LaneRow]:
+        """Return all lanes in which tasks are ready. See `lane_statements.lanes`."""
+        with self._database.reading() as connection:
+            return lane_statements.lanes(connection)
+
+    def put_off(self, task_types: Sequence[str]) -> list[PutOffRow]:
+        """Return the tasks that wait for their time to run again. See `lane_statements.put_off`."""
+        with self._database.reading() as connection:
+            return lane_statements.put_off(connection, task_types)
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""

@@ -229,8 +229,8 @@ MUTANTS = (
     Mutant(
         "delayed tasks run at once",
         "raytasks.store.transaction",
-        "                    int(task.due_at <= now),\n",
-        "                    1,\n",
+        "            ready, rank = task.due_at <= self._now, ",
+        "            ready, rank = True, ",
     ),
     # Wake-ups
     Mutant(
