@@ -191,9 +191,12 @@ class RunnerState:
             sent.clear()
 
     def capacity_request(
-        self, averages: Averages, ending: Container[str] = ()
+        self, averages: Averages, ending: Container[str] = (), rated: Container[str] = ()
     ) -> CapacityRequest | None:
-        """Return the capacity that is free once the tasks in `ending` are settled; None: none."""
+        """Return the capacity that is free once the tasks in `ending` are settled; None: none.
+
+        The types in `rated` are those with a rate.
+        """
         if (
             self.call is None
             or self.retiring
@@ -210,6 +213,13 @@ class RunnerState:
                 seconds=None,
                 empty=False,
                 begins_later=True,
+                pool=self.pool,
+                waiting={
+                    item.task_type
+                    for item in (self.held.values() if rated else ())
+                    if item.waits and item.task_id not in ending
+                },
+                rated=rated,
             )
         held = [item for item in self.held.values() if item.task_id not in ending]
         seconds = HOLD_SECONDS - sum(averages.get(item.task_type) for item in held)
@@ -226,6 +236,8 @@ class RunnerState:
             empty=not held,
             suspects=len(suspects),
             company=company,
+            pool=self.pool,
+            rated=rated,
         )
 
 
