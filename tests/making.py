@@ -1,15 +1,18 @@
 """Makers of the objects that tests of the store and the tracker need, with plain defaults."""
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter
+from raytasks.model.lanes import PLAIN_LANE
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TaskQuery, TasksById
+from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
 from raytasks.tracker.sharing import CapacityRequest
@@ -56,6 +59,13 @@ def capacity_request(
     )
 
 
+def lane_ask(
+    limit: int, task_type: str = "short", lane: str = PLAIN_LANE, floor: float = -math.inf
+) -> LaneAsk:
+    """Return the question for the first tasks of a lane."""
+    return LaneAsk(task_type, lane, floor, limit)
+
+
 def bulk_filter(action: str, *, state: State | None = None, **asked: Any) -> BulkFilter:
     """Return the filter of a bulk operation."""
     states = () if state is None else (state,)
@@ -79,12 +89,15 @@ class Tracking:
         self.now = now
         self.max_crashes = max_crashes
         self.epoch = store.begin_epoch(now)
+        self.ready_changes: list[ReadyChange] = []
 
     def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
         """Do one tick; who is to be cancelled or retried is named by the id alone."""
         for verb in {"cancels", "retries"} & work.keys():
             work[verb] = [Target(name, by=by) for name in work[verb]]
-        return run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
+        done = run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
+        self.ready_changes += done.ready_changes
+        return done
 
     def submit(self, *numbers: int, **changes: Any) -> None:
         """Submit the tasks with these numbers, all alike."""

@@ -3,6 +3,7 @@
 Each size has a database of its own, made beforehand; the first ten thousand tasks are drained.
 """
 
+import math
 import os
 import time
 from pathlib import Path
@@ -12,6 +13,8 @@ from benchmarks.measures import Result, percentile
 from benchmarks.scenarios.place import Place
 from benchmarks.seeds import copied
 from benchmarks.servers.service import Service, running_service
+from raytasks.model.lanes import PLAIN_LANE
+from raytasks.store.lane_rows import LaneAsk
 from raytasks.store.store import Store
 
 STAY_PAUSED = {
@@ -56,7 +59,7 @@ def _claim_ms(url: str) -> float:
     for _ in range(_CLAIMS):
         with store.transaction(now=time.time()) as transaction:
             began = time.perf_counter()
-            transaction.candidates({NOOP: _CLAIMED})
+            transaction.candidates([LaneAsk(NOOP, PLAIN_LANE, -math.inf, _CLAIMED)])
             taken.append(1000 * (time.perf_counter() - began))
     store.close()
     return percentile(taken, 0.5)

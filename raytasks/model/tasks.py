@@ -7,6 +7,7 @@ in `raytasks.api.views` describe the documents that clients see.
 Times are in seconds since the epoch (UTC).
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -261,6 +262,8 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `trace_id`: the trace of its submission, or None.
     - `cancelled_by`: who has cancelled it.
     - `timeout_seconds`: its time limit, which its runner enforces; None for no limit.
+    - `lane`, `limit_values`: those of its task; see `raytasks.model.lanes`.
+    - `rank`: its task's rank, which it keeps if it is given back.
     """
 
     task_id: str
@@ -284,6 +287,9 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     trace_id: str | None = None
     cancelled_by: str | None = None
     timeout_seconds: float | None = None
+    lane: str = ""
+    limit_values: str | None = None
+    rank: float = -math.inf
 
     @property
     def started_at(self) -> float | None:

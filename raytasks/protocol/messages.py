@@ -40,6 +40,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     - `begun`: False if the attempt ran nowhere. Then `started_at` is when its runner got it.
     - `has_files`: the attempt has saved files of its task, or has tried to.
     - `host`, `pid`: the machine's name, and the process's id there.
+    - `closes`: the limit that the handler has closed for `delay_seconds`, or None.
     """
 
     task_id: str
@@ -62,6 +63,7 @@ class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):
     has_files: bool = False
     host: str | None = None
     pid: int | None = None
+    closes: str | None = None
 
 
 class Report(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -1,40 +1,15 @@
 """The statements of each tick, by name. Every change of state is fenced by the transitions."""
 
-from collections.abc import Mapping, Sequence
-from functools import cache
 from operator import itemgetter
 from typing import Any
 
-from msgspec import Struct
 from msgspec.structs import astuple
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Text,
-    bindparam,
-    case,
-    cast,
-    false,
-    func,
-    literal_column,
-    null,
-    select,
-    union_all,
-    update,
-)
+from sqlalchemy import Column, ColumnElement, false, func, literal_column, null, update
 
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import AttemptRecord, NewTask
-from raytasks.store.compiled import (
-    Batch,
-    CompiledQuery,
-    Values,
-    Words,
-    postgres_dialect,
-    sqlite_dialect,
-)
+from raytasks.store.compiled import RowStatement, Values, Words
 from raytasks.store.schema import (
-    READY,
     attempts,
     task_counts,
     task_tags,
@@ -43,65 +18,6 @@ from raytasks.store.schema import (
     tracker_epoch,
 )
 from raytasks.store.statements import in_source_of
-
-MAX_CLAIMS = 10_000
-"""Maximum number of tasks that one tick claims."""
-
-_READ_BYTES = 16 * 1024 * 1024
-
-BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
-    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
-)
-
-
-class Candidate(Struct, frozen=True):
-    """A task that may be claimed, in its present state: a row of `candidates`.
-
-    A payload or a checkpoint that is not short is None here. The sizes are in bytes on PostgreSQL
-    and in characters on SQLite; that of a checkpoint is None if there is none.
-    """
-
-    task_id: str
-    task_type: str
-    state: str
-    rank: float
-    priority: int
-    attempt: int
-    payload: str | None
-    failures: int
-    crashes: int
-    max_attempts: int
-    timeout_seconds: float | None
-    checkpoint: str | None
-    namespace: str
-    revision: int
-    tags: str | None
-    payload_ref: str | None
-    started_at: float | None
-    company: int | None
-    checkpoint_ref: str | None
-    trace_context: str | None
-    payload_size: int
-    checkpoint_size: int | None
-    cancel_requested: bool
-
-    @property
-    def size(self) -> int:
-        """The size of its payload and its checkpoint together."""
-        return self.payload_size + (self.checkpoint_size or 0)
-
-    @property
-    def is_filled(self) -> bool:
-        """Whether its payload and its checkpoint are here, if it has one."""
-        return self.payload is not None and (self.checkpoint is None) == (
-            self.checkpoint_size is None
-        )
-
-
-def candidate(row: Sequence[Any]) -> Candidate:
-    """Return the candidate of a row. SQLite has no booleans, only numbers."""
-    *most, cancel_requested = row
-    return Candidate(*most, bool(cancel_requested))  # type: ignore[call-arg]
 
 
 def _named(table: Any, *names: str) -> dict[str, Column[Any]]:
@@ -214,20 +130,22 @@ def _add_total(values: Values, words: Words) -> Any:
     )
 
 
-RENEW = Batch(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
+RENEW = RowStatement(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
 SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
 """The stored fields of a new task: its delay has become its due time."""
 
 _SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))
 
-SUBMIT = Batch(_named(tasks, *SUBMITTED, "rank", "ready"), _submit)
+SUBMIT = RowStatement(_named(tasks, *SUBMITTED, "rank", "ready"), _submit)
 
-TAG = Batch(_named(task_tags, "namespace", "tag", "task_id"), _tag)
+TAG = RowStatement(_named(task_tags, "namespace", "tag", "task_id"), _tag)
 
-CLAIM = Batch(_named(tasks, "task_id", "attempt", "runner_id", "claimed_at", "started_at"), _claim)
+CLAIM = RowStatement(
+    _named(tasks, "task_id", "attempt", "runner_id", "claimed_at", "started_at"), _claim
+)
 
-SETTLE = Batch(
+SETTLE = RowStatement(
     _named(
         tasks,
         "task_id",
@@ -252,59 +170,11 @@ SETTLE = Batch(
     _settle,
 )
 
-RECORD = Batch(_named(attempts, *AttemptRecord.__struct_fields__), _record)
+RECORD = RowStatement(_named(attempts, *AttemptRecord.__struct_fields__), _record)
 
-COUNT = Batch(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
+COUNT = RowStatement(_named(task_counts, "namespace", "task_type", "state", "tasks"), _count)
 
-ADD_TOTAL = Batch(_named(totals, "namespace", "task_type", "name", "value"), _add_total)
-
-
-@cache
-def candidates(types: int, *, postgres: bool) -> CompiledQuery:
-    """Return the query for the first ready tasks of `types` task types, up to a limit of each."""
-    measure = func.octet_length if postgres else func.length  # neither reads the text
-    special: dict[str, ColumnElement[Any]] = {
-        "payload_size": measure(tasks.c.payload),
-        "checkpoint_size": measure(tasks.c.checkpoint),
-    }
-    for name in ("payload", "checkpoint"):
-        short = measure(tasks.c[name]) <= bindparam("p_short")
-        special[name] = case((short, tasks.c[name])).label(name)
-    if postgres:  # as text: else the driver makes an object that nobody needs
-        special["task_id"] = cast(tasks.c.task_id, Text)
-    columns: list[ColumnElement[Any]] = [
-        special[name] if name in special else tasks.c[name] for name in Candidate.__struct_fields__
-    ]
-    statement = union_all(
-        *[
-            select(
-                select(*columns)
-                .where(READY, tasks.c.task_type == bindparam(f"p_type_{i}"))
-                .order_by(tasks.c.rank, tasks.c.task_id)
-                .limit(bindparam(f"p_limit_{i}"))
-                .subquery()
-            )
-            for i in range(types)
-        ]
-    )
-    return CompiledQuery(statement, postgres_dialect() if postgres else sqlite_dialect())
-
-
-def limited(capacity_by_type: Mapping[str, int]) -> dict[str, Any]:
-    """Return the parameters of `candidates`: the maximum number of tasks of each type.
-
-    Together they are at most `MAX_CLAIMS`. The more tasks, the shorter a text must be to be read at
-    once, so that all texts together have at most `_READ_BYTES`.
-    """
-    total = sum(capacity_by_type.values())
-    if total > MAX_CLAIMS:
-        capacity_by_type = {
-            name: max(1, limit * MAX_CLAIMS // total) for name, limit in capacity_by_type.items()
-        }
-    bound: dict[str, Any] = {"p_short": _READ_BYTES // min(total, MAX_CLAIMS)}
-    for i, (task_type, limit) in enumerate(capacity_by_type.items()):
-        bound |= {f"p_type_{i}": task_type, f"p_limit_{i}": limit}
-    return bound
+ADD_TOTAL = RowStatement(_named(totals, "namespace", "task_type", "name", "value"), _add_total)
 
 
 def submitted(task: NewTask) -> tuple[Any, ...]:

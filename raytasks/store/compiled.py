@@ -64,7 +64,7 @@ class _Postgres:
         return postgresql.insert(table).from_select(list(values), select(*values.values()))
 
 
-class Batch:
+class RowStatement:
     """A statement on many rows: `make` builds it from the placeholders of a row's values.
 
     The `columns` are the values of a row, each with the type of a column of our tables. The

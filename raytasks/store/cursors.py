@@ -12,7 +12,7 @@ from psycopg import pq
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
-from raytasks.store.compiled import Batch, CompiledQuery, Row, arrays
+from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
 
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
@@ -29,7 +29,7 @@ class Direct(Protocol):
     A failed check may show only later: at the next read, at `flush`, or at the end of the block.
     """
 
-    def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
+    def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Execute a batch for rows, of which there is at least one."""
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
@@ -57,7 +57,7 @@ class SqliteDirect:
         self._connection = connection
         self._cursor: Any = connection.connection.cursor()
 
-    def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
+    def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Execute a batch for rows."""
         text = batch.for_rows
         with driver_errors(self._connection, text):
@@ -97,7 +97,7 @@ class PostgresDirect:
         self._pipeline: AbstractContextManager[Any] | None = None
         self._unchecked: list[tuple[Any, Check]] = []
 
-    def write(self, batch: Batch, rows: Sequence[Row], check: Check | None = None) -> None:
+    def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Send a batch for rows."""
         text, values = batch.for_arrays, arrays(rows)
         with driver_errors(self._connection, text, self._check_done):

@@ -15,9 +15,12 @@ class LaneRow(NamedTuple):
 
 
 class ReadyChange(NamedTuple):
-    """A task that became ready (`change` is 1), or is ready no longer (-1), in a transaction.
+    """The tasks of a lane that became ready in a transaction, or that are ready no longer.
 
-    A change that took the task out of its state by a claim is among them, too.
+    - `change`: how many became ready; below zero, how many are ready no longer. What is claimed is
+      ready no longer.
+    - `rank`: the best rank among these tasks, so the head's rank is at least this one, or as known
+      before.
     """
 
     task_type: str
@@ -26,6 +29,14 @@ class ReadyChange(NamedTuple):
     limit_values: str | None
     rank: float
     change: int
+
+
+class PutOffRow(NamedTuple):
+    """A task that has run and waits to run again, but is not due yet."""
+
+    task_id: str
+    task_type: str
+    lane: str
 
 
 class LaneAsk(NamedTuple):

@@ -1,33 +1,104 @@
-"""Reads of the order in which due tasks are claimed, bounded and by the index of claims."""
+"""Reads of the order in which due tasks are claimed, bounded and by the index of claims.
+
+They look at the lanes of a type that `lane_statements.open_lanes` finds.
+"""
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select
+from sqlalchemy import Connection, Select, func, literal_column, select, union_all
 
+from raytasks.store.lane_statements import open_lanes
 from raytasks.store.schema import READY, tasks
 from raytasks.store.statements import param
 
-_OWN_RANK = select(tasks.c.rank).where(tasks.c.task_id == param("task_id")).scalar_subquery()
+_LANES_AT_ONCE = 100
 
-_BEFORE: Select[Any] = select(func.count()).select_from(
-    select(literal_column("1"))
-    .select_from(tasks)
-    .where(
-        READY,
-        tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)),
-        tasks.c.rank <= _OWN_RANK,
-        (tasks.c.rank < _OWN_RANK) | (tasks.c.task_id < param("task_id")),
+_OWN_RANK: Select[Any] = select(tasks.c.rank).where(tasks.c.task_id == param("task_id"))
+
+
+@cache
+def _before(lanes: int) -> Select[Any]:
+    """Return the query for the number of tasks of `lanes` lanes that come before one."""
+    rank = param("rank")
+    each = [
+        select(
+            select(literal_column("1").label("one"))
+            .select_from(tasks)
+            .where(
+                READY,
+                tasks.c.task_type == param(f"type_{i}"),
+                tasks.c.lane == param(f"lane_{i}"),
+                tasks.c.rank <= rank,
+                (tasks.c.rank < rank) | (tasks.c.task_id < param("task_id")),
+            )
+            .limit(param("limit"))
+            .subquery()
+        )
+        for i in range(lanes)
+    ]
+    found = union_all(*each).subquery()
+    return select(func.count()).select_from(select(found).limit(param("limit")).subquery())
+
+
+@cache
+def _oldest(lanes: int) -> Any:
+    """Return the query for the oldest due time of some lanes, each among its first tasks."""
+    return union_all(
+        *[
+            select(literal_column(str(i)), func.min(first.c.run_at))
+            for i in range(lanes)
+            for first in [
+                select(tasks.c.run_at)
+                .where(
+                    READY,
+                    tasks.c.task_type == param(f"type_{i}"),
+                    tasks.c.lane == param(f"lane_{i}"),
+                )
+                .order_by(tasks.c.rank, tasks.c.task_id)
+                .limit(param("limit"))
+                .subquery()
+            ]
+        ]
     )
-    .limit(param("limit"))
-    .subquery()
-)
 
 
 def count_before(
     connection: Connection, task_id: str, task_types: Sequence[str], limit: int
 ) -> int:
     """Return how many due tasks of some types are claimed before a task, counted up to `limit`."""
-    bound = {"p_task_id": task_id, "p_task_types": list(task_types), "p_limit": limit}
-    found: int = connection.execute(_BEFORE, bound).scalar_one()
+    rank = connection.execute(_OWN_RANK, {"p_task_id": task_id}).scalar()
+    lanes = open_lanes(connection, task_types)
+    found = 0
+    for start in range(0, len(lanes), _LANES_AT_ONCE):
+        if found >= limit or rank is None:
+            break
+        some = lanes[start : start + _LANES_AT_ONCE]
+        bound = {"p_task_id": task_id, "p_rank": rank, "p_limit": limit - found, **_named(some)}
+        found += connection.execute(_before(len(some)), bound).scalar_one()
     return found
+
+
+def oldest_due(connection: Connection, task_types: Sequence[str], limit: int) -> dict[str, float]:
+    """Return the oldest due time by type, among the first `limit` due tasks of each lane.
+
+    "First" is the order of claims. A type without due tasks is not in it.
+    """
+    lanes = open_lanes(connection, task_types)
+    found: dict[str, float] = {}
+    for start in range(0, len(lanes), _LANES_AT_ONCE):
+        some = lanes[start : start + _LANES_AT_ONCE]
+        bound = {"p_limit": limit, **_named(some)}
+        for number, due_at in connection.execute(_oldest(len(some)), bound):
+            if due_at is not None:
+                name = some[number][0]
+                found[name] = min(due_at, found.get(name, due_at))
+    return found
+
+
+def _named(lanes: Sequence[tuple[str, str]]) -> dict[str, str]:
+    bound: dict[str, str] = {}
+    for i, (task_type, lane) in enumerate(lanes):
+        bound |= {f"p_type_{i}": task_type, f"p_lane_{i}": lane}
+    return bound

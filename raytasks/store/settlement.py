@@ -1,9 +1,11 @@
 """The settlement of an attempt: its verdict, and the row of SQL that stores it."""
 
+import math
 from typing import Any
 
 from msgspec import MsgspecError, Struct, json
 
+from raytasks.model.lanes import PLAIN_LANE
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
 
@@ -37,7 +39,8 @@ class Settlement(Struct, frozen=True):
 
     If the task is to run again, it is due at `run_at`. Its new company is `company`. With
     `has_files` it may have files from now on. A task that completes no longer needs its
-    `large_checkpoint`.
+    `large_checkpoint`. It had this `rank` when it was claimed; with `keeps_rank` it has it again
+    when it is due, as a released one always has.
     """
 
     event: Event
@@ -53,6 +56,10 @@ class Settlement(Struct, frozen=True):
     has_files: bool = False
     large_checkpoint: bool = False
     begun: bool = True
+    lane: str = PLAIN_LANE
+    limit_values: str | None = None
+    rank: float = -math.inf
+    keeps_rank: bool = False
 
     @property
     def state(self) -> State:
@@ -64,31 +71,43 @@ class Settlement(Struct, frozen=True):
         """Whether the task only waits again: its attempt snoozed, or was released."""
         return self.event in (Event.SNOOZE, Event.RELEASE)
 
-    def row(self, now: float, priority_step: float, ahead: float = 0.0) -> tuple[Any, ...]:
+    @property
+    def moves(self) -> bool:
+        """Whether the task gets a new rank."""
+        return self._is_put_off and not self.keeps_rank
+
+    @property
+    def _is_put_off(self) -> bool:
+        """Whether the task waits for its new due time. A released task keeps its place."""
+        return self.state in WAITING and self.event is not Event.RELEASE
+
+    def is_ready(self, now: float) -> bool:
+        """Return whether the task may be claimed again at once."""
+        return self.state in WAITING and self.run_at <= now
+
+    def row(self, now: float, rank: float | None, *, ready: bool) -> tuple[Any, ...]:
         """Return the row for `batch_statements.SETTLE`, settled at `now`.
 
-        The order of tasks is `ahead` seconds ahead of the clock.
+        The `rank` is the new one, or None if it `moves` not.
         """
-        event, attempt, state = self.event, self.attempt, self.state
-        waits = state in WAITING
-        moves = waits and event is not Event.RELEASE  # a released task keeps its place
+        event, attempt = self.event, self.attempt
         return (
             attempt.task_id,
             attempt.attempt,
-            state,
+            self.state,
             self.result,
             self.result_ref,
             attempt.error,
             error_type_of(attempt.error),
-            self.run_at + ahead - self.priority * priority_step if moves else None,
-            int(waits and self.run_at <= now),
-            self.run_at if moves else None,
+            rank,
+            int(ready),
+            self.run_at if self._is_put_off else None,
             int(event in _FAILURES),
             int(self.charged and event in _CRASHES),
             int(self.puts_off),
             self.company,
             int(self.has_files),
             attempt.started_at if self.begun else None,
-            None if waits else now,  # by retention's clock
+            None if self.state in WAITING else now,  # by retention's clock
             now,
         )

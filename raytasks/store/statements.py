@@ -22,9 +22,11 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from raytasks.model.lanes import PLAIN_LANE
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
 from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd
+from raytasks.store.lane_statements import IN_LANE
 from raytasks.store.schema import (
     ENDED,
     KEYED,
@@ -141,6 +143,8 @@ RETRY: Update = (
         state=TRANSITIONS[Event.RETRY].target.value,
         revision=tasks.c.revision + 1,
         ready=True,
+        # One that ended before 0.4 has no lane of its own yet.
+        lane=case((tasks.c.lane == PLAIN_LANE, param("lane")), else_=tasks.c.lane),
         rank=param("now") + param("ahead") - tasks.c.priority * param("priority_step"),
         run_at=param("now"),
         failures=0,
@@ -155,6 +159,7 @@ RETRY: Update = (
         finished_at=None,
         updated_at=param("now"),
     )
+    .returning(*IN_LANE)
 )
 
 PROMOTE: Update = (
@@ -168,6 +173,7 @@ PROMOTE: Update = (
         )
     )
     .values(ready=True)
+    .returning(*IN_LANE)
 )
 
 NEXT_DUE: Select[Any] = select(func.min(tasks.c.run_at)).where(SCHEDULED)

@@ -15,6 +15,7 @@ from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
     files,
+    lane_statements,
     metric_rows,
     queue_reads,
     read_statements,
@@ -34,6 +35,7 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
+from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.transaction import Superseded, Transaction
 
 Counts = Mapping[Counted, int]
@@ -141,9 +143,9 @@ class Store:
             return metric_rows.read_histograms(connection)
 
     def oldest_due(self, task_types: Sequence[str], limit: int) -> dict[str, float]:
-        """Return the oldest due time by type. See `raytasks.store.metric_rows.oldest_due`."""
+        """Return the oldest due time by type. See `queue_reads.oldest_due`."""
         with self._database.reading() as connection:
-            return metric_rows.oldest_due(connection, task_types, limit)
+            return queue_reads.oldest_due(connection, task_types, limit)
 
     def running(self) -> list[Running]:
         """Return the attempts that run, or ran when the last tracker died."""
@@ -152,12 +154,25 @@ class Store:
             return [
                 Running(  # type: ignore[misc]
                     *most,
+                    lane=lane,
+                    limit_values=limit_values,
+                    rank=rank,
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
                 )
-                for *most, timeout, trace, reason in rows
+                for *most, lane, limit_values, rank, timeout, trace, reason in rows
             ]
+
+    def lanes(self) -> list[LaneRow]:
+        """Return all lanes in which tasks are ready. See `lane_statements.lanes`."""
+        with self._database.reading() as connection:
+            return lane_statements.lanes(connection)
+
+    def put_off(self, task_types: Sequence[str]) -> list[PutOffRow]:
+        """Return the tasks that wait for their time to run again. See `lane_statements.put_off`."""
+        with self._database.reading() as connection:
+            return lane_statements.put_off(connection, task_types)
 
     def any_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a task of one of these types waits and is due."""

@@ -1,23 +1,32 @@
 """The write transaction: one method for each verb, each fenced by the expected rows."""
 
 from collections import Counter
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import astuple, replace
-from pydantic_core import from_json
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.model.bulk_operations import TaskHead
+from raytasks.model.lanes import lane_of
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
-from raytasks.store import batch_statements, files, statements
-from raytasks.store.batch_statements import Candidate
-from raytasks.store.compiled import Batch
+from raytasks.store import (
+    batch_statements,
+    candidates,
+    files,
+    lane_statements,
+    large_checkpoints,
+    statements,
+)
+from raytasks.store.candidates import Candidate
+from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
+from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.ready_changes import ReadyChanges
 from raytasks.store.settlement import Settlement
 from raytasks.store.tag_rows import tags_of
 
@@ -30,9 +39,6 @@ PROMOTE_LIMIT = 5000
 KEPT_SNOOZES = 20
 """Number of last attempts of which snoozed and released ones stay in a task's history. Earlier ones
 are deleted, because a task may snooze without end."""
-
-GIVEN_UP_SECONDS = 3600.0
-"""Seconds that the file of a checkpoint stays after it was replaced, or its task has completed."""
 
 
 class Superseded(Exception):
@@ -69,6 +75,7 @@ class Transaction:
         self._priority_step = priority_step
         self.ahead = 0.0
         self._changes = CountChanges()
+        self._ready = ReadyChanges()
 
     @property
     def connection(self) -> Connection:
@@ -93,18 +100,14 @@ class Transaction:
         """Insert stamped tasks as PENDING."""
         if not new:
             return
-        now, step = self._now, self._priority_step
-        self._direct.write(
-            batch_statements.SUBMIT,
-            [
-                (
-                    *batch_statements.submitted(task),
-                    task.due_at + self.ahead + place * BETWEEN_SECONDS - task.priority * step,
-                    int(task.due_at <= now),
-                )
-                for place, task in enumerate(new)
-            ],
-        )
+        rows = []
+        for place, task in enumerate(new):
+            ready, rank = task.due_at <= self._now, self._rank(task.due_at, task.priority)
+            rank += place * BETWEEN_SECONDS
+            rows.append((*batch_statements.submitted(task), rank, int(ready)))
+            if ready:
+                self._ready.add(task, rank)
+        self._direct.write(batch_statements.SUBMIT, rows)
         if tags := tags_of(new):
             self._direct.write(batch_statements.TAG, tags)
         self._changes.submit(new)
@@ -117,24 +120,21 @@ class Transaction:
         """
         return find_duplicates(self._connection, new)
 
-    def candidates(self, capacity_by_type: Mapping[str, int]) -> Sequence[Candidate]:
-        """Return the tasks to claim next, best rank first, up to the capacity for each type."""
-        if not capacity_by_type:
-            return ()
+    def candidates(self, asks: Sequence[LaneAsk]) -> list[Candidate]:
+        """Return the first ready tasks of some lanes. See `candidates.read_candidates`."""
         postgres = self._alchemy.dialect.name == "postgresql"
-        query = batch_statements.candidates(len(capacity_by_type), postgres=postgres)
-        rows = self._direct.read(query, batch_statements.limited(capacity_by_type))
-        found = [batch_statements.candidate(row) for row in rows]
-        if len(capacity_by_type) > 1:
-            found.sort(key=lambda row: (row.rank, row.task_id))
-        return found
+        return candidates.read_candidates(self._direct, asks, postgres=postgres)
+
+    def open_lanes(self, task_types: Sequence[str]) -> list[tuple[str, str]]:
+        """Return type and lane of the lanes in which tasks of some types are ready."""
+        return lane_statements.open_lanes(self._connection, task_types)
 
     def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
         """Return candidates with all payloads and checkpoints, also the long ones."""
         ids = [row.task_id for row, _ in chosen if not row.is_filled]
         if not ids:
             return chosen
-        rows = self._connection.execute(batch_statements.BODIES, {"p_task_ids": ids})
+        rows = self._connection.execute(candidates.BODIES, {"p_task_ids": ids})
         bodies = {task_id: (payload, checkpoint) for task_id, payload, checkpoint in rows}
         return [
             (
@@ -166,6 +166,8 @@ class Transaction:
         claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
         for (namespace, task_type, state), number in claimed.items():
             self._changes.count(namespace, task_type, State(state), Event.CLAIM, number)
+        for row, _ in chosen:
+            self._ready.remove(row, row.rank)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and change their tasks' state.
@@ -177,12 +179,15 @@ class Transaction:
         large = [item for item in settlements if item.large_checkpoint]
         done = [item.attempt.task_id for item in large if item.event is Event.SUCCEED]
         if done:
-            present = self._large_checkpoints(done)
-            self._give_up((task_id, ref) for (task_id, _), ref in present.items())
-        self._fenced(
-            batch_statements.SETTLE,
-            [item.row(self._now, self._priority_step, self.ahead) for item in settlements],
-        )
+            large_checkpoints.give_up_all(self._connection, done, self._now)
+        rows = []
+        for item in settlements:
+            rank = self._rank(item.run_at, item.priority) if item.moves else None
+            ready = item.is_ready(self._now)
+            rows.append(item.row(self._now, rank, ready=ready))
+            if ready:
+                self._ready.add(item, item.rank if rank is None else rank)
+        self._fenced(batch_statements.SETTLE, rows)
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         self._trim(settlements)
         self._changes.settle(settlements)
@@ -237,7 +242,8 @@ class Transaction:
 
         The file of a large checkpoint that is replaced is scheduled for removal.
         """
-        self._give_up_replaced(reports)
+        if any(report.checkpoint is not None for report in reports):
+            large_checkpoints.give_up_replaced(self._connection, reports, self._now)
         self._many(
             statements.REPORT,
             [
@@ -280,6 +286,9 @@ class Transaction:
         """
         waiting = [row for row in rows if row.state in TRANSITIONS[Event.CANCEL].sources]
         running = [row for row in rows if row.state is State.RUNNING and not row.cancel_requested]
+        if waiting:
+            bound = {"p_task_ids": [row.task_id for row in waiting]}
+            self._ready.remove_rows(self._connection.execute(lane_statements.READY_ONES, bound))
         self._change(statements.CANCEL, waiting, p_reason=reason)
         self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
@@ -287,12 +296,21 @@ class Transaction:
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
-        rows = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
-        self._change(
-            statements.RETRY, rows, p_priority_step=self._priority_step, p_ahead=self.ahead
-        )
+        by_namespace: dict[str, list[Task | TaskHead]] = {}
         for row in rows:
-            self._changes.move(row, row.state, Event.RETRY)
+            if row.state in TRANSITIONS[Event.RETRY].sources:
+                by_namespace.setdefault(row.namespace, []).append(row)
+                self._changes.move(row, row.state, Event.RETRY)
+        for namespace, of_it in by_namespace.items():
+            bound = {
+                "p_priority_step": self._priority_step,
+                "p_ahead": self.ahead,
+                "p_lane": lane_of(namespace, None),
+                "p_task_ids": [row.task_id for row in of_it],
+                "p_now": self._now,
+            }
+            changed = self._connection.execute(statements.RETRY, bound)
+            self._check(self._ready.add_rows(changed), len(of_it))
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return the tasks that exist, as they are now in this transaction."""
@@ -304,7 +322,7 @@ class Transaction:
     def promote(self) -> int:
         """Make due tasks ready, at most `PROMOTE_LIMIT`, and return how many."""
         bound = {"p_now": self._now, "p_limit": PROMOTE_LIMIT}
-        return self._connection.execute(statements.PROMOTE, bound).rowcount
+        return self._ready.add_rows(self._connection.execute(statements.PROMOTE, bound))
 
     def next_due(self) -> float | None:
         """Return the time when the next waiting task becomes due; None if there is none."""
@@ -328,6 +346,18 @@ class Transaction:
         """The numbers that this transaction adds to the totals."""
         return self._changes.totals
 
+    @property
+    def ready_changes(self) -> list[ReadyChange]:
+        """The tasks that became ready in this transaction, or are ready no longer, by lane.
+
+        See `ReadyChanges.listed`.
+        """
+        return self._ready.listed()
+
+    def _rank(self, due_at: float, priority: int) -> float:
+        """Return the rank of a task that is due at a time."""
+        return due_at + self.ahead - priority * self._priority_step
+
     def _trim(self, settlements: Sequence[Settlement]) -> None:
         """Delete old attempts that only snoozed or were released from the history."""
         bound = [
@@ -339,37 +369,12 @@ class Transaction:
         for statement in statements.TRIM:
             self._many(statement, bound)
 
-    def _give_up_replaced(self, reports: Sequence[Report]) -> None:
-        reports = [report for report in reports if report.checkpoint is not None]
-        present = self._large_checkpoints(report.task_id for report in reports)
-        for report in reports:
-            key = report.task_id, report.attempt
-            known, new = present.get(key), report.checkpoint_ref
-            if known is not None and known != new:
-                self._give_up([(report.task_id, known)])
-                del present[key]
-                if new is not None:
-                    present[key] = new
-
-    def _give_up(self, refs: Iterable[tuple[str, str]]) -> None:
-        """Schedule the removal of files (task id, reference), late enough for present readers."""
-        keys = [(task_id, from_json(ref)["name"]) for task_id, ref in refs]
-        files.mark(self._connection, keys, self._now + GIVEN_UP_SECONDS)
-
-    def _large_checkpoints(self, task_ids: Iterable[str]) -> dict[tuple[str, int], str]:
-        """Return the references of large checkpoints, by task and its present attempt."""
-        ids = sorted(set(task_ids))
-        if not ids:
-            return {}
-        rows = self._connection.execute(statements.LARGE_CHECKPOINTS, {"p_task_ids": ids})
-        return {(row.task_id, row.attempt): row.checkpoint_ref for row in rows}
-
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
         if not bound:
             return 0
         return self._connection.execute(statement, bound).rowcount
 
-    def _fenced(self, batch: Batch, rows: list[tuple[Any, ...]]) -> None:
+    def _fenced(self, batch: RowStatement, rows: list[tuple[Any, ...]]) -> None:
         if rows:
             self._direct.write(batch, rows, lambda changed: self._check(changed, len(rows)))
 

@@ -15,6 +15,7 @@ from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
 from raytasks.store.act_rows import write_audit
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.store import Store
 
 STEP = 500
@@ -36,7 +37,8 @@ _MAX_PAUSE_SECONDS = 60.0
 class StepResult:
     """The result of a step: changed counts and totals, changed tasks, and those to be stopped.
 
-    `changed` is their number. With `is_last`, the operation is done.
+    `changed` is their number. With `is_last`, the operation is done. The `ready_changes` are by
+    lane.
     """
 
     operation: BulkOperation
@@ -46,6 +48,7 @@ class StepResult:
     marked: list[str]
     changed: int
     is_last: bool
+    ready_changes: list[ReadyChange]
 
 
 @dataclass
@@ -240,6 +243,7 @@ def run_step(
             changed=len(changed),
             is_last=finished_at is not None,
             totals=transaction.totals,
+            ready_changes=transaction.ready_changes,
         )
 
 

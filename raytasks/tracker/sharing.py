@@ -6,7 +6,7 @@ from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raytasks.protocol import local_socket as local_rpc
-from raytasks.store.batch_statements import MAX_CLAIMS, Candidate
+from raytasks.store.candidates import MAX_CLAIMS, Candidate
 
 MAX_CLAIM_BYTES = 64 * 1024 * 1024
 """Maximum bytes of payloads and checkpoints that one tick hands out. A single larger one is handed

@@ -3,6 +3,7 @@
 It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,8 +16,9 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
-from raytasks.store.batch_statements import MAX_CLAIMS
+from raytasks.store.candidates import MAX_CLAIMS, Candidate
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
@@ -61,7 +63,7 @@ class TickResult:
     Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
     tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
     been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
-    `acts` are those of people that changed something.
+    `acts` are those of people that changed something. The `ready_changes` are by lane.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -76,6 +78,7 @@ class TickResult:
     cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
     acts: list[AuditEntry] = field(default_factory=list)
+    ready_changes: list[ReadyChange] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -101,6 +104,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         if work.stats is not None:
             write_stats(transaction, work.stats)
         done.counts, done.totals = transaction.finish(), transaction.totals
+        done.ready_changes = transaction.ready_changes
     return done
 
 
@@ -146,6 +150,9 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
         result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
         result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
         begun=outcome.begun,
+        lane=running.lane,
+        limit_values=running.limit_values,
+        rank=running.rank,
     )
 
 
@@ -231,9 +238,11 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             capacity_by_type[task_type] += request.most(
                 task_type, work.durations.get(task_type, 0.0)
             )
+    open_lanes = transaction.open_lanes([name for name, most in capacity_by_type.items() if most])
     rows = transaction.candidates(
-        {name: limit for name, limit in capacity_by_type.items() if limit > 0}
+        [LaneAsk(name, lane, -math.inf, capacity_by_type[name]) for name, lane in open_lanes]
     )
+    rows = _within(rows, capacity_by_type)
     chosen, cut = share_out(rows, work.requests, work.durations)
     done.cut = cut or capacity_by_type.total() > MAX_CLAIMS
     chosen = transaction.filled(chosen)
@@ -265,6 +274,9 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             due_at=due_at - work.ahead if counts and not begins_now else None,
             trace_id=trace_id_of(row.trace_context),
             timeout_seconds=row.timeout_seconds,
+            lane=row.lane,
+            limit_values=row.limit_values,
+            rank=row.rank,
         )
         claim = Claim(
             task_id=row.task_id,
@@ -283,3 +295,14 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         if counts and begins_now:
             done.waits.append((running, work.now + work.ahead - due_at))
         done.changes.append(change_of(running, State.RUNNING, attempt, running.revision, work.now))
+
+
+def _within(rows: Sequence[Candidate], capacity_by_type: Counter[str]) -> list[Candidate]:
+    """Return the best tasks of each type up to its capacity, from those of all its lanes."""
+    left = Counter(capacity_by_type)
+    kept = []
+    for row in rows:
+        if left[row.task_type] > 0:
+            left[row.task_type] -= 1
+            kept.append(row)
+    return kept

@@ -8,7 +8,7 @@ import pytest
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.messages import Report
-from raytasks.store import batch_statements
+from raytasks.store import candidates
 from raytasks.store.store import Store
 from raytasks.tracker import inbox as inbox_module
 from raytasks.tracker import sharing, tick
@@ -38,7 +38,7 @@ class TestClaims:
         return given
 
     def test_there_are_only_so_many(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in (batch_statements, sharing, tick):
+        for module in (candidates, sharing, tick):
             monkeypatch.setattr(module, "MAX_CLAIMS", 10)
         tracking = Tracking(store)
         tracking.submit(*range(15))
@@ -104,7 +104,7 @@ class TestClaims:
     def test_what_is_not_read_at_once_is_all_there(
         self, store: Store, size: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(batch_statements, "_READ_BYTES", 100_000)  # 1,000 for each of a hundred
+        monkeypatch.setattr(candidates, "_READ_BYTES", 100_000)  # 1,000 for each of a hundred
         tracking = Tracking(store)
         tracking.submit(1, payload=text(size))
         [running] = tracking.claim(capacity=100, short=100)
@@ -118,7 +118,7 @@ async def test_a_tick_that_was_cut_is_followed_by_the_next(
     store: FaultyStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Runners that wait for work get it at once, not only with their next heartbeat."""
-    for module in (batch_statements, sharing, tick):
+    for module in (candidates, sharing, tick):
         monkeypatch.setattr(module, "MAX_CLAIMS", 1)
     async with tracker_on(store) as tracker:
         tracker.fleet.averages.add("short", 0.001)

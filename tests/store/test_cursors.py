@@ -13,7 +13,7 @@ from raytasks.store import cursors as direct
 from raytasks.store import task_selection
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded, Transaction
-from tests.making import NOW, Tracking, ids, new_task, outcome, task_id, task_query
+from tests.making import NOW, Tracking, ids, lane_ask, new_task, outcome, task_id, task_query
 
 OpenStore = Callable[..., Store]
 
@@ -71,7 +71,7 @@ def test_plans_that_were_made_for_few_tasks_are_not_kept_for_many(
         tracking.submit(*range(first, first + 1000))
     with tracking.store.transaction(now=NOW) as transaction:
         before = scans(transaction)
-        transaction.claim([(row, "r1") for row in transaction.candidates({"short": 20})])
+        transaction.claim([(row, "r1") for row in transaction.candidates([lane_ask(20)])])
         transaction.finish()
         assert scans(transaction) == before
 
@@ -96,7 +96,7 @@ def test_a_claim_of_what_is_gone_breaks_the_fence(tracking: Tracking) -> None:
 
     def claim_one_twice() -> None:
         with tracking.store.transaction(now=NOW) as transaction:
-            rows = transaction.candidates({"short": 2})
+            rows = transaction.candidates([lane_ask(2)])
             transaction.claim([(rows[0], "r1")])
             transaction.claim([(row, "r2") for row in rows])
             transaction.finish()
@@ -149,10 +149,10 @@ def test_a_connection_that_is_cut_between_direct_statements(
             asked = transaction.connection.exec_driver_sql("SELECT pg_backend_pid()")
             pid = asked.scalar()
             transaction.submit([new_task(2)])
-            transaction.candidates({"short": 1})
+            transaction.candidates([lane_ask(1)])
             postgres_server.run(f"SELECT pg_terminate_backend({pid})")
             transaction.submit([new_task(3)])
-            transaction.candidates({"short": 1})
+            transaction.candidates([lane_ask(1)])
             transaction.finish()
 
     with pytest.raises(StoreUnavailable):

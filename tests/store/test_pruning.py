@@ -10,8 +10,8 @@ from raytasks.model.tasks import Duplicate
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.files import ALL
+from raytasks.store.large_checkpoints import GIVEN_UP_SECONDS
 from raytasks.store.store import Store
-from raytasks.store.transaction import GIVEN_UP_SECONDS
 from tests.making import (
     NOW,
     Tracking,

@@ -27,6 +27,7 @@ from tests.making import (
     capacity_request,
     counted,
     ids,
+    lane_ask,
     new_task,
     outcome,
     task_id,
@@ -161,7 +162,7 @@ class TestVerbs:
         [running] = tracking.claim("r7")
         assert running == Running(
             task_id(1), "short", 1, "r7", NOW + 7, priority=3, failures=0, crashes=0,
-            max_attempts=2, timeout_seconds=9.0,
+            max_attempts=2, timeout_seconds=9.0, rank=NOW - 3 * 60.0,
         )  # fmt: skip
         assert tracking.store.running() == [running]
         assert (tracking.state(1), tracking.task(1).started_at) == (State.RUNNING, NOW + 7)
@@ -380,7 +381,7 @@ class TestFences:
     def test_a_claim_of_what_does_not_wait_any_more(self, tracking: Tracking, store: Store) -> None:
         tracking.submit(1)
         with store.transaction(now=NOW) as transaction:
-            rows = transaction.candidates({"short": 1})
+            rows = transaction.candidates([lane_ask(1)])
         tracking.claim()
         before = everything(store)
         with pytest.raises(FenceBroken), store.transaction(now=NOW) as transaction:
@@ -545,9 +546,9 @@ class TestOrderOfClaims:
             tracking.submit(10 + number, run_at=NOW - 20)
             tracking.submit(20 + number, task_type="other", run_at=NOW - 30)
         with tracking.store.transaction(now=NOW) as transaction:
-            rows = transaction.candidates({"short": 2, "long": 3})
+            rows = transaction.candidates([lane_ask(2), lane_ask(3, "long")])
             assert [row.task_id for row in rows] == ids([10, 11, 0, 1, 2])
-            assert transaction.candidates({}) == ()
+            assert transaction.candidates([]) == []
         assert self.order(tracking, capacity=4, short=2, long=3) == ids([10, 11, 0, 1])
         assert self.order(tracking, short=1, long=9) == ids([12, 2, 3, 4])
 

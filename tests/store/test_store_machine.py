@@ -21,14 +21,28 @@ from hypothesis.stateful import (
 from msgspec.structs import replace
 from sqlalchemy import select
 
+from raytasks.model.bulk_operations import BulkAction, NewBulk
+from raytasks.model.lanes import lane_of
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
-from raytasks.model.tasks import Running
+from raytasks.model.tasks import DEFAULT_NAMESPACE, Running
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TasksById
+from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.schema import attempts, metadata, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
-from tests.making import NOW, Tracking, capacity_request, counted, new_task, outcome, task_id
+from raytasks.tracker.bulk_turns import make, run_step
+from tests.lanes import KnownLanes
+from tests.making import (
+    NOW,
+    Tracking,
+    bulk_filter,
+    capacity_request,
+    counted,
+    new_task,
+    outcome,
+    task_id,
+)
 from tests.metrics_check import check_identity
 
 MAX_CRASHES = 1
@@ -39,6 +53,7 @@ DELAYS = st.sampled_from([0.0, 30.0, 90.0])
 KINDS = st.sampled_from([*OutcomeKind, OutcomeKind.FAILED, OutcomeKind.FAILED, OutcomeKind.LOST])
 RETRYABLE = st.sampled_from([True, True, False])
 COMPANIES = st.sampled_from([None, 1, 5])
+VALUES = st.sampled_from([None, '{"k":1}', '{"k":2}'])
 NUMBERS = st.integers(0, 10_000)
 
 ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
@@ -64,6 +79,8 @@ class ModelTask:
     checkpoint: int | None = None
     company: int | None = None
     history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
+    lane: str = ""
+    limit_values: str | None = None
     revision: int = field(default=0, init=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -131,8 +148,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores = [Store(self.url, priority_step=PRIORITY_STEP)]
         self.tracking = Tracking(self.stores[0], now=NOW, max_crashes=MAX_CRASHES)
         self.tasks: dict[str, ModelTask] = {}
+        self.bulks = 0
         self.seen: dict[str, tuple[State, int]] = {}
         self.ended: list[Running] = []
+        self.known_lanes = KnownLanes(self.tracking.store.lanes())
 
     def prepare(self) -> None:
         """Make `url` name a fresh database."""
@@ -161,6 +180,9 @@ class StoreMachine(RuleBasedStateMachine):
             cancel_requested=task.cancel_requested,
             company=task.company,
             revision=task.revision,
+            lane=task.lane,
+            limit_values=task.limit_values,
+            rank=task.rank,
         )
 
     @rule(
@@ -168,13 +190,23 @@ class StoreMachine(RuleBasedStateMachine):
         task_type=TASK_TYPES,
         priority=st.integers(-1, 2),
         max_attempts=st.integers(1, 3),
+        value=VALUES,
     )
-    def submit(self, delays: list[float], task_type: str, priority: int, max_attempts: int) -> None:
+    def submit(
+        self,
+        delays: list[float],
+        task_type: str,
+        priority: int,
+        max_attempts: int,
+        value: str | None = None,
+    ) -> None:
+        lane = lane_of(DEFAULT_NAMESPACE, value)
         now = self.tracking.now
         submissions = [
             new_task(
                 len(self.tasks) + i, task_type=task_type, priority=priority,
                 max_attempts=max_attempts, run_at=now + delay, created_at=now,
+                lane=lane, limit_values=value,
             )
             for i, delay in enumerate(delays)
         ]  # fmt: skip
@@ -182,8 +214,9 @@ class StoreMachine(RuleBasedStateMachine):
         for place, new in enumerate(submissions):  # those of a tick keep their order
             rank = new.due_at + place * BETWEEN_SECONDS - priority * PRIORITY_STEP
             self.tasks[new.task_id] = ModelTask(
-                new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now
-            )
+                new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now,
+                lane=lane, limit_values=value,
+            )  # fmt: skip
 
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
     @rule(short=st.integers(0, 4), long=st.integers(0, 4), capacity=st.integers(1, 5))
@@ -279,11 +312,34 @@ class StoreMachine(RuleBasedStateMachine):
         chosen = {task.task_id: task for task in map(self.pick, numbers)}
         self.tracking.tick(retries=[*chosen, task_id(99_999)])
         for task in chosen.values():
-            if task.state in (State.FAILED, State.CANCELLED):
-                task.failures = task.crashes = 0
-                task.company = None
-                task.cancel_requested = False
-                task.wait(State.PENDING, self.tracking.now, self.tracking.now)
+            self.retried(task)
+
+    @precondition(lambda self: self.tasks)
+    @rule(action=st.sampled_from(list(BulkAction)), task_type=TASK_TYPES)
+    def act_on_many(self, action: BulkAction, task_type: str) -> None:
+        self.bulks += 1
+        bulk_id = f"0198ffff-0000-7000-8000-{self.bulks:012x}"
+        new = NewBulk(bulk_id, bulk_filter(action, task_type=task_type), self.tracking.now)
+        store, epoch, now = self.tracking.store, self.tracking.epoch, self.tracking.now
+        make(store, epoch, now, new)
+        while (step := run_step(store, epoch, now, "")) is not None:
+            self.tracking.ready_changes += step.ready_changes
+        for task in self.tasks.values():
+            if task.task_type != task_type:
+                continue
+            if action is BulkAction.RETRY:
+                self.retried(task)
+            elif task.state in WAITING:
+                task.state, task.ready, task.cancel_requested = State.CANCELLED, False, True
+            elif task.state is State.RUNNING:
+                task.cancel_requested = True
+
+    def retried(self, task: ModelTask) -> None:
+        if task.state in (State.FAILED, State.CANCELLED):
+            task.failures = task.crashes = 0
+            task.company = None
+            task.cancel_requested = False
+            task.wait(State.PENDING, self.tracking.now, self.tracking.now)
 
     @precondition(lambda self: any(task.state in WAITING for task in self.tasks.values()))
     @rule(
@@ -364,6 +420,32 @@ class StoreMachine(RuleBasedStateMachine):
     def the_counts_are_those_of_the_tasks(self) -> None:
         real = Counter((task.task_type, task.state) for task in self.tasks.values())
         assert counted(self.tracking.store.counts()) == real
+
+    @invariant()
+    def the_changes_of_lanes_add_up(self) -> None:
+        self.known_lanes.apply(self.tracking.ready_changes)
+        self.tracking.ready_changes.clear()
+        lanes: dict[tuple[str, str], list[float]] = {}
+        values = {}
+        for task in self.tasks.values():
+            if task.ready:
+                lanes.setdefault((task.task_type, task.lane), []).append(task.rank)
+                values[task.task_type, task.lane] = task.limit_values
+        stored = self.tracking.store.lanes()
+        assert {(row.task_type, row.lane): row for row in stored} == {
+            key: LaneRow(*key, DEFAULT_NAMESPACE, values[key], len(ranks), min(ranks))
+            for key, ranks in lanes.items()
+        }
+        self.known_lanes.check(stored)
+
+    @invariant()
+    def what_has_run_and_waits_for_its_time_is_known(self) -> None:
+        rows = self.tracking.store.put_off(["short", "long"])
+        assert sorted(rows) == sorted(
+            PutOffRow(task.task_id, task.task_type, task.lane)
+            for task in self.tasks.values()
+            if task.state in WAITING and task.attempt and not task.ready
+        )
 
     @invariant()
     def the_totals_add_up(self) -> None:

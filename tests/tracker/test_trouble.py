@@ -219,7 +219,7 @@ class TestOutage:
         # Something else settles the attempt, in the tracker's own epoch.
         intruder = Tracking.__new__(Tracking)
         intruder.store, intruder.now, intruder.max_crashes = store, NOW, 1
-        intruder.epoch = tracker.ticker.epoch
+        intruder.epoch, intruder.ready_changes = tracker.ticker.epoch, []
         [running] = [item for item in store.running() if item.task_id == first.task_id]
         intruder.settle(running, OutcomeKind.SUCCEEDED, result='"theirs"')
         runner.end(first, result='"ours"')

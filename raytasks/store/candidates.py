@@ -1,0 +1,184 @@
+"""The tasks that may be claimed next: the first ready ones of some lanes, by rank.
+
+PostgreSQL is asked for all lanes in one statement, SQLite in one small statement for each.
+"""
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+from msgspec import Struct
+from sqlalchemy import (
+    ColumnElement,
+    Double,
+    Integer,
+    Select,
+    Text,
+    bindparam,
+    case,
+    cast,
+    column,
+    func,
+    select,
+    true,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.types import TypeEngine
+
+from raytasks.store.compiled import CompiledQuery, arrays, postgres_dialect, sqlite_dialect
+from raytasks.store.cursors import Direct
+from raytasks.store.lane_rows import LaneAsk
+from raytasks.store.schema import READY, tasks
+
+MAX_CLAIMS = 10_000
+"""Maximum number of tasks that one tick claims."""
+
+_READ_BYTES = 16 * 1024 * 1024
+
+_ASKED: dict[str, TypeEngine[Any]] = {
+    "task_type": Text(),
+    "lane": Text(),
+    "floor": Double(),
+    "most": Integer(),
+}
+
+BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+)
+
+
+class Candidate(Struct, frozen=True):
+    """A task that may be claimed, in its present state.
+
+    A payload or a checkpoint that is not short is None here. The sizes are in bytes on PostgreSQL
+    and in characters on SQLite; that of a checkpoint is None if there is none.
+    """
+
+    task_id: str
+    task_type: str
+    state: str
+    rank: float
+    priority: int
+    attempt: int
+    payload: str | None
+    failures: int
+    crashes: int
+    max_attempts: int
+    timeout_seconds: float | None
+    checkpoint: str | None
+    namespace: str
+    revision: int
+    tags: str | None
+    payload_ref: str | None
+    started_at: float | None
+    company: int | None
+    checkpoint_ref: str | None
+    trace_context: str | None
+    payload_size: int
+    checkpoint_size: int | None
+    lane: str
+    limit_values: str | None
+    cancel_requested: bool
+
+    @property
+    def size(self) -> int:
+        """The size of its payload and its checkpoint together."""
+        return self.payload_size + (self.checkpoint_size or 0)
+
+    @property
+    def is_filled(self) -> bool:
+        """Whether its payload and its checkpoint are here, if it has one."""
+        return self.payload is not None and (self.checkpoint is None) == (
+            self.checkpoint_size is None
+        )
+
+
+def _candidate(row: Sequence[Any]) -> Candidate:
+    """Return the candidate of a row. SQLite has no booleans, only numbers."""
+    *most, cancel_requested = row
+    return Candidate(*most, bool(cancel_requested))  # type: ignore[call-arg]
+
+
+def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) -> list[Candidate]:
+    """Return the first ready tasks of some lanes, the best rank first over all of them.
+
+    Together they are at most `MAX_CLAIMS`: of larger questions each gets its share. The more tasks,
+    the shorter a text must be to be read at once. So all texts together have at most
+    `_READ_BYTES`.
+    """
+    if not asks:
+        return []
+    asks = _limited(asks)
+    short = _READ_BYTES // sum(ask.limit for ask in asks)
+    if postgres:
+        values = dict(zip((f"p_{name}" for name in _ASKED), arrays(asks), strict=True))
+        rows = direct.read(_of_all_lanes(), {**values, "p_short": short})
+    else:
+        rows = []
+        for ask in asks:
+            bound = {f"p_{name}": value for name, value in zip(_ASKED, ask, strict=True)}
+            rows += direct.read(_of_a_lane(), {**bound, "p_short": short})
+    found = [_candidate(row) for row in rows]
+    if len(asks) > 1:
+        found.sort(key=lambda row: (row.rank, row.task_id))
+    return found
+
+
+def _limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:
+    """Return questions that find at most `MAX_CLAIMS` tasks in all."""
+    total = sum(ask.limit for ask in asks)
+    if total <= MAX_CLAIMS:
+        return asks
+    return [
+        ask._replace(limit=max(1, ask.limit * MAX_CLAIMS // total)) for ask in asks[:MAX_CLAIMS]
+    ]
+
+
+@cache
+def _of_a_lane() -> CompiledQuery:
+    """Return the query of SQLite for the first tasks of one lane."""
+    asked = {name: bindparam(f"p_{name}", type_=of) for name, of in _ASKED.items()}
+    return CompiledQuery(_first(asked, postgres=False), sqlite_dialect())
+
+
+@cache
+def _of_all_lanes() -> CompiledQuery:
+    """Return the query of PostgreSQL for the first tasks of some lanes, given as arrays."""
+    given = [cast(bindparam(f"p_{name}"), ARRAY(of)) for name, of in _ASKED.items()]
+    asked = (
+        func.unnest(*given)
+        .table_valued(*[column(name, of) for name, of in _ASKED.items()], name="asked")
+        .render_derived()
+    )
+    first = _first(dict(asked.c), postgres=True).lateral("first")
+    return CompiledQuery(select(first).select_from(asked.join(first, true())), postgres_dialect())
+
+
+def _first(asked: dict[str, Any], *, postgres: bool) -> Select[Any]:
+    return (
+        select(*_columns(postgres=postgres))
+        .where(
+            READY,
+            tasks.c.task_type == asked["task_type"],
+            tasks.c.lane == asked["lane"],
+            tasks.c.rank >= asked["floor"],
+        )
+        .order_by(tasks.c.rank, tasks.c.task_id)
+        .limit(asked["most"])
+    )
+
+
+def _columns(*, postgres: bool) -> list[ColumnElement[Any]]:
+    measure = func.octet_length if postgres else func.length  # neither reads the text
+    special: dict[str, ColumnElement[Any]] = {
+        "payload_size": measure(tasks.c.payload).label("payload_size"),
+        "checkpoint_size": measure(tasks.c.checkpoint).label("checkpoint_size"),
+    }
+    for name in ("payload", "checkpoint"):
+        short = measure(tasks.c[name]) <= bindparam("p_short")
+        special[name] = case((short, tasks.c[name])).label(name)
+    if postgres:  # as text: else the driver makes an object that nobody needs
+        special["task_id"] = cast(tasks.c.task_id, Text).label("task_id")
+    return [
+        special[name] if name in special else tasks.c[name] for name in Candidate.__struct_fields__
+    ]

@@ -1,0 +1,106 @@
+"""The statements about lanes: which are open, and what waits in them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, bindparam, func, literal_column, select, true
+
+from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.schema import READY, SCHEDULED, tasks
+
+IN_LANE = [
+    tasks.c.task_type,
+    tasks.c.lane,
+    tasks.c.namespace,
+    tasks.c.limit_values,
+    tasks.c.rank,
+]
+"""The columns of a task that say where it waits."""
+
+READY_ONES: Select[Any] = select(*IN_LANE).where(
+    tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), READY
+)
+
+MAX_OPEN_LANES = 1000
+"""Maximum number of lanes of a type that are found without being counted."""
+
+# A step from each lane to the next in the index, so that the number of tasks does not matter.
+_OF_TYPE = and_(READY, tasks.c.task_type == bindparam("p_task_type"))
+_first = select(func.min(tasks.c.lane).label("lane")).where(_OF_TYPE).cte("lanes", recursive=True)
+_next = select(func.min(tasks.c.lane)).where(_OF_TYPE, tasks.c.lane > _first.c.lane)
+_lanes = _first.union_all(select(_next.scalar_subquery()).where(_first.c.lane.is_not(None)))
+_OPEN: Select[Any] = (
+    select(_lanes.c.lane)
+    .where(_lanes.c.lane.is_not(None))
+    .limit(literal_column(str(MAX_OPEN_LANES)))
+)
+
+_waiting = (
+    select(
+        tasks.c.task_type,
+        tasks.c.lane,
+        func.count().label("waiting"),
+        func.min(tasks.c.rank).label("rank"),
+    )
+    .where(READY)
+    .group_by(tasks.c.task_type, tasks.c.lane)
+    .subquery("waiting")
+)
+_LANES_OF_SQLITE: Select[Any] = (
+    # The other columns are those of the row with the least rank, which SQLite promises.
+    select(
+        tasks.c.task_type,
+        tasks.c.lane,
+        tasks.c.namespace,
+        tasks.c.limit_values,
+        func.count(),
+        func.min(tasks.c.rank),
+    )
+    .where(READY)
+    .group_by(tasks.c.task_type, tasks.c.lane)
+)
+_head = (
+    select(tasks.c.namespace, tasks.c.limit_values)
+    .where(READY, tasks.c.task_type == _waiting.c.task_type, tasks.c.lane == _waiting.c.lane)
+    .order_by(tasks.c.rank, tasks.c.task_id)
+    .limit(1)
+    .lateral("head")
+)
+_LANES_OF_POSTGRES: Select[Any] = select(
+    _waiting.c.task_type,
+    _waiting.c.lane,
+    _head.c.namespace,
+    _head.c.limit_values,
+    _waiting.c.waiting,
+    _waiting.c.rank,
+).select_from(_waiting.join(_head, true()))
+
+_PUT_OFF: Select[Any] = select(tasks.c.task_id, tasks.c.task_type, tasks.c.lane).where(
+    SCHEDULED,
+    tasks.c.attempt > 0,
+    tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)),
+)
+
+
+def lanes(connection: Connection) -> list[LaneRow]:
+    """Return all lanes with ready tasks. It takes a look at each ready task in the index."""
+    postgres = connection.dialect.name == "postgresql"
+    rows = connection.execute(_LANES_OF_POSTGRES if postgres else _LANES_OF_SQLITE)
+    return [LaneRow(*row) for row in rows]
+
+
+def open_lanes(connection: Connection, task_types: Sequence[str]) -> list[tuple[str, str]]:
+    """Return type and lane of lanes with ready tasks, at most `MAX_OPEN_LANES` of each type."""
+    return [
+        (name, lane)
+        for name in task_types
+        for lane in connection.execute(_OPEN, {"p_task_type": name}).scalars()
+    ]
+
+
+def put_off(connection: Connection, task_types: Sequence[str]) -> list[PutOffRow]:
+    """Return the tasks of some types that have run, and wait for their time to run again."""
+    if not task_types:
+        return []
+    rows = connection.execute(_PUT_OFF, {"p_task_types": list(task_types)})
+    return [PutOffRow(*row) for row in rows]
