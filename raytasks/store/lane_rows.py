@@ -32,11 +32,13 @@ class ReadyChange(NamedTuple):
 
 
 class PutOffRow(NamedTuple):
-    """A task that has run and waits to run again, but is not due yet."""
+    """A task that has run and waits to run again, but is not due before `run_at`."""
 
     task_id: str
     task_type: str
-    lane: str
+    namespace: str
+    limit_values: str | None
+    run_at: float
 
 
 class LaneAsk(NamedTuple):

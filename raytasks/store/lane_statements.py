@@ -75,7 +75,13 @@ _LANES_OF_POSTGRES: Select[Any] = select(
     _waiting.c.rank,
 ).select_from(_waiting.join(_head, true()))
 
-_PUT_OFF: Select[Any] = select(tasks.c.task_id, tasks.c.task_type, tasks.c.lane).where(
+_PUT_OFF: Select[Any] = select(
+    tasks.c.task_id,
+    tasks.c.task_type,
+    tasks.c.namespace,
+    tasks.c.limit_values,
+    tasks.c.run_at,
+).where(
     SCHEDULED,
     tasks.c.attempt > 0,
     tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)),

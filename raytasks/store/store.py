@@ -47,7 +47,7 @@ class Store:
 
     def __init__(self, url: str, *, priority_step: float = 60.0, reads_only: bool = False) -> None:
         self._database = Database(url, reads_only=reads_only)
-        self._priority_step = priority_step
+        self.priority_step = priority_step
 
     def upgrade(self) -> None:
         """Apply the migrations that are missing."""
@@ -117,7 +117,7 @@ class Store:
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """Begin a write transaction; it is committed when the block ends without an error."""
         with self._database.writing() as connection, direct(connection) as driver:
-            yield Transaction(connection, driver, now=now, priority_step=self._priority_step)
+            yield Transaction(connection, driver, now=now, priority_step=self.priority_step)
 
     def read(self, query: Query[Answer]) -> Answer:
         """Answer a query about stored data. See `raytasks.store.reads`."""

@@ -69,6 +69,11 @@ class ClaimPlan:
     reserved: list[tuple[Any, int]] = field(default_factory=list)
 
     @property
+    def task_types(self) -> set[str]:
+        """The types that are asked for."""
+        return {question.task_type for question in self.questions}
+
+    @property
     def asks(self) -> list[LaneAsk]:
         """The questions for the store."""
         return [question.ask for question in self.questions]
@@ -105,9 +110,9 @@ def offered(rows: Sequence[Candidate], plan: ClaimPlan) -> Sequence[Candidate]:
     order: list[Candidate] = []
     places = [0] * len(queues)
     for queue, number in plan.turns:
-        place = places[queue]
-        order += queues[queue][place : place + number]
-        places[queue] = place + number
+        begin = places[queue]
+        order += queues[queue][begin : begin + number]
+        places[queue] = begin + number
     return order
 
 

@@ -19,6 +19,9 @@ from raytasks.tracker.sharing import TURN_SECONDS, CapacityRequest
 MAX_LANES = 256
 """Maximum number of lanes that one tick asks."""
 
+MAX_ROWS = MAX_CLAIMS - 4 * MAX_LANES
+"""Maximum number of tasks that one tick asks for, beside those that only show where lanes go on."""
+
 MAX_LOOKS = 2000
 """Maximum number of lanes that are looked at for one tick; those that are blocked are parked."""
 
@@ -115,7 +118,7 @@ class _Planner:
     def _is_full(self) -> bool:
         return (
             len(self._plan.questions) >= MAX_LANES
-            or self._rows >= MAX_CLAIMS
+            or self._rows >= MAX_ROWS
             or self._looks >= MAX_LOOKS
         )
 
@@ -191,7 +194,9 @@ class _Planner:
 
     def _ask(self, queue: LaneQueue, wanted: int) -> int:
         """Ask for tasks of a queue, the best lanes first; return for how many."""
-        wanted = min(wanted, MAX_CLAIMS - self._rows, self._lanes.limits.least_room(queue.kind.limits.plain))
+        wanted = min(
+            wanted, MAX_ROWS - self._rows, self._lanes.limits.least_room(queue.kind.limits.plain)
+        )
         asked = 0
         portion = -(-wanted // SPREAD) if len(queue.heap) > 1 else wanted
         while asked < wanted and not self._is_full and (lane := queue.take()) is not None:
@@ -286,5 +291,5 @@ def _fair_number(seconds: float, *gaps: float) -> int:
     """
     gap = min(gaps)
     if gap == math.inf:
-        return MAX_CLAIMS
+        return MAX_ROWS
     return max(1, int(TURN_SECONDS / seconds), math.ceil(gap / seconds))

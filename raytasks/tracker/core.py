@@ -9,7 +9,15 @@ from typing import Any, TypeVar, assert_never, cast
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
-from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
+from raytasks.model.tasks import (
+    Accepted,
+    HandlerInfo,
+    NewTask,
+    Running,
+    StateConflict,
+    StoreUnavailable,
+    Task,
+)
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
@@ -257,10 +265,19 @@ class Tracker:
 
     async def has_ready(self, task_types: Sequence[str]) -> bool:
         """Return whether a due task of one of these types waits. False while paused."""
-        waiting = [name for name in task_types if self.ticker.ledger.waiting(name)]
-        if not waiting or self.ticker.paused_at is not None:
-            return False
-        return await self.ticker.access.read(lambda: self.ticker.store.any_ready(waiting))
+        return self.ticker.paused_at is None and bool(self.open_work(task_types))
+
+    def open_work(self, task_types: Sequence[str]) -> dict[str, int]:
+        """Return how many tasks of these types are ready and could run now, by type.
+
+        What is paused, or blocked by its limits, does not count. Types without any are left out.
+        """
+        return self.ticker.ledger.lanes.open_work(task_types)
+
+    def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
+        """Put the limits, pools and weights of the handlers' version in force."""
+        self.ticker.ledger.claims.set_handlers(infos)
+        self.ticker.wake.set()
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
@@ -334,7 +351,10 @@ class Tracker:
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
         held = [running for running in held if not self.ticker.losses.has_outcome(running)]
+        unsent = set() if runner is None else runner.unsent()
         for running in held:
+            if not running.waits and (running.task_id, running.attempt) not in unsent:
+                self.ticker.ledger.claims.note_spent(running)
             self.ticker.losses.release(running)
         return len(held)
 

@@ -208,7 +208,7 @@ class RunnerState:
         if self.pool == REMOTE_POOL:
             return CapacityRequest(
                 self.runner_id,
-                dict(self.capacity_by_type),
+                self.capacity_by_type,
                 self.capacity,
                 seconds=None,
                 empty=False,
@@ -230,7 +230,7 @@ class RunnerState:
             return None
         return CapacityRequest(
             self.runner_id,
-            dict(self.capacity_by_type),
+            self.capacity_by_type,
             capacity,
             seconds,
             empty=not held,

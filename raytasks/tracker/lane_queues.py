@@ -38,7 +38,7 @@ class LaneQueue:
 
     __slots__ = ("heap", "kind", "namespace", "parked_at", "paused", "ready", "share")
 
-    def __init__(self, kind: "TypeLanes", namespace: str, share: TypeShare, paused: bool) -> None:  # noqa: FBT001
+    def __init__(self, kind: "TypeLanes", namespace: str, share: TypeShare, paused: bool) -> None:
         self.kind = kind
         self.namespace = namespace
         self.heap: list[tuple[float, Lane]] = []
@@ -49,7 +49,7 @@ class LaneQueue:
         share.owner = self
 
     def take(self) -> Lane | None:
-        """Remove the open lane with the best rank, until it is pushed again; None: there is none."""
+        """Remove the open lane with the best rank, and return it; None if there is none."""
         heap = self.heap
         while heap:
             floor, lane = heapq.heappop(heap)

@@ -6,6 +6,7 @@ lanes by rank. A queue that is paused, or blocked by a limit without key, takes 
 """
 
 import heapq
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -43,8 +44,11 @@ class Lanes:
         self._kinds: dict[str, TypeLanes] = {}
         self._infos: Mapping[str, HandlerInfo] = {}
         self._steering = Steering()
-        self._pauses_end_at: float | None = None
+        self.pauses_end_at = math.inf
+        """When a pause ends by itself, in seconds since the epoch."""
         self._open: set[str] = set()
+        self.has_news = False
+        """Whether something came that no plan has counted on."""
         self.generation = 0
         """How often all was read again; what was planned before then is not taken back."""
 
@@ -71,12 +75,13 @@ class Lanes:
 
     def end_pauses(self) -> None:
         """End the pauses whose time has come."""
-        if self._pauses_end_at is not None and self._clock() >= self._pauses_end_at:
+        if self._clock() >= self.pauses_end_at:
             self._look_at_pauses()
 
     def _look_at_pauses(self) -> None:
         now = self._clock()
-        self._pauses_end_at = self._steering.next_end(now)
+        end = self._steering.next_end(now)
+        self.pauses_end_at = math.inf if end is None else end
         for kind in self._kinds.values():
             for queue in kind.queues.values():
                 paused = self._steering.pause_of(queue.namespace, kind.name, now) is not None
@@ -139,13 +144,14 @@ class Lanes:
         for task_type, name, namespace, values, rank, change in changes:
             if change > 0:
                 lane = self.lane(task_type, name, namespace, values)
+                self.has_news = self.has_news or change > lane.expected
                 lane.ready += change
                 self._grown(lane, change, rank)
             elif change < 0:
                 known = self.find(task_type, name)
-                assert known is not None and known.ready + change >= 0, (
-                    f"{-change} tasks left a lane of {task_type} that has not so many"
-                )
+                has = 0 if known is None else known.ready
+                assert has + change >= 0, f"{-change} tasks left a lane of {task_type} of {has}"
+                assert known is not None
                 known.ready += change
                 self._shrunk(known, -change)
 
@@ -381,6 +387,7 @@ class Lanes:
             self.limits.left(gate)
 
     def _woken(self, item: Lane | LaneQueue) -> bool:
+        self.has_news = True
         if isinstance(item, LaneQueue):
             self._open_queue(item, fresh=False)
             return item.share.active

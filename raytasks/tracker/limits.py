@@ -7,7 +7,7 @@ whatever ends an attempt frees its slots.
 import heapq
 import json
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import count
 from typing import Any, NamedTuple
@@ -67,6 +67,8 @@ class Limits:
         self._due: list[tuple[float, str]] = []
         self._held: dict[str, list[Gate]] = {}
         self._of_type: dict[str, TypeLimits] = {}
+        self.rated_types: frozenset[str] = frozenset()
+        self.ordered_types: frozenset[str] = frozenset()
         self.by_name: dict[str, LimitInForce] = {}
         self.on_wake: Callable[[Any], bool] = lambda _item: True
 
@@ -100,7 +102,18 @@ class Limits:
             known.is_shared_order = limit.ordered and many
             self.by_name[name] = known
         self._of_type = {info.task_type: self._limits_of(info) for info in infos if info.limits}
+        self._note_types()
         self.recount(running)
+
+    def _note_types(self) -> None:
+        of_type = self._of_type.items()
+        self.rated_types = frozenset(name for name, limits in of_type if limits.is_rated)
+        self.ordered_types = frozenset(name for name, limits in of_type if limits.is_ordered)
+
+    @property
+    def types(self) -> Container[str]:
+        """The types that have limits."""
+        return self._of_type.keys()
 
     def _limits_of(self, info: HandlerInfo) -> TypeLimits:
         mine = [self.by_name[limit.name] for limit in info.limits]
@@ -125,6 +138,7 @@ class Limits:
                 rated = any(each.per_second for each in (*of_it.keyed, limit))
                 rated = rated or any(gate.limit.per_second for gate in of_it.plain)
                 self._of_type[name] = of_it._replace(is_rated=rated)
+            self._note_types()
             for gate in list(limit.gates.values()):
                 self._arm(gate)
                 self._wake(gate, gate.room(self._monotonic()))

@@ -41,7 +41,7 @@ class CapacityRequest:
     """
 
     runner_id: str
-    capacity_by_type: dict[str, int]
+    capacity_by_type: Mapping[str, int]
     capacity: int
     seconds: float | None
     empty: bool
@@ -54,6 +54,7 @@ class CapacityRequest:
     left_bytes: int = field(default_factory=_batch_bytes)
     given: int = 0
     full: bool = False
+    taken_by_type: dict[str, int] = field(default_factory=dict)
 
     @property
     def free_seconds(self) -> float:
@@ -62,12 +63,16 @@ class CapacityRequest:
 
     def most(self, task_type: str, duration: float, *, rated: bool = False) -> int:
         """Return how many attempts of this type fit at most; `rated`: as it has a rate."""
-        most = min(self.capacity, self.capacity_by_type.get(task_type, 0))
+        most = min(self.capacity, self._left_of(task_type))
         if rated:
             return self._begin_now(task_type, most)
         if self.seconds is None or duration * most <= self.seconds:
             return most
         return min(most, 1 + int(max(0.0, self.seconds) / duration))
+
+    def _left_of(self, task_type: str) -> int:
+        most = self.capacity_by_type.get(task_type, 0)
+        return most - self.taken_by_type.get(task_type, 0) if most else 0
 
     def fits(self, duration: float) -> bool:
         """Return whether an attempt of such a duration fits at all."""
@@ -97,7 +102,7 @@ class CapacityRequest:
 
         After an attempt that is too large for the message, no other is taken.
         """
-        if self.capacity < 1 or self.capacity_by_type.get(task_type, 0) < 1:
+        if self.capacity < 1 or self._left_of(task_type) < 1:
             return False
         if size > self.left_bytes and self.given:
             self.capacity, self.full = 0, True
@@ -113,7 +118,7 @@ class CapacityRequest:
         self.left_bytes -= size
         self.given += 1
         self.capacity -= 1
-        self.capacity_by_type[task_type] -= 1
+        self.taken_by_type[task_type] = self.taken_by_type.get(task_type, 0) + 1
         self.empty = False
         return True
 
