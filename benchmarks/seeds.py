@@ -18,7 +18,9 @@ import uuid_utils
 from sqlalchemy import Connection, insert
 
 from benchmarks.handlers import NOOP, SLEEP
+from raytasks.model.acts import UNKNOWN
 from raytasks.model.states import FINAL, WAITING, OutcomeKind, State
+from raytasks.model.steering import Pause
 from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.store.database import Database
 from raytasks.store.schema import attempts, task_counts, task_tags, tasks
@@ -84,7 +86,8 @@ def fill(url: str, rows: Iterable[dict[str, Any]]) -> None:
     """Make our tables, put tasks into them with all that belongs to them, and pause."""
     store = Store(url)
     store.upgrade()
-    store.set_paused(store.begin_epoch(time.time()), time.time())
+    pause = Pause("", "", since=time.time(), until=None, by=UNKNOWN, drain=True)
+    store.steer(store.begin_epoch(time.time()), [pause], [], time.time())
     store.close()
     database = Database(url)
     counts: Counter[tuple[str, State]] = Counter()

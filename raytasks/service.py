@@ -29,7 +29,8 @@ from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
 from raytasks.protocol import codec as wire
-from raytasks.protocol.queries import LogLines
+from raytasks.protocol.commands import Command, PauseWork, ResumeWork
+from raytasks.protocol.queries import Answer, LogLines, PauseList, Query, VersionList
 from raytasks.protocol.service_log import LogPage
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
 from raytasks.settings import Settings
@@ -236,7 +237,7 @@ def redeploy(version: HandlersVersion) -> DeployAnswer:
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     by = person_here()
     answer = _answer(tracker.deploy.remote(version, by))
-    ray.get(tracker.resume.remote(by))
+    ray.get(tracker.end_drain.remote(by))
     try:
         serve.run(application(version), name=_app_name(), route_prefix="/")
     except Exception as error:
@@ -270,9 +271,41 @@ def drain(seconds: float) -> int:
     return released
 
 
-def resume() -> None:
-    """Hand out tasks again. Raises `ServiceError`."""
-    ray.get(_tracker().resume.remote(person_here()))
+def end_drain() -> None:
+    """Hand out tasks again if the service is drained; a pause stays. Raises `ServiceError`."""
+    ray.get(_tracker().end_drain.remote(person_here()))
+
+
+def pause(namespace: str, task_type: str, seconds: float | None) -> list[dict[str, Any]]:
+    """Hand out no tasks of a namespace and type; return the pauses in force. See `PauseWork`.
+
+    Raises `ServiceError`, also for a type without a handler: most likely it is misspelt.
+    """
+    [*types] = (item["task_types"] for item in _read(VersionList()) if item["in_force"])
+    if task_type and types and types[0] is not None and task_type not in types[0]:
+        raise ServiceError(
+            f"there is no handler for {task_type!r} in this version; there are: "
+            f"{', '.join(types[0])}"
+        )
+    _execute(PauseWork(namespace, task_type, seconds, person_here()))
+    return _read(PauseList())
+
+
+def resume(namespace: str, task_type: str) -> tuple[bool, list[dict[str, Any]]]:
+    """End a pause. Return whether there was one, and the pauses still in force.
+
+    Raises `ServiceError`.
+    """
+    ended = _execute(ResumeWork(namespace, task_type, person_here()))
+    return ended is not None, _read(PauseList())
+
+
+def _execute(command: Command[Answer]) -> Answer:
+    return wire.answer_of(command, ray.get(_tracker().execute.remote(wire.encode(command))))
+
+
+def _read(query: Query[Answer]) -> Answer:
+    return wire.answer_of(query, ray.get(_tracker().read.remote(wire.encode(query))))
 
 
 def stop_service(grace_seconds: float) -> int:

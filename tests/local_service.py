@@ -92,6 +92,7 @@ class LocalService:
             Store(database_url), lease_seconds=1.0, max_backlog=self.settings.max_backlog
         )
         self.tracker.observer.outlook = FleetOutlook(self.tracker.fleet, self.registry.task_types)
+        self.tracker.set_handlers(self.registry.infos())
         self.reads = DirectReads(database_url)
         self.backend = Backend(self.tracker, self.reads)
         self.app = create_app(self.backend, self.registry, self.settings)

@@ -18,9 +18,11 @@ from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
 from raytasks.api.health_routes import health_router
 from raytasks.api.inspection_routes import inspection_router
+from raytasks.api.limit_routes import limit_router
 from raytasks.api.log_routes import log_router
 from raytasks.api.metrics_routes import metrics_router
 from raytasks.api.namespace_routes import namespace_router
+from raytasks.api.pause_routes import pause_router
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
@@ -83,6 +85,8 @@ def create_app(
     app.include_router(audit_router(service))
     app.include_router(error_router(service))
     app.include_router(namespace_router(service))
+    app.include_router(limit_router(service))
+    app.include_router(pause_router(service))
     app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))

@@ -127,6 +127,7 @@ class TaskView(BaseModel):
     updated_at: AwareDatetime
     namespace: str
     tags: list[str]
+    limit_values: dict[str, str | int | bool | None]
     revision: int
     offloaded: OffloadedView | None
     trace_id: str | None
@@ -209,7 +210,8 @@ def show(task: Task, mask: Mask | None) -> ShownTask:
     if mask is None:
         return ShownTask(task)
     masked = mask.hide(task.payload)
-    return ShownTask(replace(task, payload=masked.text), masked.hidden)
+    values = None if mask is HIDE_ALL else task.limit_values  # they are parts of the payload
+    return ShownTask(replace(task, payload=masked.text, limit_values=values), masked.hidden)
 
 
 def task_json(
@@ -256,6 +258,7 @@ def task_json(
         "updated_at": rfc3339(task.updated_at),
         "namespace": task.namespace,
         "tags": [] if task.tags is None else Raw(task.tags.encode()),
+        "limit_values": {} if task.limit_values is None else Raw(task.limit_values.encode()),
         "revision": task.revision,
         "offloaded": _offloaded(task),
         "trace_id": trace_id_of(task.trace_context),
@@ -322,6 +325,7 @@ def accepted(new: NewTask, at: float) -> Task:
         updated_at=at,
         namespace=new.namespace,
         tags=new.tags,
+        limit_values=new.limit_values,
         payload_ref=new.payload_ref,
         trace_context=new.trace_context,
     )

@@ -18,11 +18,14 @@ from raytasks.cli import (
     events,
     init,
     keys,
+    limits,
     logs,
     look,
     me,
+    namespaces,
     operate,
     options,
+    pauses,
     stats,
     submit_many,
     tables,
@@ -70,7 +73,9 @@ app.command("types", rich_help_panel=TASKS)(tasks.types)
 app.command("retry", rich_help_panel=CONTROL)(tasks.retry)
 app.command("cancel", rich_help_panel=CONTROL)(tasks.cancel)
 app.command("drain", rich_help_panel=CONTROL)(operate.drain)
-app.command("resume", rich_help_panel=CONTROL)(operate.resume)
+app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
+app.command("resume", rich_help_panel=CONTROL)(pauses.resume)
+app.add_typer(limits.app, name="limits", rich_help_panel=CONTROL)
 app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)
 app.command("logs", rich_help_panel=INSPECT)(logs.logs)
@@ -79,7 +84,7 @@ app.command("stats", rich_help_panel=INSPECT)(stats.stats)
 app.command("errors", rich_help_panel=INSPECT)(error_table.errors)
 app.command("audit", rich_help_panel=INSPECT)(audit.audit)
 app.command("me", rich_help_panel=INSPECT)(me.me)
-app.command("namespaces", rich_help_panel=INSPECT)(look.namespaces)
+app.add_typer(namespaces.app, name="namespaces", rich_help_panel=CONTROL)
 app.command("pools", rich_help_panel=INSPECT)(look.pools)
 app.command("runners", rich_help_panel=INSPECT)(look.runners)
 app.command("nodes", rich_help_panel=INSPECT)(look.nodes)

@@ -1,12 +1,18 @@
 """Durations for people: how long something took, will take, or has been silent."""
 
 import math
+import re
 from datetime import UTC, datetime
+
+from raytasks.cli.options import UsageError
 
 SILENT_SECONDS = 60.0
 """After how many seconds without a sign of life that is shown."""
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 86_400
+_UNITS = {"s": 1, "m": _MINUTE, "min": _MINUTE, "h": _HOUR, "d": _DAY}
+_NUMBER = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+_DURATION = re.compile(rf"({_NUMBER.pattern}) ?(s|min|m|h|d)?")
 
 
 def duration_text(seconds: float) -> str:
@@ -19,6 +25,33 @@ def duration_text(seconds: float) -> str:
     if whole < _DAY:
         return _two(whole, _HOUR, "h", _MINUTE, "min")
     return _two(whole, _DAY, "d", _HOUR, "h")
+
+
+def seconds_of(text: str, option: str) -> float:
+    """Return a duration that a person gives: `90`, `90s`, `10m`, `1.5h`, `2d`. Without a unit: s.
+
+    Raises `UsageError` with the name of the option.
+    """
+    found = _DURATION.fullmatch(text.strip())
+    if found is None or not (seconds := float(found[1]) * _UNITS[found[2] or "s"]):
+        raise UsageError(f"{option}: {text!r} is no duration; write it as 90s, 10m, 2h or 1d")
+    return seconds
+
+
+def rate_of(text: str, option: str) -> tuple[float, float]:
+    """Return a rate that a person gives as number and seconds: `500/60s`, `5/s`, `1000/h`, `8`.
+
+    Raises `UsageError` with the name of the option.
+    """
+    number, slash, period = text.strip().partition("/")
+    if not _NUMBER.fullmatch(number) or (slash and not period):
+        raise UsageError(
+            f"{option}: {text!r} is no rate; write how many in how long, as 500/60s or 5/s"
+        )
+    if not slash:
+        return float(number), 1.0
+    whole = f"1{period}" if period in _UNITS else period
+    return float(number), seconds_of(whole, option)
 
 
 def left_text(seconds: float | None) -> str:

@@ -1,4 +1,4 @@
-"""`raytasks pools`, `runners`, `nodes`, `versions`, `namespaces`: what the service consists of."""
+"""`raytasks pools`, `runners`, `nodes`, `versions`: what the service consists of."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,7 +13,6 @@ from raytasks.cli.options import AtService, at_service
 from raytasks.client import Client
 from raytasks.client.inspection_documents import (
     HeldAttempt,
-    NamespaceDocument,
     NodeDocument,
     PoolDocument,
     Resource,
@@ -57,12 +56,6 @@ def nodes(at: AtService) -> None:
 def versions(at: AtService) -> None:
     """Show the versions of the handlers, and why one was refused."""
     _show(at, "versions", lambda client: client.versions(), versions_table)
-
-
-@at_service()
-def namespaces(at: AtService) -> None:
-    """Show the namespaces that have tasks, and how many are in each state."""
-    _show(at, "namespaces", lambda client: client.namespaces(), namespaces_table)
 
 
 def _show(
@@ -152,16 +145,6 @@ def versions_table(found: Sequence[VersionDocument]) -> Table:
             version["generation"],
             tables.plain(version["error"] or types),
         )
-    return table
-
-
-def namespaces_table(found: Sequence[NamespaceDocument]) -> Table:
-    """Return a table of namespaces."""
-    table = _table("NAMESPACE", "TASKS", "BY STATE")
-    for namespace in found:
-        counts = namespace["by_state"]
-        states = ", ".join(f"{number:,} {state}" for state, number in counts.items())
-        table.add_row(namespace["name"], f"{sum(counts.values()):,}", states)
     return table
 
 

@@ -1,4 +1,4 @@
-"""`raytasks deploy`, `drain`, `resume` and `stop`: an operator's commands for a running cluster."""
+"""`raytasks deploy`, `drain` and `stop`: an operator's commands for a running cluster."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
@@ -26,7 +26,7 @@ def deploy(address: Address = None) -> None:
     from raytasks.api.on_ray.deployment import present_version
     from raytasks.handling.builtin_extra import left_out_line
 
-    settings = _connect(address)
+    settings = connect(address)
     version = present_version(settings)
     answer = service.redeploy(version)
     types = ", ".join(version.task_types)
@@ -54,7 +54,7 @@ def stop(
     """
     from raytasks import service
 
-    settings = _connect(address)
+    settings = connect(address)
     grace = settings.stop_grace_seconds if seconds is None else seconds
     released = service.leave_cluster(grace)
     typer.echo(f"the service has left the cluster; {released} attempts were given back")
@@ -88,21 +88,13 @@ def drain(
     """
     from raytasks import service
 
-    _connect(address)
+    connect(address)
     released = service.drain(seconds)
     typer.echo(f"nothing runs any more; {released} attempts were given back")
 
 
-def resume(address: Address = None) -> None:
-    """Hand out tasks again."""
-    from raytasks import service
-
-    _connect(address)
-    service.resume()
-    typer.echo("tasks are handed out again")
-
-
-def _connect(address: str | None) -> "Settings":
+def connect(address: str | None) -> "Settings":
+    """Join the Ray cluster of an address, and return the settings. Raises `ClusterError`."""
     from raytasks.cluster import processes as cluster
     from raytasks.settings import load_settings
 

@@ -1,7 +1,8 @@
 """The client's commands: operations on tasks over HTTP."""
 
+import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,6 +31,9 @@ from raytasks.client import Client, Page
 from raytasks.client.documents import TaskFilters
 from raytasks.model.strict_json import parse_json
 
+_WHOLE = re.compile("-?[0-9]{1,15}")
+_WORDS = {"true": True, "false": False, "null": None}
+
 _TABLE_ROWS = 100
 """How many tasks are gathered for one table, if all tasks are listed."""
 
@@ -49,6 +53,13 @@ def submit(
     tag: Annotated[
         list[str] | None, typer.Option(help="A tag to find it by; may be given again.")
     ] = None,
+    limit_value: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE: the value of a limit by a value, instead of that in the payload; "
+            "may be given again."
+        ),
+    ] = None,
     wait: Wait = False,
     wait_timeout: WaitSeconds = None,
 ) -> None:
@@ -63,6 +74,7 @@ def submit(
             timeout_seconds=timeout,
             delay_seconds=delay,
             tags=tag or None,
+            limit_values=_limit_values(limit_value),
             idempotency_key=key,
         )
         if wait:
@@ -239,3 +251,14 @@ def _print_task(task: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(tables.pretty_json(task))
     else:
         tables.console.print(tables.task_details(task))
+
+
+def _limit_values(given: Sequence[str] | None) -> dict[str, Any] | None:
+    """Return the values of limits by the limits' names. Whole numbers and flags are no texts."""
+    values: dict[str, Any] = {}
+    for item in given or ():
+        name, equals, text = item.partition("=")
+        if not (name and equals):
+            raise UsageError(f"--limit-value: {item!r} is not NAME=VALUE")
+        values[name] = int(text) if _WHOLE.fullmatch(text) else _WORDS.get(text, text)
+    return values or None

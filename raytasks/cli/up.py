@@ -236,7 +236,7 @@ def _serve(
                 ours = False
                 raise
             if _ENDS not in os.environ:  # a person starts it, and wants a drain to end
-                service.resume()
+                service.end_drain()
         with _step("Starting the API"):
             service.start_api(version, endpoint)
         with _step("Starting the runners"):

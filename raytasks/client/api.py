@@ -1,7 +1,7 @@
 """The client without input and output: each operation as steps, which a caller carries out.
 
 An operation is a generator. For a `Call` that it yields, it gets the answer, or the error that
-prevented one. For a `Pause` that it yields, it is resumed after that time. Its return value is the
+prevented one. For a `Rest` that it yields, it is resumed after that time. Its return value is the
 result.
 """
 
@@ -67,14 +67,14 @@ _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Pause:
+class Rest:
     """A step of an operation: wait for some seconds."""
 
     seconds: float
 
 
 T = TypeVar("T")
-Step: TypeAlias = Call | Pause
+Step: TypeAlias = Call | Rest
 Steps: TypeAlias = Generator[Step, Any, T]
 Answer: TypeAlias = httpx.Response | httpx.RequestError | None
 
@@ -226,7 +226,7 @@ class Api:
             left = deadline - time.monotonic()
             if left <= 0:
                 raise WaitTimeout(cast("dict[str, Any]", operation), seconds)
-            yield Pause(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], left))
+            yield Rest(min(_BULK_PAUSES[min(looks, len(_BULK_PAUSES) - 1)], left))
             patience, looks = PATIENCE_SECONDS, looks + 1
 
     def stats(self) -> Steps[StatsDocument]:
@@ -284,6 +284,14 @@ class Api:
         response = yield from self._exchange(call)
         return content_of(call, response, self.url)
 
+    def ask(self, call: Call) -> Steps[Any]:
+        """Make a request, and get its document."""
+        return self._ask(call)
+
+    def part(self, call: Call, name: str) -> Steps[Any]:
+        """Make a request, and get one member of its document."""
+        return self._part(call, name)
+
     def _ask(self, call: Call, *, patience: float = 0.0) -> Steps[Any]:
         response = yield from self._exchange(call, patience=patience)
         return document_of(call, response, self.url)
@@ -302,7 +310,7 @@ class Api:
             pause = pause_before_next(call, answer, tries, left)
             if pause is None:
                 break
-            yield Pause(pause)
+            yield Rest(pause)
             tries += 1
         if isinstance(answer, httpx.RequestError):
             raise unavailable(self.url, answer) from answer

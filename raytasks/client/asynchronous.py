@@ -11,7 +11,8 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.control_calls_async import AsyncControl
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
@@ -47,7 +48,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class AsyncClient(AsyncInspection):
+class AsyncClient(AsyncInspection, AsyncControl):
     """A client of the raytasks service at `url`, for asyncio.
 
     Its methods are those of `Client`, which describes each, with the same arguments, results and
@@ -272,7 +273,7 @@ class AsyncClient(AsyncInspection):
             answer = await self._carry(step)
 
     async def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
-        if isinstance(step, Pause):
+        if isinstance(step, Rest):
             await asyncio.sleep(step.seconds)
             return None
         try:

@@ -3,8 +3,11 @@
 Times are RFC 3339 text in UTC.
 """
 
-from collections.abc import Callable
-from typing import Any, Literal, NotRequired, TypedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, NotRequired, TypeAlias, TypedDict
+
+LimitValue: TypeAlias = str | int | bool | None
+"""The value of a limit by a value, such as an account's id."""
 
 StateName = Literal["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", "CANCELLED"]
 
@@ -100,6 +103,7 @@ class TaskDocument(TypedDict):
     error: TaskError | None
     priority: int
     tags: list[str]
+    limit_values: dict[str, LimitValue]
     attempt: int
     max_attempts: int
     crashes: int
@@ -152,6 +156,7 @@ class SubmitOptions(TypedDict, total=False):
     delay_seconds: float | None
     run_at: str | None
     tags: list[str] | None
+    limit_values: Mapping[str, LimitValue] | None
 
 
 class SubmissionDocument(SubmitOptions):

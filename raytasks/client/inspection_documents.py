@@ -155,10 +155,12 @@ class ErrorsDocument(TypedDict):
 
 
 class NamespaceDocument(TypedDict):
-    """A namespace that has tasks, with how many are in each state."""
+    """A namespace, with how many tasks are in each state, and its share of run time."""
 
     name: str
     by_state: dict[str, int]
+    weight: float
+    max_backlog: int | None
 
 
 class MeDocument(TypedDict):

@@ -18,6 +18,7 @@ from raytasks.model.trace_context import headers_of, present_context
 DEFAULT_URL = "http://127.0.0.1:8000"
 
 _JSON = "application/json"
+_REPEATABLE = ("GET", "PUT", "DELETE")
 _KEY_HEADER = "Idempotency-Key"
 _NAMESPACE = re.compile(NAMESPACE)
 
@@ -41,7 +42,7 @@ class Call:
     @property
     def repeatable(self) -> bool:
         """Whether the call may be sent again if it may have arrived already."""
-        return self.harmless or self.method == "GET" or _KEY_HEADER in self.headers
+        return self.harmless or self.method in _REPEATABLE or _KEY_HEADER in self.headers
 
     def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
         """Return the call as arguments of httpx.

@@ -10,7 +10,8 @@ from httpx_sse import EventSource
 
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
-from raytasks.client.api import Api, Pause, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.control_calls import Control
 from raytasks.client.documents import (
     Artifact,
     BulkFilters,
@@ -46,7 +47,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class Client(Inspection):
+class Client(Inspection, Control):
     """A client of the raytasks service at `url`. Use it as a context manager, or close it.
 
     By default, `api_key` is the value of `RAYTASKS_API_KEY`. The `namespace` is for keys that are
@@ -102,7 +103,7 @@ class Client(Inspection):
         Of all submissions with one `idempotency_key` only the first makes a task. Without one, this
         submission gets a key of its own, so that a retry does not double the task. The `options`
         are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`, `delay_seconds`
-        or `run_at`, `tags`. An option that is None is left out.
+        or `run_at`, `tags`, `limit_values`. An option that is None is left out.
         """
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.submit(submission, idempotency_key))
@@ -309,7 +310,7 @@ class Client(Inspection):
             answer = self._carry(step)
 
     def _carry(self, step: Step) -> httpx.Response | httpx.RequestError | None:
-        if isinstance(step, Pause):
+        if isinstance(step, Rest):
             time.sleep(step.seconds)
             return None
         try:

@@ -28,6 +28,12 @@ class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     DEPLOY = "deploy"
+    SET_LIMIT = "set_limit"
+    CLEAR_LIMIT = "clear_limit"
+    SET_POOL = "set_pool"
+    CLEAR_POOL = "clear_pool"
+    SET_NAMESPACE = "set_namespace"
+    CLEAR_NAMESPACE = "clear_namespace"
 
 
 class TaskAct(Struct, frozen=True, omit_defaults=True):

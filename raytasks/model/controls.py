@@ -12,8 +12,17 @@ from typing import Any
 DAY_SECONDS = 86_400.0
 """The longest period of a rate, in seconds."""
 
+MIN_PERIOD = 0.001
+"""The shortest period of a rate, in seconds."""
+
+MIN_RATE, MAX_RATE = 0.001, 1e9
+"""The bounds of a rate, in attempts per period."""
+
 MAX_SLOTS = 100_000
 """The highest number of attempts that anything here may allow at a time."""
+
+MIN_WEIGHT, MAX_WEIGHT = 0.001, 1000.0
+"""The bounds of a weight."""
 
 NAME = "[A-Za-z][A-Za-z0-9_.-]{0,62}"
 """The form of a pool's or a limit's name, as a regular expression."""
@@ -123,11 +132,11 @@ def check_bounds(
         raise ValueError(f"{where}: give running=, rate=, or both")
     if running is not None:
         _check_count(f"{where}: running", running)
-    if rate is not None and not 0 < _number(f"{where}: rate", rate) <= 1e9:
-        raise ValueError(f"{where}: rate must be more than 0 and at most 1e9, not {rate!r}")
-    if not 0 < _number(f"{where}: per_seconds", per_seconds) <= DAY_SECONDS:
+    if rate is not None and not MIN_RATE <= _number(f"{where}: rate", rate) <= MAX_RATE:
+        raise ValueError(f"{where}: rate must be from {MIN_RATE:g} to {MAX_RATE:g}, not {rate!r}")
+    if not MIN_PERIOD <= _number(f"{where}: per_seconds", per_seconds) <= DAY_SECONDS:
         raise ValueError(
-            f"{where}: per_seconds must be more than 0 and at most {DAY_SECONDS:g}, "
+            f"{where}: per_seconds must be from {MIN_PERIOD:g} to {DAY_SECONDS:g}, "
             f"not {per_seconds!r}"
         )
     if burst is not None:
@@ -138,8 +147,8 @@ def check_bounds(
 
 def check_weight(where: str, weight: float) -> None:
     """Refuse a weight that is no share. Raises `ValueError`."""
-    if not 0.001 <= _number(where, weight) <= 1000:
-        raise ValueError(f"{where} must be from 0.001 to 1000, not {weight!r}")
+    if not MIN_WEIGHT <= _number(where, weight) <= MAX_WEIGHT:
+        raise ValueError(f"{where} must be from {MIN_WEIGHT:g} to {MAX_WEIGHT:g}, not {weight!r}")
 
 
 def default_burst(rate: float, per_seconds: float) -> int:

@@ -178,7 +178,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     - `payload_ref`, `result_ref`: JSON text, or None.
     - `revision`: grows by one at each change of state.
     - `cancel_reason`: why it was cancelled, or is to be: `{code, message, by}` as JSON text.
-    - `trace_context`: as in `NewTask`.
+    - `trace_context`, `limit_values`: as in `NewTask`.
     """
 
     task_id: str
@@ -210,6 +210,7 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     snoozes: int = 0
     cancel_reason: str | None = None
     trace_context: str | None = None
+    limit_values: str | None = None
 
     @property
     def has_acts(self) -> bool:

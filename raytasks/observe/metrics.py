@@ -89,6 +89,7 @@ def _about_service(data: MetricsData) -> Iterator[Metric]:
     singles = {
         "store_up": (data.store_up, "Whether the database takes what the tracker writes."),
         "paused": (data.paused, "Whether no task is to begin, as a person has asked for."),
+        "pauses": (data.pauses, "Pauses in force: of types, namespaces, or the whole service."),
         "epoch": (data.epoch, "The number of the tracker's reign. It grows at each takeover."),
     }
     for name, (number, text) in singles.items():

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause
 from raytasks.model.tasks import Task
 
 Answer = TypeVar("Answer")
@@ -55,4 +56,68 @@ class StartBulk(Command[tuple[BulkOperation, bool]], frozen=True):
     new: NewBulk
 
 
-AnyCommand = CancelTask | RetryTask | StartBulk
+class SetLimit(Command[LimitSetting], frozen=True):
+    """Set the bounds of a limit, in place of the declared ones. See `Limit`."""
+
+    name: str
+    running: int | None
+    rate: float | None
+    per_seconds: float
+    burst: int | None
+    by: str = UNKNOWN
+
+
+class ClearLimit(Command[bool], frozen=True):
+    """Let a limit's declared bounds hold again. The answer is whether others were set."""
+
+    name: str
+    by: str = UNKNOWN
+
+
+class SetNamespace(Command[NamespaceSetting], frozen=True):
+    """Set the share of a namespace, and how many of its tasks may wait; None: no bound."""
+
+    namespace: str
+    weight: float
+    max_backlog: int | None
+    by: str = UNKNOWN
+
+
+class ClearNamespace(Command[bool], frozen=True):
+    """Give a namespace the usual share, without a bound. The answer is whether it had others."""
+
+    namespace: str
+    by: str = UNKNOWN
+
+
+class PauseWork(Command[Pause], frozen=True):
+    """Claim no tasks of a namespace and type; without one, of all of them.
+
+    The pause ends after `seconds`, or when a person ends it. A later one replaces it. A `drain` is
+    ended by a deployment as well; it leaves a person's pause without an end as it is. On return no
+    such claim is on its way.
+    """
+
+    namespace: str = ""
+    task_type: str = ""
+    seconds: float | None = None
+    by: str = UNKNOWN
+    drain: bool = False
+
+
+class ResumeWork(Command[Pause | None], frozen=True):
+    """End the pause of exactly this namespace and type. The answer is that pause, if there was one.
+
+    With `only_drain` it ends no other pause than that of a drain.
+    """
+
+    namespace: str = ""
+    task_type: str = ""
+    by: str = UNKNOWN
+    only_drain: bool = False
+
+
+SteeringCommand = SetLimit | ClearLimit | SetNamespace | ClearNamespace | PauseWork | ResumeWork
+"""The commands that change what people set. See `raytasks.model.steering`."""
+
+AnyCommand = CancelTask | RetryTask | StartBulk | SteeringCommand

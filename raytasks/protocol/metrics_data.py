@@ -25,6 +25,7 @@ class MetricsData(Struct):
     - `totals`: by namespace, type and name, as in the table `totals`.
     - `tasks`: how many there are, by namespace, type and state.
     - `oldest_due`: for how many seconds the oldest due task of each type has been due.
+    - `pauses`: how many are in force; `paused`: whether one of them is of the whole service.
     - `runners`: how many there are, by pool and state.
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
@@ -41,3 +42,4 @@ class MetricsData(Struct):
     runners: Sequence[tuple[str, str, int]] = ()
     bounds: Mapping[str, Sequence[float]] = {}
     durations: Sequence[Durations] = ()
+    pauses: int = 0

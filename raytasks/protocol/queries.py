@@ -130,7 +130,7 @@ class StatsHistory(Query[StatsSeries], frozen=True):
 
 
 class NamespaceList(Query[list[dict[str, Any]]], frozen=True):
-    """The namespaces that have tasks, with their counts by state, as `/namespaces` shows them.
+    """The namespaces that have tasks or a share, with their counts, as `/namespaces` shows them.
 
     With a name, only that one.
     """
@@ -172,13 +172,14 @@ class Statistics(Query[dict[str, Any]], frozen=True):
 class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True, omit_defaults=True):
     """The reasons why a task does not run yet. See `raytasks.tracker.waiting`.
 
-    The type, and when the task is due, are those that the asking process has read. Without a type,
-    only a claimed task has reasons.
+    The type, when the task is due, and its namespace are those that the asking process has read.
+    Without a type, only a claimed task has reasons.
     """
 
     task_id: str
     task_type: str = ""
     run_at: float = 0.0
+    namespace: str = ""
 
 
 class LiveAttempt(Query[dict[str, Any] | None], frozen=True):
@@ -204,6 +205,17 @@ class NodeList(Query[list[dict[str, Any]]], frozen=True):
 
 class VersionList(Query[list[dict[str, Any]]], frozen=True):
     """The newest versions of the handlers, as `/versions` shows them."""
+
+
+class LimitList(Query[list[dict[str, Any]]], frozen=True):
+    """The limits of the version in force, and those that people have set, by name.
+
+    See `raytasks.tracker.limit_view`, and `/limits`.
+    """
+
+
+class PauseList(Query[list[dict[str, Any]]], frozen=True):
+    """The pauses in force, as `/pauses` shows them."""
 
 
 class Readiness(Query[list[dict[str, Any]]], frozen=True):
@@ -270,8 +282,8 @@ StoredQuery = (
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-SeenQuery = PoolList | RunnerList | NodeList | VersionList
-"""The queries about pools, runners, nodes and versions."""
+SeenQuery = PoolList | RunnerList | NodeList | VersionList | LimitList | PauseList
+"""The queries about pools, runners, nodes, versions, limits and pauses."""
 
 LiveQuery = (
     Statistics

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from raytasks.model.states import State
+from raytasks.model.steering import NamespaceSetting
 from raytasks.store.count_changes import Counted
 
 
@@ -19,10 +20,23 @@ def of_namespace(counts: Mapping[Counted, int], namespace: str) -> dict[str, Any
     return {"by_state": by_state, "by_type": by_type}
 
 
-def by_namespace(counts: Mapping[Counted, int], name: str | None) -> list[dict[str, Any]]:
-    """Return the namespaces that have tasks, or the one with this name, with their counts."""
-    found: dict[str, Counter[str]] = {}
+def by_namespace(
+    counts: Mapping[Counted, int],
+    settings: Mapping[str, NamespaceSetting],
+    name: str | None,
+) -> list[dict[str, Any]]:
+    """Return the namespaces that have tasks or a share, or the one with this name, by name."""
+    found: dict[str, Counter[str]] = {space: Counter() for space in settings}
     for (space, _, state), number in sorted(counts.items()):
-        if name in (None, space):
-            found.setdefault(space, Counter())[state.value] += number
-    return [{"name": space, "by_state": dict(states)} for space, states in found.items()]
+        found.setdefault(space, Counter())[state.value] += number
+    return [
+        {"name": space, "by_state": dict(states), **_share(settings.get(space))}
+        for space, states in sorted(found.items())
+        if name in (None, space)
+    ]
+
+
+def _share(setting: NamespaceSetting | None) -> dict[str, Any]:
+    if setting is None:
+        return {"weight": 1.0, "max_backlog": None}
+    return {"weight": setting.weight, "max_backlog": setting.max_backlog}

@@ -17,9 +17,7 @@ from raytasks.store.schema import (
 )
 from raytasks.store.statements import param
 
-EPOCH: Select[Any] = select(
-    tracker_epoch.c.owner, tracker_epoch.c.renewed_at, tracker_epoch.c.paused_at
-)
+EPOCH: Select[Any] = select(tracker_epoch.c.owner, tracker_epoch.c.renewed_at)
 
 COUNTS: Select[Any] = select(
     task_counts.c.namespace, task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks

@@ -36,6 +36,7 @@ from raytasks.store import (
     read_statements,
     series_reads,
     statements,
+    steering_rows,
 )
 from raytasks.store import bulk_steps as bulk
 from raytasks.store import task_selection as selection
@@ -97,7 +98,9 @@ def _counts(connection: Connection, query: NamespaceList | TaskCounts) -> Any:
     }
     match query:
         case NamespaceList():
-            return count_views.by_namespace(counts, query.name)
+            return count_views.by_namespace(
+                counts, steering_rows.namespaces(connection), query.name
+            )
         case TaskCounts():
             return count_views.of_namespace(counts, query.namespace)
         case _:

@@ -390,6 +390,7 @@ pauses = Table(
     Column("since", Double, nullable=False),
     Column("until", Double),  # null: until a person ends it
     Column("by", String(128), nullable=False),
+    Column("drain", Boolean, nullable=False),  # a deployment ends it as well
     sqlite_with_rowid=False,
 )
 

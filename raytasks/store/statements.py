@@ -73,12 +73,6 @@ BEGIN_EPOCH: Update = (
     .returning(tracker_epoch.c.epoch)
 )
 
-SET_PAUSED: Update = (
-    update(tracker_epoch)
-    .where(tracker_epoch.c.epoch == param("epoch"))
-    .values(paused_at=param("paused_at"))
-)
-
 NOTE_LATE: Update = (
     update(attempts)
     .where(

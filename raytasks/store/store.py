@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.states import State
+from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
@@ -21,6 +22,7 @@ from raytasks.store import (
     read_statements,
     reads,
     statements,
+    steering_rows,
 )
 from raytasks.store import (
     bulk_steps as bulk,
@@ -36,7 +38,7 @@ from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneRow, PutOffRow
-from raytasks.store.transaction import Superseded, Transaction
+from raytasks.store.transaction import Transaction
 
 Counts = Mapping[Counted, int]
 """The number of tasks by namespace, task type and state."""
@@ -69,28 +71,24 @@ class Store:
             row = connection.execute(read_statements.EPOCH).one()
             return row.owner, row.renewed_at
 
-    def paused_at(self) -> float | None:
-        """Return the time since which no task is claimed; None if not paused."""
+    def steering(self) -> Steering:
+        """Return what people have set. See `raytasks.store.steering_rows`."""
         with self._database.reading() as connection:
-            paused_at: float | None = connection.execute(read_statements.EPOCH).one().paused_at
-            return paused_at
+            return steering_rows.read_all(connection)
 
-    def set_paused(
-        self, epoch: int, paused_at: float | None, by: str = UNKNOWN, now: float = 0.0
+    def steer(
+        self, epoch: int, changes: Sequence[SteeringChange], acts: Sequence[NewAudit], now: float
     ) -> list[AuditEntry]:
-        """Store the time since which no task is claimed. Raises `Superseded`.
+        """Store what a person sets, with the acts of the audit. Raises `Superseded`.
 
-        Returns the act as the audit has it; nothing if that was so already.
+        Returns the acts as the audit has them.
         """
-        bound = {"p_epoch": epoch, "p_paused_at": paused_at}
-        with self._database.writing() as connection:
-            before = connection.execute(read_statements.EPOCH).one().paused_at
-            if connection.execute(statements.SET_PAUSED, bound).rowcount != 1:
-                raise Superseded(f"epoch {epoch} has ended")
-            if (before is None) == (paused_at is None):
-                return []
-            action = ActionName.RESUME if paused_at is None else ActionName.PAUSE
-            return act_rows.write_audit(connection, [NewAudit(by, action)], now)
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            steering_rows.write(transaction.connection, changes, now)
+            entries = act_rows.write_audit(transaction.connection, acts, now)
+            transaction.finish()
+            return entries
 
     def expired(self, before: float, limit: int) -> list[str]:
         """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""

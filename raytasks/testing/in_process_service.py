@@ -92,6 +92,7 @@ class InProcessService:
             max_backlog=self.settings.max_backlog,
             clock=clock,
         )
+        self.tracker.set_handlers(registry.infos())
         observer = self.tracker.observer
         observer.outlook = FleetOutlook(self.tracker.fleet, registry.task_types)
         observer.wait_seconds = self.settings.health_wait_seconds

@@ -1,34 +1,90 @@
 """Admission of clients' commands to a full backlog, and the wait for an answer."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from raytasks.model.tasks import BacklogFull, NewTask, StoreUnavailable
 from raytasks.protocol.queries import KnownTasks
-from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.access import AWAY
 from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.ticker import Ticker
 
 
-async def that_fit(
-    access: StoreAccess, tasks: Sequence[NewTask], room: Callable[[], int]
-) -> Sequence[NewTask]:
-    """Return the new tasks that are not stored yet, if the backlog has room for them.
+class Backlog:
+    """The bounds on how many tasks may wait: `most` in all, and what people set for namespaces.
 
-    `room` returns how many more tasks may wait. Two kinds of task need no room: one whose
-    idempotency key is taken, and one that is already stored and was sent again by Ray. Raises
-    `BacklogFull`, `StoreUnavailable`.
+    Tasks that are being stored count as well.
     """
-    store = access.store
-    known = await access.read(lambda: store.read(KnownTasks([task.task_id for task in tasks])))
-    new = [task for task in tasks if task.task_id not in known]
-    repeated = await access.read(lambda: store.duplicates(new))
-    asked, left = len(new) - len(repeated), max(0, room())
-    if asked > left:
-        raise BacklogFull(
-            f"the backlog is full: MAX_BACKLOG has room for {left} more, and {asked} were submitted"
-        )
-    return new
+
+    def __init__(self, ticker: Ticker, most: int) -> None:
+        self._ticker = ticker
+        self.most = most
+        self._submitting: Counter[str] = Counter()
+
+    @property
+    def size(self) -> int:
+        """The number of waiting tasks, including those that are not due yet."""
+        return self._ticker.ledger.backlog
+
+    @property
+    def room(self) -> int:
+        """The number of further tasks that may wait."""
+        return self.most - self.size - self._submitting.total()
+
+    def refusal(self, tasks: Sequence[NewTask]) -> str | None:
+        """Return why so many new tasks may not wait; None if they may."""
+        room = max(0, self.room)
+        if len(tasks) > room:
+            return _full("the backlog", "MAX_BACKLOG", room, len(tasks))
+        bounded = self._ticker.steering.namespaces
+        if not bounded:
+            return None
+        for namespace, count in Counter(task.namespace for task in tasks).items():
+            setting = bounded.get(namespace)
+            if setting is None or setting.max_backlog is None:
+                continue
+            waiting = self._ticker.ledger.backlogs[namespace] + self._submitting[namespace]
+            room = max(0, setting.max_backlog - waiting)
+            if count > room:
+                return _full(
+                    f"the backlog of the namespace {namespace}", "its max_backlog", room, count
+                )
+        return None
+
+    async def that_fit(self, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
+        """Return the new tasks that are not stored yet, if the backlog has room for them.
+
+        Two kinds of task need no room: one whose idempotency key is taken, and one that is already
+        stored and was sent again by Ray. Raises `BacklogFull`, `StoreUnavailable`.
+        """
+        if self.refusal(tasks) is None:
+            return tasks
+        access = self._ticker.access
+        store = access.store
+        known = await access.read(lambda: store.read(KnownTasks([task.task_id for task in tasks])))
+        new = [task for task in tasks if task.task_id not in known]
+        repeated = await access.read(lambda: store.duplicates(new))
+        refusal = self.refusal([task for task in new if task.task_id not in repeated])
+        if refusal is not None:
+            raise BacklogFull(refusal)
+        return new
+
+    @contextmanager
+    def submitting(self, tasks: Sequence[NewTask]) -> Iterator[None]:
+        """Count tasks that are being stored while the block runs."""
+        counts = Counter(task.namespace for task in tasks)
+        self._submitting += counts
+        try:
+            yield
+        finally:
+            self._submitting -= counts
+
+
+def _full(what: str, bound: str, room: int, asked: int) -> str:
+    return f"{what} is full: {bound} has room for {room} more, and {asked} were submitted"
 
 
 async def answer_of(command: Submission | Action | Pruning, seconds: float) -> Any:

@@ -1,4 +1,4 @@
-"""The claims of ticks, as the tracker's memory sees them: planned before a tick, booked after it."""
+"""The claims of ticks in the tracker's memory: planned before a tick, booked after it."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -53,10 +53,9 @@ class ClaimBook:
     def put_off(self, rows: Iterable[PutOffRow]) -> None:
         """Note the tasks that hold up others until they are due."""
         for row in rows:
-            if not self.limits.is_put_off(row.task_id):
-                self.limits.put_off(
-                    row.task_id, row.run_at, row.task_type, row.namespace, row.limit_values
-                )
+            if row.task_id not in self.limits.put_offs:
+                gates = self.limits.gates_of(row.task_type, row.namespace, row.limit_values)
+                self.limits.put_offs.add(row.task_id, row.run_at, gates)
 
     def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
         """Put the limits, pools and weights of a handlers' version in force."""
@@ -172,18 +171,10 @@ class ClaimBook:
             self.lanes.fairness.settle(running.task_id, _used(outcome))
             if running.task_type not in limits.types:
                 continue
-            if (
-                running.task_type in ordered
-                and item.state in WAITING
-                and not item.is_ready(work.now)
-            ):
-                limits.put_off(
-                    running.task_id,
-                    item.run_at,
-                    running.task_type,
-                    running.namespace,
-                    running.limit_values,
-                )
+            is_put_off = item.state in WAITING and not item.is_ready(work.now)
+            if is_put_off and running.task_type in ordered:
+                gates = limits.gates_of(running.task_type, running.namespace, running.limit_values)
+                limits.put_offs.add(running.task_id, item.run_at, gates)
             if outcome.closes is not None:
                 limits.close(running, outcome.closes, outcome.delay_seconds)
             limits.ended(running, begun=self._has_begun(running, outcome))
@@ -221,10 +212,10 @@ class ClaimBook:
                 self.lanes.park_blocked(known)
 
     def _go_on(self, changes: Iterable[StateChange]) -> None:
-        if self.limits.holds_any:
-            for change in changes:
-                if change.state in FINAL and self.limits.is_put_off(change.task_id):
-                    self.limits.go_on(change.task_id)
+        put_offs = self.limits.put_offs
+        for change in changes if put_offs else ():
+            if change.state in FINAL and change.task_id in put_offs:
+                put_offs.remove(change.task_id)
 
 
 def _may_be_due(outcome: Outcome) -> bool:

@@ -3,12 +3,12 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from typing import Any, TypeVar, assert_never, cast
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
-from raytasks.model.states import TRANSITIONS, WAITING, Event, LossCause
+from raytasks.model.states import TRANSITIONS, Event, LossCause
 from raytasks.model.tasks import (
     Accepted,
     HandlerInfo,
@@ -19,7 +19,15 @@ from raytasks.model.tasks import (
     Task,
 )
 from raytasks.observe.log_stream import LogStream
-from raytasks.protocol.commands import AnyCommand, CancelTask, Command, RetryTask, StartBulk
+from raytasks.protocol.commands import (
+    AnyCommand,
+    CancelTask,
+    Command,
+    PauseWork,
+    ResumeWork,
+    RetryTask,
+    StartBulk,
+)
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
 from raytasks.protocol.queries import (
     BulkById,
@@ -35,7 +43,7 @@ from raytasks.protocol.queries import (
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
-from raytasks.tracker.backlog import answer_of, that_fit
+from raytasks.tracker.backlog import Backlog, answer_of
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import Action, Pruning, Submission
@@ -43,6 +51,7 @@ from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.ticker import Ticker
 
 Answer = TypeVar("Answer")
@@ -94,12 +103,12 @@ class Tracker:
             executors=executors,
         )
         self.fleet = self.ticker.ledger.fleet
-        self.max_backlog = max_backlog
-        self._submitting = 0
+        self._backlog = Backlog(self.ticker, max_backlog)
         self._exchanges = Exchanges(self.ticker, self.mark_lost)
+        self._steering = SteeringWrites(self.ticker)
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
-        self.ticker.bulk.room = lambda: self._room
+        self.ticker.bulk.room = lambda: self._backlog.room
         self._clock = clock
         self._monotonic = self.ticker.monotonic
         self.oldest_due = OldestDue(
@@ -138,17 +147,12 @@ class Tracker:
         because their idempotency key is taken. Raises `BacklogFull`, or `StoreUnavailable`: then
         the tasks may or may not be stored.
         """
-        new = tasks
-        if len(tasks) > self._room:
-            new = await that_fit(self.ticker.access, tasks, lambda: self._room)
+        new = await self._backlog.that_fit(tasks)
         submission = Submission(tuple(new))
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
-        self._submitting += len(new)
-        try:
+        with self._backlog.submitting(new):
             duplicates: Accepted = await answer_of(submission, ANSWER_SECONDS)
-        finally:
-            self._submitting -= len(new)
         return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
     async def execute(self, command: Command[Answer]) -> Answer:
@@ -169,7 +173,7 @@ class Tracker:
             case StartBulk():
                 return await self._start_bulk(command.new)
             case _:
-                assert_never(command)
+                return await self._steering.execute(command)
 
     async def _cancel(self, command: CancelTask) -> Task:
         before, after = await self._act(
@@ -247,16 +251,20 @@ class Tracker:
         self.ticker.wake.set()
         await answer_of(pruning, ANSWER_SECONDS)
 
-    async def pause(self, by: str = UNKNOWN) -> None:
-        """Stop claiming until `resume`, also across a restart of the tracker.
+    async def pause(self, by: str = UNKNOWN, *, drain: bool = False) -> None:
+        """Stop claiming until `resume`, also across a restart of the tracker; see `PauseWork`.
 
         On return no claim is on its way either. Raises `StoreUnavailable`.
         """
-        await self.ticker.set_paused(self._clock(), by)
+        await self.execute(PauseWork(by=by, drain=drain))
 
     async def resume(self, by: str = UNKNOWN) -> None:
-        """Claim tasks again. Raises `StoreUnavailable`."""
-        await self.ticker.set_paused(None, by)
+        """End the pause of the whole service. Raises `StoreUnavailable`."""
+        await self.execute(ResumeWork(by=by))
+
+    async def end_drain(self, by: str = UNKNOWN) -> None:
+        """End a drain; a person's pause stays. Raises `StoreUnavailable`."""
+        await self.execute(ResumeWork(by=by, only_drain=True))
 
     async def stop_claiming(self) -> None:
         """Stop claiming until this process ends; on return no claim is on its way either."""
@@ -264,8 +272,8 @@ class Tracker:
         await self.ticker.wait_for_tick()
 
     async def has_ready(self, task_types: Sequence[str]) -> bool:
-        """Return whether a due task of one of these types waits. False while paused."""
-        return self.ticker.paused_at is None and bool(self.open_work(task_types))
+        """Return whether a due task of one of these types waits and could run now."""
+        return bool(self.open_work(task_types))
 
     def open_work(self, task_types: Sequence[str]) -> dict[str, int]:
         """Return how many tasks of these types are ready and could run now, by type.
@@ -273,11 +281,6 @@ class Tracker:
         What is paused, or blocked by its limits, does not count. Types without any are left out.
         """
         return self.ticker.ledger.lanes.open_work(task_types)
-
-    def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
-        """Put the limits, pools and weights of the handlers' version in force."""
-        self.ticker.ledger.claims.set_handlers(infos)
-        self.ticker.wake.set()
 
     async def changes(
         self, epoch: int, after: int, seconds: float, part: FeedPart = FeedPart.CHANGES
@@ -293,8 +296,22 @@ class Tracker:
     @property
     def backlog(self) -> int:
         """The number of waiting tasks, including those that are not due yet."""
-        counts = self.ticker.ledger.counts.items()
-        return sum(count for (_, state), count in counts if state in WAITING)
+        return self._backlog.size
+
+    @property
+    def max_backlog(self) -> int:
+        """How many tasks may wait in all: the setting MAX_BACKLOG."""
+        return self._backlog.most
+
+    @max_backlog.setter
+    def max_backlog(self, most: int) -> None:
+        self._backlog.most = most
+
+    def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
+        """Take the handlers of the version in force, with what they declare."""
+        self.observer.handlers = {info.task_type: info for info in infos}
+        self.ticker.ledger.claims.set_handlers(tuple(self.observer.handlers.values()))
+        self.ticker.wake.set()
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs, or until `seconds` have passed."""
@@ -357,11 +374,6 @@ class Tracker:
                 self.ticker.ledger.claims.note_spent(running)
             self.ticker.losses.release(running)
         return len(held)
-
-    @property
-    def _room(self) -> int:
-        """The number of further tasks that may wait."""
-        return self.max_backlog - self.backlog - self._submitting
 
     async def _act(self, action: Action) -> tuple[Task, Task]:
         self.ticker.inbox.actions.append(action)

@@ -1,8 +1,8 @@
 """Fair shares in virtual time: between the namespaces of a pool, then between a namespace's types.
 
 Whoever has had the least seconds of the pool's slots for its weight comes next. A claim is charged
-with the type's average seconds at once. When the attempt ends, the charge becomes what was measured.
-What runs longer than its charge is charged as it runs.
+with the type's average seconds at once. When the attempt ends, what was measured takes the place of
+the charge. What runs longer than its charge is charged as it runs.
 """
 
 import heapq
@@ -235,9 +235,8 @@ class Fairness:
 
     def flush(self) -> None:
         """Move the shares whose charges have changed to their new places."""
-        for share, seconds in self._pending.items():
-            space = share.space
-            seconds /= share.slots
+        for share, used in self._pending.items():
+            space, seconds = share.space, used / share.slots
             share.time += seconds / share.weight
             space.time += seconds / space.weight
             space.types.push(share)

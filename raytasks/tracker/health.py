@@ -3,6 +3,8 @@
 from typing import Any
 
 from raytasks import __version__
+from raytasks.model.steering import EVERYTHING
+from raytasks.tracker.steering_view import pause_document
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.work_health import MAX_NAMED, HealthReason, health_reason
 
@@ -28,6 +30,7 @@ async def health_of(ticker: Ticker, backlog: int, max_backlog: int) -> dict[str,
             await access.read(ticker.store.ping, _PING_SECONDS)
         except Exception as failure:
             error = str(failure)
+    pauses = ticker.steering.in_force(ticker.clock())
     set_aside = ticker.recovery.aside.report()
     failing = ticker.bulk.report()
     runners = [
@@ -53,7 +56,8 @@ async def health_of(ticker: Ticker, backlog: int, max_backlog: int) -> dict[str,
             "version": __version__,
             "epoch": ticker.epoch,
             "backlog": backlog,
-            "paused": ticker.paused_at is not None,
+            "paused": EVERYTHING in {pause.key for pause in pauses},
+            "pauses": [pause_document(pause) for pause in pauses],
             "seconds_since_commit": round(max(0.0, monotonic() - access.committed_at), 3),
             "set_aside": {
                 "count": set_aside["count"] + len(failing),

@@ -97,7 +97,7 @@ class Lanes:
     def load(self, rows: Iterable[LaneRow], running: Iterable[Running]) -> None:
         """Begin again with what is on disk. What gates know of time stays.
 
-        Which tasks are put off is forgotten: see `Limits.put_off`.
+        Which tasks are put off is forgotten: see `PutOffs`.
         """
         running = list(running)
         self.generation += 1

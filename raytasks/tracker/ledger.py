@@ -46,6 +46,8 @@ class Ledger:
         self.tasks: Counter[Counted] = Counter()
         self.totals: Counter[Total] = Counter()
         self.next_due: float | None = None
+        self.backlog = 0  # how many tasks wait
+        self.backlogs: Counter[str] = Counter()  # by namespace
 
     def load(
         self,
@@ -58,6 +60,7 @@ class Ledger:
     ) -> None:
         """Load the state that is on disk."""
         self.counts, self.tasks, self.totals = Counter(), Counter(), Counter()
+        self.backlog, self.backlogs = 0, Counter()
         self._count(counts, totals)
         self.next_due = next_due
         self.fleet.restart(running, self._monotonic())
@@ -74,6 +77,14 @@ class Ledger:
             if state in WAITING and count:
                 counts[task_type] += count
         return dict(counts)
+
+    def waiting_in(self, namespace: str, task_type: str = "") -> int:
+        """Return the number of waiting tasks of a namespace and type; an empty text means all."""
+        return sum(
+            count
+            for (space, name, state), count in self.tasks.items()
+            if state in WAITING and namespace in ("", space) and task_type in ("", name)
+        )
 
     def _backlog_of(self, pair: tuple[str, str]) -> int:
         """Return the number of waiting tasks of a namespace and type, like `waiting`."""
@@ -106,7 +117,7 @@ class Ledger:
         self._count(done.counts, done.totals)
         self._note_due(work, done)
         self.claims.apply(work, done)
-        self.claims.limits.promoted(self.next_due)
+        self.claims.limits.put_offs.promoted(self.next_due)
         self._note_begun(taken, work, done)
         self._note_stats(work, done)
         self._acknowledge(taken)  # while runners still hold what they reported
@@ -172,9 +183,12 @@ class Ledger:
 
     def _count(self, changes: Counts, totals: Mapping[Total, int]) -> None:
         for key, change in changes.items():
-            _, task_type, state = key
+            namespace, task_type, state = key
             self.counts[task_type, state] += change
             self.tasks[key] += change
+            if state in WAITING:
+                self.backlog += change
+                self.backlogs[namespace] += change
         for total, number in totals.items():
             self.totals[total] += number
         self.stats.histograms.admit((space, task_type) for space, task_type, _ in totals)

@@ -16,6 +16,7 @@ from raytasks.model.controls import Limit
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
+from raytasks.tracker.put_offs import PutOffs
 
 
 class TypeLimits(NamedTuple):
@@ -64,8 +65,7 @@ class Limits:
         self._numbers = count()
         self._timers: list[tuple[float, int, Gate]] = []
         self._fading: list[tuple[float, int, Gate]] = []
-        self._due: list[tuple[float, str]] = []
-        self._held: dict[str, list[Gate]] = {}
+        self.put_offs = PutOffs(self.left)
         self._of_type: dict[str, TypeLimits] = {}
         self.rated_types: frozenset[str] = frozenset()
         self.ordered_types: frozenset[str] = frozenset()
@@ -163,8 +163,7 @@ class Limits:
             for gate in limit.gates.values():
                 gate.running = gate.ending = gate.reserved = 0
                 gate.put_off = gate.members = gate.parked = None
-        self._held.clear()
-        self._due.clear()
+        self.put_offs.clear()
         for item in running:
             for gate in self.gates_of(item.task_type, item.namespace, item.limit_values):
                 gate.running += 1
@@ -282,51 +281,6 @@ class Limits:
                 self._fade(gate, gate.closed_until)
                 return True
         return False
-
-    # Order
-
-    def put_off(
-        self, task_id: str, run_at: float, task_type: str, namespace: str, values: str | None
-    ) -> None:
-        """Close the ordered gates of a task that has run, until it is ready again."""
-        gates = [
-            gate
-            for gate in self.gates_of(task_type, namespace, values)
-            if gate.limit.declared.ordered
-        ]
-        for gate in gates:
-            if gate.put_off is None:
-                gate.put_off = {}
-            gate.put_off[task_id] = run_at
-        if gates:
-            self._held[task_id] = gates
-            heapq.heappush(self._due, (run_at, task_id))
-
-    def go_on(self, task_id: str) -> None:
-        """Open the gates that a task holds closed: it is ready, or over."""
-        for gate in self._held.pop(task_id, ()):
-            if gate.put_off is not None:
-                gate.put_off.pop(task_id, None)
-                if not gate.put_off:
-                    gate.put_off = None
-            self.left(gate)
-
-    def promoted(self, next_due: float | None) -> None:
-        """Open what is held by tasks that are ready: all others are due at `next_due` or later."""
-        while self._due and (next_due is None or self._due[0][0] < next_due):
-            run_at, task_id = heapq.heappop(self._due)
-            gates = self._held.get(task_id, ())
-            if any(gate.put_off and gate.put_off.get(task_id) == run_at for gate in gates):
-                self.go_on(task_id)
-
-    @property
-    def holds_any(self) -> bool:
-        """Whether a task holds up others until it is due."""
-        return bool(self._held)
-
-    def is_put_off(self, task_id: str) -> bool:
-        """Return whether a task holds up those behind it."""
-        return task_id in self._held
 
     # Who waits
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from raytasks import __version__
 from raytasks.model.states import FINAL, OutcomeKind, State
+from raytasks.model.steering import EVERYTHING
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.metrics_data import MetricsData
 from raytasks.store.count_changes import ATTEMPTS, CHARGED, FINISHED, LATE, RETRIED, SUBMITTED
@@ -41,11 +42,13 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
     ledger = ticker.ledger
     loaded = await _is_loaded(ticker)
     ages = await oldest.seconds() if loaded else {}
+    pauses = ticker.steering.in_force(ticker.clock())
     data = MetricsData(
         version=__version__,
         epoch=ticker.epoch,
         store_up=(ticker.access.trouble() or ticker.recovery.aside.away()) is None,
-        paused=ticker.paused_at is not None,
+        paused=any(pause.key == EVERYTHING for pause in pauses),
+        pauses=len(pauses),
         loaded=loaded,
         runners=runners_by_state(ledger.fleet),
     )

@@ -4,10 +4,13 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
+from raytasks.model.tasks import HandlerInfo
 from raytasks.protocol.queries import (
     Health,
+    LimitList,
     LiveAttempt,
     NodeList,
+    PauseList,
     PoolList,
     Query,
     Readiness,
@@ -18,13 +21,24 @@ from raytasks.protocol.queries import (
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker import overview, waiting
 from raytasks.tracker.health import health_of, submission_reasons
+from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.outlook import FleetOutlook, Outlook
+from raytasks.tracker.steering_view import pause_document
 from raytasks.tracker.ticker import Ticker
 from raytasks.tracker.work_health import WorkScene, work_reasons
 
 ObserverQuery = (
-    WaitingFor | LiveAttempt | Readiness | Health | PoolList | RunnerList | NodeList | VersionList
+    WaitingFor
+    | LiveAttempt
+    | Readiness
+    | Health
+    | PoolList
+    | RunnerList
+    | NodeList
+    | VersionList
+    | LimitList
+    | PauseList
 )
 
 MAX_VERSIONS = 100
@@ -37,6 +51,7 @@ class Observer:
     """Looks at the tracker's memory, and says what it sees. It changes nothing.
 
     - `outlook`: the things around the tracker; a cluster sets its own.
+    - `handlers`: those of the version in force, by type.
     - `wait_seconds`, `stall_seconds`: the thresholds of `/health`.
     - `socket_node`: returns the node on which the tracker has a socket, or None.
     - `in_force`: returns the number of the version in force, or None.
@@ -49,6 +64,7 @@ class Observer:
         self._oldest = oldest
         self._backlog = backlog
         self.outlook: Outlook = FleetOutlook(ticker.ledger.fleet)
+        self.handlers: Mapping[str, HandlerInfo] = {}
         self.wait_seconds = 300.0
         self.stall_seconds = 600.0
         self.socket_node: Callable[[], str | None] = lambda: None
@@ -75,8 +91,33 @@ class Observer:
                 return overview.node_documents(self.outlook.nodes(), runners)
             case VersionList():
                 return await self._versions()
+            case LimitList():
+                handlers = self.handlers.values()
+                return limit_documents(handlers, self._ticker.steering, self._use_of)
+            case PauseList():
+                return self._pauses()
             case _:
                 assert_never(query)
+
+    def _pauses(self) -> list[dict[str, Any]]:
+        ticker = self._ticker
+        return [
+            {
+                **pause_document(pause),
+                "waiting": ticker.ledger.waiting_in(pause.namespace, pause.task_type),
+            }
+            for pause in ticker.steering.in_force(ticker.clock())
+        ]
+
+    def _use_of(self, name: str) -> LimitUse:
+        ledger = self._ticker.ledger
+        types = {
+            info.task_type
+            for info in self.handlers.values()
+            if any(limit.name == name for limit in info.limits)
+        }
+        running = sum(item.task_type in types for item in ledger.fleet.running.values())
+        return LimitUse(running, sum(map(ledger.waiting, types)))
 
     async def _waiting_for(self, query: WaitingFor) -> list[dict[str, Any]] | None:
         ticker = self._ticker
@@ -85,7 +126,7 @@ class Observer:
             fleet=ticker.ledger.fleet,
             outlook=self.outlook,
             database_error=ticker.access.trouble(),
-            paused_at=ticker.paused_at,
+            pause=ticker.steering.pause_of(query.namespace, query.task_type, ticker.clock()),
             stopping=not ticker.claiming,
             is_barred=ticker.recovery.bars_claims(query.task_type),
         )
@@ -116,16 +157,24 @@ class Observer:
 
     def _work(self, oldest: Mapping[str, float]) -> WorkScene:
         ticker = self._ticker
+        steering, now = ticker.steering, ticker.clock()
         return WorkScene(
-            now=ticker.clock(),
+            now=now,
             monotonic=ticker.monotonic(),
             fleet=ticker.ledger.fleet,
             outlook=self.outlook,
             waiting=ticker.ledger.waiting_types(),
-            oldest=oldest,
+            oldest={
+                name: seconds
+                for name, seconds in oldest.items()
+                if steering.pause_of("", name, now) is None
+            },
             wait_seconds=self.wait_seconds,
             stall_seconds=self.stall_seconds,
-            paused_at=ticker.paused_at,
+            pauses=[
+                (pause, ticker.ledger.waiting_in(pause.namespace, pause.task_type))
+                for pause in steering.in_force(now)
+            ],
             stopping=not ticker.claiming,
             socket_node=self.socket_node(),
         )

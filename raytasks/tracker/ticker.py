@@ -7,8 +7,8 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.steering import Steering
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_stream import LogStream
 from raytasks.store.store import Store
@@ -85,7 +85,7 @@ class Ticker:
         self.bulk = BulkTurns(self.monotonic)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
-        self.paused_at: float | None = None
+        self._steering = Steering()
         self.loaded = asyncio.Event()
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
@@ -98,6 +98,16 @@ class Ticker:
         self.looked_at = self.monotonic()
         self._renewed_at = -math.inf
         self._doubt: StoreUnavailable | None = None
+
+    @property
+    def steering(self) -> Steering:
+        """What people have set. It is replaced whenever a person has changed it."""
+        return self._steering
+
+    @steering.setter
+    def steering(self, steering: Steering) -> None:
+        self._steering = steering
+        self.ledger.lanes.steer(steering)
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database, and load its state. See `StoreAccess.take_over`."""
@@ -137,28 +147,9 @@ class Ticker:
         self.journal.close()
         await self.access.close()
 
-    async def set_paused(self, paused_at: float | None, by: str = UNKNOWN) -> None:
-        """Pause claiming since a time, or resume with None. Raises `StoreUnavailable`.
-
-        It waits for the tick that is on its way, which may be claiming.
-        """
-        if not await self.is_loaded(_TURN_SECONDS):
-            raise StoreUnavailable(AWAY)
-        await self.wait_for_tick()
-        epoch, now = self.epoch, self.clock()
-        try:
-            acts = await self.access.write(lambda: self.store.set_paused(epoch, paused_at, by, now))
-        except Superseded:
-            raise StoreUnavailable(SUPERSEDED) from None
-        except StoreUnavailable as error:
-            # It may be on disk nevertheless; memory and disk must not differ.
-            if error.in_doubt:
-                self._doubt = error
-                self.wake.set()
-            raise
-        log_acts(acts)
-        self.paused_at = paused_at
-        await self.wait_for_tick()
+    def doubt(self, error: StoreUnavailable) -> None:
+        """Read everything again before the next tick: nobody knows whether a write is on disk."""
+        self._doubt = error
         self.wake.set()
 
     async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
@@ -287,7 +278,7 @@ class Ticker:
             ordered_types=self.ledger.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
-        if self.claiming and self.paused_at is None and more:
+        if self.claiming and more:
             self.ledger.claims.plan(work, self.recovery.takes_claims)
         return work
 
@@ -367,7 +358,7 @@ class Ticker:
         counts = await self.access.insist(self.store.counts)
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
-        self.paused_at = await self.access.insist(self.store.paused_at)
+        self.steering = await self.access.insist(self.store.steering)
         lanes = await self.access.insist(self.store.lanes)
         self.ledger.load(running, counts, next_due, totals, lanes)
         self.ledger.claims.wants_put_off = True

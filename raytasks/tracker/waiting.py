@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from raytasks.handling.submission import rfc3339
+from raytasks.model.steering import Pause
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Demand
 from raytasks.protocol.queries import WaitingFor
@@ -59,6 +60,7 @@ class Moment:
     """The tracker's knowledge at one moment, as far as it decides whether a task can run.
 
     - `database_error`: what is wrong with the database, or None.
+    - `pause`: the widest pause that holds back the task, or None.
     - `stopping`: nothing is claimed any more, as the service stops.
     - `is_barred`: the database refuses the claims of the task's type.
     """
@@ -67,7 +69,7 @@ class Moment:
     fleet: Fleet
     outlook: Outlook
     database_error: str | None = None
-    paused_at: float | None = None
+    pause: Pause | None = None
     stopping: bool = False
     is_barred: bool = False
 
@@ -191,12 +193,17 @@ def _handler(task: WaitingFor, moment: Moment) -> Iterator[Reason]:
 
 
 def _paused(_task: WaitingFor, moment: Moment) -> Iterator[Reason]:
-    if moment.paused_at is not None:
+    pause = moment.pause
+    if pause is not None:
         yield _reason(
             PAUSED,
-            "the service is drained: no task is handed out",
-            "run 'raytasks resume'",
-            since=rfc3339(moment.paused_at),
+            f"{paused_text(pause)}: no such task is handed out",
+            resume_text(pause),
+            until=pause.until,
+            since=rfc3339(pause.since),
+            by=pause.by,
+            namespace=pause.namespace or None,
+            task_type=pause.task_type or None,
         )
 
 
@@ -315,6 +322,29 @@ def _of_resources(code: str, resources: Mapping[str, float], count: int) -> Reas
         case _:
             message = "Ray is starting a process for it"
     return _reason(code, message, fix, resources=dict(resources), tasks=count)
+
+
+def paused_text(pause: Pause) -> str:
+    """Return in words what a pause holds back, such as `the type send_mail is paused`."""
+    match pause.key:
+        case "", "":
+            return "the service is drained" if pause.drain else "the service is paused"
+        case namespace, "":
+            return f"the namespace {namespace} is paused"
+        case "", task_type:
+            return f"the type {task_type} is paused"
+        case namespace, task_type:
+            return f"the type {task_type} is paused in the namespace {namespace}"
+
+
+def resume_text(pause: Pause) -> str:
+    """Return the command that ends a pause, in words."""
+    options = "".join(
+        f" {option} {value}"
+        for option, value in (("--type", pause.task_type), ("--namespace", pause.namespace))
+        if value
+    )
+    return f"run 'raytasks resume{options}'"
 
 
 def resources_text(resources: Mapping[str, float]) -> str:

@@ -8,12 +8,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.model.tasks import REMOTE_POOL
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.outlook import Outlook
-from raytasks.tracker.waiting import resources_text
+from raytasks.tracker.waiting import paused_text, resources_text, resume_text
 
 HealthReason: TypeAlias = dict[str, Any]
 
@@ -38,6 +39,7 @@ class WorkScene:
 
     - `now`, `monotonic`: the time by the two clocks of the tracker.
     - `waiting`: how many tasks wait, by type.
+    - `pauses`: those in force, each with how many tasks it holds back.
     - `oldest`: how long the oldest due task has waited, by type.
     - `wait_seconds`, `stall_seconds`: the thresholds, from the settings.
     - `socket_node`: the node on which calls go over the tracker's socket, or None.
@@ -51,7 +53,7 @@ class WorkScene:
     oldest: Mapping[str, float]
     wait_seconds: float
     stall_seconds: float
-    paused_at: float | None = None
+    pauses: Sequence[tuple[Pause, int]] = ()
     stopping: bool = False
     socket_node: str | None = None
 
@@ -74,9 +76,11 @@ def health_reason(
 
 def work_reasons(work: WorkScene) -> list[HealthReason]:
     """Return the reasons why work stands."""
-    if work.paused_at is not None:
-        return [_paused(work, work.paused_at), *_impossible(work)]
+    paused = [_paused(pause, waiting) for pause, waiting in work.pauses[:MAX_NAMED]]
+    if any(pause.key == EVERYTHING for pause, _ in work.pauses):
+        return [*paused, *_impossible(work)]
     return [
+        *paused,
         *_without_runner(work),
         *_long_waits(work),
         *_stalled(work),
@@ -85,13 +89,12 @@ def work_reasons(work: WorkScene) -> list[HealthReason]:
     ]
 
 
-def _paused(work: WorkScene, paused_at: float) -> HealthReason:
-    waiting = sum(work.waiting.values())
+def _paused(pause: Pause, waiting: int) -> HealthReason:
     return health_reason(
         "paused",
-        f"the service is drained: no task is handed out, and {waiting:,} wait",
-        "run 'raytasks resume'",
-        since=paused_at,
+        f"{paused_text(pause)} by {pause.by}: no such task is handed out, and {waiting:,} wait",
+        resume_text(pause) + ("; it ends by itself as well" if pause.until is not None else ""),
+        since=pause.since,
         count=waiting,
     )
 

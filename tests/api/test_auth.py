@@ -15,7 +15,12 @@ from tests.local_service import Api
 
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 GOOD = {"task_type": "scripted", "payload": {}}
-BODIES = {"/tasks/": GOOD, "/tasks/batch": {"tasks": [GOOD]}}
+BODIES = {
+    "/tasks/": GOOD,
+    "/tasks/batch": {"tasks": [GOOD]},
+    "/pause": {"task_type": "scripted", "seconds": 0.001},
+    "/resume": {},
+}
 
 
 SHARED = pytest.mark.asyncio(loop_scope="module")  # with the service of the module

@@ -1,4 +1,4 @@
-"""`raytasks deploy`, `drain`, `resume` and `stop` without a cluster; what a deployment tells."""
+"""`deploy`, `drain`, `pause`, `resume` and `stop` without a cluster; what a deployment tells."""
 
 import socket
 import time
@@ -17,7 +17,7 @@ from raytasks.pools.versions import DeployAnswer
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`")
 
 Run = Callable[..., Any]
-COMMANDS = ("deploy", "drain", "resume", "stop")
+COMMANDS = ("deploy", "drain", "pause", "resume", "stop")
 SOON = 15.0
 
 

@@ -106,7 +106,7 @@ def test_another_version_is_one_line(
 def test_the_same_version_goes_on(run: Run, play: Callable[[str | None], Cluster]) -> None:
     played = play(raytasks.__version__)
     assert run("deploy").code == 0
-    assert played.asked == ["version", "deploy", "resume", "roll"]
+    assert played.asked == ["version", "deploy", "end_drain", "roll"]
     played = play(raytasks.__version__)
     assert run("worker", "--address", "127.0.0.1:1").code == 0
     assert played.asked == ["version", "leave"]

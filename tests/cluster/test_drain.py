@@ -70,6 +70,27 @@ def test_a_drain_waits_for_what_runs_and_holds_back_the_rest(
     assert service.wait(waiting)["state"] == "COMPLETED"
 
 
+def test_a_pause_of_a_type_holds_it_back_until_it_is_resumed(
+    service: Service, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    gate.touch()
+    payload = {"gate": str(gate), "mark": str(tmp_path / "mark")}
+    said = command(service, "pause", "--type=versioned")
+    assert said.startswith("the type versioned is paused until it is resumed, by ")
+    waiting = service.submit("versioned", payload)
+    other = service.submit("versioned_remote", payload)
+    assert service.wait(other)["state"] == "COMPLETED"
+    kill(only(service, TRACKER))  # it does not forget
+    command(service, "deploy")  # nor does a deployment end it
+    found = service.get(waiting, wait=3)
+    assert found["state"] == "PENDING"
+    assert found["waiting_for"][0]["code"] == "paused"
+    assert "there was no such pause" in command(service, "resume")
+    assert command(service, "resume", "--type=versioned") == "tasks are handed out again\n"
+    assert service.wait(waiting)["state"] == "COMPLETED"
+
+
 def test_a_drain_gives_back_what_runs_for_too_long(service: Service, tmp_path: Path) -> None:
     gate, mark = tmp_path / "gate", tmp_path / "mark"
     payload = {"gate": str(gate), "mark": str(mark)}

@@ -48,7 +48,8 @@ class Answers:
     def paused(self, *, paused: bool, epoch: int) -> None:
         """Check a pause or resume that is being answered."""
         found, present = self._reader.execute(
-            "SELECT paused_at, epoch FROM tracker_epoch"
+            "SELECT (SELECT since FROM pauses WHERE namespace = '' AND task_type = ''), epoch "
+            "FROM tracker_epoch"
         ).fetchone()
         if present == epoch and (found is not None) != paused:
             self._fail(f"a tracker says paused: {paused}, and the database has {found}")

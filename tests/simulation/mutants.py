@@ -210,7 +210,7 @@ MUTANTS = (
     Mutant(
         "pause forgotten at restart",
         "raytasks.tracker.ticker",
-        "        self.paused_at = await self.access.insist(self.store.paused_at)\n",
+        "        self.steering = await self.access.insist(self.store.steering)\n",
         "",
     ),
     Mutant(
@@ -253,10 +253,9 @@ MUTANTS = (
     ),
     Mutant(
         "lost wake-up: resume",
-        "raytasks.tracker.ticker",
-        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n"
-        "        self.wake.set()\n",
-        "        self.paused_at = paused_at\n        await self.wait_for_tick()\n",
+        "raytasks.tracker.steering_writes",
+        "        await ticker.wait_for_tick()\n        ticker.wake.set()\n",
+        "        await ticker.wait_for_tick()\n",
     ),
     # Feed, bulk operations, coalescer
     Mutant(

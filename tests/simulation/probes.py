@@ -267,7 +267,7 @@ class Probes:
 
         tries: list[Callable[[int], object]] = [
             renew,
-            lambda wrong: store.set_paused(wrong, 1.0),
+            lambda wrong: store.steer(wrong, [], [], 1.0),
             lambda wrong: run_tick(store, TickInput(1.0, wrong, 1)),
             lambda wrong: run_step(store, wrong, 1.0, ""),
         ]

@@ -115,6 +115,8 @@ class TrackerLife:
                 made = await core.execute(asked)
                 self.world.answers.made(made[0].bulk_id)
                 return wire.encode(made)
+            case _:
+                return wire.encode(await core.execute(asked))
 
     async def call(self, method: str, *arguments: Any) -> Any:
         """Call a method of the core, and see that what it answers is so in the database."""

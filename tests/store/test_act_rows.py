@@ -153,15 +153,6 @@ def test_a_bulk_operation_is_one_act_and_names_itself_at_each_of_its_tasks(
     assert states(tracking, 1)[-1] == (State.CANCELLED, "anna", "cancel")
 
 
-def test_a_pause_is_written_down_once(tracking: Tracking) -> None:
-    store, epoch = tracking.store, tracking.epoch
-    for at in (NOW, NOW + 1):
-        store.set_paused(epoch, at, "anna@here", at)
-    for at in (NOW + 2, NOW + 3):
-        store.set_paused(epoch, None, "ben@here", at)
-    assert audit(tracking) == [("resume", "ben@here", None), ("pause", "anna@here", None)]
-
-
 def test_the_audit_is_read_in_pages_by_filters(tracking: Tracking) -> None:
     for number in range(6):
         tracking.submit(number, namespace=("a", "b")[number % 2])

@@ -9,7 +9,7 @@ from raytasks.api.submitter import Submitter
 from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.states import WAITING, State
 from raytasks.model.tasks import Accepted, BacklogFull, Duplicate, NewTask
-from raytasks.protocol.commands import CancelTask, StartBulk
+from raytasks.protocol.commands import CancelTask, SetNamespace, StartBulk
 from raytasks.protocol.queries import BulkById, BulkList, TasksById
 from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker.core import Tracker
@@ -122,3 +122,42 @@ async def test_a_bulk_cancel_goes_on_where_a_retry_waits(tracker: Tracker) -> No
                 await tracker.ticker.access.read(lambda: None)
         while tracker.backlog != 1:  # what was committed is known in memory a moment later
             await tracker.ticker.access.read(lambda: None)
+
+
+class TestNamespaceBounds:
+    async def test_a_namespace_has_a_bound_of_its_own(self, tracker: Tracker) -> None:
+        await tracker.execute(SetNamespace("shop", 1.0, 2))
+        await tracker.submit([keyed(1, "k1"), new_task(2, namespace="shop")])
+        await tracker.submit([new_task(3, namespace="shop")])
+        with pytest.raises(BacklogFull, match="namespace shop is full: its max_backlog has room"):
+            await tracker.submit([new_task(4, namespace="shop")])
+        with pytest.raises(BacklogFull):  # all or none
+            await tracker.submit([new_task(5), new_task(6, namespace="shop")])
+        assert tracker.backlog == 3
+        await tracker.submit([new_task(5)])
+        await tracker.execute(CancelTask(task_id(2)))
+        await tracker.submit([new_task(7, namespace="shop")])
+        assert set(await tracker.read(TasksById(ids(range(9))))) == set(ids([1, 2, 3, 5, 7]))
+
+    async def test_what_repeats_needs_no_room(self, tracker: Tracker) -> None:
+        await tracker.submit([new_task(1, namespace="shop"), new_task(2, namespace="shop")])
+        await tracker.execute(SetNamespace("shop", 1.0, 0))
+        assert await tracker.submit([new_task(1, namespace="shop")]) == {}
+        with pytest.raises(BacklogFull):
+            await tracker.submit([new_task(3, namespace="shop")])
+
+    async def test_what_is_on_its_way_counts(self, tracker: Tracker) -> None:
+        await tracker.execute(SetNamespace("shop", 1.0, 2))
+        sent = [tracker.submit([new_task(number, namespace="shop")]) for number in range(4)]
+        done = await asyncio.gather(*sent, return_exceptions=True)
+        assert sum(isinstance(answer, BacklogFull) for answer in done) == 2
+
+    async def test_the_bound_survives_the_tracker(
+        self, tracker: Tracker, store: FaultyStore
+    ) -> None:
+        await tracker.execute(SetNamespace("shop", 1.0, 1))
+        await tracker.submit([new_task(1, namespace="shop")])
+        await tracker.close()
+        async with tracker_on(FaultyStore(str(store._database.url))) as again:
+            with pytest.raises(BacklogFull):
+                await again.submit([new_task(2, namespace="shop")])

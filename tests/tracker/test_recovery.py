@@ -423,17 +423,17 @@ async def test_a_pause_whose_commit_is_in_doubt_is_read_again(
     store: Refusing, in_doubt: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with tracker_on(store) as tracker:
-        set_paused = store.set_paused
+        steer = store.steer
 
-        def lose_the_answer(epoch: int, paused_at: float | None, by: str, now: float) -> None:
+        def lose_the_answer(*change: Any) -> None:
             if in_doubt:
-                set_paused(epoch, paused_at, by, now)
+                steer(*change)
             error = StoreUnavailable("the connection was lost")
             error.in_doubt = in_doubt
             raise error
 
-        monkeypatch.setattr(store, "set_paused", lose_the_answer)
+        monkeypatch.setattr(store, "steer", lose_the_answer)
         with pytest.raises(StoreUnavailable):
             await tracker.pause()
         await tracker.submit([new_task(1)])
-        assert (tracker.ticker.paused_at is not None) == in_doubt
+        assert bool(tracker.ticker.steering.pauses) == in_doubt

@@ -357,8 +357,8 @@ class TestPause:
         assert not resuming.done()
         again.away = False
         await asyncio.wait_for(asyncio.gather(starting, resuming), PATIENCE)
-        assert tracker.ticker.paused_at is None
-        assert again.paused_at() is None
+        assert not tracker.ticker.steering.pauses
+        assert not again.steering().pauses
         await tracker.close()
 
 

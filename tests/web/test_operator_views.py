@@ -8,7 +8,7 @@ from urllib.parse import parse_qs
 import httpx
 import pytest
 
-from raytasks.model.acts import ActionName
+from raytasks.model.acts import ActionName, NewAudit
 from tests.web import handlers
 from tests.web.browsing import Opened
 from tests.web.filled_service import FilledService, submit
@@ -185,7 +185,8 @@ class TestAudit:
         ticker = filled.service.tracker.ticker
         for number in range(104):  # every other one is a pause
             at = ticker.clock()
-            ticker.store.set_paused(ticker.epoch, None if number % 2 else at, by="ci", now=at)
+            act = NewAudit("ci", ActionName.RESUME if number % 2 else ActionName.PAUSE)
+            ticker.store.steer(ticker.epoch, [], [act], at)
         opened = visit("/audit?action=pause&by=ci")
         rows(opened, "Audit").nth(49).wait_for()
         opened.page.get_by_role("link", name="Older").click()

@@ -268,7 +268,7 @@ class TrackerActor:
         those. New tasks are accepted throughout.
         """
         core = await self._core()
-        await core.pause(by)
+        await core.pause(by, drain=True)
         await core.wait_until_idle(seconds)
         left = 0
         for runner in core.runners():
@@ -280,8 +280,12 @@ class TrackerActor:
         return left
 
     async def resume(self, by: str = UNKNOWN) -> None:
-        """Claim tasks again."""
+        """End the pause of the whole service."""
         await (await self._core()).resume(by)
+
+    async def end_drain(self, by: str = UNKNOWN) -> None:
+        """Claim tasks again if the service is drained; a person's pause stays."""
+        await (await self._core()).end_drain(by)
 
     async def stop(self, seconds: float) -> int:
         """Stop claiming, give running attempts `seconds` to end, then end all runners.
@@ -381,6 +385,7 @@ def _put_in_force(
     tracker: Tracker, pools: RunnerPools, written: TrackerLog, version: HandlersVersion
 ) -> None:
     settings = version.settings
+    tracker.set_handlers(version.handlers)
     pools.deploy(version)
     written.change(LogOptions.of(settings))
     tracker.max_backlog = settings.max_backlog

@@ -58,12 +58,14 @@ def upgrade() -> None:
         sa.Column("since", sa.Double(), nullable=False),
         sa.Column("until", sa.Double(), nullable=True),
         sa.Column("by", sa.String(length=128), nullable=False),
+        sa.Column("drain", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("namespace", "task_type", name=op.f("pk_pauses")),
         sqlite_with_rowid=False,
     )
     op.execute(
-        "INSERT INTO pauses (namespace, task_type, since, until, by) "
-        "SELECT '', '', paused_at, NULL, 'unknown' FROM tracker_epoch WHERE paused_at IS NOT NULL"
+        "INSERT INTO pauses (namespace, task_type, since, until, by, drain) "
+        "SELECT '', '', paused_at, NULL, 'unknown', TRUE FROM tracker_epoch "
+        "WHERE paused_at IS NOT NULL"
     )
     _make_the_index_anew()
 
