@@ -74,6 +74,7 @@ class ClaimBook:
         limits.on_time()
         lanes.end_pauses()
         lanes.fairness.look()
+        lanes.has_news = False
         averages, rated = self._fleet.averages, limits.rated_types
         ending = {running.task_id for running, _ in work.outcomes}
         requests = [
@@ -90,7 +91,6 @@ class ClaimBook:
         if plan.questions:
             work.requests = requests
             work.durations = {name: averages.get(name) for name in plan.task_types}
-        lanes.has_news = plan.more
 
     def _expect(self, work: "TickInput", plan: ClaimPlan) -> None:
         """Count what the tick itself makes ready before it claims, and the slots that it frees."""
@@ -201,6 +201,8 @@ class ClaimBook:
         """Apply what the tick has found in lanes; park those whose limits have no room left."""
         for question, found in zip(plan.questions, done.findings, strict=False):
             known: Lane | None = self.lanes.find(question.task_type, question.name)
+            if known is not None and known.floor < question.floor:
+                continue  # something better came, which the question did not look for
             ready = 0 if known is None else known.ready
             if found.left is not None and ready != found.left:
                 self.mismatch = (

@@ -9,8 +9,8 @@ from raytasks.tracker.gates import Gate
 class PutOffs:
     """The tasks that have run and wait for their time to run again, where their order counts.
 
-    Until such a task is ready, the gate of its key is closed. `on_open` gets a gate that may be open
-    again.
+    Until such a task is ready, the gate of its key is closed. `on_open` gets a gate that may be
+    open again.
     """
 
     def __init__(self, on_open: Callable[[Gate], None]) -> None:

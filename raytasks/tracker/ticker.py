@@ -218,7 +218,8 @@ class Ticker:
         renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (work.requests or work.promote or renew or work.stats):
             self.recovery.had_nothing_to_do()
-            self._look_for_news()
+            if work.plan is not None and work.plan.more:
+                self.wake.set()
             return
         self.intake.in_flight = taken.bytes
         try:
