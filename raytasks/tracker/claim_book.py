@@ -12,6 +12,7 @@ from raytasks.tracker.claim_plan import plan_claims
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.sharing import CapacityRequest
 
 if TYPE_CHECKING:
     from raytasks.tracker.tick import TickInput, TickResult
@@ -39,6 +40,8 @@ class ClaimBook:
         self.limits = self.lanes.limits
         self.mismatch: str | None = None
         """How memory and database differ, as a tick has shown; None: they do not."""
+        self.awaits_handlers = False
+        """Whether nothing is claimed until it is known which limits hold."""
         self.wants_put_off = False
         """Whether it has to be read which tasks are put off."""
         self._spent: set[tuple[str, int]] = set()
@@ -60,7 +63,7 @@ class ClaimBook:
     def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
         """Put the limits, pools and weights of a handlers' version in force."""
         self.lanes.set_handlers(infos, self._fleet.running.values())
-        self.wants_put_off = True
+        self.wants_put_off, self.awaits_handlers = True, False
 
     def note_spent(self, running: Running) -> None:
         """Note an attempt that had begun when it was taken from its runner."""
@@ -70,27 +73,42 @@ class ClaimBook:
 
     def plan(self, work: "TickInput", takes: Callable[[str], bool]) -> None:
         """Add to a tick what runners may get. `takes`: whether a type is to be claimed at all."""
-        lanes, limits = self.lanes, self.limits
-        limits.on_time()
+        averages, rated = self._fleet.averages, self.limits.rated_types
+
+        def requests() -> list[CapacityRequest]:
+            ending = {running.task_id for running, _ in work.outcomes}
+            return [
+                request
+                for runner in self._fleet
+                if (request := runner.capacity_request(averages, ending, rated))
+            ]
+
+        self.plan_for(work, requests, takes)
+
+    def plan_for(
+        self,
+        work: "TickInput",
+        asked: Callable[[], Sequence[CapacityRequest]],
+        takes: Callable[[str], bool] = lambda _task_type: True,
+    ) -> None:
+        """Add to a tick what those may get who have `asked` for something."""
+        lanes, average = self.lanes, self._fleet.averages.get
+        self.limits.on_time()
         lanes.end_pauses()
         lanes.fairness.look()
         lanes.has_news = False
-        averages, rated = self._fleet.averages, limits.rated_types
-        ending = {running.task_id for running, _ in work.outcomes}
-        requests = [
-            request
-            for runner in self._fleet
-            if (request := runner.capacity_request(averages, ending, rated))
-        ]
-        if not requests:
+        if self.awaits_handlers:
             return
         plan = ClaimPlan(generation=lanes.generation)
         self._expect(work, plan)
-        plan_claims(lanes, requests, averages.get, takes, plan)
-        work.plan = plan
-        if plan.questions:
-            work.requests = requests
-            work.durations = {name: averages.get(name) for name in plan.task_types}
+        if plan.expected or plan.ending:
+            work.plan = plan
+        if lanes.is_any_open and (requests := asked()):
+            work.plan = plan
+            plan_claims(lanes, requests, average, takes, plan)
+            if plan.questions:
+                work.requests = requests
+                work.durations = {name: average(name) for name in plan.task_types}
 
     def _expect(self, work: "TickInput", plan: ClaimPlan) -> None:
         """Count what the tick itself makes ready before it claims, and the slots that it frees."""
@@ -137,9 +155,10 @@ class ClaimBook:
         is_present = plan is not None and plan.generation == lanes.generation
         if plan is not None and is_present:
             limits.forget_ends(plan.ending)
-        for running, _ in done.claimed:
-            limits.begun(running)
-            lanes.charge(running)
+        if limits.by_name:
+            for running, _ in done.claimed:
+                limits.begun(running)
+        lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:
             self._release(plan, spend=False)
         self._settle(work, done)
@@ -167,8 +186,12 @@ class ClaimBook:
 
     def _settle(self, work: "TickInput", done: "TickResult") -> None:
         limits, ordered = self.limits, self.limits.ordered_types
+        self.lanes.fairness.settle(
+            (outcome.task_id, _used(outcome)) for _, outcome in work.outcomes
+        )
+        if not limits.by_name:
+            return
         for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
-            self.lanes.fairness.settle(running.task_id, _used(outcome))
             if running.task_type not in limits.types:
                 continue
             is_put_off = item.state in WAITING and not item.is_ready(work.now)
@@ -229,8 +252,10 @@ def _may_be_due(outcome: Outcome) -> bool:
 
 def _used(outcome: Outcome) -> float | None:
     """Return the seconds that an attempt has used; None: all since its claim."""
-    if outcome.kind in CRASHES:
-        return None
-    if not outcome.begun or outcome.kind is OutcomeKind.RELEASED:
-        return 0.0
+    kind = outcome.kind
+    if kind is not OutcomeKind.SUCCEEDED:
+        if kind in CRASHES:
+            return None
+        if not outcome.begun or kind is OutcomeKind.RELEASED:
+            return 0.0
     return max(0.0, outcome.finished_at - outcome.started_at)

@@ -7,7 +7,7 @@ the charge. What runs longer than its charge is charged as it runs.
 
 import heapq
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from itertools import count
 from typing import Any
 
@@ -206,14 +206,15 @@ class Fairness:
         self._charges[task_id] = [share, self._monotonic(), seconds]
         self._pending[share] = self._pending.get(share, 0.0) + seconds
 
-    def settle(self, task_id: str, seconds: float | None) -> None:
-        """Charge what an ended attempt has used instead; None: since its claim."""
-        charge = self._charges.pop(task_id, None)
-        if charge is None:
-            return
-        share, since, charged = charge
-        used = self._monotonic() - since if seconds is None else seconds
-        self._pending[share] = self._pending.get(share, 0.0) + used - charged
+    def settle(self, ended: Iterable[tuple[str, float | None]]) -> None:
+        """Charge what ended attempts have used instead, in seconds; None: since their claim."""
+        pending, pop = self._pending, self._charges.pop
+        for task_id, seconds in ended:
+            charge = pop(task_id, None)
+            if charge is not None:
+                share, since, charged = charge
+                used = self._monotonic() - since if seconds is None else seconds
+                pending[share] = pending.get(share, 0.0) + used - charged
 
     def look(self) -> None:
         """Charge what has run longer than it was charged for, as often as this is of use."""

@@ -23,6 +23,10 @@ class Parked(Protocol):
 
     parked_at: "Gate | None"
 
+    @property
+    def count(self) -> int:
+        """How many tasks wait in it."""
+
 
 class LimitInForce:
     """A limit with the bounds that hold now, and its gates.

@@ -48,6 +48,11 @@ class LaneQueue:
         self.share = share
         share.owner = self
 
+    @property
+    def count(self) -> int:
+        """How many tasks its open lanes have."""
+        return self.ready
+
     def take(self) -> Lane | None:
         """Remove the open lane with the best rank, and return it; None if there is none."""
         heap = self.heap
@@ -78,14 +83,14 @@ class LaneQueue:
 class TypeLanes:
     """All lanes of a type, by name, and its queues by namespace.
 
-    `open` is how many tasks are ready in open lanes of queues that take turns.
+    `ready` is how many tasks are ready in all; `open` those in open lanes of queues that take turns.
     """
 
-    __slots__ = ("lanes", "limits", "name", "open", "queues")
+    __slots__ = ("lanes", "limits", "name", "open", "queues", "ready")
 
     def __init__(self, name: str, limits: TypeLimits) -> None:
         self.name = name
         self.limits = limits
         self.lanes: dict[str, Lane] = {}
         self.queues: dict[str, LaneQueue] = {}
-        self.open = 0
+        self.open = self.ready = 0

@@ -111,6 +111,7 @@ class Lanes:
             lane.ready, lane.floor = waiting, rank
             queue.heap.append((rank, lane))
             queue.ready += waiting
+            queue.kind.ready += waiting
         for kind in self._kinds.values():
             for queue in kind.queues.values():
                 heapq.heapify(queue.heap)
@@ -118,8 +119,7 @@ class Lanes:
             if kind.limits.is_member:
                 for lane in kind.lanes.values():
                     self._join(lane)
-        for item in running:
-            self.charge(item)
+        self.charge(running)
         self.fairness.flush()
 
     def rows(self) -> Iterator[LaneRow]:
@@ -146,6 +146,7 @@ class Lanes:
                 lane = self.lane(task_type, name, namespace, values)
                 self.has_news = self.has_news or change > lane.expected
                 lane.ready += change
+                lane.queue.kind.ready += change
                 self._grown(lane, change, rank)
             elif change < 0:
                 known = self.find(task_type, name)
@@ -153,6 +154,7 @@ class Lanes:
                 assert has + change >= 0, f"{-change} tasks left a lane of {task_type} of {has}"
                 assert known is not None
                 known.ready += change
+                known.queue.kind.ready += change
                 self._shrunk(known, -change)
 
     def expect(self, lane: Lane, number: int, rank: float) -> None:
@@ -205,6 +207,15 @@ class Lanes:
             return False
         return any(not self._is_blocked(name) for name in task_types.keys() & self._open)
 
+    def ready_of(self, task_type: str) -> int:
+        """Return how many tasks of a type are ready, whatever holds them back."""
+        kind = self._kinds.get(task_type)
+        return 0 if kind is None else kind.ready
+
+    def open_of(self, task_type: str) -> int:
+        """Return how many tasks of a type are ready in open lanes."""
+        return self.open_work((task_type,)).get(task_type, 0)
+
     def _is_blocked(self, task_type: str) -> bool:
         return self.limits.blocking(self._kinds[task_type].limits.plain) is not None
 
@@ -252,10 +263,21 @@ class Lanes:
             return 1
         return info.concurrency * (1 if info.batch is None else info.batch.size)
 
-    def charge(self, running: Running) -> None:
-        """Charge a claimed attempt to its namespace and type. See `Fairness.flush`."""
-        share = self._queue(running.task_type, running.namespace).share
-        self.fairness.claim(running.task_id, share, self._average(running.task_type))
+    def charge(self, claimed: Iterable[Running]) -> None:
+        """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
+        shares: dict[tuple[str, str], tuple[TypeShare, float]] = {}
+        claim = self.fairness.claim
+        for running in claimed:
+            key = (running.task_type, running.namespace)
+            known = shares.get(key)
+            if known is None:
+                known = shares[key] = self._queue(*key).share, self._average(running.task_type)
+            claim(running.task_id, *known)
+
+    @property
+    def is_any_open(self) -> bool:
+        """Whether an open lane has a task, or may have one after the tick on its way."""
+        return bool(self._open)
 
     # Changes of one lane
 

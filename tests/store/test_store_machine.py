@@ -442,7 +442,9 @@ class StoreMachine(RuleBasedStateMachine):
     def what_has_run_and_waits_for_its_time_is_known(self) -> None:
         rows = self.tracking.store.put_off(["short", "long"])
         assert sorted(rows) == sorted(
-            PutOffRow(task.task_id, task.task_type, task.lane)
+            PutOffRow(
+                task.task_id, task.task_type, DEFAULT_NAMESPACE, task.limit_values, task.run_at
+            )
             for task in self.tasks.values()
             if task.state in WAITING and task.attempt and not task.ready
         )
