@@ -15,6 +15,9 @@ from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
+from raytasks.tracker.claim_order import ClaimPlan
+from raytasks.tracker.claim_plan import plan_claims
+from raytasks.tracker.lanes import Lanes
 from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -106,11 +109,18 @@ class Tracking:
     def claim(
         self, runner_id: str = "r1", *, capacity: int = 1000, **capacity_by_type: int
     ) -> list[Running]:
-        """Claim what is due, at most `room`."""
-        done = self.tick(
-            requests=[capacity_request(runner_id, capacity=capacity, **capacity_by_type)]
-        )
+        """Claim what is due, at most `capacity`."""
+        request = capacity_request(runner_id, capacity=capacity, **capacity_by_type)
+        done = self.tick(requests=[request], plan=self.plan(request))
         return [running for running, _ in done.claimed]
+
+    def plan(self, request: CapacityRequest) -> ClaimPlan:
+        """Return the plan of claims for one runner, by the lanes that are on disk."""
+        lanes = Lanes(lambda: self.now, lambda: 0.0, lambda _task_type: 0.0)
+        lanes.load(self.store.lanes(), ())
+        plan = ClaimPlan()
+        plan_claims(lanes, [request], lambda _task_type: 0.0, lambda _task_type: True, plan)
+        return plan
 
     def settle(self, running: Running, kind: OutcomeKind, **changes: Any) -> TickResult:
         """End an attempt."""

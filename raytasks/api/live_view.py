@@ -35,9 +35,10 @@ class LiveView:
         if task.state is State.RUNNING and task.started_at is not None:
             live: Live = await self._ask(LiveAttempt(task.task_id))
             return None, live if live is not None and live["attempt"] == task.attempt else None
-        return await self._ask(
-            WaitingFor(task.task_id, task.task_type, task.run_at, task.namespace)
-        ), None
+        asked = WaitingFor(
+            task.task_id, task.task_type, task.run_at, task.namespace, task.limit_values
+        )
+        return await self._ask(asked), None
 
     async def _ask(self, query: Query[Any]) -> Any:
         if self._asked >= MAX_ASKED:

@@ -72,6 +72,7 @@ class _Collector:
             for name, seconds in data.oldest_due.items():
                 ages.add_metric([name], seconds)
             yield ages
+            yield from _limits(data.limits)
         yield from _durations(data)
 
 
@@ -101,6 +102,18 @@ def _about_service(data: MetricsData) -> Iterator[Metric]:
     for pool, state, number in data.runners:
         runners.add_metric([pool, state], number)
     yield runners
+
+
+def _limits(limits: Iterable[tuple[str, int, int | None, int]]) -> Iterator[Metric]:
+    running = _gauge("limit_running", "Attempts that count against a limit.", ("limit",))
+    bound = _gauge("limit_bound", "How many of them may run at a time.", ("limit",))
+    held = _gauge("limit_held_tasks", "Due tasks of its types that may not begin now.", ("limit",))
+    for name, runs, most, waiting in limits:
+        running.add_metric([name], runs)
+        held.add_metric([name], waiting)
+        if most is not None:
+            bound.add_metric([name], most)
+    yield from (running, bound, held)
 
 
 def _totals(totals: Iterable[tuple[str, str, str, int]]) -> Iterator[Metric]:

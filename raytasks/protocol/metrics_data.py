@@ -27,6 +27,8 @@ class MetricsData(Struct):
     - `oldest_due`: for how many seconds the oldest due task of each type has been due.
     - `pauses`: how many are in force; `paused`: whether one of them is of the whole service.
     - `runners`: how many there are, by pool and state.
+    - `limits`: by name: what runs, the bound (None: none, or by a value), and how many ready tasks
+      of its types cannot be claimed now.
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
@@ -43,3 +45,4 @@ class MetricsData(Struct):
     bounds: Mapping[str, Sequence[float]] = {}
     durations: Sequence[Durations] = ()
     pauses: int = 0
+    limits: Sequence[tuple[str, int, int | None, int]] = ()

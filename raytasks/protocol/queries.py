@@ -172,14 +172,15 @@ class Statistics(Query[dict[str, Any]], frozen=True):
 class WaitingFor(Query[list[dict[str, Any]] | None], frozen=True, omit_defaults=True):
     """The reasons why a task does not run yet. See `raytasks.tracker.waiting`.
 
-    The type, when the task is due, and its namespace are those that the asking process has read.
-    Without a type, only a claimed task has reasons.
+    The type, when the task is due, its namespace and its limit values are those that the asking
+    process has read. Without a type, only a claimed task has reasons.
     """
 
     task_id: str
     task_type: str = ""
     run_at: float = 0.0
     namespace: str = ""
+    limit_values: str | None = None
 
 
 class LiveAttempt(Query[dict[str, Any] | None], frozen=True):

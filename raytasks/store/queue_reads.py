@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Connection, Select, bindparam, func, literal_column, select, union_all
+from sqlalchemy import Connection, Select, func, literal_column, select, union_all
 
 from raytasks.store.lane_statements import open_lanes
 from raytasks.store.schema import READY, tasks
@@ -62,23 +62,6 @@ def _oldest(lanes: int) -> Any:
             ]
         ]
     )
-
-
-_SOME_READY = (
-    select(tasks.c.task_type)
-    .where(READY, tasks.c.task_type.in_(bindparam("p_task_types", expanding=True)))
-    .limit(param("limit"))
-    .subquery()
-)
-_READY: Select[Any] = select(_SOME_READY.c.task_type, func.count()).group_by(
-    _SOME_READY.c.task_type
-)
-
-
-def count_ready(connection: Connection, task_types: Sequence[str], limit: int) -> dict[str, int]:
-    """Return how many tasks of some types are ready, by type: at most `limit` in all."""
-    bound = {"p_task_types": list(task_types), "p_limit": limit}
-    return {row[0]: row[1] for row in connection.execute(_READY, bound)}
 
 
 def count_before(

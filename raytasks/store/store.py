@@ -51,7 +51,7 @@ class Store:
 
     def __init__(self, url: str, *, priority_step: float = 60.0, reads_only: bool = False) -> None:
         self._database = Database(url, reads_only=reads_only)
-        self._priority_step = priority_step
+        self.priority_step = priority_step
 
     def upgrade(self) -> None:
         """Apply the migrations that are missing."""
@@ -118,7 +118,7 @@ class Store:
     def transaction(self, *, now: float) -> Iterator[Transaction]:
         """Begin a write transaction; it is committed when the block ends without an error."""
         with self._database.writing() as connection, direct(connection) as driver:
-            yield Transaction(connection, driver, now=now, priority_step=self._priority_step)
+            yield Transaction(connection, driver, now=now, priority_step=self.priority_step)
 
     def read(self, query: Query[Answer]) -> Answer:
         """Answer a query about stored data. See `raytasks.store.reads`."""
@@ -197,13 +197,6 @@ class Store:
             statement = read_statements.any_ready(len(task_types))
             bound = {f"p_type_{i}": name for i, name in enumerate(task_types)}
             return connection.execute(statement, bound).first() is not None
-
-    def count_ready(self, task_types: Sequence[str], limit: int) -> dict[str, int]:
-        """Return how many tasks of some types are ready. See `queue_reads.count_ready`."""
-        if not task_types:
-            return {}
-        with self._database.reading() as connection:
-            return queue_reads.count_ready(connection, task_types, limit)
 
     def next_due(self) -> float | None:
         """Return the time when the next waiting task becomes due; None if there is none."""

@@ -283,7 +283,7 @@ class Tracker:
 
     async def demand(self, task_types: Sequence[str]) -> dict[str, TypeWork]:
         """Return the open work of these types. See `raytasks.tracker.open_work`."""
-        return await open_work(self.ticker, task_types)
+        return open_work(self.ticker.ledger, task_types)
 
     def pool_settings(self) -> Mapping[str, PoolSetting]:
         """Return the sizes of pools that people have set, by pool."""
@@ -317,6 +317,8 @@ class Tracker:
     def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
         """Take the handlers of the version in force, with what they declare."""
         self.observer.handlers = {info.task_type: info for info in infos}
+        self.ticker.ledger.claims.set_handlers(tuple(self.observer.handlers.values()))
+        self.ticker.wake.set()
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs, or until `seconds` have passed."""
@@ -373,7 +375,10 @@ class Tracker:
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
         held = [running for running in held if not self.ticker.losses.has_outcome(running)]
+        unsent = set() if runner is None else runner.unsent()
         for running in held:
+            if not running.waits and (running.task_id, running.attempt) not in unsent:
+                self.ticker.ledger.claims.note_spent(running)
             self.ticker.losses.release(running)
         return len(held)
 

@@ -59,7 +59,7 @@ class Exchanges:
         runner.call = call
         self._ticker.asked = True
         brings_more = bool(exchange.reports or exchange.logs or self._ticker.inbox.late)
-        if brings_more or any(map(self._ticker.ledger.waiting, exchange.capacity_by_type)):
+        if brings_more or self._ticker.ledger.lanes.has_open(exchange.capacity_by_type):
             self._ticker.wake.set()
         elif has_news:
             self._ticker.note_outcomes()

@@ -199,9 +199,12 @@ class RunnerState:
             sent.clear()
 
     def capacity_request(
-        self, averages: Averages, ending: Container[str] = ()
+        self, averages: Averages, ending: Container[str] = (), rated: Container[str] = ()
     ) -> CapacityRequest | None:
-        """Return the capacity that is free once the tasks in `ending` are settled; None: none."""
+        """Return the capacity that is free once the tasks in `ending` are settled; None: none.
+
+        The types in `rated` are those with a rate.
+        """
         if (
             self.call is None
             or self.retiring
@@ -213,11 +216,18 @@ class RunnerState:
         if self.pool == REMOTE_POOL:
             return CapacityRequest(
                 self.runner_id,
-                dict(self.capacity_by_type),
+                self.capacity_by_type,
                 self.capacity,
                 seconds=None,
                 empty=False,
                 begins_later=True,
+                pool=self.pool,
+                waiting={
+                    item.task_type
+                    for item in (self.held.values() if rated else ())
+                    if item.waits and item.task_id not in ending
+                },
+                rated=rated,
             )
         held = [item for item in self.held.values() if item.task_id not in ending]
         if self.slots:  # all begin at once, so none waits behind a long one
@@ -231,12 +241,14 @@ class RunnerState:
             return None
         return CapacityRequest(
             self.runner_id,
-            dict(self.capacity_by_type),
+            self.capacity_by_type,
             capacity,
             seconds,
             empty=not held,
             suspects=len(suspects),
             company=company,
+            pool=self.pool,
+            rated=rated,
         )
 
 

@@ -8,8 +8,10 @@ from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tasks import Running, TaskNotFound
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.store import Counts
 from raytasks.tracker.bulk_turns import StepResult
+from raytasks.tracker.claim_book import ClaimBook
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox
@@ -23,14 +25,21 @@ _MEASURED = (OutcomeKind.SUCCEEDED, OutcomeKind.FAILED)
 class Ledger:
     """The running attempts, the counts of tasks, totals, the next due time, and the event feed.
 
-    `clock` returns seconds since the epoch, `monotonic` seconds since any time. All methods belong
-    to the tracker's event loop.
+    `clock` returns seconds since the epoch, `monotonic` seconds since any time; a priority is worth
+    `priority_step` seconds. All methods belong to the tracker's event loop.
     """
 
-    def __init__(self, clock: Callable[[], float], monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        priority_step: float = 60.0,
+    ) -> None:
         self._clock = clock
         self._monotonic = monotonic
         self.fleet = Fleet()
+        self.claims = ClaimBook(self.fleet, clock, monotonic, priority_step)
+        self.lanes = self.claims.lanes
         self.feed = FeedRing(0)
         self.stats = Stats(self._backlog_of)
         self.counts: Counter[tuple[str, State]] = Counter()
@@ -46,6 +55,8 @@ class Ledger:
         counts: Counts,
         next_due: float | None,
         totals: Mapping[Total, int],
+        lanes: Iterable[LaneRow] = (),
+        put_off: Iterable[PutOffRow] = (),
     ) -> None:
         """Load the state that is on disk."""
         self.counts, self.tasks, self.totals = Counter(), Counter(), Counter()
@@ -53,6 +64,7 @@ class Ledger:
         self._count(counts, totals)
         self.next_due = next_due
         self.fleet.restart(running, self._monotonic())
+        self.claims.load(lanes, put_off)
 
     def waiting(self, task_type: str) -> int:
         """Return the number of waiting tasks of a type, including those that are not due yet."""
@@ -79,11 +91,11 @@ class Ledger:
         return sum(self.tasks[(*pair, state)] for state in WAITING)
 
     def has_work_for_callers(self) -> bool:
-        """Return whether a runner that waits for an answer takes a type that has waiting tasks."""
-        capacity_by_type = (
-            runner.capacity_by_type for runner in self.fleet if runner.call is not None
+        """Return whether a runner that waits for an answer takes a type that has open work."""
+        has_open = self.lanes.has_open
+        return any(
+            has_open(runner.capacity_by_type) for runner in self.fleet if runner.call is not None
         )
-        return any(self.waiting(name) for names in capacity_by_type for name in names)
 
     def drop_over(self, group: Inbox) -> None:
         """Remove from a group the news of attempts that are over: nobody needs them."""
@@ -100,47 +112,12 @@ class Ledger:
                 current.setdefault(running.task_id, (known, outcome))
         return list(current.values())
 
-    def add_requests(
-        self, work: TickInput, takes: Callable[[str], bool] = lambda _task_type: True
-    ) -> None:
-        """Add to a tick the runners' requests, as far as such tasks may be due.
-
-        `takes` returns whether tasks of a type are to be claimed at all.
-        """
-        due = Counter(task.task_type for task in work.submissions)
-        due.update(
-            running.task_type
-            for running, outcome in work.outcomes
-            if outcome.kind is not OutcomeKind.SUCCEEDED  # any other may be due again at once
-        )
-        for (task_type, state), count in self.counts.items():
-            if state in WAITING:
-                due[task_type] += count
-        due = +due
-        averages = self.fleet.averages
-        ending = {running.task_id for running, _ in work.outcomes}
-        requests = [
-            request
-            for runner in self.fleet
-            if (request := runner.capacity_request(averages, ending))
-        ]
-        for request in requests:
-            request.capacity_by_type = {
-                name: min(most, due[name])
-                for name, most in request.capacity_by_type.items()
-                if due[name] and takes(name)
-            }
-        work.requests = [request for request in requests if request.capacity_by_type]
-        work.durations = {
-            name: averages.get(name)
-            for request in work.requests
-            for name in request.capacity_by_type
-        }
-
     def record(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         """Apply the result of a tick, and answer the callers that wait for it."""
         self._count(done.counts, done.totals)
         self._note_due(work, done)
+        self.claims.apply(work, done)
+        self.claims.limits.put_offs.promoted(self.next_due)
         self._note_begun(taken, work, done)
         self._note_stats(work, done)
         self._acknowledge(taken)  # while runners still hold what they reported
@@ -160,6 +137,7 @@ class Ledger:
         self.stats.count(done.counts, done.totals, self._clock())
         for task_id in done.marked:
             self.fleet.mark_cancelled(task_id, done.operation.by)
+        self.claims.note_step(done.ready_changes, done.changes)
         self.feed.publish(done.changes)
         self._answer_urgently()
 
@@ -176,7 +154,7 @@ class Ledger:
                 lost.append(running)
         for runner_id, claims in given.items():
             runner = self.fleet.runners[runner_id]
-            runner.deliver(claims, queued=any(map(self.waiting, runner.capacity_by_type)))
+            runner.deliver(claims, queued=self.lanes.has_open(runner.capacity_by_type))
         return lost
 
     def notify(self, work: TickInput, done: TickResult) -> None:
@@ -201,6 +179,7 @@ class Ledger:
         assert not negative, f"fewer than no tasks: {negative}"
         held = sum(len(runner.held) for runner in self.fleet)
         assert held <= len(running), f"runners hold {held} attempts, and {len(running)} run"
+        assert self.claims.mismatch is None, self.claims.mismatch
 
     def _count(self, changes: Counts, totals: Mapping[Total, int]) -> None:
         for key, change in changes.items():

@@ -12,6 +12,7 @@ from raytasks.protocol.metrics_data import MetricsData
 from raytasks.store.count_changes import ATTEMPTS, CHARGED, FINISHED, LATE, RETRIED, SUBMITTED
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.histograms import BOUNDS, Histograms, Pair
+from raytasks.tracker.limit_use import in_metrics
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.ticker import Ticker
 
@@ -60,6 +61,7 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
     # Also of types of which nothing waits: an age of 0 says more than no series.
     known = sorted({name for (name, _), n in ledger.counts.items() if n})
     data.oldest_due = {name: ages.get(name, 0.0) for name in known}
+    data.limits = in_metrics(ledger.lanes)
     data.totals = _totals(ledger.totals, pairs, histograms)
     data.tasks = _tasks(ledger.tasks, pairs, histograms)
     data.bounds, data.durations = BOUNDS, histograms.view()

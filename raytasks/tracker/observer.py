@@ -21,6 +21,7 @@ from raytasks.protocol.queries import (
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker import overview, waiting
 from raytasks.tracker.health import health_of, submission_reasons
+from raytasks.tracker.limit_use import blocks, use_of
 from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.outlook import FleetOutlook, Outlook
@@ -112,14 +113,9 @@ class Observer:
         ]
 
     def _use_of(self, name: str) -> LimitUse:
-        ledger = self._ticker.ledger
-        types = {
-            info.task_type
-            for info in self.handlers.values()
-            if any(limit.name == name for limit in info.limits)
-        }
-        running = sum(item.task_type in types for item in ledger.fleet.running.values())
-        return LimitUse(running, sum(map(ledger.waiting, types)))
+        lanes = self._ticker.ledger.lanes
+        limit = lanes.limits.by_name.get(name)
+        return LimitUse() if limit is None else use_of(lanes, limit, self._ticker.monotonic())
 
     async def _waiting_for(self, query: WaitingFor) -> list[dict[str, Any]] | None:
         ticker = self._ticker
@@ -131,6 +127,14 @@ class Observer:
             pause=ticker.steering.pause_of(query.namespace, query.task_type, ticker.clock()),
             stopping=not ticker.claiming,
             is_barred=ticker.recovery.bars_claims(query.task_type),
+            blocks=tuple(
+                blocks(
+                    ticker.ledger.claims.limits.gates_of(
+                        query.task_type, query.namespace, query.limit_values
+                    ),
+                    ticker.monotonic(),
+                )
+            ),
         )
         reasons = waiting.waiting_for(query, moment)
         types = () if reasons is None else waiting.rivals(query, moment, reasons)

@@ -292,7 +292,7 @@ class Recovery:
             self._parts_suspected = bool(self._parts)
             return True
         if not self._parts:
-            types = {name for request in work.requests for name in request.capacity_by_type}
+            types = set() if work.plan is None else work.plan.task_types
             self._parts = deque(sorted(_CLAIMS + name for name in types))
             if work.stats is not None:
                 self._parts.append(STATISTICS)

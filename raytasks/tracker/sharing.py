@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from raytasks.protocol import local_socket as local_rpc
@@ -35,32 +35,65 @@ class CapacityRequest:
     are suspects, and their number fits each one's company. The runner has `suspects` of them, and
     may have `company`.
 
-    With `begins_later`, a claimed attempt first waits for a place to run.
+    With `begins_later`, a claimed attempt first waits for a place to run; attempts of the types in
+    `waiting` do so now. The types in `rated` have a rate: they are taken only for what is free now.
+    The runner is one of the `pool`.
     """
 
     runner_id: str
-    capacity_by_type: dict[str, int]
+    capacity_by_type: Mapping[str, int]
     capacity: int
     seconds: float | None
     empty: bool
     suspects: int = 0
     company: float = math.inf
     begins_later: bool = False
+    pool: str = ""
+    waiting: Collection[str] = ()
+    rated: Container[str] = ()
     left_bytes: int = field(default_factory=_batch_bytes)
     given: int = 0
     full: bool = False
+    taken_by_type: dict[str, int] = field(default_factory=dict)
 
     @property
     def free_seconds(self) -> float:
         """Seconds of work that fit; infinite if there is no such limit."""
         return math.inf if self.seconds is None else self.seconds
 
-    def most(self, task_type: str, duration: float) -> int:
-        """Return how many attempts of this type fit at most."""
-        most = min(self.capacity, self.capacity_by_type.get(task_type, 0))
+    def most(self, task_type: str, duration: float, *, rated: bool = False) -> int:
+        """Return how many attempts of this type fit at most; `rated`: as it has a rate."""
+        most = min(self.capacity, self._left_of(task_type))
+        if rated:
+            return self._begin_now(task_type, most)
         if self.seconds is None or duration * most <= self.seconds:
             return most
         return min(most, 1 + int(max(0.0, self.seconds) / duration))
+
+    def _left_of(self, task_type: str) -> int:
+        most = self.capacity_by_type.get(task_type, 0)
+        return most - self.taken_by_type.get(task_type, 0) if most else 0
+
+    def fits(self, duration: float) -> bool:
+        """Return whether an attempt of such a duration fits at all."""
+        return self.seconds is None or self.empty or duration <= self.seconds
+
+    def fill(self, duration: float) -> int:
+        """Return how many attempts of such a duration use all that is offered."""
+        if self.seconds is None or duration * self.capacity <= self.seconds:
+            return self.capacity
+        return min(self.capacity, 1 + int(max(0.0, self.seconds) / duration))
+
+    @property
+    def queues(self) -> bool:
+        """Whether the runner begins its attempts one after the other."""
+        return self.seconds is not None and self.seconds < math.inf
+
+    def _begin_now(self, task_type: str, most: int) -> int:
+        """Return how many attempts of a type would begin at once."""
+        if self.queues:
+            return min(most, int(self.empty))
+        return 0 if task_type in self.waiting else most
 
     def take(
         self, task_type: str, duration: float, company: int | None = None, size: int = 0
@@ -69,10 +102,12 @@ class CapacityRequest:
 
         After an attempt that is too large for the message, no other is taken.
         """
-        if self.capacity < 1 or self.capacity_by_type.get(task_type, 0) < 1:
+        if self.capacity < 1 or self._left_of(task_type) < 1:
             return False
         if size > self.left_bytes and self.given:
             self.capacity, self.full = 0, True
+            return False
+        if task_type in self.rated and not self._begin_now(task_type, 1):
             return False
         if self.seconds is not None:
             if duration > self.seconds and not self.empty:
@@ -83,7 +118,7 @@ class CapacityRequest:
         self.left_bytes -= size
         self.given += 1
         self.capacity -= 1
-        self.capacity_by_type[task_type] -= 1
+        self.taken_by_type[task_type] = self.taken_by_type.get(task_type, 0) + 1
         self.empty = False
         return True
 

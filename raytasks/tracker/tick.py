@@ -3,9 +3,7 @@
 It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
-import math
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -16,14 +14,14 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
-from raytasks.store.candidates import MAX_CLAIMS, Candidate
 from raytasks.store.count_changes import Counted, Total
-from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Target, act, change_of
+from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
 MIN_SNOOZE_SECONDS = 1.0
@@ -33,6 +31,9 @@ MIN_SNOOZE_SECONDS = 1.0
 @dataclass
 class TickInput:
     """The input of a tick. Outcomes to settle come with the tracker's view of their attempts.
+
+    The `plan` says what is to be claimed for the `requests`. A task of the `ordered_types` keeps
+    its rank when it is to run again.
 
     `ahead` is the lead of the order of tasks over `now`, in seconds; see `tracker.order`.
     """
@@ -51,6 +52,8 @@ class TickInput:
     promote: bool = False
     requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
+    plan: ClaimPlan | None = None
+    ordered_types: Container[str] = ()
     skip_known: bool = False
     ahead: float = 0.0
     stats: StatsWrite | None = None
@@ -64,6 +67,7 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
     been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
     `acts` are those of people that changed something. The `ready_changes` are by lane.
+    The `findings` are those of the plan's questions.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -79,6 +83,7 @@ class TickResult:
     waits: list[tuple[Running, float]] = field(default_factory=list)
     acts: list[AuditEntry] = field(default_factory=list)
     ready_changes: list[ReadyChange] = field(default_factory=list)
+    findings: list[Finding] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -108,7 +113,9 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     return done
 
 
-def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: float) -> Settlement:
+def settlement_of(
+    running: Running, outcome: Outcome, max_crashes: int, now: float, *, keeps_rank: bool = False
+) -> Settlement:
     """Return the settlement of an attempt: its task's new state, and when it is due again."""
     standing = Standing(
         failures=running.failures,
@@ -153,6 +160,7 @@ def settlement_of(running: Running, outcome: Outcome, max_crashes: int, now: flo
         lane=running.lane,
         limit_values=running.limit_values,
         rank=running.rank,
+        keeps_rank=keeps_rank,
     )
 
 
@@ -214,6 +222,7 @@ def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None
             outcome,
             work.max_crashes,
             work.now,
+            keeps_rank=running.task_type in work.ordered_types,
         )
         for running, outcome in work.outcomes
     ]
@@ -232,19 +241,14 @@ def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None
 
 
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    capacity_by_type: Counter[str] = Counter()
-    for request in work.requests:
-        for task_type in request.capacity_by_type:
-            capacity_by_type[task_type] += request.most(
-                task_type, work.durations.get(task_type, 0.0)
-            )
-    open_lanes = transaction.open_lanes([name for name, most in capacity_by_type.items() if most])
-    rows = transaction.candidates(
-        [LaneAsk(name, lane, -math.inf, capacity_by_type[name]) for name, lane in open_lanes]
-    )
-    rows = _within(rows, capacity_by_type)
-    chosen, cut = share_out(rows, work.requests, work.durations)
-    done.cut = cut or capacity_by_type.total() > MAX_CLAIMS
+    plan = work.plan
+    if plan is None or not plan.questions:
+        return
+    rows = transaction.candidates(plan.asks)
+    chosen, cut = share_out(offered(rows, plan), work.requests, work.durations)
+    ids = {row.task_id for row, _ in chosen}
+    done.findings = findings(rows, plan, ids, len(ids))
+    done.cut = cut or plan.more
     chosen = transaction.filled(chosen)
     later = {request.runner_id for request in work.requests if request.begins_later}
     transaction.claim(chosen, later=later)
@@ -295,14 +299,3 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
         if counts and begins_now:
             done.waits.append((running, work.now + work.ahead - due_at))
         done.changes.append(change_of(running, State.RUNNING, attempt, running.revision, work.now))
-
-
-def _within(rows: Sequence[Candidate], capacity_by_type: Counter[str]) -> list[Candidate]:
-    """Return the best tasks of each type up to its capacity, from those of all its lanes."""
-    left = Counter(capacity_by_type)
-    kept = []
-    for row in rows:
-        if left[row.task_type] > 0:
-            left[row.task_type] -= 1
-            kept.append(row)
-    return kept

@@ -70,7 +70,7 @@ class Ticker:
         )
         self.lease_seconds = lease_seconds
         self.epoch = 0
-        self.ledger = Ledger(clock, self.monotonic)
+        self.ledger = Ledger(clock, self.monotonic, store.priority_step)
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.journal = Journal(log_stream, self.ledger.fleet, self.monotonic)
@@ -85,7 +85,7 @@ class Ticker:
         self.bulk = BulkTurns(self.monotonic)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
-        self.steering = Steering()  # replaced whenever a person has changed it
+        self._steering = Steering()
         self.loaded = asyncio.Event()
         self._turn = asyncio.Lock()
         self.on_expiry: Callable[[str], None] = lambda _: None
@@ -98,6 +98,16 @@ class Ticker:
         self.looked_at = self.monotonic()
         self._renewed_at = -math.inf
         self._doubt: StoreUnavailable | None = None
+
+    @property
+    def steering(self) -> Steering:
+        """What people have set. It is replaced whenever a person has changed it."""
+        return self._steering
+
+    @steering.setter
+    def steering(self, steering: Steering) -> None:
+        self._steering = steering
+        self.ledger.lanes.steer(steering)
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database, and load its state. See `StoreAccess.take_over`."""
@@ -199,6 +209,7 @@ class Ticker:
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             await self.recovery.settle_doubt(doubt)
+        await self._load_put_off()
         taken = self.recovery.take()
         work = self._plan(taken)
         if not (taken.empty or taken.alone):
@@ -207,6 +218,8 @@ class Ticker:
         renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (work.requests or work.promote or renew or work.stats):
             self.recovery.had_nothing_to_do()
+            if work.plan is not None and work.plan.more:
+                self.wake.set()
             return
         self.intake.in_flight = taken.bytes
         try:
@@ -216,6 +229,7 @@ class Ticker:
             raise
         except Exception as error:
             self.intake.in_flight = 0
+            self.ledger.claims.abandon(work, in_doubt=getattr(error, "in_doubt", False))
             if work.stats is not None:
                 self.ledger.stats.not_written()
             await self.recovery.failed(taken, work, error)
@@ -262,16 +276,12 @@ class Ticker:
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=more and next_due is not None and next_due <= now and takes_part(DUE_TASKS),
             skip_known=taken.alone,
+            ordered_types=self.ledger.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
         if self.claiming and more:
-            self.ledger.add_requests(work, lambda name: self._claims(name, now))
+            self.ledger.claims.plan(work, self.recovery.takes_claims)
         return work
-
-    def _claims(self, task_type: str, now: float) -> bool:
-        """Return whether any task of a type may be claimed."""
-        paused = self.steering.pause_of("", task_type, now)
-        return paused is None and self.recovery.takes_claims(task_type)
 
     async def _do_bulk_step(self) -> None:
         """Do one step of a bulk operation, in a transaction of its own."""
@@ -313,14 +323,17 @@ class Ticker:
         self.ledger.notify(work, done)
         if done.cut:
             self.wake.set()
-        # A runner may have asked during this tick, which has brought work for it.
-        if self.asked and self.ledger.has_work_for_callers():
-            self.wake.set()
+        self._look_for_news()
         try:
             self.ledger.check()
         except AssertionError as error:  # our own fault; the disk is right
             log.error("memory and database differ after a tick; reading it again", exc_info=error)
             await self._load()
+
+    def _look_for_news(self) -> None:
+        """Have another tick if a runner has asked meanwhile, or work came that it may have."""
+        if (self.asked or self.ledger.lanes.has_news) and self.ledger.has_work_for_callers():
+            self.wake.set()
 
     async def _wait_for_work(self) -> None:
         if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
@@ -332,8 +345,9 @@ class Ticker:
             due = self.ledger.next_due
         if not is_barred(STATISTICS):
             due = min(due, self.ledger.stats.write_due)
-        due = min(due, self.steering.next_end(self.clock()) or math.inf)
+        due = min(due, self.ledger.lanes.pauses_end_at)
         tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
+        tried_again = min(tried_again, self.ledger.claims.limits.next_time - self.monotonic())
         seconds = max(0.0, min(seconds, due - self.clock(), tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):
@@ -346,7 +360,9 @@ class Ticker:
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
         self.steering = await self.access.insist(self.store.steering)
-        self.ledger.load(running, counts, next_due, totals)
+        lanes = await self.access.insist(self.store.lanes)
+        self.ledger.load(running, counts, next_due, totals, lanes)
+        self.ledger.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)
         if await self.access.insist(self.store.open_bulks):
@@ -355,6 +371,15 @@ class Ticker:
             # Changes committed before this and not published yet will never be published.
             self.ledger.feed.break_off()
         self.wake.set()
+
+    async def _load_put_off(self) -> None:
+        """Read which tasks hold up those behind them, if that is not known."""
+        claims = self.ledger.claims
+        if claims.wants_put_off:
+            types = sorted(claims.limits.ordered_types)
+            if types:
+                claims.put_off(await self.access.insist(lambda: self.store.put_off(types)))
+            claims.wants_put_off = False
 
     async def reload(self) -> None:
         """Read everything again, as the last commit is in doubt."""

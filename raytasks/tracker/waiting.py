@@ -21,6 +21,7 @@ from raytasks.runner.demand import (
     code_of,
 )
 from raytasks.tracker.fleet import Fleet, RunnerState
+from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
 
 DATABASE_AWAY = "database_away"
@@ -28,6 +29,8 @@ NO_HANDLER = "no_handler"
 PAUSED = "paused"
 DRAINING = "draining"
 NOT_DUE = "not_due"
+LIMIT_FULL = "limit_full"
+RATE = "rate"
 NO_RUNNER = "no_runner"
 BEHIND_OTHERS = "behind_others"
 
@@ -37,6 +40,8 @@ STRONGEST = (
     PAUSED,
     DRAINING,
     NOT_DUE,
+    LIMIT_FULL,
+    RATE,
     NEVER_FITS,
     NO_RUNNER,
     NO_RESOURCES,
@@ -49,7 +54,7 @@ itself."""
 MAX_BEFORE = 1000
 """Maximum number of tasks before this one that are counted."""
 
-_HOLDS_ALL = frozenset({DATABASE_AWAY, NO_HANDLER, PAUSED, DRAINING, NOT_DUE})
+_HOLDS_ALL = frozenset({DATABASE_AWAY, NO_HANDLER, PAUSED, DRAINING, NOT_DUE, LIMIT_FULL, RATE})
 
 Reason: TypeAlias = dict[str, Any]
 """A reason: `{code, message, fix, details, until}`."""
@@ -63,6 +68,7 @@ class Moment:
     - `pause`: the widest pause that holds back the task, or None.
     - `stopping`: nothing is claimed any more, as the service stops.
     - `is_barred`: the database refuses the claims of the task's type.
+    - `blocks`: the limits of the task that have no room.
     """
 
     now: float
@@ -72,6 +78,7 @@ class Moment:
     pause: Pause | None = None
     stopping: bool = False
     is_barred: bool = False
+    blocks: Sequence[Block] = ()
 
     def pool_of(self, task_type: str) -> PoolView | None:
         """Return the pool of a type in the version in force, if that is known."""
@@ -224,6 +231,17 @@ def _due(task: WaitingFor, moment: Moment) -> Iterator[Reason]:
         )
 
 
+def _limits(_task: WaitingFor, moment: Moment) -> Iterator[Reason]:
+    for block in moment.blocks:
+        yield _reason(
+            RATE if block.is_rate else LIMIT_FULL,
+            block.message(),
+            "it begins when the limit has room; 'raytasks limits set' changes the limit",
+            until=moment.now + block.seconds if block.is_rate else None,
+            **block.details(),
+        )
+
+
 def _runners(task: WaitingFor, moment: Moment) -> Iterator[Reason]:
     """Yield why the pool has nobody to run the task."""
     types = moment.outlook.task_types()
@@ -293,6 +311,7 @@ _RULES: tuple[Callable[[WaitingFor, Moment], Iterator[Reason]], ...] = (
     _paused,
     _stopping,
     _due,
+    _limits,
     _runners,
 )
 

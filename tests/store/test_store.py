@@ -322,15 +322,6 @@ class TestVerbs:
         tracking.submit(2, task_type="now")
         assert tracking.store.any_ready(["later", "now"])
         assert not tracking.store.any_ready(["later", "unknown"])
-        assert tracking.store.count_ready(["later", "now"], 10) == {"now": 1}
-
-    def test_ready_tasks_are_counted_up_to_a_limit(self, tracking: Tracking) -> None:
-        for number in range(1, 6):
-            tracking.submit(number, task_type="one" if number < 4 else "two")
-        count = tracking.store.count_ready
-        assert count(["one", "two", "three"], 10) == {"one": 3, "two": 2}
-        assert sum(count(["one", "two"], 4).values()) == 4
-        assert count([], 10) == {}
 
     def test_reading_nothing_asks_nothing(self, store: Store) -> None:
         assert store.read(TasksById([])) == {}

@@ -262,6 +262,8 @@ class TestOthers:
 
         monkeypatch.setattr(Transaction, "claim", refuse)
         runner = ScriptedRunner(tracker, "r2", short=5, broken=5)
+        for name in ("short", "broken"):  # so that a runner takes both
+            tracker.fleet.averages.add(name, 0.001)
         waiting = asyncio.ensure_future(runner.claim())
         await let_run()
         await tracker.submit([new_task(1, task_type="broken"), new_task(2)])

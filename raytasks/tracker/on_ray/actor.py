@@ -338,6 +338,7 @@ class TrackerActor:
                 owner=ray.get_runtime_context().get_actor_id() or "",
                 log=stream,
             )
+            tracker.ticker.ledger.claims.awaits_handlers = True
             self._pools = RunnerPools(tracker)
             self._versions = Versions(
                 VersionBook(tracker.ticker),

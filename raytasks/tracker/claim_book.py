@@ -1,0 +1,261 @@
+"""The claims of ticks in the tracker's memory: planned before a tick, booked after it."""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from raytasks.model.states import CRASHES, FINAL, WAITING, OutcomeKind
+from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, Running
+from raytasks.protocol.messages import Outcome, StateChange
+from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
+from raytasks.tracker.claim_order import ClaimPlan
+from raytasks.tracker.claim_plan import plan_claims
+from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.lane_queues import Lane
+from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.sharing import CapacityRequest
+
+if TYPE_CHECKING:
+    from raytasks.tracker.tick import TickInput, TickResult
+
+_RANK_SLACK = 1e-3  # an expected rank may be wrong by so many seconds
+
+
+class ClaimBook:
+    """The lanes, limits and shares of a tracker, kept in step with its ticks.
+
+    `clock` returns seconds since the epoch, `monotonic` seconds since any time. A priority is worth
+    `priority_step` seconds of rank.
+    """
+
+    def __init__(
+        self,
+        fleet: Fleet,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        priority_step: float,
+    ) -> None:
+        self._fleet = fleet
+        self._priority_step = priority_step
+        self.lanes = Lanes(clock, monotonic, fleet.averages.get)
+        self.limits = self.lanes.limits
+        self.mismatch: str | None = None
+        """How memory and database differ, as a tick has shown; None: they do not."""
+        self.awaits_handlers = False
+        """Whether nothing is claimed until it is known which limits hold."""
+        self.wants_put_off = False
+        """Whether it has to be read which tasks are put off."""
+        self._spent: set[tuple[str, int]] = set()
+
+    def load(self, rows: Iterable[LaneRow], put_off: Iterable[PutOffRow]) -> None:
+        """Begin again with what is on disk; the fleet has the running attempts."""
+        self.mismatch = None
+        self._spent.clear()
+        self.lanes.load(rows, self._fleet.running.values())
+        self.put_off(put_off)
+
+    def put_off(self, rows: Iterable[PutOffRow]) -> None:
+        """Note the tasks that hold up others until they are due."""
+        for row in rows:
+            if row.task_id not in self.limits.put_offs:
+                gates = self.limits.gates_of(row.task_type, row.namespace, row.limit_values)
+                self.limits.put_offs.add(row.task_id, row.run_at, gates)
+
+    def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
+        """Put the limits, pools and weights of a handlers' version in force."""
+        self.lanes.set_handlers(infos, self._fleet.running.values())
+        self.wants_put_off, self.awaits_handlers = True, False
+
+    def note_spent(self, running: Running) -> None:
+        """Note an attempt that had begun when it was taken from its runner."""
+        self._spent.add((running.task_id, running.attempt))
+
+    # Before a tick
+
+    def plan(self, work: "TickInput", takes: Callable[[str], bool]) -> None:
+        """Add to a tick what runners may get. `takes`: whether a type is to be claimed at all."""
+        averages, rated = self._fleet.averages, self.limits.rated_types
+
+        def requests() -> list[CapacityRequest]:
+            ending = {running.task_id for running, _ in work.outcomes}
+            return [
+                request
+                for runner in self._fleet
+                if (request := runner.capacity_request(averages, ending, rated))
+            ]
+
+        self.plan_for(work, requests, takes)
+
+    def plan_for(
+        self,
+        work: "TickInput",
+        asked: Callable[[], Sequence[CapacityRequest]],
+        takes: Callable[[str], bool] = lambda _task_type: True,
+    ) -> None:
+        """Add to a tick what those may get who have `asked` for something."""
+        lanes, average = self.lanes, self._fleet.averages.get
+        self.limits.on_time()
+        lanes.end_pauses()
+        lanes.fairness.look()
+        lanes.has_news = False
+        if self.awaits_handlers:
+            return
+        plan = ClaimPlan(generation=lanes.generation)
+        self._expect(work, plan)
+        if plan.expected or plan.ending:
+            work.plan = plan
+        if lanes.is_any_open and (requests := asked()):
+            work.plan = plan
+            plan_claims(lanes, requests, average, takes, plan)
+            if plan.questions:
+                work.requests = requests
+                work.durations = {name: average(name) for name in plan.task_types}
+
+    def _expect(self, work: "TickInput", plan: ClaimPlan) -> None:
+        """Count what the tick itself makes ready before it claims, and the slots that it frees."""
+        limits, ordered = self.limits, self.limits.ordered_types
+        if limits.by_name:
+            plan.ending = limits.expect_ends(
+                running
+                for running, outcome in work.outcomes
+                if outcome.kind is OutcomeKind.SUCCEEDED or running.task_type not in ordered
+            )
+        ready: dict[tuple[str, str], list[float]] = {}
+        named = {}
+        for task in work.submissions:
+            if task.due_at <= work.now:
+                rank = task.due_at + work.ahead - task.priority * self._priority_step
+                key = (task.task_type, task.lane)
+                ready.setdefault(key, []).append(rank - _RANK_SLACK)
+                named[key] = (task.namespace, task.limit_values)
+        for running, outcome in work.outcomes:
+            if _may_be_due(outcome) and running.task_type not in ordered:
+                key = (running.task_type, running.lane)
+                ready.setdefault(key, []).append(running.rank - _RANK_SLACK)
+                named[key] = (running.namespace, running.limit_values)
+        for key, ranks in ready.items():
+            lane = self.lanes.lane(*key, *named[key])
+            self.lanes.expect(lane, len(ranks), min(ranks))
+            plan.expected.append(lane)
+
+    # After a tick
+
+    def abandon(self, work: "TickInput", *, in_doubt: bool) -> None:
+        """Take back a plan whose tick has failed. In doubt, its tokens are spent all the same."""
+        plan = work.plan
+        if plan is None or plan.generation != self.lanes.generation:
+            return
+        self.limits.forget_ends(plan.ending)
+        self._release(plan, spend=in_doubt)
+        self.lanes.forget_expected(plan.expected)
+        self.lanes.has_news = True
+
+    def apply(self, work: "TickInput", done: "TickResult") -> None:
+        """Book what a tick has changed."""
+        lanes, limits, plan = self.lanes, self.limits, work.plan
+        is_present = plan is not None and plan.generation == lanes.generation
+        if plan is not None and is_present:
+            limits.forget_ends(plan.ending)
+        if limits.by_name:
+            for running, _ in done.claimed:
+                limits.begun(running)
+        lanes.charge(running for running, _ in done.claimed)
+        if plan is not None and is_present:
+            self._release(plan, spend=False)
+        self._settle(work, done)
+        self._apply_changes(done.ready_changes)
+        if plan is not None:
+            if is_present:
+                lanes.forget_expected(plan.expected)
+            self._learn(plan, done)
+        self._go_on(done.changes)
+        lanes.fairness.flush()
+
+    def note_step(self, changes: Iterable[ReadyChange], states: Iterable[StateChange]) -> None:
+        """Book what a step of a bulk operation has changed."""
+        self._apply_changes(changes)
+        self._go_on(states)
+
+    def _release(self, plan: ClaimPlan, *, spend: bool) -> None:
+        for gate, number in plan.reserved:
+            gate.reserved -= number
+            for _ in range(number if spend else 0):
+                gate.take_token()
+        freed = dict.fromkeys(gate for gate, _ in plan.reserved)
+        for gate in freed:
+            self.limits.left(gate)
+
+    def _settle(self, work: "TickInput", done: "TickResult") -> None:
+        limits, ordered = self.limits, self.limits.ordered_types
+        self.lanes.fairness.settle(
+            (outcome.task_id, _used(outcome)) for _, outcome in work.outcomes
+        )
+        if not limits.by_name:
+            return
+        for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
+            if running.task_type not in limits.types:
+                continue
+            is_put_off = item.state in WAITING and not item.is_ready(work.now)
+            if is_put_off and running.task_type in ordered:
+                gates = limits.gates_of(running.task_type, running.namespace, running.limit_values)
+                limits.put_offs.add(running.task_id, item.run_at, gates)
+            if outcome.closes is not None:
+                limits.close(running, outcome.closes, outcome.delay_seconds)
+            limits.ended(running, begun=self._has_begun(running, outcome))
+
+    def _has_begun(self, running: Running, outcome: Outcome) -> bool:
+        if not outcome.begun:
+            return False
+        if outcome.kind is not OutcomeKind.RELEASED:
+            return True
+        key = (running.task_id, running.attempt)
+        spent = key in self._spent
+        self._spent.discard(key)
+        runner = self._fleet.runners.get(running.runner_id)
+        # A warm runner gives back only what has not begun, and does not say so.
+        return spent or (runner is not None and runner.pool == REMOTE_POOL)
+
+    def _apply_changes(self, changes: Iterable[ReadyChange]) -> None:
+        try:
+            self.lanes.apply(changes)
+        except AssertionError as error:
+            self.mismatch = str(error)
+
+    def _learn(self, plan: ClaimPlan, done: "TickResult") -> None:
+        """Apply what the tick has found in lanes; park those whose limits have no room left."""
+        for question, found in zip(plan.questions, done.findings, strict=False):
+            known: Lane | None = self.lanes.find(question.task_type, question.name)
+            if known is not None and known.floor < question.floor:
+                continue  # something better came, which the question did not look for
+            ready = 0 if known is None else known.ready
+            if found.left is not None and ready != found.left:
+                self.mismatch = (
+                    f"{found.left} tasks are ready in a lane of {question.task_type}, "
+                    f"and {ready} in memory"
+                )
+            if known is not None:
+                self.lanes.set_floor(known, found.floor)
+                self.lanes.park_blocked(known)
+
+    def _go_on(self, changes: Iterable[StateChange]) -> None:
+        put_offs = self.limits.put_offs
+        for change in changes if put_offs else ():
+            if change.state in FINAL and change.task_id in put_offs:
+                put_offs.remove(change.task_id)
+
+
+def _may_be_due(outcome: Outcome) -> bool:
+    """Return whether the task of an attempt may be due again at once."""
+    if outcome.kind in CRASHES or outcome.kind is OutcomeKind.RELEASED:
+        return True
+    return outcome.retryable and outcome.delay_seconds <= 0
+
+
+def _used(outcome: Outcome) -> float | None:
+    """Return the seconds that an attempt has used; None: all since its claim."""
+    kind = outcome.kind
+    if kind is not OutcomeKind.SUCCEEDED:
+        if kind in CRASHES:
+            return None
+        if not outcome.begun or kind is OutcomeKind.RELEASED:
+            return 0.0
+    return max(0.0, outcome.finished_at - outcome.started_at)

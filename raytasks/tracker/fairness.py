@@ -1,0 +1,250 @@
+"""Fair shares in virtual time: between the namespaces of a pool, then between a namespace's types.
+
+Whoever has had the least seconds of the pool's slots for its weight comes next. A claim is charged
+with the type's average seconds at once. When the attempt ends, what was measured takes the place of
+the charge. What runs longer than its charge is charged as it runs.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any
+
+LONG_SECONDS = 0.5
+"""Seconds after which an attempt is charged as it runs, if that is more than its average."""
+
+LAG_SECONDS = 1.0
+"""Virtual seconds, beside two average attempts, that whoever was blocked may be behind others."""
+
+_LOOK_SECONDS = 0.25
+
+_stamps = count()
+
+
+class Share:
+    """One that takes turns: a type of a namespace, or a namespace.
+
+    - `time`: its virtual time in seconds; the lowest comes next.
+    - `weight`: its share; `active`: whether it has work that can be claimed.
+    """
+
+    __slots__ = ("active", "entry", "stamp", "time", "weight")
+
+    def __init__(self, weight: float) -> None:
+        self.time = 0.0
+        self.weight = weight
+        self.active = False
+        self.stamp = 0
+        self.entry: tuple[float, int, Share] | None = None
+
+
+class Turns:
+    """The active ones in the order of their virtual times; the newest comes first among equals."""
+
+    def __init__(self) -> None:
+        self._heap: list[tuple[float, int, Share]] = []
+        self._active = 0
+
+    def __len__(self) -> int:
+        return self._active
+
+    def enter(self, share: Share, lag: float) -> None:
+        """Let one take turns. It may be behind the others by `lag` seconds at most."""
+        first = self.first()
+        if first is not None:
+            share.time = max(share.time, first.time - lag)
+        share.active = True
+        share.stamp = -next(_stamps)
+        self._active += 1
+        self.push(share)
+
+    def leave(self, share: Share) -> None:
+        """Let one take no turns, as it has no work."""
+        share.active, share.entry = False, None
+        self._active -= 1
+
+    def push(self, share: Share) -> None:
+        """Put one in the order again, after its time has changed."""
+        if share.active:
+            share.entry = (share.time, share.stamp, share)
+            if len(self._heap) > 64 and len(self._heap) > 2 * self._active:
+                self._heap = [entry for entry in self._heap if entry[2].entry is entry]
+                heapq.heapify(self._heap)
+            heapq.heappush(self._heap, share.entry)
+
+    def first(self) -> Share | None:
+        """Return the one whose turn it is; None if nobody is active."""
+        heap = self._heap
+        while heap:
+            entry = heap[0]
+            if entry[2].entry is entry:
+                return entry[2]
+            heapq.heappop(heap)
+        return None
+
+    def take(self) -> Share | None:
+        """Remove the one whose turn it is, until it is pushed again."""
+        share = self.first()
+        if share is not None:
+            heapq.heappop(self._heap)
+            share.entry = None
+        return share
+
+
+class Preview:
+    """The turns that would follow if what is chosen were charged; `Turns` stay as they are."""
+
+    def __init__(self, turns: Turns) -> None:
+        self._turns = turns
+        self._heap: list[tuple[float, int, Share]] = []
+        self._taken: list[Share] = []
+
+    def take(self) -> tuple[float, Share] | None:
+        """Return the one whose turn it is, with its time; None if nobody is left."""
+        first = self._turns.first()
+        if self._heap and (first is None or self._heap[0][0] <= first.time):
+            time, _, share = heapq.heappop(self._heap)
+            return time, share
+        taken = self._turns.take()
+        if taken is None:
+            return None
+        self._taken.append(taken)
+        return taken.time, taken
+
+    def put(self, share: Share, time: float) -> None:
+        """Let one that was taken have another turn, at a later time."""
+        heapq.heappush(self._heap, (time, share.stamp, share))
+
+    @property
+    def next_time(self) -> float:
+        """The time of the one whose turn it is; infinite if nobody is left."""
+        first = self._turns.first()
+        time = self._heap[0][0] if self._heap else math.inf
+        return time if first is None else min(time, first.time)
+
+    def close(self) -> None:
+        """Put all back where they were."""
+        for share in self._taken:
+            self._turns.push(share)
+
+
+class SpaceShare(Share):
+    """The share of a namespace in a pool, and the turns of its types there."""
+
+    __slots__ = ("namespace", "types")
+
+    def __init__(self, namespace: str, weight: float) -> None:
+        super().__init__(weight)
+        self.namespace = namespace
+        self.types = Turns()
+
+
+class TypeShare(Share):
+    """The share of a type among those of its namespace. `slots`: how many fit in one runner."""
+
+    __slots__ = ("owner", "pool", "slots", "space")
+
+    def __init__(
+        self, owner: Any, pool: "PoolTurns", space: SpaceShare, weight: float, slots: int
+    ) -> None:
+        super().__init__(weight)
+        self.owner = owner
+        self.pool = pool
+        self.space = space
+        self.slots = slots
+
+
+class PoolTurns:
+    """The turns of the namespaces in one pool."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.turns = Turns()
+        self.spaces: dict[str, SpaceShare] = {}
+
+    def enter(self, share: TypeShare, *, fresh: bool, seconds: float) -> None:
+        """Let a type of a namespace take turns; `fresh`: it had no work at all before.
+
+        What only was blocked may be behind by two of its average attempts' `seconds`, too.
+        """
+        space = share.space
+        lag = 0.0 if fresh else LAG_SECONDS + 2 * seconds
+        space.types.enter(share, lag if fresh else lag / share.weight)
+        if not space.active:
+            self.turns.enter(space, lag if fresh else lag / space.weight)
+
+    def leave(self, share: TypeShare) -> None:
+        """Let a type of a namespace take no turns."""
+        share.space.types.leave(share)
+        if not len(share.space.types):
+            self.turns.leave(share.space)
+
+    @property
+    def is_contested(self) -> bool:
+        """Whether more than one takes turns here."""
+        if len(self.turns) != 1:
+            return len(self.turns) > 1
+        first = self.turns.first()
+        return isinstance(first, SpaceShare) and len(first.types) > 1
+
+
+class Fairness:
+    """The charges of all running attempts. `monotonic` returns seconds since any time.
+
+    What is charged counts in turns after `flush`, so that a tick moves each share only once.
+    """
+
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._charges: dict[str, list[Any]] = {}  # by task id: share, since when, seconds
+        self._pending: dict[TypeShare, float] = {}
+        self._look_at = monotonic()
+
+    def claim(self, task_id: str, share: TypeShare, seconds: float) -> None:
+        """Charge a claimed attempt with the average seconds of its type."""
+        self._charges[task_id] = [share, self._monotonic(), seconds]
+        self._pending[share] = self._pending.get(share, 0.0) + seconds
+
+    def settle(self, ended: Iterable[tuple[str, float | None]]) -> None:
+        """Charge what ended attempts have used instead, in seconds; None: since their claim."""
+        pending, pop = self._pending, self._charges.pop
+        for task_id, seconds in ended:
+            charge = pop(task_id, None)
+            if charge is not None:
+                share, since, charged = charge
+                used = self._monotonic() - since if seconds is None else seconds
+                pending[share] = pending.get(share, 0.0) + used - charged
+
+    def look(self) -> None:
+        """Charge what has run longer than it was charged for, as often as this is of use."""
+        now = self._monotonic()
+        if now < self._look_at:
+            return
+        looked = 0
+        for charge in self._charges.values():  # the oldest first
+            share, since, charged = charge
+            used = now - since
+            if used < LONG_SECONDS:
+                break
+            looked += 1
+            if used > charged and share.pool.is_contested:
+                self._pending[share] = self._pending.get(share, 0.0) + used - charged
+                charge[2] = used
+        self._look_at = now + _LOOK_SECONDS + looked / 20_000
+        self.flush()
+
+    def flush(self) -> None:
+        """Move the shares whose charges have changed to their new places."""
+        for share, used in self._pending.items():
+            space, seconds = share.space, used / share.slots
+            share.time += seconds / share.weight
+            space.time += seconds / space.weight
+            space.types.push(share)
+            share.pool.turns.push(space)
+        self._pending.clear()
+
+    def forget(self) -> None:
+        """Forget all charges, as the attempts are read again."""
+        self._charges.clear()
+        self._pending.clear()

@@ -1,0 +1,418 @@
+"""The memory of lanes: how many tasks are ready in each, and which of them can be claimed now.
+
+A lane is open, or parked before the one gate that blocks it. A parked lane costs nothing until a
+slot or a token of that gate comes free. The tasks of one namespace and type are a queue: its open
+lanes by rank. A queue that is paused, or blocked by a limit without key, takes no turns.
+"""
+
+import heapq
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+from raytasks.model.steering import Steering
+from raytasks.model.tasks import HandlerInfo, Running
+from raytasks.store.lane_rows import LaneRow, ReadyChange
+from raytasks.tracker.fairness import Fairness, PoolTurns, SpaceShare, TypeShare
+from raytasks.tracker.gates import Gate
+from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
+from raytasks.tracker.limits import Limits
+
+UNKNOWN_POOL = ""
+"""The pool of the types that no version in force has."""
+
+
+class Lanes:
+    """All lanes with ready tasks. All methods belong to the tracker's event loop.
+
+    `clock` returns seconds since the epoch, `monotonic` seconds since any time; `average` the
+    average seconds of a type.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        monotonic: Callable[[], float],
+        average: Callable[[str], float],
+    ) -> None:
+        self._clock = clock
+        self._average = average
+        self.limits = Limits(monotonic)
+        self.limits.on_wake = self._woken
+        self.fairness = Fairness(monotonic)
+        self.pools: dict[str, PoolTurns] = {}
+        self._kinds: dict[str, TypeLanes] = {}
+        self._infos: Mapping[str, HandlerInfo] = {}
+        self._steering = Steering()
+        self.pauses_end_at = math.inf
+        """When a pause ends by itself, in seconds since the epoch."""
+        self._open: set[str] = set()
+        self.has_news = False
+        """Whether something came that no plan has counted on."""
+        self.generation = 0
+        """How often all was read again; what was planned before then is not taken back."""
+
+    # What is in force
+
+    def set_handlers(self, infos: Iterable[HandlerInfo], running: Iterable[Running]) -> None:
+        """Put limits, pools and weights of a handlers' version in force."""
+        infos = list(infos)
+        rows = list(self.rows())
+        self._infos = {info.task_type: info for info in infos}
+        self.limits.declare(infos, ())
+        self.load(rows, running)
+
+    def steer(self, steering: Steering) -> None:
+        """Put what people have set in force: bounds, weights, pauses."""
+        self._steering = steering
+        for pool in self.pools.values():
+            for space in pool.spaces.values():
+                space.weight = steering.weight_of(space.namespace)
+        self.limits.steer(steering)
+        for kind in self._kinds.values():
+            kind.limits = self.limits.of_type(kind.name)
+        self._look_at_pauses()
+
+    def end_pauses(self) -> None:
+        """End the pauses whose time has come."""
+        if self._clock() >= self.pauses_end_at:
+            self._look_at_pauses()
+
+    def _look_at_pauses(self) -> None:
+        now = self._clock()
+        end = self._steering.next_end(now)
+        self.pauses_end_at = math.inf if end is None else end
+        for kind in self._kinds.values():
+            for queue in kind.queues.values():
+                paused = self._steering.pause_of(queue.namespace, kind.name, now) is not None
+                if paused and not queue.paused:
+                    self._close(queue)
+                    queue.paused = True
+                elif queue.paused and not paused:
+                    queue.paused = False
+                    self._open_queue(queue, fresh=True)
+
+    # What is ready
+
+    def load(self, rows: Iterable[LaneRow], running: Iterable[Running]) -> None:
+        """Begin again with what is on disk. What gates know of time stays.
+
+        Which tasks are put off is forgotten: see `PutOffs`.
+        """
+        running = list(running)
+        self.generation += 1
+        self.fairness.forget()
+        self.pools, self._kinds = {}, {}
+        self._open.clear()
+        self.limits.recount(running)
+        for task_type, name, namespace, values, waiting, rank in rows:
+            queue = self._queue(task_type, namespace)
+            lane = queue.kind.lanes[name] = Lane(queue, name, values)
+            lane.ready, lane.floor = waiting, rank
+            queue.heap.append((rank, lane))
+            queue.ready += waiting
+            queue.kind.ready += waiting
+        for kind in self._kinds.values():
+            for queue in kind.queues.values():
+                heapq.heapify(queue.heap)
+                self._open_queue(queue, fresh=True)
+            if kind.limits.is_member:
+                for lane in kind.lanes.values():
+                    self._join(lane)
+        self.charge(running)
+        self.fairness.flush()
+
+    def rows(self) -> Iterator[LaneRow]:
+        """Return all lanes, as `load` takes them."""
+        for kind in self._kinds.values():
+            for lane in kind.lanes.values():
+                if lane.ready:
+                    yield LaneRow(
+                        kind.name,
+                        lane.name,
+                        lane.queue.namespace,
+                        lane.values,
+                        lane.ready,
+                        lane.floor,
+                    )
+
+    def apply(self, changes: Iterable[ReadyChange]) -> None:
+        """Apply what has become ready on disk, and what is ready no longer.
+
+        Raises `AssertionError` if fewer than no tasks are ready in a lane.
+        """
+        for task_type, name, namespace, values, rank, change in changes:
+            if change > 0:
+                lane = self.lane(task_type, name, namespace, values)
+                self.has_news = self.has_news or change > lane.expected
+                lane.ready += change
+                lane.queue.kind.ready += change
+                self._grown(lane, change, rank)
+            elif change < 0:
+                known = self.find(task_type, name)
+                has = 0 if known is None else known.ready
+                assert has + change >= 0, f"{-change} tasks left a lane of {task_type} of {has}"
+                assert known is not None
+                known.ready += change
+                known.queue.kind.ready += change
+                self._shrunk(known, -change)
+
+    def expect(self, lane: Lane, number: int, rank: float) -> None:
+        """Add tasks that the tick on its way may make ready."""
+        lane.expected += number
+        self._grown(lane, number, rank)
+
+    def forget_expected(self, lanes: Iterable[Lane]) -> None:
+        """Take back `expect`, as the tick is over."""
+        for lane in lanes:
+            number, lane.expected = lane.expected, 0
+            self._shrunk(lane, number)
+
+    def find(self, task_type: str, name: str) -> Lane | None:
+        """Return a lane that has ready tasks, or may have soon."""
+        kind = self._kinds.get(task_type)
+        return None if kind is None else kind.lanes.get(name)
+
+    def lane(self, task_type: str, name: str, namespace: str, values: str | None) -> Lane:
+        """Return a lane, a new one if need be."""
+        kind = self._kinds.get(task_type)
+        lane = None if kind is None else kind.lanes.get(name)
+        if lane is None:
+            queue = self._queue(task_type, namespace)
+            lane = queue.kind.lanes[name] = Lane(queue, name, values)
+            if queue.kind.limits.is_member:
+                self._join(lane)
+        return lane
+
+    def set_floor(self, lane: Lane, floor: float) -> None:
+        """Note that the tasks of a lane have no better rank than this."""
+        if lane.count and lane.floor != floor:
+            lane.floor = floor
+            if lane.parked_at is None:
+                lane.queue.push(lane)
+
+    # What can be claimed
+
+    def open_work(self, task_types: Iterable[str]) -> dict[str, int]:
+        """Return how many tasks of some types are ready in open lanes, without types of none."""
+        return {
+            name: self._kinds[name].open
+            for name in self._open.intersection(task_types)
+            if not self._is_blocked(name)
+        }
+
+    def has_open(self, task_types: Mapping[str, Any]) -> bool:
+        """Return whether an open lane of one of these types has a ready task."""
+        if task_types.keys().isdisjoint(self._open):
+            return False
+        return any(not self._is_blocked(name) for name in task_types.keys() & self._open)
+
+    def ready_of(self, task_type: str) -> int:
+        """Return how many tasks of a type are ready, whatever holds them back."""
+        kind = self._kinds.get(task_type)
+        return 0 if kind is None else kind.ready
+
+    def open_of(self, task_type: str) -> int:
+        """Return how many tasks of a type are ready in open lanes."""
+        return self.open_work((task_type,)).get(task_type, 0)
+
+    def _is_blocked(self, task_type: str) -> bool:
+        return self.limits.blocking(self._kinds[task_type].limits.plain) is not None
+
+    def gates_of(self, lane: Lane) -> list[Gate]:
+        """Return the gates of the keys of a lane."""
+        limits = lane.queue.kind.limits
+        if not limits.keyed:
+            return []
+        return self.limits.keyed_gates(limits, lane.queue.namespace, lane.values)
+
+    def _known_gates(self, lane: Lane) -> list[Gate]:
+        limits = lane.queue.kind.limits
+        if not limits.keyed:
+            return []
+        return self.limits.known_gates(limits, lane.queue.namespace, lane.values)
+
+    def park_blocked(self, lane: Lane) -> None:
+        """Park an open lane if its limits have no room any more."""
+        limits = lane.queue.kind.limits
+        if limits.keyed and lane.count and lane.parked_at is None:
+            gate = self.limits.blocks_lane(limits, lane.queue.namespace, lane.values)
+            if gate is not None:
+                self.park(lane, gate)
+
+    def reopen(self, lane: Lane) -> None:
+        """Open a parked lane, unless another gate blocks it."""
+        if lane.parked_at is not None:
+            lane.parked_at = None
+            self._open_lane(lane, fresh=False)
+
+    def park(self, lane: Lane, gate: Gate) -> None:
+        """Have an open lane wait before a gate."""
+        self._close_lane(lane)
+        self.limits.park(lane, gate, lane.queue.kind.name, lane.floor)
+
+    def park_queue(self, queue: LaneQueue, gate: Gate) -> None:
+        """Have a queue wait before a gate of its type."""
+        self._close(queue)
+        self.limits.park(queue, gate, queue.kind.name, queue.share.space.time)
+
+    def slots_of(self, task_type: str) -> int:
+        """Return how many attempts of a type fit in one runner."""
+        info = self._infos.get(task_type)
+        if info is None:
+            return 1
+        return info.concurrency * (1 if info.batch is None else info.batch.size)
+
+    def charge(self, claimed: Iterable[Running]) -> None:
+        """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
+        shares: dict[tuple[str, str], tuple[TypeShare, float]] = {}
+        claim = self.fairness.claim
+        for running in claimed:
+            key = (running.task_type, running.namespace)
+            known = shares.get(key)
+            if known is None:
+                known = shares[key] = self._queue(*key).share, self._average(running.task_type)
+            claim(running.task_id, *known)
+
+    @property
+    def is_any_open(self) -> bool:
+        """Whether an open lane has a task, or may have one after the tick on its way."""
+        return bool(self._open)
+
+    # Changes of one lane
+
+    def _queue(self, task_type: str, namespace: str) -> LaneQueue:
+        kind = self._kinds.get(task_type)
+        if kind is None:
+            kind = self._kinds[task_type] = TypeLanes(task_type, self.limits.of_type(task_type))
+        queue = kind.queues.get(namespace)
+        if queue is None:
+            info = self._infos.get(task_type)
+            name = UNKNOWN_POOL if info is None else info.pool
+            pool = self.pools.get(name)
+            if pool is None:
+                pool = self.pools[name] = PoolTurns(name)
+            space = pool.spaces.get(namespace)
+            if space is None:
+                weight = self._steering.weight_of(namespace)
+                space = pool.spaces[namespace] = SpaceShare(namespace, weight)
+            weight = 1.0 if info is None else info.weight
+            share = TypeShare(None, pool, space, weight, self.slots_of(task_type))
+            pause = self._steering.pause_of(namespace, task_type, self._clock())
+            queue = kind.queues[namespace] = LaneQueue(kind, namespace, share, pause is not None)
+        return queue
+
+    def _grown(self, lane: Lane, number: int, rank: float) -> None:
+        is_first = lane.count == number
+        is_better = rank < lane.floor
+        if is_better or is_first:
+            lane.floor = rank
+        if is_first:
+            self._open_lane(lane, fresh=True)
+        elif lane.parked_at is None:
+            self._add(lane.queue, number)
+            if is_better:
+                lane.queue.push(lane)
+        elif is_better:
+            gate = lane.parked_at
+            self.limits.park(lane, gate, lane.queue.kind.name, rank)
+            self.limits.left(gate)
+
+    def _shrunk(self, lane: Lane, number: int) -> None:
+        if lane.parked_at is None:
+            self._add(lane.queue, -number)
+        if not lane.count:
+            was_open = lane.parked_at is None
+            self._remove(lane)
+            if was_open:
+                self._pass_on(lane)
+
+    def _remove(self, lane: Lane) -> None:
+        kind = lane.queue.kind
+        lane.parked_at = None
+        del kind.lanes[lane.name]
+        if kind.limits.is_member:
+            for gate in self._known_gates(lane):
+                if gate.members is not None:
+                    gate.members.pop(lane, None)
+                    gate.members = gate.members or None
+
+    def _join(self, lane: Lane) -> None:
+        """Note a lane at the gates that keep an order over several lanes."""
+        for gate in self.gates_of(lane):
+            if gate.limit.is_shared_order:
+                if gate.members is None:
+                    gate.members = {}
+                gate.members[lane] = None
+
+    def _pass_on(self, lane: Lane) -> None:
+        """Wake others that wait before the gates of a lane which uses their room no more."""
+        for gate in self._known_gates(lane):
+            self.limits.left(gate)
+
+    def _open_lane(self, lane: Lane, *, fresh: bool) -> None:
+        """Open a lane if nothing blocks it; else park it."""
+        limits = lane.queue.kind.limits
+        if limits.keyed:
+            gate = self.limits.blocks_lane(limits, lane.queue.namespace, lane.values)
+            if gate is not None:
+                self.limits.park(lane, gate, lane.queue.kind.name, lane.floor)
+                return
+        lane.queue.push(lane)
+        self._add(lane.queue, lane.count, fresh=fresh)
+
+    def _close_lane(self, lane: Lane) -> None:
+        self._add(lane.queue, -lane.count)
+
+    def _add(self, queue: LaneQueue, number: int, *, fresh: bool = True) -> None:
+        """Change how many tasks the open lanes of a queue have."""
+        was_active = queue.share.active
+        queue.ready += number
+        if was_active:
+            self._count_open(queue.kind, number)
+            if not queue.ready:
+                queue.share.pool.leave(queue.share)
+                self._give_way(queue)
+        elif queue.ready and queue.parked_at is None and not queue.paused:
+            self._open_queue(queue, fresh=fresh)
+
+    def _open_queue(self, queue: LaneQueue, *, fresh: bool) -> None:
+        """Let a queue take turns, if it has work and nothing blocks it."""
+        if not queue.ready or queue.paused or queue.share.active:
+            return
+        kind = queue.kind
+        gate = self.limits.blocking(kind.limits.plain)
+        if gate is not None:
+            self.limits.park(queue, gate, kind.name, queue.share.space.time)
+            return
+        self._count_open(kind, queue.ready)
+        seconds = 0.0 if fresh else self._average(kind.name)
+        queue.share.pool.enter(queue.share, fresh=fresh, seconds=seconds)
+
+    def _close(self, queue: LaneQueue) -> None:
+        """Let a queue take no turns, though it has work."""
+        queue.parked_at = None
+        if queue.share.active:
+            self._count_open(queue.kind, -queue.ready)
+            queue.share.pool.leave(queue.share)
+
+    def _count_open(self, kind: TypeLanes, number: int) -> None:
+        kind.open += number
+        if kind.open:
+            self._open.add(kind.name)
+        else:
+            self._open.discard(kind.name)
+
+    def _give_way(self, queue: LaneQueue) -> None:
+        """Wake others that wait before the gates of a type."""
+        for gate in queue.kind.limits.plain:
+            self.limits.left(gate)
+
+    def _woken(self, item: Lane | LaneQueue) -> bool:
+        self.has_news = True
+        if isinstance(item, LaneQueue):
+            self._open_queue(item, fresh=False)
+            return item.share.active
+        if item.count:
+            self._open_lane(item, fresh=False)
+        return item.count > 0 and item.parked_at is None

@@ -1,0 +1,274 @@
+"""A tracker's memory of claims beside a naive store: lists that are searched from end to end."""
+
+import itertools
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from raytasks.model.controls import Limit
+from raytasks.model.lanes import lane_of, limit_values_of
+from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import HandlerInfo, HandlerKind, Running
+from raytasks.protocol.messages import Outcome
+from raytasks.store.candidates import Candidate
+from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.settlement import Settlement
+from raytasks.tracker.claim_book import ClaimBook
+from raytasks.tracker.claim_order import findings, offered
+from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.sharing import CapacityRequest, share_out
+from raytasks.tracker.tick import TickInput, TickResult, settlement_of
+
+NOW = 1_000_000.0
+
+
+def info(task_type: str, *limits: Limit, weight: float = 1.0) -> HandlerInfo:
+    """Return the handler of a type, of the shared pool."""
+    return HandlerInfo(task_type, HandlerKind.FUNCTION, (0, 1), limits=limits, weight=weight)
+
+
+@dataclass
+class Task:
+    """A task of the naive store. It may be claimed from `due` on; `rank` is its place."""
+
+    task_id: str
+    task_type: str
+    namespace: str
+    values: str | None
+    rank: float
+    due: float
+    ready: bool = False
+    running: Running | None = None
+
+    @property
+    def lane(self) -> str:
+        """Its lane."""
+        return lane_of(self.namespace, self.values)
+
+
+@dataclass
+class ClaimWorld:
+    """Tasks in a list, and the real memory of claims, which is told of each change."""
+
+    now: float = 0.0
+    tasks: dict[str, Task] = field(default_factory=dict)
+    infos: dict[str, HandlerInfo] = field(default_factory=dict)
+    begun: list[tuple[float, Running]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fleet = Fleet()
+        self.book = ClaimBook(self.fleet, lambda: NOW + self.now, lambda: self.now, 60.0)
+        self.lanes = self.book.lanes
+        self._numbers = itertools.count(1)
+        self.asked: list[LaneAsk] = []
+
+    def declare(self, *infos: HandlerInfo) -> None:
+        """Put handlers in force."""
+        self.infos = {item.task_type: item for item in infos}
+        self.book.set_handlers(infos)
+        self.book.put_off(())
+
+    def add(
+        self,
+        task_type: str = "a",
+        key: str | None = None,
+        namespace: str = "default",
+        *,
+        rank: float | None = None,
+    ) -> Task:
+        """Add a task that is ready at once, as a tick without claims does."""
+        task = self.make(task_type, key, namespace, rank=rank)
+        self.apply_changes([(task, 1)])
+        return task
+
+    def make(
+        self, task_type: str, key: str | None, namespace: str, *, rank: float | None = None
+    ) -> Task:
+        """Store a task of which memory is not told."""
+        limits = self.infos[task_type].limits if task_type in self.infos else ()
+        payload = {"key": key, "other": None if key is None else key[:1]}
+        values = limit_values_of(payload, limits)
+        number = next(self._numbers)
+        place = NOW + self.now + number * 1e-6 if rank is None else rank
+        task = Task(f"{number:08d}", task_type, namespace, values, place, self.now, ready=True)
+        self.tasks[task.task_id] = task
+        return task
+
+    def apply_changes(self, changes: Sequence[tuple[Task, int]]) -> None:
+        """Tell memory of tasks that are ready, or are so no longer."""
+        self.book.note_step(self._summed(changes), ())
+
+    def cancel(self, task: Task) -> None:
+        """Cancel a task that waits."""
+        del self.tasks[task.task_id]
+        if task.ready:
+            self.apply_changes([(task, -1)])
+
+    def _summed(self, changes: Sequence[tuple[Task, int]]) -> list[ReadyChange]:
+        found = []
+        for sign in (1, -1):
+            lanes: dict[tuple[str, str], list[Task]] = {}
+            for task, change in changes:
+                if change == sign:
+                    lanes.setdefault((task.task_type, task.lane), []).append(task)
+            for (name, lane), of_it in lanes.items():
+                best = min(task.rank for task in of_it)
+                first = of_it[0]
+                found.append(
+                    ReadyChange(name, lane, first.namespace, first.values, best, sign * len(of_it))
+                )
+        return found
+
+    def candidates(self, asks: Sequence[LaneAsk]) -> list[Candidate]:
+        """Return the first tasks of lanes, as the store does."""
+        self.asked += asks
+        rows: list[Candidate] = []
+        for ask in asks:
+            mine = [
+                task
+                for task in self.tasks.values()
+                if task.ready
+                and (task.task_type, task.lane) == (ask.task_type, ask.lane)
+                and task.rank >= ask.floor
+            ]
+            mine.sort(key=lambda task: (task.rank, task.task_id))
+            rows += [_row(task) for task in mine[: ask.limit]]
+        return sorted(rows, key=lambda row: (row.rank, row.task_id))
+
+    def tick(
+        self, *requests: CapacityRequest, ends: Sequence[tuple[Running, Outcome]] = ()
+    ) -> list[Running]:
+        """Do one tick: settle attempts, and claim for the requests; return the claims."""
+        work = TickInput(NOW + self.now, 1, 3, outcomes=ends)
+        work.ordered_types = self.book.limits.ordered_types
+        self.book.plan_for(work, lambda: requests)
+        return self._commit(work)
+
+    def _commit(self, work: TickInput) -> list[Running]:
+        done = TickResult()
+        changes: list[tuple[Task, int]] = []
+        for running, outcome in work.outcomes:
+            keeps = running.task_type in work.ordered_types
+            item = settlement_of(running, outcome, 3, work.now, keeps_rank=keeps)
+            done.settled.append(item)
+            changes += self._settled(self.tasks[running.task_id], item)
+        if work.plan is not None and work.plan.questions:
+            rows = self.candidates(work.plan.asks)
+            chosen, _ = share_out(offered(rows, work.plan), work.requests, work.durations)
+            ids = {row.task_id for row, _ in chosen}
+            done.findings = findings(rows, work.plan, ids, len(ids))
+            for row, runner_id in chosen:
+                changes.append((self.tasks[row.task_id], -1))
+                done.claimed.append((self._claimed(row, runner_id), None))  # type: ignore[arg-type]
+        done.ready_changes = self._summed(changes)
+        self.book.apply(work, done)
+        for running, _ in work.outcomes:
+            self.fleet.end(running)
+        for running, _ in done.claimed:
+            self.fleet.begin(running, self.now)
+            self.begun.append((self.now, running))
+        assert self.book.mismatch is None, self.book.mismatch
+        self.promote()
+        return [running for running, _ in done.claimed]
+
+    def _settled(self, task: Task, item: Settlement) -> list[tuple[Task, int]]:
+        task.running = None
+        if item.state.final:
+            del self.tasks[task.task_id]
+            return []
+        task.due = item.run_at - NOW
+        if item.moves:
+            task.rank = item.run_at
+        task.ready = item.is_ready(NOW + self.now)
+        return [(task, 1)] if task.ready else []
+
+    def _claimed(self, row: Candidate, runner_id: str) -> Running:
+        task = self.tasks[row.task_id]
+        task.ready = False
+        task.running = Running(
+            row.task_id,
+            row.task_type,
+            1,
+            runner_id,
+            NOW + self.now,
+            0,
+            0,
+            0,
+            10,
+            namespace=row.namespace,
+            lane=row.lane,
+            limit_values=row.limit_values,
+            rank=row.rank,
+        )
+        return task.running
+
+    def promote(self) -> None:
+        """Make ready what has become due."""
+        due = [
+            task
+            for task in self.tasks.values()
+            if not task.ready and task.running is None and task.due <= self.now
+        ]
+        for task in due:
+            task.ready = True
+        if due:
+            self.apply_changes([(task, 1) for task in due])
+        later = [
+            task.due for task in self.tasks.values() if not task.ready and task.running is None
+        ]
+        self.book.limits.put_offs.promoted(NOW + min(later) if later else None)
+
+    def end(
+        self, running: Running, kind: OutcomeKind = OutcomeKind.SUCCEEDED, **more: object
+    ) -> tuple[Running, Outcome]:
+        """Return how an attempt ends, for `tick`."""
+        began = running.claimed_at
+        return running, Outcome(running.task_id, 1, kind, began, NOW + self.now, **more)  # type: ignore[arg-type]
+
+    # What is true, by looking at everything
+
+    @property
+    def running(self) -> list[Running]:
+        """The attempts that run."""
+        return [task.running for task in self.tasks.values() if task.running is not None]
+
+    def counts(self, limit: str) -> Counter[object]:
+        """Return how many attempts run by the key of a limit."""
+        found: Counter[object] = Counter()
+        for running in self.running:
+            for gate in self.book.limits.gates_of(
+                running.task_type, running.namespace, running.limit_values
+            ):
+                if gate.limit.name == limit:
+                    found[gate.key] += 1
+        return found
+
+
+def _row(task: Task) -> Candidate:
+    return Candidate(
+        task.task_id,
+        task.task_type,
+        "PENDING",
+        task.rank,
+        0,
+        0,
+        "{}",
+        0,
+        0,
+        10,
+        None,
+        None,
+        task.namespace,
+        1,
+        None,
+        None,
+        None,
+        None,
+        None,
+        None,
+        2,
+        None,
+        task.lane,
+        task.values,
+        cancel_requested=False,
+    )
