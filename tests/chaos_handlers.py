@@ -1,8 +1,8 @@
 """The handlers of the chaos run: what they do is in the payload, what they did in a file.
 
 There are a function handler for the shared pool, a class handler, and two that run as Ray remote
-tasks. One of the two has Ray's own retries. The variable `CHAOS_EFFECTS` of their environment names
-the file.
+tasks. One of the two has Ray's own retries. Three more functions have limits. The variable
+`CHAOS_EFFECTS` of their environment names the file.
 """
 
 import os
@@ -13,17 +13,17 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from raytasks import Context, PermanentError, RetryPolicy, Snooze, handler
+from raytasks import Context, Limit, PermanentError, RetryPolicy, Snooze, handler
 from tests.chaos import effects
 from tests.chaos.effects import Phase
-from tests.chaos.kinds import Kind, Place
+from tests.chaos.kinds import BURST, LIMITED_RUNNING, RATE, Kind, Place
 
 SNOOZE_SECONDS = 0.3
 SHARD_SECONDS = 0.02
 
 
 class Chaos(BaseModel):
-    """The payload of a task. `token` names its submission.
+    """The payload of a task. `token` names its submission, `group` is the key of limits.
 
     A checkpointing one goes over `shards` shards; its first attempt fails before the shard
     `fails_at`, or dies there with `dies`.
@@ -33,6 +33,7 @@ class Chaos(BaseModel):
 
     token: str
     kind: Kind
+    group: int = 0
     seconds: float = Field(default=0.0, ge=0)
     failures: int = 0
     shards: int = 0
@@ -134,4 +135,26 @@ def chaos_remote(task: Chaos, context: Context) -> dict[str, Any]:
 @handler(Place.RAY, retry=FAST, ray_options={"num_cpus": 0.5, "max_retries": 2})
 def chaos_ray_retries(task: Chaos, context: Context) -> dict[str, Any]:
     """Run as a Ray remote task that Ray itself tries again when its worker dies."""
+    return perform(task, context)
+
+
+@handler(Place.LIMITED, retry=FAST, limits=[Limit("group", running=LIMITED_RUNNING, by="/group")])
+def chaos_limited(task: Chaos, context: Context) -> dict[str, Any]:
+    """Run at most so many of a group at a time."""
+    return perform(task, context)
+
+
+@handler(
+    Place.ORDERED,
+    retry=FAST,
+    limits=[Limit("in_order", running=1, by="/group", ordered=True)],
+)
+def chaos_ordered(task: Chaos, context: Context) -> dict[str, Any]:
+    """Run one after the other within a group."""
+    return perform(task, context)
+
+
+@handler(Place.RATED, retry=FAST, limits=[Limit("rate", rate=RATE, burst=BURST)])
+def chaos_rated(task: Chaos, context: Context) -> dict[str, Any]:
+    """Begin not too often."""
     return perform(task, context)

@@ -14,7 +14,8 @@ from raytasks.model.states import CRASHES, OutcomeKind, State
 from raytasks.model.tasks import AttemptRecord, Task
 from tests.chaos.effects import Effect, Phase
 from tests.chaos.evidence import Evidence, Submission
-from tests.chaos.kinds import ENDS, Kind
+from tests.chaos.flow_checks import check_flow
+from tests.chaos.kinds import ENDS, Kind, Place
 from tests.chaos.sequences import Asked, Tried, fault_in_sequence
 
 
@@ -39,6 +40,16 @@ class Rule(StrEnum):
     COUNTS = "task_counts differs from the tasks"
     NO_RECOVERY = "the service did not recover from a fault"
     NOT_STOPPED = "the service did not stop in order"
+    OVER_LIMIT = "more ran at a time than a limit allows"
+    OVER_RATE = "more began than a rate allows"
+    OUT_OF_ORDER = "a task began before the one before it had ended"
+
+
+_BEYOND = {
+    Place.LIMITED: Rule.OVER_LIMIT,
+    Place.RATED: Rule.OVER_RATE,
+    Place.ORDERED: Rule.OUT_OF_ORDER,
+}
 
 
 @dataclass(frozen=True)
@@ -81,6 +92,10 @@ def check(evidence: Evidence) -> list[Violation]:
         found.append(Violation(Rule.NOT_STOPPED, "service", f"exit code {evidence.exit_code}"))
     for case in cases.values():
         found += _check_case(case, evidence)
+    found += [
+        Violation(_BEYOND[excess.place], excess.subject, excess.detail)
+        for excess in check_flow(evidence.history.tasks, evidence.history.attempts)
+    ]
     return found
 
 

@@ -31,6 +31,19 @@ class Place(StrEnum):
     CLASS = "chaos_class"
     REMOTE = "chaos_remote"
     RAY = "chaos_ray_retries"
+    LIMITED = "chaos_limited"
+    ORDERED = "chaos_ordered"
+    RATED = "chaos_rated"
+
+
+FLOW = frozenset({Place.LIMITED, Place.ORDERED, Place.RATED})
+"""The types that have a limit. The first two have it by the group in the payload."""
+
+GROUPS = 6
+
+LIMITED_RUNNING = 2
+RATE, BURST = 4.0, 2
+"""How many attempts of `Place.RATED` may begin in a second, and how many at once."""
 
 
 RAY_RETRIED = frozenset({Place.RAY})

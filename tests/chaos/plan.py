@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, TypeVar
 
-from tests.chaos.kinds import Kind, Place
+from tests.chaos.kinds import FLOW, GROUPS, Kind, Place
 
 Choice = TypeVar("Choice")
 
@@ -104,6 +104,7 @@ _CRASH_SECONDS = 5.0
 
 _PLACES = {Place.FUNCTION: 82, Place.CLASS: 15, Place.REMOTE: 3}
 _LONG_PLACES = {Place.FUNCTION: 40, Place.CLASS: 30, Place.REMOTE: 30}
+_FLOW_PLACES = {Place.LIMITED: 8, Place.ORDERED: 6, Place.RATED: 3}
 _WAYS = {Way.HTTP: 75, Way.DRIVER: 10, Way.KEY_AGAIN: 8, Way.KEY_TOGETHER: 7}
 
 
@@ -172,14 +173,21 @@ def _task(token: str, at: float, kind: Kind, source: random.Random) -> PlannedTa
             cancel_after = source.uniform(0.0, 1.0)
             if source.random() < 0.5:
                 options["delay_seconds"] = 60.0
+    if place in FLOW:
+        script["group"] = source.randrange(GROUPS)
+        options["priority"] = 0  # so that the order of one key is that in which they come
     return PlannedTask(token, at, kind, place, way, script, options, cancel_after)
 
 
 def _place(kind: Kind, source: random.Random) -> Place:
     if kind is Kind.RAY_RETRIES:
         return Place.RAY
-    if kind in (Kind.INSTANT, Kind.FLAKY, Kind.PERMANENT, Kind.EXHAUSTED):
+    if kind in (Kind.INSTANT, Kind.FLAKY):
+        return _pick(_PLACES | _FLOW_PLACES, source)
+    if kind in (Kind.PERMANENT, Kind.EXHAUSTED):
         return _pick(_PLACES, source)
+    if kind in (Kind.SLOW, Kind.SNOOZE, Kind.CRASH_ONCE):
+        return _pick(_LONG_PLACES | _FLOW_PLACES, source)
     return _pick(_LONG_PLACES, source)
 
 

@@ -8,6 +8,7 @@ from raytasks.model.states import CRASHES
 from tests.chaos.checker import Rule, Violation
 from tests.chaos.effects import Phase
 from tests.chaos.evidence import Evidence, Fault
+from tests.chaos.flow_checks import overlaps_of_frozen
 
 _MAX_SHOWN = 10
 """How many violations of each rule."""
@@ -31,6 +32,8 @@ def report(
     yield "outcomes: " + _counted(Counter(item.outcome for item in evidence.history.attempts))
     late = sum(item.late_outcome is not None for item in evidence.history.attempts)
     yield f"of the lost attempts, {_lost_unbegun(evidence)} had not begun, {late} ended later"
+    beyond = overlaps_of_frozen(evidence.history.tasks, evidence.history.attempts)
+    yield f"keys with more at a time by attempts that were given up and went on: {beyond}"
     yield f"faults: {len(evidence.faults)}; seconds to recover:"
     yield from _recoveries(evidence.faults)
     yield f"violations: {len(violations)}"
