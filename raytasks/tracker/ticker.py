@@ -203,13 +203,7 @@ class Ticker:
 
     async def tick(self) -> None:
         """Take in everything that has gathered, in one transaction, and answer the callers."""
-        if self._settling is not None:
-            self._settling.cancel()
-            self._settling = None
-        if self._doubt is not None:
-            doubt, self._doubt = self._doubt, None
-            await self.recovery.settle_doubt(doubt)
-        await self._load_put_off()
+        await self._make_ready()
         taken = self.recovery.take()
         work = self._plan(taken)
         if not (taken.empty or taken.alone):
@@ -253,6 +247,16 @@ class Ticker:
                 self.access.note_commit()
             self.intake.note_stored(taken)
             self.intake.invite()
+
+    async def _make_ready(self) -> None:
+        """Wait no longer for more outcomes, and make sure that memory is as the disk."""
+        if self._settling is not None:
+            self._settling.cancel()
+            self._settling = None
+        if self._doubt is not None:
+            doubt, self._doubt = self._doubt, None
+            await self.recovery.settle_doubt(doubt)
+        await self._load_put_off()
 
     def _plan(self, taken: Inbox) -> TickInput:
         now, next_due = self.clock(), self.ledger.next_due
