@@ -95,7 +95,19 @@ class Tracking:
         self.ready_changes: list[ReadyChange] = []
 
     def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
-        """Do one tick; who is to be cancelled or retried is named by the id alone."""
+        """Do one tick; who is to be cancelled or retried is named by the id alone.
+
+        With requests and without a plan, a second tick claims what waits then.
+        """
+        if "requests" in work and "plan" not in work:
+            requests = work.pop("requests")
+            first = self.tick(by=by, **work) if work else TickResult()
+            done = self.tick(requests=requests, plan=self.plan(*requests))
+            first.claimed, first.cut, first.waits = done.claimed, done.cut, done.waits
+            first.counts = Counter(first.counts)
+            first.counts.update(done.counts)
+            first.changes += done.changes
+            return first
         for verb in {"cancels", "retries"} & work.keys():
             work[verb] = [Target(name, by=by) for name in work[verb]]
         done = run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
@@ -114,12 +126,12 @@ class Tracking:
         done = self.tick(requests=[request], plan=self.plan(request))
         return [running for running, _ in done.claimed]
 
-    def plan(self, request: CapacityRequest) -> ClaimPlan:
-        """Return the plan of claims for one runner, by the lanes that are on disk."""
+    def plan(self, *requests: CapacityRequest) -> ClaimPlan:
+        """Return the plan of claims for some runners, by the lanes that are on disk."""
         lanes = Lanes(lambda: self.now, lambda: 0.0, lambda _task_type: 0.0)
         lanes.load(self.store.lanes(), ())
         plan = ClaimPlan()
-        plan_claims(lanes, [request], lambda _task_type: 0.0, lambda _task_type: True, plan)
+        plan_claims(lanes, requests, lambda _task_type: 0.0, lambda _task_type: True, plan)
         return plan
 
     def settle(self, running: Running, kind: OutcomeKind, **changes: Any) -> TickResult:

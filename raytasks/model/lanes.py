@@ -63,6 +63,33 @@ def limit_values_of(
         else:
             place, value = f"/payload{limit.by}", _found(payload, limit.by or "")
         values[limit.name] = _checked(place, limit.name, value)
+    return _written(values)
+
+
+def limit_values_again(payload: str, known: str | None, limits: Sequence[Limit]) -> str | None:
+    """Return the values of a waiting task's keyed limits, after they were declared anew.
+
+    `payload` and `known` are JSON text. What is known of a limit stays: it may have been given at
+    submission. The others are found in the payload; what cannot be a value there becomes null.
+    """
+    keyed = [limit for limit in limits if limit.by is not None]
+    if not keyed:
+        return None
+    before = {} if known is None else json.loads(known)
+    values: dict[str, Any] = {}
+    found = None if all(limit.name in before for limit in keyed) else json.loads(payload)
+    for limit in keyed:
+        if limit.name in before:
+            values[limit.name] = before[limit.name]
+            continue
+        try:
+            values[limit.name] = _checked("", limit.name, _found(found, limit.by or ""))
+        except BadLimitValue:
+            values[limit.name] = None
+    return _written(values)
+
+
+def _written(values: Mapping[str, Any]) -> str:
     return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 

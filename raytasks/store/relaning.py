@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
-from raytasks.model.lanes import BadLimitValue, lane_of
+from raytasks.model.lanes import lane_of
 from raytasks.model.states import WAITING
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.schema import UNCOMPLETED, task_counts, tasks
@@ -18,11 +18,9 @@ STEP = 500
 STEP_BYTES = 16 * 1024 * 1024
 """Maximum bytes of payloads that one step reads. A single larger one is read by itself."""
 
-Compute = Callable[[str], str | None]
-"""The limit values (JSON) for a payload (JSON). A payload in a file is given as `null`.
-
-It raises `BadLimitValue` for a payload that has no usable value.
-"""
+Compute = Callable[[str, str | None], str | None]
+"""The limit values (JSON) for a payload and for the present values (JSON). A payload in a file is
+given as `null`."""
 
 
 class LaneCursor(NamedTuple):
@@ -35,16 +33,14 @@ class LaneCursor(NamedTuple):
 
 @dataclass
 class RelaneResult:
-    """The result of a step. Without a `cursor`, no more tasks are left.
+    """The result of a step: `changed` tasks have new values.
 
-    `changed` tasks have new values. `refused` ones keep theirs, as their payload has no usable
-    value.
+    Without a `cursor`, no more tasks are left.
     """
 
     cursor: LaneCursor | None = None
     looked_at: int = 0
     changed: int = 0
-    refused: int = 0
     ready_changes: list[ReadyChange] = field(default_factory=list)
 
 
@@ -128,11 +124,7 @@ def _move(transaction: Transaction, task_ids: list[str], compute: Compute) -> Re
     rows = transaction.connection.execute(_ROWS, {"p_task_ids": task_ids})
     moves: list[tuple[Any, _Moved]] = []
     for row in rows:
-        try:
-            values = compute(row.payload)
-        except BadLimitValue:
-            done.refused += 1
-            continue
+        values = compute(row.payload, row.limit_values)
         lane = lane_of(row.namespace, values)
         if (lane, values) != (row.lane, row.limit_values):
             moves.append((row, _Moved(row.task_type, lane, row.namespace, values)))

@@ -1,11 +1,9 @@
 """Waiting tasks get the lanes that a new version's keyed limits give them, step by step."""
 
-import json
-
 import pytest
 
 from raytasks.model.controls import Limit
-from raytasks.model.lanes import lane_of, limit_values_of
+from raytasks.model.lanes import lane_of, limit_values_again
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Running
 from raytasks.store import relaning
@@ -18,8 +16,8 @@ from tests.making import NOW, Tracking, task_id
 LIMITS = (Limit("customer", running=2, by="/account"),)
 
 
-def compute(payload: str) -> str | None:
-    return limit_values_of(json.loads(payload), LIMITS)
+def compute(payload: str, known: str | None) -> str | None:
+    return limit_values_again(payload, known, LIMITS)
 
 
 def all_steps(tracking: Tracking) -> list[RelaneResult]:
@@ -76,12 +74,23 @@ def test_all_waiting_tasks_of_the_type_are_moved(tracking: Tracking) -> None:
     assert {row.lane: row.waiting for row in tracking.store.lanes()}[late] == 3
 
 
-def test_a_bad_value_keeps_the_old_lane_and_is_counted(tracking: Tracking) -> None:
-    tracking.submit(30, payload='{"account":[1]}')
-    steps = all_steps(tracking)
-    assert sum(step.refused for step in steps) == 1
-    [row] = [row for row in tracking.store.lanes() if row.lane == "" and row.task_type == "short"]
-    assert (row.waiting, row.limit_values) == (1, None)
+@pytest.mark.parametrize("payload", ['{"account":[1]}', '{"account":1.5}', "[]", "null"])
+def test_a_payload_without_a_usable_value_has_null(tracking: Tracking, payload: str) -> None:
+    tracking.submit(30, payload=payload)
+    all_steps(tracking)
+    values = '{"customer":null}'
+    [row] = [row for row in tracking.store.lanes() if row.limit_values == values]
+    assert (row.waiting, row.lane) == (1, lane_of("default", values))
+
+
+def test_values_that_are_known_stay(tracking: Tracking) -> None:
+    given = '{"customer":"given","old":7}'
+    lane = lane_of("default", given)
+    tracking.submit(30, payload='{"account":"c9"}', limit_values=given, lane=lane)
+    all_steps(tracking)
+    found = {row.limit_values: row.waiting for row in tracking.store.lanes()}
+    assert found['{"customer":"given"}'] == 1
+    assert given not in found
 
 
 def test_what_runs_keeps_its_lane_and_a_retry_waits_in_it(tracking: Tracking) -> None:
