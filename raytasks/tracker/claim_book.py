@@ -1,12 +1,15 @@
 """The claims of ticks in the tracker's memory: planned before a tick, booked after it."""
 
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from raytasks.model.states import CRASHES, FINAL, WAITING, OutcomeKind
 from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, Running
 from raytasks.protocol.messages import Outcome, StateChange
 from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
+from raytasks.store.store import Store
+from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.claim_order import ClaimPlan
 from raytasks.tracker.claim_plan import plan_claims
 from raytasks.tracker.fleet import Fleet
@@ -44,12 +47,10 @@ class ClaimBook:
         """Whether nothing is claimed until it is known which limits hold."""
         self.wants_put_off = False
         """Whether it has to be read which tasks are put off."""
-        self._spent: set[tuple[str, int]] = set()
 
     def load(self, rows: Iterable[LaneRow], put_off: Iterable[PutOffRow]) -> None:
         """Begin again with what is on disk; the fleet has the running attempts."""
         self.mismatch = None
-        self._spent.clear()
         self.lanes.load(rows, self._fleet.running.values())
         self.put_off(put_off)
 
@@ -60,14 +61,17 @@ class ClaimBook:
                 gates = self.limits.gates_of(row.task_type, row.namespace, row.limit_values)
                 self.limits.put_offs.add(row.task_id, row.run_at, gates)
 
+    async def read_put_off(self, access: StoreAccess, store: Store) -> None:
+        """Read which tasks hold up those behind them, if that is not known."""
+        while self.wants_put_off:
+            self.wants_put_off = False
+            if types := sorted(self.limits.ordered_types):
+                self.put_off(await access.insist(partial(store.put_off, types)))
+
     def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
         """Put the limits, pools and weights of a handlers' version in force."""
         self.lanes.set_handlers(infos, self._fleet.running.values())
         self.wants_put_off, self.awaits_handlers = True, False
-
-    def note_spent(self, running: Running) -> None:
-        """Note an attempt that had begun when it was taken from its runner."""
-        self._spent.add((running.task_id, running.attempt))
 
     # Before a tick
 
@@ -203,16 +207,18 @@ class ClaimBook:
             limits.ended(running, begun=self._has_begun(running, outcome))
 
     def _has_begun(self, running: Running, outcome: Outcome) -> bool:
+        """Return whether an ended attempt may have begun."""
+        key = (running.task_id, running.attempt)
+        if key in self._fleet.unsure:
+            self._fleet.unsure.discard(key)
+            return True
         if not outcome.begun:
             return False
-        if outcome.kind is not OutcomeKind.RELEASED:
-            return True
-        key = (running.task_id, running.attempt)
-        spent = key in self._spent
-        self._spent.discard(key)
         runner = self._fleet.runners.get(running.runner_id)
         # A warm runner gives back only what has not begun, and does not say so.
-        return spent or (runner is not None and runner.pool == REMOTE_POOL)
+        return outcome.kind is not OutcomeKind.RELEASED or (
+            runner is not None and runner.pool == REMOTE_POOL
+        )
 
     def _apply_changes(self, changes: Iterable[ReadyChange]) -> None:
         try:
@@ -233,7 +239,7 @@ class ClaimBook:
                     f"and {ready} in memory"
                 )
             if known is not None:
-                self.lanes.set_floor(known, found.floor)
+                self.lanes.set_floor(known, found.floor, found.head)
                 self.lanes.park_blocked(known)
 
     def _go_on(self, changes: Iterable[StateChange]) -> None:

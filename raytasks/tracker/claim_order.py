@@ -44,12 +44,14 @@ class Question:
 class Finding:
     """What a tick has found in a lane.
 
-    No task is left there with a rank below `floor`. If nothing is beyond what was read, `left` is
-    how many tasks are ready there after the claims; else None.
+    No task is left there with a rank below `floor`; the first one is `head`, if that is known. If
+    nothing is beyond what was read, `left` is how many tasks are ready there after the claims; else
+    None.
     """
 
     floor: float
     left: int | None
+    head: str = ""
 
 
 @dataclass
@@ -144,5 +146,5 @@ def _finding(
     is_all = len(rows) < question.limit + question.extra
     left = len(rows) - claimed if is_all else None
     if first is not None:
-        return Finding(first.rank, left)
+        return Finding(first.rank, left, first.task_id)
     return Finding(math.inf if is_all else rows[-1].rank, left)

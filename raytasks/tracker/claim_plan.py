@@ -13,7 +13,8 @@ from raytasks.tracker.claim_order import ClaimPlan, Question
 from raytasks.tracker.fairness import PoolTurns, Preview, SpaceShare, TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue
-from raytasks.tracker.lanes import UNKNOWN_POOL, Lanes
+from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.queue_maker import UNKNOWN_POOL
 from raytasks.tracker.sharing import TURN_SECONDS, CapacityRequest
 
 MAX_LANES = 256
@@ -263,8 +264,8 @@ class _Planner:
         Other lanes of the key are asked with it: which task is the best shows only then.
         """
         assert gate.members is not None
-        first = min(gate.members, key=lambda other: (other.floor, other.name))
-        if first.floor < lane.floor:
+        first = min(gate.members, key=lambda other: (other.floor, other.head))
+        if (first.floor, first.head) < (lane.floor, lane.head):
             if first.parked_at is gate:
                 self._lanes.reopen(first)
                 self._plan.more = True

@@ -375,10 +375,7 @@ class Tracker:
         runner = self.fleet.runners.get(runner_id)
         held = [] if runner is None else list(runner.held.values())
         held = [running for running in held if not self.ticker.losses.has_outcome(running)]
-        unsent = set() if runner is None else runner.unsent()
         for running in held:
-            if not running.waits and (running.task_id, running.attempt) not in unsent:
-                self.ticker.ledger.claims.note_spent(running)
             self.ticker.losses.release(running)
         return len(held)
 

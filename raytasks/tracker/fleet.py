@@ -264,6 +264,8 @@ class Fleet:
         self.signs: dict[str, float] = {}  # when a running task last reported something
         self._lives: dict[str, dict[str, RunnerState]] = {}  # by name, then by id
         self.averages = Averages()
+        self.unsure: set[tuple[str, int]] = set()
+        """Attempts that were taken from a runner that may have begun them (task id, attempt)."""
 
     def __iter__(self) -> Iterator[RunnerState]:
         return iter(list(self.runners.values()))
@@ -272,6 +274,7 @@ class Fleet:
         """Start again from the running attempts in the database; every runner is unconfirmed."""
         self.running.clear()
         self.signs.clear()
+        self.unsure.clear()
         for runner in self:
             runner.held.clear()
             runner.seen_at = now
@@ -299,6 +302,8 @@ class Fleet:
         """Remove an attempt that has ended."""
         self.running.pop(running.task_id, None)
         self.signs.pop(running.task_id, None)
+        if self.unsure:
+            self.unsure.discard((running.task_id, running.attempt))
         runner = self.runners.get(running.runner_id)
         if runner is not None:
             runner.held.pop(running.task_id, None)

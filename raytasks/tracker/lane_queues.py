@@ -11,10 +11,10 @@ from raytasks.tracker.limits import TypeLimits
 class Lane:
     """A lane: `ready` tasks on disk, and `expected` ones that the tick on its way may add.
 
-    No task in it has a rank below `floor`.
+    No task in it has a rank below `floor`; the first one is `head`, or empty if that is not known.
     """
 
-    __slots__ = ("expected", "floor", "name", "parked_at", "queue", "ready", "values")
+    __slots__ = ("expected", "floor", "head", "name", "parked_at", "queue", "ready", "values")
 
     def __init__(self, queue: "LaneQueue", name: str, values: str | None) -> None:
         self.queue = queue
@@ -22,6 +22,7 @@ class Lane:
         self.values = values
         self.ready = self.expected = 0
         self.floor = math.inf
+        self.head = ""
         self.parked_at: Gate | None = None
 
     def __lt__(self, other: "Lane") -> bool:
@@ -83,8 +84,7 @@ class LaneQueue:
 class TypeLanes:
     """All lanes of a type, by name, and its queues by namespace.
 
-    `ready` is how many tasks are ready in all; `open` how many of them are in open lanes of queues
-    that take turns.
+    `ready` is how many tasks are ready in all; `open`: in open lanes of queues that take turns.
     """
 
     __slots__ = ("lanes", "limits", "name", "open", "queues", "ready")

@@ -13,13 +13,11 @@ from typing import Any
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.tracker.fairness import Fairness, PoolTurns, SpaceShare, TypeShare
+from raytasks.tracker.fairness import Fairness, PoolTurns, TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
 from raytasks.tracker.limits import Limits
-
-UNKNOWN_POOL = ""
-"""The pool of the types that no version in force has."""
+from raytasks.tracker.queue_maker import QueueMaker
 
 
 class Lanes:
@@ -40,10 +38,8 @@ class Lanes:
         self.limits = Limits(monotonic)
         self.limits.on_wake = self._woken
         self.fairness = Fairness(monotonic)
-        self.pools: dict[str, PoolTurns] = {}
+        self._maker = QueueMaker(clock)
         self._kinds: dict[str, TypeLanes] = {}
-        self._infos: Mapping[str, HandlerInfo] = {}
-        self._steering = Steering()
         self.pauses_end_at = math.inf
         """When a pause ends by itself, in seconds since the epoch."""
         self._open: set[str] = set()
@@ -52,22 +48,24 @@ class Lanes:
         self.generation = 0
         """How often all was read again; what was planned before then is not taken back."""
 
+    @property
+    def pools(self) -> Mapping[str, PoolTurns]:
+        """The turns in each pool, by its name."""
+        return self._maker.pools
+
     # What is in force
 
     def set_handlers(self, infos: Iterable[HandlerInfo], running: Iterable[Running]) -> None:
         """Put limits, pools and weights of a handlers' version in force."""
         infos = list(infos)
         rows = list(self.rows())
-        self._infos = {info.task_type: info for info in infos}
+        self._maker.infos = {info.task_type: info for info in infos}
         self.limits.declare(infos, ())
         self.load(rows, running)
 
     def steer(self, steering: Steering) -> None:
         """Put what people have set in force: bounds, weights, pauses."""
-        self._steering = steering
-        for pool in self.pools.values():
-            for space in pool.spaces.values():
-                space.weight = steering.weight_of(space.namespace)
+        self._maker.steer(steering)
         self.limits.steer(steering)
         for kind in self._kinds.values():
             kind.limits = self.limits.of_type(kind.name)
@@ -80,11 +78,11 @@ class Lanes:
 
     def _look_at_pauses(self) -> None:
         now = self._clock()
-        end = self._steering.next_end(now)
+        end = self._maker.steering.next_end(now)
         self.pauses_end_at = math.inf if end is None else end
         for kind in self._kinds.values():
             for queue in kind.queues.values():
-                paused = self._steering.pause_of(queue.namespace, kind.name, now) is not None
+                paused = self._maker.steering.pause_of(queue.namespace, kind.name, now) is not None
                 if paused and not queue.paused:
                     self._close(queue)
                     queue.paused = True
@@ -102,7 +100,7 @@ class Lanes:
         running = list(running)
         self.generation += 1
         self.fairness.forget()
-        self.pools, self._kinds = {}, {}
+        self._maker.pools, self._kinds = {}, {}
         self._open.clear()
         self.limits.recount(running)
         for task_type, name, namespace, values, waiting, rank in rows:
@@ -184,8 +182,9 @@ class Lanes:
                 self._join(lane)
         return lane
 
-    def set_floor(self, lane: Lane, floor: float) -> None:
-        """Note that the tasks of a lane have no better rank than this."""
+    def set_floor(self, lane: Lane, floor: float, head: str = "") -> None:
+        """Note that the tasks of a lane have no better rank than this; `head` is the first one."""
+        lane.head = head
         if lane.count and lane.floor != floor:
             lane.floor = floor
             if lane.parked_at is None:
@@ -256,13 +255,6 @@ class Lanes:
         self._close(queue)
         self.limits.park(queue, gate, queue.kind.name, queue.share.space.time)
 
-    def slots_of(self, task_type: str) -> int:
-        """Return how many attempts of a type fit in one runner."""
-        info = self._infos.get(task_type)
-        if info is None:
-            return 1
-        return info.concurrency * (1 if info.batch is None else info.batch.size)
-
     def charge(self, claimed: Iterable[Running]) -> None:
         """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
         shares: dict[tuple[str, str], tuple[TypeShare, float]] = {}
@@ -287,24 +279,14 @@ class Lanes:
             kind = self._kinds[task_type] = TypeLanes(task_type, self.limits.of_type(task_type))
         queue = kind.queues.get(namespace)
         if queue is None:
-            info = self._infos.get(task_type)
-            name = UNKNOWN_POOL if info is None else info.pool
-            pool = self.pools.get(name)
-            if pool is None:
-                pool = self.pools[name] = PoolTurns(name)
-            space = pool.spaces.get(namespace)
-            if space is None:
-                weight = self._steering.weight_of(namespace)
-                space = pool.spaces[namespace] = SpaceShare(namespace, weight)
-            weight = 1.0 if info is None else info.weight
-            share = TypeShare(None, pool, space, weight, self.slots_of(task_type))
-            pause = self._steering.pause_of(namespace, task_type, self._clock())
-            queue = kind.queues[namespace] = LaneQueue(kind, namespace, share, pause is not None)
+            queue = kind.queues[namespace] = self._maker.make(kind, namespace)
         return queue
 
     def _grown(self, lane: Lane, number: int, rank: float) -> None:
         is_first = lane.count == number
         is_better = rank < lane.floor
+        if rank <= lane.floor:
+            lane.head = ""
         if is_better or is_first:
             lane.floor = rank
         if is_first:

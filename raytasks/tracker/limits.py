@@ -143,9 +143,12 @@ class Limits:
                 self._arm(gate)
                 self._wake(gate, gate.room(self._monotonic()))
 
-    def is_set(self, name: str) -> bool:
-        """Return whether a person has set the bounds of a limit."""
-        return name in self._steering.limits
+    def empty(self) -> None:
+        """Empty all buckets, as a reign begins: an earlier tracker may have used them."""
+        now = self._began_at = self._monotonic()
+        for limit in self.by_name.values():
+            for gate in limit.gates.values():
+                gate.tokens, gate.at = 0.0, now
 
     def _change(self, limit: LimitInForce, bounds: Limit) -> None:
         now = self._monotonic()

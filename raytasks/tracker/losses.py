@@ -64,6 +64,9 @@ class Losses:
             out_of_memory=out_of_memory,
             cause=cause,
         )
+        unsent = runner.unsent()
+        keys = ((running.task_id, running.attempt) for running, _ in said)
+        self._fleet.unsure.update(key for key in keys if key not in unsent)
         for item in said:
             self._inbox.outcomes.append(item)
         runner.answer()
@@ -73,6 +76,9 @@ class Losses:
         """Release an attempt that its runner gave back or never got: the task waits again."""
         if self.has_outcome(running):
             return
+        key, runner = (running.task_id, running.attempt), self._fleet.runners.get(running.runner_id)
+        if runner is not None and key not in runner.unsent():
+            self._fleet.unsure.add(key)
         self._inbox.outcomes.append((running, released_outcome(running, self._clock())))
         self._wake.set()
 

@@ -115,6 +115,7 @@ class Ticker:
             self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
         )
         self.ledger.feed = FeedRing(self.epoch)
+        self.ledger.claims.limits.empty()
         await self._load()
         self.access.recovered()
         running, counts = len(self.ledger.fleet.running), self.ledger.waiting_types()
@@ -211,9 +212,7 @@ class Ticker:
         began_at = self.monotonic()
         renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (work.requests or work.promote or renew or work.stats):
-            self.recovery.had_nothing_to_do()
-            if work.plan is not None and work.plan.more:
-                self.wake.set()
+            self._had_nothing_to_do(work)
             return
         self.intake.in_flight = taken.bytes
         try:
@@ -256,7 +255,13 @@ class Ticker:
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             await self.recovery.settle_doubt(doubt)
-        await self._load_put_off()
+        await self.ledger.claims.read_put_off(self.access, self.store)
+
+    def _had_nothing_to_do(self, work: TickInput) -> None:
+        self.recovery.had_nothing_to_do()
+        self.ledger.claims.abandon(work, in_doubt=False)
+        if work.plan is not None and work.plan.more:
+            self.wake.set()
 
     def _plan(self, taken: Inbox) -> TickInput:
         now, next_due = self.clock(), self.ledger.next_due
@@ -375,15 +380,6 @@ class Ticker:
             # Changes committed before this and not published yet will never be published.
             self.ledger.feed.break_off()
         self.wake.set()
-
-    async def _load_put_off(self) -> None:
-        """Read which tasks hold up those behind them, if that is not known."""
-        claims = self.ledger.claims
-        if claims.wants_put_off:
-            types = sorted(claims.limits.ordered_types)
-            if types:
-                claims.put_off(await self.access.insist(lambda: self.store.put_off(types)))
-            claims.wants_put_off = False
 
     async def reload(self) -> None:
         """Read everything again, as the last commit is in doubt."""

@@ -74,7 +74,10 @@ class Clients:
             "max_attempts": 2,
             "timeout_seconds": None,
         }
-        task = NewTask(**values | changes)
+        values |= changes
+        if self.world.flow.limits:
+            values |= self.world.flow.placed(values["task_type"], plan.number)
+        task = NewTask(**values)
         self.plans[task_id] = plan
         self.world.account.submitted[task_id] = task
         return task

@@ -86,6 +86,10 @@ class Ending:
     async def look(self) -> None:
         """Look at what must be so at the end."""
         self.world.watch.at_the_end()
+        present = self.world.present_tracker
+        if present is not None and present.tracker is not None:
+            await present.tracker.ticker.wait_for_tick()  # what is on disk is in memory, too
+            self.world.flow.at_the_end(present.tracker.ticker.ledger.lanes)
         await self.world.clients.look_at_bulks()
         await self._look_at_events()
         health = await self.world.clients.begin(self.world.clients.ask(Health()))

@@ -22,6 +22,7 @@ from tests.simulation.clients import Clients
 from tests.simulation.database import Files, Threads, Trouble
 from tests.simulation.ending import Ending
 from tests.simulation.faults import Injector
+from tests.simulation.flow import Flow
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
@@ -57,11 +58,12 @@ class World:
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
         self.answers = Answers(self.checker, files.reader, self.fail)
+        self.flow = Flow(seed, files.reader, self.account, self.fail)
         self.watch = Watch(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
         slowness = self.draw.choice((0.3, 1.0, 1.0, 5.0, 20.0))
-        self.patience = 1.0 + slowness / 5
+        self.patience = 1.0 + slowness / 5 + 30.0 * bool(self.flow.limits)
         self.threads = Threads(self.loop, self.draw, self.trouble, slowness=slowness)
         self.network = Network(self.loop, self.draw, self.swarm)
         self.tracker_skew = self.elsewhere_skew = 0.0
@@ -119,7 +121,7 @@ class World:
 
     def make_tracker(self, life: TrackerLife) -> Tracker:
         """Return the core of a new life of the tracker."""
-        return Tracker(
+        tracker = Tracker(
             make_store(self),
             lease_seconds=LEASE_SECONDS,
             max_crashes=self.max_crashes,
@@ -128,6 +130,9 @@ class World:
             owner=life.owner,
             executors=self.threads.make,
         )
+        if self.flow.limits:
+            tracker.set_handlers(self.flow.infos)
+        return tracker
 
     def start_tracker(self, owner: str, *, again: bool) -> TrackerLife:
         """Start a tracker, which goes by the name from now on."""
@@ -313,6 +318,7 @@ class World:
         self.checker.lost = lambda row: self._lost(row, life)
         self.checker.released = lambda row: self._released(row, life)
         changed = self.checker.look(process.name, epoch, clock)
+        self.flow.look(self.loop.time() if life is None else life.planned_at)
         for task_id in changed:
             row = self.checker.rows.get(task_id)
             if row is None:

@@ -57,13 +57,13 @@ class ClaimMachine(RuleBasedStateMachine):
         key=st.sampled_from(("x1", "x2", "y1", None)),
         space=spaces,
         number=st.integers(1, 4),
-        ahead=st.sampled_from((0.0, 0.0, 0.0, 50.0)),
+        ahead=st.sampled_from((0.0, 0.0, 1.0, 50.0)),
     )
     def add(self, task_type: str, key: str | None, space: str, number: int, ahead: float) -> None:
-        """Some tasks come, perhaps with a better rank than all others."""
+        """Some tasks come, perhaps with a better rank than all others, or all with the same."""
         for _ in range(number):
-            task = self.world.add(task_type, key, space)
-            if ahead:
+            task = self.world.add(task_type, key, space, rank=float(NOW) if ahead == 1.0 else None)
+            if ahead > 1.0:
                 self.world.cancel(task)
                 self.world.add(task_type, key, space, rank=task.rank - ahead)
 
