@@ -1,4 +1,4 @@
-"""What limits, keys and fair shares cost the tracker: its core with real SQL, without Ray and HTTP.
+"""The cost of limits, keys and fair shares for the tracker: its core and SQL, without Ray and HTTP.
 
     python -m benchmarks.flow_cost [--tasks N] [--rounds N] [--on sqlite postgresql]
 
@@ -10,11 +10,11 @@ medians are told, with the lowest and the highest.
 - `keys`: tasks over 1,000 keys with two at a time, beside tasks without limits: the ratio of rates.
 - `lanes`: each task with a key of its own.
 - `blocked`: tasks without limits, beside as many that wait for one key, whose slot is taken: the
-  ratio of the processor time a task, and of the statements a task.
+  ratio of the processor time a task.
 - `start`: the seconds until a tracker has taken over a database with so many lanes, beyond one
   with a single lane.
-- `spaces`: a namespace with a few tasks behind one with all others: the p95 of its waits, beside
-  the same tasks alone; both in attempts of `WORK_SECONDS`.
+- `spaces`: a namespace with few tasks behind one with very many, in attempts of `WORK_SECONDS`. It
+  is the p95 of the waits of the few, beside that of the same tasks alone.
 """
 
 import argparse
@@ -34,7 +34,7 @@ import uuid_utils
 from benchmarks.measures import Summary, percentile, summaries
 from benchmarks.servers.postgres import running_postgres
 from raytasks.model.controls import Limit
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import SHARED_POOL, HandlerInfo, HandlerKind, NewTask
 from raytasks.protocol.messages import Claim, Exchange, Outcome
@@ -56,7 +56,7 @@ _INFOS = (
 
 @dataclass
 class Cost:
-    """What a drain took: seconds of the clock and of the processor, and statements if counted."""
+    """The cost of a drain: seconds of the clock and of the processor."""
 
     tasks: int
     seconds: float

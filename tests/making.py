@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter
-from raytasks.model.lanes import PLAIN_LANE
+from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import NewTask, Running, Task

@@ -13,7 +13,7 @@ from benchmarks.measures import Result, percentile
 from benchmarks.scenarios.place import Place
 from benchmarks.seeds import copied
 from benchmarks.servers.service import Service, running_service
-from raytasks.model.lanes import PLAIN_LANE
+from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.store.lane_rows import LaneAsk
 from raytasks.store.store import Store
 

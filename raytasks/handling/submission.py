@@ -28,7 +28,7 @@ from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
 from raytasks.model.errors import FieldError, InvalidSubmission
-from raytasks.model.lanes import BadLimitValue, lane_of, limit_values_of
+from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 

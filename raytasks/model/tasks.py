@@ -107,7 +107,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
       it, by the tracker's clock; see `stamped`.
     - `trace_context`: the W3C trace context of the submission (JSON text), or None.
     - `limit_values`: the values of its keyed limits (a JSON object), or None.
-    - `lane`: see `raytasks.model.lanes`.
+    - `lane`: see `raytasks.model.lane_names`.
     """
 
     task_id: str
@@ -263,7 +263,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `trace_id`: the trace of its submission, or None.
     - `cancelled_by`: who has cancelled it.
     - `timeout_seconds`: its time limit, which its runner enforces; None for no limit.
-    - `lane`, `limit_values`: those of its task; see `raytasks.model.lanes`.
+    - `lane`, `limit_values`: those of its task; see `raytasks.model.lane_names`.
     - `rank`: its task's rank, which it keeps if it is given back.
     """
 

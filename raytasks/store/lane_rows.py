@@ -1,4 +1,4 @@
-"""The data of lanes that pass between the store and the tracker. See `raytasks.model.lanes`."""
+"""The data of lanes that pass between the store and the tracker. See `model.lane_names`."""
 
 from typing import NamedTuple
 

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, Update, bindparam, select, text, update
 from sqlalchemy.schema import CreateIndex, Index
 
-from raytasks.model.lanes import PLAIN_LANE, lane_of
+from raytasks.model.lane_names import PLAIN_LANE, lane_of
 from raytasks.model.states import FINAL, State
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.schema import UNCOMPLETED, task_counts, tasks, tracker_epoch

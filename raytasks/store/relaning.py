@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Select, bindparam, func, select
 
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import WAITING
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.schema import UNCOMPLETED, task_counts, tasks

@@ -98,7 +98,7 @@ tasks = Table(
     Column("cancel_reason", Text),
     # The type of the last attempt's error, for the groups of failures; null without an error.
     Column("error_type", String(100)),
-    # A digest of its namespace and limit values: see `raytasks.model.lanes`.
+    # A digest of its namespace and limit values: see `raytasks.model.lane_names`.
     Column("lane", String(16), nullable=False, server_default=text("''")),
     # The values of its keyed limits by the limit's name, as JSON; null without such limits.
     Column("limit_values", Text),

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import MsgspecError, Struct, json
 
-from raytasks.model.lanes import PLAIN_LANE
+from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
 

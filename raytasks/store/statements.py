@@ -22,7 +22,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.model.lanes import PLAIN_LANE
+from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
 from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd

@@ -8,7 +8,7 @@ from msgspec.structs import astuple, replace
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.model.bulk_operations import TaskHead
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.protocol.messages import AttemptLog, Outcome, Report

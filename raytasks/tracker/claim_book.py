@@ -13,6 +13,7 @@ from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.claim_order import ClaimPlan
 from raytasks.tracker.claim_plan import plan_claims
 from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.lane_moves import LaneMoves
 from raytasks.tracker.lane_queues import Lane
 from raytasks.tracker.lanes import Lanes
 from raytasks.tracker.sharing import CapacityRequest
@@ -41,6 +42,7 @@ class ClaimBook:
         self._priority_step = priority_step
         self.lanes = Lanes(clock, monotonic, fleet.averages.get)
         self.limits = self.lanes.limits
+        self.moves = LaneMoves(self.limits, monotonic)
         self.mismatch: str | None = None
         """How memory and database differ, as a tick has shown; None: they do not."""
         self.awaits_handlers = False
@@ -52,6 +54,7 @@ class ClaimBook:
         """Begin again with what is on disk; the fleet has the running attempts."""
         self.mismatch = None
         self.lanes.load(rows, self._fleet.running.values())
+        self.moves.begin(self.lanes.rows())
         self.put_off(put_off)
 
     def put_off(self, rows: Iterable[PutOffRow]) -> None:
@@ -71,6 +74,7 @@ class ClaimBook:
     def set_handlers(self, infos: Sequence[HandlerInfo]) -> None:
         """Put the limits, pools and weights of a handlers' version in force."""
         self.lanes.set_handlers(infos, self._fleet.running.values())
+        self.moves.begin(self.lanes.rows())
         self.wants_put_off, self.awaits_handlers = True, False
 
     # Before a tick
@@ -174,7 +178,7 @@ class ClaimBook:
         self._go_on(done.changes)
         lanes.fairness.flush()
 
-    def note_step(self, changes: Iterable[ReadyChange], states: Iterable[StateChange]) -> None:
+    def note_step(self, changes: Sequence[ReadyChange], states: Iterable[StateChange]) -> None:
         """Book what a step of a bulk operation has changed."""
         self._apply_changes(changes)
         self._go_on(states)
@@ -220,7 +224,8 @@ class ClaimBook:
             runner is not None and runner.pool == REMOTE_POOL
         )
 
-    def _apply_changes(self, changes: Iterable[ReadyChange]) -> None:
+    def _apply_changes(self, changes: Sequence[ReadyChange]) -> None:
+        self.moves.note(changes)
         try:
             self.lanes.apply(changes)
         except AssertionError as error:

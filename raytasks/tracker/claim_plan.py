@@ -39,7 +39,7 @@ _SMALL = 1e-9
 
 
 class _Offer:
-    """What the runners of a pool offer to one type.
+    """The offer of the runners of a pool to one type.
 
     - `left`: how many of its tasks may be claimed; `part`: the part of one runner's offer that one
       of them uses. With `is_full` no runner can take one now, but one should be kept free for it.

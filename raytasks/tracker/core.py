@@ -206,7 +206,7 @@ class Tracker:
     async def _start_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         try:
             async with asyncio.timeout(ANSWER_SECONDS):
-                return await self.ticker.make_bulk(new)
+                return await self.ticker.background.make_bulk(new)
         except TimeoutError:
             raise StoreUnavailable(AWAY) from None
 

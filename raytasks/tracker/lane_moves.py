@@ -4,27 +4,59 @@ They go in small steps, each in a transaction of its own between two ticks. Noth
 progress is stored: a task whose values are not those of its type's limits shows what is to be done.
 """
 
-from raytasks.model.lanes import limit_values_again
+import math
+from collections.abc import Callable, Iterable
+
+from raytasks.model.lane_names import limit_values_again
+from raytasks.store.lane_rows import LaneRow, ReadyChange
 from raytasks.store.relaning import Compute, LaneCursor, RelaneResult
-from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.limits import Limits, values_of
 
 TICKS_FIRST = 4
 """Number of ticks that run before a step while ticks have work."""
 
+_PAUSE_SECONDS = 5.0  # after a step that failed
+
 
 class LaneMoves:
-    """The schedule of the moves: type after type. All methods belong to the tracker's event loop."""
+    """The schedule of the moves: type after type. All methods belong to one event loop.
 
-    def __init__(self, lanes: Lanes) -> None:
-        self._lanes = lanes
+    `monotonic` returns seconds since any time.
+    """
+
+    def __init__(self, limits: Limits, monotonic: Callable[[], float]) -> None:
+        self._limits = limits
+        self._monotonic = monotonic
+        self._wanted: dict[str, None] = {}
         self._type: str | None = None
         self._cursor = LaneCursor()
         self._ticks = 0
+        self._paused_until = -math.inf
+
+    def begin(self, rows: Iterable[LaneRow]) -> None:
+        """Begin again, as all was read again or another version is in force."""
+        self._wanted.clear()
+        self._type = None
+        for row in rows:
+            self._look(row.task_type, row.limit_values)
+
+    def note(self, changes: Iterable[ReadyChange]) -> None:
+        """Look whether tasks that became ready are in a lane of their type."""
+        for change in changes:
+            if change.change > 0:
+                self._look(change.task_type, change.limit_values)
+
+    def _look(self, task_type: str, limit_values: str | None) -> None:
+        names = self._limits.keyed_names(task_type)
+        if names is not None and values_of(limit_values).keys() != names:
+            self._wanted[task_type] = None
 
     @property
     def any(self) -> bool:
-        """Whether there is something to do."""
-        return self._type is not None or bool(self._lanes.misplaced)
+        """Whether there is something to do at once."""
+        if self._type is None and not self._wanted:
+            return False
+        return self._monotonic() >= self._paused_until
 
     def is_due(self, *, idle: bool) -> bool:
         """Return whether a step is due. With `idle`, a tick would have nothing to do."""
@@ -36,8 +68,9 @@ class LaneMoves:
     def turn(self) -> tuple[str, LaneCursor, Compute]:
         """Return the type of the next step, where it begins, and how values are computed."""
         if self._type is None:
-            self._type, self._cursor = self._lanes.misplaced.pop(), LaneCursor()
-        limits = self._lanes.limits_of(self._type)
+            self._type, self._cursor = next(iter(self._wanted)), LaneCursor()
+            del self._wanted[self._type]
+        limits = self._limits.declared_of(self._type)
         return self._type, self._cursor, lambda text, known: limit_values_again(text, known, limits)
 
     def done(self, result: RelaneResult) -> None:
@@ -48,6 +81,12 @@ class LaneMoves:
         else:
             self._cursor = result.cursor
 
-    def forget(self) -> None:
-        """Begin again, as all was read again or another version is in force."""
-        self._type = None
+    def failed(self) -> None:
+        """Record that a step has failed. It is tried again after a pause."""
+        self._paused_until = self._monotonic() + _PAUSE_SECONDS
+
+    def seconds_until_due(self) -> float:
+        """Return the seconds until a step can be tried again; infinite if nothing is to be done."""
+        if self._type is None and not self._wanted:
+            return math.inf
+        return self._paused_until - self._monotonic()

@@ -67,6 +67,8 @@ class Limits:
         self._fading: list[tuple[float, int, Gate]] = []
         self.put_offs = PutOffs(self.left)
         self._of_type: dict[str, TypeLimits] = {}
+        self._declared: dict[str, Sequence[Limit]] = {}
+        self._keyed_names: dict[str, frozenset[str]] = {}
         self.rated_types: frozenset[str] = frozenset()
         self.ordered_types: frozenset[str] = frozenset()
         self.by_name: dict[str, LimitInForce] = {}
@@ -102,6 +104,11 @@ class Limits:
             known.is_shared_order = limit.ordered and many
             self.by_name[name] = known
         self._of_type = {info.task_type: self._limits_of(info) for info in infos if info.limits}
+        self._declared = {info.task_type: info.limits for info in infos}
+        self._keyed_names = {
+            name: frozenset(limit.name for limit in limits if limit.by is not None)
+            for name, limits in self._declared.items()
+        }
         self._note_types()
         self.recount(running)
 
@@ -114,6 +121,14 @@ class Limits:
     def types(self) -> Container[str]:
         """The types that have limits."""
         return self._of_type.keys()
+
+    def declared_of(self, task_type: str) -> Sequence[Limit]:
+        """Return the limits that a type declares."""
+        return self._declared.get(task_type, ())
+
+    def keyed_names(self, task_type: str) -> frozenset[str] | None:
+        """Return the names of the keyed limits of a type; None for a type without handler."""
+        return self._keyed_names.get(task_type)
 
     def _limits_of(self, info: HandlerInfo) -> TypeLimits:
         mine = [self.by_name[limit.name] for limit in info.limits]

@@ -7,22 +7,20 @@ import math
 import time
 from collections.abc import Callable
 
-from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_stream import LogStream
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
-from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
-from raytasks.tracker.bulk_turns import BulkTurns, Held, make, run_step
+from raytasks.tracker.access import AWAY, StoreAccess
+from raytasks.tracker.background import Background
+from raytasks.tracker.bulk_turns import BulkTurns
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.histograms import COMMIT, SERVICE, TICK
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.journal import Journal
 from raytasks.tracker.ledger import Ledger
-from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
@@ -83,6 +81,7 @@ class Ticker:
             self.journal.runner_gone,
         )
         self.bulk = BulkTurns(self.monotonic)
+        self.background = Background(self)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
         self._steering = Steering()
@@ -101,7 +100,7 @@ class Ticker:
 
     @property
     def steering(self) -> Steering:
-        """What people have set. It is replaced whenever a person has changed it."""
+        """The settings that people have made. It is replaced whenever a person has changed it."""
         return self._steering
 
     @steering.setter
@@ -138,8 +137,7 @@ class Ticker:
             self._end_leases()
             async with self._turn:
                 await self.tick()
-                if self.bulk.is_due(idle=self.inbox.empty and not self.recovery.busy):
-                    await self._do_bulk_step()
+                await self.background.turn(idle=self.inbox.empty and not self.recovery.busy)
 
     async def close(self) -> None:
         """Answer waiting callers with an error, and close the store."""
@@ -152,25 +150,6 @@ class Ticker:
         """Read everything again before the next tick: nobody knows whether a write is on disk."""
         self._doubt = error
         self.wake.set()
-
-    async def make_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
-        """Store a new bulk operation, and start it. See `raytasks.tracker.bulk_turns.make`."""
-        if not await self.is_loaded(_TURN_SECONDS):
-            raise StoreUnavailable(AWAY)
-        epoch = self.epoch
-        try:
-            operation, is_new, acts = await self.access.write(
-                lambda: make(self.store, epoch, self.clock(), new)
-            )
-        except Superseded:
-            raise StoreUnavailable(SUPERSEDED) from None
-        finally:  # after an error it may still have been stored
-            self.bulk.look()
-            self.wake.set()
-        log_acts(acts)
-        if is_new:
-            self.journal.bulk_begun(operation)
-        return operation, is_new
 
     async def keep_stats(self) -> None:
         """Restore the statistics of earlier trackers, and then keep their rows few."""
@@ -292,34 +271,6 @@ class Ticker:
             self.ledger.claims.plan(work, self.recovery.takes_claims)
         return work
 
-    async def _do_bulk_step(self) -> None:
-        """Do one step of a bulk operation, in a transaction of its own."""
-        epoch, now, last = self.epoch, self.clock(), self.bulk.last
-        turn = self.bulk.turn()
-        try:
-            done = await self.access.write(lambda: run_step(self.store, epoch, now, last, turn))
-        except Held:
-            self.access.recovered()
-            self.bulk.hold()
-        except Superseded:
-            raise
-        except StoreUnavailable as error:
-            self.bulk.failed(turn, error)
-            await self.recovery.sit_out(error)
-        except Exception as error:
-            self.bulk.failed(turn, error)
-            log.exception("a bulk operation cannot go on; trying again")
-            if isinstance(error, FenceBroken | AssertionError):
-                await self._load()
-        else:
-            self.access.recovered()
-            self.bulk.done(done, turn)
-            if done is not None:
-                self.ledger.note_step(done)
-                if done.is_last:
-                    self.journal.bulk_done(done.operation, done.operation.changed + done.changed)
-                self.wake.set()  # tasks that became due by it are not claimed yet
-
     async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         self.journal.record(taken, work, done)
         self.ledger.record(taken, work, done)
@@ -345,7 +296,7 @@ class Ticker:
             self.wake.set()
 
     async def _wait_for_work(self) -> None:
-        if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
+        if self.background.any or self.recovery.busy or not (self.inbox.empty or self._settling):
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
         due = math.inf
@@ -355,8 +306,11 @@ class Ticker:
         if not is_barred(STATISTICS):
             due = min(due, self.ledger.stats.write_due)
         due = min(due, self.ledger.lanes.pauses_end_at)
-        tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
-        tried_again = min(tried_again, self.ledger.claims.limits.next_time - self.monotonic())
+        tried_again = min(
+            self.recovery.seconds_until_due(),
+            self.background.seconds_until_due(),
+            self.ledger.claims.limits.next_time - self.monotonic(),
+        )
         seconds = max(0.0, min(seconds, due - self.clock(), tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):

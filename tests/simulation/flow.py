@@ -8,7 +8,7 @@ from random import Random
 from typing import Any, NamedTuple
 
 from raytasks.model.controls import Limit, default_burst
-from raytasks.model.lanes import lane_of, limit_values_of
+from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.tasks import DEFAULT_NAMESPACE, HandlerInfo, HandlerKind
 from raytasks.tracker.lanes import Lanes
 from tests.simulation.account import Account

@@ -196,7 +196,9 @@ class TrackerLife:
             return do
 
         ticker.tick = watched(ticker.tick)  # type: ignore[method-assign]
-        ticker._do_bulk_step = watched(ticker._do_bulk_step)  # type: ignore[method-assign]
+        background = ticker.background
+        for name in ("_do_bulk_step", "_move_lanes"):
+            setattr(background, name, watched(getattr(background, name)))
 
     def _compare(self, tracker: Tracker) -> None:
         checker, ledger = self.world.checker, tracker.ticker.ledger

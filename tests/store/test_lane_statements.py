@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind
 from raytasks.store import candidates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow

@@ -3,7 +3,7 @@
 import pytest
 
 from raytasks.model.controls import Limit
-from raytasks.model.lanes import lane_of, limit_values_again
+from raytasks.model.lane_names import lane_of, limit_values_again
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Running
 from raytasks.store import relaning

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from raytasks.model.bulk_operations import BulkAction, NewBulk
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, Running
 from raytasks.protocol.messages import Report

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, text
 from sqlalchemy.exc import OperationalError
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 from raytasks.model.states import State
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import StoreUnavailable

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raytasks.model.controls import Limit
-from raytasks.model.lanes import lane_of, limit_values_of
+from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import HandlerInfo, HandlerKind, Running
 from raytasks.protocol.messages import Outcome
@@ -48,7 +48,7 @@ class Task:
 
 @dataclass
 class ClaimWorld:
-    """Tasks in a list, and the real memory of claims, which is told of each change."""
+    """Tasks in a list, and the real memory of claims, which hears of each change."""
 
     now: float = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)

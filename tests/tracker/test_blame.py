@@ -9,8 +9,9 @@ from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
+from raytasks.tracker.averages import Averages
 from raytasks.tracker.blame import judge, last_words
-from raytasks.tracker.fleet import Averages, RunnerState
+from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.sharing import CapacityRequest
 from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
 

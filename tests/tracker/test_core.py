@@ -27,8 +27,9 @@ from raytasks.protocol.queries import TaskDetail, TasksById
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import ticker
+from raytasks.tracker.averages import HOLD_SECONDS
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.fleet import HOLD_SECONDS, MAX_HELD
+from raytasks.tracker.fleet import MAX_HELD
 from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
 from tests.making import NOW, ids, new_task, outcome, task_id

@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from raytasks.model.lanes import lane_of
+from raytasks.model.lane_names import lane_of
 
 revision = "0006"
 down_revision = "0005"

@@ -42,8 +42,8 @@ def limit_values_of(
     """Return the values of a task's keyed limits, as a JSON object; None if it has none.
 
     `payload` is the parsed JSON of the task, as it was submitted. What is `given` for a limit
-    replaces the value in the payload. A text, a whole number or a flag is a value; a payload that
-    has nothing there, or null, has the value null, which is a key like others.
+    replaces the value in the payload. A value is a text, a whole number or a flag. If the payload
+    has nothing there, the value is null, which is a key like others.
 
     Raises `BadLimitValue` for any other value, and for a name in `given` that is no keyed limit.
     """
@@ -67,7 +67,7 @@ def limit_values_of(
 
 
 def limit_values_again(payload: str, known: str | None, limits: Sequence[Limit]) -> str | None:
-    """Return the values of a waiting task's keyed limits, after they were declared anew.
+    """Return the values of a waiting task's keyed limits, after a version has declared others.
 
     `payload` and `known` are JSON text. What is known of a limit stays: it may have been given at
     submission. The others are found in the payload; what cannot be a value there becomes null.
