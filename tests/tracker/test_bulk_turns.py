@@ -131,11 +131,11 @@ async def test_a_step_without_an_answer_is_not_done_twice(
     step = bulk.run_step
 
     def lose_the_answer(*arguments: Any) -> Any:
-        monkeypatch.setattr("raytasks.tracker.ticker.run_step", step)
+        monkeypatch.setattr("raytasks.tracker.background.run_step", step)
         store.answer_is_lost = True
         return step(*arguments)
 
-    monkeypatch.setattr("raytasks.tracker.ticker.run_step", lose_the_answer)
+    monkeypatch.setattr("raytasks.tracker.background.run_step", lose_the_answer)
     await start(tracker)
     found = await done(tracker)
     assert (found.looked_at, found.changed) == (3, 3)
@@ -154,7 +154,7 @@ async def test_a_step_that_fails_is_not_tried_again_at_once(
         raise ArithmeticError("for no known reason")
 
     monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 1000.0)
-    monkeypatch.setattr("raytasks.tracker.ticker.run_step", fail)
+    monkeypatch.setattr("raytasks.tracker.background.run_step", fail)
     await start(tracker)
     for number in range(10):
         await tracker.submit([new_task(number)])
@@ -165,12 +165,12 @@ async def test_after_a_restart_it_goes_on(
     store_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     step = bulk.run_step
-    monkeypatch.setattr("raytasks.tracker.ticker.run_step", lambda *_: 1 / 0)
+    monkeypatch.setattr("raytasks.tracker.background.run_step", lambda *_: 1 / 0)
     async with tracker_on(FaultyStore(store_url), clock=clock) as tracker:
         await failed(tracker, ScriptedRunner(tracker, pool=REMOTE_POOL), 1)
         await start(tracker)
         await tracker.submit([new_task(2)])
-    monkeypatch.setattr("raytasks.tracker.ticker.run_step", step)
+    monkeypatch.setattr("raytasks.tracker.background.run_step", step)
     async with tracker_on(FaultyStore(store_url), clock=clock) as tracker:
         assert (await done(tracker)).changed == 1
 
@@ -187,7 +187,7 @@ async def test_a_step_that_fails_is_tried_again_and_holds_up_nothing(
         return step(*arguments)
 
     monkeypatch.setattr(bulk, "_PAUSE_SECONDS", 0.05)
-    monkeypatch.setattr("raytasks.tracker.ticker.run_step", fail)
+    monkeypatch.setattr("raytasks.tracker.background.run_step", fail)
     await failed(tracker, runner, 1)
     await start(tracker)
     async with asyncio.timeout(PATIENCE):
