@@ -42,7 +42,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What a tick has found in a lane.
+    """The finding of a tick in a lane.
 
     No task is left there with a rank below `floor`; the first one is `head`, if that is known. If
     nothing is beyond what was read, `left` is how many tasks are ready there after the claims; else
@@ -56,7 +56,7 @@ class Finding:
 
 @dataclass
 class ClaimPlan:
-    """What a tick asks for. The turns are (number of a queue, how many tasks), in order.
+    """The questions of a tick. The turns are (number of a queue, how many tasks), in order.
 
     The other fields are for the tracker's memory: what is to be taken back when the tick is over.
     With `more` there was more to ask for than one tick does.

@@ -101,7 +101,7 @@ class Ticker:
 
     @property
     def steering(self) -> Steering:
-        """What people have set. It is replaced whenever a person has changed it."""
+        """The settings that people have made. It is replaced whenever a person has changed it."""
         return self._steering
 
     @steering.setter

@@ -48,7 +48,7 @@ class Task:
 
 @dataclass
 class ClaimWorld:
-    """Tasks in a list, and the real memory of claims, which is told of each change."""
+    """Tasks in a list, and the real memory of claims, which hears of each change."""
 
     now: float = 0.0
     tasks: dict[str, Task] = field(default_factory=dict)
