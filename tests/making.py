@@ -2,8 +2,10 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from sqlalchemy import select
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter
 from raytasks.model.lane_names import PLAIN_LANE
@@ -13,11 +15,10 @@ from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
+from raytasks.store.schema import tasks
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
-from raytasks.tracker.claim_order import ClaimPlan
-from raytasks.tracker.claim_plan import plan_claims
-from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.claim_order import ClaimPlan, Question
 from raytasks.tracker.sharing import CapacityRequest
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -95,21 +96,11 @@ class Tracking:
         self.ready_changes: list[ReadyChange] = []
 
     def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
-        """Do one tick; who is to be cancelled or retried is named by the id alone.
-
-        With requests and without a plan, a second tick claims what waits then.
-        """
-        if "requests" in work and "plan" not in work:
-            requests = work.pop("requests")
-            first = self.tick(by=by, **work) if work else TickResult()
-            done = self.tick(requests=requests, plan=self.plan(*requests))
-            first.claimed, first.cut, first.waits = done.claimed, done.cut, done.waits
-            first.counts = Counter(first.counts)
-            first.counts.update(done.counts)
-            first.changes += done.changes
-            return first
+        """Do one tick; who is to be cancelled or retried is named by the id alone."""
         for verb in {"cancels", "retries"} & work.keys():
             work[verb] = [Target(name, by=by) for name in work[verb]]
+        if "requests" in work:
+            work["plan"] = self.plan(work["requests"], work.get("submissions", ()))
         done = run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
         self.ready_changes += done.ready_changes
         return done
@@ -123,15 +114,24 @@ class Tracking:
     ) -> list[Running]:
         """Claim what is due, at most `capacity`."""
         request = capacity_request(runner_id, capacity=capacity, **capacity_by_type)
-        done = self.tick(requests=[request], plan=self.plan(request))
+        done = self.tick(requests=[request])
         return [running for running, _ in done.claimed]
 
-    def plan(self, *requests: CapacityRequest) -> ClaimPlan:
-        """Return the plan of claims for some runners, by the lanes that are on disk."""
-        lanes = Lanes(lambda: self.now, lambda: 0.0, lambda _task_type: 0.0)
-        lanes.load(self.store.lanes(), ())
+    def plan(
+        self, requests: Sequence[CapacityRequest], submissions: Sequence[NewTask] = ()
+    ) -> ClaimPlan:
+        """Return a plan that asks every lane for as much as these runners take, best rank first."""
+        with self.store.transaction(now=self.now) as transaction:
+            rows = transaction.connection.execute(
+                select(tasks.c.task_type, tasks.c.lane).distinct()
+            )
+            lanes = {(row.task_type, row.lane) for row in rows}
+        lanes |= {(task.task_type, task.lane) for task in submissions}
         plan = ClaimPlan()
-        plan_claims(lanes, requests, lambda _task_type: 0.0, lambda _task_type: True, plan)
+        for name, lane in sorted(lanes):
+            most = sum(request.most(name, 0.0) for request in requests)
+            if most:
+                plan.questions.append(Question(name, lane, -math.inf, most, queue=0))
         return plan
 
     def settle(self, running: Running, kind: OutcomeKind, **changes: Any) -> TickResult:

@@ -140,6 +140,7 @@ class WaitingView(BaseModel):
     The codes, the strongest first:
 
     - `database_away`, `no_handler`, `paused`, `draining`, `not_due`;
+    - `limit_full`, `rate`;
     - `never_fits`, `no_runner`, `no_resources`, `runner_starting`, `behind_others`.
 
     `until` is when it ends by itself, if that is known. What is in `details` depends on the code.

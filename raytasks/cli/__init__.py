@@ -18,7 +18,7 @@ from raytasks.cli import (
     events,
     init,
     keys,
-    limit_commands,
+    limits,
     logs,
     look,
     me,
@@ -76,7 +76,7 @@ app.command("cancel", rich_help_panel=CONTROL)(tasks.cancel)
 app.command("drain", rich_help_panel=CONTROL)(operate.drain)
 app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
 app.command("resume", rich_help_panel=CONTROL)(pauses.resume)
-app.add_typer(limit_commands.app, name="limits", rich_help_panel=CONTROL)
+app.add_typer(limits.app, name="limits", rich_help_panel=CONTROL)
 app.add_typer(pools.app, name="pools", rich_help_panel=CONTROL)
 app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)

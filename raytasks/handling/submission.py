@@ -64,7 +64,10 @@ class SubmitRequest(BaseModel):
         default=0,
         ge=-_PRIORITIES,
         le=_PRIORITIES,
-        description="Higher goes first. A low one is not starved: waiting raises it.",
+        description=(
+            "Among the tasks of one type and namespace, higher goes first. A low one is not "
+            "starved: waiting raises it. Between types and namespaces, shares decide."
+        ),
     )
     max_attempts: int | None = Field(
         default=None, ge=1, le=1000, description="How often it may fail; default: the handler's."

@@ -92,9 +92,7 @@ class Background:
         epoch, now, last = ticker.epoch, ticker.clock(), ticker.bulk.last
         turn = ticker.bulk.turn()
         try:
-            done = await ticker.access.write(
-                lambda: run_step(ticker.store, epoch, now, last, turn)
-            )
+            done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:
             ticker.access.recovered()
             ticker.bulk.hold()
@@ -114,7 +112,5 @@ class Background:
             if done is not None:
                 ticker.ledger.note_step(done)
                 if done.is_last:
-                    ticker.journal.bulk_done(
-                        done.operation, done.operation.changed + done.changed
-                    )
+                    ticker.journal.bulk_done(done.operation, done.operation.changed + done.changed)
                 ticker.wake.set()  # tasks that became due by it are not claimed yet

@@ -13,9 +13,9 @@ from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.claim_order import ClaimPlan
 from raytasks.tracker.claim_plan import plan_claims
 from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_moves import LaneMoves
 from raytasks.tracker.lane_queues import Lane
-from raytasks.tracker.lanes import Lanes
 from raytasks.tracker.sharing import CapacityRequest
 
 if TYPE_CHECKING:
@@ -186,11 +186,11 @@ class ClaimBook:
     def _release(self, plan: ClaimPlan, *, spend: bool) -> None:
         for gate, number in plan.reserved:
             gate.reserved -= number
-            for _ in range(number if spend else 0):
-                gate.take_token()
+            if spend:
+                self.limits.spend(gate, number)
         freed = dict.fromkeys(gate for gate, _ in plan.reserved)
         for gate in freed:
-            self.limits.left(gate)
+            self.limits.spent(gate)
 
     def _settle(self, work: "TickInput", done: "TickResult") -> None:
         limits, ordered = self.limits, self.limits.ordered_types

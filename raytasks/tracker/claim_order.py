@@ -56,7 +56,7 @@ class Finding:
 
 @dataclass
 class ClaimPlan:
-    """The plan of what a tick asks for. The turns are (number of a queue, how many tasks), in order.
+    """The questions of a tick. The turns are (number of a queue, how many tasks), in order.
 
     The other fields are for the tracker's memory: what is to be taken back when the tick is over.
     With `more` there was more to ask for than one tick does.

@@ -12,8 +12,8 @@ from raytasks.store.candidates import MAX_CLAIMS
 from raytasks.tracker.claim_order import ClaimPlan, Question
 from raytasks.tracker.fairness import PoolTurns, Preview, SpaceShare, TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate
+from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_queues import Lane, LaneQueue
-from raytasks.tracker.lanes import Lanes
 from raytasks.tracker.queue_maker import UNKNOWN_POOL
 from raytasks.tracker.sharing import TURN_SECONDS, CapacityRequest
 
@@ -39,7 +39,7 @@ _SMALL = 1e-9
 
 
 class _Offer:
-    """The offer of the runners of a pool to one type.
+    """The offer of a pool's runners to one type.
 
     - `left`: how many of its tasks may be claimed; `part`: the part of one runner's offer that one
       of them uses. With `is_full` no runner can take one now, but one should be kept free for it.

@@ -118,9 +118,10 @@ class Gate:
             self.tokens = min(float(self.limit.burst), self.tokens + more)
             self.at = now
 
-    def take_token(self) -> None:
-        """Take the token of an attempt that was claimed."""
+    def take_token(self, now: float) -> None:
+        """Take the token of an attempt whose claim was committed by now: it begins no sooner."""
         if self.limit.per_second:
+            self.refill(now)
             self.tokens -= 1.0
 
     def return_token(self) -> None:

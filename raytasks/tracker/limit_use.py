@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from raytasks.tracker.gates import Gate, LimitInForce
-from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.limit_view import MAX_KEYS, KeyUse, LimitUse
 
 

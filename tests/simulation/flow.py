@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from raytasks.model.controls import Limit, default_burst
 from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.tasks import DEFAULT_NAMESPACE, HandlerInfo, HandlerKind
-from raytasks.tracker.lanes import Lanes
+from raytasks.tracker.lane_book import Lanes
 from tests.simulation.account import Account
 
 _ALL = Limit("all", running=1)
@@ -84,8 +84,8 @@ class Flow:
             "lane": lane_of(DEFAULT_NAMESPACE, values),
         }
 
-    def look(self, planned_at: float) -> None:
-        """Judge what a write has changed; its tick was planned at a time of the loop."""
+    def look(self, now: float) -> None:
+        """Judge what a write has changed that was committed now, by the loop's time."""
         if not self.limits:
             return
         read = self._reader.execute(f"SELECT {_COLUMNS} FROM tasks")
@@ -98,7 +98,7 @@ class Flow:
             old = before.get(row.task_id)
             if old is None or old.attempt != row.attempt:
                 for key in self._keys(row):
-                    self._claims[key].append((planned_at, (row.task_id, row.attempt)))
+                    self._claims[key].append((now, (row.task_id, row.attempt)))
                 self._judge_order(row, before)
         for name, limit in self._declared.items():
             for key, number in running.items():

@@ -276,6 +276,68 @@ MUTANTS = (
         "        if await self.access.insist(self.store.open_bulks):\n",
         "        if not await self.access.insist(lambda: True):\n",
     ),
+    # Limits and lanes
+    Mutant(
+        "slot not freed when an attempt is lost",
+        "raytasks.tracker.claim_book",
+        "            limits.ended(running, begun=self._has_begun(running, outcome))\n",
+        "            if outcome.kind not in CRASHES:\n"
+        "                limits.ended(running, begun=self._has_begun(running, outcome))\n",
+    ),
+    Mutant(
+        "what runs is not counted at the start",
+        "raytasks.tracker.limit_book",
+        "item.limit_values):\n                gate.running += 1\n",
+        "item.limit_values):\n                gate.running += 0\n",
+    ),
+    Mutant(
+        "parked lane not woken",
+        "raytasks.tracker.limit_book",
+        "            if gate.room(self._monotonic()) > 0:\n                self._wake(gate, 1)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "lane not woken when a token comes",
+        "raytasks.tracker.limit_book",
+        "                self._wake(gate, gate.room(now))\n                self._arm(gate)\n",
+        "                self._arm(gate)\n",
+    ),
+    Mutant(
+        "token of a claim not taken",
+        "raytasks.tracker.limit_book",
+        "            gate.running += 1\n            gate.take_token(self._monotonic())\n",
+        "            gate.running += 1\n",
+    ),
+    Mutant(
+        "bucket not empty when a reign begins",
+        "raytasks.tracker.ticker",
+        "        self.ledger.claims.limits.empty()\n",
+        "",
+    ),
+    Mutant(
+        "floor of a lane rises too far",
+        "raytasks.tracker.claim_order",
+        "    return Finding(math.inf if is_all else rows[-1].rank, left)\n",
+        "    return Finding(math.inf if is_all else rows[-1].rank + 5.0, left)\n",
+    ),
+    Mutant(
+        "ordered lane not closed",
+        "raytasks.tracker.claim_book",
+        "                limits.put_offs.add(running.task_id, item.run_at, gates)\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "put-off tasks forgotten at restart",
+        "raytasks.tracker.claim_book",
+        "                self.put_off(await access.insist(partial(store.put_off, types)))\n",
+        "                pass\n",
+    ),
+    Mutant(
+        "lost wake-up: work that no plan has counted on",
+        "raytasks.tracker.ticker",
+        "        if (self.asked or self.ledger.lanes.has_news) and self.ledger",
+        "        if self.asked and self.ledger",
+    ),
     # Totals
     Mutant(
         "a retry counts as submitted",

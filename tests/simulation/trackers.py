@@ -11,9 +11,7 @@ from raytasks.protocol.messages import Exchange
 from raytasks.protocol.queries import Query
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.retention import Retention
-from raytasks.tracker.tick import TickInput
 from tests.simulation.database import SharedStore
 from tests.simulation.loop import Process
 
@@ -40,8 +38,6 @@ class TrackerLife:
         self.reloaded_at = 0.0
         """When it has read everything again, so that it knows less of what has gone out."""
         self._again = again
-        self.planned_at = 0.0
-        """When its last tick was planned, by the loop's time."""
         self._revisions: dict[str, int] | None = None
         self._told = 0
         self._pauses = self._pausing = 0
@@ -180,13 +176,6 @@ class TrackerLife:
     def _watch(self, tracker: Tracker) -> None:
         """Have the tracker's memory compared with the database after each of its writes."""
         ticker = tracker.ticker
-        plan = ticker._plan
-
-        def planned(taken: Inbox) -> TickInput:
-            self.planned_at = self.world.loop.time()
-            return plan(taken)
-
-        ticker._plan = planned  # type: ignore[method-assign]
 
         def watched(work: _Work) -> _Work:
             async def do() -> None:

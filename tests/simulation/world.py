@@ -318,7 +318,7 @@ class World:
         self.checker.lost = lambda row: self._lost(row, life)
         self.checker.released = lambda row: self._released(row, life)
         changed = self.checker.look(process.name, epoch, clock)
-        self.flow.look(self.loop.time() if life is None else life.planned_at)
+        self.flow.look(self.loop.time())
         for task_id in changed:
             row = self.checker.rows.get(task_id)
             if row is None:

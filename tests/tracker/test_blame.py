@@ -96,10 +96,7 @@ def test_a_culprit_among_many_is_charged_alone_and_all_others_complete(
         tracking.tick(outcomes=ended)
         want = tracked("r1", [], averages)
         assert want is not None
-        batch = [
-            running
-            for running, _ in tracking.tick(requests=[want], plan=tracking.plan(want)).claimed
-        ]
+        batch = [running for running, _ in tracking.tick(requests=[want]).claimed]
         companies = [item.company for item in batch]
         assert all(company is not None and len(batch) <= company for company in companies)
     assert losses == 4 + tracking.max_crashes

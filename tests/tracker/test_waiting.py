@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from raytasks.handling.submission import rfc3339
-from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.model.controls import Limit
+from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, HandlerKind, StoreUnavailable
 from raytasks.pools.cluster_view import ClusterNode, FailingStart, PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Demand
-from raytasks.protocol.queries import WaitingFor
+from raytasks.protocol.queries import LimitList, WaitingFor
 from raytasks.testing import FakeClock
 from raytasks.tracker import waiting
 from raytasks.tracker.access import SLOW_SECONDS
@@ -83,6 +84,25 @@ class TestWholeService:
         assert found is not None
         [reason] = found
         assert (reason["code"], reason["until"]) == ("not_due", rfc3339(due))
+
+    async def test_limits(self, tracker: Tracker, outlook: Played, clock: FakeClock) -> None:
+        limits = (Limit("all", running=1), Limit("rate", rate=1.0, burst=1))
+        info = HandlerInfo("short", HandlerKind.FUNCTION, (0, 1), limits=limits)
+        tracker.set_handlers([info])
+        clock.advance(1)
+        tracker.ticker.wake.set()
+        runner = ScriptedRunner(tracker, short=5)
+        await submit(tracker, 1, 2)
+        [claim] = await runner.claim()
+        assert claim.task_id == task_id(1)
+        full, rate = await reasons(tracker, 2) or []
+        assert (full["code"], rate["code"]) == ("limit_full", "rate")
+        assert full["details"] == {"limit": "all", "key": None, "running": 1, "bound": 1}
+        assert rate["until"] == rfc3339(tracker.ticker.clock() + 1)
+        assert (await tracker.demand(["short"]))["short"].open == 0
+        document = {item["name"]: item for item in await tracker.read(LimitList())}["all"]
+        assert (document["running"], document["waiting"]) == (1, 1)
+        await runner.hang_up()
 
     async def test_no_handler(self, tracker: Tracker, outlook: Played) -> None:
         await submit(tracker, 1, task_type="gone")
@@ -250,4 +270,4 @@ class TestLine:
 
 
 def test_each_code_has_a_place() -> None:
-    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 10
+    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 12

@@ -246,7 +246,12 @@ class Limits:
         """Count an attempt that was claimed, and take its tokens."""
         for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
             gate.running += 1
-            gate.take_token()
+            gate.take_token(self._monotonic())
+
+    def spend(self, gate: Gate, number: int) -> None:
+        """Take tokens for claims that may have been committed."""
+        for _ in range(number):
+            gate.take_token(self._monotonic())
 
     def ended(self, running: Running, *, begun: bool = True) -> None:
         """Count an attempt no more. One that has not begun gives back its tokens."""
@@ -337,9 +342,16 @@ class Limits:
                 if item.parked_at is gate:
                     break  # there is no room after all
 
-    def _arm(self, gate: Gate) -> None:
-        """Set the timer of a gate, if somebody waits there for time to pass."""
-        if gate.parked and (gate.limit.per_second or gate.closed_until > -math.inf):
+    def spent(self, gate: Gate) -> None:
+        """Look at a gate of which a tick has taken room: others may wait for its next token."""
+        self.left(gate)
+        is_shared = gate.key is None or len(gate.limit.types) > 1
+        if is_shared and gate.limit.per_second and gate.room(self._monotonic()) <= 0:
+            self._arm(gate, at_once=True)
+
+    def _arm(self, gate: Gate, *, at_once: bool = False) -> None:
+        """Set the timer of a gate, if somebody waits there for time to pass, or may do so soon."""
+        if (gate.parked or at_once) and (gate.limit.per_second or gate.closed_until > -math.inf):
             at = gate.opens_at(self._monotonic())
             if at < gate.timer_at:
                 gate.timer_at = at

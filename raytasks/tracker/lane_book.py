@@ -16,7 +16,7 @@ from raytasks.store.lane_rows import LaneRow, ReadyChange
 from raytasks.tracker.fairness import Fairness, PoolTurns, TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
-from raytasks.tracker.limits import Limits
+from raytasks.tracker.limit_book import Limits
 from raytasks.tracker.queue_maker import QueueMaker
 
 
