@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import ray
 
 from raytasks.pools import roster
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
@@ -20,7 +21,7 @@ def test_a_runner_that_ray_names_and_does_not_find_is_told(
             raise ValueError(name)
         return name
 
-    monkeypatch.setattr(roster.ray.util, "list_named_actors", lambda **_: listed)
-    monkeypatch.setattr(roster.ray, "get_actor", find)
+    monkeypatch.setattr(ray.util, "list_named_actors", lambda **_: listed)
+    monkeypatch.setattr(ray, "get_actor", find)
     found, complete = roster.runners_present()
     assert (sorted(found), complete) == (names[: 1 if lost else 2], not lost)
