@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 
+from raytasks.api import live_view
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
@@ -121,3 +122,11 @@ async def tracker(faulty_store: FaultyStore, clock: FakeClock) -> AsyncIterator[
     """A tracker that runs, with a clock that only the test moves."""
     async with tracker_on(faulty_store, clock=clock) as tracker:
         yield tracker
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _patient_view() -> Iterator[None]:
+    """Wait long for the tracker's part of a task: on a busy machine it would be left out."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(live_view, "MAX_SECONDS", 30.0)
+        yield

@@ -102,9 +102,11 @@ class RunnerPools:
 
     async def run(self) -> None:
         """Adopt the runners that exist, and then keep the pools as they should be, for ever."""
-        for name, actor in (await asyncio.to_thread(runners_present)).items():
+        present, complete = await asyncio.to_thread(runners_present)
+        for name, actor in present.items():
             self._adopt(name, actor).adopted = True
-        await self._mark_strangers_lost()
+        if complete:  # else the leases decide
+            await self._mark_strangers_lost()
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECONCILE_SECONDS):

@@ -151,14 +151,18 @@ def free_slots(runners: Iterable[PooledRunner], number: int) -> list[int]:
     return list(islice(free, max(0, number)))
 
 
-def runners_present() -> dict[str, Any]:
-    """Return the runners' actors that are in the cluster, by name. Blocks."""
-    found = {}
+def runners_present() -> tuple[dict[str, Any], bool]:
+    """Return the runners' actors that are in the cluster, by name, and whether these are all.
+
+    They are not if Ray names one and then does not find it: it may have just gone, or the control
+    store has just been started again. Blocks.
+    """
+    found, complete = {}, True
     for named in ray.util.list_named_actors(all_namespaces=True):
         name = named["name"]
         if named["namespace"] == NAMESPACE and name.startswith(_PREFIX):
             try:
                 found[name] = ray.get_actor(name, NAMESPACE)
-            except ValueError:  # it has just gone
-                continue
-    return found
+            except ValueError:
+                complete = False
+    return found, complete

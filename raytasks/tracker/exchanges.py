@@ -1,6 +1,7 @@
 """The tracker's half of the exchange: a runner's news come in, orders go out."""
 
 import asyncio
+import math
 from collections.abc import Callable
 
 from msgspec.structs import replace
@@ -21,7 +22,9 @@ class Exchanges:
         self._ticker = ticker
         self._fleet = ticker.ledger.fleet
         self._mark_lost = mark_lost
-        self._asked: dict[str, int] = {}  # by new runner: the batch number that it must know
+        # By the id of a runner whose call may be old: its name, and the batch number that its next
+        # call must know.
+        self._asked: dict[str, tuple[str, int]] = {}
 
     async def take(self, exchange: Exchange, way: str) -> Orders:
         """Take in a runner's news, and return its orders. See `Tracker.exchange`."""
@@ -48,7 +51,7 @@ class Exchanges:
         if exchange.held is None and (runner is None or not runner.confirmed):
             return Orders(resync=True)
         if self._is_in_doubt(exchange, runner) and not self._is_present(exchange):
-            return Orders(resync=True, batch=self._asked[exchange.runner_id])
+            return Orders(resync=True, batch=self._asked[exchange.runner_id][1])
         if runner is not None:
             runner.answer()  # an earlier call is over, and maybe nobody hears its answer
         runner = self._admit(exchange)
@@ -88,14 +91,23 @@ class Exchanges:
 
     def _is_present(self, exchange: Exchange) -> bool:
         """Return whether a runner has sent its call after an answer of ours; else ask for that."""
-        asked = self._asked.pop(exchange.runner_id, None)
+        _, asked = self._asked.pop(exchange.runner_id, ("", math.inf))
         has_heard = exchange.batch_epoch in (0, self._ticker.epoch)  # 0: from a runner of 0.1
-        if asked is not None and has_heard and exchange.last_batch >= asked:
+        if has_heard and exchange.last_batch >= asked:
             return True
         while len(self._asked) >= _MAX_ASKED:
             del self._asked[next(iter(self._asked))]
-        self._asked[exchange.runner_id] = exchange.last_batch + 1
+        self._asked[exchange.runner_id] = exchange.name, exchange.last_batch + 1
         return False
+
+    def _note_successor(self, runner: RunnerState) -> None:
+        """Forget what others of a new runner's name were asked: their answers prove nothing any more.
+
+        One of them may have answered, and died after that. Its answer may come only now.
+        """
+        self._asked = {
+            runner_id: asked for runner_id, asked in self._asked.items() if asked[0] != runner.name
+        }
 
     def _admit(self, exchange: Exchange) -> RunnerState:
         """Return the state of the runner that calls; reconcile what it holds if it says so."""
@@ -106,6 +118,7 @@ class Exchanges:
         known = self._fleet.runners.get(exchange.runner_id)
         runner = self._fleet.admit(exchange, now, self._ticker.epoch)
         if known is None or not known.name:
+            self._note_successor(runner)
             self._ticker.journal.runner_came(runner)
         if exchange.held is not None:
             have = {*exchange.held, *((item.task_id, item.attempt) for item in exchange.outcomes)}

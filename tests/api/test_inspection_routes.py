@@ -4,8 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 
+from raytasks.api import live_view
 from raytasks.api.inspection_routes import NodesView, RunnersView, VersionsView
 from raytasks.api.live_view import MAX_ASKED, LiveView
 from raytasks.api.pool_routes import PoolsView
@@ -110,8 +112,9 @@ async def test_few_are_asked_at_a_time(idle_api: Api) -> None:
 
 
 async def test_a_tracker_that_does_not_answer_is_not_waited_for(
-    idle_api: Api,
+    idle_api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(live_view, "MAX_SECONDS", 0.2)
     task = await idle_api.submit()
     found = await idle_api.service.backend.read(TaskDetail(task["task_id"]))
     assert found is not None

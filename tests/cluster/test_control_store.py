@@ -88,7 +88,7 @@ def kill_control_store_and_tracker(service: Service, folder: Path, kept_in: str)
     (folder / "gate").touch()
     for task in running:
         done = service.wait(task)
-        assert (done["state"], done["attempt"]) == ("COMPLETED", 1)
+        assert (done["state"], done["attempt"]) == ("COMPLETED", 1), done["attempts"]
     assert service.log.read_text().count("Ctrl-C") == 1  # it has not started again
 
 
@@ -103,7 +103,7 @@ def run_all_kinds(service: Service) -> None:
     accepted = [service.submit(kind, {}) for kind in KINDS]
     for task in accepted:
         done = service.wait(task)
-        assert (done["state"], done["attempt"]) == ("COMPLETED", 1)
+        assert (done["state"], done["attempt"]) == ("COMPLETED", 1), done["attempts"]
 
 
 def wait_for_announcement(service: Service, count: int) -> None:

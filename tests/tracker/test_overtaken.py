@@ -79,6 +79,26 @@ async def test_an_old_call_to_an_earlier_tracker_says_nothing_to_the_next(
         await runner.hang_up()
 
 
+async def test_a_late_answer_of_a_dead_runner_does_not_replace_its_successor(
+    tracker: Tracker, sqlite_url: str, clock: FakeClock
+) -> None:
+    await tracker.submit([new_task(1), new_task(2)])
+    dead = ScriptedRunner(tracker, "r1.1", name="r1", capacity=1)
+    await dead.claim(number=1)
+    async with tracker_on(FaultyStore(sqlite_url), clock=clock) as successor:
+        dead.tracker, dead.known = successor, False
+        assert (await dead.exchange(number=2)).resync  # nobody knows whether this call is old
+        late = dead.build(number=3)  # it proves that the runner lives; then the runner dies
+        present = ScriptedRunner(successor, "r1.2", name="r1")
+        [claim] = await present.claim(number=1)
+        async with asyncio.timeout(PATIENCE):
+            assert (await successor.exchange(late)).resync
+        assert successor.fleet.find("r1.2", claim.task_id, claim.attempt) is not None
+        present.send(number=2)
+        await let_run()
+        assert successor.fleet.runners.keys() >= {"r1.2"}
+
+
 async def test_the_later_of_two_checkpoints_stays_however_they_come(tracker: Tracker) -> None:
     await tracker.submit([new_task(1)])
     runner = ScriptedRunner(tracker)
