@@ -101,7 +101,7 @@ class Exchanges:
         return False
 
     def _note_successor(self, runner: RunnerState) -> None:
-        """Forget what others of a new runner's name were asked: their answers prove nothing any more.
+        """Forget what others of a new runner's name were asked: their answers prove nothing now.
 
         One of them may have answered, and died after that. Its answer may come only now.
         """
