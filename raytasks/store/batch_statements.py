@@ -110,6 +110,14 @@ def _settle(values: Values, words: Words) -> Any:
     )
 
 
+def _relane(values: Values, words: Words) -> Any:
+    return (
+        update(tasks)
+        .where(_the_attempt(values), in_source_of(Event.CLAIM, words.state))
+        .values(lane=values["lane"], limit_values=values["limit_values"])
+    )
+
+
 def _record(values: Values, words: Words) -> Any:
     return words.insert(attempts, values)
 
@@ -169,6 +177,8 @@ SETTLE = RowStatement(
     ),
     _settle,
 )
+
+RELANE = RowStatement(_named(tasks, "task_id", "attempt", "lane", "limit_values"), _relane)
 
 RECORD = RowStatement(_named(attempts, *AttemptRecord.__struct_fields__), _record)
 

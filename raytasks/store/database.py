@@ -27,6 +27,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
+from raytasks.store import online_upgrade
 from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
 from raytasks.store.refusals import blames_command, unavailable
@@ -51,7 +52,6 @@ _POSTGRES = {
 # A tick's statements are the same each time, and use an index however many tasks there are. Kept
 # plans save some of the server's time (python -m benchmarks.store_cost).
 _WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-_MIGRATION_LOCK = 0x7261797461736B73  # "raytasks", for PostgreSQL's advisory lock
 
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
@@ -114,17 +114,12 @@ class Database:
         """
         if self._is_up_to_date():
             return
-        config = _alembic()
-        try:
-            with self.writing() as connection:
-                if not self.is_sqlite:
-                    # A migration may take long, but nobody waits long for the locks of others.
-                    connection.execute(text("SET LOCAL statement_timeout = 0"))
-                    connection.execute(text(f"SELECT pg_advisory_xact_lock({_MIGRATION_LOCK})"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except CommandError as error:
-            raise StoreUnavailable(f"the database's tables cannot be upgraded: {error}") from error
+        if self.is_sqlite:
+            self._migrate()
+            return
+        with translated(writes=True), online_upgrade.alone(self._reader) as connection:
+            self._migrate()
+            online_upgrade.complete(connection)
 
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if it is an SQLite file that was deleted or replaced."""
@@ -182,10 +177,23 @@ class Database:
             _ping_first(engine)
         return engine
 
+    def _migrate(self) -> None:
+        config = _alembic()
+        try:
+            with self.writing() as connection:
+                if not self.is_sqlite:
+                    # A migration may take long, but nobody waits long for the locks of others.
+                    connection.execute(text("SET LOCAL statement_timeout = 0"))
+                config.attributes["connection"] = connection
+                command.upgrade(config, "head")
+        except CommandError as error:
+            raise StoreUnavailable(f"the database's tables cannot be upgraded: {error}") from error
+
     def _is_up_to_date(self) -> bool:
         """Return whether no migration is missing, without any lock. Raises `StoreUnavailable`."""
         with self.reading() as connection:
             found = MigrationContext.configure(connection).get_current_heads()
+            complete = self.is_sqlite or online_upgrade.is_complete(connection)
         scripts = ScriptDirectory.from_config(_alembic())
         known = {script.revision for script in scripts.walk_revisions()}
         if strangers := sorted(set(found) - known):
@@ -194,7 +202,7 @@ class Database:
                 f"of raytasks (up to {scripts.get_current_head()}) does not know: they are of a "
                 "newer version, or of another program; upgrade raytasks, or set DATABASE_URL"
             )
-        return found == (scripts.get_current_head(),)
+        return complete and found == (scripts.get_current_head(),)
 
 
 def _alembic() -> Config:

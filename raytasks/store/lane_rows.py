@@ -36,6 +36,7 @@ class PutOffRow(NamedTuple):
 
     task_id: str
     task_type: str
+    lane: str
     namespace: str
     limit_values: str | None
     run_at: float

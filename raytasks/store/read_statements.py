@@ -9,6 +9,7 @@ from raytasks.model.tasks import AttemptRecord
 from raytasks.store.schema import (
     READY,
     RUNNING,
+    UNCOMPLETED,
     attempts,
     task_counts,
     task_logs,
@@ -48,7 +49,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.trace_context,
     tasks.c.cancel_reason,
 ).where(
-    RUNNING, tasks.c.namespace.in_(select(task_counts.c.namespace))
+    RUNNING, UNCOMPLETED, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index
 
 EVENT_TASKS: Select[Any] = select(

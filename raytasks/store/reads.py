@@ -139,12 +139,13 @@ def _page(connection: Connection, query: TaskQuery) -> Page:
     bound = {**selection.bound(asked, query.cursor), "p_offset": query.offset}
     if shape.is_checked:
         return _checked(connection, shape, bound, limit)
-    bound |= {"p_limit": limit + 1, "p_step": limit + 1}  # one more, to know if there are more
+    bound["p_limit"] = limit + 1  # one more, to know if there are more
+    bound["p_step"] = query.offset + limit + 1
     if shape.is_exact:
         found = connection.execute(selection.exactly(shape, statements.TASK_COLUMNS), bound)
         rows = [task_from(row) for row in found]
     else:
-        ids = list(connection.execute(selection.checked(shape), bound).scalars())
+        ids = list(connection.execute(selection.newest(shape), bound).scalars())
         rows = _in_order(connection, ids)
     total = sum(
         number

@@ -3,6 +3,8 @@
 Times are seconds since the epoch, as doubles. JSON is kept as text, exactly as it came.
 """
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
@@ -16,6 +18,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     text,
 )
 from sqlalchemy.dialects.postgresql import UUID
@@ -110,8 +113,7 @@ tasks = Table(
 # As text, so that a query words it exactly as the partial index does. Otherwise SQLite does not use
 # the index.
 READY = text("ready")
-# Waiting but not ready, worded without `state`. Otherwise SQLite scans all waiting tasks by the
-# index of states. The checks above make both the same.
+# Waiting but not ready, worded without `state`, as the checks above make both the same.
 SCHEDULED = text("NOT ready AND runner_id IS NULL AND finished_at IS NULL")
 RUNNING = text("state = 'RUNNING'")
 KEYED = text("idempotency_key IS NOT NULL")
@@ -119,50 +121,34 @@ ENDED = text("finished_at IS NOT NULL")
 OPEN = text("finished_at IS NULL")
 FAILING = text("error_type IS NOT NULL")
 FAILED = text("state = 'FAILED'")
+COMPLETED = text("state = 'COMPLETED'")
+UNCOMPLETED = text("state <> 'COMPLETED'")
 
-Index(
-    "ix_tasks_claim",
-    tasks.c.task_type,
-    tasks.c.lane,
-    tasks.c.rank,
-    tasks.c.task_id,
-    sqlite_where=READY,
-    postgresql_where=READY,
-)
-Index("ix_tasks_scheduled", tasks.c.run_at, sqlite_where=SCHEDULED, postgresql_where=SCHEDULED)
-Index(
-    "ix_tasks_idempotency_key",
-    tasks.c.namespace,
-    tasks.c.idempotency_key,
-    unique=True,
-    sqlite_where=KEYED,
-    postgresql_where=KEYED,
-)
-Index("ix_tasks_finished_at", tasks.c.finished_at, sqlite_where=ENDED, postgresql_where=ENDED)
-Index("ix_tasks_namespace", tasks.c.namespace, tasks.c.task_id)
-Index("ix_tasks_state", tasks.c.namespace, tasks.c.state, tasks.c.task_id)
-Index("ix_tasks_type", tasks.c.namespace, tasks.c.task_type, tasks.c.task_id)
-Index("ix_tasks_type_state", tasks.c.namespace, tasks.c.task_type, tasks.c.state, tasks.c.task_id)
 
+def _index(
+    name: str, *columns: Column[Any], where: TextClause | None = None, unique: bool = False
+) -> None:
+    Index(name, *columns, unique=unique, sqlite_where=where, postgresql_where=where)
+
+
+_of, _typed = tasks.c, (tasks.c.namespace, tasks.c.task_type)
+_index("ix_tasks_ready", _of.task_type, _of.lane, _of.rank, _of.task_id, where=READY)
+_index("ix_tasks_scheduled", _of.run_at, where=SCHEDULED)
+_index("ix_tasks_idempotency_key", _of.namespace, _of.idempotency_key, where=KEYED, unique=True)
+_index("ix_tasks_finished_at", _of.finished_at, where=ENDED)
+# For lists. A row's change costs an entry in each index that has the row. Most tasks are COMPLETED;
+# so these have indexes that get an entry only once.
+_index("ix_tasks_uncompleted", _of.namespace, _of.state, _of.task_id, where=UNCOMPLETED)
+_index("ix_tasks_uncompleted_type", *_typed, _of.state, _of.task_id, where=UNCOMPLETED)
+_index("ix_tasks_completed", _of.namespace, _of.task_id, where=COMPLETED)
+_index("ix_tasks_completed_type", *_typed, _of.task_id, where=COMPLETED)
 # For lists by the class of the last error, and for the groups of failures.
-Index(
-    "ix_tasks_error_type",
-    tasks.c.namespace,
-    tasks.c.error_type,
-    tasks.c.task_id,
-    sqlite_where=FAILING,
-    postgresql_where=FAILING,
-)
-Index(
+_index("ix_tasks_error_type", _of.namespace, _of.error_type, _of.task_id, where=FAILING)
+_index(
     "ix_tasks_failed",
-    tasks.c.namespace,
-    tasks.c.task_type,
-    tasks.c.error_type,
-    tasks.c.finished_at,
-    tasks.c.task_id,
-    tasks.c.state,  # always the same; SQLite reads the row to check it otherwise
-    sqlite_where=FAILED,
-    postgresql_where=FAILED,
+    *(*_typed, _of.error_type, _of.finished_at, _of.task_id),
+    _of.state,  # always the same; SQLite reads the row to check it otherwise
+    where=FAILED,
 )
 
 task_tags = Table(
@@ -296,17 +282,14 @@ bulk_operations = Table(
     Column("by", String(128)),  # who has begun it; null: unknown, as it is from before 0.3
 )
 Index("ix_bulk_operations_namespace", bulk_operations.c.namespace, bulk_operations.c.bulk_id)
-Index(
+_of = bulk_operations.c
+_index(
     "ix_bulk_operations_idempotency_key",
-    bulk_operations.c.namespace,
-    bulk_operations.c.idempotency_key,
+    *(_of.namespace, _of.idempotency_key),
+    where=KEYED,
     unique=True,
-    sqlite_where=KEYED,
-    postgresql_where=KEYED,
 )
-Index(
-    "ix_bulk_operations_open", bulk_operations.c.bulk_id, sqlite_where=OPEN, postgresql_where=OPEN
-)
+_index("ix_bulk_operations_open", _of.bulk_id, where=OPEN)
 
 # The number of attempts and tasks that ended in each minute, and their durations, as JSON.
 stats_minutes = Table(
@@ -413,4 +396,6 @@ tracker_epoch = Table(
     Column("owner", String(64)),
     # Of versions before 0.4; see `pauses`.
     Column("paused_at", Double),
+    # Whether all open tasks are in their lanes. Null: an earlier version may have written some.
+    Column("in_lanes", Boolean),
 )

@@ -18,6 +18,7 @@ from raytasks.store import (
     files,
     lane_statements,
     metric_rows,
+    online_upgrade,
     queue_reads,
     read_statements,
     reads,
@@ -38,6 +39,7 @@ from raytasks.store.cursors import direct
 from raytasks.store.database import Database
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.relaning import Compute, LaneCursor, RelaneResult, relane
 from raytasks.store.transaction import Transaction
 
 Counts = Mapping[Counted, int]
@@ -63,6 +65,7 @@ class Store:
         bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
             epoch: int = connection.execute(statements.BEGIN_EPOCH, bound).scalar_one()
+            online_upgrade.take_over(connection)
             return epoch
 
     def epoch_owner(self) -> tuple[str | None, float]:
@@ -161,6 +164,20 @@ class Store:
                 )
                 for *most, lane, limit_values, rank, timeout, trace, reason in rows
             ]
+
+    def relane_step(
+        self, epoch: int, now: float, task_type: str, cursor: LaneCursor, compute: Compute
+    ) -> RelaneResult:
+        """Move the next waiting tasks of a type to their new lanes. See `relaning.relane`.
+
+        Raises `Superseded`, `FenceBroken`, `StoreUnavailable`.
+        """
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            done = relane(transaction, task_type, cursor, compute)
+            transaction.finish()
+            done.ready_changes = transaction.ready_changes
+        return done
 
     def lanes(self) -> list[LaneRow]:
         """Return all lanes in which tasks are ready. See `lane_statements.lanes`."""

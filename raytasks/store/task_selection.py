@@ -1,16 +1,19 @@
 """The SQL of a filter for tasks: which index finds them, and what has to be checked then.
 
 Tasks are always walked from the newest to the oldest. An index finds those with a tag, with an
-error, in a state, or of a type. The other parts of a filter are checked on each of them. For that,
-a walk looks at a limited number of tasks, and the next call goes on from there.
+error, or in a state, of all types or of one. Without a state, a walk goes through the states side
+by side. The other parts of a filter are checked on each of them. For that, a walk looks at a
+limited number of tasks, and the next call goes on from there.
 """
 
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Select,
+    TextClause,
     and_,
     case,
     func,
@@ -21,8 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.selectable import Subquery
 
+from raytasks.model.states import State
 from raytasks.model.task_filter import RESERVED, TaskFilter
-from raytasks.store.schema import task_tags, tasks
+from raytasks.store.schema import COMPLETED, UNCOMPLETED, task_tags, tasks
 from raytasks.store.statements import param
 
 STEP = 2000
@@ -37,15 +41,22 @@ NOT_RESERVED: ColumnElement[bool] = literal_column(
     f"substr(tasks.task_type, 1, {len(RESERVED)}) <> '{RESERVED}'", tasks.c.ready.type
 )
 
-
 SHOWN_SECONDS = 1e-6
 """The precision of times that people see, in seconds. A time that was shown is still the time."""
 
 
+Condition = ColumnElement[bool] | TextClause
+"""A condition on tasks, or its text, where it must be in the same words as that of an index."""
+
+
 class Shape(NamedTuple):
-    """The shape of a filter: which of its parts are there. `states` is how many."""
+    """The shape of a filter: which of its parts are there.
+
+    `states` is how many states it has besides COMPLETED, for which `completed` says it.
+    """
 
     states: int
+    completed: bool
     task_type: bool
     tag: bool
     error_type: bool
@@ -56,19 +67,25 @@ class Shape(NamedTuple):
 
     @property
     def is_exact(self) -> bool:
-        """Whether an index finds just the tasks of the filter, already in order."""
-        return self.states <= 1 and not self.is_checked
+        """Whether one index finds just the tasks of the filter, already in order."""
+        return self.states + self.completed == 1 and not self.is_checked
 
     @property
     def is_checked(self) -> bool:
         """Whether tasks that an index finds have to be checked."""
         return self.tag or self.error_type or self.after or self.before
 
+    @property
+    def any_state(self) -> bool:
+        """Whether the filter is for all states."""
+        return not self.states and not self.completed
+
 
 def shape_of(asked: TaskFilter, *, cursor: bool) -> Shape:
     """Return the shape of a filter. With `cursor`, only tasks behind one are looked at."""
     return Shape(
-        states=len(asked.states),
+        states=len(_uncompleted(asked.states)),
+        completed=State.COMPLETED in asked.states,
         task_type=asked.task_type is not None,
         tag=asked.tag is not None,
         error_type=asked.error_type is not None,
@@ -77,6 +94,10 @@ def shape_of(asked: TaskFilter, *, cursor: bool) -> Shape:
         ids_by_clock=asked.ids_by_clock,
         cursor=cursor,
     )
+
+
+def _uncompleted(states: Iterable[State]) -> list[State]:
+    return [state for state in states if state is not State.COMPLETED]
 
 
 def bound(asked: TaskFilter, cursor: str | None) -> dict[str, Any]:
@@ -94,7 +115,8 @@ def bound(asked: TaskFilter, cursor: str | None) -> dict[str, Any]:
     if asked.created_before is not None:
         values["p_before"] = asked.created_before - SHOWN_SECONDS / 2
         values["p_end_id"] = _first_id(asked.created_before + ID_SLACK_SECONDS)
-    return values | {f"p_state_{i}": state.value for i, state in enumerate(asked.states)}
+    states = _uncompleted(asked.states)
+    return values | {f"p_state_{i}": state.value for i, state in enumerate(states)}
 
 
 def _first_id(seconds: float) -> str:
@@ -106,29 +128,39 @@ def _first_id(seconds: float) -> str:
 def exactly(shape: Shape, columns: Any) -> Select[Any]:
     """Return the query for a page of tasks, newest first, for a filter that is exact."""
     assert shape.is_exact, shape
-    statement = select(*columns).where(*_found(shape, 0))
-    if not shape.task_type:
-        statement = statement.where(NOT_RESERVED)
+    [conditions] = _walks(shape, shown=True)
+    statement = select(*columns).where(*conditions)
     return statement.order_by(tasks.c.task_id.desc()).limit(param("limit")).offset(param("offset"))
 
 
 @cache
-def walked(shape: Shape) -> Subquery:
-    """Return the ids that an index finds: newest first, up to a limit for each state."""
+def walked(shape: Shape, *, shown: bool = False) -> Subquery:
+    """Return the ids that indexes find: newest first, up to a limit.
+
+    With `shown`, tasks of raytasks itself do not count for the limit.
+    """
     if shape.tag:
         ids = task_tags.c.task_id
         places = [task_tags.c.namespace == param("namespace"), task_tags.c.tag == param("tag")]
         return _newest(ids, [*places, *_between(shape, ids)])
-    if shape.error_type or shape.states <= 1:
-        return _newest(tasks.c.task_id, _found(shape, 0))
-    each = [_newest(tasks.c.task_id, _found(shape, i)) for i in range(shape.states)]
-    return union_all(*[select(one.c.task_id) for one in each]).subquery("walked")
+    each = [_newest(tasks.c.task_id, conditions) for conditions in _walks(shape, shown=shown)]
+    if len(each) == 1:
+        return each[0]
+    found = union_all(*[select(one.c.task_id) for one in each]).subquery("found")
+    return _newest(found.c.task_id, [])
 
 
-def _newest(ids: Any, conditions: list[ColumnElement[bool]]) -> Subquery:
+def _newest(ids: Any, conditions: Sequence[Condition]) -> Subquery:
     return (
         select(ids).where(*conditions).order_by(ids.desc()).limit(param("step")).subquery("walked")
     )
+
+
+def newest(shape: Shape) -> Select[str]:
+    """Return the query for the ids of a page, newest first, for a filter that is not checked."""
+    assert not shape.is_checked, shape
+    ids = walked(shape, shown=True).c.task_id
+    return select(ids).order_by(ids.desc()).limit(param("limit")).offset(param("offset"))
 
 
 def last_walked(shape: Shape) -> Select[str]:
@@ -169,8 +201,9 @@ def matches(shape: Shape) -> ColumnElement[bool]:
         conditions.append(tasks.c.task_type == param("task_type"))
     if not shape.task_type:
         conditions.append(NOT_RESERVED)
-    if shape.states and not by_index:
+    if not (by_index or shape.any_state):
         states = [param(f"state_{i}") for i in range(shape.states)]
+        states += [State.COMPLETED.value] * shape.completed
         conditions.append(tasks.c.state.in_(states))
     if shape.error_type and shape.tag:
         conditions.append(tasks.c.error_type == param("error_type"))
@@ -181,19 +214,32 @@ def matches(shape: Shape) -> ColumnElement[bool]:
     return and_(true(), *conditions)
 
 
-def _found(shape: Shape, state: int) -> list[ColumnElement[bool]]:
-    """Return the conditions that an index of tasks serves, with the state of a number."""
-    conditions: list[ColumnElement[bool]] = [tasks.c.namespace == param("namespace")]
+def _walks(shape: Shape, *, shown: bool) -> list[list[Condition]]:
+    """Return the conditions that indexes of tasks serve: for each walk through one of them.
+
+    With `shown`, a walk passes over the tasks of raytasks itself.
+    """
+    common: list[Condition] = [tasks.c.namespace == param("namespace")]
     if shape.error_type:
         # The first is what its index is for; it says so in the same words.
-        conditions.append(tasks.c.error_type.is_not(None))
-        conditions.append(tasks.c.error_type == param("error_type"))
-    else:
-        if shape.states:
-            conditions.append(tasks.c.state == param(f"state_{state}"))
-        if shape.task_type:
-            conditions.append(tasks.c.task_type == param("task_type"))
-    return [*conditions, *_between(shape, tasks.c.task_id)]
+        common.append(tasks.c.error_type.is_not(None))
+        common.append(tasks.c.error_type == param("error_type"))
+    elif shape.task_type:
+        common.append(tasks.c.task_type == param("task_type"))
+    elif shown:
+        common.append(NOT_RESERVED)
+    common += _between(shape, tasks.c.task_id)
+    if shape.error_type:
+        return [common]
+    states: list[ColumnElement[Any]] = [param(f"state_{i}") for i in range(shape.states)]
+    if shape.any_state:
+        states = [literal_column(f"'{state}'") for state in _uncompleted(State)]
+    walks: list[list[Condition]] = [
+        [UNCOMPLETED, tasks.c.state == state, *common] for state in states
+    ]
+    if shape.any_state or shape.completed:
+        walks.append([COMPLETED, *common])
+    return walks
 
 
 def _between(shape: Shape, ids: Any) -> list[ColumnElement[bool]]:

@@ -26,7 +26,7 @@ from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
-from raytasks.store.ready_changes import ReadyChanges
+from raytasks.store.ready_changes import InLane, ReadyChanges
 from raytasks.store.settlement import Settlement
 from raytasks.store.tag_rows import tags_of
 
@@ -311,6 +311,15 @@ class Transaction:
             }
             changed = self._connection.execute(statements.RETRY, bound)
             self._check(self._ready.add_rows(changed), len(of_it))
+
+    def move_to_lanes(self, moves: Sequence[tuple[Row[Any], InLane]]) -> None:
+        """Move waiting tasks read in this transaction, each to the lane and values beside it."""
+        rows = [(row.task_id, row.attempt, to.lane, to.limit_values) for row, to in moves]
+        self._fenced(batch_statements.RELANE, rows)
+        for row, to in moves:
+            if row.ready:
+                self._ready.add(to, row.rank)
+                self._ready.remove(row, row.rank)
 
     def tasks(self, task_ids: Sequence[str]) -> dict[str, Task]:
         """Return the tasks that exist, as they are now in this transaction."""

@@ -21,13 +21,13 @@ from raytasks.tracker.histograms import COMMIT, SERVICE, TICK
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
 from raytasks.tracker.journal import Journal
+from raytasks.tracker.lane_moves import LaneMoves
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
 from raytasks.tracker.silence import Silence
-from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
@@ -71,6 +71,7 @@ class Ticker:
         self.lease_seconds = lease_seconds
         self.epoch = 0
         self.ledger = Ledger(clock, self.monotonic, store.priority_step)
+        self.claims = self.ledger.claims
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.journal = Journal(log_stream, self.ledger.fleet, self.monotonic)
@@ -83,6 +84,7 @@ class Ticker:
             self.journal.runner_gone,
         )
         self.bulk = BulkTurns(self.monotonic)
+        self.moves = LaneMoves()
         self._order = OrderClock(self.monotonic)
         self.claiming = True
         self._steering = Steering()
@@ -115,7 +117,7 @@ class Ticker:
             self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
         )
         self.ledger.feed = FeedRing(self.epoch)
-        self.ledger.claims.limits.empty()
+        self.claims.limits.empty()
         await self._load()
         self.access.recovered()
         running, counts = len(self.ledger.fleet.running), self.ledger.waiting_types()
@@ -138,6 +140,8 @@ class Ticker:
             self._end_leases()
             async with self._turn:
                 await self.tick()
+                if self.moves.is_due(self.monotonic()):
+                    await self.moves.step(self)
                 if self.bulk.is_due(idle=self.inbox.empty and not self.recovery.busy):
                     await self._do_bulk_step()
 
@@ -172,20 +176,6 @@ class Ticker:
             self.journal.bulk_begun(operation)
         return operation, is_new
 
-    async def keep_stats(self) -> None:
-        """Restore the statistics of earlier trackers, and then keep their rows few."""
-        upkeep = StatsUpkeep(
-            self.store,
-            self.access,
-            self.ledger.stats,
-            epoch=lambda: self.epoch,
-            clock=self.clock,
-        )
-        await upkeep.restore()
-        if self.ledger.stats.write_due < math.inf:  # something happened meanwhile
-            self.wake.set()
-        await upkeep.run()
-
     async def wait_for_tick(self) -> None:
         """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
         try:
@@ -210,7 +200,7 @@ class Ticker:
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             await self.recovery.settle_doubt(doubt)
-        await self.ledger.claims.read_put_off(self.access, self.store)
+        await self.claims.read_put_off(self.access, self.store)
         taken = self.recovery.take()
         work = self._plan(taken)
         if not (taken.empty or taken.alone):
@@ -228,7 +218,7 @@ class Ticker:
             raise
         except Exception as error:
             self.intake.in_flight = 0
-            self.ledger.claims.abandon(work, in_doubt=getattr(error, "in_doubt", False))
+            self.claims.abandon(work, in_doubt=getattr(error, "in_doubt", False))
             if work.stats is not None:
                 self.ledger.stats.not_written()
             await self.recovery.failed(taken, work, error)
@@ -255,7 +245,7 @@ class Ticker:
 
     def _had_nothing_to_do(self, work: TickInput) -> None:
         self.recovery.had_nothing_to_do()
-        self.ledger.claims.abandon(work, in_doubt=False)
+        self.claims.abandon(work, in_doubt=False)
         if work.plan is not None and work.plan.more:
             self.wake.set()
 
@@ -281,11 +271,11 @@ class Ticker:
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=more and next_due is not None and next_due <= now and takes_part(DUE_TASKS),
             skip_known=taken.alone,
-            ordered_types=self.ledger.claims.limits.ordered_types,
+            ordered_types=self.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
         if self.claiming and more:
-            self.ledger.claims.plan(work, self.recovery.takes_claims)
+            self.claims.plan(work, self.recovery.takes_claims)
         return work
 
     async def _do_bulk_step(self) -> None:
@@ -341,7 +331,12 @@ class Ticker:
             self.wake.set()
 
     async def _wait_for_work(self) -> None:
-        if self.bulk.any or self.recovery.busy or not (self.inbox.empty or self._settling):
+        if (
+            self.bulk.any
+            or self.moves.is_due(self.monotonic())
+            or self.recovery.busy
+            or not (self.inbox.empty or self._settling)
+        ):
             return
         seconds = self.lease_seconds / 4  # at least so often: leases end, the epoch is renewed
         due = math.inf
@@ -352,7 +347,11 @@ class Ticker:
             due = min(due, self.ledger.stats.write_due)
         due = min(due, self.ledger.lanes.pauses_end_at)
         tried_again = min(self.recovery.seconds_until_due(), self.bulk.seconds_until_due())
-        tried_again = min(tried_again, self.ledger.claims.limits.next_time - self.monotonic())
+        tried_again = min(
+            tried_again,
+            self.claims.limits.next_time - self.monotonic(),
+            self.moves.seconds_until_due(self.monotonic()),
+        )
         seconds = max(0.0, min(seconds, due - self.clock(), tried_again))
         # Not `wait_for`: in Python 3.11 it can swallow the cancellation that ends the tracker.
         with contextlib.suppress(TimeoutError):
@@ -367,7 +366,7 @@ class Ticker:
         self.steering = await self.access.insist(self.store.steering)
         lanes = await self.access.insist(self.store.lanes)
         self.ledger.load(running, counts, next_due, totals, lanes)
-        self.ledger.claims.wants_put_off = True
+        self.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)
         if await self.access.insist(self.store.open_bulks):

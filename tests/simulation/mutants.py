@@ -229,8 +229,8 @@ MUTANTS = (
     Mutant(
         "delayed tasks run at once",
         "raytasks.store.transaction",
-        "                    int(task.due_at <= now),\n",
-        "                    1,\n",
+        "            ready, rank = task.due_at <= self._now, ",
+        "            ready, rank = True, ",
     ),
     # Wake-ups
     Mutant(
@@ -311,7 +311,7 @@ MUTANTS = (
     Mutant(
         "bucket not empty when a reign begins",
         "raytasks.tracker.ticker",
-        "        self.ledger.claims.limits.empty()\n",
+        "        self.claims.limits.empty()\n",
         "",
     ),
     Mutant(

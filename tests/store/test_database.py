@@ -13,6 +13,7 @@ from sqlalchemy.exc import DataError, IntegrityError, ProgrammingError
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.queries import TasksById
 from raytasks.store import database as database_module
+from raytasks.store import online_upgrade
 from raytasks.store.database import Database, DatabaseUrlError, parse_url
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, ids, new_task, task_id
@@ -214,31 +215,22 @@ class TestPostgresql:
             store.ping()
 
     def test_upgrades_of_two_processes_wait_for_each_other(
-        self, server: Any, open_store: OpenStore
+        self, server: Any, open_store: OpenStore, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         server.run("CREATE DATABASE empty")
         try:
             store, other = (open_store(server.url("empty")) for _ in range(2))
-            with other._database.writing() as connection:
-                connection.exec_driver_sql(
-                    f"SELECT pg_advisory_xact_lock({database_module._MIGRATION_LOCK})"
-                )
-                with pytest.raises(StoreUnavailable, match="lock timeout"):
-                    self.upgrade_hastily(store)
+            monkeypatch.setattr(online_upgrade, "_LOCK_SECONDS", 0.2)
+            with (
+                online_upgrade.alone(other._database._reader),
+                pytest.raises(StoreUnavailable, match="another process upgrades"),
+            ):
+                store.upgrade()
             store.upgrade()
             other.upgrade()
             assert store.begin_epoch(NOW) == 1
         finally:
             server.run("DROP DATABASE empty WITH (FORCE)")
-
-    @staticmethod
-    def upgrade_hastily(store: Store) -> None:
-        with store._database.writing() as connection:
-            connection.exec_driver_sql("SET lock_timeout = 50")
-        try:
-            store.upgrade()
-        finally:
-            store._database.close()
 
     def test_a_value_that_cannot_be_stored_is_another_kind_of_trouble(
         self, postgres_url: str, open_store: OpenStore

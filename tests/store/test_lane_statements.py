@@ -90,14 +90,15 @@ def test_lanes_are_those_with_ready_tasks(tracking: Tracking) -> None:
 
 
 def test_what_has_run_and_waits_for_its_time_is_put_off(tracking: Tracking) -> None:
-    submit(tracking, 1, 1)
+    lane = submit(tracking, 1, 1)
     submit(tracking, 2, 1, run_at=NOW + 5)  # has never run
     submit(tracking, 3, 1)
     snoozes, released = tracking.claim()
     tracking.settle(snoozes, OutcomeKind.SNOOZED, delay_seconds=60.0)
     tracking.settle(released, OutcomeKind.RELEASED)
-    [row] = tracking.store.put_off(["short"])
-    assert row == PutOffRow(task_id(1), "short", snoozes.namespace, snoozes.limit_values, NOW + 60)
+    assert tracking.store.put_off(["short"]) == [
+        PutOffRow(task_id(1), "short", lane, "default", '{"customer":1}', NOW + 60)
+    ]
     assert tracking.store.put_off(["long"]) == tracking.store.put_off([]) == []
 
 

@@ -432,7 +432,7 @@ class TestEpoch:
     def test_each_tick_renews_its_epoch(self, tracking: Tracking) -> None:
         tracking.now += 5
         tracking.tick()
-        assert ((1, tracking.epoch, NOW + 5, "", None),) in everything(tracking.store)
+        assert ((1, tracking.epoch, NOW + 5, "", None, True),) in everything(tracking.store)
 
 
 class TestPlace:

@@ -134,12 +134,12 @@ def test_an_error_is_known_by_its_class_until_a_retry(tracking: Tracking) -> Non
         ({"error_type": "KeyError"}, "ix_tasks_error_type (namespace=? AND error_type=?)"),
         (
             {"created_after": BORN, "created_before": BORN + 60},
-            "ix_tasks_namespace (namespace=? AND task_id>? AND task_id<?)",
+            "ix_tasks_completed (namespace=? AND task_id>? AND task_id<?)",
         ),
         ({"tag": "t"}, "task_tags USING PRIMARY KEY (namespace=? AND tag=?)"),
         (
             {"states": (State.PENDING, State.FAILED)},
-            "ix_tasks_state (namespace=? AND state=?)",
+            "ix_tasks_uncompleted (namespace=? AND state=?)",
         ),
     ],
 )

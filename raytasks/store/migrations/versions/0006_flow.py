@@ -12,13 +12,22 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the lanes, and the tables of what people set."""
+    """Add the lanes, and the tables of what people set.
+
+    On PostgreSQL no row of a large table is written, and no index of one is built: see
+    `raytasks.store.online_upgrade`.
+    """
     op.add_column(
         "tasks",
         sa.Column("lane", sa.String(length=16), nullable=False, server_default=sa.text("''")),
     )
     op.add_column("tasks", sa.Column("limit_values", sa.Text(), nullable=True))
-    _put_into_lanes()
+    op.add_column("tracker_epoch", sa.Column("in_lanes", sa.Boolean(), nullable=True))
+    if op.get_bind().dialect.name == "postgresql":
+        _set_storage()
+    if _is_at_once():
+        _put_into_lanes()
+        _make_indexes()
     op.create_table(
         "limit_settings",
         sa.Column("name", sa.String(length=63), nullable=False),
@@ -67,28 +76,59 @@ def upgrade() -> None:
         "SELECT '', '', paused_at, NULL, 'unknown', TRUE FROM tracker_epoch "
         "WHERE paused_at IS NOT NULL"
     )
-    _make_the_index_anew()
+
+
+def _is_at_once() -> bool:
+    """Return whether the rows and indexes of tasks are changed here: nobody else uses them."""
+    connection = op.get_bind()
+    return (
+        connection.dialect.name == "sqlite"
+        or connection.execute(sa.text("SELECT 1 FROM tasks LIMIT 1")).first() is None
+    )
+
+
+def _set_storage() -> None:
+    """Leave space in pages for changed rows, and remove old versions of rows soon."""
+    for table, fill in (("tasks", 85), ("task_counts", 50), ("totals", 50), ("tracker_epoch", 10)):
+        op.execute(
+            f"ALTER TABLE {table} SET (fillfactor = {fill}, "
+            "autovacuum_vacuum_scale_factor = 0.01, autovacuum_vacuum_cost_delay = 0)"
+        )
 
 
 def _put_into_lanes() -> None:
-    """Put the tasks of all namespaces but the default one into their lanes."""
+    """Put the open tasks of all namespaces but the default one into their lanes."""
     connection = op.get_bind()
     names = connection.execute(sa.text("SELECT DISTINCT namespace FROM task_counts")).scalars()
     for namespace in names.all():
         if lane := lane_of(namespace, None):
             connection.execute(
-                sa.text("UPDATE tasks SET lane = :lane WHERE namespace = :namespace"),
+                sa.text(
+                    "UPDATE tasks SET lane = :lane "
+                    "WHERE namespace = :namespace AND finished_at IS NULL"
+                ),
                 {"lane": lane, "namespace": namespace},
             )
 
 
-def _make_the_index_anew() -> None:
-    ready = sa.text("ready")
-    op.drop_index("ix_tasks_claim", table_name="tasks")
-    op.create_index(
+def _make_indexes() -> None:
+    for name in (
         "ix_tasks_claim",
-        "tasks",
-        ["task_type", "lane", "rank", "task_id"],
-        sqlite_where=ready,
-        postgresql_where=ready,
-    )
+        "ix_tasks_namespace",
+        "ix_tasks_state",
+        "ix_tasks_type",
+        "ix_tasks_type_state",
+    ):
+        op.drop_index(name, table_name="tasks")
+    _make_index("ix_tasks_ready", ["task_type", "lane", "rank", "task_id"], "ready")
+    uncompleted, completed = "state <> 'COMPLETED'", "state = 'COMPLETED'"
+    _make_index("ix_tasks_uncompleted", ["namespace", "state", "task_id"], uncompleted)
+    columns = ["namespace", "task_type", "state", "task_id"]
+    _make_index("ix_tasks_uncompleted_type", columns, uncompleted)
+    _make_index("ix_tasks_completed", ["namespace", "task_id"], completed)
+    _make_index("ix_tasks_completed_type", ["namespace", "task_type", "task_id"], completed)
+
+
+def _make_index(name: str, columns: list[str], where: str) -> None:
+    condition = sa.text(where)
+    op.create_index(name, "tasks", columns, sqlite_where=condition, postgresql_where=condition)

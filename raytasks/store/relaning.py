@@ -1,0 +1,141 @@
+"""The re-laning of waiting tasks, in small steps, after a new version has changed keyed limits."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from sqlalchemy import Select, bindparam, func, select
+
+from raytasks.model.lanes import BadLimitValue, lane_of
+from raytasks.model.states import WAITING
+from raytasks.store.lane_rows import ReadyChange
+from raytasks.store.schema import UNCOMPLETED, task_counts, tasks
+from raytasks.store.transaction import Transaction
+
+STEP = 500
+"""Maximum number of tasks that one step looks at."""
+
+STEP_BYTES = 16 * 1024 * 1024
+"""Maximum bytes of payloads that one step reads. A single larger one is read by itself."""
+
+Compute = Callable[[str], str | None]
+"""The limit values (JSON) for a payload (JSON). A payload in a file is given as `null`.
+
+It raises `BadLimitValue` for a payload that has no usable value.
+"""
+
+
+class LaneCursor(NamedTuple):
+    """The last task that was looked at: steps go by namespace, then by state, then by id."""
+
+    namespace: str = ""
+    state: str = ""
+    task_id: str = ""
+
+
+@dataclass
+class RelaneResult:
+    """The result of a step. Without a `cursor`, no more tasks are left.
+
+    `changed` tasks have new values. `refused` ones keep theirs, as their payload has no usable
+    value.
+    """
+
+    cursor: LaneCursor | None = None
+    looked_at: int = 0
+    changed: int = 0
+    refused: int = 0
+    ready_changes: list[ReadyChange] = field(default_factory=list)
+
+
+_STATES = sorted(state.value for state in WAITING)
+_FIRST_ID = "00000000-0000-0000-0000-000000000000"
+
+_PLACES: Select[Any] = (
+    select(task_counts.c.namespace, task_counts.c.state)
+    .where(
+        task_counts.c.task_type == bindparam("p_task_type"),
+        task_counts.c.state.in_(_STATES),
+        task_counts.c.tasks > 0,
+    )
+    .order_by(task_counts.c.namespace, task_counts.c.state)
+)
+
+_IN_PLACE = (
+    UNCOMPLETED,
+    tasks.c.namespace == bindparam("p_namespace"),
+    tasks.c.task_type == bindparam("p_task_type"),
+    tasks.c.state == bindparam("p_state"),
+)
+
+_SIZES: Select[Any] = (
+    select(tasks.c.task_id, func.length(tasks.c.payload))
+    .where(*_IN_PLACE, tasks.c.task_id > bindparam("p_cursor"))
+    .order_by(tasks.c.task_id)
+    .limit(bindparam("p_limit"))
+)
+
+_ROWS: Select[Any] = select(
+    *(tasks.c[name] for name in ("task_id", "task_type", "lane", "namespace", "limit_values")),
+    *(tasks.c[name] for name in ("rank", "ready", "attempt", "payload")),
+).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
+
+
+class _Moved(NamedTuple):
+    """A task in its new lane."""
+
+    task_type: str
+    lane: str
+    namespace: str
+    limit_values: str | None
+
+
+def relane(
+    transaction: Transaction, task_type: str, cursor: LaneCursor, compute: Compute
+) -> RelaneResult:
+    """Compute the limit values of the next waiting tasks of a type, and move them to their lanes.
+
+    Call `finish` of the transaction after it. What runs keeps its lane.
+    """
+    places = transaction.connection.execute(_PLACES, {"p_task_type": task_type})
+    for namespace, state in places.all():
+        if (namespace, state) < cursor[:2]:
+            continue
+        first = cursor.task_id if (namespace, state) == cursor[:2] else _FIRST_ID
+        bound = {"p_namespace": namespace, "p_state": state, "p_task_type": task_type}
+        bound |= {"p_cursor": first, "p_limit": STEP}
+        if found := _within_bytes(transaction.connection.execute(_SIZES, bound).all()):
+            done = _move(transaction, found, compute)
+            done.cursor = LaneCursor(namespace, state, found[-1])
+            return done
+    return RelaneResult()
+
+
+def _within_bytes(rows: Sequence[Any]) -> list[str]:
+    """Return the first ids whose payloads are few enough bytes together."""
+    found: list[str] = []
+    total = 0
+    for task_id, size in rows:
+        total += 4 * size  # it is in characters
+        if found and total > STEP_BYTES:
+            break
+        found.append(task_id)
+    return found
+
+
+def _move(transaction: Transaction, task_ids: list[str], compute: Compute) -> RelaneResult:
+    done = RelaneResult(looked_at=len(task_ids))
+    rows = transaction.connection.execute(_ROWS, {"p_task_ids": task_ids})
+    moves: list[tuple[Any, _Moved]] = []
+    for row in rows:
+        try:
+            values = compute(row.payload)
+        except BadLimitValue:
+            done.refused += 1
+            continue
+        lane = lane_of(row.namespace, values)
+        if (lane, values) != (row.lane, row.limit_values):
+            moves.append((row, _Moved(row.task_type, lane, row.namespace, values)))
+    transaction.move_to_lanes(moves)
+    done.changed = len(moves)
+    return done
