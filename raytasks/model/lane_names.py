@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from raytasks.model.controls import Limit
@@ -66,16 +66,20 @@ def limit_values_of(
     return _written(values)
 
 
-def limit_values_again(payload: str, known: str | None, limits: Sequence[Limit]) -> str | None:
+def limit_values_again(
+    payload: str, known: str | None, limits: Sequence[Limit], renewed: Container[str] = ()
+) -> str | None:
     """Return the values of a waiting task's keyed limits, after a version has declared others.
 
-    `payload` and `known` are JSON text. What is known of a limit stays: it may have been given at
-    submission. The others are found in the payload; what cannot be a value there becomes null.
+    `payload` and `known` are JSON text. What is known of a limit stays, as it may have been given
+    at submission; except for the limits in `renewed`. The others are found in the payload. What
+    cannot be a value there becomes null.
     """
     keyed = [limit for limit in limits if limit.by is not None]
     if not keyed:
         return None
     before = {} if known is None else json.loads(known)
+    before = {name: value for name, value in before.items() if name not in renewed}
     values: dict[str, Any] = {}
     found = None if all(limit.name in before for limit in keyed) else json.loads(payload)
     for limit in keyed:

@@ -61,6 +61,7 @@ from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
+from raytasks.tracker.stats_upkeep import keep_stats
 from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.ticker import Ticker
 
@@ -138,7 +139,7 @@ class Tracker:
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        upkeep = asyncio.ensure_future(self.ticker.keep_stats())
+        upkeep = asyncio.ensure_future(keep_stats(self.ticker))
         try:
             await self.ticker.run()
         finally:
@@ -317,8 +318,9 @@ class Tracker:
     def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
         """Take the handlers of the version in force, with what they declare."""
         self.observer.handlers = {info.task_type: info for info in infos}
-        self.ticker.ledger.claims.set_handlers(tuple(self.observer.handlers.values()))
-        self.ticker.wake.set()
+        ticker, known = self.ticker, tuple(self.observer.handlers.values())
+        ticker.claims.set_handlers(known)
+        ticker.wake.set()
 
     async def wait_until_idle(self, seconds: float) -> None:
         """Wait until no attempt runs, or until `seconds` have passed."""

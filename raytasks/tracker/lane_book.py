@@ -57,8 +57,7 @@ class Lanes:
 
     def set_handlers(self, infos: Iterable[HandlerInfo], running: Iterable[Running]) -> None:
         """Put limits, pools and weights of a handlers' version in force."""
-        infos = list(infos)
-        rows = list(self.rows())
+        infos, rows = list(infos), list(self.rows())
         self._maker.infos = {info.task_type: info for info in infos}
         self.limits.declare(infos, ())
         self.load(rows, running)
@@ -97,7 +96,7 @@ class Lanes:
 
         Which tasks are put off is forgotten: see `PutOffs`.
         """
-        running = list(running)
+        running = [*running]
         self.generation += 1
         self.fairness.forget()
         self._maker.pools, self._kinds = {}, {}

@@ -28,6 +28,8 @@ class LaneMoves:
         self._limits = limits
         self._monotonic = monotonic
         self._wanted: dict[str, None] = {}
+        self._places: dict[str, dict[str, str]] = {}  # of values, by type and limit
+        self._renewed: dict[str, set[str]] = {}
         self._type: str | None = None
         self._cursor = LaneCursor()
         self._ticks = 0
@@ -37,8 +39,24 @@ class LaneMoves:
         """Begin again, as all was read again or another version is in force."""
         self._wanted.clear()
         self._type = None
+        self._note_places()
         for row in rows:
             self._look(row.task_type, row.limit_values)
+
+    def _note_places(self) -> None:
+        """Note where values are found, and whose place differs from that of the last version."""
+        before, self._places = self._places, {}
+        for name in self._limits.types_with_handlers:
+            places = {
+                limit.name: limit.by
+                for limit in self._limits.declared_of(name)
+                if limit.by is not None
+            }
+            self._places[name] = places
+            known = before.get(name, places)
+            if moved := {limit for limit, by in places.items() if known.get(limit, by) != by}:
+                self._renewed.setdefault(name, set()).update(moved)
+        self._wanted.update(dict.fromkeys(self._renewed))
 
     def note(self, changes: Iterable[ReadyChange]) -> None:
         """Look whether tasks that became ready are in a lane of their type."""
@@ -71,12 +89,18 @@ class LaneMoves:
             self._type, self._cursor = next(iter(self._wanted)), LaneCursor()
             del self._wanted[self._type]
         limits = self._limits.declared_of(self._type)
-        return self._type, self._cursor, lambda text, known: limit_values_again(text, known, limits)
+        renewed = frozenset(self._renewed.get(self._type, ()))
+
+        def compute(text: str, known: str | None) -> str | None:
+            return limit_values_again(text, known, limits, renewed)
+
+        return self._type, self._cursor, compute
 
     def done(self, result: RelaneResult) -> None:
         """Record the result of a step."""
         self._ticks = 0
         if result.cursor is None:
+            self._renewed.pop(self._type or "", None)
             self._type = None
         else:
             self._cursor = result.cursor

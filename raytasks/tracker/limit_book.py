@@ -126,6 +126,11 @@ class Limits:
         """Return the limits that a type declares."""
         return self._declared.get(task_type, ())
 
+    @property
+    def types_with_handlers(self) -> Iterable[str]:
+        """The types of the version in force."""
+        return self._declared.keys()
+
     def keyed_names(self, task_type: str) -> frozenset[str] | None:
         """Return the names of the keyed limits of a type; None for a type without handler."""
         return self._keyed_names.get(task_type)

@@ -5,8 +5,10 @@ It goes in small steps, so that neither the event loop nor a tick waits for it.
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.stats_rows import MinuteRow, RowKey, fold, forget
@@ -15,6 +17,9 @@ from raytasks.store.transaction import Superseded
 from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.statistics import KEPT_MINUTES, Stats
 from raytasks.tracker.stats_restore import Restored, folded
+
+if TYPE_CHECKING:
+    from raytasks.tracker.ticker import Ticker
 
 log = logging.getLogger(__name__)
 
@@ -153,3 +158,15 @@ def _whole_pairs(rows: Sequence[MinuteRow]) -> Sequence[MinuteRow]:
         return rows
     last = rows[-1].namespace, rows[-1].task_type
     return [row for row in rows if (row.namespace, row.task_type) != last]
+
+
+async def keep_stats(ticker: "Ticker") -> None:
+    """Restore the statistics of earlier trackers, and then keep their rows few."""
+    stats = ticker.ledger.stats
+    upkeep = StatsUpkeep(
+        ticker.store, ticker.access, stats, epoch=lambda: ticker.epoch, clock=ticker.clock
+    )
+    await upkeep.restore()
+    if stats.write_due < math.inf:  # something happened meanwhile
+        ticker.wake.set()
+    await upkeep.run()

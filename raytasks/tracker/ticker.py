@@ -25,7 +25,6 @@ from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
 from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
 from raytasks.tracker.silence import Silence
-from raytasks.tracker.stats_upkeep import StatsUpkeep
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
 log = logging.getLogger(__name__)
@@ -69,6 +68,7 @@ class Ticker:
         self.lease_seconds = lease_seconds
         self.epoch = 0
         self.ledger = Ledger(clock, self.monotonic, store.priority_step)
+        self.claims = self.ledger.claims
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.journal = Journal(log_stream, self.ledger.fleet, self.monotonic)
@@ -114,7 +114,7 @@ class Ticker:
             self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
         )
         self.ledger.feed = FeedRing(self.epoch)
-        self.ledger.claims.limits.empty()
+        self.claims.limits.empty()
         await self._load()
         self.access.recovered()
         running, counts = len(self.ledger.fleet.running), self.ledger.waiting_types()
@@ -150,20 +150,6 @@ class Ticker:
         """Read everything again before the next tick: nobody knows whether a write is on disk."""
         self._doubt = error
         self.wake.set()
-
-    async def keep_stats(self) -> None:
-        """Restore the statistics of earlier trackers, and then keep their rows few."""
-        upkeep = StatsUpkeep(
-            self.store,
-            self.access,
-            self.ledger.stats,
-            epoch=lambda: self.epoch,
-            clock=self.clock,
-        )
-        await upkeep.restore()
-        if self.ledger.stats.write_due < math.inf:  # something happened meanwhile
-            self.wake.set()
-        await upkeep.run()
 
     async def wait_for_tick(self) -> None:
         """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
@@ -201,7 +187,7 @@ class Ticker:
             raise
         except Exception as error:
             self.intake.in_flight = 0
-            self.ledger.claims.abandon(work, in_doubt=getattr(error, "in_doubt", False))
+            self.claims.abandon(work, in_doubt=getattr(error, "in_doubt", False))
             if work.stats is not None:
                 self.ledger.stats.not_written()
             await self.recovery.failed(taken, work, error)
@@ -238,7 +224,7 @@ class Ticker:
 
     def _had_nothing_to_do(self, work: TickInput) -> None:
         self.recovery.had_nothing_to_do()
-        self.ledger.claims.abandon(work, in_doubt=False)
+        self.claims.abandon(work, in_doubt=False)
         if work.plan is not None and work.plan.more:
             self.wake.set()
 
@@ -264,11 +250,11 @@ class Ticker:
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=more and next_due is not None and next_due <= now and takes_part(DUE_TASKS),
             skip_known=taken.alone,
-            ordered_types=self.ledger.claims.limits.ordered_types,
+            ordered_types=self.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
         )
         if self.claiming and more:
-            self.ledger.claims.plan(work, self.recovery.takes_claims)
+            self.claims.plan(work, self.recovery.takes_claims)
         return work
 
     async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
@@ -325,7 +311,7 @@ class Ticker:
         self.steering = await self.access.insist(self.store.steering)
         lanes = await self.access.insist(self.store.lanes)
         self.ledger.load(running, counts, next_due, totals, lanes)
-        self.ledger.claims.wants_put_off = True
+        self.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)
         if await self.access.insist(self.store.open_bulks):

@@ -311,7 +311,7 @@ MUTANTS = (
     Mutant(
         "bucket not empty when a reign begins",
         "raytasks.tracker.ticker",
-        "        self.ledger.claims.limits.empty()\n",
+        "        self.claims.limits.empty()\n",
         "",
     ),
     Mutant(
