@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import islice
 from types import CoroutineType
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -29,7 +29,7 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
 from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome
-from raytasks.runner.error_report import describe_error, fenced, judge
+from raytasks.runner.error_report import describe_error, fenced, is_a, judge
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
 
@@ -136,9 +136,9 @@ class Attempt:
 
     def ended_by(self, error: BaseException) -> Outcome:
         """Return the outcome of an attempt that ended with this error of its handler."""
-        if isinstance(error, Snooze):
-            return self._snoozed(error)
-        if self.stop.reason is None and not isinstance(error, Cancelled):
+        if is_a(error, Snooze):
+            return self._snoozed(cast("Snooze", error))
+        if self.stop.reason is None and not is_a(error, Cancelled):
             return self.failed(error)
         if self.workplace.children is not None:
             self.workplace.children.cancel()
@@ -146,7 +146,7 @@ class Attempt:
 
     def _snoozed(self, error: Snooze) -> Outcome:
         seconds = fenced(lambda: wait_of(error), lambda _: DEFAULT_SECONDS)
-        closes = getattr(error, "limit", None) if isinstance(error, RateLimited) else None
+        closes = fenced(lambda: _closed_by(error), lambda _: None)
         if closes is not None and closes not in [limit.name for limit in self.spec.limits]:
             fenced(lambda: self._tell(_unknown_limit(self.spec.task_type, closes)), lambda _: None)
             closes = None
@@ -345,6 +345,11 @@ class Attempt:
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
         )
+
+
+def _closed_by(error: Snooze) -> str | None:
+    limit = getattr(error, "limit", None) if is_a(error, RateLimited) else None
+    return str(limit) if is_a(limit, str) else None
 
 
 def _unknown_limit(task_type: str, name: object) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from raytasks.handling.context import Cancelled
 from raytasks.model.retry import PermanentError, RetryAfter, Snooze
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.error_report import is_a, name_of
 from raytasks.runner.handler_call import HandlerCall, Steps
 
 
@@ -49,7 +50,7 @@ class BatchCall(HandlerCall):
     def _after_error(self, group: list[Attempt], error: BaseException) -> list[list[Attempt]]:
         """Settle the attempts that this error ends, and return the groups that run again."""
         stopped = [attempt for attempt in group if _is_stopped(attempt, error)]
-        if isinstance(error, Snooze | RetryAfter) or len(group) == 1:
+        if is_a(error, Snooze, RetryAfter) or len(group) == 1:
             stopped = group
         for attempt in stopped:
             self._settle(attempt, attempt.ended_by(error))
@@ -60,7 +61,8 @@ class BatchCall(HandlerCall):
         return [group[:middle], group[middle:]]
 
     def _settle_results(self, group: list[Attempt], results: Any) -> Steps:
-        if not isinstance(results, list) or len(results) != len(group):
+        items = _items_of(results)
+        if items is None or len(items) != len(group):
             error = PermanentError(
                 f"a handler of batches returns a list with a result for each of its {len(group)} "
                 f"payloads, not {_described(results)}"
@@ -68,10 +70,10 @@ class BatchCall(HandlerCall):
             for attempt in group:
                 self._settle(attempt, attempt.failed(error))
             return
-        for attempt, result in zip(group, results, strict=True):
+        for attempt, result in zip(group, items, strict=True):
             if attempt.stop.reason is StopReason.CANCEL:
                 self._settle(attempt, attempt.stopped())
-            elif isinstance(result, BaseException):
+            elif is_a(result, BaseException):
                 self._settle(attempt, attempt.ended_by(result))
             else:
                 yield from self._succeed(attempt, result)
@@ -83,10 +85,16 @@ def _is_stopped(attempt: Attempt, error: BaseException) -> bool:
         return True
     # Its context says that the time is up before the runner's watch has seen it.
     late = attempt.deadline is not None and attempt.workplace.now() >= attempt.deadline
-    return late and isinstance(error, Cancelled)
+    return late and is_a(error, Cancelled)
 
 
 def _described(results: Any) -> str:
-    if isinstance(results, list):
-        return f"one of {len(results)} items"
-    return f"a value of type {type(results).__name__[:100]}"
+    items = _items_of(results)
+    if items is not None:
+        return f"one of {len(items)} items"
+    return f"a value of type {name_of(results)[:100]}"
+
+
+def _items_of(results: Any) -> list[Any] | None:
+    """Return the items of a list, whatever its class does; None if it is no list."""
+    return list.__getitem__(results, slice(None)) if is_a(results, list) else None

@@ -33,6 +33,14 @@ Value = TypeVar("Value")
 _SLOT: Any = BaseException.__dict__["__traceback__"]  # even if a subclass overrides it
 
 
+def is_a(value: object, *kinds: type) -> bool:
+    """Return whether a value is of one of these kinds, without running any code of its class.
+
+    The built-in `isinstance` asks the value for its class, which may raise anything.
+    """
+    return issubclass(type(value), kinds)
+
+
 def fenced(call: Callable[[], Value], otherwise: Callable[[BaseException], Value]) -> Value:
     """Return what `call` returns. If it raises, return what `otherwise` makes of the exception."""
     try:
@@ -71,10 +79,10 @@ _INDESCRIBABLE = (
 
 
 def _described(error: BaseException, *, retryable: bool) -> str:
-    name = fenced(lambda: _cut(_name_of(error), MAX_NAME), lambda _: "Exception")
+    name = fenced(lambda: _cut(name_of(error), MAX_NAME), lambda _: "Exception")
     message = fenced(
         lambda: _cut(_text_of(error), MAX_MESSAGE),
-        lambda failure: f"(its text cannot be had: {_name_of(failure)[:MAX_NAME]})",
+        lambda failure: f"(its text cannot be had: {name_of(failure)[:MAX_NAME]})",
     )
     trace = fenced(lambda: _trace(error), lambda failure: _stack(error, failure))
     return to_json(
@@ -82,8 +90,9 @@ def _described(error: BaseException, *, retryable: bool) -> str:
     ).decode()
 
 
-def _name_of(error: BaseException) -> str:
-    return str(type.__dict__["__name__"].__get__(type(error)))  # even if its metaclass overrides it
+def name_of(value: object) -> str:
+    """Return the name of a value's class, even if its metaclass overrides it."""
+    return str(type.__dict__["__name__"].__get__(type(value)))
 
 
 def _text_of(error: BaseException) -> str:
@@ -112,7 +121,7 @@ def _trace(error: BaseException) -> str:
 
 def _stack(error: BaseException, failure: BaseException) -> str:
     """Return the part of the traceback that can be printed, and a note on the rest."""
-    told = f"(the rest of it cannot be printed: {_name_of(failure)[:MAX_NAME]})\n"
+    told = f"(the rest of it cannot be printed: {name_of(failure)[:MAX_NAME]})\n"
     return fenced(
         lambda: _last(iter([*traceback.format_tb(_SLOT.__get__(error)), told])),
         lambda _: told,

@@ -26,6 +26,14 @@ class Loaded:
         """Do nothing."""
 
 
+class Many:
+    """A handler of batches that is a class."""
+
+    def __call__(self, payloads: list[dict[str, Any]]) -> list[None]:
+        """Return nothing for each."""
+        return [None] * len(payloads)
+
+
 def declare(target: Callable[..., Any] = plain, task_type: str = "a", **options: Any) -> Any:
     """Declare a copy of a handler, and return its spec."""
     copy: Any = (
@@ -90,7 +98,8 @@ def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> Non
         (plain, {"pool": MAIL, "batch": Batch(5), "concurrency": 4}),
         (plain, {"pool": Pool("gpu", (0, 2), {"num_gpus": 1})}),
         (plain, {"isolated": True, "limits": [Limit("a", running=5)]}),
-        (Loaded, {"concurrency": 4, "batch": Batch(5), "ray_options": {"num_gpus": 1}}),
+        (Loaded, {"concurrency": 4, "ray_options": {"num_gpus": 1}}),
+        (Many, {"concurrency": 4, "batch": Batch(5), "ray_options": {"num_gpus": 1}}),
         (Loaded, {"pool": MAIL}),
     ],
 )
