@@ -154,8 +154,8 @@ def free_slots(runners: Iterable[PooledRunner], number: int) -> list[int]:
 def runners_present() -> tuple[dict[str, Any], bool]:
     """Return the runners' actors that are in the cluster, by name, and whether these are all.
 
-    They are not if Ray names one and then does not find it: it may have just gone, or the control
-    store has just been started again. Blocks.
+    They are not if Ray names one and does not find it. It may have just gone, or the control store
+    may be a new one. Blocks.
     """
     found, complete = {}, True
     for named in ray.util.list_named_actors(all_namespaces=True):
