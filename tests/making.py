@@ -99,7 +99,7 @@ class Tracking:
         """Do one tick; who is to be cancelled or retried is named by the id alone."""
         for verb in {"cancels", "retries"} & work.keys():
             work[verb] = [Target(name, by=by) for name in work[verb]]
-        if "requests" in work:
+        if "requests" in work and "plan" not in work:
             work["plan"] = self.plan(work["requests"], work.get("submissions", ()))
         done = run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
         self.ready_changes += done.ready_changes

@@ -103,6 +103,8 @@ class ClaimBook:
         lanes, average = self.lanes, self._fleet.averages.get
         self.limits.on_time()
         lanes.end_pauses()
+        if lanes.fairness.misses_some:
+            lanes.charge_running(self._fleet.running.values())
         lanes.fairness.look()
         lanes.has_news = False
         if self.awaits_handlers:
@@ -166,7 +168,9 @@ class ClaimBook:
         if limits.by_name:
             for running, _ in done.claimed:
                 limits.begun(running)
-        lanes.charge(running for running, _ in done.claimed)
+        pools = lanes.pools
+        if len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
+            lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:
             self._release(plan, spend=False)
         self._settle(work, done)
@@ -194,9 +198,9 @@ class ClaimBook:
 
     def _settle(self, work: "TickInput", done: "TickResult") -> None:
         limits, ordered = self.limits, self.limits.ordered_types
-        self.lanes.fairness.settle(
-            (outcome.task_id, _used(outcome)) for _, outcome in work.outcomes
-        )
+        fairness = self.lanes.fairness
+        if fairness.charges_any:
+            fairness.settle((outcome.task_id, _used(outcome)) for _, outcome in work.outcomes)
         if not limits.by_name:
             return
         for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):

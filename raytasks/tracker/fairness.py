@@ -156,10 +156,11 @@ class TypeShare(Share):
 
 
 class PoolTurns:
-    """The turns of the namespaces in one pool."""
+    """The turns of the namespaces in one pool. It calls `on_contest` when a second one has work."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, on_contest: Callable[[], None]) -> None:
         self.name = name
+        self._on_contest = on_contest
         self.turns = Turns()
         self.spaces: dict[str, SpaceShare] = {}
 
@@ -168,11 +169,13 @@ class PoolTurns:
 
         What only was blocked may be behind by two of its average attempts' `seconds`, too.
         """
-        space = share.space
+        space, was_contested = share.space, self.is_contested
         lag = 0.0 if fresh else LAG_SECONDS + 2 * seconds
         space.types.enter(share, lag if fresh else lag / share.weight)
         if not space.active:
             self.turns.enter(space, lag if fresh else lag / space.weight)
+        if not was_contested and self.is_contested:
+            self._on_contest()
 
     def leave(self, share: TypeShare) -> None:
         """Let a type of a namespace take no turns."""
@@ -190,7 +193,10 @@ class PoolTurns:
 
 
 class Fairness:
-    """The charges of all running attempts. `monotonic` returns seconds since any time.
+    """The charges of running attempts. `monotonic` returns seconds since any time.
+
+    Where only one takes turns nothing is charged: that would change nothing. When others come, all
+    that runs is charged as if it was claimed then.
 
     What is charged counts in turns after `flush`, so that a tick moves each share only once.
     """
@@ -200,6 +206,20 @@ class Fairness:
         self._charges: dict[str, list[Any]] = {}  # by task id: share, since when, seconds
         self._pending: dict[TypeShare, float] = {}
         self._look_at = monotonic()
+        self.misses_some = False
+        """Whether attempts may run that are not charged, though more than one takes turns."""
+
+    def __contains__(self, task_id: object) -> bool:
+        return task_id in self._charges
+
+    @property
+    def charges_any(self) -> bool:
+        """Whether an attempt is charged."""
+        return bool(self._charges)
+
+    def expect_all(self) -> None:
+        """Have all running attempts charged, as more than one takes turns from now on."""
+        self.misses_some = True
 
     def claim(self, task_id: str, share: TypeShare, seconds: float) -> None:
         """Charge a claimed attempt with the average seconds of its type."""
@@ -213,7 +233,9 @@ class Fairness:
             charge = pop(task_id, None)
             if charge is not None:
                 share, since, charged = charge
-                used = self._monotonic() - since if seconds is None else seconds
+                used = self._monotonic() - since
+                if seconds is not None and seconds < used:
+                    used = seconds
                 pending[share] = pending.get(share, 0.0) + used - charged
 
     def look(self) -> None:
@@ -248,3 +270,4 @@ class Fairness:
         """Forget all charges, as the attempts are read again."""
         self._charges.clear()
         self._pending.clear()
+        self.misses_some = True

@@ -13,7 +13,7 @@ from typing import Any
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.tracker.fairness import Fairness, PoolTurns, TypeShare
+from raytasks.tracker.fairness import Fairness, PoolTurns
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
 from raytasks.tracker.limit_book import Limits
@@ -38,7 +38,7 @@ class Lanes:
         self.limits = Limits(monotonic)
         self.limits.on_wake = self._woken
         self.fairness = Fairness(monotonic)
-        self._maker = QueueMaker(clock)
+        self._maker = QueueMaker(clock, self.fairness.expect_all)
         self._kinds: dict[str, TypeLanes] = {}
         self.pauses_end_at = math.inf
         """When a pause ends by itself, in seconds since the epoch."""
@@ -116,8 +116,6 @@ class Lanes:
             if kind.limits.is_member:
                 for lane in kind.lanes.values():
                     self._join(lane)
-        self.charge(running)
-        self.fairness.flush()
 
     def rows(self) -> Iterator[LaneRow]:
         """Return all lanes, as `load` takes them."""
@@ -256,14 +254,16 @@ class Lanes:
 
     def charge(self, claimed: Iterable[Running]) -> None:
         """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
-        shares: dict[tuple[str, str], tuple[TypeShare, float]] = {}
-        claim = self.fairness.claim
         for running in claimed:
-            key = (running.task_type, running.namespace)
-            known = shares.get(key)
-            if known is None:
-                known = shares[key] = self._queue(*key).share, self._average(running.task_type)
-            claim(running.task_id, *known)
+            share = self._queue(running.task_type, running.namespace).share
+            if share.pool.is_contested:
+                self.fairness.claim(running.task_id, share, self._average(running.task_type))
+
+    def charge_running(self, running: Iterable[Running]) -> None:
+        """Charge the running attempts that were claimed while nobody else took turns."""
+        self.charge(item for item in running if item.task_id not in self.fairness)
+        self.fairness.misses_some = False
+        self.fairness.flush()
 
     @property
     def is_any_open(self) -> bool:

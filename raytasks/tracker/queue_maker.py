@@ -14,11 +14,12 @@ UNKNOWN_POOL = ""
 class QueueMaker:
     """Makes queues by what handlers declare and people have set, and knows the pools' turns.
 
-    `clock` returns seconds since the epoch.
+    `clock` returns seconds since the epoch. See `PoolTurns` for `on_contest`.
     """
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    def __init__(self, clock: Callable[[], float], on_contest: Callable[[], None]) -> None:
         self._clock = clock
+        self._on_contest = on_contest
         self.infos: Mapping[str, HandlerInfo] = {}
         self.steering = Steering()
         self.pools: dict[str, PoolTurns] = {}
@@ -36,7 +37,7 @@ class QueueMaker:
         name = UNKNOWN_POOL if info is None else info.pool
         pool = self.pools.get(name)
         if pool is None:
-            pool = self.pools[name] = PoolTurns(name)
+            pool = self.pools[name] = PoolTurns(name, self._on_contest)
         space = pool.spaces.get(namespace)
         if space is None:
             weight = self.steering.weight_of(namespace)

@@ -16,7 +16,16 @@ from raytasks.store.compiled import CompiledQuery, Row, RowStatement
 from raytasks.store.cursors import Check, SqliteDirect
 from raytasks.store.store import Store
 from raytasks.tracker.bulk_turns import make, run_step
-from tests.making import NOW, Tracking, bulk_filter, ids, new_task, task_id, task_query
+from tests.making import (
+    NOW,
+    Tracking,
+    bulk_filter,
+    capacity_request,
+    ids,
+    new_task,
+    task_id,
+    task_query,
+)
 
 
 @pytest.fixture
@@ -88,8 +97,10 @@ def scans(steps: list[str]) -> list[str]:
 
 
 def test_a_claim_reads_just_the_first_of_the_claim_index(tracking: Tracking) -> None:
+    requests = [capacity_request(short=3, long=3)]
+    plan = tracking.plan(requests)  # it looks at all tasks, which a tracker does not
     with plans(tracking.store) as steps:
-        assert len(tracking.claim(short=3, long=3)) == 4
+        assert len(tracking.tick(requests=requests, plan=plan).claimed) == 4
     first = "SEARCH tasks USING INDEX ix_tasks_ready (task_type=? AND lane=? AND rank>?)"
     assert steps.count(first) == 2
     assert scans(steps) == []
