@@ -79,13 +79,18 @@ MAX_SUBMITTED_BYTES = 32 * 1024 * 1024
 MAX_OUTCOMES = 10_000
 """Maximum number of attempts that one tick settles."""
 
+LINES_TRIES = 3
+"""Number of times that the lines of an attempt are tried again before its outcome goes without
+them, though the database takes other writes."""
+
 
 @dataclass
 class Inbox:
     """The commands that the next tick takes.
 
     `alone` marks commands that are tried separately, as one of them may be bad. `probe` marks a
-    command that was set aside and is retried.
+    command that was set aside and is retried. Of suspects, `tries_left` is how often they are tried
+    again before the next ones, while the database is away for them.
     """
 
     submissions: list[Submission] = field(default_factory=list)
@@ -97,6 +102,7 @@ class Inbox:
     prunings: list[Pruning] = field(default_factory=list)
     alone: bool = False
     probe: bool = False
+    tries_left: int = 0
     suspects: "deque[Inbox]" = field(default_factory=deque)
     _others_turn: bool = False
 
@@ -232,7 +238,8 @@ class Inbox:
         if not taken.alone:
             log.warning("a tick failed; its commands are tried in parts", exc_info=error)
         units = taken._units()
-        if len(units) == 1:
+        of_one_attempt = len(units) == 1
+        if of_one_attempt:
             units = [[command] for command in units[0]]
         middle = (len(units) + 1) // 2
         for part in (units[middle:], units[:middle]):
@@ -240,7 +247,17 @@ class Inbox:
                 group = Inbox(alone=True)
                 for kind, item in chain(*part):
                     group._lists[kind].append(item)
+                if of_one_attempt and not group.outcomes:
+                    group.tries_left = LINES_TRIES
                 self.suspects.appendleft(group)
+
+    def try_again(self, taken: "Inbox") -> bool:
+        """Try a group of suspects again before the others, unless that was done often enough."""
+        if not taken.tries_left:
+            return False
+        taken.tries_left -= 1
+        self.suspects.appendleft(taken)
+        return True
 
     @property
     def is_about_one(self) -> bool:

@@ -209,7 +209,7 @@ class Recovery:
             return
         if taken.alone:
             taken.refuse(StoreUnavailable(AWAY))
-            if taken.count:
+            if taken.count and not self._inbox.try_again(taken):
                 self._failed_in_round(taken, error)
         else:
             self._inbox.put_back(taken)

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy.exc import DataError, IntegrityError, InternalError, ProgrammingError
 
 from raytasks.model.states import State
-from raytasks.model.task_events import LogLine
+from raytasks.model.task_events import EventQuery, LogEntry, LogLine
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report
-from raytasks.protocol.queries import Health, TasksById
+from raytasks.protocol.queries import Health, TaskEvents, TasksById
 from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Transaction
 from raytasks.tracker import access, aside, core, intake
@@ -50,6 +50,8 @@ class Refusing(FaultyStore):
 
     refusals: Iterator[Exception] = iter(())
     poison: frozenset[str] = frozenset()
+    lines_refused = 0
+    """How many transactions with lines of attempts fail yet."""
     poison_error: Callable[[], Exception] = REFUSALS["internal error"]
 
     @contextmanager
@@ -59,7 +61,15 @@ class Refusing(FaultyStore):
             self.transactions += 1
             raise error
         with super().transaction(now=now) as transaction:
-            settle = transaction.settle
+            settle, log = transaction.settle, transaction.log
+
+            def log_some(logs: Sequence[AttemptLog]) -> None:
+                if logs and self.lines_refused:
+                    self.lines_refused -= 1
+                    raise StoreUnavailable("the connection was lost")
+                log(logs)
+
+            transaction.log = log_some  # type: ignore[method-assign]
 
             def settle_some(settlements: Sequence[Settlement]) -> None:
                 if any(item.attempt.task_id in self.poison for item in settlements):
@@ -227,6 +237,25 @@ class TestOthers:
         await until(tracker, 1, State.COMPLETED)
         await until(tracker, 2, State.COMPLETED)
         await named(tracker, 0)  # with the attempts they are over
+
+    @pytest.mark.parametrize(("refused", "kept"), [(4, True), (1000, False)])
+    async def test_an_outcome_waits_for_its_lines_while_the_database_is_away(
+        self,
+        store: Refusing,
+        tracker: Tracker,
+        runner: ScriptedRunner,
+        refused: int,
+        kept: bool,
+    ) -> None:
+        await tracker.submit([new_task(1)])
+        [claim] = await runner.claim()
+        store.lines_refused = refused
+        lines = (LogLine(1, time.time(), "INFO", "so far"),)
+        runner.send([done(claim)], logs=[AttemptLog(claim.task_id, 1, 1, lines)])
+        await completed(tracker, 1)
+        [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
+        assert page is not None
+        assert any(isinstance(item, LogEntry) for item in page.events) is kept
 
     async def test_two_cancels_of_one_task_in_one_tick(self, tracker: Tracker) -> None:
         await tracker.submit([new_task(1)])
