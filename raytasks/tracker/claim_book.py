@@ -168,7 +168,7 @@ class ClaimBook:
         if limits.by_name:
             for running, _ in done.claimed:
                 limits.begun(running)
-        pools = lanes.pools
+        pools = lanes.maker.pools
         if len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
             lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:

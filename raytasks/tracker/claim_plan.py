@@ -14,7 +14,6 @@ from raytasks.tracker.fairness import PoolTurns, Preview, SpaceShare, TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate
 from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_queues import Lane, LaneQueue
-from raytasks.tracker.queue_maker import UNKNOWN_POOL
 from raytasks.tracker.sharing import TURN_SECONDS, CapacityRequest
 
 MAX_LANES = 256
@@ -83,14 +82,12 @@ def plan_claims(
     planner = _Planner(lanes, average, takes, plan)
     by_pool: dict[str, list[CapacityRequest]] = {}
     for request in requests:
-        by_pool.setdefault(request.pool, []).append(request)
+        for name in lanes.maker.pools_of(request.runner_id, request.capacity_by_type):
+            by_pool.setdefault(name, []).append(request)
     for name in sorted(by_pool):
-        pool = lanes.pools.get(name)
-        if pool is not None and name != UNKNOWN_POOL:
+        pool = lanes.maker.pools.get(name)
+        if pool is not None:
             planner.plan_pool(pool, by_pool[name])
-    unknown = lanes.pools.get(UNKNOWN_POOL)
-    if unknown is not None:
-        planner.plan_pool(unknown, requests)
     planner.close()
 
 

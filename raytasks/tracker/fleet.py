@@ -192,7 +192,6 @@ class RunnerState:
                 seconds=None,
                 empty=False,
                 begins_later=True,
-                pool=self.pool,
                 waiting={
                     item.task_type
                     for item in (self.held.values() if rated else ())
@@ -218,7 +217,6 @@ class RunnerState:
             empty=not held,
             suspects=len(suspects),
             company=company,
-            pool=self.pool,
             rated=rated,
         )
 

@@ -13,7 +13,7 @@ from typing import Any
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.tracker.fairness import Fairness, PoolTurns
+from raytasks.tracker.fairness import Fairness
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
 from raytasks.tracker.limit_book import Limits
@@ -38,7 +38,7 @@ class Lanes:
         self.limits = Limits(monotonic)
         self.limits.on_wake = self._woken
         self.fairness = Fairness(monotonic)
-        self._maker = QueueMaker(clock, self.fairness.expect_all)
+        self.maker = QueueMaker(clock, self.fairness.expect_all)
         self._kinds: dict[str, TypeLanes] = {}
         self.pauses_end_at = math.inf
         """When a pause ends by itself, in seconds since the epoch."""
@@ -48,23 +48,18 @@ class Lanes:
         self.generation = 0
         """How often all was read again; what was planned before then is not taken back."""
 
-    @property
-    def pools(self) -> Mapping[str, PoolTurns]:
-        """The turns in each pool, by its name."""
-        return self._maker.pools
-
     # What is in force
 
     def set_handlers(self, infos: Iterable[HandlerInfo], running: Iterable[Running]) -> None:
         """Put limits, pools and weights of a handlers' version in force."""
         infos, rows = list(infos), list(self.rows())
-        self._maker.infos = {info.task_type: info for info in infos}
+        self.maker.set_handlers(infos)
         self.limits.declare(infos, ())
         self.load(rows, running)
 
     def steer(self, steering: Steering) -> None:
         """Put what people have set in force: bounds, weights, pauses."""
-        self._maker.steer(steering)
+        self.maker.steer(steering)
         self.limits.steer(steering)
         for kind in self._kinds.values():
             kind.limits = self.limits.of_type(kind.name)
@@ -77,11 +72,11 @@ class Lanes:
 
     def _look_at_pauses(self) -> None:
         now = self._clock()
-        end = self._maker.steering.next_end(now)
+        end = self.maker.steering.next_end(now)
         self.pauses_end_at = math.inf if end is None else end
         for kind in self._kinds.values():
             for queue in kind.queues.values():
-                paused = self._maker.steering.pause_of(queue.namespace, kind.name, now) is not None
+                paused = self.maker.steering.pause_of(queue.namespace, kind.name, now) is not None
                 if paused and not queue.paused:
                     self._close(queue)
                     queue.paused = True
@@ -99,7 +94,7 @@ class Lanes:
         running = [*running]
         self.generation += 1
         self.fairness.forget()
-        self._maker.pools, self._kinds = {}, {}
+        self.maker.pools, self._kinds = {}, {}
         self._open.clear()
         self.limits.recount(running)
         for task_type, name, namespace, values, waiting, rank in rows:
@@ -278,7 +273,7 @@ class Lanes:
             kind = self._kinds[task_type] = TypeLanes(task_type, self.limits.of_type(task_type))
         queue = kind.queues.get(namespace)
         if queue is None:
-            queue = kind.queues[namespace] = self._maker.make(kind, namespace)
+            queue = kind.queues[namespace] = self.maker.make(kind, namespace)
         return queue
 
     def _grown(self, lane: Lane, number: int, rank: float) -> None:

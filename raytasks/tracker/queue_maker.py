@@ -1,6 +1,6 @@
 """The making of queues: their pool, their shares, and whether they are paused."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo
@@ -9,6 +9,8 @@ from raytasks.tracker.lane_queues import LaneQueue, TypeLanes
 
 UNKNOWN_POOL = ""
 """The pool of the types that no version in force has."""
+
+_MAX_RUNNERS = 10_000  # whose types are remembered
 
 
 class QueueMaker:
@@ -20,9 +22,32 @@ class QueueMaker:
     def __init__(self, clock: Callable[[], float], on_contest: Callable[[], None]) -> None:
         self._clock = clock
         self._on_contest = on_contest
-        self.infos: Mapping[str, HandlerInfo] = {}
+        self._infos: Mapping[str, HandlerInfo] = {}
+        self._taken: dict[str, tuple[int, frozenset[str]]] = {}
         self.steering = Steering()
         self.pools: dict[str, PoolTurns] = {}
+
+    def set_handlers(self, infos: Iterable[HandlerInfo]) -> None:
+        """Put the pools and weights of a handlers' version in force."""
+        self._infos = {info.task_type: info for info in infos}
+        self._taken.clear()
+
+    def pools_of(self, runner_id: str, task_types: Collection[str]) -> frozenset[str]:
+        """Return the pools of the types that a runner takes: of an old version, or a test, several.
+
+        It is kept as long as the runner takes as many types.
+        """
+        known = self._taken.get(runner_id)
+        if known is None or known[0] != len(task_types):
+            if len(self._taken) >= _MAX_RUNNERS:
+                self._taken.clear()
+            pools = frozenset(map(self._pool_of, task_types))
+            known = self._taken[runner_id] = (len(task_types), pools)
+        return known[1]
+
+    def _pool_of(self, task_type: str) -> str:
+        info = self._infos.get(task_type)
+        return UNKNOWN_POOL if info is None else info.pool
 
     def steer(self, steering: Steering) -> None:
         """Put the weights of namespaces in force that people have set."""
@@ -33,8 +58,7 @@ class QueueMaker:
 
     def make(self, kind: TypeLanes, namespace: str) -> LaneQueue:
         """Return a new queue of a type and a namespace."""
-        info = self.infos.get(kind.name)
-        name = UNKNOWN_POOL if info is None else info.pool
+        info, name = self._infos.get(kind.name), self._pool_of(kind.name)
         pool = self.pools.get(name)
         if pool is None:
             pool = self.pools[name] = PoolTurns(name, self._on_contest)

@@ -37,7 +37,6 @@ class CapacityRequest:
 
     With `begins_later`, a claimed attempt first waits for a place to run; attempts of the types in
     `waiting` do so now. The types in `rated` have a rate: they are taken only for what is free now.
-    The runner is one of the `pool`.
     """
 
     runner_id: str
@@ -48,7 +47,6 @@ class CapacityRequest:
     suspects: int = 0
     company: float = math.inf
     begins_later: bool = False
-    pool: str = ""
     waiting: Collection[str] = ()
     rated: Container[str] = ()
     left_bytes: int = field(default_factory=_batch_bytes)

@@ -227,9 +227,7 @@ class ClaimMachine(RuleBasedStateMachine):
 
 
 def _request(capacity: int, some: Any) -> CapacityRequest:
-    return CapacityRequest(
-        "r1", dict.fromkeys(some, capacity), capacity, None, empty=False, pool="shared"
-    )
+    return CapacityRequest("r1", dict.fromkeys(some, capacity), capacity, None, empty=False)
 
 
 TestClaimMachine = pytest.mark.untraced(ClaimMachine.TestCase)

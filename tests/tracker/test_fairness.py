@@ -46,9 +46,7 @@ class Minute:
     def _claim(self, ended: list[Running]) -> None:
         world = self.world
         requests = [
-            CapacityRequest(
-                name, dict.fromkeys(world.infos, 1), 1, seconds=0.1, empty=True, pool="shared"
-            )
+            CapacityRequest(name, dict.fromkeys(world.infos, 1), 1, seconds=0.1, empty=True)
             for name in self._free
         ]
         for running in world.tick(*requests, ends=[world.end(item) for item in ended]):

@@ -11,7 +11,7 @@ from tests.tracker.claim_world import NOW, ClaimWorld, info
 
 def request(capacity: int = 100) -> CapacityRequest:
     """Return what a runner with many free slots asks for."""
-    return CapacityRequest("r1", {"a": capacity}, capacity, None, empty=False, pool="shared")
+    return CapacityRequest("r1", {"a": capacity}, capacity, None, empty=False)
 
 
 def world_with(limit: Limit, tasks: int = 300, key: str | None = None) -> ClaimWorld:
@@ -87,7 +87,7 @@ def test_a_runner_that_queues_gets_one_of_a_rate_and_only_when_it_is_empty() -> 
     world.fleet.averages.add("a", 0.001)
     world.now = 10.0
     for empty, expected in ((False, 0), (True, 1)):
-        queue = CapacityRequest("r1", {"a": 256}, 256, 0.1, empty=empty, pool="shared")
+        queue = CapacityRequest("r1", {"a": 256}, 256, 0.1, empty=empty)
         assert len(world.tick(queue)) == expected
 
 
