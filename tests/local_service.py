@@ -6,7 +6,6 @@ import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from raytasks.api.app import create_app
 from raytasks.api.direct_reads import DirectReads
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.registry import Registry
-from raytasks.model.tasks import Accepted, HandlerKind, NewTask
+from raytasks.model.tasks import Accepted, NewTask
 from raytasks.protocol.commands import Command
 from raytasks.protocol.messages import Feed, FeedPart
 from raytasks.protocol.queries import Answer, Query, is_stored
@@ -93,11 +92,7 @@ class LocalService:
             Store(database_url), lease_seconds=1.0, max_backlog=self.settings.max_backlog
         )
         self.tracker.observer.outlook = FleetOutlook(self.tracker.fleet, self.registry.task_types)
-        # As if all were of the pool of the one runner, which takes them all.
-        self.tracker.set_handlers(
-            replace(info, kind=HandlerKind.FUNCTION, own_pool=None, concurrency=1, batch=None)
-            for info in self.registry.infos()
-        )
+        self.tracker.set_handlers(self.registry.infos())
         self.reads = DirectReads(database_url)
         self.backend = Backend(self.tracker, self.reads)
         self.app = create_app(self.backend, self.registry, self.settings)

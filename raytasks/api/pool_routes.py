@@ -11,7 +11,7 @@ from starlette.responses import Response
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
-from raytasks.api.steering_bodies import SizesRequest, read_body
+from raytasks.api.steering_bodies import SETTING_PROBLEMS, SizesRequest, read_body
 from raytasks.model.tasks import REMOTE_POOL
 from raytasks.protocol.commands import ClearPool, SetPool
 from raytasks.protocol.queries import PoolList
@@ -19,10 +19,8 @@ from raytasks.protocol.queries import PoolList
 PoolName = Annotated[str, Path(description="The pool's name, as `GET /pools` has it.")]
 
 _READ = problems_of(HTTPStatus.FORBIDDEN, AWAY)
-_CHANGE = {
-    **_READ,
-    **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY),
-}
+_CLEAR = {**_READ, **problems_of(HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT)}
+_CHANGE = {**SETTING_PROBLEMS, **_CLEAR}
 
 
 class FailingView(BaseModel):
@@ -125,7 +123,7 @@ def pool_router(service: Service) -> APIRouter:
     @router.delete(
         "/pools/{name}",
         response_model=PoolDocumentView,
-        responses=_CHANGE,
+        responses=_CLEAR,
         summary="Return to a pool's declared sizes",
     )
     async def clear(name: PoolName, caller: ServiceOperator) -> Response:

@@ -1,6 +1,7 @@
 """A service in this process, of real parts: database, tracker, API, and one runner. No Ray."""
 
 import asyncio
+import math
 import tempfile
 from collections import defaultdict
 from collections.abc import Coroutine, Sequence
@@ -161,7 +162,7 @@ class InProcessService:
         claims = [self.runner.claim()]
         spec = self.registry.require(claims[0].task_type)
         if spec.batch is not None and spec.task_type not in self._died:
-            while len(claims) < spec.batch.size and self.store.any_ready([spec.task_type]):
+            while len(claims) < spec.batch.size and self._has_open([spec.task_type]):
                 claims.append(self.runner.claim(spec.task_type))
         losses = [self.losses[claim.task_id] for claim in claims]
         runs = self.runner.run(
@@ -178,14 +179,18 @@ class InProcessService:
         next_due = self.store.next_due()
         if next_due is not None and next_due <= self._clock():
             self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
-        work = self.call(self.tracker.demand(self.registry.task_types))
+        return self._has_open(self.registry.task_types)
+
+    def _has_open(self, task_types: Sequence[str]) -> bool:
+        work = self.call(self.tracker.demand(task_types))
         return any(item.open for item in work.values())
 
     def next_time(self) -> float | None:
-        """Return when the next task becomes due, or a pause ends; None if neither does."""
+        """Return when a task becomes due, a pause ends or a limit opens; None if none does."""
         ends = self.tracker.ticker.steering.next_end(self._clock())
         times = [time for time in (self.store.next_due(), ends) if time is not None]
-        return min(times, default=None)
+        opens = self.tracker.ticker.ledger.claims.limits.next_time  # the two clocks are one here
+        return min([*times, *([opens] if opens < math.inf else [])], default=None)
 
     def is_held_back(self) -> bool:
         """Return whether tasks are due that may not begin."""

@@ -93,6 +93,11 @@ class ClaimBook:
 
         self.plan_for(work, requests, takes)
 
+    def look_at_the_time(self) -> None:
+        """Open what waited for a time that has come: a token, or the end of a pause."""
+        self.limits.on_time()
+        self.lanes.end_pauses()
+
     def plan_for(
         self,
         work: "TickInput",
@@ -101,8 +106,7 @@ class ClaimBook:
     ) -> None:
         """Add to a tick what those may get who have `asked` for something."""
         lanes, average = self.lanes, self._fleet.averages.get
-        self.limits.on_time()
-        lanes.end_pauses()
+        self.look_at_the_time()
         if lanes.fairness.misses_some:
             lanes.charge_running(self._fleet.running.values())
         lanes.fairness.look()

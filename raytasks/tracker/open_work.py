@@ -11,6 +11,7 @@ def open_work(ledger: Ledger, task_types: Sequence[str]) -> dict[str, TypeWork]:
 
     What is paused, or held back by its limits, is no open work.
     """
+    ledger.claims.look_at_the_time()
     counts = ledger.lanes.open_work(task_types)
     averages = ledger.fleet.averages
     return {

@@ -47,6 +47,8 @@ ROUTES = {
     ("/livez", "get"): {"200"},
     ("/readyz", "get"): {"200", "503"},
     ("/pools", "get"): {"200", "503"},
+    ("/pools/{name}", "put"): {*_SETTING, "404", "409"},
+    ("/pools/{name}", "delete"): {"200", "404", "409", "503"},
     ("/runners", "get"): {"200", "503"},
     ("/nodes", "get"): {"200", "503"},
     ("/versions", "get"): {"200", "503"},

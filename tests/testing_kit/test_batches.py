@@ -71,9 +71,10 @@ def test_what_is_due_goes_into_one_call_up_to_the_size(queue: Queue) -> None:
     runs = queue.run_due()
     assert calls == [[0, 1, 2], [3]]
     assert [task.result for task in tasks] == [0, 2, 4, 6]
-    assert [run.artifacts for run in runs[:2]] == [{"part.txt": b"0"}, {"part.txt": b"1"}]
-    assert runs[1].progress == [(1.0, "part 1")]
-    assert runs[-1].result == 7
+    of_parts = [run for run in runs if run.result != 7]
+    assert [run.artifacts for run in of_parts[:2]] == [{"part.txt": b"0"}, {"part.txt": b"1"}]
+    assert of_parts[1].progress == [(1.0, "part 1")]
+    assert len(runs) == len(of_parts) + 1
 
 
 def test_an_error_counts_for_its_own_attempt(queue: Queue) -> None:

@@ -15,6 +15,7 @@ async def test_what_was_claimed_for_a_dead_runner_in_doubt_is_given_back(
     dead = ScriptedRunner(tracker, "dead")
     dead.send()
     await let_run()
+    await tracker.ticker.wait_for_tick()  # the first one, which only renews the epoch
     store.answer_is_lost = True
     submission = asyncio.ensure_future(tracker.submit([new_task(1)]))
     async with asyncio.timeout(PATIENCE):
