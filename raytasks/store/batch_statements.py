@@ -76,6 +76,7 @@ def _claim(values: Values, words: Words) -> Any:
             runner_id=values["runner_id"],
             progress_fraction=null(),  # of the attempt before
             progress_message=null(),
+            checkpoint_number=null(),
             claimed_at=values["claimed_at"],
             started_at=values["started_at"],
             updated_at=values["claimed_at"],

@@ -15,21 +15,26 @@ GIVEN_UP_SECONDS = 3600.0
 def give_up_all(connection: Connection, task_ids: Sequence[str], now: float) -> None:
     """Schedule the removal of the large checkpoints of tasks that complete."""
     present = _present(connection, task_ids)
-    _give_up(connection, [(task_id, ref) for (task_id, _), ref in present.items()], now)
+    _give_up(connection, [(task_id, ref) for (task_id, _), (ref, _) in present.items()], now)
 
 
 def give_up_replaced(connection: Connection, reports: Sequence[Report], now: float) -> None:
-    """Schedule the removal of large checkpoints that others replace."""
+    """Schedule the removal of large checkpoints that others replace, or that come too late."""
     reports = [report for report in reports if report.checkpoint is not None]
     present = _present(connection, [report.task_id for report in reports])
     for report in reports:
-        key = report.task_id, report.attempt
-        known, new = present.get(key), report.checkpoint_ref
-        if known is not None and known != new:
-            _give_up(connection, [(report.task_id, known)], now)
-            del present[key]
+        key, new = (report.task_id, report.attempt), report.checkpoint_ref
+        known, number = present.get(key, (None, -1))
+        if known is None or known == new:
+            continue
+        if report.number <= number:
             if new is not None:
-                present[key] = new
+                _give_up(connection, [(report.task_id, new)], now)
+            continue
+        _give_up(connection, [(report.task_id, known)], now)
+        del present[key]
+        if new is not None:
+            present[key] = new, report.number
 
 
 def _give_up(connection: Connection, refs: Iterable[tuple[str, str]], now: float) -> None:
@@ -38,10 +43,17 @@ def _give_up(connection: Connection, refs: Iterable[tuple[str, str]], now: float
     files.mark(connection, keys, now + GIVEN_UP_SECONDS)
 
 
-def _present(connection: Connection, task_ids: Iterable[str]) -> dict[tuple[str, int], str]:
-    """Return the references of large checkpoints, by task and its present attempt."""
+def _present(
+    connection: Connection, task_ids: Iterable[str]
+) -> dict[tuple[str, int], tuple[str, int]]:
+    """Return the references of large checkpoints, and the numbers of their reports.
+
+    They are by task and its present attempt.
+    """
     ids = sorted(set(task_ids))
     if not ids:
         return {}
     rows = connection.execute(statements.LARGE_CHECKPOINTS, {"p_task_ids": ids})
-    return {(row.task_id, row.attempt): row.checkpoint_ref for row in rows}
+    return {
+        (row.task_id, row.attempt): (row.checkpoint_ref, row.checkpoint_number or 0) for row in rows
+    }

@@ -102,6 +102,7 @@ tasks = Table(
     Column("lane", String(16), nullable=False, server_default=text("''")),
     # The values of its keyed limits by the limit's name, as JSON; null without such limits.
     Column("limit_values", Text),
+    Column("checkpoint_number", BigInteger),  # its report's number in the present attempt
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"

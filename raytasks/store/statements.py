@@ -11,9 +11,11 @@ from sqlalchemy import (
     ColumnElement,
     Delete,
     Select,
+    Text,
     Update,
     bindparam,
     case,
+    cast,
     delete,
     func,
     literal_column,
@@ -85,25 +87,29 @@ NOTE_LATE: Update = (
     .values(late_outcome=param("outcome"), late_at=param("now"))
 )
 
+# A checkpoint that was refused is tried again, maybe after a later one, and must not replace it.
+_CHECKPOINT = cast(param("checkpoint"), Text)
+_IS_NEWER = _CHECKPOINT.is_not(None) & (
+    func.coalesce(tasks.c.checkpoint_number, -1) < param("number")
+)
+
 REPORT: Update = (
     update(tasks)
     .where(_THE_ATTEMPT, RUNNING)
     .values(
         progress_fraction=func.coalesce(param("fraction"), tasks.c.progress_fraction),
         progress_message=func.coalesce(param("message"), tasks.c.progress_message),
-        checkpoint=func.coalesce(param("checkpoint"), tasks.c.checkpoint),
+        checkpoint=case((_IS_NEWER, _CHECKPOINT), else_=tasks.c.checkpoint),
         started_at=func.coalesce(tasks.c.started_at, param("began_at")),
-        checkpoint_ref=case(
-            (param("checkpoint").is_not(None), param("checkpoint_ref")),
-            else_=tasks.c.checkpoint_ref,
-        ),
+        checkpoint_ref=case((_IS_NEWER, param("checkpoint_ref")), else_=tasks.c.checkpoint_ref),
+        checkpoint_number=case((_IS_NEWER, param("number")), else_=tasks.c.checkpoint_number),
         has_files=param("checkpoint_ref").is_not(None) | tasks.c.has_files,
         updated_at=param("now"),
     )
 )
 
 LARGE_CHECKPOINTS: Select[Any] = select(
-    tasks.c.task_id, tasks.c.attempt, tasks.c.checkpoint_ref
+    tasks.c.task_id, tasks.c.attempt, tasks.c.checkpoint_ref, tasks.c.checkpoint_number
 ).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)),
     tasks.c.checkpoint_ref.is_not(None),

@@ -255,6 +255,7 @@ class Transaction:
                     "p_checkpoint": report.checkpoint,
                     "p_began_at": report.began_at,
                     "p_checkpoint_ref": report.checkpoint_ref,
+                    "p_number": report.number,
                     "p_now": self._now,
                 }
                 for report in reports

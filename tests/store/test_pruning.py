@@ -147,9 +147,9 @@ class TestFiles:
 
 
 def large(number: int, attempt: int, name: str) -> Report:
-    """Return the report of a checkpoint that is in a file."""
+    """Return the report of a checkpoint that is in a file; later names have later numbers."""
     ref = to_json({"bytes": 1, "sha256": "", "name": name}).decode()
-    return Report(task_id(number), attempt, 1, checkpoint="null", checkpoint_ref=ref)
+    return Report(task_id(number), attempt, ord(name[0]), checkpoint="null", checkpoint_ref=ref)
 
 
 class TestLargeCheckpoints:
@@ -188,8 +188,16 @@ class TestLargeCheckpoints:
         ):
             tracking.tick(reports=reports)
         assert self.removed(tracking) == ["a", "b"]
-        tracking.tick(reports=[Report(task_id(1), 1, 1, checkpoint="{}")])
+        tracking.tick(reports=[Report(task_id(1), 1, 200, checkpoint="{}")])
         assert self.removed(tracking) == ["a", "b", "c"]
+
+    def test_one_that_comes_too_late_goes_and_replaces_nothing(self, store: Store) -> None:
+        tracking = Tracking(store)
+        tracking.submit(1)
+        tracking.claim()
+        for name in ("b", "c", "a"):
+            tracking.tick(reports=[large(1, 1, name)])
+        assert self.removed(tracking) == ["a", "b"]
 
     def test_one_whose_attempt_is_over_replaces_nothing(self, store: Store) -> None:
         tracking = Tracking(store)

@@ -250,6 +250,23 @@ class TestVerbs:
         [(_, claim)] = tracking.tick(requests=[capacity_request()]).claimed
         assert claim.checkpoint == "[1]"
 
+    def test_an_earlier_checkpoint_that_comes_late_replaces_no_later_one(
+        self, tracking: Tracking
+    ) -> None:
+        tracking.submit(1)
+        [running] = tracking.claim()
+        for number in (7, 9, 8, 7):
+            report = Report(running.task_id, 1, number, number / 10, checkpoint=f"[{number}]")
+            tracking.tick(reports=[report])
+        tracking.settle(running, OutcomeKind.RELEASED)
+        [(running, claim)] = tracking.tick(requests=[capacity_request()]).claimed
+        assert claim.checkpoint == "[9]"
+        # The next attempt's runner numbers from 1.
+        tracking.tick(reports=[Report(running.task_id, 2, 1, checkpoint="[1]")])
+        tracking.settle(running, OutcomeKind.RELEASED)
+        [(_, claim)] = tracking.tick(requests=[capacity_request()]).claimed
+        assert claim.checkpoint == "[1]"
+
     def test_cancel_ends_what_waits_marks_what_runs_and_leaves_what_ended(
         self, tracking: Tracking
     ) -> None:

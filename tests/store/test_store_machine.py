@@ -149,6 +149,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.tracking = Tracking(self.stores[0], now=NOW, max_crashes=MAX_CRASHES)
         self.tasks: dict[str, ModelTask] = {}
         self.bulks = 0
+        self.reports = 0
         self.seen: dict[str, tuple[State, int]] = {}
         self.ended: list[Running] = []
         self.known_lanes = KnownLanes(self.tracking.store.lanes())
@@ -291,7 +292,9 @@ class StoreMachine(RuleBasedStateMachine):
     def checkpoint(self, number: int, value: int, late: bool) -> None:
         task = self.pick(number)
         attempt = task.attempt - 1 if late else task.attempt
-        self.tracking.tick(reports=[Report(task.task_id, attempt, 1, checkpoint=str(value))])
+        self.reports += 1
+        report = Report(task.task_id, attempt, self.reports, checkpoint=str(value))
+        self.tracking.tick(reports=[report])
         if task.state is State.RUNNING and not late:
             task.checkpoint = value
 

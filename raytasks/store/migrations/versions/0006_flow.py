@@ -22,6 +22,7 @@ def upgrade() -> None:
         sa.Column("lane", sa.String(length=16), nullable=False, server_default=sa.text("''")),
     )
     op.add_column("tasks", sa.Column("limit_values", sa.Text(), nullable=True))
+    op.add_column("tasks", sa.Column("checkpoint_number", sa.BigInteger(), nullable=True))
     op.add_column("tracker_epoch", sa.Column("in_lanes", sa.Boolean(), nullable=True))
     if op.get_bind().dialect.name == "postgresql":
         _set_storage()
