@@ -184,6 +184,16 @@ class Api:
         return total
 
 
+async def call(
+    api: Api, method: str, path: str, body: Any = None, status: int = 200
+) -> dict[str, Any]:
+    """Send a request, check its status, and return its answer."""
+    response = await api.client.request(method, path, json=body)
+    assert response.status_code == status, response.text
+    document: dict[str, Any] = response.json()
+    return document
+
+
 @contextlib.asynccontextmanager
 async def serving(service: LocalService, *, runner: bool) -> AsyncIterator[Api]:
     """Run a service, and give a client of it."""

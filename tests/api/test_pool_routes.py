@@ -8,7 +8,7 @@ import pytest
 
 from raytasks.api.pool_routes import PoolsView
 from raytasks.model.steering import PoolSetting
-from tests.local_service import Api, LocalService, serving
+from tests.local_service import Api, LocalService, call, serving
 
 
 @pytest.fixture
@@ -19,16 +19,6 @@ async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
         LocalService(sqlite_url, tmp_path, task_modules=modules), runner=False
     ) as api:
         yield api
-
-
-async def call(
-    api: Api, method: str, path: str, body: Any = None, status: int = 200
-) -> dict[str, Any]:
-    """Send a request, check its status, and return its answer."""
-    response = await api.client.request(method, path, json=body)
-    assert response.status_code == status, response.text
-    document: dict[str, Any] = response.json()
-    return document
 
 
 async def pool(api: Api, name: str) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from raytasks.api.limit_routes import LimitsView
 from raytasks.api.namespace_routes import NamespacesView
 from raytasks.api.pause_routes import PausesView, ResumedView
 from raytasks.model.steering import LimitSetting
-from tests.local_service import Api, LocalService, serving
+from tests.local_service import Api, LocalService, call, serving
 
 NO_BOUNDS: dict[str, Any] = {"running": None, "rate": None, "per_seconds": None, "burst": None}
 SMTP = {"running": 20, "rate": 500.0, "per_seconds": 60.0, "burst": 8}
@@ -24,16 +24,6 @@ async def api(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Api]:
         LocalService(sqlite_url, tmp_path, task_modules=modules), runner=False
     ) as api:
         yield api
-
-
-async def call(
-    api: Api, method: str, path: str, body: Any = None, status: int = 200
-) -> dict[str, Any]:
-    """Send a request, check its status, and return its answer."""
-    response = await api.client.request(method, path, json=body)
-    assert response.status_code == status, response.text
-    document: dict[str, Any] = response.json()
-    return document
 
 
 async def acts(api: Api) -> list[tuple[str, str | None, str | None, Any]]:
