@@ -309,12 +309,6 @@ MUTANTS = (
         "            gate.running += 1\n",
     ),
     Mutant(
-        "bucket not empty when a reign begins",
-        "raytasks.tracker.ticker",
-        "        self.claims.limits.empty()\n",
-        "",
-    ),
-    Mutant(
         "floor of a lane rises too far",
         "raytasks.tracker.claim_order",
         "    return Finding(math.inf if is_all else rows[-1].rank, left)\n",

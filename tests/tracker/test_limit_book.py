@@ -5,8 +5,11 @@ import pytest
 from raytasks.model.controls import Limit
 from raytasks.model.states import OutcomeKind
 from raytasks.model.steering import LimitSetting, Steering
+from raytasks.testing import FakeClock
+from raytasks.tracker.core import Tracker
 from raytasks.tracker.sharing import CapacityRequest
 from tests.tracker.claim_world import NOW, ClaimWorld, info
+from tests.tracking import LEASE, FaultyStore
 
 
 def request(capacity: int = 100) -> CapacityRequest:
@@ -126,3 +129,19 @@ def test_blocked_lanes_are_asked_no_more() -> None:
         [running] = world.tick(request())
         world.tick(ends=[world.end(running)])
     assert len(world.asked) == 50
+
+
+async def test_buckets_are_empty_when_a_reign_begins(
+    faulty_store: FaultyStore, clock: FakeClock
+) -> None:
+    """A tracker may wait long for its database, and another one may use the rate meanwhile."""
+    tracker = Tracker(faulty_store, clock=clock, lease_seconds=LEASE)
+    tracker.set_handlers([info("a", Limit("rate", rate=1.0, burst=5))])
+    [gate] = tracker.ticker.ledger.claims.limits.of_type("a").plain
+    clock.advance(100)
+    assert gate.room(clock()) == 5
+    await tracker.start()
+    assert gate.room(clock()) == 0
+    clock.advance(2)
+    assert gate.room(clock()) == 2
+    await tracker.close()
