@@ -166,9 +166,8 @@ def no_service(services: Services) -> None:
     services.stop()
 
 
-@pytest.fixture
-def service(services: Services) -> Service:
-    """The service of most tests, and what a head needs to keep its control store where we look."""
+def start_default(services: Services) -> Service:
+    """Return the service of most tests; start it if it does not run."""
 
     def start(folder: Path) -> Service:
         (folder / "control").mkdir()
@@ -176,6 +175,13 @@ def service(services: Services) -> Service:
         return start_service(folder, LEASE_SECONDS="5", RAY_gcs_storage_path=control)
 
     return services.get("service", start)
+
+
+@pytest.fixture
+def service(services: Services) -> Service:
+    """The service of most tests, and what a head needs to keep its control store where we look."""
+
+    return start_default(services)
 
 
 @pytest.fixture

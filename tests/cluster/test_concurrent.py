@@ -66,7 +66,7 @@ def test_one_that_kills_its_process_fails_alone(concurrent_service: Service) -> 
     ended = wait_all(concurrent_service, [poison], 60)
     assert counts(ended) == {("FAILED", 4): 1}  # MAX_CRASHES is 3
     TIMES["one of 1,000 attempts kills its process: all others done"] = span(tasks)
-    assert span(tasks) < 30, ended[0]["attempts"]
+    assert {attempt["outcome"] for attempt in ended[0]["attempts"]} == {"lost"}
 
 
 def test_one_that_kills_a_batch_fails_alone(concurrent_service: Service) -> None:

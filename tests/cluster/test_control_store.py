@@ -7,7 +7,7 @@ import httpx
 import psutil
 import pytest
 
-from tests.cluster.conftest import START_SECONDS, Service
+from tests.cluster.conftest import START_SECONDS, Service, Services, start_default
 from tests.cluster.processes import CONTROL_STORE, RAYLET, TRACKER, kill, only, wait_gone
 from tests.cluster.recovery import recovering
 from tests.redis_server import RedisServer
@@ -18,8 +18,13 @@ KINDS = ("scripted", "scripted_class", "scripted_remote")
 class TestDefault:
     @pytest.mark.ends_service
     def test_the_control_store_comes_back_and_nothing_is_cut(
-        self, service: Service, tmp_path: Path
+        self, services: Services, service: Service, tmp_path: Path
     ) -> None:
+        # By a fault of Ray 2.60, a process that owns an actor may crash when the control store
+        # comes back ("Check failed" in `CompletePendingTask`). Earlier tests have left such ones.
+        del service
+        services.stop()
+        service = start_default(services)
         kill_control_store_and_tracker(service, tmp_path, "RocksDB")
         (kept,) = control_of(service).iterdir()  # so it was not in memory
         assert list(kept.rglob("CURRENT"))
