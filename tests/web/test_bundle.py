@@ -49,9 +49,8 @@ def test_a_module_says_its_job_and_is_short(path: str) -> None:
     assert text.startswith("/**\n * ")
     assert text.count("\n") < MAX_LINES
     sent = bundle().files[path].data.decode().split("\n")
-    assert len(sent) == text.count("\n") + 1  # lines keep their numbers
-    kept = [(line, old) for line, old in zip(sent, text.split("\n"), strict=True) if line]
-    assert all(line == old for line, old in kept)
+    lines = iter(text.split("\n"))
+    assert all(line in lines for line in sent if line)  # in their order, each as it is written
     code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
     assert re.sub(r"/\*.*?\*/", "", "\n".join(sent), flags=re.DOTALL).split() == code.split()
 
