@@ -60,5 +60,5 @@ def test_any_change_changes_the_version(tmp_path: Path, monkeypatch: pytest.Monk
     read = bundle.__wrapped__
     assert read().version == bundle().version
     with (tmp_path / "ui" / "style" / "tokens.css").open("a") as file:
-        file.write(" ")
+        file.write("b { top: 0 }\n")
     assert read().version != bundle().version
