@@ -20,8 +20,6 @@ _TYPES = {
     ".css": "text/css; charset=utf-8",
     ".svg": "image/svg+xml",
 }
-_EMPTY_LINES = re.compile(rb"\n[ \n]*\n")
-_INDENTATION = re.compile(rb"^ +", re.MULTILINE)
 _COMMENT = re.compile(rb"^ */\*.*?\*/ *$", re.DOTALL | re.MULTILINE)
 _NOT_OURS = ("swagger-ui-dist",)
 
@@ -62,7 +60,7 @@ def bundle() -> Bundle:
         if name not in _NOT_OURS:
             found |= {f"vendor/{name}/{path}": VENDOR / name / path for path in package["files"]}
     files = {
-        path: _file(_lean(path, file.read_bytes()), _TYPES[file.suffix])
+        path: _file(_without_comments(path, file.read_bytes()), _TYPES[file.suffix])
         for path, file in found.items()
         if file.suffix in _TYPES
     }
@@ -89,15 +87,11 @@ def _start(version: str, files: dict[str, PageFile], key: str) -> bytes:
     return filled.encode()
 
 
-def _lean(path: str, data: bytes) -> bytes:
-    """Return a file of ours without what only its readers need; others' files as they are.
-
-    These are comments that begin a line, empty lines, and the indentation of styles.
-    """
+def _without_comments(path: str, data: bytes) -> bytes:
+    """Return a file of ours without the comments that begin a line; others' files as they are."""
     if not path.startswith("ui/") or not path.endswith((".js", ".css")):
         return data
-    data = _EMPTY_LINES.sub(b"\n", _COMMENT.sub(b"", data))
-    return _INDENTATION.sub(b"", data) if path.endswith(".css") else data
+    return _COMMENT.sub(lambda found: b"\n" * found[0].count(b"\n"), data)
 
 
 def _file(data: bytes, media_type: str) -> PageFile:
