@@ -16,8 +16,13 @@ from raytasks.model.steering import (
     SteeringChange,
     key_of,
 )
-from raytasks.store.schema import limit_settings, namespace_settings, pauses, pool_settings
 from raytasks.store.statements import param
+from raytasks.store.steering_tables import (
+    limit_settings,
+    namespace_settings,
+    pauses,
+    pool_settings,
+)
 
 _TABLES: dict[type[Setting], Table] = {
     LimitSetting: limit_settings,

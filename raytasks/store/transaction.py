@@ -125,10 +125,6 @@ class Transaction:
         postgres = self._alchemy.dialect.name == "postgresql"
         return candidates.read_candidates(self._direct, asks, postgres=postgres)
 
-    def open_lanes(self, task_types: Sequence[str]) -> list[tuple[str, str]]:
-        """Return type and lane of the lanes in which tasks of some types are ready."""
-        return lane_statements.open_lanes(self._connection, task_types)
-
     def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
         """Return candidates with all payloads and checkpoints, also the long ones."""
         ids = [row.task_id for row, _ in chosen if not row.is_filled]

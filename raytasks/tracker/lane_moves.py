@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterable
 from raytasks.model.lane_names import limit_values_again
 from raytasks.store.lane_rows import LaneRow, ReadyChange
 from raytasks.store.relaning import Compute, LaneCursor, RelaneResult
-from raytasks.tracker.limit_book import Limits, values_of
+from raytasks.tracker.limit_book import Limits
+from raytasks.tracker.type_limits import values_of
 
 TICKS_FIRST = 4
 """Number of ticks that run before a step while ticks have work."""

@@ -5,7 +5,7 @@ import math
 
 from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import Gate
-from raytasks.tracker.limit_book import TypeLimits
+from raytasks.tracker.type_limits import TypeLimits
 
 
 class Lane:

@@ -5,50 +5,17 @@ whatever ends an attempt frees its slots.
 """
 
 import heapq
-import json
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Container, Iterable, Sequence
 from itertools import count
-from typing import Any, NamedTuple
+from typing import Any
 
 from raytasks.model.controls import Limit
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
 from raytasks.tracker.put_offs import PutOffs
-
-
-class TypeLimits(NamedTuple):
-    """The limits of a task type.
-
-    - `plain`: the gates of those without key; `keyed`: those with one.
-    - `is_rated`: whether one of them has a rate; `is_ordered`: whether one keeps an order.
-    - `is_member`: whether the lanes of the type are noted at their gates: see `Gate.members`.
-    """
-
-    plain: tuple[Gate, ...] = ()
-    keyed: tuple[LimitInForce, ...] = ()
-    is_rated: bool = False
-    is_ordered: bool = False
-    is_member: bool = False
-
-
-NO_LIMITS = TypeLimits()
-
-
-@lru_cache(maxsize=8192)
-def values_of(limit_values: str | None) -> Mapping[str, Any]:
-    """Return the values of a task's keyed limits by the limits' names."""
-    if limit_values is None:
-        return {}
-    found: dict[str, Any] = json.loads(limit_values)
-    return found
-
-
-def _key(limit: LimitInForce, namespace: str, limit_values: str | None) -> Key:
-    value = values_of(limit_values).get(limit.name)
-    return namespace, value, isinstance(value, bool)
+from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of_limit
 
 
 class Limits:
@@ -210,7 +177,10 @@ class Limits:
         self, limits: TypeLimits, namespace: str, limit_values: str | None
     ) -> list[Gate]:
         """Return the gates of the keys of a lane."""
-        return [self._gate(limit, _key(limit, namespace, limit_values)) for limit in limits.keyed]
+        return [
+            self._gate(limit, key_of_limit(limit, namespace, limit_values))
+            for limit in limits.keyed
+        ]
 
     def known_gates(
         self, limits: TypeLimits, namespace: str, limit_values: str | None
@@ -219,7 +189,7 @@ class Limits:
         return [
             gate
             for limit in limits.keyed
-            if (gate := limit.gates.get(_key(limit, namespace, limit_values))) is not None
+            if (gate := limit.gates.get(key_of_limit(limit, namespace, limit_values))) is not None
         ]
 
     def blocks_lane(
@@ -228,7 +198,7 @@ class Limits:
         """Return the first gate of the keys of a lane that has no room; None if all have."""
         now = self._monotonic()
         for limit in limits.keyed:
-            key = _key(limit, namespace, limit_values)
+            key = key_of_limit(limit, namespace, limit_values)
             gate = limit.gates.get(key)
             if gate is None and limit.per_second:
                 gate = Gate(limit, key, self._began_at, now)

@@ -9,6 +9,7 @@ from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind
 from raytasks.store import candidates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
+from raytasks.store.lane_statements import open_lanes
 from raytasks.store.store import Store
 from raytasks.tracker.tick import settlement_of
 from tests.making import NOW, Tracking, ids, lane_ask, outcome, task_id
@@ -84,7 +85,7 @@ def test_lanes_are_those_with_ready_tasks(tracking: Tracking) -> None:
         ]
     )
     with tracking.store.transaction(now=NOW) as transaction:
-        assert sorted(transaction.open_lanes(["short", "long", "none"])) == sorted(
+        assert sorted(open_lanes(transaction.connection, ["short", "long", "none"])) == sorted(
             (row.task_type, row.lane) for row in tracking.store.lanes()
         )
 
