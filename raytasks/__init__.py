@@ -49,7 +49,7 @@ if TYPE_CHECKING:
         TaskNotFound,
     )
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"
 
 __all__ = [
     "AttemptTimeout",

@@ -83,9 +83,3 @@ def test_each_name_is_there(name: str) -> None:
 def test_what_is_not_there_is_an_attribute_error() -> None:
     with pytest.raises(AttributeError, match="nothing"):
         raytasks.nothing  # noqa: B018
-
-
-def test_the_old_place_of_an_error_warns() -> None:
-    with pytest.warns(DeprecationWarning, match="from raytasks, not"):
-        from raytasks.submission import InvalidSubmission
-    assert InvalidSubmission is raytasks.InvalidSubmission

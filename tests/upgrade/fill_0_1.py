@@ -20,13 +20,13 @@ from typing import Any
 from dump_handlers import mail, report
 from msgspec.structs import replace
 from raytasks.messages import AttemptLog, Claim, Exchange, LogLine, Outcome, Report
+from raytasks.models import REMOTE_POOL
 from raytasks.operations import BulkAction, BulkFilter, NewBulk
 from raytasks.registry import Registry
-
-from raytasks.models import REMOTE_POOL
 from raytasks.states import OutcomeKind
-from raytasks.store.store import Store
 from raytasks.submission import check_submission
+
+from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 
