@@ -86,7 +86,7 @@ demo: install
 
 test: install $(VENV)/.docs
 	$(BIN)/python -m tests.side_by_side \
-	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 $(CHOSEN) $(WITH_RAY)' \
+	  clusters='env RAY_worker_niceness=0 $(BIN)/pytest --timeout 600 --durations 25 $(CHOSEN) $(WITH_RAY)' \
 	  others='nice -n 5 $(MAKE) --no-print-directory lint docs test-without-ray'
 
 test-all:

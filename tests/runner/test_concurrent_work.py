@@ -43,20 +43,19 @@ class Meeting:
         await self._all_here.wait()
 
 
-async def test_a_thousand_waits_of_a_second_take_less_than_three(
+async def test_a_thousand_attempts_run_at_the_same_time(
     bench: Callable[..., ConcurrentBench],
 ) -> None:
+    """How long a thousand waits of a second take is measured by the benchmark `side_by_side`."""
+    meeting = Meeting(1000)
+
     @handler("wait", concurrency=1000)
     async def wait(payload: int) -> int:
-        await asyncio.sleep(1)
+        await meeting.join()
         return payload
 
     async with bench(wait).running() as running:
-        [first] = await running.submit("wait", 0)
-        await running.ends([first])  # now the handlers are loaded
         tasks = await running.ends(await running.submit("wait", *range(1000)))
-        created = min(task.created_at for task in tasks)
-        assert max(task.finished_at or created for task in tasks) - created < 3
         assert {task.result for task in tasks} == {str(number) for number in range(1000)}
 
 
@@ -182,8 +181,8 @@ async def test_what_an_attempt_leaves_ends_with_it_and_not_with_others(
     async with bench(leaves).running() as running:
         [long] = await running.submit("leaves", "long")
         await running.ends(await running.submit("leaves", "short"))
-        assert ended[-1:] == ["short"] or ended == ["timer of long", "short"]
-        assert "long" not in ended
+        assert "short" in ended
+        assert not {"long", "timer of short"} & {*ended}
         loops[0].call_soon_threadsafe(others.set)
         [task] = await running.ends([long])
         assert task.state is State.COMPLETED
