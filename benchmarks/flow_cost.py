@@ -40,6 +40,7 @@ from raytasks.model.tasks import SHARED_POOL, HandlerInfo, HandlerKind, NewTask
 from raytasks.protocol.messages import Claim, Exchange, Outcome
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.garbage import keep_present
 
 PLAIN, KEYED = "plain", "keyed"
 RUNNERS = 4
@@ -95,6 +96,7 @@ async def tracking(url: str) -> AsyncIterator[Tracker]:
     tracker = Tracker(store, lease_seconds=600.0)
     await tracker.start()
     tracker.set_handlers(_INFOS)
+    keep_present()
     running = asyncio.ensure_future(tracker.run())
     try:
         yield tracker

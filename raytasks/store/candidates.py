@@ -51,7 +51,8 @@ class Candidate(Struct, frozen=True):
     """A task that may be claimed, in its present state.
 
     A payload or a checkpoint that is not short is None here. The sizes are in bytes on PostgreSQL
-    and in characters on SQLite; that of a checkpoint is None if there is none.
+    and in characters on SQLite; that of a checkpoint is None if there is none. On SQLite the flag
+    `cancel_requested` is 0 or 1.
     """
 
     task_id: str
@@ -93,12 +94,6 @@ class Candidate(Struct, frozen=True):
         )
 
 
-def _candidate(row: Sequence[Any]) -> Candidate:
-    """Return the candidate of a row. SQLite has no booleans, only numbers."""
-    *most, cancel_requested = row
-    return Candidate(*most, bool(cancel_requested))  # type: ignore[call-arg]
-
-
 def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) -> list[Candidate]:
     """Return the first ready tasks of some lanes, the best rank first over all of them.
 
@@ -114,11 +109,18 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
         values = dict(zip((f"p_{name}" for name in _ASKED), arrays(asks), strict=True))
         rows = direct.read(_of_all_lanes(), {**values, "p_short": short})
     else:
-        rows = []
-        for ask in asks:
-            bound = {f"p_{name}": value for name, value in zip(_ASKED, ask, strict=True)}
-            rows += direct.read(_of_a_lane(), {**bound, "p_short": short})
-    found = [_candidate(row) for row in rows]
+        bound = (
+            {
+                "p_task_type": ask.task_type,
+                "p_lane": ask.lane,
+                "p_floor": ask.floor,
+                "p_most": ask.limit,
+                "p_short": short,
+            }
+            for ask in asks
+        )
+        rows = direct.read_each(_of_a_lane(), bound)
+    found = [Candidate(*row) for row in rows]
     if len(asks) > 1:
         found.sort(key=lambda row: (row.rank, row.task_id))
     return found

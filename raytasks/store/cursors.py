@@ -3,7 +3,7 @@
 Errors of the driver become SQLAlchemy's, so that callers see only one kind.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Protocol, Self
@@ -34,6 +34,11 @@ class Direct(Protocol):
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
+
+    def read_each(
+        self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds with each of these values, in their order."""
 
     def flush(self) -> None:
         """Complete all statements before this, so that SQLAlchemy can go on."""
@@ -70,10 +75,17 @@ class SqliteDirect:
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
-        with driver_errors(self._connection, query.text):
-            rows: list[tuple[Any, ...]] = self._cursor.execute(
-                query.text, query.values(bound)
-            ).fetchall()
+        return self.read_each(query, (bound,))
+
+    def read_each(
+        self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds with each of these values, in their order."""
+        rows: list[tuple[Any, ...]] = []
+        cursor, text = self._cursor, query.text
+        with driver_errors(self._connection, text):
+            for values in bound:
+                rows += cursor.execute(text, query.values(values))
         return rows
 
     def flush(self) -> None:
@@ -113,6 +125,12 @@ class PostgresDirect:
             )
         self._check_done()
         return rows
+
+    def read_each(
+        self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
+    ) -> list[tuple[Any, ...]]:
+        """Return the rows that a query finds with each of these values, in their order."""
+        return [row for values in bound for row in self.read(query, values)]
 
     def flush(self) -> None:
         """Wait for all statements, and check them."""

@@ -97,14 +97,14 @@ def offered(rows: Sequence[Candidate], plan: ClaimPlan) -> Sequence[Candidate]:
             if group is not None:
                 place = (row.rank, row.task_id)
                 best[group] = min(best.get(group, place), place)
-    taken: dict[int, int] = {}
+    left = {key: item.limit for key, item in by_lane.items()}
     queues: list[list[Candidate]] = [[] for _ in range(1 + max(item.queue for item in questions))]
     for row in rows:
-        question = by_lane[row.task_type, row.lane]
-        number = taken.get(id(question), 0)
-        if number >= question.limit:
+        key = row.task_type, row.lane
+        if not left[key]:
             continue
-        taken[id(question)] = number + 1
+        left[key] -= 1
+        question = by_lane[key]
         if question.order is None or best[question.order] == (row.rank, row.task_id):
             queues[question.queue].append(row)
     if len(queues) == 1:
@@ -134,8 +134,12 @@ def findings(
     found = []
     for question in plan.questions:
         mine = read.get((question.task_type, question.name), [])
-        first_left = next((row for row in mine if row.task_id not in chosen), None)
-        claimed = sum(row.task_id in chosen for row in mine)
+        first_left, claimed = None, 0
+        for row in mine:
+            if row.task_id in chosen:
+                claimed += 1
+            elif first_left is None:
+                first_left = row
         found.append(_finding(question, mine, first_left, claimed))
     return found
 

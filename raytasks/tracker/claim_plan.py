@@ -16,13 +16,13 @@ from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_queues import Lane, LaneQueue
 from raytasks.tracker.sharing import TURN_SECONDS, CapacityRequest
 
-MAX_LANES = 256
+MAX_LANES = 1024
 """Maximum number of lanes that one tick asks."""
 
 MAX_ROWS = MAX_CLAIMS - 4 * MAX_LANES
 """Maximum number of tasks that one tick asks for, beside those that only show where lanes go on."""
 
-MAX_LOOKS = 2000
+MAX_LOOKS = 4000
 """Maximum number of lanes that are looked at for one tick; those that are blocked are parked."""
 
 SPREAD = 8
@@ -103,6 +103,7 @@ class _Planner:
         self._average = average
         self._takes = takes
         self._plan = plan
+        self._now = lanes.limits.now()
         self._rows = 0
         self._looks = 0
         self._queues: dict[LaneQueue, int] = {}
@@ -173,7 +174,11 @@ class _Planner:
             turns.close()
 
     def close(self) -> None:
-        """Put the lanes that were looked at back in their queues."""
+        """Put the lanes that were looked at back in their queues; learn where they go on."""
+        for queue, questions in self._asked.items():
+            if queue.heap or len(questions) > 1:
+                for question in questions:
+                    question.extra = int(question.owner.count > question.limit)
         for lane in self._taken:
             if lane.parked_at is None and lane.count:
                 lane.queue.push(lane)
@@ -215,9 +220,6 @@ class _Planner:
                 self._reserve(lane, number)
                 question.limit += number
                 asked += number
-        for question in self._asked.get(queue, ()):
-            has_more = question.owner.count > question.limit
-            question.extra = int(has_more and (bool(queue.heap) or len(self._asked[queue]) > 1))
         return asked
 
     def _note(self, lane: Lane, number: int) -> None:
@@ -244,12 +246,14 @@ class _Planner:
         gates = self._gates.get(lane)
         if gates is None:
             gates = self._gates[lane] = self._lanes.gates_of(lane)
-        blocking = self._lanes.limits.blocking(gates)
-        if blocking is not None:
-            if not blocking.reserved:
-                self._lanes.park(lane, blocking)
-            return 0
-        room = self._lanes.limits.least_room(gates)
+        room = NO_BOUND
+        for gate in gates:
+            free = gate.room(self._now)
+            if free <= 0:
+                if not gate.reserved:
+                    self._lanes.park(lane, gate)
+                return 0
+            room = min(room, free)
         for gate in gates:
             if gate.members is not None and len(gate.members) > 1 and room:
                 room = self._room_in_order(lane, gate)

@@ -38,6 +38,7 @@ class LimitInForce:
 
     def __init__(self, declared: Limit, bounds: Limit) -> None:
         self.declared = declared
+        self.name = declared.name
         self.types: list[str] = []
         self.is_shared_order = False
         self.gates: dict[Key | None, Gate] = {}
@@ -51,11 +52,6 @@ class LimitInForce:
         self.burst = 0
         if bounds.rate is not None:
             self.burst = bounds.burst or default_burst(bounds.rate, bounds.per_seconds)
-
-    @property
-    def name(self) -> str:
-        """The limit's name."""
-        return self.declared.name
 
 
 class Gate:

@@ -15,7 +15,7 @@ from raytasks.model.steering import Steering
 from raytasks.model.tasks import HandlerInfo, Running
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
 from raytasks.tracker.put_offs import PutOffs
-from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of_limit
+from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of
 
 
 class Limits:
@@ -40,6 +40,10 @@ class Limits:
         self.ordered_types: frozenset[str] = frozenset()
         self.by_name: dict[str, LimitInForce] = {}
         self.on_wake: Callable[[Any], bool] = lambda _item: True
+
+    def now(self) -> float:
+        """Return the time by which gates have room, in seconds of the monotonic clock."""
+        return self._monotonic()
 
     # What is declared and set
 
@@ -171,16 +175,18 @@ class Limits:
             return ()
         if not limits.keyed:
             return limits.plain
-        return (*limits.plain, *self.keyed_gates(limits, namespace, limit_values))
+        keyed = self.keyed_gates(limits, namespace, limit_values)
+        return (*limits.plain, *keyed) if limits.plain else keyed
 
     def keyed_gates(
         self, limits: TypeLimits, namespace: str, limit_values: str | None
     ) -> list[Gate]:
         """Return the gates of the keys of a lane."""
-        return [
-            self._gate(limit, key_of_limit(limit, namespace, limit_values))
-            for limit in limits.keyed
-        ]
+        gates = []
+        for limit in limits.keyed:
+            key = key_of(limit.name, namespace, limit_values)
+            gates.append(limit.gates.get(key) or self._gate(limit, key))
+        return gates
 
     def known_gates(
         self, limits: TypeLimits, namespace: str, limit_values: str | None
@@ -189,7 +195,7 @@ class Limits:
         return [
             gate
             for limit in limits.keyed
-            if (gate := limit.gates.get(key_of_limit(limit, namespace, limit_values))) is not None
+            if (gate := limit.gates.get(key_of(limit.name, namespace, limit_values))) is not None
         ]
 
     def blocks_lane(
@@ -198,7 +204,7 @@ class Limits:
         """Return the first gate of the keys of a lane that has no room; None if all have."""
         now = self._monotonic()
         for limit in limits.keyed:
-            key = key_of_limit(limit, namespace, limit_values)
+            key = key_of(limit.name, namespace, limit_values)
             gate = limit.gates.get(key)
             if gate is None and limit.per_second:
                 gate = Gate(limit, key, self._began_at, now)
@@ -221,7 +227,8 @@ class Limits:
         """Count an attempt that was claimed, and take its tokens."""
         for gate in self.gates_of(running.task_type, running.namespace, running.limit_values):
             gate.running += 1
-            gate.take_token(self._monotonic())
+            if gate.limit.per_second:
+                gate.take_token(self._monotonic())
 
     def spend(self, gate: Gate, number: int) -> None:
         """Take tokens for claims that may have been committed."""
@@ -355,12 +362,14 @@ class Limits:
 
     def _drop(self, gate: Gate) -> None:
         """Forget the gate of a key that nobody uses; if its bucket is not full, later."""
-        now = self._monotonic()
+        if gate.running or gate.reserved or gate.parked or gate.put_off or gate.members:
+            return
         if gate.key is None or gate.limit.gates.get(gate.key) is not gate:
             return
+        now = self._monotonic()
         if gate.is_idle(now):
             del gate.limit.gates[gate.key]
-        elif not (gate.running or gate.reserved or gate.parked or gate.put_off or gate.members):
+        else:
             full_at = now
             if gate.limit.per_second:
                 full_at += (gate.limit.burst - gate.tokens) / gate.limit.per_second

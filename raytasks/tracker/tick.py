@@ -268,7 +268,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             failures=row.failures,
             crashes=row.crashes,
             max_attempts=row.max_attempts,
-            cancel_requested=row.cancel_requested,
+            cancel_requested=bool(row.cancel_requested),
             company=row.company,
             large_checkpoint=row.checkpoint_ref is not None,
             namespace=row.namespace,

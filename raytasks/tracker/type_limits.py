@@ -1,9 +1,10 @@
 """The limits of one task type, and the keys of its tasks at their gates: plain data."""
 
-import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+from msgspec import json
 
 from raytasks.tracker.gates import Gate, Key, LimitInForce
 
@@ -31,14 +32,15 @@ def values_of(limit_values: str | None) -> Mapping[str, Any]:
     """Return the values of a task's keyed limits by the limits' names."""
     if limit_values is None:
         return {}
-    found: dict[str, Any] = json.loads(limit_values)
+    found: dict[str, Any] = json.decode(limit_values)
     return found
 
 
-def key_of_limit(limit: LimitInForce, namespace: str, limit_values: str | None) -> Key:
-    """Return the key of a task's gate of a limit.
+@lru_cache(maxsize=32_768)
+def key_of(name: str, namespace: str, limit_values: str | None) -> Key:
+    """Return the key of a task's gate of the limit `name`; it is kept, as it is asked for often.
 
     A flag is marked, as Python takes it for a number.
     """
-    value = values_of(limit_values).get(limit.name)
+    value = values_of(limit_values).get(name)
     return namespace, value, isinstance(value, bool)

@@ -1,7 +1,6 @@
 """The tracker's actor: the core and the pools in one detached, named process."""
 
 import asyncio
-import gc
 import logging
 import os
 import time
@@ -50,6 +49,7 @@ from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
+from raytasks.tracker.garbage import keep_present
 from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
@@ -320,9 +320,7 @@ class TrackerActor:
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
         begun_at = time.monotonic()
-        # Imported objects live as long as the process. A garbage collection over them takes a tenth
-        # of a second, and the whole tracker stands still meanwhile.
-        gc.freeze()
+        keep_present()
         try:
             stream = LogStream()
             self._log = TrackerLog(stream, LogOptions.of(self._settings))
