@@ -305,7 +305,9 @@ MUTANTS = (
     Mutant(
         "token of a claim not taken",
         "raytasks.tracker.limit_book",
-        "            gate.running += 1\n            gate.take_token(self._monotonic())\n",
+        "            gate.running += 1\n"
+        "            if gate.limit.per_second:\n"
+        "                gate.take_token(self._monotonic())\n",
         "            gate.running += 1\n",
     ),
     Mutant(
