@@ -34,9 +34,10 @@ import uuid_utils
 from benchmarks.measures import Summary, percentile, summaries
 from benchmarks.servers.postgres import running_postgres
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import SHARED_POOL, HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import SHARED_POOL, HandlerInfo, HandlerKind, NewTask
+from raytasks.model.tasks import NewTask
 from raytasks.protocol.messages import Claim, Exchange, Outcome
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker

@@ -9,8 +9,9 @@ from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
+from raytasks.model.handler_info import SHARED_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import SHARED_POOL, Running, StoreUnavailable, Task
+from raytasks.model.tasks import Running, StoreUnavailable, Task
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome, Report
 from raytasks.protocol.queries import TasksById

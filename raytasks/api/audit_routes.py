@@ -12,10 +12,10 @@ from raytasks.api.asked_times import AskedTime
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.filter_fields import NO_CONTROL
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
-from raytasks.handling.submission import rfc3339
 from raytasks.model.acts import ActionName, AuditEntry
 from raytasks.model.bounds import MAX_LISTED, NAMESPACE
 from raytasks.model.tasks import is_task_id
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.queries import AuditList
 
 

@@ -30,11 +30,12 @@ from raytasks.api.route_service import (
     json_answer,
     problems_of,
 )
-from raytasks.handling.submission import check_key, field_errors, rfc3339
+from raytasks.handling.submission import check_key, field_errors
 from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation, NewBulk
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.states import State
 from raytasks.model.tasks import is_task_id
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.commands import StartBulk
 from raytasks.protocol.queries import BulkById, BulkList, BulkMatches
 

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Reader
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.declaration_checks import TASK_TYPE
-from raytasks.handling.submission import rfc3339
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.queries import ErrorList
 
 

@@ -7,9 +7,10 @@ from pydantic import BaseModel, Field
 
 from raytasks.api.asked_times import AskedTime
 from raytasks.handling.declaration_checks import TASK_TYPE
-from raytasks.handling.submission import TAG, rfc3339
+from raytasks.handling.submit_request import TAG
 from raytasks.model.states import State
 from raytasks.model.task_filter import TaskFilter
+from raytasks.model.time_text import rfc3339
 
 NO_CONTROL = r"^[^\x00-\x1f\x7f]+$"
 """The pattern of a text without control characters, which PostgreSQL may refuse."""

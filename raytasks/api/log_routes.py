@@ -18,9 +18,9 @@ from raytasks.api.openapi import reference_to
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.declaration_checks import TASK_TYPE
-from raytasks.handling.submission import rfc3339
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.errors import FieldError
+from raytasks.model.time_text import rfc3339
 from raytasks.observe.log_format import ordered
 from raytasks.protocol.queries import LogLines
 from raytasks.protocol.service_log import MAX_LINES, LogFilter, LogPage, ServiceLine

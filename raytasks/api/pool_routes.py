@@ -12,7 +12,7 @@ from raytasks.api.auth import ServiceOperator
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, SizesRequest, read_body
-from raytasks.model.tasks import REMOTE_POOL
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.protocol.commands import ClearPool, SetPool
 from raytasks.protocol.queries import PoolList
 

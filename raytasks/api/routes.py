@@ -22,14 +22,8 @@ from raytasks.api.auth import (
 from raytasks.api.filter_fields import FilterFields
 from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
-from raytasks.api.views import (
-    StackView,
-    TaskPageView,
-    TaskView,
-    TaskWithAttemptsView,
-    page_json,
-    task_json,
-)
+from raytasks.api.task_models import StackView, TaskPageView, TaskView, TaskWithAttemptsView
+from raytasks.api.views import page_json, task_json
 from raytasks.api_keys import Scope
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State

@@ -14,9 +14,9 @@ from raytasks.api.figures import Figures
 from raytasks.api.kept_answers import KeptAnswers
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
 from raytasks.handling.declaration_checks import TASK_TYPE
-from raytasks.handling.submission import rfc3339
 from raytasks.model.states import State
 from raytasks.model.stats_series import MAX_SECONDS, MIN_SECONDS
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.queries import StatsHistory
 
 KEPT_SECONDS = 2.0

@@ -15,9 +15,11 @@ from raytasks.api.headers import first_value
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.request_bodies import read_json
 from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_answer
-from raytasks.api.views import BatchView, TaskView, accepted, task_json, tasks_json
+from raytasks.api.task_models import BatchView, TaskView
+from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
-from raytasks.handling.submission import BatchRequest, SubmitRequest, check_batch, check_submission
+from raytasks.handling.submission import check_batch, check_submission
+from raytasks.handling.submit_request import BatchRequest, SubmitRequest
 from raytasks.handling.tracing import sent
 from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
 from raytasks.model.trace_context import trace_context

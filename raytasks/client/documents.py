@@ -84,6 +84,24 @@ class AttemptDocument(TypedDict):
     error: TaskError | None
 
 
+class UniqueOptions(TypedDict):
+    """The unique key of a submission. See `POST /tasks/`."""
+
+    key: str
+    until: NotRequired[Literal["started", "finished"]]
+    seconds: NotRequired[float | None]
+    on_conflict: NotRequired[Literal["return", "reject", "replace"]]
+
+
+class UniqueDocument(TypedDict):
+    """The unique key of a task."""
+
+    key: str
+    until: Literal["started", "finished"]
+    seconds: float | None
+    on_conflict: Literal["return", "reject", "replace"]
+
+
 class TaskDocument(TypedDict):
     """A task. Only the answer for one task has `attempts`, `actions` and `waiting_for`.
 
@@ -104,6 +122,11 @@ class TaskDocument(TypedDict):
     priority: int
     tags: list[str]
     limit_values: dict[str, LimitValue]
+    unique: UniqueDocument | None
+    expires_at: str | None
+    callback_url: str | None
+    schedule: str | None
+    scheduled_for: str | None
     attempt: int
     max_attempts: int
     crashes: int
@@ -157,6 +180,10 @@ class SubmitOptions(TypedDict, total=False):
     run_at: str | None
     tags: list[str] | None
     limit_values: Mapping[str, LimitValue] | None
+    unique: UniqueOptions | None
+    expires_seconds: float | None
+    expires_at: str | None
+    callback_url: str | None
 
 
 class SubmissionDocument(SubmitOptions):

@@ -22,8 +22,8 @@ from raytasks.handling.declaration_checks import (
 from raytasks.handling.signatures import annotation_of, item_of, parameters_of
 from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.retry import RetryPolicy
-from raytasks.model.tasks import HandlerInfo, HandlerKind
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from raytasks.handling.signatures import SignatureError, parameters_of
 from raytasks.model.controls import MAX_SLOTS, Batch, Limit, Pool, check_weight
 from raytasks.model.errors import HandlerError
+from raytasks.model.handler_info import HandlerKind
 from raytasks.model.task_filter import RESERVED, is_reserved
-from raytasks.model.tasks import HandlerKind
 
 if TYPE_CHECKING:
     from raytasks.handling.declaration import HandlerSpec

@@ -10,7 +10,7 @@ from raytasks.handling.declaration_checks import check_together, where
 from raytasks.handling.fingerprint import fingerprint
 from raytasks.handling.modules import import_modules, nothing_found
 from raytasks.model.errors import HandlerError
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.handler_info import HandlerInfo
 
 
 class Registry:

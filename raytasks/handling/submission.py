@@ -2,143 +2,31 @@
 
 import hashlib
 import json
-import re
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
-from typing import Annotated, Any
+from typing import Any
 
 import uuid_utils
 from msgspec.structs import replace
-from pydantic import (
-    AwareDatetime,
-    BaseModel,
-    ConfigDict,
-    Field,
-    StringConstraints,
-    ValidationError,
-    field_validator,
-    model_validator,
-)
+from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
+from raytasks.handling.submit_request import BatchRequest, SubmitRequest, UniqueRequest
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
+from raytasks.model.uniqueness import Unique, encode_unique
 
-WEEK_SECONDS = 7 * 24 * 3600.0
-_PRIORITIES = 1000
 _FURTHEST_YEARS = 10
-_MAX_TAGS = 20
 MAX_ERRORS = 100
-
-_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _BETWEEN = "\x1f"  # no client's key contains it
 _SORTED = json.JSONEncoder(sort_keys=True)
 _MAX_BATCH_KEY = MAX_KEY - len(f"{_BETWEEN}{MAX_IN_BATCH}")
-
-
-TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"
-Tag = Annotated[str, StringConstraints(pattern=f"^{TAG}$")]
-
-
-class SubmitRequest(BaseModel):
-    """The body of `POST /tasks/`."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [{"task_type": "text_processing", "payload": {"text": "Hello, world."}}]
-        },
-    )
-
-    task_type: str = Field(description="One of the types that GET /task-types lists.")
-    payload: Any = Field(description="What the task's handler gets; each type has its schema.")
-    priority: int = Field(
-        default=0,
-        ge=-_PRIORITIES,
-        le=_PRIORITIES,
-        description=(
-            "Among the tasks of one type and namespace, higher goes first. A low one is not "
-            "starved: waiting raises it. Between types and namespaces, shares decide."
-        ),
-    )
-    max_attempts: int | None = Field(
-        default=None, ge=1, le=1000, description="How often it may fail; default: the handler's."
-    )
-    timeout_seconds: float | None = Field(
-        default=None,
-        gt=0,
-        le=WEEK_SECONDS,
-        allow_inf_nan=False,
-        description="The time limit of each attempt; default: the handler's.",
-    )
-    delay_seconds: float | None = Field(
-        default=None, ge=0, allow_inf_nan=False, description="Run it this much later."
-    )
-    run_at: AwareDatetime | None = Field(
-        default=None, description="Run it not before this time (RFC 3339, with a time zone)."
-    )
-    tags: list[Tag] = Field(
-        default_factory=list,
-        max_length=_MAX_TAGS,
-        description="Labels of yours, each given once; lists and events can be filtered by one.",
-    )
-
-    limit_values: dict[str, str | int | bool | None] = Field(
-        default_factory=dict,
-        max_length=20,
-        description="For limits by a value: the values to use, instead of those in the payload.",
-    )
-
-    @field_validator("priority", "max_attempts", "timeout_seconds", "delay_seconds", mode="before")
-    @classmethod
-    def _no_flag(cls, value: Any) -> Any:
-        if isinstance(value, bool):
-            raise ValueError("give a number, not true or false")
-        return value
-
-    @field_validator("run_at", mode="before")
-    @classmethod
-    def _no_number(cls, value: Any) -> Any:
-        """Refuse a number, as its unit would be a guess: seconds or milliseconds."""
-        is_text = isinstance(value, str) and _DATE.match(value)
-        if value is None or is_text or isinstance(value, datetime):
-            return value
-        raise ValueError("give a text as in RFC 3339, e.g. 2031-01-31T12:00:00Z")
-
-    @field_validator("tags")
-    @classmethod
-    def _distinct(cls, tags: list[str]) -> list[str]:
-        if len(set(tags)) < len(tags):
-            raise ValueError("give each tag once")
-        return tags
-
-    @model_validator(mode="after")
-    def _one_due_time(self) -> "SubmitRequest":
-        if self.delay_seconds is not None and self.run_at is not None:
-            raise ValueError("give delay_seconds or run_at, not both")
-        return self
-
-    def due(self, now: float) -> float:
-        """Return when the task would be due if it were accepted now (seconds since the epoch)."""
-        if self.run_at is not None:
-            return self.run_at.timestamp()
-        return now + (self.delay_seconds or 0.0)
-
-
-class BatchRequest(BaseModel):
-    """The body of `POST /tasks/batch`. Each task is as in `POST /tasks/`."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    tasks: list[Any] = Field(min_length=1, max_length=MAX_IN_BATCH)
 
 
 @dataclass(frozen=True)
@@ -289,8 +177,18 @@ def _checked(
         tags=to_json(request.tags).decode() if request.tags else None,
         lane=lane_of(namespace, limit_values),
         limit_values=limit_values,
+        unique_spec=_unique(request.unique),
+        expires_at=None if request.expires_at is None else request.expires_at.timestamp(),
+        expires_seconds=request.expires_seconds,
+        callback_url=request.callback_url,
     )
     return task, request
+
+
+def _unique(request: UniqueRequest | None) -> str | None:
+    if request is None:
+        return None
+    return encode_unique(Unique(request.key, request.until, request.seconds, request.on_conflict))
 
 
 def _limit_values(request: SubmitRequest, payload: bytes, spec: HandlerSpec) -> str | None:
@@ -334,23 +232,6 @@ def field_errors(error: ValidationError, *prefix: str) -> list[FieldError]:
         FieldError(pointer(*prefix, *item["loc"]), item["msg"].removeprefix("Value error, "))
         for item in error.errors(include_url=False, include_context=False, include_input=False)
     ]
-
-
-def rfc3339(seconds: float | None) -> str | None:
-    """Return a time (seconds since the epoch) as RFC 3339 in UTC, e.g. 2026-01-31T12:00:00.5Z."""
-    if seconds is None:
-        return None
-    whole = int(seconds)
-    micros = round((seconds - whole) * 1e6)  # half to even, as in `fromtimestamp`
-    if not 0 < micros < 1_000_000:
-        return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
-    return f"{_second(whole)}.{micros:06d}Z"
-
-
-@lru_cache(maxsize=1024)
-def _second(seconds: int) -> str:
-    """Return a time in whole seconds, without its zone. It is cached, as most repeat."""
-    return datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat()
 
 
 def check_key(key: str, longest: int = MAX_KEY) -> None:

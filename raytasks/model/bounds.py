@@ -15,5 +15,8 @@ MAX_LISTED = 500
 MAX_WAIT_SECONDS = 60.0
 """How long one request may wait for the end of a task."""
 
+MAX_URL = 2048
+"""The longest URL of a callback, in characters."""
+
 NAMESPACE = r"[a-z0-9][a-z0-9-]{0,62}"
 """The regular expression for the whole name of a namespace."""

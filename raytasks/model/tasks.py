@@ -10,8 +10,6 @@ Times are in seconds since the epoch (UTC).
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from msgspec import Struct
@@ -19,7 +17,6 @@ from msgspec.structs import replace
 
 from raytasks.model.acts import has_acts
 from raytasks.model.bounds import NAMESPACE
-from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.states import OutcomeKind, State
 
 
@@ -108,6 +105,12 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     - `trace_context`: the W3C trace context of the submission (JSON text), or None.
     - `limit_values`: the values of its keyed limits (a JSON object), or None.
     - `lane`: see `raytasks.model.lane_names`.
+    - `unique_spec`: its unique key (JSON text), or None; see `raytasks.model.uniqueness`.
+    - `expires_at`: it is cancelled if no attempt of it has been claimed by then.
+    - `expires_seconds`: without `expires_at`, the same as long after it was accepted; see
+      `stamped`.
+    - `callback_url`: who hears of its end, or None.
+    - `schedule`, `scheduled_for`: the schedule that made it, and for which time; or None.
     """
 
     task_id: str
@@ -127,6 +130,12 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     trace_context: str | None = None
     lane: str = ""
     limit_values: str | None = None
+    unique_spec: str | None = None
+    expires_at: float | None = None
+    expires_seconds: float | None = None
+    callback_url: str | None = None
+    schedule: str | None = None
+    scheduled_for: float | None = None
 
     def stamped(self, now: float) -> "NewTask":
         """Return the task as accepted at `now`, with its times by the same clock.
@@ -138,7 +147,17 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
             run_at = now + self.delay_seconds
         else:
             run_at = max(self.run_at, now)
-        return replace(self, run_at=run_at, created_at=now, delay_seconds=0.0)
+        expires_at = self.expires_at
+        if self.expires_seconds is not None:
+            expires_at = now + self.expires_seconds
+        return replace(
+            self,
+            run_at=run_at,
+            created_at=now,
+            delay_seconds=0.0,
+            expires_at=expires_at,
+            expires_seconds=None,
+        )
 
     @property
     def due_at(self) -> float:
@@ -178,7 +197,8 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     - `payload_ref`, `result_ref`: JSON text, or None.
     - `revision`: grows by one at each change of state.
     - `cancel_reason`: why it was cancelled, or is to be: `{code, message, by}` as JSON text.
-    - `trace_context`, `limit_values`: as in `NewTask`.
+    - `trace_context`, `limit_values`, `unique_spec`, `expires_at`, `callback_url`, `schedule`,
+      `scheduled_for`: as in `NewTask`.
     """
 
     task_id: str
@@ -211,6 +231,11 @@ class Task(Struct, frozen=True, omit_defaults=True, gc=False):
     cancel_reason: str | None = None
     trace_context: str | None = None
     limit_values: str | None = None
+    unique_spec: str | None = None
+    expires_at: float | None = None
+    callback_url: str | None = None
+    schedule: str | None = None
+    scheduled_for: float | None = None
 
     @property
     def has_acts(self) -> bool:
@@ -309,65 +334,3 @@ class Page(Struct, frozen=True, omit_defaults=True):
     tasks: Sequence[Task]
     total: int | None
     next_cursor: str | None = None
-
-
-REMOTE_POOL = "remote"
-"""The pool of the task runner, which starts a Ray remote task for each attempt."""
-
-SHARED_POOL = "shared"
-"""The pool of warm runners for plain function handlers."""
-
-
-CONCURRENT_POOL = "concurrent"
-"""The pool of warm runners for functions that run several attempts at a time."""
-
-
-class HandlerKind(StrEnum):
-    """The kind of a handler: where its attempts run."""
-
-    FUNCTION = "function"  # in a pool of warm runners
-    CLASS = "class"  # in a pool of warm runners that keep an instance loaded
-    REMOTE = "remote"  # each in a Ray remote task of its own
-
-
-@dataclass(frozen=True, slots=True)
-class HandlerInfo:
-    """The description of a handler for the tracker and its clients: data only, no user code.
-
-    - `actors`: the fewest and the most runners of a class handler's own pool.
-    - `ray_options`: those of the actors of its pool; empty for the pools of raytasks itself.
-    - `description`: the public JSON object that `/task-types` shows.
-    - `runtime_env`: the runtime environment that the handler asks for, of its processes.
-    - `own_pool`: the pool that the handler names, or None.
-    - `concurrency`: how many attempts a runner runs at a time.
-    - `batch`: how many attempts one call gets, or None.
-    - `limits`: its limits, by name; the `weight` is its share among the types of a namespace.
-    """
-
-    task_type: str
-    kind: HandlerKind
-    actors: tuple[int, int]
-    ray_options: dict[str, Any] = field(default_factory=dict)
-    description: dict[str, object] = field(default_factory=dict)
-    runtime_env: dict[str, Any] = field(default_factory=dict, repr=False)
-    own_pool: Pool | None = None
-    concurrency: int = 1
-    batch: Batch | None = None
-    limits: tuple[Limit, ...] = ()
-    weight: float = 1.0
-
-    @property
-    def pool(self) -> str:
-        """The name of the pool of runners that runs this handler's attempts."""
-        if self.kind is HandlerKind.REMOTE:
-            return REMOTE_POOL
-        if self.own_pool is not None:
-            return self.own_pool.name
-        if self.kind is HandlerKind.CLASS:
-            return f"class.{self.task_type}"
-        return CONCURRENT_POOL if self.is_concurrent else SHARED_POOL
-
-    @property
-    def is_concurrent(self) -> bool:
-        """Whether a runner runs several of its attempts at a time."""
-        return self.concurrency > 1 or self.batch is not None

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL, HandlerInfo, HandlerKind
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL, HandlerInfo, HandlerKind
 from raytasks.runner.sizing import SlotPlan
 from raytasks.settings import Settings
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.runner.plan import GENERATION_VARIABLE
 from raytasks.settings import Settings
 

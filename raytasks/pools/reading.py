@@ -22,7 +22,7 @@ from typing import Any
 
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.pools.handlers_version import HandlersVersion, new_token
 from raytasks.settings import Settings, handler_environment
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.registry import Registry
-from raytasks.model.tasks import HandlerKind
+from raytasks.model.handler_info import HandlerKind
 from raytasks.runner.home import Home
 
 

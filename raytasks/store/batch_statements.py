@@ -141,8 +141,10 @@ def _add_total(values: Values, words: Words) -> Any:
 
 RENEW = RowStatement(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
-SUBMITTED = [name for name in NewTask.__struct_fields__ if name != "delay_seconds"]
-"""The stored fields of a new task: its delay has become its due time."""
+_RELATIVE = ("delay_seconds", "expires_seconds")
+
+SUBMITTED = [name for name in NewTask.__struct_fields__ if name not in _RELATIVE]
+"""The stored fields of a new task: its relative times have become times."""
 
 _SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))
 

@@ -103,6 +103,15 @@ tasks = Table(
     # The values of its keyed limits by the limit's name, as JSON; null without such limits.
     Column("limit_values", Text),
     Column("checkpoint_number", BigInteger),  # its report's number in the present attempt
+    # Its unique key, as JSON; see `raytasks.model.uniqueness`. Who holds a key is in `unique_keys`.
+    Column("unique_spec", Text),
+    # If no attempt of it has been claimed by then, it is cancelled.
+    Column("expires_at", Double),
+    # Who hears of its end.
+    Column("callback_url", Text),
+    # The schedule that made it, and the time in the schedule for which it was made.
+    Column("schedule", String(63)),
+    Column("scheduled_for", Double),
     CheckConstraint(f"state IN ({_listed(frozenset(State))})", name="state_known"),
     CheckConstraint(
         f"(finished_at IS NOT NULL) = (state IN ({_listed(FINAL)}))", name="finished_when_final"
@@ -124,6 +133,7 @@ FAILING = text("error_type IS NOT NULL")
 FAILED = text("state = 'FAILED'")
 COMPLETED = text("state = 'COMPLETED'")
 UNCOMPLETED = text("state <> 'COMPLETED'")
+EXPIRING = text("expires_at IS NOT NULL AND attempt = 0 AND finished_at IS NULL")
 
 
 def _index(
@@ -137,6 +147,7 @@ _index("ix_tasks_ready", _of.task_type, _of.lane, _of.rank, _of.task_id, where=R
 _index("ix_tasks_scheduled", _of.run_at, where=SCHEDULED)
 _index("ix_tasks_idempotency_key", _of.namespace, _of.idempotency_key, where=KEYED, unique=True)
 _index("ix_tasks_finished_at", _of.finished_at, where=ENDED)
+_index("ix_tasks_expires_at", _of.expires_at, where=EXPIRING)
 # For lists. A row's change costs an entry in each index that has the row. Most tasks are COMPLETED;
 # so these have indexes that get an entry only once.
 _index("ix_tasks_uncompleted", _of.namespace, _of.state, _of.task_id, where=UNCOMPLETED)
@@ -160,6 +171,20 @@ task_tags = Table(
     Column("task_id", _Id, primary_key=True),
     sqlite_with_rowid=False,
 )
+
+# The unique keys that are held, each by one open task: see `raytasks.model.uniqueness`.
+unique_keys = Table(
+    "unique_keys",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("task_type", String(100), primary_key=True),
+    Column("unique_key", String(255), primary_key=True),
+    Column("task_id", _Id, nullable=False),
+    Column("until", String(8), nullable=False),
+    Column("ends_at", Double),  # null: only with its task
+    sqlite_with_rowid=False,
+)
+Index("ix_unique_keys_task_id", unique_keys.c.task_id)
 
 # The log lines of handlers, numbered from 1 in each attempt.
 task_logs = Table(

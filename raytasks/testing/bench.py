@@ -11,13 +11,13 @@ from typing import Any
 
 from pydantic_core import from_json, to_json
 
-from raytasks.api.views import ErrorView
+from raytasks.api.task_models import ErrorView
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, LargeValues
 from raytasks.handling.declaration import HandlerSpec, handler_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
+from raytasks.model.handler_info import HandlerKind
 from raytasks.model.states import OutcomeKind
-from raytasks.model.tasks import HandlerKind
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.batch_call import BatchCall

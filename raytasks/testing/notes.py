@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from pydantic_core import from_json
 
-from raytasks.api.views import ErrorView
+from raytasks.api.task_models import ErrorView
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
 from raytasks.model.states import OutcomeKind

@@ -10,10 +10,11 @@ import httpx
 
 from raytasks.handling.declaration import handler_of, task_type_of
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import check_submission, rfc3339
+from raytasks.handling.submission import check_submission
 from raytasks.model.states import WAITING
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import Task, TaskNotFound
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests

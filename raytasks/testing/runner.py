@@ -7,9 +7,9 @@ import queue
 from collections.abc import Mapping, Sequence
 
 from raytasks.handling.context import Cancelled
+from raytasks.model.handler_info import SHARED_POOL
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
-from raytasks.model.tasks import SHARED_POOL
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.exchange_loop import ExchangeLoop

@@ -5,8 +5,9 @@ See section "Who is to blame for a death" of docs/reliability.md.
 
 from collections.abc import Container
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import LossCause
-from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.inbox import lost_outcome, released_outcome

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from raytasks.model.handler_info import REMOTE_POOL, HandlerInfo
 from raytasks.model.states import CRASHES, FINAL, WAITING, OutcomeKind
-from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, Running
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome, StateChange
 from raytasks.store.lane_rows import LaneRow, PutOffRow, ReadyChange
 from raytasks.store.store import Store

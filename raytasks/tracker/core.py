@@ -15,17 +15,10 @@ from typing import Any, TypeVar, cast
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.states import TRANSITIONS, Event, LossCause
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import (
-    Accepted,
-    HandlerInfo,
-    NewTask,
-    Running,
-    StateConflict,
-    StoreUnavailable,
-    Task,
-)
+from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import (
     AnyCommand,

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.model.handler_info import REMOTE_POOL
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.tracker.averages import HOLD_SECONDS, Averages
 from raytasks.tracker.sharing import CapacityRequest

@@ -10,8 +10,9 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
-from raytasks.model.tasks import HandlerInfo, Running
+from raytasks.model.tasks import Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
 from raytasks.tracker.fairness import Fairness
 from raytasks.tracker.gates import Gate

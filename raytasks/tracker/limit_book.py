@@ -11,8 +11,9 @@ from itertools import count
 from typing import Any
 
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
-from raytasks.model.tasks import HandlerInfo, Running
+from raytasks.model.tasks import Running
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
 from raytasks.tracker.put_offs import PutOffs
 from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of

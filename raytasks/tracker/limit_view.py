@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.controls import Limit, default_burst
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import LimitSetting, Steering
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.time_text import rfc3339
 
 _BITS = 63
 

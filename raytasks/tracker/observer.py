@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any, assert_never
 
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.protocol.queries import (
     Health,
     LimitList,

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from raytasks.handling.submission import rfc3339
-from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.model.handler_info import REMOTE_POOL
+from raytasks.model.tasks import Running
+from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import ClusterNode, PoolView, Stage
 from raytasks.store.version_rows import VersionRow
 from raytasks.tracker.fleet import RunnerState

@@ -4,9 +4,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from raytasks.handling.submission import rfc3339
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import HandlerInfo
+from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import PoolView, Stage
 from raytasks.pools.declared_pools import declared_pools
 from raytasks.tracker.overview import BUSY, IDLE, LEAVING, STARTING, state_of

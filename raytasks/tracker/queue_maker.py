@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
-from raytasks.model.tasks import HandlerInfo
 from raytasks.tracker.fairness import PoolTurns, SpaceShare, TypeShare
 from raytasks.tracker.lane_queues import LaneQueue, TypeLanes
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.steering import Pause
+from raytasks.model.time_text import rfc3339
 
 
 def pause_document(pause: Pause) -> dict[str, Any]:

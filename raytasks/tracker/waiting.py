@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.steering import Pause
+from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Demand
 from raytasks.protocol.queries import WaitingFor

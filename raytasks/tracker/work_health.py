@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.steering import EVERYTHING, Pause
-from raytasks.model.tasks import REMOTE_POOL
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
 from raytasks.tracker.fleet import Fleet, RunnerState

@@ -4,7 +4,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from raytasks.api.asked_times import AskedTime
-from raytasks.handling.submission import rfc3339
+from raytasks.model.time_text import rfc3339
 
 ASKED = TypeAdapter(AskedTime)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from raytasks.model.tasks import HandlerKind
+from raytasks.model.handler_info import HandlerKind
 from raytasks.protocol.queries import Health, Query
 from tests.local_service import Api
 

@@ -5,20 +5,20 @@ import typing
 import pytest
 from pydantic import BaseModel
 
-from raytasks.api import views
+from raytasks.api import task_models
 from raytasks.client import documents
-from raytasks.handling.submission import SubmitRequest
+from raytasks.handling.submit_request import SubmitRequest
 from raytasks.model.states import State
 
 
 @pytest.mark.parametrize(
     ("document", "model"),
     [
-        (documents.TaskDocument, views.TaskWithAttemptsView),
-        (documents.AttemptDocument, views.AttemptView),
-        (documents.TaskError, views.ErrorView),
-        (documents.ProgressDocument, views.ProgressView),
-        (documents.PageDocument, views.TaskPageView),
+        (documents.TaskDocument, task_models.TaskWithAttemptsView),
+        (documents.AttemptDocument, task_models.AttemptView),
+        (documents.TaskError, task_models.ErrorView),
+        (documents.ProgressDocument, task_models.ProgressView),
+        (documents.PageDocument, task_models.TaskPageView),
         (documents.SubmissionDocument, SubmitRequest),
     ],
 )

@@ -14,7 +14,7 @@ from raytasks import Context, RetryPolicy, handler
 from raytasks.handling.declaration import HandlerSpec, handler_of
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
-from raytasks.model.tasks import HandlerKind
+from raytasks.model.handler_info import HandlerKind
 
 _NUMBERS = itertools.count()
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.strict_json import parse_json
+from raytasks.model.time_text import rfc3339
 
 
 class TestTimes:

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from raytasks.model.controls import Batch, Pool
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.states import LossCause
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import HandlerInfo, HandlerKind, Running
+from raytasks.model.tasks import Running
 from raytasks.pools.declared_pools import DeclaredPool, declared_pools
 from raytasks.pools.fitting import LEAVING_SECONDS, Fit, Fitting, counts_as_leaving
 from raytasks.pools.roster import PooledRunner, RunnerView

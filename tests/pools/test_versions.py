@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from raytasks.api.announcement import Announcement
-from raytasks.model.tasks import HandlerInfo, HandlerKind, StoreUnavailable
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.pools import versions as versions_module
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings, new_token
 from raytasks.pools.versions import Announced, VersionRefused, Versions

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from raytasks.model.controls import Pool
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.pools import cluster_sight
 from raytasks.pools.cluster_sight import ClusterSight
 from raytasks.pools.cluster_view import ClusterNode, Stage

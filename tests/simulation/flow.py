@@ -8,8 +8,9 @@ from random import Random
 from typing import Any, NamedTuple
 
 from raytasks.model.controls import Limit, default_burst
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of, limit_values_of
-from raytasks.model.tasks import DEFAULT_NAMESPACE, HandlerInfo, HandlerKind
+from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.tracker.lane_book import Lanes
 from tests.simulation.account import Account
 

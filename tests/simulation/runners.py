@@ -5,9 +5,9 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
-from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol import codec as wire
 from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
 from raytasks.runner.exchange_loop import ExchangeLoop

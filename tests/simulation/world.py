@@ -8,7 +8,7 @@ from random import Random
 from typing import Any
 from unittest.mock import patch
 
-from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.messages import Claim
 from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of, limit_values_of
 from raytasks.model.states import OutcomeKind
-from raytasks.model.tasks import HandlerInfo, HandlerKind, Running
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
 from raytasks.store.candidates import Candidate
 from raytasks.store.lane_rows import LaneAsk, ReadyChange

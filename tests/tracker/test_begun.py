@@ -7,8 +7,9 @@ from contextlib import suppress
 import pytest
 from msgspec.structs import replace
 
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import State
-from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL, Running
+from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Report
 from raytasks.protocol.queries import TaskDetail, TasksById, WaitingFor
 from raytasks.runner.exchange_loop import ExchangeLoop

@@ -11,8 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import StartBulk
 from raytasks.protocol.messages import Claim
 from raytasks.protocol.queries import BulkById, TasksById

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.states import OutcomeKind
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, Steering
-from raytasks.model.tasks import HandlerInfo, Running
+from raytasks.model.tasks import Running
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.sharing import CapacityRequest
 from tests.tracker.claim_world import NOW, ClaimWorld, Task, info

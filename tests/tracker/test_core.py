@@ -11,16 +11,9 @@ from typing import Any
 import pytest
 from sqlalchemy import text
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import (
-    REMOTE_POOL,
-    BacklogFull,
-    NewTask,
-    Running,
-    StateConflict,
-    Task,
-    TaskNotFound,
-)
+from raytasks.model.tasks import BacklogFull, NewTask, Running, StateConflict, Task, TaskNotFound
 from raytasks.protocol.commands import CancelTask, RetryTask
 from raytasks.protocol.messages import Claim, Report
 from raytasks.protocol.queries import TaskDetail, TasksById

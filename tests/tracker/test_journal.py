@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from pydantic_core import to_json
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import LossCause, OutcomeKind, State
 from raytasks.model.task_events import LogLine
-from raytasks.model.tasks import REMOTE_POOL
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.messages import AttemptLog
 from raytasks.protocol.queries import LogLines

@@ -3,8 +3,8 @@
 from msgspec.structs import replace
 
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of
-from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, task_id

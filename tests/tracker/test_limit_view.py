@@ -1,8 +1,8 @@
 """Limits as documents: bounds in force, use, and the fullest keys."""
 
 from raytasks.model.controls import Limit
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.steering import LimitSetting, Steering
-from raytasks.model.tasks import HandlerInfo, HandlerKind
 from raytasks.protocol import codec
 from raytasks.protocol.queries import LimitList
 from raytasks.tracker.limit_view import MAX_KEYS, KeyUse, LimitUse, limit_documents

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import State
 from raytasks.model.task_events import EventQuery, LogEntry, LogLine
-from raytasks.model.tasks import REMOTE_POOL, StoreUnavailable
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.messages import AttemptLog, Report
 from raytasks.protocol.queries import TaskEvents
 from raytasks.store.store import Store

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from raytasks.handling.submission import rfc3339
-from raytasks.model.tasks import REMOTE_POOL
+from raytasks.model.handler_info import REMOTE_POOL
+from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import ClusterNode, FailingStart, RunnerPlace, Stage
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import LiveAttempt, NodeList, PoolList, RunnerList

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import LossCause, OutcomeKind, State
-from raytasks.model.tasks import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.protocol.queries import TaskDetail, TasksById

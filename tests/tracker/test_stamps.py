@@ -13,7 +13,8 @@ from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.errors import InvalidSubmission
-from raytasks.model.tasks import REMOTE_POOL, Accepted, Duplicate, NewTask
+from raytasks.model.handler_info import REMOTE_POOL
+from raytasks.model.tasks import Accepted, Duplicate, NewTask
 from raytasks.protocol import codec as wire
 from raytasks.protocol.queries import TasksById
 from raytasks.testing.clock import FakeClock

@@ -10,9 +10,10 @@ import pytest
 from sqlalchemy import text
 
 from raytasks.model.bulk_operations import NewBulk
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tallies import Tally, bucket, duration, percentiles
-from raytasks.model.tasks import REMOTE_POOL, Running
+from raytasks.model.tasks import Running
 from raytasks.protocol.commands import CancelTask, StartBulk
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.protocol.queries import Statistics, StatsHistory, TaskCounts

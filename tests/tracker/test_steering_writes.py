@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting, Steering
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol import codec
 from raytasks.protocol.commands import (
     ClearLimit,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import REMOTE_POOL, RaytasksError, StoreUnavailable
+from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Report
 from raytasks.protocol.queries import Health, TaskDetail, TasksById

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.controls import Limit
-from raytasks.model.tasks import REMOTE_POOL, HandlerInfo, HandlerKind, StoreUnavailable
+from raytasks.model.handler_info import REMOTE_POOL, HandlerInfo, HandlerKind
+from raytasks.model.tasks import StoreUnavailable
+from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import ClusterNode, FailingStart, PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Demand
 from raytasks.protocol.queries import LimitList, WaitingFor

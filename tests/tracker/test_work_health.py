@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.model.tasks import REMOTE_POOL
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Claim, Demand
 from raytasks.protocol.queries import Health, Readiness

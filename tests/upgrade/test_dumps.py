@@ -13,8 +13,8 @@ import pytest
 from raytasks.api.app import create_app
 from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
+from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import OutcomeKind, State
-from raytasks.model.tasks import REMOTE_POOL
 from raytasks.protocol.messages import Outcome
 from raytasks.settings import Settings
 from raytasks.store.store import Store

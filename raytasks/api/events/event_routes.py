@@ -17,7 +17,7 @@ from raytasks.api.problems import Problem
 from raytasks.api.route_service import AWAY, Service, check_id, problems_of
 from raytasks.api.routes import TaskId
 from raytasks.handling.declaration_checks import TASK_TYPE
-from raytasks.handling.submission import TAG
+from raytasks.handling.submit_request import TAG
 from raytasks.model.errors import FieldError
 from raytasks.model.event_filter import EventFilter, EventKind, LogLevel
 from raytasks.model.task_events import EventQuery

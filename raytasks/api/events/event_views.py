@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import AwareDatetime, BaseModel
 from pydantic_core import to_json
 
-from raytasks.handling.submission import rfc3339
 from raytasks.model.event_filter import ALL_EVENTS, EventFilter
 from raytasks.model.states import State
 from raytasks.model.task_events import Event, EventPage, StateEntry, TaskProgress
+from raytasks.model.time_text import rfc3339
 from raytasks.protocol.messages import StateChange
 
 RETRY = b"retry: 1000\n\n"

@@ -8,7 +8,7 @@ import ray
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
-from raytasks.model.tasks import HandlerInfo, HandlerKind
+from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
