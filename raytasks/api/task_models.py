@@ -131,6 +131,7 @@ class TaskView(BaseModel):
     unique: UniqueView | None
     expires_at: AwareDatetime | None
     callback_url: str | None
+    callback_task_id: str | None
     schedule: str | None
     scheduled_for: AwareDatetime | None
     revision: int

@@ -250,6 +250,7 @@ def _checked(
         idempotency_key=idempotency_key,
         now=_now_of(door),
         bounds=terms.bounds,
+        callbacks=terms.callbacks,
     )
 
 
@@ -276,6 +277,7 @@ def _all_checked(
                 idempotency_key=key,
                 now=_now_of(door),
                 bounds=terms.bounds,
+                callbacks=terms.callbacks,
             )
         except InvalidSubmission as error:
             errors += [_moved(found, begin) for found in error.errors]
