@@ -13,10 +13,14 @@ _READ_AT_ONCE = 5000  # a statement has a maximum of parameters
 
 
 class Finals:
-    """The notes of one transaction: the ids of ended tasks that have a callback."""
+    """The notes of one transaction: the ids of ended tasks that have a callback.
+
+    - `made`: the callbacks that it has inserted.
+    """
 
     def __init__(self) -> None:
         self._task_ids: list[str] = []
+        self.made: list[NewTask] = []
 
     def note(self, task_ids: Iterable[str]) -> None:
         """Note tasks with a callback that have become final."""
@@ -33,17 +37,20 @@ class Finals:
 
 
 def call_back(transaction: "Transaction") -> list[NewTask]:
-    """Insert a callback for each task that became final and has one; return them.
+    """Insert a callback for each task that became final and has one.
 
-    Call it after all that ends tasks, and before the claim. The backlog's bound does not hold for
-    callbacks, so that none is lost.
+    Returns all that the transaction has inserted so far. Call it after all that ends tasks, and
+    before the claim; also before a change of tasks that have ended. The backlog's bound does not
+    hold for callbacks, so that none is lost.
     """
+    finals = transaction.finals
     made: list[NewTask] = []
-    for task_ids in _parts(transaction.finals.take()):
+    for task_ids in _parts(finals.take()):
         found = transaction.tasks(task_ids)
         made += [callback_of(found[task_id]) for task_id in task_ids]
     transaction.submit(made)
-    return made
+    finals.made += made
+    return finals.made
 
 
 def _parts(task_ids: list[str]) -> Iterable[list[str]]:

@@ -24,7 +24,7 @@ from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
-from raytasks.store.finals import Finals
+from raytasks.store.finals import Finals, call_back
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
@@ -269,6 +269,7 @@ class Transaction:
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
+        call_back(self)  # of those that have ended in this transaction, too
         by_namespace: dict[str, list[Task | TaskHead]] = {}
         for row in rows:
             if row.state in TRANSITIONS[Event.RETRY].sources:

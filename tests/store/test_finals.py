@@ -123,6 +123,19 @@ def test_each_end_of_a_task_that_is_retried(store: Store, tracking: Tracking) ->
     assert (len(called(store)), types) == (2, {"task.failed", "task.completed"})
 
 
+def test_an_end_and_a_retry_in_one_tick(store: Store, tracking: Tracking) -> None:
+    tracking.tick(submissions=[new_task(1, callback_url=URL)])
+    [(running, _)] = tracking.tick(requests=[capacity_request()]).claimed
+    done = tracking.tick(
+        outcomes=[(running, outcome(running, OutcomeKind.FAILED, retryable=False))],
+        retries=[task_id(1)],
+    )
+    assert parent(store).state is State.PENDING
+    [made] = called(store)
+    assert json.decode(made.payload)["event"]["type"] == "task.failed"
+    assert made.task_id in [item.task_id for item in done.changes]
+
+
 def test_another_tracker_knows_of_the_callbacks_of_running_tasks(
     store: Store, tracking: Tracking
 ) -> None:
