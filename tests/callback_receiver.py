@@ -3,7 +3,7 @@
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -14,7 +14,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Receiver:
-    """What came in, and the next answer. By default each callback is accepted.
+    """The callbacks that came in, and the next answer. By default each callback is accepted.
 
     - `bodies`: the verified bodies, in order. `ids` are their `webhook-id`.
     - `answer`: makes the answer to a request from its number (from 0) and its path.
@@ -68,7 +68,8 @@ def receiving(secret: str) -> Iterator[Receiver]:
             for name, value in {**more, "Content-Length": str(len(body))}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(body)
+            with suppress(OSError):  # a long answer is not read to its end
+                self.wfile.write(body)
 
         def log_message(self, *_: Any) -> None:
             """Write nothing."""

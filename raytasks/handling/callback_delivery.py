@@ -39,7 +39,7 @@ from raytasks.model.retry import PermanentError, RetryAfter, RetryPolicy
 CONCURRENCY = 64
 """How many callbacks a runner delivers at a time. A slow receiver holds up one of them."""
 
-MAX_RUNNERS = 1
+MAX_RUNNERS = 2
 
 MAX_ANSWER_BYTES = 64 * 1024
 """Maximum number of bytes that are read of a receiver's answer."""
@@ -91,7 +91,7 @@ def callback_spec(
         target=deliver,
         retry=RETRY_TABLE,
         timeout_seconds=DELIVERY_SECONDS,
-        pool=Pool(CALLBACK_POOL, runners=(0, MAX_RUNNERS)),
+        pool=Pool(CALLBACK_POOL, runners=(0, MAX_RUNNERS), ray_options={"num_cpus": 0}),
         concurrency=CONCURRENCY,
     )
 

@@ -15,9 +15,11 @@ from raytasks.handling import callback_delivery
 from raytasks.handling.callback_delivery import RETRY_TABLE, callback_info, callback_spec, masked
 from raytasks.handling.callback_terms import NO_CALLBACKS, CallbackTerms
 from raytasks.handling.context import Context
+from raytasks.handling.declaration import handler
 from raytasks.handling.guarded_connection import FetchError
 from raytasks.model.callbacks import CALLBACK_POOL, CALLBACK_TYPE, MAX_TRIES, RETRY_SECONDS
-from raytasks.model.errors import InvalidSubmission
+from raytasks.model.controls import Pool
+from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.model.retry import PermanentError
 from tests.callback_receiver import Receiver, receiving
 
@@ -217,3 +219,10 @@ def test_a_url_for_logs(caplog: pytest.LogCaptureFixture) -> None:
                 deliver(url, [])
             assert "geheim" not in str(caught.value)
     assert "geheim" not in caplog.text
+
+
+def test_our_names_are_not_for_users() -> None:
+    with pytest.raises(HandlerError, match=r"'raytasks\.mine' begins with 'raytasks\.'"):
+        handler("mine", pool=Pool("raytasks.mine"))(lambda payload: payload)
+    with pytest.raises(HandlerError, match=r"bad task type 'raytasks\.callback'"):
+        handler("raytasks.callback")(lambda payload: payload)

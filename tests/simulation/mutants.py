@@ -362,7 +362,7 @@ MUTANTS = (
     Mutant(
         "no callback of a cancelled task",
         "raytasks.store.transaction",
-        "        self.finals.note(row.task_id for row in waiting if row.callback_url is not None)\n",
+        "        self.finals.note(row.task_id for row in waiting if row.callback_url is not None)",
         "",
     ),
     Mutant(

@@ -12,6 +12,7 @@ from standardwebhooks import Webhook
 
 import raytasks
 from raytasks import Context, handler
+from raytasks.client import Client
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.states import OutcomeKind
 from raytasks.testing import Queue
@@ -106,6 +107,7 @@ def test_a_receiver_that_never_answers_well_has_the_whole_table() -> None:
         asked = {"task_type": "raytasks.callback"}
         assert queue.http.get("/tasks/", params=asked).json()["total"] == 1
         assert "raytasks.callback" not in queue.http.get("/stats").text
+        assert 'task_type="raytasks.callback"' in queue.http.get("/metrics").text
         assert queue.http.get("/errors").json()["groups"] == []
         [group] = queue.http.get("/errors", params=asked).json()["groups"]
         assert (group["error_type"], group["count"]) == ("CallbackError", 1)
@@ -214,3 +216,15 @@ def test_none_is_lost_when_the_backlog_is_full() -> None:
             queue.submit("work", {})
         queue.run_until_idle()
     assert len({request.headers["webhook-id"] for request in receiver.got}) == 3
+
+
+def test_callbacks_can_be_paused() -> None:
+    receiver = Receiver()
+    with queue_of(receiver) as queue, Client(transport=queue.transport) as client:
+        client.pause("raytasks.callback")
+        queue.submit("work", {}, callback_url=URL)
+        queue.run_due()
+        assert receiver.got == []
+        client.resume("raytasks.callback")
+        queue.run_until_idle()
+        assert len(receiver.got) == 1
