@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from raytasks.handling.callback_delivery import callback_info
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.runner.plan import GENERATION_VARIABLE
 from raytasks.settings import Settings
@@ -67,6 +66,9 @@ class HandlersVersion:
     @property
     def all_handlers(self) -> tuple[HandlerInfo, ...]:
         """Its handlers, and those of raytasks itself."""
+        # Imported late: the trial of a version needs no HTTP client.
+        from raytasks.handling.callback_delivery import callback_info
+
         return (*self.handlers, callback_info())
 
     def runtime_envs(self) -> list[dict[str, Any]]:

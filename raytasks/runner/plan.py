@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
-from raytasks.handling.callback_delivery import callback_spec
 from raytasks.handling.registry import Registry
 from raytasks.observe.traces import TraceParenting
 
@@ -68,5 +67,8 @@ class RunnerPlan:
         A runner that delivers callbacks imports none: no code of the user is beside the secrets.
         """
         if self.callback_secrets is not None:
+            # Imported late: other runners start without an HTTP client.
+            from raytasks.handling.callback_delivery import callback_spec
+
             return Registry([callback_spec(self.callback_secrets, self.callback_allowed_hosts)])
         return Registry.load(self.modules, self.folder).only(self.task_types)

@@ -218,6 +218,7 @@ class Transaction:
         """
         if not task_ids:
             return
+        call_back(self)
         bound = {"p_task_ids": list(task_ids), "p_before": before}
         rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
         if not rows:
