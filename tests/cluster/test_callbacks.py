@@ -15,6 +15,7 @@ BATCH = 500
 FAILING = 50
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.usefixtures("no_service")
 def test_each_end_arrives_although_the_tracker_is_killed(tmp_path: Path) -> None:
     """The first answers are errors, so those callbacks come again, with the same id."""
