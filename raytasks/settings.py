@@ -3,7 +3,7 @@
 import difflib
 import ipaddress
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote
@@ -21,6 +21,8 @@ from pydantic_settings import (
 
 from raytasks.api_keys import ApiKey, parse_keys
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
+from raytasks.handling.callback_secrets import parse_secrets
+from raytasks.handling.callback_terms import CallbackTerms
 from raytasks.handling.modules import default_modules
 from raytasks.model.tasks import RaytasksError
 from raytasks.observe.traces import TraceParenting
@@ -90,6 +92,10 @@ class Settings(BaseSettings):
     ray_address: str | None = None
     task_modules: Annotated[tuple[str, ...], NoDecode] = Field(default_factory=default_modules)
     artifacts_url: str = "./artifacts"
+    callback_secrets: Annotated[Mapping[str, tuple[str, ...]], NoDecode] = Field(
+        default_factory=dict, repr=False
+    )
+    callback_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
 
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
     max_depth: int = Field(default=100, ge=1, le=190)  # the parser's maximum is 200
@@ -134,6 +140,18 @@ class Settings(BaseSettings):
     @classmethod
     def _parse_keys(cls, value: Any) -> Any:
         return parse_keys(value) if isinstance(value, str) else value
+
+    @field_validator("callback_secrets", mode="before")
+    @classmethod
+    def _parse_secrets(cls, value: Any) -> Any:
+        return parse_secrets(value) if isinstance(value, str) else value
+
+    @field_validator("callback_allowed_hosts", mode="before")
+    @classmethod
+    def _split_hosts(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
 
     @field_validator(
         "redis_url",
@@ -197,6 +215,11 @@ class Settings(BaseSettings):
     def has_default_secret(self) -> bool:
         """Whether the secret is the default, which everybody knows."""
         return self.secret_key.strip() in ("", DEFAULT_SECRET_KEY)
+
+    @property
+    def callback_terms(self) -> CallbackTerms:
+        """The terms of callbacks for submissions."""
+        return CallbackTerms(frozenset(self.callback_secrets), self.callback_allowed_hosts)
 
     def check_served(self, host: str | None = None) -> None:
         """Refuse to serve an API that would be open to strangers.

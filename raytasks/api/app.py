@@ -74,6 +74,7 @@ def create_app(
         links=Links(settings.secret_key, settings.artifact_link_seconds, clock),
         max_batch_bytes=settings.max_batch_bytes,
         clock=clock,
+        callbacks=settings.callback_terms,
     )
     app.state.service = service
     submissions = Submissions(service)

@@ -16,6 +16,7 @@ from raytasks.api.route_service import (
     problems_of,
 )
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, PauseRequest, ScopeRequest, read_body
+from raytasks.model.callbacks import CALLBACK_TYPE
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.protocol.commands import PauseWork, ResumeWork
 from raytasks.protocol.queries import PauseList
@@ -102,7 +103,9 @@ def pause_router(service: Service) -> APIRouter:
 
 def _check_type(service: Service, task_type: str | None) -> None:
     """Refuse a type without a handler: most likely it is misspelt. Raises `InvalidSubmission`."""
-    if task_type is None or service.registry.get(task_type) is not None:
+    if task_type is None or task_type == CALLBACK_TYPE:
+        return
+    if service.registry.get(task_type) is not None:
         return
     nearest = service.registry.nearest(task_type)
     hint = f"did you mean {nearest!r}?" if nearest else "GET /task-types lists those that have one"

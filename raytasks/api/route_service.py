@@ -20,9 +20,11 @@ from raytasks.api.submitter import Submitter
 from raytasks.api.views import HIDE_ALL, ShownTask, show
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.handling.callback_terms import NO_CALLBACKS, CallbackTerms
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import State
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
 from raytasks.protocol.queries import TaskCounts, TaskDetail, TasksById
@@ -45,6 +47,7 @@ class Service:
     waiting_room: WaitingRoom
     links: Links
     clock: Callable[[], float] = time.time
+    callbacks: CallbackTerms = NO_CALLBACKS
 
     def __post_init__(self) -> None:
         self.submitter = Submitter(self.backend.submit)
@@ -67,6 +70,8 @@ class Service:
 
         Without its handler, nobody knows what is secret. Then only those who operate see it.
         """
+        if is_reserved(task.task_type):
+            return ShownTask(task)
         spec = self.registry.get(task.task_type)
         if spec is not None:
             return show(task, spec.mask_for(operates=operates))
@@ -97,7 +102,7 @@ class Service:
 
     def check_handler(self, task_type: str) -> None:
         """Refuse to run tasks of this type again if it has no handler. Raises `Problem`."""
-        if self.registry.get(task_type) is None:
+        if self.registry.get(task_type) is None and not is_reserved(task_type):
             raise Problem(
                 HTTPStatus.CONFLICT,
                 f"there is no handler for {task_type!r} in this version, so the task would wait "

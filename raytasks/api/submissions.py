@@ -163,6 +163,7 @@ class Submissions:
             now=service.clock(),
             bounds=service.payload_bounds,
             parsed=True,
+            callbacks=service.callbacks,
         )
         given = (item.get("task_type") for item in items if isinstance(item, dict))
         named = {name for name in given if isinstance(name, str)}

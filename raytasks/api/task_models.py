@@ -99,7 +99,8 @@ class TaskView(BaseModel):
 
     `snoozes` is how often an attempt snoozed it, or was released by its runner. The trace that its
     submission belongs to is `trace_id`, 32 hex digits. The list `hidden` has the JSON pointers of
-    what is hidden in the payload; a mark is in its place.
+    what is hidden in the payload; a mark is in its place. Once it has ended, `callback_task_id` is
+    the task that posts its end to the `callback_url`.
     """
 
     model_config = ConfigDict(title="Task")
@@ -131,6 +132,7 @@ class TaskView(BaseModel):
     unique: UniqueView | None
     expires_at: AwareDatetime | None
     callback_url: str | None
+    callback_task_id: str | None
     schedule: str | None
     scheduled_for: AwareDatetime | None
     revision: int

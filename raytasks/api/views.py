@@ -9,6 +9,7 @@ from msgspec.structs import replace
 from pydantic_core import from_json, to_json
 
 from raytasks.model.acts import TaskAct
+from raytasks.model.callbacks import callback_id_of
 from raytasks.model.hidden import Mask
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, NewTask, Page, Task
@@ -86,6 +87,7 @@ def task_json(
         "unique": shown_unique(task.unique_spec),
         "expires_at": rfc3339(task.expires_at),
         "callback_url": task.callback_url,
+        "callback_task_id": callback_id_of(task),
         "schedule": task.schedule,
         "scheduled_for": rfc3339(task.scheduled_for),
         "revision": task.revision,

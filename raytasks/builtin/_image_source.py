@@ -6,7 +6,8 @@ from urllib.parse import unquote_to_bytes
 
 from raytasks import Context, PermanentError
 from raytasks.builtin._settings import number
-from raytasks.handling.fetch import check_url, fetch
+from raytasks.handling.fetch import fetch
+from raytasks.handling.guarded_connection import check_url
 
 _MAX_BYTES = 20_000_000
 _FETCH_SECONDS = 30.0

@@ -54,6 +54,7 @@ app.add_typer(database, name="db", rich_help_panel=DATABASE)
 api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
 app.add_typer(api_keys, name="keys", rich_help_panel=RUN)
 api_keys.command("new")(keys.new)
+api_keys.command("callback")(keys.callback)
 
 app.command("init", rich_help_panel=RUN)(init.init)
 app.command("up", rich_help_panel=RUN)(up.up)

@@ -1,4 +1,4 @@
-"""`raytasks keys`: the keys of the API."""
+"""`raytasks keys`: the keys of the API, and the secrets of callbacks."""
 
 from typing import Annotated
 
@@ -7,6 +7,8 @@ import typer
 from raytasks.api_keys import digest_of, make_key, new_key
 from raytasks.cli import tables
 from raytasks.cli.options import UsageError
+from raytasks.handling.callback_secrets import new_secret
+from raytasks.model.tasks import DEFAULT_NAMESPACE, is_namespace
 
 
 def new(
@@ -36,5 +38,31 @@ def new(
     typer.echo(
         "Give the key to its user (RAYTASKS_API_KEY); it is not shown again. "
         "Add the entry to API_KEYS, with a comma between entries.",
+        err=True,
+    )
+
+
+def callback(
+    namespace: Annotated[
+        str, typer.Option(help="The namespace whose callbacks it signs.")
+    ] = DEFAULT_NAMESPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make a secret that signs callbacks, and print it with its entry.
+
+    Add the entry to RAYTASKS_CALLBACK_SECRETS, and give the secret to the receiver.
+    """
+    if not is_namespace(namespace):
+        raise UsageError("the namespace is not 1 to 63 of a-z, 0-9 and dashes")
+    secret = new_secret()
+    entry = f"{namespace}={secret}"
+    if as_json:
+        typer.echo(tables.pretty_json({"secret": secret, "entry": entry}))
+        return
+    typer.echo(f"secret: {secret}")
+    typer.echo(f"entry:  {entry}")
+    typer.echo(
+        "Give the secret to the receiver. Add the entry to RAYTASKS_CALLBACK_SECRETS, with a comma "
+        "between entries; to change a secret, put the new one before the old one, with a space.",
         err=True,
     )

@@ -60,6 +60,7 @@ def submit(
             "may be given again."
         ),
     ] = None,
+    callback: Annotated[str | None, typer.Option(help="URL to which its end is posted.")] = None,
     wait: Wait = False,
     wait_timeout: WaitSeconds = None,
 ) -> None:
@@ -75,6 +76,7 @@ def submit(
             delay_seconds=delay,
             tags=tag or None,
             limit_values=_limit_values(limit_value),
+            callback_url=callback,
             idempotency_key=key,
         )
         if wait:

@@ -125,6 +125,7 @@ class TaskDocument(TypedDict):
     unique: UniqueDocument | None
     expires_at: str | None
     callback_url: str | None
+    callback_task_id: str | None
     schedule: str | None
     scheduled_for: str | None
     attempt: int

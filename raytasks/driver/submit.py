@@ -119,11 +119,11 @@ def submit(
 
     The first argument is the function or class of the handler, or the name of its type. The
     `payload` is a JSON value, or a model. The `options` are those of `POST /tasks/`: `priority`,
-    `max_attempts`, `timeout_seconds`, `tags`, `limit_values`, `delay_seconds` or `run_at`. On
-    return the task is on disk. If an earlier submission had the same `idempotency_key`, its task is
-    returned. Raises `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict`
-    if the earlier submission was a different one. Raises also `BacklogFull`, `StoreUnavailable`,
-    and `NoService`.
+    `max_attempts`, `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or
+    `run_at`. On return the task is on disk. If an earlier submission had the same
+    `idempotency_key`, its task is returned. Raises `InvalidSubmission` for an unknown type or a bad
+    payload. Raises `KeyConflict` if the earlier submission was a different one. Raises also
+    `BacklogFull`, `StoreUnavailable`, and `NoService`.
 
     The call blocks until the service answers. On an event loop, use `submit_async`.
     """
@@ -250,6 +250,7 @@ def _checked(
         idempotency_key=idempotency_key,
         now=_now_of(door),
         bounds=terms.bounds,
+        callbacks=terms.callbacks,
     )
 
 
@@ -276,6 +277,7 @@ def _all_checked(
                 idempotency_key=key,
                 now=_now_of(door),
                 bounds=terms.bounds,
+                callbacks=terms.callbacks,
             )
         except InvalidSubmission as error:
             errors += [_moved(found, begin) for found in error.errors]

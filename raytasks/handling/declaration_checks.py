@@ -144,6 +144,11 @@ def _check_place(spec: "HandlerSpec", name: str) -> None:
             f"{name}: max_concurrency in ray_options has no effect on tasks; write concurrency="
         )
     if spec.pool is not None:
+        if is_reserved(spec.pool.name):
+            raise HandlerError(
+                f"{name}: the pool's name {spec.pool.name!r} begins with {RESERVED!r}, which "
+                "belongs to raytasks itself; take another"
+            )
         if spec.ray_options:
             raise HandlerError(
                 f"{name}: a pool has one set of Ray options; move ray_options to its Pool"

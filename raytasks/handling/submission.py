@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
+from raytasks.handling.callback_terms import NO_CALLBACKS, CallbackTerms
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
 from raytasks.handling.registry import Registry
@@ -19,6 +20,7 @@ from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
+from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
 from raytasks.model.uniqueness import Unique, encode_unique
 
@@ -52,18 +54,21 @@ def check_submission(
     now: float | None = None,
     bounds: PayloadBounds = _DEFAULT_BOUNDS,
     parsed: bool = False,
+    callbacks: CallbackTerms = NO_CALLBACKS,
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
 
     `value` is the parsed body, or a `SubmitRequest`. An `idempotency_key` has 1 to 255 printable
     ASCII characters. Of all submissions with the same one in a namespace, only one is stored. The
     time `now` is in seconds since the epoch. For a `parsed` value, `parse_json` was used and the
-    depth was checked. So only its size is checked.
+    depth was checked. So only its size is checked. A callback must keep to the terms `callbacks`.
     """
     if idempotency_key is not None:
         check_key(idempotency_key)
     now = time.time() if now is None else now
-    task, request = _checked(value, registry, namespace, now, bounds, parsed=parsed)
+    task, request = _checked(
+        value, registry, namespace, now, bounds, parsed=parsed, callbacks=callbacks
+    )
     if idempotency_key is None:
         return task
     return replace(task, idempotency_key=idempotency_key, request_digest=_digest(task, request))
@@ -78,6 +83,7 @@ def check_batch(
     now: float | None = None,
     bounds: PayloadBounds = _DEFAULT_BOUNDS,
     parsed: bool = False,
+    callbacks: CallbackTerms = NO_CALLBACKS,
 ) -> list[NewTask]:
     """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.
 
@@ -96,7 +102,10 @@ def check_batch(
     errors: list[FieldError] = []
     for index, item in enumerate(items):
         try:
-            checked.append(_checked(item, registry, namespace, now, bounds, parsed=parsed))
+            found = _checked(
+                item, registry, namespace, now, bounds, parsed=parsed, callbacks=callbacks
+            )
+            checked.append(found)
         except InvalidSubmission as error:
             errors += [
                 FieldError(pointer("tasks", index) + found.pointer, found.message)
@@ -138,6 +147,7 @@ def _checked(
     bounds: PayloadBounds,
     *,
     parsed: bool,
+    callbacks: CallbackTerms,
 ) -> tuple[NewTask, SubmitRequest]:
     try:
         request = SubmitRequest.model_validate(value)
@@ -146,6 +156,7 @@ def _checked(
     spec = registry.get(request.task_type)
     if spec is None:
         raise _unknown_type(request.task_type, registry)
+    callbacks.check(request.callback_url, namespace)
     payload = _payload_text(request.payload, bounds, parsed=parsed)
     try:
         check_payload(spec.payload, payload)
@@ -255,6 +266,12 @@ def _digest(task: NewTask, request: SubmitRequest) -> str:
 
 
 def _unknown_type(task_type: str, registry: Registry) -> InvalidSubmission:
+    if is_reserved(task_type):
+        message = f"names that begin with {RESERVED!r} belong to raytasks itself; take another"
+        return InvalidSubmission(
+            f"tasks of the type {task_type[:100]!r} cannot be submitted",
+            [FieldError("/task_type", message)],
+        )
     nearest = registry.nearest(task_type)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
     known = ", ".join(registry.task_types)

@@ -127,7 +127,10 @@ class SubmitRequest(BaseModel):
         description="Cancel it if it has not begun by this time (RFC 3339, with a time zone).",
     )
     callback_url: str | None = Field(
-        default=None, max_length=MAX_URL, description="Where its end is to be posted."
+        default=None,
+        max_length=MAX_URL,
+        description="The URL to which its end is posted, "
+        "signed with the secret of the namespace (Standard Webhooks).",
     )
 
     @field_validator(

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.handling.callback_terms import NO_CALLBACKS, CallbackTerms
 from raytasks.handling.submission import PayloadBounds
 from raytasks.protocol.places import Terms
 
@@ -20,6 +21,7 @@ class DriverTerms:
     bounds: PayloadBounds = field(default_factory=PayloadBounds)
     max_batch_bytes: int = 16 * 1024 * 1024
     version: str = ""
+    callbacks: CallbackTerms = NO_CALLBACKS
 
     @classmethod
     def of(cls, terms: Terms) -> "DriverTerms":
@@ -31,4 +33,5 @@ class DriverTerms:
             PayloadBounds(terms.max_payload_bytes, terms.max_depth),
             terms.max_batch_bytes,
             terms.version,
+            CallbackTerms(frozenset(terms.callback_namespaces), terms.callback_allowed_hosts),
         )

@@ -112,3 +112,4 @@ class TaskHead:
     namespace: str
     revision: int
     tags: str | None
+    callback_url: str | None

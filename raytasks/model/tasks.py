@@ -289,6 +289,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `cancelled_by`: who has cancelled it.
     - `timeout_seconds`: its time limit, which its runner enforces; None for no limit.
     - `lane`, `limit_values`: those of its task; see `raytasks.model.lane_names`.
+    - `callback_url`: who hears of its task's end, or None.
     - `rank`: its task's rank, which it keeps if it is given back.
     """
 
@@ -315,6 +316,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     timeout_seconds: float | None = None
     lane: str = ""
     limit_values: str | None = None
+    callback_url: str | None = None
     rank: float = -math.inf
 
     @property

@@ -18,6 +18,8 @@ _OF_RUNNERS = (
     "runner_max_memory_bytes",
     "offload_bytes",
     "max_result_bytes",
+    "callback_secrets",
+    "callback_allowed_hosts",
 )
 """The settings that a runner gets when it is made: other values need new runners."""
 
@@ -60,6 +62,14 @@ class HandlersVersion:
     def task_types(self) -> tuple[str, ...]:
         """The task types that have a handler."""
         return tuple(info.task_type for info in self.handlers)
+
+    @property
+    def all_handlers(self) -> tuple[HandlerInfo, ...]:
+        """Its handlers, and those of raytasks itself."""
+        # Imported late: the trial of a version needs no HTTP client.
+        from raytasks.handling.callback_delivery import callback_info
+
+        return (*self.handlers, callback_info())
 
     def runtime_envs(self) -> list[dict[str, Any]]:
         """Return the different runtime environments in which handlers run, the plain one first.

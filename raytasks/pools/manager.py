@@ -12,6 +12,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorDiedError, RayError, RuntimeEnvSetupError
 
+from raytasks.model.callbacks import CALLBACK_POOL
 from raytasks.model.states import LossCause
 from raytasks.pools.cluster_view import PoolView
 from raytasks.pools.deaths import known_death, tell_death
@@ -159,7 +160,7 @@ class RunnerPools:
         if version is None:
             return
         states = {state.name: state for state in self._tracked.runners()}
-        pools = declared_pools(version.handlers)
+        pools = declared_pools(version.all_handlers)
         drain_seconds = version.settings.drain_seconds
         for runner in list(self._runners.values()):
             old = runner.generation != version.generation or runner.pool not in pools
@@ -290,6 +291,8 @@ class RunnerPools:
             folder=version.folder,
             trace_parenting=settings.trace_parenting,
         )
+        if pool.name == CALLBACK_POOL:  # no other process gets the secrets
+            plan = plan.for_callbacks(settings.callback_secrets, settings.callback_allowed_hosts)
         options = actor_options(pool.infos[0], plan, basic=basic)
         if pool.is_remote:  # if it dies, all remote tasks on all nodes end
             options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)

@@ -218,7 +218,7 @@ class Versions:
         """Return how many tasks wait, for each type that has no handler in the version in force."""
         if self.version is None:
             return {}
-        have = set(self.version.task_types)
+        have = {info.task_type for info in self.version.all_handlers}
         return {name: count for name, count in waiting.items() if name not in have}
 
     async def _judge(self, version: HandlersVersion, by: str) -> VersionRow:

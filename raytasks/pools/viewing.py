@@ -25,7 +25,7 @@ def pool_views(
     `declared` has the declared bounds of each pool, as it was last looked after. `settings` has
     what people have set, by pool.
     """
-    pools = declared_pools(() if version is None else version.handlers)
+    pools = declared_pools(() if version is None else version.all_handlers)
     mine: dict[str, list[PooledRunner]] = {name: [] for name in pools}
     for runner in runners:
         mine.setdefault(runner.pool, []).append(runner)

@@ -26,7 +26,8 @@ class DatabasePlace(Struct, frozen=True):
 class Terms(Struct, frozen=True, omit_defaults=True):
     """The settings of the service that a submission must keep to; sizes are in bytes.
 
-    The `version` is the service's version of raytasks.
+    The `version` is the service's version of raytasks. In `callback_namespaces`, tasks may have a
+    callback.
     """
 
     artifacts_url: str
@@ -36,3 +37,5 @@ class Terms(Struct, frozen=True, omit_defaults=True):
     max_depth: int
     max_batch_bytes: int
     version: str = ""
+    callback_namespaces: tuple[str, ...] = ()
+    callback_allowed_hosts: tuple[str, ...] = ()

@@ -1,7 +1,7 @@
 """The plan of a runner: plain data that its process gets when it is made."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
@@ -32,6 +32,14 @@ class RunnerPlan:
     max_result_bytes: int = MAX_RESULT_BYTES
     folder: str | None = None
     trace_parenting: TraceParenting = TraceParenting.LINK
+    callback_secrets: Mapping[str, tuple[str, ...]] | None = field(default=None, repr=False)
+    callback_allowed_hosts: tuple[str, ...] = ()
+
+    def for_callbacks(
+        self, secrets: Mapping[str, tuple[str, ...]], allowed_hosts: tuple[str, ...]
+    ) -> "RunnerPlan":
+        """Return the plan of a runner that delivers callbacks, signed with these secrets."""
+        return replace(self, callback_secrets=dict(secrets), callback_allowed_hosts=allowed_hosts)
 
     def actor_environment(self, own: Mapping[str, Any] | None) -> dict[str, Any] | None:
         """Return the runtime environment of the runner's own process; None if it needs none.
@@ -54,5 +62,13 @@ class RunnerPlan:
         return completed
 
     def registry(self) -> Registry:
-        """Import the modules, and return the handlers of this pool. Raises `HandlerError`."""
+        """Import the modules, and return the handlers of this pool. Raises `HandlerError`.
+
+        A runner that delivers callbacks imports none: no code of the user is beside the secrets.
+        """
+        if self.callback_secrets is not None:
+            # Imported late: other runners start without an HTTP client.
+            from raytasks.handling.callback_delivery import callback_spec
+
+            return Registry([callback_spec(self.callback_secrets, self.callback_allowed_hosts)])
         return Registry.load(self.modules, self.folder).only(self.task_types)

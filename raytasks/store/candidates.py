@@ -79,6 +79,7 @@ class Candidate(Struct, frozen=True):
     checkpoint_size: int | None
     lane: str
     limit_values: str | None
+    callback_url: str | None
     cancel_requested: bool
 
     @property

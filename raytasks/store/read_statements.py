@@ -44,6 +44,7 @@ RUNNING_TASKS: Select[Any] = select(
     func.nullif(tasks.c.started_at, tasks.c.claimed_at),
     tasks.c.lane,
     tasks.c.limit_values,
+    tasks.c.callback_url,
     tasks.c.rank,
     tasks.c.timeout_seconds,
     tasks.c.trace_context,

@@ -6,7 +6,7 @@ from typing import Any
 from msgspec import MsgspecError, Struct, json
 
 from raytasks.model.lane_names import PLAIN_LANE
-from raytasks.model.states import TRANSITIONS, WAITING, Event, State
+from raytasks.model.states import FINAL, TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
 
 MAX_ERROR_TYPE = 100
@@ -60,6 +60,12 @@ class Settlement(Struct, frozen=True):
     limit_values: str | None = None
     rank: float = -math.inf
     keeps_rank: bool = False
+    callback_url: str | None = None
+
+    @property
+    def calls_back(self) -> bool:
+        """Whether the task has become final and has a callback."""
+        return self.callback_url is not None and self.state in FINAL
 
     @property
     def state(self) -> State:

@@ -157,12 +157,13 @@ class Store:
                     *most,
                     lane=lane,
                     limit_values=limit_values,
+                    callback_url=callback_url,
                     rank=rank,
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
                 )
-                for *most, lane, limit_values, rank, timeout, trace, reason in rows
+                for *most, lane, limit_values, callback_url, rank, timeout, trace, reason in rows
             ]
 
     def relane_step(

@@ -24,9 +24,11 @@ from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
+from raytasks.store.finals import Finals, call_back
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
+from raytasks.store.report_rows import log_rows, report_rows
 from raytasks.store.settlement import Settlement
 from raytasks.store.tag_rows import tags_of
 
@@ -76,6 +78,7 @@ class Transaction:
         self.ahead = 0.0
         self._changes = CountChanges()
         self._ready = ReadyChanges()
+        self.finals = Finals()
 
     @property
     def connection(self) -> Connection:
@@ -187,6 +190,7 @@ class Transaction:
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         self._trim(settlements)
         self._changes.settle(settlements)
+        self.finals.note(item.attempt.task_id for item in settlements if item.calls_back)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Record in the history late outcomes, by runner id, of attempts that count as lost.
@@ -214,6 +218,7 @@ class Transaction:
         """
         if not task_ids:
             return
+        call_back(self)
         bound = {"p_task_ids": list(task_ids), "p_before": before}
         rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
         if not rows:
@@ -240,41 +245,12 @@ class Transaction:
         """
         if any(report.checkpoint is not None for report in reports):
             large_checkpoints.give_up_replaced(self._connection, reports, self._now)
-        self._many(
-            statements.REPORT,
-            [
-                {
-                    "p_task_id": report.task_id,
-                    "p_attempt": report.attempt,
-                    "p_fraction": report.fraction,
-                    "p_message": report.message,
-                    "p_checkpoint": report.checkpoint,
-                    "p_began_at": report.began_at,
-                    "p_checkpoint_ref": report.checkpoint_ref,
-                    "p_number": report.number,
-                    "p_now": self._now,
-                }
-                for report in reports
-            ],
-        )
+        self._many(statements.REPORT, report_rows(reports, self._now))
 
     def log(self, logs: Sequence[AttemptLog]) -> None:
         """Store log lines, each once. Those of attempts that have ended are dropped."""
-        self._many(
-            statements.log(self._connection.dialect.name),
-            [
-                {
-                    "p_task_id": log.task_id,
-                    "p_attempt": log.attempt,
-                    "p_number": line.number,
-                    "p_at": line.at,
-                    "p_level": line.level,
-                    "p_message": line.message,
-                }
-                for log in logs
-                for line in log.lines
-            ],
-        )
+        statement = statements.log(self._connection.dialect.name)
+        self._many(statement, log_rows(logs))
 
     def cancel(self, rows: Sequence[Task | TaskHead], reason: str | None = None) -> None:
         """Cancel tasks read in this transaction: waiting ones end, running ones are marked.
@@ -290,9 +266,11 @@ class Transaction:
         self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
             self._changes.move(row, row.state, Event.CANCEL)
+        self.finals.note(row.task_id for row in waiting if row.callback_url is not None)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
+        call_back(self)  # of those that have ended in this transaction, too
         by_namespace: dict[str, list[Task | TaskHead]] = {}
         for row in rows:
             if row.state in TRANSITIONS[Event.RETRY].sources:
@@ -337,6 +315,7 @@ class Transaction:
 
     def finish(self) -> Mapping[Counted, int]:
         """Write the changes of counts and totals; return those of the counts."""
+        self.finals.check_done()
         changes = {key: change for key, change in self._changes.counts.items() if change}
         if changes:
             rows = [(*key, change) for key, change in sorted(changes.items())]

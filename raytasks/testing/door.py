@@ -61,7 +61,10 @@ class QueueDoor:
         """Return the terms that the settings of the queue give."""
         service = self._service
         return DriverTerms(
-            service.bench.values, service.payload_bounds, service.settings.max_batch_bytes
+            service.bench.values,
+            service.payload_bounds,
+            service.settings.max_batch_bytes,
+            callbacks=service.settings.callback_terms,
         )
 
     async def submit(self, tasks: Sequence[NewTask]) -> dict[str, Duplicate]:

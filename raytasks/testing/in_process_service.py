@@ -9,13 +9,16 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
+import httpx
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
+from raytasks.handling.callback_delivery import Post, callback_spec, masked
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
+from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail
@@ -62,10 +65,17 @@ class InProcessService:
     """
 
     def __init__(
-        self, registry: Registry, clock: FakeClock, *, seed: int | None, **settings: Any
+        self,
+        registry: Registry,
+        clock: FakeClock,
+        *,
+        seed: int | None,
+        callback_receiver: Post | None = None,
+        **settings: Any,
     ) -> None:
         checked = KitSettings(**settings)
         self.registry = registry
+        self.all_handlers = _with_callbacks(registry, checked, callback_receiver or _no_receiver)
         self.losses: defaultdict[str, list[int]] = defaultdict(list)
         self._died: set[str] = set()
         self._clock = clock
@@ -95,15 +105,15 @@ class InProcessService:
             max_backlog=self.settings.max_backlog,
             clock=clock,
         )
-        self.tracker.set_handlers(registry.infos())
+        self.tracker.set_handlers(self.all_handlers.infos())
         observer = self.tracker.observer
-        observer.outlook = FleetOutlook(self.tracker.fleet, registry.task_types)
+        observer.outlook = FleetOutlook(self.tracker.fleet, self.all_handlers.task_types)
         observer.wait_seconds = self.settings.health_wait_seconds
         observer.stall_seconds = self.settings.health_stall_seconds
         self._loop = LoopThread("raytasks-testing")
         self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
         self._loop.call(self._start(), PATIENCE)
-        self.runner.begin(registry.task_types)
+        self.runner.begin(self.all_handlers.task_types)
 
     @cached_property
     def app(self) -> ASGIApp:
@@ -160,7 +170,7 @@ class InProcessService:
         if self.runner.current:
             raise RuntimeError("a handler cannot run tasks, nor wait for them, in a test's queue")
         claims = [self.runner.claim()]
-        spec = self.registry.require(claims[0].task_type)
+        spec = self.all_handlers.require(claims[0].task_type)
         if spec.batch is not None and spec.task_type not in self._died:
             while len(claims) < spec.batch.size and self._has_open([spec.task_type]):
                 claims.append(self.runner.claim(spec.task_type))
@@ -179,7 +189,7 @@ class InProcessService:
         next_due = self.store.next_due()
         if next_due is not None and next_due <= self._clock():
             self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
-        return self._has_open(self.registry.task_types)
+        return self._has_open(self.all_handlers.task_types)
 
     def _has_open(self, task_types: Sequence[str]) -> bool:
         work = self.call(self.tracker.demand(task_types))
@@ -194,7 +204,7 @@ class InProcessService:
 
     def is_held_back(self) -> bool:
         """Return whether tasks are due that may not begin."""
-        return self.store.any_ready(self.registry.task_types)
+        return self.store.any_ready(self.all_handlers.task_types)
 
     def close(self) -> None:
         """End all parts."""
@@ -213,6 +223,20 @@ class InProcessService:
         self._ticks.cancel()
         await asyncio.gather(self._ticks, return_exceptions=True)
         await self.tracker.close()
+
+
+def _with_callbacks(registry: Registry, settings: Settings, post: Post) -> Registry:
+    """Return the handlers of a test together with that of callbacks."""
+    specs = map(registry.require, registry.task_types)
+    return Registry([*specs, callback_spec(settings.callback_secrets, (), post)])
+
+
+def _no_receiver(request: httpx.Request) -> httpx.Response:
+    """Refuse to post a callback: a test sends nothing over the network by itself."""
+    raise PermanentError(
+        f"{masked(request.url)}: the queue of a test posts no callbacks; give it a "
+        "callback_receiver, such as lambda request: httpx.Response(204)"
+    )
 
 
 class _PreparedStore(Store):

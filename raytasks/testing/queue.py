@@ -48,6 +48,9 @@ class Queue:
     the jitter of their policy; without one, they have none. Further `settings` of raytasks are
     keywords in lower case: `max_crashes=1`. Neither the environment nor `.env` is read.
 
+    Callbacks run like other tasks. They are not sent over the network: the `callback_receiver` gets
+    each request and returns the answer. They need a secret: `callback_secrets="default=whsec_…"`.
+
     Handlers run in the calling thread, one attempt after the other. A handler of batches gets all
     of its tasks that are due, up to the size of its batch. Use the queue as a context manager, or
     close it.
@@ -59,11 +62,18 @@ class Queue:
         *,
         clock: FakeClock | None = None,
         seed: int | None = None,
+        callback_receiver: Callable[[httpx.Request], httpx.Response] | None = None,
         **settings: Any,
     ) -> None:
         self.clock = clock or FakeClock()
         self.runs: list[AttemptRun] = []
-        self._service = InProcessService(_registry(handlers), self.clock, seed=seed, **settings)
+        self._service = InProcessService(
+            _registry(handlers),
+            self.clock,
+            seed=seed,
+            callback_receiver=callback_receiver,
+            **settings,
+        )
         self.url = URL
         self._door = QueueDoor(
             self._service, lambda task_id: self._pass_time_for(task_id, MAX_SECONDS), self.clock
@@ -112,6 +122,7 @@ class Queue:
             idempotency_key=idempotency_key,
             now=self.clock(),
             bounds=service.payload_bounds,
+            callbacks=service.settings.callback_terms,
         )
         return QueuedTask(service, service.submit(new))
 

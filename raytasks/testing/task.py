@@ -31,7 +31,7 @@ class QueuedTask:
         task, history = self._service.task(self.task_id)
         acts = self._service.call(self._service.tracker.read(TaskActs(self.task_id)))
         filled = self._service.bench.values.load(task)
-        spec = self._service.registry.require(task.task_type)
+        spec = self._service.all_handlers.require(task.task_type)
         shown = show(filled, spec.mask_for(operates=True))
         waiting_for, live = self._service.call(LiveView(self._service.tracker).look(task))
         text = task_json(

@@ -125,6 +125,11 @@ def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[tuple[T
     return list(meant.values())
 
 
+def inserted(task: NewTask, now: float) -> StateChange:
+    """Return the entry of the feed for a new task."""
+    return change_of(task, State.PENDING, 0, 0, now)
+
+
 def change_of(
     task: NewTask | Task | Running,
     state: State,

@@ -15,8 +15,10 @@ from raytasks.protocol.queries import BulkMatches
 from raytasks.store import bulk_steps as bulk
 from raytasks.store.act_rows import write_audit
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.store import Store
+from raytasks.tracker.acting import inserted
 
 STEP = 500
 """Maximum number of tasks that one step looks at."""
@@ -232,12 +234,14 @@ def run_step(
         changed = bulk.act(transaction, operation, heads, now)
         finished_at = now if len(looked_at) < limit else None
         bulk.move(transaction, operation, looked_at, len(changed), finished_at)
+        called = [inserted(task, now) for task in call_back(transaction)]
         running = [head for head in changed if head.state is State.RUNNING]
         return StepResult(
             operation=operation,
             changes=[
                 _change(head, operation, now) for head in changed if head.state is not State.RUNNING
-            ],
+            ]
+            + called,
             marked=[head.task_id for head in running],
             counts=transaction.finish(),
             changed=len(changed),

@@ -13,6 +13,7 @@ from typing import Any
 
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.tallies import Tally, bucket
+from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import Running, StoreUnavailable
 from raytasks.protocol.messages import Outcome
 from raytasks.store.count_changes import SUBMITTED, Counted, Total
@@ -156,7 +157,11 @@ class Stats:
         if known is not None and 0 <= now - known[0] < 1.0:
             return known[1]
         self._gather()
-        mine = {name: item for (space, name), item in self._series.items() if space == namespace}
+        mine = {
+            name: item
+            for (space, name), item in self._series.items()
+            if space == namespace and not is_reserved(name)
+        }
         whole = {name: Tally() for name in WINDOWS}
         for series in mine.values():
             series.move(now)

@@ -15,12 +15,13 @@ from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Ru
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
-from raytasks.tracker.acting import Target, act, change_of
+from raytasks.tracker.acting import Target, act, change_of, inserted
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
@@ -102,6 +103,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         acted = act(transaction, work.cancels, work.retries, work.now)
         done.before, done.after, done.acts = acted.before, acted.after, acted.audit
         done.changes += acted.changes
+        done.changes += [inserted(task, work.now) for task in call_back(transaction)]
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()
@@ -161,6 +163,7 @@ def settlement_of(
         limit_values=running.limit_values,
         rank=running.rank,
         keeps_rank=keeps_rank,
+        callback_url=running.callback_url,
     )
 
 
@@ -197,7 +200,7 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
     transaction.submit(new)
-    done.changes += [change_of(task, State.PENDING, 0, 0, work.now) for task in new]
+    done.changes += [inserted(task, work.now) for task in new]
 
 
 def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
@@ -280,6 +283,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             timeout_seconds=row.timeout_seconds,
             lane=row.lane,
             limit_values=row.limit_values,
+            callback_url=row.callback_url,
             rank=row.rank,
         )
         claim = Claim(

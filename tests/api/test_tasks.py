@@ -17,6 +17,7 @@ FIELDS = {
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
     "revision", "offloaded", "hidden", "trace_id", "cancel_reason", "limit_values",
     "unique", "expires_at", "callback_url", "schedule", "scheduled_for",
+    "callback_task_id",
 }  # fmt: skip
 
 HARD_VALUES = [

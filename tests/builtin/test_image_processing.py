@@ -19,7 +19,7 @@ from raytasks import Cancelled, Context, PermanentError
 from raytasks.builtin._picture import analyse, open_picture, scaled_size
 from raytasks.builtin.image_processing import ImagePayload, ImageResult, process
 from raytasks.handling.context import LocalChannel
-from raytasks.handling.fetch import FetchError
+from raytasks.handling.guarded_connection import FetchError
 
 LANDSCAPE = Path(__file__).parents[2] / "samples" / "landscape.jpg"
 ReadArtifact = Callable[[str], bytes]

@@ -49,6 +49,8 @@ def test_what_does_not_run_says_why() -> None:
         ("README.md", ".venv/bin/raytasks demo --break"),
         ("README.md", "1,000 tasks, and SIGKILL for these while they ran:"),
         ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
+        ("docs/callbacks.md", "raytasks submit text_processing '{\"text\": \"Hello\"}'"
+                              " --callback https://example.com/hook"),
         ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
         ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
                          " --limit-value account=a-17-bulk"),

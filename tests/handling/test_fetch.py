@@ -14,7 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raytasks.handling.fetch import FetchError, check_url, fetch, is_public, retry_after_seconds
+from raytasks.handling.fetch import fetch, retry_after_seconds
+from raytasks.handling.guarded_connection import FetchError, check_url, is_public
 from raytasks.model.retry import PermanentError, RetryAfter
 
 NOT_PUBLIC = "is not a public address; add the host to FETCH_ALLOWED_HOSTS if this is meant"

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from raytasks.model.callbacks import CALLBACK_POOL
 from raytasks.model.controls import Pool
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.steering import PoolSetting
@@ -41,7 +42,8 @@ def test_the_pools_of_a_version_and_those_that_leave() -> None:
     for _ in range(2):
         failures.record("class.model", "no driver", ("the last line",))
     found = pool_views(version, runners, {"shared": (1, 4)}, {}, failures)
-    gone, model, shared = found
+    gone, model, callbacks, shared = found
+    assert (callbacks.name, callbacks.runners) == (CALLBACK_POOL, ())
     assert (gone.name, gone.task_types, gone.runners[0].stage) == ("class.gone", (), Stage.LEAVING)
     assert (shared.task_types, shared.min_runners, shared.max_runners) == (("short", "long"), 1, 4)
     assert [place.stage for place in shared.runners] == [Stage.UP, Stage.STARTING]
@@ -71,6 +73,7 @@ def test_what_a_person_has_set_is_beside_what_is_declared() -> None:
     assert shown == {
         "class.model": (None, None, None),
         "mail": ((0, 3), 2, 6),
+        CALLBACK_POOL: (None, None, None),
         "remote": (None, 1, 1),
         "shared": ((1, 4), 1, 4),
     }

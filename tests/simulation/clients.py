@@ -25,6 +25,7 @@ from raytasks.protocol.queries import BulkById, TasksById
 from tests.making import bulk_filter
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
+from tests.simulation.callbacks import Callbacks
 from tests.simulation.kinds import Fault
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
@@ -51,6 +52,9 @@ class Clients:
         self.plans: dict[str, Plan] = {}
         """The plan of each task, by its id."""
         self.bulks: list[NewBulk] = []
+        self.callbacks = Callbacks(
+            world.seed, world.files.reader, world.account, self.plans, world.fail
+        )
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":
         """Have a client do something."""
@@ -74,6 +78,8 @@ class Clients:
             "max_attempts": 2,
             "timeout_seconds": None,
         }
+        if not self.world.faults_stop.is_set():  # what comes later is looked at when it has ended
+            values["callback_url"] = self.callbacks.url_for(plan.number)
         values |= changes
         if self.world.flow.limits:
             values |= self.world.flow.placed(values["task_type"], plan.number)

@@ -360,5 +360,18 @@ MUTANTS = (
         "        self._calls.discard(call)\n        self._start_calls()\n",
         "        self._calls.discard(call)\n",
     ),
+    # Callbacks
+    Mutant(
+        "no callback of a cancelled task",
+        "raytasks.store.transaction",
+        "        self.finals.note(row.task_id for row in waiting if row.callback_url is not None)",
+        "",
+    ),
+    Mutant(
+        "no callback of an attempt that another tracker has claimed",
+        "raytasks.store.store",
+        "                    callback_url=callback_url,\n",
+        "",
+    ),
 )
 """All of them, each with a name that says what goes wrong."""

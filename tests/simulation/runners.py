@@ -5,6 +5,7 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from raytasks.model.callbacks import CALLBACK_TYPE
 from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
@@ -131,7 +132,10 @@ class Bodies:
 
     def capacity_by_type(self) -> Mapping[str, int]:
         """See `Work.capacity_by_type`."""
-        return dict.fromkeys(TYPES[self._life.pool], self.capacity())
+        types = TYPES[self._life.pool]
+        if self._life.pool == SHARED_POOL and self._life.world.clients.callbacks.are_there:
+            types += (CALLBACK_TYPE,)
+        return dict.fromkeys(types, self.capacity())
 
     def capacity(self) -> int:
         """See `Work.room`."""

@@ -317,6 +317,7 @@ class World:
         clock = self.wall(process)
         self.checker.lost = lambda row: self._lost(row, life)
         self.checker.released = lambda row: self._released(row, life)
+        self.clients.callbacks.look()
         changed = self.checker.look(process.name, epoch, clock)
         self.flow.look(self.loop.time())
         for task_id in changed:

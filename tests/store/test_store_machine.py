@@ -22,13 +22,14 @@ from msgspec.structs import replace
 from sqlalchemy import select
 
 from raytasks.model.bulk_operations import BulkAction, NewBulk
+from raytasks.model.callbacks import CALLBACK_TYPE, callback_id
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, Running
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TasksById
 from raytasks.store.lane_rows import LaneRow, PutOffRow
-from raytasks.store.schema import attempts, metadata, tracker_epoch
+from raytasks.store.schema import attempts, metadata, tasks, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from raytasks.tracker.bulk_turns import make, run_step
@@ -55,6 +56,7 @@ RETRYABLE = st.sampled_from([True, True, False])
 COMPANIES = st.sampled_from([None, 1, 5])
 VALUES = st.sampled_from([None, '{"k":1}', '{"k":2}'])
 NUMBERS = st.integers(0, 10_000)
+URLS = st.sampled_from([None, "https://example.com/hook"])
 
 ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
 
@@ -81,13 +83,25 @@ class ModelTask:
     history: list[tuple[int, OutcomeKind]] = field(default_factory=list)
     lane: str = ""
     limit_values: str | None = None
+    callback_url: str | None = None
+    clock: Callable[[], float] = lambda: NOW
+    ends: list[tuple[int, float]] = field(default_factory=list)
     revision: int = field(default=0, init=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Count the changes of state; the one that makes the task has number 0."""
         if name == "state" and "state" in vars(self):
             self.revision += 1
+            if value in FINAL:
+                self.ends.append((self.revision, self.clock()))
         super().__setattr__(name, value)
+
+    @property
+    def callbacks(self) -> dict[str, float]:
+        """The callbacks of its ends, and their times."""
+        if self.callback_url is None:
+            return {}
+        return {callback_id(self.task_id, revision, at): at for revision, at in self.ends}
 
     def wait(self, state: State, run_at: float, now: float) -> None:
         """The task is to run again at `run_at`."""
@@ -183,8 +197,12 @@ class StoreMachine(RuleBasedStateMachine):
             revision=task.revision,
             lane=task.lane,
             limit_values=task.limit_values,
+            callback_url=task.callback_url,
             rank=task.rank,
         )
+
+    def callbacks(self) -> dict[str, float]:
+        return {name: at for task in self.tasks.values() for name, at in task.callbacks.items()}
 
     @rule(
         delays=st.lists(DELAYS, min_size=2, max_size=4),
@@ -192,6 +210,7 @@ class StoreMachine(RuleBasedStateMachine):
         priority=st.integers(-1, 2),
         max_attempts=st.integers(1, 3),
         value=VALUES,
+        url=URLS,
     )
     def submit(
         self,
@@ -200,6 +219,7 @@ class StoreMachine(RuleBasedStateMachine):
         priority: int,
         max_attempts: int,
         value: str | None = None,
+        url: str | None = None,
     ) -> None:
         lane = lane_of(DEFAULT_NAMESPACE, value)
         now = self.tracking.now
@@ -207,7 +227,7 @@ class StoreMachine(RuleBasedStateMachine):
             new_task(
                 len(self.tasks) + i, task_type=task_type, priority=priority,
                 max_attempts=max_attempts, run_at=now + delay, created_at=now,
-                lane=lane, limit_values=value,
+                lane=lane, limit_values=value, callback_url=url,
             )
             for i, delay in enumerate(delays)
         ]  # fmt: skip
@@ -216,7 +236,7 @@ class StoreMachine(RuleBasedStateMachine):
             rank = new.due_at + place * BETWEEN_SECONDS - priority * PRIORITY_STEP
             self.tasks[new.task_id] = ModelTask(
                 new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now,
-                lane=lane, limit_values=value,
+                lane=lane, limit_values=value, callback_url=url, clock=lambda: self.tracking.now,
             )  # fmt: skip
 
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
@@ -422,6 +442,7 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_counts_are_those_of_the_tasks(self) -> None:
         real = Counter((task.task_type, task.state) for task in self.tasks.values())
+        real += Counter({(CALLBACK_TYPE, State.PENDING): len(self.callbacks())})
         assert counted(self.tracking.store.counts()) == real
 
     @invariant()
@@ -434,6 +455,10 @@ class StoreMachine(RuleBasedStateMachine):
             if task.ready:
                 lanes.setdefault((task.task_type, task.lane), []).append(task.rank)
                 values[task.task_type, task.lane] = task.limit_values
+        for at in self.callbacks().values():
+            key = (CALLBACK_TYPE, lane_of(DEFAULT_NAMESPACE, None))
+            lanes.setdefault(key, []).append(at)
+            values[key] = None
         stored = self.tracking.store.lanes()
         assert {(row.task_type, row.lane): row for row in stored} == {
             key: LaneRow(*key, DEFAULT_NAMESPACE, values[key], len(ranks), min(ranks))
@@ -473,7 +498,15 @@ class StoreMachine(RuleBasedStateMachine):
             for (_, kind, name), number in totals.items()
             if name in ("submitted", "finished.COMPLETED") or name.startswith("attempts.")
         }
-        assert found == known
+        known[CALLBACK_TYPE, "submitted"] = len(self.callbacks())
+        assert found == +known
+
+    @invariant()
+    def each_end_of_a_task_with_a_url_has_one_callback(self) -> None:
+        with self.tracking.store._database.reading() as connection:
+            query = select(tasks.c.task_id).where(tasks.c.task_type == CALLBACK_TYPE)
+            found = [str(name) for name in connection.execute(query).scalars()]
+        assert sorted(found) == sorted(self.callbacks())
 
     @invariant()
     def what_runs_and_what_is_due_next_is_known(self) -> None:

@@ -54,6 +54,7 @@ from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
+from raytasks.tracker.service_terms import terms_of
 from raytasks.tracker.version_book import VersionBook
 
 log = logging.getLogger(__name__)
@@ -162,16 +163,7 @@ class TrackerActor:
 
     async def _terms(self) -> Terms:
         await self._core()
-        settings = (self._pools and self._pools.settings) or self._settings
-        return Terms(
-            settings.artifacts_url,
-            settings.offload_bytes,
-            settings.max_result_bytes,
-            settings.max_payload_bytes,
-            settings.max_depth,
-            settings.max_batch_bytes,
-            __version__,
-        )
+        return terms_of((self._pools and self._pools.settings) or self._settings)
 
     async def _database(self) -> DatabasePlace:
         core = await self._core()
@@ -387,7 +379,7 @@ def _put_in_force(
     tracker: Tracker, pools: RunnerPools, written: TrackerLog, version: HandlersVersion
 ) -> None:
     settings = version.settings
-    tracker.set_handlers(version.handlers)
+    tracker.set_handlers(version.all_handlers)
     pools.deploy(version)
     written.change(LogOptions.of(settings))
     tracker.max_backlog = settings.max_backlog

@@ -47,7 +47,9 @@ class ClusterOutlook:
     def task_types(self) -> Collection[str] | None:
         """See `Outlook.task_types`."""
         version = self._versions.version
-        return None if version is None else version.task_types
+        if version is None:
+            return None
+        return [info.task_type for info in version.all_handlers]
 
     def pools(self) -> Sequence[PoolView]:
         """See `Outlook.pools`."""
