@@ -49,6 +49,8 @@ def test_what_does_not_run_says_why() -> None:
         ("README.md", ".venv/bin/raytasks demo --break"),
         ("README.md", "1,000 tasks, and SIGKILL for these while they ran:"),
         ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
+        ("docs/coming-from.md", "@app.task(bind=True, autoretry_for=(ConnectionError,),"
+                                " retry_backoff=True, max_retries=4)"),
         ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
         ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
                          " --limit-value account=a-17-bulk"),
