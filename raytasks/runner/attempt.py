@@ -120,7 +120,7 @@ class Attempt:
             outcome = self._outcome_of(handler, channel)
             span.ended(outcome.kind.value, self.error)
             if self.spec.on_failure is not None:
-                call_on_failure([(self, outcome)])
+                [outcome] = call_on_failure([(self, outcome)])
         return outcome
 
     def _outcome_of(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
@@ -201,7 +201,7 @@ class Attempt:
             worker_id=self.workplace.worker_id,
             host=self.workplace.host,
             pid=self.workplace.pid,
-            has_files=self._has_files,
+            has_files=self.has_files,
             **details,
         )
 
@@ -213,7 +213,8 @@ class Attempt:
         return self.workplace.values.externalize_checkpoint(self.claim, text)
 
     @property
-    def _has_files(self) -> bool:
+    def has_files(self) -> bool:
+        """Whether it has saved files of its task, or has tried to."""
         artifacts = self.workplace.artifacts
         return artifacts is not None and artifacts.writes > self._writes_before
 

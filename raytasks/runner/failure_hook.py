@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from msgspec.structs import replace
 from pydantic_core import from_json
 
 from raytasks.model.states import OutcomeKind
@@ -37,16 +38,18 @@ def is_last(attempt: "Attempt", outcome: Outcome) -> bool:
     return not outcome.retryable or claim.failures + 1 >= claim.max_attempts
 
 
-def call_on_failure(ended: Sequence[tuple["Attempt", Outcome]]) -> None:
+def call_on_failure(ended: Sequence[tuple["Attempt", Outcome]]) -> list[Outcome]:
     """Call `on_failure` for those of the attempts whose task has failed for good.
 
     They are attempts of one handler. It returns after `ON_FAILURE_SECONDS` at the latest. What goes
-    wrong is written to the task's log.
+    wrong is written to the task's log. Returns the outcomes, which also tell of files that were
+    saved meanwhile.
     """
-    last = [attempt for attempt, outcome in ended if is_last(attempt, outcome)]
-    hook = last[0].spec.on_failure if last else None
-    if hook is None:
-        return
+    outcomes = [outcome for _, outcome in ended]
+    hook = ended[0][0].spec.on_failure if ended else None
+    last = [attempt for attempt, outcome in ended if hook and is_last(attempt, outcome)]
+    if hook is None or not last:
+        return outcomes
     waiting = dict.fromkeys(map(id, last))
     for attempt in last:
         attempt.over = True
@@ -62,11 +65,16 @@ def call_on_failure(ended: Sequence[tuple["Attempt", Outcome]]) -> None:
     thread = threading.Thread(target=call_all, name="on_failure", daemon=True)
     thread.start()
     thread.join(ON_FAILURE_SECONDS)
-    if thread.is_alive():
+    is_late = thread.is_alive()  # then it may still save a file
+    if is_late:
         for attempt in last:
             if id(attempt) in waiting:
                 waiting.pop(id(attempt), None)
                 _tell(attempt, f"on_failure has not ended within {ON_FAILURE_SECONDS:g} seconds")
+    return [
+        replace(outcome, has_files=is_late or attempt.has_files) if attempt.over else outcome
+        for attempt, outcome in ended
+    ]
 
 
 def _call(hook: Callable[..., Any], attempt: "Attempt") -> None:

@@ -111,14 +111,11 @@ class HandlerCall:
 
     def call_on_failure(self) -> None:
         """Call `on_failure` for the attempts that ended their tasks. It may block."""
-        told = {(outcome.task_id, outcome.attempt): outcome for outcome in self.outcomes}
-        keys = [(attempt.claim.task_id, attempt.claim.attempt) for attempt in self.attempts]
-        call_on_failure(
-            [
-                (attempt, told[key])
-                for attempt, key in zip(self.attempts, keys, strict=True)
-                if key in told
-            ]
+        by_key = {
+            (attempt.claim.task_id, attempt.claim.attempt): attempt for attempt in self.attempts
+        }
+        self.outcomes = call_on_failure(
+            [(by_key[outcome.task_id, outcome.attempt], outcome) for outcome in self.outcomes]
         )
 
     def wrapped(self, handler: Callable[..., Any]) -> Callable[..., Any]:

@@ -187,7 +187,10 @@ class Worker:
                         take_interrupt()
         except AttemptStopped:  # thrown just as the handler ended
             self.current = None
-            return attempt.stopped()
+            if attempt.over:
+                return attempt.stopped()
+            [outcome] = call_on_failure([(attempt, attempt.stopped())])
+            return outcome
 
     def _call(self, attempt: Attempt) -> Outcome:
         try:
@@ -196,7 +199,6 @@ class Worker:
             if attempt.stop.reason:
                 return attempt.stopped()
             attempt.use(self._channel(attempt))
-            outcome = attempt.failed(error)
-            call_on_failure([(attempt, outcome)])
+            [outcome] = call_on_failure([(attempt, attempt.failed(error))])
             return outcome
         return attempt.run(handler, self._channel(attempt))

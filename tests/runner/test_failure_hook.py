@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 import raytasks
 from raytasks import Batch, Context, HandlerError, PermanentError, RetryPolicy, Snooze, handler
+from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
 from raytasks.handling.declaration import handler_of
 from raytasks.model.retry import AttemptTimeout
@@ -18,16 +19,25 @@ from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Claim
 from raytasks.runner import failure_hook
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.handler_call import Answer, HandlerCall, drive
 from raytasks.runner.workplace import Workplace
 from raytasks.testing import FakeClock, Queue, run_handler
 from tests.runner.concurrent_bench import PATIENCE, ConcurrentBench
 from tests.working import Working
 
+TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 TWICE = RetryPolicy(max_attempts=2, initial_delay_seconds=0.0)
 
 
 class Order(BaseModel):
     number: int = 0
+
+
+def called(target: Callable[..., Any], arguments: Any) -> Answer:
+    try:
+        return target(*arguments), None
+    except PermanentError as error:
+        return None, error
 
 
 class Told:
@@ -167,6 +177,27 @@ class TestWhatItMayDo:
             queue.submit("order", {"number": 10})
             runs = queue.run_until_idle()
         assert [(run.task_type, run.result) for run in runs] == [("order", None), ("undo", 10)]
+
+    @pytest.mark.parametrize("kind", ["serial", "beside"])
+    def test_a_file_that_it_saves_is_told(self, tmp_path: Path, kind: str) -> None:
+        def saves(payload: Any, error: Any, context: Context) -> None:
+            context.save_artifact("error.txt", str(error).encode())
+
+        spec = handler_of(failing(saves))
+        place = Workplace(artifacts=ArtifactStore(str(tmp_path)))
+        for number, has_files in ((10, True), (0, False)):
+            claim = Claim(TASK_ID, "order", 1, f'{{"number": {number}}}', 0, 3, None, None)
+            attempt = Attempt(spec, claim, place)
+            call = HandlerCall(spec, [attempt])
+            if kind == "serial":
+                outcome = attempt.run(spec.target, LocalChannel())
+            else:
+                invoke = lambda arguments: called(spec.target, arguments)  # noqa: E731
+                drive(call.steps(lambda _: LocalChannel()), invoke)
+                [outcome] = call.outcomes
+            assert outcome.has_files is has_files
+        assert place.artifacts is not None
+        assert place.artifacts.read(TASK_ID, "error.txt") == b"no luck"
 
     def test_one_that_does_not_end_is_left_alone(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(failure_hook, "ON_FAILURE_SECONDS", 0.05)
