@@ -17,12 +17,15 @@ from raytasks.handling.declaration import handler_of
 from raytasks.model.retry import AttemptTimeout
 from raytasks.model.states import OutcomeKind, State
 from raytasks.protocol.messages import Claim
-from raytasks.runner import failure_hook
+from raytasks.runner import concurrent_work, failure_hook, warm_work
 from raytasks.runner.attempt import Attempt
+from raytasks.runner.concurrent_work import ConcurrentWork
 from raytasks.runner.handler_call import Answer, HandlerCall, drive
+from raytasks.runner.warm_work import WarmWork
 from raytasks.runner.workplace import Workplace
 from raytasks.testing import FakeClock, Queue, run_handler
 from tests.runner.concurrent_bench import PATIENCE, ConcurrentBench
+from tests.runner.test_warm_work import Bench
 from tests.working import Working
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
@@ -260,3 +263,62 @@ class TestInEachRunner:
         ]
         assert told.numbers == [10, 12, 13]
         assert {context.task_id for _, _, context in told.calls} == {ids[0], *ids[2:]}
+
+
+class TestAfterATimeout:
+    """The steps that stop an attempt end with its handler, so no process ends for `on_failure`."""
+
+    @pytest.mark.parametrize("kind", ["serial", "thread", "loop"])
+    async def test_the_runner_waits_for_it(
+        self, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+    ) -> None:
+        looks = threading.Semaphore(0)
+        module, work = (
+            (warm_work, WarmWork) if kind == "serial" else (concurrent_work, ConcurrentWork)
+        )
+        monkeypatch.setattr(module, "ASK_SECONDS", 0.05)
+        monkeypatch.setattr(module, "INTERRUPT_SECONDS", 1.0)
+        look = work.look
+
+        def counted(self: Any) -> None:
+            look(self)
+            looks.release()
+
+        monkeypatch.setattr(work, "look", counted)
+        ended: list[type[BaseException]] = []
+
+        def slow(payload: Any, error: Any, context: Context) -> None:
+            while looks.acquire(blocking=False):
+                pass
+            for _ in range(15):  # by then the process of a handler would have ended
+                assert looks.acquire(timeout=PATIENCE)
+            ended.append(type(error))
+
+        concurrency = 1 if kind == "serial" else 4
+        once = RetryPolicy(max_attempts=1)
+
+        @handler("late", timeout=0.05, retry=once, concurrency=concurrency, on_failure=slow)
+        def late(payload: Order, context: Context) -> None:
+            while True:
+                context.raise_if_cancelled()
+                threading.Event().wait(0.001)
+
+        @handler("late", timeout=0.05, retry=once, concurrency=concurrency, on_failure=slow)
+        async def late_on_loop(payload: Order) -> None:
+            await asyncio.Event().wait()
+
+        target = late_on_loop if kind == "loop" else late
+        if kind == "serial":
+            async with Bench(sqlite_url, tmp_path, target).running() as bench:
+                task_id = await bench.submit("late")
+                task = await bench.end(task_id)
+                outcomes, lives = await bench.outcomes(task_id), bench.lives
+        else:
+            async with ConcurrentBench(sqlite_url, tmp_path, target).running() as beside:
+                [task_id] = await beside.submit("late", {})
+                [task] = await beside.ends([task_id])
+                outcomes, lives = await beside.outcomes(task_id), beside.lives
+        assert task.state is State.FAILED
+        assert outcomes == [OutcomeKind.TIMED_OUT]
+        assert ended == [AttemptTimeout]
+        assert lives == 1
