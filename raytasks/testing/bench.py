@@ -4,7 +4,7 @@ import copy
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -194,6 +194,7 @@ def run_handler(
     timeout_seconds: float | None = None,
     clock: FakeClock | None = None,
     middleware: Sequence[Callable[..., Any]] = (),
+    artifacts: Mapping[str, bytes] | None = None,
 ) -> AttemptRun:
     """Run one attempt of a handler, and return what it did. Nothing is stored.
 
@@ -201,6 +202,7 @@ def run_handler(
     is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by default, all
     earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
     says from the start that the task was cancelled. The functions of `middleware` are around it.
+    The task has the files `artifacts` already, by name.
 
     Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
     becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
@@ -226,6 +228,8 @@ def run_handler(
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         bench = Bench(folder, clock)
         bench.workplace.middleware = registry.middleware
+        for name, data in (artifacts or {}).items():
+            bench.artifacts.save(claim.task_id, name, data)
         begun = bench.attempt(spec, claim)
         if cancelled:
             begun.stop.order(StopReason.CANCEL, clock())

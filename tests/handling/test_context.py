@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from raytasks import Cancelled, Context, TaskNotFound, handler
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
-from raytasks.testing import FakeClock, Queue
+from raytasks.testing import FakeClock, Queue, run_handler
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
@@ -213,6 +213,15 @@ class TestReadArtifact:
         alone = context(artifacts=ArtifactStore(str(tmp_path)))
         with pytest.raises(RuntimeError, match=r"use raytasks\.testing\.Queue"):
             alone.read_artifact("a.txt", task_id=self.OTHER)
+
+    def test_a_file_of_an_earlier_attempt_in_one_run(self) -> None:
+        @handler("goes_on")
+        def goes_on(_: int, context: Context) -> str:
+            context.save_artifact("new.txt", b"new")
+            return context.read_artifact("old.txt").decode()
+
+        run = run_handler(goes_on, 1, attempt=2, artifacts={"old.txt": b"old"})
+        assert (run.result, run.artifacts) == ("old", {"new.txt": b"new"})
 
     def test_in_a_queue(self) -> None:
         @handler("writes")
