@@ -16,7 +16,7 @@ from raytasks.handling.declaration import handler_of
 from raytasks.handling.middleware import MiddlewareForm, middleware_of
 from raytasks.handling.registry import Registry
 from raytasks.model.states import OutcomeKind
-from raytasks.testing import run_handler
+from raytasks.testing import Queue, run_handler
 
 
 @handler("plain")
@@ -267,6 +267,21 @@ class TestRegistry:
         found = [spec.target.__name__ for spec in registry.middleware.specs]
         assert found == ["first", "second"]
         assert registry.only(["a"]).middleware is registry.middleware
+
+    def test_a_queue_finds_it_in_a_module(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = f"{MODULE}\n    order = []\n".replace(
+            "        yield", "        order.append(1)\n        yield"
+        )
+        (tmp_path / "own_queue.py").write_text(textwrap.dedent(seen), encoding="utf-8")
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "path", [*sys.path])
+        with Queue(["own_queue"]) as queue:
+            task = queue.submit("a", 3)
+            queue.run_due()
+            assert task.result == 3
+        assert sys.modules["own_queue"].order == [1, 1]
 
     def test_one_that_is_not_found_is_an_error(self, tmp_path: Path) -> None:
         code = f"{MODULE}\n    del second\n"
