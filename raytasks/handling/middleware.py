@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from raytasks.handling.context import Context
 from raytasks.handling.declaration import HandlerSpec, note
@@ -21,6 +21,7 @@ _SPEC_ATTRIBUTE = "__raytasks_middleware__"
 
 Target = TypeVar("Target", bound=Callable[..., Any])
 Call = Callable[..., Any]
+Kind = Literal["all", "plain", "async"]
 
 
 @dataclass(frozen=True)
@@ -193,10 +194,10 @@ def middleware(target: Target, /) -> Target: ...
 
 
 @overload
-def middleware(*, around: str = "all", order: int = 0) -> Callable[[Target], Target]: ...
+def middleware(*, around: Kind = "all", order: int = 0) -> Callable[[Target], Target]: ...
 
 
-def middleware(target: Any = None, /, *, around: str = "all", order: int = 0) -> Any:
+def middleware(target: Any = None, /, *, around: Kind = "all", order: int = 0) -> Any:
     """Declare a function to be middleware: it runs around each call of a handler.
 
     It has one of three forms. Its first parameter is the `Invocation`.

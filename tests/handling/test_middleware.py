@@ -208,7 +208,7 @@ class TestDeclaration:
             with pytest.raises(HandlerError, match=told):
                 middleware(bad)  # type: ignore[call-overload]
         with pytest.raises(HandlerError, match="around must be 'all', 'plain' or 'async', not 'x'"):
-            middleware(around="x")(fine)
+            middleware(around="x")(fine)  # type: ignore[call-overload]
         with pytest.raises(HandlerError, match=r"order must be a whole number, not 1\.5"):
             middleware(order=1.5)(fine)  # type: ignore[call-overload]
 
