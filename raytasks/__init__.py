@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from raytasks.driver.traced_remote import traced_remote
     from raytasks.handling.context import Cancelled, Context
     from raytasks.handling.declaration import handler
+    from raytasks.handling.middleware import Invocation, middleware
     from raytasks.model.controls import Batch, Limit, Pool
     from raytasks.model.errors import HandlerError, InvalidSubmission, NoService
     from raytasks.model.retry import (
@@ -59,6 +60,7 @@ __all__ = [
     "Context",
     "HandlerError",
     "InvalidSubmission",
+    "Invocation",
     "KeyConflict",
     "Limit",
     "NoService",
@@ -76,6 +78,7 @@ __all__ = [
     "TaskFailed",
     "TaskNotFound",
     "handler",
+    "middleware",
     "result",
     "result_async",
     "submit",
@@ -100,6 +103,8 @@ _WHERE = {
     "Context": "handling.context",
     "HandlerError": "model.errors",
     "handler": "handling.declaration",
+    "Invocation": "handling.middleware",
+    "middleware": "handling.middleware",
     "InvalidSubmission": "model.errors",
     "AttemptTimeout": "model.retry",
     "Batch": "model.controls",

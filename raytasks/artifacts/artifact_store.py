@@ -65,6 +65,24 @@ class ArtifactStore:
         data: bytes = self._files.cat_file(self.path(task_id, name))
         return data
 
+    def load(self, task_id: str, name: str, max_bytes: int) -> bytes:
+        """Return the bytes of a file that may be shown.
+
+        Raises `FileNotFoundError`, and `ValueError` for a bad name or more than `max_bytes` bytes.
+        """
+        try:
+            file, size = self.open(task_id, name)
+        except FileNotFoundError:
+            raise FileNotFoundError(f"task {task_id} has no artifact {name!r}") from None
+        with file:
+            if size > max_bytes:
+                raise ValueError(
+                    f"the artifact {name!r} has {size} bytes, and max_bytes allows {max_bytes}: "
+                    "pass a larger max_bytes if the process has the memory"
+                )
+            data: bytes = file.read()
+        return data
+
     def save_own(self, task_id: str, name: str, data: bytes) -> None:
         """Write a file of raytasks itself: its name begins with a dot, and it is never served."""
         self._write(self._own_path(task_id, name), data)

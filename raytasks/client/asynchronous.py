@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Literal, TypeAlias, TypeVar, Unpack, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -39,6 +39,7 @@ from raytasks.client.event_stream import (
 )
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.service_calls_async import AsyncInspection
+from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")
 
@@ -86,8 +87,8 @@ class AsyncClient(AsyncInspection, AsyncControl):
 
     async def submit(
         self,
-        task_type: str | Callable[..., Any],
-        payload: Any,
+        task_type: Called[Payload],
+        payload: Payload,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
@@ -104,8 +105,8 @@ class AsyncClient(AsyncInspection, AsyncControl):
 
     async def run(
         self,
-        task_type: str | Callable[..., Any],
-        payload: Any,
+        task_type: Called[Payload],
+        payload: Payload,
         *,
         idempotency_key: str | None = None,
         wait_timeout_seconds: float | None = None,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Generator, Sequence
 from types import TracebackType
-from typing import Any, Literal, TypeAlias, TypeVar, Unpack, overload
+from typing import Literal, TypeAlias, TypeVar, Unpack, overload
 
 import httpx
 from httpx_sse import EventSource
@@ -38,6 +38,7 @@ from raytasks.client.event_stream import (
 )
 from raytasks.client.requests import DEFAULT_URL
 from raytasks.client.service_calls import Inspection
+from raytasks.handling.handler_types import Called, Payload
 
 T = TypeVar("T")
 
@@ -89,8 +90,8 @@ class Client(Inspection, Control):
 
     def submit(
         self,
-        task_type: str | Callable[..., Any],
-        payload: Any,
+        task_type: Called[Payload],
+        payload: Payload,
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
@@ -119,8 +120,8 @@ class Client(Inspection, Control):
 
     def run(
         self,
-        task_type: str | Callable[..., Any],
-        payload: Any,
+        task_type: Called[Payload],
+        payload: Payload,
         *,
         idempotency_key: str | None = None,
         wait_timeout_seconds: float | None = None,

@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.declaration import task_type_of
+from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
 from raytasks.handling.terms import DriverTerms
@@ -109,8 +110,8 @@ class PartlySubmitted(RaytasksError):
 
 
 def submit(
-    task_type: str | Callable[..., Any],
-    payload: Any,
+    task_type: Called[Payload],
+    payload: Payload,
     *,
     idempotency_key: str | None = None,
     **options: Any,
@@ -118,12 +119,13 @@ def submit(
     """Submit a task to the raytasks service of the Ray cluster that this process has joined.
 
     The first argument is the function or class of the handler, or the name of its type. The
-    `payload` is a JSON value, or a model. The `options` are those of `POST /tasks/`: `priority`,
-    `max_attempts`, `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or
-    `run_at`. On return the task is on disk. If an earlier submission had the same
-    `idempotency_key`, its task is returned. Raises `InvalidSubmission` for an unknown type or a bad
-    payload. Raises `KeyConflict` if the earlier submission was a different one. Raises also
-    `BacklogFull`, `StoreUnavailable`, and `NoService`.
+    `payload` is a JSON value, or a model. For a function or class, a type checker refuses a payload
+    of another type. The `options` are those of `POST /tasks/`: `priority`, `max_attempts`,
+    `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or `run_at`. On return
+    the task is on disk. If an earlier submission had the same `idempotency_key`, its task is
+    returned. Raises `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict`
+    if the earlier submission was a different one. Raises also `BacklogFull`, `StoreUnavailable`,
+    and `NoService`.
 
     The call blocks until the service answers. On an event loop, use `submit_async`.
     """
@@ -135,8 +137,8 @@ def submit(
 
 
 async def submit_async(
-    task_type: str | Callable[..., Any],
-    payload: Any,
+    task_type: Called[Payload],
+    payload: Payload,
     *,
     idempotency_key: str | None = None,
     **options: Any,

@@ -8,6 +8,10 @@ from typing import Any, Protocol
 
 from raytasks.handling.task_log import TaskLog, clean
 from raytasks.model.task_events import LogLine
+from raytasks.model.tasks import DEFAULT_NAMESPACE, TaskNotFound, is_task_id
+
+MAX_READ_BYTES = 256 * 1024 * 1024
+"""How large a file `Context.read_artifact` reads by default, in bytes."""
 
 _MESSAGE_LENGTH = 500
 
@@ -40,6 +44,9 @@ class Artifacts(Protocol):
 
     def save(self, task_id: str, name: str, data: bytes) -> str:
         """Keep a file, and return the path at which the API serves it."""
+
+    def load(self, task_id: str, name: str, max_bytes: int) -> bytes:
+        """Return a file's bytes. Raises `FileNotFoundError`, and `ValueError` if it is larger."""
 
 
 @dataclass
@@ -76,7 +83,8 @@ class Context:
     The number `attempt` counts from 1 and never repeats. The number of earlier failed attempts in
     the present budget of `max_attempts` is `failures`. The attempt times out at `deadline` (seconds
     since the epoch, or None). In an earlier process that died, the attempt has logged
-    `lines_before` lines.
+    `lines_before` lines. The task has this `priority`, these `tags` and this `namespace`.
+    `namespace_of` returns the namespace of another task, or None if there is no such task.
     """
 
     task_id: str
@@ -92,6 +100,10 @@ class Context:
     lines_before: int = 0
     max_checkpoint_bytes: int | None = None
     load_checkpoint: Callable[[], str | None] | None = None
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    namespace: str = DEFAULT_NAMESPACE
+    namespace_of: Callable[[str], str | None] | None = None
 
     @cached_property
     def log(self) -> TaskLog:
@@ -177,6 +189,27 @@ class Context:
         if self.artifacts is None:
             raise RuntimeError("this context has no artifact store")
         return self.artifacts.save(self.task_id, name, data)
+
+    def read_artifact(
+        self, name: str, *, task_id: str | None = None, max_bytes: int = MAX_READ_BYTES
+    ) -> bytes:
+        """Return the bytes of a file of this task, or of another task of its namespace.
+
+        Raises `FileNotFoundError` if the task has no such file. Raises `TaskNotFound` if its
+        namespace has no task with the id `task_id`. Raises `ValueError` for a bad name, and for a
+        file of more than `max_bytes` bytes.
+        """
+        if self.artifacts is None:
+            raise RuntimeError("this context has no artifact store")
+        if task_id is None or task_id == self.task_id:
+            return self.artifacts.load(self.task_id, name, max_bytes)
+        if self.namespace_of is None:
+            raise RuntimeError(
+                "this context cannot look at other tasks: in a test, use raytasks.testing.Queue"
+            )
+        if not is_task_id(task_id) or self.namespace_of(task_id) != self.namespace:
+            raise TaskNotFound(f"the namespace {self.namespace} has no task {task_id!r:.100}")
+        return self.artifacts.load(task_id, name, max_bytes)
 
 
 def _fraction(value: Any) -> float:

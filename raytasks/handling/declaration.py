@@ -10,8 +10,9 @@ import sys
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from raytasks.handling.context import Context
 from raytasks.handling.declaration_checks import (
     OF_TASKS_ONLY,
     check,
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 _SPEC_ATTRIBUTE = "__raytasks_handler__"
 _NOTES = "__raytasks_declared__"
 Target = TypeVar("Target", bound=Callable[..., Any])
+OnFailure: TypeAlias = Callable[[Any, Any, Context], object]
+"""Called with the payload, the error and the context of a task that has failed for good."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class HandlerSpec:
     batch: Batch | None = None
     limits: tuple[Limit, ...] = ()
     weight: float = 1.0
+    on_failure: OnFailure | None = None
 
     @property
     def kind(self) -> HandlerKind:
@@ -189,6 +193,7 @@ def handler(
     batch: Batch | None = None,
     limits: Sequence[Limit] = (),
     weight: float = 1.0,
+    on_failure: OnFailure | None = None,
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
@@ -211,6 +216,11 @@ def handler(
     The runners are those of the `pool`, if one is named: see `Pool`, `Batch` and `Limit`. The
     `weight` is the share of this type's tasks among the types of its namespace in the same pool.
 
+    When a task has failed for good, `on_failure` is called with its payload, its error and the
+    context of its last attempt. It may be `async`. It is called where that attempt ran, at most for
+    10 seconds, before the outcome is reported. It is not called for a task that was lost with its
+    process, nor for a cancelled one.
+
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
     """
@@ -231,10 +241,11 @@ def handler(
             batch=batch,
             limits=listed(limits, target),
             weight=weight,
+            on_failure=on_failure,
         )
         check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)
-        _note(task_type, spec)
+        note(task_type, spec)
         return target
 
     return declare
@@ -297,7 +308,7 @@ def _describe(value: object) -> object:
     return getattr(value, "__name__", type(value).__name__)
 
 
-def _note(task_type: str, declared: object) -> None:
+def note(name: str, declared: object) -> None:
     """Note a declaration in the module that is being imported, also if another module calls it.
 
     If a reload runs the same line again, the note replaces the earlier one.
@@ -308,7 +319,7 @@ def _note(task_type: str, declared: object) -> None:
             return  # no module is being run: nobody will look for a note
         frame = frame.f_back
     notes = frame.f_globals.setdefault(_NOTES, {})
-    notes[task_type, frame.f_code.co_filename, frame.f_lineno] = declared
+    notes[name, frame.f_code.co_filename, frame.f_lineno] = declared
 
 
 def noted_in(names: Iterable[str], without: Container[str] = ()) -> Iterator[tuple[str, int, Any]]:

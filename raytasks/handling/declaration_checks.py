@@ -53,10 +53,21 @@ def check(spec: "HandlerSpec") -> None:
                 f"{name}: redact: {text!r} is no JSON pointer, such as '/card' or '/items/*/code'"
             )
     _check_flow(spec, name)
+    if spec.on_failure is not None:
+        _check_on_failure(spec.on_failure, name)
     try:
         parameters_of(spec.target, batch=spec.batch is not None)
     except SignatureError as error:
         raise HandlerError(f"{name}: {error}") from None
+
+
+def _check_on_failure(hook: Any, name: str) -> None:
+    try:
+        inspect.signature(hook).bind(None, None, None)
+    except (TypeError, ValueError):
+        raise HandlerError(
+            f"{name}: on_failure must be a function of (payload, error, context), not {hook!r:.200}"
+        ) from None
 
 
 def listed(limits: Any, target: Callable[..., Any]) -> tuple[Limit, ...]:

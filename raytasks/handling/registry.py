@@ -8,6 +8,7 @@ from types import ModuleType
 from raytasks.handling.declaration import HandlerSpec, noted_in, spec_on
 from raytasks.handling.declaration_checks import check_together, where
 from raytasks.handling.fingerprint import fingerprint
+from raytasks.handling.middleware import Middlewares, MiddlewareSpec, middleware_on
 from raytasks.handling.modules import import_modules, nothing_found
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo
@@ -23,6 +24,7 @@ class Registry:
     def __init__(self, specs: Iterable[HandlerSpec] = ()) -> None:
         self._specs: dict[str, HandlerSpec] = {}
         self._modules: set[str] = set()
+        self.middleware = Middlewares()
         for spec in specs:
             self.add(spec)
 
@@ -42,6 +44,8 @@ class Registry:
         for module in import_modules(names, folder):
             others.discard(module.__name__)
             for attribute, value in list(vars(module).items()):
+                if (layer := middleware_on(value)) is not None:
+                    registry.add_middleware(layer)
                 spec = spec_on(value)
                 if spec is not None and spec.target is value:
                     registry.add(spec)
@@ -50,12 +54,13 @@ class Registry:
         registry._check_complete(copies, list(noted_in(names, without=others)))
         if not registry.task_types:
             raise nothing_found(names, folder)
+        registry.check_middleware()
         return registry
 
     def _check_complete(
         self,
         copies: Sequence[tuple[ModuleType, str, HandlerSpec]],
-        noted: Sequence[tuple[str, int, HandlerSpec]],
+        noted: Sequence[tuple[str, int, HandlerSpec | MiddlewareSpec]],
     ) -> None:
         for module, attribute, spec in copies:  # e.g. of functools.wraps
             if self.get(spec.task_type) is not spec:
@@ -63,7 +68,16 @@ class Registry:
                     f"{module.__name__}.{attribute}: another decorator stands above "
                     f"@handler({spec.task_type!r}), and would never run; put @handler on top"
                 )
-        for name, line, spec in noted:
+        for name, line, declared in noted:
+            if isinstance(declared, MiddlewareSpec):
+                if declared not in self.middleware.specs:
+                    raise HandlerError(
+                        f"{name}, line {line}: {where(declared.target)} is declared with "
+                        "@middleware, but is no name of a module that is loaded; put it at module "
+                        "level, with @middleware on top, and import it in a module of handlers"
+                    )
+                continue
+            spec = declared
             found = self.get(spec.task_type)
             if found is None:
                 raise HandlerError(
@@ -93,6 +107,16 @@ class Registry:
         check_together(spec, self._specs.values())
         self._specs[spec.task_type] = spec
 
+    def add_middleware(self, spec: MiddlewareSpec) -> None:
+        """Add a middleware, if it is not known already."""
+        if spec not in self.middleware.specs:
+            self.middleware = Middlewares([*self.middleware.specs, spec])
+
+    def check_middleware(self) -> None:
+        """Raise `HandlerError` for a middleware that cannot be around one of the handlers."""
+        for spec in self._specs.values():
+            self.middleware.of(spec)
+
     def get(self, task_type: str) -> HandlerSpec | None:
         """Return the handler of a task type, or None."""
         return self._specs.get(task_type)
@@ -114,7 +138,9 @@ class Registry:
         missing = [name for name in task_types if name not in self._specs]
         if missing:
             raise HandlerError(f"no handler for {', '.join(missing)}")
-        return Registry(self._specs[name] for name in task_types)
+        chosen = Registry(self._specs[name] for name in task_types)
+        chosen.middleware = self.middleware
+        return chosen
 
     @property
     def is_concurrent(self) -> bool:
@@ -133,6 +159,7 @@ class Registry:
         packages. See `raytasks.handling.fingerprint`.
         """
         targets = {spec.target.__module__ for spec in self._specs.values()}
+        targets |= {spec.target.__module__ for spec in self.middleware.specs}
         return fingerprint(targets | self._modules)
 
     def infos(self) -> tuple[HandlerInfo, ...]:

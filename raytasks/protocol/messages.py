@@ -12,7 +12,10 @@ from raytasks.model.tasks import DEFAULT_NAMESPACE
 
 
 class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
-    """An attempt that a runner is to run, with everything that it needs to know of the task."""
+    """An attempt that a runner is to run, with everything that it needs to know of the task.
+
+    The `payload` and the `tags` (a list, or None) are JSON text.
+    """
 
     task_id: str
     task_type: str
@@ -25,6 +28,9 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     payload_ref: str | None = None
     checkpoint_ref: str | None = None
     trace_context: str | None = None
+    priority: int = 0
+    tags: str | None = None
+    namespace: str = DEFAULT_NAMESPACE
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -1,7 +1,7 @@
 """One attempt, in any process: check the payload, call the handler, make the outcome."""
 
 import inspect
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -10,6 +10,7 @@ from types import CoroutineType
 from typing import Any, cast
 
 from pydantic import ValidationError
+from pydantic_core import from_json
 
 from raytasks.artifacts.large_values import ArtifactsUnavailable
 from raytasks.handling.attempt_waits import AttemptWaits, noting
@@ -30,6 +31,7 @@ from raytasks.model.strict_json import NotJson, pointer
 from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, is_a, judge
+from raytasks.runner.failure_hook import call_on_failure
 from raytasks.runner.home import HomeChannel
 from raytasks.runner.workplace import Workplace
 
@@ -66,6 +68,12 @@ class Attempt:
     stop: Stop = field(default_factory=Stop)
     started_at: float = 0.0
     error: BaseException | None = None
+    failure: BaseException | None = None
+    """The reason why it failed: the handler's error, or the timeout."""
+    over: bool = False
+    """Whether only `on_failure` still runs, which has a bound of its own."""
+    tries_again: Callable[[BaseException], bool] = lambda _: False
+    """Whether Ray runs the handler again within this attempt after an error."""
     lines_before: int = 0
     saving: bool = False
     """Whether it waits until the tracker has its checkpoint."""
@@ -111,6 +119,8 @@ class Attempt:
         with self.span() as span:
             outcome = self._outcome_of(handler, channel)
             span.ended(outcome.kind.value, self.error)
+            if self.spec.on_failure is not None:
+                [outcome] = call_on_failure([(self, outcome)])
         return outcome
 
     def _outcome_of(self, handler: Callable[..., Any], channel: Channel) -> Outcome:
@@ -160,6 +170,7 @@ class Attempt:
         The attribute `error` keeps what a handler raised, but not a timeout.
         """
         self.error = error if kind is OutcomeKind.FAILED else None
+        self.failure = error
         decision = self._verdict(error)
         return self.outcome(
             kind,
@@ -190,7 +201,7 @@ class Attempt:
             worker_id=self.workplace.worker_id,
             host=self.workplace.host,
             pid=self.workplace.pid,
-            has_files=self._has_files,
+            has_files=self.has_files,
             **details,
         )
 
@@ -202,7 +213,8 @@ class Attempt:
         return self.workplace.values.externalize_checkpoint(self.claim, text)
 
     @property
-    def _has_files(self) -> bool:
+    def has_files(self) -> bool:
+        """Whether it has saved files of its task, or has tried to."""
         artifacts = self.workplace.artifacts
         return artifacts is not None and artifacts.writes > self._writes_before
 
@@ -238,8 +250,20 @@ class Attempt:
         arguments = [self.payload()]
         if self.spec.wants_context:
             arguments.append(self.context)
-        result = handler(*arguments)
+        result = self.wrapped(handler)(*arguments)
         return result if type(result) in _READY else self.collected(result)
+
+    def wrapped(
+        self, handler: Callable[..., Any], batch: "Sequence[Attempt] | None" = None
+    ) -> Callable[..., Any]:
+        """Return the handler with the middleware around it, for a call with these attempts."""
+        middleware = self.workplace.middleware
+        if not middleware.specs:
+            return handler
+        contexts = [attempt.context for attempt in (batch or [self])]
+        if self.spec.is_async:
+            return middleware.asynchronous(self.spec, handler, contexts, self.collect)
+        return middleware.plain(self.spec, handler, contexts, self.collected)
 
     def use(self, channel: Channel) -> None:
         """Let the attempt's context report by this channel. Needed before `context`."""
@@ -269,6 +293,12 @@ class Attempt:
                 for item in found[:10]
             )
             raise PermanentError(f"the payload no longer fits its handler: {told}") from None
+
+    def plain_payload(self) -> Any:
+        """Return the payload as JSON gives it. Raises as `LargeValues.load_payload`."""
+        if self._text is None:
+            self.load()
+        return from_json(self._text or "null")
 
     def collected(self, result: Any) -> Any:
         """Return the result of an async handler, or the list of what a generator yields."""
@@ -344,6 +374,10 @@ class Attempt:
             clock=self.workplace.now,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
+            priority=self.claim.priority,
+            tags=tuple(from_json(self.claim.tags)) if self.claim.tags else (),
+            namespace=self.claim.namespace,
+            namespace_of=self.workplace.namespace_of,
         )
 
 

@@ -244,14 +244,16 @@ class AttemptLoop:
             pass
         except BaseException as error:  # of the class, when it is instantiated
             self._workplace.home.leave_if_copy(error)
-            call.fail(error)
+            call.fail(error, self._channel)
+            await asyncio.to_thread(call.call_on_failure)
         await self._end(call, belongings)
 
     async def _invoke(
         self, call: HandlerCall, handler: Callable[..., Any], arguments: Sequence[Any]
     ) -> Answer:
         try:
-            return await call.attempts[0].collect(handler(*arguments)), None
+            called = call.wrapped(handler)
+            return await call.attempts[0].collect(called(*arguments)), None
         except BaseException as error:
             present = asyncio.current_task()
             if present is not None:

@@ -101,11 +101,13 @@ class AttemptThread:
         try:
             handler = self._instances.of(call.spec)
         except BaseException as error:
-            call.fail(error)
+            call.fail(error, self._channel)
+            call.call_on_failure()
             return
 
         def invoke(arguments: Sequence[Any]) -> Answer:
-            answer = self._invoke(handler, arguments, call.attempts[0].collected)
+            first = call.attempts[0]
+            answer = self._invoke(call.wrapped(handler), arguments, first.collected)
             self._workplace.home.leave_if_copy(answer[1])
             return answer
 

@@ -58,6 +58,7 @@ class ConcurrentWork:
         self, registry: Registry, workplace: Workplace, *, max_tasks: int, max_memory_bytes: int
     ) -> None:
         self._workplace = workplace
+        workplace.middleware = registry.middleware
         self._max_tasks = max_tasks
         self._max_memory_bytes = max_memory_bytes
         self._event_loop = asyncio.get_running_loop()

@@ -15,6 +15,7 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.observe.traces import ProcessSpan
 from raytasks.protocol.messages import Outcome
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.failure_hook import call_on_failure
 
 
 @dataclass(frozen=True)
@@ -105,9 +106,27 @@ class HandlerCall:
                 attempt.use(channel(attempt))
                 self._spans[id(attempt)] = stack.enter_context(attempt.span())
             yield from self._steps()
+            if self.spec.on_failure is not None:
+                yield Offload(self.call_on_failure)
 
-    def fail(self, error: BaseException) -> None:
+    def call_on_failure(self) -> None:
+        """Call `on_failure` for the attempts that ended their tasks. It may block."""
+        by_key = {
+            (attempt.claim.task_id, attempt.claim.attempt): attempt for attempt in self.attempts
+        }
+        self.outcomes = call_on_failure(
+            [(by_key[outcome.task_id, outcome.attempt], outcome) for outcome in self.outcomes]
+        )
+
+    def wrapped(self, handler: Callable[..., Any]) -> Callable[..., Any]:
+        """Return the handler with the middleware around it, for the attempts in it now."""
+        present = self.active or self.attempts
+        return present[0].wrapped(handler, present)
+
+    def fail(self, error: BaseException, channel: Callable[[Attempt], Channel]) -> None:
         """End the attempts without an outcome by an error from before their handler's call."""
+        for attempt in self.attempts:
+            attempt.use(channel(attempt))
         for attempt in self.unsettled:
             self._settle(
                 attempt, attempt.stopped() if attempt.stop.reason else attempt.failed(error)

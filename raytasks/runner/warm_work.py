@@ -138,6 +138,8 @@ class WarmWork:
         now = self._workplace.now()
         if self._is_stuck() and self._worker.queued:
             self._give_back()
+        if attempt.over:
+            return
         if attempt.deadline is not None and now >= attempt.deadline:
             self._worker.order_stop(attempt, StopReason.TIMEOUT)
         asked_at = attempt.stop.ordered_at

@@ -9,6 +9,7 @@ from raytasks.handling.context import Channel
 from raytasks.handling.registry import Registry
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
+from raytasks.runner.failure_hook import call_on_failure
 from raytasks.runner.handler_instances import HandlerInstances
 from raytasks.runner.host import end_process
 from raytasks.runner.interrupt import AttemptStopped, interrupt_thread, take_interrupt
@@ -41,6 +42,7 @@ class Worker:
     ) -> None:
         self._registry = registry
         self._workplace = workplace
+        workplace.middleware = registry.middleware
         self._channel = channel
         self._notify = notify
         self._instances = HandlerInstances(registry, workplace.home)
@@ -185,11 +187,18 @@ class Worker:
                         take_interrupt()
         except AttemptStopped:  # thrown just as the handler ended
             self.current = None
-            return attempt.stopped()
+            if attempt.over:
+                return attempt.stopped()
+            [outcome] = call_on_failure([(attempt, attempt.stopped())])
+            return outcome
 
     def _call(self, attempt: Attempt) -> Outcome:
         try:
             handler = self._instances.of(attempt.spec)
         except BaseException as error:
-            return attempt.stopped() if attempt.stop.reason else attempt.failed(error)
+            if attempt.stop.reason:
+                return attempt.stopped()
+            attempt.use(self._channel(attempt))
+            [outcome] = call_on_failure([(attempt, attempt.failed(error))])
+            return outcome
         return attempt.run(handler, self._channel(attempt))

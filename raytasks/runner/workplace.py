@@ -14,6 +14,7 @@ from typing import Any, Protocol, TypeVar
 
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES, LargeValues
+from raytasks.handling.middleware import Middlewares
 from raytasks.model.times import steady_time
 from raytasks.observe.traces import TraceParenting
 from raytasks.runner.handler_loop import HandlerLoop
@@ -59,6 +60,8 @@ class Workplace:
     own_process: bool = False
     puts_back: bool = True
     trace_parenting: TraceParenting = TraceParenting.LINK
+    middleware: Middlewares = field(default_factory=Middlewares)
+    namespace_of: Callable[[str], str | None] | None = None
     unfit: Callable[[], str | None] = lambda: None
     home: Home = field(default_factory=Home)
     handler_loop: HandlerLoop = field(default_factory=HandlerLoop)

@@ -4,7 +4,7 @@ import copy
 import random
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +14,7 @@ from pydantic_core import from_json, to_json
 from raytasks.api.task_models import ErrorView
 from raytasks.artifacts.large_values import MAX_RESULT_BYTES, LargeValues
 from raytasks.handling.declaration import HandlerSpec, handler_of
+from raytasks.handling.middleware import middleware_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.handler_info import HandlerKind
@@ -73,6 +74,11 @@ class Bench:
     def values(self) -> LargeValues:
         """The store of large payloads and results."""
         return self._workplace.values
+
+    @property
+    def workplace(self) -> Workplace:
+        """The workplace whose copies the attempts have."""
+        return self._workplace
 
     def start_process(self, name: str) -> None:
         """Begin again as a new process: class handlers are instantiated again."""
@@ -140,17 +146,19 @@ class Bench:
         attempts, first = call.attempts, call.attempts[0]
         if any(channel.died for channel in channels):
             return [attempt.outcome(OutcomeKind.LOST) for attempt in attempts]
+        by_attempt = dict(zip(map(id, attempts), channels, strict=True))
         try:
             handler = self._handler(first.spec)
         except BaseException as error:
-            return [attempt.failed(error) for attempt in attempts]
+            call.fail(error, lambda attempt: by_attempt[id(attempt)])
+            call.call_on_failure()
+            return call.outcomes
         if first.spec.batch is None:
             return [first.run(handler, channels[0])]
-        by_attempt = dict(zip(map(id, attempts), channels, strict=True))
 
         def invoke(arguments: Sequence[Any]) -> Answer:
             try:
-                return first.collected(handler(*arguments)), None
+                return first.collected(call.wrapped(handler)(*arguments)), None
             except ProcessDied as error:
                 first.error = error
                 raise
@@ -185,13 +193,16 @@ def run_handler(
     cancelled: bool = False,
     timeout_seconds: float | None = None,
     clock: FakeClock | None = None,
+    middleware: Sequence[Callable[..., Any]] = (),
+    artifacts: Mapping[str, bytes] | None = None,
 ) -> AttemptRun:
     """Run one attempt of a handler, and return what it did. Nothing is stored.
 
     `handler` is a function with `@handler`, also an async one, or a class, of which a new instance
     is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by default, all
     earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
-    says from the start that the task was cancelled.
+    says from the start that the task was cancelled. The functions of `middleware` are around it.
+    The task has the files `artifacts` already, by name.
 
     Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
     becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
@@ -199,7 +210,11 @@ def run_handler(
     spec = handler_of(handler)
     clock = clock or FakeClock()
     request = {"task_type": spec.task_type, "payload": payload, "timeout_seconds": timeout_seconds}
-    new = check_submission(request, Registry([spec]), now=clock())
+    registry = Registry([spec])
+    for layer in middleware:
+        registry.add_middleware(middleware_of(layer))
+    registry.check_middleware()
+    new = check_submission(request, registry, now=clock())
     claim = Claim(
         task_id=new.task_id,
         task_type=new.task_type,
@@ -212,6 +227,9 @@ def run_handler(
     )
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         bench = Bench(folder, clock)
+        bench.workplace.middleware = registry.middleware
+        for name, data in (artifacts or {}).items():
+            bench.artifacts.save(claim.task_id, name, data)
         begun = bench.attempt(spec, claim)
         if cancelled:
             begun.stop.order(StopReason.CANCEL, clock())
@@ -279,7 +297,8 @@ class _Watch:
         A batch goes on without those of its attempts that are cancelled.
         """
         present = self._present()
-        overdue = [attempt for attempt in present if self.is_overdue(attempt, self._clock())]
+        now = self._clock()
+        overdue = [one for one in present if not one.over and self.is_overdue(one, now)]
         late = any(attempt.stop.reason is StopReason.TIMEOUT for attempt in overdue)
         if late or (overdue and len(overdue) == len(present)):
             raise AttemptStopped

@@ -21,7 +21,7 @@ from raytasks.handling.submission import PayloadBounds
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
-from raytasks.protocol.queries import KnownTasks, TaskDetail
+from raytasks.protocol.queries import KnownTasks, TaskDetail, TasksById
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
 from raytasks.testing.bench import Bench
@@ -113,6 +113,8 @@ class InProcessService:
         self._loop = LoopThread("raytasks-testing")
         self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
         self._loop.call(self._start(), PATIENCE)
+        self.bench.workplace.middleware = registry.middleware
+        self.bench.workplace.namespace_of = self._namespace_of
         self.runner.begin(self.all_handlers.task_types)
 
     @cached_property
@@ -160,6 +162,10 @@ class InProcessService:
         if found is None:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
+
+    def _namespace_of(self, task_id: str) -> str | None:
+        task = self.call(self.tracker.read(TasksById([task_id]))).get(task_id)
+        return None if task is None else task.namespace
 
     def run_next(self) -> list[AttemptRun]:
         """Run the attempt that is due first; there must be one. On return its end is on disk.

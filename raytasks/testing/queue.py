@@ -9,6 +9,8 @@ from typing import Any
 import httpx
 
 from raytasks.handling.declaration import handler_of, task_type_of
+from raytasks.handling.handler_types import Called, Payload
+from raytasks.handling.middleware import middleware_on
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.states import WAITING
@@ -42,11 +44,12 @@ class NotIdle(AssertionError):
 class Queue:
     """A whole service in this process, with these handlers. The test runs the tasks.
 
-    `handlers` are functions and classes with `@handler`, and names of modules (of a package, all
-    its modules). By default they are those that `raytasks up` would load in this directory. The
-    `clock` is moved by the test, or by `run_for` and `run_until_idle`. With a `seed`, retries have
-    the jitter of their policy; without one, they have none. Further `settings` of raytasks are
-    keywords in lower case: `max_crashes=1`. Neither the environment nor `.env` is read.
+    `handlers` are functions and classes with `@handler`, functions with `@middleware`, and names of
+    modules (of a package, all its modules). By default they are those that `raytasks up` would load
+    in this directory. The `clock` is moved by the test, or by `run_for` and `run_until_idle`. With
+    a `seed`, retries have the jitter of their policy; without one, they have none. Further
+    `settings` of raytasks are keywords in lower case: `max_crashes=1`. Neither the environment nor
+    `.env` is read.
 
     Callbacks run like other tasks. They are not sent over the network: the `callback_receiver` gets
     each request and returns the answer. They need a secret: `callback_secrets="default=whsec_…"`.
@@ -102,8 +105,8 @@ class Queue:
 
     def submit(
         self,
-        task_type: str | Callable[..., Any],
-        payload: Any,
+        task_type: Called[Payload],
+        payload: Payload,
         *,
         idempotency_key: str | None = None,
         **options: Any,
@@ -221,6 +224,12 @@ def _registry(handlers: Iterable[Callable[..., Any] | str] | None) -> Registry:
             loaded = Registry.load([item], os.getcwd())
             for task_type in loaded.task_types:
                 registry.add(loaded.require(task_type))
+            for spec in loaded.middleware.specs:
+                registry.add_middleware(spec)
         else:
-            registry.add(handler_of(item))
+            if (layer := middleware_on(item)) is None:
+                registry.add(handler_of(item))
+            else:
+                registry.add_middleware(layer)
+    registry.check_middleware()
     return registry

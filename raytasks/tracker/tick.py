@@ -298,6 +298,9 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             payload_ref=row.payload_ref,
             checkpoint_ref=row.checkpoint_ref,
             trace_context=row.trace_context,
+            priority=row.priority,
+            tags=row.tags,
+            namespace=row.namespace,
         )
         done.claimed.append((running, claim))
         if counts and begins_now:

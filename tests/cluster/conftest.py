@@ -201,7 +201,8 @@ def concurrent_service(services: Services) -> Service:
     """A service whose handlers run side by side; see `tests.concurrent_handlers`."""
 
     def start(folder: Path) -> Service:
-        return start_service(folder, TASK_MODULES="tests.concurrent_handlers")
+        modules = "tests.concurrent_handlers,tests.around_handlers"
+        return start_service(folder, TASK_MODULES=modules)
 
     return services.get("concurrent_service", start)
 

@@ -51,6 +51,8 @@ def test_what_does_not_run_says_why() -> None:
         ("README.md", "raytasks init shop && cd shop     # a handler, its test, settings"),
         ("docs/callbacks.md", "raytasks submit text_processing '{\"text\": \"Hello\"}'"
                               " --callback https://example.com/hook"),
+        ("docs/coming-from.md", "@app.task(bind=True, autoretry_for=(ConnectionError,),"
+                                " retry_backoff=True, max_retries=4)"),
         ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
         ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
                          " --limit-value account=a-17-bulk"),

@@ -51,14 +51,14 @@ def test_submit_and_wait(queue: Queue) -> None:
 def test_by_function(queue: Queue) -> None:
     assert raytasks.submit(order, Order(number=5)).wait() == 5
     assert [task.wait() for task in raytasks.submit_many([*orders(1), by_function(2)])] == [1, 2]
-    queue.submit(order, {"number": 3})
+    queue.submit(order, Order(number=3))
     assert [run.result for run in queue.run_until_idle()] == [3]
     with pytest.raises(raytasks.HandlerError, match=r"orders is not decorated with @handler"):
         raytasks.submit(orders, {})
 
 
 async def test_on_an_event_loop(queue: Queue) -> None:
-    task = await raytasks.submit_async(order, {"number": 5})
+    task = await raytasks.submit_async(order, Order(number=5))
     assert await task == 5
     assert await raytasks.result_async(task.id) == 5
     assert await task.ref == 5

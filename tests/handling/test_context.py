@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from raytasks import Cancelled, Context
+from raytasks import Cancelled, Context, TaskNotFound, handler
 from raytasks.artifacts.artifact_store import ArtifactStore
 from raytasks.handling.context import LocalChannel
-from raytasks.testing import FakeClock
+from raytasks.testing import FakeClock, Queue, run_handler
 
 TASK_ID = "0198c1de-0000-7000-8000-000000000001"
 
@@ -168,3 +168,77 @@ def test_a_checkpoint_that_no_reader_can_read_is_refused(data: Any) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - each has its own text
         context(channel=channel).checkpoint(data)
     assert channel.saved is None
+
+
+class TestReadArtifact:
+    OTHER = "0198c1de-0000-7000-8000-000000000002"
+
+    def of(self, folder: Path, **namespaces: str) -> Context:
+        known = {self.OTHER: namespaces["other"]} if "other" in namespaces else {}
+        return context(
+            artifacts=ArtifactStore(str(folder)), namespace="mine", namespace_of=known.get
+        )
+
+    def test_a_file_of_its_own(self, tmp_path: Path) -> None:
+        own = self.of(tmp_path)
+        own.save_artifact("a.txt", b"text")
+        assert own.read_artifact("a.txt") == b"text"
+        assert own.read_artifact("a.txt", task_id=TASK_ID, max_bytes=4) == b"text"
+        with pytest.raises(ValueError, match=r"'a\.txt' has 4 bytes, and max_bytes allows 3: pass"):
+            own.read_artifact("a.txt", max_bytes=3)
+        with pytest.raises(FileNotFoundError, match=rf"task {TASK_ID} has no artifact 'b\.txt'"):
+            own.read_artifact("b.txt")
+
+    @pytest.mark.parametrize("name", [".result.1.json", "../x", "", "a/b"])
+    def test_a_bad_name(self, tmp_path: Path, name: str) -> None:
+        own = self.of(tmp_path)
+        ArtifactStore(str(tmp_path)).save_own(TASK_ID, ".result.1.json", b"{}")
+        with pytest.raises(ValueError):  # noqa: PT011
+            own.read_artifact(name)
+
+    def test_a_file_of_another_task_of_its_namespace(self, tmp_path: Path) -> None:
+        ArtifactStore(str(tmp_path)).save(self.OTHER, "a.txt", b"theirs")
+        of = self.of(tmp_path, other="mine")
+        assert of.read_artifact("a.txt", task_id=self.OTHER) == b"theirs"
+        for reader in (self.of(tmp_path, other="theirs"), self.of(tmp_path)):
+            told = f"the namespace mine has no task '{self.OTHER}'"
+            with pytest.raises(TaskNotFound, match=told):
+                reader.read_artifact("a.txt", task_id=self.OTHER)
+        with pytest.raises(TaskNotFound, match=r"the namespace mine has no task '\.\.'"):
+            of.read_artifact("a.txt", task_id="..")
+
+    def test_without_a_service(self, tmp_path: Path) -> None:
+        with pytest.raises(RuntimeError, match="no artifact store"):
+            context().read_artifact("a.txt")
+        alone = context(artifacts=ArtifactStore(str(tmp_path)))
+        with pytest.raises(RuntimeError, match=r"use raytasks\.testing\.Queue"):
+            alone.read_artifact("a.txt", task_id=self.OTHER)
+
+    def test_a_file_of_an_earlier_attempt_in_one_run(self) -> None:
+        @handler("goes_on")
+        def goes_on(_: int, context: Context) -> str:
+            context.save_artifact("new.txt", b"new")
+            return context.read_artifact("old.txt").decode()
+
+        run = run_handler(goes_on, 1, attempt=2, artifacts={"old.txt": b"old"})
+        assert (run.result, run.artifacts) == ("old", {"new.txt": b"new"})
+
+    def test_in_a_queue(self) -> None:
+        @handler("writes")
+        def writes(payload: str, context: Context) -> str:
+            context.save_artifact("a.txt", payload.encode())
+            return context.task_id
+
+        @handler("reads")
+        def reads(task_id: str, context: Context) -> str:
+            return context.read_artifact("a.txt", task_id=task_id).decode()
+
+        with Queue([writes, reads]) as queue:
+            written = queue.submit(writes, "text")
+            queue.run_due()
+            known = queue.submit(reads, written.task_id)
+            unknown = queue.submit(reads, self.OTHER, max_attempts=1)
+            queue.run_due()
+            assert known.result == "text"
+            assert unknown.error is not None
+            assert unknown.error["type"] == "TaskNotFound"

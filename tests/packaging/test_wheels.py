@@ -27,12 +27,17 @@ pytestmark = pytest.mark.timeout(300)  # on a busy machine; alone they take some
 HANDLERS = """
 from pydantic import BaseModel, Field
 from raytasks import (
-    Cancelled, Context, PermanentError, RaytasksError, RetryAfter, RetryPolicy, Snooze, handler,
+    Cancelled, Context, Invocation, PermanentError, RaytasksError, RetryAfter, RetryPolicy, Snooze,
+    handler, middleware,
 )
 
 class Script(BaseModel):
     lines: int = Field(default=0, ge=0)
     value: str
+
+@middleware
+def around(invocation: Invocation):
+    yield
 
 @handler("scripted", retry=RetryPolicy(max_attempts=2, never_retry=(KeyError,)), timeout=60)
 async def scripted(payload: Script, context: Context) -> str:

@@ -18,6 +18,7 @@ from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt
 from raytasks.runner.error_report import describe_error, fenced
 from raytasks.runner.on_ray.children import ChildTasks
+from raytasks.runner.on_ray.other_tasks import namespace_of
 from raytasks.runner.on_ray.remote_channel import RemoteChannel, insist
 from raytasks.runner.plan import RunnerPlan
 from raytasks.runner.workplace import Workplace
@@ -66,7 +67,8 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
     Raises the handler's error if Ray is to retry within this attempt. Apart from that, it raises
     only errors outside the handler, e.g. when its module cannot be imported.
     """
-    spec = _registry(plan).require(claim.task_type)
+    registry = _registry(plan)
+    spec = registry.require(claim.task_type)
     context = ray.get_runtime_context()
     workplace = Workplace(
         artifacts=ArtifactStore(plan.artifacts_url),
@@ -76,6 +78,8 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
         worker_id=context.get_worker_id(),
         make_children=ChildTasks,
         trace_parenting=plan.trace_parenting,
+        middleware=registry.middleware,
+        namespace_of=namespace_of,
     )
     attempt = Attempt(spec, claim, workplace)
     place = Place(
@@ -102,14 +106,13 @@ def execute(plan: RunnerPlan, claim: Claim, task_runner: Any) -> Outcome:
             claim, checkpoint=start.checkpoint, checkpoint_ref=start.checkpoint_ref
         )
         attempt.lines_before = start.lines
+    attempt.tries_again = lambda error: may_ray_retry(spec.ray_options, error, start.number)
     channel = RemoteChannel(attempt, task_runner, start.number)
     outcome = attempt.run(spec.target, channel)
     channel.close()
     flush()  # Ray may end this process at any time
     error = attempt.error
-    if error is not None and fenced(
-        lambda: may_ray_retry(spec.ray_options, error, start.number), lambda _: False
-    ):
+    if error is not None and fenced(lambda: attempt.tries_again(error), lambda _: False):
         raise error
     return replace(outcome, ray_task_id=context.get_task_id(), ray_attempt=start.number)
 

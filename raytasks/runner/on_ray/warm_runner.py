@@ -12,6 +12,7 @@ from raytasks.observe.traces import flush
 from raytasks.runner.concurrent_work import ConcurrentWork
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.children import ChildTasks
+from raytasks.runner.on_ray.other_tasks import namespace_of
 from raytasks.runner.on_ray.ray_internals import Connected
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.warm_work import LINGER_SECONDS, WarmWork
@@ -44,6 +45,7 @@ class WarmRunner(RunnerActor):
             own_process=True,
             unfit=Connected().lost,
             trace_parenting=self._plan.trace_parenting,
+            namespace_of=namespace_of,
         )
         registry = self._plan.registry()
         kind = ConcurrentWork if registry.is_concurrent else WarmWork

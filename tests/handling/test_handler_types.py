@@ -1,0 +1,174 @@
+"""A type checker refuses a payload of another type: one run of mypy over all of these calls.
+
+In `CALLS`, a line that must be refused ends with a comment that names mypy's code of the error.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+from mypy import api
+
+ROOT = Path(__file__).parents[2]
+
+CALLS = '''\
+"""Calls of handlers, good and bad."""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+import raytasks
+from raytasks import Batch, Context, handler
+from raytasks.client import AsyncClient, Client
+from raytasks.testing import Queue
+
+
+@dataclass
+class Mail:
+    to: str
+
+
+class Letter(Mail):
+    pass
+
+
+@handler("plain")
+def plain(payload: Mail) -> str:
+    return payload.to
+
+
+@handler("with_context")
+def with_context(payload: Mail, context: Context) -> str:
+    return payload.to
+
+
+@handler("with_optional")
+async def with_optional(payload: Mail, context: Context | None = None) -> None:
+    return None
+
+
+@handler("yields")
+async def yields(payload: Mail) -> AsyncIterator[int]:
+    yield 1
+
+
+@handler("number")
+def number(payload: int, context: Context) -> int:
+    return payload
+
+
+@handler("numbers")
+def numbers(payload: list[float]) -> float:
+    return sum(payload)
+
+
+@handler("anything")
+def anything(payload: Any, context: Context) -> Any:
+    return payload
+
+
+@handler("one")
+class One:
+    def __call__(self, payload: Mail) -> str:
+        return payload.to
+
+
+@handler("two")
+class Two:
+    def __init__(self) -> None:
+        self.count = 0
+
+    async def __call__(self, payload: Mail, context: Context) -> str:
+        return payload.to
+
+
+@handler("batch", batch=Batch(8))
+def batch(payloads: list[Mail]) -> list[str]:
+    return [payload.to for payload in payloads]
+
+
+@handler("batches", batch=Batch(8))
+class Batches:
+    def __call__(self, payloads: list[Mail], contexts: list[Context]) -> list[str]:
+        return [payload.to for payload in payloads]
+
+
+mail = Mail("a")
+name: str = plain(mail)
+name = with_context(mail, Context("1", "with_context"))
+instance: Two = Two()
+
+plain(3)  # arg-type
+raytasks.submit("plain", {"to": "a"})
+raytasks.submit("plain", 3, priority=2)
+raytasks.submit(plain, mail)
+raytasks.submit(plain, Letter("a"), tags=["a"])
+raytasks.submit(with_context, mail)
+raytasks.submit(with_optional, mail)
+raytasks.submit(yields, mail)
+raytasks.submit(number, 3)
+raytasks.submit(numbers, [1.5, 2])
+raytasks.submit(anything, {"to": 1})
+raytasks.submit(One, mail)
+raytasks.submit(Two, mail)
+raytasks.submit(batch, mail)
+raytasks.submit(Batches, mail)
+raytasks.submit(plain, "a")  # arg-type
+raytasks.submit(plain, {"to": "a"})  # arg-type
+raytasks.submit(with_context, 3)  # arg-type
+raytasks.submit(with_optional, 3)  # arg-type
+raytasks.submit(yields, "a")  # arg-type
+raytasks.submit(number, "3")  # arg-type
+raytasks.submit(numbers, ["3"])  # arg-type
+raytasks.submit(One, "a")  # arg-type
+raytasks.submit(Two, "a")  # arg-type
+raytasks.submit(batch, "a")  # arg-type
+raytasks.submit(Batches, "a")  # arg-type
+raytasks.submit(3, "a")  # arg-type
+raytasks.submit(plain)  # call-arg
+
+
+def in_plain_code(client: Client, queue: Queue) -> None:
+    client.submit(plain, mail, priority=3)
+    client.run("plain", {"to": "a"})["result"]
+    client.run(Two, mail)
+    queue.submit(with_context, mail)
+    client.submit(plain, 3)  # arg-type
+    client.run(Two, 3)  # arg-type
+    client.submit(plain, mail, priority="high")  # arg-type
+    queue.submit(with_context, 3)  # arg-type
+
+
+async def on_a_loop(client: AsyncClient) -> None:
+    await client.submit(with_optional, mail)
+    await client.run(plain, mail)
+    await raytasks.submit_async(plain, mail)
+    await raytasks.submit_async("plain", 3)
+    await client.submit(with_optional, 3)  # arg-type
+    await client.run(plain, 3)  # arg-type
+    await raytasks.submit_async(plain, 3)  # arg-type
+'''
+
+_ERROR = re.compile(r".*?:(\d+): error: .*\[([a-z-]+)\]")
+_REFUSED = re.compile(r".*  # ([a-z-]+)")
+
+
+def test_what_a_type_checker_says_of_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "calls.py"
+    file.write_text(CALLS, encoding="utf-8")
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setenv("MYPYPATH", str(ROOT))
+    told, failure, _ = api.run(["--config-file", "pyproject.toml", "--strict", str(file)])
+    found = [
+        (int(match[1]), match[2])
+        for match in map(_ERROR.fullmatch, told.splitlines())
+        if match is not None
+    ]
+    expected = [
+        (line, match[1])
+        for line, match in enumerate(map(_REFUSED.fullmatch, CALLS.splitlines()), 1)
+        if match is not None
+    ]
+    assert len(expected) > 20
+    assert found == expected, told + failure
