@@ -121,8 +121,8 @@ def submit(
     The first argument is the function or class of the handler, or the name of its type. The
     `payload` is a JSON value, or a model. For a function or class, a type checker refuses a payload
     of another type. The `options` are those of `POST /tasks/`: `priority`, `max_attempts`,
-    `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or `run_at`. On return
-    the task is on disk. If an earlier submission had the same `idempotency_key`, its task is
+    `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or `run_at`. On
+    return the task is on disk. If an earlier submission had the same `idempotency_key`, its task is
     returned. Raises `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict`
     if the earlier submission was a different one. Raises also `BacklogFull`, `StoreUnavailable`,
     and `NoService`.
