@@ -39,6 +39,7 @@ if TYPE_CHECKING:
         RetryPolicy,
         Snooze,
     )
+    from raytasks.model.schedules import Schedule
     from raytasks.model.tasks import (
         BacklogFull,
         KeyConflict,
@@ -69,6 +70,7 @@ __all__ = [
     "RaytasksError",
     "RetryAfter",
     "RetryPolicy",
+    "Schedule",
     "Snooze",
     "StateConflict",
     "StoreUnavailable",
@@ -110,6 +112,7 @@ _WHERE = {
     "RetryAfter": "model.retry",
     "RetryPolicy": "model.retry",
     "Snooze": "model.retry",
+    "Schedule": "model.schedules",
     "BacklogFull": "model.tasks",
     "KeyConflict": "model.tasks",
     "RaytasksError": "model.tasks",

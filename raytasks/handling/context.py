@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -77,6 +78,9 @@ class Context:
     the present budget of `max_attempts` is `failures`. The attempt times out at `deadline` (seconds
     since the epoch, or None). In an earlier process that died, the attempt has logged
     `lines_before` lines.
+
+    If a schedule has made the task, `scheduled_for` is the time that it was made for, in UTC; else
+    None. It is the same in all attempts.
     """
 
     task_id: str
@@ -92,6 +96,7 @@ class Context:
     lines_before: int = 0
     max_checkpoint_bytes: int | None = None
     load_checkpoint: Callable[[], str | None] | None = None
+    scheduled_for: datetime | None = None
 
     @cached_property
     def log(self) -> TaskLog:

@@ -17,6 +17,7 @@ from raytasks.handling.declaration_checks import (
     check,
     check_limit_places,
     listed,
+    schedules_of,
     where,
 )
 from raytasks.handling.signatures import annotation_of, item_of, parameters_of
@@ -24,6 +25,7 @@ from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.retry import RetryPolicy
+from raytasks.model.schedules import Schedule
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -52,6 +54,7 @@ class HandlerSpec:
     batch: Batch | None = None
     limits: tuple[Limit, ...] = ()
     weight: float = 1.0
+    schedules: tuple[Schedule, ...] = ()
 
     @property
     def kind(self) -> HandlerKind:
@@ -189,6 +192,7 @@ def handler(
     batch: Batch | None = None,
     limits: Sequence[Limit] = (),
     weight: float = 1.0,
+    schedules: Sequence[Schedule] = (),
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
@@ -211,6 +215,8 @@ def handler(
     The runners are those of the `pool`, if one is named: see `Pool`, `Batch` and `Limit`. The
     `weight` is the share of this type's tasks among the types of its namespace in the same pool.
 
+    At the times of its `schedules`, the service submits tasks by itself: see `Schedule`.
+
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
     """
@@ -231,6 +237,7 @@ def handler(
             batch=batch,
             limits=listed(limits, target),
             weight=weight,
+            schedules=schedules_of(schedules, target),
         )
         check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)

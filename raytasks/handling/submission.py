@@ -40,7 +40,8 @@ class PayloadBounds:
     max_depth: int = 100
 
 
-_DEFAULT_BOUNDS = PayloadBounds()
+DEFAULT_BOUNDS = PayloadBounds()
+"""The bounds of payloads where no settings say others."""
 
 
 def check_submission(
@@ -50,7 +51,7 @@ def check_submission(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    bounds: PayloadBounds = _DEFAULT_BOUNDS,
+    bounds: PayloadBounds = DEFAULT_BOUNDS,
     parsed: bool = False,
 ) -> NewTask:
     """Return the task that a request asks for, with its defaults. Raises `InvalidSubmission`.
@@ -76,7 +77,7 @@ def check_batch(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    bounds: PayloadBounds = _DEFAULT_BOUNDS,
+    bounds: PayloadBounds = DEFAULT_BOUNDS,
     parsed: bool = False,
 ) -> list[NewTask]:
     """Return the tasks of a batch: `value` is `{"tasks": [...]}`, 1 to 1,000 of them.

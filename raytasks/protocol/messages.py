@@ -25,6 +25,7 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     payload_ref: str | None = None
     checkpoint_ref: str | None = None
     trace_context: str | None = None
+    scheduled_for: float | None = None
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):

@@ -4,6 +4,7 @@ import inspect
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
 from types import CoroutineType
@@ -344,7 +345,12 @@ class Attempt:
             clock=self.workplace.now,
             lines_before=self.lines_before,
             max_checkpoint_bytes=self.workplace.max_result_bytes,
+            scheduled_for=_as_datetime(self.claim.scheduled_for),
         )
+
+
+def _as_datetime(seconds: float | None) -> datetime | None:
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 def _closed_by(error: Snooze) -> str | None:

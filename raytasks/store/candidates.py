@@ -78,6 +78,7 @@ class Candidate(Struct, frozen=True):
     checkpoint_size: int | None
     lane: str
     limit_values: str | None
+    scheduled_for: float | None
     cancel_requested: bool
 
     @property

@@ -271,5 +271,6 @@ def _row(task: Task) -> Candidate:
         None,
         task.lane,
         task.values,
+        None,
         cancel_requested=False,
     )
