@@ -18,6 +18,7 @@ MAX_COUNTED = 1000
 
 _FIELDS = 5
 _FIRST_WINDOW = 60.0
+_LOOK_SECONDS = 43_200  # no clock changes twice in so short a time
 
 
 class BadSchedule(ValueError):
@@ -92,13 +93,64 @@ def times_after(timing: Timing, after: float) -> Iterator[float]:
             if at > after:
                 yield at
             number += 1
-    start = datetime.fromtimestamp(math.floor(after), UTC).astimezone(ZoneInfo(timing.timezone))
+    zone = ZoneInfo(timing.timezone)
+    minute, hour, *_ = timing.cron.split()
+    if minute.startswith("*") or hour.startswith("*"):
+        yield from _real_times(timing.cron, zone, after)
+        return
+    start = datetime.fromtimestamp(math.floor(after), UTC).astimezone(zone)
     # In the hour that an autumn day has twice, it may begin with a time that is over.
     for found in CronSim(timing.cron, start):
         at = found.timestamp()
         if at > after:
             yield at
             after = at
+
+
+def _real_times(cron: str, zone: ZoneInfo, after: float) -> Iterator[float]:
+    """Yield the times of an expression that follows the clock's real time.
+
+    Between two changes of the clock, its wall time is UTC with an offset. So each such span is
+    searched by itself. `CronSim` with a time zone goes on by whole hours, and leaves out times
+    where the clock changes by half an hour.
+    """
+    begin = math.floor(after)
+    offset = _offset(zone, begin)
+    while True:
+        change = None
+        for found in CronSim(cron, datetime.fromtimestamp(begin + offset, UTC)):
+            at = int(found.timestamp()) - offset
+            change = _first_change(zone, begin + 1, at, offset)
+            if change is not None:
+                break
+            yield float(at)
+            begin = at
+        if change is None:
+            return
+        begin, offset = change - 1, _offset(zone, change)
+
+
+def _offset(zone: ZoneInfo, at: int) -> int:
+    """Return the seconds by which the zone's clock is ahead of UTC."""
+    offset = datetime.fromtimestamp(at, zone).utcoffset()
+    assert offset is not None
+    return int(offset.total_seconds())
+
+
+def _first_change(zone: ZoneInfo, begin: int, until: int, offset: int) -> int | None:
+    """Return when the offset changes first, from `begin` to `until`; None if it does not."""
+    same, other = begin, begin
+    while _offset(zone, other) == offset:
+        if other == until:
+            return None
+        same, other = other, min(other + _LOOK_SECONDS, until)
+    while other - same > 1:
+        middle = (same + other) // 2
+        if _offset(zone, middle) == offset:
+            same = middle
+        else:
+            other = middle
+    return other
 
 
 def missed(timing: Timing, first: float, now: float, most: int) -> Missed:

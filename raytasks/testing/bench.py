@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -184,6 +185,7 @@ def run_handler(
     checkpoint: Any = None,
     cancelled: bool = False,
     timeout_seconds: float | None = None,
+    scheduled_for: datetime | None = None,
     clock: FakeClock | None = None,
 ) -> AttemptRun:
     """Run one attempt of a handler, and return what it did. Nothing is stored.
@@ -191,7 +193,8 @@ def run_handler(
     `handler` is a function with `@handler`, also an async one, or a class, of which a new instance
     is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by default, all
     earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
-    says from the start that the task was cancelled.
+    says from the start that the task was cancelled. The time `scheduled_for`, with a time zone, is
+    that of a schedule.
 
     Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
     becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
@@ -209,6 +212,7 @@ def run_handler(
         max_attempts=new.max_attempts,
         timeout_seconds=new.timeout_seconds,
         checkpoint=None if checkpoint is None else to_json(checkpoint).decode(),
+        scheduled_for=None if scheduled_for is None else scheduled_for.timestamp(),
     )
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         bench = Bench(folder, clock)
