@@ -39,7 +39,7 @@ if TYPE_CHECKING:
         RetryPolicy,
         Snooze,
     )
-    from raytasks.model.schedules import Schedule
+    from raytasks.model.schedule_specs import Schedule
     from raytasks.model.tasks import (
         BacklogFull,
         KeyConflict,
@@ -112,7 +112,7 @@ _WHERE = {
     "RetryAfter": "model.retry",
     "RetryPolicy": "model.retry",
     "Snooze": "model.retry",
-    "Schedule": "model.schedules",
+    "Schedule": "model.schedule_specs",
     "BacklogFull": "model.tasks",
     "KeyConflict": "model.tasks",
     "RaytasksError": "model.tasks",

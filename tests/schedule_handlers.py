@@ -6,7 +6,7 @@ from raytasks import Context, Limit, Schedule, handler
 
 
 class Report(BaseModel):
-    """What a report is about."""
+    """The payload of a report."""
 
     account: int
     token: SecretStr = SecretStr("none")

@@ -19,7 +19,7 @@ from raytasks.api.views import task_json
 from raytasks.handling.schedule_request import ScheduleRequest, check_schedule
 from raytasks.model.bounds import MAX_LISTED
 from raytasks.model.controls import NAME
-from raytasks.model.schedules import CatchUp, Overlap, ScheduleRow
+from raytasks.model.schedule_specs import CatchUp, Overlap, ScheduleRow
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import (
     ClearSchedule,

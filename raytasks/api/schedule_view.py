@@ -7,7 +7,7 @@ from msgspec import Raw
 
 from raytasks.api.route_service import Service
 from raytasks.handling.schedule_times import Timing, times_after
-from raytasks.model.schedules import ScheduleRow, ScheduleSpec
+from raytasks.model.schedule_specs import ScheduleRow, ScheduleSpec
 from raytasks.model.time_text import rfc3339
 
 NEXT_TIMES = 5

@@ -25,7 +25,7 @@ from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.retry import RetryPolicy
-from raytasks.model.schedules import Schedule
+from raytasks.model.schedule_specs import Schedule
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter

@@ -10,7 +10,7 @@ from raytasks.handling.signatures import SignatureError, parameters_of
 from raytasks.model.controls import MAX_SLOTS, Batch, Limit, Pool, check_weight
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerKind
-from raytasks.model.schedules import Schedule
+from raytasks.model.schedule_specs import Schedule
 from raytasks.model.task_filter import RESERVED, is_reserved
 
 if TYPE_CHECKING:

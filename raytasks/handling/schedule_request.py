@@ -20,7 +20,7 @@ from raytasks.handling.submission import (
 )
 from raytasks.handling.submit_request import no_flag
 from raytasks.model.errors import FieldError, HandlerError, InvalidSubmission
-from raytasks.model.schedules import (
+from raytasks.model.schedule_specs import (
     MAX_CATCH_UP,
     MAX_CRON,
     MAX_EVERY,

@@ -44,12 +44,13 @@ class Timing(NamedTuple):
 class Missed(NamedTuple):
     """The times that have come: the newest ones in order, and how many others were before them.
 
-    With `many`, there are more others than that.
+    With `many`, there are more others than that. The next time to come is `following`.
     """
 
     newest: tuple[float, ...]
     others: int
     many: bool
+    following: float
 
 
 def check_timing(timing: Timing, now: float) -> None:
@@ -110,9 +111,9 @@ def times_after(timing: Timing, after: float) -> Iterator[float]:
 def _real_times(cron: str, zone: ZoneInfo, after: float) -> Iterator[float]:
     """Yield the times of an expression that follows the clock's real time.
 
-    Between two changes of the clock, its wall time is UTC with an offset. So each such span is
-    searched by itself. `CronSim` with a time zone goes on by whole hours, and leaves out times
-    where the clock changes by half an hour.
+    Between two changes of the clock, its wall time is UTC with an offset. Each such span is
+    searched by itself. The reason: `CronSim` with a time zone goes on by whole hours. It leaves out
+    times where the clock changes by half an hour.
     """
     begin = math.floor(after)
     offset = _offset(zone, begin)
@@ -161,14 +162,16 @@ def missed(timing: Timing, first: float, now: float, most: int) -> Missed:
     """
     following = next_time(timing, first)
     if following > now:
-        return Missed((first,), 0, many=False)
+        return Missed((first,), 0, many=False, following=following)
+    following = next_time(timing, now)
     seconds = _FIRST_WINDOW
     while True:
         begin = now - seconds
         found = _between(timing, max(begin, first), now)
         if begin < first:
             found = [first, *found]
-            return Missed(tuple(found[-most:]), max(0, len(found) - most), many=False)
+            others = max(0, len(found) - most)
+            return Missed(tuple(found[-most:]), others, many=False, following=following)
         if len(found) >= most:
             break
         seconds *= 2
@@ -178,7 +181,7 @@ def missed(timing: Timing, first: float, now: float, most: int) -> Missed:
         if at >= newest[0] or others > MAX_COUNTED:
             break
         others += 1
-    return Missed(newest, min(others, MAX_COUNTED), many=others > MAX_COUNTED)
+    return Missed(newest, min(others, MAX_COUNTED), many=others > MAX_COUNTED, following=following)
 
 
 def _between(timing: Timing, after: float, until: float) -> list[float]:

@@ -5,7 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from raytasks.model.controls import Batch, Limit, Pool
-from raytasks.model.schedules import DeclaredSchedule
+from raytasks.model.schedule_specs import DeclaredSchedule
 
 REMOTE_POOL = "remote"
 """The pool of the task runner, which starts a Ray remote task for each attempt."""

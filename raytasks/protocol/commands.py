@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
-from raytasks.model.schedules import ScheduleRow, ScheduleSpec
+from raytasks.model.schedule_specs import ScheduleRow, ScheduleSpec
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting
 from raytasks.model.tasks import Task
 
@@ -188,7 +188,7 @@ class RunSchedule(Command[str | None], frozen=True):
 
 
 ScheduleCommand = SetSchedule | ClearSchedule | PauseSchedule | ResumeSchedule | RunSchedule
-"""The commands about schedules. See `raytasks.model.schedules`."""
+"""The commands about schedules. See `raytasks.model.schedule_specs`."""
 
 SteeringCommand = (
     SetLimit

@@ -13,7 +13,7 @@ from msgspec import Struct
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.failures import ErrorGroups
-from raytasks.model.schedules import SchedulePage
+from raytasks.model.schedule_specs import SchedulePage
 from raytasks.model.stats_series import StatsSeries
 from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.task_filter import TaskFilter

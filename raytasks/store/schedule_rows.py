@@ -13,7 +13,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    and_,
     bindparam,
     cast,
     delete,
@@ -22,7 +21,7 @@ from sqlalchemy import (
     update,
 )
 
-from raytasks.model.schedules import ScheduleKey, SchedulePage, ScheduleRow, ScheduleSpec
+from raytasks.model.schedule_specs import ScheduleKey, SchedulePage, ScheduleRow, ScheduleSpec
 from raytasks.model.tasks import NewTask
 from raytasks.protocol.queries import ScheduleList
 from raytasks.store.schema import metadata, tasks
@@ -70,6 +69,9 @@ _NOTE = (
     update(schedules)
     .where(schedules.c.namespace == param("namespace"), schedules.c.name == param("name"))
     .values(last_for=param("last_for"), last_at=param("now"), last_task_id=param("task_id"))
+)
+_DELETE = delete(schedules).where(
+    schedules.c.namespace == param("namespace"), schedules.c.name == param("name")
 )
 
 
@@ -181,12 +183,10 @@ def write(
     connection: Connection, rows: Sequence[ScheduleRow], removed: Iterable[ScheduleKey]
 ) -> None:
     """Store schedules in place of those with the same keys, and delete others."""
-    for key in (*removed, *(row.key for row in rows)):
-        connection.execute(
-            delete(schedules).where(
-                and_(schedules.c.namespace == key.namespace, schedules.c.name == key.name)
-            )
-        )
+    keys = [*removed, *(row.key for row in rows)]
+    if keys:
+        bound = [{"p_namespace": key.namespace, "p_name": key.name} for key in keys]
+        connection.execute(_DELETE, bound)
     if rows:
         connection.execute(insert(schedules), [_values(row) for row in rows])
 

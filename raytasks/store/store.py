@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
-from raytasks.model.schedules import ScheduleKey, ScheduleRow
+from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
 from raytasks.model.states import State
 from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running

@@ -12,11 +12,11 @@ import uuid_utils
 from msgspec import json
 from msgspec.structs import replace
 
-from raytasks.handling.schedule_times import Missed, Timing, missed, next_time
+from raytasks.handling.schedule_times import Missed, Timing, missed
 from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.controls import Limit
 from raytasks.model.lane_names import lane_of, limit_values_again
-from raytasks.model.schedules import (
+from raytasks.model.schedule_specs import (
     LATE_SECONDS,
     CatchUp,
     Overlap,
@@ -30,7 +30,7 @@ from raytasks.store.schedule_rows import Fired, Firing
 
 log = logging.getLogger(__name__)
 
-MAX_FIRINGS = 500
+MAX_FIRINGS = 250
 """Maximum number of schedules that one tick fires."""
 
 MAX_TASKS = 2000
@@ -60,7 +60,6 @@ class ScheduleBook:
         self._limits_of = limits_of
         self.rows: dict[ScheduleKey, ScheduleRow] = {}
         self.is_open = False
-        self.fired = self.skipped = 0  # times since this tracker began
         self._heap: list[tuple[float, ScheduleKey]] = []
         self._out: list[tuple[float, ScheduleKey]] = []
         self._asked: list[RunNow] = []
@@ -91,6 +90,14 @@ class ScheduleBook:
         while self._heap and not self._is_current(self._heap[0]):
             heapq.heappop(self._heap)
         return self._heap[0][0] if self._heap else math.inf
+
+    def in_metrics(self, now: float) -> tuple[int, int, float | None]:
+        """Return how many schedules fire, how many are paused, and the seconds to the next time."""
+        paused = sum(row.paused_at is not None for row in self.rows.values())
+        coming = min(
+            (row.next_at for row in self.rows.values() if row.paused_at is None), default=None
+        )
+        return len(self.rows) - paused, paused, None if coming is None else coming - now
 
     def run_now(self, order: RunNow) -> None:
         """Submit a task of a schedule with the next tick."""
@@ -133,7 +140,6 @@ class ScheduleBook:
                 row = replace(
                     row, last_for=last.scheduled_for, last_at=now, last_task_id=last.task_id
                 )
-                self.fired += len(item.tasks)
             row = self.rows[firing.key] = replace(row, next_at=firing.next_at)
             if firing.by is not None:
                 self._answer(item)
@@ -142,7 +148,6 @@ class ScheduleBook:
                 self._out.remove(entry)
             heapq.heappush(self._heap, (row.next_at, row.key))
             if item.was_open:
-                self.skipped += 1
                 log.info(
                     "the schedule %s of %s skips a time: its last task is open",
                     *(row.name, row.spec.task_type),
@@ -178,7 +183,6 @@ class ScheduleBook:
         most = spec.max_catch_up if spec.catch_up is CatchUp.ALL else 1
         try:
             due = missed(timing, row.next_at, now, most)
-            following = next_time(timing, now)
         except Exception as error:  # its time zone is gone from this machine, for example
             log.error("the schedule %s has no next time: %s", row.name, error)
             return Firing(row.key, row.next_at, now + _RETRY_SECONDS)
@@ -189,7 +193,7 @@ class ScheduleBook:
         return Firing(
             row.key,
             row.next_at,
-            following,
+            due.following,
             tuple(self._task(row, at, now, task_id_of(row.key, at, now)) for at in times),
             not_beside=row.last_task_id if spec.overlap is Overlap.SKIP else None,
         )
@@ -217,7 +221,6 @@ class ScheduleBook:
     def _log_left_out(self, row: ScheduleRow, due: Missed, number: int) -> None:
         left_out = due.others + len(due.newest) - number
         if left_out:
-            self.skipped += left_out
             log.warning(
                 "the schedule %s of %s leaves out %s%d times that were missed; catch_up is %s",
                 *(row.name, row.spec.task_type, "more than " if due.many else "", left_out),

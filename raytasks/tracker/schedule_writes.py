@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from raytasks.handling.schedule_times import next_time
 from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.handler_info import HandlerInfo
-from raytasks.model.schedules import DeclaredSchedule, ScheduleKey, ScheduleRow, ScheduleSpec
+from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleRow, ScheduleSpec
 from raytasks.model.tasks import RaytasksError, StateConflict, StoreUnavailable
 from raytasks.protocol.commands import (
     ClearSchedule,

@@ -176,6 +176,7 @@ def test_missed_times_are_the_newest_ones(timing: Timing, hours: float, most: in
     assert found.newest == tuple(every[-most:])
     others = len(every) - len(found.newest)
     assert (found.others, found.many) == (min(others, MAX_COUNTED), others > MAX_COUNTED)
+    assert found.following == next_time(timing, now)
 
 
 def test_a_long_outage_takes_no_longer_than_its_newest_times() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
-from raytasks.model.schedules import (
+from raytasks.model.schedule_specs import (
     CatchUp,
     DeclaredSchedule,
     Overlap,

@@ -57,8 +57,8 @@ class Schedule:
     - `cron`: five fields, as in `0 9 * * MON-FRI`: minute, hour, day, month, weekday; in the time
       zone `timezone`. Or `every_seconds`: at least 1, counted from when the schedule began.
     - `payload`: the payload of each task; it has to fit the handler's model.
-    - `catch_up`: the rule for times that passed while the service was away. `none` skips them, and
-      `last` submits one task. `all` submits one for each of the newest `max_catch_up`.
+    - `catch_up`: the rule for times that passed while the service was away: `none` skips them.
+      With `last` there is one task; with `all`, one for each of the newest `max_catch_up`.
     - `overlap`: with `skip`, a time is skipped while the last task of the schedule is open.
     - `namespace`: where its tasks are. A name stands for one schedule in a namespace.
     - `priority`, `max_attempts`, `timeout_seconds`, `tags`, `limit_values`, `expires_seconds`: as
