@@ -95,6 +95,11 @@ class Store:
             transaction.finish()
             return entries
 
+    def settings(self) -> tuple[Steering, list[ScheduleRow]]:
+        """Return what people have set, and the schedules, as of one moment."""
+        with self._database.reading() as connection:
+            return steering_rows.read_all(connection), schedule_rows.read_all(connection)
+
     def schedules(self) -> list[ScheduleRow]:
         """Return all schedules."""
         with self._database.reading() as connection:

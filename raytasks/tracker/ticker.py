@@ -317,9 +317,9 @@ class Ticker:
         counts = await self.access.insist(self.store.counts)
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
-        self.steering = await self.access.insist(self.store.steering)
+        self.steering, schedules = await self.access.insist(self.store.settings)
         lanes = await self.access.insist(self.store.lanes)
-        self.schedules.load(await self.access.insist(self.store.schedules))
+        self.schedules.load(schedules)
         self.ledger.load(running, counts, next_due, totals, lanes)
         self.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():

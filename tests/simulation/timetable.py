@@ -28,6 +28,7 @@ KEY = ScheduleKey("default", "beat")
 
 _OF_TWELVE = 10  # which seeds have one, by their remainder
 _FIRST_NUMBER = 5000
+_CALM_SECONDS = 60
 
 
 class Timetable:
@@ -113,10 +114,14 @@ class Timetable:
             self._fail(f"the newest task is for {newest}; told: {last_for}, then {next_at}")
 
     async def end(self, clients: "Clients") -> None:
-        """Pause the schedule, so that all tasks can end, and see that it has made some."""
+        """Pause the schedule, so that all tasks can end, and see that it makes some before."""
         if not self.is_active:
             return
+        for _ in range(2 * _CALM_SECONDS):  # the database may have been away until now
+            if self._made:
+                break
+            await asyncio.sleep(0.5)
+        else:
+            self._fail("the schedule has never made a task")
         while await clients.insist(PauseSchedule(*KEY, "client")) is None:  # noqa: ASYNC110
             await asyncio.sleep(0.5)  # no tracker has put the version in force yet
-        if not self._made:
-            self._fail("the schedule has never made a task")
