@@ -40,6 +40,7 @@ if TYPE_CHECKING:
         RetryPolicy,
         Snooze,
     )
+    from raytasks.model.schedule_specs import Schedule
     from raytasks.model.tasks import (
         BacklogFull,
         KeyConflict,
@@ -71,6 +72,7 @@ __all__ = [
     "RaytasksError",
     "RetryAfter",
     "RetryPolicy",
+    "Schedule",
     "Snooze",
     "StateConflict",
     "StoreUnavailable",
@@ -115,6 +117,7 @@ _WHERE = {
     "RetryAfter": "model.retry",
     "RetryPolicy": "model.retry",
     "Snooze": "model.retry",
+    "Schedule": "model.schedule_specs",
     "BacklogFull": "model.tasks",
     "KeyConflict": "model.tasks",
     "RaytasksError": "model.tasks",

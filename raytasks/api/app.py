@@ -28,6 +28,7 @@ from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.request_log import CallerNote, RequestLog
 from raytasks.api.route_service import Service
 from raytasks.api.routes import service_router, task_router
+from raytasks.api.schedule_routes import schedule_router
 from raytasks.api.signing import Links
 from raytasks.api.stats_routes import stats_router
 from raytasks.api.submissions import Submissions, submission_router
@@ -89,6 +90,7 @@ def create_app(
     app.include_router(namespace_router(service))
     app.include_router(limit_router(service))
     app.include_router(pause_router(service))
+    app.include_router(schedule_router(service))
     app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))

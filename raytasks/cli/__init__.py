@@ -27,6 +27,7 @@ from raytasks.cli import (
     options,
     pauses,
     pools,
+    schedules,
     stats,
     submit_many,
     tables,
@@ -78,6 +79,7 @@ app.command("drain", rich_help_panel=CONTROL)(operate.drain)
 app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
 app.command("resume", rich_help_panel=CONTROL)(pauses.resume)
 app.add_typer(limits.app, name="limits", rich_help_panel=CONTROL)
+app.add_typer(schedules.app, name="schedules", rich_help_panel=CONTROL)
 app.add_typer(pools.app, name="pools", rich_help_panel=CONTROL)
 app.add_typer(bulk.app, name="bulk", rich_help_panel=CONTROL)
 app.command("health", rich_help_panel=INSPECT)(tasks.health)

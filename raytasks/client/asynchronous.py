@@ -38,6 +38,7 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.client.schedule_calls_async import AsyncSchedules
 from raytasks.client.service_calls_async import AsyncInspection
 from raytasks.handling.handler_types import Called, Payload
 
@@ -49,7 +50,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class AsyncClient(AsyncInspection, AsyncControl):
+class AsyncClient(AsyncInspection, AsyncControl, AsyncSchedules):
     """A client of the raytasks service at `url`, for asyncio.
 
     Its methods are those of `Client`, which describes each, with the same arguments, results and

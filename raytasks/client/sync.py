@@ -37,6 +37,7 @@ from raytasks.client.event_stream import (
     task_follower,
 )
 from raytasks.client.requests import DEFAULT_URL
+from raytasks.client.schedule_calls import Schedules
 from raytasks.client.service_calls import Inspection
 from raytasks.handling.handler_types import Called, Payload
 
@@ -48,7 +49,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class Client(Inspection, Control):
+class Client(Inspection, Control, Schedules):
     """A client of the raytasks service at `url`. Use it as a context manager, or close it.
 
     By default, `api_key` is the value of `RAYTASKS_API_KEY`. The `namespace` is for keys that are

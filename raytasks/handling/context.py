@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -85,6 +86,9 @@ class Context:
     since the epoch, or None). In an earlier process that died, the attempt has logged
     `lines_before` lines. The task has this `priority`, these `tags` and this `namespace`.
     `namespace_of` returns the namespace of another task, or None if there is no such task.
+
+    If a schedule has made the task, `scheduled_for` is the time that it was made for, in UTC; else
+    None. It is the same in all attempts.
     """
 
     task_id: str
@@ -104,6 +108,7 @@ class Context:
     tags: tuple[str, ...] = ()
     namespace: str = DEFAULT_NAMESPACE
     namespace_of: Callable[[str], str | None] | None = None
+    scheduled_for: datetime | None = None
 
     @cached_property
     def log(self) -> TaskLog:

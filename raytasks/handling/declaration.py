@@ -18,6 +18,7 @@ from raytasks.handling.declaration_checks import (
     check,
     check_limit_places,
     listed,
+    schedules_of,
     where,
 )
 from raytasks.handling.signatures import annotation_of, item_of, parameters_of
@@ -25,6 +26,7 @@ from raytasks.model.controls import Batch, Limit, Pool
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.retry import RetryPolicy
+from raytasks.model.schedule_specs import Schedule
 
 if TYPE_CHECKING:
     from pydantic import TypeAdapter
@@ -56,6 +58,7 @@ class HandlerSpec:
     limits: tuple[Limit, ...] = ()
     weight: float = 1.0
     on_failure: OnFailure | None = None
+    schedules: tuple[Schedule, ...] = ()
 
     @property
     def kind(self) -> HandlerKind:
@@ -194,6 +197,7 @@ def handler(
     limits: Sequence[Limit] = (),
     weight: float = 1.0,
     on_failure: OnFailure | None = None,
+    schedules: Sequence[Schedule] = (),
 ) -> Callable[[Target], Target]:
     """Declare a function or a class to be the handler of `task_type`.
 
@@ -220,6 +224,7 @@ def handler(
     context of its last attempt. It may be `async`. It is called where that attempt ran, at most for
     10 seconds, before the outcome is reported. It is not called for a task that was lost with its
     process, nor for a cancelled one.
+    At the times of its `schedules`, the service submits tasks by itself: see `Schedule`.
 
     The function or class stays unchanged, and can be called directly. Raises `HandlerError` for a
     declaration that cannot work.
@@ -242,6 +247,7 @@ def handler(
             limits=listed(limits, target),
             weight=weight,
             on_failure=on_failure,
+            schedules=schedules_of(schedules, target),
         )
         check(spec)
         setattr(target, _SPEC_ATTRIBUTE, spec)

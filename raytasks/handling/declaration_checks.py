@@ -10,6 +10,7 @@ from raytasks.handling.signatures import SignatureError, parameters_of
 from raytasks.model.controls import MAX_SLOTS, Batch, Limit, Pool, check_weight
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerKind
+from raytasks.model.schedule_specs import Schedule
 from raytasks.model.task_filter import RESERVED, is_reserved
 
 if TYPE_CHECKING:
@@ -79,6 +80,26 @@ def listed(limits: Any, target: Callable[..., Any]) -> tuple[Limit, ...]:
             f"{where(target)}: limits must be a list of raytasks.Limit, not {limits!r}"
         )
     return tuple(limits)
+
+
+def schedules_of(schedules: Any, target: Callable[..., Any]) -> tuple[Schedule, ...]:
+    """Return the schedules of a declaration: one, or several. Raises `HandlerError`."""
+    found = (schedules,) if isinstance(schedules, Schedule) else schedules
+    if isinstance(found, str | bytes) or not isinstance(found, Iterable):
+        raise HandlerError(
+            f"{where(target)}: schedules must be a list of raytasks.Schedule, not {schedules!r}"
+        )
+    found = tuple(found)
+    for schedule in found:
+        if not isinstance(schedule, Schedule):
+            raise HandlerError(
+                f"{where(target)}: schedules must be raytasks.Schedule, not {schedule!r}"
+            )
+    keys = [(schedule.namespace, schedule.name) for schedule in found]
+    if len(set(keys)) < len(keys):
+        names = [schedule.name for schedule in found]
+        raise HandlerError(f"{where(target)}: schedules must have different names, not {names}")
+    return found
 
 
 def check_limit_places(spec: "HandlerSpec") -> None:

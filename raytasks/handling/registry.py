@@ -3,6 +3,7 @@
 import difflib
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from types import ModuleType
 
 from raytasks.handling.declaration import HandlerSpec, noted_in, spec_on
@@ -163,5 +164,19 @@ class Registry:
         return fingerprint(targets | self._modules)
 
     def infos(self) -> tuple[HandlerInfo, ...]:
-        """Return the descriptions of the handlers for the tracker and for clients."""
-        return tuple(self._specs[name].info() for name in self.task_types)
+        """Return the descriptions of the handlers for the tracker and for clients.
+
+        Raises `HandlerError` for a schedule that cannot work.
+        """
+        infos = [self._specs[name].info() for name in self.task_types]
+        if not any(spec.schedules for spec in self._specs.values()):
+            return tuple(infos)
+        # Imported late, as it checks submissions with a registry.
+        from raytasks.handling.schedule_request import check_distinct, declared_schedules
+
+        specs = list(self._specs.values())
+        check_distinct((spec, schedule) for spec in specs for schedule in spec.schedules)
+        return tuple(
+            replace(info, schedules=declared_schedules(self._specs[info.task_type], self))
+            for info in infos
+        )

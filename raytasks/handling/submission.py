@@ -42,7 +42,8 @@ class PayloadBounds:
     max_depth: int = 100
 
 
-_DEFAULT_BOUNDS = PayloadBounds()
+DEFAULT_BOUNDS = PayloadBounds()
+"""The bounds of payloads where no settings say others."""
 
 
 def check_submission(
@@ -52,7 +53,7 @@ def check_submission(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    bounds: PayloadBounds = _DEFAULT_BOUNDS,
+    bounds: PayloadBounds = DEFAULT_BOUNDS,
     parsed: bool = False,
     callbacks: CallbackTerms = NO_CALLBACKS,
 ) -> NewTask:
@@ -81,7 +82,7 @@ def check_batch(
     idempotency_key: str | None = None,
     namespace: str = DEFAULT_NAMESPACE,
     now: float | None = None,
-    bounds: PayloadBounds = _DEFAULT_BOUNDS,
+    bounds: PayloadBounds = DEFAULT_BOUNDS,
     parsed: bool = False,
     callbacks: CallbackTerms = NO_CALLBACKS,
 ) -> list[NewTask]:

@@ -34,6 +34,11 @@ class ActionName(StrEnum):
     CLEAR_POOL = "clear_pool"
     SET_NAMESPACE = "set_namespace"
     CLEAR_NAMESPACE = "clear_namespace"
+    SET_SCHEDULE = "set_schedule"
+    CLEAR_SCHEDULE = "clear_schedule"
+    PAUSE_SCHEDULE = "pause_schedule"
+    RESUME_SCHEDULE = "resume_schedule"
+    RUN_SCHEDULE = "run_schedule"
 
 
 class TaskAct(Struct, frozen=True, omit_defaults=True):

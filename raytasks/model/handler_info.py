@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from raytasks.model.controls import Batch, Limit, Pool
+from raytasks.model.schedule_specs import DeclaredSchedule
 
 REMOTE_POOL = "remote"
 """The pool of the task runner, which starts a Ray remote task for each attempt."""
@@ -37,6 +38,7 @@ class HandlerInfo:
     - `concurrency`: how many attempts a runner runs at a time.
     - `batch`: how many attempts one call gets, or None.
     - `limits`: its limits, by name; the `weight` is its share among the types of a namespace.
+    - `schedules`: those that it declares, checked.
     """
 
     task_type: str
@@ -50,6 +52,7 @@ class HandlerInfo:
     batch: Batch | None = None
     limits: tuple[Limit, ...] = ()
     weight: float = 1.0
+    schedules: tuple[DeclaredSchedule, ...] = ()
 
     @property
     def pool(self) -> str:

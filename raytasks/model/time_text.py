@@ -1,4 +1,4 @@
-"""Times as text."""
+"""Times as text, and as dates."""
 
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,6 +13,11 @@ def rfc3339(seconds: float | None) -> str | None:
     if not 0 < micros < 1_000_000:
         return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
     return f"{_second(whole)}.{micros:06d}Z"
+
+
+def utc_time(seconds: float | None) -> datetime | None:
+    """Return a time (seconds since the epoch) as a date with its time, in UTC."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
 
 
 @lru_cache(maxsize=1024)

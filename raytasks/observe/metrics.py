@@ -73,6 +73,7 @@ class _Collector:
                 ages.add_metric([name], seconds)
             yield ages
             yield from _limits(data.limits)
+            yield from _schedules(*data.schedules)
         yield from _durations(data)
 
 
@@ -114,6 +115,17 @@ def _limits(limits: Iterable[tuple[str, int, int | None, int]]) -> Iterator[Metr
         if most is not None:
             bound.add_metric([name], most)
     yield from (running, bound, held)
+
+
+def _schedules(active: int, paused: int, seconds: float | None) -> Iterator[Metric]:
+    schedules = _gauge("schedules", "Schedules that there are now.", ("state",))
+    schedules.add_metric(["active"], active)
+    schedules.add_metric(["paused"], paused)
+    yield schedules
+    coming = _gauge("schedule_next_seconds", "Seconds until the next schedule is due.")
+    if seconds is not None:
+        coming.add_metric([], seconds)
+    yield coming
 
 
 def _totals(totals: Iterable[tuple[str, str, str, int]]) -> Iterator[Metric]:

@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.schedule_specs import ScheduleRow, ScheduleSpec
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting
 from raytasks.model.tasks import Task
 
@@ -133,6 +134,62 @@ class ResumeWork(Command[Pause | None], frozen=True):
     only_drain: bool = False
 
 
+class SetSchedule(Command[ScheduleRow], frozen=True):
+    """Set a schedule, in place of a declared one of the same name, or a new one.
+
+    The call raises `StateConflict` if there are too many.
+    """
+
+    namespace: str
+    name: str
+    spec: ScheduleSpec
+    by: str = UNKNOWN
+
+
+class ClearSchedule(Command[ScheduleRow | None], frozen=True):
+    """Let a schedule's declaration hold again; without one, the schedule ends.
+
+    The answer is the schedule as it is then, or None.
+    """
+
+    namespace: str
+    name: str
+    by: str = UNKNOWN
+
+
+class PauseSchedule(Command[ScheduleRow | None], frozen=True):
+    """Let a schedule's times pass without tasks until `ResumeSchedule`. None: it is unknown."""
+
+    namespace: str
+    name: str
+    by: str = UNKNOWN
+
+
+class ResumeSchedule(Command[ScheduleRow | None], frozen=True):
+    """End the pause of a schedule. What its times were meanwhile gets no task.
+
+    The answer is None if there is no such schedule.
+    """
+
+    namespace: str
+    name: str
+    by: str = UNKNOWN
+
+
+class RunSchedule(Command[str | None], frozen=True):
+    """Submit a task of a schedule now, even if it is paused. Its times do not change.
+
+    The answer is the task's id, or None if there is no such schedule.
+    """
+
+    namespace: str
+    name: str
+    by: str = UNKNOWN
+
+
+ScheduleCommand = SetSchedule | ClearSchedule | PauseSchedule | ResumeSchedule | RunSchedule
+"""The commands about schedules. See `raytasks.model.schedule_specs`."""
+
 SteeringCommand = (
     SetLimit
     | ClearLimit
@@ -145,4 +202,4 @@ SteeringCommand = (
 )
 """The commands that change what people set. See `raytasks.model.steering`."""
 
-AnyCommand = CancelTask | RetryTask | StartBulk | SteeringCommand
+AnyCommand = CancelTask | RetryTask | StartBulk | ScheduleCommand | SteeringCommand

@@ -31,6 +31,7 @@ class Claim(Struct, frozen=True, omit_defaults=True, gc=False):
     priority: int = 0
     tags: str | None = None
     namespace: str = DEFAULT_NAMESPACE
+    scheduled_for: float | None = None
 
 
 class Outcome(Struct, frozen=True, omit_defaults=True, gc=False):

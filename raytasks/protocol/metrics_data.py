@@ -29,6 +29,8 @@ class MetricsData(Struct):
     - `runners`: how many there are, by pool and state.
     - `limits`: by name: what runs, the bound (None: none, or by a value), and how many ready tasks
       of its types cannot be claimed now.
+    - `schedules`: how many fire, how many are paused, and the seconds until the next time (None:
+      there is none; negative: it is late).
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
@@ -46,3 +48,4 @@ class MetricsData(Struct):
     durations: Sequence[Durations] = ()
     pauses: int = 0
     limits: Sequence[tuple[str, int, int | None, int]] = ()
+    schedules: tuple[int, int, float | None] = (0, 0, None)

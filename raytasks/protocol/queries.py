@@ -13,6 +13,7 @@ from msgspec import Struct
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.failures import ErrorGroups
+from raytasks.model.schedule_specs import SchedulePage
 from raytasks.model.stats_series import StatsSeries
 from raytasks.model.task_events import EventPage, EventQuery
 from raytasks.model.task_filter import TaskFilter
@@ -136,6 +137,18 @@ class NamespaceList(Query[list[dict[str, Any]]], frozen=True):
     """
 
     name: str | None
+
+
+class ScheduleList(Query[SchedulePage], frozen=True, omit_defaults=True):
+    """A page of a namespace's schedules, by name; with a `name`, only that one.
+
+    With a `cursor` it begins after the schedule of this name.
+    """
+
+    namespace: str
+    name: str | None = None
+    cursor: str | None = None
+    limit: int = 100
 
 
 class BulkMatches(Query[int | None], frozen=True):
@@ -276,6 +289,7 @@ StoredQuery = (
     | StatsHistory
     | TaskCounts
     | KnownTasks
+    | ScheduleList
     | BulkMatches
 )
 """The queries that the database alone can answer, from any process."""

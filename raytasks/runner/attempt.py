@@ -28,6 +28,7 @@ from raytasks.model.retry import (
 )
 from raytasks.model.states import OutcomeKind
 from raytasks.model.strict_json import NotJson, pointer
+from raytasks.model.time_text import utc_time
 from raytasks.observe.traces import ProcessSpan, processing
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.error_report import describe_error, fenced, is_a, judge
@@ -378,6 +379,7 @@ class Attempt:
             tags=tuple(from_json(self.claim.tags)) if self.claim.tags else (),
             namespace=self.claim.namespace,
             namespace_of=self.workplace.namespace_of,
+            scheduled_for=utc_time(self.claim.scheduled_for),
         )
 
 

@@ -80,6 +80,7 @@ class Candidate(Struct, frozen=True):
     lane: str
     limit_values: str | None
     callback_url: str | None
+    scheduled_for: float | None
     cancel_requested: bool
 
     @property

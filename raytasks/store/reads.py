@@ -18,6 +18,7 @@ from raytasks.protocol.queries import (
     ErrorList,
     KnownTasks,
     NamespaceList,
+    ScheduleList,
     StatsHistory,
     StoredQuery,
     TaskActs,
@@ -34,6 +35,7 @@ from raytasks.store import (
     error_groups,
     files,
     read_statements,
+    schedule_rows,
     series_reads,
     statements,
     steering_rows,
@@ -58,7 +60,7 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return read_events(connection, query.queries, query.limit)
         case TaskEnds():
             return _ends(connection, query.task_ids)
-        case TaskActs() | AuditList() | ErrorList() | StatsHistory():
+        case TaskActs() | AuditList() | ErrorList() | StatsHistory() | ScheduleList():
             return _overview(connection, query)
         case NamespaceList() | TaskCounts():
             return _counts(connection, query)
@@ -75,7 +77,8 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
 
 
 def _overview(
-    connection: Connection, query: TaskActs | AuditList | ErrorList | StatsHistory
+    connection: Connection,
+    query: TaskActs | AuditList | ErrorList | StatsHistory | ScheduleList,
 ) -> Any:
     match query:
         case TaskActs():
@@ -86,6 +89,8 @@ def _overview(
             return error_groups.groups(connection, query)
         case StatsHistory():
             return series_reads.series(connection, query)
+        case ScheduleList():
+            return schedule_rows.page(connection, query)
         case _:
             assert_never(query)
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
+from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
 from raytasks.model.states import State
 from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running
@@ -22,6 +23,7 @@ from raytasks.store import (
     queue_reads,
     read_statements,
     reads,
+    schedule_rows,
     statements,
     steering_rows,
 )
@@ -89,6 +91,35 @@ class Store:
         with self.transaction(now=now) as transaction:
             transaction.renew(epoch)
             steering_rows.write(transaction.connection, changes, now)
+            entries = act_rows.write_audit(transaction.connection, acts, now)
+            transaction.finish()
+            return entries
+
+    def settings(self) -> tuple[Steering, list[ScheduleRow]]:
+        """Return what people have set, and the schedules, as of one moment."""
+        with self._database.reading() as connection:
+            return steering_rows.read_all(connection), schedule_rows.read_all(connection)
+
+    def schedules(self) -> list[ScheduleRow]:
+        """Return all schedules."""
+        with self._database.reading() as connection:
+            return schedule_rows.read_all(connection)
+
+    def write_schedules(
+        self,
+        epoch: int,
+        rows: Sequence[ScheduleRow],
+        removed: Sequence[ScheduleKey],
+        acts: Sequence[NewAudit],
+        now: float,
+    ) -> list[AuditEntry]:
+        """Store changed schedules, delete others, and write the acts into the audit.
+
+        Returns the acts as the audit has them. Raises `Superseded`.
+        """
+        with self.transaction(now=now) as transaction:
+            transaction.renew(epoch)
+            schedule_rows.write(transaction.connection, rows, removed)
             entries = act_rows.write_audit(transaction.connection, acts, now)
             transaction.finish()
             return entries

@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 from pydantic_core import from_json, to_json
@@ -192,6 +193,7 @@ def run_handler(
     checkpoint: Any = None,
     cancelled: bool = False,
     timeout_seconds: float | None = None,
+    scheduled_for: datetime | None = None,
     clock: FakeClock | None = None,
     middleware: Sequence[Callable[..., Any]] = (),
     artifacts: Mapping[str, bytes] | None = None,
@@ -202,7 +204,8 @@ def run_handler(
     is made. The attempt is the task's `attempt`-th, after `failures` failed ones (by default, all
     earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
     says from the start that the task was cancelled. The functions of `middleware` are around it.
-    The task has the files `artifacts` already, by name.
+    The task has the files `artifacts` already, by name. The time `scheduled_for`, with a time zone,
+    is that of a schedule.
 
     Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
     becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
@@ -224,6 +227,7 @@ def run_handler(
         max_attempts=new.max_attempts,
         timeout_seconds=new.timeout_seconds,
         checkpoint=None if checkpoint is None else to_json(checkpoint).decode(),
+        scheduled_for=None if scheduled_for is None else scheduled_for.timestamp(),
     )
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:
         bench = Bench(folder, clock)

@@ -193,7 +193,8 @@ class InProcessService:
     def due(self) -> bool:
         """Whether a task is due now, and may begin."""
         next_due = self.store.next_due()
-        if next_due is not None and next_due <= self._clock():
+        fires_at = self.tracker.ticker.schedules.next_time
+        if min(next_due or math.inf, fires_at) <= self._clock():
             self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
         return self._has_open(self.all_handlers.task_types)
 
@@ -207,6 +208,10 @@ class InProcessService:
         times = [time for time in (self.store.next_due(), ends) if time is not None]
         opens = self.tracker.ticker.ledger.claims.limits.next_time  # the two clocks are one here
         return min([*times, *([opens] if opens < math.inf else [])], default=None)
+
+    def next_scheduled(self) -> float:
+        """Return when the next schedule fires; infinite if there is none."""
+        return self.tracker.ticker.schedules.next_time
 
     def is_held_back(self) -> bool:
         """Return whether tasks are due that may not begin."""
@@ -224,6 +229,7 @@ class InProcessService:
     async def _start(self) -> None:
         await self.tracker.start()
         self._ticks = asyncio.ensure_future(self.tracker.run())
+        await self.tracker.ticker.background.schedules.in_force.wait()
 
     async def _stop(self) -> None:
         self._ticks.cancel()

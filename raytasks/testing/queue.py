@@ -1,5 +1,6 @@
 """The queue of a test: submissions take the real path, and run when the test says so."""
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack, suppress
@@ -148,7 +149,10 @@ class Queue:
         return self._run_to(self.clock(), max_attempts)
 
     def run_for(self, seconds: float, *, max_attempts: int = MAX_ATTEMPTS) -> list[AttemptRun]:
-        """Let `seconds` pass, and run tasks that become due, each attempt at its time."""
+        """Let `seconds` pass, and run tasks that become due, each attempt at its time.
+
+        Schedules fire at their times.
+        """
         end = self.clock() + seconds
         runs = self._run_to(end, max_attempts)
         self.clock.move_to(max(end, self.clock()))
@@ -159,19 +163,26 @@ class Queue:
     ) -> list[AttemptRun]:
         """Run until no task waits any more, and move the clock as needed.
 
+        Schedules fire at the times that pass meanwhile; the clock does not move for them alone.
         Raises `NotIdle` if `max_attempts`, or `max_seconds` on the clock, are not enough.
         """
-        runs = self._run_to(self.clock() + max_seconds, max_attempts)
+        runs = self._run_to(self.clock() + max_seconds, max_attempts, is_timed=False)
         if self._service.store.next_due() is not None or self._service.is_held_back():
             raise NotIdle(f"after {max_seconds:g} seconds on the clock {self._waiting()}")
         return runs
 
     def _run_to(
-        self, end: float, max_attempts: int, done: Callable[[], bool] = lambda: False
+        self,
+        end: float,
+        max_attempts: int,
+        done: Callable[[], bool] = lambda: False,
+        *,
+        is_timed: bool = True,
     ) -> list[AttemptRun]:
         """Run until `done`, or until nothing is due before `end`.
 
-        The clock stays at the last attempt.
+        The clock stays at the last attempt. If it is not `is_timed`, a schedule fires only while
+        tasks wait.
         """
         runs: list[AttemptRun] = []
         while not done():
@@ -181,7 +192,10 @@ class Queue:
                 runs += self._run_next()
                 continue
             next_time = self._service.next_time()
-            if next_time is None or next_time > end:
+            if next_time is None and not is_timed:
+                break
+            next_time = min(next_time or math.inf, self._service.next_scheduled())
+            if next_time > end:
                 break
             self.clock.move_to(next_time)
         return runs
@@ -197,7 +211,7 @@ class Queue:
     def _pass_time_for(self, task_id: str, seconds: float) -> None:
         task, end = QueuedTask(self._service, task_id), self.clock() + seconds
         with suppress(TaskNotFound):  # the answer to the request will report it
-            self._run_to(end, MAX_ATTEMPTS, lambda: task.state.final)
+            self._run_to(end, MAX_ATTEMPTS, lambda: task.state.final, is_timed=False)
             if not task.state.final:
                 self.clock.move_to(max(end, self.clock()))
 

@@ -9,6 +9,7 @@ from raytasks.store.transaction import FenceBroken, Superseded
 from raytasks.tracker.access import AWAY, SUPERSEDED
 from raytasks.tracker.bulk_turns import Held, make, run_step
 from raytasks.tracker.logged_acts import log_acts
+from raytasks.tracker.schedule_writes import ScheduleWrites
 
 if TYPE_CHECKING:
     from raytasks.tracker.ticker import Ticker
@@ -23,11 +24,13 @@ class Background:
 
     def __init__(self, ticker: "Ticker") -> None:
         self._ticker = ticker
+        self.schedules = ScheduleWrites(ticker)
 
     @property
     def any(self) -> bool:
         """Whether there may be something to do at once."""
-        return self._ticker.bulk.any or self._ticker.ledger.claims.moves.any
+        moves = self._ticker.ledger.claims.moves
+        return self._ticker.bulk.any or moves.any or self.schedules.any
 
     def seconds_until_due(self) -> float:
         """Return the seconds until there is something to do; infinite if there is nothing."""
@@ -36,6 +39,8 @@ class Background:
 
     async def turn(self, *, idle: bool) -> None:
         """Do what is due. With `idle`, a tick would have nothing to do. Raises `Superseded`."""
+        if self.schedules.any:
+            await self.schedules.turn()
         if self._ticker.ledger.claims.moves.is_due(idle=idle):
             await self._move_lanes()
         if self._ticker.bulk.is_due(idle=idle):

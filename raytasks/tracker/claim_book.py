@@ -136,7 +136,7 @@ class ClaimBook:
             )
         ready: dict[tuple[str, str], list[float]] = {}
         named = {}
-        for task in work.submissions:
+        for task in work.fresh:
             if task.due_at <= work.now:
                 rank = task.due_at + work.ahead - task.priority * self._priority_step
                 key = (task.task_type, task.lane)

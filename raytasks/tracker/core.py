@@ -27,6 +27,7 @@ from raytasks.protocol.commands import (
     PauseWork,
     ResumeWork,
     RetryTask,
+    ScheduleCommand,
     StartBulk,
 )
 from raytasks.protocol.messages import Exchange, Feed, FeedPart, Orders
@@ -176,6 +177,8 @@ class Tracker:
                 return await self._retry(command)
             case StartBulk():
                 return await self._start_bulk(command.new)
+            case _ if isinstance(command, ScheduleCommand):
+                return await self.ticker.background.schedules.execute(command)
             case _:
                 return await self._steering.execute(command)
 
@@ -313,6 +316,7 @@ class Tracker:
         self.observer.handlers = {info.task_type: info for info in infos}
         ticker, known = self.ticker, tuple(self.observer.handlers.values())
         ticker.claims.set_handlers(known)
+        ticker.background.schedules.declare(known)
         ticker.wake.set()
 
     async def wait_until_idle(self, seconds: float) -> None:

@@ -62,6 +62,7 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
     known = sorted({name for (name, _), n in ledger.counts.items() if n})
     data.oldest_due = {name: ages.get(name, 0.0) for name in known}
     data.limits = in_metrics(ledger.lanes)
+    data.schedules = ticker.schedules.in_metrics(ticker.clock())
     data.totals = _totals(ledger.totals, pairs, histograms)
     data.tasks = _tasks(ledger.tasks, pairs, histograms)
     data.bounds, data.durations = BOUNDS, histograms.view()

@@ -30,6 +30,7 @@ MAX_CULPRITS = 8
 command."""
 
 STATISTICS = "statistics"
+SCHEDULES = "schedules"
 DUE_TASKS = "tasks that have become due"
 _CLAIMS = "claims of "
 
@@ -296,6 +297,8 @@ class Recovery:
             self._parts = deque(sorted(_CLAIMS + name for name in types))
             if work.stats is not None:
                 self._parts.append(STATISTICS)
+            if work.firings:
+                self._parts.append(SCHEDULES)
             if work.promote:
                 self._parts.append(DUE_TASKS)
         self._parts_suspected = bool(self._parts)

@@ -14,15 +14,18 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
+from raytasks.store.act_rows import write_audit
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
+from raytasks.store.schedule_rows import Fired, Firing, fire
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Target, act, change_of, inserted
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
+from raytasks.tracker.schedule_book import audit_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
 MIN_SNOOZE_SECONDS = 1.0
@@ -58,6 +61,14 @@ class TickInput:
     skip_known: bool = False
     ahead: float = 0.0
     stats: StatsWrite | None = None
+    firings: Sequence[Firing] = ()
+
+    @property
+    def fresh(self) -> Sequence[NewTask]:
+        """The new tasks: those that were submitted, and those of schedules."""
+        if not self.firings:
+            return self.submissions
+        return [*self.submissions, *(task for firing in self.firings for task in firing.tasks)]
 
 
 @dataclass
@@ -68,7 +79,7 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
     been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
     `acts` are those of people that changed something. The `ready_changes` are by lane.
-    The `findings` are those of the plan's questions.
+    The `findings` are those of the plan's questions. The schedules that fired are in `fired`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -85,6 +96,7 @@ class TickResult:
     acts: list[AuditEntry] = field(default_factory=list)
     ready_changes: list[ReadyChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
+    fired: list[Fired] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -104,6 +116,9 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         done.before, done.after, done.acts = acted.before, acted.after, acted.audit
         done.changes += acted.changes
         done.changes += [inserted(task, work.now) for task in call_back(transaction)]
+        if runs := [item.firing for item in done.fired if item.firing.by is not None]:
+            acts = [audit_of(firing) for firing in runs]
+            done.acts += write_audit(transaction.connection, acts, work.now, len(done.acts))
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()
@@ -199,6 +214,9 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if done.duplicates:
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
+    if work.firings:
+        done.fired = fire(transaction, work.firings, work.now)
+        new = [*new, *(task for item in done.fired for task in item.tasks)]
     transaction.submit(new)
     done.changes += [inserted(task, work.now) for task in new]
 
@@ -301,6 +319,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             priority=row.priority,
             tags=row.tags,
             namespace=row.namespace,
+            scheduled_for=row.scheduled_for,
         )
         done.claimed.append((running, claim))
         if counts and begins_now:

@@ -23,7 +23,8 @@ from raytasks.tracker.journal import Journal
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
-from raytasks.tracker.recovery import DUE_TASKS, STATISTICS, Recovery
+from raytasks.tracker.recovery import DUE_TASKS, SCHEDULES, STATISTICS, Recovery
+from raytasks.tracker.schedule_book import ScheduleBook
 from raytasks.tracker.silence import Silence
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 
@@ -81,6 +82,7 @@ class Ticker:
             self.journal.runner_gone,
         )
         self.bulk = BulkTurns(self.monotonic)
+        self.schedules = ScheduleBook(self.claims.limits.declared_of)
         self.background = Background(self)
         self._order = OrderClock(self.monotonic)
         self.claiming = True
@@ -176,7 +178,9 @@ class Ticker:
             self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
         began_at = self.monotonic()
         renew = began_at - self._renewed_at > self.lease_seconds / 3
-        if taken.empty and not (work.requests or work.promote or renew or work.stats):
+        if taken.empty and not (
+            work.requests or work.promote or renew or work.stats or work.firings
+        ):
             self._had_nothing_to_do(work)
             return
         self.intake.in_flight = taken.bytes
@@ -195,7 +199,7 @@ class Ticker:
             committed_at = self.monotonic()
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
-            proven = taken.count or done.claimed or work.stats
+            proven = taken.count or done.claimed or work.stats or work.firings
             self._renewed_at = began_at
             if self.access.error is not None:
                 self.intake.hurry()
@@ -234,9 +238,9 @@ class Ticker:
         takes_part = self.recovery.takes_part
         more = not taken.alone
         arrived = [task.stamped(now) for item in taken.submissions for task in item.tasks]
+        fires = more and takes_part(SCHEDULES)
         work = TickInput(
             now=now,
-            ahead=self._order.ahead(now, len(arrived)),
             epoch=self.epoch,
             max_crashes=self.max_crashes,
             submissions=arrived,
@@ -252,7 +256,9 @@ class Ticker:
             skip_known=taken.alone,
             ordered_types=self.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
+            firings=self.schedules.due(now) if fires else (),
         )
+        work.ahead = self._order.ahead(now, len(work.fresh))
         if self.claiming and more:
             self.claims.plan(work, self.recovery.takes_claims)
         return work
@@ -260,9 +266,10 @@ class Ticker:
     async def _apply(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         self.journal.record(taken, work, done)
         self.ledger.record(taken, work, done)
-        if (
-            taken.alone or taken.actions or taken.prunings
-        ):  # tasks that became due by it are not claimed yet
+        if done.fired:
+            self.schedules.apply(done.fired, work.now)
+        # Tasks that became due by it are not claimed yet.
+        if taken.alone or taken.actions or taken.prunings or done.fired:
             self.wake.set()
         for running in self.ledger.hand_out(done.claimed):
             self.losses.release(running)
@@ -291,6 +298,8 @@ class Ticker:
             due = self.ledger.next_due
         if not is_barred(STATISTICS):
             due = min(due, self.ledger.stats.write_due)
+        if not is_barred(SCHEDULES):
+            due = min(due, self.schedules.next_time)
         due = min(due, self.ledger.lanes.pauses_end_at)
         tried_again = min(
             self.recovery.seconds_until_due(),
@@ -308,8 +317,9 @@ class Ticker:
         counts = await self.access.insist(self.store.counts)
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
-        self.steering = await self.access.insist(self.store.steering)
+        self.steering, schedules = await self.access.insist(self.store.settings)
         lanes = await self.access.insist(self.store.lanes)
+        self.schedules.load(schedules)
         self.ledger.load(running, counts, next_due, totals, lanes)
         self.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():

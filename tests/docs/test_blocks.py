@@ -62,6 +62,7 @@ def test_what_does_not_run_says_why() -> None:
                                 " benchmarks/results/"),
         ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),
         ("docs/releasing.md", "make release-check"),
+        ("docs/schedules.md", "raytasks schedules"),
         ("docs/start.md", ".venv/bin/raytasks demo --break"),
         ("docs/start.md", "make demo"),
         ("docs/start.md", "make install"),

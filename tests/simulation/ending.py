@@ -41,6 +41,7 @@ class Ending:
         await asyncio.sleep(7.0)  # the last doubled calls have come in
         self.world.account.paused = False
         await self.world.clients.begin(self.world.clients.insist("resume"))
+        await self.world.clients.begin(self.world.timetable.end(self.world.clients))
         await self._until_all_has_ended()
         for job in self._clients:
             if not job.cancelled() and (error := job.exception()) is not None:

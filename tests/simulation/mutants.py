@@ -210,8 +210,8 @@ MUTANTS = (
     Mutant(
         "pause forgotten at restart",
         "raytasks.tracker.ticker",
-        "        self.steering = await self.access.insist(self.store.steering)\n",
-        "",
+        "        self.steering, schedules = await self.access.insist(self.store.settings)\n",
+        "        _, schedules = await self.access.insist(self.store.settings)\n",
     ),
     Mutant(
         "what is claimed is not known",
@@ -372,6 +372,19 @@ MUTANTS = (
         "raytasks.store.store",
         "                    callback_url=callback_url,\n",
         "",
+    ),
+    # Schedules
+    Mutant(
+        "schedule not moved on disk",
+        "raytasks.store.schedule_rows",
+        "firing for firing in firings if firing.next_at != firing.was",
+        "firing for firing in firings if firing.next_at < firing.was",
+    ),
+    Mutant(
+        "schedules forgotten at restart",
+        "raytasks.tracker.schedule_book",
+        "        self.rows = {row.key: row for row in rows}\n",
+        "        self.rows = {row.key: row for row in rows if row.last_for is None}\n",
     ),
 )
 """All of them, each with a name that says what goes wrong."""

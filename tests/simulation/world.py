@@ -29,6 +29,7 @@ from tests.simulation.network import CallFailed, Network
 from tests.simulation.probes import Probes
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.runners import RunnerLife
+from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
 from tests.simulation.watch import Watch
@@ -59,6 +60,7 @@ class World:
         self.checker = Checker(files.reader, self.account, self.fail)
         self.answers = Answers(self.checker, files.reader, self.fail)
         self.flow = Flow(seed, files.reader, self.account, self.fail)
+        self.timetable = Timetable(seed, files.reader, self.account, self.fail)
         self.watch = Watch(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
@@ -130,8 +132,8 @@ class World:
             owner=life.owner,
             executors=self.threads.make,
         )
-        if self.flow.limits:
-            tracker.set_handlers(self.flow.infos)
+        if infos := self.timetable.infos(self.flow.infos):
+            tracker.set_handlers(infos)
         return tracker
 
     def start_tracker(self, owner: str, *, again: bool) -> TrackerLife:
@@ -303,6 +305,7 @@ class World:
     def _planned(self, run_tick: Any) -> Any:
         def planned(store: Any, work: TickInput) -> TickResult:
             self.checker.planned(work)
+            self.timetable.planned(work, self.clients)
             keys = [(outcome.task_id, outcome.attempt) for _, outcome in work.outcomes]
             with self.trouble.poisoning(keys):
                 done: TickResult = run_tick(store, work)
@@ -320,6 +323,7 @@ class World:
         self.clients.callbacks.look()
         changed = self.checker.look(process.name, epoch, clock)
         self.flow.look(self.loop.time())
+        self.timetable.look()
         for task_id in changed:
             row = self.checker.rows.get(task_id)
             if row is None:

@@ -24,11 +24,13 @@ from sqlalchemy import select
 from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.callbacks import CALLBACK_TYPE, callback_id
 from raytasks.model.lane_names import lane_of
+from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow, ScheduleSpec
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, Running
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import TasksById
 from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.schedule_rows import Firing
 from raytasks.store.schema import attempts, metadata, tasks, tracker_epoch
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
@@ -57,6 +59,10 @@ COMPANIES = st.sampled_from([None, 1, 5])
 VALUES = st.sampled_from([None, '{"k":1}', '{"k":2}'])
 NUMBERS = st.integers(0, 10_000)
 URLS = st.sampled_from([None, "https://example.com/hook"])
+
+BEAT = ScheduleRow(
+    DEFAULT_NAMESPACE, "beat", NOW + 10.0, NOW, ScheduleSpec("short", "{}", 3, every_seconds=10.0)
+)
 
 ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
 
@@ -167,6 +173,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.seen: dict[str, tuple[State, int]] = {}
         self.ended: list[Running] = []
         self.known_lanes = KnownLanes(self.tracking.store.lanes())
+        self.beat = BEAT
+        self.stores[0].write_schedules(self.tracking.epoch, [BEAT], [], [], NOW)
 
     def prepare(self) -> None:
         """Make `url` name a fresh database."""
@@ -238,6 +246,41 @@ class StoreMachine(RuleBasedStateMachine):
                 new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now,
                 lane=lane, limit_values=value, callback_url=url, clock=lambda: self.tracking.now,
             )  # fmt: skip
+
+    @rule(
+        task_type=TASK_TYPES,
+        priority=st.integers(-1, 2),
+        moved=st.sampled_from([1, 1, 3]),
+        skips=st.booleans(),
+        stale=st.sampled_from([False, False, True]),
+    )
+    def fire(self, task_type: str, priority: int, moved: int, *, skips: bool, stale: bool) -> None:
+        now, at = self.tracking.now, self.beat.next_at
+        new = new_task(
+            len(self.tasks), task_type=task_type, priority=priority, run_at=now, created_at=now,
+            schedule="beat", scheduled_for=at,
+        )  # fmt: skip
+        last = self.beat.last_task_id
+        firing = Firing(
+            ScheduleKey(DEFAULT_NAMESPACE, "beat"), at - 10.0 if stale else at, at + 10.0 * moved,
+            (new,), not_beside=last if skips else None,
+        )  # fmt: skip
+        if stale:
+            with pytest.raises(FenceBroken):
+                self.tracking.tick(firings=[firing])
+            return
+        [fired] = self.tracking.tick(firings=[firing]).fired
+        self.beat = replace(self.beat, next_at=at + 10.0 * moved)
+        is_open = last is not None and self.tasks[last].state not in FINAL
+        assert fired.was_open == (skips and is_open)
+        if fired.was_open:
+            assert fired.tasks == ()
+            return
+        assert fired.tasks == (new,)
+        self.beat = replace(self.beat, last_for=at, last_at=now, last_task_id=new.task_id)
+        self.tasks[new.task_id] = ModelTask(
+            new.task_id, task_type, priority, 3, now, now - priority * PRIORITY_STEP, ready=True,
+        )  # fmt: skip
 
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
     @rule(short=st.integers(0, 4), long=st.integers(0, 4), capacity=st.integers(1, 5))
@@ -438,6 +481,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert state is task.state or (state, task.state) in ALLOWED
             assert task.attempt - attempt in (0, 1)
             self.seen[name] = (task.state, task.attempt)
+
+    @invariant()
+    def the_schedule_is_where_it_was_moved(self) -> None:
+        assert self.tracking.store.schedules() == [self.beat]
 
     @invariant()
     def the_counts_are_those_of_the_tasks(self) -> None:

@@ -46,6 +46,24 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_unique_keys_task_id", "unique_keys", ["task_id"])
+    op.create_table(
+        "schedules",
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("name", sa.String(length=63), nullable=False),
+        sa.Column("next_at", sa.Double(), nullable=False),
+        sa.Column("anchor_at", sa.Double(), nullable=False),
+        sa.Column("declared", sa.Text(), nullable=True),
+        sa.Column("override", sa.Text(), nullable=True),
+        sa.Column("changed_at", sa.Double(), nullable=True),
+        sa.Column("by", sa.String(length=128), nullable=True),
+        sa.Column("paused_at", sa.Double(), nullable=True),
+        sa.Column("paused_by", sa.String(length=128), nullable=True),
+        sa.Column("last_for", sa.Double(), nullable=True),
+        sa.Column("last_at", sa.Double(), nullable=True),
+        sa.Column("last_task_id", _Id, nullable=True),
+        sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_schedules")),
+        sqlite_with_rowid=False,
+    )
 
 
 def _is_at_once() -> bool:

@@ -20,6 +20,8 @@ const ACTS = {
   pause: "Pause", resume: "Resume", deploy: "Deploy a version",
   set_limit: "Set a limit", clear_limit: "Clear a limit", set_pool: "Set a pool", clear_pool: "Clear a pool",
   set_namespace: "Set a share", clear_namespace: "Clear a share",
+  set_schedule: "Set a schedule", clear_schedule: "Clear a schedule", pause_schedule: "Pause a schedule",
+  resume_schedule: "Resume a schedule", run_schedule: "Run a schedule",
 };
 
 const PARTS = ["by", "action", "since"];

@@ -1,0 +1,257 @@
+"""The schedules in the tracker's memory: which are due, and what their firing submits."""
+
+import asyncio
+import hashlib
+import heapq
+import logging
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
+
+import uuid_utils
+from msgspec import json
+from msgspec.structs import replace
+
+from raytasks.handling.schedule_times import Missed, Timing, missed
+from raytasks.model.acts import ActionName, NewAudit
+from raytasks.model.controls import Limit
+from raytasks.model.lane_names import lane_of, limit_values_again
+from raytasks.model.schedule_specs import (
+    LATE_SECONDS,
+    CatchUp,
+    Overlap,
+    ScheduleKey,
+    ScheduleRow,
+    ScheduleSpec,
+)
+from raytasks.model.tasks import NewTask
+from raytasks.observe.log_record import with_fields
+from raytasks.store.schedule_rows import Fired, Firing
+
+log = logging.getLogger(__name__)
+
+MAX_FIRINGS = 250
+"""Maximum number of schedules that one tick fires."""
+
+MAX_TASKS = 2000
+"""Number of tasks from which on a tick fires no further schedule."""
+
+_ID_SECONDS = 1800.0  # how far the time in a task's id may be from its creation
+_ID_VERSION, _ID_VARIANT = 8, 2  # RFC 9562
+_RETRY_SECONDS = 3600.0
+
+
+class RunNow(NamedTuple):
+    """A person's order to submit a task of a schedule now; the `answer` is the task's id."""
+
+    key: ScheduleKey
+    by: str
+    answer: "asyncio.Future[str]"
+
+
+class ScheduleBook:
+    """All schedules, with those first that are due first. One event loop has it.
+
+    `limits_of` returns the limits that a type declares. Nothing fires until a version of the
+    handlers is in force: `is_open`.
+    """
+
+    def __init__(self, limits_of: Callable[[str], Sequence[Limit]]) -> None:
+        self._limits_of = limits_of
+        self.rows: dict[ScheduleKey, ScheduleRow] = {}
+        self.is_open = False
+        self._heap: list[tuple[float, ScheduleKey]] = []
+        self._out: list[tuple[float, ScheduleKey]] = []
+        self._asked: list[RunNow] = []
+
+    def load(self, rows: Iterable[ScheduleRow]) -> None:
+        """Take the rows that are on disk."""
+        self.rows = {row.key: row for row in rows}
+        self._out.clear()
+        self._heap = [(row.next_at, row.key) for row in self.rows.values()]
+        heapq.heapify(self._heap)
+
+    def change(self, rows: Iterable[ScheduleRow], removed: Iterable[ScheduleKey]) -> None:
+        """Take what a command has changed on disk."""
+        for key in removed:
+            self.rows.pop(key, None)
+        for row in rows:
+            self.rows[row.key] = row
+            heapq.heappush(self._heap, (row.next_at, row.key))
+
+    @property
+    def next_time(self) -> float:
+        """When the next schedule is due, in seconds since the epoch; infinite if none is."""
+        if not self.is_open:
+            return math.inf
+        if self._asked:
+            return -math.inf
+        self._put_back()
+        while self._heap and not self._is_current(self._heap[0]):
+            heapq.heappop(self._heap)
+        return self._heap[0][0] if self._heap else math.inf
+
+    def in_metrics(self, now: float) -> tuple[int, int, float | None]:
+        """Return how many schedules fire, how many are paused, and the seconds to the next time."""
+        paused = sum(row.paused_at is not None for row in self.rows.values())
+        coming = min(
+            (row.next_at for row in self.rows.values() if row.paused_at is None), default=None
+        )
+        return len(self.rows) - paused, paused, None if coming is None else coming - now
+
+    def run_now(self, order: RunNow) -> None:
+        """Submit a task of a schedule with the next tick."""
+        self._asked.append(order)
+
+    def due(self, now: float) -> list[Firing]:
+        """Return the firings of the next tick. They are due until `apply` has them."""
+        if not self.next_time <= now:
+            return []
+        firings: list[Firing] = []
+        number = 0
+        while self._heap and self._heap[0][0] <= now and len(firings) < MAX_FIRINGS:
+            entry = heapq.heappop(self._heap)
+            if not self._is_current(entry):
+                continue
+            self._out.append(entry)
+            firing = self._firing(self.rows[entry[1]], now)
+            firings.append(firing)
+            number += len(firing.tasks)
+            if number >= MAX_TASKS:
+                break
+        taken = {firing.key for firing in firings}
+        for order in self._asked:
+            row = self.rows.get(order.key)
+            if row is not None and order.key not in taken:
+                taken.add(order.key)
+                task = self._task(row, now, now, str(uuid_utils.uuid7()))
+                firings.append(Firing(order.key, row.next_at, row.next_at, (task,), by=order.by))
+        return firings
+
+    def apply(self, fired: Iterable[Fired], now: float) -> None:
+        """Take the result of a tick's firings, and answer those who asked for one."""
+        for item in fired:
+            firing = item.firing
+            row = self.rows.get(firing.key)
+            if row is None:
+                continue
+            if item.tasks:
+                last = item.tasks[-1]
+                row = replace(
+                    row, last_for=last.scheduled_for, last_at=now, last_task_id=last.task_id
+                )
+            row = self.rows[firing.key] = replace(row, next_at=firing.next_at)
+            if firing.by is not None:
+                self._answer(item)
+                continue
+            if (entry := (firing.was, firing.key)) in self._out:
+                self._out.remove(entry)
+            heapq.heappush(self._heap, (row.next_at, row.key))
+            if item.was_open:
+                log.info(
+                    "the schedule %s of %s skips a time: its last task is open",
+                    *(row.name, row.spec.task_type),
+                    extra=with_fields(schedule=row.name, namespace=row.namespace),
+                )
+
+    def forget(self, order: RunNow) -> None:
+        """Drop an order whose caller no longer waits."""
+        if order in self._asked:
+            self._asked.remove(order)
+
+    def _answer(self, item: Fired) -> None:
+        for order in self._asked:
+            if order.key == item.firing.key:
+                self._asked.remove(order)
+                if not order.answer.done():
+                    order.answer.set_result(item.tasks[0].task_id)
+                return
+
+    def _put_back(self) -> None:
+        """Make due again what a tick took that has failed."""
+        for entry in self._out:
+            heapq.heappush(self._heap, entry)
+        self._out.clear()
+
+    def _is_current(self, entry: tuple[float, ScheduleKey]) -> bool:
+        row = self.rows.get(entry[1])
+        return row is not None and row.next_at == entry[0] and row.paused_at is None
+
+    def _firing(self, row: ScheduleRow, now: float) -> Firing:
+        spec = row.spec
+        timing = timing_of(spec, row.anchor_at)
+        most = spec.max_catch_up if spec.catch_up is CatchUp.ALL else 1
+        try:
+            due = missed(timing, row.next_at, now, most)
+        except Exception as error:  # its time zone is gone from this machine, for example
+            log.error("the schedule %s has no next time: %s", row.name, error)
+            return Firing(row.key, row.next_at, now + _RETRY_SECONDS)
+        times = due.newest
+        if spec.catch_up is CatchUp.NONE and now - times[-1] > LATE_SECONDS:
+            times = ()
+        self._log_left_out(row, due, len(times))
+        return Firing(
+            row.key,
+            row.next_at,
+            due.following,
+            tuple(self._task(row, at, now, task_id_of(row.key, at, now)) for at in times),
+            not_beside=row.last_task_id if spec.overlap is Overlap.SKIP else None,
+        )
+
+    def _task(self, row: ScheduleRow, at: float, now: float, task_id: str) -> NewTask:
+        spec = row.spec
+        given = None if spec.given_values is None else json.encode(spec.given_values).decode()
+        values = limit_values_again(spec.payload, given, self._limits_of(spec.task_type))
+        return NewTask(
+            task_id=task_id,
+            task_type=spec.task_type,
+            payload=spec.payload,
+            priority=spec.priority,
+            max_attempts=spec.max_attempts,
+            timeout_seconds=spec.timeout_seconds,
+            namespace=row.namespace,
+            tags=spec.tags,
+            lane=lane_of(row.namespace, values),
+            limit_values=values,
+            expires_seconds=spec.expires_seconds,
+            schedule=row.name,
+            scheduled_for=at,
+        ).stamped(now)
+
+    def _log_left_out(self, row: ScheduleRow, due: Missed, number: int) -> None:
+        left_out = due.others + len(due.newest) - number
+        if left_out:
+            log.warning(
+                "the schedule %s of %s leaves out %s%d times that were missed; catch_up is %s",
+                *(row.name, row.spec.task_type, "more than " if due.many else "", left_out),
+                row.spec.catch_up.value,
+                extra=with_fields(schedule=row.name, namespace=row.namespace, left_out=left_out),
+            )
+
+
+def timing_of(spec: ScheduleSpec, anchor_at: float) -> Timing:
+    """Return what the times of a schedule depend on."""
+    return Timing(spec.cron, spec.every_seconds, spec.timezone, anchor_at)
+
+
+def audit_of(firing: Firing) -> NewAudit:
+    """Return the act of a person who has run a schedule."""
+    assert firing.by is not None
+    details = {"task_id": firing.tasks[0].task_id}
+    return NewAudit(firing.by, ActionName.RUN_SCHEDULE, *firing.key, details)
+
+
+def task_id_of(key: ScheduleKey, at: float, now: float) -> str:
+    """Return the id of the task for a time of a schedule, always the same.
+
+    Like other ids it begins with a time, by which lists are in order. The rest is made from the
+    schedule and its time. For a time that was missed long ago, it begins with the time of now.
+    """
+    begin = at if abs(now - at) < _ID_SECONDS else now
+    digest = hashlib.sha256(f"{key.namespace}\x00{key.name}\x00{at!r}".encode()).digest()
+    number = int.from_bytes(digest[:10], "big")
+    number |= int(begin * 1000) << 80
+    number = number & ~(0xF << 76) | _ID_VERSION << 76
+    number = number & ~(0b11 << 62) | _ID_VARIANT << 62
+    text = f"{number:032x}"
+    return "-".join((text[:8], text[8:12], text[12:16], text[16:20], text[20:]))

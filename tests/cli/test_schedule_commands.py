@@ -1,0 +1,98 @@
+"""`raytasks schedules`: list, set, delete, run, pause, resume."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from raytasks.cli import tables
+from tests.local_service import LocalService, served
+
+Run = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def scheduled_url(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The URL of a service whose handlers have schedules."""
+    folder = tmp_path_factory.mktemp("scheduled")
+    file = shutil.copy(sqlite_template, folder / "tasks.db")
+    modules = ("tests.schedule_handlers",)
+    with served(LocalService(f"sqlite:///{file}", folder, task_modules=modules)) as url:
+        yield url
+
+
+@pytest.fixture
+def at(run: Run, scheduled_url: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run a command against the service."""
+    monkeypatch.setenv("RAYTASKS_URL", scheduled_url)
+    monkeypatch.setattr(tables, "console", Console(width=200, highlight=False))
+    return run
+
+
+def lines(run: Run, *arguments: str) -> list[str]:
+    """Run a command that must succeed, and return its words line by line."""
+    done = run(*arguments)
+    assert done.code == 0, done.err
+    return [" ".join(line.split()) for line in done.out.splitlines()]
+
+
+def document(run: Run, *arguments: str) -> Any:
+    """Run a command that must succeed, and return its JSON."""
+    done = run(*arguments, "--json")
+    assert done.code == 0, done.err
+    return json.loads(done.out)
+
+
+def test_they_are_shown(at: Run) -> None:
+    head, nightly, often = lines(at, "schedules")
+    assert head == "SCHEDULE TYPE TIMES NEXT LAST SET BY"
+    assert nightly.startswith("nightly report 30 2 * * * Europe/Berlin 2")
+    assert often.startswith("often report every 10 min 2")
+    assert lines(at, "schedules", "list")[0] == head
+    found = document(at, "schedules")["schedules"]
+    assert [item["name"] for item in found] == ["nightly", "often"]
+    assert lines(at, "schedules", "--namespace", "empty") == ["there are no schedules"]
+
+
+def test_one_is_set_and_deleted(at: Run) -> None:
+    made = document(
+        at,
+        *("schedules", "set", "mine", "--type", "report", "--cron", "0 9 * * MON-FRI"),
+        *("--timezone", "Asia/Kolkata", "--payload", '{"account": 1}', "--catch-up", "all"),
+        *("--max-catch-up", "5", "--priority", "3", "--tag", "a", "--tag", "b"),
+    )
+    times = made["override"]
+    assert (times["cron"], times["timezone"]) == ("0 9 * * MON-FRI", "Asia/Kolkata")
+    assert (times["catch_up"], times["max_catch_up"]) == ("all", 5)
+    assert (times["priority"], times["tags"], times["payload"]["account"]) == (3, ["a", "b"], 1)
+    changed = lines(
+        at, "schedules", "set", "mine", "--type", "report", "--every", "2h", "--overlap", "skip",
+        "--payload", '{"account": 1}',
+    )  # fmt: skip
+    assert changed[1].startswith("mine report every 2 h 2")
+    assert lines(at, "schedules", "delete", "mine") == ["the schedule mine has ended"]
+    refused = at("schedules", "delete", "mine")
+    assert refused.code == 3
+    assert "there is no schedule 'mine'" in refused.err
+
+
+def test_one_is_paused_run_and_resumed(at: Run) -> None:
+    assert "paused by" in lines(at, "schedules", "pause", "often")[1]
+    [task_id] = lines(at, "schedules", "run", "often")
+    assert document(at, "get", task_id)["schedule"] == "often"
+    assert document(at, "schedules", "run", "often")["task_type"] == "report"
+    assert "paused by" not in lines(at, "schedules", "resume", "often")[1]
+
+
+def test_wrong_usage_is_refused(at: Run) -> None:
+    for more in ([], ["--cron", "0 9 * * *", "--every", "2h"]):
+        refused = at("schedules", "set", "mine", "--type", "report", *more)
+        assert refused.code == 2
+        assert "give --cron or --every, one of them" in refused.err
+    refused = at("schedules", "set", "mine", "--type", "report", "--cron", "nine")
+    assert refused.code == 3
+    assert "five fields" in refused.err
