@@ -21,7 +21,7 @@ class UniqueUntil(StrEnum):
 
 
 class OnConflict(StrEnum):
-    """What happens to a submission whose unique key is held by another task."""
+    """The fate of a submission whose unique key is held by another task."""
 
     RETURN = "return"  # it is answered with that task
     REJECT = "reject"  # it is refused
