@@ -112,3 +112,5 @@ class TaskHead:
     namespace: str
     revision: int
     tags: str | None
+    unique_spec: str | None
+    callback_url: str | None

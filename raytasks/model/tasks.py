@@ -290,6 +290,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `timeout_seconds`: its time limit, which its runner enforces; None for no limit.
     - `lane`, `limit_values`: those of its task; see `raytasks.model.lane_names`.
     - `rank`: its task's rank, which it keeps if it is given back.
+    - `followed`: its task has a unique key or a callback; see `store.finals`.
     """
 
     task_id: str
@@ -316,6 +317,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     lane: str = ""
     limit_values: str | None = None
     rank: float = -math.inf
+    followed: bool = False
 
     @property
     def started_at(self) -> float | None:

@@ -78,6 +78,9 @@ class Candidate(Struct, frozen=True):
     checkpoint_size: int | None
     lane: str
     limit_values: str | None
+    unique_spec: str | None
+    callback_url: str | None
+    expires_at: float | None
     cancel_requested: bool
 
     @property

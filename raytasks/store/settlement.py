@@ -40,7 +40,7 @@ class Settlement(Struct, frozen=True):
     If the task is to run again, it is due at `run_at`. Its new company is `company`. With
     `has_files` it may have files from now on. A task that completes no longer needs its
     `large_checkpoint`. It had this `rank` when it was claimed; with `keeps_rank` it has it again
-    when it is due, as a released one always has.
+    when it is due, as a released one always has. A `followed` task has a unique key or a callback.
     """
 
     event: Event
@@ -60,11 +60,17 @@ class Settlement(Struct, frozen=True):
     limit_values: str | None = None
     rank: float = -math.inf
     keeps_rank: bool = False
+    followed: bool = False
 
     @property
     def state(self) -> State:
         """The task's state after the settlement."""
         return TRANSITIONS[self.event].target
+
+    @property
+    def ends_followed(self) -> bool:
+        """Whether its task is final now and its end has consequences; see `store.finals`."""
+        return self.followed and self.state.final
 
     @property
     def puts_off(self) -> bool:

@@ -161,8 +161,9 @@ class Store:
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
+                    followed=bool(followed),
                 )
-                for *most, lane, limit_values, rank, timeout, trace, reason in rows
+                for *most, lane, limit_values, rank, timeout, trace, reason, followed in rows
             ]
 
     def relane_step(

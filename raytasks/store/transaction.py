@@ -1,7 +1,7 @@
 """The write transaction: one method for each verb, each fenced by the expected rows."""
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import astuple, replace
@@ -18,12 +18,15 @@ from raytasks.store import (
     files,
     lane_statements,
     large_checkpoints,
+    reported,
     statements,
+    unique_rows,
 )
 from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
+from raytasks.store.finals import Finals, is_followed
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
@@ -74,6 +77,7 @@ class Transaction:
         self._now = now
         self._priority_step = priority_step
         self.ahead = 0.0
+        self.finals = Finals()
         self._changes = CountChanges()
         self._ready = ReadyChanges()
 
@@ -187,6 +191,7 @@ class Transaction:
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
         self._trim(settlements)
         self._changes.settle(settlements)
+        self._end(item.attempt.task_id for item in settlements if item.ends_followed)
 
     def note_late(self, outcomes: Sequence[tuple[str, Outcome]]) -> None:
         """Record in the history late outcomes, by runner id, of attempts that count as lost.
@@ -240,41 +245,12 @@ class Transaction:
         """
         if any(report.checkpoint is not None for report in reports):
             large_checkpoints.give_up_replaced(self._connection, reports, self._now)
-        self._many(
-            statements.REPORT,
-            [
-                {
-                    "p_task_id": report.task_id,
-                    "p_attempt": report.attempt,
-                    "p_fraction": report.fraction,
-                    "p_message": report.message,
-                    "p_checkpoint": report.checkpoint,
-                    "p_began_at": report.began_at,
-                    "p_checkpoint_ref": report.checkpoint_ref,
-                    "p_number": report.number,
-                    "p_now": self._now,
-                }
-                for report in reports
-            ],
-        )
+        self._many(statements.REPORT, reported.bound_reports(reports, self._now))
 
     def log(self, logs: Sequence[AttemptLog]) -> None:
         """Store log lines, each once. Those of attempts that have ended are dropped."""
-        self._many(
-            statements.log(self._connection.dialect.name),
-            [
-                {
-                    "p_task_id": log.task_id,
-                    "p_attempt": log.attempt,
-                    "p_number": line.number,
-                    "p_at": line.at,
-                    "p_level": line.level,
-                    "p_message": line.message,
-                }
-                for log in logs
-                for line in log.lines
-            ],
-        )
+        statement = statements.log(self._connection.dialect.name)
+        self._many(statement, reported.bound_lines(logs))
 
     def cancel(self, rows: Sequence[Task | TaskHead], reason: str | None = None) -> None:
         """Cancel tasks read in this transaction: waiting ones end, running ones are marked.
@@ -290,6 +266,7 @@ class Transaction:
         self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
             self._changes.move(row, row.state, Event.CANCEL)
+        self._end(row.task_id for row in waiting if is_followed(row))
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> None:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
@@ -359,6 +336,13 @@ class Transaction:
         See `ReadyChanges.listed`.
         """
         return self._ready.listed()
+
+    def _end(self, followed: Iterable[str]) -> None:
+        """Do what follows from the end of tasks with a unique key or a callback."""
+        ended = list(followed)
+        if ended:
+            self.finals.ids += ended
+            unique_rows.give_free(self._connection, ended)
 
     def _rank(self, due_at: float, priority: int) -> float:
         """Return the rank of a task that is due at a time."""

@@ -15,6 +15,7 @@ from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Ru
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.finals import is_followed
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
@@ -161,6 +162,7 @@ def settlement_of(
         limit_values=running.limit_values,
         rank=running.rank,
         keeps_rank=keeps_rank,
+        followed=running.followed,
     )
 
 
@@ -281,6 +283,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             lane=row.lane,
             limit_values=row.limit_values,
             rank=row.rank,
+            followed=is_followed(row),
         )
         claim = Claim(
             task_id=row.task_id,

@@ -271,5 +271,8 @@ def _row(task: Task) -> Candidate:
         None,
         task.lane,
         task.values,
+        None,
+        None,
+        None,
         cancel_requested=False,
     )

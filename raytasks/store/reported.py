@@ -1,0 +1,40 @@
+"""The rows of what runners report of running attempts: progress, checkpoints and log lines."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from raytasks.protocol.messages import AttemptLog, Report
+
+
+def bound_reports(reports: Sequence[Report], now: float) -> list[dict[str, Any]]:
+    """Return the values of reports for `statements.REPORT`."""
+    return [
+        {
+            "p_task_id": report.task_id,
+            "p_attempt": report.attempt,
+            "p_fraction": report.fraction,
+            "p_message": report.message,
+            "p_checkpoint": report.checkpoint,
+            "p_began_at": report.began_at,
+            "p_checkpoint_ref": report.checkpoint_ref,
+            "p_number": report.number,
+            "p_now": now,
+        }
+        for report in reports
+    ]
+
+
+def bound_lines(logs: Sequence[AttemptLog]) -> list[dict[str, Any]]:
+    """Return the values of log lines for `statements.log`."""
+    return [
+        {
+            "p_task_id": log.task_id,
+            "p_attempt": log.attempt,
+            "p_number": line.number,
+            "p_at": line.at,
+            "p_level": line.level,
+            "p_message": line.message,
+        }
+        for log in logs
+        for line in log.lines
+    ]
