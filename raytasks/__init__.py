@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TaskFailed,
         TaskNotFound,
+        UniqueConflict,
     )
 
 __version__ = "0.3.0"
@@ -75,6 +76,7 @@ __all__ = [
     "SubmittedTask",
     "TaskFailed",
     "TaskNotFound",
+    "UniqueConflict",
     "handler",
     "result",
     "result_async",
@@ -114,6 +116,7 @@ _WHERE = {
     "KeyConflict": "model.tasks",
     "RaytasksError": "model.tasks",
     "StateConflict": "model.tasks",
+    "UniqueConflict": "model.tasks",
     "StoreUnavailable": "model.tasks",
     "TaskFailed": "model.tasks",
     "TaskNotFound": "model.tasks",

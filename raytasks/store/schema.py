@@ -302,6 +302,8 @@ bulk_operations = Table(
     Column("matched", BigInteger),  # null: too many to count
     Column("looked_at", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
+    # How many tasks were left as they are, as others hold their unique keys.
+    Column("skipped", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("idempotency_key", String(255)),

@@ -1,6 +1,7 @@
 """The settlement of an attempt: its verdict, and the row of SQL that stores it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import MsgspecError, Struct, json
@@ -8,6 +9,7 @@ from msgspec import MsgspecError, Struct, json
 from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
+from raytasks.protocol.messages import Outcome
 
 MAX_ERROR_TYPE = 100
 """Number of characters of the class of an error by which tasks are found."""
@@ -40,7 +42,7 @@ class Settlement(Struct, frozen=True):
     If the task is to run again, it is due at `run_at`. Its new company is `company`. With
     `has_files` it may have files from now on. A task that completes no longer needs its
     `large_checkpoint`. It had this `rank` when it was claimed; with `keeps_rank` it has it again
-    when it is due, as a released one always has. A `followed` task has a unique key or a callback.
+    when it is due, as a released one always has. A `keyed` task has a unique key.
     """
 
     event: Event
@@ -60,7 +62,7 @@ class Settlement(Struct, frozen=True):
     limit_values: str | None = None
     rank: float = -math.inf
     keeps_rank: bool = False
-    followed: bool = False
+    keyed: bool = False
 
     @property
     def state(self) -> State:
@@ -68,9 +70,9 @@ class Settlement(Struct, frozen=True):
         return TRANSITIONS[self.event].target
 
     @property
-    def ends_followed(self) -> bool:
-        """Whether its task is final now and its end has consequences; see `store.finals`."""
-        return self.followed and self.state.final
+    def ends_keyed(self) -> bool:
+        """Whether its task has a unique key and is final now."""
+        return self.keyed and self.state.final
 
     @property
     def puts_off(self) -> bool:
@@ -117,3 +119,17 @@ class Settlement(Struct, frozen=True):
             None if self.state in WAITING else now,  # by retention's clock
             now,
         )
+
+
+def late_rows(outcomes: Sequence[tuple[str, Outcome]], now: float) -> list[dict[str, Any]]:
+    """Return the parameters of `statements.NOTE_LATE` for late outcomes, by runner id."""
+    return [
+        {
+            "p_task_id": outcome.task_id,
+            "p_attempt": outcome.attempt,
+            "p_runner_id": runner_id,
+            "p_outcome": outcome.kind.value,
+            "p_now": now,
+        }
+        for runner_id, outcome in outcomes
+    ]

@@ -147,6 +147,7 @@ RETRY: Update = (
         lane=case((tasks.c.lane == PLAIN_LANE, param("lane")), else_=tasks.c.lane),
         rank=param("now") + param("ahead") - tasks.c.priority * param("priority_step"),
         run_at=param("now"),
+        expires_at=None,  # a person wants it to run now
         failures=0,
         crashes=0,
         company=None,

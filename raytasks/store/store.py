@@ -15,6 +15,7 @@ from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
+    expiry,
     files,
     lane_statements,
     metric_rows,
@@ -161,9 +162,9 @@ class Store:
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
-                    followed=bool(followed),
+                    keyed=bool(keyed),
                 )
-                for *most, lane, limit_values, rank, timeout, trace, reason, followed in rows
+                for *most, lane, limit_values, rank, timeout, trace, reason, keyed in rows
             ]
 
     def relane_step(
@@ -204,6 +205,11 @@ class Store:
         with self._database.reading() as connection:
             due: float | None = connection.execute(statements.NEXT_DUE).scalar()
             return due
+
+    def next_expiry(self) -> float | None:
+        """Return the time when the next task that has never begun expires; None if none does."""
+        with self._database.reading() as connection:
+            return expiry.next_expiry(connection)
 
     def count_before(self, task_id: str, task_types: Sequence[str], limit: int) -> int:
         """Return how many due tasks come before one. See `queue_reads.count_before`."""

@@ -4,13 +4,33 @@ Only transactions of the tracker write it, so a look at the holders is true unti
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Connection, Delete, Insert, Select, bindparam, delete, insert, select
 
 from raytasks.model.uniqueness import UniqueUntil, decode_unique
 from raytasks.store.schema import unique_keys
 from raytasks.store.statements import param
+
+
+class Keyed(Protocol):
+    """A task with a unique key."""
+
+    @property
+    def task_id(self) -> str:
+        """Its id."""
+
+    @property
+    def namespace(self) -> str:
+        """Its namespace."""
+
+    @property
+    def task_type(self) -> str:
+        """Its type."""
+
+    @property
+    def unique_spec(self) -> str | None:
+        """Its key and its terms, as JSON."""
 
 
 class KeyName(NamedTuple):
@@ -53,11 +73,13 @@ _GIVE_FREE: Delete = delete(unique_keys).where(_IDS)
 _BEGIN: Delete = delete(unique_keys).where(_IDS, _COLUMNS.until == UniqueUntil.STARTED.value)
 
 
-def key_row(namespace: str, task_type: str, task_id: str, spec: str, now: float) -> KeyRow:
-    """Return the row of a task that takes its key at `now`. `spec` is its key as JSON."""
-    unique = decode_unique(spec)
+def wanted_by(task: Keyed, now: float) -> KeyRow:
+    """Return the row with which a task takes its key at `now`."""
+    assert task.unique_spec is not None, "the task has no unique key"
+    unique = decode_unique(task.unique_spec)
     ends_at = None if unique.seconds is None else now + unique.seconds
-    return KeyRow(KeyName(namespace, task_type, unique.key), task_id, unique.until, ends_at)
+    name = KeyName(task.namespace, task.task_type, unique.key)
+    return KeyRow(name, task.task_id, unique.until, ends_at)
 
 
 def holders(connection: Connection, names: Iterable[KeyName], now: float) -> dict[KeyName, str]:
@@ -108,6 +130,35 @@ def give_free(connection: Connection, task_ids: Sequence[str]) -> None:
     connection.execute(_GIVE_FREE, {"p_task_ids": list(task_ids)})
 
 
-def begin(connection: Connection, task_ids: Sequence[str]) -> None:
-    """Give the keys of tasks free that are held only until the first attempt was claimed."""
-    connection.execute(_BEGIN, {"p_task_ids": list(task_ids)})
+def begin(connection: Connection, claimed: Iterable[Keyed]) -> None:
+    """Give the keys of claimed tasks free that are held only until the first attempt."""
+    task_ids = [
+        task.task_id
+        for task in claimed
+        if task.unique_spec is not None
+        and decode_unique(task.unique_spec).until is UniqueUntil.STARTED
+    ]
+    if task_ids:
+        connection.execute(_BEGIN, {"p_task_ids": task_ids})
+
+
+def retake(connection: Connection, rows: Sequence[Keyed], now: float) -> dict[str, str]:
+    """Let tasks that a person retries take their keys again.
+
+    Returns the ids of the holders of keys that are not free, by the id of the task that was
+    refused. Of several tasks with the same key the first one takes it.
+    """
+    if not rows:
+        return {}
+    wanted = [wanted_by(row, now) for row in rows]
+    held = holders(connection, [row.name for row in wanted], now)
+    taken: dict[KeyName, KeyRow] = {}
+    refused: dict[str, str] = {}
+    for row in wanted:
+        holder = held.setdefault(row.name, row.task_id)
+        if holder == row.task_id:
+            taken[row.name] = row
+        else:
+            refused[row.task_id] = holder
+    take(connection, list(taken.values()))
+    return refused

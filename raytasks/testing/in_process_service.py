@@ -14,10 +14,11 @@ from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
+from raytasks.handling.duplicates import owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.states import OutcomeKind
-from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
+from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
@@ -134,15 +135,13 @@ class InProcessService:
         return await self.tracker.read(KnownTasks(task_ids))
 
     def submit(self, task: NewTask) -> str:
-        """Store a task; return its id, or the id of the task that the same request made earlier.
+        """Store a task; return its id, or the id of the task that holds one of its keys.
 
-        Raises `KeyConflict`, `BacklogFull`.
+        Raises `KeyConflict`, `UniqueConflict`, `BacklogFull`.
         """
         duplicates = self.submit_all([task])
-        duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
-        if not duplicate.same:
-            raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-        return duplicate.task_id
+        [task_id] = owners_of([task], duplicates)
+        return task_id
 
     def task(self, task_id: str) -> tuple[Task, list[AttemptRecord]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""

@@ -31,6 +31,7 @@ command."""
 
 STATISTICS = "statistics"
 DUE_TASKS = "tasks that have become due"
+EXPIRED_TASKS = "tasks that have expired"
 _CLAIMS = "claims of "
 
 
@@ -298,5 +299,7 @@ class Recovery:
                 self._parts.append(STATISTICS)
             if work.promote:
                 self._parts.append(DUE_TASKS)
+            if work.expire:
+                self._parts.append(EXPIRED_TASKS)
         self._parts_suspected = bool(self._parts)
         return self._parts_suspected

@@ -23,6 +23,10 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("callback_url", sa.Text(), nullable=True))
     op.add_column("tasks", sa.Column("schedule", sa.String(length=63), nullable=True))
     op.add_column("tasks", sa.Column("scheduled_for", sa.Double(), nullable=True))
+    op.add_column(
+        "bulk_operations",
+        sa.Column("skipped", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+    )
     if _is_at_once():
         condition = sa.text(_EXPIRING)
         op.create_index(

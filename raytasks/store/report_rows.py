@@ -1,4 +1,4 @@
-"""The rows of what runners report of running attempts: progress, checkpoints and log lines."""
+"""The rows of what running attempts report: progress, checkpoints and log lines."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 from raytasks.protocol.messages import AttemptLog, Report
 
 
-def bound_reports(reports: Sequence[Report], now: float) -> list[dict[str, Any]]:
-    """Return the values of reports for `statements.REPORT`."""
+def report_rows(reports: Sequence[Report], now: float) -> list[dict[str, Any]]:
+    """Return the parameters of `statements.REPORT`, at the time `now`."""
     return [
         {
             "p_task_id": report.task_id,
@@ -24,8 +24,8 @@ def bound_reports(reports: Sequence[Report], now: float) -> list[dict[str, Any]]
     ]
 
 
-def bound_lines(logs: Sequence[AttemptLog]) -> list[dict[str, Any]]:
-    """Return the values of log lines for `statements.log`."""
+def log_rows(logs: Sequence[AttemptLog]) -> list[dict[str, Any]]:
+    """Return the parameters of `statements.log`."""
     return [
         {
             "p_task_id": log.task_id,
