@@ -17,8 +17,8 @@ def owners_of(
     That is the task itself, or the one that holds one of its keys. In a batch, `first` is the place
     of the first of these tasks.
 
-    Raises `KeyConflict` if an idempotency key was used for another request, `UniqueConflict` if a
-    unique key is held and the submission does not take that for an answer.
+    Raises `KeyConflict` if an idempotency key was used for another request. Raises
+    `UniqueConflict` if a unique key is held, and its holder cannot be the answer.
     """
     if not duplicates:
         return [task.task_id for task in new]

@@ -16,7 +16,7 @@ from raytasks.tracker.acting import change_of
 
 @dataclass
 class Decision:
-    """What becomes of submissions, all or none of each batch.
+    """The fate of some submissions, all or none of each batch.
 
     - `new`: the submissions to be stored.
     - `keys`: the unique keys that tasks hold from now on.
