@@ -150,8 +150,27 @@ BODY_PROBLEMS = problems_of(
 
 
 def body_extra(schema: dict[str, Any]) -> dict[str, Any]:
-    """Return the OpenAPI description of a body that the route reads itself."""
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+    """Return the OpenAPI description of a body that the route reads itself.
+
+    The definitions of the schema are put where they are referred to. They would be in the wrong
+    place of the document.
+    """
+    content = {"application/json": {"schema": _inlined(schema, {})}}
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def _inlined(schema: Any, definitions: Mapping[str, Any]) -> Any:
+    match schema:
+        case {"$ref": str(place), **others} if place.startswith("#/$defs/"):
+            found = definitions[place.removeprefix("#/$defs/")]
+            return _inlined({**found, **others}, definitions)
+        case {"$defs": dict(own), **others}:
+            return _inlined(others, {**definitions, **own})
+        case dict():
+            return {name: _inlined(value, definitions) for name, value in schema.items()}
+        case list():
+            return [_inlined(value, definitions) for value in schema]
+    return schema
 
 
 def json_answer(

@@ -16,6 +16,7 @@ FIELDS = {
     "timeout_seconds", "cancel_requested", "progress", "created_at",
     "run_at", "claimed_at", "started_at", "finished_at", "updated_at", "namespace", "tags",
     "revision", "offloaded", "hidden", "trace_id", "cancel_reason", "limit_values",
+    "unique", "expires_at", "callback_url", "schedule", "scheduled_for",
 }  # fmt: skip
 
 HARD_VALUES = [
