@@ -127,10 +127,10 @@ class MatchedView(BaseModel):
 class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
-    `matched` is how many tasks the filter matched at the start (null: too many to count). `skipped`
-    is how many a retry left as they are, as other tasks hold their unique keys. The field
-    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
-    allows no more tasks. `by` is who has begun it.
+    `matched` is how many tasks the filter matched at the start (null: too many to count). A retry
+    leaves tasks as they are whose unique keys others hold: `skipped` is their number. The field
+    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG allows no more
+    tasks. `by` is who has begun it.
     """
 
     model_config = ConfigDict(title="BulkOperation")

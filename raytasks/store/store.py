@@ -25,6 +25,7 @@ from raytasks.store import (
     reads,
     statements,
     steering_rows,
+    unique_rows,
 )
 from raytasks.store import (
     bulk_steps as bulk,
@@ -104,6 +105,13 @@ class Store:
         """Return the submissions whose key is taken. See `Transaction.duplicates`."""
         with self._database.reading() as connection:
             return find_duplicates(connection, new)
+
+    def conflicting(self, new: Sequence[NewTask], now: float) -> set[str]:
+        """Return the ids of submissions whose unique key is held by another task at `now`."""
+        wanted = [unique_rows.wanted_by(task, now) for task in new if task.unique_spec is not None]
+        with self._database.reading() as connection:
+            held = unique_rows.holders(connection, [row.name for row in wanted], now)
+        return {row.task_id for row in wanted if held.get(row.name, row.task_id) != row.task_id}
 
     def files_due(self, now: float, limit: int) -> list[files.FileKey]:
         """Return files whose removal is due. See `raytasks.store.files.due`."""
