@@ -175,19 +175,24 @@ class InProcessService:
     @property
     def due(self) -> bool:
         """Whether a task is due now, and may begin."""
-        next_due = self.store.next_due()
-        if next_due is not None and next_due <= self._clock():
-            self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
+        while (next_time := self._next_tick()) is not None and next_time <= self._clock():
+            # Any command has a tick, which makes tasks ready and lets others expire.
+            self.call(self.tracker.prune((), 0.0))
         return self._has_open(self.registry.task_types)
 
     def _has_open(self, task_types: Sequence[str]) -> bool:
         work = self.call(self.tracker.demand(task_types))
         return any(item.open for item in work.values())
 
+    def _next_tick(self) -> float | None:
+        """Return when a task becomes due or expires; None if none does."""
+        times = (self.store.next_due(), self.store.next_expiry())
+        return min((time for time in times if time is not None), default=None)
+
     def next_time(self) -> float | None:
-        """Return when a task becomes due, a pause ends or a limit opens; None if none does."""
+        """Return when a task becomes due or expires, a pause ends or a limit opens; None: never."""
         ends = self.tracker.ticker.steering.next_end(self._clock())
-        times = [time for time in (self.store.next_due(), ends) if time is not None]
+        times = [time for time in (self._next_tick(), ends) if time is not None]
         opens = self.tracker.ticker.ledger.claims.limits.next_time  # the two clocks are one here
         return min([*times, *([opens] if opens < math.inf else [])], default=None)
 
