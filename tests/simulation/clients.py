@@ -51,6 +51,7 @@ class Clients:
         self.plans: dict[str, Plan] = {}
         """The plan of each task, by its id."""
         self.bulks: list[NewBulk] = []
+        self.away = AWAY
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":
         """Have a client do something."""
@@ -364,5 +365,7 @@ class Clients:
                 meant = asked.takes_type(row.task_type) and (
                     asked.tag is None or f'"{asked.tag}"' in tags
                 )
+                if self.world.account.submitted[task_id].unique_spec is not None:
+                    continue  # a retry skips it if another has its key
                 if meant and row.state in sources and not row.cancel_requested:
                     self.world.fail(f"{bulk} has passed over {row}")
