@@ -186,6 +186,18 @@ unique_keys = Table(
 )
 Index("ix_unique_keys_task_id", unique_keys.c.task_id)
 
+# The idempotency keys of submissions that were answered with the holder of their unique key.
+key_aliases = Table(
+    "key_aliases",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("task_id", _Id, nullable=False),
+    Column("request_digest", String(64)),
+    sqlite_with_rowid=False,
+)
+Index("ix_key_aliases_task_id", key_aliases.c.task_id)
+
 # The log lines of handlers, numbered from 1 in each attempt.
 task_logs = Table(
     "task_logs",

@@ -35,6 +35,7 @@ from raytasks.store.schema import (
     RUNNING,
     SCHEDULED,
     attempts,
+    key_aliases,
     task_actions,
     task_logs,
     task_tags,
@@ -217,7 +218,7 @@ STILL_OUTDATED: Select[Any] = select(
 
 PRUNE: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
-    for table in (attempts, task_logs, task_actions, tasks)
+    for table in (attempts, task_logs, task_actions, key_aliases, tasks)
 )
 
 # Old attempts that changed nothing: a limited number at a time, as there may be many from before

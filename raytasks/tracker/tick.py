@@ -209,17 +209,17 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if done.duplicates:
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
-    decision = None
+    decision, asked = None, new
     if any(task.unique_spec is not None for task in new):
         decision = decide_in(transaction, new, work.now)
         if len(new) > len(decision.new) + len(decision.duplicates):  # some were sent again
             done.duplicates.at = None
-        new = decision.new
+        asked, new = new, decision.new
         _note_held(decision.duplicates, done.duplicates)
     transaction.submit(new)
     done.changes += [change_of(task, State.PENDING, 0, 0, work.now) for task in new]
     if decision is not None:
-        done.changes += carry_out(transaction, decision, work.now)
+        done.changes += carry_out(transaction, asked, decision, work.now)
 
 
 def _note_held(held: dict[str, Duplicate], duplicates: dict[str, Duplicate]) -> None:

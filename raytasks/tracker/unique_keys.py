@@ -9,6 +9,7 @@ from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.model.uniqueness import OnConflict, decode_unique
 from raytasks.protocol.messages import StateChange
 from raytasks.store.act_rows import write_task_acts
+from raytasks.store.idempotency import remember_answers
 from raytasks.store.transaction import Transaction
 from raytasks.store.unique_rows import KeyName, KeyRow, holders, take, wanted_by
 from raytasks.tracker.acting import change_of
@@ -124,16 +125,19 @@ def _has_begun(task: Task | None) -> bool:
     return task is not None and (task.state is not State.PENDING or task.attempt > 0)
 
 
-def carry_out(transaction: Transaction, decision: Decision, now: float) -> list[StateChange]:
+def carry_out(
+    transaction: Transaction, new: Sequence[NewTask], decision: Decision, now: float
+) -> list[StateChange]:
     """Take the keys of a decision and replace tasks, after its new tasks were stored.
 
-    Returns the changes for the feed.
+    It was made about the submissions `new`. Returns the changes for the feed.
     """
     take(transaction.connection, list(decision.keys.values()))
+    remember_answers(transaction.connection, new, decision.duplicates)
     changes: list[StateChange] = []
-    for holder, new in decision.rewrites:
+    for holder, asked in decision.rewrites:
         before = transaction.tasks([holder])[holder]
-        transaction.rewrite(before, new)
+        transaction.rewrite(before, asked)
         act = TaskAct(holder, before.revision, ActionName.REPLACE, now, UNKNOWN)
         write_task_acts(transaction.connection, [act])
         changes.append(

@@ -116,12 +116,12 @@ class KeyJudge:
                 self._fail(f"the key {key} is held by {row}")
         for row in rows.values():
             task = self._account.submitted[row.task_id]
-            key = _key_of(task)
-            if key is None or row.state in FINAL or held.get(key) == row.task_id:
+            own = _key_of(task)
+            if own is None or row.state in FINAL or held.get(own) == row.task_id:
                 continue
             until = decode_unique(task.unique_spec or "").until
             if until is UniqueUntil.FINISHED or not row.attempt:
-                self._fail(f"{row} is open, and its key {key} is held by {held.get(key)}")
+                self._fail(f"{row} is open, and its key {own} is held by {held.get(own)}")
 
     def expired(self, row: Row, *, retried: bool, now: float) -> None:
         """Judge the end of a task that nobody has cancelled."""

@@ -1,5 +1,7 @@
 """Unique keys and expiry in the queue of the test kit, by its clock."""
 
+from typing import Any
+
 import pytest
 
 import raytasks
@@ -7,8 +9,8 @@ from raytasks import PartlySubmitted, UniqueConflict
 from raytasks.client import Client, Conflict
 from raytasks.testing import Queue
 
-KEYED = {"unique": {"key": "k"}}
-REJECTED = {"unique": {"key": "k", "on_conflict": "reject"}}
+KEYED: dict[str, Any] = {"unique": {"key": "k"}}
+REJECTED: dict[str, Any] = {"unique": {"key": "k", "on_conflict": "reject"}}
 
 
 def kit() -> Queue:

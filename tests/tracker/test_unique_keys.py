@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
+from raytasks.handling.submission import batch_key
 from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import Duplicate, NewTask
@@ -150,6 +151,57 @@ class TestTheHolder:
         assert answer(tracking, keyed(3)) is None
         tracking.settle(running, OutcomeKind.SUCCEEDED)  # the key is another's now
         assert held(tracking) == {"k": task_id(3)}
+
+
+class TestTheSameRequestAgain:
+    def test_has_the_same_answer_after_the_holder_has_ended(self, tracking: Tracking) -> None:
+        tracking.tick(submissions=[keyed(1)])
+        same = {"idempotency_key": "i", "request_digest": "d"}
+        found = Duplicate(task_id(1), same=True, unique=OnConflict.RETURN)
+        assert answer(tracking, keyed(2, **same)) == found
+        tracking.settle(tracking.claim()[0], OutcomeKind.SUCCEEDED)
+        assert answer(tracking, keyed(3, **same)) == found
+        other = answer(tracking, keyed(4, **same | {"request_digest": "other"}))
+        assert other == Duplicate(task_id(1), same=False)
+
+    def test_replaces_nothing_a_second_time(self, tracking: Tracking) -> None:
+        tracking.tick(submissions=[keyed(1)])
+        same = {
+            "idempotency_key": "i",
+            "request_digest": "d",
+            "on_conflict": OnConflict.REPLACE,
+            "payload": "2",
+        }
+        first = answer(tracking, keyed(2, **same))
+        answer(tracking, keyed(3, payload="3", on_conflict=OnConflict.REPLACE))
+        tracking.claim()
+        assert answer(tracking, keyed(4, **same)) == first
+        assert tracking.task(1).payload == "3"
+
+    def test_is_a_batch_with_the_same_tasks(self, tracking: Tracking) -> None:
+        tracking.tick(submissions=[keyed(1)])
+
+        def batch(first: int) -> list[NewTask]:
+            mine: dict[str, Any] = {"batch": str(first), "request_digest": "d"}
+            keys = [batch_key("i", place) for place in range(2)]
+            return [
+                new_task(first, idempotency_key=keys[0], **mine),
+                keyed(first + 1, idempotency_key=keys[1], **mine),
+            ]
+
+        once = tracking.tick(submissions=batch(2)).duplicates
+        assert {found.task_id for found in once.values()} == {task_id(1)}
+        again = tracking.tick(submissions=batch(4)).duplicates
+        assert [again[task_id(number)].task_id for number in (4, 5)] == [task_id(2), task_id(1)]
+        assert all(found.same for found in again.values())
+
+    def test_is_forgotten_with_the_task_that_answered_it(self, tracking: Tracking) -> None:
+        tracking.tick(submissions=[keyed(1)])
+        same = {"idempotency_key": "i", "request_digest": "d"}
+        answer(tracking, keyed(2, **same))
+        tracking.settle(tracking.claim()[0], OutcomeKind.SUCCEEDED)
+        tracking.tick(prunings=[([task_id(1)], NOW + 1.0)])
+        assert answer(tracking, keyed(3, **same)) is None
 
 
 class TestABatch:

@@ -50,6 +50,16 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("ix_unique_keys_task_id", "unique_keys", ["task_id"])
+    op.create_table(
+        "key_aliases",
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=255), nullable=False),
+        sa.Column("task_id", _Id, nullable=False),
+        sa.Column("request_digest", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("namespace", "idempotency_key", name=op.f("pk_key_aliases")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_key_aliases_task_id", "key_aliases", ["task_id"])
 
 
 def _is_at_once() -> bool:
