@@ -7,11 +7,13 @@ import pytest
 from sqlalchemy import select
 
 from raytasks.handling.submission import batch_key
+from raytasks.model.acts import ActionName
 from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.model.tasks import Duplicate, NewTask
 from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_unique
-from raytasks.protocol.queries import BulkById
+from raytasks.protocol.queries import BulkById, TaskEvents
 from raytasks.store.schema import files_to_remove, task_tags, unique_keys
 from raytasks.store.store import Store
 from raytasks.store.unique_rows import KeyName
@@ -348,3 +350,21 @@ class TestRetry:
         states = [tracking.state(number) for number in (1, 2, 3, 4)]
         assert states == [State.FAILED, State.FAILED, State.PENDING, State.PENDING]
         assert held(tracking) == {"k": task_id(5), "l": task_id(4)}
+
+
+def test_the_events_of_a_replaced_task_are_whole(tracking: Tracking) -> None:
+    tracking.tick(submissions=[keyed(1)])
+    answer(tracking, keyed(2, on_conflict=OnConflict.REPLACE))
+    tracking.settle(tracking.claim()[0], OutcomeKind.SUCCEEDED)
+    [page] = tracking.store.read(TaskEvents([EventQuery(task_id(1))]))
+    assert page is not None
+    assert [
+        (event.revision, event.state, event.action)
+        for event in page.events
+        if isinstance(event, StateEntry)
+    ] == [
+        (0, State.PENDING, None),
+        (1, State.PENDING, ActionName.REPLACE),
+        (2, State.RUNNING, None),
+        (3, State.COMPLETED, None),
+    ]
