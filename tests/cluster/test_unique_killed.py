@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
+import pytest
+
 from raytasks.client import Client
 from tests.cluster.conftest import Service
 from tests.cluster.processes import TRACKER, kill, only
@@ -16,6 +18,7 @@ TIMES = 3
 """How often each key is submitted."""
 
 
+@pytest.mark.timeout(300)
 def test_each_key_has_one_open_task(service: Service, tmp_path: Path) -> None:
     script = {"step": "wait_file", "file": str(tmp_path / "gate")}
     keys = [f"key {number}" for number in range(KEYS)] * TIMES

@@ -234,5 +234,5 @@ def test_what_expires_is_found_in_the_index_of_expiries(tracking: Tracking) -> N
         assert len(tracking.tick(expire=True).changes) == 2
     used = [step for step in steps if "ix_tasks_expires_at" in step]
     assert len(used) == 2
-    assert "(expires_at<?)" in used[0]
+    assert "expires_at<?)" in used[0]
     assert scans(steps) == []
