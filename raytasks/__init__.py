@@ -49,6 +49,7 @@ if TYPE_CHECKING:
         StoreUnavailable,
         TaskFailed,
         TaskNotFound,
+        UniqueConflict,
     )
 
 __version__ = "0.4.0"
@@ -79,6 +80,7 @@ __all__ = [
     "SubmittedTask",
     "TaskFailed",
     "TaskNotFound",
+    "UniqueConflict",
     "handler",
     "middleware",
     "result",
@@ -122,6 +124,7 @@ _WHERE = {
     "KeyConflict": "model.tasks",
     "RaytasksError": "model.tasks",
     "StateConflict": "model.tasks",
+    "UniqueConflict": "model.tasks",
     "StoreUnavailable": "model.tasks",
     "TaskFailed": "model.tasks",
     "TaskNotFound": "model.tasks",

@@ -127,9 +127,10 @@ class MatchedView(BaseModel):
 class BulkView(BaseModel):
     """A bulk operation: RUNNING until it has looked at all its tasks, then DONE.
 
-    `matched` is how many tasks the filter matched at the start (null: too many to count). The field
-    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG
-    allows no more tasks. `by` is who has begun it.
+    `matched` is how many tasks the filter matched at the start (null: too many to count). A retry
+    leaves tasks as they are whose unique keys others hold: `skipped` is their number. The field
+    `held_by` is `backlog_full` while a retry waits because RAYTASKS_MAX_BACKLOG allows no more
+    tasks. `by` is who has begun it.
     """
 
     model_config = ConfigDict(title="BulkOperation")
@@ -141,6 +142,7 @@ class BulkView(BaseModel):
     matched: int | None
     looked_at: int
     changed: int
+    skipped: int
     created_at: AwareDatetime
     finished_at: AwareDatetime | None
     held_by: str | None
@@ -287,6 +289,7 @@ def _shown(operation: BulkOperation) -> dict[str, Any]:
         "matched": operation.matched,
         "looked_at": operation.looked_at,
         "changed": operation.changed,
+        "skipped": operation.skipped,
         "created_at": rfc3339(operation.created_at),
         "finished_at": rfc3339(operation.finished_at),
         "held_by": operation.held_by,

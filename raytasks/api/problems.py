@@ -23,6 +23,7 @@ from raytasks.model.tasks import (
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
+    UniqueConflict,
 )
 
 log = logging.getLogger(__name__)
@@ -39,13 +40,14 @@ class FieldErrorView(BaseModel):
 
 
 class ProblemView(BaseModel):
-    """A problem document."""
+    """A problem document. If a unique key is held, `task_id` is the task that holds it."""
 
     type: str
     title: str
     status: int
     detail: str
     errors: list[FieldErrorView] = []
+    task_id: str | None = None
 
 
 class Problem(Exception):
@@ -57,12 +59,14 @@ class Problem(Exception):
         detail: str,
         errors: Sequence[FieldError] = (),
         headers: Mapping[str, str] | None = None,
+        task_id: str | None = None,
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.detail = detail
         self.errors = errors
         self.headers = headers
+        self.task_id = task_id
 
 
 HANDLED: tuple[type[Exception], ...] = (
@@ -85,6 +89,8 @@ def problem_response(problem: Problem) -> Response:
         "status": problem.status.value,
         "detail": problem.detail,
     }
+    if problem.task_id:
+        body["task_id"] = problem.task_id
     if problem.errors:
         body["errors"] = [
             {"pointer": error.pointer, "message": error.message} for error in problem.errors
@@ -104,6 +110,9 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.UNPROCESSABLE_ENTITY, error.detail, error.errors)
         case TaskNotFound():
             return Problem(HTTPStatus.NOT_FOUND, str(error))
+        case UniqueConflict():
+            errors = [FieldError(place, "is held by another task") for place in error.pointers]
+            return Problem(HTTPStatus.CONFLICT, str(error), errors, task_id=error.task_id)
         case StateConflict() | KeyConflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
         case ArtifactLost():

@@ -18,14 +18,27 @@ from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_
 from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
+from raytasks.handling.duplicates import is_answered, owners_of
 from raytasks.handling.submission import check_batch, check_submission
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest
 from raytasks.handling.tracing import sent
-from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, StoreUnavailable, Task
+from raytasks.model.tasks import NewTask, StoreUnavailable, Task
 from raytasks.model.trace_context import trace_context
 from raytasks.protocol.queries import TasksById
 
 Checked = TypeVar("Checked")
+
+_DUPLICATE = "Raytasks-Duplicate"
+_HEADERS = {
+    _DUPLICATE: {
+        "description": "`true` if a task is the holder of a unique key, not a new one.",
+        "schema": {"type": "string"},
+    }
+}
+_ANSWERED = (
+    "Nothing new was stored: the same request with this idempotency key came before, or other "
+    "tasks hold the unique keys and are the answer."
+)
 
 IdempotencyKey = Annotated[
     str | None,
@@ -46,7 +59,7 @@ def submission_router(submissions: "Submissions") -> APIRouter:
         response_model=TaskView,
         responses={
             **BODY_PROBLEMS,
-            200: {"description": "The same request with this key came before.", "model": TaskView},
+            200: {"description": _ANSWERED, "model": TaskView, "headers": _HEADERS},
         },
         summary="Submit a task",
         openapi_extra=body_extra(SubmitRequest.model_json_schema()),
@@ -71,7 +84,7 @@ def submission_router(submissions: "Submissions") -> APIRouter:
         response_model=BatchView,
         responses={
             **BODY_PROBLEMS,
-            200: {"description": "The same request with this key came before.", "model": BatchView},
+            200: {"description": _ANSWERED, "model": BatchView, "headers": _HEADERS},
         },
         summary="Submit up to 1,000 tasks, all or none",
         openapi_extra=body_extra(_batch_schema()),
@@ -94,7 +107,8 @@ class Submissions:
     """The work of the endpoints that take new tasks.
 
     Its methods take the request's body, the namespace in its query, and its idempotency key. They
-    raise `Problem`, `InvalidSubmission`, `KeyConflict`, `BacklogFull`, `StoreUnavailable`.
+    raise `Problem`, `InvalidSubmission`, `KeyConflict`, `UniqueConflict`, `BacklogFull`,
+    `StoreUnavailable`.
     """
 
     def __init__(self, service: Service) -> None:
@@ -115,8 +129,8 @@ class Submissions:
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
         new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
-        [first] = await self._submit([new], scope)
-        headers = {"Location": f"/tasks/{first.task_id}"}
+        [first], headers = await self._submit([new], scope)
+        headers["Location"] = f"/tasks/{first.task_id}"
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
         shown = service.shown(first, operates=operates)
@@ -138,11 +152,12 @@ class Submissions:
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)
-        found = await self._submit(new, scope)
-        status = HTTPStatus.ACCEPTED if found[0].task_id == new[0].task_id else HTTPStatus.OK
+        found, headers = await self._submit(new, scope, first=0)
+        stored = any(task.task_id == mine.task_id for task, mine in zip(found, new, strict=True))
+        status = HTTPStatus.ACCEPTED if stored else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
         shown = [service.shown(task, operates=operates) for task in found]
-        return json_answer(tasks_json(shown, tracebacks=operates), status)
+        return json_answer(tasks_json(shown, tracebacks=operates), status, headers)
 
     async def _checked(
         self,
@@ -171,37 +186,30 @@ class Submissions:
         slow = [spec.task_type for spec in specs if spec is not None and spec.checks_by_user_code]
         return await service.check_threads.run(slow, call) if slow else call()
 
-    async def _submit(self, new: Sequence[NewTask], scope: ASGIScope) -> list[Task]:
-        """Store the tasks, or return those that the same request stored before."""
+    async def _submit(
+        self, new: Sequence[NewTask], scope: ASGIScope, *, first: int | None = None
+    ) -> tuple[list[Task], dict[str, str]]:
+        """Store the tasks, or find those that hold their keys; return them, and headers.
+
+        Of a batch, `first` is the place of its first task.
+        """
         with sent(new, _trace_of(scope)) as traced:
             new, duplicates = await self._payloads.submit(traced)
-        taken = [duplicates.get(task.task_id) for task in new]
-        if not any(taken) and duplicates.at is not None:
-            return [accepted(task, duplicates.at) for task in new]
-        owners = (
-            [_owner(duplicate) for duplicate in taken]
-            if any(taken)
-            else [task.task_id for task in new]  # this very call was sent before, time unknown
-        )
+        owners = owners_of(new, duplicates, first=first)
+        headers = {_DUPLICATE: "true"} if is_answered(new, duplicates) else {}
+        stored_now = all(mine == task.task_id for mine, task in zip(owners, new, strict=True))
+        if stored_now and duplicates.at is not None:
+            return [accepted(task, duplicates.at) for task in new], headers
+        # Else the time is unknown if this very call was sent before.
         found = await self._service.backend.read(TasksById(owners))
-        if len(found) < len(owners):
+        if len(found) < len(set(owners)):
             raise StoreUnavailable("the task with this key has just been pruned; try again")
-        return [found[task_id] for task_id in owners]
+        return [found[task_id] for task_id in owners], headers
 
 
 def _trace_of(scope: ASGIScope) -> str | None:
     parent = first_value(scope, b"traceparent")
     return parent and trace_context(parent, first_value(scope, b"tracestate"))
-
-
-def _owner(duplicate: Duplicate | None) -> str:
-    if duplicate is None or not duplicate.same:
-        made = f", which made task {duplicate.task_id}" if duplicate and duplicate.task_id else ""
-        raise KeyConflict(
-            f"the Idempotency-Key was used for another request{made}; "
-            "use a new key for a new request"
-        )
-    return duplicate.task_id
 
 
 def _batch_schema() -> dict[str, Any]:

@@ -5,7 +5,10 @@ from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.model.errors import FieldError, InvalidSubmission
+from raytasks.model.strict_json import pointer
 from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.uniqueness import OnConflict, decode_unique
 
 Duplicates = TypeVar("Duplicates", bound=Mapping[str, Any])
 
@@ -20,10 +23,13 @@ async def submit_with_payloads(
 
     The call `submit` stores tasks, all or none, and returns the duplicates among them by id. The
     call `known` returns which of some ids are ids of tasks. Returns the tasks as they were
-    submitted, and the duplicates. Raises `ArtifactsUnavailable`, and what `submit` raises.
+    submitted, and the duplicates. Raises `ArtifactsUnavailable`, and what `submit` raises. Raises
+    `InvalidSubmission` for a large payload that is to replace another.
     """
-    if not any(values.is_large(task.payload) for task in tasks):
+    large = [(place, task) for place, task in enumerate(tasks) if values.is_large(task.payload)]
+    if not large:
         return tasks, await submit(tasks)
+    _refuse_replacing(large, values.offload_bytes)
     sent = await asyncio.to_thread(values.externalize_payloads, tasks)
     try:
         duplicates = await submit(sent)
@@ -38,3 +44,21 @@ async def submit_with_payloads(
     if refused:
         await asyncio.to_thread(values.delete_payloads, refused)
     return sent, duplicates
+
+
+def _refuse_replacing(large: Sequence[tuple[int, NewTask]], most: int) -> None:
+    """Refuse large payloads that may replace the payload of another task.
+
+    A file belongs to the task under whose id it is written, and that would be another one.
+    """
+    errors = [
+        FieldError(
+            pointer("tasks", place, "payload") if task.batch is not None else "/payload",
+            f"with on_conflict replace it must be at most {most} bytes (OFFLOAD_BYTES)",
+        )
+        for place, task in large
+        if task.unique_spec is not None
+        and decode_unique(task.unique_spec).on_conflict is OnConflict.REPLACE
+    ]
+    if errors:
+        raise InvalidSubmission("the payload is too large to replace another", errors)

@@ -120,7 +120,9 @@ class _Work:
         elif wait:
             done = {"retry": "run again", "cancel": "cancelled"}[self._action]
             of_all = f"{operation['changed']} of {_number(operation['matched'])}"
-            typer.echo(f"{of_all} tasks are {done}")
+            left = operation.get("skipped", 0)
+            why = f"; {left} are skipped, as other tasks hold their unique keys" if left else ""
+            typer.echo(f"{of_all} tasks are {done}{why}")
         else:
             typer.echo(operation["bulk_id"])
 

@@ -4,7 +4,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import typer
 from pydantic_core import to_json
@@ -28,7 +28,7 @@ from raytasks.cli.options import (
     filters,
 )
 from raytasks.client import Client, Page
-from raytasks.client.documents import TaskFilters
+from raytasks.client.documents import TaskFilters, UniqueOptions
 from raytasks.model.strict_json import parse_json
 
 _WHOLE = re.compile("-?[0-9]{1,15}")
@@ -61,11 +61,29 @@ def submit(
         ),
     ] = None,
     callback: Annotated[str | None, typer.Option(help="URL to which its end is posted.")] = None,
+    unique: Annotated[
+        str | None, typer.Option(help="A unique key: only one open task of the type has it.")
+    ] = None,
+    unique_until: Annotated[
+        str | None, typer.Option(help="Until when it is held: started or finished (the default).")
+    ] = None,
+    unique_seconds: Annotated[
+        float | None, typer.Option(help="For how many seconds at most it is held.")
+    ] = None,
+    on_conflict: Annotated[
+        str | None,
+        typer.Option(help="If another task has it: return that (the default), reject or replace."),
+    ] = None,
+    expires: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which it is cancelled, if it has not begun."),
+    ] = None,
     wait: Wait = False,
     wait_timeout: WaitSeconds = None,
 ) -> None:
     """Submit a task, and print its id; with --wait, its result."""
     value = read_payload(payload)
+    key_terms = _unique(unique, unique_until, unique_seconds, on_conflict)
     with at.connect() as client:
         task = client.submit(
             task_type,
@@ -77,6 +95,8 @@ def submit(
             tags=tag or None,
             limit_values=_limit_values(limit_value),
             callback_url=callback,
+            unique=key_terms,
+            expires_seconds=expires,
             idempotency_key=key,
         )
         if wait:
@@ -253,6 +273,21 @@ def _print_task(task: Mapping[str, Any], as_json: bool) -> None:
         typer.echo(tables.pretty_json(task))
     else:
         tables.console.print(tables.task_details(task))
+
+
+def _unique(
+    key: str | None, until: str | None, seconds: float | None, on_conflict: str | None
+) -> UniqueOptions | None:
+    """Return the unique key of the options; the API checks its values. Raises `UsageError`."""
+    terms = {"until": until, "seconds": seconds, "on_conflict": on_conflict}
+    given = {name: value for name, value in terms.items() if value is not None}
+    if key is None:
+        if given:
+            raise UsageError(
+                "--unique-until, --unique-seconds and --on-conflict go with --unique KEY"
+            )
+        return None
+    return cast("UniqueOptions", {"key": key, **given})
 
 
 def _limit_values(given: Sequence[str] | None) -> dict[str, Any] | None:

@@ -49,7 +49,13 @@ class NotFound(ApiError):
 
 
 class Conflict(ApiError):
-    """409: the task's state does not allow it, or the idempotency key was used before."""
+    """409: the task's state does not allow it, or a key belongs to another task."""
+
+    @property
+    def task_id(self) -> str | None:
+        """The id of the task that holds the unique key; None if that is not the reason."""
+        found: str | None = self.problem.get("task_id")
+        return found
 
 
 class Gone(ApiError):

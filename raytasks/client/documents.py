@@ -240,6 +240,7 @@ class BulkOperationDocument(Matched):
     filter: TaskFilters
     looked_at: int
     changed: int
+    skipped: int
     created_at: str
     finished_at: str | None
     held_by: str | None

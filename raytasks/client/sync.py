@@ -105,7 +105,9 @@ class Client(Inspection, Control, Schedules):
         Of all submissions with one `idempotency_key` only the first makes a task. Without one, this
         submission gets a key of its own, so that a retry does not double the task. The `options`
         are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`, `delay_seconds`
-        or `run_at`, `tags`, `limit_values`, `callback_url`. An option that is None is left out.
+        or `run_at`, `tags`, `limit_values`, `unique`, `expires_seconds` or `expires_at`,
+        `callback_url`. An option that is None is left out. Raises `Conflict` if the unique key is
+        held and is not to be answered with its holder.
         """
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.submit(submission, idempotency_key))

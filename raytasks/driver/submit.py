@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.declaration import task_type_of
+from raytasks.handling.duplicates import owners_of
 from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
@@ -19,7 +20,7 @@ from raytasks.handling.terms import DriverTerms
 from raytasks.handling.tracing import sent
 from raytasks.model.bounds import MAX_IN_BATCH
 from raytasks.model.errors import FieldError, InvalidSubmission
-from raytasks.model.tasks import Duplicate, KeyConflict, NewTask, RaytasksError
+from raytasks.model.tasks import Duplicate, NewTask, RaytasksError
 from raytasks.settings import load_settings
 
 Answer = TypeVar("Answer")
@@ -121,11 +122,14 @@ def submit(
     The first argument is the function or class of the handler, or the name of its type. The
     `payload` is a JSON value, or a model. For a function or class, a type checker refuses a payload
     of another type. The `options` are those of `POST /tasks/`: `priority`, `max_attempts`,
-    `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or `run_at`. On
-    return the task is on disk. If an earlier submission had the same `idempotency_key`, its task is
-    returned. Raises `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict`
-    if the earlier submission was a different one. Raises also `BacklogFull`, `StoreUnavailable`,
-    and `NoService`.
+    `timeout_seconds`, `tags`, `limit_values`, `callback_url`, `delay_seconds` or `run_at`,
+    `unique`, `expires_seconds` or `expires_at`. On return the task is on disk. If an earlier
+    submission had the same `idempotency_key`, its task is returned. If another task holds the
+    unique key, that task is returned, unless `on_conflict` says otherwise.
+
+    Raises `InvalidSubmission` for an unknown type or a bad payload. Raises `KeyConflict` if the
+    earlier submission was a different one, and `UniqueConflict` if the unique key is held. Raises
+    also `BacklogFull`, `StoreUnavailable`, and `NoService`.
 
     The call blocks until the service answers. On an event loop, use `submit_async`.
     """
@@ -170,7 +174,8 @@ def submit_many(
         try:
             with sent(batch) as traced:
                 duplicates = door.call(door.submit(traced))
-            done += [_task(task, duplicates) for task in batch]
+            owners = owners_of(batch, duplicates, first=len(done))
+            done += [SubmittedTask(task_id) for task_id in owners]
         except RaytasksError as error:
             if not done:
                 raise
@@ -189,7 +194,8 @@ async def submit_many_async(
         try:
             with sent(batch) as traced:
                 duplicates = await door.call_async(door.submit(traced))
-            done += [_task(task, duplicates) for task in batch]
+            owners = owners_of(batch, duplicates, first=len(done))
+            done += [SubmittedTask(task_id) for task_id in owners]
         except RaytasksError as error:
             if not done:
                 raise
@@ -323,10 +329,8 @@ def _parts(batch: Sequence[NewTask], max_bytes: int) -> Iterator[list[NewTask]]:
 
 
 def _task(task: NewTask, duplicates: Mapping[str, Duplicate]) -> SubmittedTask:
-    duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
-    if not duplicate.same:
-        raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-    return SubmittedTask(duplicate.task_id)
+    [task_id] = owners_of([task], duplicates)
+    return SubmittedTask(task_id)
 
 
 def _in_part(error: RaytasksError, done: Sequence[SubmittedTask]) -> PartlySubmitted:

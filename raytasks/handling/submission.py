@@ -117,6 +117,8 @@ def check_batch(
     if errors:
         raise InvalidSubmission("nothing of the batch was accepted", errors[:MAX_ERRORS])
     tasks = [task for task, _ in checked]
+    if any(task.unique_spec is not None for task in tasks):
+        tasks = [replace(task, batch=tasks[0].task_id) for task in tasks]
     if idempotency_key is None:
         return tasks
     digest = hashlib.sha256("".join(_digest(*pair) for pair in checked).encode())
@@ -174,6 +176,7 @@ def _checked(
         field = "run_at" if request.run_at is not None else "delay_seconds"
         message = f"must be within {_FURTHEST_YEARS} years"
         raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
+    _check_expiry(request, now, due)
     timeout = request.timeout_seconds or spec.timeout_seconds
     limit_values = _limit_values(request, payload, spec)
     task = NewTask(
@@ -195,6 +198,24 @@ def _checked(
         callback_url=request.callback_url,
     )
     return task, request
+
+
+def _check_expiry(request: SubmitRequest, now: float, due: float) -> None:
+    """Refuse a time by which the task could not begin. Raises `InvalidSubmission`."""
+    expires_at = request.expiry(now)
+    if expires_at is None:
+        return
+    field = "expires_at" if request.expires_at is not None else "expires_seconds"
+    if expires_at <= now:
+        message = "must be in the future"
+    elif expires_at <= due:
+        given = "run_at" if request.run_at is not None else "delay_seconds"
+        message = f"must be later than {given}, when the task is due"
+    elif expires_at > now + _FURTHEST_YEARS * 366 * 24 * 3600:
+        message = f"must be within {_FURTHEST_YEARS} years"
+    else:
+        return
+    raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
 
 
 def _unique(request: UniqueRequest | None) -> str | None:

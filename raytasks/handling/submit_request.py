@@ -171,6 +171,12 @@ class SubmitRequest(BaseModel):
             return self.run_at.timestamp()
         return now + (self.delay_seconds or 0.0)
 
+    def expiry(self, now: float) -> float | None:
+        """Return when the task would expire if it were accepted now; None if it does not."""
+        if self.expires_at is not None:
+            return self.expires_at.timestamp()
+        return None if self.expires_seconds is None else now + self.expires_seconds
+
 
 class BatchRequest(BaseModel):
     """The body of `POST /tasks/batch`. Each task is as in `POST /tasks/`."""

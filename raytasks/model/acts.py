@@ -23,6 +23,7 @@ class ActionName(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    REPLACE = "replace"  # by a submission with the same unique key
     BULK_RETRY = "bulk_retry"
     BULK_CANCEL = "bulk_cancel"
     PAUSE = "pause"
@@ -94,7 +95,7 @@ def has_acts(state: State, attempt: int, revision: int, *, cancel_requested: boo
     """Return whether a person may have changed a task.
 
     Each attempt has two changes of state: its beginning and its end. Any other change, and a mark
-    to cancel, are a person's.
+    to cancel, are a person's, except an expiry.
     """
     return cancel_requested or revision != 2 * attempt - (state is State.RUNNING)
 
@@ -102,6 +103,10 @@ def has_acts(state: State, attempt: int, revision: int, *, cancel_requested: boo
 def cancel_reason(by: str, message: str | None) -> str:
     """Return the reason of a cancel that a person asked for, as JSON text."""
     return json.encode({"code": "requested", "message": message, "by": by}).decode()
+
+
+EXPIRED = json.encode({"code": "expired", "message": None, "by": None}).decode()
+"""The reason of the cancel of a task that expired before it began, as JSON text."""
 
 
 def canceller(reason: str | None) -> str | None:

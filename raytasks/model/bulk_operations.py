@@ -84,6 +84,7 @@ class BulkOperation:
     - `matched`: how many tasks the filter matched when the operation was made; None if there were
       too many to count.
     - `by`: who has begun it.
+    - `skipped`: how many tasks a retry has left as they are, as others hold their unique keys.
     - `held_by`: `backlog_full` while a retry waits for room in the backlog, else None. Not stored.
     """
 
@@ -97,6 +98,7 @@ class BulkOperation:
     finished_at: float | None = None
     held_by: str | None = None
     by: str = UNKNOWN
+    skipped: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,7 @@ class TaskHead:
     attempt: int
     priority: int
     cancel_requested: bool
+    unique_spec: str | None
     namespace: str
     revision: int
     tags: str | None

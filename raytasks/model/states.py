@@ -54,6 +54,7 @@ class Event(StrEnum):
     SNOOZE = "snooze"
     RELEASE = "release"
     CANCEL = "cancel"
+    EXPIRE = "expire"
     STOP = "stop"
     RETRY = "retry"
 
@@ -87,6 +88,7 @@ TRANSITIONS: Mapping[Event, Transition] = {
     Event.SNOOZE: _row(_RUNNING, State.PENDING, "put off by its handler"),
     Event.RELEASE: _row(_RUNNING, State.PENDING, "given back by its runner"),
     Event.CANCEL: _row(WAITING, State.CANCELLED, "cancelled before it ran"),
+    Event.EXPIRE: _row({State.PENDING}, State.CANCELLED, "expired before its first attempt"),
     Event.STOP: _row(_RUNNING, State.CANCELLED, "stopped after a cancel"),
     Event.RETRY: _row({State.FAILED, State.CANCELLED}, State.PENDING, "retried by a person"),
 }

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from raytasks.model.acts import has_acts
 from raytasks.model.bounds import NAMESPACE
 from raytasks.model.states import OutcomeKind, State
+from raytasks.model.uniqueness import OnConflict
 
 
 class RaytasksError(Exception):
@@ -38,6 +39,24 @@ class BacklogFull(RaytasksError):
 
 class KeyConflict(RaytasksError):
     """The idempotency key was used before, for another request. Nothing was accepted."""
+
+
+class UniqueConflict(StateConflict):
+    """The unique key is held by another open task. Nothing was changed.
+
+    The text names that task. Of a submission, `pointers` are the JSON pointers of the keys that are
+    held.
+    """
+
+    def __init__(self, message: str, pointers: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.pointers = tuple(pointers)
+
+    @property
+    def task_id(self) -> str:
+        """The id of the task that holds the key; of a batch, the first one."""
+        found = _TASK_ID.search(str(self))  # only the text goes from process to process
+        return "" if found is None else found[0]
 
 
 class NotUnderstood(RaytasksError, ValueError):
@@ -111,6 +130,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
       `stamped`.
     - `callback_url`: who hears of its end, or None.
     - `schedule`, `scheduled_for`: the schedule that made it, and for which time; or None.
+    - `batch`: the id of the first task of its batch, if a task of the batch has a unique key.
     """
 
     task_id: str
@@ -136,6 +156,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     callback_url: str | None = None
     schedule: str | None = None
     scheduled_for: float | None = None
+    batch: str | None = None
 
     def stamped(self, now: float) -> "NewTask":
         """Return the task as accepted at `now`, with its times by the same clock.
@@ -167,13 +188,19 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
 
 
 class Duplicate(Struct, frozen=True, omit_defaults=True, gc=False):
-    """A submission that was not stored, as its idempotency key was used before.
+    """A submission that was not stored, as a key of it belongs to the task `task_id`.
 
-    The key belongs to the task `task_id`. With `same`, that was submitted by the same request.
+    Without `unique` it is the idempotency key. With `same`, that task was submitted by the same
+    request.
+
+    With `unique` it is the unique key, and `unique` says what was asked for. With `same`, that was
+    done: the task is the answer, or has got what the submission says. Else the submission was
+    refused. The id is empty for a task that was refused only because of others of its batch.
     """
 
     task_id: str
     same: bool
+    unique: OnConflict | None = None
 
 
 class Accepted(dict[str, Duplicate]):
@@ -291,6 +318,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     - `lane`, `limit_values`: those of its task; see `raytasks.model.lane_names`.
     - `callback_url`: who hears of its task's end, or None.
     - `rank`: its task's rank, which it keeps if it is given back.
+    - `keyed`: its task has a unique key.
     """
 
     task_id: str
@@ -318,6 +346,7 @@ class Running(Struct, frozen=True, omit_defaults=True, gc=False):
     limit_values: str | None = None
     callback_url: str | None = None
     rank: float = -math.inf
+    keyed: bool = False
 
     @property
     def started_at(self) -> float | None:

@@ -22,6 +22,7 @@ _TYPE = ("namespace", "task_type")
 _TOTALS = {
     "submitted": ("tasks_submitted", "Tasks that were accepted."),
     "retried": ("tasks_retried", "Ended tasks that a person has retried."),
+    "expired": ("tasks_expired", "Tasks that expired before they began."),
     "charged": ("attempts_charged", "Lost attempts that were charged to their task."),
     "late": ("late_outcomes", "Outcomes that came after their attempt was given up as lost."),
 }

@@ -141,9 +141,9 @@ def _add_total(values: Values, words: Words) -> Any:
 
 RENEW = RowStatement(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
-_RELATIVE = ("delay_seconds", "expires_seconds")
+_NOT_STORED = ("delay_seconds", "expires_seconds", "batch")
 
-SUBMITTED = [name for name in NewTask.__struct_fields__ if name not in _RELATIVE]
+SUBMITTED = [name for name in NewTask.__struct_fields__ if name not in _NOT_STORED]
 """The stored fields of a new task: its relative times have become times."""
 
 _SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))

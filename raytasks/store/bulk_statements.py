@@ -33,6 +33,7 @@ _OPERATION = [
         "filter",
         "namespace",
         "by",
+        "skipped",
     )
 ]
 
@@ -65,6 +66,7 @@ MOVE: Update = (
         cursor=param("cursor"),
         looked_at=bulk_operations.c.looked_at + param("looked_at"),
         changed=bulk_operations.c.changed + param("changed"),
+        skipped=bulk_operations.c.skipped + param("skipped"),
         finished_at=param("finished_at"),
     )
 )

@@ -127,12 +127,13 @@ def act(
 ) -> list[TaskHead]:
     """Retry or cancel tasks read in this transaction; return those that changed.
 
-    Each of them has a row that says who did it.
+    A retry skips the tasks whose unique key is held. Each changed task has a row that says who did
+    it.
     """
     match operation.filter.action:
         case BulkAction.RETRY:
-            changed, action = list(heads), ActionName.RETRY
-            transaction.retry(changed)
+            refused, action = transaction.retry(heads), ActionName.RETRY
+            changed = [head for head in heads if head.task_id not in refused]
         case BulkAction.CANCEL:
             changed = [head for head in heads if not head.cancel_requested]
             action = ActionName.CANCEL
@@ -151,6 +152,7 @@ def move(
     looked_at: Sequence[str],
     changed: int,
     finished_at: float | None,
+    skipped: int = 0,
 ) -> None:
     """Store the progress of an operation."""
     transaction.connection.execute(
@@ -160,6 +162,7 @@ def move(
             "p_cursor": looked_at[-1] if looked_at else operation.cursor,
             "p_looked_at": len(looked_at),
             "p_changed": changed,
+            "p_skipped": skipped,
             "p_finished_at": finished_at,
         },
     )
@@ -188,4 +191,5 @@ def _operation(row: Row[Any]) -> BulkOperation:
         created_at=row.created_at,
         finished_at=row.finished_at,
         by=row.by or UNKNOWN,
+        skipped=row.skipped,
     )

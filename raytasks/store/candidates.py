@@ -8,8 +8,10 @@ from functools import cache
 from typing import Any
 
 from msgspec import Struct
+from msgspec.structs import replace
 from sqlalchemy import (
     ColumnElement,
+    Connection,
     Double,
     Integer,
     Select,
@@ -42,7 +44,7 @@ _ASKED: dict[str, TypeEngine[Any]] = {
     "most": Integer(),
 }
 
-BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
+_BODIES = select(cast(tasks.c.task_id, Text), tasks.c.payload, tasks.c.checkpoint).where(
     tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
 )
 
@@ -75,6 +77,8 @@ class Candidate(Struct, frozen=True):
     company: int | None
     checkpoint_ref: str | None
     trace_context: str | None
+    unique_spec: str | None
+    expires_at: float | None
     payload_size: int
     checkpoint_size: int | None
     lane: str
@@ -126,6 +130,24 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
     if len(asks) > 1:
         found.sort(key=lambda row: (row.rank, row.task_id))
     return found
+
+
+def filled(
+    connection: Connection, chosen: Sequence[tuple[Candidate, str]]
+) -> list[tuple[Candidate, str]]:
+    """Return candidates with all payloads and checkpoints, also the long ones."""
+    ids = [row.task_id for row, _ in chosen if not row.is_filled]
+    rows = connection.execute(_BODIES, {"p_task_ids": ids})
+    bodies = {task_id: (payload, checkpoint) for task_id, payload, checkpoint in rows}
+    return [
+        (
+            replace(row, payload=bodies[row.task_id][0], checkpoint=bodies[row.task_id][1])
+            if row.task_id in bodies
+            else row,
+            runner_id,
+        )
+        for row, runner_id in chosen
+    ]
 
 
 def _limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:

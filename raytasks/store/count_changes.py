@@ -19,6 +19,7 @@ Total = tuple[str, str, str]
 
 SUBMITTED = "submitted"
 RETRIED = "retried"  # by a person
+EXPIRED = "expired"  # before they began; they are among those that finished as CANCELLED
 CHARGED = "charged"  # lost attempts that count against their task's budget of crashes
 LATE = "late"  # outcomes that were reported after their attempt was given up as lost
 FINISHED = "finished."  # and the state
@@ -63,6 +64,8 @@ class CountChanges:
         self.counts[namespace, task_type, target] += n
         if target in FINAL:
             self.totals[namespace, task_type, f"{FINISHED}{target}"] += n
+            if event is Event.EXPIRE:
+                self.totals[namespace, task_type, EXPIRED] += n
         elif event is Event.RETRY:
             self.totals[namespace, task_type, RETRIED] += n
 

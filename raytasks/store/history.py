@@ -10,7 +10,11 @@ from raytasks.model.acts import ActionName, TaskAct
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.task_events import Event, EventId, LogEntry, LogLine, StateEntry
 
-_TARGETS = {ActionName.CANCEL: State.CANCELLED, ActionName.RETRY: State.PENDING}
+_TARGETS = {
+    ActionName.CANCEL: State.CANCELLED,
+    ActionName.RETRY: State.PENDING,
+    ActionName.REPLACE: State.PENDING,
+}
 
 BEFORE_ALL: EventId = (-1, 0)
 """The event id before all events."""
@@ -99,7 +103,8 @@ def _between(
 ) -> Iterator[StateEntry]:
     """Yield the changes after an attempt's end that have no row of their own.
 
-    There are only two kinds: a person cancels a waiting task, or retries a FAILED or CANCELLED one.
+    There are three kinds: a person cancels a waiting task, or retries a FAILED or CANCELLED one, or
+    a submission replaces what has never begun.
     They are unknown if attempts between this one and the `following` one are no longer kept.
     """
     if last is None and not until:
@@ -118,7 +123,9 @@ def _between(
         revision, state, attempt = last.revision, last.state, last.attempt
     while revision + 1 < until and not trimmed:
         revision += 1
-        state = State.CANCELLED if state in WAITING else State.PENDING
+        act = kept.acts.get(revision)
+        if act is None or act.action is not ActionName.REPLACE:
+            state = State.CANCELLED if state in WAITING else State.PENDING
         yield StateEntry(revision, state, attempt, None)
 
 

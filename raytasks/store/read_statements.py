@@ -49,6 +49,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.timeout_seconds,
     tasks.c.trace_context,
     tasks.c.cancel_reason,
+    tasks.c.unique_spec.is_not(None),
 ).where(
     RUNNING, UNCOMPLETED, tasks.c.namespace.in_(select(task_counts.c.namespace))
 )  # for which there is an index

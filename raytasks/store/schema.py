@@ -186,6 +186,18 @@ unique_keys = Table(
 )
 Index("ix_unique_keys_task_id", unique_keys.c.task_id)
 
+# The idempotency keys of submissions that were answered with the holder of their unique key.
+key_aliases = Table(
+    "key_aliases",
+    metadata,
+    Column("namespace", String(63), primary_key=True),
+    Column("idempotency_key", String(255), primary_key=True),
+    Column("task_id", _Id, nullable=False),
+    Column("request_digest", String(64)),
+    sqlite_with_rowid=False,
+)
+Index("ix_key_aliases_task_id", key_aliases.c.task_id)
+
 # The log lines of handlers, numbered from 1 in each attempt.
 task_logs = Table(
     "task_logs",
@@ -302,6 +314,8 @@ bulk_operations = Table(
     Column("matched", BigInteger),  # null: too many to count
     Column("looked_at", BigInteger, nullable=False),
     Column("changed", BigInteger, nullable=False),
+    # How many tasks were left as they are, as others hold their unique keys.
+    Column("skipped", BigInteger, nullable=False, server_default=text("0")),
     Column("created_at", Double, nullable=False),
     Column("finished_at", Double),
     Column("idempotency_key", String(255)),

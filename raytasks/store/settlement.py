@@ -1,6 +1,7 @@
 """The settlement of an attempt: its verdict, and the row of SQL that stores it."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from msgspec import MsgspecError, Struct, json
@@ -8,6 +9,7 @@ from msgspec import MsgspecError, Struct, json
 from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, Event, State
 from raytasks.model.tasks import DEFAULT_NAMESPACE, AttemptRecord
+from raytasks.protocol.messages import Outcome
 
 MAX_ERROR_TYPE = 100
 """Number of characters of the class of an error by which tasks are found."""
@@ -40,7 +42,7 @@ class Settlement(Struct, frozen=True):
     If the task is to run again, it is due at `run_at`. Its new company is `company`. With
     `has_files` it may have files from now on. A task that completes no longer needs its
     `large_checkpoint`. It had this `rank` when it was claimed; with `keeps_rank` it has it again
-    when it is due, as a released one always has.
+    when it is due, as a released one always has. A `keyed` task has a unique key.
     """
 
     event: Event
@@ -61,6 +63,7 @@ class Settlement(Struct, frozen=True):
     rank: float = -math.inf
     keeps_rank: bool = False
     callback_url: str | None = None
+    keyed: bool = False
 
     @property
     def calls_back(self) -> bool:
@@ -71,6 +74,11 @@ class Settlement(Struct, frozen=True):
     def state(self) -> State:
         """The task's state after the settlement."""
         return TRANSITIONS[self.event].target
+
+    @property
+    def ends_keyed(self) -> bool:
+        """Whether its task has a unique key and is final now."""
+        return self.keyed and self.state.final
 
     @property
     def puts_off(self) -> bool:
@@ -117,3 +125,17 @@ class Settlement(Struct, frozen=True):
             None if self.state in WAITING else now,  # by retention's clock
             now,
         )
+
+
+def late_rows(outcomes: Sequence[tuple[str, Outcome]], now: float) -> list[dict[str, Any]]:
+    """Return the parameters of `statements.NOTE_LATE` for late outcomes, by runner id."""
+    return [
+        {
+            "p_task_id": outcome.task_id,
+            "p_attempt": outcome.attempt,
+            "p_runner_id": runner_id,
+            "p_outcome": outcome.kind.value,
+            "p_now": now,
+        }
+        for runner_id, outcome in outcomes
+    ]

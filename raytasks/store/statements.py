@@ -35,6 +35,7 @@ from raytasks.store.schema import (
     RUNNING,
     SCHEDULED,
     attempts,
+    key_aliases,
     task_actions,
     task_logs,
     task_tags,
@@ -147,6 +148,7 @@ RETRY: Update = (
         lane=case((tasks.c.lane == PLAIN_LANE, param("lane")), else_=tasks.c.lane),
         rank=param("now") + param("ahead") - tasks.c.priority * param("priority_step"),
         run_at=param("now"),
+        expires_at=None,  # a person wants it to run now
         failures=0,
         crashes=0,
         company=None,
@@ -216,7 +218,7 @@ STILL_OUTDATED: Select[Any] = select(
 
 PRUNE: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
-    for table in (attempts, task_logs, task_actions, tasks)
+    for table in (attempts, task_logs, task_actions, key_aliases, tasks)
 )
 
 # Old attempts that changed nothing: a limited number at a time, as there may be many from before

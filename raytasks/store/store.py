@@ -16,6 +16,7 @@ from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
+    expiry,
     files,
     lane_statements,
     metric_rows,
@@ -26,6 +27,7 @@ from raytasks.store import (
     schedule_rows,
     statements,
     steering_rows,
+    unique_rows,
 )
 from raytasks.store import (
     bulk_steps as bulk,
@@ -135,6 +137,13 @@ class Store:
         with self._database.reading() as connection:
             return find_duplicates(connection, new)
 
+    def conflicting(self, new: Sequence[NewTask], now: float) -> set[str]:
+        """Return the ids of submissions whose unique key is held by another task at `now`."""
+        wanted = [unique_rows.wanted_by(task, now) for task in new if task.unique_spec is not None]
+        with self._database.reading() as connection:
+            held = unique_rows.holders(connection, [row.name for row in wanted], now)
+        return {row.task_id for row in wanted if held.get(row.name, row.task_id) != row.task_id}
+
     def files_due(self, now: float, limit: int) -> list[files.FileKey]:
         """Return files whose removal is due. See `raytasks.store.files.due`."""
         with self._database.reading() as connection:
@@ -187,14 +196,15 @@ class Store:
                 Running(  # type: ignore[misc]
                     *most,
                     lane=lane,
-                    limit_values=limit_values,
+                    limit_values=values,
                     callback_url=callback_url,
                     rank=rank,
                     timeout_seconds=timeout,
                     trace_id=trace_id_of(trace),
                     cancelled_by=canceller(reason),
+                    keyed=bool(keyed),
                 )
-                for *most, lane, limit_values, callback_url, rank, timeout, trace, reason in rows
+                for *most, lane, values, callback_url, rank, timeout, trace, reason, keyed in rows
             ]
 
     def relane_step(
@@ -235,6 +245,11 @@ class Store:
         with self._database.reading() as connection:
             due: float | None = connection.execute(statements.NEXT_DUE).scalar()
             return due
+
+    def next_expiry(self) -> float | None:
+        """Return the time when the next task that has never begun expires; None if none does."""
+        with self._database.reading() as connection:
+            return expiry.next_expiry(connection)
 
     def count_before(self, task_id: str, task_types: Sequence[str], limit: int) -> int:
         """Return how many due tasks come before one. See `queue_reads.count_before`."""

@@ -1,7 +1,7 @@
 """The write transaction: one method for each verb, each fenced by the expected rows."""
 
 from collections import Counter
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import Any
 
 from msgspec.structs import astuple, replace
@@ -15,10 +15,13 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import (
     batch_statements,
     candidates,
+    expiry,
     files,
     lane_statements,
     large_checkpoints,
+    rewriting,
     statements,
+    unique_rows,
 )
 from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
@@ -29,7 +32,7 @@ from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
 from raytasks.store.report_rows import log_rows, report_rows
-from raytasks.store.settlement import Settlement
+from raytasks.store.settlement import Settlement, late_rows
 from raytasks.store.tag_rows import tags_of
 
 BETWEEN_SECONDS = 1e-6
@@ -130,20 +133,9 @@ class Transaction:
 
     def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
         """Return candidates with all payloads and checkpoints, also the long ones."""
-        ids = [row.task_id for row, _ in chosen if not row.is_filled]
-        if not ids:
+        if all(row.is_filled for row, _ in chosen):
             return chosen
-        rows = self._connection.execute(candidates.BODIES, {"p_task_ids": ids})
-        bodies = {task_id: (payload, checkpoint) for task_id, payload, checkpoint in rows}
-        return [
-            (
-                replace(row, payload=bodies[row.task_id][0], checkpoint=bodies[row.task_id][1])
-                if row.task_id in bodies
-                else row,
-                runner_id,
-            )
-            for row, runner_id in chosen
-        ]
+        return candidates.filled(self._connection, chosen)
 
     def due_at(self, row: Candidate) -> float:
         """Return the time since which a candidate has been due."""
@@ -167,6 +159,8 @@ class Transaction:
             self._changes.count(namespace, task_type, State(state), Event.CLAIM, number)
         for row, _ in chosen:
             self._ready.remove(row, row.rank)
+        if keyed := [row for row, _ in chosen if row.unique_spec is not None]:
+            unique_rows.begin(self._connection, keyed)
 
     def settle(self, settlements: Sequence[Settlement]) -> None:
         """End attempts: write their history, and change their tasks' state.
@@ -188,6 +182,7 @@ class Transaction:
                 self._ready.add(item, item.rank if rank is None else rank)
         self._fenced(batch_statements.SETTLE, rows)
         self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
+        self._give_keys_free(item.attempt.task_id for item in settlements if item.ends_keyed)
         self._trim(settlements)
         self._changes.settle(settlements)
         self.finals.note(item.attempt.task_id for item in settlements if item.calls_back)
@@ -198,15 +193,8 @@ class Transaction:
         Nothing else changes. A late outcome of any other attempt is dropped.
         """
         noted: list[str] = []
-        for runner_id, outcome in outcomes:
-            bound = {
-                "p_task_id": outcome.task_id,
-                "p_attempt": outcome.attempt,
-                "p_runner_id": runner_id,
-                "p_outcome": outcome.kind.value,
-                "p_now": self._now,
-            }
-            noted += [outcome.task_id] * self._many(statements.NOTE_LATE, [bound])
+        for bound in late_rows(outcomes, self._now):
+            noted += [bound["p_task_id"]] * self._many(statements.NOTE_LATE, [bound])
         known = self.tasks(sorted(set(noted)))
         self._changes.note_late(known[task_id] for task_id in noted)
 
@@ -225,13 +213,7 @@ class Transaction:
             return
         for statement in statements.PRUNE:
             self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
-        self._many(
-            statements.UNTAG,
-            [
-                {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
-                for namespace, tag, task_id in tags_of(rows)
-            ],
-        )
+        self._untag(rows)
         # Whether a task from before 0.2 has files is unknown.
         with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
         files.mark(self._connection, with_files, self._now)
@@ -263,19 +245,57 @@ class Transaction:
             bound = {"p_task_ids": [row.task_id for row in waiting]}
             self._ready.remove_rows(self._connection.execute(lane_statements.READY_ONES, bound))
         self._change(statements.CANCEL, waiting, p_reason=reason)
+        self._give_keys_free(row.task_id for row in waiting if row.unique_spec is not None)
         self._change(statements.MARK_CANCELLED, running, p_reason=reason)
         for row in waiting:
             self._changes.move(row, row.state, Event.CANCEL)
         self.finals.note(row.task_id for row in waiting if row.callback_url is not None)
 
-    def retry(self, rows: Sequence[Task | TaskHead]) -> None:
-        """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget."""
-        call_back(self)  # of those that have ended in this transaction, too
-        by_namespace: dict[str, list[Task | TaskHead]] = {}
+    def expire(self, rows: Sequence[Row[Any]]) -> None:
+        """Cancel tasks that `expiry` has read in this transaction: they expired before they began.
+
+        Raises `FenceBroken` if one of them has begun.
+        """
+        if not rows:
+            return
+        self._ready.remove_rows(row for row in rows if row.ready)
         for row in rows:
-            if row.state in TRANSITIONS[Event.RETRY].sources:
-                by_namespace.setdefault(row.namespace, []).append(row)
-                self._changes.move(row, row.state, Event.RETRY)
+            self._changes.move(row, State(row.state), Event.EXPIRE)
+        self._change(expiry.EXPIRE, rows)
+        self._give_keys_free(row.task_id for row in rows if row.unique_spec is not None)
+        self.finals.note(row.task_id for row in rows if row.callback_url is not None)
+
+    def rewrite(self, before: Task, new: NewTask) -> None:
+        """Give a waiting task that has never begun what a stamped submission asks for.
+
+        Raises `FenceBroken` if it has begun.
+        """
+        new = replace(new, task_id=before.task_id)
+        ready, rank = new.due_at <= self._now, self._rank(new.due_at, new.priority)
+        bound = {"p_task_ids": [before.task_id]}
+        self._ready.remove_rows(self._connection.execute(lane_statements.READY_ONES, bound))
+        changed = rewriting.rewrite(self._connection, before, new, rank, self._now, ready=ready)
+        self._check(changed, 1)
+        if ready:
+            self._ready.add(new, rank)
+        self._untag([before])
+        if tags := tags_of([new]):
+            self._direct.write(batch_statements.TAG, tags)
+
+    def retry(self, rows: Sequence[Task | TaskHead]) -> dict[str, str]:
+        """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget.
+
+        A task takes its unique key again. One whose key is held stays as it is: the result has the
+        id of its holder, by the id of the task.
+        """
+        call_back(self)  # of those that have ended in this transaction, too
+        final = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
+        keyed = [row for row in final if row.unique_spec is not None]
+        refused = unique_rows.retake(self._connection, keyed, self._now)
+        by_namespace: dict[str, list[Task | TaskHead]] = {}
+        for row in (row for row in final if row.task_id not in refused):
+            by_namespace.setdefault(row.namespace, []).append(row)
+            self._changes.move(row, row.state, Event.RETRY)
         for namespace, of_it in by_namespace.items():
             bound = {
                 "p_priority_step": self._priority_step,
@@ -286,6 +306,7 @@ class Transaction:
             }
             changed = self._connection.execute(statements.RETRY, bound)
             self._check(self._ready.add_rows(changed), len(of_it))
+        return refused
 
     def move_to_lanes(self, moves: Sequence[tuple[Row[Any], InLane]]) -> None:
         """Move waiting tasks read in this transaction, each to the lane and values beside it."""
@@ -339,6 +360,11 @@ class Transaction:
         """
         return self._ready.listed()
 
+    def _give_keys_free(self, ended: Iterable[str]) -> None:
+        """Give the unique keys of tasks free that have become final."""
+        if task_ids := list(ended):
+            unique_rows.give_free(self._connection, task_ids)
+
     def _rank(self, due_at: float, priority: int) -> float:
         """Return the rank of a task that is due at a time."""
         return due_at + self.ahead - priority * self._priority_step
@@ -346,13 +372,20 @@ class Transaction:
     def _trim(self, settlements: Sequence[Settlement]) -> None:
         """Delete old attempts that only snoozed or were released from the history."""
         bound = [
-            {"p_task_id": task_id, "p_attempt": item.attempt.attempt - KEPT_SNOOZES}
+            {"p_task_id": item.attempt.task_id, "p_attempt": item.attempt.attempt - KEPT_SNOOZES}
             for item in settlements
             if item.puts_off and item.attempt.attempt > KEPT_SNOOZES
-            for task_id in [item.attempt.task_id]
         ]
         for statement in statements.TRIM:
             self._many(statement, bound)
+
+    def _untag(self, rows: Sequence[Any]) -> None:
+        """Delete the rows of tags of some tasks."""
+        bound = [
+            {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
+            for namespace, tag, task_id in tags_of(rows)
+        ]
+        self._many(statements.UNTAG, bound)
 
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
         if not bound:
@@ -367,7 +400,7 @@ class Transaction:
         if changed != expected:
             raise FenceBroken(f"{changed} of {expected} rows were as expected")
 
-    def _change(self, statement: Update, rows: Sequence[Task | TaskHead], **bound: Any) -> None:
+    def _change(self, statement: Update, rows: Sequence[Any], **bound: Any) -> None:
         """Change tasks that were read in this transaction, all or none."""
         if not rows:
             return

@@ -16,11 +16,12 @@ from starlette.types import ASGIApp
 from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import submit_with_payloads
 from raytasks.handling.callback_delivery import Post, callback_spec, masked
+from raytasks.handling.duplicates import owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
-from raytasks.model.tasks import AttemptRecord, Duplicate, KeyConflict, NewTask, Task, TaskNotFound
+from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Task, TaskNotFound
 from raytasks.protocol.queries import KnownTasks, TaskDetail, TasksById
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
@@ -146,15 +147,13 @@ class InProcessService:
         return await self.tracker.read(KnownTasks(task_ids))
 
     def submit(self, task: NewTask) -> str:
-        """Store a task; return its id, or the id of the task that the same request made earlier.
+        """Store a task; return its id, or the id of the task that holds one of its keys.
 
-        Raises `KeyConflict`, `BacklogFull`.
+        Raises `KeyConflict`, `UniqueConflict`, `BacklogFull`.
         """
         duplicates = self.submit_all([task])
-        duplicate = duplicates.get(task.task_id, Duplicate(task.task_id, same=True))
-        if not duplicate.same:
-            raise KeyConflict(f"the idempotency key is that of another task, {duplicate.task_id}")
-        return duplicate.task_id
+        [task_id] = owners_of([task], duplicates)
+        return task_id
 
     def task(self, task_id: str) -> tuple[Task, list[AttemptRecord]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""
@@ -192,20 +191,24 @@ class InProcessService:
     @property
     def due(self) -> bool:
         """Whether a task is due now, and may begin."""
-        next_due = self.store.next_due()
-        fires_at = self.tracker.ticker.schedules.next_time
-        if min(next_due or math.inf, fires_at) <= self._clock():
-            self.call(self.tracker.prune((), 0.0))  # any command has a tick, which makes it ready
+        while min(self._next_tick() or math.inf, self.next_scheduled()) <= self._clock():
+            # Any command has a tick, which fires, makes tasks ready, and lets others expire.
+            self.call(self.tracker.prune((), 0.0))
         return self._has_open(self.all_handlers.task_types)
 
     def _has_open(self, task_types: Sequence[str]) -> bool:
         work = self.call(self.tracker.demand(task_types))
         return any(item.open for item in work.values())
 
+    def _next_tick(self) -> float | None:
+        """Return when a task becomes due or expires; None if none does."""
+        times = (self.store.next_due(), self.store.next_expiry())
+        return min((time for time in times if time is not None), default=None)
+
     def next_time(self) -> float | None:
-        """Return when a task becomes due, a pause ends or a limit opens; None if none does."""
+        """Return when a task becomes due or expires, a pause ends or a limit opens; None: never."""
         ends = self.tracker.ticker.steering.next_end(self._clock())
-        times = [time for time in (self.store.next_due(), ends) if time is not None]
+        times = [time for time in (self._next_tick(), ends) if time is not None]
         opens = self.tracker.ticker.ledger.claims.limits.next_time  # the two clocks are one here
         return min([*times, *([opens] if opens < math.inf else [])], default=None)
 

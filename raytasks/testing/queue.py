@@ -117,7 +117,7 @@ class Queue:
         The first argument is the function or class of the handler, or the name of its type. The
         `options` are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`,
         `delay_seconds` or `run_at`, and so on. Raises `InvalidSubmission`, `KeyConflict`,
-        `BacklogFull`.
+        `UniqueConflict`, `BacklogFull`.
         """
         service = self._service
         new = check_submission(

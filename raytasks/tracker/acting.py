@@ -16,6 +16,7 @@ from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import NewTask, Running, Task
 from raytasks.protocol.messages import StateChange
 from raytasks.store.act_rows import write_audit, write_task_acts
+from raytasks.store.expiry import ExpiringRow
 from raytasks.store.transaction import Transaction
 
 
@@ -35,13 +36,15 @@ class Target(NamedTuple):
 class Acted:
     """The result of the acts of a tick: their tasks before and after, and the changes of state.
 
-    The `audit` has those that changed something.
+    The `audit` has those that changed something. Retries of tasks whose unique key is held are
+    `refused`: the id of the holder, by the id of the task.
     """
 
     before: dict[str, Task] = field(default_factory=dict)
     after: dict[str, Task] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
+    refused: dict[str, str] = field(default_factory=dict)
 
 
 def act(
@@ -61,7 +64,8 @@ def act(
         by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
     for reason, rows in by_reason.items():
         transaction.cancel(rows, reason)
-    transaction.retry([row for row, _ in retried])
+    done.refused = transaction.retry([row for row, _ in retried])
+    retried = [(row, target) for row, target in retried if row.task_id not in done.refused]
     done.after = transaction.tasks(asked)
     _write_down(transaction, ActionName.CANCEL, cancelled, now, done)
     _write_down(transaction, ActionName.RETRY, retried, now, done)
@@ -128,6 +132,20 @@ def _meant(targets: Sequence[Target], found: Mapping[str, Task]) -> list[tuple[T
 def inserted(task: NewTask, now: float) -> StateChange:
     """Return the entry of the feed for a new task."""
     return change_of(task, State.PENDING, 0, 0, now)
+
+
+def expired(row: ExpiringRow, now: float) -> StateChange:
+    """Return the entry of the feed for a task that has expired."""
+    return StateChange(
+        row.task_id,
+        row.task_type,
+        TRANSITIONS[Event.EXPIRE].target,
+        row.attempt,
+        row.namespace,
+        row.revision + 1,
+        row.tags,
+        now,
+    )
 
 
 def change_of(

@@ -57,7 +57,7 @@ class Backlog:
     async def that_fit(self, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
         """Return the new tasks that are not stored yet, if the backlog has room for them.
 
-        Two kinds of task need no room: one whose idempotency key is taken, and one that is already
+        Some need no room: one whose idempotency key or unique key is taken, and one that is already
         stored and was sent again by Ray. Raises `BacklogFull`, `StoreUnavailable`.
         """
         if self.refusal(tasks) is None:
@@ -66,7 +66,10 @@ class Backlog:
         store = access.store
         known = await access.read(lambda: store.read(KnownTasks([task.task_id for task in tasks])))
         new = [task for task in tasks if task.task_id not in known]
-        repeated = await access.read(lambda: store.duplicates(new))
+        repeated = set(await access.read(lambda: store.duplicates(new)))
+        if any(task.unique_spec is not None for task in new):
+            now = self._ticker.clock()
+            repeated |= await access.read(lambda: store.conflicting(new, now))
         refusal = self.refusal([task for task in new if task.task_id not in repeated])
         if refusal is not None:
             raise BacklogFull(refusal)

@@ -233,7 +233,8 @@ def run_step(
         heads, looked_at = bulk.walk(transaction, operation, limit)
         changed = bulk.act(transaction, operation, heads, now)
         finished_at = now if len(looked_at) < limit else None
-        bulk.move(transaction, operation, looked_at, len(changed), finished_at)
+        skipped = len(heads) - len(changed) if retries else 0
+        bulk.move(transaction, operation, looked_at, len(changed), finished_at, skipped)
         called = [inserted(task, now) for task in call_back(transaction)]
         running = [head for head in changed if head.state is State.RUNNING]
         return StepResult(

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raytasks.model.acts import canceller
 from raytasks.model.states import WAITING, OutcomeKind, State
-from raytasks.model.tasks import Running, TaskNotFound
+from raytasks.model.tasks import Running, TaskNotFound, UniqueConflict
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.lane_rows import LaneRow, PutOffRow
@@ -46,6 +46,7 @@ class Ledger:
         self.tasks: Counter[Counted] = Counter()
         self.totals: Counter[Total] = Counter()
         self.next_due: float | None = None
+        self.next_expiry: float | None = None  # at or before the next one
         self.backlog = 0  # how many tasks wait
         self.backlogs: Counter[str] = Counter()  # by namespace
 
@@ -57,12 +58,13 @@ class Ledger:
         totals: Mapping[Total, int],
         lanes: Iterable[LaneRow] = (),
         put_off: Iterable[PutOffRow] = (),
+        next_expiry: float | None = None,
     ) -> None:
         """Load the state that is on disk."""
         self.counts, self.tasks, self.totals = Counter(), Counter(), Counter()
         self.backlog, self.backlogs = 0, Counter()
         self._count(counts, totals)
-        self.next_due = next_due
+        self.next_due, self.next_expiry = next_due, next_expiry
         self.fleet.restart(running, self._monotonic())
         self.claims.load(lanes, put_off)
 
@@ -205,6 +207,11 @@ class Ledger:
         if known is not None:
             later.append(known)
         self.next_due = min(later, default=None)
+        ends = [task.expires_at for task in work.submissions if task.expires_at is not None]
+        known = done.next_expiry if work.expire else self.next_expiry
+        if known is not None:
+            ends.append(known)
+        self.next_expiry = min(ends, default=None)
 
     def _note_begun(self, taken: Inbox, work: TickInput, done: TickResult) -> None:
         begun = [
@@ -266,5 +273,12 @@ class Ledger:
             return
         if before is None or action.namespace not in (None, before.namespace):
             answer.set_exception(TaskNotFound(f"there is no task {task_id}"))
+        elif action.verb == "retry" and (holder := done.refused.get(task_id)) is not None:
+            answer.set_exception(
+                UniqueConflict(
+                    f"the task's unique key is held by the task {holder}; "
+                    "retry it when that has ended"
+                )
+            )
         else:
             answer.set_result((before, done.after[task_id]))

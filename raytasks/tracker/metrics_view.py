@@ -9,7 +9,15 @@ from raytasks.model.states import FINAL, OutcomeKind, State
 from raytasks.model.steering import EVERYTHING
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.metrics_data import MetricsData
-from raytasks.store.count_changes import ATTEMPTS, CHARGED, FINISHED, LATE, RETRIED, SUBMITTED
+from raytasks.store.count_changes import (
+    ATTEMPTS,
+    CHARGED,
+    EXPIRED,
+    FINISHED,
+    LATE,
+    RETRIED,
+    SUBMITTED,
+)
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.histograms import BOUNDS, Histograms, Pair
 from raytasks.tracker.limit_use import in_metrics
@@ -23,6 +31,7 @@ TOTALS = (
     *(f"{ATTEMPTS}{kind}" for kind in OutcomeKind),
     CHARGED,
     LATE,
+    EXPIRED,
 )
 """The totals that each pair has, in order; also those that are zero."""
 

@@ -32,6 +32,7 @@ command."""
 STATISTICS = "statistics"
 SCHEDULES = "schedules"
 DUE_TASKS = "tasks that have become due"
+EXPIRED_TASKS = "tasks that have expired"
 _CLAIMS = "claims of "
 
 
@@ -301,5 +302,7 @@ class Recovery:
                 self._parts.append(SCHEDULES)
             if work.promote:
                 self._parts.append(DUE_TASKS)
+            if work.expire:
+                self._parts.append(EXPIRED_TASKS)
         self._parts_suspected = bool(self._parts)
         return self._parts_suspected

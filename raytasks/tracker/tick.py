@@ -14,8 +14,11 @@ from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Stan
 from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
+from raytasks.store import expiry
 from raytasks.store.act_rows import write_audit
+from raytasks.store.candidates import Candidate
 from raytasks.store.count_changes import Counted, Total
+from raytasks.store.expiry import ExpiringRow
 from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
 from raytasks.store.schedule_rows import Fired, Firing, fire
@@ -23,10 +26,11 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
-from raytasks.tracker.acting import Target, act, change_of, inserted
+from raytasks.tracker.acting import Target, act, change_of, expired, inserted
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.schedule_book import audit_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
+from raytasks.tracker.unique_keys import carry_out, decide_in
 
 MIN_SNOOZE_SECONDS = 1.0
 """Minimum seconds that a snoozed task waits."""
@@ -54,6 +58,7 @@ class TickInput:
     retries: Sequence[Target] = ()
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
+    expire: bool = False
     requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     plan: ClaimPlan | None = None
@@ -76,10 +81,12 @@ class TickResult:
     """The result of a tick. The tasks of cancels and retries are in `before` and `after`.
 
     Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
-    tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
-    been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
-    `acts` are those of people that changed something. The `ready_changes` are by lane.
-    The `findings` are those of the plan's questions. The schedules that fired are in `fired`.
+    tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
+    `cut` says that more could have been claimed at once. The `waits` are the seconds for which
+    claimed tasks had been due. The `acts` are those of people that changed something. The
+    `ready_changes` are by lane. The `findings` are those of the plan's questions. The retries of
+    tasks whose unique key is held are `refused`: the id of the holder, by the id of the task. The
+    schedules that fired are in `fired`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -91,6 +98,8 @@ class TickResult:
     totals: Mapping[Total, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
+    next_expiry: float | None = None
+    refused: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
     acts: list[AuditEntry] = field(default_factory=list)
@@ -114,15 +123,20 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             transaction.prune(task_ids, before)
         acted = act(transaction, work.cancels, work.retries, work.now)
         done.before, done.after, done.acts = acted.before, acted.after, acted.audit
+        done.refused = acted.refused
         done.changes += acted.changes
-        done.changes += [inserted(task, work.now) for task in call_back(transaction)]
         if runs := [item.firing for item in done.fired if item.firing.by is not None]:
             acts = [audit_of(firing) for firing in runs]
             done.acts += write_audit(transaction.connection, acts, work.now, len(done.acts))
+        if work.expire:
+            _expire(transaction, expiry.due(transaction.connection, work.now), work.now, done)
+            done.next_expiry = expiry.next_expiry(transaction.connection)
+        _call_back(transaction, work.now, done)
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()
         _claim(transaction, work, done)
+        _call_back(transaction, work.now, done)  # of those that expired before their claim
         if work.stats is not None:
             write_stats(transaction, work.stats)
         done.counts, done.totals = transaction.finish(), transaction.totals
@@ -179,6 +193,7 @@ def settlement_of(
         rank=running.rank,
         keeps_rank=keeps_rank,
         callback_url=running.callback_url,
+        keyed=running.keyed,
     )
 
 
@@ -214,11 +229,43 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if done.duplicates:
         _refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
+    decision, asked = None, new
+    if any(task.unique_spec is not None for task in new):
+        decision = decide_in(transaction, new, work.now)
+        if len(new) > len(decision.new) + len(decision.duplicates):  # some were sent again
+            done.duplicates.at = None
+        asked, new = new, decision.new
+        _note_held(decision.duplicates, done.duplicates)
     if work.firings:
         done.fired = fire(transaction, work.firings, work.now)
         new = [*new, *(task for item in done.fired for task in item.tasks)]
     transaction.submit(new)
     done.changes += [inserted(task, work.now) for task in new]
+    if decision is not None:
+        done.changes += carry_out(transaction, asked, decision, work.now)
+
+
+def _call_back(transaction: Transaction, now: float, done: TickResult) -> None:
+    """Insert the callbacks of the tasks that have ended."""
+    done.changes += [inserted(task, now) for task in call_back(transaction)]
+
+
+def _note_held(held: dict[str, Duplicate], duplicates: dict[str, Duplicate]) -> None:
+    """Add the submissions whose unique key is held to the duplicates of a tick.
+
+    A repeated request gets the answer of the first one, also if that was not stored.
+    """
+    for task_id, known in duplicates.items():
+        duplicates[task_id] = held.get(known.task_id, known) if known.same else known
+    duplicates.update(held)
+
+
+def _expire(
+    transaction: Transaction, rows: Sequence[ExpiringRow], now: float, done: TickResult
+) -> None:
+    """Let tasks expire that have never begun."""
+    transaction.expire(rows)
+    done.changes += [expired(row, now) for row in rows]
 
 
 def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
@@ -261,15 +308,33 @@ def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None
     ]
 
 
+def _let_expire(
+    transaction: Transaction, rows: Sequence[Candidate], now: float, done: TickResult
+) -> set[str]:
+    """Let candidates expire whose time has come, and return their ids: no claim takes them."""
+    late = [
+        row.task_id
+        for row in rows
+        if row.expires_at is not None and row.expires_at <= now and not row.attempt
+    ]
+    if late:
+        _expire(transaction, expiry.among(transaction.connection, late, now), now, done)
+    return set(late)
+
+
 def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
     plan = work.plan
     if plan is None or not plan.questions:
         return
     rows = transaction.candidates(plan.asks)
-    chosen, cut = share_out(offered(rows, plan), work.requests, work.durations)
-    ids = {row.task_id for row, _ in chosen}
+    late = _let_expire(transaction, rows, work.now, done)
+    offer = offered(rows, plan)
+    if late:
+        offer = [row for row in offer if row.task_id not in late]
+    chosen, cut = share_out(offer, work.requests, work.durations)
+    ids = {row.task_id for row, _ in chosen} | late
     done.findings = findings(rows, plan, ids, len(ids))
-    done.cut = cut or plan.more
+    done.cut = cut or plan.more or bool(late)
     chosen = transaction.filled(chosen)
     later = {request.runner_id for request in work.requests if request.begins_later}
     transaction.claim(chosen, later=later)
@@ -303,6 +368,7 @@ def _claim(transaction: Transaction, work: TickInput, done: TickResult) -> None:
             limit_values=row.limit_values,
             callback_url=row.callback_url,
             rank=row.rank,
+            keyed=row.unique_spec is not None,
         )
         claim = Claim(
             task_id=row.task_id,

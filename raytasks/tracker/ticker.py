@@ -23,7 +23,7 @@ from raytasks.tracker.journal import Journal
 from raytasks.tracker.ledger import Ledger
 from raytasks.tracker.losses import Losses
 from raytasks.tracker.order import OrderClock
-from raytasks.tracker.recovery import DUE_TASKS, SCHEDULES, STATISTICS, Recovery
+from raytasks.tracker.recovery import DUE_TASKS, EXPIRED_TASKS, SCHEDULES, STATISTICS, Recovery
 from raytasks.tracker.schedule_book import ScheduleBook
 from raytasks.tracker.silence import Silence
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
@@ -179,7 +179,7 @@ class Ticker:
         began_at = self.monotonic()
         renew = began_at - self._renewed_at > self.lease_seconds / 3
         if taken.empty and not (
-            work.requests or work.promote or renew or work.stats or work.firings
+            work.requests or work.promote or work.expire or renew or work.stats or work.firings
         ):
             self._had_nothing_to_do(work)
             return
@@ -253,6 +253,7 @@ class Ticker:
             retries=[item.target for item in taken.actions if item.verb == "retry"],
             prunings=[(item.task_ids, item.before) for item in taken.prunings],
             promote=more and next_due is not None and next_due <= now and takes_part(DUE_TASKS),
+            expire=self._is_expiry_due(now) and more and takes_part(EXPIRED_TASKS),
             skip_known=taken.alone,
             ordered_types=self.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
@@ -283,6 +284,10 @@ class Ticker:
             log.error("memory and database differ after a tick; reading it again", exc_info=error)
             await self._load()
 
+    def _is_expiry_due(self, now: float) -> bool:
+        next_expiry = self.ledger.next_expiry
+        return next_expiry is not None and next_expiry <= now
+
     def _look_for_news(self) -> None:
         """Have another tick if a runner has asked meanwhile, or work came that it may have."""
         if (self.asked or self.ledger.lanes.has_news) and self.ledger.has_work_for_callers():
@@ -296,6 +301,8 @@ class Ticker:
         is_barred = self.recovery.aside.is_barred
         if self.ledger.next_due is not None and not is_barred(DUE_TASKS):
             due = self.ledger.next_due
+        if self.ledger.next_expiry is not None and not is_barred(EXPIRED_TASKS):
+            due = min(due, self.ledger.next_expiry)
         if not is_barred(STATISTICS):
             due = min(due, self.ledger.stats.write_due)
         if not is_barred(SCHEDULES):
@@ -317,10 +324,11 @@ class Ticker:
         counts = await self.access.insist(self.store.counts)
         totals = await self.access.insist(self.store.totals)
         next_due = await self.access.insist(self.store.next_due)
+        next_expiry = await self.access.insist(self.store.next_expiry)
         self.steering, schedules = await self.access.insist(self.store.settings)
         lanes = await self.access.insist(self.store.lanes)
         self.schedules.load(schedules)
-        self.ledger.load(running, counts, next_due, totals, lanes)
+        self.ledger.load(running, counts, next_due, totals, lanes, next_expiry=next_expiry)
         self.claims.wants_put_off = True
         for claimed in self.ledger.fleet.remove_gone():
             self.losses.release(claimed)

@@ -21,6 +21,7 @@ FIELDS = {
     "filter",
     "matched",
     "looked_at",
+    "skipped",
     "changed",
     "created_at",
     "finished_at",

@@ -48,6 +48,26 @@ class TestSubmit:
         assert task["timeout_seconds"] == 2.5
         assert task["run_at"] > task["created_at"]
 
+    def test_a_unique_key_and_an_expiry_reach_the_api(self, tasks: Run) -> None:
+        options = ("--unique", "cli", "--delay", "600", "--expires", "900")
+        done = tasks(
+            "submit", "noop", "{}", "--json", *options,
+            "--unique-until", "started", "--unique-seconds", "60", "--on-conflict", "replace",
+        )  # fmt: skip
+        task = json.loads(done.out)
+        assert task["unique"] == {
+            "key": "cli", "until": "started", "seconds": 60.0, "on_conflict": "replace",
+        }  # fmt: skip
+        assert task["expires_at"] > task["run_at"]
+        assert submitted(tasks, "noop", "{}", *options) == task["task_id"]
+        done = tasks("submit", "noop", "{}", "--unique", "cli", "--on-conflict", "reject")
+        assert (done.code, task["task_id"] in done.err) == (3, True)
+        assert json.loads(tasks("cancel", task["task_id"], "--json").out)["state"] == "CANCELLED"
+
+    def test_the_terms_of_a_key_need_a_key(self, tasks: Run) -> None:
+        done = tasks("submit", "noop", "{}", "--on-conflict", "reject")
+        assert (done.code, "go with --unique KEY" in done.err) == (2, True)
+
     def test_with_wait_it_shows_the_result(self, tasks: Run) -> None:
         done = tasks("submit", "scripted", '{"value": "[red]:smile: ä"}', "--wait")
         assert done.code == 0

@@ -81,5 +81,7 @@ class Account:
         self.paused = False
         """Whether a pause was answered and nothing was said since that ends it."""
         self.pruning_after: float | None = None
+        self.has_rivals = False
+        """Whether some tasks have unique keys."""
         self.handed: set[tuple[str, int]] = set()
         """The attempts that were in an answer to a runner, whether it arrived or not."""

@@ -21,6 +21,7 @@ from tests.simulation.account import (
     Ended,
     Row,
 )
+from tests.simulation.rivals import KeyJudge
 
 
 @dataclass
@@ -70,6 +71,7 @@ class Checker:
         self.made = 0
         """How many tasks have come."""
         self._totals: dict[tuple[str, str, str], int] = {}
+        self._keys = KeyJudge(reader, account, fail)
 
     def planned(self, work: TickInput) -> None:
         """Note what a tick is going to do: which losses are charged."""
@@ -124,6 +126,7 @@ class Checker:
         if changed:
             self._count()
             self._look_at_late(changed)
+            self._keys.look(rows)
         if self.account.bulk_cancels or self.account.bulk_retries:
             for (bulk_id,) in read("SELECT bulk_id FROM bulk_operations"):
                 if bulk_id not in self.bulks:
@@ -250,6 +253,9 @@ class Checker:
                 now.state, now.revision, now.cancelled = "CANCELLED", now.revision + 1, True
                 if not self._may_be_cancelled(new):
                     self._fail(f"{new.task_id} was cancelled by nobody")
+        elif now.state in WAITING and new.state == "CANCELLED":
+            now.state, now.revision = "CANCELLED", now.revision + 1
+            self._keys.expired(new, retried=self._is_retried(new), now=self._planned_at)
         elif now.state in ("FAILED", "CANCELLED") and new.state not in FINAL:
             self._retried(old, now)
         if now.state in WAITING and new.state == "RUNNING":
@@ -347,6 +353,7 @@ class Checker:
             self._fail(f"{new.task_id} was claimed though it is cancelled")
         if new.run_at > self._planned_at and self._due.get(new.task_id) != new.run_at:
             self._fail(f"{new.task_id} was claimed {new.run_at - self._planned_at} s too early")
+        self._keys.claimed(new, retried=self._is_retried(new), now=self._planned_at)
         if self.account.paused:
             self._fail(f"{new.task_id} was claimed while nothing is to begin")
 
@@ -354,6 +361,9 @@ class Checker:
         said = self.account.said.get((new.task_id, new.attempt))
         if said is None or said[1].result != new.result:
             self._fail(f"{new.task_id} has the result {new.result}; its body returned {said}")
+
+    def _is_retried(self, row: Row) -> bool:
+        return self.retried[row.task_id] > 0
 
     def _may_be_cancelled(self, row: Row) -> bool:
         return row.task_id in self.account.cancels or self.account.bulk_cancels > 0

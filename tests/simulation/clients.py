@@ -55,6 +55,7 @@ class Clients:
         self.callbacks = Callbacks(
             world.seed, world.files.reader, world.account, self.plans, world.fail
         )
+        self.away = AWAY
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":
         """Have a client do something."""
@@ -370,5 +371,7 @@ class Clients:
                 meant = asked.takes_type(row.task_type) and (
                     asked.tag is None or f'"{asked.tag}"' in tags
                 )
+                if self.world.account.submitted[task_id].unique_spec is not None:
+                    continue  # a retry skips it if another has its key
                 if meant and row.state in sources and not row.cancel_requested:
                     self.world.fail(f"{bulk} has passed over {row}")

@@ -354,6 +354,31 @@ MUTANTS = (
         "        if target in FINAL:\n",
         "        if target in FINAL and event is not Event.CANCEL:\n",
     ),
+    # Unique keys
+    Mutant(
+        "an attempt that ended keeps its task's key",
+        "raytasks.store.transaction",
+        " for item in settlements if item.ends_keyed)\n",
+        " for item in settlements if item.ends_keyed and not item)\n",
+    ),
+    Mutant(
+        "a held key is taken",
+        "raytasks.tracker.unique_keys",
+        "    held = holders(transaction.connection, [row.name for row in wanted], now)\n",
+        "    held: dict[KeyName, str] = {}\n",
+    ),
+    Mutant(
+        "a retry takes a held key",
+        "raytasks.store.unique_rows",
+        "        holder = held.setdefault(row.name, row.task_id)\n",
+        "        holder = row.task_id\n",
+    ),
+    Mutant(
+        "what has begun expires",
+        "raytasks.store.expiry",
+        '_IS_DUE = EXPIRING, tasks.c.expires_at <= param("now")\n',
+        '_IS_DUE = tasks.c.finished_at.is_(None), tasks.c.expires_at <= param("now") + 30\n',
+    ),
     Mutant(
         "coalescer forgets who came meanwhile",
         "raytasks.api.coalescer",

@@ -28,6 +28,7 @@ from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
 from tests.simulation.probes import Probes
 from tests.simulation.replicas import ReplicaLife
+from tests.simulation.rivals import Rivals
 from tests.simulation.runners import RunnerLife
 from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
@@ -399,6 +400,7 @@ class World:
             self.clients.begin(self.clients.bulk_maker())
         if draw.random() < 0.3:
             self.clients.begin(self.clients.reader())
+        Rivals(self).begin()
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):

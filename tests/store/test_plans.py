@@ -226,3 +226,13 @@ def test_what_is_before_a_task_is_counted_in_the_claim_index(tracking: Tracking)
     assert any("ix_tasks_ready (task_type=? AND lane=? AND rank<?)" in step for step in steps), (
         steps
     )
+
+
+def test_what_expires_is_found_in_the_index_of_expiries(tracking: Tracking) -> None:
+    tracking.submit(60, 61, expires_at=tracking.now)
+    with plans(tracking.store) as steps:
+        assert len(tracking.tick(expire=True).changes) == 2
+    used = [step for step in steps if "ix_tasks_expires_at" in step]
+    assert len(used) == 2
+    assert "expires_at<?)" in used[0]
+    assert scans(steps) == []

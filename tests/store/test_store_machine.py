@@ -26,12 +26,13 @@ from raytasks.model.callbacks import CALLBACK_TYPE, callback_id
 from raytasks.model.lane_names import lane_of
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow, ScheduleSpec
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
-from raytasks.model.tasks import DEFAULT_NAMESPACE, Running
+from raytasks.model.tasks import DEFAULT_NAMESPACE, Duplicate, Running
+from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_unique
 from raytasks.protocol.messages import Report
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import BulkById, TasksById
 from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.schedule_rows import Firing
-from raytasks.store.schema import attempts, metadata, tasks, tracker_epoch
+from raytasks.store.schema import attempts, metadata, tasks, tracker_epoch, unique_keys
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from raytasks.tracker.bulk_turns import make, run_step
@@ -63,6 +64,8 @@ URLS = st.sampled_from([None, "https://example.com/hook"])
 BEAT = ScheduleRow(
     DEFAULT_NAMESPACE, "beat", NOW + 10.0, NOW, ScheduleSpec("short", "{}", 3, every_seconds=10.0)
 )
+KEYS = st.sampled_from([None, None, "a", "b"])
+LIVES = st.sampled_from([None, None, 60.0])
 
 ALLOWED = {(source, row.target) for row in TRANSITIONS.values() for source in row.sources}
 
@@ -92,6 +95,9 @@ class ModelTask:
     callback_url: str | None = None
     clock: Callable[[], float] = lambda: NOW
     ends: list[tuple[int, float]] = field(default_factory=list)
+    unique: Unique | None = None
+    expires_at: float | None = None
+    expired: int = 0
     revision: int = field(default=0, init=False)
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -168,7 +174,8 @@ class StoreMachine(RuleBasedStateMachine):
         self.stores = [Store(self.url, priority_step=PRIORITY_STEP)]
         self.tracking = Tracking(self.stores[0], now=NOW, max_crashes=MAX_CRASHES)
         self.tasks: dict[str, ModelTask] = {}
-        self.bulks = 0
+        self.bulks = self.numbers = 0
+        self.holders: dict[tuple[str, str], ModelTask] = {}
         self.reports = 0
         self.seen: dict[str, tuple[State, int]] = {}
         self.ended: list[Running] = []
@@ -207,10 +214,16 @@ class StoreMachine(RuleBasedStateMachine):
             limit_values=task.limit_values,
             callback_url=task.callback_url,
             rank=task.rank,
+            keyed=task.unique is not None,
         )
 
     def callbacks(self) -> dict[str, float]:
         return {name: at for task in self.tasks.values() for name, at in task.callbacks.items()}
+
+    def holder(self, task_type: str, unique: Unique | None) -> ModelTask | None:
+        """Return the open task that holds a key."""
+        found = None if unique is None else self.holders.get((task_type, unique.key))
+        return None if found is None or found.state in FINAL else found
 
     @rule(
         delays=st.lists(DELAYS, min_size=2, max_size=4),
@@ -219,6 +232,10 @@ class StoreMachine(RuleBasedStateMachine):
         max_attempts=st.integers(1, 3),
         value=VALUES,
         url=URLS,
+        key=KEYS,
+        until=st.sampled_from(UniqueUntil),
+        on_conflict=st.sampled_from(OnConflict),
+        life=LIVES,
     )
     def submit(
         self,
@@ -228,24 +245,55 @@ class StoreMachine(RuleBasedStateMachine):
         max_attempts: int,
         value: str | None = None,
         url: str | None = None,
+        key: str | None = None,
+        until: UniqueUntil = UniqueUntil.FINISHED,
+        on_conflict: OnConflict = OnConflict.RETURN,
+        life: float | None = None,
     ) -> None:
         lane = lane_of(DEFAULT_NAMESPACE, value)
         now = self.tracking.now
+        unique = None if key is None else Unique(key, until, on_conflict=on_conflict)
+        expires_at = None if life is None else now + life
         submissions = [
             new_task(
-                len(self.tasks) + i, task_type=task_type, priority=priority,
+                self.numbers + i, task_type=task_type, priority=priority,
                 max_attempts=max_attempts, run_at=now + delay, created_at=now,
-                lane=lane, limit_values=value, callback_url=url,
+                lane=lane, limit_values=value, expires_at=expires_at,
+                unique_spec=None if unique is None else encode_unique(unique), callback_url=url,
             )
             for i, delay in enumerate(delays)
         ]  # fmt: skip
-        self.tracking.tick(submissions=submissions)
-        for place, new in enumerate(submissions):  # those of a tick keep their order
-            rank = new.due_at + place * BETWEEN_SECONDS - priority * PRIORITY_STEP
-            self.tasks[new.task_id] = ModelTask(
-                new.task_id, task_type, priority, max_attempts, new.due_at, rank, new.due_at <= now,
-                lane=lane, limit_values=value, callback_url=url, clock=lambda: self.tracking.now,
+        self.numbers += len(delays)
+        done = self.tracking.tick(submissions=submissions)
+        place, expected = 0, {}
+        for new in submissions:  # those of a tick keep their order
+            rank = new.due_at - priority * PRIORITY_STEP
+            holder = self.holder(task_type, unique)
+            if holder is not None:
+                begun = holder.attempt > 0 or holder.state is not State.PENDING
+                same = on_conflict is not OnConflict.REJECT
+                if on_conflict is OnConflict.REPLACE:
+                    same = not begun
+                expected[new.task_id] = Duplicate(holder.task_id, same=same, unique=on_conflict)
+                if on_conflict is OnConflict.REPLACE and not begun:
+                    holder.revision += 1
+                    holder.priority, holder.max_attempts = priority, max_attempts
+                    holder.run_at, holder.rank, holder.ready = new.due_at, rank, new.due_at <= now
+                    holder.lane, holder.limit_values = lane, value
+                    holder.unique, holder.expires_at = unique, expires_at
+                    holder.callback_url = url
+                continue
+            task = ModelTask(
+                new.task_id, task_type, priority, max_attempts, new.due_at,
+                rank + place * BETWEEN_SECONDS, new.due_at <= now,
+                lane=lane, limit_values=value, unique=unique, expires_at=expires_at,
+                callback_url=url, clock=lambda: self.tracking.now,
             )  # fmt: skip
+            place += 1
+            self.tasks[new.task_id] = task
+            if unique is not None:
+                self.holders[task_type, unique.key] = task
+        assert done.duplicates == expected
 
     @rule(
         task_type=TASK_TYPES,
@@ -257,9 +305,10 @@ class StoreMachine(RuleBasedStateMachine):
     def fire(self, task_type: str, priority: int, moved: int, *, skips: bool, stale: bool) -> None:
         now, at = self.tracking.now, self.beat.next_at
         new = new_task(
-            len(self.tasks), task_type=task_type, priority=priority, run_at=now, created_at=now,
+            self.numbers, task_type=task_type, priority=priority, run_at=now, created_at=now,
             schedule="beat", scheduled_for=at,
         )  # fmt: skip
+        self.numbers += 1
         last = self.beat.last_task_id
         firing = Firing(
             ScheduleKey(DEFAULT_NAMESPACE, "beat"), at - 10.0 if stale else at, at + 10.0 * moved,
@@ -285,6 +334,7 @@ class StoreMachine(RuleBasedStateMachine):
     @precondition(lambda self: any(task.ready for task in self.tasks.values()))
     @rule(short=st.integers(0, 4), long=st.integers(0, 4), capacity=st.integers(1, 5))
     def claim(self, short: int, long: int, capacity: int) -> None:
+        self.expire()
         capacity_by_type = {"short": short, "long": long}
         ready = sorted(
             (task for task in self.tasks.values() if task.ready),
@@ -302,6 +352,9 @@ class StoreMachine(RuleBasedStateMachine):
         for task in expected:
             task.state, task.ready = State.RUNNING, False
             task.attempt, task.runner_id = task.attempt + 1, runner_id
+            until_now = task.unique is not None and task.unique.until is UniqueUntil.STARTED
+            if until_now and self.holder(task.task_type, task.unique) is task:
+                self.holders = {key: item for key, item in self.holders.items() if item is not task}
         assert [running for running, _ in done.claimed] == [
             self.as_running(task) for task in expected
         ]
@@ -376,9 +429,9 @@ class StoreMachine(RuleBasedStateMachine):
     @rule(numbers=st.lists(NUMBERS, min_size=1, max_size=3))
     def retry(self, numbers: list[int]) -> None:
         chosen = {task.task_id: task for task in map(self.pick, numbers)}
-        self.tracking.tick(retries=[*chosen, task_id(99_999)])
-        for task in chosen.values():
-            self.retried(task)
+        done = self.tracking.tick(retries=[*chosen, task_id(99_999)])
+        refused = {task.task_id for task in chosen.values() if not self.retried(task)}
+        assert set(done.refused) == refused
 
     @precondition(lambda self: self.tasks)
     @rule(action=st.sampled_from(list(BulkAction)), task_type=TASK_TYPES)
@@ -390,22 +443,48 @@ class StoreMachine(RuleBasedStateMachine):
         make(store, epoch, now, new)
         while (step := run_step(store, epoch, now, "")) is not None:
             self.tracking.ready_changes += step.ready_changes
-        for task in self.tasks.values():
+        skipped = 0
+        for _, task in sorted(self.tasks.items(), reverse=True):  # the newest first
             if task.task_type != task_type:
                 continue
             if action is BulkAction.RETRY:
-                self.retried(task)
+                skipped += not self.retried(task)
             elif task.state in WAITING:
                 task.state, task.ready, task.cancel_requested = State.CANCELLED, False, True
             elif task.state is State.RUNNING:
                 task.cancel_requested = True
+        found = store.read(BulkById(bulk_id, DEFAULT_NAMESPACE))
+        assert found is not None
+        assert found.skipped == skipped
 
-    def retried(self, task: ModelTask) -> None:
+    def expire(self) -> None:
+        done = self.tracking.tick(expire=True)
+        for task in self.tasks.values():
+            if self.may_expire(task) and (task.expires_at or 0.0) <= self.tracking.now:
+                task.state, task.ready = State.CANCELLED, False
+                task.expired += 1
+        assert done.next_expiry == self.next_expiry()
+
+    def may_expire(self, task: ModelTask) -> bool:
+        return task.expires_at is not None and task.state is State.PENDING and not task.attempt
+
+    def next_expiry(self) -> float | None:
+        times = [task.expires_at for task in self.tasks.values() if self.may_expire(task)]
+        return min((time for time in times if time is not None), default=None)
+
+    def retried(self, task: ModelTask) -> bool:
+        """A person retries a task; return False if another holds its key."""
         if task.state in (State.FAILED, State.CANCELLED):
+            if task.unique is not None:
+                if self.holder(task.task_type, task.unique) is not None:
+                    return False
+                self.holders[task.task_type, task.unique.key] = task
+            task.expires_at = None
             task.failures = task.crashes = 0
             task.company = None
             task.cancel_requested = False
             task.wait(State.PENDING, self.tracking.now, self.tracking.now)
+        return True
 
     @precondition(lambda self: any(task.state in WAITING for task in self.tasks.values()))
     @rule(
@@ -431,6 +510,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.tracking.now += seconds
         if looks:
             self.promote()
+            self.expire()
 
     def promote(self) -> None:
         done = self.tracking.tick(promote=True)
@@ -473,6 +553,17 @@ class StoreMachine(RuleBasedStateMachine):
             assert row.run_at == task.run_at
             assert row.revision == task.revision
             assert (row.finished_at is not None) == (row.state in FINAL)
+
+    @invariant()
+    def each_key_has_its_holder(self) -> None:
+        with self.tracking.store._database.reading() as connection:
+            rows = connection.execute(
+                select(unique_keys.c.task_type, unique_keys.c.unique_key, unique_keys.c.task_id)
+            )
+            held = {(task_type, key): name for task_type, key, name in rows}
+        assert held == {
+            key: task.task_id for key, task in self.holders.items() if task.state not in FINAL
+        }
 
     @invariant()
     def each_step_is_in_the_table(self) -> None:
@@ -535,6 +626,8 @@ class StoreMachine(RuleBasedStateMachine):
         known: Counter[tuple[str, str]] = Counter()
         for task in self.tasks.values():
             known[task.task_type, "submitted"] += 1
+            if task.expired:
+                known[task.task_type, "expired"] += task.expired
             for _, kind in task.history:
                 if kind is OutcomeKind.SUCCEEDED:
                     known[task.task_type, "finished.COMPLETED"] += 1
@@ -543,7 +636,8 @@ class StoreMachine(RuleBasedStateMachine):
         found = {
             (kind, name): number
             for (_, kind, name), number in totals.items()
-            if name in ("submitted", "finished.COMPLETED") or name.startswith("attempts.")
+            if name in ("submitted", "expired", "finished.COMPLETED")
+            or name.startswith("attempts.")
         }
         known[CALLBACK_TYPE, "submitted"] = len(self.callbacks())
         assert found == +known
@@ -562,6 +656,7 @@ class StoreMachine(RuleBasedStateMachine):
         }
         assert running == {task.task_id: (task.runner_id, task.company) for task in self.running()}
         assert self.tracking.store.next_due() == self.next_due()
+        assert self.tracking.store.next_expiry() == self.next_expiry()
 
     @invariant()
     def the_history_has_every_attempt_once(self) -> None:

@@ -267,6 +267,8 @@ def _row(task: Task) -> Candidate:
         None,
         None,
         None,
+        None,
+        None,
         2,
         None,
         task.lane,

@@ -23,6 +23,10 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("callback_url", sa.Text(), nullable=True))
     op.add_column("tasks", sa.Column("schedule", sa.String(length=63), nullable=True))
     op.add_column("tasks", sa.Column("scheduled_for", sa.Double(), nullable=True))
+    op.add_column(
+        "bulk_operations",
+        sa.Column("skipped", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+    )
     if _is_at_once():
         condition = sa.text(_EXPIRING)
         op.create_index(
@@ -64,6 +68,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("namespace", "name", name=op.f("pk_schedules")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "key_aliases",
+        sa.Column("namespace", sa.String(length=63), nullable=False),
+        sa.Column("idempotency_key", sa.String(length=255), nullable=False),
+        sa.Column("task_id", _Id, nullable=False),
+        sa.Column("request_digest", sa.String(length=64), nullable=True),
+        sa.PrimaryKeyConstraint("namespace", "idempotency_key", name=op.f("pk_key_aliases")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_key_aliases_task_id", "key_aliases", ["task_id"])
 
 
 def _is_at_once() -> bool:

@@ -1,0 +1,146 @@
+"""The submissions of a tick whose unique key is held: which are answered, refused, or stored."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from raytasks.model.acts import UNKNOWN, ActionName, TaskAct
+from raytasks.model.states import State
+from raytasks.model.tasks import Duplicate, NewTask, Task
+from raytasks.model.uniqueness import OnConflict, decode_unique
+from raytasks.protocol.messages import StateChange
+from raytasks.store.act_rows import write_task_acts
+from raytasks.store.idempotency import remember_answers
+from raytasks.store.transaction import Transaction
+from raytasks.store.unique_rows import KeyName, KeyRow, holders, take, wanted_by
+from raytasks.tracker.acting import change_of
+
+
+@dataclass
+class Decision:
+    """The fate of some submissions, all or none of each batch.
+
+    - `new`: the submissions to be stored.
+    - `keys`: the unique keys that tasks hold from now on.
+    - `duplicates`: the submissions that are not stored, by their ids.
+    - `rewrites`: the ids of waiting tasks, each with the submission that it is replaced by.
+    """
+
+    new: list[NewTask] = field(default_factory=list)
+    keys: dict[KeyName, KeyRow] = field(default_factory=dict)
+    duplicates: dict[str, Duplicate] = field(default_factory=dict)
+    rewrites: list[tuple[str, NewTask]] = field(default_factory=list)
+
+
+def decide(
+    new: Sequence[NewTask],
+    held: Mapping[KeyName, str],
+    has_begun: Callable[[str], bool],
+    now: float,
+) -> Decision:
+    """Decide about submissions, in their order; the first one with a free key holds it.
+
+    `held` has the ids of the tasks that hold keys already. `has_begun` says whether such a task
+    has begun; what has begun cannot be replaced.
+    """
+    done = Decision()
+    owners = dict(held)
+    for batch in _batches(new):
+        part, taken = Decision(), dict[KeyName, str]()
+        for task in batch:
+            _decide_one(task, {**owners, **taken} if taken else owners, has_begun, now, part)
+            taken = {name: row.task_id for name, row in part.keys.items()}
+        if all(item.same for item in part.duplicates.values()):
+            done.new += part.new
+            done.keys |= part.keys
+            done.rewrites += part.rewrites
+            done.duplicates |= part.duplicates
+            owners |= taken
+        else:
+            for task in batch:
+                found = part.duplicates.get(task.task_id)
+                if found is None or found.same:
+                    found = Duplicate("", same=False, unique=OnConflict.REJECT)
+                done.duplicates[task.task_id] = found
+    return done
+
+
+def _decide_one(
+    task: NewTask,
+    owners: Mapping[KeyName, str],
+    has_begun: Callable[[str], bool],
+    now: float,
+    done: Decision,
+) -> None:
+    if task.unique_spec is None:
+        done.new.append(task)
+        return
+    row = wanted_by(task, now)
+    holder = owners.get(row.name)
+    if holder is None:
+        done.keys[row.name] = row
+        done.new.append(task)
+        return
+    asked = decode_unique(task.unique_spec).on_conflict
+    match asked:
+        case OnConflict.RETURN:
+            same = True
+        case OnConflict.REJECT:
+            same = False
+        case OnConflict.REPLACE:
+            same = not has_begun(holder)
+            if same:
+                done.rewrites.append((holder, task))
+                done.keys[row.name] = row._replace(task_id=holder)
+    done.duplicates[task.task_id] = Duplicate(holder, same=same, unique=asked)
+
+
+def _batches(new: Sequence[NewTask]) -> list[list[NewTask]]:
+    """Return the tasks batch by batch. The tasks of a batch are neighbours."""
+    batches: list[list[NewTask]] = []
+    for task in new:
+        if batches and task.batch is not None and batches[-1][0].batch == task.batch:
+            batches[-1].append(task)
+        else:
+            batches.append([task])
+    return batches
+
+
+def decide_in(transaction: Transaction, new: Sequence[NewTask], now: float) -> Decision:
+    """Decide about stamped submissions, by the keys that are held in this transaction.
+
+    A submission that is stored already was sent again: it is in no part of the decision.
+    """
+    wanted = [wanted_by(task, now) for task in new if task.unique_spec is not None]
+    held = holders(transaction.connection, [row.name for row in wanted], now)
+    known: dict[str, Task] = {}
+    if held:
+        conflicting = [row.task_id for row in wanted if row.name in held]
+        known = transaction.tasks([*held.values(), *conflicting])
+        new = [task for task in new if task.task_id not in known]
+    return decide(new, held, lambda task_id: _has_begun(known.get(task_id)), now)
+
+
+def _has_begun(task: Task | None) -> bool:
+    """Return whether a holder has begun; one that this tick stores is not known yet."""
+    return task is not None and (task.state is not State.PENDING or task.attempt > 0)
+
+
+def carry_out(
+    transaction: Transaction, new: Sequence[NewTask], decision: Decision, now: float
+) -> list[StateChange]:
+    """Take the keys of a decision and replace tasks, after its new tasks were stored.
+
+    It was made about the submissions `new`. Returns the changes for the feed.
+    """
+    take(transaction.connection, list(decision.keys.values()))
+    remember_answers(transaction.connection, new, decision.duplicates)
+    changes: list[StateChange] = []
+    for holder, asked in decision.rewrites:
+        before = transaction.tasks([holder])[holder]
+        transaction.rewrite(before, asked)
+        act = TaskAct(holder, before.revision, ActionName.REPLACE, now, UNKNOWN)
+        write_task_acts(transaction.connection, [act])
+        changes.append(
+            change_of(before, State.PENDING, 0, before.revision + 1, now, UNKNOWN, act.action)
+        )
+    return changes
