@@ -23,8 +23,11 @@ class ActionName(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    CHANGE = "change"
+    DELETE = "delete"
     BULK_RETRY = "bulk_retry"
     BULK_CANCEL = "bulk_cancel"
+    BULK_DELETE = "bulk_delete"
     PAUSE = "pause"
     RESUME = "resume"
     DEPLOY = "deploy"

@@ -37,7 +37,6 @@ from raytasks.store.schema import (
     attempts,
     task_actions,
     task_logs,
-    task_tags,
     tasks,
     tracker_epoch,
 )
@@ -236,12 +235,6 @@ _TRIMMED = (
 TRIM: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id == param("task_id"), table.c.attempt.in_(_TRIMMED))
     for table in (task_logs, attempts)
-)
-
-UNTAG: Delete = delete(task_tags).where(
-    task_tags.c.namespace == param("namespace"),
-    task_tags.c.tag == param("tag"),
-    task_tags.c.task_id == param("task_id"),
 )
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import astuple, replace
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.model.bulk_operations import TaskHead
+from raytasks.model.changes import TaskChanges
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
@@ -15,10 +16,11 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import (
     batch_statements,
     candidates,
-    files,
     lane_statements,
     large_checkpoints,
+    pruning,
     statements,
+    task_changes,
 )
 from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
@@ -206,32 +208,23 @@ class Transaction:
         known = self.tasks(sorted(set(noted)))
         self._changes.note_late(known[task_id] for task_id in noted)
 
-    def prune(self, task_ids: Sequence[str], before: float) -> None:
-        """Delete the tasks that ended before `before`, and their attempts.
+    def prune(self, task_ids: Sequence[str], before: float) -> list[str]:
+        """Delete the tasks that ended before `before`, and their attempts; return their ids.
 
         A task that was retried meanwhile stays. The files of deleted tasks are scheduled for
         removal.
         """
         if not task_ids:
-            return
-        bound = {"p_task_ids": list(task_ids), "p_before": before}
-        rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
-        if not rows:
-            return
-        for statement in statements.PRUNE:
-            self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
-        self._many(
-            statements.UNTAG,
-            [
-                {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
-                for namespace, tag, task_id in tags_of(rows)
-            ],
-        )
-        # Whether a task from before 0.2 has files is unknown.
-        with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
-        files.mark(self._connection, with_files, self._now)
-        for row in rows:
-            self._changes.prune(row.namespace, row.task_type, State(row.state))
+            return []
+        return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
+
+    def change(self, task: Task, changes: TaskChanges, *, steps: int = 1) -> None:
+        """Change a waiting task read in this transaction; its revision grows by `steps`.
+
+        Raises `FenceBroken`.
+        """
+        changing = task_changes.Changing(self._now, self._rank, self._priority_step, self._ready)
+        self._check(changing.change(self._connection, task, changes, steps), 1)
 
     def report(self, reports: Sequence[Report]) -> None:
         """Store progress and checkpoints. Those of attempts that have ended are dropped.

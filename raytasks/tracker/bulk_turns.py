@@ -221,7 +221,7 @@ def run_step(
         if not operations:
             return None
         if turn.room < 1:
-            operations = [item for item in operations if item.filter.action is BulkAction.CANCEL]
+            operations = [item for item in operations if item.filter.action is not BulkAction.RETRY]
             if not operations:
                 raise Held
         operation = next((item for item in operations if item.bulk_id > last), operations[0])
@@ -233,10 +233,13 @@ def run_step(
         finished_at = now if len(looked_at) < limit else None
         bulk.move(transaction, operation, looked_at, len(changed), finished_at)
         running = [head for head in changed if head.state is State.RUNNING]
+        stays = operation.filter.action is not BulkAction.DELETE
         return StepResult(
             operation=operation,
             changes=[
-                _change(head, operation, now) for head in changed if head.state is not State.RUNNING
+                _change(head, operation, now)
+                for head in changed
+                if stays and head.state is not State.RUNNING
             ],
             marked=[head.task_id for head in running],
             counts=transaction.finish(),

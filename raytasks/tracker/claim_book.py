@@ -180,6 +180,8 @@ class ClaimBook:
             self._release(plan, spend=False)
         self._settle(work, done)
         self._apply_changes(done.ready_changes)
+        if done.acted.changes and limits.ordered_types:
+            self._place_again(done.acted.changes)
         if plan is not None:
             if is_present:
                 lanes.forget_expected(plan.expected)
@@ -255,6 +257,14 @@ class ClaimBook:
             if known is not None:
                 self.lanes.set_floor(known, found.floor, found.head)
                 self.lanes.park_blocked(known)
+
+    def _place_again(self, changes: Iterable[StateChange]) -> None:
+        """Have it read again which tasks hold up others, of those that people have changed."""
+        for change in changes:
+            has_run = change.attempt and change.state in WAITING
+            if has_run and change.task_type in self.limits.ordered_types:
+                self.limits.put_offs.remove(change.task_id)
+                self.wants_put_off = True
 
     def _go_on(self, changes: Iterable[StateChange]) -> None:
         put_offs = self.limits.put_offs

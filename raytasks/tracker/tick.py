@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
-from raytasks.model.acts import AuditEntry
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
-from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
+from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store.count_changes import Counted, Total
@@ -20,7 +19,8 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
-from raytasks.tracker.acting import Target, act, change_of
+from raytasks.tracker.acting import Acted, Target, act, change_of
+from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.sharing import CapacityRequest, share_out
 
@@ -48,6 +48,8 @@ class TickInput:
     late: Sequence[tuple[str, Outcome]] = ()
     cancels: Sequence[Target] = ()
     retries: Sequence[Target] = ()
+    changes: Sequence[Target] = ()
+    deletes: Sequence[Target] = ()
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
     requests: Sequence[CapacityRequest] = ()
@@ -61,27 +63,24 @@ class TickInput:
 
 @dataclass
 class TickResult:
-    """The result of a tick. The tasks of cancels and retries are in `before` and `after`.
+    """The result of a tick. What people did to tasks is in `acted`.
 
     Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
     tick looked for the next due time, it is in `next_due`. The flag `cut` says that more could have
     been claimed at once. The `waits` are the seconds for which claimed tasks had been due. The
-    `acts` are those of people that changed something. The `ready_changes` are by lane.
-    The `findings` are those of the plan's questions.
+    `ready_changes` are by lane. The `findings` are those of the plan's questions.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
     settled: list[Settlement] = field(default_factory=list)
     claimed: list[tuple[Running, Claim]] = field(default_factory=list)
-    before: dict[str, Task] = field(default_factory=dict)
-    after: dict[str, Task] = field(default_factory=dict)
+    acted: Acted = field(default_factory=Acted)
     counts: Mapping[Counted, int] = field(default_factory=dict)
     totals: Mapping[Total, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
     cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
-    acts: list[AuditEntry] = field(default_factory=list)
     ready_changes: list[ReadyChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
 
@@ -99,9 +98,10 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.note_late(work.late)
         for task_ids, before in work.prunings:
             transaction.prune(task_ids, before)
-        acted = act(transaction, work.cancels, work.retries, work.now)
-        done.before, done.after, done.acts = acted.before, acted.after, acted.audit
-        done.changes += acted.changes
+        change(transaction, work.changes, work.now, done.acted)
+        act(transaction, work.cancels, work.retries, work.now, done.acted)
+        delete(transaction, work.deletes, work.now, done.acted)
+        done.changes += done.acted.changes
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()

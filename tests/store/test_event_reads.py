@@ -83,7 +83,7 @@ class Life:
             self.expected.append((self.running.revision, self.lines))
         elif step in ("cancel", "retry"):
             done = self._tick(**{"cancels" if step == "cancel" else "retries": [ID]})
-            after = done.after.get(ID)
+            after = done.acted.after.get(ID)
             if self.running is not None and after is not None and after.cancel_requested:
                 self.running = replace(self.running, cancel_requested=True)
         elif isinstance(step, OutcomeKind) and self.running is not None:
