@@ -11,6 +11,7 @@ from raytasks.cli import (
     artifacts,
     audit,
     bulk,
+    changes,
     demo,
     down,
     env,
@@ -71,8 +72,10 @@ app.command("events", rich_help_panel=TASKS)(events.events)
 app.command("watch", rich_help_panel=TASKS)(watch.watch)
 app.command("artifacts", rich_help_panel=TASKS)(artifacts.artifacts)
 app.command("types", rich_help_panel=TASKS)(tasks.types)
-app.command("retry", rich_help_panel=CONTROL)(tasks.retry)
+app.command("update", rich_help_panel=CONTROL)(changes.update)
+app.command("retry", rich_help_panel=CONTROL)(changes.retry)
 app.command("cancel", rich_help_panel=CONTROL)(tasks.cancel)
+app.command("delete", rich_help_panel=CONTROL)(changes.delete)
 app.command("drain", rich_help_panel=CONTROL)(operate.drain)
 app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
 app.command("resume", rich_help_panel=CONTROL)(pauses.resume)

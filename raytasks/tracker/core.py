@@ -58,7 +58,7 @@ from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
 from raytasks.tracker.stats_upkeep import keep_stats
 from raytasks.tracker.steering_writes import SteeringWrites
-from raytasks.tracker.task_commands import execute_on_task
+from raytasks.tracker.task_acts import execute_on_task
 from raytasks.tracker.ticker import Ticker
 
 Answer = TypeVar("Answer")
