@@ -27,8 +27,8 @@ from raytasks.api.task_models import TaskView
 from raytasks.api.views import task_json
 from raytasks.api_keys import Scope
 from raytasks.artifacts.large_values import ArtifactLost
+from raytasks.handling.change_checks import check_changes, has_keyed_limits, needs_handler
 from raytasks.handling.change_request import ChangeRequest
-from raytasks.handling.changing import check_changes, has_keyed_limits, needs_handler
 from raytasks.model.changes import TaskChanges
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import StateConflict, Task, TaskNotFound

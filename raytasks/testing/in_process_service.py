@@ -14,7 +14,7 @@ from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import change_with_payload, submit_with_payloads
-from raytasks.handling.changing import check_changes
+from raytasks.handling.change_checks import check_changes
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.changes import TaskChanges

@@ -12,7 +12,8 @@ from raytasks.artifacts.artifact_store import ArtifactStore
 Run = Callable[..., Any]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 COMMANDS = (
-    ("submit", "noop", "{}"), ("get", UNKNOWN), ("list",), ("retry", UNKNOWN), ("delete", UNKNOWN), ("update", UNKNOWN, "--priority", "1"),
+    ("submit", "noop", "{}"), ("get", UNKNOWN), ("list",), ("retry", UNKNOWN),
+    ("delete", UNKNOWN), ("update", UNKNOWN, "--priority", "1"),
     ("cancel", UNKNOWN), ("types",), ("health",),
 )  # fmt: skip
 

@@ -97,6 +97,25 @@ MUTANTS = (
         "        if changed != expected:",
         "        if changed > expected:",
     ),
+    # Changes by people
+    Mutant(
+        "a change without its revision",
+        "raytasks.tracker.changing",
+        "    if task.revision != revision:\n",
+        "    if task.revision < revision:\n",
+    ),
+    Mutant(
+        "lanes keep what was changed",
+        "raytasks.store.task_changes",
+        "        if row.ready:\n            self.ready.remove(row, row.rank)\n",
+        "",
+    ),
+    Mutant(
+        "nobody looks when a changed task is due",
+        "raytasks.tracker.ledger",
+        "        later += done.acted.due\n",
+        "",
+    ),
     # Runners
     Mutant(
         "lease never ends",
