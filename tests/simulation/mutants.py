@@ -99,8 +99,10 @@ MUTANTS = (
     ),
     # Changes by people
     Mutant(
-        "a change without its revision",
+        "a change without its fence",
         "raytasks.tracker.changing",
+        "    if task.revision == revision + 1 and changes.is_done_in(task):\n"
+        "        return task  # the same call has come before\n"
         "    if task.revision != revision:\n",
         "    if task.revision < revision:\n",
     ),
