@@ -171,6 +171,8 @@ class ClaimBook:
         if plan is not None and is_present:
             limits.forget_ends(plan.ending)
         if limits.by_name:
+            # The ends come first: a token that comes back to a full bucket cannot be spent.
+            self._settle_limits(work, done)
             for running, _ in done.claimed:
                 limits.begun(running)
         pools = lanes.maker.pools
@@ -178,7 +180,9 @@ class ClaimBook:
             lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:
             self._release(plan, spend=False)
-        self._settle(work, done)
+        fairness = lanes.fairness
+        if fairness.charges_any:
+            fairness.settle((outcome.task_id, _used(outcome)) for _, outcome in work.outcomes)
         self._apply_changes(done.ready_changes)
         if done.acted.changes and limits.ordered_types:
             self._place_again(done.acted.changes)
@@ -187,7 +191,7 @@ class ClaimBook:
                 lanes.forget_expected(plan.expected)
             self._learn(plan, done)
         self._go_on(done.changes)
-        lanes.fairness.flush()
+        fairness.flush()
 
     def note_step(self, changes: Sequence[ReadyChange], states: Iterable[StateChange]) -> None:
         """Book what a step of a bulk operation has changed."""
@@ -203,13 +207,8 @@ class ClaimBook:
         for gate in freed:
             self.limits.spent(gate)
 
-    def _settle(self, work: "TickInput", done: "TickResult") -> None:
+    def _settle_limits(self, work: "TickInput", done: "TickResult") -> None:
         limits, ordered = self.limits, self.limits.ordered_types
-        fairness = self.lanes.fairness
-        if fairness.charges_any:
-            fairness.settle((outcome.task_id, _used(outcome)) for _, outcome in work.outcomes)
-        if not limits.by_name:
-            return
         for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
             if running.task_type not in limits.types:
                 continue
