@@ -61,11 +61,19 @@ class Changing:
     priority_step: float
     ready: ReadyChanges
 
-    def change(self, connection: Connection, task: Task, changes: TaskChanges, steps: int) -> int:
+    def change(
+        self,
+        connection: Connection,
+        task: Task,
+        changes: TaskChanges,
+        steps: int,
+        *,
+        keeps_rank: bool,
+    ) -> int:
         """Change a task that was read in this transaction; return how many rows changed: 1, or 0.
 
-        A new payload drops the checkpoint, which was made of the old one. Files that are no longer
-        needed are scheduled for removal.
+        With `keeps_rank`, a new due time leaves its rank. A new payload drops the checkpoint, which
+        was made of the old one. Files that are no longer needed are scheduled for removal.
         """
         row = connection.execute(_PRESENT, {"p_task_id": task.task_id}).one()
         after = changes.applied_to(task, self.now)
@@ -78,12 +86,12 @@ class Changing:
         values["lane"] = row.lane
         if changes.limit_values is not UNSET:
             values["lane"] = lane_of(task.namespace, after.limit_values)
-        if changes.moves_in_time:
+        moves = changes.moves_in_time
+        values["ready"] = after.run_at <= self.now if moves else row.ready
+        if moves and not keeps_rank:
             values["rank"] = self.rank_of(after.run_at, after.priority)
-            values["ready"] = after.run_at <= self.now
         else:
             values["rank"] = row.rank + (task.priority - after.priority) * self.priority_step
-            values["ready"] = row.ready
         if changes.payload is not UNSET:
             values |= dict.fromkeys(("checkpoint", "checkpoint_ref", "checkpoint_number"))
             self._give_up(connection, task, [task.payload_ref, row.checkpoint_ref])

@@ -218,13 +218,16 @@ class Transaction:
             return []
         return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
 
-    def change(self, task: Task, changes: TaskChanges, *, steps: int = 1) -> None:
+    def change(
+        self, task: Task, changes: TaskChanges, *, steps: int = 1, keeps_rank: bool = False
+    ) -> None:
         """Change a waiting task read in this transaction; its revision grows by `steps`.
 
-        Raises `FenceBroken`.
+        With `keeps_rank`, a new due time leaves its rank. Raises `FenceBroken`.
         """
         changing = task_changes.Changing(self._now, self._rank, self._priority_step, self._ready)
-        self._check(changing.change(self._connection, task, changes, steps), 1)
+        changed = changing.change(self._connection, task, changes, steps, keeps_rank=keeps_rank)
+        self._check(changed, 1)
 
     def report(self, reports: Sequence[Report]) -> None:
         """Store progress and checkpoints. Those of attempts that have ended are dropped.

@@ -1,7 +1,7 @@
 """The changes and deletions of tasks within a tick: each is fenced, and answered by itself."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 from raytasks.model.acts import ActionName, NewAudit, TaskAct
 from raytasks.model.states import WAITING
@@ -17,10 +17,19 @@ from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Acted, Target, change_of, details_of, note_due
 
 
-def change(transaction: Transaction, targets: Sequence[Target], now: float, done: Acted) -> None:
-    """Change tasks that wait, one after the other, and write down who did it: also in `done`."""
+def change(
+    transaction: Transaction,
+    targets: Sequence[Target],
+    now: float,
+    done: Acted,
+    ordered_types: Container[str] = (),
+) -> None:
+    """Change tasks that wait, one after the other, and write down who did it: also in `done`.
+
+    A task of the `ordered_types` that has run before keeps its place in the order of its key.
+    """
     for target in targets:
-        done.changed.append(_change(transaction, target, now, done))
+        done.changed.append(_change(transaction, target, now, done, ordered_types))
 
 
 def delete(transaction: Transaction, targets: Sequence[Target], now: float, done: Acted) -> None:
@@ -30,7 +39,11 @@ def delete(transaction: Transaction, targets: Sequence[Target], now: float, done
 
 
 def _change(
-    transaction: Transaction, target: Target, now: float, done: Acted
+    transaction: Transaction,
+    target: Target,
+    now: float,
+    done: Acted,
+    ordered_types: Container[str],
 ) -> Task | RaytasksError:
     changes, revision = target.changes, target.revision
     assert changes is not None, "a change without new values"
@@ -49,7 +62,8 @@ def _change(
         )
     if changes.sets_expiry and task.attempt:
         return StateConflict("the task has begun before, so it can no longer expire")
-    transaction.change(task, changes)
+    keeps_rank = task.attempt > 0 and task.task_type in ordered_types
+    transaction.change(task, changes, keeps_rank=keeps_rank)
     after = transaction.tasks([task.task_id])[task.task_id]
     action = ActionName.CHANGE
     act = TaskAct(task.task_id, task.revision, action, now, target.by)

@@ -98,7 +98,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.note_late(work.late)
         for task_ids, before in work.prunings:
             transaction.prune(task_ids, before)
-        change(transaction, work.changes, work.now, done.acted)
+        change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
         delete(transaction, work.deletes, work.now, done.acted)
         done.changes += done.acted.changes
