@@ -8,10 +8,11 @@ from typing import Any
 from sqlalchemy import select
 
 from raytasks.model.bulk_operations import BulkAction, BulkFilter
+from raytasks.model.changes import TaskChanges
 from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_filter import TaskFilter
-from raytasks.model.tasks import NewTask, Running, Task
+from raytasks.model.tasks import NewTask, RaytasksError, Running, Task
 from raytasks.protocol.messages import Outcome
 from raytasks.protocol.queries import TaskQuery, TasksById
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
@@ -96,9 +97,11 @@ class Tracking:
         self.ready_changes: list[ReadyChange] = []
 
     def tick(self, *, by: str = "ops", **work: Any) -> TickResult:
-        """Do one tick; who is to be cancelled or retried is named by the id alone."""
-        for verb in {"cancels", "retries"} & work.keys():
-            work[verb] = [Target(name, by=by) for name in work[verb]]
+        """Do one tick; who is to be cancelled, retried or deleted is named by the id alone."""
+        for verb in {"cancels", "retries", "deletes"} & work.keys():
+            work[verb] = [
+                Target(name, by=by) if isinstance(name, str) else name for name in work[verb]
+            ]
         if "requests" in work and "plan" not in work:
             work["plan"] = self.plan(work["requests"], work.get("submissions", ()))
         done = run_tick(self.store, TickInput(self.now, self.epoch, self.max_crashes, **work))
@@ -108,6 +111,19 @@ class Tracking:
     def submit(self, *numbers: int, **changes: Any) -> None:
         """Submit the tasks with these numbers, all alike."""
         self.tick(submissions=[new_task(number, **changes) for number in numbers])
+
+    def change(
+        self, number: int, revision: int, *, by: str = "ops", **values: Any
+    ) -> Task | RaytasksError:
+        """Change a task; return it, or the error that is the answer."""
+        target = Target(task_id(number), by=by, changes=TaskChanges(**values), revision=revision)
+        [answer] = self.tick(changes=[target]).acted.changed
+        return answer
+
+    def delete(self, number: int) -> Task | RaytasksError:
+        """Delete a task; return what it was, or the error that is the answer."""
+        [answer] = self.tick(deletes=[task_id(number)]).acted.deleted
+        return answer
 
     def claim(
         self, runner_id: str = "r1", *, capacity: int = 1000, **capacity_by_type: int

@@ -13,6 +13,7 @@ from raytasks.api.artifact_routes import artifact_router
 from raytasks.api.audit_routes import audit_router
 from raytasks.api.backend import Backend
 from raytasks.api.bulk_routes import bulk_router
+from raytasks.api.change_routes import change_router
 from raytasks.api.error_routes import error_router
 from raytasks.api.events.event_routes import event_router
 from raytasks.api.fast_path import FastPath
@@ -82,6 +83,7 @@ def create_app(
     app.include_router(submission_router(submissions))
     app.include_router(event_router(service))  # before `/tasks/{task_id}`: one path is like it
     app.include_router(task_router(service))
+    app.include_router(change_router(service))
     app.include_router(bulk_router(service))
     app.include_router(stats_router(service))
     app.include_router(log_router(service))

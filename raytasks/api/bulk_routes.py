@@ -74,8 +74,9 @@ class BulkRequest(FilterFields):
     state: Annotated[list[State], PlainValidator(_states)] = Field(
         default_factory=list,
         description="Of a retry: FAILED (also where this is left out), CANCELLED, or null for "
-        "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three. A "
-        "list names several.",
+        "both. Of a cancel: PENDING, RETRYING, RUNNING, or null (or left out) for all three. Of a "
+        "deletion: COMPLETED, FAILED, CANCELLED, or null (or left out) for all three. A list names "
+        "several.",
     )
     dry_run: bool = Field(default=False, description="Only count the tasks.")
     all: bool = Field(
@@ -182,7 +183,7 @@ def bulk_router(service: Service) -> APIRouter:
                 "model": MatchedView | BegunBulkView,
             },
         },
-        summary="Retry or cancel all tasks that a filter matches",
+        summary="Retry, cancel or delete all tasks that a filter matches",
         openapi_extra=body_extra(_body_schema()),
     )
     async def start(

@@ -20,6 +20,7 @@ from raytasks.model.tasks import (
     BacklogFull,
     KeyConflict,
     RaytasksError,
+    RevisionConflict,
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
@@ -115,6 +116,8 @@ def problem_of(error: Exception) -> Problem:
             return Problem(HTTPStatus.CONFLICT, str(error), errors, task_id=error.task_id)
         case StateConflict() | KeyConflict():
             return Problem(HTTPStatus.CONFLICT, str(error))
+        case RevisionConflict():
+            return Problem(HTTPStatus.PRECONDITION_FAILED, str(error))
         case ArtifactLost():
             return Problem(HTTPStatus.GONE, f"{error}; GET /tasks/ still lists the rest of it")
         case BacklogFull():

@@ -27,7 +27,7 @@ from raytasks.model.states import State
 from raytasks.model.task_filter import is_reserved
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task, TaskNotFound, is_task_id
 from raytasks.protocol.feed_follower import TaskWatch
-from raytasks.protocol.queries import TaskCounts, TaskDetail, TasksById
+from raytasks.protocol.queries import TaskCounts, TaskDetail
 
 AWAY = HTTPStatus.SERVICE_UNAVAILABLE
 
@@ -93,12 +93,6 @@ class Service:
         if found is None or found[0].namespace != namespace:
             raise TaskNotFound(f"there is no task {task_id}")
         return found
-
-    async def check_handler_of(self, task_id: str, namespace: str) -> None:
-        """Refuse to run a task again if its type has no handler. Raises `Problem`."""
-        task = (await self.backend.read(TasksById([task_id]))).get(task_id)
-        if task is not None and task.namespace == namespace:
-            self.check_handler(task.task_type)
 
     def check_handler(self, task_type: str) -> None:
         """Refuse to run tasks of this type again if it has no handler. Raises `Problem`."""
@@ -183,6 +177,11 @@ def json_answer(
 ) -> Response:
     """Return an answer whose body is already JSON text."""
     return JsonResponse(body, status.value, headers)
+
+
+def etag_of(task: Task) -> dict[str, str]:
+    """Return the header with a task's revision, by which a change says what it changes."""
+    return {"ETag": f'"{task.revision}"'}
 
 
 class JsonResponse(Response):

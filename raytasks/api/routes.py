@@ -21,14 +21,21 @@ from raytasks.api.auth import (
 )
 from raytasks.api.filter_fields import FilterFields
 from raytasks.api.problems import Problem
-from raytasks.api.route_service import AWAY, Service, check_id, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    Service,
+    check_id,
+    etag_of,
+    json_answer,
+    problems_of,
+)
 from raytasks.api.task_models import StackView, TaskPageView, TaskView, TaskWithAttemptsView
 from raytasks.api.views import page_json, task_json
 from raytasks.api_keys import Scope
 from raytasks.model.bounds import MAX_LISTED, MAX_WAIT_SECONDS
 from raytasks.model.states import State
 from raytasks.model.tasks import is_task_id
-from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.queries import TaskActs, TaskQuery, TaskStack
 
 TaskId = Annotated[str, Path(description="The id that the submission was answered with.")]
@@ -140,30 +147,6 @@ def task_router(service: Service) -> APIRouter:
         return await answer_get(service, task_id, caller, asked.namespace, asked.wait)
 
     @router.post(
-        "/tasks/{task_id}/retry",
-        status_code=202,
-        response_model=TaskView,
-        responses=problems_of(
-            HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT, HTTPStatus.UNPROCESSABLE_ENTITY, AWAY
-        ),
-        summary="Run a FAILED or CANCELLED task again",
-    )
-    async def retry(
-        task_id: TaskId, asked: Annotated[NamespaceQuery, Query()], caller: Operator
-    ) -> Response:
-        """Make the task PENDING, with a fresh budget of attempts; its history stays.
-
-        The answer is `409` for a task in another state. It is also `409` if its type no longer has
-        a handler: the task would wait for ever.
-        """
-        namespace = caller.namespace_for(asked.namespace)
-        check_id(task_id)
-        await service.check_handler_of(task_id, namespace)
-        task = await service.backend.execute(RetryTask(task_id, namespace, caller.name))
-        shown = service.shown(task, operates=True)
-        return json_answer(task_json(shown, tracebacks=True), HTTPStatus.ACCEPTED)
-
-    @router.post(
         "/tasks/{task_id}/cancel",
         status_code=202,
         response_model=TaskView,
@@ -181,7 +164,7 @@ def task_router(service: Service) -> APIRouter:
         command = CancelTask(task_id, namespace, caller.name, asked.message)
         task = await service.backend.execute(command)
         shown = service.shown(task, operates=True)
-        return json_answer(task_json(shown, tracebacks=True), HTTPStatus.ACCEPTED)
+        return json_answer(task_json(shown, tracebacks=True), HTTPStatus.ACCEPTED, etag_of(task))
 
     @router.get(
         "/tasks/{task_id}/stack",
@@ -241,7 +224,8 @@ async def answer_get(
             waiting_for=waiting_for,
             live=live,
             acts=acts,
-        )
+        ),
+        headers=etag_of(task),
     )
 
 

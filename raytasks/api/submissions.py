@@ -14,7 +14,7 @@ from raytasks.api.auth import Caller, NamespaceQuery, Submitter
 from raytasks.api.headers import first_value
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.request_bodies import read_json
-from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, json_answer
+from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, etag_of, json_answer
 from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
@@ -130,7 +130,7 @@ class Submissions:
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
         new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
         [first], headers = await self._submit([new], scope)
-        headers["Location"] = f"/tasks/{first.task_id}"
+        headers |= {"Location": f"/tasks/{first.task_id}", **etag_of(first)}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
         shown = service.shown(first, operates=operates)

@@ -1,13 +1,17 @@
-"""Submissions with large payloads: their files are written first, and deleted if refused."""
+"""Submissions and changes with large payloads: files are written first, and deleted if refused."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from typing import Any, TypeVar
 
+from msgspec import UNSET
+from msgspec.structs import replace
+
 from raytasks.artifacts.large_values import LargeValues
+from raytasks.model.changes import TaskChanges
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.strict_json import pointer
-from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable
+from raytasks.model.tasks import NewTask, RaytasksError, StoreUnavailable, Task
 from raytasks.model.uniqueness import OnConflict, decode_unique
 
 Duplicates = TypeVar("Duplicates", bound=Mapping[str, Any])
@@ -62,3 +66,34 @@ def _refuse_replacing(large: Sequence[tuple[int, NewTask]], most: int) -> None:
     ]
     if errors:
         raise InvalidSubmission("the payload is too large to replace another", errors)
+
+
+async def change_with_payload(
+    values: LargeValues,
+    task_id: str,
+    changes: TaskChanges,
+    send: Callable[[TaskChanges], Awaitable[Task]],
+    known: Callable[[str], Awaitable[Task | None]],
+) -> Task:
+    """Change a task, with a large payload written to a file before, and deleted again if refused.
+
+    The call `send` changes the task, and returns it as it is then. The call `known` returns a task
+    as it is stored. Raises `ArtifactsUnavailable`, and what `send` raises.
+    """
+    if changes.payload is UNSET or not values.is_large(changes.payload):
+        return await send(changes)
+    ref = await asyncio.to_thread(values.externalize_new_payload, task_id, changes.payload)
+    try:
+        after: Task | None = await send(replace(changes, payload="null", payload_ref=ref))
+    except StoreUnavailable:  # it may be changed nevertheless
+        raise
+    except RaytasksError:
+        # Ray may have sent the call twice: the first was accepted, and the second refused.
+        after = await known(task_id)
+        if after is None or after.payload_ref != ref:
+            await asyncio.to_thread(values.delete_new_payload, task_id, ref)
+        raise
+    assert after is not None, "a change without its task"
+    if after.payload_ref != ref:  # the same change was made before, with a file of its own
+        await asyncio.to_thread(values.delete_new_payload, task_id, ref)
+    return after

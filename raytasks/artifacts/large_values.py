@@ -82,6 +82,24 @@ class LargeValues:
             except Exception as error:
                 log.warning("the payload of %s, refused, stays: %r", task.task_id, error)
 
+    def externalize_new_payload(self, task_id: str, text: str) -> str:
+        """Write a large payload that replaces a task's payload; return the reference to its file.
+
+        Each has a file of its own, so that the old one stays until the change is committed. Raises
+        `ArtifactsUnavailable`.
+        """
+        assert self.artifacts is not None, "nothing is large without an artifact store"
+        name = f".payload.{uuid.uuid4().hex}.json"
+        return self._write(self.artifacts, "payload", task_id, name, text.encode())
+
+    def delete_new_payload(self, task_id: str, ref: str) -> None:
+        """Delete a payload's file that certainly nothing in SQL refers to. Raises nothing."""
+        assert self.artifacts is not None, "nothing is large without an artifact store"
+        try:
+            self.artifacts.remove_own(task_id, from_json(ref)["name"])
+        except Exception as error:
+            log.warning("a new payload of %s, refused, stays: %r", task_id, error)
+
     def externalize_result(self, claim: Claim, result: bytes) -> tuple[str | None, str | None]:
         """Return what is stored for an attempt's result (JSON): itself, or a reference to its file.
 

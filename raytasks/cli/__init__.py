@@ -32,6 +32,7 @@ from raytasks.cli import (
     submit_many,
     tables,
     up,
+    update,
     watch,
 )
 from raytasks.cli import (
@@ -73,8 +74,10 @@ app.command("events", rich_help_panel=TASKS)(events.events)
 app.command("watch", rich_help_panel=TASKS)(watch.watch)
 app.command("artifacts", rich_help_panel=TASKS)(artifacts.artifacts)
 app.command("types", rich_help_panel=TASKS)(tasks.types)
-app.command("retry", rich_help_panel=CONTROL)(tasks.retry)
+app.command("update", rich_help_panel=CONTROL)(update.update)
+app.command("retry", rich_help_panel=CONTROL)(update.retry)
 app.command("cancel", rich_help_panel=CONTROL)(tasks.cancel)
+app.command("delete", rich_help_panel=CONTROL)(update.delete)
 app.command("drain", rich_help_panel=CONTROL)(operate.drain)
 app.command("pause", rich_help_panel=CONTROL)(pauses.pause)
 app.command("resume", rich_help_panel=CONTROL)(pauses.resume)

@@ -20,7 +20,7 @@ def audit(
     action: Annotated[
         str | None,
         typer.Option(
-            help="Only such acts: retry, cancel, bulk_retry, bulk_cancel, pause, resume, deploy."
+            help="Only such acts: retry, cancel, change, delete, bulk_retry, pause, deploy, …"
         ),
     ] = None,
     since: Annotated[

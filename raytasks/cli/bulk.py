@@ -1,4 +1,4 @@
-"""`raytasks bulk`: retry or cancel all tasks that filters match."""
+"""`raytasks bulk`: retry, cancel or delete all tasks that filters match."""
 
 import sys
 from typing import Annotated
@@ -23,7 +23,7 @@ from raytasks.cli.options import (
 from raytasks.client import BulkOperation, Client
 from raytasks.client.documents import TaskFilters
 
-app = typer.Typer(help="Retry or cancel many tasks at once.", no_args_is_help=True)
+app = typer.Typer(help="Retry, cancel or delete many tasks at once.", no_args_is_help=True)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only count the tasks.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
@@ -74,6 +74,27 @@ def cancel(
         work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
 
 
+@app.command("delete")
+@at_service()
+def delete(
+    at: AtService,
+    state: OfState = None,
+    task_type: OfType = None,
+    tag: OfTag = None,
+    created_after: CreatedAfter = None,
+    created_before: CreatedBefore = None,
+    error: OfError = None,
+    dry_run: DryRun = False,
+    yes: Yes = False,
+    no_wait: NoWait = False,
+) -> None:
+    """Delete tasks that have ended, for good: count them, ask, and do it."""
+    with at.connect() as client:
+        wanted = filters(state, task_type, tag, created_after, created_before, error)
+        work = _Work(client, "delete", wanted, at.as_json)
+        work.do(dry_run=dry_run, yes=yes, wait=not no_wait)
+
+
 @app.command("show")
 @at_service()
 def show_operations(
@@ -96,7 +117,12 @@ class _Work:
 
     def __init__(self, client: Client, action: str, wanted: TaskFilters, as_json: bool) -> None:
         self._client = client
-        self._call = client.bulk_retry if action == "retry" else client.bulk_cancel
+        calls = {
+            "retry": client.bulk_retry,
+            "cancel": client.bulk_cancel,
+            "delete": client.bulk_delete,
+        }
+        self._call = calls[action]
         self._action = action
         self._wanted = wanted
         self._as_json = as_json
@@ -118,7 +144,7 @@ class _Work:
         if self._as_json:
             typer.echo(tables.pretty_json(operation))
         elif wait:
-            done = {"retry": "run again", "cancel": "cancelled"}[self._action]
+            done = {"retry": "run again", "cancel": "cancelled", "delete": "deleted"}[self._action]
             of_all = f"{operation['changed']} of {_number(operation['matched'])}"
             left = operation.get("skipped", 0)
             why = f"; {left} are skipped, as other tasks hold their unique keys" if left else ""

@@ -1,8 +1,7 @@
 """The client's commands: operations on tasks over HTTP."""
 
-import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -10,6 +9,7 @@ import typer
 from pydantic_core import to_json
 
 from raytasks.cli import tables
+from raytasks.cli.limit_values import limit_values_of
 from raytasks.cli.options import (
     TASK_FAILED,
     AtService,
@@ -30,9 +30,6 @@ from raytasks.cli.options import (
 from raytasks.client import Client, Page
 from raytasks.client.documents import TaskFilters, UniqueOptions
 from raytasks.model.strict_json import parse_json
-
-_WHOLE = re.compile("-?[0-9]{1,15}")
-_WORDS = {"true": True, "false": False, "null": None}
 
 _TABLE_ROWS = 100
 """How many tasks are gathered for one table, if all tasks are listed."""
@@ -93,7 +90,7 @@ def submit(
             timeout_seconds=timeout,
             delay_seconds=delay,
             tags=tag or None,
-            limit_values=_limit_values(limit_value),
+            limit_values=limit_values_of(limit_value),
             callback_url=callback,
             unique=key_terms,
             expires_seconds=expires,
@@ -119,7 +116,7 @@ def get(
         if wait:
             _show_ended(client, task_id, wait_timeout, at.as_json)
         else:
-            _print_task(client.get(task_id), at.as_json)
+            print_task(client.get(task_id), at.as_json)
 
 
 @at_service()
@@ -159,16 +156,6 @@ def list_tasks(
 
 
 @at_service()
-def retry(
-    at: AtService,
-    task_id: TaskId,
-) -> None:
-    """Run a FAILED or CANCELLED task again."""
-    with at.connect() as client:
-        _print_task(client.retry(task_id), at.as_json)
-
-
-@at_service()
 def cancel(
     at: AtService,
     task_id: TaskId,
@@ -178,7 +165,7 @@ def cancel(
 ) -> None:
     """Cancel a task."""
     with at.connect() as client:
-        _print_task(client.cancel(task_id, message=message), at.as_json)
+        print_task(client.cancel(task_id, message=message), at.as_json)
 
 
 @at_service()
@@ -242,7 +229,7 @@ def read_payload(argument: str) -> Any:
 
 def _show_ended(client: Client, task_id: str, timeout: float | None, as_json: bool) -> None:
     task = client.wait(task_id, timeout_seconds=timeout)
-    _print_task(task, as_json)
+    print_task(task, as_json)
     if task["state"] != "COMPLETED":
         raise typer.Exit(TASK_FAILED)
 
@@ -268,7 +255,8 @@ def _page_text(page: Page) -> str:
     return f"{len(page['tasks'])}{of_all} tasks{more}"
 
 
-def _print_task(task: Mapping[str, Any], as_json: bool) -> None:
+def print_task(task: Mapping[str, Any], as_json: bool) -> None:
+    """Print a task: in full, or as JSON."""
     if as_json:
         typer.echo(tables.pretty_json(task))
     else:
@@ -288,14 +276,3 @@ def _unique(
             )
         return None
     return cast("UniqueOptions", {"key": key, **given})
-
-
-def _limit_values(given: Sequence[str] | None) -> dict[str, Any] | None:
-    """Return the values of limits by the limits' names. Whole numbers and flags are no texts."""
-    values: dict[str, Any] = {}
-    for item in given or ():
-        name, equals, text = item.partition("=")
-        if not (name and equals):
-            raise UsageError(f"--limit-value: {item!r} is not NAME=VALUE")
-        values[name] = int(text) if _WHOLE.fullmatch(text) else _WORDS.get(text, text)
-    return values or None

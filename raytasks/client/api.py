@@ -165,10 +165,10 @@ class Api:
         """Get one page of tasks."""
         return self._ask(calls.list_call(query))
 
-    def act(self, task_id: str, verb: str, message: str | None = None) -> Steps[TaskDocument]:
-        """Retry or cancel a task."""
+    def cancel(self, task_id: str, message: str | None) -> Steps[TaskDocument]:
+        """Cancel a task."""
         params = {} if message is None else {"message": message}
-        return self._ask(Call("POST", f"{calls.task_path(task_id)}/{verb}", params))
+        return self._ask(Call("POST", f"{calls.task_path(task_id)}/cancel", params))
 
     def errors(self, task_type: str | None) -> Steps[ErrorsDocument]:
         """Get the groups of failures."""
@@ -302,6 +302,11 @@ class Api:
 
     def _exchange(self, call: Call, *, patience: float = 0.0) -> Steps[httpx.Response]:
         """Send a request until it gets a permanent answer, or is given up."""
+        answer, _ = yield from self.exchange(call, patience=patience)
+        return answer
+
+    def exchange(self, call: Call, *, patience: float = 0.0) -> Steps[tuple[httpx.Response, int]]:
+        """Do as `_exchange`; get the answer, and how often the request was sent again."""
         began, tries = time.monotonic(), 0
         while True:
             answer: Answer = yield call
@@ -314,7 +319,7 @@ class Api:
             tries += 1
         if isinstance(answer, httpx.RequestError):
             raise unavailable(self.url, answer) from answer
-        return answer
+        return answer, tries
 
 
 def pause_before_next(

@@ -58,6 +58,10 @@ class Conflict(ApiError):
         return found
 
 
+class RevisionChanged(ApiError):
+    """412: the task has changed since it was read. Read it again, and change what it is now."""
+
+
 class Gone(ApiError):
     """410: the task is known, but a file with its payload or result is lost."""
 
@@ -76,6 +80,7 @@ _KINDS: Mapping[int, type[ApiError]] = {
     HTTPStatus.NOT_FOUND: NotFound,
     HTTPStatus.CONFLICT: Conflict,
     HTTPStatus.GONE: Gone,
+    HTTPStatus.PRECONDITION_FAILED: RevisionChanged,
     HTTPStatus.BAD_REQUEST: Invalid,
     HTTPStatus.REQUEST_ENTITY_TOO_LARGE: Invalid,
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: Invalid,

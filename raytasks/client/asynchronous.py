@@ -12,6 +12,7 @@ from httpx_sse import EventSource
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.change_calls_async import AsyncChanges
 from raytasks.client.control_calls_async import AsyncControl
 from raytasks.client.documents import (
     Artifact,
@@ -50,7 +51,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class AsyncClient(AsyncInspection, AsyncControl, AsyncSchedules):
+class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
     """A client of the raytasks service at `url`, for asyncio.
 
     Its methods are those of `Client`, which describes each, with the same arguments, results and
@@ -185,16 +186,12 @@ class AsyncClient(AsyncInspection, AsyncControl, AsyncSchedules):
                 yield event
             asked = next_log_page(asked, page)
 
-    async def retry(self, task_id: str) -> TaskDocument:
-        """Run a FAILED or CANCELLED task again, and return it."""
-        return await self._run(self._api.act(task_id, "retry"))
-
     async def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop.
 
         The `message` says why; the task keeps it in its `cancel_reason`.
         """
-        return await self._run(self._api.act(task_id, "cancel", message))
+        return await self._run(self._api.cancel(task_id, message))
 
     async def stack(self, task_id: str) -> StackDocument:
         """Return the Python stack of a running attempt: what it does just now.
@@ -230,6 +227,20 @@ class AsyncClient(AsyncInspection, AsyncControl, AsyncSchedules):
     ) -> Matched | BulkOperationDocument:
         """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return await self._bulk("cancel", filters, dry_run)
+
+    @overload
+    async def bulk_delete(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
+    ) -> BulkOperationDocument: ...
+    @overload
+    async def bulk_delete(
+        self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]
+    ) -> Matched: ...
+    async def bulk_delete(
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
+    ) -> Matched | BulkOperationDocument:
+        """Start to delete all tasks that have ended and the filters match; like `bulk_retry`."""
+        return await self._bulk("delete", filters, dry_run)
 
     async def bulk(self, bulk_id: str) -> BulkOperationDocument:
         """Return an operation on many tasks, with its progress."""

@@ -187,6 +187,25 @@ class SubmitOptions(TypedDict, total=False):
     callback_url: str | None
 
 
+class ChangeOptions(TypedDict, total=False):
+    """New values for a task. What is left out stays as it is.
+
+    None is a value: `max_attempts` and `timeout_seconds` become those of the handler, `expires_at`
+    is taken away.
+    """
+
+    priority: int
+    max_attempts: int | None
+    timeout_seconds: float | None
+    delay_seconds: float
+    run_at: str
+    payload: Any
+    tags: list[str]
+    limit_values: Mapping[str, LimitValue]
+    expires_seconds: float
+    expires_at: str | None
+
+
 class SubmissionDocument(SubmitOptions):
     """One task of many to submit.
 

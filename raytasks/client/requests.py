@@ -20,6 +20,10 @@ DEFAULT_URL = "http://127.0.0.1:8000"
 _JSON = "application/json"
 _REPEATABLE = ("GET", "PUT", "DELETE")
 _KEY_HEADER = "Idempotency-Key"
+
+MATCH_HEADER = "If-Match"
+"""The header with the revision that a change is for. It makes the request safe to repeat."""
+
 _NAMESPACE = re.compile(NAMESPACE)
 
 
@@ -42,7 +46,8 @@ class Call:
     @property
     def repeatable(self) -> bool:
         """Whether the call may be sent again if it may have arrived already."""
-        return self.harmless or self.method in _REPEATABLE or _KEY_HEADER in self.headers
+        repeats = not self.headers.keys().isdisjoint((_KEY_HEADER, MATCH_HEADER))
+        return self.harmless or self.method in _REPEATABLE or repeats
 
     def request(self, timeout: httpx.Timeout | float) -> dict[str, Any]:
         """Return the call as arguments of httpx.

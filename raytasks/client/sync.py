@@ -11,6 +11,7 @@ from httpx_sse import EventSource
 from raytasks.client import requests as calls
 from raytasks.client.answers import is_event_stream
 from raytasks.client.api import Api, Rest, Step, Steps, first_page, next_log_page, next_page
+from raytasks.client.change_calls import Changes
 from raytasks.client.control_calls import Control
 from raytasks.client.documents import (
     Artifact,
@@ -49,7 +50,7 @@ _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
 
-class Client(Inspection, Control, Schedules):
+class Client(Changes, Inspection, Control, Schedules):
     """A client of the raytasks service at `url`. Use it as a context manager, or close it.
 
     By default, `api_key` is the value of `RAYTASKS_API_KEY`. The `namespace` is for keys that are
@@ -222,16 +223,12 @@ class Client(Inspection, Control, Schedules):
             yield from log_events(page)
             asked = next_log_page(asked, page)
 
-    def retry(self, task_id: str) -> TaskDocument:
-        """Run a FAILED or CANCELLED task again, and return it."""
-        return self._run(self._api.act(task_id, "retry"))
-
     def cancel(self, task_id: str, *, message: str | None = None) -> TaskDocument:
         """Cancel a task, and return it; one that runs may take a moment to stop.
 
         The `message` says why; the task keeps it in its `cancel_reason`.
         """
-        return self._run(self._api.act(task_id, "cancel", message))
+        return self._run(self._api.cancel(task_id, message))
 
     def stack(self, task_id: str) -> StackDocument:
         """Return the Python stack of a running attempt: what it does just now.
@@ -266,6 +263,18 @@ class Client(Inspection, Control, Schedules):
     ) -> Matched | BulkOperationDocument:
         """Start to cancel all tasks that the filters match; like `bulk_retry`."""
         return self._bulk("cancel", filters, dry_run)
+
+    @overload
+    def bulk_delete(
+        self, *, dry_run: Literal[False] = False, **filters: Unpack[BulkFilters]
+    ) -> BulkOperationDocument: ...
+    @overload
+    def bulk_delete(self, *, dry_run: Literal[True], **filters: Unpack[BulkFilters]) -> Matched: ...
+    def bulk_delete(
+        self, *, dry_run: bool = False, **filters: Unpack[BulkFilters]
+    ) -> Matched | BulkOperationDocument:
+        """Start to delete all tasks that have ended and the filters match; like `bulk_retry`."""
+        return self._bulk("delete", filters, dry_run)
 
     def bulk(self, bulk_id: str) -> BulkOperationDocument:
         """Return an operation on many tasks, with its progress."""

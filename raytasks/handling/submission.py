@@ -3,6 +3,7 @@
 import hashlib
 import json
 import time
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -160,25 +161,12 @@ def _checked(
     if spec is None:
         raise _unknown_type(request.task_type, registry)
     callbacks.check(request.callback_url, namespace)
-    payload = _payload_text(request.payload, bounds, parsed=parsed)
-    try:
-        check_payload(spec.payload, payload)
-    except PayloadRefused as refusal:
-        raise InvalidSubmission(
-            f"the payload does not fit {request.task_type}",
-            [
-                FieldError(pointer("payload", *place), message)
-                for place, message in refusal.details[:MAX_ERRORS]
-            ],
-        ) from None
+    payload = checked_payload(request.payload, spec, bounds, parsed=parsed)
     due = request.due(now)
-    if due > now + _FURTHEST_YEARS * 366 * 24 * 3600:
-        field = "run_at" if request.run_at is not None else "delay_seconds"
-        message = f"must be within {_FURTHEST_YEARS} years"
-        raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
+    check_due(due, now, request.model_fields_set)
     _check_expiry(request, now, due)
     timeout = request.timeout_seconds or spec.timeout_seconds
-    limit_values = _limit_values(request, payload, spec)
+    limit_values = limit_values_in(payload, spec, request.limit_values)
     task = NewTask(
         task_id=str(uuid_utils.uuid7()),
         task_type=spec.task_type,
@@ -218,20 +206,57 @@ def _check_expiry(request: SubmitRequest, now: float, due: float) -> None:
     raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
 
 
+def checked_payload(
+    payload: Any, spec: HandlerSpec, bounds: PayloadBounds, *, parsed: bool
+) -> bytes:
+    """Return a payload as JSON, if it fits its handler and the bounds.
+
+    For `parsed`, see `check_submission`. Raises `InvalidSubmission`.
+    """
+    text = _payload_text(payload, bounds, parsed=parsed)
+    try:
+        check_payload(spec.payload, text)
+    except PayloadRefused as refusal:
+        raise InvalidSubmission(
+            f"the payload does not fit {spec.task_type}",
+            [
+                FieldError(pointer("payload", *place), message)
+                for place, message in refusal.details[:MAX_ERRORS]
+            ],
+        ) from None
+    return text
+
+
+def check_due(due: float, now: float, given: Container[str]) -> None:
+    """Refuse a due time that is too far away. Raises `InvalidSubmission`.
+
+    The fields that were `given` tell which one is wrong.
+    """
+    if due > now + _FURTHEST_YEARS * 366 * 24 * 3600:
+        field = "run_at" if "run_at" in given else "delay_seconds"
+        message = f"must be within {_FURTHEST_YEARS} years"
+        raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
+
+
 def _unique(request: UniqueRequest | None) -> str | None:
     if request is None:
         return None
     return encode_unique(Unique(request.key, request.until, request.seconds, request.on_conflict))
 
 
-def _limit_values(request: SubmitRequest, payload: bytes, spec: HandlerSpec) -> str | None:
-    """Return the values of the task's keyed limits as JSON. Raises `InvalidSubmission`."""
-    if not (spec.limits or request.limit_values):
+def limit_values_in(
+    payload: bytes | str | None, spec: HandlerSpec, given: Mapping[str, Any]
+) -> str | None:
+    """Return the values of a task's keyed limits as JSON. Raises `InvalidSubmission`.
+
+    What is `given` for a limit replaces the value in the payload (JSON, or None for none).
+    """
+    if not (spec.limits or given):
         return None
     try:
         keyed = any(limit.by for limit in spec.limits)
-        found = from_json(payload) if keyed else None
-        return limit_values_of(found, spec.limits, request.limit_values)
+        found = None if payload is None or not keyed else from_json(payload)
+        return limit_values_of(found, spec.limits, given)
     except BadLimitValue as error:
         raise InvalidSubmission(
             "the task's limits cannot be told", [FieldError(error.pointer, str(error))]

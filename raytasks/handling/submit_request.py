@@ -18,8 +18,9 @@ from raytasks.model.bounds import MAX_IN_BATCH, MAX_URL
 from raytasks.model.uniqueness import MAX_UNIQUE_KEY, OnConflict, UniqueUntil
 
 WEEK_SECONDS = 7 * 24 * 3600.0
-_PRIORITIES = 1000
-_MAX_TAGS = 20
+MAX_PRIORITY = 1000
+MAX_ATTEMPTS = 1000
+MAX_TAGS = 20
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 TAG = "[A-Za-z0-9_.:/=@+-]{1,64}"
@@ -64,6 +65,13 @@ def no_flag(value: Any) -> Any:
     return value
 
 
+def check_distinct(tags: list[str]) -> list[str]:
+    """Return a task's tags. Raises `ValueError` if one is given twice."""
+    if len(set(tags)) < len(tags):
+        raise ValueError("give each tag once")
+    return tags
+
+
 class SubmitRequest(BaseModel):
     """The body of `POST /tasks/`."""
 
@@ -78,15 +86,18 @@ class SubmitRequest(BaseModel):
     payload: Any = Field(description="What the task's handler gets; each type has its schema.")
     priority: int = Field(
         default=0,
-        ge=-_PRIORITIES,
-        le=_PRIORITIES,
+        ge=-MAX_PRIORITY,
+        le=MAX_PRIORITY,
         description=(
             "Among the tasks of one type and namespace, higher goes first. A low one is not "
             "starved: waiting raises it. Between types and namespaces, shares decide."
         ),
     )
     max_attempts: int | None = Field(
-        default=None, ge=1, le=1000, description="How often it may fail; default: the handler's."
+        default=None,
+        ge=1,
+        le=MAX_ATTEMPTS,
+        description="How often it may fail; default: the handler's.",
     )
     timeout_seconds: float | None = Field(
         default=None,
@@ -103,7 +114,7 @@ class SubmitRequest(BaseModel):
     )
     tags: list[Tag] = Field(
         default_factory=list,
-        max_length=_MAX_TAGS,
+        max_length=MAX_TAGS,
         description="Labels of yours, each given once; lists and events can be filtered by one.",
     )
 
@@ -153,9 +164,7 @@ class SubmitRequest(BaseModel):
     @field_validator("tags")
     @classmethod
     def _distinct(cls, tags: list[str]) -> list[str]:
-        if len(set(tags)) < len(tags):
-            raise ValueError("give each tag once")
-        return tags
+        return check_distinct(tags)
 
     @model_validator(mode="after")
     def _one_due_time(self) -> "SubmitRequest":

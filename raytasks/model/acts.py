@@ -24,8 +24,11 @@ class ActionName(StrEnum):
     RETRY = "retry"
     CANCEL = "cancel"
     REPLACE = "replace"  # by a submission with the same unique key
+    CHANGE = "change"
+    DELETE = "delete"
     BULK_RETRY = "bulk_retry"
     BULK_CANCEL = "bulk_cancel"
+    BULK_DELETE = "bulk_delete"
     PAUSE = "pause"
     RESUME = "resume"
     DEPLOY = "deploy"

@@ -1,4 +1,4 @@
-"""Bulk operations: a retry or a cancel of all tasks that a filter matches. Data only."""
+"""Bulk operations: all tasks that a filter matches are retried, cancelled or deleted. Data only."""
 
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -6,7 +6,7 @@ from enum import StrEnum
 from msgspec.structs import replace
 
 from raytasks.model.acts import UNKNOWN, ActionName
-from raytasks.model.states import TRANSITIONS, WAITING, Event, State
+from raytasks.model.states import FINAL, TRANSITIONS, WAITING, Event, State
 from raytasks.model.task_filter import TaskFilter
 
 
@@ -15,11 +15,12 @@ class BulkAction(StrEnum):
 
     RETRY = "retry"
     CANCEL = "cancel"
+    DELETE = "delete"
 
     @property
     def act(self) -> ActionName:
         """The act of the person who begins such an operation."""
-        return ActionName.BULK_RETRY if self is BulkAction.RETRY else ActionName.BULK_CANCEL
+        return ActionName(f"bulk_{self.value}")
 
     @property
     def sources(self) -> tuple[State, ...]:
@@ -29,6 +30,8 @@ class BulkAction(StrEnum):
                 sources = TRANSITIONS[Event.RETRY].sources
             case BulkAction.CANCEL:  # one that runs is told to stop
                 sources = WAITING | {State.RUNNING}
+            case BulkAction.DELETE:
+                sources = FINAL
         return tuple(state for state in State if state in sources)
 
 

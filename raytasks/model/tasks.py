@@ -33,6 +33,10 @@ class StateConflict(RaytasksError):
     """The task's present state does not allow what was asked."""
 
 
+class RevisionConflict(RaytasksError):
+    """The task has changed since the revision that the caller knows. Nothing was changed."""
+
+
 class BacklogFull(RaytasksError):
     """More tasks wait than MAX_BACKLOG allows. No task of the submission was accepted."""
 

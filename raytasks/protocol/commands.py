@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
+from raytasks.model.changes import TaskChanges
 from raytasks.model.schedule_specs import ScheduleRow, ScheduleSpec
 from raytasks.model.steering import LimitSetting, NamespaceSetting, Pause, PoolSetting
 from raytasks.model.tasks import Task
@@ -39,8 +40,36 @@ class CancelTask(Command[Task], frozen=True):
 class RetryTask(Command[Task], frozen=True):
     """Run a FAILED or CANCELLED task again, with a fresh budget of attempts.
 
+    Some of its fields may change with it. The namespace is as in `CancelTask`. The call raises
+    `TaskNotFound`, or `StateConflict` for a task in any other state.
+    """
+
+    task_id: str
+    namespace: str | None = None
+    by: str = UNKNOWN
+    changes: TaskChanges | None = None
+
+
+class ChangeTask(Command[Task], frozen=True):
+    """Change fields of a task that waits, if `revision` is its revision.
+
+    The same call may come twice: the second is answered like the first. The namespace is as in
+    `CancelTask`. The call raises `TaskNotFound`, `StateConflict` for a task that does not wait, or
+    `RevisionConflict` for one of another revision.
+    """
+
+    task_id: str
+    revision: int
+    changes: TaskChanges
+    namespace: str | None = None
+    by: str = UNKNOWN
+
+
+class DeleteTask(Command[Task], frozen=True):
+    """Delete a task that has ended. The answer is the task as it was.
+
     The namespace is as in `CancelTask`. The call raises `TaskNotFound`, or `StateConflict` for a
-    task in any other state.
+    task that has not ended.
     """
 
     task_id: str
@@ -202,4 +231,7 @@ SteeringCommand = (
 )
 """The commands that change what people set. See `raytasks.model.steering`."""
 
-AnyCommand = CancelTask | RetryTask | StartBulk | ScheduleCommand | SteeringCommand
+TaskCommand = CancelTask | RetryTask | ChangeTask | DeleteTask
+"""The commands about one task."""
+
+AnyCommand = TaskCommand | StartBulk | ScheduleCommand | SteeringCommand

@@ -1,5 +1,6 @@
 """The storage of bulk operations: creation, the walk through their tasks, and progress."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -125,10 +126,10 @@ def walk(
 def act(
     transaction: Transaction, operation: BulkOperation, heads: Sequence[TaskHead], now: float
 ) -> list[TaskHead]:
-    """Retry or cancel tasks read in this transaction; return those that changed.
+    """Retry, cancel or delete tasks read in this transaction; return those that changed.
 
-    A retry skips the tasks whose unique key is held. Each changed task has a row that says who did
-    it.
+    A retry skips the tasks whose unique key is held. Each changed task that stays has a row that
+    says who did it.
     """
     match operation.filter.action:
         case BulkAction.RETRY:
@@ -138,6 +139,9 @@ def act(
             changed = [head for head in heads if not head.cancel_requested]
             action = ActionName.CANCEL
             transaction.cancel(changed, cancel_reason(operation.by, None))
+        case BulkAction.DELETE:
+            deleted = set(transaction.prune([head.task_id for head in heads], math.inf))
+            return [head for head in heads if head.task_id in deleted]
     acts = [
         TaskAct(head.task_id, head.revision, action, now, operation.by, operation.bulk_id)
         for head in changed

@@ -46,7 +46,9 @@ def _page(connection: Connection, row: Row[Any], after: EventId, limit: int) -> 
     )
     kept = _kept(connection, row.task_id, task, after, limit + 1)
     if has_acts(task.state, task.attempt, task.revision, cancel_requested=row.cancel_requested):
-        acts = acts_since(connection, row.task_id, after[0] - 1, limit + 1)
+        # A change keeps the state: so the acts since the attempt before are needed to tell it.
+        first = min(after[0] - 1, 0 if kept.before is None else kept.before.revision)
+        acts = acts_since(connection, row.task_id, first, limit + 1 + after[0] - first)
         kept = replace(kept, acts={act.revision + 1: act for act in acts})
     events, more = history(kept, after, limit)
     progress = None

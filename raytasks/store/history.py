@@ -1,6 +1,6 @@
 """The history of a task as events, rebuilt from what the database keeps of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
@@ -10,10 +10,11 @@ from raytasks.model.acts import ActionName, TaskAct
 from raytasks.model.states import WAITING, OutcomeKind, State
 from raytasks.model.task_events import Event, EventId, LogEntry, LogLine, StateEntry
 
-_TARGETS = {
-    ActionName.CANCEL: State.CANCELLED,
-    ActionName.RETRY: State.PENDING,
-    ActionName.REPLACE: State.PENDING,
+_TARGETS: Mapping[ActionName, Container[State]] = {
+    ActionName.CANCEL: {State.CANCELLED},
+    ActionName.RETRY: {State.PENDING},
+    ActionName.REPLACE: {State.PENDING},
+    ActionName.CHANGE: WAITING,
 }
 
 BEFORE_ALL: EventId = (-1, 0)
@@ -92,7 +93,7 @@ def _with_act(event: Event, kept: Kept) -> Event:
     if not isinstance(event, StateEntry):
         return event
     act = kept.acts.get(event.revision)
-    if act is None or _TARGETS[act.action] is not event.state:
+    if act is None or event.state not in _TARGETS[act.action]:
         return event
     at = act.at if event.at is None else event.at
     return replace(event, at=at, by=act.by, action=act.action)
@@ -103,9 +104,9 @@ def _between(
 ) -> Iterator[StateEntry]:
     """Yield the changes after an attempt's end that have no row of their own.
 
-    There are three kinds: a person cancels a waiting task, or retries a FAILED or CANCELLED one, or
-    a submission replaces what has never begun.
-    They are unknown if attempts between this one and the `following` one are no longer kept.
+    There are four kinds: a person changes or cancels a waiting task, or retries a FAILED or
+    CANCELLED one, or a submission replaces what has never begun. They are unknown if attempts
+    between this one and the `following` one are no longer kept.
     """
     if last is None and not until:
         return
@@ -124,7 +125,7 @@ def _between(
     while revision + 1 < until and not trimmed:
         revision += 1
         act = kept.acts.get(revision)
-        if act is None or act.action is not ActionName.REPLACE:
+        if act is None or act.action not in (ActionName.CHANGE, ActionName.REPLACE):
             state = State.CANCELLED if state in WAITING else State.PENDING
         yield StateEntry(revision, state, attempt, None)
 

@@ -14,6 +14,15 @@ class LaneRow(NamedTuple):
     rank: float
 
 
+class LanePlace(NamedTuple):
+    """A place where a task waits: its type and its lane, with namespace and limit values."""
+
+    task_type: str
+    lane: str
+    namespace: str
+    limit_values: str | None
+
+
 class ReadyChange(NamedTuple):
     """The tasks of a lane that became ready in a transaction, or that are ready no longer.
 

@@ -8,7 +8,7 @@ from sqlalchemy import Select, bindparam, func, select
 
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import WAITING
-from raytasks.store.lane_rows import ReadyChange
+from raytasks.store.lane_rows import LanePlace, ReadyChange
 from raytasks.store.schema import UNCOMPLETED, task_counts, tasks
 from raytasks.store.transaction import Transaction
 
@@ -77,15 +77,6 @@ _ROWS: Select[Any] = select(
 ).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
 
 
-class _Moved(NamedTuple):
-    """A task in its new lane."""
-
-    task_type: str
-    lane: str
-    namespace: str
-    limit_values: str | None
-
-
 def relane(
     transaction: Transaction, task_type: str, cursor: LaneCursor, compute: Compute
 ) -> RelaneResult:
@@ -122,12 +113,12 @@ def _within_bytes(rows: Sequence[Any]) -> list[str]:
 def _move(transaction: Transaction, task_ids: list[str], compute: Compute) -> RelaneResult:
     done = RelaneResult(looked_at=len(task_ids))
     rows = transaction.connection.execute(_ROWS, {"p_task_ids": task_ids})
-    moves: list[tuple[Any, _Moved]] = []
+    moves: list[tuple[Any, LanePlace]] = []
     for row in rows:
         values = compute(row.payload, row.limit_values)
         lane = lane_of(row.namespace, values)
         if (lane, values) != (row.lane, row.limit_values):
-            moves.append((row, _Moved(row.task_type, lane, row.namespace, values)))
+            moves.append((row, LanePlace(row.task_type, lane, row.namespace, values)))
     transaction.move_to_lanes(moves)
     done.changed = len(moves)
     return done

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Update, update
 
 from raytasks.model.states import State
 from raytasks.model.tasks import NewTask, Task
-from raytasks.store import files
+from raytasks.store import files, tag_rows
 from raytasks.store.large_checkpoints import GIVEN_UP_SECONDS
 from raytasks.store.schema import tasks
 from raytasks.store.statements import param
@@ -40,7 +40,8 @@ def rewrite(
 ) -> int:
     """Give the waiting task `before` all that `new` says; return the number of changed rows.
 
-    Its id, the time of its submission, its idempotency key and its schedule stay. The number is 0
+    `new` has its id. Its namespace and type, the time of its submission, its idempotency key and
+    its schedule stay. The number is 0
     if it has begun, or has ended. The file of its former payload is scheduled for removal.
     """
     values = asdict(new)
@@ -49,4 +50,6 @@ def rewrite(
     if before.payload_ref is not None:
         name = json.decode(before.payload_ref)["name"]
         files.mark(connection, [(before.task_id, name)], now + GIVEN_UP_SECONDS)
+    tag_rows.untag(connection, tag_rows.tags_of([before]))
+    tag_rows.tag(connection, tag_rows.tags_of([new]))
     return connection.execute(_REWRITE, bound).rowcount

@@ -38,7 +38,6 @@ from raytasks.store.schema import (
     key_aliases,
     task_actions,
     task_logs,
-    task_tags,
     tasks,
     tracker_epoch,
 )
@@ -238,12 +237,6 @@ _TRIMMED = (
 TRIM: tuple[Delete, ...] = tuple(
     delete(table).where(table.c.task_id == param("task_id"), table.c.attempt.in_(_TRIMMED))
     for table in (task_logs, attempts)
-)
-
-UNTAG: Delete = delete(task_tags).where(
-    task_tags.c.namespace == param("namespace"),
-    task_tags.c.tag == param("tag"),
-    task_tags.c.task_id == param("task_id"),
 )
 
 

@@ -8,6 +8,7 @@ from msgspec.structs import astuple, replace
 from sqlalchemy import Connection, Executable, Row, Update
 
 from raytasks.model.bulk_operations import TaskHead
+from raytasks.model.changes import TaskChanges
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import TRANSITIONS, Event, State
 from raytasks.model.tasks import Duplicate, NewTask, Task
@@ -16,11 +17,12 @@ from raytasks.store import (
     batch_statements,
     candidates,
     expiry,
-    files,
     lane_statements,
     large_checkpoints,
+    pruning,
     rewriting,
     statements,
+    task_changes,
     unique_rows,
 )
 from raytasks.store.candidates import Candidate
@@ -198,27 +200,27 @@ class Transaction:
         known = self.tasks(sorted(set(noted)))
         self._changes.note_late(known[task_id] for task_id in noted)
 
-    def prune(self, task_ids: Sequence[str], before: float) -> None:
-        """Delete the tasks that ended before `before`, and their attempts.
+    def prune(self, task_ids: Sequence[str], before: float) -> list[str]:
+        """Delete the tasks that ended before `before`, and their attempts; return their ids.
 
         A task that was retried meanwhile stays. The files of deleted tasks are scheduled for
         removal.
         """
         if not task_ids:
-            return
+            return []
         call_back(self)
-        bound = {"p_task_ids": list(task_ids), "p_before": before}
-        rows = self._connection.execute(statements.STILL_OUTDATED, bound).all()
-        if not rows:
-            return
-        for statement in statements.PRUNE:
-            self._connection.execute(statement, {"p_task_ids": [row.task_id for row in rows]})
-        self._untag(rows)
-        # Whether a task from before 0.2 has files is unknown.
-        with_files = [(row.task_id, files.ALL) for row in rows if row.has_files is not False]
-        files.mark(self._connection, with_files, self._now)
-        for row in rows:
-            self._changes.prune(row.namespace, row.task_type, State(row.state))
+        return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
+
+    def change(
+        self, task: Task, changes: TaskChanges, *, steps: int = 1, keeps_rank: bool = False
+    ) -> None:
+        """Change a waiting task read in this transaction; its revision grows by `steps`.
+
+        With `keeps_rank`, a new due time leaves its rank. Raises `FenceBroken`.
+        """
+        changing = task_changes.Changing(self._now, self._rank, self._priority_step, self._ready)
+        changed = changing.change(self._connection, task, changes, steps, keeps_rank=keeps_rank)
+        self._check(changed, 1)
 
     def report(self, reports: Sequence[Report]) -> None:
         """Store progress and checkpoints. Those of attempts that have ended are dropped.
@@ -278,9 +280,6 @@ class Transaction:
         self._check(changed, 1)
         if ready:
             self._ready.add(new, rank)
-        self._untag([before])
-        if tags := tags_of([new]):
-            self._direct.write(batch_statements.TAG, tags)
 
     def retry(self, rows: Sequence[Task | TaskHead]) -> dict[str, str]:
         """Make FAILED or CANCELLED tasks read in this transaction PENDING, with a fresh budget.
@@ -378,14 +377,6 @@ class Transaction:
         ]
         for statement in statements.TRIM:
             self._many(statement, bound)
-
-    def _untag(self, rows: Sequence[Any]) -> None:
-        """Delete the rows of tags of some tasks."""
-        bound = [
-            {"p_namespace": namespace, "p_tag": tag, "p_task_id": task_id}
-            for namespace, tag, task_id in tags_of(rows)
-        ]
-        self._many(statements.UNTAG, bound)
 
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
         if not bound:

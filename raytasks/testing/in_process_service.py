@@ -4,7 +4,7 @@ import asyncio
 import math
 import tempfile
 from collections import defaultdict
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,14 +14,17 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from starlette.types import ASGIApp
 
 from raytasks.api.app import create_app
-from raytasks.artifacts.large_submissions import submit_with_payloads
+from raytasks.artifacts.large_submissions import change_with_payload, submit_with_payloads
 from raytasks.handling.callback_delivery import Post, callback_spec, masked
+from raytasks.handling.change_checks import check_changes
 from raytasks.handling.duplicates import owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
+from raytasks.model.changes import TaskChanges
 from raytasks.model.retry import PermanentError
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord, Duplicate, NewTask, Task, TaskNotFound
+from raytasks.protocol.commands import Command
 from raytasks.protocol.queries import KnownTasks, TaskDetail, TasksById
 from raytasks.settings import Settings, sqlite_url
 from raytasks.store.store import Store
@@ -154,6 +157,34 @@ class InProcessService:
         duplicates = self.submit_all([task])
         [task_id] = owners_of([task], duplicates)
         return task_id
+
+    def checked_changes(self, task_id: str, changes: Mapping[str, Any]) -> TaskChanges:
+        """Return the changes that a request asks for. Raises `InvalidSubmission`."""
+        task, _ = self.task(task_id)
+        return check_changes(
+            changes,
+            task,
+            self.registry.require(task.task_type),
+            now=self._clock(),
+            bounds=self.payload_bounds,
+            old_payload=self.bench.values.load_payload(task),
+        )
+
+    def change(
+        self,
+        task_id: str,
+        changes: TaskChanges,
+        command: Callable[[TaskChanges], Command[Task]],
+    ) -> None:
+        """Have the tracker change a task, by the command for its changes."""
+
+        async def send(sent: TaskChanges) -> Task:
+            return await self.tracker.execute(command(sent))
+
+        async def known(_task_id: str) -> Task | None:
+            return (await self.tracker.read(TasksById([task_id]))).get(task_id)
+
+        self.call(change_with_payload(self.bench.values, task_id, changes, send, known))
 
     def task(self, task_id: str) -> tuple[Task, list[AttemptRecord]]:
         """Return a task with its ended attempts. Raises `TaskNotFound`."""

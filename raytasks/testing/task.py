@@ -7,7 +7,7 @@ from pydantic_core import from_json
 from raytasks.api.live_view import LiveView
 from raytasks.api.views import show, task_json
 from raytasks.model.states import State
-from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask
 from raytasks.protocol.queries import TaskActs
 from raytasks.testing.in_process_service import InProcessService
 
@@ -67,9 +67,33 @@ class QueuedTask:
         """
         self._service.call(self._service.tracker.execute(CancelTask(self.task_id, by=_BY)))
 
-    def retry(self) -> None:
-        """Run the FAILED or CANCELLED task again. Raises `StateConflict`."""
-        self._service.call(self._service.tracker.execute(RetryTask(self.task_id, by=_BY)))
+    def retry(self, **changes: Any) -> None:
+        """Run the FAILED or CANCELLED task again, maybe with `changes`; see `update`.
+
+        Raises `StateConflict`, `InvalidSubmission`.
+        """
+        if not changes:
+            self._service.call(self._service.tracker.execute(RetryTask(self.task_id, by=_BY)))
+            return
+        checked = self._service.checked_changes(self.task_id, changes)
+        self._service.change(
+            self.task_id, checked, lambda sent: RetryTask(self.task_id, by=_BY, changes=sent)
+        )
+
+    def update(self, **changes: Any) -> None:
+        """Change the waiting task: its `priority`, `payload`, `tags`, `delay_seconds` and so on.
+
+        They are those of `PATCH /tasks/{id}`. Raises `StateConflict`, `InvalidSubmission`.
+        """
+        checked = self._service.checked_changes(self.task_id, changes)
+        revision = self._service.task(self.task_id)[0].revision
+        self._service.change(
+            self.task_id, checked, lambda sent: ChangeTask(self.task_id, revision, sent, by=_BY)
+        )
+
+    def delete(self) -> None:
+        """Delete the task, which must have ended. Raises `StateConflict`."""
+        self._service.call(self._service.tracker.execute(DeleteTask(self.task_id, by=_BY)))
 
     def lose(self, times: int = 1, *, after_checkpoints: int = 0) -> None:
         """Let the process die in the next `times` attempts of this task.

@@ -12,8 +12,9 @@ from raytasks.model.acts import (
     TaskAct,
     cancel_reason,
 )
+from raytasks.model.changes import TaskChanges
 from raytasks.model.states import TRANSITIONS, Event, State
-from raytasks.model.tasks import NewTask, Running, Task
+from raytasks.model.tasks import NewTask, RaytasksError, Running, Task
 from raytasks.protocol.messages import StateChange
 from raytasks.store.act_rows import write_audit, write_task_acts
 from raytasks.store.expiry import ExpiringRow
@@ -23,13 +24,16 @@ from raytasks.store.transaction import Transaction
 class Target(NamedTuple):
     """A task that a person changes: its id, and the namespace that it must be in (None: any).
 
-    It is changed `by` a person, who may say why in a `message`.
+    It is changed `by` a person, who may say why in a `message`. Some of its fields get other values
+    by `changes`, if `revision` is its revision (None: any).
     """
 
     task_id: str
     namespace: str | None = None
     by: str = UNKNOWN
     message: str | None = None
+    changes: TaskChanges | None = None
+    revision: int | None = None
 
 
 @dataclass
@@ -37,7 +41,9 @@ class Acted:
     """The result of the acts of a tick: their tasks before and after, and the changes of state.
 
     The `audit` has those that changed something. Retries of tasks whose unique key is held are
-    `refused`: the id of the holder, by the id of the task.
+    `refused`: the id of the holder, by the id of the task. The answers to changes and to deletions
+    are in `changed` and `deleted`, in the order in which they were asked for. The times after now
+    at which changed tasks are due are in `due`; those at which they expire are in `expiries`.
     """
 
     before: dict[str, Task] = field(default_factory=dict)
@@ -45,31 +51,63 @@ class Acted:
     changes: list[StateChange] = field(default_factory=list)
     audit: list[AuditEntry] = field(default_factory=list)
     refused: dict[str, str] = field(default_factory=dict)
+    changed: list[Task | RaytasksError] = field(default_factory=list)
+    deleted: list[Task | RaytasksError] = field(default_factory=list)
+    due: list[float] = field(default_factory=list)
+    expiries: list[float] = field(default_factory=list)
 
 
 def act(
-    transaction: Transaction, cancels: Sequence[Target], retries: Sequence[Target], now: float
-) -> Acted:
-    """Cancel and retry tasks, and write down who did it.
+    transaction: Transaction,
+    cancels: Sequence[Target],
+    retries: Sequence[Target],
+    now: float,
+    done: Acted,
+) -> None:
+    """Cancel and retry tasks, and write down who did it: also in `done`.
 
     If a task is named twice, only the first counts. What changes nothing is not written down.
     """
     asked = [target.task_id for target in (*cancels, *retries)]
     if not asked:
-        return Acted()
-    done = Acted(before=transaction.tasks(asked))
+        return
+    done.before = transaction.tasks(asked)
     cancelled, retried = _meant(cancels, done.before), _meant(retries, done.before)
     by_reason: dict[str, list[Task]] = {}
     for row, target in cancelled:
         by_reason.setdefault(cancel_reason(target.by, target.message), []).append(row)
     for reason, rows in by_reason.items():
         transaction.cancel(rows, reason)
-    done.refused = transaction.retry([row for row, _ in retried])
-    retried = [(row, target) for row, target in retried if row.task_id not in done.refused]
+    retried = _retry(transaction, retried, now, done)
     done.after = transaction.tasks(asked)
     _write_down(transaction, ActionName.CANCEL, cancelled, now, done)
     _write_down(transaction, ActionName.RETRY, retried, now, done)
-    return done
+
+
+def _retry(
+    transaction: Transaction, meant: Sequence[tuple[Task, Target]], now: float, done: Acted
+) -> list[tuple[Task, Target]]:
+    """Retry tasks, some of them with other values. Each is one change of its revision.
+
+    Returns those that were not refused.
+    """
+    done.refused = transaction.retry([row for row, _ in meant])
+    meant = [(row, target) for row, target in meant if row.task_id not in done.refused]
+    for before, target in meant:
+        if target.changes is None or not _changes(before, ActionName.RETRY):
+            continue
+        retried = transaction.tasks([before.task_id])[before.task_id]
+        transaction.change(retried, target.changes, steps=0)
+        note_due(target.changes.applied_to(retried, now), now, done)
+    return meant
+
+
+def note_due(task: Task, now: float, done: Acted) -> None:
+    """Note when a task that was changed is due, if that is later, and when it expires."""
+    if task.run_at > now:
+        done.due.append(task.run_at)
+    if task.expires_at is not None and not task.attempt:
+        done.expiries.append(task.expires_at)
 
 
 def _write_down(
@@ -96,7 +134,7 @@ def _write_down(
             action,
             before.namespace,
             before.task_id,
-            {"task_type": before.task_type, "state": before.state, "message": target.message},
+            details_of(before, target),
         )
         for before, _, target in changed
     ]
@@ -107,6 +145,14 @@ def _write_down(
         for before, after, target in changed
         if after.state is not before.state
     ]
+
+
+def details_of(task: Task, target: Target) -> dict[str, str | None]:
+    """Return what the audit says of an act on a task."""
+    details = {"task_type": task.task_type, "state": task.state.value, "message": target.message}
+    if target.changes is not None:
+        details["changed"] = ", ".join(target.changes.names)
+    return details
 
 
 def _changes(before: Task, action: ActionName) -> bool:

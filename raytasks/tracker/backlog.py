@@ -12,6 +12,10 @@ from raytasks.tracker.access import AWAY
 from raytasks.tracker.inbox import Action, Pruning, Submission
 from raytasks.tracker.ticker import Ticker
 
+ANSWER_SECONDS = 8.0
+"""Seconds that a command waits for its commit before it is refused. An HTTP request must be
+answered within ten seconds, whatever the database does."""
+
 
 class Backlog:
     """The bounds on how many tasks may wait: `most` in all, and what people set for namespaces.
@@ -90,13 +94,13 @@ def _full(what: str, bound: str, room: int, asked: int) -> str:
     return f"{what} is full: {bound} has room for {room} more, and {asked} were submitted"
 
 
-async def answer_of(command: Submission | Action | Pruning, seconds: float) -> Any:
-    """Wait at most `seconds` for the answer to a command. Raises `StoreUnavailable`.
+async def answer_of(command: Submission | Action | Pruning) -> Any:
+    """Wait at most `ANSWER_SECONDS` for the answer to a command. Raises `StoreUnavailable`.
 
     A command that has waited too long, and is in no tick yet, is dropped.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(ANSWER_SECONDS):
             return await command.answer
     except TimeoutError:
         command.expired = True

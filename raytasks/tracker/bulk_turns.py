@@ -223,7 +223,7 @@ def run_step(
         if not operations:
             return None
         if turn.room < 1:
-            operations = [item for item in operations if item.filter.action is BulkAction.CANCEL]
+            operations = [item for item in operations if item.filter.action is not BulkAction.RETRY]
             if not operations:
                 raise Held
         operation = next((item for item in operations if item.bulk_id > last), operations[0])
@@ -237,10 +237,13 @@ def run_step(
         bulk.move(transaction, operation, looked_at, len(changed), finished_at, skipped)
         called = [inserted(task, now) for task in call_back(transaction)]
         running = [head for head in changed if head.state is State.RUNNING]
+        stays = operation.filter.action is not BulkAction.DELETE
         return StepResult(
             operation=operation,
             changes=[
-                _change(head, operation, now) for head in changed if head.state is not State.RUNNING
+                _change(head, operation, now)
+                for head in changed
+                if stays and head.state is not State.RUNNING
             ]
             + called,
             marked=[head.task_id for head in running],

@@ -171,6 +171,8 @@ class ClaimBook:
         if plan is not None and is_present:
             limits.forget_ends(plan.ending)
         if limits.by_name:
+            # The ends come first: a token that comes back to a full bucket cannot be spent.
+            self._settle_limits(work, done)
             for running, _ in done.claimed:
                 limits.begun(running)
         pools = lanes.maker.pools
@@ -178,14 +180,18 @@ class ClaimBook:
             lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:
             self._release(plan, spend=False)
-        self._settle(work, done)
+        fairness = lanes.fairness
+        if fairness.charges_any:
+            fairness.settle((outcome.task_id, _used(outcome)) for _, outcome in work.outcomes)
         self._apply_changes(done.ready_changes)
+        if done.acted.changes and limits.ordered_types:
+            self._place_again(done.acted.changes)
         if plan is not None:
             if is_present:
                 lanes.forget_expected(plan.expected)
             self._learn(plan, done)
         self._go_on(done.changes)
-        lanes.fairness.flush()
+        fairness.flush()
 
     def note_step(self, changes: Sequence[ReadyChange], states: Iterable[StateChange]) -> None:
         """Book what a step of a bulk operation has changed."""
@@ -201,13 +207,8 @@ class ClaimBook:
         for gate in freed:
             self.limits.spent(gate)
 
-    def _settle(self, work: "TickInput", done: "TickResult") -> None:
+    def _settle_limits(self, work: "TickInput", done: "TickResult") -> None:
         limits, ordered = self.limits, self.limits.ordered_types
-        fairness = self.lanes.fairness
-        if fairness.charges_any:
-            fairness.settle((outcome.task_id, _used(outcome)) for _, outcome in work.outcomes)
-        if not limits.by_name:
-            return
         for (running, outcome), item in zip(work.outcomes, done.settled, strict=True):
             if running.task_type not in limits.types:
                 continue
@@ -255,6 +256,14 @@ class ClaimBook:
             if known is not None:
                 self.lanes.set_floor(known, found.floor, found.head)
                 self.lanes.park_blocked(known)
+
+    def _place_again(self, changes: Iterable[StateChange]) -> None:
+        """Have it read again which tasks hold up others, of those that people have changed."""
+        for change in changes:
+            has_run = change.attempt and change.state in WAITING
+            if has_run and change.task_type in self.limits.ordered_types:
+                self.limits.put_offs.remove(change.task_id)
+                self.wants_put_off = True
 
     def _go_on(self, changes: Iterable[StateChange]) -> None:
         put_offs = self.limits.put_offs

@@ -16,14 +16,16 @@ from typing import Any, TypeVar, cast
 from raytasks.model.acts import UNKNOWN
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.handler_info import HandlerInfo
-from raytasks.model.states import TRANSITIONS, Event, LossCause
+from raytasks.model.states import LossCause
 from raytasks.model.steering import PoolSetting
-from raytasks.model.tasks import Accepted, NewTask, Running, StateConflict, StoreUnavailable, Task
+from raytasks.model.tasks import Accepted, NewTask, Running, StoreUnavailable
 from raytasks.observe.log_stream import LogStream
 from raytasks.protocol.commands import (
     AnyCommand,
     CancelTask,
+    ChangeTask,
     Command,
+    DeleteTask,
     PauseWork,
     ResumeWork,
     RetryTask,
@@ -46,10 +48,10 @@ from raytasks.runner.sizing import TypeWork
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
-from raytasks.tracker.backlog import Backlog, answer_of
+from raytasks.tracker.backlog import ANSWER_SECONDS, Backlog, answer_of
 from raytasks.tracker.exchanges import Exchanges
 from raytasks.tracker.fleet import RunnerState
-from raytasks.tracker.inbox import Action, Pruning, Submission
+from raytasks.tracker.inbox import Pruning, Submission
 from raytasks.tracker.journal import lines_of
 from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
@@ -57,15 +59,12 @@ from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
 from raytasks.tracker.stats_upkeep import keep_stats
 from raytasks.tracker.steering_writes import SteeringWrites
+from raytasks.tracker.task_acts import execute_on_task
 from raytasks.tracker.ticker import Ticker
 
 Answer = TypeVar("Answer")
 
 log = logging.getLogger(__name__)
-
-ANSWER_SECONDS = 8.0
-"""Seconds that a command waits for its commit before it is refused. An HTTP request must be
-answered within ten seconds, whatever the database does."""
 
 
 class Tracker:
@@ -157,7 +156,7 @@ class Tracker:
         self.ticker.inbox.submissions.append(submission)
         self.ticker.wake.set()
         with self._backlog.submitting(new):
-            duplicates: Accepted = await answer_of(submission, ANSWER_SECONDS)
+            duplicates: Accepted = await answer_of(submission)
         return duplicates if len(new) == len(tasks) else Accepted(duplicates)
 
     async def execute(self, command: Command[Answer]) -> Answer:
@@ -171,34 +170,14 @@ class Tracker:
     async def _execute(self, command: Command[Any]) -> Any:
         assert isinstance(command, AnyCommand), command
         match command:
-            case CancelTask():
-                return await self._cancel(command)
-            case RetryTask():
-                return await self._retry(command)
+            case CancelTask() | RetryTask() | ChangeTask() | DeleteTask():
+                return await execute_on_task(self.ticker, command)
             case StartBulk():
                 return await self._start_bulk(command.new)
             case _ if isinstance(command, ScheduleCommand):
                 return await self.ticker.background.schedules.execute(command)
             case _:
                 return await self._steering.execute(command)
-
-    async def _cancel(self, command: CancelTask) -> Task:
-        before, after = await self._act(
-            Action("cancel", command.task_id, command.namespace, command.by, command.message)
-        )
-        if before.state.final:
-            raise StateConflict(f"the task is {before.state} already, and cannot be cancelled")
-        return after
-
-    async def _retry(self, command: RetryTask) -> Task:
-        before, after = await self._act(
-            Action("retry", command.task_id, command.namespace, command.by)
-        )
-        if before.state not in TRANSITIONS[Event.RETRY].sources:
-            raise StateConflict(
-                f"the task is {before.state}; only FAILED and CANCELLED tasks can be retried"
-            )
-        return after
 
     async def _start_bulk(self, new: NewBulk) -> tuple[BulkOperation, bool]:
         try:
@@ -256,7 +235,7 @@ class Tracker:
         pruning = Pruning(tuple(task_ids), before)
         self.ticker.inbox.prunings.append(pruning)
         self.ticker.wake.set()
-        await answer_of(pruning, ANSWER_SECONDS)
+        await answer_of(pruning)
 
     async def pause(self, by: str = UNKNOWN, *, drain: bool = False) -> None:
         """Stop claiming until `resume`, also across a restart of the tracker; see `PauseWork`.
@@ -377,12 +356,6 @@ class Tracker:
         for running in held:
             self.ticker.losses.release(running)
         return len(held)
-
-    async def _act(self, action: Action) -> tuple[Task, Task]:
-        self.ticker.inbox.actions.append(action)
-        self.ticker.wake.set()
-        answer: tuple[Task, Task] = await answer_of(action, ANSWER_SECONDS)
-        return answer
 
 
 async def _no_stack(_name: str, _running: Running) -> str | None:

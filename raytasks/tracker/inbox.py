@@ -11,6 +11,7 @@ from typing import Any, Literal
 from pydantic_core import to_json
 
 from raytasks.model.acts import UNKNOWN
+from raytasks.model.changes import TaskChanges
 from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import Duplicate, NewTask, RaytasksError, Running
 from raytasks.protocol.messages import AttemptLog, Outcome, Report
@@ -19,6 +20,10 @@ from raytasks.tracker.acting import Target
 from raytasks.tracker.keyed import News
 
 log = logging.getLogger(__name__)
+
+
+Verb = Literal["cancel", "retry", "change", "delete"]
+"""The kind of an act on a task."""
 
 
 def _future() -> "asyncio.Future[Any]":
@@ -40,24 +45,28 @@ class Submission:
 
 @dataclass(eq=False)
 class Action:
-    """A cancel or a retry asked for by a person; answered with the task before and after it.
+    """An act on a task asked for by a person.
 
-    With a `namespace`, a task outside it counts as not found; None: any namespace. It is done `by`
-    a person, who may say why in a `message`.
+    A cancel or a retry is answered with the task before and after it. A change is answered with the
+    task after it, a deletion with the task before. For the other fields see `Target`.
     """
 
-    verb: Literal["cancel", "retry"]
+    verb: Verb
     task_id: str
     namespace: str | None = None
     by: str = UNKNOWN
     message: str | None = None
+    changes: TaskChanges | None = None
+    revision: int | None = None
     answer: "asyncio.Future[Any]" = field(default_factory=_future)
     expired: bool = False
 
     @property
     def target(self) -> Target:
         """The task, and who acts on it."""
-        return Target(self.task_id, self.namespace, self.by, self.message)
+        return Target(
+            self.task_id, self.namespace, self.by, self.message, self.changes, self.revision
+        )
 
 
 @dataclass(eq=False)
@@ -201,6 +210,10 @@ class Inbox:
         self.logs.keep(is_kept)
         self.reports.keep(lambda item: is_kept(item) or not item[1].is_acknowledged)
 
+    def targets(self, verb: Verb) -> list[Target]:
+        """Return the tasks that are to be changed in this way, in order."""
+        return [item.target for item in self.actions if item.verb == verb]
+
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
         """The commands whose callers wait for an answer."""
@@ -285,6 +298,16 @@ class Inbox:
             *(f"late outcome of {_attempt(outcome)}" for _, outcome in self.late),
             *(f"pruning of {len(item.task_ids)} tasks" for item in self.prunings),
         ]
+
+
+def answer_with(action: Action, result: object) -> None:
+    """Answer an act with its result, or with the error that it is."""
+    if action.answer.done():
+        return
+    if isinstance(result, Exception):
+        action.answer.set_exception(result)
+    else:
+        action.answer.set_result(result)
 
 
 def _tasks(tasks: tuple[NewTask, ...]) -> str:

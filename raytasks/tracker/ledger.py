@@ -10,11 +10,12 @@ from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.store import Counts
+from raytasks.tracker.acting import Acted
 from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.claim_book import ClaimBook
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
-from raytasks.tracker.inbox import Action, Inbox
+from raytasks.tracker.inbox import Action, Inbox, answer_with
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.statistics import Stats
 from raytasks.tracker.tick import TickInput, TickResult
@@ -129,9 +130,9 @@ class Ledger:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
         taken.succeed(done.duplicates)
-        for action in taken.actions:
-            self._answer_action(action, done)
-        log_acts(done.acts)
+        if taken.actions:
+            self._answer_actions(taken.actions, done.acted)
+            log_acts(done.acted.audit)
 
     def note_step(self, done: StepResult) -> None:
         """Apply the result of a step of a bulk operation."""
@@ -204,10 +205,12 @@ class Ledger:
         known = done.next_due if work.promote else self.next_due
         later = [task.due_at for task in work.submissions if task.due_at > work.now]
         later += [item.run_at for item in done.settled if item.run_at > work.now]
+        later += done.acted.due
         if known is not None:
             later.append(known)
         self.next_due = min(later, default=None)
         ends = [task.expires_at for task in work.submissions if task.expires_at is not None]
+        ends += done.acted.expiries
         known = done.next_expiry if work.expire else self.next_expiry
         if known is not None:
             ends.append(known)
@@ -264,7 +267,18 @@ class Ledger:
             if runner is not None:
                 runner.acknowledged_logs.append(log.number)
 
-    def _answer_action(self, action: Action, done: TickResult) -> None:
+    def _answer_actions(self, actions: Iterable[Action], done: Acted) -> None:
+        changed, deleted = iter(done.changed), iter(done.deleted)
+        for action in actions:
+            match action.verb:
+                case "change":
+                    answer_with(action, next(changed))
+                case "delete":
+                    answer_with(action, next(deleted))
+                case _:
+                    self._answer_action(action, done)
+
+    def _answer_action(self, action: Action, done: Acted) -> None:
         task_id, answer = action.task_id, action.answer
         before = done.before.get(task_id)
         if before is not None and done.after[task_id].cancel_requested:

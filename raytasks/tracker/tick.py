@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
-from raytasks.model.acts import AuditEntry
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
-from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running, Task
+from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store import expiry
@@ -26,7 +25,8 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
 from raytasks.store.store import Store
 from raytasks.store.transaction import Transaction
-from raytasks.tracker.acting import Target, act, change_of, expired, inserted
+from raytasks.tracker.acting import Acted, Target, act, change_of, expired, inserted
+from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.schedule_book import audit_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
@@ -56,6 +56,8 @@ class TickInput:
     late: Sequence[tuple[str, Outcome]] = ()
     cancels: Sequence[Target] = ()
     retries: Sequence[Target] = ()
+    changes: Sequence[Target] = ()
+    deletes: Sequence[Target] = ()
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
     expire: bool = False
@@ -78,31 +80,26 @@ class TickInput:
 
 @dataclass
 class TickResult:
-    """The result of a tick. The tasks of cancels and retries are in `before` and `after`.
+    """The result of a tick. What people did to tasks is in `acted`.
 
     Submissions that were not stored are in `duplicates`, by id. The `changes` are in order. If the
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
-    claimed tasks had been due. The `acts` are those of people that changed something. The
-    `ready_changes` are by lane. The `findings` are those of the plan's questions. The retries of
-    tasks whose unique key is held are `refused`: the id of the holder, by the id of the task. The
-    schedules that fired are in `fired`.
+    claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
+    plan's questions. The schedules that fired are in `fired`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
     settled: list[Settlement] = field(default_factory=list)
     claimed: list[tuple[Running, Claim]] = field(default_factory=list)
-    before: dict[str, Task] = field(default_factory=dict)
-    after: dict[str, Task] = field(default_factory=dict)
+    acted: Acted = field(default_factory=Acted)
     counts: Mapping[Counted, int] = field(default_factory=dict)
     totals: Mapping[Total, int] = field(default_factory=dict)
     changes: list[StateChange] = field(default_factory=list)
     next_due: float | None = None
     next_expiry: float | None = None
-    refused: dict[str, str] = field(default_factory=dict)
     cut: bool = False
     waits: list[tuple[Running, float]] = field(default_factory=list)
-    acts: list[AuditEntry] = field(default_factory=list)
     ready_changes: list[ReadyChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
@@ -121,17 +118,17 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.note_late(work.late)
         for task_ids, before in work.prunings:
             transaction.prune(task_ids, before)
-        acted = act(transaction, work.cancels, work.retries, work.now)
-        done.before, done.after, done.acts = acted.before, acted.after, acted.audit
-        done.refused = acted.refused
-        done.changes += acted.changes
+        change(transaction, work.changes, work.now, done.acted, work.ordered_types)
+        act(transaction, work.cancels, work.retries, work.now, done.acted)
         if runs := [item.firing for item in done.fired if item.firing.by is not None]:
-            acts = [audit_of(firing) for firing in runs]
-            done.acts += write_audit(transaction.connection, acts, work.now, len(done.acts))
+            audit, acts = done.acted.audit, [audit_of(firing) for firing in runs]
+            audit += write_audit(transaction.connection, acts, work.now, len(audit))
         if work.expire:
             _expire(transaction, expiry.due(transaction.connection, work.now), work.now, done)
             done.next_expiry = expiry.next_expiry(transaction.connection)
         _call_back(transaction, work.now, done)
+        delete(transaction, work.deletes, work.now, done.acted)
+        done.changes += done.acted.changes
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()

@@ -136,9 +136,10 @@ class TestAllOfThem:
     ("body", "pointer", "fix"),
     [
         ({}, "/action", "required"),
-        ({"action": "delete"}, "/action", "'retry' or 'cancel'"),
+        ({"action": "destroy"}, "/action", "'retry', 'cancel' or 'delete'"),
         ({"action": "retry", "state": "COMPLETED"}, "/state", "FAILED, CANCELLED"),
         ({"action": "retry", "state": "RUNNING"}, "/state", "FAILED, CANCELLED, or null"),
+        ({"action": "delete", "state": "RUNNING"}, "/state", "COMPLETED, FAILED, CANCELLED"),
         ({"action": "cancel", "state": "FAILED"}, "/state", "PENDING, RUNNING, RETRYING"),
         ({"action": "retry", "state": "LOST"}, "/state", "'FAILED'"),
         ({"action": "retry", "task_type": "a b"}, "/task_type", "match pattern"),

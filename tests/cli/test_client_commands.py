@@ -13,6 +13,7 @@ Run = Callable[..., Any]
 UNKNOWN = "0198c1de-0000-7000-8000-000000000000"
 COMMANDS = (
     ("submit", "noop", "{}"), ("get", UNKNOWN), ("list",), ("retry", UNKNOWN),
+    ("delete", UNKNOWN), ("update", UNKNOWN, "--priority", "1"),
     ("cancel", UNKNOWN), ("types",), ("health",),
 )  # fmt: skip
 
@@ -273,6 +274,42 @@ class TestCancelAndRetry:
         assert done.code == 0
         assert json.loads(done.out)["state"] == "PENDING"
         assert tasks("retry", task_id).code == 3
+
+
+class TestUpdateAndDelete:
+    """`raytasks update` and `raytasks delete`, and a retry with other values."""
+
+    def test_what_waits_is_changed(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "scripted", "{}", "--delay", "600", "--tag", "old")
+        done = tasks(
+            *("update", task_id, "--priority", "5", "--payload", '{"value": 1}', "--tag", "a"),
+            *("--max-attempts", "7", "--timeout", "9", "--expires", "900", "--json"),
+        )
+        assert done.code == 0, done.err
+        task = json.loads(done.out)
+        assert (task["priority"], task["payload"], task["tags"]) == (5, {"value": 1}, ["a"])
+        assert (task["max_attempts"], task["timeout_seconds"]) == (7, 9)
+        assert task["expires_at"] is not None
+        done = tasks("update", task_id, "--no-tags", "--no-expiry", "--json")
+        task = json.loads(done.out)
+        assert (task["tags"], task["expires_at"], task["revision"]) == ([], None, 2)
+        done = tasks("update", task_id, "--priority", "1", "--revision", "0")
+        assert done.code == 3
+        assert "revision 2 by now" in done.err
+        for wrong in ((), ("--tag", "a", "--no-tags"), ("--expires", "1", "--no-expiry")):
+            assert tasks("update", task_id, *wrong).code == 2
+
+    def test_what_has_ended_runs_again_with_other_values_or_is_deleted(self, tasks: Run) -> None:
+        task_id = submitted(tasks, "scripted", "{}", "--delay", "600")
+        assert tasks("delete", task_id).code == 3
+        tasks("cancel", task_id)
+        done = tasks("retry", task_id, "--priority", "3", "--delay", "900", "--json")
+        task = json.loads(done.out)
+        assert (task["state"], task["priority"]) == ("PENDING", 3)
+        tasks("cancel", task_id)
+        done = tasks("delete", task_id)
+        assert (done.code, done.out) == (0, f"task {task_id} is deleted\n")
+        assert tasks("get", task_id).code == 3
 
 
 def test_types(tasks: Run) -> None:

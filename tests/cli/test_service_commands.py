@@ -311,6 +311,10 @@ class TestBulk:
         assert (done.code, done.out) == (0, "6 of 7 tasks are run again\n")
         done = run("bulk", "cancel", "--type", "noop", "--yes", "--json")
         assert json.loads(done.out)["state"] == "DONE"
+        done = run("bulk", "delete", "--state", "completed", "--yes")
+        assert (done.code, done.out) == (0, "6 of 7 tasks are deleted\n")
+        begun = [json.loads(item.content) for item in fake.requests if item.method == "POST"]
+        assert begun[-1] == {"action": "delete", "state": "COMPLETED", "dry_run": False}
         done = run("bulk", "cancel", "--yes", "--no-wait")
         assert done.out == "b1\n"
 

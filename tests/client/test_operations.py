@@ -22,6 +22,7 @@ from raytasks.client import (
     Gone,
     Invalid,
     NotFound,
+    RevisionChanged,
     ServiceUnavailable,
     TaskFailed,
     TooManyRequests,
@@ -82,6 +83,11 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.list(state="FAILED", tag="a/b", cursor="x=", limit=3, offset=None), "GET",
      "/tasks/?state=FAILED&tag=a%2Fb&cursor=x%3D&limit=3", None),
     (lambda c: c.retry("../x"), "POST", "/tasks/..%2Fx/retry", None),
+    (lambda c: c.retry("x", priority=1), "POST", "/tasks/x/retry", {"priority": 1}),
+    (lambda c: c.update("x", revision=3, payload=None, tags=[]), "PATCH", "/tasks/x",
+     {"payload": None, "tags": []}),
+    (lambda c: c.bulk_delete(tag="t"), "POST", "/bulk",
+     {"action": "delete", "tag": "t", "dry_run": False}),
     (lambda c: c.cancel(ID), "POST", f"/tasks/{ID}/cancel", None),
     (lambda c: c.bulk_retry(state="FAILED", tag=None), "POST", "/bulk",
      {"action": "retry", "state": "FAILED", "dry_run": False}),
@@ -261,6 +267,28 @@ class TestTryingAgain:
             with pytest.raises((ApiError, ServiceUnavailable)):
                 wire.do(call)
             assert len(wire.requests) == 1
+
+    def test_a_change_is_sent_again_as_it_names_its_revision(self, wired: type[Wire]) -> None:
+        wire = wired(REFUSED, problem(503), ok(revision=4))
+        assert wire.do(lambda c: c.update(ID, revision=3, priority=1)) == {"revision": 4}
+        assert [item.headers["If-Match"] for item in wire.requests] == ['"3"'] * 3
+        with pytest.raises(RevisionChanged):
+            wired(problem(412)).do(lambda c: c.update(ID, revision=3, priority=1))
+
+    def test_a_deletion_is_sent_again(self, wired: type[Wire]) -> None:
+        for first in ((), (problem(503),), (problem(503), problem(503))):
+            wire = wired(*first, httpx.Response(204))
+            assert wire.do(lambda c: c.delete(ID)) is None
+            assert [item.method for item in wire.requests] == ["DELETE"] * (1 + len(first))
+
+    def test_what_an_earlier_try_has_deleted_is_deleted(self, wired: type[Wire]) -> None:
+        assert wired(problem(503), problem(404)).do(lambda c: c.delete(ID)) is None
+        with pytest.raises(NotFound):
+            wired(problem(404)).do(lambda c: c.delete(ID))
+        with pytest.raises(Conflict):
+            wired(problem(503), problem(409)).do(lambda c: c.delete(ID))
+        with pytest.raises(ServiceUnavailable, match="not a raytasks service"):
+            wired(httpx.Response(200, text="hello")).do(lambda c: c.delete(ID))
 
     def test_a_count_is_sent_again(self, wired: type[Wire]) -> None:
         wire = wired(REFUSED, HTML, ok(matched=3))

@@ -3,6 +3,7 @@
 from collections import Counter, defaultdict
 from typing import NamedTuple
 
+from raytasks.model.changes import TaskChanges
 from raytasks.model.tasks import NewTask
 from raytasks.protocol.messages import Outcome
 
@@ -73,6 +74,10 @@ class Account:
         self.retries: Counter[str] = Counter()
         """How often a person may have retried each task."""
         self.bulk_retries = 0
+        self.changes: defaultdict[tuple[str, int], list[TaskChanges]] = defaultdict(list)
+        """The changes of each task that somebody may have made, by the revision before."""
+        self.deletes: set[str] = set()
+        """The tasks that somebody may have deleted."""
         self.cancels: set[str] = set()
         """The tasks that somebody may have cancelled."""
         self.bulk_cancels = 0

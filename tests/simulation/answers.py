@@ -45,6 +45,16 @@ class Answers:
         # One that was retried during an answer that came before is retried for this one too.
         return self._checker.retried[row.task_id] > 0
 
+    def changed(self, task_id: str, revision: int) -> None:
+        """Check the change of a task of this revision that is answered."""
+        if (task_id, revision) not in self._checker.changed:
+            self._fail(f"{task_id} is said to be changed at {revision}, and was not")
+
+    def deleted(self, task_id: str) -> None:
+        """Check a deletion that is answered."""
+        if task_id in self._checker.rows:
+            self._fail(f"{task_id} is said to be deleted, and is there")
+
     def paused(self, *, paused: bool, epoch: int) -> None:
         """Check a pause or resume that is being answered."""
         found, present = self._reader.execute(

@@ -9,6 +9,8 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from msgspec import UNSET
+
 from raytasks.model.callbacks import CALLBACK_TYPE
 from raytasks.tracker.tick import TickInput
 from tests.simulation.account import (
@@ -68,6 +70,8 @@ class Checker:
         self.owner: str | None = None
         self.latest_clock = 0.0
         self.retried: Counter[str] = Counter()
+        self.changed: set[tuple[str, int]] = set()
+        """The tasks that were changed, with the revision that they had before."""
         self.made = 0
         """How many tasks have come."""
         self._totals: dict[tuple[str, str, str], int] = {}
@@ -197,7 +201,9 @@ class Checker:
 
     def _gone(self, old: Row) -> None:
         seconds = self.account.pruning_after
-        if seconds is None or old.finished_at is None:
+        if old.task_id in self.account.deletes and old.finished_at is not None:
+            pass
+        elif seconds is None or old.finished_at is None:
             self._fail(f"{old.task_id} is gone, which was {old.state}")
         elif self.latest_clock - old.finished_at < seconds:
             self._fail(f"{old.task_id} was pruned too early")
@@ -206,14 +212,15 @@ class Checker:
 
     def _kept(self, old: Row, new: Row) -> None:
         """Compare what never changes."""
-        if (old.payload, old.task_type, old.priority, old.max_attempts, old.namespace) != (
+        if (old.payload, old.task_type, old.max_attempts, old.namespace) != (
             new.payload,
             new.task_type,
-            new.priority,
             new.max_attempts,
             new.namespace,
         ):
             self._fail(f"{new.task_id} is another task now")
+        if old.priority != new.priority and old.revision == new.revision:
+            self._fail(f"the priority of {new.task_id} changed without a revision")
         if new.revision < old.revision:
             self._fail(f"the revision of {new.task_id} went back")
         if new.attempt not in (old.attempt, old.attempt + 1):
@@ -248,14 +255,10 @@ class Checker:
             if ended is None:
                 return
             self._settled(old, ended, now)
-        if now.state in WAITING and new.cancel_requested and new.state == "CANCELLED":
-            if now.revision < new.revision:
-                now.state, now.revision, now.cancelled = "CANCELLED", now.revision + 1, True
-                if not self._may_be_cancelled(new):
-                    self._fail(f"{new.task_id} was cancelled by nobody")
-        elif now.state in WAITING and new.state == "CANCELLED":
-            now.state, now.revision = "CANCELLED", now.revision + 1
-            self._keys.expired(new, retried=self._is_retried(new), now=self._planned_at)
+        while now.state in WAITING and self._was_changed(old, new, now.revision):
+            now.revision += 1
+        if now.state in WAITING and new.state == "CANCELLED":
+            self._ended_waiting(new, now)
         elif now.state in ("FAILED", "CANCELLED") and new.state not in FINAL:
             self._retried(old, now)
         if now.state in WAITING and new.state == "RUNNING":
@@ -270,6 +273,45 @@ class Checker:
             )
         if now.state == "COMPLETED":
             self._completed(new)
+
+    def _ended_waiting(self, new: Row, now: "_Standing") -> None:
+        """Follow the end of a task that waited: a person has cancelled it, or it has expired."""
+        if not new.cancel_requested:
+            now.state, now.revision = "CANCELLED", now.revision + 1
+            self._keys.expired(new, retried=self._is_retried(new), now=self._planned_at)
+        elif now.revision < new.revision:
+            now.state, now.revision, now.cancelled = "CANCELLED", now.revision + 1, True
+            if not self._may_be_cancelled(new):
+                self._fail(f"{new.task_id} was cancelled by nobody")
+
+    def _was_changed(self, old: Row, new: Row, revision: int) -> bool:
+        """Return whether a person has changed a task of this revision, as the history says."""
+        if not self._has_change(new.task_id, revision):
+            return False
+        asked = self.account.changes.get((new.task_id, revision), [])
+        if not asked:
+            self._fail(f"{new.task_id} was changed at {revision} by nobody")
+        self.changed.add((new.task_id, revision))
+        if not self._has_change(new.task_id, revision + 1):
+            due = (old.run_at, *(self._planned_at + d for d in (0.0, 0.3, 1.5)))
+            wanted = {
+                (
+                    old.priority if item.priority is UNSET else item.priority,
+                    None if item.delay_seconds is UNSET else self._planned_at + item.delay_seconds,
+                )
+                for item in asked
+            }
+            is_so = {(new.priority, new.run_at), (new.priority, None)} & wanted
+            if not is_so or new.run_at not in due:
+                self._fail(f"{new.task_id} should be as {asked}: {old} -> {new}")
+        return True
+
+    def _has_change(self, task_id: str, revision: int) -> bool:
+        found = self._reader.execute(
+            "SELECT 1 FROM task_actions WHERE task_id = ? AND revision = ? AND action = 'change'",
+            (task_id, revision),
+        )
+        return found.fetchone() is not None
 
     def _settled(self, old: Row, ended: Ended, now: "_Standing") -> None:
         """Follow the end of an attempt. A cancel of the same tick comes after it."""

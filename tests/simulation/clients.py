@@ -6,6 +6,7 @@ Whoever gets no answer tries again, as a client of the API does, with the same i
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from random import Random
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
@@ -26,6 +27,7 @@ from tests.making import bulk_filter
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.callbacks import Callbacks
+from tests.simulation.changers import changer, deleter
 from tests.simulation.kinds import Fault
 from tests.simulation.loop import Process
 from tests.simulation.network import CallFailed
@@ -48,6 +50,7 @@ class Clients:
         self.waits: list[asyncio.Task[Any]] = []
         self.jobs: list[asyncio.Task[Any]] = []
         self._draw = world.draw
+        self._changes = Random(world.seed + 7_000_000_001)
         self._numbers = 0
         self.plans: dict[str, Plan] = {}
         """The plan of each task, by its id."""
@@ -56,6 +59,11 @@ class Clients:
             world.seed, world.files.reader, world.account, self.plans, world.fail
         )
         self.away = AWAY
+
+    @property
+    def draw(self) -> Random:
+        """The source of chance of those who change and delete tasks."""
+        return self._changes
 
     def begin(self, work: Any) -> "asyncio.Task[Any]":
         """Have a client do something."""
@@ -174,7 +182,8 @@ class Clients:
             owner is not None and owner.idempotency_key != task.idempotency_key
         ):
             self.world.fail(f"{task} is told to be a duplicate of {owner}: {duplicate}")
-        if owner is None and self.world.retention_seconds is None:
+        deleted = duplicate.task_id in self.world.account.deletes
+        if owner is None and self.world.retention_seconds is None and not deleted:
             self.world.fail(f"{task} is told to be a duplicate of {duplicate}, which is not there")
         self.stored.append(duplicate.task_id)
 
@@ -188,7 +197,8 @@ class Clients:
             except AWAY:
                 continue
             if found is None:
-                if self.world.retention_seconds is None:
+                deleted = first.task_id in self.world.account.deletes
+                if self.world.retention_seconds is None and not deleted:
                     self.world.fail(f"{again} was accepted, and its key is taken")
                 return
             if found.same != (digest == "same"):
@@ -232,6 +242,10 @@ class Clients:
             self.waits.append(self.process.start(self.waiter(task_id)))
         if draw.random() < 0.3:
             self.begin(self.retrier(task_id))
+        if self._changes.random() < 0.4:
+            self.begin(changer(self, task_id, AWAY))
+        if self._changes.random() < 0.1:
+            self.begin(deleter(self, task_id, AWAY))
 
     async def canceller(self, task_id: str, seconds: float = 2.0) -> None:
         """Cancel a task, sooner or later; and know what that means."""

@@ -171,6 +171,9 @@ class Flow:
             if known is None or not ordered.intersection(self._keys(other)):
                 continue
             is_put_off = other.attempt > 0 and not other.ready and known.attempt == other.attempt
+            is_put_off = is_put_off and not known.ready  # if it was, a person has just put it off
             is_first = known.ready and (other.rank, other.task_id) < (row.rank, row.task_id)
+            if (old := before.get(row.task_id)) is not None:  # a person may have changed the order
+                is_first = is_first and (known.rank, known.task_id) < (old.rank, old.task_id)
             if is_put_off or (other.ready and is_first):
                 self._fail(f"{row} was claimed before {other}")

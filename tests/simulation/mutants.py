@@ -97,6 +97,27 @@ MUTANTS = (
         "        if changed != expected:",
         "        if changed > expected:",
     ),
+    # Changes by people
+    Mutant(
+        "a change without its fence",
+        "raytasks.tracker.changing",
+        "    if task.revision == revision + 1 and changes.is_done_in(task):\n"
+        "        return task  # the same call has come before\n"
+        "    if task.revision != revision:\n",
+        "    if task.revision < revision:\n",
+    ),
+    Mutant(
+        "lanes keep what was changed",
+        "raytasks.store.task_changes",
+        "        if row.ready:\n            self.ready.remove(row, row.rank)\n",
+        "",
+    ),
+    Mutant(
+        "nobody looks when a changed task is due",
+        "raytasks.tracker.ledger",
+        "        later += done.acted.due\n",
+        "",
+    ),
     # Runners
     Mutant(
         "lease never ends",

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raytasks.protocol import codec as wire
-from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
+from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask, StartBulk
 from raytasks.protocol.messages import Exchange
 from raytasks.protocol.queries import Query
 from raytasks.store.transaction import Superseded
@@ -110,6 +110,14 @@ class TrackerLife:
                 task = await core.execute(asked)
                 verb = "cancel" if isinstance(asked, CancelTask) else "retry"
                 self.world.answers.acted(verb, asked.task_id, before)
+                return wire.encode(task)
+            case ChangeTask():
+                task = await core.execute(asked)
+                self.world.answers.changed(asked.task_id, asked.revision)
+                return wire.encode(task)
+            case DeleteTask():
+                task = await core.execute(asked)
+                self.world.answers.deleted(asked.task_id)
                 return wire.encode(task)
             case StartBulk():
                 made = await core.execute(asked)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from sqlalchemy import update
 
+from raytasks.model.changes import TaskChanges
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.task_events import (
     Event,
@@ -27,6 +28,7 @@ from raytasks.protocol.messages import AttemptLog, Report, StateChange
 from raytasks.protocol.queries import TaskEvents
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.store import Store
+from raytasks.tracker.acting import Target
 from tests.making import NOW, Tracking, outcome, task_id
 
 ID = task_id(1)
@@ -35,6 +37,7 @@ SOME = 1000
 STEPS = st.lists(
     st.one_of(
         st.sampled_from(["claim", "claim", "claim", "cancel", "retry", "retry", "log", "log"]),
+        st.just("change"),
         st.sampled_from([*OutcomeKind, OutcomeKind.FAILED, OutcomeKind.FAILED]),
     ),
     max_size=25,
@@ -83,9 +86,13 @@ class Life:
             self.expected.append((self.running.revision, self.lines))
         elif step in ("cancel", "retry"):
             done = self._tick(**{"cancels" if step == "cancel" else "retries": [ID]})
-            after = done.after.get(ID)
+            after = done.acted.after.get(ID)
             if self.running is not None and after is not None and after.cancel_requested:
                 self.running = replace(self.running, cancel_requested=True)
+        elif step == "change":
+            revision = self.changes[-1].revision
+            target = Target(ID, changes=TaskChanges(priority=1), revision=revision)
+            self._tick(changes=[target])
         elif isinstance(step, OutcomeKind) and self.running is not None:
             running, self.running = self.running, None
             began = {"started_at": running.claimed_at}
@@ -149,9 +156,9 @@ def test_whatever_has_happened_is_told_again(sqlite_template: Path, steps: list[
 def test_both_databases_tell_it(store: Store) -> None:
     life = Life(store)
     failed, snoozed = OutcomeKind.FAILED, OutcomeKind.SNOOZED
-    for step in ("cancel", "retry", "claim", "log", "log", snoozed, "cancel", "retry", "cancel",
-                 "retry", "claim", failed, "claim", "log", failed, "claim", failed, "retry",
-                 "claim", "log"):  # fmt: skip
+    for step in ("change", "cancel", "retry", "claim", "log", "log", snoozed, "change", "change",
+                 "cancel", "retry", "change", "cancel", "retry", "claim", failed, "claim", "log",
+                 failed, "claim", failed, "retry", "claim", "log"):  # fmt: skip
         life.step(step)
         check(life, store)
     assert len(life.changes) > 15

@@ -22,7 +22,7 @@ from raytasks.store import store_calls as calls_module
 from raytasks.store.store import Store
 from raytasks.store.store_calls import StoreCalls, patiently
 from raytasks.store.task_reads import PostgresPoints
-from raytasks.tracker import access, core
+from raytasks.tracker import access, backlog
 from raytasks.tracker.core import Tracker
 from tests.making import Tracking, new_task, task_id
 from tests.tracking import PATIENCE, tracker_on
@@ -37,7 +37,7 @@ def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(database._POSTGRES, "options", options)
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(access, "_OUTAGE_DELAYS", (0.01, 0.05))
-    monkeypatch.setattr(core, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(backlog, "ANSWER_SECONDS", 1.0)
 
 
 @contextmanager

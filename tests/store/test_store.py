@@ -279,7 +279,7 @@ class TestVerbs:
         tracking.submit(4, run_at=NOW + 100)
         tracking.now += 1
         done = tracking.tick(cancels=ids([1, 2, 3, 4, 5]), requests=[capacity_request()])
-        assert [row.task_id for row in done.before.values()] == ids([1, 2, 3, 4])
+        assert [row.task_id for row in done.acted.before.values()] == ids([1, 2, 3, 4])
         states = {number: tracking.state(number) for number in (1, 2, 3, 4)}
         assert states == {
             1: State.COMPLETED, 2: State.RUNNING, 3: State.CANCELLED, 4: State.CANCELLED

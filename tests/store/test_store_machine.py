@@ -23,18 +23,37 @@ from sqlalchemy import select
 
 from raytasks.model.bulk_operations import BulkAction, NewBulk
 from raytasks.model.callbacks import CALLBACK_TYPE, callback_id
+from raytasks.model.changes import TaskChanges
 from raytasks.model.lane_names import lane_of
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow, ScheduleSpec
 from raytasks.model.states import FINAL, TRANSITIONS, WAITING, OutcomeKind, State
-from raytasks.model.tasks import DEFAULT_NAMESPACE, Duplicate, Running
+from raytasks.model.tasks import (
+    DEFAULT_NAMESPACE,
+    Duplicate,
+    RevisionConflict,
+    Running,
+    StateConflict,
+    Task,
+    TaskNotFound,
+)
 from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_unique
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import BulkById, TasksById
 from raytasks.store.lane_rows import LaneRow, PutOffRow
 from raytasks.store.schedule_rows import Firing
-from raytasks.store.schema import attempts, metadata, tasks, tracker_epoch, unique_keys
+from raytasks.store.schema import (
+    attempts,
+    metadata,
+    task_actions,
+    task_logs,
+    task_tags,
+    tasks,
+    tracker_epoch,
+    unique_keys,
+)
 from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
+from raytasks.tracker.acting import Target
 from raytasks.tracker.bulk_turns import make, run_step
 from tests.lanes import KnownLanes
 from tests.making import (
@@ -163,6 +182,20 @@ class ModelTask:
                 self.state = State.FAILED
 
 
+def counted_ends(task: ModelTask) -> Counter[tuple[str, str]]:
+    """Return what the ends of a task's attempts have added to the totals."""
+    ends = Counter(
+        (
+            task.task_type,
+            "finished.COMPLETED" if kind is OutcomeKind.SUCCEEDED else f"attempts.{kind}",
+        )
+        for _, kind in task.history
+    )
+    if task.expired:
+        ends[task.task_type, "expired"] = task.expired
+    return ends
+
+
 class StoreMachine(RuleBasedStateMachine):
     """Drives a store as trackers do, one after the other, and the model beside it."""
 
@@ -177,6 +210,9 @@ class StoreMachine(RuleBasedStateMachine):
         self.bulks = self.numbers = 0
         self.holders: dict[tuple[str, str], ModelTask] = {}
         self.reports = 0
+        self.deleted: Counter[tuple[str, str]] = Counter()
+        self.deleted_ids: list[str] = []
+        self.deleted_callbacks: dict[str, float] = {}
         self.seen: dict[str, tuple[State, int]] = {}
         self.ended: list[Running] = []
         self.known_lanes = KnownLanes(self.tracking.store.lanes())
@@ -218,7 +254,8 @@ class StoreMachine(RuleBasedStateMachine):
         )
 
     def callbacks(self) -> dict[str, float]:
-        return {name: at for task in self.tasks.values() for name, at in task.callbacks.items()}
+        present = {name: at for task in self.tasks.values() for name, at in task.callbacks.items()}
+        return present | self.deleted_callbacks
 
     def holder(self, task_type: str, unique: Unique | None) -> ModelTask | None:
         """Return the open task that holds a key."""
@@ -434,6 +471,98 @@ class StoreMachine(RuleBasedStateMachine):
         assert set(done.refused) == refused
 
     @precondition(lambda self: self.tasks)
+    @rule(
+        number=NUMBERS,
+        step=st.sampled_from([0, 0, 0, -1, 1]),
+        priority=st.none() | st.integers(-1, 2),
+        delay=st.none() | DELAYS,
+        value=st.just("") | VALUES,
+        again=st.booleans(),
+        with_retry=st.booleans(),
+    )
+    def change(
+        self,
+        number: int,
+        step: int,
+        priority: int | None,
+        delay: float | None,
+        value: str | None,
+        again: bool,
+        with_retry: bool,
+    ) -> None:
+        """Change a task, by itself or with a retry; `again`: the same call comes twice."""
+        task = self.pick(number)
+        asked = {"priority": priority, "delay_seconds": delay}
+        values: dict[str, Any] = {name: new for name, new in asked.items() if new is not None}
+        if value != "":
+            values["limit_values"] = value
+        target = Target(
+            task.task_id, by="ops", changes=TaskChanges(**values), revision=task.revision + step
+        )
+        if with_retry:
+            self.tracking.tick(retries=[target, target])
+            if task.state in (State.FAILED, State.CANCELLED) and self.retried(task):
+                self.apply(task, values)
+            return
+        answers = self.tracking.tick(changes=[target] * (1 + again)).acted.changed
+        if task.state not in WAITING:
+            assert [type(answer) for answer in answers] == [StateConflict] * len(answers)
+        elif step:
+            refused = [isinstance(answer, RevisionConflict) for answer in answers]
+            known = step == -1 and self.is_so(task, values)
+            assert refused == [not known] * len(answers)
+        else:
+            self.apply(task, values)
+            task.revision += 1
+            assert {answer.revision for answer in answers} == {task.revision}  # type: ignore[union-attr]
+
+    def is_so(self, task: ModelTask, values: dict[str, Any]) -> bool:
+        """Whether a task is as a change would make it: the change may be known already."""
+        row = self.tracking.store.read(TasksById([task.task_id]))[task.task_id]
+        delay = values.get("delay_seconds")
+        return (
+            values.get("priority", task.priority) == task.priority
+            and values.get("limit_values", task.limit_values) == task.limit_values
+            and (delay is None or row.updated_at + delay == task.run_at)
+        )
+
+    def apply(self, task: ModelTask, values: dict[str, Any]) -> None:
+        now = self.tracking.now
+        if "priority" in values:
+            task.rank -= (values["priority"] - task.priority) * PRIORITY_STEP
+            task.priority = values["priority"]
+        if "delay_seconds" in values:
+            task.run_at = now + values["delay_seconds"]
+            task.rank = task.run_at - task.priority * PRIORITY_STEP
+            task.ready = values["delay_seconds"] == 0
+        if "limit_values" in values:
+            task.limit_values = values["limit_values"]
+            task.lane = lane_of(DEFAULT_NAMESPACE, task.limit_values)
+
+    @precondition(lambda self: self.tasks)
+    @rule(number=NUMBERS)
+    def delete(self, number: int) -> None:
+        task = self.pick(number)
+        name = task.task_id
+        answers = self.tracking.tick(deletes=[name, name]).acted.deleted
+        if task.state in FINAL:
+            assert isinstance(answers[0], Task)
+            assert isinstance(answers[1], TaskNotFound)
+            self.gone(task)
+        else:
+            assert [type(answer) for answer in answers] == [StateConflict] * 2
+
+    def gone(self, task: ModelTask) -> None:
+        """Forget a task that was deleted, but not what it added to the totals."""
+        self.deleted[task.task_type, "submitted"] += 1
+        self.deleted.update(counted_ends(task))
+        self.deleted_ids.append(task.task_id)
+        self.deleted_callbacks |= task.callbacks
+        del self.tasks[task.task_id]
+        self.seen.pop(task.task_id, None)
+        self.ended = [item for item in self.ended if item.task_id != task.task_id]
+
+    @precondition(lambda self: self.tasks)
     @rule(action=st.sampled_from(list(BulkAction)), task_type=TASK_TYPES)
     def act_on_many(self, action: BulkAction, task_type: str) -> None:
         self.bulks += 1
@@ -447,7 +576,10 @@ class StoreMachine(RuleBasedStateMachine):
         for _, task in sorted(self.tasks.items(), reverse=True):  # the newest first
             if task.task_type != task_type:
                 continue
-            if action is BulkAction.RETRY:
+            if action is BulkAction.DELETE:
+                if task.state in FINAL:
+                    self.gone(task)
+            elif action is BulkAction.RETRY:
                 skipped += not self.retried(task)
             elif task.state in WAITING:
                 task.state, task.ready, task.cancel_requested = State.CANCELLED, False, True
@@ -543,7 +675,9 @@ class StoreMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_tasks_are_as_the_model_says(self) -> None:
-        stored = self.tracking.store.read(TasksById([*self.tasks, task_id(99_999)]))
+        stored = self.tracking.store.read(
+            TasksById([*self.tasks, *self.deleted_ids, task_id(99_999)])
+        )
         assert set(stored) == set(self.tasks)
         for task in self.tasks.values():
             row = stored[task.task_id]
@@ -551,6 +685,7 @@ class StoreMachine(RuleBasedStateMachine):
                 task.state, task.attempt, task.failures, task.crashes, task.cancel_requested
             )  # fmt: skip
             assert row.run_at == task.run_at
+            assert (row.priority, row.limit_values) == (task.priority, task.limit_values)
             assert row.revision == task.revision
             assert (row.finished_at is not None) == (row.state in FINAL)
 
@@ -623,16 +758,10 @@ class StoreMachine(RuleBasedStateMachine):
     @invariant()
     def the_totals_add_up(self) -> None:
         totals = check_identity(self.tracking.store)
-        known: Counter[tuple[str, str]] = Counter()
+        known = Counter(self.deleted)
         for task in self.tasks.values():
             known[task.task_type, "submitted"] += 1
-            if task.expired:
-                known[task.task_type, "expired"] += task.expired
-            for _, kind in task.history:
-                if kind is OutcomeKind.SUCCEEDED:
-                    known[task.task_type, "finished.COMPLETED"] += 1
-                else:
-                    known[task.task_type, f"attempts.{kind}"] += 1
+            known.update(counted_ends(task))
         found = {
             (kind, name): number
             for (_, kind, name), number in totals.items()
@@ -657,6 +786,13 @@ class StoreMachine(RuleBasedStateMachine):
         assert running == {task.task_id: (task.runner_id, task.company) for task in self.running()}
         assert self.tracking.store.next_due() == self.next_due()
         assert self.tracking.store.next_expiry() == self.next_expiry()
+
+    @invariant()
+    def nothing_is_left_of_what_was_deleted(self) -> None:
+        with self.tracking.store._database.reading() as connection:
+            for table in (attempts, task_actions, task_logs, task_tags):
+                names = set(connection.execute(select(table.c.task_id)).scalars())
+                assert not names & set(self.deleted_ids)
 
     @invariant()
     def the_history_has_every_attempt_once(self) -> None:

@@ -344,3 +344,31 @@ def test_nothing_is_left_of_a_queue(queue: Queue) -> None:
     assert not Path(folder).parent.exists()
     with pytest.raises(RuntimeError, match="closed"):
         queue.submit("coroutine", 1)
+
+
+class TestChanges:
+    def test_a_waiting_task_is_changed(self, queue: Queue) -> None:
+        task = queue.submit("busy", {"snooze": 100}, delay_seconds=50, tags=["a"])
+        task.update(payload={"snooze": 7}, delay_seconds=20, tags=[])
+        assert since_start(queue.run_for(60)) == [20.0, 27.0]
+        assert task.document["tags"] == []
+        with pytest.raises(StateConflict, match="COMPLETED"):
+            task.update(priority=1)
+        with pytest.raises(InvalidSubmission, match="not valid"):
+            task.update(color=1)
+
+    def test_a_retry_may_have_another_payload(self, queue: Queue) -> None:
+        task = queue.submit("permanent", None)
+        queue.run_until_idle()
+        task.retry(priority=9, delay_seconds=30)
+        assert since_start(queue.run_until_idle()) == [30.0]
+        assert task.document["priority"] == 9
+
+    def test_a_final_task_is_deleted(self, queue: Queue) -> None:
+        task = queue.submit("permanent", None)
+        with pytest.raises(StateConflict, match="PENDING"):
+            task.delete()
+        queue.run_until_idle()
+        task.delete()
+        with pytest.raises(TaskNotFound):
+            queue.get(task.task_id)

@@ -50,6 +50,21 @@ def test_the_rate_is_used_and_the_time_of_the_next_token_is_known(key: str | Non
     assert looks < 300, "tokens are waited for one by one"
 
 
+def test_a_token_that_comes_back_to_a_full_bucket_is_lost() -> None:
+    world = world_with(Limit("rate", rate=1.0, burst=2))
+    world.now = 2.0
+    held, other = world.tick(request())
+    world.now = 60.0  # the bucket is full again
+    ends = [
+        world.end(held, OutcomeKind.LOST, begun=False),
+        world.end(other, OutcomeKind.LOST, begun=False),
+    ]
+    assert len(world.tick(request(), ends=ends)) == 2
+    assert not world.tick(request()), "the bucket is empty now"
+    world.now = 61.0
+    assert len(world.tick(request())) == 1
+
+
 def test_an_attempt_that_did_not_begin_gives_back_its_token() -> None:
     world = world_with(Limit("rate", rate=1.0, burst=1))
     world.now = 1.0

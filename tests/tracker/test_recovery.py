@@ -17,7 +17,7 @@ from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report
 from raytasks.protocol.queries import Health, TaskEvents, TasksById
 from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Transaction
-from raytasks.tracker import access, aside, core, intake
+from raytasks.tracker import access, aside, backlog, intake
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, outcome, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
@@ -432,7 +432,7 @@ async def test_a_write_that_hangs_is_answered_in_time(
         waiting = [first, *map(asyncio.ensure_future, later)]
         await let_run()
         assert not any(call.done() for call in waiting)
-        skipped = core.ANSWER_SECONDS  # the loop's clock jumps to where all have waited too long
+        skipped = backlog.ANSWER_SECONDS  # the loop's clock jumps to where all have waited too long
         for call in waiting:
             with pytest.raises(StoreUnavailable, match="away"):
                 await call

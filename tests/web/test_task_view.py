@@ -91,6 +91,18 @@ def test_retry_and_cancel_are_seen_at_once(visit: Visit, http: httpx.Client) -> 
     page.locator(".state[data-state=CANCELLED]").wait_for()
 
 
+def test_a_task_that_has_ended_is_deleted(visit: Visit, http: httpx.Client) -> None:
+    task_id = submit(http, task_type="noop", delay_seconds=3600)
+    http.post(f"/tasks/{task_id}/cancel")
+    opened = visit(f"/tasks/{task_id}")
+    page = opened.page
+    page.get_by_role("button", name="Delete…").click()
+    page.get_by_role("button", name="Delete the task").click()
+    page.get_by_text("Deleted").wait_for()
+    page.wait_for_url(re.compile("/tasks$"))
+    assert http.get(f"/tasks/{task_id}").status_code == 404
+
+
 def test_it_is_copied_as_a_command(
     visit: Visit, filled: FilledService, http: httpx.Client, tmp_path: Path
 ) -> None:

@@ -69,12 +69,12 @@ export async function send(method, path, { query, body, headers, abort, accepts 
   throw problem;
 }
 
-/** Sends a request, and returns the answer's JSON. `body` is a value, or a string of JSON. */
+/** Sends a request, and returns the answer's JSON, or true if it has none. `body` is a value, or a string of JSON. */
 export async function ask(method, path, options = {}) {
   const { body } = options;
   const text = body === undefined || typeof body === "string" ? body : JSON.stringify(body);
   const answer = await send(method, path, { ...options, body: text });
-  return answer.json();
+  return answer.status === 204 ? true : answer.json();
 }
 
 /** Returns the JSON of a GET. */

@@ -9,6 +9,7 @@ export const STATES = ["PENDING", "RUNNING", "RETRYING", "COMPLETED", "FAILED", 
 export const ACTS = {
   retry: { title: "Retry", past: "retried", sources: ["FAILED", "CANCELLED"] },
   cancel: { title: "Cancel", past: "cancelled", sources: ["PENDING", "RETRYING", "RUNNING"] },
+  delete: { title: "Delete", past: "deleted", sources: ["COMPLETED", "FAILED", "CANCELLED"] },
 };
 
 /** Whether a task in this state has ended. */

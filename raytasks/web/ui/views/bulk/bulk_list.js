@@ -33,12 +33,12 @@ function Row({ operation }) {
 function List({ operations }) {
   if (operations.length === 0) {
     return html`<${Empty} title="No bulk operation">
-      <p>A bulk operation retries or cancels all tasks that a filter matches. It is forgotten 30 days after its end.</p>
+      <p>A bulk operation retries, cancels or deletes all tasks that a filter matches. It is forgotten 30 days after its end.</p>
       ${may("operate") && html`<p><a href=${href("/bulk/new")}>Begin one</a></p>`}</>`;
   }
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Bulk operations"><table class="bulks">
     <thead><tr><th class="c-state">State</th><th class="c-action">Action</th><th>Tasks with</th><th class="c-passed">Looked at</th>
-      <th class="num c-changed" title="How many tasks it has retried or cancelled">Changed</th><th class="c-by">By</th><th class="c-time">Begun</th><th class="num c-took">Took</th></tr></thead>
+      <th class="num c-changed" title="How many tasks it has retried, cancelled or deleted">Changed</th><th class="c-by">By</th><th class="c-time">Begun</th><th class="num c-took">Took</th></tr></thead>
     <tbody>${operations.map((one) => html`<${Row} key=${one.bulk_id} operation=${one} />`)}</tbody></table></div>`;
 }
 

@@ -31,7 +31,7 @@ function Begin({ body, matched }) {
   const what = matched === null ? "Very many tasks match" : matched === 1 ? "1 task matches" : `${number(matched)} tasks match`;
   return html`<p><strong class="num">${what}.</strong> ${matched === 0
       ? `There is nothing to be ${past}.` : "Nothing is changed before you have agreed to it."}</p>
-    <p class="buttons"><button type="button" class=${body.action === "cancel" ? "danger" : "primary"} disabled=${matched === 0}
+    <p class="buttons"><button type="button" class=${body.action !== "retry" ? "danger" : "primary"} disabled=${matched === 0}
       onClick=${begin}>${title}${matched === 0 ? "" : matched === null ? " them" : ` ${number(matched)}`}…</button></p>`;
 }
 

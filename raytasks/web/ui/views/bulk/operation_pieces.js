@@ -6,7 +6,7 @@ import { number } from "../../core/format.js";
 import { Badge, ProgressBar } from "../../parts/pieces.js";
 
 /** What operations do, by their action. */
-export const ACTION_TITLES = { retry: "Retry", cancel: "Cancel" };
+export const ACTION_TITLES = { retry: "Retry", cancel: "Cancel", delete: "Delete" };
 
 /** The state of an operation. One that is held is still RUNNING, and says that it waits. */
 export function OperationState({ operation }) {

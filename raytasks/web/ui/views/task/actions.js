@@ -1,5 +1,5 @@
 /**
- * What can be done with a task: retry, cancel, look at its stack, copy it as a command.
+ * What can be done with a task: retry, cancel, delete, look at its stack, copy it as a command.
  */
 import { html } from "../../lib.js";
 import { ask } from "../../core/api.js";
@@ -7,6 +7,7 @@ import { copy } from "../../core/copying.js";
 import { curlOf } from "../../core/curl.js";
 import { useShortcut } from "../../core/keyboard.js";
 import { attempt } from "../../core/notices.js";
+import { go } from "../../core/router.js";
 import { inNamespace, may, needsKey } from "../../core/session.js";
 import { ACTS } from "../../core/states.js";
 import { confirm } from "../../parts/dialogs.js";
@@ -32,6 +33,10 @@ export function Actions({ task, reload }) {
     await attempt(() => ask("POST", `${path}/cancel`, { query: { ...query, message: message || null } }), "Cancelled");
     reload();
   };
+  const remove = async () => {
+    const sure = await confirm({ title: "Delete this task for good?", act: "Delete the task", danger: true });
+    if (sure !== null && await attempt(() => ask("DELETE", path, { query }), "Deleted")) go("/tasks");
+  };
   const look = () => stack.look(task.task_id, query);
   const command = () => copy(curlOf(task, task.texts.payload, { ...query, key: needsKey.value }), "Command");
   const retryByKey = async () => {
@@ -44,6 +49,7 @@ export function Actions({ task, reload }) {
   return html`<span class="buttons">
     ${can("retry") && html`<button type="button" class="primary" onClick=${retry}>Retry</button>`}
     ${can("cancel") && html`<button type="button" disabled=${task.cancel_requested} onClick=${cancel}>${task.cancel_requested ? "Cancel requested" : "Cancel…"}</button>`}
+    ${can("delete") && html`<button type="button" onClick=${remove}>Delete…</button>`}
     ${operates && task.state === "RUNNING" && html`<button type="button" onClick=${look}>Stack</button>`}
     ${task.hidden.length === 0 && html`<button type="button" onClick=${command}>Copy as curl</button>`}
     ${stack.shown}</span>`;

@@ -65,7 +65,7 @@ export async function beginOnAll(body) {
   const many = counted.matched === null ? "very many tasks" : plural(counted.matched);
   const sure = await confirm({
     title: `${title} ${many}?`, text: `All with ${inWords(body)}, as they are when it begins.`,
-    act: `${title} ${many}`, danger: body.action === "cancel",
+    act: `${title} ${many}`, danger: body.action !== "retry",
   });
   if (sure === null) return undefined;
   const key = `page-${Date.now()}-${Math.random().toString(36).slice(2)}`;

@@ -1,0 +1,32 @@
+"""The requests that change a task, each as plain data; and the steps of a deletion."""
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+from raytasks.client.answers import error_of
+from raytasks.client.api import Api, Steps
+from raytasks.client.requests import MATCH_HEADER, Call, task_path
+
+
+def update_call(task_id: str, revision: int, changes: Mapping[str, Any]) -> Call:
+    """Return the request that changes a task of this revision."""
+    headers = {MATCH_HEADER: f'"{revision}"'}
+    return Call("PATCH", task_path(task_id), body=dict(changes), headers=headers)
+
+
+def retry_call(task_id: str, changes: Mapping[str, Any]) -> Call:
+    """Return the request that runs a task again, maybe with other values."""
+    return Call("POST", f"{task_path(task_id)}/retry", body=dict(changes) or None)
+
+
+def delete_steps(api: Api, task_id: str) -> Steps[None]:
+    """Delete a task.
+
+    If the request had to be sent again, a task that is not there counts as deleted: an earlier try
+    may have arrived.
+    """
+    answer, tries = yield from api.exchange(Call("DELETE", task_path(task_id)))
+    repeated = tries > 0 and answer.status_code == HTTPStatus.NOT_FOUND
+    if not (repeated or answer.status_code == HTTPStatus.NO_CONTENT):
+        raise error_of(answer, api.url)
