@@ -468,7 +468,7 @@ class StoreMachine(RuleBasedStateMachine):
         chosen = {task.task_id: task for task in map(self.pick, numbers)}
         done = self.tracking.tick(retries=[*chosen, task_id(99_999)])
         refused = {task.task_id for task in chosen.values() if not self.retried(task)}
-        assert set(done.refused) == refused
+        assert set(done.acted.refused) == refused
 
     @precondition(lambda self: self.tasks)
     @rule(

@@ -274,5 +274,6 @@ def _row(task: Task) -> Candidate:
         task.lane,
         task.values,
         None,
+        None,
         cancel_requested=False,
     )

@@ -322,7 +322,7 @@ class TestRetry:
     def test_takes_the_key_again(self, tracking: Tracking) -> None:
         self.failed(tracking, keyed(1, seconds=10.0))
         tracking.now += 60.0
-        assert tracking.tick(retries=[task_id(1)]).refused == {}
+        assert tracking.tick(retries=[task_id(1)]).acted.refused == {}
         assert held(tracking) == {"k": task_id(1)}
         assert answer(tracking, keyed(2)) is not None
 
@@ -330,15 +330,15 @@ class TestRetry:
         self.failed(tracking, keyed(1))
         tracking.tick(submissions=[keyed(2)])
         done = tracking.tick(retries=[task_id(1)])
-        assert done.refused == {task_id(1): task_id(2)}
-        assert (done.acts, done.changes) == ([], [])
+        assert done.acted.refused == {task_id(1): task_id(2)}
+        assert (done.acted.audit, done.changes) == ([], [])
         assert tracking.state(1) is State.FAILED
 
     def test_of_two_with_the_same_key_the_first_one_takes_it(self, tracking: Tracking) -> None:
         self.failed(tracking, keyed(1))
         self.failed(tracking, keyed(2))
         done = tracking.tick(retries=[task_id(2), task_id(1)])
-        assert done.refused == {task_id(1): task_id(2)}
+        assert done.acted.refused == {task_id(1): task_id(2)}
 
     def test_of_many_skips_and_counts_those_whose_key_is_held(self, tracking: Tracking) -> None:
         self.failed(tracking, keyed(1), keyed(2, key="l"), new_task(3))
