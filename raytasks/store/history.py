@@ -104,9 +104,9 @@ def _between(
 ) -> Iterator[StateEntry]:
     """Yield the changes after an attempt's end that have no row of their own.
 
-    There are four kinds: a person changes or cancels a waiting task, or retries a FAILED or
-    CANCELLED one, or a submission replaces what has never begun. They are unknown if attempts
-    between this one and the `following` one are no longer kept.
+    A person changes or cancels a waiting task, or retries a FAILED or CANCELLED one. Or a
+    submission replaces what has never begun. They are unknown if attempts between this one and the
+    `following` one are no longer kept.
     """
     if last is None and not until:
         return

@@ -1,6 +1,6 @@
 """How SQLite carries out our statements: by the indexes made for them, never by a full scan."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 from unittest import mock
@@ -71,9 +71,13 @@ def plans(store: Store) -> Iterator[list[str]]:
             explain(self._cursor.connection, batch.for_rows, rows[0])
             super().write(batch, rows, check)
 
-        def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-            explain(self._cursor.connection, query.text, query.values(bound))
-            return super().read(query, bound)
+        def read_each(
+            self, query: CompiledQuery, bound: Iterable[Mapping[str, Any]]
+        ) -> list[tuple[Any, ...]]:
+            bound = list(bound)
+            for values in bound:
+                explain(self._cursor.connection, query.text, query.values(values))
+            return super().read_each(query, bound)
 
     engines = (store._database._writer, store._database._reader)
     for engine in engines:

@@ -357,7 +357,7 @@ class StoreMachine(RuleBasedStateMachine):
             return
         [fired] = self.tracking.tick(firings=[firing]).fired
         self.beat = replace(self.beat, next_at=at + 10.0 * moved)
-        is_open = last is not None and self.tasks[last].state not in FINAL
+        is_open = last in self.tasks and self.tasks[last].state not in FINAL
         assert fired.was_open == (skips and is_open)
         if fired.was_open:
             assert fired.tasks == ()
