@@ -3,7 +3,7 @@
 import re
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 
@@ -87,6 +87,8 @@ def _type(field: FieldInfo) -> str:
         return "list, commas between"
     if isinstance(hint, type) and issubclass(hint, Enum):
         return " or ".join(kind.value for kind in hint)
+    if typing.get_origin(hint) is Mapping:
+        return "text, commas between namespaces"
     if typing.get_origin(hint) is typing.Literal:
         *others, last = typing.get_args(hint)
         return f"{', '.join(others)} or {last}"

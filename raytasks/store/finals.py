@@ -31,6 +31,11 @@ class Finals:
         taken, self._task_ids = self._task_ids, []
         return taken
 
+    def take_made(self) -> list[NewTask]:
+        """Return the callbacks that were inserted so far, and forget them."""
+        made, self.made = self.made, []
+        return made
+
     def check_done(self) -> None:
         """Check that nothing noted is left to do. Raises `AssertionError`."""
         assert not self._task_ids, f"{len(self._task_ids)} callbacks were not inserted"
@@ -39,10 +44,16 @@ class Finals:
 def call_back(transaction: "Transaction") -> list[NewTask]:
     """Insert a callback for each task that became final and has one.
 
-    Returns all that the transaction has inserted so far. Call it after all that ends tasks, and
-    before the claim; also before a change of tasks that have ended. The backlog's bound does not
-    hold for callbacks, so that none is lost.
+    Returns all that the transaction has inserted since the last call. Call it after all that ends
+    tasks, and before the claim. The backlog's bound does not hold for callbacks, so that none is
+    lost.
     """
+    insert_callbacks(transaction)
+    return transaction.finals.take_made()
+
+
+def insert_callbacks(transaction: "Transaction") -> None:
+    """Insert the callbacks, as tasks that have ended are to change or to go; see `call_back`."""
     finals = transaction.finals
     made: list[NewTask] = []
     for task_ids in _parts(finals.take()):
@@ -50,7 +61,6 @@ def call_back(transaction: "Transaction") -> list[NewTask]:
         made += [callback_of(found[task_id]) for task_id in task_ids]
     transaction.submit(made)
     finals.made += made
-    return finals.made
 
 
 def _parts(task_ids: list[str]) -> Iterable[list[str]]:

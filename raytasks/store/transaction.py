@@ -29,7 +29,7 @@ from raytasks.store.candidates import Candidate
 from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
-from raytasks.store.finals import Finals, call_back
+from raytasks.store.finals import Finals, insert_callbacks
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
@@ -208,7 +208,7 @@ class Transaction:
         """
         if not task_ids:
             return []
-        call_back(self)
+        insert_callbacks(self)
         return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
 
     def change(
@@ -287,7 +287,7 @@ class Transaction:
         A task takes its unique key again. One whose key is held stays as it is: the result has the
         id of its holder, by the id of the task.
         """
-        call_back(self)  # of those that have ended in this transaction, too
+        insert_callbacks(self)  # of those that have ended in this transaction, too
         final = [row for row in rows if row.state in TRANSITIONS[Event.RETRY].sources]
         keyed = [row for row in final if row.unique_spec is not None]
         refused = unique_rows.retake(self._connection, keyed, self._now)

@@ -120,6 +120,7 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             transaction.prune(task_ids, before)
         change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
+        done.changes += done.acted.changes
         if runs := [item.firing for item in done.fired if item.firing.by is not None]:
             audit, acts = done.acted.audit, [audit_of(firing) for firing in runs]
             audit += write_audit(transaction.connection, acts, work.now, len(audit))
@@ -128,7 +129,6 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             done.next_expiry = expiry.next_expiry(transaction.connection)
         _call_back(transaction, work.now, done)
         delete(transaction, work.deletes, work.now, done.acted)
-        done.changes += done.acted.changes
         if work.promote:
             transaction.promote()
             done.next_due = transaction.next_due()

@@ -46,6 +46,8 @@ def test_the_text_has_each_number_once() -> None:
         ("raytasks_store_up", ()): 1.0,
         ("raytasks_paused", ()): 0.0,
         ("raytasks_pauses", ()): 0.0,
+        ("raytasks_schedules", labels(state="active")): 0.0,
+        ("raytasks_schedules", labels(state="paused")): 0.0,
         ("raytasks_epoch", ()): 7.0,
         ("raytasks_runners", labels(pool="shared", state="idle")): 2.0,
         ("raytasks_tasks_submitted_total", labels(**of)): 5.0,

@@ -52,6 +52,3 @@ def test_back_up_upgrade_and_go_back(old_url: str, content: Content, tmp_path: P
 def test_what_it_names_is_there() -> None:
     for name in re.findall(r"RAYTASKS_([A-Z_]+)", TEXT):
         assert name == "NAME" or name.lower() in Settings.model_fields, name
-    for old, name in re.findall(r"\| `(raytasks\.[a-z]+)\.(\w+)`", TEXT):
-        with pytest.warns(DeprecationWarning, match=f"import {name} from"):
-            getattr(__import__(old, fromlist=[name]), name)
