@@ -13,6 +13,10 @@ if TYPE_CHECKING:
 
 _LOOKS = 40
 
+_LATE_SECONDS = 10.0
+"""How long after its submission nobody deletes a task. A copy of the submission that arrives after
+the deletion would make the task again: this is known, and not followed here."""
+
 
 async def changer(clients: "Clients", task_id: str, away: tuple[type[Exception], ...]) -> None:
     """Change a task, as often as it is found waiting; and know what the answers mean."""
@@ -58,6 +62,7 @@ def _drawn(clients: "Clients", task_id: str) -> TaskChanges:
 async def deleter(clients: "Clients", task_id: str, away: tuple[type[Exception], ...]) -> None:
     """Delete a task some time after it has completed; nobody can run it again."""
     world = clients.world
+    await asyncio.sleep(_LATE_SECONDS)
     for _ in range(_LOOKS):
         await asyncio.sleep(clients.draw.uniform(0.5, 1.5))
         row = world.checker.rows.get(task_id)
