@@ -130,8 +130,9 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
 def _acts(task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Yield what people did to a task, and why it was cancelled, as rows."""
     if why := task.get("cancel_reason"):
+        by = f" by {why['by']}" if why["by"] else ""
         message = f": {why['message']}" if why["message"] else ""
-        yield "cancelled", plain(f"{why['code']} by {why['by']}{message}")
+        yield "cancelled", plain(f"{why['code']}{by}{message}")
     for act in task.get("actions") or ():
         bulk = f" (bulk operation {act['bulk_id']})" if act["bulk_id"] else ""
         yield act["action"], plain(f"{act['at'][:19].replace('T', ' ')} by {act['by']}{bulk}")

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from raytasks.cli import tables
+
 Run = Callable[..., Any]
 
 
@@ -31,6 +33,12 @@ def test_a_cancel_is_told_by_get_events_and_audit(tasks: Run) -> None:
     lines = tasks("audit", "--all", "--json").out.splitlines()
     assert json.loads(lines[0]) == entry
     assert tasks("audit", "--action", "dance").code == 3
+
+
+def test_what_has_expired_was_cancelled_by_nobody() -> None:
+    task = {"cancel_reason": {"code": "expired", "message": None, "by": None}}
+    [(name, why)] = tables._acts(task)
+    assert (name, str(why)) == ("cancelled", "expired")
 
 
 def test_failures_are_grouped_and_found_by_their_error(tasks: Run) -> None:
