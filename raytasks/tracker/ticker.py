@@ -99,6 +99,8 @@ class Ticker:
         self.looked_at = self.monotonic()
         self._renewed_at = -math.inf
         self._doubt: StoreUnavailable | None = None
+        self._certain = asyncio.Event()  # memory is as the disk, as far as is known
+        self._certain.set()
 
     @property
     def steering(self) -> Steering:
@@ -151,13 +153,21 @@ class Ticker:
     def doubt(self, error: StoreUnavailable) -> None:
         """Read everything again before the next tick: nobody knows whether a write is on disk."""
         self._doubt = error
+        self._certain.clear()
         self.wake.set()
 
     async def wait_for_tick(self) -> None:
-        """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`."""
+        """Wait for the end of the tick that is on its way. Raises `StoreUnavailable`.
+
+        After a write in doubt, it waits until memory was read again.
+        """
         try:
-            async with asyncio.timeout(_TURN_SECONDS), self._turn:
-                return
+            async with asyncio.timeout(_TURN_SECONDS):
+                while True:
+                    await self._certain.wait()
+                    async with self._turn:
+                        if self._doubt is None:
+                            return
         except TimeoutError:
             raise StoreUnavailable(AWAY) from None
 
@@ -224,6 +234,8 @@ class Ticker:
         if self._doubt is not None:
             doubt, self._doubt = self._doubt, None
             await self.recovery.settle_doubt(doubt)
+            if self._doubt is None:
+                self._certain.set()
         await self.ledger.claims.read_put_off(self.access, self.store)
 
     def _had_nothing_to_do(self, work: TickInput) -> None:

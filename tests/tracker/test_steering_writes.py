@@ -263,3 +263,41 @@ async def test_commands_come_one_after_the_other(
         assert await asyncio.wait_for(first, PATIENCE) == LIMIT
         assert tracker.ticker.steering == Steering().changed([LIMIT], NOW)
         assert await tracker.execute(SET_SHARE) == SHARE
+
+
+async def test_after_a_write_in_doubt_the_next_command_goes_by_what_is_on_disk(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with tracker_on(store, clock=Clock()) as tracker:
+        steer = store.steer
+
+        def lose_the_answer(*arguments: Any) -> Any:
+            monkeypatch.setattr(store, "steer", steer)
+            steer(*arguments)
+            raise StoreUnavailable("the connection was lost after the commit")
+
+        ticker, held, gate = tracker.ticker, asyncio.Event(), asyncio.Event()
+
+        wait_for_work = ticker._wait_for_work
+
+        async def hold_up() -> None:
+            monkeypatch.setattr(ticker, "_wait_for_work", wait_for_work)
+            held.set()
+            await gate.wait()
+
+        monkeypatch.setattr(ticker, "_wait_for_work", hold_up)  # as after an outage
+        ticker.wake.set()
+        await asyncio.wait_for(held.wait(), PATIENCE)
+        monkeypatch.setattr(store, "steer", lose_the_answer)
+        refused = asyncio.ensure_future(tracker.execute(SET_LIMIT))
+        cleared = asyncio.ensure_future(
+            tracker.execute(ClearLimit("smtp", "ben"))
+        )  # at once, behind it
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(refused, PATIENCE)
+        done, _ = await asyncio.wait([cleared], timeout=0.2)
+        assert not done  # memory may not be as the disk
+        gate.set()
+        await asyncio.wait_for(cleared, PATIENCE)
+        assert ticker.steering.limits == {}
+        assert store.settings()[0].limits == {}
