@@ -40,6 +40,19 @@ def test_a_limit_is_set_and_cleared(visit: Visit, http: httpx.Client) -> None:
     assert http.get("/limits").json()["limits"][0]["override"] is None
 
 
+def test_what_one_types_stays_while_the_view_looks_again(visit: Visit) -> None:
+    opened = visit("/limits")
+    page = opened.page
+    page.get_by_role("button", name="Set smtp").click()
+    field = page.get_by_label("Run at a time")
+    field.fill("7")
+    for _ in range(2):  # what the first brings has been drawn when the second comes
+        with page.expect_response(lambda answer: answer.url.endswith("/limits")):
+            pass
+    assert field.input_value() == "7"
+    page.get_by_role("dialog").get_by_role("button", name="Leave it").click()
+
+
 def test_what_is_paused_is_resumed(visit: Visit, http: httpx.Client) -> None:
     opened = visit("/limits")
     page = opened.page

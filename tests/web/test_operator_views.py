@@ -316,7 +316,7 @@ def test_by_keyboard_alone(visit: Visit, http: httpx.Client) -> None:
         page.keyboard.press("g")
         page.keyboard.press(key)
         page.get_by_role("heading", name=title, exact=True, level=1).wait_for()
-        assert page.evaluate("document.activeElement.tagName") == "H1"
+        page.wait_for_function("document.activeElement.tagName === 'H1'")  # after it is drawn
     page.keyboard.press("n")
     page.get_by_role("heading", name="New bulk operation").wait_for()
     page.get_by_role("button", name="Cancel", exact=True).focus()

@@ -1,5 +1,7 @@
 /**
  * A dialog with the fields of a setting: numbers, each of which may be left empty.
+ *
+ * The fields keep what one types while the view below is drawn again: `value` would set them back.
  */
 import { html } from "../lib.js";
 import { ask } from "../core/api.js";
@@ -26,7 +28,7 @@ export function SettingForm({ title, text, path, fields, done, onClose, bodyOf =
   return html`<${Dialog} title=${title} onClose=${onClose}><form onSubmit=${submit}>
     ${text && html`<p>${text}</p>`}
     ${fields.map(({ name, label, value, step = "any", min = 0 }) => html`<label class="field" key=${name}>${label}
-      <input type="number" name=${name} step=${step} min=${min} value=${value ?? ""} autocomplete="off" /></label>`)}
+      <input type="number" name=${name} step=${step} min=${min} defaultValue=${value ?? ""} autocomplete="off" /></label>`)}
     <p class="buttons"><button type="button" onClick=${onClose}>Leave it</button>
       <button type="submit" class="primary">Set</button></p></form></>`;
 }
