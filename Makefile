@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
+# Each process would compile our modules anew, and a test starts hundreds of them.
+export PYTHONDONTWRITEBYTECODE :=
+
 # Of `make chaos`: how long each run loads the service, and what fixes its plan.
 SECONDS ?= 120
 SEED ?= $(shell date +%s)

@@ -1,5 +1,6 @@
 """Fixtures of all tests: databases, and hypothesis' profiles. No Ray here."""
 
+import gc
 import os
 import shutil
 import tempfile
@@ -42,6 +43,13 @@ settings.register_profile(
     print_blob=True,
 )
 settings.load_profile("fixed")
+
+
+def pytest_collection_finish() -> None:
+    """Let the garbage collector pass over the modules and tests: it looked through them anew."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

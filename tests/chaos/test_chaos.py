@@ -11,13 +11,17 @@ from tests.chaos.run import Options, run_chaos
 from tests.postgres_server import PostgresServer
 
 SECONDS = 20.0
+RATE = 20.0
+"""Tasks a second: other tests run beside it."""
 
 # With what follows the load: the service finishes every task, and stops.
 pytestmark = pytest.mark.timeout(900)
 
 
 def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
-    verdict = run_chaos(Options(seed=11, seconds=SECONDS), tmp_path, f"sqlite:///{tmp_path}/t.db")
+    verdict = run_chaos(
+        Options(seed=11, seconds=SECONDS, rate=RATE), tmp_path, f"sqlite:///{tmp_path}/t.db"
+    )
     assert not verdict.violations, verdict.text
 
 
@@ -25,6 +29,6 @@ def test_nothing_accepted_is_lost_on_sqlite(tmp_path: Path) -> None:
 def test_nothing_accepted_is_lost_on_postgresql(
     tmp_path: Path, postgres_server: PostgresServer, postgres_url: str
 ) -> None:
-    options = Options(seed=12, seconds=SECONDS, freeze_tracker=False)  # to save its time
+    options = Options(seed=12, seconds=SECONDS, rate=RATE, freeze_tracker=False)  # to save its time
     verdict = run_chaos(options, tmp_path, postgres_url, postgres_server)
     assert not verdict.violations, verdict.text

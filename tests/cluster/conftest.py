@@ -1,5 +1,6 @@
 """A real service for tests: `raytasks up` as its own process, with Ray, HAProxy and SQLite."""
 
+import base64
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
 from tests.redis_server import RedisServer, running_redis
 
+CALLBACK_SECRET = "whsec_" + base64.b64encode(b"s" * 32).decode()
 START_SECONDS = 180
 FLOODED_CPUS = 6
 STOP_SECONDS = 60
@@ -26,8 +28,9 @@ GROUPS = (
     "no_service",
     "small_service",
     "changing_service",
-    "concurrent_service",
     "flooded_service",
+    "concurrent_service",
+    "calling_service",
     "pooled_service",
     "durable_service",
     "service",
@@ -89,8 +92,13 @@ class Service:
         return self.process.wait(STOP_SECONDS)
 
 
-def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: str) -> Service:
-    """Start `raytasks up` on free ports, or on this one, with its files in a folder."""
+def start_service(
+    folder: Path, port: int = 0, *, cpus: int = 2, dashboard: bool = False, **environment: str
+) -> Service:
+    """Start `raytasks up` on free ports, or on this one, with its files in a folder.
+
+    Ray's dashboard takes a third of the start: only what asks it something starts it.
+    """
     port = port or quiet_port()
     log = folder / "up.log"
     variables = {
@@ -109,6 +117,7 @@ def start_service(folder: Path, port: int = 0, *, cpus: int = 2, **environment: 
         **environment,
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", f"--num-cpus={cpus}"]
+    command.append("--dashboard" if dashboard else "--no-dashboard")
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
     url = f"http://127.0.0.1:{port}"
@@ -172,7 +181,9 @@ def start_default(services: Services) -> Service:
     def start(folder: Path) -> Service:
         (folder / "control").mkdir()
         control = str(folder / "control")
-        return start_service(folder, LEASE_SECONDS="5", RAY_gcs_storage_path=control)
+        return start_service(
+            folder, dashboard=True, LEASE_SECONDS="5", RAY_gcs_storage_path=control
+        )
 
     return services.get("service", start)
 
@@ -191,20 +202,33 @@ def changing_service(services: Services) -> Service:
     def start(folder: Path) -> Service:
         changing.write_versioned(folder, 1)
         changing.write_changing(folder, 1)
-        return start_service(folder, TASK_MODULES="versioned,changing", PYTHONPATH=str(folder))
+        modules = "versioned,changing"
+        return start_service(folder, dashboard=True, TASK_MODULES=modules, PYTHONPATH=str(folder))
 
     return services.get("changing_service", start)
+
+
+def start_pooled(services: Services) -> Service:
+    """Return the service with pools of all kinds, and callbacks; start it if it does not run."""
+
+    def start(folder: Path) -> Service:
+        modules = ("concurrent_handlers", "around_handlers", "pool_handlers", "scripted")
+        return start_service(
+            folder,
+            TASK_MODULES=",".join(f"tests.{name}" for name in modules),
+            RUNNER_IDLE_SECONDS="4",
+            LEASE_SECONDS="5",
+            CALLBACK_SECRETS=f"default={CALLBACK_SECRET}",
+            CALLBACK_ALLOWED_HOSTS="127.0.0.1",
+        )
+
+    return services.get("pooled_service", start)
 
 
 @pytest.fixture
 def concurrent_service(services: Services) -> Service:
     """A service whose handlers run side by side; see `tests.concurrent_handlers`."""
-
-    def start(folder: Path) -> Service:
-        modules = "tests.concurrent_handlers,tests.around_handlers"
-        return start_service(folder, TASK_MODULES=modules)
-
-    return services.get("concurrent_service", start)
+    return start_pooled(services)
 
 
 @pytest.fixture
@@ -227,14 +251,15 @@ def flooded_service(services: Services) -> Service:
 
 
 @pytest.fixture
+def calling_service(services: Services) -> Service:
+    """A service with a secret for callbacks."""
+    return start_pooled(services)
+
+
+@pytest.fixture
 def pooled_service(services: Services) -> Service:
     """A service whose handlers are in a pool of none or more, and whose runners leave soon."""
-
-    def start(folder: Path) -> Service:
-        modules = "tests.pool_handlers,tests.scripted"
-        return start_service(folder, TASK_MODULES=modules, RUNNER_IDLE_SECONDS="4")
-
-    return services.get("pooled_service", start)
+    return start_pooled(services)
 
 
 @pytest.fixture(scope="session")
