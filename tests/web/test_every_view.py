@@ -114,7 +114,7 @@ def test_who_reads_can_do_nothing_but_read(visit: Visit, filled: FilledService) 
     for name, control in (
         ("tasks", "Cancel all that match…"),
         ("task-failed", "Retry"),
-        ("schedules", "Run monthly-invoice now"),
+        ("schedules", "Run monthly-invoice"),
         ("task-unique", "Change…"),
         ("runners", f"Stack of task {filled.tasks['runs']}"),
         ("bulk-new", "Cancel…"),

@@ -20,7 +20,7 @@ const PAGE = 50;
 function Next({ schedule: { name, next_times: [next, ...others], paused } }) {
   if (paused) return html`<${Badge} tone="warn">PAUSED</> <span class="muted">by ${paused.by}, <${Ago} time=${paused.since} /></span>`;
   return html`<${Moment} time=${next} /> <span class="muted"><${Ago} time=${next} /></span>
-    <details><summary aria-label=${`More times of ${name}`}>Then</summary><ul class="plain-list">${others.map((time) => html`<li><${Moment} time=${time} /></li>`)}</ul></details>`;
+    <details><summary aria-label=${`Then: more times of ${name}`}>Then</summary><ul class="plain-list">${others.map((time) => html`<li><${Moment} time=${time} /></li>`)}</ul></details>`;
 }
 
 function Row({ schedule, reload }) {
@@ -32,7 +32,7 @@ function Row({ schedule, reload }) {
     <td><${Next} schedule=${schedule} /></td>
     <td>${schedule.last_task_id ? html`<${TaskLink} id=${schedule.last_task_id} /> <span class="muted"><${Ago} time=${schedule.last_at} /></span>` : html`<span class="muted">none yet</span>`}</td>
     <td>${override ? override.by : html`<span class="muted">the code</span>`}${override && !declared && html` <span class="muted">not in the code</span>`}</td>
-    <td class="nowrap"><button type="button" class="small" aria-label=${`Run ${name} now`} onClick=${() => runNow(schedule)}>Run now…</button>${" "}
+    <td class="nowrap"><button type="button" class="small" aria-label=${`Run ${name}`} onClick=${() => runNow(schedule)}>Run…</button>${" "}
       <button type="button" class="small" aria-label=${`${paused ? "Resume" : "Pause"} ${name}`} onClick=${pausing}>${paused ? "Resume" : "Pause…"}</button></td></tr>`;
 }
 
