@@ -31,7 +31,7 @@ function Row({ schedule, reload }) {
     <td>${timesText(spec)}</td>
     <td><${Next} schedule=${schedule} /></td>
     <td>${schedule.last_task_id ? html`<${TaskLink} id=${schedule.last_task_id} /> <span class="muted"><${Ago} time=${schedule.last_at} /></span>` : html`<span class="muted">none yet</span>`}</td>
-    <td>${override ? override.by : html`<span class="muted">the code</span>`}${override && !declared && html` <span class="muted">not in the code</span>`}</td>
+    <td>${override ? override.by : html`<span class="muted">the code</span>`}${override && !declared && html` <span class="muted">(not in the code)</span>`}</td>
     <td class="nowrap"><button type="button" class="small" aria-label=${`Run ${name}`} onClick=${() => runNow(schedule)}>Run…</button>${" "}
       <button type="button" class="small" aria-label=${`${paused ? "Resume" : "Pause"} ${name}`} onClick=${pausing}>${paused ? "Resume" : "Pause…"}</button></td></tr>`;
 }
