@@ -40,8 +40,9 @@ _SET = {**SETTING_PROBLEMS, **problems_of(HTTPStatus.CONFLICT)}
 
 
 class ScheduleQuery(NamespaceQuery):
-    """The query of `GET /schedules`."""
+    """The query of `GET /schedules`. With a `name`, only that schedule is listed."""
 
+    name: str | None = Field(default=None, pattern=f"^{NAME}$")
     limit: int = Field(default=100, ge=1, le=MAX_LISTED)
     cursor: str | None = Field(default=None, pattern=f"^{NAME}$")
 
@@ -124,7 +125,7 @@ def schedule_router(service: Service) -> APIRouter:
     async def listed(asked: Annotated[ScheduleQuery, Query()], caller: Operator) -> Response:
         """Return one page of a namespace's schedules, each with its next five times."""
         namespace = caller.namespace_for(asked.namespace)
-        page = await backend.read(ScheduleList(namespace, None, asked.cursor, asked.limit))
+        page = await backend.read(ScheduleList(namespace, asked.name, asked.cursor, asked.limit))
         shown = [Raw(json.encode(schedule_document(service, row))) for row in page.schedules]
         body = {"schedules": shown, "next_cursor": page.next_cursor}
         return json_answer(json.encode(body))

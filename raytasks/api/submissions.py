@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
 from fastapi import APIRouter, Header, Query, Request
+from msgspec import json
 from starlette.responses import Response
 from starlette.types import Receive
 from starlette.types import Scope as ASGIScope
@@ -18,7 +19,7 @@ from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, etag_
 from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
-from raytasks.handling.duplicates import is_answered, owners_of
+from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.submission import check_batch, check_submission
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest
 from raytasks.handling.tracing import sent
@@ -129,7 +130,8 @@ class Submissions:
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
         new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
-        [first], headers = await self._submit([new], scope)
+        [first], places = await self._submit([new], scope)
+        headers = _told(places)
         headers |= {"Location": f"/tasks/{first.task_id}", **etag_of(first)}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
@@ -152,12 +154,14 @@ class Submissions:
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)
-        found, headers = await self._submit(new, scope, first=0)
+        found, places = await self._submit(new, scope, first=0)
         stored = any(task.task_id == mine.task_id for task, mine in zip(found, new, strict=True))
         status = HTTPStatus.ACCEPTED if stored else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
         shown = [service.shown(task, operates=operates) for task in found]
-        return json_answer(tasks_json(shown, tracebacks=operates), status, headers)
+        listed = tasks_json(shown, tracebacks=operates)
+        body = listed[:-1] + b',"duplicates":' + json.encode(places) + b"}"
+        return json_answer(body, status, _told(places))
 
     async def _checked(
         self,
@@ -188,23 +192,29 @@ class Submissions:
 
     async def _submit(
         self, new: Sequence[NewTask], scope: ASGIScope, *, first: int | None = None
-    ) -> tuple[list[Task], dict[str, str]]:
-        """Store the tasks, or find those that hold their keys; return them, and headers.
+    ) -> tuple[list[Task], list[int]]:
+        """Store the tasks, or find those that hold their keys; return them.
 
-        Of a batch, `first` is the place of its first task.
+        Return also the places of those that hold a unique key. Of a batch, `first` is the place of
+        its first task.
         """
         with sent(new, _trace_of(scope)) as traced:
             new, duplicates = await self._payloads.submit(traced)
         owners = owners_of(new, duplicates, first=first)
-        headers = {_DUPLICATE: "true"} if is_answered(new, duplicates) else {}
+        places = answered_places(new, duplicates)
         stored_now = all(mine == task.task_id for mine, task in zip(owners, new, strict=True))
         if stored_now and duplicates.at is not None:
-            return [accepted(task, duplicates.at) for task in new], headers
+            return [accepted(task, duplicates.at) for task in new], places
         # Else the time is unknown if this very call was sent before.
         found = await self._service.backend.read(TasksById(owners))
         if len(found) < len(set(owners)):
             raise StoreUnavailable("the task with this key has just been pruned; try again")
-        return [found[task_id] for task_id in owners], headers
+        return [found[task_id] for task_id in owners], places
+
+
+def _told(places: Sequence[int]) -> dict[str, str]:
+    """Return the header that tells of tasks which hold a unique key, if there are any."""
+    return {_DUPLICATE: "true"} if places else {}
 
 
 def _trace_of(scope: ASGIScope) -> str | None:

@@ -196,6 +196,11 @@ class StackView(BaseModel):
 
 
 class BatchView(BaseModel):
-    """The tasks of a batch, in its order."""
+    """The tasks of a batch, in its order.
+
+    The list `duplicates` has the places of those that are no new tasks, but hold a unique key. The
+    first place is 0.
+    """
 
     tasks: list[TaskView]
+    duplicates: list[int]

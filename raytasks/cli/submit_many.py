@@ -23,7 +23,7 @@ from raytasks.client import (
     Conflict,
     ServiceUnavailable,
     Submission,
-    Task,
+    Submitted,
 )
 from raytasks.model.bounds import MAX_MANY_KEY
 from raytasks.model.strict_json import parse_json
@@ -82,25 +82,31 @@ def submit_many(
             advance(batch[-1].end, sending.accepted)
     if not sending.accepted:
         raise UsageError(f"{name} has no tasks: write one a line, such as {_EXAMPLE}")
-    typer.echo(f"{sending.accepted} tasks were accepted", err=True)
+    held = f"; {sending.held} of them hold a unique key already" if sending.held else ""
+    typer.echo(f"{sending.accepted} tasks were accepted{held}", err=True)
 
 
 class _Sending:
-    """The progress through a file: what was accepted, and how to continue if it stops."""
+    """The progress through a file: what was accepted, and how to continue if it stops.
+
+    As many as are `held` are no new tasks, but open ones that hold the unique keys.
+    """
 
     def __init__(self, key: str) -> None:
         self.accepted = 0
+        self.held = 0
         self._key = key
         self._batches = 0
         self._sent: Sequence[Line] = ()
 
-    def send(self, client: Client, batch: Sequence[Line]) -> list[Task]:
+    def send(self, client: Client, batch: Sequence[Line]) -> list[Submitted]:
         """Submit a batch. Its key comes from the file's key and the batch's number."""
         self._sent = batch
         submissions = [line.submission for line in batch]
         key = f"{self._key}/{self._batches}"
         tasks = client.submit_many(submissions, idempotency_key=key)
         self.accepted += len(tasks)
+        self.held += sum(task["duplicate"] for task in tasks)
         self._batches += 1
         return tasks
 

@@ -96,6 +96,9 @@ def submit(
             expires_seconds=expires,
             idempotency_key=key,
         )
+        if task["duplicate"]:
+            replaced = ", and has the new values now" if on_conflict == "replace" else ""
+            typer.echo(f"no new task: this open one holds the unique key{replaced}", err=True)
         if wait:
             _show_ended(client, task["task_id"], wait_timeout, at.as_json)
         elif at.as_json:

@@ -30,6 +30,7 @@ from raytasks.client.documents import BulkOperationDocument as BulkOperation
 from raytasks.client.documents import PageDocument as Page
 from raytasks.client.documents import StackDocument as Stack
 from raytasks.client.documents import SubmissionDocument as Submission
+from raytasks.client.documents import SubmittedDocument as Submitted
 from raytasks.client.documents import TaskDocument as Task
 from raytasks.client.event_stream import (
     EndEvent,
@@ -85,6 +86,7 @@ __all__ = [
     "StateEvent",
     "Stats",
     "Submission",
+    "Submitted",
     "Task",
     "TaskEvent",
     "TaskFailed",

@@ -29,6 +29,7 @@ from raytasks.client.documents import (
     PageQuery,
     StackDocument,
     SubmissionDocument,
+    SubmittedDocument,
     TaskDocument,
     TaskFilters,
 )
@@ -61,6 +62,9 @@ MAX_RETRY_AFTER_SECONDS = 30.0
 
 SILENCE_SECONDS = 30.0
 """A stream that is silent for this long is dead: the service sends something every 10 seconds."""
+
+DUPLICATE_HEADER = "Raytasks-Duplicate"
+"""The header of an answer to a submission: `true` if its task is the holder of the unique key."""
 
 _MAX_PAUSE = 5.0
 _BULK_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
@@ -117,16 +121,24 @@ class Api:
 
     def submit(
         self, submission: SubmissionDocument, idempotency_key: str | None
-    ) -> Steps[TaskDocument]:
+    ) -> Steps[SubmittedDocument]:
         """Submit a task."""
-        return self._ask(calls.submit_call(submission, idempotency_key))
+        call = calls.submit_call(submission, idempotency_key)
+        response = yield from self._exchange(call)
+        task = cast("SubmittedDocument", document_of(call, response, self.url))
+        task["duplicate"] = response.headers.get(DUPLICATE_HEADER) == "true"
+        return task
 
     def submit_many(
         self, submissions: Sequence[SubmissionDocument], idempotency_key: str | None
-    ) -> Steps[list[TaskDocument]]:
+    ) -> Steps[list[SubmittedDocument]]:
         """Submit many tasks."""
-        call = calls.submit_many_call(submissions, idempotency_key)
-        return self._part(call, "tasks")
+        answer = yield from self._ask(calls.submit_many_call(submissions, idempotency_key))
+        tasks: list[SubmittedDocument] = answer["tasks"]
+        duplicates = set(answer.get("duplicates", ()))  # an older service has none
+        for place, task in enumerate(tasks):
+            task["duplicate"] = place in duplicates
+        return tasks
 
     def get(self, task_id: str, wait_seconds: float) -> Steps[TaskDocument]:
         """Look at a task."""
@@ -155,8 +167,8 @@ class Api:
         timeout_seconds: float | None,
     ) -> Steps[TaskDocument]:
         """Submit a task, and wait until it has completed."""
-        task = yield from self.submit(submission, idempotency_key)
-        task = yield from self.wait(task["task_id"], timeout_seconds)
+        submitted = yield from self.submit(submission, idempotency_key)
+        task = yield from self.wait(submitted["task_id"], timeout_seconds)
         if task["state"] != State.COMPLETED:
             raise task_failed(task)
         return task

@@ -25,6 +25,7 @@ from raytasks.client.documents import (
     StackDocument,
     SubmissionDocument,
     SubmitOptions,
+    SubmittedDocument,
     TaskDocument,
     TaskFilters,
 )
@@ -46,7 +47,7 @@ from raytasks.handling.handler_types import Called, Payload
 T = TypeVar("T")
 
 # Within the class, `list` means the method.
-_Tasks: TypeAlias = list[TaskDocument]
+_Submitted: TypeAlias = list[SubmittedDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
@@ -94,14 +95,14 @@ class AsyncClient(AsyncChanges, AsyncInspection, AsyncControl, AsyncSchedules):
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> TaskDocument:
+    ) -> SubmittedDocument:
         """Submit a task, and return it. On return it is on disk."""
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return await self._run(self._api.submit(submission, idempotency_key))
 
     async def submit_many(
         self, submissions: Sequence[SubmissionDocument], *, idempotency_key: str | None = None
-    ) -> _Tasks:
+    ) -> _Submitted:
         """Submit 1 to 1,000 tasks, all or none, and return them in their order."""
         return await self._run(self._api.submit_many(submissions, idempotency_key))
 

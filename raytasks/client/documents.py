@@ -150,6 +150,15 @@ class TaskDocument(TypedDict):
     attempts_omitted: NotRequired[int]
 
 
+class SubmittedDocument(TaskDocument):
+    """A task as the answer to its submission.
+
+    A `duplicate` is no new task: it was open, and holds the unique key of the submission.
+    """
+
+    duplicate: bool
+
+
 class StackDocument(TypedDict):
     """The Python stack of a running attempt, as text."""
 

@@ -24,6 +24,7 @@ from raytasks.client.documents import (
     StackDocument,
     SubmissionDocument,
     SubmitOptions,
+    SubmittedDocument,
     TaskDocument,
     TaskFilters,
 )
@@ -45,7 +46,7 @@ from raytasks.handling.handler_types import Called, Payload
 T = TypeVar("T")
 
 # Within the class, `list` means the method.
-_Tasks: TypeAlias = list[TaskDocument]
+_Submitted: TypeAlias = list[SubmittedDocument]
 _Artifacts: TypeAlias = list[Artifact]
 _Operations: TypeAlias = list[BulkOperationDocument]
 
@@ -97,7 +98,7 @@ class Client(Changes, Inspection, Control, Schedules):
         *,
         idempotency_key: str | None = None,
         **options: Unpack[SubmitOptions],
-    ) -> TaskDocument:
+    ) -> SubmittedDocument:
         """Submit a task, and return it. On return it is on disk.
 
         The first argument is the function or class of the handler, or the name of its type. The
@@ -107,15 +108,16 @@ class Client(Changes, Inspection, Control, Schedules):
         submission gets a key of its own, so that a retry does not double the task. The `options`
         are those of `POST /tasks/`: `priority`, `max_attempts`, `timeout_seconds`, `delay_seconds`
         or `run_at`, `tags`, `limit_values`, `unique`, `expires_seconds` or `expires_at`,
-        `callback_url`. An option that is None is left out. Raises `Conflict` if the unique key is
-        held and is not to be answered with its holder.
+        `callback_url`. An option that is None is left out. With `duplicate`, the task is no new
+        one, but the open one that holds the unique key. Raises `Conflict` if the key is held and is
+        not to be answered with its holder.
         """
         submission: SubmissionDocument = {"task_type": task_type, "payload": payload, **options}
         return self._run(self._api.submit(submission, idempotency_key))
 
     def submit_many(
         self, submissions: Sequence[SubmissionDocument], *, idempotency_key: str | None = None
-    ) -> _Tasks:
+    ) -> _Submitted:
         """Submit 1 to 1,000 tasks, all or none, and return them in their order.
 
         The `idempotency_key` is that of the whole batch.

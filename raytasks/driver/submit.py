@@ -12,7 +12,7 @@ from typing import Any, Protocol, TypeVar
 
 from raytasks.handling.attempt_waits import waiting_for
 from raytasks.handling.declaration import task_type_of
-from raytasks.handling.duplicates import owners_of
+from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
@@ -64,10 +64,12 @@ class SubmittedTask:
     """A task that is on disk. It can be sent to other processes.
 
     `await task`, `task.wait()` and `ray.get(task.ref)` return its result. All raise `TaskFailed`,
-    with the remote error in its text, if the task did not complete.
+    with the remote error in its text, if the task did not complete. A `duplicate` is no new task:
+    it was open, and holds the unique key of the submission.
     """
 
     id: str
+    duplicate: bool = field(default=False, kw_only=True, compare=False)
     _refs: list[Any] = field(default_factory=list, repr=False, compare=False)
 
     @property
@@ -96,7 +98,11 @@ class SubmittedTask:
     def __reduce__(self) -> tuple[Any, ...]:
         # A reference belongs to its process, and may not outlive it. So the other process makes its
         # own.
-        return SubmittedTask, (self.id,)
+        return _again, (self.id, self.duplicate)
+
+
+def _again(task_id: str, duplicate: bool) -> SubmittedTask:
+    return SubmittedTask(task_id, duplicate=duplicate)
 
 
 class PartlySubmitted(RaytasksError):
@@ -174,8 +180,7 @@ def submit_many(
         try:
             with sent(batch) as traced:
                 duplicates = door.call(door.submit(traced))
-            owners = owners_of(batch, duplicates, first=len(done))
-            done += [SubmittedTask(task_id) for task_id in owners]
+            done += _tasks(batch, duplicates, first=len(done))
         except RaytasksError as error:
             if not done:
                 raise
@@ -194,8 +199,7 @@ async def submit_many_async(
         try:
             with sent(batch) as traced:
                 duplicates = await door.call_async(door.submit(traced))
-            owners = owners_of(batch, duplicates, first=len(done))
-            done += [SubmittedTask(task_id) for task_id in owners]
+            done += _tasks(batch, duplicates, first=len(done))
         except RaytasksError as error:
             if not done:
                 raise
@@ -329,8 +333,16 @@ def _parts(batch: Sequence[NewTask], max_bytes: int) -> Iterator[list[NewTask]]:
 
 
 def _task(task: NewTask, duplicates: Mapping[str, Duplicate]) -> SubmittedTask:
-    [task_id] = owners_of([task], duplicates)
-    return SubmittedTask(task_id)
+    [submitted] = _tasks([task], duplicates)
+    return submitted
+
+
+def _tasks(
+    new: Sequence[NewTask], duplicates: Mapping[str, Duplicate], *, first: int | None = None
+) -> list[SubmittedTask]:
+    owners = owners_of(new, duplicates, first=first)
+    places = set(answered_places(new, duplicates))
+    return [SubmittedTask(owner, duplicate=place in places) for place, owner in enumerate(owners)]
 
 
 def _in_part(error: RaytasksError, done: Sequence[SubmittedTask]) -> PartlySubmitted:

@@ -43,10 +43,12 @@ def owners_of(
     return owners
 
 
-def is_answered(new: Sequence[NewTask], duplicates: Mapping[str, Duplicate]) -> bool:
-    """Return whether a task of a submission was answered with the holder of its unique key."""
-    found = (duplicates.get(task.task_id) for task in new) if duplicates else ()
-    return any(duplicate is not None and duplicate.unique is not None for duplicate in found)
+def answered_places(new: Sequence[NewTask], duplicates: Mapping[str, Duplicate]) -> list[int]:
+    """Return the places of the tasks that were answered with the holder of their unique key."""
+    if not duplicates:
+        return []
+    found = enumerate(duplicates.get(task.task_id) for task in new)
+    return [place for place, one in found if one is not None and one.unique is not None]
 
 
 def _conflict(refused: Sequence[tuple[int, Duplicate]], first: int | None) -> UniqueConflict:

@@ -17,7 +17,7 @@ from raytasks.api.app import create_app
 from raytasks.artifacts.large_submissions import change_with_payload, submit_with_payloads
 from raytasks.handling.callback_delivery import Post, callback_spec, masked
 from raytasks.handling.change_checks import check_changes
-from raytasks.handling.duplicates import owners_of
+from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.registry import Registry
 from raytasks.handling.submission import PayloadBounds
 from raytasks.model.changes import TaskChanges
@@ -149,14 +149,15 @@ class InProcessService:
     async def _known(self, task_ids: Sequence[str]) -> set[str]:
         return await self.tracker.read(KnownTasks(task_ids))
 
-    def submit(self, task: NewTask) -> str:
+    def submit(self, task: NewTask) -> tuple[str, bool]:
         """Store a task; return its id, or the id of the task that holds one of its keys.
 
-        Raises `KeyConflict`, `UniqueConflict`, `BacklogFull`.
+        Return also whether that is the holder of its unique key. Raises `KeyConflict`,
+        `UniqueConflict`, `BacklogFull`.
         """
         duplicates = self.submit_all([task])
         [task_id] = owners_of([task], duplicates)
-        return task_id
+        return task_id, bool(answered_places([task], duplicates))
 
     def checked_changes(self, task_id: str, changes: Mapping[str, Any]) -> TaskChanges:
         """Return the changes that a request asks for. Raises `InvalidSubmission`."""

@@ -128,7 +128,8 @@ class Queue:
             bounds=service.payload_bounds,
             callbacks=service.settings.callback_terms,
         )
-        return QueuedTask(service, service.submit(new))
+        task_id, duplicate = service.submit(new)
+        return QueuedTask(service, task_id, duplicate=duplicate)
 
     def get(self, task_id: str) -> dict[str, Any]:
         """Return a task: the JSON document of `GET /tasks/{id}`. Raises `TaskNotFound`."""

@@ -16,11 +16,15 @@ _BY = "test"
 
 
 class QueuedTask:
-    """A task in the queue of a test. Its properties are always up to date."""
+    """A task in the queue of a test. Its properties are always up to date.
 
-    def __init__(self, service: InProcessService, task_id: str) -> None:
+    A `duplicate` was no new task at its submission: it was open, and holds the unique key.
+    """
+
+    def __init__(self, service: InProcessService, task_id: str, *, duplicate: bool = False) -> None:
         self._service = service
         self.task_id = task_id
+        self.duplicate = duplicate
 
     def __repr__(self) -> str:
         return f"<task {self.task_id}: {self.state}>"

@@ -11,7 +11,7 @@ from raytasks.web.bundle import bundle
 from tests.keyring import locked
 from tests.local_service import Api
 
-MAIN = "ui/main.js"
+MAIN = "ui/page.js"
 
 
 def place(path: str, version: str | None = None) -> str:
@@ -53,7 +53,7 @@ async def test_files_are_packed_for_who_takes_that(api: Api) -> None:
     [
         (MAIN, "text/javascript; charset=utf-8"),
         ("vendor/preact/dist/preact.mjs", "text/javascript; charset=utf-8"),
-        ("ui/style/tokens.css", "text/css; charset=utf-8"),
+        ("ui/page.css", "text/css; charset=utf-8"),
         ("ui/icon.svg", "image/svg+xml"),
     ],
 )
@@ -64,7 +64,17 @@ async def test_each_file_has_its_type(api: Api, path: str, kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["ui/none.js", "ui/README.md", "ui/index.html", "lock.json", "../api/app.py", "ui/"]
+    "path",
+    [
+        "ui/none.js",
+        "ui/main.js",
+        "ui/style/tokens.css",
+        "ui/README.md",
+        "ui/index.html",
+        "lock.json",
+        "../api/app.py",
+        "ui/",
+    ],
 )
 async def test_nothing_else_is_sent(api: Api, path: str) -> None:
     answer = await api.client.get(place(path.replace("..", "%2e%2e")))

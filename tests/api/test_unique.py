@@ -87,10 +87,14 @@ class TestABatch:
         answer = await post(idle_api, {"tasks": [BODY, keyed()]}, "/tasks/batch")
         assert (answer.status_code, answer.headers["Raytasks-Duplicate"]) == (202, "true")
         new, found = answer.json()["tasks"]
+        assert answer.json()["duplicates"] == [1]
         assert found["task_id"] == holder != new["task_id"]
         again = await post(idle_api, {"tasks": [keyed(), keyed()]}, "/tasks/batch")
         assert again.status_code == 200
         assert [task["task_id"] for task in again.json()["tasks"]] == [holder, holder]
+        assert again.json()["duplicates"] == [0, 1]
+        plain = await post(idle_api, {"tasks": [BODY]}, "/tasks/batch")
+        assert plain.json()["duplicates"] == []
 
 
 class TestRetry:

@@ -60,7 +60,13 @@ class TestSubmit:
             "key": "cli", "until": "started", "seconds": 60.0, "on_conflict": "replace",
         }  # fmt: skip
         assert task["expires_at"] > task["run_at"]
-        assert submitted(tasks, "noop", "{}", *options) == task["task_id"]
+        assert (task["duplicate"], done.err) == (False, "")
+        again = tasks("submit", "noop", "{}", *options)
+        assert again.out.strip() == task["task_id"]
+        assert "no new task: this open one holds the unique key\n" in again.err
+        replaced = tasks("submit", "noop", "{}", *options, "--on-conflict", "replace", "--json")
+        assert json.loads(replaced.out)["duplicate"] is True
+        assert "has the new values now" in replaced.err
         done = tasks("submit", "noop", "{}", "--unique", "cli", "--on-conflict", "reject")
         assert (done.code, task["task_id"] in done.err) == (3, True)
         assert json.loads(tasks("cancel", task["task_id"], "--json").out)["state"] == "CANCELLED"

@@ -42,7 +42,7 @@ def test_reading_rides_out_trouble_that_passes(trouble: Answer, pauses: list[flo
 
 def test_a_submission_is_tried_again_with_its_key(pauses: list[float]) -> None:
     wire = Wire(REFUSED, problem(503, detail="away"), ok(task_id="id"), ok())
-    assert dict(wire.client.submit("noop", {})) == {"task_id": "id"}
+    assert dict(wire.client.submit("noop", {})) == {"task_id": "id", "duplicate": False}
     keys = [request.headers["Idempotency-Key"] for request in wire.requests]
     assert len(keys) == 3
     assert len(set(keys)) == 1
@@ -139,7 +139,7 @@ def test_big_numbers_pass_unchanged() -> None:
             202, content=b'{"payload":%d}' % 2**300, headers={"content-type": "application/json"}
         )
     )
-    assert dict(wire.client.submit("noop", 2**300)) == {"payload": 2**300}
+    assert dict(wire.client.submit("noop", 2**300)) == {"payload": 2**300, "duplicate": False}
     assert str(2**300).encode() in wire.requests[0].content
 
 

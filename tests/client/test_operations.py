@@ -127,7 +127,14 @@ def test_what_is_asked(
 def test_answers_are_unpacked(wired: type[Wire]) -> None:
     assert wired(ok(tasks=[{"task_id": "1"}])).do(
         lambda c: c.submit_many([{"task_type": "noop", "payload": 1}])
-    ) == [{"task_id": "1"}]
+    ) == [{"task_id": "1", "duplicate": False}]
+    two = [{"task_id": "1"}, {"task_id": "2"}]
+    tasks = wired(ok(tasks=two, duplicates=[1])).do(
+        lambda c: c.submit_many([{"task_type": "noop", "payload": 1}] * 2)
+    )
+    assert [task["duplicate"] for task in tasks] == [False, True]
+    held = httpx.Response(200, headers={"Raytasks-Duplicate": "true"}, json={"task_id": "1"})
+    assert wired(held).do(lambda c: c.submit("noop", 1))["duplicate"] is True
     assert wired(ok(operations=[OPERATION])).do(lambda c: c.bulks()) == [OPERATION]
     assert wired(ok(artifacts=[{"name": "n"}])).do(lambda c: c.artifacts(ID)) == [{"name": "n"}]
     assert wired(ok(matched=7)).do(lambda c: c.bulk_retry(dry_run=True)) == {"matched": 7}

@@ -1,5 +1,6 @@
 """Unique keys and expiry in the queue of the test kit, by its clock."""
 
+import pickle
 from typing import Any
 
 import pytest
@@ -20,7 +21,9 @@ def kit() -> Queue:
 def test_a_submission_returns_the_holder_until_that_has_ended() -> None:
     with kit() as queue:
         first = queue.submit("coroutine", 1, **KEYED)
-        assert queue.submit("coroutine", 2, **KEYED).task_id == first.task_id
+        again = queue.submit("coroutine", 2, **KEYED)
+        assert again.task_id == first.task_id
+        assert (first.duplicate, again.duplicate) == (False, True)
         with pytest.raises(UniqueConflict, match=first.task_id) as refused:
             queue.submit("coroutine", 3, **REJECTED)
         assert refused.value.task_id == first.task_id
@@ -31,7 +34,10 @@ def test_a_submission_returns_the_holder_until_that_has_ended() -> None:
 def test_drivers_get_the_holder_or_an_error() -> None:
     with kit():
         first = raytasks.submit("coroutine", 1, **KEYED)
-        assert raytasks.submit("coroutine", 2, **KEYED).id == first.id
+        again = raytasks.submit("coroutine", 2, **KEYED)
+        assert again.id == first.id
+        assert (first.duplicate, again.duplicate) == (False, True)
+        assert pickle.loads(pickle.dumps(again)).duplicate
         with pytest.raises(UniqueConflict, match=first.id):
             raytasks.submit("coroutine", 3, **REJECTED)
         new, found = raytasks.submit_many(
@@ -41,6 +47,7 @@ def test_drivers_get_the_holder_or_an_error() -> None:
             ]
         )
         assert found.id == first.id != new.id
+        assert (new.duplicate, found.duplicate) == (False, True)
         with pytest.raises(UniqueConflict, match="tasks 1 are held") as refused:
             raytasks.submit_many(
                 [
@@ -55,6 +62,15 @@ def test_drivers_get_the_holder_or_an_error() -> None:
 def test_clients_get_the_id_of_the_holder() -> None:
     with kit() as queue, Client(queue.url, transport=queue.transport) as client:
         first = client.submit("coroutine", 1, unique={"key": "k"})
+        again = client.submit("coroutine", 2, unique={"key": "k"})
+        assert (first["duplicate"], again["duplicate"]) == (False, True)
+        both = client.submit_many(
+            [
+                {"task_type": "coroutine", "payload": 3},
+                {"task_type": "coroutine", "payload": 4, "unique": {"key": "k"}},
+            ]
+        )
+        assert [task["duplicate"] for task in both] == [False, True]
         with pytest.raises(Conflict) as refused:
             client.submit("coroutine", 2, unique={"key": "k", "on_conflict": "reject"})
         assert refused.value.task_id == first["task_id"]

@@ -15,7 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from tests.keyring import API_KEYS, bearer
 from tests.local_service import LocalService, served
 from tests.web import handlers
-from tests.web.surroundings import cancel_many, remember_a_day, surround
+from tests.web.surroundings import cancel_many, remember_a_day, surround, with_schedules
 
 PREFIX = "/behind/a/proxy"
 """A path that the service cuts off, as a proxy in front of it would."""
@@ -25,6 +25,19 @@ BIG = 12345678901234567890123
 
 VALUES = {"file": "talk-18.ogg", "id": BIG, "title": 'ä \u2028 "quoted" </script>', "marks": []}
 """A payload with what is hard to show."""
+
+SECRET = "whsec_bm90LWEtc2VjcmV0LW9ubHktYW4tZXhhbXBsZQ=="
+"""A secret for callbacks. No runner of this service delivers any."""
+
+UNIQUE = {
+    "task_type": "transcribe",
+    "payload": VALUES,
+    "delay_seconds": 3600,
+    "expires_seconds": 7200,
+    "unique": {"key": "talk-18", "seconds": 5400},
+    "callback_url": "https://hooks.example.com/transcribed",
+}
+"""A submission with a unique key, an expiry and a callback."""
 
 
 class Proxy:
@@ -117,6 +130,7 @@ def filled_service(
         folder,
         api_keys=API_KEYS,
         secret_key="own",
+        callback_secrets=f"default={SECRET}",
         task_modules=("tests.scripted", "tests.web.handlers", "raytasks.builtin"),
     )
     if more:
@@ -145,12 +159,14 @@ def filled_service(
                 "later": submit(client, delay_seconds=3600),
                 "cancelled": submit(client, delay_seconds=3600),
                 "theirs": submit(other),
+                "unique": submit(client, **UNIQUE),
             }
+            filled.tasks["scheduled"] = with_schedules(client)
             client.post(f"/tasks/{filled.tasks['cancelled']}/cancel", params={"message": "not now"})
             for _ in range(3):
                 submit(client, task_type="transcribe", delay_seconds=3600, tags=["stale"])
             filled.tasks["bulk"] = cancel_many(client, "stale")
-            for name in ("done", "failed", "secret"):
+            for name in ("done", "failed", "secret", "scheduled"):
                 until_final(client, filled.tasks[name])
             filled.tasks["runs"] = submit(
                 client, task_type="embed_documents", payload={"shards": 5}

@@ -5,7 +5,7 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from raytasks import Context, Limit, PermanentError, RetryPolicy, handler
+from raytasks import Context, Limit, PermanentError, RetryPolicy, Schedule, handler
 
 
 class Card(BaseModel):
@@ -52,9 +52,16 @@ class Invoice(BaseModel):
     host: str = "mail.example.org"
 
 
+BERLIN = Invoice(customer="c-berlin")
+
+
 @handler(
     "send_invoice",
     limits=[Limit("smtp", running=20, rate=500, per_seconds=60)],
+    schedules=[
+        Schedule("monthly-invoice", "0 6 1 * *", timezone="Europe/Berlin", payload=BERLIN),
+        Schedule("yearly-invoice", "0 6 2 1 *", payload=BERLIN, catch_up="last", overlap="skip"),
+    ],
     retry=RetryPolicy(initial_delay_seconds=0.05),
 )
 def send_invoice(payload: Invoice, context: Context) -> Any:

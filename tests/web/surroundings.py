@@ -135,3 +135,20 @@ def cancel_many(client: httpx.Client, tag: str) -> str:
     while client.get(f"/bulk/{bulk_id}").json()["state"] != "DONE":
         pass
     return bulk_id
+
+
+def with_schedules(client: httpx.Client) -> str:
+    """Set a schedule, pause a declared one, and run the other; return the id of that task."""
+    spec = {
+        "task_type": "transcribe",
+        "every_seconds": 7 * 86_400,
+        "payload": {"file": "weekly.ogg"},
+        "tags": ["weekly"],
+    }
+    while len(client.get("/schedules").json()["schedules"]) < 2:
+        pass  # the declared ones come into force with a tick
+    client.put("/schedules/weekly-talk", json=spec).raise_for_status()
+    client.post("/schedules/yearly-invoice/pause").raise_for_status()
+    begun = client.post("/schedules/monthly-invoice/run")
+    task_id: str = begun.raise_for_status().json()["task_id"]
+    return task_id

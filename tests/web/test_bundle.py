@@ -1,6 +1,5 @@
 """The page's files: they fit together, and any change changes their version."""
 
-import posixpath
 import re
 import shutil
 from pathlib import Path
@@ -9,38 +8,32 @@ import pytest
 
 from raytasks.web import UI
 from raytasks.web import bundle as bundling
-from raytasks.web.bundle import bundle
+from raytasks.web.bundle import SCRIPT, STYLES, bundle
 
-IMPORT = re.compile(r"""(?:from|import)\s*"([^"]+)";""")
-OURS = [path for path in bundle().modules if path.startswith("ui/")]
+OURS = sorted(f"ui/{file.relative_to(UI).as_posix()}" for file in UI.rglob("*.js"))
 MAX_LINES = 300
 
-FOR_CHARTS = {"ui/parts/chart.js", "vendor/uplot/dist/uPlot.iife.min.js"}
-"""Used by the views that draw."""
 
-
-def imports_of(path: str) -> set[str]:
-    """Return the paths that a module imports."""
-    text = bundle().files[path].data.decode()
-    folder = posixpath.dirname(path)
-    return {posixpath.normpath(posixpath.join(folder, found)) for found in IMPORT.findall(text)}
-
-
-def test_modules_import_what_is_there_and_all_are_used() -> None:
-    reached, waiting = set(), {"ui/main.js"}
-    while waiting:
-        path = waiting.pop()
-        reached.add(path)
-        waiting |= imports_of(path) - reached
-    assert reached <= set(bundle().modules)
-    assert set(bundle().modules) - reached <= FOR_CHARTS
+def test_scripts_import_what_is_there() -> None:
+    page = bundle()
+    assert SCRIPT in page.scripts
+    imports = re.findall(r'^import .* from "../(.*)";$', page.files[SCRIPT].data.decode(), re.M)
+    assert len(imports) == 5
+    assert set(imports) < set(page.scripts)
 
 
 def test_the_start_page_names_every_file() -> None:
     start = bundle().start.data.decode()
-    for path in bundle().files:
+    for path in bundle().loaded:
         assert f'"files/{bundle().version}/{path}"' in start, path
     assert "{" not in start
+
+
+def test_all_styles_are_in_the_one_sheet() -> None:
+    sheet = bundle().files[STYLES].data.decode()
+    for file in UI.rglob("*.css"):
+        rules = re.sub(r"/\*.*?\*/", "", file.read_text(), flags=re.DOTALL).split()
+        assert " ".join(rules) in " ".join(re.sub(r"/\*.*?\*/", "", sheet, flags=re.DOTALL).split())
 
 
 @pytest.mark.parametrize("path", OURS)
@@ -48,12 +41,14 @@ def test_a_module_says_its_job_and_is_short(path: str) -> None:
     text = (UI.parent / path).read_text()
     assert text.startswith("/**\n * ")
     assert text.count("\n") < MAX_LINES
-    sent = bundle().files[path].data.decode().split("\n")
-    assert len(sent) == text.count("\n") + 1  # lines keep their numbers
-    kept = [(line, old) for line, old in zip(sent, text.split("\n"), strict=True) if line]
-    assert all(line == old for line, old in kept)
-    code = re.sub(r"/\*.*?\*/", "", text, flags=re.DOTALL)
-    assert re.sub(r"/\*.*?\*/", "", "\n".join(sent), flags=re.DOTALL).split() == code.split()
+    found = re.search(
+        rf"^/\* {path} \*/ const (.*?) = \(\(\) => \{{\n(.*?)\nreturn \{{ ",
+        bundle().files[SCRIPT].data.decode(),
+        re.DOTALL | re.MULTILINE,
+    )
+    assert found is not None
+    assert found[2].count("\n") == text.count("\n") - 1  # lines keep their numbers
+    assert "/**" not in found[2]
 
 
 def test_any_change_changes_the_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,6 +22,8 @@ LIVE = (
     "errors",
     "types",
     "type",
+    "schedules",
+    "schedule",
     "runners",
     "limits",
     "bulk",
@@ -105,13 +107,15 @@ def test_who_reads_can_do_nothing_but_read(visit: Visit, filled: FilledService) 
         assert opened.page.locator("dialog[open]").count() == 0, name
     assert set(asked) == {"GET"}
     assert [answer for answer in answers if answer[0] >= 400] == []
-    refused = ("runners", "limits", "audit", "log", "bulk-new")
+    refused = ("schedule", "runners", "limits", "audit", "log", "bulk-new")
     assert all(not controls for name, controls in clicked.items() if name.startswith(refused))
     # The same look finds the controls of a key that may act.
     acts = visit(key="a")
     for name, control in (
         ("tasks", "Cancel all that match…"),
         ("task-failed", "Retry"),
+        ("schedules", "Run monthly-invoice"),
+        ("task-unique", "Change…"),
         ("runners", f"Stack of task {filled.tasks['runs']}"),
         ("bulk-new", "Cancel…"),
         ("empty", "Submit"),

@@ -5,18 +5,21 @@ from typing import Any
 
 import httpx
 
-from raytasks.web.bundle import bundle
+from raytasks.web.bundle import SCRIPT, bundle
 from tests.web.browsing import Opened
 from tests.web.filled_service import submit
 
 Visit = Callable[..., Opened]
 
+PAGE = f"./files/{bundle().version}/{SCRIPT}"
+"""The script of the page. It is loaded once, so that an import of it runs nothing again."""
+
 
 def called(opened: Opened, module: str, name: str, value: Any) -> Any:
     """Call a function that a module of the page exports, and return its result."""
-    path = f"./files/{bundle().version}/ui/{module}"
-    call = "async ([path, name, value]) => (await import(new URL(path, location)))[name](value)"
-    return opened.page.evaluate(call, [path, name, value])
+    call = """async ([path, module, name, value]) =>
+        (await import(new URL(path, location))).modules[module][name](value)"""
+    return opened.page.evaluate(call, [PAGE, f"ui/{module}", name, value])
 
 
 TEXTS = {
@@ -63,12 +66,11 @@ def test_each_type_takes_the_example_of_its_schema(visit: Visit, http: httpx.Cli
 def test_a_chart_is_drawn_under_the_policy(visit: Visit) -> None:
     opened = visit()
     opened.settle()
-    base = f"./files/{bundle().version}/ui/"
     opened.page.evaluate(
-        """async (base) => {
-          const load = (path) => import(new URL(base + path, location));
-          const { html, render } = await load("lib.js");
-          const { Chart } = await load("parts/chart.js");
+        """async (path) => {
+          const { modules } = await import(new URL(path, location));
+          const { html, render } = modules["ui/lib.js"];
+          const { Chart } = modules["ui/parts/chart.js"];
           const times = Array.from({ length: 600 }, (_, index) => 1.7e9 + index * 60);
           const values = times.map((_, index) => Math.sin(index / 20));
           const box = document.createElement("div");
@@ -76,7 +78,7 @@ def test_a_chart_is_drawn_under_the_policy(visit: Visit) -> None:
           render(html`<${Chart} title="Waves" times=${times} format=${(value) => value.toFixed(2)}
             lines=${[{ label: "sine", values, colour: "good" }]} />`, box);
         }""",
-        base,
+        PAGE,
     )
     chart = opened.page.locator(".chart")
     chart.locator("canvas").wait_for()

@@ -83,7 +83,7 @@ def test_retry_and_cancel_are_seen_at_once(visit: Visit, http: httpx.Client) -> 
     page.get_by_role("button", name="Cancel the task").click()
     page.locator(".state[data-state=CANCELLED]").wait_for()
     page.get_by_text("by a: by mistake").wait_for()
-    page.get_by_role("button", name="Retry").click()
+    page.get_by_role("button", name="Retry", exact=True).click()
     page.locator(".state[data-state=PENDING]").wait_for()
     page.get_by_role("heading", name="What people did").wait_for()
     # After its end, the page follows it again: others act on it, too.

@@ -33,7 +33,7 @@ def send(opened: Opened, name: str, *, clicks: int = 1) -> None:
 
 def tagged(opened: Opened, name: str, tag: str) -> None:
     """Enter a tag."""
-    form(opened, name).get_by_text("Tags, priority, delay and limits").click()
+    form(opened, name).get_by_text("Tags, priority, delay").click()
     form(opened, name).get_by_label("tags").fill(tag)
 
 
@@ -76,7 +76,7 @@ def test_errors_of_the_service_stand_at_their_fields(visit: Visit, http: httpx.C
     shown.get_by_label("value").fill('{"n": ' + BIG + "}")
     tagged(opened, "scripted", "from-form and.more")
     shown.get_by_label("priority").fill("5000")
-    shown.get_by_text("Tags, priority, delay and limits").click()
+    shown.get_by_text("Tags, priority, delay").click()
     send(opened, "scripted")
     shown.get_by_label("priority").wait_for()  # it is opened for its error
     assert told(opened) == {"priority": "Input should be less than or equal to 1000"}

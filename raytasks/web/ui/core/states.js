@@ -12,6 +12,11 @@ export const ACTS = {
   delete: { title: "Delete", past: "deleted", sources: ["COMPLETED", "FAILED", "CANCELLED"] },
 };
 
+/** Whether a task in this state waits. Only then it can be changed. */
+export function isWaiting(state) {
+  return state === "PENDING" || state === "RETRYING";
+}
+
 /** Whether a task in this state has ended. */
 export function isFinal(state) {
   return state === "COMPLETED" || state === "FAILED" || state === "CANCELLED";

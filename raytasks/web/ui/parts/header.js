@@ -40,7 +40,7 @@ function NamespaceField({ list }) {
   const names = (known.data?.namespaces ?? []).map(({ name }) => name);
   const change = (event) => choose(event.target.value.trim());
   return html`<${DraftInput} list=${list} value=${namespace.value} pattern="[a-z0-9][a-z0-9\\-]{0,62}"
-      size="12" spellcheck=${false} autocomplete="off" onChange=${change} />
+      size="10" title="The namespace that is shown" spellcheck=${false} autocomplete="off" onChange=${change} />
     <datalist id=${list}>${names.map((name) => html`<option value=${name} />`)}</datalist>`;
 }
 

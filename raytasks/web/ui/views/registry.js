@@ -16,12 +16,18 @@ import { limits } from "./limits/limits.js";
 import { log } from "./log/log.js";
 import { overview } from "./overview/overview.js";
 import { runners } from "./runners/runners.js";
+import { schedule } from "./schedules/schedule.js";
+import { schedules } from "./schedules/schedules.js";
+import { newSchedule, setSchedule } from "./schedules/set_schedule.js";
 import { tasks } from "./tasks/tasks.js";
 import { task } from "./task/task.js";
 import { type } from "./types/type.js";
 import { types } from "./types/types.js";
 
-const VIEWS = [first, overview, tasks, task, errors, types, type, runners, limits, bulk, newOperation, operation, audit, log];
+const VIEWS = [
+  first, overview, tasks, task, errors, types, type, schedules, newSchedule, schedule, setSchedule,
+  runners, limits, bulk, newOperation, operation, audit, log,
+];
 
 /** Returns the views that the header shows. */
 export function shownViews() {

@@ -7,6 +7,7 @@ import { between, duration, number, wholeDuration } from "../../core/format.js";
 import { useEvery, useLoad } from "../../core/loading.js";
 import { href } from "../../core/router.js";
 import { inNamespace, may } from "../../core/session.js";
+import { ACTS } from "../../core/states.js";
 import { now } from "../../core/visible.js";
 import { Condition, Loaded } from "../../parts/conditions.js";
 import { CopyButton, Fact, Moment, ViewHead } from "../../parts/pieces.js";
@@ -27,13 +28,14 @@ function Held({ by }) {
 
 function Facts({ operation }) {
   const { action, filter, matched, looked_at: passed, changed, by, created_at: begun, finished_at: ended } = operation;
-  const past = action === "retry" ? "Retried" : "Cancelled";
+  const { past } = ACTS[action];
   return html`<section class="panel"><h2>Facts</h2><dl class="facts">
     <${Fact} name="Tasks with">${inWords(filter)}</>
     <${Fact} name="Matched at the beginning"><span class="num">${matched === null ? "too many to count" : number(matched)}</span></>
     <${Fact} name="Looked at"><span class="num">${number(passed)}</span></>
-    <${Fact} name=${past}><span class="num">${number(changed)}</span></>
+    <${Fact} name=${`${past[0].toUpperCase()}${past.slice(1)}`}><span class="num">${number(changed)}</span></>
     <${Fact} name="Left as they were"><span class="num" title="Tasks that had changed meanwhile, or did not match when they were looked at">${number(passed - changed)}</span></>
+    ${operation.skipped > 0 && html`<${Fact} name="Skipped"><span class="num" title="Their unique keys are held by other tasks">${number(operation.skipped)}</span></>`}
     <${Fact} name="Begun by">${by}</>
     <${Fact} name="Begun"><${Moment} time=${begun} /></>
     <${Fact} name="Ended"><${Moment} time=${ended} /></>

@@ -7,6 +7,7 @@ import { useShortcut } from "../../core/keyboard.js";
 import { go, href } from "../../core/router.js";
 import { may } from "../../core/session.js";
 import { Ago, TaskLink } from "../../parts/pieces.js";
+import { useRowKeys } from "../../parts/row_keys.js";
 import { Sparkline } from "../../parts/sparkline.js";
 import { Passed } from "../bulk/operation_pieces.js";
 import { actOnAll } from "../tasks/bulk.js";
@@ -50,29 +51,19 @@ function Group({ group, since, busy, setBusy }) {
     ${may("operate") && html`<td><${Retry} group=${group} busy=${busy} setBusy=${setBusy} /></td>`}</tr>`;
 }
 
-/** Moves between the groups by `j` and `k`. */
-function useRowKeys(body) {
-  const [at, setAt] = useState(-1);
-  const move = (step) => {
-    const links = [...body.current.querySelectorAll("a.group")];
-    const here = links.indexOf(document.activeElement);
-    const next = Math.min(links.length - 1, Math.max(0, (here < 0 ? at : here) + step));
-    links[next]?.focus();
-    setAt(next);
-  };
-  const row = () => body.current.contains(document.activeElement) && document.activeElement.closest("tr");
-  useShortcut("j", "Next group", () => move(1));
-  useShortcut("k", "Group before", () => move(-1));
-  useShortcut("o", "Show the tasks of the group", () => row() && row().querySelector("a.group").click());
+/** Has the keys that act on the group with the focus. */
+function useKeys(body) {
+  const row = useRowKeys(body, "a.group", "group");
+  useShortcut("o", "Show the tasks of the group", () => row()?.querySelector("a.group").click());
   useShortcut("n", "Open the newest task of the group", () => row() && go(`/tasks/${row().querySelector("a.mono").title}`));
-  useShortcut("r", "Retry all of the group", may("operate") ? () => row() && row().querySelector("button")?.click() : null);
+  useShortcut("r", "Retry all of the group", may("operate") ? () => row()?.querySelector("button")?.click() : null);
 }
 
 /** The table. */
 export function Groups({ groups, since }) {
   const body = useRef(null);
   const [busy, setBusy] = useState(false);
-  useRowKeys(body);
+  useKeys(body);
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Groups of failures"><table class="errors">
     <thead><tr><th class="c-type">Type</th><th class="c-error">Error</th><th class="c-count num">Tasks</th>
       <th class="c-hours" title="Those that failed in each of the last 24 hours, the present one last">24 hours</th><th class="c-time">First</th><th class="c-time">Last</th>

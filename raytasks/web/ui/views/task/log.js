@@ -26,5 +26,5 @@ export function Log({ lines, live }) {
       ${shown.map((line, index) => html`${line.attempt !== shown[index - 1]?.attempt && html`<h3>Attempt ${line.attempt}</h3>`}<div key=${all.length - shown.length + index} data-level=${line.level} title=${`Attempt ${line.attempt}, ${localTime(line.at)}`}>
         <span class="muted">${localTime(line.at, { millis: true }).slice(11)}</span><b>${line.level}</b><span>${line.message}</span></div>`)}
     </div>
-    <p class="buttons"><span class="muted num">${number(all.length)} lines</span><${CopyButton} text=${() => all.map(text).join("\n")} what="log" /></p>`;
+    <p class="buttons"><span class="muted num">${number(all.length)} ${all.length === 1 ? "line" : "lines"}</span><${CopyButton} text=${() => all.map(text).join("\n")} what="log" /></p>`;
 }

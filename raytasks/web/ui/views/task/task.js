@@ -8,12 +8,15 @@ import { may } from "../../core/session.js";
 import { isFinal } from "../../core/states.js";
 import { Condition, Loaded } from "../../parts/conditions.js";
 import { JsonBlock } from "../../parts/json_block.js";
-import { Ago, CopyButton, Fact, Moment, ProgressBar, StateBadge, ViewHead } from "../../parts/pieces.js";
+import { Ago, CopyButton, Fact, Moment, ProgressBar, StateBadge, TaskLink, ViewHead } from "../../parts/pieces.js";
+import { pathOf } from "../schedules/schedule_words.js";
 import { Actions } from "./actions.js";
 import { Attempts } from "./attempts.js";
 import { Files } from "./files.js";
 import { Log } from "./log.js";
 import { useTask } from "./task_state.js";
+
+const CALLBACK_TYPE = "raytasks.callback";
 
 function Waiting({ reasons }) {
   if (!reasons || reasons.length === 0) return null;
@@ -23,11 +26,32 @@ function Waiting({ reasons }) {
     ${fix && html`<p>${fix}</p>`}</li>`)}</ul></section>`;
 }
 
+/** What the task's schedule is, or for a callback, whose end it tells of. */
+function Origin({ task }) {
+  const { schedule, payload } = task;
+  return html`${schedule && html`<${Fact} name="Schedule">${may("operate") ? html`<a href=${href(pathOf(schedule))}>${schedule}</a>` : schedule}</>
+      <${Fact} name="For the time"><${Moment} time=${task.scheduled_for} /></>`}
+    ${task.task_type === CALLBACK_TYPE && html`<${Fact} name="Tells of the end of"><${TaskLink} id=${payload.task_id} /></>`}`;
+}
+
+const UNTIL = { started: "until it has begun", finished: "until it has ended" };
+
+/** Its unique key, when it expires, and who is told of its end. */
+function Terms({ task }) {
+  const { unique, expires_at: expires, callback_url: url, callback_task_id: callback } = task;
+  return html`${unique && html`<${Fact} name="Unique key"><span class="mono">${unique.key}</span>
+      <p class="muted">${UNTIL[unique.until]}${unique.seconds !== null && `, at most ${duration(unique.seconds)}`}</p></>`}
+    ${expires && html`<${Fact} name="Cancelled if not begun by"><${Moment} time=${expires} /></>`}
+    ${url && html`<${Fact} name="Callback"><span>${url}</span>${" "}
+      ${callback ? html`<p>by the task <${TaskLink} id=${callback} /></p>` : html`<p class="muted">when it has ended</p>`}</>`}`;
+}
+
 function Facts({ task }) {
   const ran = task.finished_at && task.started_at;
   return html`<section class="panel"><h2>Facts</h2><dl class="facts">
     <${Fact} name="Type"><a href=${href("/tasks", { task_type: task.task_type })}>${task.task_type}</a></>
     <${Fact} name="Namespace">${task.namespace}</>
+    <${Origin} task=${task} />
     <${Fact} name="Attempts">${task.attempt} of ${task.max_attempts}${task.crashes > 0 && `, ${task.crashes} crashed`}${task.snoozes > 0 && `, ${task.snoozes} snoozed`}</>
     <${Fact} name="Priority">${task.priority}</>
     <${Fact} name="Time limit">${task.timeout_seconds === null ? "none" : duration(task.timeout_seconds)}</>
@@ -37,6 +61,7 @@ function Facts({ task }) {
     <${Fact} name="Ended"><${Moment} time=${task.finished_at} /></>
     ${ran && html`<${Fact} name="Last attempt took">${duration(between(task.started_at, task.finished_at))}</>`}
     ${task.tags.length > 0 && html`<${Fact} name="Tags">${task.tags.map((tag) => html`<a class="tag" href=${href("/tasks", { tag })}>${tag}</a>`)}</>`}
+    <${Terms} task=${task} />
     ${task.trace_id && html`<${Fact} name="Trace"><span class="mono">${task.trace_id}</span></>`}
     ${task.cancel_reason && html`<${Fact} name="Cancelled">${task.cancel_reason.by ? `by ${task.cancel_reason.by}` : task.cancel_reason.code}${task.cancel_reason.message && `: ${task.cancel_reason.message}`}</>`}
   </dl></section>`;

@@ -12,11 +12,10 @@ import { follow } from "../../core/stream.js";
 
 const LOOK_SECONDS = 4; // why it waits, and its signs of life, come without an event
 
-/** Loads a task. Payload and result are also kept as the texts that were received. */
+/** Loads a task. Its values are also kept as the JSON texts that were received: `texts`, by name. */
 async function load(id, abort) {
   const text = await (await send("GET", `/tasks/${id}`, { query: inNamespace(), abort })).text();
-  const { payload, result } = members(text);
-  return { ...JSON.parse(text), texts: { payload, result } };
+  return { ...JSON.parse(text), texts: members(text) };
 }
 
 /**

@@ -1,12 +1,13 @@
 /**
  * The table of tasks: one row each, with a box to select it.
  */
-import { html, useRef, useState } from "../../lib.js";
+import { html, useRef } from "../../lib.js";
 import { between, coarse, duration, wholeDuration } from "../../core/format.js";
 import { useShortcut } from "../../core/keyboard.js";
 import { go, href } from "../../core/router.js";
 import { now } from "../../core/visible.js";
 import { Ago, ProgressBar, StateBadge, TaskLink } from "../../parts/pieces.js";
+import { useRowKeys } from "../../parts/row_keys.js";
 
 /** How long a task runs, ran, or is still to wait. */
 function Span({ task }) {
@@ -45,20 +46,10 @@ function Row({ task, picked, pick, pickable }) {
     <td><${Remark} task=${task} /></td></tr>`;
 }
 
-/** Moves between the rows' links by `j` and `k`. */
-function useRowKeys(body, picked, pick, pickable) {
-  const [at, setAt] = useState(-1);
-  const move = (step) => {
-    const links = [...body.current.querySelectorAll("a.mono")];
-    const here = links.indexOf(document.activeElement);
-    const next = Math.min(links.length - 1, Math.max(0, (here < 0 ? at : here) + step));
-    links[next]?.focus();
-    setAt(next);
-  };
-  const row = () => body.current.contains(document.activeElement) && document.activeElement.closest("tr");
+/** Has the keys that act on the row with the focus. */
+function useKeys(body, pick, pickable) {
+  const row = useRowKeys(body, "a.mono", "task");
   const id = () => row()?.querySelector("a.mono")?.title;
-  useShortcut("j", "Next task", () => move(1));
-  useShortcut("k", "Task before", () => move(-1));
   useShortcut("o", "Open the task", () => id() && go(`/tasks/${id()}`));
   useShortcut("x", "Select the task", pickable ? () => id() && pick(id()) : null);
 }
@@ -71,7 +62,7 @@ export function Rows({ tasks, picked, setPicked, pickable }) {
     if (!next.delete(id)) next.add(id);
     setPicked(next);
   };
-  useRowKeys(body, picked, pick, pickable);
+  useKeys(body, pick, pickable);
   const all = tasks.length > 0 && tasks.every(({ task_id: id }) => picked.has(id));
   const pickAll = () => setPicked(all ? new Set() : new Set(tasks.map(({ task_id: id }) => id)));
   return html`<div class="scroll" tabindex="0" role="region" aria-label="Tasks"><table class="tasks">

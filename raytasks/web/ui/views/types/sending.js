@@ -14,7 +14,7 @@ const KEPT = 5;
  * Returns `{submit, busy, sent}`. `submit(body)` sends the JSON text of a submission, and returns
  * its error or null. While one is on its way, or just after, the same body makes no second task.
  * After an outage it has the same idempotency key again. `sent` are the newest tasks, with their
- * states as they are now.
+ * states as they are now; a `duplicate` is one that held the unique key.
  */
 export function useSending() {
   const last = useRef({ body: null, key: "", until: Infinity });
@@ -38,12 +38,14 @@ export function useSending() {
       const answer = await send("POST", "/tasks/", { query: inNamespace(), body, headers });
       const { task_id: id, task_type: type, state } = await answer.json();
       last.current.until = performance.now() + SAME_MS;
-      setSent((all) => [{ task_id: id, task_type: type, state }, ...all.filter((task) => task.task_id !== id)].slice(0, KEPT));
+      const duplicate = answer.headers.get("Raytasks-Duplicate") === "true";
+      setSent((all) => [{ task_id: id, task_type: type, state, duplicate }, ...all.filter((task) => task.task_id !== id)].slice(0, KEPT));
       if (answer.status === 202) say(`Submitted ${type}`);
+      else if (duplicate) say(`No new task: ${JSON.parse(body).unique.on_conflict === "replace" ? "the open task with the unique key has its values now" : "an open task holds the unique key"}`);
       return null;
     } catch (error) {
       if (!("kind" in error)) throw error;
-      if (error.kind !== "invalid" || error.errors.length === 0) complain(error);
+      if (error.kind !== "invalid" || error.errors.length === 0 || error.status === 409) complain(error);
       return error;
     } finally {
       running.current = false;

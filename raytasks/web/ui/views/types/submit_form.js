@@ -4,19 +4,25 @@
 import { html, useRef, useState } from "../../lib.js";
 import { indented } from "../../core/json_text.js";
 import { exampleOf } from "../../core/schema_example.js";
+import { bodyParts, field, fieldsOf, jsonProblem, payloadOf, placeOf, pointerOf, sortErrors, valuesOf } from "../../parts/form_values.js";
 import { StateBadge, TaskLink } from "../../parts/pieces.js";
-import { SchemaField } from "./fields.js";
-import { fieldsOf, jsonProblem, numberJson, payloadOf, pointerOf, sortErrors, valuesOf } from "./form_values.js";
+import { SchemaField } from "../../parts/schema_field.js";
 import { useSending } from "./sending.js";
 
-const PAYLOAD = { name: "payload", kind: "json", rule: {}, required: true, description: "", choices: [] };
+const PAYLOAD = field("payload", "json", "", { required: true });
 const OPTIONS = [
-  { name: "tags", kind: "line", description: "Labels for lists and filters, with spaces between them", rule: {} },
-  { name: "priority", kind: "number", description: "Higher goes first", rule: { type: "integer", minimum: -1000, maximum: 1000, default: 0 } },
-  { name: "delay_seconds", kind: "number", description: "Run it so much later", rule: { type: "number" } },
-  { name: "max_attempts", kind: "number", description: "How often it may fail", rule: { type: "integer", minimum: 1, maximum: 1000 } },
-  { name: "timeout_seconds", kind: "number", description: "The time limit of each attempt", rule: { type: "number" } },
-].map((option) => ({ required: false, choices: [], ...option }));
+  field("tags", "line", "Labels for lists and filters, with spaces between them", { words: true }),
+  field("priority", "number", "Higher goes first", { rule: { type: "integer", minimum: -1000, maximum: 1000, default: 0 } }),
+  field("delay_seconds", "number", "Run it so much later"),
+  field("max_attempts", "number", "How often it may fail", { rule: { type: "integer", minimum: 1, maximum: 1000 } }),
+  field("timeout_seconds", "number", "The time limit of each attempt"),
+  field("expires_seconds", "number", "Cancel it if it has not begun so much later"),
+  field("callback_url", "line", "The URL that is told of its end", { rule: { format: "uri" } }),
+  field("unique.key", "line", "Only one open task of the type has it"),
+  field("unique.until", "choice", "Until when its task holds the key", { choices: ['"finished"', '"started"'], rule: { default: "finished" } }),
+  field("unique.seconds", "number", "It is held at most so long"),
+  field("unique.on_conflict", "choice", "If another task holds the key", { choices: ['"return"', '"reject"', '"replace"'], rule: { default: "return" } }),
+];
 
 function exampleText(schema) {
   return JSON.stringify(exampleOf(schema));
@@ -31,14 +37,8 @@ function startOf(fields, schema) {
 
 /** The JSON text of a submission. */
 function bodyOf(type, payload, options) {
-  const parts = [`"task_type":${JSON.stringify(type)}`, `"payload":${payload}`];
-  for (const { name } of OPTIONS) {
-    const json = options[name];
-    if (json === null || json === undefined) continue;
-    const tags = name === "tags" && JSON.stringify(JSON.parse(json).split(/\s+/).filter(Boolean));
-    parts.push(`${JSON.stringify(name)}:${tags || json}`);
-  }
-  return `{${parts.join(",")}}`;
+  const parts = { task_type: JSON.stringify(type), payload, ...bodyParts(OPTIONS, options) };
+  return `{${Object.entries(parts).map(([name, json]) => `${JSON.stringify(name)}:${json}`).join(",")}}`;
 }
 
 /** Errors that are found here: texts that are no JSON. */
@@ -53,7 +53,8 @@ function ownErrors(draft, fields) {
 
 function Sent({ sent }) {
   return html`<ul class="sent" aria-label="Submitted here">${sent.map((task) => html`<li key=${task.task_id}>
-    <${StateBadge} state=${task.state} /> <${TaskLink} id=${task.task_id} whole=${true} /></li>`)}</ul>`;
+    <${StateBadge} state=${task.state} /> <${TaskLink} id=${task.task_id} whole=${true} />
+    ${task.duplicate && html` <span class="muted">not new: it holds the unique key</span>`}</li>`)}</ul>`;
 }
 
 /** The form for a type, as `GET /task-types` describes it. */
@@ -65,13 +66,13 @@ export function SubmitForm({ type }) {
   const { submit, busy, sent } = useSending();
   const set = (changes) => setDraft((known) => ({ ...known, ...changes }));
   const pointers = [
-    ...(draft.asJson ? ["/payload"] : fields.map(({ name }) => pointerOf(name))), ...OPTIONS.map(({ name }) => `/${name}`),
+    ...(draft.asJson ? ["/payload"] : fields.map(({ name }) => pointerOf(name))), ...OPTIONS.map(placeOf),
   ];
   const sorted = sortErrors(errors, pointers);
 
   const show = (found) => {
     setErrors(found);
-    const hidden = OPTIONS.some(({ name }) => found.some(({ pointer }) => pointer.startsWith(`/${name}`)));
+    const hidden = OPTIONS.some((option) => found.some(({ pointer }) => pointer.startsWith(placeOf(option))));
     if (hidden) set({ open: true });
     requestAnimationFrame(() => form.current?.querySelector("[aria-invalid=true]")?.focus());
   };
@@ -102,11 +103,11 @@ export function SubmitForm({ type }) {
       ${fields && html`<button type="button" class="small" onClick=${turn}>${draft.asJson ? "As a form" : "As JSON"}</button>`}</h2>
     ${draft.asJson
       ? html`<${SchemaField} field=${PAYLOAD} value=${draft.text} change=${(text) => set({ text: text ?? "" })} problems=${sorted.fields["/payload"]} />`
-      : fields.map((field) => html`<${SchemaField} key=${field.name} field=${field} value=${draft.values[field.name]} problems=${sorted.fields[pointerOf(field.name)]}
-        change=${(json) => setDraft((known) => ({ ...known, values: { ...known.values, [field.name]: json } }))} />`)}
-    <details open=${draft.open} onToggle=${(event) => set({ open: event.target.open })}><summary>Tags, priority, delay and limits</summary>
-      <div class="options">${OPTIONS.map((field) => html`<${SchemaField} key=${field.name} field=${field} value=${draft.options[field.name]} problems=${sorted.fields[`/${field.name}`]}
-        change=${(json) => setDraft((known) => ({ ...known, options: { ...known.options, [field.name]: json } }))} />`)}</div></details>
+      : fields.map((member) => html`<${SchemaField} key=${member.name} field=${member} value=${draft.values[member.name]} problems=${sorted.fields[pointerOf(member.name)]}
+        change=${(json) => setDraft((known) => ({ ...known, values: { ...known.values, [member.name]: json } }))} />`)}
+    <details open=${draft.open} onToggle=${(event) => set({ open: event.target.open })}><summary>Tags, priority, delay, limits, expiry, callback, unique key</summary>
+      <div class="options">${OPTIONS.map((option) => html`<${SchemaField} key=${option.name} field=${option} value=${draft.options[option.name]} problems=${sorted.fields[placeOf(option)]}
+        change=${(json) => setDraft((known) => ({ ...known, options: { ...known.options, [option.name]: json } }))} />`)}</div></details>
     <div role="alert">${sorted.others.map((text) => html`<p class="error-text">${text}</p>`)}</div>
     <p class="buttons"><button type="submit" class="primary" aria-disabled=${busy ? "true" : undefined}>Submit</button></p>
     <${Sent} sent=${sent} /></form>`;

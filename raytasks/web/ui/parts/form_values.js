@@ -1,10 +1,10 @@
 /**
- * What a form made from a JSON schema holds: for each member of the payload its JSON as text.
+ * What a form of JSON values holds: for each field its JSON as text.
  *
  * Texts are kept as they are entered, so a large integer stays exact.
  */
-import { members } from "../../core/json_text.js";
-import { resolve } from "../../core/schema_example.js";
+import { indented, members } from "../core/json_text.js";
+import { resolve } from "../core/schema_example.js";
 
 const NUMBER = /^-?(?:0|[1-9]\d*)(?:\.\d+)?(?:[eE][+-]?\d+)?$/;
 const LINES = 200; // a text that may be longer gets several lines
@@ -105,6 +105,56 @@ export function sortErrors(errors, pointers) {
     (sorted.fields[field] ??= []).push(rest ? `${rest}: ${message}` : message);
   }
   return sorted;
+}
+
+/**
+ * A field that a person describes: `{name, kind, description, rule, choices, required, words}`. The
+ * name `a.b` is a member of a member. With `words`, the line is sent as a list of its words.
+ */
+export function field(name, kind, description, more = {}) {
+  return { name, kind, description, rule: {}, choices: [], required: false, ...more };
+}
+
+/** The JSON pointer of such a field in a body. */
+export function placeOf({ name }) {
+  return `/${name.replaceAll(".", "/")}`;
+}
+
+/** A line of words, as the JSON of its list; else the JSON as it is. */
+function sentOf({ words }, json) {
+  return words && json !== "null" ? JSON.stringify(JSON.parse(json).split(/\s+/).filter(Boolean)) : json;
+}
+
+/** The members of a body, of the fields' texts by name; what is null is left out. */
+export function bodyParts(fields, values) {
+  const parts = {};
+  for (const one of fields) {
+    const json = values[one.name];
+    if (json === null || json === undefined) continue;
+    const [outer, inner] = one.name.split(".");
+    if (!inner) parts[outer] = sentOf(one, json);
+    else parts[outer] = `${parts[outer] ? `${parts[outer].slice(0, -1)},` : "{"}${JSON.stringify(inner)}:${sentOf(one, json)}}`;
+  }
+  return parts;
+}
+
+/** The texts of the fields, of a document's members as texts; without what is null. */
+export function textsOf(fields, document) {
+  const values = {};
+  for (const { name, kind, words } of fields) {
+    const json = document[name];
+    if (json === undefined || json === "null") continue;
+    values[name] = words ? JSON.stringify(JSON.parse(json).join(" ")) : kind === "json" ? indented(json) : json;
+  }
+  return values;
+}
+
+/** The errors of fields that hold no JSON, where they must. */
+export function jsonErrors(fields, values) {
+  return fields.filter(({ kind, name }) => kind === "json" && values[name]).flatMap((one) => {
+    const message = jsonProblem(values[one.name]);
+    return message ? [{ pointer: placeOf(one), message }] : [];
+  });
 }
 
 /** The JSON pointer of a member of the payload. */

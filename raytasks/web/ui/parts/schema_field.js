@@ -1,8 +1,8 @@
 /**
  * The fields of a form made from a JSON schema, each with its rule and the errors of the service.
  */
-import { html, useId } from "../../lib.js";
-import { number } from "../../core/format.js";
+import { html, useId } from "../lib.js";
+import { number } from "../core/format.js";
 import { enteredOf, jsonOf } from "./form_values.js";
 
 const MAX_ROWS = 12;
