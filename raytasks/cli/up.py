@@ -287,7 +287,7 @@ def _stop_service(grace: float) -> int:
 
 
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
-    from raytasks.store.database import without_password
+    from raytasks.store.database_url import without_password
 
     console.print(f"{READY} {endpoint.url}/ui/", soft_wrap=True)
     console.print(f"  API:             {endpoint.url} (documents: /docs)", soft_wrap=True)
