@@ -11,7 +11,7 @@ from raytasks.cli import (
     artifacts,
     audit,
     bulk,
-    database,
+    db,
     demo,
     down,
     env,
@@ -52,7 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-app.add_typer(database.app, name="db", rich_help_panel=DATABASE)
+app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
 api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
 app.add_typer(api_keys, name="keys", rich_help_panel=RUN)
 api_keys.command("new")(keys.new)

@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from raytasks.cli import operate
-from raytasks.cli.database import prepare_database
+from raytasks.cli.db import prepare_database
 from raytasks.cli.output import lasting_output
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts

@@ -36,7 +36,7 @@ class TableSize:
 
 
 @dataclass(frozen=True)
-class Holder:
+class SnapshotHolder:
     """A transaction, or a replication slot, that holds a snapshot: no vacuum gets behind it.
 
     `seconds` is the age of the transaction; None for a slot.
@@ -71,7 +71,7 @@ class DatabaseStatus:
     tasks: dict[str, int] = field(default_factory=dict)
     tables: list[TableSize] = field(default_factory=list)
     bytes: int = 0
-    holders: list[Holder] = field(default_factory=list)
+    holders: list[SnapshotHolder] = field(default_factory=list)
 
 
 _SIZES = text(
@@ -151,10 +151,12 @@ def _count(connection: Connection, name: str) -> int:
     return rows
 
 
-def _holders(connection: Connection) -> list[Holder]:
+def _holders(connection: Connection) -> list[SnapshotHolder]:
     rows = connection.execute(_HOLDERS, {"seconds": HOLD_SECONDS})
     return [
-        Holder(row.name, row.seconds, row.state or "", " ".join(row.query.split())[:_MAX_QUERY])
+        SnapshotHolder(
+            row.name, row.seconds, row.state or "", " ".join(row.query.split())[:_MAX_QUERY]
+        )
         for row in rows
     ]
 
