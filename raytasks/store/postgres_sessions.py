@@ -47,6 +47,7 @@ POOLED = "raytasks_pooled"
 
 _MARK = {"raytasks.session": "own"}  # PostgreSQL keeps a value with any unknown prefix
 _CHECK = "SELECT current_setting('raytasks.session', true)"
+_WANTED = "target_session_attrs"
 _REFUSALS = ("startup param", "command-line options")
 
 
@@ -75,6 +76,7 @@ class PostgresSessions:
         self.schema = schema_of(url)
         self.pooled: bool | None = None
         """Whether a pooler stands before the server; None before the first connection."""
+        self._reads_only = reads_only
         self._settings: dict[str, str] = dict(_TIMEOUTS)
         if writes:
             self._settings |= _WRITER_PLANS
@@ -89,7 +91,11 @@ class PostgresSessions:
         own = given if isinstance(given, str) else " ".join(given)
         settings = self._settings | _MARK
         options = " ".join(f"-c {name}={value}" for name, value in settings.items())
-        return _NETWORK | {"options": f"{options} {own}".strip()}
+        arguments = _NETWORK | {"options": f"{options} {own}".strip()}
+        if self._reads_only and self.url.query.get(_WANTED) == "read-write":
+            # The driver would refuse each server, as our own sessions are read-only.
+            arguments[_WANTED] = "primary"
+        return arguments
 
     def manage(self, engine: Engine) -> None:
         """Open the engine's connections, and begin its transactions, as they need it."""
