@@ -9,7 +9,13 @@ from typing import Annotated, Any, Literal
 from urllib.parse import unquote
 
 from dotenv import dotenv_values
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     DotEnvSettingsSource,
@@ -24,6 +30,7 @@ from raytasks.artifacts.large_values import MAX_RESULT_BYTES, OFFLOAD_BYTES
 from raytasks.handling.callback_secrets import parse_secrets
 from raytasks.handling.callback_terms import CallbackTerms
 from raytasks.handling.modules import default_modules
+from raytasks.model.schema_names import check_schema, with_schema
 from raytasks.model.tasks import RaytasksError
 from raytasks.observe.traces import TraceParenting
 
@@ -84,6 +91,7 @@ class Settings(BaseSettings):
         return (init_settings, *ours, *plain)
 
     # A value that may hold a secret is not shown where settings are printed.
+    database_schema: str | None = None  # before the URL, which takes it in
     database_url: str = Field(default="sqlite:///./tasks.db", repr=False)
     redis_url: str | None = Field(default=None, repr=False)
     secret_key: str = Field(default=DEFAULT_SECRET_KEY, repr=False)
@@ -154,6 +162,7 @@ class Settings(BaseSettings):
         return value
 
     @field_validator(
+        "database_schema",
         "redis_url",
         "ray_address",
         "warm_runners_max",
@@ -164,6 +173,11 @@ class Settings(BaseSettings):
     @classmethod
     def _empty_is_unset(cls, value: Any) -> Any:
         return None if value == "" else value
+
+    @field_validator("database_schema")
+    @classmethod
+    def _check_schema(cls, value: str | None) -> str | None:
+        return value and check_schema(value)
 
     @field_validator("database_url")
     @classmethod
@@ -176,6 +190,13 @@ class Settings(BaseSettings):
         if path.startswith((":memory:", "/", "file:")):
             return value
         return sqlite_url(Path(unquote(path)).resolve(), scheme) + mark + query
+
+    @field_validator("database_url")
+    @classmethod
+    def _take_in_schema(cls, value: str, info: ValidationInfo) -> str:
+        # All that opens the database gets its URL, so the schema is a part of it.
+        schema = info.data.get("database_schema")
+        return with_schema(value, schema) if schema else value
 
     @field_validator("artifacts_url")
     @classmethod

@@ -114,6 +114,48 @@ class TestSources:
         )
 
 
+class TestSchemaOfTheDatabase:
+    """DATABASE_SCHEMA becomes a part of the URL: all that opens the database gets that."""
+
+    @pytest.mark.parametrize(
+        ("url", "taken_in"),
+        [
+            ("postgresql://host/name", "postgresql://host/name?schema=own"),
+            (
+                "postgresql://host/name?sslmode=require",
+                "postgresql://host/name?sslmode=require&schema=own",
+            ),
+            ("postgresql://host/name?schema=own", "postgresql://host/name?schema=own"),
+        ],
+    )
+    def test_the_url_takes_it_in(self, url: str, taken_in: str) -> None:
+        settings = load_settings(database_url=url, database_schema="own")
+        assert settings.database_url == taken_in
+
+    def test_an_empty_one_is_none(self, folder: Path) -> None:
+        (folder / ".env").write_text("RAYTASKS_DATABASE_SCHEMA=\n")
+        assert load_settings(database_url="postgresql://h/n").database_url == "postgresql://h/n"
+
+    @pytest.mark.parametrize(
+        ("schema", "url", "message"),
+        [
+            ("own", None, "DATABASE_URL: SQLite has no schemas; leave DATABASE_SCHEMA empty"),
+            ("own", "postgresql://h/n?schema=b", "names the schema 'b', and DATABASE_SCHEMA 'own'"),
+            ("Own", "postgresql://h/n", "DATABASE_SCHEMA: 'Own' is not a name for a schema"),
+            ("a;b", "postgresql://h/n", "DATABASE_SCHEMA: 'a;b' is not a name for a schema"),
+            ("pg_own", "postgresql://h/n", "'pg_own' belongs to PostgreSQL itself"),
+            ("x" * 64, "postgresql://h/n", "is not a name for a schema; use up to 63 of a-z"),
+        ],
+    )
+    def test_one_that_cannot_be_used_is_refused_in_one_line(
+        self, schema: str, url: str | None, message: str
+    ) -> None:
+        with pytest.raises(SettingsError) as caught:
+            load_settings(database_url=url, database_schema=schema)
+        assert message in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
 class TestPlaces:
     @pytest.mark.parametrize("name", ODD_NAMES)
     @pytest.mark.parametrize("given", [None, "sqlite:///tasks.db", "sqlite:///./sub/../tasks.db"])

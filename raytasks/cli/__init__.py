@@ -11,6 +11,7 @@ from raytasks.cli import (
     artifacts,
     audit,
     bulk,
+    db,
     demo,
     down,
     env,
@@ -51,8 +52,7 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-database = typer.Typer(help="The database.", no_args_is_help=True)
-app.add_typer(database, name="db", rich_help_panel=DATABASE)
+app.add_typer(db.app, name="db", rich_help_panel=DATABASE)
 api_keys = typer.Typer(help="The keys of the API.", no_args_is_help=True)
 app.add_typer(api_keys, name="keys", rich_help_panel=RUN)
 api_keys.command("new")(keys.new)
@@ -120,19 +120,6 @@ def _global_options(
     ] = False,
 ) -> None:
     pass
-
-
-@database.command("upgrade")
-def upgrade(
-    database_url: Annotated[
-        str | None, typer.Option(help="Default: RAYTASKS_DATABASE_URL.")
-    ] = None,
-) -> None:
-    """Make the tables, or bring those of an earlier version up to date."""
-    from raytasks.settings import load_settings
-
-    up.prepare_database(load_settings(database_url=database_url).database_url)
-    typer.echo("the database is up to date")
 
 
 def main() -> None:

@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 
 from raytasks.cli import operate
+from raytasks.cli.db import prepare_database
 from raytasks.cli.output import lasting_output
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
@@ -287,7 +288,7 @@ def _stop_service(grace: float) -> int:
 
 
 def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
-    from raytasks.store.database import without_password
+    from raytasks.store.database_url import without_password
 
     console.print(f"{READY} {endpoint.url}/ui/", soft_wrap=True)
     console.print(f"  API:             {endpoint.url} (documents: /docs)", soft_wrap=True)
@@ -307,21 +308,6 @@ def _where_the_token_is() -> str:
     if os.environ.get(ray_token.TOKEN):
         return f"in {ray_token.TOKEN}; other machines and drivers need it there, too"
     return f"{ray_token.token_file()}; copy it to ~/.ray/auth_token of the other machines"
-
-
-def prepare_database(url: str) -> None:
-    """Apply the missing migrations. Raises `SettingsError` if that fails."""
-    from raytasks.model.tasks import StoreUnavailable
-    from raytasks.settings import SettingsError
-    from raytasks.store.store import Store
-
-    store = Store(url)
-    try:
-        store.upgrade()
-    except StoreUnavailable as error:
-        raise SettingsError(f"DATABASE_URL: the database cannot be reached: {error}") from None
-    finally:
-        store.close()
 
 
 def _take_port(endpoint: "Endpoint") -> None:

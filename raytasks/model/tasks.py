@@ -78,6 +78,15 @@ class StoreUnavailable(RaytasksError):
     was_cut = False
 
 
+class OtherProtocol(StoreUnavailable):
+    """Another process speaks a version of our messages that is not understood, and nothing is done.
+
+    The text says which one, and the fix.
+    """
+
+    in_doubt = False
+
+
 class TaskFailed(RaytasksError):
     """The awaited task ended as FAILED or CANCELLED. The text says how.
 

@@ -14,12 +14,14 @@ import secrets
 import socket
 import struct
 import sys
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Any
 
 from msgspec import Struct, ValidationError, msgpack
 
 from raytasks.model import tasks as models
+from raytasks.protocol import protocol_version
+from raytasks.protocol.protocol_version import NEEDS, PROTOCOL
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +72,8 @@ class _Call(Struct, array_like=True, frozen=True):
     number: int
     method: str
     body: bytes
+    protocol: int = 0
+    needs: int = 0
 
 
 class _Answer(Struct, array_like=True, frozen=True):
@@ -88,10 +92,16 @@ class Server:
 
     Calls of a connection begin in order, and are answered as they end. If a caller goes away, its
     calls go on. The server listens until it is closed, even if nobody holds it.
+
+    A caller whose messages are not understood gets `OtherProtocol`. The methods `self_checked`
+    judge that by themselves.
     """
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(
+        self, methods: Mapping[str, Method], *, self_checked: Collection[str] = ()
+    ) -> None:
         self._methods = dict(methods)
+        self._self_checked = self_checked
         self._tasks: set[asyncio.Task[None]] = set()
         self._writers: set[asyncio.StreamWriter] = set()
         self._server: asyncio.Server | None = None
@@ -156,6 +166,8 @@ class Server:
     async def _answer(self, call: _Call, writer: asyncio.StreamWriter) -> None:
         try:
             method = self._methods[call.method]
+            if call.method not in self._self_checked:
+                protocol_version.check(call.protocol, call.needs)
             answer = _frame(_Answer(call.number, await method(call.body)))
         except Exception as error:
             if not isinstance(error, models.RaytasksError):
@@ -213,7 +225,7 @@ class SocketChannel:
         self._open[number] = answer
         try:
             try:
-                self._writer.write(_frame(_Call(number, method, body)))
+                self._writer.write(_frame(_Call(number, method, body, PROTOCOL, NEEDS)))
             except (OSError, RuntimeError) as error:  # uvloop's error for a closed transport
                 raise ConnectionLost(str(error)) from error
             return await answer

@@ -146,6 +146,7 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
       runner queues what it gets.
     - `last_outcomes`: how attempts end that the end of this process will stop. They count once the
       process is gone.
+    - `protocol`, `needs`: see `protocol_version`.
     """
 
     runner_id: str
@@ -171,6 +172,8 @@ class Exchange(Struct, frozen=True, omit_defaults=True):
     pid: int | None = None
     slots: bool = False
     last_outcomes: Sequence[Outcome] = ()
+    protocol: int = 0
+    needs: int = 0
 
 
 class Orders(Struct, frozen=True, omit_defaults=True):
@@ -180,7 +183,7 @@ class Orders(Struct, frozen=True, omit_defaults=True):
     - `cancels`: the attempts (task id, attempt) that must stop.
     - `stale`: attempts that are no longer this runner's. Their outcomes would be refused.
     - `resync`: the tracker asks for the list of what the runner holds.
-    - `end`: another process has taken the runner's place, so this one must end.
+    - `end`: the runner must end, for the `reason`; without one, another process has its place.
     - `queued`: more tasks wait that this runner could take.
     """
 
@@ -195,6 +198,7 @@ class Orders(Struct, frozen=True, omit_defaults=True):
     end: bool = False
     queued: bool = False
     epoch: int = 0
+    reason: str = ""
 
 
 class StateChange(Struct, frozen=True, omit_defaults=True, gc=False):

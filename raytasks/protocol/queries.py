@@ -273,7 +273,14 @@ class GetDatabase(Query[DatabasePlace], frozen=True):
 
 
 class GetAddress(Query[TrackerAddress], frozen=True):
-    """The address by which the tracker's process can be called without Ray, from its own node."""
+    """The address by which the tracker's process can be called without Ray, from its own node.
+
+    The tracker answers it with `OtherProtocol` if it does not understand the caller: see
+    `protocol_version`.
+    """
+
+    protocol: int = 0
+    needs: int = 0
 
 
 StoredQuery = (

@@ -10,6 +10,7 @@ from raytasks.model.tasks import NotUnderstood
 from raytasks.model.times import steady_time
 from raytasks.protocol.local_socket import CallFailed
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
+from raytasks.protocol.protocol_version import NEEDS, PROTOCOL
 from raytasks.runner.identity import Identity
 from raytasks.runner.outbox import Outbox, defect_of, how_many_fit, key_of, sound
 from raytasks.runner.work import Work
@@ -318,6 +319,8 @@ class ExchangeLoop:
             waits_for=self._waits_for(),
             slots=self._slots,
             last_outcomes=self._last,
+            protocol=PROTOCOL,
+            needs=NEEDS,
         )
         box.unsent, box.unsent_checkpoints, box.progress = later, [], {}
         box.unsent_beginnings = []
@@ -338,7 +341,8 @@ class ExchangeLoop:
         if orders.resync:
             self._resync = True
         if orders.end:
-            log.warning("another process has taken the place of this runner")
+            why = orders.reason or "another process has taken the place of this runner"
+            log.warning("this runner ends: %s", why)
             self._replaced = True
         if (orders.epoch, orders.batch) > (self._batch_epoch, self._last_batch):
             self._batch_epoch, self._last_batch = orders.epoch, orders.batch

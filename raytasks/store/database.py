@@ -8,15 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
-from sqlalchemy import Connection, Engine, create_engine, event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     DisconnectionError,
     InterfaceError,
@@ -26,33 +20,17 @@ from sqlalchemy.exc import (
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from raytasks.model.lines import one_line
-from raytasks.model.tasks import RaytasksError, StoreUnavailable
-from raytasks.store import online_upgrade
+from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.cursors import driver_errors
 from raytasks.store.cutting import check_not_cut, make_cuttable
+from raytasks.store.database_url import parse_url, schema_of
+from raytasks.store.postgres_sessions import postgres_engine
 from raytasks.store.refusals import blames_command, unavailable
 from raytasks.store.sqlite_file import SqliteFile
+from raytasks.store.tables_upgrade import TablesUpgrade
 
 BUSY_SECONDS = 5.0
 """Seconds that a transaction waits for a lock of SQLite, as `lock_timeout` says for PostgreSQL."""
-
-_MIGRATIONS = Path(__file__).parent / "migrations"
-# A silent server is noticed after some seconds. A tracker that is frozen within a transaction does
-# not delay its successor. Nobody waits without end for somebody else's lock on our tables. The
-# options and `tcp_user_timeout` are in milliseconds, the other times in seconds.
-_POSTGRES = {
-    "connect_timeout": 5,
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "options": "-c idle_in_transaction_session_timeout=5000 -c lock_timeout=5000"
-    " -c statement_timeout=15000",
-}
-# A tick's statements are the same each time, and use an index however many tasks there are. Kept
-# plans save some of the server's time (python -m benchmarks.store_cost).
-_WRITER_PLANS = "-c plan_cache_mode=force_generic_plan -c enable_seqscan=off"
-
 
 MAX_LOG_BYTES = 64 * 1024 * 1024
 """Maximum bytes of SQLite's log (the file `-wal`); a longer one is emptied as soon as possible."""
@@ -61,19 +39,17 @@ _SHORTEN_SECONDS = 5.0  # between two tries
 _SHORTEN_WAIT_MS = 100
 
 
-class DatabaseUrlError(RaytasksError):
-    """DATABASE_URL is not one that raytasks can use. The text says why."""
-
-
 class Database:
-    """A database at `url`: `sqlite:///file` or `postgresql://...`.
+    """A database at `url`: `sqlite:///file` or `postgresql://...`, with `?schema=` if it has one.
 
     With `reads_only` the database is somebody else's: a missing file is not created, and nothing
     can be written. Raises `DatabaseUrlError` for a bad URL. It connects only at the first use.
     """
 
     def __init__(self, url: str, *, reads_only: bool = False) -> None:
+        self._given = url
         self.url = parse_url(url)
+        self.schema = schema_of(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
         self._reads_only = reads_only
         self._file = SqliteFile(self.url) if self.is_sqlite and not reads_only else None
@@ -110,16 +86,16 @@ class Database:
     def upgrade(self) -> None:
         """Apply the missing migrations, one process at a time.
 
-        Raises `StoreUnavailable`, also if the tables are not ours, or of a newer version.
+        Raises `StoreUnavailable`, and `TablesRefused` if the tables are not ours, or of a newer
+        version.
         """
-        if self._is_up_to_date():
-            return
-        if self.is_sqlite:
-            self._migrate()
-            return
-        with translated(writes=True), online_upgrade.alone(self._reader) as connection:
-            self._migrate()
-            online_upgrade.complete(connection)
+        with translated(writes=True):
+            self.tables().apply()
+
+    def tables(self) -> TablesUpgrade:
+        """Return the upgrade of this database."""
+        online = None if self.is_sqlite else self._reader
+        return TablesUpgrade(self.reading, self.writing, online, self.schema)
 
     def check_file(self) -> None:
         """Raise `StoreUnavailable` if it is an SQLite file that was deleted or replaced."""
@@ -161,14 +137,15 @@ class Database:
             arguments["connect_args"] = {"check_same_thread": False, "timeout": BUSY_SECONDS}
             if self._reads_only:
                 arguments["creator"] = lambda: open_sqlite(self.url, timeout=BUSY_SECONDS)
-        else:
-            more = "" if begin == "BEGIN" else _WRITER_PLANS
-            arguments["connect_args"] = postgres_arguments(more, reads_only=self._reads_only)
-            if begin == "BEGIN":  # a reading transaction sees one moment
-                arguments["isolation_level"] = "REPEATABLE READ"
-        engine = create_engine(self.url, **arguments)
-        if self.is_sqlite:
+            engine = create_engine(self.url, **arguments)
             _set_up_sqlite(engine, begin, reads_only=self._reads_only)
+        else:
+            writes = begin != "BEGIN"
+            if not writes:  # a reading transaction sees one moment
+                arguments["isolation_level"] = "REPEATABLE READ"
+            engine = postgres_engine(
+                self._given, writes=writes, reads_only=self._reads_only, **arguments
+            )
         if self._file is not None:
             self._file.watch(engine)
         make_cuttable(engine)
@@ -177,78 +154,12 @@ class Database:
             _ping_first(engine)
         return engine
 
-    def _migrate(self) -> None:
-        config = _alembic()
-        try:
-            with self.writing() as connection:
-                if not self.is_sqlite:
-                    # A migration may take long, but nobody waits long for the locks of others.
-                    connection.execute(text("SET LOCAL statement_timeout = 0"))
-                config.attributes["connection"] = connection
-                command.upgrade(config, "head")
-        except CommandError as error:
-            raise StoreUnavailable(f"the database's tables cannot be upgraded: {error}") from error
-
-    def _is_up_to_date(self) -> bool:
-        """Return whether no migration is missing, without any lock. Raises `StoreUnavailable`."""
-        with self.reading() as connection:
-            found = MigrationContext.configure(connection).get_current_heads()
-            complete = self.is_sqlite or online_upgrade.is_complete(connection)
-        scripts = ScriptDirectory.from_config(_alembic())
-        known = {script.revision for script in scripts.walk_revisions()}
-        if strangers := sorted(set(found) - known):
-            raise StoreUnavailable(
-                f"the database's tables are of revision {', '.join(strangers)}, which this version "
-                f"of raytasks (up to {scripts.get_current_head()}) does not know: they are of a "
-                "newer version, or of another program; upgrade raytasks, or set DATABASE_URL"
-            )
-        return complete and found == (scripts.get_current_head(),)
-
-
-def _alembic() -> Config:
-    config = Config()
-    # The configuration treats `%` as the beginning of a name.
-    config.set_main_option("script_location", str(_MIGRATIONS).replace("%", "%%"))
-    return config
-
 
 def _size(file: Path) -> int:
     try:
         return file.stat().st_size
     except OSError:
         return 0
-
-
-def parse_url(url: str) -> URL:
-    """Return the URL with the driver that raytasks uses. Raises `DatabaseUrlError`."""
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise DatabaseUrlError(
-            "DATABASE_URL: not a database URL; use sqlite:///./tasks.db or "
-            "postgresql://user:password@host/name"
-        ) from None
-    match parsed.drivername:
-        case "sqlite" | "sqlite+pysqlite":
-            if not parsed.database or parsed.database.startswith((":memory:", "file::memory:")):
-                raise DatabaseUrlError(
-                    "DATABASE_URL: a database in memory keeps nothing; name a file, "
-                    "as in sqlite:///./tasks.db"
-                )
-            return parsed.set(drivername="sqlite+pysqlite")
-        case "postgresql" | "postgres" | "postgresql+psycopg":
-            return parsed.set(drivername="postgresql+psycopg")
-        case other:
-            raise DatabaseUrlError(
-                f"DATABASE_URL: {other!r} is not supported; use sqlite or postgresql"
-            )
-
-
-def postgres_arguments(options: str = "", *, reads_only: bool) -> dict[str, Any]:
-    """Return the driver's arguments, with more server `options` for the session."""
-    if reads_only:
-        options = f"{options} -c default_transaction_read_only=on"
-    return _POSTGRES | {"options": f"{_POSTGRES['options']} {options}".strip()}
 
 
 def open_sqlite(url: URL, *, timeout: float) -> sqlite3.Connection:
@@ -309,8 +220,3 @@ def translated(*, writes: bool = False) -> Iterator[None]:
         raise unavailable(error) from error
     except (PoolTimeoutError, InvalidRequestError) as error:
         raise StoreUnavailable(one_line(error)) from error
-
-
-def without_password(url: str) -> str:
-    """Return a database URL without its password, so that it may be shown."""
-    return make_url(url).render_as_string(hide_password=True)

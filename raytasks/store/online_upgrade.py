@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Update, bindparam, select, text, update
+from sqlalchemy import Connection, Dialect, Engine, Select, Update, bindparam, select, text, update
 from sqlalchemy.schema import CreateIndex, Index
 
 from raytasks.model.lane_names import PLAIN_LANE, lane_of
 from raytasks.model.states import FINAL, State
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.postgres_sessions import POOLED
 from raytasks.store.schema import UNCOMPLETED, task_counts, tasks, tracker_epoch
 
 CONDEMNED = (
@@ -36,7 +37,7 @@ _LOCK_STEP_SECONDS = 0.1
 
 _INDEXES = text(
     "SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
-    "WHERE indrelid = to_regclass('tasks')"
+    "WHERE indrelid = to_regclass(:p_table)"
 )
 
 _NAMESPACES: Select[Any] = select(task_counts.c.namespace).distinct()
@@ -71,25 +72,31 @@ _IN_LANES: Update = update(tracker_epoch).values(in_lanes=True)
 
 
 @contextmanager
-def alone(engine: Engine) -> Iterator[Connection]:
-    """Hold the lock of upgrades, on a new connection that commits each statement.
+def alone(engine: Engine, schema: str | None = None) -> Iterator[Connection]:
+    """Hold the lock of upgrades, and yield a connection that commits each statement.
 
-    Raises `StoreUnavailable` if another process holds it for some seconds.
+    Raises `StoreUnavailable` if another process holds the lock for some seconds.
     """
-    with engine.connect() as pooled:
-        connection = pooled.execution_options(isolation_level="AUTOCOMMIT")
+    with engine.connect() as holder, engine.connect() as worker:
+        # The lock belongs to a transaction: behind a pooler, no session is ours for longer. At this
+        # level an open transaction holds no snapshot, for which the build of an index would wait.
+        holder.execution_options(isolation_level="READ COMMITTED")
+        # No call may wait for the lock. The build of an index waits for all open transactions.
+        give_up_at = time.monotonic() + _LOCK_SECONDS
+        while not holder.execute(text(f"SELECT pg_try_advisory_xact_lock({_LOCK})")).scalar():
+            holder.rollback()
+            if time.monotonic() > give_up_at:
+                raise StoreUnavailable(
+                    "another process upgrades the database's tables; wait for it"
+                )
+            time.sleep(_LOCK_STEP_SECONDS)
+        holder.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
+        names = {} if schema is None else {None: schema}
+        worker.execution_options(isolation_level="AUTOCOMMIT", schema_translate_map=names)
         try:
-            # No call may wait for the lock. The build of an index waits for all open transactions.
-            give_up_at = time.monotonic() + _LOCK_SECONDS
-            while not connection.execute(text(f"SELECT pg_try_advisory_lock({_LOCK})")).scalar():
-                if time.monotonic() > give_up_at:
-                    raise StoreUnavailable(
-                        "another process upgrades the database's tables; wait for it"
-                    )
-                time.sleep(_LOCK_STEP_SECONDS)
-            yield connection
+            yield worker
         finally:
-            connection.invalidate()  # it is closed: that unlocks
+            worker.invalidate()  # its timeouts have changed
 
 
 def is_complete(connection: Connection) -> bool:
@@ -103,20 +110,25 @@ def complete(connection: Connection) -> None:
 
     The connection must be one of `alone`.
     """
-    # An index may take long, and waits for all transactions of others that have begun.
-    connection.execute(text("SET statement_timeout = 0"))
-    connection.execute(text("SET lock_timeout = 0"))
-    found = _indexes(connection)
-    for index in sorted(tasks.indexes, key=lambda index: str(index.name)):
-        if found.get(index.name):
-            continue
-        if index.name in found:  # its build was interrupted
-            _drop(connection, str(index.name))
-        _build(connection, index)
+    if not connection.info.get(POOLED):  # there, a session has no timeouts, and is everybody's
+        # An index may take long, and waits for all transactions of others that have begun.
+        connection.execute(text("SET statement_timeout = 0"))
+        connection.execute(text("SET lock_timeout = 0"))
+    for statement in _builds(connection):
+        connection.execute(text(statement))
     _put_into_lanes(connection)
     for name in CONDEMNED:
-        if name in found:
-            _drop(connection, name)
+        connection.execute(text(_drop(name, _schema_of(connection))))
+
+
+def statements(connection: Connection, schema: str | None) -> list[str]:
+    """Return the SQL of what `complete` would do with indexes; nothing if they are complete.
+
+    It needs no session of its own, and can be repeated.
+    """
+    if is_complete(connection):
+        return []
+    return [*_builds(connection, schema), *(_drop(name, schema) for name in CONDEMNED)]
 
 
 def take_over(connection: Connection) -> None:
@@ -147,16 +159,45 @@ def _lanes(connection: Connection) -> list[tuple[str, str]]:
     return [(name, lane) for name in names if (lane := lane_of(name, None)) != PLAIN_LANE]
 
 
-def _indexes(connection: Connection) -> dict[Any, bool]:
+def _indexes(connection: Connection, schema: str | None = None) -> dict[Any, bool]:
     """Return the indexes of tasks by name, each with whether it is valid."""
-    return {row.relname: row.indisvalid for row in connection.execute(_INDEXES)}
+    schema = schema or _schema_of(connection)
+    table = {"p_table": f"{schema}.tasks" if schema else "tasks"}
+    return {row.relname: row.indisvalid for row in connection.execute(_INDEXES, table)}
 
 
-def _build(connection: Connection, index: Index) -> None:
-    """Build an index beside writers."""
-    plain = str(CreateIndex(index).compile(dialect=connection.dialect))
-    connection.execute(text(plain.replace(" INDEX ", " INDEX CONCURRENTLY ", 1)))
+def _builds(connection: Connection, schema: str | None = None) -> list[str]:
+    """Return the SQL that builds the missing indexes beside writers."""
+    schema = schema or _schema_of(connection)
+    found, needed = _indexes(connection, schema), []
+    for index in sorted(tasks.indexes, key=lambda index: str(index.name)):
+        if found.get(index.name):
+            continue
+        if index.name in found:  # its build was interrupted
+            needed.append(_drop(str(index.name), schema))
+        needed.append(_build(index, connection.dialect, schema))
+    return needed
 
 
-def _drop(connection: Connection, name: str) -> None:
-    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {name}"))
+def _build(index: Index, dialect: Dialect, schema: str | None = None) -> str:
+    compiled = CreateIndex(index, if_not_exists=True).compile(
+        dialect=dialect,
+        schema_translate_map=schema and {None: schema},
+        render_schema_translate=schema is not None,
+    )
+    return str(compiled).replace(" INDEX ", " INDEX CONCURRENTLY ", 1)
+
+
+def _drop(name: str, schema: str | None) -> str:
+    return (
+        f"DROP INDEX CONCURRENTLY IF EXISTS {schema}.{name}"
+        if schema
+        else (f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+    )
+
+
+def _schema_of(connection: Connection) -> str | None:
+    """Return the schema of a connection of `alone`; others find the tables by their search path."""
+    names = connection.get_execution_options().get("schema_translate_map") or {}
+    found: str | None = names.get(None)
+    return found

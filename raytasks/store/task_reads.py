@@ -16,7 +16,6 @@ from sqlalchemy import (
     Text,
     bindparam,
     cast,
-    create_engine,
     func,
     literal_column,
     select,
@@ -28,7 +27,9 @@ from sqlalchemy.engine import make_url
 from raytasks.model.states import State
 from raytasks.model.tasks import AttemptRecord, StoreUnavailable, Task
 from raytasks.store.cutting import make_cuttable
-from raytasks.store.database import open_sqlite, parse_url, postgres_arguments, translated
+from raytasks.store.database import open_sqlite, translated
+from raytasks.store.database_url import parse_url
+from raytasks.store.postgres_sessions import postgres_engine
 from raytasks.store.read_statements import ATTEMPTS_OF, MAX_ATTEMPTS
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import TASK_COLUMNS
@@ -82,13 +83,13 @@ class PostgresPoints:
     """Point reads on a server: one statement, and one round trip, for many of them."""
 
     def __init__(self, url: str) -> None:
-        self._engine = create_engine(
-            parse_url(url),
+        self._engine = postgres_engine(
+            url,
+            reads_only=True,
             pool_size=POSTGRES_CONNECTIONS,
             max_overflow=0,
             pool_timeout=5,
             isolation_level="AUTOCOMMIT",
-            connect_args=postgres_arguments(reads_only=True),
         )
         make_cuttable(self._engine)
 

@@ -28,6 +28,10 @@ class Exchanges:
 
     async def take(self, exchange: Exchange, way: str) -> Orders:
         """Take in a runner's news, and return its orders. See `Tracker.exchange`."""
+        if (refused := self._ticker.foreign.orders_for(exchange)) is not None:
+            if not refused.end:
+                await asyncio.sleep(self._ticker.lease_seconds / 3)
+            return refused
         answer = self._take(exchange, way)
         del exchange  # it may be large, and the answer may take long
         orders = await answer

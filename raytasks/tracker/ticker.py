@@ -16,6 +16,7 @@ from raytasks.tracker.access import AWAY, StoreAccess
 from raytasks.tracker.background import Background
 from raytasks.tracker.bulk_turns import BulkTurns
 from raytasks.tracker.feed import FeedRing
+from raytasks.tracker.foreign_runners import ForeignRunners
 from raytasks.tracker.histograms import COMMIT, SERVICE, TICK
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.intake import Intake
@@ -73,6 +74,7 @@ class Ticker:
         self.recovery = Recovery(self.inbox, self.access, self)
         self.intake = Intake(self.inbox, self.ledger.fleet, self.recovery.aside)
         self.journal = Journal(log_stream, self.ledger.fleet, self.monotonic)
+        self.foreign = ForeignRunners(lease_seconds, self.monotonic)
         self.losses = Losses(
             self.ledger.fleet,
             self.inbox,

@@ -56,6 +56,13 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
         ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
                          " --limit-value account=a-17-bulk"),
+        ("docs/database.md", "RAYTASKS_DATABASE_URL='postgresql://raytasks@db1,db2/tasks"
+                             "?target_session_attrs=read-write'"),
+        ("docs/database.md", "def include_name(name, type_, parent_names):"),
+        ("docs/database.md", "pg_restore --no-owner --exit-on-error"
+                             " --dbname=postgresql://raytasks@db.example.com/tasks tasks.dump"),
+        ("docs/database.md", "raytasks db upgrade --sql > upgrade.sql"),
+        ("docs/database.md", "rm -f tasks.db tasks.db-wal tasks.db-shm"),
         ("docs/operation.md", "raytasks up --address HOST:6379"),
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"

@@ -14,7 +14,13 @@ from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.queries import TasksById
 from raytasks.store import database as database_module
 from raytasks.store import online_upgrade
-from raytasks.store.database import Database, DatabaseUrlError, parse_url
+from raytasks.store.database import Database
+from raytasks.store.database_url import (
+    DatabaseUrlError,
+    parse_url,
+    schema_of,
+    without_password,
+)
 from raytasks.store.store import Store
 from tests.making import NOW, Tracking, ids, new_task, task_id
 
@@ -39,8 +45,39 @@ def test_a_url_gets_our_driver_and_keeps_the_rest(url: str, driver: str) -> None
 
 
 @pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://me:pw@a:5432,b:5433/name?target_session_attrs=read-write",
+        "postgresql://me:pw@/name?host=a:5432&host=b:5433&target_session_attrs=read-write",
+    ],
+)
+def test_a_url_may_name_several_servers(url: str) -> None:
+    parsed = parse_url(url)
+    assert parsed.query == {"host": ("a:5432", "b:5433"), "target_session_attrs": "read-write"}
+    assert (parsed.username, parsed.password, parsed.database) == ("me", "pw", "name")
+    [_, given] = parsed.get_dialect()().create_connect_args(parsed)
+    assert (given["host"], given["port"]) == ("a,b", "5432,5433")
+    assert "pw" not in without_password(url)
+
+
+@pytest.mark.parametrize(
+    ("url", "schema"),
+    [
+        ("postgresql://host/name", None),
+        ("postgresql://host/name?schema=own&sslmode=require", "own"),
+        ("sqlite:///./tasks.db", None),
+    ],
+)
+def test_a_url_may_name_a_schema(url: str, schema: str | None) -> None:
+    assert schema_of(url) == schema
+    assert "schema" not in parse_url(url).query
+
+
+@pytest.mark.parametrize(
     ("url", "message"),
     [
+        ("sqlite:///./tasks.db?schema=own", "SQLite has no schemas"),
+        ("postgresql://host/name?schema=Own", "'Own' is not a name for a schema"),
         ("", "not a database URL"),
         ("tasks.db", "not a database URL"),
         ("sqlite://", "a database in memory keeps nothing"),

@@ -17,7 +17,7 @@ from sqlalchemy.engine import make_url
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.queries import Health, TasksById
-from raytasks.store import database
+from raytasks.store import database, postgres_sessions
 from raytasks.store import store_calls as calls_module
 from raytasks.store.store import Store
 from raytasks.store.store_calls import StoreCalls, patiently
@@ -32,9 +32,7 @@ OpenStore = Callable[..., Store]
 
 @pytest.fixture(autouse=True)
 def _hurry(monkeypatch: pytest.MonkeyPatch) -> None:
-    options = str(database._POSTGRES["options"]).replace("lock_timeout=5000", "lock_timeout=200")
-    assert "lock_timeout=200" in options
-    monkeypatch.setitem(database._POSTGRES, "options", options)
+    monkeypatch.setitem(postgres_sessions._TIMEOUTS, "lock_timeout", "200")
     monkeypatch.setattr(database, "BUSY_SECONDS", 0.2)
     monkeypatch.setattr(access, "_OUTAGE_DELAYS", (0.01, 0.05))
     monkeypatch.setattr(backlog, "ANSWER_SECONDS", 1.0)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from raytasks.store.database import without_password
+from raytasks.store.database_url import without_password
 
 
 @pytest.mark.parametrize(

@@ -830,13 +830,19 @@ def test_sqlite_agrees_with_the_model(sqlite_template: Path) -> None:
 
 
 def test_postgresql_agrees_with_the_model(postgres_url: str) -> None:
+    run_on_server(postgres_url, examples=6)
+
+
+def run_on_server(url: str, *, examples: int) -> None:
+    """Compare the store on a server with the model, in so many examples."""
+
     def prepare(machine: StoreMachine) -> None:
-        machine.url = postgres_url
-        store = Store(postgres_url)
+        machine.url = url
+        store = Store(url)
         with store._database.writing() as connection:
             for table in metadata.sorted_tables:
                 if table is not tracker_epoch:
                     connection.execute(table.delete())
         store.close()
 
-    run(prepare, examples=6, steps=30)
+    run(prepare, examples=examples, steps=30)

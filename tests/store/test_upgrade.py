@@ -19,9 +19,10 @@ from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.protocol.queries import BulkList
 from raytasks.store import online_upgrade
-from raytasks.store.database import _MIGRATIONS, Database
+from raytasks.store.database import Database
 from raytasks.store.schema import tasks
 from raytasks.store.store import Store
+from raytasks.store.tables_upgrade import MIGRATIONS
 from tests.making import NOW, Tracking, counted, new_task, task_id, task_query
 from tests.metrics_check import check_identity
 from tests.postgres_server import PostgresServer
@@ -52,7 +53,7 @@ def downgraded(url: str, version: str = "0002") -> Database:
     """Return an empty database of an earlier version."""
     database = Database(url)
     config = Config()
-    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("script_location", str(MIGRATIONS))
     with database.writing() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, version)
@@ -284,14 +285,14 @@ class TestOnline:
             other.execute(text("UPDATE tasks SET priority = 1"))
             connection.execute(text("SET lock_timeout = 100"))
             with pytest.raises(OperationalError):
-                online_upgrade._build(connection, index)
+                connection.execute(text(online_upgrade._build(index, connection.dialect)))
         assert self.indexes(former)["ix_tasks_ready"] is False
         former.upgrade()
         self.check(former)
-        assert former._is_up_to_date()
+        assert former.tables().is_up_to_date()
 
     def test_an_earlier_tracker_writes_while_an_index_is_built(self, former: Database) -> None:
-        former._migrate()
+        former.tables().migrate()
         url = former.url.set(drivername="postgresql").render_as_string(hide_password=False)
         upgrading = Database(url)
         thread = threading.Thread(target=upgrading.upgrade)

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import Engine
 
-from raytasks.store.database import parse_url
+from raytasks.store.database_url import parse_url
 from tests.upgrade.make_dumps import BINARIES, DUMPS, POSTGRESQL, SQLITE
 
 TASKS = 100_000

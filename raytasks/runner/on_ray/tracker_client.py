@@ -11,10 +11,11 @@ from typing import Any
 
 import ray
 
-from raytasks.model.tasks import NotUnderstood
+from raytasks.model.tasks import NotUnderstood, OtherProtocol
 from raytasks.protocol import codec as wire
 from raytasks.protocol.local_socket import SocketChannel
 from raytasks.protocol.messages import Exchange, Orders
+from raytasks.protocol.protocol_version import NEEDS, PROTOCOL
 from raytasks.protocol.queries import Answer, GetAddress, Query
 from raytasks.runner.home import Home
 from raytasks.runner.host import RunnerHost
@@ -128,7 +129,7 @@ async def open_channel(tracker: Any, present: SocketChannel | None = None) -> So
     A `present` channel is kept as long as it works. A tracker on another node has no channel.
     Raises what Ray raises.
     """
-    query = GetAddress()
+    query = GetAddress(PROTOCOL, NEEDS)
     where = wire.answer_of(query, await tracker.read.remote(wire.encode(query)))
     if present is not None:
         if present.address == where.address and not present.lost:
@@ -211,6 +212,8 @@ class TrackerClient:
             return
         try:
             self._channel = await open_channel(await self._find())
+        except OtherProtocol as error:  # a runner is told by Ray what to do
+            log.warning("the tracker is called by Ray: %s", error)
         except Exception:
             self._tracker = self._channel = None
             raise

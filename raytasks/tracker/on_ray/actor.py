@@ -24,6 +24,7 @@ from raytasks.pools.trial import try_version
 from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol import protocol_version
 from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.metrics_data import MetricsData
@@ -124,6 +125,7 @@ class TrackerActor:
     async def _read(self, query: AnyQuery) -> Any:
         match query:
             case GetAddress():
+                protocol_version.check(query.protocol, query.needs)
                 return await self._address()
             case GetTerms():
                 return await self._terms()
@@ -190,7 +192,7 @@ class TrackerActor:
             "changes": self.changes,
             "exchange": lambda message: self.exchange(message, SOCKET),
         }
-        self._server = local_rpc.Server(methods)
+        self._server = local_rpc.Server(methods, self_checked={"exchange"})
         try:
             return await self._server.start() if local_rpc.AVAILABLE else None
         except OSError as error:

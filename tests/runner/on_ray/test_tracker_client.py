@@ -12,6 +12,7 @@ import pytest
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol.local_socket import ConnectionLost, Server, TrackerAddress
+from raytasks.protocol.protocol_version import NEEDS, PROTOCOL
 from raytasks.protocol.queries import GetAddress
 from raytasks.runner.on_ray import tracker_client as link
 from raytasks.runner.on_ray.tracker_client import TrackerClient
@@ -52,7 +53,7 @@ class Tracker:
         self.started.append(self.server)
 
     async def _read(self, query: bytes) -> bytes:
-        assert wire.query_of(query) == GetAddress()
+        assert wire.query_of(query) == GetAddress(PROTOCOL, NEEDS)
         self.asked += 1
         return wire.encode(
             TrackerAddress(self.node_id, self.server.address if self.server else None)

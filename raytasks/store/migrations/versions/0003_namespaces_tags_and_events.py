@@ -112,10 +112,9 @@ def _make_indexes() -> None:
 
 
 def _move_counts() -> None:
-    connection = op.get_bind()
-    rows = connection.execute(sa.text("SELECT task_type, state, tasks FROM task_counts")).all()
+    op.execute("CREATE TEMPORARY TABLE former_counts AS SELECT * FROM task_counts")
     op.drop_table("task_counts")
-    counts = op.create_table(
+    op.create_table(
         "task_counts",
         _namespace(),
         sa.Column("task_type", sa.String(length=100), nullable=False),
@@ -124,10 +123,8 @@ def _move_counts() -> None:
         sa.PrimaryKeyConstraint("namespace", "task_type", "state", name=op.f("pk_task_counts")),
         sqlite_with_rowid=False,
     )
-    op.bulk_insert(
-        counts,
-        [
-            {"namespace": "default", "task_type": row[0], "state": row[1], "tasks": row[2]}
-            for row in rows
-        ],
+    op.execute(
+        "INSERT INTO task_counts (namespace, task_type, state, tasks) "
+        "SELECT 'default', task_type, state, tasks FROM former_counts"
     )
+    op.execute("DROP TABLE former_counts")

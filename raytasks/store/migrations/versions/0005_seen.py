@@ -1,7 +1,5 @@
 """Traces, reasons of cancels, types of errors, hosts, what persons did, totals, histograms."""
 
-import json
-
 import sqlalchemy as sa
 from alembic import op
 
@@ -11,6 +9,15 @@ branch_labels = None
 depends_on = None
 
 _ID = sa.String(length=36).with_variant(sa.UUID(as_uuid=False), "postgresql")
+# The filter of a bulk operation as JSON, without what it leaves open.
+_FILTERS = {
+    "postgresql": "json_strip_nulls(json_build_object("
+    "'states', CASE WHEN state IS NOT NULL THEN json_build_array(state) END, "
+    "'task_type', task_type, 'tag', tag))",
+    "sqlite": "json_patch('{}', json_object("
+    "'states', json(CASE WHEN state IS NOT NULL THEN json_array(state) END), "
+    "'task_type', task_type, 'tag', tag))",
+}
 
 
 def upgrade() -> None:
@@ -82,17 +89,9 @@ def _put_filters_into_one_column() -> None:
     op.add_column(
         "bulk_operations", sa.Column("filter", sa.Text(), nullable=False, server_default="{}")
     )
-    operations = sa.table(
-        "bulk_operations",
-        *map(sa.column, ("bulk_id", "state", "task_type", "tag", "filter")),
-    )
-    bulk_id = sa.type_coerce(operations.c.bulk_id, _ID)
-    columns = (operations.c.state, operations.c.task_type, operations.c.tag)
-    connection = op.get_bind()
-    for name, state, task_type, tag in connection.execute(sa.select(bulk_id, *columns)).all():
-        known = {"states": state and [state], "task_type": task_type, "tag": tag}
-        text = json.dumps({key: value for key, value in known.items() if value is not None})
-        connection.execute(sa.update(operations).where(bulk_id == name).values(filter=text))
+    dialect = op.get_context().dialect.name
+    filters = sa.table("bulk_operations", sa.column("filter"))
+    op.execute(sa.update(filters).values(filter=sa.text(_FILTERS[dialect])))
     for column in ("state", "task_type", "tag"):
         op.drop_column("bulk_operations", column)
 

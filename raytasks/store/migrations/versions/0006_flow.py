@@ -1,7 +1,7 @@
 """Lanes, settings of limits, pools and namespaces, pauses."""
 
 import sqlalchemy as sa
-from alembic import op
+from alembic import context, op
 
 from raytasks.model.lane_names import lane_of
 
@@ -24,10 +24,11 @@ def upgrade() -> None:
     op.add_column("tasks", sa.Column("limit_values", sa.Text(), nullable=True))
     op.add_column("tasks", sa.Column("checkpoint_number", sa.BigInteger(), nullable=True))
     op.add_column("tracker_epoch", sa.Column("in_lanes", sa.Boolean(), nullable=True))
-    if op.get_bind().dialect.name == "postgresql":
+    if op.get_context().dialect.name == "postgresql":
         _set_storage()
     if _is_at_once():
-        _put_into_lanes()
+        if not context.is_offline_mode():  # a new database has no tasks
+            _put_into_lanes()
         _make_indexes()
     op.create_table(
         "limit_settings",
@@ -81,6 +82,8 @@ def upgrade() -> None:
 
 def _is_at_once() -> bool:
     """Return whether the rows and indexes of tasks are changed here: nobody else uses them."""
+    if context.is_offline_mode():
+        return bool(context.config.attributes["is_new"])
     connection = op.get_bind()
     return (
         connection.dialect.name == "sqlite"

@@ -1,0 +1,8 @@
+"""The names of all tables of ours. A module that declares tables is imported here."""
+
+import raytasks.store.schedule_rows
+import raytasks.store.steering_tables  # noqa: F401 - they add theirs to the metadata
+from raytasks.store.schema import metadata
+
+TABLE_NAMES: frozenset[str] = frozenset(metadata.tables)
+"""The names, without Alembic's table of the version."""
