@@ -28,6 +28,7 @@ from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
 from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd
+from raytasks.store.compiled import CompiledQuery, postgres_dialect, sqlite_dialect
 from raytasks.store.lane_statements import IN_LANE
 from raytasks.store.schema import (
     ENDED,
@@ -74,6 +75,17 @@ BEGIN_EPOCH: Update = (
     .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=param("now"), owner=param("owner"))
     .returning(tracker_epoch.c.epoch)
 )
+
+_LOCK_EPOCH: Select[Any] = (
+    select(tracker_epoch.c.epoch).where(tracker_epoch.c.epoch == param("epoch")).with_for_update()
+)
+
+
+@cache
+def epoch_lock(*, postgres: bool) -> CompiledQuery:
+    """Return the query that finds the row of an epoch if it has not ended, and locks it."""
+    return CompiledQuery(_LOCK_EPOCH, postgres_dialect() if postgres else sqlite_dialect())
+
 
 NOTE_LATE: Update = (
     update(attempts)

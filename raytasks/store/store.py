@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
-from raytasks.model.states import State
 from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
+    count_steps,
     expiry,
     files,
     lane_statements,
@@ -170,13 +170,12 @@ class Store:
     def counts(self) -> Counts:
         """Return the number of tasks by namespace, task type and state."""
         with self._database.reading() as connection:
-            rows = connection.execute(read_statements.COUNTS)
-            return {(space, name, State(state)): number for space, name, state, number in rows}
+            return count_steps.read_counts(connection)
 
     def totals(self) -> dict[Total, int]:
         """Return the totals, by namespace, task type and name."""
         with self._database.reading() as connection:
-            return metric_rows.read_totals(connection)
+            return count_steps.read_totals(connection)
 
     def histograms(self) -> list[metric_rows.HistogramRow]:
         """Return the histograms of all namespaces and types."""
