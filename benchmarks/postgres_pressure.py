@@ -169,7 +169,7 @@ def _drain(ticking: Ticking, *, prunes: bool) -> float:
         now = time.perf_counter()
         if prunes and pruning < _PRUNING_SHARE * (now - began):
             before = time.time() - 1000.0
-            ticking.tick(prunings=[(ticking.store.expired(before, _PRUNED), before)])
+            ticking.tick(prunings=[(list(ticking.store.expired(before, _PRUNED)), before)])
             pruning += time.perf_counter() - now
     ticking.tick(outcomes=ended(running))
     return _DRAINED / (time.perf_counter() - began)

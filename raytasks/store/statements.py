@@ -36,8 +36,6 @@ from raytasks.store.schema import (
     RUNNING,
     SCHEDULED,
     attempts,
-    key_aliases,
-    task_actions,
     task_logs,
     tasks,
     tracker_epoch,
@@ -212,24 +210,10 @@ BY_KEYS: Select[Any] = select(
 _ENDED_BEFORE = ENDED, tasks.c.finished_at < param("before")
 
 EXPIRED: Select[Any] = (
-    select(tasks.c.task_id)
+    select(tasks.c.task_id, tasks.c.finished_at)
     .where(*_ENDED_BEFORE)
     .order_by(tasks.c.finished_at)
     .limit(param("limit"))
-)
-
-STILL_OUTDATED: Select[Any] = select(
-    tasks.c.task_id,
-    tasks.c.task_type,
-    tasks.c.state,
-    tasks.c.namespace,
-    tasks.c.tags,
-    tasks.c.has_files,
-).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE)
-
-PRUNE: tuple[Delete, ...] = tuple(
-    delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
-    for table in (attempts, task_logs, task_actions, key_aliases, tasks)
 )
 
 # Old attempts that changed nothing: a limited number at a time, as there may be many from before

@@ -126,11 +126,14 @@ class Store:
             transaction.finish()
             return entries
 
-    def expired(self, before: float, limit: int) -> list[str]:
-        """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
+    def expired(self, before: float, limit: int) -> dict[str, float]:
+        """Return when tasks ended, by id: those from before `before`, at most `limit`.
+
+        The oldest come first.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(statements.EXPIRED, {"p_before": before, "p_limit": limit})
-            return list(rows.scalars())
+            return dict(map(tuple, rows))
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return the submissions whose key is taken. See `Transaction.duplicates`."""

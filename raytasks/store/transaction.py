@@ -187,13 +187,12 @@ class Transaction:
         if not settlements:
             return
         large = [item for item in settlements if item.large_checkpoint]
-        done = [item.attempt.task_id for item in large if item.event is Event.SUCCEED]
-        if done:
+        if done := [item.attempt.task_id for item in large if item.event is Event.SUCCEED]:
             large_checkpoints.give_up_all(self._connection, done, self._now)
         rows = []
         for item in settlements:
-            rank = self._rank(item.run_at, item.priority) if item.moves else None
             ready = item.is_ready(self._now)
+            rank = self._rank(item.run_at, item.priority) if item.moves else None
             rows.append(item.row(self._now, rank, ready=ready))
             if ready:
                 self._ready.add(item, item.rank if rank is None else rank)
@@ -222,10 +221,9 @@ class Transaction:
         A task that was retried meanwhile stays. The files of deleted tasks are scheduled for
         removal.
         """
-        if not task_ids:
-            return []
         insert_callbacks(self)
-        return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
+        connection = self._connection
+        return pruning.prune(connection, self._direct, self._changes, task_ids, before, self._now)
 
     def change(
         self, task: Task, changes: TaskChanges, *, steps: int = 1, keeps_rank: bool = False
@@ -368,10 +366,7 @@ class Transaction:
 
     @property
     def ready_changes(self) -> list[ReadyChange]:
-        """The tasks that became ready in this transaction, or are ready no longer, by lane.
-
-        See `ReadyChanges.listed`.
-        """
+        """What became ready, or is ready no longer, by lane. See `ReadyChanges.listed`."""
         return self._ready.listed()
 
     def _give_keys_free(self, ended: Iterable[str]) -> None:

@@ -3,7 +3,8 @@
 It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
-from collections.abc import Container, Mapping, Sequence
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
@@ -72,6 +73,7 @@ class TickInput:
     ahead: float = 0.0
     stats: StatsWrite | None = None
     firings: Sequence[Firing] = ()
+    monotonic: Callable[[], float] = time.monotonic
 
     @property
     def begins_new(self) -> bool:
@@ -100,7 +102,7 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
-    plan's questions. The schedules that fired are in `fired`.
+    plan's questions. The schedules that fired are in `fired`. All prunings took `pruning_seconds`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -117,6 +119,7 @@ class TickResult:
     ready_changes: list[ReadyChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
+    pruning_seconds: float = 0.0
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -130,8 +133,8 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         transaction.log(work.logs)
         _settle(transaction, work, done)
         transaction.note_late(work.late)
-        for task_ids, before in work.prunings:
-            transaction.prune(task_ids, before)
+        if work.prunings:
+            _prune(transaction, work, done)
         change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
         done.changes += done.acted.changes
@@ -155,6 +158,13 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
             transaction.fold_counts()
         done.ready_changes = transaction.ready_changes
     return done
+
+
+def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    began_at = work.monotonic()
+    for task_ids, before in work.prunings:
+        transaction.prune(task_ids, before)
+    done.pruning_seconds = work.monotonic() - began_at
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:

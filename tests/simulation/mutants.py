@@ -253,6 +253,12 @@ MUTANTS = (
         "            ready = task.due_at <= self._now\n",
         "            ready = True\n",
     ),
+    Mutant(
+        "a task that begins at once has not taken the step",
+        "raytasks.store.batch_statements",
+        '            "revision": _number(1),\n            "ready": false(),\n',
+        '            "revision": _number(0),\n            "ready": false(),\n',
+    ),
     # Wake-ups
     Mutant(
         "lost wake-up: a runner that dies",
