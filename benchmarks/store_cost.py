@@ -2,9 +2,10 @@
 
     python -m benchmarks.store_cost [--tasks N] [--rounds N] [--on sqlite postgresql]
 
-For each size of a tick it measures three kinds. A `submit` stores new tasks. A `drain` ends the
+For each size of a tick it measures four kinds. A `submit` stores new tasks. A `drain` ends the
 attempts of the tick before and claims the next ones, until all are done. A `life` does all of it in
-each tick. Beside them stands the plain driver: rows a second, inserted in commits of the same size.
+each tick. A `single` stores and claims in one tick, and ends in the next. Beside them stands the
+plain driver: rows a second, inserted in commits of the same size.
 """
 
 import argparse
@@ -21,101 +22,21 @@ import psycopg
 import uuid_utils
 
 from benchmarks.servers.postgres import running_postgres
-from raytasks.model.states import OutcomeKind
-from raytasks.model.tasks import NewTask, Running
-from raytasks.protocol.messages import Outcome
-from raytasks.store.store import Store
-from raytasks.tracker.sharing import CapacityRequest
-from raytasks.tracker.tick import TickInput, TickResult, run_tick
+from benchmarks.ticking import Ticking
 
 SIZES = (1, 8, 128)
-_TYPE = "noop"
+KINDS = ("submit", "drain", "life", "single")
 _TEXT = "x" * 200
 _SMALL_SHARE = 8  # ticks of few tasks: so many times fewer tasks, as each tick has its commit
-
-
-class _Tracker:
-    """The tracker's part: ticks in one epoch, and what runs."""
-
-    def __init__(self, url: str) -> None:
-        self._store = Store(url)
-        self._store.upgrade()
-        self._epoch = self._store.begin_epoch(time.time())
-
-    def submit(self, tasks: int, size: int) -> None:
-        """Store tasks."""
-        for _ in range(tasks // size):
-            self._tick(submissions=_new(size))
-
-    def drain(self, tasks: int, size: int) -> None:
-        """Run tasks that are stored."""
-        running: Sequence[Running] = ()
-        for _ in range(tasks // size):
-            running = self._claimed(outcomes=_ended(running), requests=[_want(size)])
-            assert len(running) == size
-        self._tick(outcomes=_ended(running))
-
-    def life(self, tasks: int, size: int) -> None:
-        """Store tasks and run them."""
-        running: Sequence[Running] = ()
-        for _ in range(tasks // size):
-            running = self._claimed(
-                submissions=_new(size), outcomes=_ended(running), requests=[_want(size)]
-            )
-            assert len(running) == size
-        self._tick(outcomes=_ended(running))
-
-    def close(self) -> None:
-        """Close the store."""
-        self._store.close()
-
-    def _claimed(self, **work: Sequence[object]) -> list[Running]:
-        return [running for running, _ in self._tick(**work).claimed]
-
-    def _tick(self, **work: Sequence[object]) -> TickResult:
-        values: dict[str, object] = dict(work)
-        now = time.time()
-        return run_tick(self._store, TickInput(now, self._epoch, 1, **values))  # type: ignore[arg-type]
-
-
-def _new(size: int) -> list[NewTask]:
-    now = time.time()
-    return [
-        NewTask(str(uuid_utils.uuid7()), _TYPE, "{}", 0, 3, None, now, now) for _ in range(size)
-    ]
-
-
-def _want(size: int) -> CapacityRequest:
-    return CapacityRequest("runner-1", {_TYPE: size}, size, seconds=None, empty=False)
-
-
-def _ended(running: Sequence[Running]) -> list[tuple[Running, Outcome]]:
-    now = time.time()
-    return [
-        (
-            item,
-            Outcome(
-                item.task_id,
-                item.attempt,
-                OutcomeKind.SUCCEEDED,
-                started_at=now,
-                finished_at=now,
-                result="null",
-                node_id="n" * 56,
-                worker_id="w" * 56,
-            ),
-        )
-        for item in running
-    ]
 
 
 def _measure(url: str, size: int, tasks: int) -> dict[str, float]:
     """Return tasks a second, by what is done, and the milliseconds of a tick of `life`."""
     tasks = max(size, tasks // (1 if size >= _SMALL_SHARE else _SMALL_SHARE)) // size * size
-    tracker = _Tracker(url)
+    tracker = Ticking(url)
     tracker.life(8 * size, size)  # warm
     found = {}
-    for name in ("submit", "drain", "life"):
+    for name in KINDS:
         work: Callable[[int, int], None] = getattr(tracker, name)
         began = time.perf_counter()
         work(tasks, size)
@@ -207,7 +128,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="a file to write the numbers to")
     asked = parser.parse_args()
     numbers = measure(asked.on, asked.tasks, asked.rounds)
-    names = ("plain.rows", "submit", "drain", "life")
+    names = ("plain.rows", *KINDS)
     print(f"{'':<12}{'tick':>6}" + "".join(f"{name + '/s':>14}" for name in names) + f"{'ms':>9}")
     for kind in asked.on:
         for size in SIZES:

@@ -44,18 +44,32 @@ def _renew(values: Values, _words: Words) -> Any:
     )
 
 
+def _new(values: Values) -> dict[str, ColumnElement[Any]]:
+    return {
+        **values,
+        "failures": _number(0),
+        "crashes": _number(0),
+        "has_files": values["payload_ref"].is_not(None),
+        "cancel_requested": false(),
+        "updated_at": values["created_at"],
+    }
+
+
 def _submit(values: Values, words: Words) -> Any:
+    state = _state(TRANSITIONS[Event.SUBMIT].target)
+    return words.insert(tasks, {**_new(values), "state": state, "attempt": _number(0)})
+
+
+def _begin(values: Values, words: Words) -> Any:
+    """Submit and claim in one: what `_submit` and then `_claim` would leave."""
     return words.insert(
         tasks,
         {
-            **values,
-            "state": _state(TRANSITIONS[Event.SUBMIT].target),
-            "attempt": _number(0),
-            "failures": _number(0),
-            "crashes": _number(0),
-            "has_files": values["payload_ref"].is_not(None),
-            "cancel_requested": false(),
-            "updated_at": values["created_at"],
+            **_new(values),
+            "state": _state(TRANSITIONS[Event.CLAIM].target),
+            "attempt": _number(1),
+            "revision": _number(1),
+            "ready": false(),
         },
     )
 
@@ -149,6 +163,10 @@ SUBMITTED = [name for name in NewTask.__struct_fields__ if name not in _NOT_STOR
 _SUBMITTED = itemgetter(*map(NewTask.__struct_fields__.index, SUBMITTED))
 
 SUBMIT = RowStatement(_named(tasks, *SUBMITTED, "rank", "ready"), _submit)
+
+BEGIN = RowStatement(
+    _named(tasks, *SUBMITTED, "rank", "runner_id", "claimed_at", "started_at"), _begin
+)
 
 TAG = RowStatement(_named(task_tags, "namespace", "tag", "task_id"), _tag)
 

@@ -13,7 +13,7 @@ from raytasks.model.bulk_operations import BulkAction, BulkFilter, BulkOperation
 from raytasks.model.states import State
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import DEFAULT_NAMESPACE, BacklogFull, KeyConflict
-from raytasks.store import act_rows, bulk_statements, read_statements
+from raytasks.store import act_rows, bulk_statements, count_steps
 from raytasks.store import task_selection as selection
 from raytasks.store.transaction import Transaction
 
@@ -35,8 +35,8 @@ def count(connection: Connection, asked: BulkFilter) -> int | None:
     if tasks.is_counted:
         matched: int = sum(
             number
-            for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
-            if tasks.takes_count(namespace, task_type, state)
+            for key, number in count_steps.read_counts(connection).items()
+            if tasks.takes_count(*key)
         )
         return matched
     bound = {**selection.bound(tasks, None), "p_step": MAX_COUNTED + 1}

@@ -109,7 +109,7 @@ def read_candidates(direct: Direct, asks: Sequence[LaneAsk], *, postgres: bool) 
     """
     if not asks:
         return []
-    asks = _limited(asks)
+    asks = limited(asks)
     short = _READ_BYTES // sum(ask.limit for ask in asks)
     if postgres:
         values = dict(zip((f"p_{name}" for name in _ASKED), arrays(asks), strict=True))
@@ -150,7 +150,7 @@ def filled(
     ]
 
 
-def _limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:
+def limited(asks: Sequence[LaneAsk]) -> Sequence[LaneAsk]:
     """Return questions that find at most `MAX_CLAIMS` tasks in all."""
     total = sum(ask.limit for ask in asks)
     if total <= MAX_CLAIMS:

@@ -17,6 +17,8 @@ from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
 
+_DONE = (pq.ExecStatus.COMMAND_OK, pq.ExecStatus.TUPLES_OK)
+
 PLANS_KEPT = 64
 """Number of pipelines for which PostgreSQL keeps its plans; a tick has one or two. It would keep
 plans for up to a minute, though they were made when there were only a few tasks. The writer's
@@ -31,6 +33,9 @@ class Direct(Protocol):
 
     def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Execute a batch for rows, of which there is at least one."""
+
+    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
+        """Lock the rows that a query finds; `check` gets how many they are."""
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
@@ -72,6 +77,10 @@ class SqliteDirect:
                 self._cursor.executemany(text, rows)
         if check is not None:
             check(self._cursor.rowcount)
+
+    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
+        """Look for the rows of a query: a transaction that writes has the whole file."""
+        check(len(self.read_each(query, (bound,))))
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
@@ -116,6 +125,12 @@ class PostgresDirect:
             cursor = self._sending().execute(text, values)
         if check is not None:
             self._unchecked.append((cursor, check))
+
+    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
+        """Send a query that locks rows. The check is made with those of `write`."""
+        with driver_errors(self._connection, query.text, self._check_done):
+            cursor = self._sending().execute(query.text, query.values(bound))
+        self._unchecked.append((cursor, check))
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds, after all statements before it."""
@@ -176,7 +191,7 @@ class PostgresDirect:
         unchecked, self._unchecked = self._unchecked, []
         for cursor, check in unchecked:
             result = cursor.pgresult
-            if result is not None and result.status == pq.ExecStatus.COMMAND_OK:
+            if result is not None and result.status in _DONE:
                 check(cursor.rowcount)
 
 

@@ -1,4 +1,4 @@
-"""The rows of totals and histograms in the database."""
+"""The rows of histograms in the database."""
 
 from collections.abc import Sequence
 from functools import cache
@@ -7,12 +7,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Select, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from raytasks.store.count_changes import Total
-from raytasks.store.schema import histograms, totals
-
-_TOTALS: Select[Any] = select(
-    totals.c.namespace, totals.c.task_type, totals.c.name, totals.c.value
-).order_by(totals.c.namespace, totals.c.task_type, totals.c.name)
+from raytasks.store.schema import histograms
 
 _HISTOGRAMS: Select[Any] = select(
     histograms.c.namespace, histograms.c.task_type, histograms.c.data
@@ -25,12 +20,6 @@ class HistogramRow(NamedTuple):
     namespace: str
     task_type: str
     data: str
-
-
-def read_totals(connection: Connection) -> dict[Total, int]:
-    """Return all totals."""
-    rows = connection.execute(_TOTALS)
-    return {(namespace, task_type, name): value for namespace, task_type, name, value in rows}
 
 
 def read_histograms(connection: Connection) -> list[HistogramRow]:

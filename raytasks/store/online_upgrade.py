@@ -16,8 +16,9 @@ from sqlalchemy.schema import CreateIndex, Index
 from raytasks.model.lane_names import PLAIN_LANE, lane_of
 from raytasks.model.states import FINAL, State
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.store.count_steps import NAMESPACES
 from raytasks.store.postgres_sessions import POOLED
-from raytasks.store.schema import UNCOMPLETED, task_counts, tasks, tracker_epoch
+from raytasks.store.schema import UNCOMPLETED, tasks, tracker_epoch
 
 CONDEMNED = (
     "ix_tasks_claim",
@@ -39,8 +40,6 @@ _INDEXES = text(
     "SELECT relname, indisvalid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid "
     "WHERE indrelid = to_regclass(:p_table)"
 )
-
-_NAMESPACES: Select[Any] = select(task_counts.c.namespace).distinct()
 
 _TO_MOVE = (UNCOMPLETED, tasks.c.namespace == bindparam("p_namespace"), tasks.c.lane == PLAIN_LANE)
 
@@ -155,7 +154,7 @@ def _put_into_lanes(connection: Connection) -> None:
 
 def _lanes(connection: Connection) -> list[tuple[str, str]]:
     """Return the namespaces whose tasks are not in the plain lane, with their lanes."""
-    names = connection.execute(_NAMESPACES).scalars().all()
+    names = connection.execute(NAMESPACES).scalars().all()
     return [(name, lane) for name in names if (lane := lane_of(name, None)) != PLAIN_LANE]
 
 

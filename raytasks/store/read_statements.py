@@ -6,12 +6,12 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, literal_column, select, text
 
 from raytasks.model.tasks import AttemptRecord
+from raytasks.store import count_steps
 from raytasks.store.schema import (
     READY,
     RUNNING,
     UNCOMPLETED,
     attempts,
-    task_counts,
     task_logs,
     tasks,
     tracker_epoch,
@@ -19,10 +19,6 @@ from raytasks.store.schema import (
 from raytasks.store.statements import param
 
 EPOCH: Select[Any] = select(tracker_epoch.c.owner, tracker_epoch.c.renewed_at)
-
-COUNTS: Select[Any] = select(
-    task_counts.c.namespace, task_counts.c.task_type, task_counts.c.state, task_counts.c.tasks
-)
 
 RUNNING_TASKS: Select[Any] = select(
     tasks.c.task_id,
@@ -51,7 +47,7 @@ RUNNING_TASKS: Select[Any] = select(
     tasks.c.cancel_reason,
     tasks.c.unique_spec.is_not(None),
 ).where(
-    RUNNING, UNCOMPLETED, tasks.c.namespace.in_(select(task_counts.c.namespace))
+    RUNNING, UNCOMPLETED, tasks.c.namespace.in_(count_steps.NAMESPACES)
 )  # for which there is an index
 
 EVENT_TASKS: Select[Any] = select(

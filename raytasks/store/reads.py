@@ -31,6 +31,7 @@ from raytasks.protocol.queries import (
 )
 from raytasks.store import (
     act_rows,
+    count_steps,
     count_views,
     error_groups,
     files,
@@ -97,9 +98,9 @@ def _overview(
 
 def _counts(connection: Connection, query: NamespaceList | TaskCounts) -> Any:
     counts = {
-        (namespace, task_type, State(state)): number
-        for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
-        if number and not is_reserved(task_type)
+        key: number
+        for key, number in count_steps.read_counts(connection).items()
+        if number and not is_reserved(key[1])
     }
     match query:
         case NamespaceList():
@@ -154,8 +155,8 @@ def _page(connection: Connection, query: TaskQuery) -> Page:
         rows = _in_order(connection, ids)
     total = sum(
         number
-        for namespace, task_type, state, number in connection.execute(read_statements.COUNTS)
-        if asked.takes_count(namespace, task_type, state)
+        for key, number in count_steps.read_counts(connection).items()
+        if asked.takes_count(*key)
     )
     more = len(rows) > limit
     rows = rows[:limit]

@@ -44,6 +44,10 @@ class _OneWay:
             namespace, values, best, number = known
             self._lanes[key] = namespace, values, rank if rank < best else best, number + 1
 
+    @property
+    def any(self) -> bool:
+        return bool(self._lanes)
+
     def listed(self) -> list[ReadyChange]:
         return [
             ReadyChange(task_type, lane, namespace, values, best, self._sign * number)
@@ -57,6 +61,11 @@ class ReadyChanges:
     def __init__(self) -> None:
         self._more = _OneWay(1)
         self._less = _OneWay(-1)
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a change."""
+        return self._more.any or self._less.any
 
     def add(self, task: InLane, rank: float) -> None:
         """Note a task that became ready with this rank."""

@@ -4,12 +4,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import Select, bindparam, func, select
+from sqlalchemy import Connection, Select, bindparam, func, select
 
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import WAITING
+from raytasks.store.count_steps import read_counts
 from raytasks.store.lane_rows import LanePlace, ReadyChange
-from raytasks.store.schema import UNCOMPLETED, task_counts, tasks
+from raytasks.store.schema import UNCOMPLETED, tasks
 from raytasks.store.transaction import Transaction
 
 STEP = 500
@@ -44,18 +45,7 @@ class RelaneResult:
     ready_changes: list[ReadyChange] = field(default_factory=list)
 
 
-_STATES = sorted(state.value for state in WAITING)
 _FIRST_ID = "00000000-0000-0000-0000-000000000000"
-
-_PLACES: Select[Any] = (
-    select(task_counts.c.namespace, task_counts.c.state)
-    .where(
-        task_counts.c.task_type == bindparam("p_task_type"),
-        task_counts.c.state.in_(_STATES),
-        task_counts.c.tasks > 0,
-    )
-    .order_by(task_counts.c.namespace, task_counts.c.state)
-)
 
 _IN_PLACE = (
     UNCOMPLETED,
@@ -84,18 +74,30 @@ def relane(
 
     Call `finish` of the transaction after it. What runs keeps its lane.
     """
-    places = transaction.connection.execute(_PLACES, {"p_task_type": task_type})
-    for namespace, state in places.all():
+    for namespace, state in _places(transaction.connection, task_type):
         if (namespace, state) < cursor[:2]:
             continue
         first = cursor.task_id if (namespace, state) == cursor[:2] else _FIRST_ID
-        bound = {"p_namespace": namespace, "p_state": state, "p_task_type": task_type}
+        bound: dict[str, Any] = {
+            "p_namespace": namespace,
+            "p_state": state,
+            "p_task_type": task_type,
+        }
         bound |= {"p_cursor": first, "p_limit": STEP}
         if found := _within_bytes(transaction.connection.execute(_SIZES, bound).all()):
             done = _move(transaction, found, compute)
             done.cursor = LaneCursor(namespace, state, found[-1])
             return done
     return RelaneResult()
+
+
+def _places(connection: Connection, task_type: str) -> list[tuple[str, str]]:
+    """Return where tasks of a type wait: namespaces and states, in order."""
+    return sorted(
+        (namespace, state.value)
+        for (namespace, name, state), number in read_counts(connection).items()
+        if name == task_type and state in WAITING and number > 0
+    )
 
 
 def _within_bytes(rows: Sequence[Any]) -> list[str]:

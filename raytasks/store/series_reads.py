@@ -5,12 +5,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, select
 
-from raytasks.model.states import WAITING, State
+from raytasks.model.states import WAITING
 from raytasks.model.stats_series import COARSE_STEP, FINE_SECONDS, FINE_STEP, StatsSeries
 from raytasks.model.tallies import QUANTILES, Change, Tally, joined, percentiles
 from raytasks.model.task_filter import is_reserved
 from raytasks.protocol.queries import StatsHistory
-from raytasks.store import read_statements
+from raytasks.store import count_steps
 from raytasks.store.schema import stats_minutes
 from raytasks.store.statements import param
 from raytasks.store.stats_rows import tallies_of
@@ -87,10 +87,10 @@ def _parts(
 def _waiting(connection: Connection, query: StatsHistory, seen: Iterable[str]) -> dict[str, int]:
     """Return by type how many tasks wait now, also of types of which none waits any more."""
     found = dict.fromkeys(seen, 0)
-    for namespace, task_type, state, number in connection.execute(read_statements.COUNTS):
+    for (namespace, task_type, state), number in count_steps.read_counts(connection).items():
         reserved = query.task_type is None and is_reserved(task_type)
         wanted = query.task_type in (None, task_type) and not reserved
-        if wanted and namespace == query.namespace and State(state) in WAITING:
+        if wanted and namespace == query.namespace and state in WAITING:
             found[task_type] = found.get(task_type, 0) + number
     return found
 

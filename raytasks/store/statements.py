@@ -28,6 +28,7 @@ from raytasks.model.lane_names import PLAIN_LANE
 from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, State
 from raytasks.model.tasks import Task
 from raytasks.protocol.messages import TaskEnd
+from raytasks.store.compiled import CompiledQuery, postgres_dialect, sqlite_dialect
 from raytasks.store.lane_statements import IN_LANE
 from raytasks.store.schema import (
     ENDED,
@@ -35,8 +36,6 @@ from raytasks.store.schema import (
     RUNNING,
     SCHEDULED,
     attempts,
-    key_aliases,
-    task_actions,
     task_logs,
     tasks,
     tracker_epoch,
@@ -74,6 +73,17 @@ BEGIN_EPOCH: Update = (
     .values(epoch=tracker_epoch.c.epoch + 1, renewed_at=param("now"), owner=param("owner"))
     .returning(tracker_epoch.c.epoch)
 )
+
+_LOCK_EPOCH: Select[Any] = (
+    select(tracker_epoch.c.epoch).where(tracker_epoch.c.epoch == param("epoch")).with_for_update()
+)
+
+
+@cache
+def epoch_lock(*, postgres: bool) -> CompiledQuery:
+    """Return the query that finds the row of an epoch if it has not ended, and locks it."""
+    return CompiledQuery(_LOCK_EPOCH, postgres_dialect() if postgres else sqlite_dialect())
+
 
 NOTE_LATE: Update = (
     update(attempts)
@@ -200,24 +210,10 @@ BY_KEYS: Select[Any] = select(
 _ENDED_BEFORE = ENDED, tasks.c.finished_at < param("before")
 
 EXPIRED: Select[Any] = (
-    select(tasks.c.task_id)
+    select(tasks.c.task_id, tasks.c.finished_at)
     .where(*_ENDED_BEFORE)
     .order_by(tasks.c.finished_at)
     .limit(param("limit"))
-)
-
-STILL_OUTDATED: Select[Any] = select(
-    tasks.c.task_id,
-    tasks.c.task_type,
-    tasks.c.state,
-    tasks.c.namespace,
-    tasks.c.tags,
-    tasks.c.has_files,
-).where(tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True)), *_ENDED_BEFORE)
-
-PRUNE: tuple[Delete, ...] = tuple(
-    delete(table).where(table.c.task_id.in_(bindparam("p_task_ids", expanding=True)))
-    for table in (attempts, task_logs, task_actions, key_aliases, tasks)
 )
 
 # Old attempts that changed nothing: a limited number at a time, as there may be many from before

@@ -9,13 +9,13 @@ from contextlib import contextmanager
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
-from raytasks.model.states import State
 from raytasks.model.steering import Steering, SteeringChange
 from raytasks.model.tasks import Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.queries import Answer, BulkQuery, Query, StoredQuery
 from raytasks.store import (
     act_rows,
+    count_steps,
     expiry,
     files,
     lane_statements,
@@ -126,11 +126,14 @@ class Store:
             transaction.finish()
             return entries
 
-    def expired(self, before: float, limit: int) -> list[str]:
-        """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
+    def expired(self, before: float, limit: int) -> dict[str, float]:
+        """Return when tasks ended, by id: those from before `before`, at most `limit`.
+
+        The oldest come first.
+        """
         with self._database.reading() as connection:
             rows = connection.execute(statements.EXPIRED, {"p_before": before, "p_limit": limit})
-            return list(rows.scalars())
+            return dict(map(tuple, rows))
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return the submissions whose key is taken. See `Transaction.duplicates`."""
@@ -170,13 +173,12 @@ class Store:
     def counts(self) -> Counts:
         """Return the number of tasks by namespace, task type and state."""
         with self._database.reading() as connection:
-            rows = connection.execute(read_statements.COUNTS)
-            return {(space, name, State(state)): number for space, name, state, number in rows}
+            return count_steps.read_counts(connection)
 
     def totals(self) -> dict[Total, int]:
         """Return the totals, by namespace, task type and name."""
         with self._database.reading() as connection:
-            return metric_rows.read_totals(connection)
+            return count_steps.read_totals(connection)
 
     def histograms(self) -> list[metric_rows.HistogramRow]:
         """Return the histograms of all namespaces and types."""

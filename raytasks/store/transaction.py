@@ -16,6 +16,7 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.store import (
     batch_statements,
     candidates,
+    count_steps,
     expiry,
     lane_statements,
     large_checkpoints,
@@ -30,22 +31,19 @@ from raytasks.store.compiled import RowStatement
 from raytasks.store.count_changes import CountChanges, Counted, Total
 from raytasks.store.cursors import Direct
 from raytasks.store.finals import Finals, insert_callbacks
+from raytasks.store.fresh_tasks import FreshTasks
 from raytasks.store.idempotency import find_duplicates
 from raytasks.store.lane_rows import LaneAsk, ReadyChange
 from raytasks.store.ready_changes import InLane, ReadyChanges
 from raytasks.store.report_rows import log_rows, report_rows
 from raytasks.store.settlement import Settlement, late_rows
-from raytasks.store.tag_rows import tags_of
+from raytasks.store.trimming import trim
 
 BETWEEN_SECONDS = 1e-6
 """Seconds of rank between two tasks that are taken in together, so that they keep their order."""
 
 PROMOTE_LIMIT = 5000
 """Maximum number of tasks that one transaction makes ready because they are due."""
-
-KEPT_SNOOZES = 20
-"""Number of last attempts of which snoozed and released ones stay in a task's history. Earlier ones
-are deleted, because a task may snooze without end."""
 
 
 class Superseded(Exception):
@@ -78,11 +76,13 @@ class Transaction:
     ) -> None:
         self._alchemy = connection
         self._direct = direct
+        self._is_postgres = connection.dialect.name == "postgresql"
         self._now = now
         self._priority_step = priority_step
         self.ahead = 0.0
         self._changes = CountChanges()
         self._ready = ReadyChanges()
+        self.fresh = FreshTasks(direct, self._changes, self._ready, now)
         self.finals = Finals()
 
     @property
@@ -95,30 +95,35 @@ class Transaction:
         self._direct.flush()
         return self._alchemy
 
-    def renew(self, epoch: int) -> None:
-        """Check that `epoch` is still the tracker's, and renew it. Raises `Superseded`."""
+    def renew(self, epoch: int, *, only_lock: bool = False) -> None:
+        """Check that `epoch` is still the tracker's, lock it, and renew it unless `only_lock`.
 
-        def check(changed: int) -> None:
-            if changed != 1:
+        Raises `Superseded`.
+        """
+
+        def check(found: int) -> None:
+            if found != 1:
                 raise Superseded(f"epoch {epoch} has ended")
 
-        self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
+        if only_lock:
+            query = statements.epoch_lock(postgres=self._is_postgres)
+            self._direct.lock(query, {"p_epoch": epoch}, check)
+        else:
+            self._direct.write(batch_statements.RENEW, [(epoch, self._now)], check)
 
     def submit(self, new: Sequence[NewTask]) -> None:
         """Insert stamped tasks as PENDING."""
-        if not new:
-            return
-        rows = []
-        for place, task in enumerate(new):
-            ready, rank = task.due_at <= self._now, self._rank(task.due_at, task.priority)
-            rank += place * BETWEEN_SECONDS
-            rows.append((*batch_statements.submitted(task), rank, int(ready)))
-            if ready:
-                self._ready.add(task, rank)
-        self._direct.write(batch_statements.SUBMIT, rows)
-        if tags := tags_of(new):
-            self._direct.write(batch_statements.TAG, tags)
-        self._changes.submit(new)
+        if new:
+            self.fresh.store()
+            self.hold_back(new)
+            self.fresh.store()
+
+    def hold_back(self, new: Sequence[NewTask]) -> None:
+        """Take stamped tasks in, to be stored by the claim, or before anything else is ready."""
+        self.fresh.hold_back(
+            (task, self._rank(task.due_at, task.priority) + place * BETWEEN_SECONDS)
+            for place, task in enumerate(new)
+        )
 
     def duplicates(self, new: Sequence[NewTask]) -> dict[str, Duplicate]:
         """Return the submissions whose key is taken, by a stored task or an earlier submission.
@@ -126,12 +131,19 @@ class Transaction:
         The result is by the id of the submission. A submission that is stored itself is not in it.
         Keys count within their namespace.
         """
+        if all(task.idempotency_key is None for task in new):
+            return {}
         return find_duplicates(self._connection, new)
 
     def candidates(self, asks: Sequence[LaneAsk]) -> list[Candidate]:
-        """Return the first ready tasks of some lanes. See `candidates.read_candidates`."""
-        postgres = self._alchemy.dialect.name == "postgresql"
-        return candidates.read_candidates(self._direct, asks, postgres=postgres)
+        """Return the first ready tasks of some lanes. See `candidates.read_candidates`.
+
+        If nothing else has become ready, they are among the tasks that are held back.
+        """
+        if self.fresh.are_all:
+            return self.fresh.candidates(asks)
+        self.fresh.store()
+        return candidates.read_candidates(self._direct, asks, postgres=self._is_postgres)
 
     def filled(self, chosen: list[tuple[Candidate, str]]) -> list[tuple[Candidate, str]]:
         """Return candidates with all payloads and checkpoints, also the long ones."""
@@ -155,7 +167,10 @@ class Transaction:
             (row.task_id, row.attempt, runner_id, now, None if runner_id in later else now)
             for row, runner_id in chosen
         ]
-        self._fenced(batch_statements.CLAIM, rows)
+        if self.fresh:
+            self.fresh.store({row[0]: row[2:] for row in rows})
+        else:
+            self._fenced(batch_statements.CLAIM, rows)
         claimed = Counter((row.namespace, row.task_type, row.state) for row, _ in chosen)
         for (namespace, task_type, state), number in claimed.items():
             self._changes.count(namespace, task_type, State(state), Event.CLAIM, number)
@@ -172,20 +187,20 @@ class Transaction:
         if not settlements:
             return
         large = [item for item in settlements if item.large_checkpoint]
-        done = [item.attempt.task_id for item in large if item.event is Event.SUCCEED]
-        if done:
+        if done := [item.attempt.task_id for item in large if item.event is Event.SUCCEED]:
             large_checkpoints.give_up_all(self._connection, done, self._now)
         rows = []
         for item in settlements:
-            rank = self._rank(item.run_at, item.priority) if item.moves else None
             ready = item.is_ready(self._now)
+            rank = self._rank(item.run_at, item.priority) if item.moves else None
             rows.append(item.row(self._now, rank, ready=ready))
             if ready:
                 self._ready.add(item, item.rank if rank is None else rank)
         self._fenced(batch_statements.SETTLE, rows)
-        self._direct.write(batch_statements.RECORD, [astuple(item.attempt) for item in settlements])
+        history = [astuple(item.attempt) for item in settlements]
+        self._direct.write(batch_statements.RECORD, history)
         self._give_keys_free(item.attempt.task_id for item in settlements if item.ends_keyed)
-        self._trim(settlements)
+        trim(self._many, settlements)
         self._changes.settle(settlements)
         self.finals.note(item.attempt.task_id for item in settlements if item.calls_back)
 
@@ -206,10 +221,9 @@ class Transaction:
         A task that was retried meanwhile stays. The files of deleted tasks are scheduled for
         removal.
         """
-        if not task_ids:
-            return []
         insert_callbacks(self)
-        return pruning.prune(self._connection, self._changes, task_ids, before, self._now)
+        connection = self._connection
+        return pruning.prune(connection, self._direct, self._changes, task_ids, before, self._now)
 
     def change(
         self, task: Task, changes: TaskChanges, *, steps: int = 1, keeps_rank: bool = False
@@ -233,7 +247,7 @@ class Transaction:
 
     def log(self, logs: Sequence[AttemptLog]) -> None:
         """Store log lines, each once. Those of attempts that have ended are dropped."""
-        statement = statements.log(self._connection.dialect.name)
+        statement = statements.log(self._alchemy.dialect.name)
         self._many(statement, log_rows(logs))
 
     def cancel(self, rows: Sequence[Task | TaskHead], reason: str | None = None) -> None:
@@ -336,15 +350,14 @@ class Transaction:
     def finish(self) -> Mapping[Counted, int]:
         """Write the changes of counts and totals; return those of the counts."""
         self.finals.check_done()
-        changes = {key: change for key, change in self._changes.counts.items() if change}
-        if changes:
-            rows = [(*key, change) for key, change in sorted(changes.items())]
-            self._direct.write(batch_statements.COUNT, rows)
-        if self.totals:
-            added = [(*key, number) for key, number in sorted(self.totals.items())]
-            self._direct.write(batch_statements.ADD_TOTAL, added)
+        self.fresh.store()
+        changes = count_steps.write(self._direct, self._changes)
         self._direct.flush()
         return changes
+
+    def fold_counts(self) -> None:
+        """Fold the steps of counts and totals; see `count_steps`. It needs the epoch's lock."""
+        count_steps.fold(self._connection, self._direct)
 
     @property
     def totals(self) -> Mapping[Total, int]:
@@ -353,10 +366,7 @@ class Transaction:
 
     @property
     def ready_changes(self) -> list[ReadyChange]:
-        """The tasks that became ready in this transaction, or are ready no longer, by lane.
-
-        See `ReadyChanges.listed`.
-        """
+        """What became ready, or is ready no longer, by lane. See `ReadyChanges.listed`."""
         return self._ready.listed()
 
     def _give_keys_free(self, ended: Iterable[str]) -> None:
@@ -367,16 +377,6 @@ class Transaction:
     def _rank(self, due_at: float, priority: int) -> float:
         """Return the rank of a task that is due at a time."""
         return due_at + self.ahead - priority * self._priority_step
-
-    def _trim(self, settlements: Sequence[Settlement]) -> None:
-        """Delete old attempts that only snoozed or were released from the history."""
-        bound = [
-            {"p_task_id": item.attempt.task_id, "p_attempt": item.attempt.attempt - KEPT_SNOOZES}
-            for item in settlements
-            if item.puts_off and item.attempt.attempt > KEPT_SNOOZES
-        ]
-        for statement in statements.TRIM:
-            self._many(statement, bound)
 
     def _many(self, statement: Executable, bound: list[dict[str, Any]]) -> int:
         if not bound:

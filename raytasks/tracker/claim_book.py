@@ -123,6 +123,7 @@ class ClaimBook:
             plan_claims(lanes, requests, average, takes, plan)
             if plan.questions:
                 work.requests = requests
+                plan.is_new = all(not question.owner.ready for question in plan.questions)
                 work.durations = {name: average(name) for name in plan.task_types}
 
     def _expect(self, work: "TickInput", plan: ClaimPlan) -> None:

@@ -58,6 +58,8 @@ class Finding:
 class ClaimPlan:
     """The questions of a tick. The turns are (number of a queue, how many tasks), in order.
 
+    With `is_new`, the lanes that are asked have no task on disk: only new ones of the tick itself.
+
     The other fields are for the tracker's memory: what is to be taken back when the tick is over.
     With `more` there was more to ask for than one tick does.
     """
@@ -65,6 +67,7 @@ class ClaimPlan:
     questions: list[Question] = field(default_factory=list)
     turns: list[tuple[int, int]] = field(default_factory=list)
     more: bool = False
+    is_new: bool = False
     generation: int = 0
     expected: list[Any] = field(default_factory=list)
     ending: list[Any] = field(default_factory=list)

@@ -226,16 +226,20 @@ class Tracker:
         await self.ticker.ledger.stats.read_back(ANSWER_SECONDS)
         return self.ticker.ledger.stats.view(namespace, self._clock())
 
-    async def expired(self, before: float, limit: int) -> list[str]:
-        """Return the ids of tasks that ended before `before`: at most `limit`, the oldest first."""
+    async def expired(self, before: float, limit: int) -> dict[str, float]:
+        """Return tasks that ended before `before`: see `Store.expired`."""
         return await self.ticker.access.read(lambda: self.ticker.store.expired(before, limit))
 
-    async def prune(self, task_ids: Sequence[str], before: float) -> None:
-        """Delete the tasks that ended before `before`. Raises `StoreUnavailable`."""
+    async def prune(self, task_ids: Iterable[str], before: float) -> float:
+        """Delete the tasks that ended before `before`; return how many seconds it took in a tick.
+
+        Raises `StoreUnavailable`.
+        """
         pruning = Pruning(tuple(task_ids), before)
         self.ticker.inbox.prunings.append(pruning)
         self.ticker.wake.set()
-        await answer_of(pruning)
+        seconds: float = await answer_of(pruning)
+        return seconds
 
     async def pause(self, by: str = UNKNOWN, *, drain: bool = False) -> None:
         """Stop claiming until `resume`, also across a restart of the tracker; see `PauseWork`.

@@ -219,14 +219,17 @@ class Inbox:
         """The commands whose callers wait for an answer."""
         return (self.submissions, self.actions, self.prunings)
 
-    def succeed(self, duplicates: Mapping[str, Duplicate]) -> None:
-        """Answer submissions and prunings as done; actions are answered one by one."""
+    def succeed(self, duplicates: Mapping[str, Duplicate], pruning_seconds: float = 0.0) -> None:
+        """Answer submissions and prunings as done; actions are answered one by one.
+
+        The answer to a pruning is how many seconds all of them have taken.
+        """
         for submission in self.submissions:
             if not submission.answer.done():
                 submission.answer.set_result(duplicates)
         for pruning in self.prunings:
             if not pruning.answer.done():
-                pruning.answer.set_result(None)
+                pruning.answer.set_result(pruning_seconds)
 
     def fail(self, error: RaytasksError) -> None:
         """Answer all waiting callers with an error."""

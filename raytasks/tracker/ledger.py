@@ -129,7 +129,7 @@ class Ledger:
             if outcome.kind in _MEASURED:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
-        taken.succeed(done.duplicates)
+        taken.succeed(done.duplicates, done.pruning_seconds)
         if taken.actions:
             self._answer_actions(taken.actions, done.acted)
             log_acts(done.acted.audit)

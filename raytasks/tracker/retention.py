@@ -1,7 +1,8 @@
-"""Retention: old final tasks are pruned in small batches, and then their files are removed."""
+"""Retention: old final tasks are pruned in small steps, and then their files are removed."""
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,14 +11,15 @@ from raytasks.store import files
 from raytasks.store.files import FileKey
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.pruning_pace import PruningPace
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
-"""Number of tasks pruned in one transaction, and of tasks whose files are removed together."""
+"""Number of tasks pruned in the first step, and of tasks whose files are removed together."""
 
 LOOK_SECONDS = 60.0
-"""Seconds between two looks for tasks to prune."""
+"""Seconds between two looks for files to remove, and for old acts of the audit."""
 
 AUDIT_DAYS = 90
 """Days for which the audit keeps what people did."""
@@ -25,7 +27,7 @@ AUDIT_DAYS = 90
 RETRY_SECONDS = 3600.0
 """Seconds until files that could not be removed are tried again."""
 
-_PAUSE_SECONDS = 0.1  # between full batches: other work goes first
+_PAUSE_SECONDS = 0.1  # between full batches of files and acts: other work goes first
 
 
 class Retention:
@@ -56,33 +58,47 @@ class Retention:
         self._seconds = seconds
         self._clock = clock
         self._parallel = parallel
+        self._pace = PruningPace(seconds or 0.0, BATCH)
+        self._rest = 0.0
+        self._swept_at = -math.inf
 
     async def run(self) -> None:
         """Prune tasks and remove files until another tracker has taken over."""
+        monotonic = self._tracker.ticker.monotonic
         while True:
-            more = False
+            rest = self._pace.rest() if self._seconds is not None else LOOK_SECONDS
             try:
-                more = await self.prune() == BATCH
-                more |= await self.remove_due() == BATCH
-                more |= await self.prune_audit() == BATCH
+                if await self.prune():
+                    rest = self._rest
+                if monotonic() - self._swept_at >= LOOK_SECONDS:
+                    more = await self.remove_due() == BATCH
+                    more |= await self.prune_audit() == BATCH
+                    if more:
+                        rest = min(rest, _PAUSE_SECONDS)
+                    else:
+                        self._swept_at = monotonic()
             except Superseded:
                 return
             except StoreUnavailable as error:
                 log.warning("pruning has to wait: %s", error)
             except Exception:
                 log.exception("tasks could not be pruned; trying again")
-            await asyncio.sleep(_PAUSE_SECONDS if more else LOOK_SECONDS)
+            await asyncio.sleep(rest)
 
     async def prune(self) -> int:
-        """Prune one batch, and remove files; return the number of tasks looked at."""
+        """Prune one step, and remove files; return the number of tasks looked at."""
         if self._seconds is None:
             return 0
-        before = self._clock() - self._seconds
-        task_ids = await self._tracker.expired(before, BATCH)
-        if task_ids:
-            await self._tracker.prune(task_ids, before)
+        before, size = self._clock() - self._seconds, self._pace.size
+        ended = await self._tracker.expired(before, size)
+        if ended:
+            seconds = await self._tracker.prune(ended, before)
+            if len(ended) == size:
+                self._rest = self._pace.after_step(seconds, before - min(ended.values()))
+            else:
+                self._rest = self._pace.rest()
             await self.remove_due()
-        return len(task_ids)
+        return len(ended)
 
     async def prune_audit(self) -> int:
         """Delete a batch of acts that the audit has kept long enough; return how many."""

@@ -3,14 +3,15 @@
 It runs in the store's thread and knows no calls and no futures: data in, data out.
 """
 
-from collections.abc import Container, Mapping, Sequence
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
 from raytasks.handling.submission import is_later_in_batch
-from raytasks.model.states import CRASHES, TRANSITIONS, Event, OutcomeKind, Standing, State, verdict
-from raytasks.model.tasks import Accepted, AttemptRecord, Duplicate, NewTask, Running
+from raytasks.model.states import Event, State
+from raytasks.model.tasks import Accepted, Duplicate, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store import expiry
@@ -29,11 +30,9 @@ from raytasks.tracker.acting import Acted, Target, act, change_of, expired, inse
 from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
 from raytasks.tracker.schedule_book import audit_of
+from raytasks.tracker.settling import settlement_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
 from raytasks.tracker.unique_keys import carry_out, decide_in
-
-MIN_SNOOZE_SECONDS = 1.0
-"""Minimum seconds that a snoozed task waits."""
 
 
 @dataclass
@@ -42,6 +41,9 @@ class TickInput:
 
     The `plan` says what is to be claimed for the `requests`. A task of the `ordered_types` keeps
     its rank when it is to run again.
+
+    With `renew` the epoch is renewed, not only locked. With `fold` the steps of the counts are
+    folded; see `store.count_steps`.
 
     `ahead` is the lead of the order of tasks over `now`, in seconds; see `tracker.order`.
     """
@@ -61,6 +63,8 @@ class TickInput:
     prunings: Sequence[tuple[Sequence[str], float]] = ()
     promote: bool = False
     expire: bool = False
+    renew: bool = True
+    fold: bool = False
     requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
     plan: ClaimPlan | None = None
@@ -69,6 +73,18 @@ class TickInput:
     ahead: float = 0.0
     stats: StatsWrite | None = None
     firings: Sequence[Firing] = ()
+    monotonic: Callable[[], float] = time.monotonic
+
+    @property
+    def begins_new(self) -> bool:
+        """Whether its new tasks are all that can be claimed by the plan; see `ClaimPlan.is_new`."""
+        return (
+            self.plan is not None
+            and self.plan.is_new
+            and bool(self.plan.questions)
+            and not (self.promote or self.expire or self.skip_known or self.firings)
+            and not (self.cancels or self.retries or self.changes or self.deletes)
+        )
 
     @property
     def fresh(self) -> Sequence[NewTask]:
@@ -86,7 +102,7 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
-    plan's questions. The schedules that fired are in `fired`.
+    plan's questions. The schedules that fired are in `fired`. All prunings took `pruning_seconds`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -103,6 +119,7 @@ class TickResult:
     ready_changes: list[ReadyChange] = field(default_factory=list)
     findings: list[Finding] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
+    pruning_seconds: float = 0.0
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -110,14 +127,14 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     done = TickResult()
     with store.transaction(now=work.now) as transaction:
         transaction.ahead = work.ahead
-        transaction.renew(work.epoch)
+        transaction.renew(work.epoch, only_lock=not work.renew)
         _submit(transaction, work, done)
         transaction.report(work.reports)
         transaction.log(work.logs)
         _settle(transaction, work, done)
         transaction.note_late(work.late)
-        for task_ids, before in work.prunings:
-            transaction.prune(task_ids, before)
+        if work.prunings:
+            _prune(transaction, work, done)
         change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
         done.changes += done.acted.changes
@@ -137,83 +154,17 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         if work.stats is not None:
             write_stats(transaction, work.stats)
         done.counts, done.totals = transaction.finish(), transaction.totals
+        if work.fold:
+            transaction.fold_counts()
         done.ready_changes = transaction.ready_changes
     return done
 
 
-def settlement_of(
-    running: Running, outcome: Outcome, max_crashes: int, now: float, *, keeps_rank: bool = False
-) -> Settlement:
-    """Return the settlement of an attempt: its task's new state, and when it is due again."""
-    standing = Standing(
-        failures=running.failures,
-        max_attempts=running.max_attempts,
-        crashes=running.crashes,
-        max_crashes=max_crashes,
-        cancel_requested=running.cancel_requested,
-    )
-    event = verdict(outcome.kind, standing, retryable=outcome.retryable, charged=outcome.charged)
-    waits = event in (Event.FAIL_AND_RETRY, Event.SNOOZE)
-    return Settlement(
-        event=event,
-        attempt=AttemptRecord(
-            task_id=running.task_id,
-            attempt=running.attempt,
-            outcome=outcome.kind,
-            runner_id=running.runner_id,
-            started_at=outcome.started_at,
-            finished_at=outcome.finished_at,
-            node_id=outcome.node_id,
-            worker_id=outcome.worker_id,
-            ray_task_id=outcome.ray_task_id,
-            ray_attempt=outcome.ray_attempt,
-            error=outcome.error,
-            state=TRANSITIONS[event].target,
-            revision=running.revision + 1,
-            host=outcome.host,
-            pid=outcome.pid,
-        ),
-        namespace=running.namespace,
-        task_type=running.task_type,
-        priority=running.priority,
-        run_at=now + _delay(event, outcome.delay_seconds) if waits else now,
-        charged=outcome.charged,
-        company=_company(running, outcome),
-        # Nobody knows whether a lost attempt has left files.
-        has_files=outcome.has_files or outcome.result_ref is not None or outcome.kind in CRASHES,
-        large_checkpoint=running.large_checkpoint,
-        result=outcome.result if outcome.kind is OutcomeKind.SUCCEEDED else None,
-        result_ref=outcome.result_ref if outcome.kind is OutcomeKind.SUCCEEDED else None,
-        begun=outcome.begun,
-        lane=running.lane,
-        limit_values=running.limit_values,
-        rank=running.rank,
-        keeps_rank=keeps_rank,
-        callback_url=running.callback_url,
-        keyed=running.keyed,
-    )
-
-
-def _delay(event: Event, seconds: float) -> float:
-    """Return the delay of a task in seconds. A snooze has a minimum, whatever it asks for.
-
-    Without it, a task that only polls would be the only one that runs.
-    """
-    if event is not Event.SNOOZE:
-        return seconds
-    return seconds if seconds >= MIN_SNOOZE_SECONDS else MIN_SNOOZE_SECONDS
-
-
-def _company(running: Running, outcome: Outcome) -> int | None:
-    """Return the company of a task after an attempt; see `Running`.
-
-    An attempt that ends by itself clears a suspect, unless a crash was charged before.
-    """
-    if outcome.kind in CRASHES:
-        return 1 if outcome.charged else outcome.company or running.company
-    if outcome.kind is OutcomeKind.RELEASED:
-        return running.company
-    return 1 if running.crashes else None
+def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:
+    began_at = work.monotonic()
+    for task_ids, before in work.prunings:
+        transaction.prune(task_ids, before)
+    done.pruning_seconds = work.monotonic() - began_at
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
@@ -236,7 +187,10 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     if work.firings:
         done.fired = fire(transaction, work.firings, work.now)
         new = [*new, *(task for item in done.fired for task in item.tasks)]
-    transaction.submit(new)
+    if decision is None and work.begins_new:
+        transaction.hold_back(new)
+    else:
+        transaction.submit(new)
     done.changes += [inserted(task, work.now) for task in new]
     if decision is not None:
         done.changes += carry_out(transaction, asked, decision, work.now)

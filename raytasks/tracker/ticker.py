@@ -15,6 +15,7 @@ from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY, StoreAccess
 from raytasks.tracker.background import Background
 from raytasks.tracker.bulk_turns import BulkTurns
+from raytasks.tracker.cadence import Cadence
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.foreign_runners import ForeignRunners
 from raytasks.tracker.histograms import COMMIT, SERVICE, TICK
@@ -99,7 +100,7 @@ class Ticker:
         self._owner = owner
         self.max_crashes = max_crashes
         self.looked_at = self.monotonic()
-        self._renewed_at = -math.inf
+        self._cadence = Cadence(lease_seconds)
         self._doubt: StoreUnavailable | None = None
         self._certain = asyncio.Event()  # memory is as the disk, as far as is known
         self._certain.set()
@@ -189,12 +190,13 @@ class Ticker:
         if not (taken.empty or taken.alone):
             self._under_load = len(work.submissions) + len(work.outcomes) >= LOAD
         began_at = self.monotonic()
-        renew = began_at - self._renewed_at > self.lease_seconds / 3
+        renew = self._cadence.must_renew(began_at)
         if taken.empty and not (
             work.requests or work.promote or work.expire or renew or work.stats or work.firings
         ):
             self._had_nothing_to_do(work)
             return
+        work.renew, work.fold = self._cadence.renews(began_at), self._cadence.folds(began_at)
         self.intake.in_flight = taken.bytes
         try:
             done = await self.access.write(lambda: run_tick(self.store, work))
@@ -212,7 +214,7 @@ class Ticker:
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
             proven = taken.count or done.claimed or work.stats or work.firings
-            self._renewed_at = began_at
+            self._note_cadence(began_at, work, done)
             if self.access.error is not None:
                 self.intake.hurry()
             await self._apply(taken, work, done)
@@ -227,6 +229,13 @@ class Ticker:
                 self.access.note_commit()
             self.intake.note_stored(taken)
             self.intake.invite()
+
+    def _note_cadence(self, began_at: float, work: TickInput, done: TickResult) -> None:
+        if work.renew:
+            self._cadence.renewed(began_at)
+        self._cadence.ticked(done.counts, done.totals)
+        if work.fold:
+            self._cadence.folded(began_at)
 
     async def _make_ready(self) -> None:
         """Wait no longer for more outcomes, and make sure that memory is as the disk."""
@@ -274,6 +283,7 @@ class Ticker:
             ordered_types=self.claims.limits.ordered_types,
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
             firings=self.schedules.due(now) if fires else (),
+            monotonic=self.monotonic,
         )
         work.ahead = self._order.ahead(now, len(work.fresh))
         if self.claiming and more:
@@ -363,7 +373,7 @@ class Ticker:
         """Make the cheapest possible write. Raises `StoreUnavailable`, `Superseded`."""
         began_at = self.monotonic()
         await self.access.renew(self.epoch, self.clock())
-        self._renewed_at = began_at
+        self._cadence.renewed(began_at)
 
     def _end_leases(self) -> None:
         now = self.monotonic()

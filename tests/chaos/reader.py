@@ -7,10 +7,10 @@ from typing import Any
 from pydantic_core import from_json
 from sqlalchemy import Connection, select
 
-from raytasks.model.states import OutcomeKind, State
+from raytasks.model.states import OutcomeKind
 from raytasks.model.tasks import AttemptRecord
+from raytasks.store.count_steps import read_counts
 from raytasks.store.database import Database
-from raytasks.store.read_statements import COUNTS
 from raytasks.store.schema import attempts, tasks
 from raytasks.store.statements import TASK_COLUMNS
 from raytasks.store.transaction import task_from
@@ -23,11 +23,11 @@ def read_history(url: str) -> History:
         found = [task_from(row) for row in connection.execute(select(*TASK_COLUMNS))]
         columns = [attempts.c[name] for name in AttemptRecord.__struct_fields__]
         history = [_attempt(row) for row in connection.execute(select(*columns))]
-        counted = connection.execute(COUNTS).all()
+        counted = read_counts(connection)
     return History(
         tasks=found,
         attempts=history,
-        counts={(task_type, State(state)): number for _, task_type, state, number in counted},
+        counts={(task_type, state): number for (_, task_type, state), number in counted.items()},
         tokens={task.task_id: from_json(task.payload)["token"] for task in found},
     )
 

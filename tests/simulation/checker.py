@@ -4,6 +4,7 @@ It has its own account of everything: what was accepted, what bodies did, what r
 derives nothing from the engine's own rules, so that a rule that is gone there is missed here.
 """
 
+import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -74,7 +75,8 @@ class Checker:
         """The tasks that were changed, with the revision that they had before."""
         self.made = 0
         """How many tasks have come."""
-        self._totals: dict[tuple[str, str, str], int] = {}
+        self._totals: Counter[tuple[str, str, str]] = Counter()
+        self._sums: Counter[tuple[str, str, str]] = Counter()
         self._keys = KeyJudge(reader, account, fail)
 
     def planned(self, work: TickInput) -> None:
@@ -139,24 +141,33 @@ class Checker:
 
     def _count(self) -> None:
         found = Counter((row.namespace, row.task_type, row.state) for row in self.rows.values())
-        kept = {
-            (space, name, state): number
-            for space, name, state, number in self._reader.execute(
-                "SELECT namespace, task_type, state, tasks FROM task_counts WHERE tasks != 0"
-            )
-        }
+        counts, self._sums = self._in_sql()
+        kept = {key: number for key, number in counts.items() if number}
         if kept != dict(found):
             self._fail(f"the counts are {kept}, but there are {dict(found)}")
         self._add_up(found)
 
+    def _in_sql(self) -> tuple[Counter[tuple[str, str, str]], Counter[tuple[str, str, str]]]:
+        """Return the counts and the totals as they are in SQL: what is folded, and the steps."""
+        read = self._reader.execute
+        counts: Counter[tuple[str, str, str]] = Counter()
+        totals: Counter[tuple[str, str, str]] = Counter()
+        for space, kind, state, number in read(
+            "SELECT namespace, task_type, state, tasks FROM task_counts"
+        ):
+            counts[space, kind, state] += number
+        for space, kind, name, number in read(
+            "SELECT namespace, task_type, name, value FROM totals"
+        ):
+            totals[space, kind, name] += number
+        for space, kind, changes in read("SELECT namespace, task_type, changes FROM count_steps"):
+            for name, change in json.loads(changes).items():
+                (counts if name.isupper() else totals)[space, kind, name] += change
+        return counts, totals
+
     def _add_up(self, counts: Counter[tuple[str, str, str]]) -> None:
         """See that the totals are those of all that has happened, and add up."""
-        totals = {
-            (space, kind, name): number
-            for space, kind, name, number in self._reader.execute(
-                "SELECT namespace, task_type, name, value FROM totals"
-            )
-        }
+        totals = self._sums
         sums: Counter[tuple[str, str]] = Counter()
         by_name: Counter[str] = Counter()
         for (space, kind, name), number in totals.items():

@@ -109,7 +109,10 @@ class Ending:
         queries = [EventQuery(task_id) for task_id in ids]
         pages = await self.world.clients.begin(self.world.clients.insist(TaskEvents(queries)))
         for task_id, page in zip(ids, pages, strict=True):
-            row = self.world.checker.rows[task_id]
+            row = self.world.checker.rows.get(task_id)
+            if row is None and task_id in self.world.account.pruned:
+                continue  # meanwhile
+            assert row is not None, task_id
             places = [] if page is None else [event.id for event in page.events]
             if page is None or places != sorted(set(places)):
                 self.world.fail(f"the events of {row} are not in order: {page}")

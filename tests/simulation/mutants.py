@@ -82,8 +82,8 @@ MUTANTS = (
     Mutant(
         "epoch not checked",
         "raytasks.store.transaction",
-        "            if changed != 1:\n                raise Superseded",
-        "            if changed > 1:\n                raise Superseded",
+        "            if found != 1:\n                raise Superseded",
+        "            if found > 1:\n                raise Superseded",
     ),
     Mutant(
         "epoch not renewed",
@@ -249,9 +249,15 @@ MUTANTS = (
     ),
     Mutant(
         "delayed tasks run at once",
-        "raytasks.store.transaction",
-        "            ready, rank = task.due_at <= self._now, ",
-        "            ready, rank = True, ",
+        "raytasks.store.fresh_tasks",
+        "            ready = task.due_at <= self._now\n",
+        "            ready = True\n",
+    ),
+    Mutant(
+        "a task that begins at once has not taken the step",
+        "raytasks.store.batch_statements",
+        '            "revision": _number(1),\n            "ready": false(),\n',
+        '            "revision": _number(0),\n            "ready": false(),\n',
     ),
     # Wake-ups
     Mutant(

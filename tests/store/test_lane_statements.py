@@ -11,7 +11,7 @@ from raytasks.store import candidates
 from raytasks.store.lane_rows import LaneAsk, LaneRow, PutOffRow
 from raytasks.store.lane_statements import open_lanes
 from raytasks.store.store import Store
-from raytasks.tracker.tick import settlement_of
+from raytasks.tracker.settling import settlement_of
 from tests.making import NOW, Tracking, ids, lane_ask, outcome, task_id
 
 

@@ -40,10 +40,10 @@ def test_only_final_tasks_that_are_old_enough_are_outdated(store: Store) -> None
     tracking.submit(4)
     tracking.claim(capacity=1)
     tracking.submit(5)
-    assert store.expired(NOW, 10) == []
-    assert store.expired(NOW + 1, 10) == ids([1, 2])
-    assert store.expired(NOW + 1, 1) == ids([1])
-    assert store.expired(NOW + 11, 10) == ids([1, 2, 3])
+    assert list(store.expired(NOW, 10)) == []
+    assert list(store.expired(NOW + 1, 10)) == ids([1, 2])
+    assert list(store.expired(NOW + 1, 1)) == ids([1])
+    assert list(store.expired(NOW + 11, 10)) == ids([1, 2, 3])
 
 
 def test_they_go_with_their_attempts_and_their_counts(store: Store) -> None:

@@ -14,8 +14,8 @@ from raytasks.store.read_statements import MAX_ATTEMPTS
 from raytasks.store.schema import attempts
 from raytasks.store.store import Store
 from raytasks.store.task_reads import PostgresPoints, SqlitePoints
-from raytasks.store.transaction import KEPT_SNOOZES
-from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
+from raytasks.store.trimming import KEPT_SNOOZES
+from raytasks.tracker.settling import MIN_SNOOZE_SECONDS
 from tests.making import NOW, Tracking, new_task, task_id
 
 ID = task_id(1)

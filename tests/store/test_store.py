@@ -20,7 +20,7 @@ from raytasks.store.schema import metadata, tasks
 from raytasks.store.settlement import Settlement
 from raytasks.store.store import Store
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.tick import settlement_of
+from raytasks.tracker.settling import settlement_of
 from tests.making import (
     NOW,
     Tracking,

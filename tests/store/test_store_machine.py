@@ -1,5 +1,6 @@
 """The store against a small pure model: whatever happens, in whatever order, both agree."""
 
+import math
 import shutil
 import tempfile
 from collections import Counter
@@ -55,6 +56,7 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from raytasks.tracker.acting import Target
 from raytasks.tracker.bulk_turns import make, run_step
+from raytasks.tracker.claim_order import ClaimPlan, Question
 from tests.lanes import KnownLanes
 from tests.making import (
     NOW,
@@ -386,17 +388,93 @@ class StoreMachine(RuleBasedStateMachine):
         done = self.tracking.tick(
             requests=[capacity_request(runner_id, capacity=capacity, short=short, long=long)]
         )
-        for task in expected:
-            task.state, task.ready = State.RUNNING, False
-            task.attempt, task.runner_id = task.attempt + 1, runner_id
-            until_now = task.unique is not None and task.unique.until is UniqueUntil.STARTED
-            if until_now and self.holder(task.task_type, task.unique) is task:
-                self.holders = {key: item for key, item in self.holders.items() if item is not task}
+        self.begin(expected, runner_id)
         assert [running for running, _ in done.claimed] == [
             self.as_running(task) for task in expected
         ]
         for task, (_, claim) in zip(expected, done.claimed, strict=True):
             assert claim.checkpoint == (None if task.checkpoint is None else str(task.checkpoint))
+
+    def begin(self, claimed: list[ModelTask], runner_id: str) -> None:
+        for task in claimed:
+            task.state, task.ready = State.RUNNING, False
+            task.attempt, task.runner_id = task.attempt + 1, runner_id
+            until_now = task.unique is not None and task.unique.until is UniqueUntil.STARTED
+            if until_now and self.holder(task.task_type, task.unique) is task:
+                self.holders = {key: item for key, item in self.holders.items() if item is not task}
+
+    @rule(
+        delays=st.lists(st.sampled_from([0.0, 0.0, 0.0, 30.0]), min_size=1, max_size=4),
+        task_type=TASK_TYPES,
+        value=VALUES,
+        url=URLS,
+        life=LIVES,
+        capacity=st.integers(1, 4),
+        kind=st.sampled_from([None, None, OutcomeKind.SUCCEEDED, OutcomeKind.FAILED]),
+    )
+    def submit_and_claim(
+        self,
+        delays: list[float],
+        task_type: str,
+        value: str | None,
+        url: str | None,
+        life: float | None,
+        capacity: int,
+        kind: OutcomeKind | None,
+    ) -> None:
+        """Claim new tasks in the tick that brings them, in which an attempt may end, too."""
+        self.expire()
+        lane, now = lane_of(DEFAULT_NAMESPACE, value), self.tracking.now
+        submissions = [
+            new_task(
+                self.numbers + i, task_type=task_type, run_at=now + delay, created_at=now,
+                lane=lane, limit_values=value, callback_url=url,
+                expires_at=None if life is None else now + life,
+            )
+            for i, delay in enumerate(delays)
+        ]  # fmt: skip
+        self.numbers += len(delays)
+        question = Question(task_type, lane, -math.inf, capacity, queue=0)
+        plan = ClaimPlan([question], [(0, capacity)])
+        plan.is_new = not any(
+            task.ready and (task.task_type, task.lane) == (task_type, lane)
+            for task in self.tasks.values()
+        )
+        outcomes = []
+        if kind is not None and (running := self.running()):
+            item = self.as_running(running[0])
+            outcomes.append((item, outcome(item, kind, at=now, retryable=True)))
+            running[0].settle(kind, retryable=True, delay=0.0, now=now, charged=True, company=None)
+            self.ended.append(item)
+        for place, new in enumerate(submissions):
+            self.tasks[new.task_id] = ModelTask(
+                new.task_id, task_type, 0, 3, new.due_at, new.due_at + place * BETWEEN_SECONDS,
+                new.due_at <= now, lane=lane, limit_values=value, expires_at=new.expires_at,
+                callback_url=url, clock=lambda: self.tracking.now,
+            )  # fmt: skip
+        expected = sorted(
+            (
+                task
+                for task in self.tasks.values()
+                if task.ready and (task.task_type, task.lane) == (task_type, lane)
+            ),
+            key=lambda task: (task.rank, task.task_id),
+        )[:capacity]
+        runner_id = f"r{len(self.ended)}"
+        done = self.tracking.tick(
+            submissions=submissions,
+            outcomes=outcomes,
+            requests=[capacity_request(runner_id, capacity=capacity, **{task_type: capacity})],
+            plan=plan,
+        )
+        self.begin(expected, runner_id)
+        assert [running for running, _ in done.claimed] == [
+            self.as_running(task) for task in expected
+        ]
+
+    @rule()
+    def the_counts_are_folded(self) -> None:
+        self.tracking.tick(fold=True, renew=False)
 
     @precondition(lambda self: self.running())
     @rule(number=NUMBERS, kinds=st.lists(KINDS, min_size=1, max_size=3), retryable=RETRYABLE,

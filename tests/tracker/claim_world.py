@@ -17,8 +17,9 @@ from raytasks.store.settlement import Settlement
 from raytasks.tracker.claim_book import ClaimBook
 from raytasks.tracker.claim_order import findings, offered
 from raytasks.tracker.fleet import Fleet
+from raytasks.tracker.settling import settlement_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
-from raytasks.tracker.tick import TickInput, TickResult, settlement_of
+from raytasks.tracker.tick import TickInput, TickResult
 
 NOW = 1_000_000.0
 

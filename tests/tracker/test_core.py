@@ -23,8 +23,8 @@ from raytasks.tracker import ticker
 from raytasks.tracker.averages import HOLD_SECONDS
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.fleet import MAX_HELD
+from raytasks.tracker.settling import MIN_SNOOZE_SECONDS
 from raytasks.tracker.stats_upkeep import StatsUpkeep
-from raytasks.tracker.tick import MIN_SNOOZE_SECONDS
 from tests.making import NOW, ids, new_task, outcome, task_id
 from tests.tracking import (
     PATIENCE,

@@ -1,0 +1,97 @@
+"""The counts and totals in SQL: what is folded, and the steps that were appended since.
+
+What is read is the sum of both.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+from sqlalchemy import Connection, Select, delete, select
+
+from raytasks.model.states import State
+from raytasks.store import batch_statements
+from raytasks.store.compiled import RowStatement, Values, Words
+from raytasks.store.count_changes import CountChanges, Counted, Total
+from raytasks.store.count_tables import count_steps
+from raytasks.store.cursors import Direct
+from raytasks.store.schema import task_counts, totals
+
+NAMESPACES: Select[Any] = select(task_counts.c.namespace).union(select(count_steps.c.namespace))  # type: ignore[assignment]
+"""The namespaces that have, or had, tasks."""
+
+_STATES = {state.value: state for state in State}
+_COUNTS = select(*task_counts.c)
+_TOTALS = select(*totals.c)
+_STEPS = select(*count_steps.c)
+_TAKE = delete(count_steps).returning(*count_steps.c)
+
+_encode = msgspec.json.Encoder(order="sorted").encode
+_decode = msgspec.json.Decoder(dict[str, int]).decode
+
+
+def _append(values: Values, words: Words) -> Any:
+    return words.insert(count_steps, values)
+
+
+APPEND = RowStatement({column.name: column for column in count_steps.c}, _append)
+
+
+def read_counts(connection: Connection) -> dict[Counted, int]:
+    """Return the number of tasks by namespace, task type and state; also zeros."""
+    counts, _ = _added_up(connection.execute(_STEPS))
+    for namespace, task_type, state, number in connection.execute(_COUNTS):
+        counts[namespace, task_type, _STATES[state]] += number
+    return counts
+
+
+def read_totals(connection: Connection) -> dict[Total, int]:
+    """Return all totals, by namespace, task type and name, in this order."""
+    _, added = _added_up(connection.execute(_STEPS))
+    for namespace, task_type, name, value in connection.execute(_TOTALS):
+        added[namespace, task_type, name] += value
+    return dict(sorted(added.items()))
+
+
+def write(direct: Direct, changes: CountChanges) -> dict[Counted, int]:
+    """Append what a transaction has changed; return the changes of the counts."""
+    counts = {key: change for key, change in changes.counts.items() if change}
+    steps: dict[tuple[str, str], dict[str, int]] = {}
+    for (namespace, task_type, state), change in counts.items():
+        steps.setdefault((namespace, task_type), {})[state] = change
+    for (namespace, task_type, name), number in changes.totals.items():
+        steps.setdefault((namespace, task_type), {})[name] = number
+    if steps:
+        rows = [(*key, _encode(step).decode()) for key, step in sorted(steps.items())]
+        direct.write(APPEND, rows)
+    return counts
+
+
+def fold(connection: Connection, direct: Direct) -> None:
+    """Add all steps to the counts and totals, and delete them.
+
+    Only a transaction that holds the epoch's lock may do so: nobody else appends meanwhile.
+    """
+    counts, added = _added_up(connection.execute(_TAKE))
+    _add(direct, batch_statements.COUNT, counts.items())
+    _add(direct, batch_statements.ADD_TOTAL, added.items())
+
+
+def _added_up(steps: Iterable[Any]) -> tuple[Counter[Counted], Counter[Total]]:
+    """Return the sums of steps: of the counts, and of the totals."""
+    texts = Counter((namespace, task_type, changes) for namespace, task_type, changes in steps)
+    counts: Counter[Counted] = Counter()
+    added: Counter[Total] = Counter()
+    for (namespace, task_type, changes), times in texts.items():  # most are the same
+        for name, change in _decode(changes).items():
+            if (state := _STATES.get(name)) is not None:
+                counts[namespace, task_type, state] += change * times
+            else:
+                added[namespace, task_type, name] += change * times
+    return counts, added
+
+
+def _add(direct: Direct, batch: RowStatement, items: Iterable[tuple[Any, int]]) -> None:
+    if rows := [(*key, number) for key, number in sorted(items)]:
+        direct.write(batch, rows)
