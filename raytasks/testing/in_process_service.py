@@ -35,6 +35,7 @@ from raytasks.testing.notes import AttemptRun
 from raytasks.testing.runner import PATIENCE, InProcessRunner
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.outlook import FleetOutlook
+from raytasks.tracker.service_terms import outbox_terms_of
 
 Answer = TypeVar("Answer")
 
@@ -109,6 +110,7 @@ class InProcessService:
             max_backlog=self.settings.max_backlog,
             clock=clock,
         )
+        self.tracker.outbox.terms = outbox_terms_of(self.settings)
         self.tracker.set_handlers(self.all_handlers.infos())
         observer = self.tracker.observer
         observer.outlook = FleetOutlook(self.tracker.fleet, self.all_handlers.task_types)
