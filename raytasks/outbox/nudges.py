@@ -3,6 +3,8 @@
 import logging
 import os
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 
@@ -64,6 +66,21 @@ class Nudger:
                     threading.Event().wait(_QUIET_SECONDS)
 
 
+_silences = 0
+"""How many blocks in which nothing is sent have begun, and have not ended."""
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Send no nudges until the block ends: a test has a service that needs none."""
+    global _silences  # noqa: PLW0603 - it belongs to the process
+    _silences += 1
+    try:
+        yield
+    finally:
+        _silences -= 1
+
+
 _nudgers: dict[tuple[str, str | None], Nudger] = {}
 
 
@@ -75,6 +92,8 @@ def nudge(url: str | None = None, *, api_key: str | None = None) -> None:
     a thread, and may get lost. Then the service finds the row within a second. Raises `BadArgument`
     for what is no URL or key.
     """
+    if _silences:
+        return
     url = os.environ.get("RAYTASKS_URL", DEFAULT_URL) if url is None else url
     key = os.environ.get("RAYTASKS_API_KEY") if api_key is None else api_key
     known = _nudgers.get((url, key))

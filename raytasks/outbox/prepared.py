@@ -78,8 +78,8 @@ def prepare(
     for a function or class is checked by its model; else the service checks it later. The `options`
     are those of `POST /tasks/`. What does not fit becomes a FAILED task with the reason.
 
-    Raises `BadArgument` for what cannot be written at all, and `HandlerError` for a function without
-    `@handler`. Raises `InvalidSubmission` for a payload that does not fit its model.
+    Raises `BadArgument` for what cannot be written at all. Raises `HandlerError` for a function
+    without `@handler`, and `InvalidSubmission` for a payload that does not fit its model.
     """
     if unknown := sorted(options.keys() - SubmitOptions.__annotations__.keys()):
         known = ", ".join(sorted(SubmitOptions.__annotations__))

@@ -116,6 +116,8 @@ class InProcessService:
         observer.outlook = FleetOutlook(self.tracker.fleet, self.all_handlers.task_types)
         observer.wait_seconds = self.settings.health_wait_seconds
         observer.stall_seconds = self.settings.health_stall_seconds
+        self.has_writers = False
+        """Whether others may write into the outbox."""
         self._loop = LoopThread("raytasks-testing")
         self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
         self._loop.call(self._start(), PATIENCE)
@@ -224,6 +226,8 @@ class InProcessService:
     @property
     def due(self) -> bool:
         """Whether a task is due now, and may begin."""
+        if self.has_writers:
+            self.call(self.tracker.outbox.take_all())
         while min(self._next_tick() or math.inf, self.next_scheduled()) <= self._clock():
             # Any command has a tick, which fires, makes tasks ready, and lets others expire.
             self.call(self.tracker.prune((), 0.0))

@@ -27,7 +27,7 @@ from raytasks.handling.submission import (
 from raytasks.handling.submit_request import SubmitRequest
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.handler_info import HandlerInfo
-from raytasks.model.lane_names import lane_of
+from raytasks.model.lane_names import lane_of, limit_values_again
 from raytasks.model.outbox_documents import (
     IDEMPOTENCY_KEY,
     SUBMIT_KIND,
@@ -85,7 +85,8 @@ def entry_of(
         value = _read(row, terms)
         task = _task(row, value, handlers, terms, written_at)
     except InvalidSubmission as error:
-        return OutboxEntry(row.row_id, _refused(row, value, terms), error_json(error))
+        refused = _refused(row, value, handlers, terms)
+        return OutboxEntry(row.row_id, refused, error_json(error))
     return OutboxEntry(row.row_id, replace(task, task_id=row.row_id))
 
 
@@ -155,8 +156,13 @@ def _task(
 _HEADERS = (IDEMPOTENCY_KEY, TRACE_PARENT)
 
 
-def _refused(row: OutboxRow, value: Any, terms: OutboxTerms) -> NewTask:
-    """Return the task that stands for a row that does not fit, with what can be kept of it."""
+def _refused(
+    row: OutboxRow, value: Any, handlers: Mapping[str, HandlerInfo], terms: OutboxTerms
+) -> NewTask:
+    """Return the task that stands for a row that does not fit, with what can be kept of it.
+
+    A person may retry it. Then it has a place among the limits of its type, as others have.
+    """
     given = value if isinstance(value, dict) else {}
     task_type = given.get("task_type")
     if not isinstance(task_type, str) or not _can_be_shown(task_type):
@@ -166,6 +172,8 @@ def _refused(row: OutboxRow, value: Any, terms: OutboxTerms) -> NewTask:
     except InvalidSubmission:
         payload = "null"
     namespace = row.namespace if is_namespace(row.namespace) else DEFAULT_NAMESPACE
+    info = handlers.get(task_type)
+    values = None if info is None else limit_values_again(payload, None, info.limits)
     return NewTask(
         task_id=row.row_id if is_task_id(row.row_id) else str(uuid_utils.uuid7()),
         task_type=task_type,
@@ -174,7 +182,8 @@ def _refused(row: OutboxRow, value: Any, terms: OutboxTerms) -> NewTask:
         max_attempts=1,
         timeout_seconds=None,
         namespace=namespace,
-        lane=lane_of(namespace, None),
+        lane=lane_of(namespace, values),
+        limit_values=values,
     )
 
 

@@ -88,6 +88,11 @@ class OutboxReader:
         """Return the state of the outbox for people."""
         return self.state.document(self._ticker.clock())
 
+    async def take_all(self) -> None:
+        """Take all that is there now. For tests; it may be called beside `run`."""
+        while await self._turn():
+            pass
+
     async def run(self) -> None:
         """Take rows without end."""
         while True:
@@ -131,8 +136,8 @@ class OutboxReader:
         if self._handlers is None or len(aside) >= MAX_ASIDE:
             await self._count(NO_VERSION if self._handlers is None else None)
             return False
-        wall = ticker.clock()
-        entries = [entry_of(row, self._handlers, self.terms, wall) for row in look.rows]
+        at = ticker.clock()
+        entries = [entry_of(row, self._handlers, self.terms, at) for row in look.rows]
         taken = self._that_fit(entries)
         stored = await self._hand_in(taken) if taken else 0
         if stored:

@@ -18,26 +18,31 @@ CREATE FUNCTION raytasks_submit_v1(
   task_type text, payload jsonb, options jsonb DEFAULT '{}'::jsonb
 ) RETURNS uuid LANGUAGE sql VOLATILE
 BEGIN ATOMIC
-  INSERT INTO task_outbox (id, kind, namespace, document, created_at)
-  VALUES (
-    encode(
-      set_bit(set_bit(
-        overlay(
-          uuid_send(gen_random_uuid())
-          placing substring(
-            int8send(floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3
-          )
-          from 1 for 6
-        ), 52, 1), 53, 1),
-      'hex'
-    )::uuid,
-    'submit',
-    coalesce(options ->> 'namespace', 'default'),
-    ((coalesce(options, '{}'::jsonb) - 'namespace')
-      || jsonb_build_object('task_type', task_type, 'payload', payload))::text,
-    extract(epoch from clock_timestamp())
+  WITH made AS MATERIALIZED (
+    SELECT
+      encode(
+        set_bit(set_bit(
+          overlay(
+            uuid_send(gen_random_uuid())
+            placing substring(
+              int8send(floor(extract(epoch from clock_timestamp()) * 1000)::bigint) from 3
+            )
+            from 1 for 6
+          ), 52, 1), 53, 1),
+        'hex'
+      )::uuid AS id
+  ), stored AS (
+    INSERT INTO task_outbox (id, kind, namespace, document, created_at)
+    SELECT
+      made.id,
+      'submit',
+      coalesce(options ->> 'namespace', 'default'),
+      ((coalesce(options, '{}'::jsonb) - 'namespace')
+        || jsonb_build_object('task_type', task_type, 'payload', payload))::text,
+      extract(epoch from clock_timestamp())
+    FROM made
   )
-  RETURNING id;
+  SELECT made.id FROM made;
 END
 """
 
