@@ -124,13 +124,18 @@ def test_the_nudge_of_a_session_comes_after_its_commit(
     assert seen == [1]
 
 
+def raise_rollback(transaction: psycopg.Transaction) -> None:
+    """Roll back to the beginning of a transaction within another one."""
+    raise psycopg.Rollback(transaction)
+
+
 def test_a_connection_of_psycopg(postgres_url: str) -> None:
     engine = create_engine(parse_url(postgres_url))
     with psycopg.connect(plain_url(postgres_url)) as connection:
         kept = outbox.submit(connection, "send_invoice", {"order_id": 1})
-        with connection.transaction():
+        with connection.transaction() as inner:
             outbox.submit(connection, "send_invoice", {"order_id": 2})
-            raise psycopg.Rollback
+            raise_rollback(inner)
         with connection.cursor() as cursor:
             also = outbox.submit(cursor, "send_invoice", {"order_id": 3})
     assert rows(engine).keys() == {kept, also}
