@@ -114,7 +114,7 @@ class VersionDocument(TypedDict):
 
 
 class OutboxDocument(TypedDict):
-    """What waits in the outbox, as `GET /outbox` shows it."""
+    """The state of the outbox, as `GET /outbox` shows it."""
 
     rows: int
     oldest_seconds: float

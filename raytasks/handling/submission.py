@@ -173,7 +173,7 @@ def _checked(
 
 @dataclass(frozen=True)
 class TypeTerms:
-    """What a handler declares about submissions of its type, beside the payload's model."""
+    """The terms that a handler declares for submissions of its type, beside the payload's model."""
 
     task_type: str
     max_attempts: int

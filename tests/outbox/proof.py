@@ -58,8 +58,11 @@ def prepare(url: str) -> None:
         connection.execute("CREATE SEQUENCE proof_transactions")
 
 
-def write(url: str, total: int, seed: int) -> None:
-    """Be a writer: begin transactions until so many have begun in all."""
+def write(url: str, total: int, seed: int, max_delay: float) -> None:
+    """Be a writer: begin transactions until so many have begun in all.
+
+    A transaction is committed at most `max_delay` seconds after it has taken its id.
+    """
     draw = random.Random(seed)
     with psycopg.connect(url) as connection:
         while True:
@@ -69,7 +72,7 @@ def write(url: str, total: int, seed: int) -> None:
                 return
             task_id = outbox.submit(connection, "short", {"number": row[0]})
             connection.execute("INSERT INTO proof_orders (task_id) VALUES (%s)", (task_id,))
-            time.sleep(draw.choice((0.0, 0.0, 0.0, 0.01, 0.05, 0.5)) * draw.random())
+            time.sleep(draw.choice((0.0, 0.1, 0.1, 0.1, 0.1, max_delay)) * draw.random())
             if draw.random() < ROLLED_BACK:
                 connection.rollback()
             else:
@@ -100,7 +103,15 @@ class _Killed:
         self.process.wait()
 
 
-def prove(url: str, *, transactions: int, writers: int, kills: int, seed: int = 1) -> Evidence:
+def prove(
+    url: str,
+    *,
+    transactions: int,
+    writers: int,
+    kills: int,
+    max_delay: float = 2.0,
+    seed: int = 1,
+) -> Evidence:
     """Run writers and a tracker on a database with our tables, and compare what they leave.
 
     So many times one of them is killed, spread over the transactions: the tracker, then a writer.
@@ -128,11 +139,17 @@ def prove(url: str, *, transactions: int, writers: int, kills: int, seed: int = 
         return run("--be-tracker", "--url", url)
 
     trackers = [_Killed(tracker)]
+    _wait_for(url, 1, "SELECT epoch FROM tracker_epoch")
     others = [_Killed(writer) for _ in range(max(1, writers // _THREADS))]
     try:
+        taken = 0
         for number in range(kills):
             _wait_for(url, transactions * (number + 1) // (kills + 1))
-            (trackers[0] if number % 2 == 0 else draw.choice(others)).kill()
+            if number % 2:
+                draw.choice(others).kill()
+            else:  # but not before it has taken something
+                taken = _wait_for(url, taken + 1, "SELECT count(*) FROM tasks")
+                trackers[0].kill()
         for other in others:
             other.process.wait(_PATIENCE)
         failed = [other.process.returncode for other in others if other.process.returncode]
@@ -144,16 +161,18 @@ def prove(url: str, *, transactions: int, writers: int, kills: int, seed: int = 
     return _evidence(url, trackers[0].kills, sum(other.kills for other in others))
 
 
-def _wait_for(url: str, place: int) -> None:
-    """Wait until so many transactions have begun."""
+_BEGUN = "SELECT last_value FROM proof_transactions"
+
+
+def _wait_for(url: str, place: int, statement: str = _BEGUN) -> int:
+    """Wait until so many transactions have begun, or what else is counted; return the count."""
     end = time.monotonic() + _PATIENCE
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
-            row = connection.execute("SELECT last_value FROM proof_transactions").fetchone()
-            assert row is not None
+            row = connection.execute(statement).fetchone()  # type: ignore[call-overload]
             if row[0] >= place:
-                return
-            assert time.monotonic() < end, f"after {row[0]} transactions nothing goes on"
+                return int(row[0])
+            assert time.monotonic() < end, f"after {row[0]} nothing goes on: {statement}"
             time.sleep(0.02)
 
 
@@ -198,9 +217,9 @@ def _evidence(url: str, trackers_killed: int, writers_killed: int) -> Evidence:
         )
 
 
-def _be_writers(url: str, threads: int, total: int, seed: int) -> None:
+def _be_writers(url: str, threads: int, total: int, seed: int, max_delay: float) -> None:
     running = [
-        threading.Thread(target=write, args=(url, total, seed + number))
+        threading.Thread(target=write, args=(url, total, seed + number, max_delay))
         for number in range(threads)
     ]
     for thread in running:
@@ -216,12 +235,13 @@ def main() -> int:
     parser.add_argument("--writers", type=int, default=20)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--max-delay", type=float, default=2.0, help="of a commit, in seconds")
     parser.add_argument("--url")
     parser.add_argument("--be-writers", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--be-tracker", action="store_true", help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.be_writers:
-        _be_writers(asked.url, asked.be_writers, asked.transactions, asked.seed)
+        _be_writers(asked.url, asked.be_writers, asked.transactions, asked.seed, asked.max_delay)
         return 0
     if asked.be_tracker:
         from tests.outbox.tracker_process import run_tracker
@@ -238,6 +258,7 @@ def main() -> int:
                 transactions=asked.transactions,
                 writers=asked.writers,
                 kills=asked.kills,
+                max_delay=asked.max_delay,
                 seed=asked.seed,
             )
         finally:
