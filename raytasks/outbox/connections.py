@@ -1,13 +1,13 @@
 """The insert by a user's own connection, of whichever library."""
 
 import weakref
+from functools import cache
 from typing import Any
 
 from raytasks.outbox.nudges import nudge
 from raytasks.outbox.prepared import PreparedTask
 
 _SUBMITTED = "raytasks_submitted"
-_LISTENS = "raytasks_listens"
 
 
 def insert(connection: Any, task: PreparedTask, *, nudges: bool) -> None:
@@ -32,40 +32,45 @@ def insert(connection: Any, task: PreparedTask, *, nudges: bool) -> None:
 
 
 def _insert_by_sqlalchemy(connection: Any, task: PreparedTask, *, nudges: bool) -> None:
+    if not hasattr(connection, "exec_driver_sql"):
+        connection = connection.connection()  # that of the session's transaction
+    connection.execute(_statement(task.table, connection.dialect.name), task.values)
+    if nudges:
+        connection.info[_SUBMITTED] = True
+        _nudge_at_commits_of(connection.engine)
+
+
+@cache
+def _statement(table: str, dialect: str) -> Any:
     # Whoever has such a connection has SQLAlchemy; nobody else needs it.
     from sqlalchemy import text
 
-    has_session = not hasattr(connection, "exec_driver_sql")
-    dialect = (connection.get_bind() if has_session else connection).dialect.name
     # Some drivers for PostgreSQL send a text as a text, whatever the type of the column is.
     place = "CAST(:id AS uuid)" if dialect == "postgresql" else ":id"
-    connection.execute(
-        text(
-            f"INSERT INTO {task.table} (id, kind, namespace, document, created_at) "  # noqa: S608 - names of ours, and a quoted schema
-            f"VALUES ({place}, :kind, :namespace, :document, :created_at)"
-        ),
-        task.values,
+    return text(
+        f"INSERT INTO {table} (id, kind, namespace, document, created_at) "  # noqa: S608 - names of ours, and a quoted schema
+        f"VALUES ({place}, :kind, :namespace, :document, :created_at)"
     )
-    if nudges:
-        _nudge_after_commit(connection, has_session=has_session)
 
 
-def _nudge_after_commit(connection: Any, *, has_session: bool) -> None:
-    """Nudge the service when the transaction of a connection or session commits.
+_engines: "weakref.WeakSet[Any]" = weakref.WeakSet()
+"""The engines whose commits are heard."""
 
-    An event of a connection comes just before its commit. The service looks several times after a
-    nudge, so that does not matter.
+
+def _nudge_at_commits_of(engine: Any) -> None:
+    """Nudge the service when a transaction of an engine commits that has submitted a task.
+
+    The event comes just before the commit. The service looks several times after a nudge, so that
+    does not matter.
     """
+    if engine in _engines:
+        return
     from sqlalchemy import event
 
-    connection.info[_SUBMITTED] = True
-    listening = connection.info.get(_LISTENS)
-    if listening is not None and listening() is connection:
-        return
+    event.listen(engine, "commit", _on_commit)
+    _engines.add(engine)
 
-    def after_commit(committed: Any) -> None:
-        if committed.info.pop(_SUBMITTED, False):
-            nudge()
 
-    event.listen(connection, "after_commit" if has_session else "commit", after_commit)
-    connection.info[_LISTENS] = weakref.ref(connection)  # the info outlives a pooled connection
+def _on_commit(connection: Any) -> None:
+    if connection.info.pop(_SUBMITTED, False):
+        nudge()
