@@ -169,7 +169,8 @@ def _wait_for(url: str, place: int, statement: str = _BEGUN) -> int:
     end = time.monotonic() + _PATIENCE
     with psycopg.connect(url, autocommit=True) as connection:
         while True:
-            row = connection.execute(statement).fetchone()  # type: ignore[call-overload]
+            row = connection.execute(statement).fetchone()
+            assert row is not None
             if row[0] >= place:
                 return int(row[0])
             assert time.monotonic() < end, f"after {row[0]} nothing goes on: {statement}"
@@ -189,7 +190,7 @@ def _evidence(url: str, trackers_killed: int, writers_killed: int) -> Evidence:
     with psycopg.connect(url) as connection:
 
         def number(statement: str) -> int:
-            row = connection.execute(statement).fetchone()  # type: ignore[call-overload]
+            row = connection.execute(statement).fetchone()
             assert row is not None
             return int(row[0])
 
