@@ -33,6 +33,7 @@ _BENDS: dict[tuple[State | None, State], tuple[float, float, float, float]] = {
     (State.RUNNING, State.FAILED): (0, 0.45, 0, -8),
     (State.RUNNING, State.CANCELLED): (0, 0.7, 26, -6),
     (State.RETRYING, State.CANCELLED): (0, 0.4, 0, -8),
+    (State.PENDING, State.FAILED): (-150, 0.3, 0, -6),
     (State.PENDING, State.CANCELLED): (250, 0.5, 0, -8),
     (State.FAILED, State.PENDING): (300, 0.5, 0, -8),
     (State.CANCELLED, State.PENDING): (-420, 0.5, 0, 18),

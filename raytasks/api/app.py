@@ -23,6 +23,7 @@ from raytasks.api.limit_routes import limit_router
 from raytasks.api.log_routes import log_router
 from raytasks.api.metrics_routes import metrics_router
 from raytasks.api.namespace_routes import namespace_router
+from raytasks.api.outbox_routes import outbox_router
 from raytasks.api.pause_routes import pause_router
 from raytasks.api.pool_routes import pool_router
 from raytasks.api.request_bounds import WaitingRoom
@@ -93,6 +94,7 @@ def create_app(
     app.include_router(limit_router(service))
     app.include_router(pause_router(service))
     app.include_router(schedule_router(service))
+    app.include_router(outbox_router(service))
     app.include_router(metrics_router(service))
     app.include_router(service_router(service))
     app.include_router(health_router(service))

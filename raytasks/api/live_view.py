@@ -7,6 +7,7 @@ few tasks at a time, and for a moment only; without an answer the task is shown 
 import asyncio
 from typing import Any
 
+from raytasks.api.outbox_tasks import CommittedTask, waiting_reasons
 from raytasks.model.states import State
 from raytasks.model.tasks import Task
 from raytasks.protocol.queries import LiveAttempt, Query, Reader, WaitingFor
@@ -32,6 +33,8 @@ class LiveView:
         """Return why a task waits, or where it runs. Both are None if the tracker does not say."""
         if task.state.final:
             return None, None
+        if isinstance(task, CommittedTask):
+            return waiting_reasons(), None
         if task.state is State.RUNNING and task.started_at is not None:
             live: Live = await self._ask(LiveAttempt(task.task_id))
             return None, live if live is not None and live["attempt"] == task.attempt else None

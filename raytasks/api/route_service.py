@@ -13,6 +13,7 @@ from raytasks.api.backend import Backend
 from raytasks.api.check_threads import CheckThreads
 from raytasks.api.events.source import EventSource
 from raytasks.api.live_view import LiveView
+from raytasks.api.outbox_tasks import CommittedTask, OutboxTasks
 from raytasks.api.problems import Problem, ProblemView
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.signing import Links
@@ -56,6 +57,7 @@ class Service:
         self.watch = TaskWatch(self.backend)
         self.live = LiveView(self.backend)
         self.events = EventSource(self.backend)
+        self.outbox = OutboxTasks(self.backend, self.registry)
         self.task_types = to_json(
             {"task_types": [info.description for info in self.registry.infos()]}
         )
@@ -87,11 +89,24 @@ class Service:
         check_id(task_id)
         if wait_seconds:
             async with self.waiting_room.place():
-                found = await self.watch.final(task_id, wait_seconds, namespace)
+                found = await self._final(task_id, namespace, wait_seconds)
         else:
             found = await self.backend.read(TaskDetail(task_id))
+            found = found or await self.outbox.find(task_id, namespace, 0.0)
         if found is None or found[0].namespace != namespace:
             raise TaskNotFound(f"there is no task {task_id}")
+        return found
+
+    async def _final(
+        self, task_id: str, namespace: str, wait_seconds: float
+    ) -> tuple[Task, list[AttemptRecord]] | None:
+        give_up_at = time.monotonic() + wait_seconds
+        found = await self.watch.final(task_id, wait_seconds, namespace)
+        if found is None:
+            found = await self.outbox.find(task_id, namespace, wait_seconds)
+            if found is not None and not isinstance(found[0], CommittedTask):
+                left = max(0.0, give_up_at - time.monotonic())
+                return await self.watch.final(task_id, left, namespace)
         return found
 
     def check_handler(self, task_type: str) -> None:

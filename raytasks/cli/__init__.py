@@ -26,6 +26,7 @@ from raytasks.cli import (
     namespaces,
     operate,
     options,
+    outbox_command,
     pauses,
     pools,
     schedules,
@@ -96,6 +97,7 @@ app.add_typer(namespaces.app, name="namespaces", rich_help_panel=CONTROL)
 app.command("runners", rich_help_panel=INSPECT)(look.runners)
 app.command("nodes", rich_help_panel=INSPECT)(look.nodes)
 app.command("versions", rich_help_panel=INSPECT)(look.versions)
+app.command("outbox", rich_help_panel=INSPECT)(outbox_command.outbox)
 
 
 def _print_version(asked: bool = True) -> None:

@@ -40,6 +40,7 @@ from raytasks.client.inspection_documents import (
     MeDocument,
     NamespaceDocument,
     NodeDocument,
+    OutboxDocument,
     PoolDocument,
     RunnerDocument,
     StatsDocument,
@@ -285,6 +286,14 @@ class Api:
     def versions(self) -> Steps[list[VersionDocument]]:
         """Get the newest versions of the handlers, with the results of their trials."""
         return self._part(Call("GET", "/versions"), "versions")
+
+    def outbox(self) -> Steps[OutboxDocument]:
+        """Get the state of the outbox."""
+        return self._ask(Call("GET", "/outbox"))
+
+    def nudge_outbox(self) -> Steps[Any]:
+        """Have the outbox looked at."""
+        return self._ask(Call("POST", "/outbox/nudge", harmless=True))
 
     def artifacts(self, task_id: str) -> Steps[list[Artifact]]:
         """List the files of a task."""

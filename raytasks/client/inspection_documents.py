@@ -113,6 +113,15 @@ class VersionDocument(TypedDict):
     task_types: list[str] | None
 
 
+class OutboxDocument(TypedDict):
+    """The state of the outbox, as `GET /outbox` shows it."""
+
+    rows: int
+    oldest_seconds: float
+    held_by: Literal["backlog_full", "no_version", "database_away"] | None
+    set_aside: int
+
+
 class AuditFilters(TypedDict, total=False):
     """The filters of the audit. None is the same as no filter."""
 

@@ -188,7 +188,11 @@ def checked_event_id(event_id: str) -> str:
 
 
 def _key(idempotency_key: str | None) -> str:
-    key = str(uuid.uuid4()) if idempotency_key is None else idempotency_key
+    return str(uuid.uuid4()) if idempotency_key is None else checked_key(idempotency_key)
+
+
+def checked_key(key: str) -> str:
+    """Return an idempotency key. Raises `BadArgument`."""
     if not (0 < len(key) <= MAX_KEY and key.isascii() and key.isprintable()):
         raise BadArgument(
             f"{key!r} is not an idempotency key: use 1 to {MAX_KEY} printable ASCII characters"

@@ -14,6 +14,7 @@ from raytasks.client.inspection_documents import (
     MeDocument,
     NamespaceDocument,
     NodeDocument,
+    OutboxDocument,
     PoolDocument,
     RunnerDocument,
     StatsDocument,
@@ -105,3 +106,14 @@ class Inspection:
     def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""
         return self._run(self._api.versions())
+
+    def outbox(self) -> OutboxDocument:
+        """Return what waits in the outbox: tasks that users' own transactions have committed."""
+        return self._run(self._api.outbox())
+
+    def nudge_outbox(self) -> None:
+        """Have the service look into the outbox at once. It needs the scope submit.
+
+        See `raytasks.outbox.nudge`, which waits for nothing.
+        """
+        self._run(self._api.nudge_outbox())

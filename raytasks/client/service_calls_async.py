@@ -14,6 +14,7 @@ from raytasks.client.inspection_documents import (
     MeDocument,
     NamespaceDocument,
     NodeDocument,
+    OutboxDocument,
     PoolDocument,
     RunnerDocument,
     StatsDocument,
@@ -106,3 +107,14 @@ class AsyncInspection:
     async def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""
         return await self._run(self._api.versions())
+
+    async def outbox(self) -> OutboxDocument:
+        """Return what waits in the outbox: tasks that users' own transactions have committed."""
+        return await self._run(self._api.outbox())
+
+    async def nudge_outbox(self) -> None:
+        """Have the service look into the outbox at once. It needs the scope submit.
+
+        See `raytasks.outbox.nudge`, which waits for nothing.
+        """
+        await self._run(self._api.nudge_outbox())

@@ -164,6 +164,8 @@ class HandlerSpec:
             batch=self.batch,
             limits=tuple(sorted(self.limits, key=lambda limit: limit.name)),
             weight=self.weight,
+            max_attempts=self.retry.max_attempts,
+            timeout_seconds=self.timeout_seconds,
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",

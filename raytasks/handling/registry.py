@@ -15,6 +15,12 @@ from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo
 
 
+def nearest_of(task_type: str, known: Sequence[str]) -> str | None:
+    """Return the known task type with the most similar name, or None."""
+    matches = difflib.get_close_matches(task_type, known, n=1)
+    return matches[0] if matches else None
+
+
 class Registry:
     """The handlers of one deployment, by task type.
 
@@ -150,8 +156,7 @@ class Registry:
 
     def nearest(self, task_type: str) -> str | None:
         """Return the known task type with the most similar name, or None."""
-        matches = difflib.get_close_matches(task_type, self.task_types, n=1)
-        return matches[0] if matches else None
+        return nearest_of(task_type, self.task_types)
 
     def fingerprint(self) -> str:
         """Return a short text that changes when the handlers' code changes.

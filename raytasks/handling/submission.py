@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +15,10 @@ from pydantic_core import from_json, to_json
 from raytasks.handling.callback_terms import NO_CALLBACKS, CallbackTerms
 from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.payload_checks import PayloadRefused, check_payload
-from raytasks.handling.registry import Registry
+from raytasks.handling.registry import Registry, nearest_of
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest, UniqueRequest
 from raytasks.model.bounds import MAX_IN_BATCH, MAX_KEY
+from raytasks.model.controls import Limit
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
@@ -73,6 +74,11 @@ def check_submission(
     )
     if idempotency_key is None:
         return task
+    return with_key(task, request, idempotency_key)
+
+
+def with_key(task: NewTask, request: SubmitRequest, idempotency_key: str) -> NewTask:
+    """Return the task of a request with its idempotency key, which was checked."""
     return replace(task, idempotency_key=idempotency_key, request_digest=_digest(task, request))
 
 
@@ -159,20 +165,45 @@ def _checked(
         raise InvalidSubmission("the request is not valid", field_errors(error)) from None
     spec = registry.get(request.task_type)
     if spec is None:
-        raise _unknown_type(request.task_type, registry)
+        raise unknown_type(request.task_type, registry.task_types)
     callbacks.check(request.callback_url, namespace)
     payload = checked_payload(request.payload, spec, bounds, parsed=parsed)
+    return new_task(request, TypeTerms.of(spec), payload, namespace, now), request
+
+
+@dataclass(frozen=True)
+class TypeTerms:
+    """The terms that a handler declares for submissions of its type, beside the payload's model."""
+
+    task_type: str
+    max_attempts: int
+    timeout_seconds: float | None
+    limits: Sequence[Limit]
+
+    @classmethod
+    def of(cls, spec: HandlerSpec) -> "TypeTerms":
+        """Return the terms that a handler declares."""
+        return cls(spec.task_type, spec.retry.max_attempts, spec.timeout_seconds, spec.limits)
+
+
+def new_task(
+    request: SubmitRequest, terms: TypeTerms, payload: bytes, namespace: str, now: float
+) -> NewTask:
+    """Return the task of a request whose type, payload and callback were checked.
+
+    Raises `InvalidSubmission` for times that cannot be, and for values of limits.
+    """
     due = request.due(now)
     check_due(due, now, request.model_fields_set)
     _check_expiry(request, now, due)
-    timeout = request.timeout_seconds or spec.timeout_seconds
-    limit_values = limit_values_in(payload, spec, request.limit_values)
-    task = NewTask(
+    timeout = request.timeout_seconds or terms.timeout_seconds
+    limit_values = limit_values_in(payload, terms, request.limit_values)
+    return NewTask(
         task_id=str(uuid_utils.uuid7()),
-        task_type=spec.task_type,
+        task_type=terms.task_type,
         payload=payload.decode(),
         priority=request.priority,
-        max_attempts=request.max_attempts or spec.retry.max_attempts,
+        max_attempts=request.max_attempts or terms.max_attempts,
         timeout_seconds=None if timeout is None else float(timeout),
         run_at=None if request.run_at is None else due,
         delay_seconds=request.delay_seconds or 0.0,
@@ -185,7 +216,6 @@ def _checked(
         expires_seconds=request.expires_seconds,
         callback_url=request.callback_url,
     )
-    return task, request
 
 
 def _check_expiry(request: SubmitRequest, now: float, due: float) -> None:
@@ -213,7 +243,7 @@ def checked_payload(
 
     For `parsed`, see `check_submission`. Raises `InvalidSubmission`.
     """
-    text = _payload_text(payload, bounds, parsed=parsed)
+    text = payload_text(payload, bounds, parsed=parsed)
     try:
         check_payload(spec.payload, text)
     except PayloadRefused as refusal:
@@ -245,7 +275,7 @@ def _unique(request: UniqueRequest | None) -> str | None:
 
 
 def limit_values_in(
-    payload: bytes | str | None, spec: HandlerSpec, given: Mapping[str, Any]
+    payload: bytes | str | None, spec: "HandlerSpec | TypeTerms", given: Mapping[str, Any]
 ) -> str | None:
     """Return the values of a task's keyed limits as JSON. Raises `InvalidSubmission`.
 
@@ -263,7 +293,7 @@ def limit_values_in(
         ) from None
 
 
-def _payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:
+def payload_text(payload: Any, bounds: PayloadBounds, *, parsed: bool) -> bytes:
     """Return the payload as JSON. Every submission passes here. Raises `InvalidSubmission`."""
     try:
         text = to_json(payload) if parsed else encode_json(payload, max_depth=bounds.max_depth - 1)
@@ -312,17 +342,18 @@ def _digest(task: NewTask, request: SubmitRequest) -> str:
     return hashlib.sha256(_SORTED.encode(asked).encode()).hexdigest()
 
 
-def _unknown_type(task_type: str, registry: Registry) -> InvalidSubmission:
+def unknown_type(task_type: str, known: Sequence[str]) -> InvalidSubmission:
+    """Return the error of a type that is none of the `known` ones."""
     if is_reserved(task_type):
         message = f"names that begin with {RESERVED!r} belong to raytasks itself; take another"
         return InvalidSubmission(
             f"tasks of the type {task_type[:100]!r} cannot be submitted",
             [FieldError("/task_type", message)],
         )
-    nearest = registry.nearest(task_type)
+    nearest = nearest_of(task_type, known)
     hint = f"; did you mean {nearest!r}?" if nearest else ""
-    known = ", ".join(registry.task_types)
+    listed = ", ".join(known)
     return InvalidSubmission(
         f"there is no task type {task_type[:100]!r}{hint}",
-        [FieldError("/task_type", f"must be one of: {known}")],
+        [FieldError("/task_type", f"must be one of: {listed}")],
     )

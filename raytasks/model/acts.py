@@ -108,6 +108,11 @@ def cancel_reason(by: str, message: str | None) -> str:
     return json.encode({"code": "requested", "message": message, "by": by}).decode()
 
 
+def duplicate_reason(message: str) -> str:
+    """Return the reason of the cancel of a task that another one stands for, as JSON text."""
+    return json.encode({"code": "duplicate", "message": message, "by": None}).decode()
+
+
 EXPIRED = json.encode({"code": "expired", "message": None, "by": None}).decode()
 """The reason of the cancel of a task that expired before it began, as JSON text."""
 

@@ -39,6 +39,7 @@ class HandlerInfo:
     - `batch`: how many attempts one call gets, or None.
     - `limits`: its limits, by name; the `weight` is its share among the types of a namespace.
     - `schedules`: those that it declares, checked.
+    - `max_attempts`, `timeout_seconds`: what its tasks get unless their submission says otherwise.
     """
 
     task_type: str
@@ -53,6 +54,8 @@ class HandlerInfo:
     limits: tuple[Limit, ...] = ()
     weight: float = 1.0
     schedules: tuple[DeclaredSchedule, ...] = ()
+    max_attempts: int = 3
+    timeout_seconds: float | None = None
 
     @property
     def pool(self) -> str:

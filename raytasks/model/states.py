@@ -55,6 +55,7 @@ class Event(StrEnum):
     RELEASE = "release"
     CANCEL = "cancel"
     EXPIRE = "expire"
+    REFUSE = "refuse"
     STOP = "stop"
     RETRY = "retry"
 
@@ -89,6 +90,7 @@ TRANSITIONS: Mapping[Event, Transition] = {
     Event.RELEASE: _row(_RUNNING, State.PENDING, "given back by its runner"),
     Event.CANCEL: _row(WAITING, State.CANCELLED, "cancelled before it ran"),
     Event.EXPIRE: _row({State.PENDING}, State.CANCELLED, "expired before its first attempt"),
+    Event.REFUSE: _row({State.PENDING}, State.FAILED, "came by the outbox, and cannot be done"),
     Event.STOP: _row(_RUNNING, State.CANCELLED, "stopped after a cancel"),
     Event.RETRY: _row({State.FAILED, State.CANCELLED}, State.PENDING, "retried by a person"),
 }

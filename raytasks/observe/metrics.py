@@ -75,6 +75,7 @@ class _Collector:
             yield ages
             yield from _limits(data.limits)
             yield from _schedules(*data.schedules)
+            yield from _outbox(*data.outbox)
         yield from _durations(data)
 
 
@@ -127,6 +128,18 @@ def _schedules(active: int, paused: int, seconds: float | None) -> Iterator[Metr
     if seconds is not None:
         coming.add_metric([], seconds)
     yield coming
+
+
+def _outbox(rows: int, seconds: float, set_aside: int) -> Iterator[Metric]:
+    singles = {
+        "outbox_rows": (rows, "Committed tasks in the outbox that were not taken yet."),
+        "outbox_oldest_seconds": (seconds, "Seconds for which the oldest of them has waited."),
+        "outbox_set_aside": (set_aside, "Rows of the outbox that the database refuses."),
+    }
+    for name, (number, text) in singles.items():
+        single = _gauge(name, text)
+        single.add_metric([], number)
+        yield single
 
 
 def _totals(totals: Iterable[tuple[str, str, str, int]]) -> Iterator[Metric]:

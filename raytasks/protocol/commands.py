@@ -216,6 +216,13 @@ class RunSchedule(Command[str | None], frozen=True):
     by: str = UNKNOWN
 
 
+class NudgeOutbox(Command[None], frozen=True):
+    """Look into the outbox at once: somebody has committed a task there, or is about to.
+
+    It may get lost: the outbox is looked at each second anyway.
+    """
+
+
 ScheduleCommand = SetSchedule | ClearSchedule | PauseSchedule | ResumeSchedule | RunSchedule
 """The commands about schedules. See `raytasks.model.schedule_specs`."""
 
@@ -234,4 +241,4 @@ SteeringCommand = (
 TaskCommand = CancelTask | RetryTask | ChangeTask | DeleteTask
 """The commands about one task."""
 
-AnyCommand = TaskCommand | StartBulk | ScheduleCommand | SteeringCommand
+AnyCommand = TaskCommand | StartBulk | NudgeOutbox | ScheduleCommand | SteeringCommand

@@ -31,6 +31,8 @@ class MetricsData(Struct):
       of its types cannot be claimed now.
     - `schedules`: how many fire, how many are paused, and the seconds until the next time (None:
       there is none; negative: it is late).
+    - `outbox`: how many rows wait in the outbox, the seconds for which the oldest has waited, and
+      how many rows the database refuses.
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
@@ -49,3 +51,4 @@ class MetricsData(Struct):
     pauses: int = 0
     limits: Sequence[tuple[str, int, int | None, int]] = ()
     schedules: tuple[int, int, float | None] = (0, 0, None)
+    outbox: tuple[int, float, int] = (0, 0.0, 0)

@@ -13,6 +13,7 @@ from msgspec import Struct
 from raytasks.model.acts import AuditPage, TaskAct
 from raytasks.model.bulk_operations import BulkFilter, BulkOperation
 from raytasks.model.failures import ErrorGroups
+from raytasks.model.outbox_documents import OutboxRow
 from raytasks.model.schedule_specs import SchedulePage
 from raytasks.model.stats_series import StatsSeries
 from raytasks.model.task_events import EventPage, EventQuery
@@ -260,6 +261,16 @@ class Health(Query[dict[str, Any]], frozen=True):
     """The health of database, tracker, runners and Ray, as `/health` shows it."""
 
 
+class OutboxTask(Query[OutboxRow | None], frozen=True):
+    """The row of a task in the outbox that the tracker has not taken yet, or None."""
+
+    task_id: str
+
+
+class OutboxView(Query[dict[str, Any]], frozen=True):
+    """The outbox as `/outbox` shows it. See `raytasks.tracker.outbox_reader`."""
+
+
 class Metrics(Query[MetricsData], frozen=True):
     """The metrics, as `/metrics` shows them."""
 
@@ -298,6 +309,7 @@ StoredQuery = (
     | KnownTasks
     | ScheduleList
     | BulkMatches
+    | OutboxTask
 )
 """The queries that the database alone can answer, from any process."""
 
@@ -316,6 +328,7 @@ LiveQuery = (
     | Readiness
     | Health
     | Metrics
+    | OutboxView
     | SeenQuery
 )
 """The queries that only the tracker can answer."""

@@ -1,6 +1,7 @@
 """The names of all tables of ours. A module that declares tables is imported here."""
 
 import raytasks.store.count_tables
+import raytasks.store.outbox_rows
 import raytasks.store.schedule_rows
 import raytasks.store.steering_tables  # noqa: F401 - they add theirs to the metadata
 from raytasks.store.schema import metadata

@@ -14,7 +14,7 @@ from raytasks.store.statements import in_source_of, param
 MAX_EXPIRED = 2000
 """Maximum number of tasks that one transaction lets expire because their time has come."""
 
-_ROW = [
+ROW = [
     *IN_LANE,
     *(
         tasks.c[name]
@@ -24,17 +24,19 @@ _ROW = [
         )
     ),
 ]
-_IS_DUE = EXPIRING, tasks.c.expires_at <= param("now")
-_IDS = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+"""The columns that the end of a task needs which has never begun."""
 
-_DUE: Select[Any] = select(*_ROW).where(*_IS_DUE).order_by(tasks.c.expires_at).limit(param("limit"))
-_THESE: Select[Any] = select(*_ROW).where(_IDS, *_IS_DUE)
+_IS_DUE = EXPIRING, tasks.c.expires_at <= param("now")
+IDS = tasks.c.task_id.in_(bindparam("p_task_ids", expanding=True))
+
+_DUE: Select[Any] = select(*ROW).where(*_IS_DUE).order_by(tasks.c.expires_at).limit(param("limit"))
+_THESE: Select[Any] = select(*ROW).where(IDS, *_IS_DUE)
 
 _NEXT: Select[Any] = select(func.min(tasks.c.expires_at)).where(EXPIRING)
 
 EXPIRE: Update = (
     update(tasks)
-    .where(_IDS, in_source_of(Event.EXPIRE), tasks.c.attempt == 0)
+    .where(IDS, in_source_of(Event.EXPIRE), tasks.c.attempt == 0)
     .values(
         state=TRANSITIONS[Event.EXPIRE].target.value,
         revision=tasks.c.revision + 1,

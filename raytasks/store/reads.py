@@ -18,6 +18,7 @@ from raytasks.protocol.queries import (
     ErrorList,
     KnownTasks,
     NamespaceList,
+    OutboxTask,
     ScheduleList,
     StatsHistory,
     StoredQuery,
@@ -35,6 +36,7 @@ from raytasks.store import (
     count_views,
     error_groups,
     files,
+    outbox_rows,
     read_statements,
     schedule_rows,
     series_reads,
@@ -65,14 +67,24 @@ def answer(connection: Connection, query: StoredQuery | BulkQuery) -> Any:
             return _overview(connection, query)
         case NamespaceList() | TaskCounts():
             return _counts(connection, query)
-        case KnownTasks():
-            return files.known(connection, query.task_ids)
+        case KnownTasks() | OutboxTask():
+            return _elsewhere(connection, query)
         case BulkMatches():
             return bulk.count(connection, query.filter)
         case BulkById():
             return bulk.one(connection, query.bulk_id, query.namespace)
         case BulkList():
             return bulk.newest(connection, query.namespace)
+        case _:
+            assert_never(query)
+
+
+def _elsewhere(connection: Connection, query: KnownTasks | OutboxTask) -> Any:
+    match query:
+        case KnownTasks():
+            return files.known(connection, query.task_ids)
+        case OutboxTask():
+            return outbox_rows.one(connection, query.task_id)
         case _:
             assert_never(query)
 

@@ -3,7 +3,7 @@
 Calls block, so the tracker makes them in a separate thread. Each may raise `StoreUnavailable`.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
@@ -21,6 +21,7 @@ from raytasks.store import (
     lane_statements,
     metric_rows,
     online_upgrade,
+    outbox_rows,
     queue_reads,
     read_statements,
     reads,
@@ -139,6 +140,18 @@ class Store:
         """Return the submissions whose key is taken. See `Transaction.duplicates`."""
         with self._database.reading() as connection:
             return find_duplicates(connection, new)
+
+    def outbox(
+        self, passed_over: Collection[str], full: Collection[str], max_bytes: int
+    ) -> outbox_rows.OutboxLook:
+        """Return the first rows of the outbox. See `outbox_rows.look`."""
+        with self._database.reading() as connection:
+            return outbox_rows.look(connection, passed_over, full, max_bytes)
+
+    def outbox_size(self) -> tuple[int, float | None]:
+        """Return how many rows the outbox has, and since when. See `outbox_rows.size`."""
+        with self._database.reading() as connection:
+            return outbox_rows.size(connection)
 
     def conflicting(self, new: Sequence[NewTask], now: float) -> set[str]:
         """Return the ids of submissions whose unique key is held by another task at `now`."""

@@ -17,7 +17,6 @@ from raytasks.store import (
     batch_statements,
     candidates,
     count_steps,
-    expiry,
     lane_statements,
     large_checkpoints,
     pruning,
@@ -267,8 +266,8 @@ class Transaction:
             self._changes.move(row, row.state, Event.CANCEL)
         self.finals.note(row.task_id for row in waiting if row.callback_url is not None)
 
-    def expire(self, rows: Sequence[Row[Any]]) -> None:
-        """Cancel tasks that `expiry` has read in this transaction: they expired before they began.
+    def end(self, rows: Sequence[Row[Any]], event: Event, by: Update, **bound: Any) -> None:
+        """End tasks with a statement of `expiry` or `refusing`, which has read them before.
 
         Raises `FenceBroken` if one of them has begun.
         """
@@ -276,8 +275,8 @@ class Transaction:
             return
         self._ready.remove_rows(row for row in rows if row.ready)
         for row in rows:
-            self._changes.move(row, State(row.state), Event.EXPIRE)
-        self._change(expiry.EXPIRE, rows)
+            self._changes.move(row, State(row.state), event)
+        self._change(by, rows, **bound)
         self._give_keys_free(row.task_id for row in rows if row.unique_spec is not None)
         self.finals.note(row.task_id for row in rows if row.callback_url is not None)
 

@@ -35,6 +35,7 @@ from raytasks.testing.notes import AttemptRun
 from raytasks.testing.runner import PATIENCE, InProcessRunner
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.outlook import FleetOutlook
+from raytasks.tracker.service_terms import outbox_terms_of
 
 Answer = TypeVar("Answer")
 
@@ -109,11 +110,14 @@ class InProcessService:
             max_backlog=self.settings.max_backlog,
             clock=clock,
         )
+        self.tracker.outbox.terms = outbox_terms_of(self.settings)
         self.tracker.set_handlers(self.all_handlers.infos())
         observer = self.tracker.observer
         observer.outlook = FleetOutlook(self.tracker.fleet, self.all_handlers.task_types)
         observer.wait_seconds = self.settings.health_wait_seconds
         observer.stall_seconds = self.settings.health_stall_seconds
+        self.has_writers = False
+        """Whether others may write into the outbox."""
         self._loop = LoopThread("raytasks-testing")
         self.runner = InProcessRunner(self.tracker, self.bench, self._loop)
         self._loop.call(self._start(), PATIENCE)
@@ -223,6 +227,8 @@ class InProcessService:
     @property
     def due(self) -> bool:
         """Whether a task is due now, and may begin."""
+        if self.has_writers:
+            self.call(self.tracker.outbox.take_all())
         while min(self._next_tick() or math.inf, self.next_scheduled()) <= self._clock():
             # Any command has a tick, which fires, makes tasks ready, and lets others expire.
             self.call(self.tracker.prune((), 0.0))

@@ -18,6 +18,7 @@ from raytasks.model.states import WAITING
 from raytasks.model.task_filter import TaskFilter
 from raytasks.model.tasks import Task, TaskNotFound
 from raytasks.model.time_text import rfc3339
+from raytasks.outbox.nudges import silenced
 from raytasks.protocol.queries import TaskQuery
 from raytasks.settings import load_settings
 from raytasks.testing.bench import raise_what_ends_tests
@@ -84,6 +85,7 @@ class Queue:
         )
         self._standing = ExitStack()
         self._standing.enter_context(standing_in(self._door))
+        self._standing.enter_context(silenced())
         self.transport = InProcessTransport(self._service, self._pass_time_for)
         self.http = httpx.Client(transport=self.transport, base_url=URL, timeout=PATIENCE)
 
@@ -103,6 +105,16 @@ class Queue:
         self._standing.close()
         self.http.close()
         self._service.close()
+
+    @property
+    def database_url(self) -> str:
+        """The URL of the queue's database, for connections of SQLAlchemy.
+
+        Code that uses `raytasks.outbox` writes into it. What it has committed is taken when the
+        test runs tasks. The file is deleted with the queue.
+        """
+        self._service.has_writers = True
+        return self._service.settings.database_url
 
     def submit(
         self,

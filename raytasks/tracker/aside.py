@@ -69,9 +69,17 @@ class Aside:
         refused = _Refused(name, group, error, now, due_at=now + _FIRST_PAUSE)
         group.alone = group.probe = True
         if not group.bytes:  # nothing that a runner has said
-            self._answered.append(refused)
+            self._name(refused)
         elif self.bytes + group.bytes <= MAX_BYTES or not self._kept:
             self._kept.append(refused)
+
+    def _name(self, refused: _Refused) -> None:
+        """Name a command that was answered with an error; the same one is named once."""
+        for known in self._answered:
+            if known.name == refused.name:
+                known.error, known.tries = refused.error, known.tries + 1
+                return
+        self._answered.append(refused)
 
     def due(self) -> Inbox | None:
         """Return the command to retry now; None if there is none."""

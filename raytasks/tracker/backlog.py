@@ -38,20 +38,31 @@ class Backlog:
         """The number of further tasks that may wait."""
         return self.most - self.size - self._submitting.total()
 
+    def room_in(self, namespace: str) -> int | None:
+        """Return how many further tasks of a namespace may wait; None if people set no bound."""
+        setting = self._ticker.steering.namespaces.get(namespace)
+        if setting is None or setting.max_backlog is None:
+            return None
+        waiting = self._ticker.ledger.backlogs[namespace] + self._submitting[namespace]
+        return setting.max_backlog - waiting
+
+    def full_namespaces(self) -> list[str]:
+        """Return the namespaces of which no further task may wait, as people set."""
+        bounded = self._ticker.steering.namespaces
+        return [name for name in bounded if (room := self.room_in(name)) is not None and room < 1]
+
     def refusal(self, tasks: Sequence[NewTask]) -> str | None:
         """Return why so many new tasks may not wait; None if they may."""
         room = max(0, self.room)
         if len(tasks) > room:
             return _full("the backlog", "MAX_BACKLOG", room, len(tasks))
-        bounded = self._ticker.steering.namespaces
-        if not bounded:
+        if not self._ticker.steering.namespaces:
             return None
         for namespace, count in Counter(task.namespace for task in tasks).items():
-            setting = bounded.get(namespace)
-            if setting is None or setting.max_backlog is None:
+            of_it = self.room_in(namespace)
+            if of_it is None:
                 continue
-            waiting = self._ticker.ledger.backlogs[namespace] + self._submitting[namespace]
-            room = max(0, setting.max_backlog - waiting)
+            room = max(0, of_it)
             if count > room:
                 return _full(
                     f"the backlog of the namespace {namespace}", "its max_backlog", room, count

@@ -26,6 +26,7 @@ from raytasks.protocol.commands import (
     ChangeTask,
     Command,
     DeleteTask,
+    NudgeOutbox,
     PauseWork,
     ResumeWork,
     RetryTask,
@@ -38,6 +39,7 @@ from raytasks.protocol.queries import (
     BulkList,
     LogLines,
     Metrics,
+    OutboxView,
     Query,
     StackAnswer,
     Statistics,
@@ -57,6 +59,7 @@ from raytasks.tracker.metrics_view import metrics_of
 from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
+from raytasks.tracker.outbox_reader import OutboxReader
 from raytasks.tracker.stats_upkeep import keep_stats
 from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.task_acts import execute_on_task
@@ -113,6 +116,7 @@ class Tracker:
         self.stack_of: Callable[[str, Running], Awaitable[str | None]] = _no_stack
         """Returns the stack of an attempt that the runner of a name runs; None if it cannot."""
         self.ticker.bulk.room = lambda: self._backlog.room
+        self.outbox = OutboxReader(self.ticker, self._backlog)
         self._clock = clock
         self._monotonic = self.ticker.monotonic
         self.oldest_due = OldestDue(
@@ -125,6 +129,7 @@ class Tracker:
         self.observer = Observer(
             self.ticker, self.oldest_due, lambda: (self.backlog, self.max_backlog)
         )
+        self.observer.outbox = lambda: self.outbox.state
 
     async def start(self, *, again: bool = False) -> None:
         """Take over the database. See `Ticker.start`."""
@@ -132,11 +137,13 @@ class Tracker:
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        upkeep = asyncio.ensure_future(keep_stats(self.ticker))
+        others = (keep_stats(self.ticker), self.outbox.run())
+        beside = [asyncio.ensure_future(other) for other in others]
         try:
             await self.ticker.run()
         finally:
-            upkeep.cancel()
+            for other in beside:
+                other.cancel()
 
     async def close(self) -> None:
         """Answer waiting callers with an error, and close the store."""
@@ -172,6 +179,9 @@ class Tracker:
         match command:
             case CancelTask() | RetryTask() | ChangeTask() | DeleteTask():
                 return await execute_on_task(self.ticker, command)
+            case NudgeOutbox():
+                self.outbox.nudge()
+                return None
             case StartBulk():
                 return await self._start_bulk(command.new)
             case _ if isinstance(command, ScheduleCommand):
@@ -209,7 +219,9 @@ class Tracker:
             case LogLines():
                 return await lines_of(self.log, query)
             case Metrics():
-                return await metrics_of(self.ticker, self.oldest_due)
+                return await metrics_of(self.ticker, self.oldest_due, self.outbox.state)
+            case OutboxView():
+                return self.outbox.document()
             case _:
                 stored: Query[Any] = query
                 return await access.read(lambda: store.read(stored))
@@ -300,6 +312,7 @@ class Tracker:
         ticker, known = self.ticker, tuple(self.observer.handlers.values())
         ticker.claims.set_handlers(known)
         ticker.background.schedules.declare(known)
+        self.outbox.set_handlers(known)
         ticker.wake.set()
 
     async def wait_until_idle(self, seconds: float) -> None:

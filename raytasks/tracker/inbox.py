@@ -18,6 +18,7 @@ from raytasks.protocol.messages import AttemptLog, Outcome, Report
 from raytasks.tracker import keyed
 from raytasks.tracker.acting import Target
 from raytasks.tracker.keyed import News
+from raytasks.tracker.outbox_intake import OutboxEntry
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +80,15 @@ class Pruning:
     expired: bool = False
 
 
+@dataclass(eq=False)
+class Handing:
+    """A row of the outbox that is handed in: it is deleted in the tick that stores its task."""
+
+    entry: OutboxEntry
+    answer: "asyncio.Future[Any]" = field(default_factory=_future)
+    expired: bool = False
+
+
 MAX_SUBMITTED = 5000
 """Maximum number of new tasks in one tick; but one submission is never split."""
 
@@ -109,6 +119,7 @@ class Inbox:
     outcomes: News[tuple[Running, Outcome]] = field(default_factory=keyed.outcomes)
     late: News[tuple[str, Outcome]] = field(default_factory=keyed.late_outcomes)
     prunings: list[Pruning] = field(default_factory=list)
+    handings: list[Handing] = field(default_factory=list)
     alone: bool = False
     probe: bool = False
     tries_left: int = 0
@@ -146,6 +157,7 @@ class Inbox:
             self.outcomes,
             self.late,
             self.prunings,
+            self.handings,
         )
 
     def take(self) -> "Inbox":
@@ -217,7 +229,7 @@ class Inbox:
     @property
     def _awaited(self) -> tuple[list[Any], ...]:
         """The commands whose callers wait for an answer."""
-        return (self.submissions, self.actions, self.prunings)
+        return (self.submissions, self.actions, self.prunings, self.handings)
 
     def succeed(self, duplicates: Mapping[str, Duplicate], pruning_seconds: float = 0.0) -> None:
         """Answer submissions and prunings as done; actions are answered one by one.
@@ -230,6 +242,9 @@ class Inbox:
         for pruning in self.prunings:
             if not pruning.answer.done():
                 pruning.answer.set_result(pruning_seconds)
+        for handing in self.handings:
+            if not handing.answer.done():
+                handing.answer.set_result(None)
 
     def fail(self, error: RaytasksError) -> None:
         """Answer all waiting callers with an error."""
@@ -300,6 +315,7 @@ class Inbox:
             *(f"outcome of {_attempt(outcome)}" for _, outcome in self.outcomes),
             *(f"late outcome of {_attempt(outcome)}" for _, outcome in self.late),
             *(f"pruning of {len(item.task_ids)} tasks" for item in self.prunings),
+            *(f"row of the outbox: {_tasks((item.entry.task,))}" for item in self.handings),
         ]
 
 

@@ -203,13 +203,14 @@ class Ledger:
 
     def _note_due(self, work: TickInput, done: TickResult) -> None:
         known = done.next_due if work.promote else self.next_due
-        later = [task.due_at for task in work.submissions if task.due_at > work.now]
+        fresh = [*work.submissions, *done.handed] if done.handed else work.submissions
+        later = [task.due_at for task in fresh if task.due_at > work.now]
         later += [item.run_at for item in done.settled if item.run_at > work.now]
         later += done.acted.due
         if known is not None:
             later.append(known)
         self.next_due = min(later, default=None)
-        ends = [task.expires_at for task in work.submissions if task.expires_at is not None]
+        ends = [task.expires_at for task in fresh if task.expires_at is not None]
         ends += done.acted.expiries
         known = done.next_expiry if work.expire else self.next_expiry
         if known is not None:

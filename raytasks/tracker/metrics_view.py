@@ -22,6 +22,7 @@ from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.histograms import BOUNDS, Histograms, Pair
 from raytasks.tracker.limit_use import in_metrics
 from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.outbox_state import OutboxState
 from raytasks.tracker.ticker import Ticker
 
 TOTALS = (
@@ -44,7 +45,7 @@ _SUCCEEDED = f"{ATTEMPTS}{OutcomeKind.SUCCEEDED}"
 _START_SECONDS = 3.0
 
 
-async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
+async def metrics_of(ticker: Ticker, oldest: OldestDue, outbox: OutboxState) -> MetricsData:
     """Return all metrics. What the database alone knows is at most some seconds old.
 
     Numbers that only grow are those of what is on disk.
@@ -72,6 +73,7 @@ async def metrics_of(ticker: Ticker, oldest: OldestDue) -> MetricsData:
     data.oldest_due = {name: ages.get(name, 0.0) for name in known}
     data.limits = in_metrics(ledger.lanes)
     data.schedules = ticker.schedules.in_metrics(ticker.clock())
+    data.outbox = outbox.rows, outbox.seconds(ticker.clock()), outbox.set_aside
     data.totals = _totals(ledger.totals, pairs, histograms)
     data.tasks = _tasks(ledger.tasks, pairs, histograms)
     data.bounds, data.durations = BOUNDS, histograms.view()

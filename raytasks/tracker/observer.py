@@ -24,6 +24,7 @@ from raytasks.tracker.health import health_of, submission_reasons
 from raytasks.tracker.limit_use import blocks, use_of
 from raytasks.tracker.limit_view import LimitUse, limit_documents
 from raytasks.tracker.oldest_due import OldestDue
+from raytasks.tracker.outbox_state import OutboxState, outbox_reasons
 from raytasks.tracker.outlook import FleetOutlook, Outlook
 from raytasks.tracker.pool_view import pool_documents
 from raytasks.tracker.steering_view import pause_document
@@ -57,6 +58,7 @@ class Observer:
     - `wait_seconds`, `stall_seconds`: the thresholds of `/health`.
     - `socket_node`: returns the node on which the tracker has a socket, or None.
     - `in_force`: returns the number of the version in force, or None.
+    - `outbox`: returns the state of the outbox.
     """
 
     def __init__(
@@ -71,6 +73,7 @@ class Observer:
         self.stall_seconds = 600.0
         self.socket_node: Callable[[], str | None] = lambda: None
         self.in_force: Callable[[], int | None] = lambda: None
+        self.outbox: Callable[[], OutboxState] = OutboxState
 
     async def answer(self, query: Query[Any]) -> Any:
         """Answer a query. Raises `StoreUnavailable`."""
@@ -153,6 +156,7 @@ class Observer:
         oldest = await looking
         report["tracker"]["socket_node"] = self.socket_node()
         report["reasons"] += work_reasons(self._work(oldest))
+        report["reasons"] += outbox_reasons(self.outbox(), self._ticker.clock())
         return report
 
     async def _seconds(self) -> Mapping[str, float]:

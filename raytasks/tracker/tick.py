@@ -9,9 +9,8 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.handling.submission import is_later_in_batch
 from raytasks.model.states import Event, State
-from raytasks.model.tasks import Accepted, Duplicate, NewTask, Running
+from raytasks.model.tasks import Accepted, NewTask, Running
 from raytasks.model.trace_context import trace_id_of
 from raytasks.protocol.messages import AttemptLog, Claim, Outcome, Report, StateChange
 from raytasks.store import expiry
@@ -29,6 +28,9 @@ from raytasks.store.transaction import Transaction
 from raytasks.tracker.acting import Acted, Target, act, change_of, expired, inserted
 from raytasks.tracker.changing import change, delete
 from raytasks.tracker.claim_order import ClaimPlan, Finding, findings, offered
+from raytasks.tracker.keys_taken import note_held, refuse_whole_batches
+from raytasks.tracker.outbox_intake import OutboxEntry
+from raytasks.tracker.outbox_tick import end_unfit, take_rows
 from raytasks.tracker.schedule_book import audit_of
 from raytasks.tracker.settling import settlement_of
 from raytasks.tracker.sharing import CapacityRequest, share_out
@@ -73,6 +75,7 @@ class TickInput:
     ahead: float = 0.0
     stats: StatsWrite | None = None
     firings: Sequence[Firing] = ()
+    outbox: Sequence[OutboxEntry] = ()
     monotonic: Callable[[], float] = time.monotonic
 
     @property
@@ -82,16 +85,18 @@ class TickInput:
             self.plan is not None
             and self.plan.is_new
             and bool(self.plan.questions)
-            and not (self.promote or self.expire or self.skip_known or self.firings)
+            and not (self.promote or self.expire or self.skip_known or self.firings or self.outbox)
             and not (self.cancels or self.retries or self.changes or self.deletes)
         )
 
     @property
     def fresh(self) -> Sequence[NewTask]:
-        """The new tasks: those that were submitted, and those of schedules."""
-        if not self.firings:
+        """The new tasks: those that were submitted, those of schedules, and those of the outbox."""
+        if not (self.firings or self.outbox):
             return self.submissions
-        return [*self.submissions, *(task for firing in self.firings for task in firing.tasks)]
+        fired = (task for firing in self.firings for task in firing.tasks)
+        handed = (entry.task for entry in self.outbox if entry.refusal is None)
+        return [*self.submissions, *fired, *handed]
 
 
 @dataclass
@@ -102,7 +107,8 @@ class TickResult:
     tick looked for the next due time, it is in `next_due`; the same for `next_expiry`. The flag
     `cut` says that more could have been claimed at once. The `waits` are the seconds for which
     claimed tasks had been due. The `ready_changes` are by lane. The `findings` are those of the
-    plan's questions. The schedules that fired are in `fired`. All prunings took `pruning_seconds`.
+    plan's questions. The schedules that fired are in `fired`, and the tasks of the outbox that
+    this tick had to store in `handed`. All prunings took `pruning_seconds`.
     """
 
     duplicates: Accepted = field(default_factory=Accepted)
@@ -120,6 +126,7 @@ class TickResult:
     findings: list[Finding] = field(default_factory=list)
     fired: list[Fired] = field(default_factory=list)
     pruning_seconds: float = 0.0
+    handed: list[NewTask] = field(default_factory=list)
 
 
 def run_tick(store: Store, work: TickInput) -> TickResult:
@@ -168,14 +175,18 @@ def _prune(transaction: Transaction, work: TickInput, done: TickResult) -> None:
 
 
 def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None:
-    new = work.submissions
+    new, entries = work.submissions, take_rows(transaction, work.outbox) if work.outbox else []
+    if entries:
+        done.handed = [entry.task for entry in entries if entry.refusal is None]
+        new = [*new, *done.handed]
+    asked_for = len(new)
     if work.skip_known:
         known = transaction.tasks([task.task_id for task in new])
         new = [task for task in new if task.task_id not in known]
     done.duplicates = Accepted(transaction.duplicates(new))
-    done.duplicates.at = work.now if len(new) == len(work.submissions) else None
+    done.duplicates.at = work.now if len(new) == asked_for else None
     if done.duplicates:
-        _refuse_whole_batches(new, done.duplicates)
+        refuse_whole_batches(new, done.duplicates)
         new = [task for task in new if task.task_id not in done.duplicates]
     decision, asked = None, new
     if any(task.unique_spec is not None for task in new):
@@ -183,7 +194,7 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         if len(new) > len(decision.new) + len(decision.duplicates):  # some were sent again
             done.duplicates.at = None
         asked, new = new, decision.new
-        _note_held(decision.duplicates, done.duplicates)
+        note_held(decision.duplicates, done.duplicates)
     if work.firings:
         done.fired = fire(transaction, work.firings, work.now)
         new = [*new, *(task for item in done.fired for task in item.tasks)]
@@ -194,6 +205,8 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
     done.changes += [inserted(task, work.now) for task in new]
     if decision is not None:
         done.changes += carry_out(transaction, asked, decision, work.now)
+    if entries:
+        done.changes += end_unfit(transaction, entries, done.duplicates, work.now)
 
 
 def _call_back(transaction: Transaction, now: float, done: TickResult) -> None:
@@ -201,36 +214,12 @@ def _call_back(transaction: Transaction, now: float, done: TickResult) -> None:
     done.changes += [inserted(task, now) for task in call_back(transaction)]
 
 
-def _note_held(held: dict[str, Duplicate], duplicates: dict[str, Duplicate]) -> None:
-    """Add the submissions whose unique key is held to the duplicates of a tick.
-
-    A repeated request gets the answer of the first one, also if that was not stored.
-    """
-    for task_id, known in duplicates.items():
-        duplicates[task_id] = held.get(known.task_id, known) if known.same else known
-    duplicates.update(held)
-
-
 def _expire(
     transaction: Transaction, rows: Sequence[ExpiringRow], now: float, done: TickResult
 ) -> None:
     """Let tasks expire that have never begun."""
-    transaction.expire(rows)
+    transaction.end(rows, Event.EXPIRE, expiry.EXPIRE)
     done.changes += [expired(row, now) for row in rows]
-
-
-def _refuse_whole_batches(new: Sequence[NewTask], duplicates: dict[str, Duplicate]) -> None:
-    """Refuse all tasks of a batch if the key of one of them is taken."""
-    batches: list[list[NewTask]] = []
-    for task in new:  # the tasks of a batch are neighbours
-        if batches and task.idempotency_key is not None and is_later_in_batch(task.idempotency_key):
-            batches[-1].append(task)
-        else:
-            batches.append([task])
-    for batch in batches:
-        if any(task.task_id in duplicates for task in batch):
-            for task in batch:
-                duplicates.setdefault(task.task_id, Duplicate("", same=False))
 
 
 def _settle(transaction: Transaction, work: TickInput, done: TickResult) -> None:

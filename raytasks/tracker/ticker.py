@@ -284,6 +284,7 @@ class Ticker:
             stats=self.ledger.stats.to_write(now) if more and takes_part(STATISTICS) else None,
             firings=self.schedules.due(now) if fires else (),
             monotonic=self.monotonic,
+            outbox=[item.entry.stamped(now) for item in taken.handings],
         )
         work.ahead = self._order.ahead(now, len(work.fresh))
         if self.claiming and more:

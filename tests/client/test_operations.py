@@ -105,6 +105,8 @@ CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.runners(), "GET", "/runners", None),
     (lambda c: c.nodes(), "GET", "/nodes", None),
     (lambda c: c.versions(), "GET", "/versions", None),
+    (lambda c: c.outbox(), "GET", "/outbox", None),
+    (lambda c: c.nudge_outbox(), "POST", "/outbox/nudge", None),
     (lambda c: c.artifacts(ID), "GET", f"/tasks/{ID}/artifacts", None),
     (lambda c: c.artifact(ID, "a b.png"), "GET", f"/artifacts/{ID}/a%20b.png", None),
 ]  # fmt: skip

@@ -10,9 +10,11 @@ from tests.docs.running import run_all, session_in
 from tests.local_service import LocalService, served
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
+ELSEWHERE = (TUTORIAL, ROOT / "docs" / "outbox.md")
 
-HERE = [document for document in DOCUMENTS if document != TUTORIAL and blocks_of(document)]
-"""The documents whose blocks run in this process; the tutorial runs in the cluster."""
+HERE = [document for document in DOCUMENTS if document not in ELSEWHERE and blocks_of(document)]
+"""The documents whose blocks run in this process. The tutorial runs in the cluster, and the guide of
+the outbox on PostgreSQL: `tests/outbox`."""
 
 
 @pytest.fixture(name="url", scope="module")

@@ -33,7 +33,7 @@ P, R, T, C, F, X = (
 
 # The whole table once more, said by state: what each event makes of it.
 ALLOWED: dict[State, dict[Event, State]] = {
-    P: {Event.CLAIM: R, Event.CANCEL: X, Event.EXPIRE: X},
+    P: {Event.CLAIM: R, Event.CANCEL: X, Event.EXPIRE: X, Event.REFUSE: F},
     T: {Event.CLAIM: R, Event.CANCEL: X},
     R: {
         Event.SUCCEED: C,

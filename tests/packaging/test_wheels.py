@@ -236,7 +236,9 @@ def test_they_come_and_go_in_any_order(
     remove(1)
     environment.run(CLIENT_IS_THERE)
     kept = {path.name for path in (environment.packages / "raytasks").iterdir()}
-    assert kept - {"__pycache__"} == {"__init__.py", "py.typed", "client", "handling", "model"}
+    assert kept - {"__pycache__"} == {
+        "__init__.py", "py.typed", "client", "handling", "model", "outbox",
+    }  # fmt: skip
     install(1)
     environment.run(ALL_IS_THERE)
 

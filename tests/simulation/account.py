@@ -86,6 +86,8 @@ class Account:
         self.paused = False
         """Whether a pause was answered and nothing was said since that ends it."""
         self.pruning_after: float | None = None
+        self.refused: set[str] = set()
+        """The tasks that came by the outbox, and cannot be done."""
         self.has_rivals = False
         """Whether some tasks have unique keys."""
         self.handed: set[tuple[str, int]] = set()

@@ -268,7 +268,9 @@ class Checker:
             self._settled(old, ended, now)
         while now.state in WAITING and self._was_changed(old, new, now.revision):
             now.revision += 1
-        if now.state in WAITING and new.state == "CANCELLED":
+        if now.state == "PENDING" and not now.revision and new.task_id in self.account.refused:
+            now.state, now.revision = "FAILED", 1
+        elif now.state in WAITING and new.state == "CANCELLED":
             self._ended_waiting(new, now)
         elif now.state in ("FAILED", "CANCELLED") and new.state not in FINAL:
             self._retried(old, now)

@@ -425,6 +425,28 @@ MUTANTS = (
         "                    callback_url=callback_url,\n",
         "",
     ),
+    # The outbox
+    Mutant(
+        "rows of the outbox behind the last one",
+        "raytasks.tracker.outbox_reader",
+        "        entries = [entry_of(row, self._handlers, self.terms, at) for row in look.rows]\n",
+        "        last = getattr(self, 'last', '')\n"
+        "        self.last = max(last, look.rows[-1].row_id)\n"
+        "        rows = [row for row in look.rows if row.row_id > last]\n"
+        "        entries = [entry_of(row, self._handlers, self.terms, at) for row in rows]\n",
+    ),
+    Mutant(
+        "a row that was taken stays in the outbox",
+        "raytasks.store.outbox_rows",
+        "    statement = _TAKE.returning(_ID)\n",
+        "    statement = select(_ID).where(_THESE)\n",
+    ),
+    Mutant(
+        "a row that does not fit is dropped",
+        "raytasks.tracker.outbox_tick",
+        "        if entry.refusal is not None:\n",
+        "        if entry.refusal is None and duplicate is not None and not duplicate.same:\n",
+    ),
     # Schedules
     Mutant(
         "schedule not moved on disk",

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import traceback
 from collections import Counter, deque
+from contextlib import nullcontext
 from random import Random
 from typing import Any
 from unittest.mock import patch
@@ -34,6 +35,7 @@ from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
 from tests.simulation.watch import Watch
+from tests.simulation.writers import Writers
 
 NOW = 1_000_000.0
 """The wall time when a schedule begins."""
@@ -62,6 +64,7 @@ class World:
         self.answers = Answers(self.checker, files.reader, self.fail)
         self.flow = Flow(seed, files.reader, self.account, self.fail)
         self.timetable = Timetable(seed, files.reader, self.account, self.fail)
+        self.writers = Writers(self)
         self.watch = Watch(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
@@ -133,7 +136,7 @@ class World:
             owner=life.owner,
             executors=self.threads.make,
         )
-        if infos := self.timetable.infos(self.flow.infos):
+        if infos := self.writers.infos(self.timetable.infos(self.flow.infos)):
             tracker.set_handlers(infos)
         return tracker
 
@@ -269,8 +272,9 @@ class World:
         log.propagate, propagated = False, log.propagate
         planned = patch.object(ticker_module, "run_tick", self._planned(run_tick))
         short = patch.object(bulk_module, "STEP", self.draw.choice((1, 2, 4, bulk_module.STEP)))
+        silent = nullcontext() if self.writers.is_active else self.writers.silence
         try:
-            with planned, short:
+            with planned, short, silent:
                 story = self.loop.outside.start(self._story())
                 self.loop.set_exception_handler(self._on_exception)
                 self.loop.run_until_complete(story)
@@ -307,6 +311,7 @@ class World:
         def planned(store: Any, work: TickInput) -> TickResult:
             self.checker.planned(work)
             self.timetable.planned(work, self.clients)
+            self.writers.planned(work)
             keys = [(outcome.task_id, outcome.attempt) for _, outcome in work.outcomes]
             with self.trouble.poisoning(keys):
                 done: TickResult = run_tick(store, work)
@@ -325,6 +330,7 @@ class World:
         changed = self.checker.look(process.name, epoch, clock)
         self.flow.look(self.loop.time())
         self.timetable.look()
+        self.writers.look()
         for task_id in changed:
             row = self.checker.rows.get(task_id)
             if row is None:
@@ -401,6 +407,7 @@ class World:
         if draw.random() < 0.3:
             self.clients.begin(self.clients.reader())
         Rivals(self).begin()
+        self.writers.begin()
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):

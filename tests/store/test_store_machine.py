@@ -41,6 +41,7 @@ from raytasks.model.uniqueness import OnConflict, Unique, UniqueUntil, encode_un
 from raytasks.protocol.messages import Report
 from raytasks.protocol.queries import BulkById, TasksById
 from raytasks.store.lane_rows import LaneRow, PutOffRow
+from raytasks.store.outbox_rows import task_outbox
 from raytasks.store.schedule_rows import Firing
 from raytasks.store.schema import (
     attempts,
@@ -57,6 +58,7 @@ from raytasks.store.transaction import BETWEEN_SECONDS, FenceBroken, Superseded
 from raytasks.tracker.acting import Target
 from raytasks.tracker.bulk_turns import make, run_step
 from raytasks.tracker.claim_order import ClaimPlan, Question
+from raytasks.tracker.outbox_intake import OutboxEntry
 from tests.lanes import KnownLanes
 from tests.making import (
     NOW,
@@ -333,6 +335,53 @@ class StoreMachine(RuleBasedStateMachine):
             if unique is not None:
                 self.holders[task_type, unique.key] = task
         assert done.duplicates == expected
+
+    @rule(
+        task_type=TASK_TYPES,
+        delay=DELAYS,
+        fate=st.sampled_from(["taken", "taken", "refused", "gone", "written twice"]),
+        key=KEYS,
+        life=LIVES,
+    )
+    def take_from_outbox(
+        self, task_type: str, delay: float, fate: str, key: str | None, life: float | None
+    ) -> None:
+        now = self.tracking.now
+        unique = None if key is None else Unique(key)
+        expires_at = None if life is None else now + life
+        new = new_task(
+            self.numbers, task_type=task_type, run_at=now + delay, created_at=now,
+            unique_spec=None if unique is None else encode_unique(unique), expires_at=expires_at,
+        )  # fmt: skip
+        self.numbers += 1
+        refusal = '{"type": "InvalidSubmission", "message": "no"}' if fate == "refused" else None
+        entry = OutboxEntry(new.task_id, new, refusal)
+        if fate != "gone":
+            self.write_row(new.task_id)
+        done = self.tracking.tick(outbox=[entry])
+        if fate == "gone":  # an earlier tick has taken it
+            assert (done.handed, done.changes, done.counts) == ([], [], {})
+            return
+        if fate == "written twice":
+            self.write_row(new.task_id)
+            assert self.tracking.tick(outbox=[entry]).changes == []
+        task = ModelTask(
+            new.task_id, task_type, 0, 3, new.due_at, new.due_at, new.due_at <= now,
+            unique=unique, expires_at=expires_at, clock=lambda: self.tracking.now,
+        )  # fmt: skip
+        self.tasks[new.task_id] = task
+        holder = self.holder(task_type, unique)
+        if fate == "refused" or holder is not None:
+            task.unique, task.expires_at, task.ready = None, None, False
+            task.state = State.FAILED if fate == "refused" else State.CANCELLED
+        elif unique is not None:
+            self.holders[task_type, unique.key] = task
+
+    def write_row(self, task_id: str) -> None:
+        """Commit a row of the outbox, as a user does."""
+        row = {"id": task_id, "document": "{}", "created_at": self.tracking.now}
+        with self.tracking.store._database.writing() as connection:
+            connection.execute(task_outbox.insert(), row)
 
     @rule(
         task_type=TASK_TYPES,
@@ -785,6 +834,10 @@ class StoreMachine(RuleBasedStateMachine):
             assert state is task.state or (state, task.state) in ALLOWED
             assert task.attempt - attempt in (0, 1)
             self.seen[name] = (task.state, task.attempt)
+
+    @invariant()
+    def nothing_stays_in_the_outbox(self) -> None:
+        assert self.tracking.store.outbox_size() == (0, None)
 
     @invariant()
     def the_schedule_is_where_it_was_moved(self) -> None:

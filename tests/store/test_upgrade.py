@@ -313,3 +313,26 @@ class TestOnline:
         [row] = store.lanes()
         assert (row.lane, row.waiting) == (lane_of("team-a", None), 4)
         store.close()
+
+
+def test_the_outbox_comes_beside_a_service_of_before(empty_url: str) -> None:
+    database = downgraded(empty_url, "0007")
+    with database.writing() as connection:
+        connection.execute(
+            text(_TASK.replace(":id", "'0198c1de-0000-7000-8000-000000000001'")),
+            {"now": NOW, "key": "k"},
+        )
+    database.upgrade()
+    with database.writing() as connection:
+        if not database.is_sqlite:
+            connection.execute(text("SELECT raytasks_submit_v1('short', '{}')"))
+        else:
+            connection.execute(
+                text("INSERT INTO task_outbox (id, document, created_at) VALUES ('a', '{}', 1)")
+            )
+    database.close()
+    store = Store(empty_url)
+    [row] = store.outbox((), (), 1000).rows
+    assert (row.kind, row.namespace) == ("submit", "default")
+    assert store.read(task_query()).tasks[0].state is State.PENDING
+    store.close()

@@ -55,7 +55,7 @@ from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
-from raytasks.tracker.service_terms import terms_of
+from raytasks.tracker.service_terms import outbox_terms_of, terms_of
 from raytasks.tracker.version_book import VersionBook
 
 log = logging.getLogger(__name__)
@@ -381,6 +381,7 @@ def _put_in_force(
     tracker: Tracker, pools: RunnerPools, written: TrackerLog, version: HandlersVersion
 ) -> None:
     settings = version.settings
+    tracker.outbox.terms = outbox_terms_of(settings)
     tracker.set_handlers(version.all_handlers)
     pools.deploy(version)
     written.change(LogOptions.of(settings))
