@@ -29,7 +29,7 @@ from sqlalchemy import Connection, create_engine, text
 from benchmarks.servers.postgres import running_postgres
 from raytasks import outbox
 from raytasks.client import Client
-from raytasks.store.database import parse_url
+from raytasks.store.database_url import parse_url
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.outbox_reader import OutboxReader

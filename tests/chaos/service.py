@@ -45,6 +45,7 @@ class ChaosService:
             folder,
             self.port,
             cpus=2,
+            dashboard=False,
             DATABASE_URL=self.database_url,
             TASK_MODULES="tests.chaos_handlers",
             LEASE_SECONDS=str(LEASE_SECONDS),

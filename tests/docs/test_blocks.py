@@ -13,8 +13,8 @@ TUTORIAL = ROOT / "docs" / "tutorial.md"
 ELSEWHERE = (TUTORIAL, ROOT / "docs" / "outbox.md")
 
 HERE = [document for document in DOCUMENTS if document not in ELSEWHERE and blocks_of(document)]
-"""The documents whose blocks run in this process. The tutorial runs in the cluster, and the guide of
-the outbox on PostgreSQL: `tests/outbox`."""
+"""The documents whose blocks run in this process. The tutorial runs in the cluster, and the guide
+of the outbox on PostgreSQL: `tests/outbox`."""
 
 
 @pytest.fixture(name="url", scope="module")

@@ -19,7 +19,7 @@ from raytasks import outbox
 from raytasks.client import BadArgument
 from raytasks.model.errors import HandlerError, InvalidSubmission
 from raytasks.outbox import connections
-from raytasks.store.database import parse_url
+from raytasks.store.database_url import parse_url
 from tests.outbox_handlers import Order, send_invoice
 
 _ROWS = "SELECT id, kind, namespace, document, created_at FROM task_outbox"

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, create_engine, text
 from sqlalchemy.engine import make_url
 
 from raytasks.client import Client
-from raytasks.store.database import parse_url
+from raytasks.store.database_url import parse_url
 from tests.docs.blocks import ROOT, Block, blocks_of
 from tests.local_service import LocalService, served
 

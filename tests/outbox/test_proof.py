@@ -1,6 +1,6 @@
 """The short form of the proof: what writers have committed are the tasks, whoever is killed."""
 
-from raytasks.store.database import without_password
+from raytasks.store.database_url import without_password
 from tests.outbox.proof import prove
 
 
