@@ -9,7 +9,6 @@ HEALTHCHECK passes and a task has run. The base is Debian's Python, not `python:
 """
 
 import fnmatch
-import json
 import os
 import shlex
 import shutil
@@ -157,10 +156,10 @@ def run(image: Image, stage: Stage) -> None:
     key, entry = (made.partition(name)[2].split()[0] for name in ("key:", "entry:"))
     own = {"RAYTASKS_API_KEYS": entry, "RAYTASKS_SECRET_KEY": "own", "RAY_AUTH_TOKEN": "5e" * 32}
     home = "/home/raytasks"
-    command = image.command(*json.loads(stage.last("CMD")), network=False)
+    command = image.command(*stage.command(), network=False)
     service = subprocess.Popen(command, env=image.environment(HOME=home, **own))
     try:
-        check = json.loads(stage.last("HEALTHCHECK").partition("CMD ")[2])
+        check = stage.health_check()
         deadline = time.monotonic() + _START_SECONDS
         while _beside(service, image, *check).returncode:
             assert service.poll() is None, "the service has ended"

@@ -1,5 +1,6 @@
 """Dockerfiles, read as far as ours needs it: instructions, stages, and the variables they set."""
 
+import json
 import re
 import shlex
 from collections.abc import Iterator
@@ -33,6 +34,16 @@ class Stage:
         for step in self.steps:
             if step.name == "ENV":
                 found |= dict(part.split("=", 1) for part in shlex.split(step.rest))
+        return found
+
+    def command(self) -> list[str]:
+        """Return the image's CMD, which must be in JSON."""
+        found: list[str] = json.loads(self.last("CMD"))
+        return found
+
+    def health_check(self) -> list[str]:
+        """Return the command of the image's HEALTHCHECK, which must be in JSON."""
+        found: list[str] = json.loads(self.last("HEALTHCHECK").partition("CMD ")[2])
         return found
 
     def last(self, name: str) -> str:

@@ -1,6 +1,5 @@
 """The image: its Dockerfile passes a linter, and its variables are those of `raytasks env`."""
 
-import json
 import re
 import subprocess
 import sys
@@ -61,13 +60,13 @@ def test_its_settings_exist_and_let_nobody_in(final: Stage) -> None:
 
 def test_it_is_not_root_and_looks_at_livez(final: Stage) -> None:
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", final.last("USER"))
-    check = json.loads(final.last("HEALTHCHECK").partition("CMD ")[2])
+    check = final.health_check()
     assert check[-1].endswith(":8000/livez")
     assert check[0] in next(step.rest for step in final.steps if "apt-get" in step.rest)
 
 
 def test_its_commands_exist(final: Stage) -> None:
-    program, command, *_ = json.loads(final.last("CMD"))
+    program, command, *_ = final.command()
     assert program == "raytasks"
     assert command in command_names()
     head = ROOT / "deploy" / "raytasks-head"

@@ -38,15 +38,14 @@ def manifests() -> list[tuple[str, dict[str, Any]]]:
 
 
 def custom(file: Path = CLUSTER) -> dict[str, Any]:
-    found: dict[str, Any]
-    [found] = (item for item in documents(file) if item["kind"] in DEFINED)
-    return found
+    return next(item for item in documents(file) if item["kind"] in DEFINED)
 
 
 def ray_cluster(document: dict[str, Any]) -> dict[str, Any]:
     """Return the cluster's specification in a RayCluster or a RayService."""
-    spec: dict[str, Any] = document["spec"]
-    return spec.get("rayClusterConfig", spec)
+    spec = document["spec"]
+    found: dict[str, Any] = spec.get("rayClusterConfig", spec)
+    return found
 
 
 def pods(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
