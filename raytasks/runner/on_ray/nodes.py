@@ -26,7 +26,12 @@ def nodes_now() -> list[Node]:
     except Exception as error:
         log.warning("what is free on the nodes cannot be had: %r", error)
     return [
-        Node(node["NodeID"], node["Resources"], free.get(node["NodeID"], {}))
+        Node(
+            node["NodeID"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+            dict(node.get("Labels") or {}),
+        )
         for node in ray.nodes()
         if node["Alive"]
     ]
