@@ -91,6 +91,20 @@ def test_what_it_copies_is_there_and_sent() -> None:
     assert not is_sent(".git")
 
 
+def test_all_files_name_the_same_version_of_the_image() -> None:
+    """It is the version of the newest section of the changes."""
+    newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    files = [file for file in (ROOT / "deploy").rglob("*") if file.is_file()]
+    found = [
+        tag
+        for file in [*files, ROOT / "docs" / "deployment.md"]
+        for tag in re.findall(r"\braytasks:(\d[\w.]*)", file.read_text())
+    ]
+    assert len(found) > 8
+    assert set(found) == {newest[1]}
+
+
 def test_the_reader_of_dockerfiles() -> None:
     lines = ["# a", "FROM a AS b", "RUN x \\", "# c", " && y", "FROM c", "COPY --from=b /d /e"]
     first, last = stages("\n".join([*lines, "ENV F=1 \\", " G='2 3'", ""]))
