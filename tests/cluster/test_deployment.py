@@ -41,6 +41,22 @@ print("words:", ray.get(raytasks.submit("text_processing", {"text": "one two"}).
 """
 
 
+PLACES = """
+import ray
+from raytasks.runner.on_ray.nodes import near_the_head
+ray.init(log_to_driver=False)
+nodes = ray.nodes()
+spot = {node["NodeID"] for node in nodes if node["Labels"].get("ray.io/market-type") == "spot"}
+assert any(node["Alive"] and node["NodeID"] in spot for node in nodes)
+gone = [{**node, "NodeID": "0" * 56} for node in nodes]
+class Place:
+    def node(self): return ray.get_runtime_context().get_node_id()
+places = [ray.remote(Place).options(num_cpus=0, **near_the_head(gone)).remote() for _ in range(8)]
+found = ray.get([place.node.remote() for place in places], timeout=60)
+print("on the spot node:", len(spot.intersection(found)), "of", len(found))
+"""
+
+
 def values(**more: str) -> dict[str, str]:
     """Return what a user sets in `deploy/.env`."""
     names = re.findall(r"^(\w+)=$", (ROOT / "deploy/compose/example.env").read_text(), re.M)
@@ -117,7 +133,7 @@ def worker(composed: Service) -> Iterator[psutil.Process]:
     folder = composed.log.parent
     asked = COMPOSE["worker-1"]["command"]
     command = [part.replace("head:6379", composed.ray_address) for part in asked]
-    command += ["--num-cpus=1", "--resource=elsewhere=2"]
+    command += ["--num-cpus=1", "--resource=elsewhere=2", "--labels=ray.io/market-type=spot"]
     environment = of_compose("worker-1", folder)
     process = started(folder / "worker.log", "works for", command, environment)
     yield psutil.Process(process.pid)
@@ -201,6 +217,19 @@ def test_ray_job_submit(composed: Service, tmp_path: Path) -> None:
     said = tool(composed, "ray.scripts.scripts", "job", "submit", address, *entry)
     assert "words: 2" in said
     assert "succeeded" in said
+
+
+@pytest.mark.usefixtures("worker")
+def test_without_its_head_the_tracker_would_be_on_no_spot_node(
+    composed: Service, tmp_path: Path
+) -> None:
+    """The worker is a spot node. A head that is gone is played by an id that no node has."""
+    driver = tmp_path / "places.py"
+    driver.write_text(PLACES)
+    address = f"--address={dashboard(composed)}"
+    said = tool(composed, "ray.scripts.scripts", "job", "submit", address, "--", sys.executable,
+                str(driver))  # fmt: skip
+    assert "on the spot node: 0 of 8" in said, said
 
 
 @pytest.mark.usefixtures("no_service")
