@@ -162,7 +162,7 @@ def variables_at_the_head() -> set[str] | None:
 
     None where they cannot be had within some seconds. This process must be connected.
     """
-    placed = ray.remote(_names_here).options(num_cpus=0, scheduling_strategy=at_the_head())
+    placed = ray.remote(_names_here).options(num_cpus=0, **at_the_head())
     try:
         names: set[str] = ray.get(placed.remote(), timeout=_ASK_SECONDS)
     except RayError:

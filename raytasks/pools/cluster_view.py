@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from raytasks.runner.demand import Node
+from raytasks.runner.node_labels import Selector
 
 
 class Stage(StrEnum):
@@ -22,6 +23,7 @@ class RunnerPlace:
     - `seconds`: how long it has been in its stage, about; for a `starting` one exactly.
     - `placed`: its process is there. If not, it waits for a place in the cluster.
     - `resources`: what it reserves, by Ray's names.
+    - `selectors`: what it asks of its node's labels; one of them must be met. Empty: nothing.
     """
 
     name: str
@@ -29,6 +31,7 @@ class RunnerPlace:
     seconds: float
     placed: bool
     resources: Mapping[str, float] = field(default_factory=dict)
+    selectors: Sequence[Selector] = ()
 
 
 @dataclass(frozen=True)
@@ -78,4 +81,4 @@ class ClusterNode:
 
     def as_place(self) -> Node:
         """Return the node as the rules of placement see it."""
-        return Node(self.node_id, self.total, self.free or {})
+        return Node(self.node_id, self.total, self.free or {}, self.labels)

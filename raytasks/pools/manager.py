@@ -295,7 +295,7 @@ class RunnerPools:
             plan = plan.for_callbacks(settings.callback_secrets, settings.callback_allowed_hosts)
         options = actor_options(pool.infos[0], plan, basic=basic)
         if pool.is_remote:  # if it dies, all remote tasks on all nodes end
-            options["scheduling_strategy"] = await asyncio.to_thread(at_the_head)
+            options |= await asyncio.to_thread(at_the_head)
         kind = TaskRunner if pool.is_remote else WarmRunner
         # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))

@@ -11,6 +11,7 @@ from raytasks.pools.make_room import reserves
 from raytasks.pools.roster import PooledRunner
 from raytasks.pools.size_rules import PoolBounds
 from raytasks.pools.start_failures import StartFailures
+from raytasks.runner.on_ray.ray_options import selectors_of
 
 
 def pool_views(
@@ -72,4 +73,5 @@ def _place(runner: PooledRunner, pool: DeclaredPool | None) -> RunnerPlace:
         seconds=max(0.0, time.monotonic() - since),
         placed=runner.alive or runner.up,
         resources={} if pool is None else reserves(pool, basic=runner.basic),
+        selectors=() if pool is None else selectors_of(pool.ray_options),
     )

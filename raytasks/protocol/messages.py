@@ -107,6 +107,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     - `count`: how many of them wait.
     - `seconds`: the longest wait of them.
     - `code`: why they wait: `runner_starting`, `no_resources` or `never_fits`.
+    - `selectors`: what they ask of a node's labels; one of them must be met. Empty: nothing.
     """
 
     task_type: str
@@ -114,6 +115,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     count: int
     seconds: float
     code: str
+    selectors: Sequence[Mapping[str, str]] = ()
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):

@@ -9,8 +9,10 @@ A request that fits on no node of the cluster retires nobody.
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from raytasks.protocol.messages import Demand
+from raytasks.runner.node_labels import Selector, matches
 
 WAITS_SECONDS = 1.0
 """After this time, about a process start, an attempt that has not begun counts as waiting."""
@@ -25,11 +27,12 @@ _MAX_OF_A_TYPE = 16
 
 @dataclass(frozen=True)
 class Node:
-    """A node of the cluster: its total and its available resources, by Ray's names."""
+    """A node of the cluster: its total and available resources by Ray's names, and its labels."""
 
     node_id: str
     total: Mapping[str, float]
     available: Mapping[str, float]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -60,22 +63,30 @@ def fits(needs: Mapping[str, float], free: Mapping[str, float]) -> bool:
     return all(free.get(name, 0.0) + _EPSILON >= amount for name, amount in needs.items())
 
 
-def code_of(needs: Mapping[str, float], nodes: Sequence[Node]) -> str:
-    """Return the code of what an attempt with these needs waits for."""
+def code_of(
+    needs: Mapping[str, float], nodes: Sequence[Node], selectors: Sequence[Selector] = ()
+) -> str:
+    """Return the code of what an attempt waits for that needs this of a node, and such labels."""
+    nodes = _allowed(nodes, selectors)
     if any(fits(needs, node.available) for node in nodes):
         return RUNNER_STARTING
     return NO_RESOURCES if any(fits(needs, node.total) for node in nodes) else NEVER_FITS
+
+
+def _allowed(nodes: Sequence[Node], selectors: Sequence[Selector]) -> Sequence[Node]:
+    return [node for node in nodes if matches(selectors, node.labels)] if selectors else nodes
 
 
 def demands_of(
     waiting: Iterable[tuple[str, float]],
     needs: Mapping[str, Mapping[str, float]],
     nodes: Sequence[Node],
+    selectors: Mapping[str, Sequence[Selector]] = MappingProxyType({}),
 ) -> list[Demand]:
     """Return the demand of each type that waits, the longest wait first.
 
-    `waiting` has the type and the seconds of each attempt that has not begun. `needs` has the
-    resources of one attempt, by type.
+    `waiting` has the type and the seconds of each attempt that has not begun. By type, `needs` has
+    the resources of one attempt, and `selectors` what it asks of labels.
     """
     longest: dict[str, float] = {}
     count: Counter[str] = Counter()
@@ -84,7 +95,14 @@ def demands_of(
             count[task_type] += 1
             longest[task_type] = max(seconds, longest.get(task_type, 0.0))
     return [
-        Demand(name, needs[name], count[name], seconds, code_of(needs[name], nodes))
+        Demand(
+            name,
+            needs[name],
+            count[name],
+            seconds,
+            code_of(needs[name], nodes, asked := selectors.get(name, ())),
+            asked,
+        )
         for name, seconds in sorted(longest.items(), key=lambda item: -item[1])
     ]
 
@@ -104,8 +122,9 @@ def make_room(
     for demand in sorted(demands, key=lambda item: -item.seconds):
         if not demand.resources or demand.code == NEVER_FITS:
             continue
+        allowed = _allowed(nodes, demand.selectors)
         for _ in range(min(demand.count, _MAX_OF_A_TYPE)):
-            found = _place(demand.resources, nodes, free, staying)
+            found = _place(demand.resources, allowed, free, staying)
             if found is None:
                 break
             node_id, leaving = found

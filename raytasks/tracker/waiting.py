@@ -20,6 +20,7 @@ from raytasks.runner.demand import (
     WAITS_SECONDS,
     code_of,
 )
+from raytasks.runner.node_labels import Selector, needs_text
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
@@ -292,9 +293,9 @@ def _of_pool(pool: PoolView, moment: Moment) -> Iterator[Reason]:
 def _of_start(pool: PoolView, runner: RunnerPlace, moment: Moment) -> Reason:
     alive = [node.as_place() for node in moment.outlook.nodes() if node.alive]
     if not runner.placed and runner.seconds >= WAITS_SECONDS and alive:
-        code = code_of(runner.resources, alive)
+        code = code_of(runner.resources, alive, runner.selectors)
         if code != RUNNER_STARTING:
-            return _of_resources(code, runner.resources, 1)
+            return _of_resources(code, runner.resources, 1, runner.selectors)
     said = "has not called yet" if runner.stage is Stage.UP else "is starting"
     return _reason(
         RUNNER_STARTING,
@@ -325,11 +326,13 @@ def _demand_of(task_type: str, runners: Sequence[RunnerState]) -> Demand | None:
 
 
 def _of_demand(demand: Demand) -> Reason:
-    return _of_resources(demand.code, demand.resources, demand.count)
+    return _of_resources(demand.code, demand.resources, demand.count, demand.selectors)
 
 
-def _of_resources(code: str, resources: Mapping[str, float], count: int) -> Reason:
-    needed = resources_text(resources)
+def _of_resources(
+    code: str, resources: Mapping[str, float], count: int, selectors: Sequence[Selector] = ()
+) -> Reason:
+    needed = needs_text(resources, selectors)
     fix: str | None = None
     match code:
         case "never_fits":
@@ -340,7 +343,10 @@ def _of_resources(code: str, resources: Mapping[str, float], count: int) -> Reas
             fix = "it begins when enough has ended; another node would let it begin sooner"
         case _:
             message = "Ray is starting a process for it"
-    return _reason(code, message, fix, resources=dict(resources), tasks=count)
+    details: dict[str, Any] = {"resources": dict(resources), "tasks": count}
+    if selectors:
+        details["labels"] = [dict(selector) for selector in selectors]
+    return _reason(code, message, fix, **details)
 
 
 def paused_text(pause: Pause) -> str:
@@ -364,11 +370,6 @@ def resume_text(pause: Pause) -> str:
         if value
     )
     return f"run 'raytasks resume{options}'"
-
-
-def resources_text(resources: Mapping[str, float]) -> str:
-    """Return resources in words, such as `CPU: 1, GPU: 2`."""
-    return ", ".join(f"{name}: {amount:g}" for name, amount in sorted(resources.items()))
 
 
 def _reason(

@@ -12,9 +12,10 @@ from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
+from raytasks.runner.node_labels import needs_text
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.outlook import Outlook
-from raytasks.tracker.waiting import paused_text, resources_text, resume_text
+from raytasks.tracker.waiting import paused_text, resume_text
 
 HealthReason: TypeAlias = dict[str, Any]
 
@@ -185,7 +186,7 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the demand that no node can hold, and the demand that has waited too long for one."""
     for runner in work.runners:
         for demand in runner.demands:
-            needed = resources_text(demand.resources)
+            needed = needs_text(demand.resources, demand.selectors)
             since = work.now - demand.seconds
             if demand.code == NEVER_FITS:
                 yield _never_fits(
@@ -202,8 +203,9 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
             continue
         longest = max(item.seconds for item in unplaced)
         who = f"{len(unplaced)} runners of the pool {pool.name}"
-        needed, since = resources_text(unplaced[0].resources), work.now - longest
-        code = code_of(unplaced[0].resources, nodes)
+        resources, selectors = unplaced[0].resources, unplaced[0].selectors
+        needed, since = needs_text(resources, selectors), work.now - longest
+        code = code_of(resources, nodes, selectors)
         if code == NEVER_FITS:
             yield _never_fits(who, needed, since, len(unplaced))
         elif code == NO_RESOURCES and longest >= work.wait_seconds and _has_work(pool, work):

@@ -85,10 +85,13 @@ def test_the_document_names_every_metric_that_is_used() -> None:
             assert re.sub(r"_(bucket|sum|count)$", "", name) in document, name
 
 
-def test_each_alert_is_in_the_document() -> None:
-    document = (ROOT / "docs" / "metrics.md").read_text()
-    for rule in rules():
-        assert f"`{rule['alert']}`" in document
+def test_each_alert_is_in_the_documents() -> None:
+    """One says when it fires, the other one what to do then, in the same order."""
+    alerts = [rule["alert"] for rule in rules()]
+    assert len(alerts) == 10
+    for name in ("metrics.md", "operation.md"):
+        document = (ROOT / "docs" / name).read_text()
+        assert re.findall(r"^\| `(Raytasks\w+)` \|", document, re.MULTILINE) == alerts, name
 
 
 @needs_prometheus

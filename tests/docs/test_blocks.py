@@ -55,6 +55,15 @@ def test_what_does_not_run_says_why() -> None:
                               " --callback https://example.com/hook"),
         ("docs/coming-from.md", "@app.task(bind=True, autoretry_for=(ConnectionError,),"
                                 " retry_backoff=True, max_retries=4)"),
+        ("docs/deployment.md", "FROM raytasks:0.6.0"),
+        ("docs/deployment.md", "RAY_AUTH_MODE=token ray job submit --address http://HOST:8265"
+                               " -- python driver.py"),
+        ("docs/deployment.md", "# in the foreground, with the log; Ctrl-C ends it in order"),
+        ("docs/deployment.md", "cd deploy/kuberay"),
+        ("docs/deployment.md", "cp deploy/compose/example.env deploy/.env    # and set what it"
+                               " says"),
+        ("docs/deployment.md", "docker build --file deploy/Dockerfile --tag raytasks:0.6.0 ."),
+        ("docs/deployment.md", "ray get-auth-token --generate"),
         ("docs/flow.md", "raytasks limits set smtp --running 5 --rate 100/60s"),
         ("docs/flow.md", "raytasks submit send_mail '{\"account\": \"a-17\"}'"
                          " --limit-value account=a-17-bulk"),
@@ -67,6 +76,7 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/database.md", "rm -f tasks.db tasks.db-wal tasks.db-shm"),
         ("docs/operation.md", "raytasks up --address HOST:6379"),
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
+        ("docs/operation.md", "server {"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"
                                 " benchmarks/results/"),
         ("docs/releasing.md", ".venv/bin/uv build --no-build-isolation --out-dir dist client"),

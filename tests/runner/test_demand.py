@@ -1,6 +1,9 @@
 """Runners that make room for what waits in Ray: the rules, without Ray."""
 
+from dataclasses import replace
+
 import pytest
+from msgspec.structs import replace as replace_struct
 
 from raytasks.protocol.messages import Demand
 from raytasks.runner.demand import (
@@ -45,10 +48,29 @@ class TestCodes:
         nodes = [node(3, total=3), node(3, total=3, name="n2")]
         assert code_of({"CPU": 4}, nodes) == NEVER_FITS
 
+    def test_only_nodes_with_the_labels_count(self) -> None:
+        near, far = replace(node(0), labels={"zone": "a"}), node(6, name="n2")
+        assert code_of({"CPU": 4}, [near, far]) == RUNNER_STARTING
+        assert code_of({"CPU": 4}, [near, far], [{"zone": "a"}]) == NO_RESOURCES
+        assert code_of({"CPU": 4}, [near, far], [{"zone": "b"}]) == NEVER_FITS
+        assert code_of({"CPU": 4}, [near, far], [{"zone": "b"}, {"zone": "!a"}]) == RUNNER_STARTING
+
+    def test_a_demand_has_the_labels_of_its_type(self) -> None:
+        waiting, needs = [("near", 2.0), ("any", 3.0)], {"near": {"CPU": 1}, "any": {"CPU": 1}}
+        far = replace(node(1), labels={"zone": "b"})
+        anywhere, near = demands_of(waiting, needs, [far], {"near": [{"zone": "a"}]})
+        assert (anywhere.selectors, anywhere.code) == ((), RUNNER_STARTING)
+        assert (near.selectors, near.code) == ([{"zone": "a"}], NEVER_FITS)
+
     @pytest.mark.parametrize(
         "options",
-        [{"num_gpus": 1}, {"resources": {"disk": 1}}, {"memory": 2**50}],
-        ids=["gpu", "custom", "memory"],
+        [
+            {"num_gpus": 1},
+            {"accelerator_type": "A100"},
+            {"resources": {"disk": 1}},
+            {"memory": 2**50},
+        ],
+        ids=["gpu", "accelerator", "custom", "memory"],
     )
     def test_all_kinds_of_resources_count(self, options: dict[str, object]) -> None:
         assert code_of(needs_of(options), [node(6)]) == NEVER_FITS
@@ -119,6 +141,14 @@ class TestRoom:
         holders = [Holder(f"c{number}", "n1", {name: 1.0}) for number in (4, 3, 2)]
         needs = Demand("needy", {"CPU": 1.0, name: 3.0}, 1, 5.0, NO_RESOURCES)
         assert make_room([needs], [place], holders).retire == ("c4", "c3")
+
+    def test_room_is_made_on_nodes_with_the_labels(self) -> None:
+        places = [node(2), replace(node(2, name="n2"), labels={"zone": "a"})]
+        holders = [*warm(6, 5), *warm(4, 3, place="n2")]
+        near = replace_struct(demand(3), selectors=[{"zone": "a"}])
+        assert make_room([near], places, holders).retire == ("r4",)
+        nowhere = replace_struct(near, selectors=[{"zone": "b"}])
+        assert make_room([nowhere], places, holders).retire == ()
 
     def test_each_of_many_of_a_type_counts(self) -> None:
         assert make_room([demand(1, count=3)], [node(1)], warm(6, 5, 4)).retire == ("r6", "r5")

@@ -216,6 +216,18 @@ class TestRunners:
             runner.send(demands=[Demand("short", {"GPU": 1.0}, 1, 9.0, code)])
             await let_run()
             assert await codes(tracker) == [code]
+        asked = [{"zone": "a"}, {"zone": "!spot"}]
+        needs = {"CPU": 1.0, "accelerator_type:A100": 0.001}
+        runner.send(demands=[Demand("short", needs, 1, 9.0, "never_fits", asked)])
+        await let_run()
+        found = await reasons(tracker)
+        assert found is not None
+        [reason] = found
+        assert reason["message"] == (
+            "no node of the cluster has CPU: 1, accelerator_type: A100 and the labels "
+            "zone=a or zone=!spot"
+        )
+        assert reason["details"]["labels"] == asked
         runner.begin([claim], NOW)
         await tracker.ticker.wait_for_tick()
         await let_run(20)

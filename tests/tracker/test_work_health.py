@@ -170,6 +170,11 @@ class TestDemand:
         assert "class.a" in (await scene.reasons())["never_fits"]["message"]
         scene.outlook.seen = [node(CPU=4.0, GPU=2.0)]
         assert await scene.reasons() == {}
+        place = replace(place, selectors=[{"zone": "a"}])
+        scene.outlook.shown = [SHARED, PoolView("class.a", ("a",), 1, 1, needs, [place])]
+        assert "labels zone=a" in (await scene.reasons())["never_fits"]["message"]
+        scene.outlook.seen = [replace(node(CPU=4.0, GPU=2.0), labels={"zone": "a"})]
+        assert await scene.reasons() == {}
 
 
 class TestService:

@@ -1,15 +1,19 @@
 """The nodes of the cluster, as Ray's control store reports them."""
 
 import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import ray
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from raytasks.runner.demand import Node
 
 log = logging.getLogger(__name__)
 
 _HEAD = "node:__internal_head__"  # a resource that only the head node has
+_NODE_ID = "ray.io/node-id"  # a label that Ray gives to every node
+_MARKET = "ray.io/market-type"  # a label that clouds' nodes have: `spot` or `on-demand`
+_SPOT = "spot"
 
 
 def nodes_now() -> list[Node]:
@@ -26,22 +30,40 @@ def nodes_now() -> list[Node]:
     except Exception as error:
         log.warning("what is free on the nodes cannot be had: %r", error)
     return [
-        Node(node["NodeID"], node["Resources"], free.get(node["NodeID"], {}))
+        Node(
+            node["NodeID"],
+            node["Resources"],
+            free.get(node["NodeID"], {}),
+            dict(node.get("Labels") or {}),
+        )
         for node in ray.nodes()
         if node["Alive"]
     ]
 
 
-def at_the_head() -> NodeAffinitySchedulingStrategy | None:
-    """Return a placement on the head node, or anywhere if that is gone. Blocks.
-
-    The head lives as long as the cluster, while other nodes come and go. Returns None if the head
-    is unknown.
-    """
+def at_the_head() -> dict[str, Any]:
+    """Return the Ray options that place something on the head node. Blocks. See `near_the_head`."""
     try:
-        heads = (node for node in ray.nodes() if node["Alive"] and _HEAD in node["Resources"])
-        head = next(heads, None)
+        return near_the_head(ray.nodes())
     except Exception as error:
         log.warning("the head node cannot be found: %r", error)
-        return None
-    return None if head is None else NodeAffinitySchedulingStrategy(head["NodeID"], soft=True)
+        return {}
+
+
+def near_the_head(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the Ray options of a place on the head, or elsewhere if that is gone.
+
+    `nodes` are as Ray's `nodes()` has them. The head lives as long as the cluster, while other
+    nodes come and go. A spot node goes soonest, so none is used, unless the head is one itself. The
+    options are empty if the head is unknown.
+    """
+    heads = (node for node in nodes if node["Alive"] and _HEAD in node["Resources"])
+    head = next(heads, None)
+    if head is None:
+        return {}
+    is_spot = (head.get("Labels") or {}).get(_MARKET) == _SPOT
+    elsewhere = {_MARKET: _SPOT if is_spot else f"!{_SPOT}"}
+    return {
+        "label_selector": {_NODE_ID: head["NodeID"]},
+        "fallback_strategy": [{"label_selector": elsewhere}],
+    }

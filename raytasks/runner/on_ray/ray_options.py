@@ -9,9 +9,11 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.runner.node_labels import ACCELERATOR
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
+_ACCELERATOR_SHARE = 0.001  # what Ray takes of it: only a mark of the right node
 _MIN_CPU = 0.25  # counted for a handler that asks for no CPU, as each attempt has a process
 
 
@@ -69,8 +71,20 @@ def needs_of(options: Mapping[str, Any]) -> dict[str, float]:
         needs["GPU"] = float(options["num_gpus"])
     if options.get("memory"):
         needs["memory"] = float(options["memory"])
+    if accelerator := options.get("accelerator_type"):
+        needs[f"{ACCELERATOR}{accelerator}"] = _ACCELERATOR_SHARE
     needs |= {name: float(amount) for name, amount in (options.get("resources") or {}).items()}
     return {name: amount for name, amount in needs.items() if amount > 0}
+
+
+def selectors_of(options: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return what these options ask of a node's labels: Ray places it where one of them is met.
+
+    Empty if they ask nothing.
+    """
+    selector = options.get("label_selector")
+    others = (item.get("label_selector") for item in options.get("fallback_strategy") or ())
+    return [dict(item) for item in (selector, *others) if item] if selector else []
 
 
 def check_ray_options(registry: Registry) -> None:

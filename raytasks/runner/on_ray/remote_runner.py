@@ -23,7 +23,12 @@ from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.node_life import node_died
 from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.ray_options import needs_of, remote_options, resources_of
+from raytasks.runner.on_ray.ray_options import (
+    needs_of,
+    remote_options,
+    resources_of,
+    selectors_of,
+)
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
@@ -66,9 +71,9 @@ class RemoteWork:
         self._demands: list[Demand] = []
         self._held_back: tuple[str, frozenset[str]] | None = None
         self._first_come = FirstCome()
-        self._needs = {
-            name: needs_of(registry.require(name).ray_options) for name in registry.task_types
-        }
+        options = {name: registry.require(name).ray_options for name in registry.task_types}
+        self._needs = {name: needs_of(asked) for name, asked in options.items()}
+        self._selectors = {name: selectors_of(asked) for name, asked in options.items()}
 
     def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit the cluster's resources.
@@ -207,7 +212,7 @@ class RemoteWork:
         found: list[Demand] = []
         if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
             nodes = await asyncio.to_thread(nodes_now)
-            found = demands_of(waiting, self._needs, nodes)
+            found = demands_of(waiting, self._needs, nodes, self._selectors)
         before = self._held_back
         self._held_back = self._first_come.held_back(found, now)
         news = [(item.task_type, item.code, item.count) for item in found]

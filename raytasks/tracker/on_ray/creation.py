@@ -15,14 +15,11 @@ def get_or_create_tracker(settings: Settings) -> Any:
     """Return the handle of the cluster's tracker; create it if there is none.
 
     With SQLite the tracker is bound to this node, where the file is. Otherwise it prefers the head
-    node. Safe to call from many places.
+    node, and is on no spot node. Safe to call from many places.
     """
-    placement: Any = at_the_head()
     if settings.uses_sqlite:
         here = ray.get_runtime_context().get_node_id()
-        placement = NodeAffinitySchedulingStrategy(here, soft=False)
-    return (
-        ray.remote(TrackerActor)
-        .options(**lasting(TRACKER_NAME), scheduling_strategy=placement)
-        .remote(settings)
-    )
+        place = {"scheduling_strategy": NodeAffinitySchedulingStrategy(here, soft=False)}
+    else:
+        place = at_the_head()
+    return ray.remote(TrackerActor).options(**lasting(TRACKER_NAME), **place).remote(settings)

@@ -14,6 +14,7 @@ from raytasks.runner.on_ray.ray_options import (
     check_ray_options,
     remote_options,
     resources_of,
+    selectors_of,
 )
 from raytasks.runner.on_ray.remote_attempt import may_ray_retry
 from raytasks.runner.plan import RunnerPlan
@@ -49,6 +50,9 @@ def registry_of(*, is_class: bool = False, **options: Any) -> Registry:
         {"memory": "much"},
         {"resources": {"CPU": 1}},
         {"runtime_env": {"env_vars": {"A": 1}}},
+        {"label_selector": {"zone": "in("}},
+        {"label_selector": {"zone": 1}},
+        {"label_selector": {"zone": "a"}, "fallback_strategy": [{"num_cpus": 1}]},
     ],
 )
 def test_bad_options_are_refused_before_anything_is_deployed(
@@ -162,3 +166,17 @@ def test_which_errors_ray_retries_within_the_attempt(
     retried: bool,
 ) -> None:
     assert may_ray_retry(options, error(), number) is retried
+
+
+def test_labels_and_accelerators_are_options_of_both_kinds() -> None:
+    options: dict[str, Any] = {
+        "accelerator_type": "A100",
+        "label_selector": {"zone": "in(a, b)"},
+        "fallback_strategy": [{"label_selector": {"zone": "!spot"}}],
+    }
+    for is_class in (False, True):
+        check_ray_options(registry_of(is_class=is_class, **options))
+    assert resources_of(options) == {"CPU": 1.0, "accelerator_type:A100": 0.001}
+    assert selectors_of(options) == [{"zone": "in(a, b)"}, {"zone": "!spot"}]
+    assert selectors_of({"num_cpus": 1}) == []
+    assert remote_options(options, plan()).items() >= options.items()
