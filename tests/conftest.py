@@ -46,7 +46,7 @@ settings.load_profile("fixed")
 
 
 def pytest_collection_finish() -> None:
-    """Let the garbage collector pass over the modules and tests: it looked through them anew."""
+    """Let the garbage collector pass over what stays: modules and tests."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

@@ -136,7 +136,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     def started(**settings: str) -> Service:
         port = httpx.URL(services[-1].url).port or 0 if services else 0
         options = {"API_REPLICAS": "2", "LEASE_SECONDS": "5", **settings}
-        services.append(start_service(tmp_path, port, dashboard=False, **options))
+        services.append(start_service(tmp_path, port, cpus=2, dashboard=False, **options))
         return services[-1]
 
     yield started
