@@ -366,7 +366,7 @@ class Transaction:
 
     @property
     def ready_changes(self) -> list[ReadyChange]:
-        """What became ready, or is ready no longer, by lane. See `ReadyChanges.listed`."""
+        """The tasks that became ready, or left, by lane. See `ReadyChanges.listed`."""
         return self._ready.listed()
 
     def _give_keys_free(self, ended: Iterable[str]) -> None:
