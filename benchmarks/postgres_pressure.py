@@ -4,8 +4,8 @@
 
 - `wal`: bytes of log a task, with and without full-page images, each after two checkpoints; and how
   many updates were HOT. By how many tasks a tick has.
-- `snapshot`: milliseconds of a tick at 100 ticks a second. It measures before a snapshot is held, at
-  the end of `--seconds` with it, and after it. The long form is `--seconds 600`.
+- `snapshot`: milliseconds of a tick at 100 ticks a second. It measures before a snapshot is held,
+  at the end of `--seconds` with it, and after it. The long form is `--seconds 600`.
 - `history`: tasks a second of a drain. It measures with no finished tasks beside it, with
   `--finished` of them, and while they are pruned. Pruning takes a tenth of the time.
 """
