@@ -4,10 +4,10 @@
 
 - `wal`: bytes of log a task, with and without full-page images, each after two checkpoints; and how
   many updates were HOT. By how many tasks a tick has.
-- `snapshot`: milliseconds of a tick at 100 ticks a second. They are taken before a snapshot is held,
-  after `--seconds` of it, and when it is gone. `--seconds 600` is the long form.
-- `history`: tasks a second of a drain. There are no finished tasks beside it, or `--finished` of
-  them, or these are pruned meanwhile in steps that take a tenth of the time.
+- `snapshot`: milliseconds of a tick at 100 ticks a second. It measures before a snapshot is held,
+  at the end of `--seconds` with it, and after it. The long form is `--seconds 600`.
+- `history`: tasks a second of a drain. It measures with no finished tasks beside it, with
+  `--finished` of them, and while they are pruned. Pruning takes a tenth of the time.
 """
 
 import argparse

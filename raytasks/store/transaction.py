@@ -365,7 +365,7 @@ class Transaction:
 
     @property
     def ready_changes(self) -> list[ReadyChange]:
-        """The tasks that became ready, or are so no longer, by lane. See `ReadyChanges.listed`."""
+        """The tasks that became ready, or left, by lane. See `ReadyChanges.listed`."""
         return self._ready.listed()
 
     def _give_keys_free(self, ended: Iterable[str]) -> None:

@@ -1,7 +1,7 @@
 """The pace of pruning: how many tasks a step deletes, and how long it rests then. A rule, no I/O.
 
-A step may not hold up a tick for long. What ends is to be pruned as fast as it comes. So pruning
-takes a larger share of the time, the longer a task has outlived its retention.
+A step may not hold up a tick for long. Yet pruning must keep up with what ends. So its share of
+time grows with the seconds by which the oldest task has outlived its retention.
 """
 
 from dataclasses import dataclass
