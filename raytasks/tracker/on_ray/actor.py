@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import platform
 import time
 from collections import Counter
 from functools import partial
@@ -24,8 +25,8 @@ from raytasks.pools.trial import try_version
 from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
-from raytasks.protocol.commands import Command
 from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 from raytasks.protocol.queries import (
@@ -37,6 +38,7 @@ from raytasks.protocol.queries import (
     Metrics,
     NodeList,
     Query,
+    ServiceQuery,
     WaitingFor,
 )
 from raytasks.runner.on_ray.node_life import node_died
@@ -48,9 +50,11 @@ from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.doors import Doors
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.garbage import keep_present
 from raytasks.tracker.metrics_view import with_starting
+from raytasks.tracker.on_ray import stopping
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
@@ -59,7 +63,6 @@ from raytasks.tracker.version_book import VersionBook
 
 log = logging.getLogger(__name__)
 
-_LAST_TICK_SECONDS = 10.0
 _TAKEN_OVER_SECONDS = 20.0
 _FILE_THREADS = 8  # an object store is slow for each call
 _ASKED = 100
@@ -85,6 +88,7 @@ class TrackerActor:
         self._address_lock = asyncio.Lock()
         self._asked: list[str] = []
         self._outlook: ClusterOutlook | None = None
+        self._own_doors: Doors | None = None
 
     # For clients
 
@@ -93,33 +97,31 @@ class TrackerActor:
 
         Tasks and duplicates are encoded by `protocol.codec`.
         """
-        core = await self._core()
-        return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
+        return await (await self._doors()).submit(tasks)
 
     async def read(self, query: bytes) -> bytes:
         """Answer a query. Raises `StoreUnavailable`.
 
         Query and answer are encoded by `protocol.codec`.
         """
-        return wire.encode(await self._read(wire.query_of(query)))
+        asked = wire.query_of(query)
+        if isinstance(asked, ServiceQuery):
+            return wire.encode(await self._read(asked))
+        return await (await self._doors()).read(query)
 
     async def execute(self, command: bytes) -> bytes:
         """Execute a command: see `Tracker.execute`.
 
         Command and answer are encoded by `protocol.codec`.
         """
-        asked: Command[Any] = wire.command_of(command)
-        return wire.encode(await (await self._core()).execute(asked))
+        return await (await self._doors()).execute(command)
 
     async def changes(self, query: bytes) -> bytes:
         """Return events of the feed: see `Tracker.changes`.
 
         Query and feed are encoded by `protocol.codec`.
         """
-        asked = wire.feed_query_of(query)
-        core = await self._core()
-        found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
-        return wire.encode(found)
+        return await (await self._doors()).changes(query)
 
     async def _read(self, query: AnyQuery) -> Any:
         match query:
@@ -167,7 +169,7 @@ class TrackerActor:
 
     async def _database(self) -> DatabasePlace:
         core = await self._core()
-        if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
+        if not (core.outpost.active or await core.ticker.is_loaded(_TAKEN_OVER_SECONDS)):
             raise StoreUnavailable("the database is not taken over yet")
         context = ray.get_runtime_context()
         owner = context.get_actor_id() or ""
@@ -204,15 +206,20 @@ class TrackerActor:
         Exchange and orders are encoded by `protocol.codec`. Ray is asked why an earlier life of the
         runner has ended.
         """
+        doors = await self._doors()
+        answer = doors.exchange(message, way)
+        del message  # it may be large, and the answer may take long
+        return await answer
+
+    async def _exchange(self, exchange: Exchange, way: str) -> Orders:
         core = await self._core()
-        exchange = wire.exchange_of(message)
         if self._pools is not None:
             for runner in core.fleet.lives_of(exchange.name):
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
         answer = core.exchange(exchange, way)
-        del exchange, message  # they may be large, and the answer may take long
-        return wire.encode(await answer)
+        del exchange
+        return await answer
 
     async def ping(self) -> None:
         """Answer, to show that this process runs; needs nothing else to work."""
@@ -224,6 +231,8 @@ class TrackerActor:
         """
         core, versions = await self._core(), self._versions
         assert versions is not None
+        if core.outpost.active:
+            raise StoreUnavailable(f"{core.outpost.words}; deploy there")
         row = await versions.deploy(version, by)
         return DeployAnswer(
             number=row.number,
@@ -262,17 +271,7 @@ class TrackerActor:
         An attempt that still runs then is stopped and released, uncharged. Returns the number of
         those. New tasks are accepted throughout.
         """
-        core = await self._core()
-        await core.pause(by, drain=True)
-        await core.wait_until_idle(seconds)
-        left = 0
-        for runner in core.runners():
-            released = core.release_runner(runner.runner_id)
-            if released and self._pools is not None:
-                self._pools.replace(runner.name)
-            left += released
-        await core.wait_until_idle(_LAST_TICK_SECONDS)
-        return left
+        return await stopping.drain(await self._core(), self._pools, seconds, by)
 
     async def resume(self, by: str = UNKNOWN) -> None:
         """End the pause of the whole service."""
@@ -290,14 +289,7 @@ class TrackerActor:
         core = await self._core()
         if self._pools is None:
             return 0
-        self._pools.stop()
-        log.info("the service stops; running attempts have %g seconds", seconds)
-        await core.stop_claiming()
-        await core.wait_until_idle(seconds)
-        left = core.release_all()
-        await self._pools.end_all()
-        await core.wait_until_idle(_LAST_TICK_SECONDS)
-        log.info("the service has stopped; %d attempts were given back", left)
+        left = await stopping.stop(core, self._pools, seconds)
         if self._log is not None:
             await asyncio.to_thread(self._log.flush)
         return left
@@ -309,6 +301,12 @@ class TrackerActor:
         if self._tracker.done():
             return self._tracker.result()
         return await asyncio.shield(self._tracker)
+
+    async def _doors(self) -> Doors:
+        core = await self._core()
+        if self._own_doors is None:
+            self._own_doors = Doors(core, self._read, self._exchange)
+        return self._own_doors
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
         begun_at = time.monotonic()
@@ -326,6 +324,8 @@ class TrackerActor:
                 max_crashes=self._settings.max_crashes,
                 max_backlog=self._settings.max_backlog,
                 owner=ray.get_runtime_context().get_actor_id() or "",
+                host=platform.node(),
+                alone=self._settings.uses_sqlite,
                 log=stream,
             )
             tracker.ticker.ledger.claims.awaits_handlers = True
@@ -345,11 +345,8 @@ class TrackerActor:
             tracker.stack_of = stack_of
             ready.set_result(tracker)
             await tracker.start(again=was_restarted())
-            await asyncio.gather(
-                tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore()
-            )
-        except Superseded:
-            end_process("another tracker has taken over the database; this one stands by")
+            await self._reign(tracker)
+            end_process("this cluster has the database again; its tracker begins anew")
         except BaseException as error:
             # Not at once: a failure at every start must not keep a processor busy.
             lived = time.monotonic() - begun_at
@@ -357,6 +354,19 @@ class TrackerActor:
             end_process("the tracker failed, and will be started again", error, pause=pause)
         finally:
             os._exit(1)
+
+    async def _reign(self, tracker: Tracker) -> None:
+        """Do the work of a tracker that reigns, and then of an outpost; return after that."""
+        assert self._pools is not None
+        assert self._versions is not None
+        works = (tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore())
+        tasks = [asyncio.ensure_future(work) for work in works]
+        try:
+            await asyncio.gather(*tasks)
+        except Superseded:
+            for task in tasks:
+                task.cancel()
+            await tracker.superseded()
 
     def _socket_node(self) -> str | None:
         listens = self._server is not None and self._server.listening
