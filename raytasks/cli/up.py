@@ -36,6 +36,7 @@ ANNOUNCED = "  stop: "
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
+_IN_USE_SECONDS = 3.0  # a service that was killed may still be ending
 _STARTS = 3  # restarts within _STARTS_SECONDS
 _STARTS_SECONDS = 600.0
 
@@ -156,6 +157,8 @@ def _run(
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
     _take_port(endpoint)
+    if settings.ray_address is None and _ENDS not in os.environ:
+        refuse_second(settings)
     stopping = _stop_signals()
     os.environ.update(ray_environment(endpoint.host))
     with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
@@ -322,6 +325,20 @@ def prepare_database(url: str) -> None:
         raise SettingsError(f"DATABASE_URL: the database cannot be reached: {error}") from None
     finally:
         store.close()
+
+
+def refuse_second(settings: "Settings") -> None:
+    """Raise `SettingsError` if another service uses the SQLite database."""
+    from raytasks.settings import SettingsError
+    from raytasks.store.file_lock import FileInUse, locked
+
+    if settings.sqlite_path is None:
+        return
+    try:
+        with locked(settings.sqlite_path, seconds=_IN_USE_SECONDS):
+            pass
+    except FileInUse as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None
 
 
 def _take_port(endpoint: "Endpoint") -> None:

@@ -173,10 +173,10 @@ class StoreAccess:
             await calls.close()
         self.store.close()
 
-    def stand_by(self, text: str) -> None:
-        """Refuse all commands: another tracker has taken over. The text says so."""
-        self.error = text
-        self._refuse(TakenOver(text))
+    def stand_by(self, error: StoreUnavailable) -> None:
+        """Refuse all commands with this error: another tracker has the database."""
+        self.error = str(error)
+        self._refuse(error)
 
     def _record_outage(self, text: str) -> None:
         now = self._monotonic()

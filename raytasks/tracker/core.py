@@ -161,6 +161,7 @@ class Tracker:
         On return, this process must end: the next life of the tracker goes on. It has taken over
         the database already, unless that was a later life of the same tracker.
         """
+        self.outpost.begin()
         self.ticker.dismiss()
         self.outpost.runner_ids.update(runner.runner_id for runner in self.fleet)
         await self.outpost.stand_by()

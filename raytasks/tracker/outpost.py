@@ -81,6 +81,7 @@ class Outpost:
         self._beat_at = 0.0
         self._successor: Reign | None = None
         self._since = 0.0
+        self._is_told = False
         self.active = False
         self.is_ending = False
         self.runner_ids: set[str] = set()
@@ -151,6 +152,11 @@ class Outpost:
 
     # Its life
 
+    def begin(self) -> None:
+        """Pass on all calls from now on: another tracker has taken over."""
+        if not self.active:
+            self.active, self._since = True, self._clock()
+
     async def stand_by(self) -> None:
         """Pass calls on until the successor has ended, or was silent for a lease.
 
@@ -178,7 +184,7 @@ class Outpost:
 
     def resume(self) -> None:
         """Do calls here again: this tracker has taken over the database."""
-        self.active = False
+        self.active = self._is_told = False
         for answer in self._open.values():
             if not answer.done():
                 answer.set_exception(_Reigning())
@@ -216,14 +222,15 @@ class Outpost:
             return outpost_rows.count_held(connection, sorted(self.runner_ids))
 
     def _begin(self) -> None:
-        if not self.active:
-            self.active, self._since = True, self._clock()
+        self.begin()
+        if not self._is_told:
+            self._is_told = True
             log.warning(
                 "%s; this one starts no tasks, and passes on what it hears",
                 self.words,
                 extra=with_fields(epoch=self._ticker.epoch or None),
             )
-        self._access.stand_by(self.words)
+        self._access.stand_by(TakenOver(self.words))
 
     async def _look(self) -> Standing:
         def read() -> Standing:

@@ -1,27 +1,29 @@
 """A cluster that another one on the same database has superseded: nothing is lost or run twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
-from raytasks.model.handler_info import EARLIER_REMOTE_POOL, REMOTE_POOL
+from raytasks.model.handler_info import EARLIER_REMOTE_POOL, REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import BacklogFull, StoreUnavailable, TaskNotFound
 from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import CancelTask
-from raytasks.protocol.messages import Exchange, FeedQuery, Orders
+from raytasks.protocol.messages import Claim, Exchange, FeedQuery, Orders
 from raytasks.protocol.queries import Health, LogLines, Readiness, TaskDetail
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.doors import Doors
 from tests.making import new_task, outcome, task_id
-from tests.tracking import PATIENCE, ScriptedRunner
+from tests.tracking import PATIENCE
 
-QUICK = 0.6
+QUICK = 1.5
 """A lease that a test waits for, in seconds."""
 
 
@@ -71,14 +73,58 @@ class Cluster:
         self.life = None
 
 
-class Caller:
-    """A tracker as a runner of its cluster calls it."""
+class LoopedRunner:
+    """The real loop of a runner's exchanges; the test says how its attempts end."""
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, pool: str, capacity: int) -> None:
         self._doors = cluster.doors
+        self._capacity = capacity
+        self.runner_id = f"{cluster.tracker.ticker.cluster.owner}.r1"
+        self.claims: list[Claim] = []
+        self.stopped: list[tuple[str, int]] = []
+        self._came = asyncio.Event()
+        identity = Identity(self.runner_id, "r1", pool, "g", node_id="n", worker_id="w")
+        self.loop = ExchangeLoop(identity, self, self._call)
+        self.life = asyncio.ensure_future(self.loop.run())
 
-    async def exchange(self, exchange: Exchange) -> Orders:
-        """Make an exchange, in bytes."""
+    def capacity_by_type(self) -> Mapping[str, int]:
+        """See `Work.capacity_by_type`."""
+        return {"short": self._capacity}
+
+    def capacity(self) -> int:
+        """See `Work.capacity`."""
+        return self._capacity
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """See `Work.start`."""
+        self.claims += claims
+        self._came.set()
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """See `Work.stop`."""
+        self.stopped.append((task_id, attempt))
+        self._came.set()
+
+    async def claim(self) -> Claim:
+        """Return the next claim."""
+        await self._until(lambda: bool(self.claims))
+        return self.claims.pop(0)
+
+    async def until_stopped(self, claim: Claim) -> None:
+        """Wait until an attempt is to stop."""
+        await self._until(lambda: (claim.task_id, claim.attempt) in self.stopped)
+
+    def end(self, claim: Claim, kind: OutcomeKind = OutcomeKind.SUCCEEDED, **more: Any) -> None:
+        """Say how an attempt has ended."""
+        self.loop.finished([outcome(claim, kind, **more)])
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._came.clear()
+                await self._came.wait()
+
+    async def _call(self, exchange: Exchange) -> Orders:
         return wire.orders_of(await self._doors.exchange(wire.encode(exchange)))
 
 
@@ -106,13 +152,23 @@ async def clusters(
 
 
 Begin = Callable[..., Awaitable[Cluster]]
+Runners = Callable[..., LoopedRunner]
 
 
-def runner_of(cluster: Cluster, name: str = "r1", **options: Any) -> ScriptedRunner:
-    """Return a runner that calls a cluster's tracker."""
-    return ScriptedRunner(
-        Caller(cluster), f"{cluster.tracker.ticker.cluster.owner}.{name}", name=name, **options
-    )  # type: ignore[arg-type]
+@pytest.fixture
+async def runner_of() -> AsyncIterator[Callable[..., LoopedRunner]]:
+    """Begins runners that call a cluster's tracker until the test ends."""
+    begun: list[LoopedRunner] = []
+
+    def begin(cluster: Cluster, *, pool: str = SHARED_POOL, capacity: int = 16) -> LoopedRunner:
+        begun.append(LoopedRunner(cluster, pool, capacity))
+        return begun[-1]
+
+    yield begin
+    for runner in begun:
+        runner.life.cancel()
+        with suppress(asyncio.CancelledError):
+            await runner.life
 
 
 async def submit(cluster: Cluster, *numbers: int, **changes: Any) -> dict[str, Any]:
@@ -135,149 +191,136 @@ async def until_ended(cluster: Cluster, number: int) -> Any:
     return found
 
 
-@asynccontextmanager
-async def calling(runner: ScriptedRunner) -> AsyncIterator[None]:
-    """Have a runner send heartbeats all the time."""
-
-    async def call() -> None:
-        while True:
-            with suppress(ConnectionError, StoreUnavailable):
-                await runner.exchange()
-
-    task = asyncio.ensure_future(call())
-    try:
-        yield
-    finally:
-        task.cancel()
-
-
 class TestRunningWork:
-    async def test_what_runs_in_the_earlier_cluster_ends_there_once(self, clusters: Begin) -> None:
+    async def test_what_runs_in_the_earlier_cluster_ends_there_once(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
         first = await clusters("first")
         runner = runner_of(first)
         await submit(first, 1)
-        [claim] = await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
         await submit(second, 2)
-        assert [item.task_id for item in await runner_of(second).claim()] == [task_id(2)]
+        assert (await runner_of(second).claim()).task_id == task_id(2)
         assert (await detail(second, 1))[0].state is State.RUNNING
-        await runner.exchange()  # the successor asks what it holds
-        runner.send([outcome(claim)])
+        runner.end(claim)
         task, attempts = await until_ended(second, 1)
         assert task.state is State.COMPLETED
         assert [item.attempt for item in attempts] == [1]
-        await runner.until_acknowledged(task_id(1), 1)
-        await runner.hang_up()
 
-    async def test_it_claims_nothing_more_there(self, clusters: Begin) -> None:
-        first = await clusters("first")
-        runner = runner_of(first)
-        await clusters("second", lease=QUICK)
-        await first.until_outpost()
-        await submit(first, 1)
-        for _ in range(3):
-            assert (await runner.exchange()).claims == ()
-
-    async def test_a_cancel_reaches_a_task_that_runs_there(self, clusters: Begin) -> None:
+    async def test_it_claims_nothing_more_there(self, clusters: Begin, runner_of: Runners) -> None:
         first = await clusters("first")
         runner = runner_of(first)
         await submit(first, 1)
-        [claim] = await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
-        async with calling(runner):
-            await second.doors.execute(wire.encode(CancelTask(task_id(1))))
-            async with asyncio.timeout(PATIENCE):
-                while not runner.cancels:  # noqa: ASYNC110
-                    await asyncio.sleep(0.005)
-        runner.send([outcome(claim, OutcomeKind.CANCELLED)])
+        await submit(first, 2)
+        runner.end(claim)
+        await until_ended(second, 1)
+        assert not runner.claims
+        assert (await runner_of(second).claim()).task_id == task_id(2)
+
+    async def test_a_cancel_reaches_a_task_that_runs_there(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        await second.doors.execute(wire.encode(CancelTask(task_id(1))))
+        await runner.until_stopped(claim)
+        runner.end(claim, OutcomeKind.CANCELLED)
         assert (await until_ended(second, 1))[0].state is State.CANCELLED
-        await runner.hang_up()
 
-    async def test_what_fails_there_is_tried_again_here(self, clusters: Begin) -> None:
+    async def test_what_fails_there_is_tried_again_here(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
         first = await clusters("first")
         runner = runner_of(first)
         await submit(first, 1)
-        [claim] = await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
-        await runner.exchange()
-        runner.send([outcome(claim, OutcomeKind.FAILED, retryable=True)])
-        [again] = await runner_of(second).claim()
+        runner.end(claim, OutcomeKind.FAILED, retryable=True)
+        again = await runner_of(second).claim()
         assert (again.task_id, again.attempt) == (task_id(1), 2)
-        await runner.hang_up()
 
-    async def test_runners_of_one_name_in_both_clusters_are_two(self, clusters: Begin) -> None:
+    async def test_a_checkpoint_is_kept(self, clusters: Begin, runner_of: Runners) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        async with asyncio.timeout(PATIENCE):
+            await runner.loop.checkpoint(claim.task_id, claim.attempt, '"half"')
+        runner.end(claim, OutcomeKind.FAILED, retryable=True)
+        assert (await runner_of(second).claim()).checkpoint == '"half"'
+
+    async def test_runners_of_one_name_in_both_clusters_are_two(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
         first = await clusters("first")
         runner = runner_of(first, pool=REMOTE_POOL)
         await submit(first, 1)
-        await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
-        await runner.exchange()
-        await runner.exchange(leaving=True, number=0)
         other = runner_of(second)
-        await other.exchange(leaving=True)
+        await submit(second, 2)
+        await other.claim()
+        await second.doors.execute(wire.encode(CancelTask(task_id(1))))
+        await runner.until_stopped(claim)  # so both have called
         found = {state.runner_id: state for state in second.tracker.runners()}
         assert len(found[runner.runner_id].held) == 1
         assert found[runner.runner_id].pool == EARLIER_REMOTE_POOL
         assert found[other.runner_id].name == "r1"
+        assert found[runner.runner_id].name == "r1@first"
 
 
 class TestLoss:
     async def test_what_ran_in_a_cluster_that_is_gone_begins_again_uncharged(
-        self, clusters: Begin
+        self, clusters: Begin, runner_of: Runners
     ) -> None:
         first = await clusters("first", lease=QUICK)
         runner = runner_of(first)
         await submit(first, 1)
-        await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second", lease=QUICK)
         await first.until_outpost()
-        await runner.exchange()
         assert second.tracker.has_predecessors()
         await first.kill()
-        [again] = await runner_of(second).claim()
-        assert (again.task_id, again.attempt) == (task_id(1), 2)
+        again = await runner_of(second).claim()
+        assert (again.task_id, again.attempt) == (claim.task_id, 2)
         [task, attempts] = await detail(second, 1)
         assert task.crashes == 0
         assert attempts[0].outcome is OutcomeKind.LOST
         await second.until(lambda: not second.tracker.has_predecessors())
 
-    async def test_what_ran_is_held_for_more_than_a_lease(self, clusters: Begin) -> None:
-        first = await clusters("first", lease=QUICK)
-        runner = runner_of(first)
-        await submit(first, 1)
-        [claim] = await runner.claim()
-        second = await clusters("second", lease=QUICK)
-        await first.until_outpost()
-        async with calling(runner):
-            await asyncio.sleep(2.5 * QUICK)
-            assert (await detail(second, 1))[0].state is State.RUNNING
-        runner.send([outcome(claim)])
-        _, attempts = await until_ended(second, 1)
-        assert len(attempts) == 1
-        await runner.hang_up()
-
-    async def test_a_stop_in_order_gives_back_what_runs(self, clusters: Begin) -> None:
+    async def test_a_stop_in_order_gives_back_what_runs(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
         first = await clusters("first")
         runner = runner_of(first)
         await submit(first, 1)
-        await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
         outpost = first.tracker.outpost
         outpost.is_ending = True
         await outpost.wait_until_idle(0.05)
         assert await outpost.release() == 1
-        await outpost.end()
-        [again] = await runner_of(second).claim()
-        assert (again.task_id, again.attempt) == (task_id(1), 2)
+        again = await runner_of(second).claim()
+        assert (again.task_id, again.attempt) == (claim.task_id, 2)
         assert (await detail(second, 1))[1][0].outcome is OutcomeKind.RELEASED
-        await second.tracker.predecessors.look()
-        # It beats once more, as its process lives; the successor may see it again.
         await first.kill()
+        await outpost.end()
+        await second.tracker.predecessors.look()
+        assert not second.tracker.has_predecessors()
 
 
 class TestRequests:
@@ -389,28 +432,23 @@ class TestSuccession:
         await again.until_loaded()
         assert await detail(again, 2) is not None
 
-    async def test_a_third_one_hears_of_both(self, clusters: Begin) -> None:
+    async def test_a_third_one_hears_of_both(self, clusters: Begin, runner_of: Runners) -> None:
         first = await clusters("first")
         runner = runner_of(first)
         await submit(first, 1)
-        [claim] = await runner.claim()
+        claim = await runner.claim()
         second = await clusters("second")
         await first.until_outpost()
-        await runner.exchange()
         other = runner_of(second)
         await submit(second, 2)
-        [second_claim] = await other.claim()
+        second_claim = await other.claim()
         third = await clusters("third")
         await second.until_outpost()
-        async with calling(runner), calling(other):
-            await asyncio.sleep(0.3)
-        runner.send([outcome(claim)])
-        other.send([outcome(second_claim)])
+        runner.end(claim)
+        other.end(second_claim)
         for number in (1, 2):
             task, attempts = await until_ended(third, number)
             assert (task.state, len(attempts)) == (State.COMPLETED, 1)
-        await runner.hang_up()
-        await other.hang_up()
 
     async def test_alone_it_forgets_all_others(self, clusters: Begin) -> None:
         await clusters("first")

@@ -56,6 +56,7 @@ from raytasks.tracker.garbage import keep_present
 from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray import stopping
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
+from raytasks.tracker.on_ray.own_file import own_file
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
 from raytasks.tracker.service_terms import terms_of
@@ -344,6 +345,7 @@ class TrackerActor:
             tracker.ticker.silence.node_died = node_died
             tracker.stack_of = stack_of
             ready.set_result(tracker)
+            await own_file(tracker, self._settings.sqlite_path)
             await tracker.start(again=was_restarted())
             await self._reign(tracker)
             end_process("this cluster has the database again; its tracker begins anew")
