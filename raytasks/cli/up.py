@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from raytasks.cli import operate
+from raytasks.cli import former_cluster, operate
 from raytasks.cli.output import lasting_output
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
@@ -156,6 +156,7 @@ def _run(
         console.print(line, soft_wrap=True, markup=False)
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
+        former_cluster.forget_former(settings.database_url)
     _take_port(endpoint)
     if settings.ray_address is None and _ENDS not in os.environ:
         refuse_second(settings)
@@ -235,6 +236,7 @@ def _serve(
         with _step("Starting the tracker, and trying the handlers"):
             try:
                 tracker, answer = service.start_tracker(version)
+                former_cluster.remember(tracker._actor_id.hex())
             except (service.AlreadyServed, service.OtherVersion):
                 ours = False
                 raise

@@ -240,7 +240,7 @@ class TestSuccession:
         running = asyncio.ensure_future(tracker.run())
         await submit(tracker, 1)
         Tracking(FaultyStore(sqlite_url)).store.close()
-        with pytest.raises(StoreUnavailable, match="another cluster has taken over"):
+        with pytest.raises(StoreUnavailable, match="another tracker has taken over"):
             await submit(tracker, 2)
         with pytest.raises(Superseded):
             await asyncio.wait_for(running, PATIENCE)
