@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 SUFFIX = "-service"
-"""What the name of the lock's file has behind the database's."""
+"""The end of the name of the lock's file; the database's name comes before it."""
 
 _WAIT_SECONDS = 0.1
 _MAX_TEXT = 200
@@ -27,7 +27,7 @@ class FileInUse(Exception):
 def locked(database: Path, holder: str = "", *, seconds: float = 0.0) -> Iterator[None]:
     """Hold the lock of a database until the block ends. Raises `FileInUse`, after `seconds`.
 
-    The `holder` is what others are told of this service.
+    The `holder` is a text that tells others which service this is.
     """
     database = database.absolute()
     file = database.with_name(database.name + SUFFIX)

@@ -1,4 +1,4 @@
-"""What clusters that share a database say to each other in it: signs of life, calls, answers.
+"""The messages between clusters that share a database: signs of life, calls, answers.
 
 A superseded cluster is an outpost: it writes calls, and the cluster that reigns answers them. The
 outpost writes only rows of its own here. What it asks for is done by the cluster that reigns.
@@ -114,8 +114,8 @@ def _one_of(table: Any) -> Delete:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What an outpost sees: who reigns, with its last renewal, all reigns, and its answers."""
+class OutpostView:
+    """The view of an outpost: who reigns, with its last renewal, all reigns, and its answers."""
 
     owner: str | None
     renewed_at: float
@@ -174,11 +174,11 @@ def read_answers(connection: Connection, seat: str) -> list[OutpostAnswer]:
     return [OutpostAnswer(*row) for row in rows]
 
 
-def read_standing(connection: Connection, seat: str) -> Standing:
+def read_view(connection: Connection, seat: str) -> OutpostView:
     """Return what an outpost sees, as of one moment."""
     row = connection.execute(EPOCH).one()
     answers = read_answers(connection, seat)
-    return Standing(row.owner, row.renewed_at, read_reigns(connection), answers)
+    return OutpostView(row.owner, row.renewed_at, read_reigns(connection), answers)
 
 
 def answer(connection: Connection, answers: Sequence[OutpostAnswer]) -> None:

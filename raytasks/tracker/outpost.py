@@ -17,7 +17,7 @@ from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.observe.log_record import with_fields
 from raytasks.protocol import codec as wire
 from raytasks.store import outpost_rows
-from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, Reign, Standing
+from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, OutpostView, Reign
 from raytasks.store.store_calls import patiently
 from raytasks.tracker.access import AWAY, TakenOver
 from raytasks.tracker.work_health import HealthReason, health_reason
@@ -133,7 +133,7 @@ class Outpost:
 
     @property
     def words(self) -> str:
-        """What has happened, for people: who has taken over."""
+        """The sentence that says who has taken over, for people."""
         if self._successor is None:
             return "another tracker has taken over the database"
         return (
@@ -166,19 +166,19 @@ class Outpost:
         known: tuple[str | None, float] | None = None
         seen_at = self._monotonic()
         while True:
-            standing = await self._look()
-            if standing.owner == self._cluster.owner:
+            view = await self._look()
+            if view.owner == self._cluster.owner:
                 break
-            present = (standing.owner, standing.renewed_at)
+            present = (view.owner, view.renewed_at)
             if known != present:
                 known, seen_at = present, self._monotonic()
-            if self._has_ended(standing):
+            if self._has_ended(view):
                 break
             if self._monotonic() - seen_at > self._lease_seconds and not self.is_ending:
                 log.warning("the tracker that had taken over is gone; this one takes its place")
                 break
             self._begin()
-            self._take(standing.answers)
+            self._take(view.answers)
             await self._send()
             await self._pause()
 
@@ -232,20 +232,20 @@ class Outpost:
             )
         self._access.stand_by(TakenOver(self.words))
 
-    async def _look(self) -> Standing:
-        def read() -> Standing:
+    async def _look(self) -> OutpostView:
+        def read() -> OutpostView:
             with self._access.store.reading() as connection:
-                return outpost_rows.read_standing(connection, self._seat)
+                return outpost_rows.read_view(connection, self._seat)
 
         return await self._access.insist(patiently(read))
 
-    def _has_ended(self, standing: Standing) -> bool:
+    def _has_ended(self, view: OutpostView) -> bool:
         """Return whether the successor has stopped in order: its reign is gone."""
         known, self._successor = self._successor, None
-        for reign in standing.reigns:
-            if reign.owner == standing.owner:
+        for reign in view.reigns:
+            if reign.owner == view.owner:
                 self._successor = reign
-        if self._successor is None and known is not None and known.owner == standing.owner:
+        if self._successor is None and known is not None and known.owner == view.owner:
             self._successor = known
             if not self.is_ending:
                 log.warning("the cluster that had taken over has stopped; this one goes on")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0
-"""Seconds between two looks for other clusters while none is known: a later one may have taken
+"""Seconds between two looks for other clusters while none is known. A later one may have taken
 over, or an earlier one may have been frozen."""
 
 _SHORT = 8  # characters of an owner's name in the names of its runners
@@ -49,7 +49,7 @@ class _Predecessor:
 
     @property
     def mark(self) -> str:
-        """What the names of its runners end with."""
+        """The end of the names of its runners."""
         return f"@{self.reign.owner[:_SHORT]}"
 
 

@@ -1,4 +1,4 @@
-"""What `raytasks up` refuses before it starts anything."""
+"""The refusals of `raytasks up` before it starts anything."""
 
 from pathlib import Path
 

@@ -31,7 +31,7 @@ _KEYS = 20
 
 @dataclass
 class Handover:
-    """What was seen of a handover.
+    """The record of a handover.
 
     - `begun`: how often each task has begun. `first`: the tasks that began in the first cluster.
     - `refused`: the answers to submissions other than 202.
@@ -87,10 +87,11 @@ def hand_over(
     values = {"DATABASE_URL": database_url, "TASK_MODULES": "tests.concurrent_handlers"}
     values |= {"STOP_GRACE_SECONDS": str(int(2 * seconds + 10)), "RAY_INCLUDE_DASHBOARD": "0"}
     values |= environment
+    start: Any = start_service  # whose other arguments are no text
     for name in ("first", "second"):
         (folder / name).mkdir()
     body = {"task_type": "marked_wait", "payload": {"seconds": seconds, "mark": str(mark)}}
-    first = start_service(folder / "first", **values)
+    first: Service = start(folder / "first", **values)
     second: Service | None = None
     try:
         for _ in range(tasks // 2):
@@ -101,7 +102,7 @@ def hand_over(
         stop = threading.Event()
         with ThreadPoolExecutor(1) as pool:
             trickle = pool.submit(_trickle, seen, first, body, tasks // 4, stop)
-            second = start_service(folder / "second", host=NO_HAPROXY, **values)
+            second = start(folder / "second", host=NO_HAPROXY, **values)
             seen.seconds["second is up"] = time.monotonic() - began
             stop.set()
             trickle.result()

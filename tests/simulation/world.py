@@ -377,9 +377,9 @@ class World:
                     "cancelled" if row.cancel_requested else "",
                 )
 
-    def _taken_over(self, former: str, life: TrackerLife | None) -> None:
+    def _taken_over(self, former: str | None, life: TrackerLife | None) -> None:
         """See that no cluster takes the database back from one that works."""
-        present = self.tracker_named(former)
+        present = None if former is None else self.tracker_named(former)
         if life is None or present is None or not life.is_back or former == life.owner:
             return
         now = self.loop.time()

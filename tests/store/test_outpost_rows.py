@@ -1,4 +1,4 @@
-"""What clusters on one database say to each other in it, on both databases."""
+"""The messages between clusters that share a database, on both databases."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def calls(store: Store, after: int = 0) -> list[int]:
 
 def answers(store: Store) -> list[OutpostAnswer]:
     with store.reading() as connection:
-        return rows.read_standing(connection, SEAT).answers  # type: ignore[return-value]
+        return rows.read_view(connection, SEAT).answers  # type: ignore[return-value]
 
 
 def answer(store: Store, *items: OutpostAnswer) -> None:

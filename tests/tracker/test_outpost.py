@@ -38,7 +38,7 @@ class Cluster:
         self.life: asyncio.Task[None] | None = None
 
     async def live(self, *, again: bool = False) -> None:
-        """Be a tracker until it is to begin anew."""
+        """Be a tracker until its process is to end."""
         await self.tracker.start(again=again)
         try:
             await self.tracker.run()
