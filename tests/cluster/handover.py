@@ -119,7 +119,7 @@ def hand_over(
             assert first.process.wait(STOP_SECONDS + 3 * seconds) == 0, first.log.read_text()
             seen.seconds["first has ended"] = time.monotonic() - began
         for task_id in seen.tasks:
-            seen.tasks[task_id] = second.wait({"task_id": task_id}, 60 + 4 * seconds)
+            seen.tasks[task_id] = second.wait({"task_id": task_id}, 60.0)
         seen.seconds["all have ended"] = time.monotonic() - began
         seen.begun = Counter(_begun(mark))
         return seen

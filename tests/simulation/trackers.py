@@ -6,7 +6,15 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raytasks.protocol import codec as wire
-from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask, StartBulk
+from raytasks.protocol.commands import (
+    CancelTask,
+    ChangeTask,
+    DeleteTask,
+    PauseWork,
+    ResumeWork,
+    RetryTask,
+    StartBulk,
+)
 from raytasks.protocol.messages import Exchange, Feed
 from raytasks.protocol.queries import Query
 from raytasks.store.transaction import Superseded
@@ -151,8 +159,9 @@ class TrackerLife:
                 self._pauses += 1
                 number, alone = self._pauses, not self._pausing
                 self._pausing += 1
+                verb = PauseWork() if method == "pause" else ResumeWork()
                 try:
-                    found = await getattr(core, method)(*arguments)
+                    found = await self.execute(wire.encode(verb))
                 finally:
                     self._pausing -= 1
                 if alone and number == self._pauses:

@@ -6,6 +6,7 @@ import os
 import platform
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -25,6 +26,7 @@ from raytasks.pools.trial import try_version
 from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
+from raytasks.protocol.commands import ResumeWork
 from raytasks.protocol.local_socket import TrackerAddress
 from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.metrics_data import MetricsData
@@ -276,11 +278,11 @@ class TrackerActor:
 
     async def resume(self, by: str = UNKNOWN) -> None:
         """End the pause of the whole service."""
-        await (await self._core()).resume(by)
+        await self.execute(wire.encode(ResumeWork(by=by)))
 
     async def end_drain(self, by: str = UNKNOWN) -> None:
         """Claim tasks again if the service is drained; a person's pause stays."""
-        await (await self._core()).end_drain(by)
+        await self.execute(wire.encode(ResumeWork(by=by, only_drain=True)))
 
     async def stop(self, seconds: float) -> int:
         """Stop claiming, give running attempts `seconds` to end, then end all runners.
@@ -347,7 +349,7 @@ class TrackerActor:
             ready.set_result(tracker)
             await own_file(tracker, self._settings.sqlite_path)
             await tracker.start(again=was_restarted())
-            await self._reign(tracker)
+            await self._reign(tracker, self._pools.run(), self._versions.restore())
             end_process("this cluster has the database again; its tracker begins anew")
         except BaseException as error:
             # Not at once: a failure at every start must not keep a processor busy.
@@ -357,11 +359,9 @@ class TrackerActor:
         finally:
             os._exit(1)
 
-    async def _reign(self, tracker: Tracker) -> None:
+    async def _reign(self, tracker: Tracker, *others: Coroutine[Any, Any, None]) -> None:
         """Do the work of a tracker that reigns, and then of an outpost; return after that."""
-        assert self._pools is not None
-        assert self._versions is not None
-        works = (tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore())
+        works = (tracker.run(), self._prune(tracker), *others)
         tasks = [asyncio.ensure_future(work) for work in works]
         try:
             await asyncio.gather(*tasks)
