@@ -34,10 +34,14 @@ async def many_waits(payload: Work) -> float:
 
 
 class Marked(BaseModel):
-    """An attempt that waits; to the file `mark` it appends its task's id and its number."""
+    """An attempt that waits so long, or until the file `gate` exists.
+
+    To the file `mark` it appends its task's id and its number.
+    """
 
     seconds: float
     mark: str
+    gate: str = ""
 
 
 @handler("marked_wait", concurrency=1000)
@@ -45,7 +49,10 @@ async def marked_wait(payload: Marked, context: Context) -> int:
     """Say that it begins, and wait on the event loop."""
     with Path(payload.mark).open("a") as file:  # noqa: ASYNC230 - a line is quick
         file.write(f"{context.task_id} {context.attempt}\n")
-    await asyncio.sleep(payload.seconds)
+    ends = time.monotonic() + payload.seconds
+    gate = Path(payload.gate or payload.mark + ".none")
+    while (left := ends - time.monotonic()) > 0 and not gate.exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(min(left, 0.2))
     return context.attempt
 
 

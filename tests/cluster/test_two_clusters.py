@@ -17,7 +17,7 @@ def test_the_first_cluster_ends(
         tmp_path,
         url,
         tasks=60,
-        seconds=20.0 if killed else 8.0,
+        seconds=8.0,
         after=0.0,
         killed=killed,
         LEASE_SECONDS="6",

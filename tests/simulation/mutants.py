@@ -462,12 +462,6 @@ MUTANTS = (
         "",
     ),
     Mutant(
-        "a new life of an outpost is not heard",
-        "raytasks.tracker.predecessors",
-        "                    known.after = 0\n",
-        "                    pass\n",
-    ),
-    Mutant(
         "an outpost takes the database back from one that lives",
         "raytasks.tracker.outpost",
         "            if known != present:\n",

@@ -383,8 +383,9 @@ class World:
         if life is None or present is None or not life.is_back or former == life.owner:
             return
         now = self.loop.time()
-        calm_since = max(self.trouble.seen_at, present.frozen_at, present.loaded_at)
-        if present.process.runs and present.epoch and now - calm_since > 2 * LEASE_SECONDS:
+        calm_since = max(self.trouble.seen_at, present.frozen_at)
+        loaded = present.loaded_at <= now
+        if present.process.runs and loaded and now - calm_since > LEASE_SECONDS + 2.0:
             self.fail(f"{life.owner} takes the database back from {former}, which works")
 
     def _lost(self, row: Row, life: TrackerLife | None) -> None:

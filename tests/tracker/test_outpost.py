@@ -423,6 +423,8 @@ class TestSuccession:
     ) -> None:
         first = await clusters("first", lease=QUICK)
         second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        await submit(first, 3)  # so its calls are numbered again after this
         await first.kill()
         again = await clusters("first", lease=QUICK, again=True, loaded=False)
         await submit(again, 1)
