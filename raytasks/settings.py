@@ -41,7 +41,16 @@ PREFIX = "RAYTASKS_"
 """The prefix of our settings' names."""
 
 _OTHERS = {
-    PREFIX + name for name in ("URL", "API_KEY", "NAMESPACE", "GENERATION", "HEAD_ENDS", "OWNER")
+    PREFIX + name
+    for name in (
+        "URL",
+        "API_KEY",
+        "NAMESPACE",
+        "GENERATION",
+        "HEAD_ENDS",
+        "OWNER",
+        "FORMER_CLUSTER",
+    )
 }
 """Further names with our prefix: settings of the client, and values between our processes."""
 

@@ -33,6 +33,29 @@ async def many_waits(payload: Work) -> float:
     return payload.seconds
 
 
+class Marked(BaseModel):
+    """An attempt that waits so long, or until the file `gate` exists.
+
+    To the file `mark` it appends its task's id and its number.
+    """
+
+    seconds: float
+    mark: str
+    gate: str = ""
+
+
+@handler("marked_wait", concurrency=1000)
+async def marked_wait(payload: Marked, context: Context) -> int:
+    """Say that it begins, and wait on the event loop."""
+    with Path(payload.mark).open("a") as file:  # noqa: ASYNC230 - a line is quick
+        file.write(f"{context.task_id} {context.attempt}\n")
+    ends = time.monotonic() + payload.seconds
+    gate = Path(payload.gate or payload.mark + ".none")
+    while (left := ends - time.monotonic()) > 0 and not gate.exists():  # noqa: ASYNC110, ASYNC240
+        await asyncio.sleep(min(left, 0.2))
+    return context.attempt
+
+
 @handler("model_batch", batch=Batch(100))
 def model_batch(payloads: list[Work]) -> list[int]:
     """Take 2 ms for a call and 0.1 ms for each payload, as a small model does."""

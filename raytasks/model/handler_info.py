@@ -17,6 +17,9 @@ SHARED_POOL = "shared"
 CONCURRENT_POOL = "concurrent"
 """The pool of warm runners for functions that run several attempts at a time."""
 
+EARLIER_POOL, EARLIER_REMOTE_POOL = "earlier cluster", "earlier cluster, remote"
+"""The pools, as it were, of the runners of clusters that this one has superseded."""
+
 
 class HandlerKind(StrEnum):
     """The kind of a handler: where its attempts run."""

@@ -103,10 +103,8 @@ class RunnerPools:
 
     async def run(self) -> None:
         """Adopt the runners that exist, and then keep the pools as they should be, for ever."""
-        present, complete = await asyncio.to_thread(runners_present)
-        for name, actor in present.items():
-            self._adopt(name, actor).adopted = True
-        if complete:  # else the leases decide
+        complete = await self.adopt()
+        if complete and not self._tracked.has_predecessors():  # else the leases decide
             await self._mark_strangers_lost()
         while True:
             with contextlib.suppress(TimeoutError):
@@ -117,6 +115,14 @@ class RunnerPools:
                 await self._reconcile()
             except Exception:
                 log.exception("the pools could not be looked after; trying again")
+
+    async def adopt(self) -> bool:
+        """Find the runners that exist; return whether these are certainly all."""
+        present, complete = await asyncio.to_thread(runners_present)
+        for name, actor in present.items():
+            if name not in self._runners:
+                self._adopt(name, actor).adopted = True
+        return complete
 
     async def note_end(self, runner_id: str, worker_id: str | None) -> None:
         """Check whether an earlier life of a runner has ended; if so, tell the tracker why."""

@@ -119,6 +119,9 @@ class Tracked(Protocol):
     async def demand(self, task_types: Sequence[str]) -> Mapping[str, TypeWork]:
         """Return the open work of these types, and how long their tasks run."""
 
+    def has_predecessors(self) -> bool:
+        """Return whether an earlier cluster on the same database may still run tasks."""
+
     def pool_settings(self) -> Mapping[str, PoolSetting]:
         """Return the sizes of pools that people have set, by pool."""
 

@@ -6,6 +6,8 @@ Calls block, so the tracker makes them in a separate thread. Each may raise `Sto
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
+from sqlalchemy import Connection
+
 from raytasks.model.acts import UNKNOWN, ActionName, AuditEntry, NewAudit, canceller
 from raytasks.model.bulk_operations import BulkOperation
 from raytasks.model.schedule_specs import ScheduleKey, ScheduleRow
@@ -32,6 +34,9 @@ from raytasks.store import (
 )
 from raytasks.store import (
     bulk_steps as bulk,
+)
+from raytasks.store import (
+    outpost_rows as outposts,
 )
 from raytasks.store import (
     stats_rows as stats,
@@ -62,16 +67,35 @@ class Store:
         """Apply the migrations that are missing."""
         self._database.upgrade()
 
-    def begin_epoch(self, now: float, owner: str = "") -> int:
+    def begin_epoch(
+        self, now: float, owner: str = "", *, host: str = "", alone: bool = False
+    ) -> int:
         """Take over the database, and return the number of the new epoch.
 
-        From now on, ticks of every earlier epoch fail with `Superseded`.
+        From now on, ticks of every earlier epoch fail with `Superseded`. With `alone` no other
+        cluster can be there: all other reigns have ended.
         """
         bound = {"p_now": now, "p_owner": owner}
         with self._database.writing() as connection:
             epoch: int = connection.execute(statements.BEGIN_EPOCH, bound).scalar_one()
             online_upgrade.take_over(connection)
+            if alone:
+                others = outposts.read_reigns(connection)
+                outposts.forget_reigns(connection, [reign.owner for reign in others])
+            outposts.begin_reign(connection, owner, epoch, host, now)
             return epoch
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Begin a reading transaction, for reads that modules of this package make."""
+        with self._database.reading() as connection:
+            yield connection
+
+    @contextmanager
+    def writing_own(self) -> Iterator[Connection]:
+        """Begin a write transaction without a fence, for rows that only the caller writes."""
+        with self._database.writing() as connection:
+            yield connection
 
     def epoch_owner(self) -> tuple[str | None, float]:
         """Return the owner of the present epoch, and its last renewal by the owner's clock."""

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from raytasks.model.tasks import StoreUnavailable
@@ -24,16 +24,23 @@ log = logging.getLogger(__name__)
 Result = TypeVar("Result")
 
 AWAY = "the database is away; try again soon"
-STANDBY = "another tracker has taken over the database; this one waits for its end"
 SUPERSEDED = "another tracker has taken over"
 
 SLOW_SECONDS = 3.0
 """Seconds that a write may wait for the database before `/health` reports it."""
 
 _OUTAGE_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
-_STANDBY_SECONDS = 0.5
 _DOUBT_SECONDS = 10.0  # after an outage: for this long, a cheap write does not prove its end
 _LOG_SECONDS = 60.0
+
+
+class TakenOver(StoreUnavailable):
+    """Another tracker has taken over the database. Nothing was stored by this one."""
+
+    in_doubt = False
+
+    def __init__(self, text: str = SUPERSEDED) -> None:
+        super().__init__(text)
 
 
 class StoreAccess:
@@ -144,18 +151,19 @@ class StoreAccess:
         return f"{self.error or HANGS}; a write has waited for {waited:.0f} s"
 
     async def take_over(
-        self, clock: Callable[[], float], owner: str, *, again: bool, lease_seconds: float
+        self,
+        begin: Callable[[], int],
+        stand_by: Callable[[], Awaitable[None]] | None = None,
     ) -> int:
-        """Migrate the database, end all earlier epochs, and return the new one.
+        """Migrate the database, end all earlier epochs by `begin`, and return the new one.
 
-        With `again`, this tracker was restarted. If another owner has taken over meanwhile, it
-        waits until that owner has stopped renewing its epoch for `lease_seconds`. Otherwise two
-        clusters on one database would take it from each other for ever.
+        Before that it waits for `stand_by`, if given: two clusters must not take the database from
+        each other for ever. See `raytasks.tracker.outpost`.
         """
         await self.insist(self.store.upgrade, None)  # a migration may take long
-        if again:
-            await self._stand_by(owner, lease_seconds)
-        epoch = await self.insist(lambda: self.store.begin_epoch(clock(), owner))
+        if stand_by is not None:
+            await stand_by()
+        epoch = await self.insist(begin)
         self.recovered()
         return epoch
 
@@ -164,6 +172,11 @@ class StoreAccess:
         for calls in (self._writer, self._readers):
             await calls.close()
         self.store.close()
+
+    def stand_by(self, error: StoreUnavailable) -> None:
+        """Refuse all commands with this error: another tracker has the database."""
+        self.error = str(error)
+        self._refuse(error)
 
     def _record_outage(self, text: str) -> None:
         now = self._monotonic()
@@ -175,19 +188,3 @@ class StoreAccess:
             self._logged = (text, now)
         self.error = text
         self._failed_at = now
-
-    async def _stand_by(self, owner: str, lease_seconds: float) -> None:
-        known = None
-        seen_at = self._monotonic()
-        while True:
-            present = await self.insist(self.store.epoch_owner)
-            if present[0] == owner:
-                return
-            if present != known:
-                known, seen_at = present, self._monotonic()
-            if self._monotonic() - seen_at > lease_seconds:
-                log.warning("the tracker that had taken over is gone; this one takes its place")
-                return
-            self.error = STANDBY
-            self._refuse(StoreUnavailable(STANDBY))
-            await asyncio.sleep(_STANDBY_SECONDS)

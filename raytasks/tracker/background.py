@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from raytasks.model.bulk_operations import BulkOperation, NewBulk
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import AWAY, SUPERSEDED
+from raytasks.tracker.access import AWAY, TakenOver
 from raytasks.tracker.bulk_turns import Held, make, run_step
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.schedule_writes import ScheduleWrites
@@ -57,7 +57,7 @@ class Background:
                 lambda: make(ticker.store, epoch, ticker.clock(), new)
             )
         except Superseded:
-            raise StoreUnavailable(SUPERSEDED) from None
+            raise TakenOver() from None
         finally:  # after an error it may still have been stored
             ticker.bulk.look()
             ticker.wake.set()

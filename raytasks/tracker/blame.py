@@ -5,7 +5,6 @@ See section "Who is to blame for a death" of docs/reliability.md.
 
 from collections.abc import Container
 
-from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.states import LossCause
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Outcome
@@ -60,8 +59,8 @@ def last_words(
     ]
     told = {(outcome.task_id, outcome.attempt): outcome for outcome in runner.last_outcomes}
     # An unconfirmed runner may be the remote runner, whose death is never a handler's fault.
-    is_warm = runner.confirmed and runner.pool != REMOTE_POOL
-    if runner.pool == REMOTE_POOL:
+    is_warm = runner.confirmed and not runner.is_remote
+    if runner.is_remote:
         cause = LossCause.OUTSIDE
     outcomes = [(item, released_outcome(item, now)) for item in released]
     outcomes += [

@@ -6,6 +6,8 @@ Rows that each tick updates grow without bound on PostgreSQL while any snapshot 
 import math
 from collections.abc import Sized
 
+from raytasks.tracker.tick import TickInput, TickResult
+
 RENEW_SECONDS = 1.0
 """Minimum seconds between two renewals of the epoch."""
 
@@ -42,6 +44,10 @@ class Cadence:
             self._steps > 0 and now - self._folded_at >= FOLD_SECONDS
         )
 
+    def hurry(self) -> None:
+        """Have the next tick renew."""
+        self._renewed_at = -math.inf
+
     def renewed(self, at: float) -> None:
         """Note a renewal that began at a time and was committed."""
         self._renewed_at = at
@@ -53,3 +59,11 @@ class Cadence:
     def folded(self, at: float) -> None:
         """Note a fold that began at a time and was committed."""
         self._folded_at, self._steps = at, 0
+
+    def note(self, began_at: float, work: TickInput, done: TickResult) -> None:
+        """Note what a committed tick has renewed, changed and folded."""
+        if work.renew:
+            self.renewed(began_at)
+        self.ticked(done.counts, done.totals)
+        if work.fold:
+            self.folded(began_at)

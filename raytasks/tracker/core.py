@@ -47,6 +47,7 @@ from raytasks.protocol.queries import (
     TrackerQuery,
 )
 from raytasks.runner.sizing import TypeWork
+from raytasks.store.outpost_rows import Cluster
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY
@@ -60,6 +61,8 @@ from raytasks.tracker.observer import Observer, ObserverQuery
 from raytasks.tracker.oldest_due import OldestDue
 from raytasks.tracker.open_work import open_work
 from raytasks.tracker.outbox_reader import OutboxReader
+from raytasks.tracker.outpost import Outpost
+from raytasks.tracker.predecessors import Predecessors
 from raytasks.tracker.stats_upkeep import keep_stats
 from raytasks.tracker.steering_writes import SteeringWrites
 from raytasks.tracker.task_acts import execute_on_task
@@ -76,9 +79,9 @@ class Tracker:
     Its `clock` returns seconds since the epoch, for stored times and for when tasks are due. Every
     duration is measured by `monotonic`: leases, pauses, deadlines. That is by default
     `time.monotonic`, or `clock` if a test gives only `clock`. The factory `executors` makes the
-    executors of store calls; a simulation runs them inside its loop. The `owner` is the tracker's
-    actor, the same in all its lives. What it does is written into `log`, by default a stream of its
-    own.
+    executors of store calls; a simulation runs them inside its loop. For `owner`, `host` and
+    `alone`, see `raytasks.store.outpost_rows.Cluster`. What it does is written into `log`, by
+    default a stream of its own.
 
     Start it with `start`, then run `run`, which ends only when it is cancelled or superseded by
     another tracker. Until `start` has returned, submissions wait; they are refused when the
@@ -95,6 +98,8 @@ class Tracker:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] | None = None,
         owner: str = "",
+        host: str = "",
+        alone: bool = False,
         executors: Executors = threads,
         log: LogStream | None = None,
     ) -> None:
@@ -106,9 +111,11 @@ class Tracker:
             max_crashes=max_crashes,
             clock=clock,
             monotonic=monotonic,
-            owner=owner,
+            cluster=Cluster(owner, host, is_alone=alone),
             executors=executors,
         )
+        self.outpost = Outpost(self.ticker)
+        self.predecessors = Predecessors(self.ticker, self.release_runner, self.mark_lost)
         self.fleet = self.ticker.ledger.fleet
         self._backlog = Backlog(self.ticker, max_backlog)
         self._exchanges = Exchanges(self.ticker, self.mark_lost)
@@ -130,20 +137,37 @@ class Tracker:
             self.ticker, self.oldest_due, lambda: (self.backlog, self.max_backlog)
         )
         self.observer.outbox = lambda: self.outbox.state
+        self.observer.earlier_clusters = self.predecessors.documents
 
     async def start(self, *, again: bool = False) -> None:
-        """Take over the database. See `Ticker.start`."""
-        await self.ticker.start(again=again)
+        """Take over the database; see `Ticker.start`.
+
+        With `again`, this tracker was restarted. If another cluster has taken over meanwhile, it is
+        an outpost until that one has gone; see `raytasks.tracker.outpost`.
+        """
+        await self.ticker.start(self.outpost.stand_by if again else None)
+        await self.predecessors.begin()
+        self.outpost.resume()
 
     async def run(self) -> None:
         """Do the tracker's work for ever. Raises `Superseded`."""
-        others = (keep_stats(self.ticker), self.outbox.run())
+        others = [keep_stats(self.ticker), self.outbox.run()]
+        if not self.ticker.cluster.is_alone:
+            others.append(self.predecessors.run())
         beside = [asyncio.ensure_future(other) for other in others]
         try:
             await self.ticker.run()
         finally:
             for other in beside:
                 other.cancel()
+
+    async def superseded(self) -> None:
+        """Be an outpost after `run` has raised `Superseded`, until this cluster is to go on.
+
+        On return, this process must end: the next life of the tracker goes on. It has taken over
+        the database already, unless that was a later life of the same tracker.
+        """
+        await self.outpost.live()
 
     async def close(self) -> None:
         """Answer waiting callers with an error, and close the store."""
@@ -277,6 +301,10 @@ class Tracker:
         """Return the open work of these types. See `raytasks.tracker.open_work`."""
         return open_work(self.ticker.ledger, task_types)
 
+    def has_predecessors(self) -> bool:
+        """Return whether an earlier cluster on this database may still run tasks."""
+        return self.predecessors.any
+
     def pool_settings(self) -> Mapping[str, PoolSetting]:
         """Return the sizes of pools that people have set, by pool."""
         return self.ticker.steering.pools
@@ -363,16 +391,8 @@ class Tracker:
         return list(self.fleet)
 
     def release_runner(self, runner_id: str) -> int:
-        """Release what a runner holds, uncharged; return the number of attempts.
-
-        An attempt that has ended is not released, even if its outcome is not stored yet.
-        """
-        runner = self.fleet.runners.get(runner_id)
-        held = [] if runner is None else list(runner.held.values())
-        held = [running for running in held if not self.ticker.losses.has_outcome(running)]
-        for running in held:
-            self.ticker.losses.release(running)
-        return len(held)
+        """Release what a runner holds, uncharged; see `Losses.release_runner`."""
+        return self.ticker.losses.release_runner(runner_id)
 
 
 async def _no_stack(_name: str, _running: Running) -> str | None:

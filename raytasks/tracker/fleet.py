@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from msgspec.structs import replace
 
-from raytasks.model.handler_info import REMOTE_POOL
+from raytasks.model.handler_info import EARLIER_POOL, EARLIER_REMOTE_POOL, REMOTE_POOL
 from raytasks.model.tasks import Running
 from raytasks.protocol.messages import Claim, Demand, Exchange, Orders, Outcome, Report
 from raytasks.tracker.averages import HOLD_SECONDS, Averages
@@ -98,6 +98,16 @@ class RunnerState:
         self.queued = queued
         self.batch += 1
         self.capacity = max(0, self.capacity - len(claims))
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether it is a remote runner: its attempts run in other processes."""
+        return self.pool in (REMOTE_POOL, EARLIER_REMOTE_POOL)
+
+    @property
+    def is_earlier(self) -> bool:
+        """Whether it is of an earlier cluster; see `raytasks.tracker.predecessors`."""
+        return self.pool in (EARLIER_POOL, EARLIER_REMOTE_POOL)
 
     @property
     def has_urgent_orders(self) -> bool:

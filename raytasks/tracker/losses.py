@@ -82,6 +82,18 @@ class Losses:
         self._inbox.outcomes.append((running, released_outcome(running, self._clock())))
         self._wake.set()
 
+    def release_runner(self, runner_id: str) -> int:
+        """Release what a runner holds, uncharged; return the number of attempts.
+
+        An attempt that has ended is not released, even if its outcome is not stored yet.
+        """
+        runner = self._fleet.runners.get(runner_id)
+        held = [] if runner is None else list(runner.held.values())
+        held = [running for running in held if not self.has_outcome(running)]
+        for running in held:
+            self.release(running)
+        return len(held)
+
     def has_outcome(self, running: Running) -> bool:
         """Return whether the outcome of an attempt is known, stored or not."""
         key = running.task_id, running.attempt

@@ -57,6 +57,7 @@ class Observer:
     - `handlers`: those of the version in force, by type.
     - `wait_seconds`, `stall_seconds`: the thresholds of `/health`.
     - `socket_node`: returns the node on which the tracker has a socket, or None.
+    - `earlier_clusters`: returns the earlier clusters that may still run tasks, as documents.
     - `in_force`: returns the number of the version in force, or None.
     - `outbox`: returns the state of the outbox.
     """
@@ -74,6 +75,7 @@ class Observer:
         self.socket_node: Callable[[], str | None] = lambda: None
         self.in_force: Callable[[], int | None] = lambda: None
         self.outbox: Callable[[], OutboxState] = OutboxState
+        self.earlier_clusters: Callable[[], list[dict[str, Any]]] = list
 
     async def answer(self, query: Query[Any]) -> Any:
         """Answer a query. Raises `StoreUnavailable`."""
@@ -155,6 +157,7 @@ class Observer:
         report = await health_of(self._ticker, backlog, most)
         oldest = await looking
         report["tracker"]["socket_node"] = self.socket_node()
+        report["tracker"]["earlier_clusters"] = self.earlier_clusters()
         report["reasons"] += work_reasons(self._work(oldest))
         report["reasons"] += outbox_reasons(self.outbox(), self._ticker.clock())
         return report

@@ -13,7 +13,7 @@ from typing import Protocol
 
 from raytasks.model.tasks import RaytasksError, StoreUnavailable
 from raytasks.store.transaction import FenceBroken, Superseded
-from raytasks.tracker.access import AWAY, SUPERSEDED, StoreAccess
+from raytasks.tracker.access import AWAY, StoreAccess, TakenOver
 from raytasks.tracker.aside import Aside
 from raytasks.tracker.inbox import Inbox
 from raytasks.tracker.ledger import Ledger
@@ -164,7 +164,7 @@ class Recovery:
         """Deal with a tick that failed. Raises `Superseded`."""
         match error:
             case Superseded():
-                taken.fail(StoreUnavailable(SUPERSEDED))
+                taken.fail(TakenOver())
                 raise error
             case StoreUnavailable():
                 await self._sit_out(taken, work, error)
@@ -190,7 +190,7 @@ class Recovery:
                 await self._memory.renew()
                 break
             except Superseded:
-                self._inbox.refuse(StoreUnavailable(SUPERSEDED))
+                self._inbox.refuse(TakenOver())
                 raise
             except StoreUnavailable as still:
                 error.in_doubt = error.in_doubt or still.in_doubt

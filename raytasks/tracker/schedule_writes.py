@@ -25,7 +25,7 @@ from raytasks.protocol.commands import (
     SetSchedule,
 )
 from raytasks.store.transaction import Superseded
-from raytasks.tracker.access import AWAY, SUPERSEDED
+from raytasks.tracker.access import AWAY, TakenOver
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.schedule_book import RunNow, timing_of
 
@@ -235,7 +235,7 @@ class ScheduleWrites:
             plan = planned(command, row, now)
             await self._write(plan, now)
         except Superseded:
-            item.answer.set_exception(StoreUnavailable(SUPERSEDED))
+            item.answer.set_exception(TakenOver())
             raise
         except StoreUnavailable as error:
             item.answer.set_exception(error)

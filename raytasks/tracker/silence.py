@@ -11,6 +11,7 @@ from raytasks.tracker.fleet import RunnerState
 log = logging.getLogger(__name__)
 
 _REASON = "its runner was not heard of until its lease ended"
+_GONE = "its cluster, which another one has followed, was not heard of until its lease ended"
 
 
 class Silence:
@@ -26,6 +27,8 @@ class Silence:
         self._replace = replace
         self._looks: dict[str, asyncio.Task[None]] = {}
         self.node_died: Callable[[str | None], Awaitable[bool]] | None = None
+        self.is_cut_off: Callable[[RunnerState], bool] = lambda _: False
+        """Returns whether the runner is of an earlier cluster that is silent as a whole."""
 
     def record(self, runner: RunnerState) -> None:
         """Record that the lease of a runner has ended. Safe to repeat."""
@@ -36,6 +39,9 @@ class Silence:
             runner.name or runner.runner_id,
             extra=with_fields(runner=runner.name or runner.runner_id, pool=runner.pool or None),
         )
+        if self.is_cut_off(runner):
+            self._give_up(runner, _GONE, LossCause.OUTSIDE)
+            return
         if self.node_died is None:
             self._give_up(runner, _REASON, LossCause.PROCESS)
             return

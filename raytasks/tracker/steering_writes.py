@@ -32,7 +32,7 @@ from raytasks.protocol.commands import (
     SteeringCommand,
 )
 from raytasks.store.transaction import Superseded
-from raytasks.tracker.access import AWAY, SUPERSEDED
+from raytasks.tracker.access import AWAY, TakenOver
 from raytasks.tracker.logged_acts import log_acts
 from raytasks.tracker.ticker import Ticker
 
@@ -134,7 +134,7 @@ class SteeringWrites:
         try:
             entries = await ticker.access.write(lambda: store.steer(epoch, changes, acts, now))
         except Superseded:
-            raise StoreUnavailable(SUPERSEDED) from None
+            raise TakenOver() from None
         except StoreUnavailable as error:
             # It may be on disk nevertheless; memory and disk must not differ.
             if error.in_doubt:

@@ -5,11 +5,12 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.observe.log_stream import LogStream
+from raytasks.store.outpost_rows import Cluster
 from raytasks.store.store import Store
 from raytasks.store.store_calls import Executors, threads
 from raytasks.tracker.access import AWAY, StoreAccess
@@ -57,7 +58,7 @@ class Ticker:
         max_crashes: int,
         clock: Callable[[], float],
         monotonic: Callable[[], float] | None = None,
-        owner: str = "",
+        cluster: Cluster | None = None,
         executors: Executors = threads,
     ) -> None:
         self.store = store
@@ -97,7 +98,7 @@ class Ticker:
         self.asked = False  # whether a runner has asked for work since the last plan
         self._settling: asyncio.TimerHandle | None = None
         self._under_load = False
-        self._owner = owner
+        self.cluster = cluster or Cluster()
         self.max_crashes = max_crashes
         self.looked_at = self.monotonic()
         self._cadence = Cadence(lease_seconds)
@@ -115,11 +116,9 @@ class Ticker:
         self._steering = steering
         self.ledger.lanes.steer(steering)
 
-    async def start(self, *, again: bool = False) -> None:
+    async def start(self, stand_by: Callable[[], Awaitable[None]] | None = None) -> None:
         """Take over the database, and load its state. See `StoreAccess.take_over`."""
-        self.epoch = await self.access.take_over(
-            self.clock, self._owner, again=again, lease_seconds=self.lease_seconds
-        )
+        self.epoch = await self.access.take_over(self.begin_epoch, stand_by)
         self.ledger.feed = FeedRing(self.epoch)
         self.claims.limits.empty()
         await self._load()
@@ -127,6 +126,11 @@ class Ticker:
         running, counts = len(self.ledger.fleet.running), self.ledger.waiting_types()
         self.journal.took_over(self.epoch, running, sum(counts.values()))
         self.loaded.set()
+
+    def begin_epoch(self) -> int:
+        """Take over the database for this cluster, in the store's thread; return the new epoch."""
+        mine = self.cluster
+        return self.store.begin_epoch(self.clock(), mine.owner, host=mine.host, alone=mine.is_alone)
 
     async def is_loaded(self, seconds: float) -> bool:
         """Return whether the database was taken over; waits at most `seconds` for it."""
@@ -214,7 +218,7 @@ class Ticker:
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
             proven = taken.count or done.claimed or work.stats or work.firings
-            self._note_cadence(began_at, work, done)
+            self._cadence.note(began_at, work, done)
             if self.access.error is not None:
                 self.intake.hurry()
             await self._apply(taken, work, done)
@@ -229,13 +233,6 @@ class Ticker:
                 self.access.note_commit()
             self.intake.note_stored(taken)
             self.intake.invite()
-
-    def _note_cadence(self, began_at: float, work: TickInput, done: TickResult) -> None:
-        if work.renew:
-            self._cadence.renewed(began_at)
-        self._cadence.ticked(done.counts, done.totals)
-        if work.fold:
-            self._cadence.folded(began_at)
 
     async def _make_ready(self) -> None:
         """Wait no longer for more outcomes, and make sure that memory is as the disk."""
@@ -369,6 +366,17 @@ class Ticker:
     async def reload(self) -> None:
         """Read everything again, as the last commit is in doubt."""
         await self._load()
+
+    def renew_soon(self) -> None:
+        """Renew the epoch with the next tick, which comes at once."""
+        self._cadence.hurry()
+        self.wake.set()
+
+    def dismiss(self) -> None:
+        """Answer runners and followers that wait: another tracker has taken over."""
+        self.ledger.feed.break_off()
+        for runner in self.ledger.fleet:
+            runner.unconfirm()
 
     async def renew(self) -> None:
         """Make the cheapest possible write. Raises `StoreUnavailable`, `Superseded`."""

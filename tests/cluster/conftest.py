@@ -93,12 +93,15 @@ class Service:
 
 
 def start_service(
-    folder: Path, port: int = 0, *, cpus: int = 2, dashboard: bool = False, **environment: str
+    folder: Path,
+    port: int = 0,
+    *,
+    cpus: int = 2,
+    host: str = "127.0.0.1",
+    dashboard: bool = False,
+    **environment: str,
 ) -> Service:
-    """Start `raytasks up` on free ports, or on this one, with its files in a folder.
-
-    Ray's dashboard takes a third of the start: only what asks it something starts it.
-    """
+    """Start `raytasks up` on free ports, or on this one, with its files in a folder."""
     port = port or quiet_port()
     log = folder / "up.log"
     variables = {
@@ -118,9 +121,10 @@ def start_service(
     }
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}", f"--num-cpus={cpus}"]
     command.append("--dashboard" if dashboard else "--no-dashboard")
+    command.append(f"--host={host}")
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
-    url = f"http://127.0.0.1:{port}"
+    url = f"http://{host}:{port}"
     deadline = time.monotonic() + START_SECONDS
     while "Ctrl-C" not in log.read_text():  # the last line of the announcement
         if process.poll() is not None or time.monotonic() > deadline:

@@ -66,6 +66,9 @@ class Tracker:
     async def demand(self, task_types: Sequence[str]) -> Mapping[str, TypeWork]:
         return {name: work for name, work in self.work.items() if name in task_types}
 
+    def has_predecessors(self) -> bool:
+        return False
+
     def pool_settings(self) -> Mapping[str, PoolSetting]:
         return {}
 

@@ -136,16 +136,24 @@ class Injector:
         return True
 
     async def _double_runner(self) -> bool:
-        return self._with_runner(lambda life: self.world.start_runner(life.name, life.pool))
+        return self._with_runner(
+            lambda life: self.world.start_runner(life.name, life.pool, life.owner)
+        )
 
     async def _give_up_runner(self) -> bool:
         """Tell the tracker that a living runner is dead, as Ray does of one on a frozen node."""
         tracker = self.world.present_tracker
         if tracker is None or not tracker.process.runs or tracker.tracker is None:
             return False
+        if tracker.tracker.outpost.active:
+            return False
         if tracker.loaded_at > self.world.loop.time():
             return False
-        return self._with_runner(lambda life: self.world.tell_of_death(tracker, life.runner_id))
+        mine = [life for life in self.world.runners if life.process.runs and life.owner == "me"]
+        if not mine:
+            return False
+        self.world.tell_of_death(tracker, self._draw.choice(mine).runner_id)
+        return True
 
     async def _cut_off(self) -> bool:
         living = [life for life in self.world.runners if life.process.runs]
@@ -195,12 +203,13 @@ class Injector:
         return True
 
     async def _rival_tracker(self) -> bool:
-        """Have the tracker of another owner take the database over, and die after a while."""
-        if any(life.owner == "rival" and not life.process.dead for life in self.world.trackers):
+        """Have another cluster take the database over, and die after a while; two at most."""
+        names = [name for name in ("rival", "rival 2") if name not in self.world.clusters]
+        if not names:
             return False
-        rival = self.world.start_tracker("rival", again=False)
-        await self._while(self._draw.uniform(0.5, 10.0))
-        rival.process.kill()
+        self.world.start_cluster(names[0])
+        await self._while(self._draw.choice((10.0, 40.0, 90.0)) * self._draw.random())
+        self.world.kill_cluster(names[0])
         return True
 
     async def _kill_replica(self) -> bool:

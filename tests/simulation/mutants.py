@@ -460,5 +460,40 @@ MUTANTS = (
         "        self.rows = {row.key: row for row in rows}\n",
         "        self.rows = {row.key: row for row in rows if row.last_for is None}\n",
     ),
+    # Two clusters
+    Mutant(
+        "runners of an earlier cluster get work",
+        "raytasks.tracker.predecessors",
+        "            capacity=0,\n            capacity_by_type={},\n",
+        "",
+    ),
+    Mutant(
+        "runners of two clusters share their names",
+        "raytasks.tracker.predecessors",
+        '            name=f"{exchange.name}{mark}",\n',
+        "",
+    ),
+    Mutant(
+        "what runs in an earlier cluster is lost at once",
+        "raytasks.tracker.predecessors",
+        "            else:\n                return\n",
+        "            else:\n"
+        "                for item in self._ticker.ledger.fleet:\n"
+        "                    if not item.name:\n"
+        "                        self._mark_lost(item.runner_id, '', cause=LossCause.OUTSIDE)\n"
+        "                return\n",
+    ),
+    Mutant(
+        "what ran in a cluster that is gone is held for ever",
+        "raytasks.tracker.silence",
+        "            self._give_up(runner, _GONE, LossCause.OUTSIDE)\n",
+        "",
+    ),
+    Mutant(
+        "an outpost takes the database back from one that lives",
+        "raytasks.tracker.outpost",
+        "            if known != present:\n",
+        "            if known is None:\n",
+    ),
 )
 """All of them, each with a name that says what goes wrong."""

@@ -26,8 +26,9 @@ _CALL_SECONDS = 9.0
 class ReplicaLife:
     """One life of a replica's process. Its methods are what clients call."""
 
-    def __init__(self, world: "World", name: str) -> None:
+    def __init__(self, world: "World", name: str, owner: str = "me") -> None:
         self.world = world
+        self.owner = owner
         self.name = name
         self.process = Process(world.loop, name)
         self.process.skew = world.elsewhere_skew
@@ -58,7 +59,7 @@ class ReplicaLife:
 
     async def act(self, asked: Any, *arguments: Any) -> Any:
         """Have the tracker answer a query, carry out a command, or call a method of its core."""
-        tracker = self.world.tracker_of(self.process)
+        tracker = self.world.tracker_of(self.process, self.owner)
         match asked:
             case Query():
                 return await self.read(asked)
@@ -74,20 +75,20 @@ class ReplicaLife:
     async def read(self, query: Query[Answer]) -> Answer:
         """Have the tracker answer a query."""
         message = wire.encode(query)
-        tracker = self.world.tracker_of(self.process)
+        tracker = self.world.tracker_of(self.process, self.owner)
         answer = await self._carry(tracker, lambda: tracker.read(message))
         return wire.answer_of(query, answer)
 
     async def changes(self, epoch: int, after: int, seconds: float, part: FeedPart) -> Feed:
         """Return a piece of the tracker's feed."""
         query = wire.encode(FeedQuery(epoch, after, seconds, part))
-        tracker = self.world.tracker_of(self.process)
+        tracker = self.world.tracker_of(self.process, self.owner)
         answer = await self._carry(tracker, lambda: tracker.changes(query))
         return wire.feed_of(answer)
 
     async def _send_tasks(self, tasks: Sequence[NewTask]) -> Accepted:
         message = wire.encode(tasks)
-        tracker = self.world.tracker_of(self.process)
+        tracker = self.world.tracker_of(self.process, self.owner)
         return wire.duplicates_of(await self._carry(tracker, lambda: tracker.submit(message)))
 
     async def _carry(self, tracker: TrackerLife, serve: Any) -> Any:
@@ -102,7 +103,7 @@ class ReplicaLife:
     # What the watchdog needs
 
     async def _ping(self) -> None:
-        self._watched = tracker = self.world.tracker_of(self.process)
+        self._watched = tracker = self.world.tracker_of(self.process, self.owner)
         await self.world.network.call(tracker.process, tracker.ping)
 
     async def _epoch(self) -> object:
@@ -116,7 +117,7 @@ class ReplicaLife:
         return checker.owner, checker.renewed_at
 
     async def _life(self) -> object:
-        present = self.world.present_tracker
+        present = self.world.tracker_named(self.owner)
         return None if present is None else present.process.name
 
     async def _replace(self) -> None:

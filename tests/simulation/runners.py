@@ -37,8 +37,10 @@ _KINDS = {
 class RunnerLife:
     """One life of a runner's process, from its start to its end."""
 
-    def __init__(self, world: "World", name: str, pool: str, life: int) -> None:
+    def __init__(self, world: "World", name: str, pool: str, life: int, owner: str) -> None:
         self.world = world
+        self.owner = owner
+        self.begun_at = world.loop.time()
         self.name = name
         self.pool = pool
         self.runner_id = f"{name}.{life}"
@@ -81,7 +83,7 @@ class RunnerLife:
         self.world.runner_ended(self)
 
     async def _exchange(self, exchange: Exchange) -> Orders:
-        tracker = self.world.tracker_of(self.process)
+        tracker = self.world.tracker_of(self.process, self.owner)
         message = wire.encode(exchange)
         answer: bytes = await self.world.network.call(
             tracker.process, lambda: tracker.exchange(message)

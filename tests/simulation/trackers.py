@@ -6,8 +6,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 from raytasks.protocol import codec as wire
-from raytasks.protocol.commands import CancelTask, ChangeTask, DeleteTask, RetryTask, StartBulk
-from raytasks.protocol.messages import Exchange
+from raytasks.protocol.commands import (
+    CancelTask,
+    ChangeTask,
+    DeleteTask,
+    PauseWork,
+    ResumeWork,
+    RetryTask,
+    StartBulk,
+)
+from raytasks.protocol.messages import Exchange, Feed
 from raytasks.protocol.queries import Query
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
@@ -29,6 +37,7 @@ class TrackerLife:
     def __init__(self, world: "World", number: int, owner: str, *, again: bool) -> None:
         self.world = world
         self.owner = owner
+        self.begun_at = world.loop.time()
         self.process = Process(world.loop, f"tracker {number}")
         self.process.skew = world.tracker_skew
         self.tracker: Tracker | None = None
@@ -43,6 +52,8 @@ class TrackerLife:
         self._pauses = self._pausing = 0
         self._looked = -1
         self._core: asyncio.Future[Tracker] | None = None
+        self.is_back = again
+        """Whether it may only take over from one that is gone."""
         self.process.start(self._live())
 
     def clock(self) -> float:
@@ -63,18 +74,26 @@ class TrackerLife:
 
     async def submit(self, tasks: bytes) -> bytes:
         """See `TrackerActor.submit`."""
+        return await (await self.core()).outpost.either("submit", tasks, self._submit)
+
+    async def _submit(self, tasks: bytes) -> bytes:
         new = wire.new_tasks_of(tasks)
         duplicates = await (await self.core()).submit(new)
         for task in new:
             if task.task_id not in duplicates:
                 self.world.answers.accepted(task.task_id)
-        return wire.encode(duplicates)
+        return wire.encode_accepted(duplicates)
 
     async def exchange(self, message: bytes) -> bytes:
         """See `TrackerActor.exchange`."""
         exchange: Exchange = wire.exchange_of(message)
+        core = await self.core()
+        if core.outpost.active:
+            return await core.outpost.exchange(exchange.runner_id, message)
         self.heard_at[exchange.runner_id] = self.world.loop.time()
-        orders = await (await self.core()).exchange(exchange)
+        orders = await core.exchange(exchange)
+        if exchange.pool.startswith("earlier") and orders.claims:
+            self.world.fail(f"{exchange.name} of an earlier cluster gets {orders.claims}")
         account = self.world.account
         for key in orders.acknowledged:
             task_id, attempt = key
@@ -89,6 +108,9 @@ class TrackerLife:
 
     async def changes(self, query: bytes) -> bytes:
         """See `TrackerActor.changes`."""
+        if (await self.core()).outpost.active:
+            await asyncio.sleep(1.0)
+            return wire.encode(Feed(0, 0, gap=True))
         asked = wire.feed_query_of(query)
         found = await (await self.core()).changes(
             asked.epoch, asked.after, asked.seconds, asked.part
@@ -102,6 +124,9 @@ class TrackerLife:
 
     async def execute(self, command: bytes) -> bytes:
         """See `TrackerActor.execute`. What it answers is so in the database."""
+        return await (await self.core()).outpost.either("execute", command, self._execute)
+
+    async def _execute(self, command: bytes) -> bytes:
         core = await self.core()
         asked = wire.command_of(command)
         match asked:
@@ -134,8 +159,9 @@ class TrackerLife:
                 self._pauses += 1
                 number, alone = self._pauses, not self._pausing
                 self._pausing += 1
+                verb = PauseWork() if method == "pause" else ResumeWork()
                 try:
-                    found = await getattr(core, method)(*arguments)
+                    found = await self.execute(wire.encode(verb))
                 finally:
                     self._pausing -= 1
                 if alone and number == self._pauses:
@@ -162,7 +188,12 @@ class TrackerLife:
         try:
             self.tracker = tracker = world.make_tracker(self)
             self._watch(tracker)
-            tracker.ticker.on_expiry = world.replace_runner
+            tracker.ticker.on_expiry = lambda name: world.replace_runner(name, self.owner)
+            tracker.predecessors.doors = {
+                "submit": self.submit,
+                "execute": self.execute,
+                "exchange": self.exchange,
+            }
             if self._core is not None:
                 self._core.set_result(tracker)
             await tracker.start(again=self._again)
@@ -174,12 +205,21 @@ class TrackerLife:
                     tracker, _no_files, seconds=world.retention_seconds, clock=self.clock
                 )
                 pruning.append(retention.run())
-            await asyncio.gather(tracker.run(), *pruning)
-        except Superseded:
-            world.trace("superseded", self.process.name)
+            await self._reign(tracker, pruning)
         except Exception as error:
             world.fail(f"{self.process.name} failed: {error!r}")
         self.process.kill()
+
+    async def _reign(self, tracker: Tracker, others: list[Awaitable[Any]]) -> None:
+        tasks = [asyncio.ensure_future(work) for work in (tracker.run(), *others)]
+        try:
+            await asyncio.gather(*tasks)
+        except Superseded:
+            self.world.trace("superseded", self.process.name)
+            for task in tasks:
+                task.cancel()
+            self.is_back = True
+            await tracker.superseded()
 
     def _watch(self, tracker: Tracker) -> None:
         """Have the tracker's memory compared with the database after each of its writes."""

@@ -24,7 +24,7 @@ from tests.simulation.database import Files, Threads, Trouble
 from tests.simulation.ending import Ending
 from tests.simulation.faults import Injector
 from tests.simulation.flow import Flow
-from tests.simulation.kinds import Fault, Swarm
+from tests.simulation.kinds import ON_CALLS, Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
 from tests.simulation.probes import Probes
@@ -82,6 +82,7 @@ class World:
         self.trackers: list[TrackerLife] = []
         self.runners: list[RunnerLife] = []
         self.replicas: list[ReplicaLife] = []
+        self.clusters = {"me"}
         self._lives: Counter[str] = Counter()
         self._doubled: set[str] = set()
         self.claimed_at: dict[tuple[str, int], float] = {}
@@ -115,15 +116,21 @@ class World:
         return self.clients.plans[claim.task_id].script(self.seed, claim.attempt)
 
     def replica(self) -> ReplicaLife:
-        """Return a replica that a client's connection reaches."""
+        """Return a replica that a client's connection reaches, of any cluster."""
         return self.draw.choice(self.replicas)
 
     # Trackers
 
     @property
     def present_tracker(self) -> TrackerLife | None:
-        """The tracker that goes by the name now."""
-        return self.trackers[-1] if self.trackers else None
+        """The tracker of our cluster that goes by the name now."""
+        return self.tracker_named("me")
+
+    def tracker_named(self, owner: str) -> TrackerLife | None:
+        """Return the tracker that goes by the name in a cluster: the newest one that lives."""
+        mine = [life for life in self.trackers if life.owner == owner]
+        alive = [life for life in mine if not life.process.dead]
+        return next(reversed(alive or mine), None)
 
     def make_tracker(self, life: TrackerLife) -> Tracker:
         """Return the core of a new life of the tracker."""
@@ -134,6 +141,8 @@ class World:
             clock=life.clock,
             monotonic=self.loop.time,
             owner=life.owner,
+            host=life.owner,
+            alone=Fault.TRACKER_RIVALLED not in self.swarm.rates,
             executors=self.threads.make,
         )
         if infos := self.writers.infos(self.timetable.infos(self.flow.infos)):
@@ -149,10 +158,10 @@ class World:
         self.trace("tracker starts", life.process.name, owner)
         return life
 
-    def tracker_of(self, process: Process) -> TrackerLife:
-        """Return the tracker that a process knows: maybe an old one, as long as that lives."""
+    def tracker_of(self, process: Process, owner: str) -> TrackerLife:
+        """Return its cluster's tracker that a process knows: maybe an old one that still lives."""
         known = self._used.get(process)
-        present = self.present_tracker
+        present = self.tracker_named(owner)
         is_old = known is not None and known is not present and not known.process.dead
         if known is not None and is_old and self.draw.random() < 0.7:
             return known
@@ -163,18 +172,12 @@ class World:
 
     def _tracker_died(self, life: TrackerLife) -> None:
         self.trace("tracker died", life.process.name)
-        if life is self.trackers[-1] and any(not item.process.dead for item in self.trackers):
-            # The name goes to one that lives, e.g. one that has stood by.
-            self.trackers.remove(life)
-            alive = next(item for item in self.trackers if not item.process.dead)
-            self.trackers.remove(alive)
-            self.trackers.append(alive)
-        if life.owner != "me":
-            return
 
         def again() -> None:
-            if all(item.process.dead or item.owner != "me" for item in self.trackers):
-                self.start_tracker("me", again=True)
+            if life.owner not in self.clusters:
+                return
+            if all(item.process.dead or item.owner != life.owner for item in self.trackers):
+                self.start_tracker(life.owner, again=True)
 
         delay = self.draw.uniform(0.2, 2.0)
         self.loop.call_later(delay, again, context=self.loop.outside.context)
@@ -188,12 +191,15 @@ class World:
 
     # Runners
 
-    def start_runner(self, name: str, pool: str) -> RunnerLife:
-        """Start a process of a runner."""
-        if any(life.name == name and not life.process.dead for life in self.runners):
+    def start_runner(self, name: str, pool: str, owner: str = "me") -> RunnerLife:
+        """Start a process of a runner in a cluster."""
+        if any(
+            (life.name, life.owner) == (name, owner) and not life.process.dead
+            for life in self.runners
+        ):
             self._doubled.add(name)
         self._lives[name] += 1
-        life = RunnerLife(self, name, pool, self._lives[name])
+        life = RunnerLife(self, name, pool, self._lives[name], owner)
         self.runners.append(life)
         return life
 
@@ -210,10 +216,10 @@ class World:
         life.process.kill()
         self._go_on_without(life, told=True)
 
-    def replace_runner(self, name: str) -> None:
-        """End the process of a runner that was not heard of, and start another."""
+    def replace_runner(self, name: str, owner: str) -> None:
+        """End the process of a cluster's runner that was not heard of, and start another."""
         for life in self.runners:
-            if life.name == name and not life.process.dead:
+            if (life.name, life.owner) == (name, owner) and not life.process.dead:
                 self.crash(life)
 
     def tell_of_death(self, tracker: TrackerLife, runner_id: str) -> None:
@@ -231,20 +237,24 @@ class World:
         self.runners.remove(life)
 
         def tell() -> None:
-            tracker = self.present_tracker
+            tracker = self.tracker_named(life.owner)
             if tracker is None or tracker.tracker is None or not tracker.process.runs:
+                return
+            if tracker.tracker.outpost.active:
                 return
             if tracker.loaded_at <= self.loop.time():  # as its pools begin only then
                 self.tell_of_death(tracker, life.runner_id)
 
         def again() -> None:
-            if any(other.name == life.name for other in self.runners):
+            if life.owner not in self.clusters:
+                return
+            if any((other.name, other.owner) == (life.name, life.owner) for other in self.runners):
                 return
             name = life.name
             if self.draw.random() < 0.3:
                 self._lives["names"] += 1
                 name = f"{life.name[0]}{100 + self._lives['names']}"
-            self.start_runner(name, life.pool)
+            self.start_runner(name, life.pool, life.owner)
 
         outside = self.loop.outside.context
         if told:
@@ -256,7 +266,31 @@ class World:
     def kill_replica(self, life: ReplicaLife) -> None:
         """Kill a replica; Serve starts another."""
         life.process.kill()
-        self.replicas[self.replicas.index(life)] = ReplicaLife(self, life.name)
+        self.replicas[self.replicas.index(life)] = ReplicaLife(self, life.name, life.owner)
+
+    # Clusters
+
+    def start_cluster(self, owner: str) -> None:
+        """Start a cluster of another owner on the same database."""
+        self.clusters.add(owner)
+        self.start_tracker(owner, again=False)
+        for name, pool in (("r1", SHARED_POOL), ("f1", REMOTE_POOL)):
+            self.start_runner(name, pool, owner)
+        self.replicas.append(ReplicaLife(self, f"api of {owner}", owner))
+
+    def kill_cluster(self, owner: str) -> None:
+        """Kill all of a cluster at once."""
+        self.trace("cluster dies", owner)
+        self.clusters.discard(owner)
+        for life in [life for life in self.runners if life.owner == owner]:
+            self.runners.remove(life)
+            life.process.kill()
+        for replica in [item for item in self.replicas if item.owner == owner]:
+            self.replicas.remove(replica)
+            replica.process.kill()
+        for tracker in self.trackers:
+            if tracker.owner == owner and not tracker.process.dead:
+                tracker.process.kill()
 
     # The schedule
 
@@ -327,7 +361,10 @@ class World:
         self.checker.lost = lambda row: self._lost(row, life)
         self.checker.released = lambda row: self._released(row, life)
         self.clients.callbacks.look()
+        former, reigned = self.checker.owner, self.checker.epoch
         changed = self.checker.look(process.name, epoch, clock)
+        if self.checker.epoch != reigned:
+            self._taken_over(former, life)
         self.flow.look(self.loop.time())
         self.timetable.look()
         self.writers.look()
@@ -346,6 +383,17 @@ class World:
                     "cancelled" if row.cancel_requested else "",
                 )
 
+    def _taken_over(self, former: str | None, life: TrackerLife | None) -> None:
+        """See that no cluster takes the database back from one that works."""
+        present = None if former is None else self.tracker_named(former)
+        if life is None or present is None or not life.is_back or former == life.owner:
+            return
+        now = self.loop.time()
+        calm_since = max(self.trouble.seen_at, present.frozen_at)
+        loaded = present.loaded_at <= now
+        if present.process.runs and loaded and now - calm_since > LEASE_SECONDS + 2.0:
+            self.fail(f"{life.owner} takes the database back from {former}, which works")
+
     def _lost(self, row: Row, life: TrackerLife | None) -> None:
         """See that an attempt that was lost was not lost without a reason."""
         key = (row.task_id, row.attempt)
@@ -363,12 +411,22 @@ class World:
                 continue
             lives = runner.process.runs and not runner.process.cut_off and not runner.left
             # Of two that live under one name, who calls last is taken for the newer one.
-            if (
-                lives
-                and runner.name not in self._doubled
-                and self.loop.time() - heard_at < LEASE_SECONDS / 2
-            ):
+            now = self.loop.time()
+            if lives and runner.name not in self._doubled and now - heard_at < LEASE_SECONDS / 2:
                 self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
+            if lives and self._is_calm(runner):
+                self.fail(f"{key} was lost with {row.runner_id}, whose cluster lives")
+
+    def _is_calm(self, runner: RunnerLife) -> bool:
+        """Return whether a runner and its cluster have worked for long without any trouble."""
+        tracker = self.tracker_named(runner.owner)
+        if tracker is None or not tracker.process.runs or runner.name in self._doubled:
+            return False
+        if {Fault.CUT_OFF, *ON_CALLS} & self.swarm.rates.keys() and self.swarm.active:
+            return False
+        begun = max(tracker.begun_at, runner.begun_at, self.trouble.seen_at)
+        begun = max(begun, tracker.frozen_at, runner.process.changed_at)
+        return self.loop.time() - begun > 2 * LEASE_SECONDS
 
     def _released(self, row: Row, life: TrackerLife | None) -> None:
         """See that no attempt is given back whose runner has said how it ended."""

@@ -290,11 +290,11 @@ class TestStandby:
         async with tracker_on(store, owner="present", lease_seconds=0.3) as present:
             starting = asyncio.ensure_future(former.start(again=True))
             for number in range(3):  # each lasts longer than the lease, which the other renews
-                with pytest.raises(StoreUnavailable, match="another tracker has taken over"):
+                with pytest.raises(StoreUnavailable, match="another cluster has taken over"):
                     await begin(former, number)
             report = await former.read(Health())
             assert not report["tracker"]["ok"]
-            assert "another tracker" in report["database"]["error"]
+            assert "another cluster" in report["database"]["error"]
             assert not starting.done()
             await begin(present, 7)
         await asyncio.wait_for(starting, PATIENCE)

@@ -5,6 +5,7 @@ import logging
 import os
 import time
 from collections import Counter
+from collections.abc import Coroutine
 from functools import partial
 from typing import Any
 
@@ -25,8 +26,9 @@ from raytasks.pools.versions import Announced, DeployAnswer, Versions
 from raytasks.protocol import codec as wire
 from raytasks.protocol import local_socket as local_rpc
 from raytasks.protocol import protocol_version
-from raytasks.protocol.commands import Command
+from raytasks.protocol.commands import ResumeWork
 from raytasks.protocol.local_socket import TrackerAddress
+from raytasks.protocol.messages import Exchange, Orders
 from raytasks.protocol.metrics_data import MetricsData
 from raytasks.protocol.places import DatabasePlace, Terms
 from raytasks.protocol.queries import (
@@ -38,6 +40,7 @@ from raytasks.protocol.queries import (
     Metrics,
     NodeList,
     Query,
+    ServiceQuery,
     WaitingFor,
 )
 from raytasks.runner.on_ray.node_life import node_died
@@ -45,14 +48,17 @@ from raytasks.runner.on_ray.ray_internals import was_restarted
 from raytasks.runner.on_ray.stack_calls import stack_of
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET
 from raytasks.settings import Settings
-from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.store.version_rows import VersionState
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.doors import Doors
 from raytasks.tracker.ending import RESTART_SECONDS, end_process
 from raytasks.tracker.garbage import keep_present
 from raytasks.tracker.metrics_view import with_starting
+from raytasks.tracker.on_ray import stopping
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
+from raytasks.tracker.on_ray.own_file import own_file
+from raytasks.tracker.on_ray.tracker_making import tracker_of
 from raytasks.tracker.orphans import Orphans
 from raytasks.tracker.retention import Retention
 from raytasks.tracker.service_terms import outbox_terms_of, terms_of
@@ -60,7 +66,6 @@ from raytasks.tracker.version_book import VersionBook
 
 log = logging.getLogger(__name__)
 
-_LAST_TICK_SECONDS = 10.0
 _TAKEN_OVER_SECONDS = 20.0
 _FILE_THREADS = 8  # an object store is slow for each call
 _ASKED = 100
@@ -86,6 +91,7 @@ class TrackerActor:
         self._address_lock = asyncio.Lock()
         self._asked: list[str] = []
         self._outlook: ClusterOutlook | None = None
+        self._own_doors: Doors | None = None
 
     # For clients
 
@@ -94,33 +100,31 @@ class TrackerActor:
 
         Tasks and duplicates are encoded by `protocol.codec`.
         """
-        core = await self._core()
-        return wire.encode_accepted(await core.submit(wire.new_tasks_of(tasks)))
+        return await (await self._doors()).submit(tasks)
 
     async def read(self, query: bytes) -> bytes:
         """Answer a query. Raises `StoreUnavailable`.
 
         Query and answer are encoded by `protocol.codec`.
         """
-        return wire.encode(await self._read(wire.query_of(query)))
+        asked = wire.query_of(query)
+        if isinstance(asked, ServiceQuery):
+            return wire.encode(await self._read(asked))
+        return await (await self._doors()).read(query)
 
     async def execute(self, command: bytes) -> bytes:
         """Execute a command: see `Tracker.execute`.
 
         Command and answer are encoded by `protocol.codec`.
         """
-        asked: Command[Any] = wire.command_of(command)
-        return wire.encode(await (await self._core()).execute(asked))
+        return await (await self._doors()).execute(command)
 
     async def changes(self, query: bytes) -> bytes:
         """Return events of the feed: see `Tracker.changes`.
 
         Query and feed are encoded by `protocol.codec`.
         """
-        asked = wire.feed_query_of(query)
-        core = await self._core()
-        found = await core.changes(asked.epoch, asked.after, asked.seconds, asked.part)
-        return wire.encode(found)
+        return await (await self._doors()).changes(query)
 
     async def _read(self, query: AnyQuery) -> Any:
         match query:
@@ -169,7 +173,7 @@ class TrackerActor:
 
     async def _database(self) -> DatabasePlace:
         core = await self._core()
-        if not await core.ticker.is_loaded(_TAKEN_OVER_SECONDS):
+        if not (core.outpost.active or await core.ticker.is_loaded(_TAKEN_OVER_SECONDS)):
             raise StoreUnavailable("the database is not taken over yet")
         context = ray.get_runtime_context()
         owner = context.get_actor_id() or ""
@@ -206,15 +210,20 @@ class TrackerActor:
         Exchange and orders are encoded by `protocol.codec`. Ray is asked why an earlier life of the
         runner has ended.
         """
+        doors = await self._doors()
+        answer = doors.exchange(message, way)
+        del message  # it may be large, and the answer may take long
+        return await answer
+
+    async def _exchange(self, exchange: Exchange, way: str) -> Orders:
         core = await self._core()
-        exchange = wire.exchange_of(message)
         if self._pools is not None:
             for runner in core.fleet.lives_of(exchange.name):
                 if runner.runner_id != exchange.runner_id:
                     await self._pools.note_end(runner.runner_id, runner.worker_id)
         answer = core.exchange(exchange, way)
-        del exchange, message  # they may be large, and the answer may take long
-        return wire.encode(await answer)
+        del exchange
+        return await answer
 
     async def ping(self) -> None:
         """Answer, to show that this process runs; needs nothing else to work."""
@@ -226,6 +235,8 @@ class TrackerActor:
         """
         core, versions = await self._core(), self._versions
         assert versions is not None
+        if core.outpost.active:
+            raise StoreUnavailable(f"{core.outpost.words}; deploy there")
         row = await versions.deploy(version, by)
         return DeployAnswer(
             number=row.number,
@@ -264,25 +275,15 @@ class TrackerActor:
         An attempt that still runs then is stopped and released, uncharged. Returns the number of
         those. New tasks are accepted throughout.
         """
-        core = await self._core()
-        await core.pause(by, drain=True)
-        await core.wait_until_idle(seconds)
-        left = 0
-        for runner in core.runners():
-            released = core.release_runner(runner.runner_id)
-            if released and self._pools is not None:
-                self._pools.replace(runner.name)
-            left += released
-        await core.wait_until_idle(_LAST_TICK_SECONDS)
-        return left
+        return await stopping.drain(await self._core(), self._pools, seconds, by)
 
     async def resume(self, by: str = UNKNOWN) -> None:
         """End the pause of the whole service."""
-        await (await self._core()).resume(by)
+        await self.execute(wire.encode(ResumeWork(by=by)))
 
     async def end_drain(self, by: str = UNKNOWN) -> None:
         """Claim tasks again if the service is drained; a person's pause stays."""
-        await (await self._core()).end_drain(by)
+        await self.execute(wire.encode(ResumeWork(by=by, only_drain=True)))
 
     async def stop(self, seconds: float) -> int:
         """Stop claiming, give running attempts `seconds` to end, then end all runners.
@@ -292,14 +293,7 @@ class TrackerActor:
         core = await self._core()
         if self._pools is None:
             return 0
-        self._pools.stop()
-        log.info("the service stops; running attempts have %g seconds", seconds)
-        await core.stop_claiming()
-        await core.wait_until_idle(seconds)
-        left = core.release_all()
-        await self._pools.end_all()
-        await core.wait_until_idle(_LAST_TICK_SECONDS)
-        log.info("the service has stopped; %d attempts were given back", left)
+        left = await stopping.stop(core, self._pools, seconds)
         if self._log is not None:
             await asyncio.to_thread(self._log.flush)
         return left
@@ -312,6 +306,12 @@ class TrackerActor:
             return self._tracker.result()
         return await asyncio.shield(self._tracker)
 
+    async def _doors(self) -> Doors:
+        core = await self._core()
+        if self._own_doors is None:
+            self._own_doors = Doors(core, self._read, self._exchange)
+        return self._own_doors
+
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
         begun_at = time.monotonic()
         keep_present()
@@ -319,18 +319,7 @@ class TrackerActor:
             stream = LogStream()
             self._log = TrackerLog(stream, LogOptions.of(self._settings))
             log.info("raytasks %s begins", __version__, extra=with_fields(pid=os.getpid()))
-            tracker = Tracker(
-                Store(
-                    self._settings.database_url,
-                    priority_step=self._settings.priority_step_seconds,
-                ),
-                lease_seconds=self._settings.lease_seconds,
-                max_crashes=self._settings.max_crashes,
-                max_backlog=self._settings.max_backlog,
-                owner=ray.get_runtime_context().get_actor_id() or "",
-                log=stream,
-            )
-            tracker.ticker.ledger.claims.awaits_handlers = True
+            tracker = tracker_of(self._settings, stream)
             self._pools = RunnerPools(tracker)
             self._versions = Versions(
                 VersionBook(tracker.ticker),
@@ -346,12 +335,10 @@ class TrackerActor:
             tracker.ticker.silence.node_died = node_died
             tracker.stack_of = stack_of
             ready.set_result(tracker)
+            await own_file(tracker, self._settings.sqlite_path)
             await tracker.start(again=was_restarted())
-            await asyncio.gather(
-                tracker.run(), self._pools.run(), self._prune(tracker), self._versions.restore()
-            )
-        except Superseded:
-            end_process("another tracker has taken over the database; this one stands by")
+            await self._reign(tracker, self._pools.run(), self._versions.restore())
+            end_process("this cluster has the database again; its tracker begins anew")
         except BaseException as error:
             # Not at once: a failure at every start must not keep a processor busy.
             lived = time.monotonic() - begun_at
@@ -359,6 +346,17 @@ class TrackerActor:
             end_process("the tracker failed, and will be started again", error, pause=pause)
         finally:
             os._exit(1)
+
+    async def _reign(self, tracker: Tracker, *others: Coroutine[Any, Any, None]) -> None:
+        """Do the work of a tracker that reigns, and then of an outpost; return after that."""
+        works = (tracker.run(), self._prune(tracker), *others)
+        tasks = [asyncio.ensure_future(work) for work in works]
+        try:
+            await asyncio.gather(*tasks)
+        except Superseded:
+            for task in tasks:
+                task.cancel()
+            await tracker.superseded()
 
     def _socket_node(self) -> str | None:
         listens = self._server is not None and self._server.listening

@@ -1,0 +1,32 @@
+"""The end of a cluster that `raytasks up` has replaced: its successor need not wait for a lease."""
+
+import contextlib
+import os
+
+FORMER = "RAYTASKS_FORMER_CLUSTER"
+"""The environment variable in which `up` names its cluster to the process that replaces it."""
+
+
+def remember(owner: str) -> None:
+    """Note which cluster this process runs, in case that it has to start another one."""
+    os.environ[FORMER] = owner
+
+
+def forget_former(database_url: str) -> None:
+    """Tell the database that the former cluster of this command is dead, if there was one.
+
+    If that fails, the new cluster finds out after a lease.
+    """
+    from raytasks.model.tasks import StoreUnavailable
+    from raytasks.store.outpost_rows import forget_reigns
+    from raytasks.store.store import Store
+
+    owner = os.environ.pop(FORMER, None)
+    if owner is None:
+        return
+    store = Store(database_url)
+    try:
+        with contextlib.suppress(StoreUnavailable), store.writing_own() as connection:
+            forget_reigns(connection, [owner])
+    finally:
+        store.close()

@@ -1,0 +1,458 @@
+"""A cluster that another one on the same database has superseded: nothing is lost or run twice."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+import pytest
+
+from raytasks.model.handler_info import EARLIER_REMOTE_POOL, REMOTE_POOL, SHARED_POOL
+from raytasks.model.states import OutcomeKind, State
+from raytasks.model.tasks import BacklogFull, StoreUnavailable, TaskNotFound
+from raytasks.protocol import codec as wire
+from raytasks.protocol.commands import CancelTask
+from raytasks.protocol.messages import Claim, Exchange, FeedQuery, Orders
+from raytasks.protocol.queries import Health, LogLines, Readiness, TaskDetail
+from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.identity import Identity
+from raytasks.store.store import Store
+from raytasks.store.transaction import Superseded
+from raytasks.tracker.core import Tracker
+from raytasks.tracker.doors import Doors
+from tests.making import new_task, outcome, task_id
+from tests.tracking import PATIENCE
+
+QUICK = 1.5
+"""A lease that a test waits for, in seconds."""
+
+
+class Cluster:
+    """A tracker with its doors, as its actor keeps it, and the task in which it lives."""
+
+    def __init__(self, store: Store, owner: str, lease: float, **options: Any) -> None:
+        self.tracker = Tracker(
+            store, owner=owner, host=f"host of {owner}", lease_seconds=lease, **options
+        )
+        self.doors = Doors(self.tracker)
+        self.life: asyncio.Task[None] | None = None
+
+    async def live(self, *, again: bool = False) -> None:
+        """Be a tracker until its process is to end."""
+        await self.tracker.start(again=again)
+        try:
+            await self.tracker.run()
+        except Superseded:
+            await self.tracker.superseded()
+
+    def begin(self, *, again: bool = False) -> None:
+        """Begin to live."""
+        self.life = asyncio.ensure_future(self.live(again=again))
+
+    async def until_loaded(self) -> None:
+        """Wait until it reigns."""
+        assert await self.tracker.ticker.is_loaded(PATIENCE)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until something holds."""
+        async with asyncio.timeout(PATIENCE):
+            while not condition():  # noqa: ASYNC110 - it depends on the database
+                await asyncio.sleep(0.005)
+
+    async def until_outpost(self) -> None:
+        """Wait until it has noticed that it is superseded. It is made to look at once."""
+        await self.tracker.predecessors.look()
+        await self.until(lambda: self.tracker.outpost.active)
+
+    async def kill(self) -> None:
+        """End it as by SIGKILL: it says nothing more."""
+        if self.life is not None:
+            self.life.cancel()
+            with suppress(asyncio.CancelledError):
+                await self.life
+        self.life = None
+
+
+class LoopedRunner:
+    """The real loop of a runner's exchanges; the test says how its attempts end."""
+
+    def __init__(self, cluster: Cluster, pool: str, capacity: int) -> None:
+        self._doors = cluster.doors
+        self._capacity = capacity
+        self.runner_id = f"{cluster.tracker.ticker.cluster.owner}.r1"
+        self.claims: list[Claim] = []
+        self.stopped: list[tuple[str, int]] = []
+        self._came = asyncio.Event()
+        identity = Identity(self.runner_id, "r1", pool, "g", node_id="n", worker_id="w")
+        self.loop = ExchangeLoop(identity, self, self._call)
+        self.life = asyncio.ensure_future(self.loop.run())
+
+    def capacity_by_type(self) -> Mapping[str, int]:
+        """See `Work.capacity_by_type`."""
+        return {"short": self._capacity}
+
+    def capacity(self) -> int:
+        """See `Work.capacity`."""
+        return self._capacity
+
+    def start(self, claims: Sequence[Claim]) -> None:
+        """See `Work.start`."""
+        self.claims += claims
+        self._came.set()
+
+    def stop(self, task_id: str, attempt: int) -> None:
+        """See `Work.stop`."""
+        self.stopped.append((task_id, attempt))
+        self._came.set()
+
+    async def claim(self) -> Claim:
+        """Return the next claim."""
+        await self._until(lambda: bool(self.claims))
+        return self.claims.pop(0)
+
+    async def until_stopped(self, claim: Claim) -> None:
+        """Wait until an attempt is to stop."""
+        await self._until(lambda: (claim.task_id, claim.attempt) in self.stopped)
+
+    def end(self, claim: Claim, kind: OutcomeKind = OutcomeKind.SUCCEEDED, **more: Any) -> None:
+        """Say how an attempt has ended."""
+        self.loop.finished([outcome(claim, kind, **more)])
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while not condition():
+                self._came.clear()
+                await self._came.wait()
+
+    async def _call(self, exchange: Exchange) -> Orders:
+        return wire.orders_of(await self._doors.exchange(wire.encode(exchange)))
+
+
+@pytest.fixture
+async def clusters(
+    store_url: str, open_store: Callable[..., Store]
+) -> AsyncIterator[Callable[..., Awaitable[Cluster]]]:
+    """Begins clusters on one database of each kind, by their owners' names."""
+    begun: list[Cluster] = []
+
+    async def begin(
+        owner: str, *, lease: float = 30.0, again: bool = False, loaded: bool = True, **options: Any
+    ) -> Cluster:
+        cluster = Cluster(open_store(store_url), owner, lease, **options)
+        begun.append(cluster)
+        cluster.begin(again=again)
+        if loaded:
+            await cluster.until_loaded()
+        return cluster
+
+    yield begin
+    for cluster in begun:
+        await cluster.kill()
+        await cluster.tracker.close()
+
+
+Begin = Callable[..., Awaitable[Cluster]]
+Runners = Callable[..., LoopedRunner]
+
+
+@pytest.fixture
+async def runner_of() -> AsyncIterator[Callable[..., LoopedRunner]]:
+    """Begins runners that call a cluster's tracker until the test ends."""
+    begun: list[LoopedRunner] = []
+
+    def begin(cluster: Cluster, *, pool: str = SHARED_POOL, capacity: int = 16) -> LoopedRunner:
+        begun.append(LoopedRunner(cluster, pool, capacity))
+        return begun[-1]
+
+    yield begin
+    for runner in begun:
+        runner.life.cancel()
+        with suppress(asyncio.CancelledError):
+            await runner.life
+
+
+async def submit(cluster: Cluster, *numbers: int, **changes: Any) -> dict[str, Any]:
+    """Submit tasks at a cluster."""
+    tasks = wire.encode([new_task(number, **changes) for number in numbers])
+    return wire.duplicates_of(await cluster.doors.submit(tasks))
+
+
+async def detail(cluster: Cluster, number: int) -> Any:
+    """Return a task and its ended attempts."""
+    query = TaskDetail(task_id(number))
+    return wire.answer_of(query, await cluster.doors.read(wire.encode(query)))
+
+
+async def until_ended(cluster: Cluster, number: int) -> Any:
+    """Return a task and its attempts once it has ended."""
+    async with asyncio.timeout(PATIENCE):
+        while not (found := await detail(cluster, number))[0].state.final:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    return found
+
+
+class TestRunningWork:
+    async def test_what_runs_in_the_earlier_cluster_ends_there_once(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        await submit(second, 2)
+        assert (await runner_of(second).claim()).task_id == task_id(2)
+        assert (await detail(second, 1))[0].state is State.RUNNING
+        runner.end(claim)
+        task, attempts = await until_ended(second, 1)
+        assert task.state is State.COMPLETED
+        assert [item.attempt for item in attempts] == [1]
+
+    async def test_it_claims_nothing_more_there(self, clusters: Begin, runner_of: Runners) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        await submit(first, 2)
+        runner.end(claim)
+        await until_ended(second, 1)
+        assert not runner.claims
+        assert (await runner_of(second).claim()).task_id == task_id(2)
+
+    async def test_a_cancel_reaches_a_task_that_runs_there(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        await second.doors.execute(wire.encode(CancelTask(task_id(1))))
+        await runner.until_stopped(claim)
+        runner.end(claim, OutcomeKind.CANCELLED)
+        assert (await until_ended(second, 1))[0].state is State.CANCELLED
+
+    async def test_what_fails_there_is_tried_again_here(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        runner.end(claim, OutcomeKind.FAILED, retryable=True)
+        again = await runner_of(second).claim()
+        assert (again.task_id, again.attempt) == (task_id(1), 2)
+
+    async def test_a_checkpoint_is_kept(self, clusters: Begin, runner_of: Runners) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        async with asyncio.timeout(PATIENCE):
+            await runner.loop.checkpoint(claim.task_id, claim.attempt, '"half"')
+        runner.end(claim, OutcomeKind.FAILED, retryable=True)
+        assert (await runner_of(second).claim()).checkpoint == '"half"'
+
+    async def test_runners_of_one_name_in_both_clusters_are_two(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first, pool=REMOTE_POOL)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        other = runner_of(second)
+        await submit(second, 2)
+        await other.claim()
+        await second.doors.execute(wire.encode(CancelTask(task_id(1))))
+        await runner.until_stopped(claim)  # so both have called
+        found = {state.runner_id: state for state in second.tracker.runners()}
+        assert len(found[runner.runner_id].held) == 1
+        assert found[runner.runner_id].pool == EARLIER_REMOTE_POOL
+        assert found[other.runner_id].name == "r1"
+        assert found[runner.runner_id].name == "r1@first"
+
+
+class TestLoss:
+    async def test_what_ran_in_a_cluster_that_is_gone_begins_again_uncharged(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first", lease=QUICK)
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        assert second.tracker.has_predecessors()
+        await first.kill()
+        again = await runner_of(second).claim()
+        assert (again.task_id, again.attempt) == (claim.task_id, 2)
+        [task, attempts] = await detail(second, 1)
+        assert task.crashes == 0
+        assert attempts[0].outcome is OutcomeKind.LOST
+        await second.until(lambda: not second.tracker.has_predecessors())
+
+    async def test_a_stop_in_order_gives_back_what_runs(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        outpost = first.tracker.outpost
+        outpost.is_ending = True
+        await outpost.wait_until_idle(0.05)
+        assert await outpost.release() == 1
+        again = await runner_of(second).claim()
+        assert (again.task_id, again.attempt) == (claim.task_id, 2)
+        assert (await detail(second, 1))[1][0].outcome is OutcomeKind.RELEASED
+        await first.kill()
+        await outpost.end()
+        await second.tracker.predecessors.look()
+        assert not second.tracker.has_predecessors()
+
+
+class TestRequests:
+    async def test_one_key_sent_to_both_clusters_makes_one_task(self, clusters: Begin) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        keyed = {"idempotency_key": "k", "request_digest": "d"}
+        here, there = await asyncio.gather(submit(first, 1, **keyed), submit(second, 2, **keyed))
+        named = [
+            *(item.task_id for item in here.values()),
+            *(item.task_id for item in there.values()),
+        ]
+        [winner] = named
+        assert winner in (task_id(1), task_id(2))
+        loser = task_id(2) if winner == task_id(1) else task_id(1)
+        query = TaskDetail(loser)
+        assert wire.answer_of(query, await second.doors.read(wire.encode(query))) is None
+
+    async def test_nothing_is_refused_while_the_other_takes_over(self, clusters: Begin) -> None:
+        first = await clusters("first")
+        sent = [asyncio.ensure_future(submit(first, number)) for number in range(1, 21)]
+        second = await clusters("second")
+        sent += [asyncio.ensure_future(submit(first, number)) for number in range(21, 41)]
+        await asyncio.wait_for(asyncio.gather(*sent), PATIENCE)
+        for number in range(1, 41):
+            assert (await detail(second, number)) is not None
+
+    async def test_errors_come_back_as_they_are(self, clusters: Begin) -> None:
+        first = await clusters("first")
+        await clusters("second", max_backlog=1)
+        await first.until_outpost()
+        await submit(first, 1)
+        with pytest.raises(BacklogFull):
+            await submit(first, 2, 3)
+        with pytest.raises(TaskNotFound):
+            await first.doors.execute(wire.encode(CancelTask(task_id(9))))
+
+    async def test_without_an_answer_the_error_names_the_successor(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first = await clusters("first")
+        second = await clusters("second")
+        await first.until_outpost()
+        await second.kill()
+        with pytest.raises(StoreUnavailable, match="on host of second, epoch 2"):
+            await first.tracker.outpost.call("submit", wire.encode([new_task(1)]), 0.05)
+        query = Readiness()
+        monkeypatch.setattr("raytasks.tracker.doors._HEALTH_SECONDS", 0.05)
+        [reason] = wire.answer_of(query, await first.doors.read(wire.encode(query)))
+        assert reason["code"] == "superseded"
+
+    async def test_health_says_what_is_so(self, clusters: Begin) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        await first.until_outpost()
+        query = Health()
+        report = wire.answer_of(query, await first.doors.read(wire.encode(query)))
+        assert [item["code"] for item in report["reasons"]].count("superseded") == 1
+        assert report["database"]["ok"]
+        assert report["tracker"]["epoch"] == 2
+        there = wire.answer_of(query, await second.doors.read(wire.encode(query)))
+        [earlier] = there["tracker"]["earlier_clusters"]
+        assert (earlier["host"], earlier["epoch"]) == ("host of first", 1)
+        assert "superseded" not in [item["code"] for item in there["reasons"]]
+
+    async def test_the_feed_has_a_gap_and_the_log_is_its_own(self, clusters: Begin) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        await first.until_outpost()
+        feed = wire.feed_of(await first.doors.changes(wire.encode(FeedQuery(1, 0, 0.0))))
+        assert feed.gap
+        page = LogLines()
+        mine = wire.answer_of(page, await first.doors.read(wire.encode(page)))
+        theirs = wire.answer_of(page, await second.doors.read(wire.encode(page)))
+        assert mine != theirs
+
+
+class TestSuccession:
+    async def test_it_takes_the_database_back_from_one_that_is_gone(self, clusters: Begin) -> None:
+        first = await clusters("first", lease=QUICK)
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        sent = asyncio.ensure_future(submit(first, 1))
+        await sent
+        await second.kill()
+        assert first.life is not None
+        await asyncio.wait_for(first.life, PATIENCE)  # its process ends, and is started again
+        again = await clusters("first", again=True)
+        assert await detail(again, 1) is not None
+        assert again.tracker.ticker.epoch == 4
+
+    async def test_it_goes_on_at_once_after_one_that_stops_in_order(self, clusters: Begin) -> None:
+        first = await clusters("first")
+        second = await clusters("second")
+        await first.until_outpost()
+        await second.kill()
+        await second.tracker.outpost.end()
+        assert first.life is not None
+        await asyncio.wait_for(first.life, PATIENCE)  # far less than the lease
+
+    async def test_one_that_starts_again_passes_on_and_then_does_it_itself(
+        self, clusters: Begin
+    ) -> None:
+        first = await clusters("first", lease=QUICK)
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        await submit(first, 3)  # so its calls are numbered again after this
+        await first.kill()
+        again = await clusters("first", lease=QUICK, again=True, loaded=False)
+        await submit(again, 1)
+        assert await detail(second, 1) is not None
+        await second.kill()
+        await submit(again, 2)
+        await again.until_loaded()
+        assert await detail(again, 2) is not None
+
+    async def test_a_third_one_hears_of_both(self, clusters: Begin, runner_of: Runners) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        other = runner_of(second)
+        await submit(second, 2)
+        second_claim = await other.claim()
+        third = await clusters("third")
+        await second.until_outpost()
+        runner.end(claim)
+        other.end(second_claim)
+        for number in (1, 2):
+            task, attempts = await until_ended(third, number)
+            assert (task.state, len(attempts)) == (State.COMPLETED, 1)
+
+    async def test_alone_it_forgets_all_others(self, clusters: Begin) -> None:
+        await clusters("first")
+        second = await clusters("second", alone=True)
+        assert not second.tracker.has_predecessors()
