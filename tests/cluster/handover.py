@@ -91,11 +91,9 @@ def hand_over(
     for name in ("first", "second"):
         (folder / name).mkdir()
     gate = folder / "gate"
-    body: dict[str, Any] = {
-        "task_type": "marked_wait",
-        "payload": {"seconds": seconds, "mark": str(mark)},
-    }
-    held = {**body, "payload": {**body["payload"], "seconds": 600.0, "gate": str(gate)}}
+    script = {"seconds": seconds, "mark": str(mark)}
+    body = {"task_type": "marked_wait", "payload": script}
+    held = {**body, "payload": {**script, "seconds": 600.0, "gate": str(gate)}}
     first: Service = start(folder / "first", **values)
     second: Service | None = None
     try:

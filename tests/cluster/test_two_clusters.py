@@ -8,6 +8,7 @@ from tests.cluster.handover import hand_over
 from tests.postgres_server import PostgresServer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("killed", [False, True], ids=["SIGTERM", "SIGKILL"])
 def test_the_first_cluster_ends(
     no_service: None, postgres_server: PostgresServer, tmp_path: Path, killed: bool

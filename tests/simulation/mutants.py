@@ -489,11 +489,5 @@ MUTANTS = (
         "            self._give_up(runner, _GONE, LossCause.OUTSIDE)\n",
         "",
     ),
-    Mutant(
-        "an outpost takes the database back from one that lives",
-        "raytasks.tracker.outpost",
-        "            if known != present:\n",
-        "            if known is None:\n",
-    ),
 )
 """All of them, each with a name that says what goes wrong."""
