@@ -70,7 +70,7 @@ class Predecessors:
         self._mark_lost = mark_lost
         self._known: dict[str, _Predecessor] = {}
         self._had_any = False
-        self._looked_at = -math.inf
+        self._heard_at = -math.inf
         self._answers: list[OutpostAnswer] = []
         self._ready = asyncio.Event()
         self.doors: Mapping[str, Serve] = {}
@@ -122,11 +122,11 @@ class Predecessors:
         """Look for earlier clusters and their signs of life. Raises `StoreUnavailable`."""
         found = await self._ticker.access.read(self._read)
         now = self._ticker.monotonic()
-        if now - self._looked_at > self._ticker.lease_seconds / 2:
+        if now - self._heard_at > self._ticker.lease_seconds / 2:
             # After an outage, or if this process was frozen, silence proves nothing.
             for known in self._known.values():
                 known.seen_at = now
-        self._looked_at = now
+        self._heard_at = now
         if any(reign.epoch > self._ticker.epoch for reign in found):
             self._ticker.renew_soon()  # which finds out whether this tracker is superseded
         present = {reign.owner: reign for reign in found if reign.epoch < self._ticker.epoch}
@@ -163,7 +163,7 @@ class Predecessors:
                     await self._take_calls()
                     await self._tell()
                 except StoreUnavailable:
-                    self._looked_at = -math.inf
+                    self._heard_at = -math.inf
                     await asyncio.sleep(beat)
                 except Superseded:
                     raise
