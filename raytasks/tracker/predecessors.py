@@ -87,7 +87,9 @@ class Predecessors:
             return self._had_any
         if not runner.is_earlier:
             return False
-        silent_since = self._ticker.monotonic() - self._ticker.lease_seconds / 2
+        # Both have been silent since about the same time. A runner's last call is up to a third of
+        # a lease older than its death, so its lease ends two thirds after it.
+        silent_since = self._ticker.monotonic() - self._ticker.lease_seconds / 3
         for known in self._known.values():
             if runner.name.endswith(known.mark):
                 return known.seen_at < silent_since

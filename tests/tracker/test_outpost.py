@@ -318,6 +318,26 @@ class TestLoss:
         assert attempts[0].outcome is OutcomeKind.LOST
         await second.until(lambda: not second.tracker.has_predecessors())
 
+    async def test_a_cluster_that_died_just_after_a_call_is_not_a_crash(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        known, lease = second.tracker.predecessors, second.tracker.ticker.lease_seconds
+        await second.until(lambda: any(state.name for state in second.tracker.runners()))
+        [state] = second.tracker.runners()
+        assert not known.is_cut_off(state)
+        [cluster] = known._known.values()
+        # It was called a third of the lease before the end of all, and its lease has just ended.
+        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 2 / 3 + 2.0
+        assert known.is_cut_off(state)
+        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 0.4  # all were slow
+        assert known.is_cut_off(state)
+
     async def test_a_stop_in_order_gives_back_what_runs(
         self, clusters: Begin, runner_of: Runners
     ) -> None:
