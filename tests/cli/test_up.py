@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from raytasks.cli import up
-from raytasks.cluster import processes
+from raytasks.cluster import processes, run_files
 from raytasks.cluster.processes import ClusterError
 from raytasks.service import Endpoint
 from raytasks.settings import Settings, SettingsError
@@ -37,6 +37,7 @@ class TestPorts:
     @pytest.fixture(autouse=True)
     def no_leftovers(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(processes, "end_leftovers", lambda: 0)
+        monkeypatch.setattr(run_files, "remove_old", lambda _: None)
 
     def refusal(self, port: int, **settings: object) -> str:
         """Return why the ports are refused."""
