@@ -1,6 +1,7 @@
 """The refusals of `raytasks up` before it starts anything."""
 
 import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -8,10 +9,14 @@ import pytest
 from raytasks.cli import up
 from raytasks.cluster import processes, run_files
 from raytasks.cluster.processes import ClusterError
-from raytasks.service import Endpoint
 from raytasks.settings import Settings, SettingsError
 from raytasks.store.file_lock import locked
 from tests.ports import quiet_port
+
+with warnings.catch_warnings():
+    # Ray Serve's own, when it is imported.
+    warnings.filterwarnings("ignore", "Using extra keyword arguments on `Field`")
+    from raytasks.service import Endpoint
 
 
 def test_a_second_service_on_a_live_file_is_refused(

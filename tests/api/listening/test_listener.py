@@ -294,5 +294,7 @@ class TestApi:
             assert (await client.get("/tasks/", headers=many)).status_code == 431
             port = client.base_url.port
             assert port is not None
-            slow = b"POST /tasks/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n"
-            assert (await exchange(port, slow)).startswith(b"HTTP/1.1 408 ")
+            slow = b"POST /tasks/ HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
+            slow += b"Content-Type: application/json\r\n\r\n"
+            answer = await exchange(port, slow)
+            assert answer.startswith(b"HTTP/1.1 408 "), answer
