@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import ray
@@ -84,9 +84,10 @@ class ApiDeployment:
             self._listener.begin()
         return app
 
-    def __del__(self) -> Coroutine[Any, Any, None] | None:
-        """Have Serve wait for the end of the listener; called when the replica ends."""
-        return None if self._listener is None else self._listener.end()
+    async def __del__(self) -> None:
+        """End the listener; Serve calls this when the replica ends, and waits for it."""
+        if self._listener is not None:
+            await self._listener.end()
 
     async def _look_at_the_code(self, applied_at: float) -> None:
         """Deploy the code as it is now, if it has changed. One of all replicas does it."""
