@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         UniqueConflict,
     )
 
-__version__ = "0.5.0"
+__version__ = "0.6.0"
 
 __all__ = [
     "AttemptTimeout",
