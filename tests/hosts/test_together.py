@@ -1,0 +1,44 @@
+"""Hosts with addresses of their own work together: tasks, replicas and large values."""
+
+from tests.chaos.kinds import Place
+from tests.hosts.load import Load
+from tests.hosts.service_on_hosts import HOSTS, ServiceOnHosts
+
+REPLICA = "ray::ServeReplica:raytasks:api"
+
+
+def test_each_host_joins_with_its_own_address(service: ServiceOnHosts, load: Load) -> None:
+    nodes = service.http.get("/nodes").json()["nodes"]
+    places = {host.name: host.address for host in (service.head, *service.workers)}
+    assert {node["host"]: node["address"] for node in nodes} == places
+    assert len(set(places.values())) == len(HOSTS)
+
+
+def test_tasks_run_on_all_hosts(service: ServiceOnHosts, load: Load) -> None:
+    tasks = load.running_on(*HOSTS)
+    remote = [load.submit(Place.REMOTE, seconds=0.5) for _ in range(6)]
+    for task_id in tasks + remote:
+        [attempt] = load.done(task_id)["attempts"]
+        assert attempt["host"] in HOSTS
+        assert attempt["outcome"] == "succeeded"
+
+
+def test_replicas_are_on_several_hosts_and_answer(service: ServiceOnHosts, load: Load) -> None:
+    with_replica = [host for host in (service.head, *service.workers) if host.named(REPLICA)]
+    assert len(with_replica) == 2
+    for _ in range(40):
+        load.done(load.submit())
+
+
+def test_large_values_reach_all_hosts(service: ServiceOnHosts, load: Load) -> None:
+    size = 2_000_000
+    payload = {"step": "large", "seconds": size, "value": "y" * 500_000}
+    tasks = [
+        service.http.post("/tasks/", json={"task_type": "scripted", "payload": payload}).json()
+        for _ in range(9)
+    ]
+    for task in tasks:
+        done = load.done(task["task_id"])
+        assert done["result"] == "x" * size
+        deleted = service.http.delete(f"/tasks/{task['task_id']}")
+        assert deleted.is_success, deleted.text
