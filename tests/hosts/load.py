@@ -12,6 +12,7 @@ from tests.chaos.effects import EffectsReader
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import RAY_RETRIED, Kind, Place
 from tests.chaos.reader import read_history, unfinished
+from tests.hosts.host_handlers import REMOTE
 from tests.hosts.service_on_hosts import PATIENCE_SECONDS, ServiceOnHosts
 
 _AGAIN_SECONDS = 0.2
@@ -26,7 +27,7 @@ class Load:
         self._numbers = itertools.count(1)
         self._submissions: list[Submission] = []
 
-    def submit(self, place: Place = Place.FUNCTION, seconds: float = 0.0) -> str:
+    def submit(self, task_type: str = Place.FUNCTION, seconds: float = 0.0) -> str:
         """Submit a task that runs for some seconds, and return its id."""
         kind = Kind.SLOW if seconds else Kind.INSTANT
         submission = Submission(f"hosts-{next(self._numbers)}", kind, str(uuid.uuid4()))
@@ -37,7 +38,7 @@ class Load:
             try:
                 answer = self._service.http.post(
                     "/tasks/",
-                    json={"task_type": place, "payload": payload},
+                    json={"task_type": task_type, "payload": payload},
                     headers={"Idempotency-Key": str(submission.key)},
                     timeout=_REQUEST_SECONDS,
                 )
@@ -74,7 +75,7 @@ class Load:
     def running_on(self, *hosts: str, seconds: float = 3.0) -> list[str]:
         """Keep all hosts busy, and return the tasks when one runs on each of these."""
         tasks = [self.submit(seconds=seconds) for _ in range(6)]
-        tasks += [self.submit(Place.REMOTE, seconds=seconds)]
+        tasks += [self.submit(REMOTE, seconds=seconds)]
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             seen = [self.get(task_id) or {} for task_id in tasks]

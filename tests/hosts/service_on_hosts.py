@@ -1,6 +1,7 @@
 """A service on four hosts: PostgreSQL on one, the head on one, a worker on each of two."""
 
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from typing import Any
 
 import httpx
 import psycopg
+from sqlalchemy.engine import make_url
 
 from tests.chaos import effects
 from tests.hosts.lan import Host, Lan
@@ -41,7 +43,7 @@ class ServiceOnHosts:
         self.database = lan.add("database")
         self.head = lan.add("head")
         self.workers = [lan.add(name) for name in HOSTS[1:]]
-        name = postgres.new_database().rpartition("/")[2].partition("?")[0]
+        name = make_url(postgres.new_database()).database
         self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
         self._data = data
         self._up: subprocess.Popen[bytes] | None = None
@@ -52,11 +54,17 @@ class ServiceOnHosts:
 
     def start_database(self) -> None:
         """Start PostgreSQL on its host, and wait until it answers."""
-        owner = self._data.owner()
+        owner = pwd.getpwuid(self._data.stat().st_uid)
+        as_owner = [
+            "setpriv",
+            f"--reuid={owner.pw_uid}",
+            f"--regid={owner.pw_gid}",
+            "--clear-groups",
+        ]
         (self._data / "postmaster.pid").unlink(missing_ok=True)  # of a host that was killed
         command = [str(BINARIES / "postgres"), "-D", str(self._data), "-k", str(self._data)]
         self.database.run(
-            ["setpriv", f"--reuid={owner}", f"--regid={owner}", "--clear-groups", *command,
+            [*as_owner, *command,
              "-c", f"listen_addresses={self.database.address}"],
             self.folder / "database.log",
         )  # fmt: skip
@@ -153,11 +161,13 @@ class ServiceOnHosts:
         return common | {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),
-            "TASK_MODULES": "tests.chaos_handlers,tests.scripted",
+            "TASK_MODULES": "tests.chaos_handlers,tests.hosts.host_handlers",
             "API_KEYS": ",".join(key.entry for key in API_KEYS if key.name == "a"),
             "SECRET_KEY": "a secret of our own",
             "API_REPLICAS": "2",
-            "WARM_RUNNERS_MIN": str(len(HOSTS)),
+            # Of a pool's runners the first takes no processor; of the others, each takes a host.
+            "WARM_RUNNERS_MIN": str(len(HOSTS) + 1),
+            "WARM_RUNNERS_MAX": str(len(HOSTS) + 1),
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
