@@ -41,8 +41,9 @@ def service(shared_hosts: tuple[ServiceOnHosts, Load]) -> Iterator[ServiceOnHost
 @pytest.fixture
 def load(shared_hosts: tuple[ServiceOnHosts, Load], service: ServiceOnHosts) -> Load:
     """The client of the service, whose hosts all work."""
-    service.wait_until_whole()
-    return shared_hosts[1]
+    found = shared_hosts[1]
+    found.wait_until_whole()
+    return found
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

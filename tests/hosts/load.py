@@ -12,8 +12,7 @@ from tests.chaos.effects import EffectsReader
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import RAY_RETRIED, Kind, Place
 from tests.chaos.reader import read_history, unfinished
-from tests.hosts.host_handlers import REMOTE
-from tests.hosts.service_on_hosts import PATIENCE_SECONDS, ServiceOnHosts
+from tests.hosts.service_on_hosts import HOSTS, PATIENCE_SECONDS, ServiceOnHosts
 
 _AGAIN_SECONDS = 0.2
 _REQUEST_SECONDS = 15.0
@@ -74,17 +73,20 @@ class Load:
 
     def running_on(self, *hosts: str, seconds: float = 3.0) -> list[str]:
         """Keep all hosts busy, and return the tasks when one runs on each of these."""
-        tasks = [self.submit(seconds=seconds) for _ in range(6)]
-        tasks += [self.submit(REMOTE, seconds=seconds)]
         deadline = time.monotonic() + PATIENCE_SECONDS
+        tasks: list[str] = []
         while True:
             seen = [self.get(task_id) or {} for task_id in tasks]
-            if {attempt["host"] for task in seen for attempt in task.get("attempts", ())
-                if attempt["outcome"] is None}.issuperset(hosts):  # fmt: skip
+            if _hosts_of(seen).issuperset(hosts):
                 return tasks
+            assert time.monotonic() < deadline, (seen, self._service.logs())
             if all(task.get("state") == "COMPLETED" for task in seen):
-                return self.running_on(*hosts, seconds=seconds)
-            assert time.monotonic() < deadline, seen
+                tasks = [self.submit(seconds=seconds) for _ in range(6)]
+
+    def wait_until_whole(self) -> None:
+        """Wait until all hosts are in the cluster, and tasks run on each of them."""
+        self._service.wait_for_nodes(len(HOSTS))
+        self.running_on(*HOSTS, seconds=1.0)
 
     def judge(self) -> None:
         """Wait until all tasks are final, and fail if anything in their history must not be."""
@@ -98,3 +100,9 @@ class Load:
         )
         violations = check(evidence)
         assert not violations, violations
+
+
+def _hosts_of(tasks: list[dict[str, Any]]) -> set[str]:
+    """Return the hosts on which attempts of these tasks run."""
+    attempts = [attempt for task in tasks for attempt in task.get("attempts", ())]
+    return {attempt["host"] for attempt in attempts if attempt["outcome"] is None}

@@ -118,19 +118,9 @@ class ServiceOnHosts:
         """Return the codes of the reasons in `/health`."""
         return {reason["code"] for reason in self.health().get("reasons", ())}
 
-    def loaded_hosts(self) -> set[str]:
-        """Return the hosts on which a warm runner has loaded the handlers, and answers."""
-        runners = self.health().get("runners", {}).get("list", ())
-        return {
-            runner["host"]
-            for runner in runners
-            if runner["pool"] == "shared" and runner["loaded"] and runner["seen_seconds_ago"] < 5
-        }
-
-    def wait_until_whole(self) -> None:
-        """Wait until each host runs tasks."""
-        self.wait_for(lambda: self.nodes() == len(HOSTS), "all hosts are in the cluster")
-        self.wait_for(lambda: self.loaded_hosts() == set(HOSTS), "all hosts have a warm runner")
+    def wait_for_nodes(self, nodes: int) -> None:
+        """Wait until `/health` knows so many nodes."""
+        self.wait_for(lambda: self.nodes() == nodes, f"{nodes} nodes are in the cluster")
 
     def wait_for(self, there: Any, what: str, seconds: float = PATIENCE_SECONDS) -> None:
         """Wait until something is so; what is seen from here gives no signal."""
@@ -165,9 +155,10 @@ class ServiceOnHosts:
             "API_KEYS": ",".join(key.entry for key in API_KEYS if key.name == "a"),
             "SECRET_KEY": "a secret of our own",
             "API_REPLICAS": "2",
-            # Of a pool's runners the first takes no processor; of the others, each takes a host.
-            "WARM_RUNNERS_MIN": str(len(HOSTS) + 1),
+            # The runner that is always there takes no processor; of the others, each takes a host's
+            # only one. So they come with the load, one on each host, and stay.
             "WARM_RUNNERS_MAX": str(len(HOSTS) + 1),
+            "RUNNER_IDLE_SECONDS": "3600",
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
@@ -189,7 +180,7 @@ def running(folder: Path) -> Iterator[ServiceOnHosts]:
         service.start_head()
         for worker in service.workers:
             service.start_worker(worker)
-        service.wait_until_whole()
+        service.wait_for_nodes(len(HOSTS))
         yield service
         service.http.close()
     finally:
