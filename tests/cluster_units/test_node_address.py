@@ -1,9 +1,8 @@
 """The address at which other machines reach the head: `raytasks up --node-address`."""
 
 import pytest
-from typer.testing import CliRunner
 
-from raytasks.cli import app, up
+from raytasks.cli import up
 from raytasks.cluster import processes as cluster
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.control_store import ControlStore
@@ -33,14 +32,6 @@ def test_what_is_no_address_of_this_machine_is_told(
     monkeypatch.setattr(ray_token, "make_token", lambda: None)
     with pytest.raises(cluster.ClusterError, match=r"--node-address: .* no IPv4 address of this"):
         cluster.start_head(ControlStore(), resources=NodeResources(address=address))
-
-
-def test_it_is_refused_for_a_cluster_that_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DATABASE_URL", "sqlite:///:memory:")
-    command = ["up", "--address=127.0.0.1:1", "--node-address=127.0.0.1"]
-    done = CliRunner().invoke(app, command)
-    assert "--node-address: Ray runs already" in f"{done.output} {done.exception}"
-    assert done.exit_code != 0
 
 
 @pytest.mark.parametrize(("address", "alone"), [("127.0.0.1:1", True), ("10.0.0.7:1", False)])

@@ -15,7 +15,7 @@ import struct
 import threading
 import time
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 _TUNSETIFF = 0x400454CA
 _TAP_WITHOUT_HEADER = 0x0002 | 0x1000
@@ -75,7 +75,8 @@ class Wire:
         while True:
             left = self._late[0][0] - time.monotonic() if self._late else None
             wait = None if left is None else max(0.0, left)
-            ready, _, _ = select.select([self._host, self._tap, self._ended], [], [], wait)
+            ends: list[Any] = [self._host, self._tap, self._ended]
+            ready, _, _ = select.select(ends, [], [], wait)
             if self._ended in ready:
                 return
             if self._host in ready:
