@@ -114,6 +114,9 @@ class Settings(BaseSettings):
     )
     callback_allowed_hosts: Annotated[tuple[str, ...], NoDecode] = ()
 
+    listen_host: str = "127.0.0.1"
+    listen_port: int | None = Field(default=None, ge=1, le=65535)
+
     max_payload_bytes: int = Field(default=1024 * 1024, ge=1)
     max_depth: int = Field(default=100, ge=1, le=190)  # the parser's maximum is 200
     max_waiting_clients: int = Field(default=2000, ge=1)
@@ -174,6 +177,7 @@ class Settings(BaseSettings):
         "database_schema",
         "redis_url",
         "ray_address",
+        "listen_port",
         "warm_runners_max",
         "retention_seconds",
         "log_file",
@@ -254,7 +258,7 @@ class Settings(BaseSettings):
     def check_served(self, host: str | None = None) -> None:
         """Refuse to serve an API that would be open to strangers.
 
-        `host` is where it will listen.
+        `host` is where it will listen, beside `listen_host`.
 
         Raises `SettingsError`.
         """
@@ -265,10 +269,10 @@ class Settings(BaseSettings):
             raise SettingsError(
                 "SECRET_KEY must be set to a secret of your own beside API_KEYS: it signs links"
             )
-        if host is None or is_loopback(host):
-            return
-        if not self.api_keys:
-            raise SettingsError(f"API_KEYS must be set to listen on {host}; {fix}")
+        own = None if self.listen_port is None else self.listen_host
+        for place, name in ((host, ""), (own, " (LISTEN_HOST)")):
+            if place is not None and not is_loopback(place) and not self.api_keys:
+                raise SettingsError(f"API_KEYS must be set to listen on {place}{name}; {fix}")
 
 
 def sqlite_url(file: Path, scheme: str = "sqlite") -> str:

@@ -128,6 +128,15 @@ class TestServed:
             load_settings(debug=False, secret_key=SECRET).check_served()
         load_settings(debug=False, secret_key=SECRET, api_keys=self.KEYS).check_served("0.0.0.0")
 
+    def test_the_replicas_own_listener_is_held_to_it_too(self) -> None:
+        with pytest.raises(
+            SettingsError,
+            match=r"^API_KEYS must be set to listen on 0\.0\.0\.0 \(LISTEN_HOST\); .*",
+        ):
+            load_settings(listen_port=8001, listen_host="0.0.0.0").check_served("127.0.0.1")
+        load_settings(listen_port=8001).check_served("127.0.0.1")
+        load_settings(listen_host="0.0.0.0").check_served("127.0.0.1")  # nobody listens there
+
     def test_keys_need_a_secret_too_since_it_signs_links(self) -> None:
         with pytest.raises(SettingsError, match=r"^SECRET_KEY must be set"):
             load_settings(api_keys=self.KEYS).check_served("127.0.0.1")

@@ -238,6 +238,8 @@ class TestBadSettings:
             ("MAX_PAYLOAD_BYTES", "0", "greater than or equal to 1"),
             ("LEASE_SECONDS", "0.5", "greater than or equal to 1"),
             ("PRIORITY_STEP_SECONDS", "-1", "greater than or equal to 0"),
+            ("LISTEN_PORT", "0", "greater than or equal to 1"),
+            ("LISTEN_PORT", "65536", "less than or equal to 65535"),
             ("API_REPLICAS", "65", "less than or equal to 64"),
             ("RUNNER_IDLE_SECONDS", "0", "greater than 0"),
             ("WARM_RUNNERS_MAX", "0", "greater than or equal to 1"),

@@ -15,6 +15,9 @@ from raytasks.model.strict_json import is_deeper
 
 MAX_HEADERS = 100
 
+REQUESTS_BESIDE_WAITING = 1000
+"""How many requests a replica accepts at a time, beside those that wait."""
+
 CLOSE = {"Connection": "close"}
 """The header of an answer after which the connection is closed."""
 
@@ -46,6 +49,11 @@ class WaitingRoom:
             yield
         finally:
             self._taken -= 1
+
+
+def max_requests(max_waiting_clients: int) -> int:
+    """Return how many requests a replica accepts at a time."""
+    return max_waiting_clients + REQUESTS_BESIDE_WAITING
 
 
 def check_header_count(count: int) -> None:

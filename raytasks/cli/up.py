@@ -164,7 +164,7 @@ def _run(
     with _step("Preparing the database"):
         prepare_database(settings.database_url)
         former_cluster.forget_former(settings.database_url)
-    _take_port(endpoint)
+    _take_ports(endpoint, settings)
     if settings.ray_address is None and _ENDS not in os.environ:
         refuse_second(settings)
     stopping = _stop_signals()
@@ -253,7 +253,7 @@ def _serve(
             service.start_api(version, endpoint)
         with _step("Starting the runners"):
             service.wait_for_runners(tracker, version)
-        _announce(endpoint, head, version.settings.database_url)
+        _announce(endpoint, head, version.settings)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         log.start()
@@ -298,12 +298,16 @@ def _stop_service(grace: float) -> int:
     return released
 
 
-def _announce(endpoint: "Endpoint", head: "RayProcess | None", database_url: str) -> None:
+def _announce(endpoint: "Endpoint", head: "RayProcess | None", settings: "Settings") -> None:
+    from raytasks.service import Endpoint
     from raytasks.store.database_url import without_password
 
     console.print(f"{READY} {endpoint.url}/ui/", soft_wrap=True)
     console.print(f"  API:             {endpoint.url} (documents: /docs)", soft_wrap=True)
-    console.print(f"  database:        {without_password(database_url)}", soft_wrap=True)
+    if settings.listen_port is not None:
+        own = Endpoint(settings.listen_host, settings.listen_port)
+        console.print(f"  without Serve:   {own.url}", soft_wrap=True)
+    console.print(f"  database:        {without_password(settings.database_url)}", soft_wrap=True)
     if head is not None:
         if head.dashboard_url:
             console.print(f"  Ray dashboard:   {head.dashboard_url}", soft_wrap=True)
@@ -340,8 +344,8 @@ def refuse_second(settings: "Settings") -> None:
         raise SettingsError(f"DATABASE_URL: {error}") from None
 
 
-def _take_port(endpoint: "Endpoint") -> None:
-    """Make sure that the port is free. End leftovers of a killed run of our own on it."""
+def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
+    """Make sure that the ports are free. End leftovers of a killed run of our own on them."""
     from raytasks.cluster import processes as cluster
     from raytasks.cluster import run_files
     from raytasks.cluster.runs import folder
@@ -351,9 +355,15 @@ def _take_port(endpoint: "Endpoint") -> None:
     run_files.remove_old(folder())
     if left:
         console.print(f"ended {left} processes that an earlier run had left when it was killed")
-    other = cluster.listener_on(endpoint.host, endpoint.port)
-    if other is not None:
-        raise SettingsError(f"--port: {endpoint.port} is in use by {other}; choose another one")
+    wanted = [("--host", endpoint.host, "--port", endpoint.port)]
+    if settings.listen_port == endpoint.port:
+        raise SettingsError(f"LISTEN_PORT: {endpoint.port} is the --port of Serve; choose another")
+    if settings.listen_port is not None and settings.ray_address is None:
+        wanted.append(("LISTEN_HOST", settings.listen_host, "LISTEN_PORT", settings.listen_port))
+    for host_name, host, port_name, port in wanted:
+        other = cluster.listener_on(host, port, host_name)
+        if other is not None:
+            raise SettingsError(f"{port_name}: {port} is in use by {other}; choose another one")
 
 
 def _stop_signals() -> threading.Event:

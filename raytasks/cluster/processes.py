@@ -179,8 +179,11 @@ def end_leftovers() -> int:
     return _kill_marked(is_lost)
 
 
-def listener_on(host: str, port: int) -> str | None:
-    """Return who listens on a port, e.g. `nginx (pid 17)`; None if it is free."""
+def listener_on(host: str, port: int, setting: str = "--host") -> str | None:
+    """Return who listens on a port, e.g. `nginx (pid 17)`; None if it is free.
+
+    Raises `ClusterError`, which names the `setting`, for a host that is not this machine's.
+    """
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
@@ -188,7 +191,7 @@ def listener_on(host: str, port: int) -> str | None:
         except OSError as error:
             if error.errno != 98:  # EADDRINUSE
                 raise ClusterError(
-                    f"--host: cannot listen on {host}:{port}: {error.strerror}"
+                    f"{setting}: cannot listen on {host}:{port}: {error.strerror}"
                 ) from None
         else:
             return None

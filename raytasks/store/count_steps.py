@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, Select, delete, func, select
 
 from raytasks.model.states import State
 from raytasks.store import batch_statements
@@ -23,6 +23,7 @@ NAMESPACES: Select[Any] = select(task_counts.c.namespace).union(select(count_ste
 
 _STATES = {state.value: state for state in State}
 _COUNTS = select(*task_counts.c)
+_BY_STATE = select(task_counts.c.state, func.sum(task_counts.c.tasks)).group_by(task_counts.c.state)
 _TOTALS = select(*totals.c)
 _STEPS = select(*count_steps.c)
 _TAKE = delete(count_steps).returning(*count_steps.c)
@@ -44,6 +45,20 @@ def read_counts(connection: Connection) -> dict[Counted, int]:
     for namespace, task_type, state, number in connection.execute(_COUNTS):
         counts[namespace, task_type, _STATES[state]] += number
     return counts
+
+
+def read_states(connection: Connection, *, has_steps: bool) -> dict[State, int]:
+    """Return the number of tasks by state, in the order of their names; without zeros.
+
+    The tables of an earlier version have no steps, and may have no namespaces.
+    """
+    states: Counter[State] = Counter()
+    for state, number in connection.execute(_BY_STATE):
+        states[_STATES[state]] += int(number)
+    counts, _ = _added_up(connection.execute(_STEPS) if has_steps else ())
+    for (_, _, changed), number in counts.items():
+        states[changed] += number
+    return {state: number for state, number in sorted(states.items()) if number}
 
 
 def read_totals(connection: Connection) -> dict[Total, int]:

@@ -7,7 +7,9 @@ from pathlib import Path
 from sqlalchemy import Connection, inspect, select, text
 from sqlalchemy.sql import func, quoted_name
 
+from raytasks.store import count_steps
 from raytasks.store.all_tables import TABLE_NAMES
+from raytasks.store.count_tables import count_steps as count_steps_table
 from raytasks.store.database import Database
 from raytasks.store.database_url import without_password
 from raytasks.store.postgres_sessions import POOLED
@@ -129,11 +131,9 @@ def read_status(url: str) -> DatabaseStatus:
 def _measure(connection: Connection, database: Database, status: DatabaseStatus) -> None:
     found = set(inspect(connection).get_table_names()) & TABLE_NAMES
     if task_counts.name in found:
-        states = select(task_counts.c.state, func.sum(task_counts.c.tasks)).group_by(
-            task_counts.c.state
-        )
-        counts = {state: int(number) for state, number in connection.execute(states)}
-        status.tasks = {state: number for state, number in sorted(counts.items()) if number}
+        has_steps = count_steps_table.name in found
+        counts = count_steps.read_states(connection, has_steps=has_steps)
+        status.tasks = {state.value: number for state, number in counts.items()}
     if database.is_sqlite:
         file = Path(database.url.database or "")
         status.bytes = sum(size for part in ("", "-wal") if (size := _size(Path(f"{file}{part}"))))

@@ -48,10 +48,14 @@ class FreshTasks:
 
     @property
     def are_all(self) -> bool:
-        """Whether nothing else has become ready, all of them are due, and none expires now."""
+        """Whether nothing else has become ready, all of them are due, and none expires now.
+
+        One that was sent twice is left to the database, which refuses it.
+        """
         return (
             bool(self._held)
             and not self._ready.any
+            and len({task.task_id for task, _ in self._held}) == len(self._held)
             and all(
                 task.due_at <= self._now
                 and (task.expires_at is None or task.expires_at > self._now)

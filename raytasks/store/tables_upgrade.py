@@ -17,7 +17,7 @@ from alembic.util import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store import online_upgrade
+from raytasks.store import online_upgrade, outbox_function
 from raytasks.store.schema import tracker_epoch
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -59,7 +59,8 @@ class TablesUpgrade:
         """
         with self._reading() as connection:
             return self.present(connection) == head() and (
-                self._online is None or online_upgrade.is_complete(connection)
+                self._online is None
+                or (online_upgrade.is_complete(connection) and outbox_function.is_there(connection))
             )
 
     def present(self, connection: Connection) -> str | None:
@@ -110,6 +111,8 @@ class TablesUpgrade:
                 self._make_schema(connection)
                 config.attributes["connection"] = connection
                 command.upgrade(config, "head")
+                if self._online is not None:
+                    outbox_function.complete(connection)
         except CommandError as error:
             raise StoreUnavailable(f"the database's tables cannot be upgraded: {error}") from error
         except StoreUnavailable as error:
@@ -130,12 +133,15 @@ class TablesUpgrade:
             present, missing = self.present(connection), self.missing(connection)
             config.attributes |= {"output": output, "is_new": present is None}
             later = () if present is None else online_upgrade.statements(connection, self._schema)
-        if self._schema is not None and (missing or later):
+            lacks = not (missing or outbox_function.is_there(connection))
+        if self._schema is not None and (missing or later or lacks):
             if present is None:
                 output.write(f"CREATE SCHEMA IF NOT EXISTS {self._schema};\n")
             output.write(f"SET search_path = {self._schema};\n\n")
         if missing:
             command.upgrade(config, f"{present or 'base'}:head", sql=True)
+        if lacks:
+            output.write(f"{outbox_function.FUNCTION.strip()};\n")
         if later:
             output.write("-- Outside a transaction, beside a service that runs:\n")
             output.writelines(f"{statement};\n" for statement in later)

@@ -8,6 +8,7 @@ cluster still runs. The answers come back the same way.
 import asyncio
 import contextlib
 import logging
+import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
@@ -125,9 +126,13 @@ class Outpost:
                 self._over.append(number)
 
     async def exchange(self, runner_id: str, message: bytes) -> bytes:
-        """Pass on a runner's exchange. It is answered as long as the successor's lease lasts."""
+        """Pass on a runner's exchange. Raises `StoreUnavailable` after a lease without an answer.
+
+        The successor drops the calls of a cluster that it has not heard of for a lease. So the
+        runner has to call again.
+        """
         self.runner_ids.add(runner_id)
-        return await self.call("exchange", message, None)
+        return await self.call("exchange", message, self._lease_seconds)
 
     # What people see
 
@@ -164,22 +169,23 @@ class Outpost:
         wait from the return on, until `resume`, or until the process ends.
         """
         known: tuple[str | None, float] | None = None
-        seen_at = self._monotonic()
+        seen_at = looked_at = self._monotonic()
         while True:
             view = await self._look()
             if view.owner == self._cluster.owner:
                 break
-            present = (view.owner, view.renewed_at)
-            if known != present:
-                known, seen_at = present, self._monotonic()
+            present, now = (view.owner, view.renewed_at), self._monotonic()
+            # After an outage, or if this process was frozen, silence proves nothing.
+            if known != present or now - looked_at > self._lease_seconds / 2:
+                known, seen_at = present, now
             if self._has_ended(view):
                 break
-            if self._monotonic() - seen_at > self._lease_seconds and not self.is_ending:
+            if now - seen_at > self._lease_seconds and not self.is_ending:
                 log.warning("the tracker that had taken over is gone; this one takes its place")
                 break
             self._begin()
             self._take(view.answers)
-            await self._send()
+            looked_at = now if await self._send() else -math.inf
             await self._pause()
 
     async def live(self) -> None:
@@ -274,11 +280,12 @@ class Outpost:
             else:
                 waiting.set_exception(_error(item))
 
-    async def _send(self) -> None:
+    async def _send(self) -> bool:
+        """Write a sign of life if one is due, and what is to be said; return whether it could."""
         now = self._monotonic()
         due = now - self._beat_at >= beat_seconds(self._lease_seconds)
         if not (due or self._unsent or self._over):
-            return
+            return True
         calls, self._unsent = self._unsent, []
         over, self._over = self._over, []
         mine = self._cluster
@@ -300,8 +307,9 @@ class Outpost:
                 if answer is not None and not answer.done():
                     answer.set_exception(StoreUnavailable(AWAY))
             await self._access.sit_out(error)
-        else:
-            self._beat_at = now
+            return False
+        self._beat_at = now
+        return True
 
     async def _pause(self) -> None:
         busy = self._monotonic() < self._busy_until

@@ -7,6 +7,7 @@ runners are runners like others here, which get nothing to do.
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -57,7 +58,8 @@ class Predecessors:
     """The earlier clusters on the database of a tracker that reigns.
 
     The `doors` are this tracker's own methods, by name: bytes in, bytes out, as in
-    `raytasks.protocol.codec`. All methods belong to one event loop.
+    `raytasks.protocol.codec`. Calls wait until they are there. All methods belong to one event
+    loop.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Predecessors:
         self._mark_lost = mark_lost
         self._known: dict[str, _Predecessor] = {}
         self._had_any = False
+        self._heard_at = -math.inf
         self._answers: list[OutpostAnswer] = []
         self._ready = asyncio.Event()
         self.doors: Mapping[str, Serve] = {}
@@ -84,7 +87,9 @@ class Predecessors:
             return self._had_any
         if not runner.is_earlier:
             return False
-        silent_since = self._ticker.monotonic() - self._ticker.lease_seconds / 2
+        # Both have been silent since about the same time. A runner's last call is up to a third of
+        # a lease older than its death, so its lease ends two thirds after it.
+        silent_since = self._ticker.monotonic() - self._ticker.lease_seconds / 3
         for known in self._known.values():
             if runner.name.endswith(known.mark):
                 return known.seen_at < silent_since
@@ -119,19 +124,24 @@ class Predecessors:
         """Look for earlier clusters and their signs of life. Raises `StoreUnavailable`."""
         found = await self._ticker.access.read(self._read)
         now = self._ticker.monotonic()
+        if now - self._heard_at > self._ticker.lease_seconds / 2:
+            # After an outage, or if this process was frozen, silence proves nothing.
+            for known in self._known.values():
+                known.seen_at = now
+        self._heard_at = now
         if any(reign.epoch > self._ticker.epoch for reign in found):
             self._ticker.renew_soon()  # which finds out whether this tracker is superseded
         present = {reign.owner: reign for reign in found if reign.epoch < self._ticker.epoch}
         for owner, reign in present.items():
-            known = self._known.get(owner)
-            if known is None:
+            earlier = self._known.get(owner)
+            if earlier is None:
                 self._known[owner] = _Predecessor(reign, now)
                 self._had_any = True
                 _say("an earlier cluster may still run tasks: on %s, epoch %d", reign)
-            elif known.reign != reign:
-                if known.reign.seat != reign.seat:
-                    known.after = 0
-                known.reign, known.seen_at = reign, now
+            elif earlier.reign != reign:
+                if earlier.reign.seat != reign.seat:
+                    earlier.after = 0
+                earlier.reign, earlier.seen_at = reign, now
         for owner in self._known.keys() - present.keys():
             self._ended(self._known.pop(owner))
         silent = [
@@ -155,6 +165,12 @@ class Predecessors:
                     await self._take_calls()
                     await self._tell()
                 except StoreUnavailable:
+                    self._heard_at = -math.inf
+                    await asyncio.sleep(beat)
+                except Superseded:
+                    raise
+                except Exception:
+                    log.exception("earlier clusters cannot be heard; trying again")
                     await asyncio.sleep(beat)
                 await self._pause()
         except Superseded:
@@ -180,7 +196,7 @@ class Predecessors:
             for known in self._known.values()
             if known.reign.seat is not None
         ]
-        if not seats:
+        if not (seats and self.doors):
             return
 
         def read() -> list[list[OutpostCall]]:

@@ -27,6 +27,7 @@ from raytasks.protocol.queries import (
     ErrorList,
     KnownTasks,
     NamespaceList,
+    OutboxTask,
     Query,
     ScheduleList,
     StatsHistory,
@@ -85,6 +86,7 @@ async def test_they_are_what_the_tracker_says(store_url: str) -> None:
         StatsHistory("default", None, 3600, 1.0),
         TaskCounts("default"),
         BulkMatches(asked),
+        OutboxTask(task_id(1)),
     ]
     assert {type(query) for query in queries} == set(get_args(StoredQuery))
     bulks = [BulkById(task_id(7), "default"), BulkById(task_id(8), "default"), BulkList("default")]

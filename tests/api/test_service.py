@@ -52,6 +52,8 @@ ROUTES = {
     ("/resume", "post"): _SETTING,
     ("/task-types", "get"): {"200"},
     ("/health", "get"): {"200", "503"},
+    ("/outbox", "get"): {"200", "503"},
+    ("/outbox/nudge", "post"): {"202", "503"},
     ("/livez", "get"): {"200"},
     ("/readyz", "get"): {"200", "503"},
     ("/pools", "get"): {"200", "503"},

@@ -92,7 +92,7 @@ class TestSubmitMany:
         )
         done = run("submit-many", "-", "--json", stdin=stdin)
         assert [json.loads(line) for line in done.out.splitlines()] == [
-            {"task_id": "a"}, {"task_id": "b"}
+            {"task_id": "a", "duplicate": False}, {"task_id": "b", "duplicate": False}
         ]  # fmt: skip
 
     def test_where_it_stops_it_says_how_to_go_on(

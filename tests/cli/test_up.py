@@ -1,12 +1,22 @@
 """The refusals of `raytasks up` before it starts anything."""
 
+import socket
+import warnings
 from pathlib import Path
 
 import pytest
 
 from raytasks.cli import up
+from raytasks.cluster import processes, run_files
+from raytasks.cluster.processes import ClusterError
 from raytasks.settings import Settings, SettingsError
 from raytasks.store.file_lock import locked
+from tests.ports import quiet_port
+
+with warnings.catch_warnings():
+    # Ray Serve's own, when it is imported.
+    warnings.filterwarnings("ignore", "Using extra keyword arguments on `Field`")
+    from raytasks.service import Endpoint
 
 
 def test_a_second_service_on_a_live_file_is_refused(
@@ -24,3 +34,38 @@ def test_a_second_service_on_a_live_file_is_refused(
         f"{tmp_path}/tasks.db: stop it first ('raytasks down'), or name another file; several "
         "services can share a PostgreSQL database only"
     )
+
+
+class TestPorts:
+    """The ports of Serve and of the replicas' own listener."""
+
+    @pytest.fixture(autouse=True)
+    def no_leftovers(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(processes, "end_leftovers", lambda: 0)
+        monkeypatch.setattr(run_files, "remove_old", lambda _: None)
+
+    def refusal(self, port: int, **settings: object) -> str:
+        """Return why the ports are refused."""
+        read = Settings.model_validate({"_env_file": None, **settings})
+        with pytest.raises((SettingsError, ClusterError)) as refused:
+            up._take_ports(Endpoint("127.0.0.1", port), read)
+        return str(refused.value)
+
+    def test_free_ones_are_taken(self) -> None:
+        up._take_ports(Endpoint("127.0.0.1", quiet_port()), Settings(listen_port=quiet_port()))
+
+    def test_who_has_one_is_named_with_the_setting(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            taken = other.getsockname()[1]
+            assert f"LISTEN_PORT: {taken} is in use by " in self.refusal(
+                quiet_port(), listen_port=taken
+            )
+            assert f"--port: {taken} is in use by " in self.refusal(taken)
+
+    def test_both_cannot_be_the_same(self) -> None:
+        port = quiet_port()
+        assert self.refusal(port, listen_port=port).startswith(f"LISTEN_PORT: {port} is the --port")
+
+    def test_a_host_of_another_machine_is_refused(self) -> None:
+        text = self.refusal(quiet_port(), listen_port=quiet_port(), listen_host="192.0.2.1")
+        assert text.startswith("LISTEN_HOST: cannot listen on 192.0.2.1:")

@@ -68,7 +68,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str | None
         monkeypatch.setattr(cluster, "disconnect", lambda: None)
         monkeypatch.setattr(cluster, "start_worker", lambda *_, **__: ray_process)
         monkeypatch.setattr(up, "_tell_what_is_lacking", lambda _: None)
-        monkeypatch.setattr(up, "_take_port", lambda _: None)
+        monkeypatch.setattr(up, "_take_ports", lambda *_: None)
         monkeypatch.setattr(up, "_wait", lambda *_: None)
         monkeypatch.setattr(up, "_stop_signals", lambda: None)
         monkeypatch.setattr(runs, "folder", lambda: tmp_path)

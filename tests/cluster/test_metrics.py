@@ -1,4 +1,7 @@
-"""The metrics while tracker, replica and service are killed: exact, equal, and never falling."""
+"""The metrics while tracker, replica and service are killed: exact, equal, and never falling.
+
+The tasks come by the replicas' own listener, which goes through all that, too.
+"""
 
 import os
 import signal
@@ -8,14 +11,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import httpx
-import psutil
 import pytest
 
 from raytasks.client import Client
 from raytasks.client.documents import SubmissionDocument
 from tests.cluster.conftest import Service, start_service
+from tests.cluster.own_listener import check_stop, own_port, own_url, ports_of, wait_for_listeners
 from tests.cluster.processes import PATIENCE_SECONDS, REPLICA, TRACKER, kill, only, processes
 from tests.metrics_check import Series, check_no_fall, check_sums, counters, scraped
+from tests.ports import quiet_port
 
 pytestmark = pytest.mark.slow
 
@@ -119,10 +123,9 @@ def settled(url: str) -> dict[str, dict[str, float]]:
 def urls_of_replicas(service: Service) -> list[str]:
     """Return the URLs at which the replicas answer directly; their other ports speak no HTTP."""
     ports = [
-        item.laddr.port
+        port
         for process in processes(service, REPLICA)
-        for item in process.net_connections("tcp")
-        if item.status == psutil.CONN_LISTEN
+        for port in ports_of(process) - {own_port(service)}
     ]
     urls = [f"http://127.0.0.1:{port}" for port in ports]
     return [url for url in urls if scrape(url, 2.0) is not None]
@@ -136,6 +139,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     def started(**settings: str) -> Service:
         port = httpx.URL(services[-1].url).port or 0 if services else 0
         options = {"API_REPLICAS": "2", "LEASE_SECONDS": "5", **settings}
+        options["LISTEN_PORT"] = str(quiet_port())
         services.append(start_service(tmp_path, port, cpus=2, dashboard=False, **options))
         return services[-1]
 
@@ -149,7 +153,8 @@ def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
 @pytest.mark.timeout(300)
 def test_they_add_up_whatever_is_killed(start: Callable[..., Service]) -> None:
     first = start()
-    submitter = Submitter(first.url)
+    wait_for_listeners(first, 2)
+    submitter = Submitter(own_url(first))
     with Scraper(first.url) as scraper:
         submitter.submit(TASKS // 4)
         kill(only(first, TRACKER))
@@ -187,6 +192,8 @@ def test_they_add_up_whatever_is_killed(start: Callable[..., Service]) -> None:
     of = (("namespace", "default"), ("state", "FAILED"), ("task_type", "scripted"))
     assert scraper.last["raytasks_tasks_finished_total", of] == submitter.failing + retried
     check_replicas(second, sums)
+    wait_for_listeners(second, 2)
+    check_stop(second)
 
 
 def check_replicas(service: Service, sums: dict[str, dict[str, float]]) -> None:

@@ -95,7 +95,9 @@ def test_all_files_name_the_same_version_of_the_image() -> None:
     """It is the version of the newest section of the changes."""
     newest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
     assert newest is not None
-    files = [file for file in (ROOT / "deploy").rglob("*") if file.is_file()]
+    files = [
+        file for file in (ROOT / "deploy").rglob("*") if file.is_file() and file.suffix != ".pyc"
+    ]
     found = [
         tag
         for file in [*files, ROOT / "docs" / "deployment.md"]

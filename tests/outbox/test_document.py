@@ -50,7 +50,7 @@ def engine(postgres_url: str) -> Iterator[Engine]:
 
 def run(block: Block, engine: Engine, folder: Path, environment: dict[str, str]) -> None:
     """Run a block in its language."""
-    if block.language == "sql":
+    if block.language == "postgresql":
         with engine.begin() as connection:
             connection.exec_driver_sql(block.code)
         return
@@ -115,5 +115,5 @@ def test_each_order_is_invoiced(postgres_url: str, engine: Engine, tmp_path: Pat
 
 
 def test_the_document_has_a_block_for_each_library() -> None:
-    assert [block.language for block in BLOCKS].count("sql") == 3
+    assert [block.language for block in BLOCKS].count("postgresql") == 3
     assert [block.language for block in BLOCKS].count("python") == 6

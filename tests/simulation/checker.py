@@ -127,7 +127,9 @@ class Checker:
             else:
                 self._kept(old, new)
                 self._moved(old, new)
-            if new is not None and new.run_at <= self._planned_at:
+            # A step of a bulk operation is no tick: what it makes may be due after the last one.
+            begins = self._planned_at if old is not None or new is None else new.created_at
+            if new is not None and new.run_at <= max(begins, self._planned_at):
                 self._due[task_id] = new.run_at
         if changed:
             self._count()

@@ -168,7 +168,8 @@ class Flow:
             if other.task_id == row.task_id or other.state not in ("PENDING", "RETRYING"):
                 continue
             known = before.get(other.task_id)
-            if known is None or not ordered.intersection(self._keys(other)):
+            # A change of its payload may just have given it the key.
+            if known is None or not ordered.intersection(self._keys(other), self._keys(known)):
                 continue
             is_put_off = other.attempt > 0 and not other.ready and known.attempt == other.attempt
             is_put_off = is_put_off and not known.ready  # if it was, a person has just put it off

@@ -77,7 +77,7 @@ def test_the_end_of_a_running_attempt_after_a_cancel_names_who_asked_for_it(
     done = tracking.tick(cancels=[task_id(1), task_id(2)], by="anna")
     assert done.changes == []
     assert [running.cancelled_by for running in tracking.store.running()] == ["anna", "anna"]
-    first, second = tracking.store.running()
+    first, second = sorted(tracking.store.running(), key=lambda running: running.task_id)
     done = tracking.settle(first, OutcomeKind.CANCELLED)
     assert [(item.by, item.action) for item in done.changes] == [("anna", "cancel")]
     assert states(tracking, 1)[-1] == (State.CANCELLED, "anna", "cancel")

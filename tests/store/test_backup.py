@@ -117,6 +117,8 @@ class TestPostgresql:
         subprocess.run([*restore, str(file)], check=True, timeout=60)
         check_it_goes_on(open_store(target))
         with psycopg.connect(restored_url) as connection:
+            submit = f"SELECT {schema or 'public'}.raytasks_submit_v1('short', '{{}}')"
+            assert connection.execute(submit).fetchone() is not None
             question = "SELECT to_regclass('invoices')"
             assert connection.execute(question).fetchone() == (None,)
 

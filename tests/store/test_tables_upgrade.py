@@ -1,6 +1,8 @@
 """The upgrade of the tables: what is refused without a change, and the script of its statements."""
 
+import re
 from collections.abc import Callable
+from contextlib import closing
 
 import psycopg
 import pytest
@@ -84,7 +86,7 @@ class TestScript:
     @staticmethod
     def carry_out(url: str, script: str) -> None:
         with psycopg.connect(url, autocommit=True) as connection:
-            for statement in script.split(";\n"):
+            for statement in re.split(r";\n(?!END\b)", script):  # not in a function's body
                 if statement.strip():
                     connection.execute(statement)
 
@@ -144,6 +146,35 @@ class TestScript:
             places = "SELECT DISTINCT schemaname FROM pg_tables WHERE tablename = 'tasks'"
             assert connection.execute(places).fetchall() == [("own",)]
         postgres_server.drop(url)
+
+    @pytest.mark.parametrize("schema", [None, "own"])
+    def test_a_missing_function_is_made_again(
+        self, postgres_server: PostgresServer, schema: str | None
+    ) -> None:
+        postgres_server.run("CREATE DATABASE scripted")
+        postgres_server.run("CREATE ROLE tracker LOGIN")
+        url = postgres_server.url("scripted")
+        place = url if schema is None else with_schema(url, schema)
+        where = schema or "public"
+        database = Database(place)
+        try:
+            database.upgrade()
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(f"DROP FUNCTION {where}.raytasks_submit_v1")
+                connection.execute(f"GRANT USAGE ON SCHEMA {where} TO tracker")
+                connection.execute(f"GRANT ALL ON ALL TABLES IN SCHEMA {where} TO tracker")
+            # Who may not make it goes on without it.
+            with closing(Database(place.replace("postgres:@", "tracker@"))) as limited:
+                limited.upgrade()
+                assert not limited.tables().is_up_to_date()
+            with psycopg.connect(url, autocommit=True) as connection:
+                connection.execute(database.tables().script())
+            assert database.tables().is_up_to_date()
+            assert database.tables().script() == ""
+        finally:
+            database.close()
+            postgres_server.drop(url)
+            postgres_server.run("DROP ROLE tracker")
 
 
 _DEFINED = (

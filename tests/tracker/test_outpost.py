@@ -1,11 +1,12 @@
 """A cluster that another one on the same database has superseded: nothing is lost or run twice."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
+from sqlalchemy import delete
 
 from raytasks.model.handler_info import EARLIER_REMOTE_POOL, REMOTE_POOL, SHARED_POOL
 from raytasks.model.states import OutcomeKind, State
@@ -16,10 +17,12 @@ from raytasks.protocol.messages import Claim, Exchange, FeedQuery, Orders
 from raytasks.protocol.queries import Health, LogLines, Readiness, TaskDetail
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.identity import Identity
+from raytasks.store.outpost_tables import outpost_calls
 from raytasks.store.store import Store
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.doors import Doors
+from raytasks.tracker.outpost import QUIET_SECONDS
 from tests.making import new_task, outcome, task_id
 from tests.tracking import PATIENCE
 
@@ -63,6 +66,20 @@ class Cluster:
         """Wait until it has noticed that it is superseded. It is made to look at once."""
         await self.tracker.predecessors.look()
         await self.until(lambda: self.tracker.outpost.active)
+
+    @contextmanager
+    def without_database(self) -> Iterator[None]:
+        """Have all that it asks of the database fail until the block ends."""
+
+        def away() -> Any:
+            raise StoreUnavailable("it is away in this test")
+
+        database: Any = self.tracker.ticker.store._database
+        database.reading = database.writing = away
+        try:
+            yield
+        finally:
+            del database.reading, database.writing
 
     async def kill(self) -> None:
         """End it as by SIGKILL: it says nothing more."""
@@ -301,6 +318,26 @@ class TestLoss:
         assert attempts[0].outcome is OutcomeKind.LOST
         await second.until(lambda: not second.tracker.has_predecessors())
 
+    async def test_a_cluster_that_died_just_after_a_call_is_not_a_crash(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first)
+        await submit(first, 1)
+        await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        known, lease = second.tracker.predecessors, second.tracker.ticker.lease_seconds
+        await second.until(lambda: any(state.name for state in second.tracker.runners()))
+        [state] = second.tracker.runners()
+        assert not known.is_cut_off(state)
+        [cluster] = known._known.values()
+        # It was called a third of the lease before the end of all, and its lease has just ended.
+        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 2 / 3 + 2.0
+        assert known.is_cut_off(state)
+        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 0.4  # all were slow
+        assert known.is_cut_off(state)
+
     async def test_a_stop_in_order_gives_back_what_runs(
         self, clusters: Begin, runner_of: Runners
     ) -> None:
@@ -321,6 +358,78 @@ class TestLoss:
         await outpost.end()
         await second.tracker.predecessors.look()
         assert not second.tracker.has_predecessors()
+
+    async def test_a_call_that_the_successor_has_dropped_is_made_again(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first", lease=QUICK)
+        runner = runner_of(first)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        exchanges = delete(outpost_calls).where(outpost_calls.c.method == "exchange")
+        dropped = 0
+        async with asyncio.timeout(PATIENCE):
+            while not dropped:
+                await asyncio.sleep(0.01)
+                with second.tracker.ticker.store.writing_own() as connection:
+                    dropped = connection.execute(exchanges).rowcount
+        await second.doors.execute(wire.encode(CancelTask(task_id(1))))
+        await runner.until_stopped(claim)
+
+
+class TestOutage:
+    """An outage of the database that is longer than a lease: nobody could be heard meanwhile."""
+
+    async def test_it_does_not_take_the_database_back(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("raytasks.tracker.access._OUTAGE_DELAYS", (0.05,))
+        first = await clusters("first", lease=QUICK)
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        await submit(first, 1)
+        with second.without_database():
+            with first.without_database():
+                await asyncio.sleep(1.2 * QUICK)
+            await asyncio.sleep(0.4 * QUICK)  # it has looked, and the other has not written yet
+        await submit(second, 2)
+        assert first.life is not None
+        assert not first.life.done()
+
+    async def test_an_earlier_cluster_is_not_forgotten(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("raytasks.tracker.access._OUTAGE_DELAYS", (0.05,))
+        first = await clusters("first", lease=QUICK)
+        second = await clusters("second", lease=QUICK)
+        await first.until_outpost()
+        await submit(first, 1)
+        with first.without_database():
+            with second.without_database():
+                await asyncio.sleep(1.2 * QUICK)
+            await asyncio.sleep(0.4 * QUICK)
+            assert second.tracker.has_predecessors()
+        await submit(first, 2)
+
+    async def test_an_unforeseen_error_does_not_end_the_watch(
+        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        await first.until_outpost()
+        await submit(first, 1)
+        with monkeypatch.context() as patch:
+            raised = asyncio.Event()
+
+            async def take_calls() -> None:
+                raised.set()
+                raise RuntimeError("not foreseen")
+
+            patch.setattr(second.tracker.predecessors, "_take_calls", take_calls)
+            await asyncio.wait_for(raised.wait(), PATIENCE)
+        await submit(first, 2)
+        assert await detail(second, 2) is not None
 
 
 class TestRequests:
@@ -393,6 +502,17 @@ class TestRequests:
         mine = wire.answer_of(page, await first.doors.read(wire.encode(page)))
         theirs = wire.answer_of(page, await second.doors.read(wire.encode(page)))
         assert mine != theirs
+
+    async def test_calls_wait_for_the_doors_of_the_successor(self, clusters: Begin) -> None:
+        first, second = await clusters("first"), await clusters("second")
+        await first.until_outpost()
+        await submit(first, 1)  # so each of them knows the other
+        doors, second.tracker.predecessors.doors = second.tracker.predecessors.doors, {}
+        sent = asyncio.ensure_future(submit(first, 2))
+        await asyncio.wait([sent], timeout=3 * QUIET_SECONDS)  # in which a refusal would come back
+        second.tracker.predecessors.doors = doors
+        await sent
+        assert await detail(second, 2) is not None
 
 
 class TestSuccession:

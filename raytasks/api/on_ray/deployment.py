@@ -12,8 +12,11 @@ from starlette.types import ASGIApp
 
 from raytasks.api.announcement import Announcement
 from raytasks.api.app import create_app
+from raytasks.api.listening.replica_listener import ReplicaListener
+from raytasks.api.on_ray.replica_end import replica_ends
 from raytasks.api.on_ray.tracker_backend import TrackerBackend
 from raytasks.api.reapplied import Applied, Reapplied
+from raytasks.api.request_bounds import max_requests
 from raytasks.api.watchdog import Watchdog
 from raytasks.handling.registry import Registry
 from raytasks.observe.log_setup import LogOptions, log_to_stderr
@@ -27,9 +30,6 @@ log = logging.getLogger(__name__)
 
 APP_NAME = "raytasks"
 API_NAME = "api"
-REQUESTS_BESIDE_WAITING = 1000
-"""How many requests a replica accepts at a time, beside those that wait."""
-
 NEAR_SECONDS = 5.0
 """How often a replica without direct access to the tracker's database looks for it, in seconds."""
 
@@ -52,6 +52,7 @@ class ApiDeployment:
         self._backend = TrackerBackend(version.settings)
         self._keeping: asyncio.Future[Any] | None = None
         self._announcing: asyncio.Future[Any] | None = None
+        self._listener: ReplicaListener | None = None
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the app; called by Serve in the replica, after the constructor.
@@ -75,7 +76,18 @@ class ApiDeployment:
         reapplied = Reapplied(_applied, self._look_at_the_code, self._applied.get(_app_name()))
         self._announcing = asyncio.gather(announcement.repeat(), reapplied.run())
         registry = Registry.load(settings.task_modules, self._version.folder)
-        return create_app(self._backend, registry, settings)
+        app = create_app(self._backend, registry, settings)
+        if settings.listen_port is not None:
+            service = f"Ray cluster {ray.get_runtime_context().gcs_address}"
+            self._listener = ReplicaListener(app, settings, service, replica_ends)
+            backend.reasons_here = self._listener.reasons
+            self._listener.begin()
+        return app
+
+    async def __del__(self) -> None:
+        """End the listener; Serve calls this when the replica ends, and waits for it."""
+        if self._listener is not None:
+            await self._listener.end()
 
     async def _look_at_the_code(self, applied_at: float) -> None:
         """Deploy the code as it is now, if it has changed. One of all replicas does it."""
@@ -144,7 +156,7 @@ def application(
     settings = version.settings
     options = {
         "num_replicas": settings.api_replicas,
-        "max_ongoing_requests": settings.max_waiting_clients + REQUESTS_BESIDE_WAITING,
+        "max_ongoing_requests": max_requests(settings.max_waiting_clients),
     }
     app: serve.Application = ApiDeployment.options(**options).bind(version, applied or {})  # type: ignore[attr-defined]
     return app

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar, cast
 
 import ray
@@ -24,7 +24,7 @@ from raytasks.runner.on_ray.killing import kill
 from raytasks.runner.on_ray.tracker_client import BY_RAY, SOCKET, open_channel
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.creation import get_or_create_tracker
-from raytasks.tracker.work_health import BY_RAY_SECONDS, calls_by_ray
+from raytasks.tracker.work_health import BY_RAY_SECONDS, HealthReason, calls_by_ray
 
 Answer = TypeVar("Answer")
 
@@ -53,6 +53,8 @@ class TrackerBackend:
         self._known: DatabasePlace | None = None  # where it is, readable or not
         self._channel: SocketChannel | None = None
         self._by_ray_since: float | None = None
+        self.reasons_here: Callable[[], list[HealthReason]] = list
+        """Returns what `/health` tells about this replica, beside what the tracker tells."""
 
     async def submit(self, tasks: Sequence[NewTask]) -> Accepted:
         """See `Backend.submit`."""
@@ -69,6 +71,7 @@ class TrackerBackend:
         answer: Any = await self._ask(query)
         if isinstance(query, Health):
             self._note_way(answer)
+            answer["reasons"] += self.reasons_here()
         return cast("Answer", answer)
 
     def _note_way(self, report: dict[str, Any]) -> None:

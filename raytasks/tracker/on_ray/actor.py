@@ -307,9 +307,8 @@ class TrackerActor:
         return await asyncio.shield(self._tracker)
 
     async def _doors(self) -> Doors:
-        core = await self._core()
-        if self._own_doors is None:
-            self._own_doors = Doors(core, self._read, self._exchange)
+        await self._core()
+        assert self._own_doors is not None
         return self._own_doors
 
     async def _live(self, ready: "asyncio.Future[Tracker]") -> None:
@@ -334,6 +333,8 @@ class TrackerActor:
             tracker.ticker.on_expiry = self._pools.replace
             tracker.ticker.silence.node_died = node_died
             tracker.stack_of = stack_of
+            # Not at the first call: an earlier cluster may call before anybody here does.
+            self._own_doors = Doors(tracker, self._read, self._exchange)
             ready.set_result(tracker)
             await own_file(tracker, self._settings.sqlite_path)
             await tracker.start(again=was_restarted())

@@ -1,0 +1,1 @@
+"""A replica's own listener: HTTP without Serve's ingress, on a port that the replicas share."""
