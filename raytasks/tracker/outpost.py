@@ -313,8 +313,9 @@ class Outpost:
 
     async def _pause(self) -> None:
         busy = self._monotonic() < self._busy_until
+        quiet = min(QUIET_SECONDS, self._lease_seconds / 6)  # a longer rest proves no silence
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(BUSY_SECONDS if busy else QUIET_SECONDS):
+            async with asyncio.timeout(BUSY_SECONDS if busy else quiet):
                 await self._stir.wait()
         self._stir.clear()
 

@@ -76,6 +76,7 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/database.md", "rm -f tasks.db tasks.db-wal tasks.db-shm"),
         ("docs/operation.md", "raytasks up --address HOST:6379"),
         ("docs/operation.md", "raytasks worker --address HOST:6379"),
+        ("docs/operation.md", "RAYTASKS_API_REPLICAS=2 RAYTASKS_LISTEN_PORT=8001 raytasks up"),
         ("docs/operation.md", "server {"),
         ("docs/performance.md", "make bench          # raytasks beside its baselines; writes"
                                 " benchmarks/results/"),
