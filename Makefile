@@ -57,7 +57,7 @@ help:
 	@echo "make coverage      the tests without Ray, and how much of each package they cover"
 	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
-	@echo "make hosts         a service on four hosts (network namespaces), whose links and hosts fail"
+	@echo "make hosts         a service on four hosts (network namespaces)"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
 	@echo "make mutants       look for schedules that catch each known fault of the engine, and note them"

@@ -157,7 +157,7 @@ class ServiceOnHosts:
             "API_REPLICAS": "2",
             # The runner that is always there takes no processor; of the others, each takes a host's
             # only one. So they come with the load, one on each host, and stay.
-            "WARM_RUNNERS_MAX": str(len(HOSTS) + 1),
+            "WARM_RUNNERS_MAX": str(2 * len(HOSTS)),
             "RUNNER_IDLE_SECONDS": "3600",
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",

@@ -1,10 +1,8 @@
-"""Hosts with addresses of their own work together: tasks, replicas and large values."""
+"""Hosts with addresses of their own work together: tasks and large values."""
 
 from tests.hosts.host_handlers import LARGE, REMOTE
 from tests.hosts.load import Load
 from tests.hosts.service_on_hosts import HOSTS, ServiceOnHosts
-
-REPLICA = "ray::ServeReplica:raytasks:api"
 
 
 def test_each_host_joins_with_its_own_address(service: ServiceOnHosts, load: Load) -> None:
@@ -21,13 +19,6 @@ def test_tasks_run_on_all_hosts(service: ServiceOnHosts, load: Load) -> None:
         [attempt] = load.done(task_id)["attempts"]
         assert attempt["host"] in HOSTS
         assert attempt["outcome"] == "succeeded"
-
-
-def test_replicas_are_on_several_hosts_and_answer(service: ServiceOnHosts, load: Load) -> None:
-    with_replica = [host for host in (service.head, *service.workers) if host.named(REPLICA)]
-    assert len(with_replica) == 2
-    for _ in range(40):
-        load.done(load.submit())
 
 
 def test_large_values_reach_all_hosts(service: ServiceOnHosts, load: Load) -> None:
