@@ -31,7 +31,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 # Of `make test`: clusters run one after the other, and wait much of their time; beside them, with a
 # lower priority, all else runs in two processes.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
-WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY))
+WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
 SIDE_BY_SIDE := -n 3 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
@@ -48,7 +48,7 @@ RAY_VENV = .venv-ray-$(VERSION)
 RAY_TESTS ?= $(addprefix tests/cluster/test_,own_ray.py versions.py main_path.py rings.py \
   runners_killed.py stopping.py tracker_killed.py ray_token.py)
 
-.PHONY: install demo test test-all test-without-ray docs recording pictures coverage test-ray chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
+.PHONY: install demo test test-all test-without-ray docs recording pictures coverage test-ray hosts chaos fuzz simulate mutants recovery bench bench-peers profile audit release-check lint format requirements clean help
 
 help:
 	@echo "make demo          run the service and one task of each type, on this machine"
@@ -57,6 +57,7 @@ help:
 	@echo "make coverage      the tests without Ray, and how much of each package they cover"
 	@echo "make test-ray      the tests that matter, with another minor version of Ray (VERSION=2.59)"
 	@echo "make recovery      the tests that kill real processes; prints how long each recovery took"
+	@echo "make hosts         a service on four hosts (network namespaces)"
 	@echo "make chaos         kill what runs under load, and check that nothing was lost (SECONDS=, SEED=)"
 	@echo "make simulate      schedules of the engine with faults, in virtual time (SCHEDULES=, SEED=)"
 	@echo "make mutants       look for schedules that catch each known fault of the engine, and note them"
@@ -94,6 +95,7 @@ test: install $(VENV)/.docs
 
 test-all:
 	$(MAKE) test ALL=1
+	$(MAKE) hosts
 
 test-without-ray: install
 ifneq ($(COVERAGE),)
@@ -112,6 +114,9 @@ coverage: install
 
 recovery: install
 	$(BIN)/pytest tests/cluster
+
+hosts: install
+	$(BIN)/pytest tests/hosts
 
 # In an environment of its own: the pinned requirements, but for Ray.
 test-ray: install

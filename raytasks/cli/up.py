@@ -71,6 +71,9 @@ def up(
     memory: Memory = None,
     resource: OwnResources = None,
     labels: Labels = None,
+    node_address: Annotated[
+        str | None, typer.Option(help="Where the other machines reach Ray here (an IP address).")
+    ] = None,
 ) -> None:
     """Run the whole service in the foreground: Ray, tracker, runners and API.
 
@@ -79,12 +82,14 @@ def up(
     """
     from raytasks.cluster.processes import RayEnded
     from raytasks.service import Endpoint
-    from raytasks.settings import load_settings
+    from raytasks.settings import SettingsError, load_settings
 
     host = host.removeprefix("[").removesuffix("]")
     settings = load_settings(database_url=database_url, ray_address=address)
     settings.check_served(host)
-    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
+    if node_address is not None and settings.ray_address is not None:
+        raise SettingsError("--node-address: Ray runs already; give it to the one who starts Ray")
+    resources = _resources(num_cpus, num_gpus, memory, resource, labels, node_address)
     try:
         _run(settings, Endpoint(host, port), resources, dashboard=dashboard)
     except RayEnded as error:
@@ -135,11 +140,12 @@ def _resources(
     memory: str | None,
     custom: list[str] | None,
     labels: str | None,
+    address: str | None = None,
 ) -> "NodeResources":
     from raytasks.cluster.node_resources import NodeResources, custom_of, labels_of, memory_of
 
     return NodeResources(
-        num_cpus, num_gpus, memory_of(memory), custom_of(custom or ()), labels_of(labels)
+        num_cpus, num_gpus, memory_of(memory), custom_of(custom or ()), labels_of(labels), address
     )
 
 
@@ -305,12 +311,17 @@ def _announce(endpoint: "Endpoint", head: "RayProcess | None", settings: "Settin
     if head is not None:
         if head.dashboard_url:
             console.print(f"  Ray dashboard:   {head.dashboard_url}", soft_wrap=True)
-        console.print(
-            f"  more machines:   raytasks worker --address {head.address}", soft_wrap=True
-        )
+        console.print(f"  more machines:   {_how_others_join(head.address)}", soft_wrap=True)
         if ray_token.is_wanted():
             console.print(f"  Ray's token:     {_where_the_token_is()}", soft_wrap=True)
     console.print(f"{ANNOUNCED}           Ctrl-C")
+
+
+def _how_others_join(address: str) -> str:
+    command = f"raytasks worker --address {address}"
+    if not address.startswith("127."):
+        return command
+    return f"{command} (on this machine alone: for others, start with --node-address)"
 
 
 def _where_the_token_is() -> str:

@@ -1,4 +1,4 @@
-"""The resources of a node: CPUs, GPUs, memory, your own resources, labels."""
+"""The resources of a node: CPUs, GPUs, memory, your own resources, labels; and its address."""
 
 import json
 import re
@@ -19,7 +19,8 @@ class ResourceError(RaytasksError):
 class NodeResources:
     """The resources of this machine that Ray may use.
 
-    Ray detects those that are None. `memory` is in bytes.
+    Ray detects those that are None. `memory` is in bytes. `address` is the IP address at which the
+    other machines reach this one.
     """
 
     num_cpus: int | None = None
@@ -27,10 +28,11 @@ class NodeResources:
     memory: int | None = None
     custom: Mapping[str, float] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    address: str | None = None
 
     def arguments(self) -> list[str]:
         """Return the resources as options of `ray start`."""
-        found = []
+        found = [] if self.address is None else [f"--node-ip-address={self.address}"]
         if self.num_cpus is not None:
             found.append(f"--num-cpus={self.num_cpus}")
         if self.num_gpus is not None:

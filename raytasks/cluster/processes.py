@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import ipaddress
 import logging
 import os
 import signal
@@ -104,7 +105,9 @@ def start_head(
     except OSError as error:
         raise ClusterError(f"the Ray token cannot be made: {error}") from None
     port = free_port(RAY_PORT)
-    address = f"{ray.util.get_node_ip_address()}:{port}"
+    if resources.address is not None:
+        _check_is_here(resources.address)
+    address = f"{resources.address or ray.util.get_node_ip_address()}:{port}"
     dashboard_port = free_port(DASHBOARD_PORT)
     arguments = [
         f"--port={port}",
@@ -226,6 +229,17 @@ def _start(command: list[str], address: str, store: ControlStore | None = None) 
             raise ClusterError(f"Ray did not start: {started.last_words()}")
         time.sleep(0.05)  # its log is the only signal that it gives
     return started
+
+
+def _check_is_here(address: str) -> None:
+    """Refuse what is no IPv4 address of this machine: nobody would reach Ray there."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((str(ipaddress.IPv4Address(address)), 0))
+    except (OSError, ValueError):
+        raise ClusterError(
+            f"--node-address: {address!r} is no IPv4 address of this machine"
+        ) from None
 
 
 def _check_answers(address: str) -> None:

@@ -32,6 +32,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on
         ([], {"API_KEYS": "a:read::hunter2"}, "API_KEYS: entry 1: (a) the hash is not a hex"),
         ([], {"LEASE_SECONDS": "soon"}, "LEASE_SECONDS: Input should be a valid number"),
         ([], {"REDIS_URL": "http://h:1"}, "REDIS_URL: not redis://[user:password@]HOST:PORT"),
+        (
+            ["--address=127.0.0.1:1", "--node-address=127.0.0.1"],
+            {},
+            "--node-address: Ray runs already",
+        ),
     ],
 )
 def test_up_refuses_what_cannot_work_in_one_line(

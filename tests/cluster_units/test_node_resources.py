@@ -32,6 +32,11 @@ def test_what_is_no_size_is_told(text: str) -> None:
         memory_of(text)
 
 
+def test_the_address_is_an_option_of_ray() -> None:
+    assert NodeResources(address="10.0.0.7").arguments() == ["--node-ip-address=10.0.0.7"]
+    assert NodeResources().arguments() == []
+
+
 def test_resources_and_labels() -> None:
     assert custom_of(["disk=2", " licence = 0.5"]) == {"disk": 2.0, "licence": 0.5}
     assert labels_of("zone=a, disk=ssd,") == {"zone": "a", "disk": "ssd"}

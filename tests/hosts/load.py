@@ -1,0 +1,108 @@
+"""The client of the tests on hosts: it submits tasks, and judges all that was ever submitted."""
+
+import itertools
+import time
+import uuid
+from typing import Any
+
+import httpx
+
+from tests.chaos.checker import check
+from tests.chaos.effects import EffectsReader
+from tests.chaos.evidence import Evidence, Submission
+from tests.chaos.kinds import RAY_RETRIED, Kind, Place
+from tests.chaos.reader import read_history, unfinished
+from tests.hosts.service_on_hosts import HOSTS, PATIENCE_SECONDS, ServiceOnHosts
+
+_AGAIN_SECONDS = 0.2
+_REQUEST_SECONDS = 15.0
+
+
+class Load:
+    """The tasks of one service, each submitted with a key until it is accepted."""
+
+    def __init__(self, service: ServiceOnHosts) -> None:
+        self._service = service
+        self._numbers = itertools.count(1)
+        self._submissions: list[Submission] = []
+
+    def submit(self, task_type: str = Place.FUNCTION, seconds: float = 0.0) -> str:
+        """Submit a task that runs for some seconds, and return its id."""
+        kind = Kind.SLOW if seconds else Kind.INSTANT
+        submission = Submission(f"hosts-{next(self._numbers)}", kind, str(uuid.uuid4()))
+        self._submissions.append(submission)
+        payload = {"token": submission.token, "kind": kind, "seconds": seconds}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while not submission.answers:
+            try:
+                answer = self._service.http.post(
+                    "/tasks/",
+                    json={"task_type": task_type, "payload": payload},
+                    headers={"Idempotency-Key": str(submission.key)},
+                    timeout=_REQUEST_SECONDS,
+                )
+            except httpx.TransportError:
+                answer = None
+            if answer is not None and answer.is_success:
+                submission.answers.append(answer.json()["task_id"])
+            else:
+                said = answer and answer.text
+                assert time.monotonic() < deadline, (said, self._service.logs())
+                time.sleep(_AGAIN_SECONDS)
+        return submission.answers[0]
+
+    def get(self, task_id: str, wait: float = 0.0) -> dict[str, Any] | None:
+        """Return a task as it is; None if the API cannot be reached now."""
+        try:
+            answer = self._service.http.get(f"/tasks/{task_id}", params={"wait": wait}, timeout=15)
+        except httpx.TransportError:
+            return None
+        found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
+        return found
+
+    def done(self, task_id: str) -> dict[str, Any]:
+        """Return the task when it is completed."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            task = self.get(task_id, wait=5)
+            if task is not None and task["state"] == "COMPLETED":
+                return task
+            assert time.monotonic() < deadline, (task, self._service.health())
+            if task is None:
+                time.sleep(_AGAIN_SECONDS)
+
+    def running_on(self, *hosts: str, seconds: float = 3.0) -> list[str]:
+        """Keep all hosts busy, and return the tasks when one runs on each of these."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        tasks: list[str] = []
+        while True:
+            seen = [self.get(task_id) or {} for task_id in tasks]
+            if _hosts_of(seen).issuperset(hosts):
+                return tasks
+            assert time.monotonic() < deadline, (seen, self._service.logs())
+            if all(task.get("state") == "COMPLETED" for task in seen):
+                tasks = [self.submit(seconds=seconds) for _ in range(6)]
+
+    def wait_until_whole(self) -> None:
+        """Wait until all hosts are in the cluster, and tasks run on each of them."""
+        self._service.wait_for_nodes(len(HOSTS))
+        self.running_on(*HOSTS, seconds=1.0)
+
+    def judge(self) -> None:
+        """Wait until all tasks are final, and fail if anything in their history must not be."""
+        url = self._service.database_url
+        self._service.wait_for(lambda: not unfinished(url), "all tasks are final")
+        evidence = Evidence(
+            submissions=self._submissions,
+            history=read_history(url),
+            effects=EffectsReader(self._service.effects).read(),
+            ray_retried=RAY_RETRIED,
+        )
+        violations = check(evidence)
+        assert not violations, violations
+
+
+def _hosts_of(tasks: list[dict[str, Any]]) -> set[str]:
+    """Return the hosts on which attempts of these tasks run."""
+    attempts = [attempt for task in tasks for attempt in task.get("attempts", ())]
+    return {attempt["host"] for attempt in attempts if attempt["outcome"] is None}

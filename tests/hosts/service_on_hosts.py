@@ -1,0 +1,189 @@
+"""A service on four hosts: PostgreSQL on one, the head on one, a worker on each of two."""
+
+import os
+import pwd
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psycopg
+from sqlalchemy.engine import make_url
+
+from tests.chaos import effects
+from tests.hosts.lan import Host, Lan
+from tests.keyring import API_KEYS, bearer
+from tests.postgres_server import PostgresServer
+from tests.upgrade.make_dumps import BINARIES
+
+ROOT = Path(__file__).parents[2]
+API_PORT = 8000
+RAY_PORT = 6379
+HOSTS = ("head", "one", "two")
+"""The names of the hosts that run tasks."""
+
+START_SECONDS = 240.0
+PATIENCE_SECONDS = 180.0
+_LOOK_SECONDS = 0.2
+_AGAIN = "while :; do {command}; echo ended; sleep 5; done"  # as our unit of systemd does
+
+
+class ServiceOnHosts:
+    """The service; `http` is a client on the bridge that may do everything."""
+
+    def __init__(self, lan: Lan, folder: Path, postgres: PostgresServer, data: Path) -> None:
+        self.folder = folder
+        self.effects = folder / "effects.jsonl"
+        self.database = lan.add("database")
+        self.head = lan.add("head")
+        self.workers = [lan.add(name) for name in HOSTS[1:]]
+        name = make_url(postgres.new_database()).database
+        self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
+        self._data = data
+        self._up: subprocess.Popen[bytes] | None = None
+        self.http = httpx.Client(
+            base_url=f"http://{self.head.address}:{API_PORT}",
+            headers=bearer("a"), timeout=70, trust_env=False,
+        )  # fmt: skip
+
+    def start_database(self) -> None:
+        """Start PostgreSQL on its host, and wait until it answers."""
+        owner = pwd.getpwuid(self._data.stat().st_uid)
+        as_owner = [
+            "setpriv",
+            f"--reuid={owner.pw_uid}",
+            f"--regid={owner.pw_gid}",
+            "--clear-groups",
+        ]
+        (self._data / "postmaster.pid").unlink(missing_ok=True)  # of a host that was killed
+        command = [str(BINARIES / "postgres"), "-D", str(self._data), "-k", str(self._data)]
+        self.database.run(
+            [*as_owner, *command,
+             "-c", f"listen_addresses={self.database.address}"],
+            self.folder / "database.log",
+        )  # fmt: skip
+
+        def answers() -> bool:
+            try:
+                psycopg.connect(self.database_url, connect_timeout=2).close()
+            except psycopg.OperationalError:
+                return False
+            return True
+
+        self.wait_for(answers, "PostgreSQL answers")
+
+    def start_head(self) -> None:
+        """Start `raytasks up` on the head's host, and wait until it takes tasks."""
+        log = self.folder / "head.log"
+        log.write_bytes(b"")
+        self._up = self.head.run(
+            [sys.executable, "-m", "raytasks", "up", "--host=0.0.0.0", f"--port={API_PORT}",
+             f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard"],
+            log, self._environment(self.head),
+        )  # fmt: skip
+        up = self._up
+
+        def announced() -> bool:
+            assert up.poll() is None, log.read_text()
+            return "Ctrl-C" in log.read_text()
+
+        self.wait_for(announced, "the head is up", START_SECONDS)
+
+    def start_worker(self, host: Host) -> None:
+        """Start `raytasks worker` on a host, again and again when it ends, as systemd does."""
+        address = f"{self.head.address}:{RAY_PORT}"
+        command = f"{sys.executable} -m raytasks worker --address={address} --num-cpus=1"
+        log = self.folder / f"{host.name}.log"
+        host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
+
+    def health(self) -> dict[str, Any]:
+        """Return what `/health` says; without an answer, an empty document."""
+        try:
+            found: dict[str, Any] = self.http.get("/health", timeout=15).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return found
+
+    def nodes(self) -> int:
+        """Return how many nodes `/health` knows; 0 without an answer."""
+        return int(self.health().get("ray", {}).get("nodes") or 0)
+
+    def reasons(self) -> set[str]:
+        """Return the codes of the reasons in `/health`."""
+        return {reason["code"] for reason in self.health().get("reasons", ())}
+
+    def wait_for_nodes(self, nodes: int) -> None:
+        """Wait until `/health` knows so many nodes."""
+        self.wait_for(lambda: self.nodes() == nodes, f"{nodes} nodes are in the cluster")
+
+    def wait_for(self, there: Any, what: str, seconds: float = PATIENCE_SECONDS) -> None:
+        """Wait until something is so; what is seen from here gives no signal."""
+        deadline = time.monotonic() + seconds
+        while not there():
+            assert time.monotonic() < deadline, f"not so: {what}\n{self.logs()}\n{self.health()}"
+            time.sleep(_LOOK_SECONDS)
+
+    def logs(self) -> str:
+        """Return the ends of the logs of all hosts."""
+        files = sorted(self.folder.glob("*.log"))
+        return "\n".join(f"--- {file.name}\n{file.read_text()[-3000:]}" for file in files)
+
+    def _environment(self, host: Host) -> dict[str, str]:
+        runtime = host.folder / "runtime"
+        runtime.mkdir(mode=0o700, exist_ok=True)
+        common = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XDG_RUNTIME_DIR": str(runtime),
+            "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
+            "RAY_AUTH_MODE": "token",
+            "RAY_worker_niceness": "0",
+            effects.VARIABLE: str(self.effects),
+        }
+        if host is not self.head:
+            return common
+        return common | {
+            "DATABASE_URL": self.database_url,
+            "ARTIFACTS_URL": str(self.folder / "artifacts"),
+            "TASK_MODULES": "tests.chaos_handlers,tests.hosts.host_handlers",
+            "API_KEYS": ",".join(key.entry for key in API_KEYS if key.name == "a"),
+            "SECRET_KEY": "a secret of our own",
+            "API_REPLICAS": "2",
+            # The runner that is always there takes no processor; of the others, each takes a host's
+            # only one. So they come with the load, one on each host, and stay.
+            "WARM_RUNNERS_MAX": str(2 * len(HOSTS)),
+            "RUNNER_IDLE_SECONDS": "3600",
+            "LEASE_SECONDS": "5",
+            "STOP_GRACE_SECONDS": "1",
+        }
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[ServiceOnHosts]:
+    """Run a service on hosts of its own, with its files in a folder; nothing is left of it."""
+    data = Path(tempfile.mkdtemp(prefix="raytasks-postgres-"))
+    lan = Lan(folder)
+    server = PostgresServer(data, folder)
+    try:
+        lan.open()
+        service = ServiceOnHosts(lan, folder, server, data)
+        server.stop()
+        with (data / "pg_hba.conf").open("a") as file:
+            file.write("host all all 10.77.0.0/16 trust\n")
+        service.start_database()
+        service.start_head()
+        for worker in service.workers:
+            service.start_worker(worker)
+        service.wait_for_nodes(len(HOSTS))
+        yield service
+        service.http.close()
+    finally:
+        lan.close()
+        server.remove()
+        shutil.rmtree(data, ignore_errors=True)

@@ -1,0 +1,34 @@
+"""Hosts with addresses of their own work together: tasks and large values."""
+
+from tests.hosts.host_handlers import LARGE, REMOTE
+from tests.hosts.load import Load
+from tests.hosts.service_on_hosts import HOSTS, ServiceOnHosts
+
+
+def test_each_host_joins_with_its_own_address(service: ServiceOnHosts, load: Load) -> None:
+    nodes = service.http.get("/nodes").json()["nodes"]
+    places = {host.name: host.address for host in (service.head, *service.workers)}
+    assert {node["host"]: node["address"] for node in nodes} == places
+    assert len(set(places.values())) == len(HOSTS)
+
+
+def test_tasks_run_on_all_hosts(service: ServiceOnHosts, load: Load) -> None:
+    tasks = load.running_on(*HOSTS)
+    remote = [load.submit(REMOTE, seconds=0.5) for _ in range(6)]
+    for task_id in tasks + remote:
+        [attempt] = load.done(task_id)["attempts"]
+        assert attempt["host"] in HOSTS
+        assert attempt["outcome"] == "succeeded"
+
+
+def test_large_values_reach_all_hosts(service: ServiceOnHosts, load: Load) -> None:
+    payload = {"filler": "y" * 500_000, "size": 2_000_000}
+    tasks = [
+        service.http.post("/tasks/", json={"task_type": LARGE, "payload": payload}).json()
+        for _ in range(9)
+    ]
+    for task in tasks:
+        done = load.done(task["task_id"])
+        assert done["result"] == {"filler": 500_000, "text": "x" * 2_000_000}
+        # The history is judged by what is in payloads, and this one is in a file.
+        assert service.http.delete(f"/tasks/{task['task_id']}").is_success
