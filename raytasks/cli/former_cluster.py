@@ -1,7 +1,16 @@
-"""The end of a cluster that `raytasks up` has replaced: its successor need not wait for a lease."""
+"""The clusters before this one on the same database: one that was replaced, and one that lives.
+
+The successor of a cluster that `raytasks up` has replaced need not wait for a lease.
+"""
 
 import contextlib
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from raytasks.settings import Settings
+
+_IN_USE_SECONDS = 3.0  # a service that was killed may still be ending
 
 FORMER = "RAYTASKS_FORMER_CLUSTER"
 """The environment variable in which `up` names its cluster to the process that replaces it."""
@@ -30,3 +39,17 @@ def forget_former(database_url: str) -> None:
             forget_reigns(connection, [owner])
     finally:
         store.close()
+
+
+def refuse_second(settings: "Settings") -> None:
+    """Raise `SettingsError` if another service uses the SQLite database."""
+    from raytasks.settings import SettingsError
+    from raytasks.store.file_lock import FileInUse, locked
+
+    if settings.sqlite_path is None:
+        return
+    try:
+        with locked(settings.sqlite_path, seconds=_IN_USE_SECONDS):
+            pass
+    except FileInUse as error:
+        raise SettingsError(f"DATABASE_URL: {error}") from None

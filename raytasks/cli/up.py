@@ -37,7 +37,6 @@ ANNOUNCED = "  stop: "
 
 _CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
-_IN_USE_SECONDS = 3.0  # a service that was killed may still be ending
 _STARTS = 3  # restarts within _STARTS_SECONDS
 _STARTS_SECONDS = 600.0
 
@@ -166,7 +165,7 @@ def _run(
         former_cluster.forget_former(settings.database_url)
     _take_ports(endpoint, settings)
     if settings.ray_address is None and _ENDS not in os.environ:
-        refuse_second(settings)
+        former_cluster.refuse_second(settings)
     stopping = _stop_signals()
     os.environ.update(ray_environment(endpoint.host))
     with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
@@ -328,20 +327,6 @@ def _where_the_token_is() -> str:
     if os.environ.get(ray_token.TOKEN):
         return f"in {ray_token.TOKEN}; other machines and drivers need it there, too"
     return f"{ray_token.token_file()}; copy it to ~/.ray/auth_token of the other machines"
-
-
-def refuse_second(settings: "Settings") -> None:
-    """Raise `SettingsError` if another service uses the SQLite database."""
-    from raytasks.settings import SettingsError
-    from raytasks.store.file_lock import FileInUse, locked
-
-    if settings.sqlite_path is None:
-        return
-    try:
-        with locked(settings.sqlite_path, seconds=_IN_USE_SECONDS):
-            pass
-    except FileInUse as error:
-        raise SettingsError(f"DATABASE_URL: {error}") from None
 
 
 def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
