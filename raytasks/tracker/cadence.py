@@ -4,7 +4,6 @@ Rows that each tick updates grow without bound on PostgreSQL while any snapshot 
 """
 
 import math
-from collections.abc import Sized
 
 from raytasks.tracker.tick import TickInput, TickResult
 
@@ -52,18 +51,11 @@ class Cadence:
         """Note a renewal that began at a time and was committed."""
         self._renewed_at = at
 
-    def ticked(self, *changes: Sized) -> None:
-        """Note the changed counts and totals of a tick."""
-        self._steps += any(map(len, changes))
-
-    def folded(self, at: float) -> None:
-        """Note a fold that began at a time and was committed."""
-        self._folded_at, self._steps = at, 0
-
     def note(self, began_at: float, work: TickInput, done: TickResult) -> None:
         """Note what a committed tick has renewed, changed and folded."""
         if work.renew:
             self.renewed(began_at)
-        self.ticked(done.counts, done.totals)
+        if done.counts or done.totals:
+            self._steps += 1
         if work.fold:
-            self.folded(began_at)
+            self._folded_at, self._steps = began_at, 0

@@ -85,17 +85,6 @@ class Host:
         [first] = psutil.Process(self._first.pid).children()
         return first
 
-    def named(self, name: str) -> list[psutil.Process]:
-        """Return the host's processes whose command line begins so."""
-        found = []
-        for entered in self._running:
-            with contextlib.suppress(psutil.Error):
-                for process in psutil.Process(entered.pid).children(recursive=True):
-                    with contextlib.suppress(psutil.Error, IndexError):
-                        if Path(process.cmdline()[0]).name.startswith(name):
-                            found.append(process)
-        return found
-
     def plug(self) -> None:
         """Join the host to the bridge."""
         ip("link", "set", self._veth, "master", self._bridge)

@@ -382,14 +382,22 @@ class TestLoss:
 class TestOutage:
     """An outage of the database that is longer than a lease: nobody could be heard meanwhile."""
 
-    async def test_it_does_not_take_the_database_back(
+    @pytest.fixture
+    async def superseded(
         self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    ) -> tuple[Cluster, Cluster]:
+        """A cluster with a short lease that another one has superseded, and this other one."""
         monkeypatch.setattr("raytasks.tracker.access._OUTAGE_DELAYS", (0.05,))
         first = await clusters("first", lease=QUICK)
         second = await clusters("second", lease=QUICK)
         await first.until_outpost()
         await submit(first, 1)
+        return first, second
+
+    async def test_it_does_not_take_the_database_back(
+        self, superseded: tuple[Cluster, Cluster]
+    ) -> None:
+        first, second = superseded
         with second.without_database():
             with first.without_database():
                 await asyncio.sleep(1.2 * QUICK)
@@ -399,13 +407,9 @@ class TestOutage:
         assert not first.life.done()
 
     async def test_an_earlier_cluster_is_not_forgotten(
-        self, clusters: Begin, monkeypatch: pytest.MonkeyPatch
+        self, superseded: tuple[Cluster, Cluster]
     ) -> None:
-        monkeypatch.setattr("raytasks.tracker.access._OUTAGE_DELAYS", (0.05,))
-        first = await clusters("first", lease=QUICK)
-        second = await clusters("second", lease=QUICK)
-        await first.until_outpost()
-        await submit(first, 1)
+        first, second = superseded
         with first.without_database():
             with second.without_database():
                 await asyncio.sleep(1.2 * QUICK)
