@@ -1,29 +1,44 @@
-"""The metrics while tracker, replica and service are killed: exact, equal, and never falling.
+"""The proof of the metrics: exact, equal and never falling, while processes are killed.
 
-The tasks come by the replicas' own listener, which goes through all that, too.
+    python -m tests.metrics_proof [--tasks N]
+
+The tracker, a replica, and then the whole service are killed under load. For each type and in each
+scrape, what was submitted and retried has finished or is open. What the client was told, a GROUP
+BY and the ends in the history say the same. At the end all is pruned, and both replicas answer the
+same. The tasks come by the replicas' own listener, which goes through all that, too.
+`tests/cluster/test_metrics.py` has a shorter form.
 """
 
+import argparse
 import os
 import signal
+import sqlite3
+import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-import pytest
 
 from raytasks.client import Client
 from raytasks.client.documents import SubmissionDocument
+from raytasks.store.store import Store
 from tests.cluster.conftest import Service, start_service
 from tests.cluster.own_listener import check_stop, own_port, own_url, ports_of, wait_for_listeners
 from tests.cluster.processes import PATIENCE_SECONDS, REPLICA, TRACKER, kill, only, processes
-from tests.metrics_check import Series, check_no_fall, check_sums, counters, scraped
+from tests.metrics_check import (
+    Series,
+    check_identity,
+    check_no_fall,
+    check_sums,
+    counters,
+    scraped,
+)
 from tests.ports import quiet_port
 
-pytestmark = pytest.mark.slow
-
-TASKS = 4_000
 BATCH = 250
 OF_TYPE = {"noop": 0.8, "scripted": 0.2}
 FAILING_OF_TEN = 3
@@ -43,7 +58,7 @@ MIN_LOOKS = 11
 
 
 class Scraper:
-    """A Prometheus that looks every second, and sees no counter fall."""
+    """A Prometheus that looks every second: no counter falls, and each scrape adds up."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -68,6 +83,7 @@ class Scraper:
                 continue
             try:
                 check_no_fall(self.last, found)
+                check_sums(found)
             except AssertionError as error:
                 self.error = error
             self.looks += 1
@@ -131,73 +147,179 @@ def urls_of_replicas(service: Service) -> list[str]:
     return [url for url in urls if scrape(url, 2.0) is not None]
 
 
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., Service]]:
-    """Starts services with two replicas, one after the other, in one folder; ends the last."""
-    services: list[Service] = []
+@dataclass(frozen=True)
+class Evidence:
+    """The totals of all types, each compared as the module says, and what was done meanwhile.
 
-    def started(**settings: str) -> Service:
-        port = httpx.URL(services[-1].url).port or 0 if services else 0
+    `looks` is the number of scrapes, of which each was compared with the one before.
+    """
+
+    submitted: int
+    retried: int
+    finished: int
+    failed: int
+    open: int
+    looks: int
+    series: int
+    trackers_killed: int
+    replicas_killed: int
+    services_killed: int
+    seconds: float
+
+
+class _Services:
+    """The service of the proof, which is killed whole, and started again on the same files."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.last: Service | None = None
+
+    def start(self, **settings: str) -> Service:
+        """Start it with two replicas, at the URL that it had before."""
+        port = 0 if self.last is None else httpx.URL(self.last.url).port or 0
         options = {"API_REPLICAS": "2", "LEASE_SECONDS": "5", **settings}
         options["LISTEN_PORT"] = str(quiet_port())
-        services.append(start_service(tmp_path, port, cpus=2, dashboard=False, **options))
-        return services[-1]
+        self.last = start_service(self._folder, port, cpus=2, dashboard=False, **options)
+        return self.last
 
-    yield started
-    last = services[-1]
-    last.http.close()
-    assert last.stop() == 0, last.log.read_text()
+    def kill(self) -> None:
+        """Kill its `raytasks up`, which ends the rest."""
+        assert self.last is not None
+        os.kill(self.last.process.pid, signal.SIGKILL)
+        self.last.process.wait()
+        self.last.http.close()
 
-
-@pytest.mark.usefixtures("no_service")
-@pytest.mark.timeout(300)
-def test_they_add_up_whatever_is_killed(start: Callable[..., Service]) -> None:
-    first = start()
-    wait_for_listeners(first, 2)
-    submitter = Submitter(own_url(first))
-    with Scraper(first.url) as scraper:
-        submitter.submit(TASKS // 4)
-        kill(only(first, TRACKER))
-        submitter.submit(TASKS // 4)
-        kill(processes(first, REPLICA)[0])
-        submitter.submit(TASKS // 4)
-        settled(first.url)
-        failed = submitter.failing
-        with Client(first.url) as client:
-            operation = client.bulk_retry(task_type="scripted")
-            retried = client.bulk_wait(operation["bulk_id"], timeout_seconds=60)["changed"]
-        assert retried == failed
-        submitter.submit(TASKS // 4)
-        os.kill(first.process.pid, signal.SIGKILL)
-        first.process.wait()
-        first.http.close()
-        second = start(RETENTION_SECONDS="1")
-        sums = settled(second.url)
-        for task_type, number in submitter.accepted.items():
-            found = sums[task_type]
-            assert found["tasks_submitted"] == number
-            assert found["tasks_retried"] == (retried if task_type == "scripted" else 0)
-            assert found["tasks_finished"] == number + found["tasks_retried"]
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while second.http.get("/tasks/").json()["total"] > TASKS / 2:  # pruned at the start
-            assert time.monotonic() < deadline
-            time.sleep(0.2)
-        assert settled(second.url) == sums
-        looks = scraper.looks
-        while scraper.looks < max(looks + 2, MIN_LOOKS):
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-    assert scraper.error is None
-    assert scraper.looks >= MIN_LOOKS
-    of = (("namespace", "default"), ("state", "FAILED"), ("task_type", "scripted"))
-    assert scraper.last["raytasks_tasks_finished_total", of] == submitter.failing + retried
-    check_replicas(second, sums)
-    wait_for_listeners(second, 2)
-    check_stop(second)
+    def end(self) -> None:
+        """Stop it in order, if it still runs."""
+        if self.last is None:
+            return
+        self.last.http.close()
+        with suppress(ProcessLookupError):
+            assert self.last.stop() == 0, self.last.log.read_text()
 
 
-def check_replicas(service: Service, sums: dict[str, dict[str, float]]) -> None:
-    """Check that both replicas answer the same, as soon as the last histograms are saved."""
+def prove(folder: Path, *, tasks: int) -> Evidence:
+    """Run so many tasks on services with their files in the folder, and compare the totals.
+
+    Raises `AssertionError` if anything differs, or does not come in time.
+    """
+    begun = time.monotonic()
+    services = _Services(folder)
+    try:
+        first = services.start()
+        wait_for_listeners(first, 2)
+        submitter = Submitter(own_url(first))
+        with Scraper(first.url) as scraper:
+            retried = _load(first, submitter, tasks)
+            services.kill()
+            second = services.start(RETENTION_SECONDS="1")
+            sums = _check_totals(second, submitter, retried)
+            _wait_until_pruned(second, tasks)
+            assert settled(second.url) == sums
+            _look_on(scraper)
+        assert scraper.error is None, scraper.error
+        of = (("namespace", "default"), ("state", "FAILED"), ("task_type", "scripted"))
+        failed = scraper.last["raytasks_tasks_finished_total", of]
+        assert failed == submitter.failing + retried
+        series = check_replicas(second, sums)
+        wait_for_listeners(second, 2)
+        check_stop(second)
+    finally:
+        services.end()
+    totals = _totals(folder / "tasks.db")
+    return Evidence(
+        submitted=sum(int(of_type["tasks_submitted"]) for of_type in sums.values()),
+        retried=sum(int(of_type["tasks_retried"]) for of_type in sums.values()),
+        finished=sum(int(of_type["tasks_finished"]) for of_type in sums.values()),
+        failed=int(failed),
+        open=totals,
+        looks=scraper.looks,
+        series=series,
+        trackers_killed=1,
+        replicas_killed=1,
+        services_killed=1,
+        seconds=round(time.monotonic() - begun, 1),
+    )
+
+
+def _load(service: Service, submitter: Submitter, tasks: int) -> int:
+    """Submit the tasks, kill tracker and replica meanwhile, retry what has failed.
+
+    Returns how many were retried. The last quarter is on its way then.
+    """
+    submitter.submit(tasks // 4)
+    kill(only(service, TRACKER))
+    submitter.submit(tasks // 4)
+    kill(processes(service, REPLICA)[0])
+    submitter.submit(tasks // 4)
+    settled(service.url)
+    failed = submitter.failing
+    with Client(service.url) as client:
+        operation = client.bulk_retry(task_type="scripted")
+        retried = client.bulk_wait(operation["bulk_id"], timeout_seconds=60)["changed"]
+    assert retried == failed
+    sums = settled(service.url)
+    file = service.environment["DATABASE_URL"].removeprefix("sqlite:///")
+    assert _ends(Path(file)) == {name: item["tasks_finished"] for name, item in sums.items()}
+    submitter.submit(tasks // 4)
+    return retried
+
+
+def _ends(file: Path) -> dict[str, int]:
+    """Return how many ends of tasks the history has, by type."""
+    with closing(sqlite3.connect(f"file:{file}?mode=ro", uri=True)) as connection:
+        rows = connection.execute(
+            "SELECT task_type, count(*) FROM attempts JOIN tasks USING (task_id) "
+            "WHERE attempts.state IN ('COMPLETED', 'FAILED', 'CANCELLED') GROUP BY task_type"
+        )
+        return dict(rows.fetchall())
+
+
+def _check_totals(
+    service: Service, submitter: Submitter, retried: int
+) -> dict[str, dict[str, float]]:
+    """Compare the totals with what the client was told, once nothing is open; return them."""
+    sums = settled(service.url)
+    for task_type, number in submitter.accepted.items():
+        found = sums[task_type]
+        assert found["tasks_submitted"] == number
+        assert found["tasks_retried"] == (retried if task_type == "scripted" else 0)
+        assert found["tasks_finished"] == number + found["tasks_retried"]
+    return sums
+
+
+def _wait_until_pruned(service: Service, tasks: int) -> None:
+    """Wait until most tasks are gone: the service prunes from its start on."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while service.http.get("/tasks/").json()["total"] > tasks / 2:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+def _look_on(scraper: Scraper) -> None:
+    """Wait for two more looks at what there is now."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    looks = scraper.looks
+    while scraper.looks < max(looks + 2, MIN_LOOKS) and scraper.error is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def _totals(file: Path) -> int:
+    """Compare the stored totals with a GROUP BY; return how many tasks are open."""
+    store = Store(f"sqlite:///{file}")
+    try:
+        check_identity(store)
+        return sum(number for (*_, state), number in store.counts().items() if not state.final)
+    finally:
+        store.close()
+
+
+def check_replicas(service: Service, sums: dict[str, dict[str, float]]) -> int:
+    """Check that both replicas answer the same, as soon as the last histograms are saved.
+
+    Returns how many series of counters were compared.
+    """
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len(urls := urls_of_replicas(service)) != 2:
         assert time.monotonic() < deadline, urls
@@ -210,3 +332,20 @@ def check_replicas(service: Service, sums: dict[str, dict[str, float]]) -> None:
         assert time.monotonic() < deadline
         time.sleep(1.1)
     assert check_sums(one) == check_sums(other) == sums
+    return len(counters(one))
+
+
+def main() -> int:
+    """Print the evidence; an error tells what differs."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tasks", type=int, default=10_000)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="raytasks-proof-") as folder:
+        evidence = prove(Path(folder), tasks=asked.tasks)
+    for name, value in asdict(evidence).items():
+        print(f"{name:16} {value}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
