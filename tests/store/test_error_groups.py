@@ -98,13 +98,13 @@ def test_groups_come_from_their_index_alone(
 ) -> None:
     tracking = Tracking(open_store(sqlite_url))
     fail(tracking, 1, "ValueError", at=NOON)
+    fail(tracking, 2, "KeyError", at=NOON)
     with plans(tracking.store) as steps:
         found(tracking)
     walk = "SEARCH tasks USING COVERING INDEX ix_tasks_failed (namespace=?"
     groups, hours, *newest = [step for step in steps if "tasks" in step]
     assert (groups, hours) == (f"{walk})", f"{walk})"), steps
-    assert newest == [
-        f"{walk} AND task_type=? AND error_type=?)",
-        "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (task_id=?)",
-    ], steps
+    search = f"{walk} AND task_type=? AND error_type=? AND finished_at=?)"
+    by_id = "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (task_id=?)"
+    assert newest == [search, search, by_id], steps
     assert steps.count("USE TEMP B-TREE FOR GROUP BY") == 1, steps  # for the hours
