@@ -6,11 +6,11 @@ of 100, as it is for the page. It is measured as the tasks were filled in, and a
 """
 
 import argparse
+import contextlib
 import json
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
@@ -25,7 +25,7 @@ from raytasks.store.store import Store
 TARGET_MS = 300.0
 
 
-@contextmanager
+@contextlib.contextmanager
 def database(kind: str) -> Iterator[str]:
     """Make a new database, and remove it at the end."""
     if kind == "postgresql":
@@ -70,11 +70,14 @@ def main() -> None:
     parser.add_argument("--errors", type=int, default=5)
     parser.add_argument("--days", type=float, default=7.0)
     parser.add_argument("--rounds", type=int, default=40)
+    parser.add_argument("--url", help="an empty database to fill; it stays, filled")
+    parser.add_argument("--filled", action="store_true", help="the one at the URL is filled")
     given = parser.parse_args()
-    with database(given.database) as url:
-        fill(url, failing(given.tasks, given.types, given.errors, given.days))
-        found = {"as filled": asked(url, given.rounds)}
-        if given.database == "postgresql":
+    with contextlib.nullcontext(given.url) if given.url else database(given.database) as url:
+        if not given.filled:
+            fill(url, failing(given.tasks, given.types, given.errors, given.days))
+        found = {"as it was" if given.filled else "as filled": asked(url, given.rounds)}
+        if url.startswith("postgresql"):
             with psycopg.connect(url, autocommit=True) as connection:
                 connection.execute("VACUUM ANALYZE tasks")
             found["after a vacuum"] = asked(url, given.rounds)
