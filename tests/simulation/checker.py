@@ -4,7 +4,6 @@ It has its own account of everything: what was accepted, what bodies did, what r
 derives nothing from the engine's own rules, so that a rule that is gone there is missed here.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,7 @@ from tests.simulation.account import (
     Ended,
     Row,
 )
+from tests.simulation.counting import Counts
 from tests.simulation.rivals import KeyJudge
 
 
@@ -75,8 +75,7 @@ class Checker:
         """The tasks that were changed, with the revision that they had before."""
         self.made = 0
         """How many tasks have come."""
-        self._totals: Counter[tuple[str, str, str]] = Counter()
-        self._sums: Counter[tuple[str, str, str]] = Counter()
+        self._counts = Counts(reader, fail)
         self._keys = KeyJudge(reader, account, fail)
 
     def planned(self, work: TickInput) -> None:
@@ -132,7 +131,7 @@ class Checker:
             if new is not None and new.run_at <= max(begins, self._planned_at):
                 self._due[task_id] = new.run_at
         if changed:
-            self._count()
+            self._counts.look(rows, self._happened())
             self._look_at_late(changed)
             self._keys.look(rows)
         if self.account.bulk_cancels or self.account.bulk_retries:
@@ -141,60 +140,11 @@ class Checker:
                     self.bulks[bulk_id] = {row.task_id: row.revision for row in rows.values()}
         return changed
 
-    def _count(self) -> None:
-        found = Counter((row.namespace, row.task_type, row.state) for row in self.rows.values())
-        counts, self._sums = self._in_sql()
-        kept = {key: number for key, number in counts.items() if number}
-        if kept != dict(found):
-            self._fail(f"the counts are {kept}, but there are {dict(found)}")
-        self._add_up(found)
-
-    def _in_sql(self) -> tuple[Counter[tuple[str, str, str]], Counter[tuple[str, str, str]]]:
-        """Return the counts and the totals as they are in SQL: what is folded, and the steps."""
-        read = self._reader.execute
-        counts: Counter[tuple[str, str, str]] = Counter()
-        totals: Counter[tuple[str, str, str]] = Counter()
-        for space, kind, state, number in read(
-            "SELECT namespace, task_type, state, tasks FROM task_counts"
-        ):
-            counts[space, kind, state] += number
-        for space, kind, name, number in read(
-            "SELECT namespace, task_type, name, value FROM totals"
-        ):
-            totals[space, kind, name] += number
-        for space, kind, changes in read("SELECT namespace, task_type, changes FROM count_steps"):
-            for name, change in json.loads(changes).items():
-                (counts if name.isupper() else totals)[space, kind, name] += change
-        return counts, totals
-
-    def _add_up(self, counts: Counter[tuple[str, str, str]]) -> None:
-        """See that the totals are those of all that has happened, and add up."""
-        totals = self._sums
-        sums: Counter[tuple[str, str]] = Counter()
-        by_name: Counter[str] = Counter()
-        for (space, kind, name), number in totals.items():
-            by_name[name] += number
-            if name in ("submitted", "retried"):
-                sums[space, kind] += number
-            elif name.startswith("finished."):
-                sums[space, kind] -= number
-        for (space, kind, state), number in counts.items():
-            sums[space, kind] -= 0 if state in FINAL else number
-        if any(sums.values()):
-            self._fail(f"the totals do not add up: {totals}, with {dict(counts)}")
-        before, self._totals = self._totals, totals
-        if any(totals.get(key, 0) < number for key, number in before.items()):
-            self._fail(f"a total has fallen from {before} to {totals}")
-        ends = Counter(ended.outcome for ended in self.history.values())
-        ends["retried"], ends["submitted"] = self.retried.total(), self.made
-        kept = {
-            name.removeprefix("attempts."): number
-            for name, number in by_name.items()
-            if name.startswith("attempts.") or name in ("retried", "submitted")
-        }
-        kept["succeeded"] = by_name["finished.COMPLETED"]
-        if +Counter(kept) != +ends:
-            self._fail(f"the totals say {kept}, and what has happened is {dict(ends)}")
+    def _happened(self) -> Counter[str]:
+        """Return how often each thing has happened that is counted in the totals."""
+        happened = Counter(ended.outcome for ended in self.history.values())
+        happened["retried"], happened["submitted"] = self.retried.total(), self.made
+        return happened
 
     def _made(self, new: Row) -> None:
         self.made += 1

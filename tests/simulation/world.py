@@ -15,7 +15,7 @@ from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
-from tests.simulation.account import Account, Row
+from tests.simulation.account import Account
 from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
 from tests.simulation.checker import Checker
@@ -24,10 +24,11 @@ from tests.simulation.database import Files, Threads, Trouble
 from tests.simulation.ending import Ending
 from tests.simulation.faults import Injector
 from tests.simulation.flow import Flow
-from tests.simulation.kinds import ON_CALLS, Fault, Swarm
+from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
 from tests.simulation.probes import Probes
+from tests.simulation.reasons import Reasons
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.rivals import Rivals
 from tests.simulation.runners import RunnerLife
@@ -66,6 +67,7 @@ class World:
         self.timetable = Timetable(seed, files.reader, self.account, self.fail)
         self.writers = Writers(self)
         self.watch = Watch(self)
+        self.reasons = Reasons(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
         slowness = self.draw.choice((0.3, 1.0, 1.0, 5.0, 20.0))
@@ -84,7 +86,7 @@ class World:
         self.replicas: list[ReplicaLife] = []
         self.clusters = {"me"}
         self._lives: Counter[str] = Counter()
-        self._doubled: set[str] = set()
+        self.doubled: set[str] = set()
         self.claimed_at: dict[tuple[str, int], float] = {}
         self._used: dict[Process, TrackerLife] = {}
         self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
@@ -197,7 +199,7 @@ class World:
             (life.name, life.owner) == (name, owner) and not life.process.dead
             for life in self.runners
         ):
-            self._doubled.add(name)
+            self.doubled.add(name)
         self._lives[name] += 1
         life = RunnerLife(self, name, pool, self._lives[name], owner)
         self.runners.append(life)
@@ -358,13 +360,13 @@ class World:
         life = next((item for item in self.trackers if item.process is process), None)
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
-        self.checker.lost = lambda row: self._lost(row, life)
-        self.checker.released = lambda row: self._released(row, life)
+        self.checker.lost = lambda row: self.reasons.lost(row, life)
+        self.checker.released = lambda row: self.reasons.released(row, life)
         self.clients.callbacks.look()
         former, reigned = self.checker.owner, self.checker.epoch
         changed = self.checker.look(process.name, epoch, clock)
         if self.checker.epoch != reigned:
-            self._taken_over(former, life)
+            self.reasons.taken_over(former, life)
         self.flow.look(self.loop.time())
         self.timetable.look()
         self.writers.look()
@@ -382,65 +384,6 @@ class World:
                     row.runner_id,
                     "cancelled" if row.cancel_requested else "",
                 )
-
-    def _taken_over(self, former: str | None, life: TrackerLife | None) -> None:
-        """See that no cluster takes the database back from one that works."""
-        present = None if former is None else self.tracker_named(former)
-        if life is None or present is None or not life.is_back or former == life.owner:
-            return
-        now = self.loop.time()
-        calm_since = max(self.trouble.seen_at, present.frozen_at)
-        loaded = present.loaded_at <= now
-        if present.process.runs and loaded and now - calm_since > LEASE_SECONDS + 2.0:
-            self.fail(f"{life.owner} takes the database back from {former}, which works")
-
-    def _lost(self, row: Row, life: TrackerLife | None) -> None:
-        """See that an attempt that was lost was not lost without a reason."""
-        key = (row.task_id, row.attempt)
-        if life is None:
-            return
-        assert row.runner_id is not None
-        same = self.checker.claimed_by.get(key) == life.process.name
-        told = key in self.account.handed
-        if not told and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
-            self.fail(f"{key} was lost, and no runner has ever heard of it")
-        runners = [other for other in self.runners if other.runner_id == row.runner_id]
-        heard_at = life.heard_at.get(row.runner_id, -1000.0)
-        for runner in runners:
-            if self.watch.was_told(row.runner_id):
-                continue
-            lives = runner.process.runs and not runner.process.cut_off and not runner.left
-            # Of two that live under one name, who calls last is taken for the newer one.
-            now = self.loop.time()
-            if lives and runner.name not in self._doubled and now - heard_at < LEASE_SECONDS / 2:
-                self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
-            if lives and self._is_calm(runner):
-                self.fail(f"{key} was lost with {row.runner_id}, whose cluster lives")
-
-    def _is_calm(self, runner: RunnerLife) -> bool:
-        """Return whether a runner and its cluster have worked for long without any trouble."""
-        tracker = self.tracker_named(runner.owner)
-        if tracker is None or not tracker.process.runs or runner.name in self._doubled:
-            return False
-        if {Fault.CUT_OFF, *ON_CALLS} & self.swarm.rates.keys() and self.swarm.active:
-            return False
-        begun = max(tracker.begun_at, runner.begun_at, self.trouble.seen_at)
-        begun = max(begun, tracker.frozen_at, runner.process.changed_at)
-        return self.loop.time() - begun > 2 * LEASE_SECONDS
-
-    def _released(self, row: Row, life: TrackerLife | None) -> None:
-        """See that no attempt is given back whose runner has said how it ended."""
-        key = (row.task_id, row.attempt)
-        runner_id, said = self.account.said.get(key, (None, None))
-        if life is None or said is None or runner_id != row.runner_id:
-            return
-        alive = (item for item in self.runners if item.process.runs)
-        heard = {item.runner_id for item in alive if item.name not in self._doubled}
-        if runner_id not in heard or self.watch.was_told(runner_id):
-            return  # what it has said may be on its way still when its end is known
-        same = self.checker.claimed_by.get(key) == life.process.name
-        if said.kind != "released" and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
-            self.fail(f"{key} was given back, but {runner_id} has said: {said}")
 
     def _plan(self, number: int) -> Plan:
         kind = self.draw.random()
