@@ -73,14 +73,15 @@ class Account:
         """The checkpoints of each task that runners have said, with the attempt."""
         self.retries: Counter[str] = Counter()
         """How often a person may have retried each task."""
-        self.bulk_retries = 0
+        self.bulk_retries: Counter[str] = Counter()
+        """How many bulk operations may have retried tasks of each namespace."""
         self.changes: defaultdict[tuple[str, int], list[TaskChanges]] = defaultdict(list)
         """The changes of each task that somebody may have made, by the revision before."""
         self.deletes: set[str] = set()
         """The tasks that somebody may have deleted."""
         self.cancels: set[str] = set()
         """The tasks that somebody may have cancelled."""
-        self.bulk_cancels = 0
+        self.bulk_cancels: Counter[str] = Counter()
         self.told_of_cancel: set[tuple[str, int]] = set()
         """The attempts whose task was cancelled while they ran, as somebody was told."""
         self.paused = False
@@ -92,3 +93,7 @@ class Account:
         """Whether some tasks have unique keys."""
         self.handed: set[tuple[str, int]] = set()
         """The attempts that were in an answer to a runner, whether it arrived or not."""
+
+    def space_of(self, task_id: str) -> str:
+        """Return the namespace of a task that was submitted."""
+        return self.submitted[task_id].namespace

@@ -66,6 +66,8 @@ class Checker:
         """Hears of a task whose running attempt was lost."""
         self.released: Callable[[Row], None] = lambda _: None
         """Hears of a task whose running attempt was given back."""
+        self.claimed: Callable[[Row, float], None] = lambda _row, _now: None
+        """Hears of a task that was claimed by a tick which began at this time."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
@@ -300,7 +302,8 @@ class Checker:
         now.failures = now.crashes = 0
         account = self.account
         self.retried[old.task_id] += 1
-        if self.retried[old.task_id] > account.retries[old.task_id] + account.bulk_retries:
+        by_bulks = account.bulk_retries[old.namespace]
+        if self.retried[old.task_id] > account.retries[old.task_id] + by_bulks:
             self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
 
     def _has_ended(self, old: Row) -> Ended | None:
@@ -361,6 +364,7 @@ class Checker:
         if new.run_at > self._planned_at and self._due.get(new.task_id) != new.run_at:
             self._fail(f"{new.task_id} was claimed {new.run_at - self._planned_at} s too early")
         self._keys.claimed(new, retried=self._is_retried(new), now=self._planned_at)
+        self.claimed(new, self._planned_at)
         if self.account.paused:
             self._fail(f"{new.task_id} was claimed while nothing is to begin")
 
@@ -373,7 +377,8 @@ class Checker:
         return self.retried[row.task_id] > 0
 
     def _may_be_cancelled(self, row: Row) -> bool:
-        return row.task_id in self.account.cancels or self.account.bulk_cancels > 0
+        by_bulks = self.account.bulk_cancels[row.namespace]
+        return row.task_id in self.account.cancels or by_bulks > 0
 
     def _look_at_late(self, changed: list[str]) -> None:
         """See that only a lost attempt has a late outcome, and the one that its runner said."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
 from raytasks.model.bulk_operations import BulkAction, NewBulk
+from raytasks.model.lane_names import lane_of
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
@@ -89,9 +90,13 @@ class Clients:
         }
         if not self.world.faults_stop.is_set():  # what comes later is looked at when it has ended
             values["callback_url"] = self.callbacks.url_for(plan.number)
+        values["namespace"] = self.world.spaces.of(plan.number)
         values |= changes
+        space = values["namespace"]
         if self.world.flow.limits:
-            values |= self.world.flow.placed(values["task_type"], plan.number)
+            values |= self.world.flow.placed(values["task_type"], plan.number, space)
+        else:
+            values["lane"] = lane_of(space, None)
         task = NewTask(**values)
         self.plans[task_id] = plan
         self.world.account.submitted[task_id] = task
@@ -205,10 +210,15 @@ class Clients:
                 self.world.fail(f"{again} is told to be {found}")
 
     async def _submit_batch(self, plans: Sequence[Plan]) -> None:
-        key = f"batch {plans[0].number}"
+        key, space = f"batch {plans[0].number}", self.world.spaces.of(plans[0].number)
         while True:
             tasks = [
-                self.new_task(plan, idempotency_key=batch_key(key, index), request_digest="batch")
+                self.new_task(
+                    plan,
+                    idempotency_key=batch_key(key, index),
+                    request_digest="batch",
+                    namespace=space,
+                )
                 for index, plan in enumerate(plans)
             ]
             try:
@@ -246,6 +256,7 @@ class Clients:
             self.begin(changer(self, task_id, AWAY))
         if self._changes.random() < 0.1:
             self.begin(deleter(self, task_id, AWAY))
+        self.world.spaces.follow(task_id)
 
     async def canceller(self, task_id: str, seconds: float = 2.0) -> None:
         """Cancel a task, sooner or later; and know what that means."""
@@ -255,7 +266,7 @@ class Clients:
             world.account.cancels.add(task_id)
             retried = world.checker.retried[task_id]
             try:
-                after = await self.ask(CancelTask(task_id, "default"))
+                after = await self.ask(CancelTask(task_id, world.account.space_of(task_id)))
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))
                 continue
@@ -284,7 +295,7 @@ class Clients:
                 continue
             self.world.account.retries[task_id] += self.world.times_delivered
             try:
-                await self.ask(RetryTask(task_id, "default"))
+                await self.ask(RetryTask(task_id, self.world.account.space_of(task_id)))
             except AWAY:
                 continue
             except (StateConflict, TaskNotFound):
@@ -342,14 +353,18 @@ class Clients:
         action = self._draw.choice((BulkAction.CANCEL, BulkAction.RETRY))
         bulk = NewBulk(
             self.new_id(),
-            bulk_filter(action, task_type=self._draw.choice((None, "short"))),
+            bulk_filter(
+                action,
+                task_type=self._draw.choice((None, "short")),
+                namespace=self.world.spaces.one(),
+            ),
             self.world.wall(self.process),
             idempotency_key=f"bulk {self._numbers}",
         )
         if action is BulkAction.CANCEL:
-            account.bulk_cancels += 1
+            account.bulk_cancels[bulk.filter.namespace] += 1
         else:
-            account.bulk_retries += 1
+            account.bulk_retries[bulk.filter.namespace] += 1
         while True:
             try:
                 made, _ = await self.ask(StartBulk(bulk))
@@ -369,7 +384,7 @@ class Clients:
         rows = self.world.checker.rows
         for bulk in self.bulks:
             revisions = self.world.checker.bulks[bulk.bulk_id]
-            found = await self.begin(self.insist(BulkById(bulk.bulk_id, "default")))
+            found = await self.begin(self.insist(BulkById(bulk.bulk_id, bulk.filter.namespace)))
             if found is None or found.finished_at is None:
                 self.world.fail(f"a bulk operation is not done: {found}")
             older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)
@@ -382,8 +397,10 @@ class Clients:
                     continue
                 tags = self.world.account.submitted[task_id].tags or ""
                 asked = bulk.filter.tasks
-                meant = asked.takes_type(row.task_type) and (
-                    asked.tag is None or f'"{asked.tag}"' in tags
+                meant = (
+                    asked.takes_type(row.task_type)
+                    and row.namespace == asked.namespace
+                    and (asked.tag is None or f'"{asked.tag}"' in tags)
                 )
                 if self.world.account.submitted[task_id].unique_spec is not None:
                     continue  # a retry skips it if another has its key

@@ -84,10 +84,10 @@ class Rivals:
             world.fail(f"{task} is answered with {duplicate}")
 
 
-def _key_of(task: NewTask) -> tuple[str, str] | None:
+def _key_of(task: NewTask) -> tuple[str, str, str] | None:
     if task.unique_spec is None:
         return None
-    return task.task_type, decode_unique(task.unique_spec).key
+    return task.namespace, task.task_type, decode_unique(task.unique_spec).key
 
 
 class KeyJudge:
@@ -105,9 +105,9 @@ class KeyJudge:
         if not self._account.has_rivals:
             return
         held = {
-            (task_type, key): task_id
-            for task_type, key, task_id in self._reader.execute(
-                "SELECT task_type, unique_key, task_id FROM unique_keys"
+            (space, task_type, key): task_id
+            for space, task_type, key, task_id in self._reader.execute(
+                "SELECT namespace, task_type, unique_key, task_id FROM unique_keys"
             )
         }
         for key, task_id in held.items():

@@ -27,11 +27,13 @@ from tests.simulation.flow import Flow
 from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
+from tests.simulation.pauses import Pauses
 from tests.simulation.probes import Probes
 from tests.simulation.reasons import Reasons
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.rivals import Rivals
 from tests.simulation.runners import RunnerLife
+from tests.simulation.spaces import Spaces
 from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
@@ -63,7 +65,10 @@ class World:
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
         self.answers = Answers(self.checker, files.reader, self.fail)
-        self.flow = Flow(seed, files.reader, self.account, self.fail)
+        self.spaces = Spaces(self)
+        self.pauses = Pauses(self)
+        has_spaces = self.spaces.is_active
+        self.flow = Flow(seed, files.reader, self.account, self.fail, has_spaces=has_spaces)
         self.timetable = Timetable(seed, files.reader, self.account, self.fail)
         self.writers = Writers(self)
         self.watch = Watch(self)
@@ -360,6 +365,7 @@ class World:
         life = next((item for item in self.trackers if item.process is process), None)
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
+        self.checker.claimed = self.pauses.claimed
         self.checker.lost = lambda row: self.reasons.lost(row, life)
         self.checker.released = lambda row: self.reasons.released(row, life)
         self.clients.callbacks.look()
@@ -401,7 +407,7 @@ class World:
         plans = [self._plan(number) for number in range(1, count + 1)]
         for part in range(3):
             self.clients.begin(self.clients.submitter(plans[part::3]))
-        if draw.random() < 0.35:
+        if is_paused := draw.random() < 0.35:
             self.clients.begin(self.clients.pauser())
         if draw.random() < 0.4:
             self.clients.begin(self.clients.bulk_maker())
@@ -409,6 +415,8 @@ class World:
             self.clients.begin(self.clients.reader())
         Rivals(self).begin()
         self.writers.begin()
+        self.spaces.begin()
+        self.pauses.begin(may_be_all=not is_paused)
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):
@@ -418,5 +426,8 @@ class World:
             self.trouble.aside = False
         ending = Ending(self)
         await ending.calm()
-        await Probes(self).run()
+        probes = Probes(self)
+        await probes.run()
+        await self.pauses.probe(probes)
+        await self.spaces.probe(probes)
         await ending.look()
