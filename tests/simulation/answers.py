@@ -55,11 +55,12 @@ class Answers:
         if task_id in self._checker.rows:
             self._fail(f"{task_id} is said to be deleted, and is there")
 
-    def paused(self, *, paused: bool, epoch: int) -> None:
-        """Check a pause or resume that is being answered."""
+    def paused(self, *, paused: bool, epoch: int, now: float) -> None:
+        """Check a pause or resume of everything that a tracker is answering, by its clock."""
         found, present = self._reader.execute(
-            "SELECT (SELECT since FROM pauses WHERE namespace = '' AND task_type = ''), epoch "
-            "FROM tracker_epoch"
+            "SELECT (SELECT since FROM pauses WHERE namespace = '' AND task_type = '' "
+            "AND (until IS NULL OR until > ?)), epoch FROM tracker_epoch",
+            (now,),
         ).fetchone()
         if present == epoch and (found is not None) != paused:
             self._fail(f"a tracker says paused: {paused}, and the database has {found}")

@@ -102,8 +102,8 @@ class Spaces:
             duplicates = await clients.submit([again])
         except clients.away:
             return
-        if duplicates:
-            world.fail(f"{again} is answered with a task of another namespace: {duplicates}")
+        if (found := duplicates.get(again.task_id)) is not None:
+            world.fail(f"{again} is answered with a task of another namespace: {found}")
 
     # When the faults have stopped
 
