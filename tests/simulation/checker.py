@@ -24,6 +24,7 @@ from tests.simulation.account import (
     Row,
 )
 from tests.simulation.counting import Counts
+from tests.simulation.replacing import Replaced
 from tests.simulation.rivals import KeyJudge
 
 
@@ -48,6 +49,8 @@ class Checker:
         self.account = account
         self._fail = fail
         self.rows: dict[str, Row] = {}
+        self.gone: dict[str, Row] = {}
+        """The tasks that were deleted, as they were then."""
         self.history: dict[tuple[str, int], Ended] = {}
         self.charged: dict[tuple[str, int], bool] = {}
         """Whether a lost attempt was to be charged, as a tick was told."""
@@ -79,9 +82,11 @@ class Checker:
         """How many tasks have come."""
         self._counts = Counts(reader, fail)
         self._keys = KeyJudge(reader, account, fail)
+        self.replaced = Replaced(reader, account, fail)
 
     def planned(self, work: TickInput) -> None:
-        """Note what a tick is going to do: which losses are charged."""
+        """Note what a tick is going to do: which losses are charged, and who replaces tasks."""
+        self.replaced.planned(work)
         self._planned_at = work.now
         self._together = Counter(
             running.runner_id for running, outcome in work.outcomes if outcome.kind in LOST
@@ -119,13 +124,15 @@ class Checker:
         before, self.rows = self.rows, rows
         for task_id in changed:
             old, new = before.get(task_id), rows.get(task_id)
+            steps = 0 if new is None else self.replaced.follow(old, new, self._planned_at)
             if new is None:
                 assert old is not None
                 self._gone(old)
             elif old is None:
                 self._made(new)
-                self._moved(new._replace(state="PENDING", attempt=0, revision=0), new)
+                self._moved(new._replace(state="PENDING", attempt=0, revision=steps), new)
             else:
+                old = _after(old, new, steps) if steps else old
                 self._kept(old, new)
                 self._moved(old, new)
             # A step of a bulk operation is no tick: what it makes may be due after the last one.
@@ -136,7 +143,8 @@ class Checker:
             self._counts.look(rows, self._happened())
             self._look_at_late(changed)
             self._keys.look(rows)
-        if self.account.bulk_cancels or self.account.bulk_retries:
+        account = self.account
+        if account.bulk_cancels or account.bulk_retries or account.sweeps:
             for (bulk_id,) in read("SELECT bulk_id FROM bulk_operations"):
                 if bulk_id not in self.bulks:
                     self.bulks[bulk_id] = {row.task_id: row.revision for row in rows.values()}
@@ -166,14 +174,18 @@ class Checker:
 
     def _gone(self, old: Row) -> None:
         seconds = self.account.pruning_after
-        if old.task_id in self.account.deletes and old.finished_at is not None:
+        account = self.account
+        is_deleted = old.task_id in account.deletes
+        is_swept = any(sweep.takes(old) for sweep in account.sweeps.values())
+        if (is_deleted or is_swept) and old.finished_at is not None:
             pass
         elif seconds is None or old.finished_at is None:
             self._fail(f"{old.task_id} is gone, which was {old.state}")
         elif self.latest_clock - old.finished_at < seconds:
             self._fail(f"{old.task_id} was pruned too early")
-        self.account.accepted.discard(old.task_id)
-        self.account.pruned.add(old.task_id)
+        account.accepted.discard(old.task_id)
+        account.pruned.add(old.task_id)
+        self.gone[old.task_id] = old
 
     def _kept(self, old: Row, new: Row) -> None:
         """Compare what never changes."""
@@ -402,3 +414,15 @@ class Checker:
             (task_id, attempt),
         ).fetchone()
         return None if found is None else Ended(*found)
+
+
+def _after(old: Row, new: Row, steps: int) -> Row:
+    """Return a task as it was when it had been replaced so often; this is judged elsewhere."""
+    return old._replace(
+        payload=new.payload,
+        max_attempts=new.max_attempts,
+        priority=new.priority,
+        run_at=new.run_at,
+        ready=new.ready,
+        revision=old.revision + steps,
+    )

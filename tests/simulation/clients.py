@@ -187,7 +187,7 @@ class Clients:
             owner is not None and owner.idempotency_key != task.idempotency_key
         ):
             self.world.fail(f"{task} is told to be a duplicate of {owner}: {duplicate}")
-        deleted = duplicate.task_id in self.world.account.deletes
+        deleted = owner is None and self.world.account.may_be_deleted(duplicate.task_id)
         if owner is None and self.world.retention_seconds is None and not deleted:
             self.world.fail(f"{task} is told to be a duplicate of {duplicate}, which is not there")
         self.stored.append(duplicate.task_id)
@@ -202,7 +202,7 @@ class Clients:
             except AWAY:
                 continue
             if found is None:
-                deleted = first.task_id in self.world.account.deletes
+                deleted = self.world.account.may_be_deleted(first.task_id)
                 if self.world.retention_seconds is None and not deleted:
                     self.world.fail(f"{again} was accepted, and its key is taken")
                 return
@@ -387,6 +387,7 @@ class Clients:
             found = await self.begin(self.insist(BulkById(bulk.bulk_id, bulk.filter.namespace)))
             if found is None or found.finished_at is None:
                 self.world.fail(f"a bulk operation is not done: {found}")
+            self.world.sweepers.look(found)
             older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)
             if found.looked_at > older:
                 self.world.fail(f"of {older} tasks, a bulk operation has met more: {found}")
@@ -400,9 +401,11 @@ class Clients:
                 meant = (
                     asked.takes_type(row.task_type)
                     and row.namespace == asked.namespace
+                    and row.state in (asked.states or sources)
                     and (asked.tag is None or f'"{asked.tag}"' in tags)
                 )
-                if self.world.account.submitted[task_id].unique_spec is not None:
-                    continue  # a retry skips it if another has its key
+                is_keyed = self.world.account.submitted[task_id].unique_spec is not None
+                if is_keyed and bulk.filter.action is BulkAction.RETRY:
+                    continue  # it is skipped if another has its key
                 if meant and row.state in sources and not row.cancel_requested:
                     self.world.fail(f"{bulk} has passed over {row}")

@@ -22,6 +22,7 @@ SHARE = 0.4
 _NAMES = (DEFAULT_NAMESPACE, "a", "b")
 _FIRST_NUMBER = 9000
 _MANY, _FEW = 10, 3
+_MAX_WEIGHT = 4.0
 
 
 class Spaces:
@@ -55,7 +56,7 @@ class Spaces:
     async def _weigh(self, name: str) -> None:
         """Set a weight, once: a copy of an earlier order could come late."""
         await asyncio.sleep(self._draw.uniform(0.0, 4.0))
-        weight = self._draw.choice((0.5, 2.0, 4.0))
+        weight = self._draw.choice((0.5, 2.0, _MAX_WEIGHT))
         found = await self._world.clients.insist(SetNamespace(name, weight, None))
         if (found.namespace, found.weight) != (name, weight):
             self._world.fail(f"{name} was to weigh {weight}, and the answer is {found}")
@@ -112,12 +113,11 @@ class Spaces:
         world, clients = self._world, self._world.clients
         if not self.is_active or self._draw.random() < 0.7:
             return
-        heavy = self._draw.random() < 0.5
-        if heavy:
-            await clients.insist(SetNamespace("few", 4.0, None))
+        await clients.insist(SetNamespace("few", _MAX_WEIGHT, None))
         await probes.until_done(await probes.submit())  # so that it is known how long one takes
         await clients.insist("pause")
-        many = [self._one_of(self.one()) for _ in range(_MANY)]
+        heavy = self.one()
+        many = [self._one_of(heavy) for _ in range(_MANY)]
         few = [self._one_of("few") for _ in range(_FEW)]
         tasks = [clients.new_task(plan, namespace=name) for plan, name in many + few]
         asked = clients.begin(clients.submit(tasks))

@@ -30,10 +30,12 @@ from tests.simulation.network import CallFailed, Network
 from tests.simulation.pauses import Pauses
 from tests.simulation.probes import Probes
 from tests.simulation.reasons import Reasons
+from tests.simulation.replacing import Replacers
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.rivals import Rivals
 from tests.simulation.runners import RunnerLife
 from tests.simulation.spaces import Spaces
+from tests.simulation.sweepers import Sweepers
 from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
@@ -71,6 +73,7 @@ class World:
         self.flow = Flow(seed, files.reader, self.account, self.fail, has_spaces=has_spaces)
         self.timetable = Timetable(seed, files.reader, self.account, self.fail)
         self.writers = Writers(self)
+        self.sweepers = Sweepers(self)
         self.watch = Watch(self)
         self.reasons = Reasons(self)
         self.trouble = Trouble(self.swarm, self.draw)
@@ -414,8 +417,10 @@ class World:
         if draw.random() < 0.3:
             self.clients.begin(self.clients.reader())
         Rivals(self).begin()
+        Replacers(self).begin()
         self.writers.begin()
         self.spaces.begin()
+        self.sweepers.begin()
         self.pauses.begin(may_be_all=not is_paused)
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
