@@ -121,6 +121,8 @@ class Replaced:
         self._planned: defaultdict[Key, list[NewTask]] = defaultdict(list)
         self._made: Counter[str] = Counter()
         """How often each payload was stored, or has replaced another one, as far as is known."""
+        self._keyed: set[str] = set()
+        """The payloads of submissions with an idempotency key."""
         self._maybe: set[str] = set()
         """The payloads that another one of the same tick may have replaced at once."""
 
@@ -131,6 +133,8 @@ class Replaced:
             key = key_of(task)
             if key is not None and policy_of(task) is OnConflict.REPLACE:
                 self._planned[key].append(task)
+                if task.idempotency_key is not None:
+                    self._keyed.add(task.payload)
 
     def follow(self, old: Row | None, new: Row, now: float) -> int:
         """Judge how often a task was replaced by a write, and return this number of steps.
@@ -176,10 +180,8 @@ class Replaced:
 
     def _once(self, new: Row) -> None:
         """See that a request with an idempotency key takes effect only once."""
-        tries = (task for task in self._account.submitted.values() if task.payload == new.payload)
-        is_keyed = any(task.idempotency_key is not None for task in tries)
         may_be_forgotten = self._account.pruned or self._account.sweeps
-        if is_keyed and self._made[new.payload] > 1 and not may_be_forgotten:
+        if new.payload in self._keyed and self._made[new.payload] > 1 and not may_be_forgotten:
             self._fail(f"{new} was submitted once, and this took effect twice")
 
     def has_made(self, task: NewTask) -> bool:
