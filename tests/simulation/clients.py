@@ -10,21 +10,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
-from raytasks.model.bulk_operations import BulkAction, NewBulk
+from raytasks.model.bulk_operations import NewBulk
 from raytasks.model.lane_names import lane_of
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
-    KeyConflict,
     NewTask,
     RaytasksError,
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
 )
-from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
-from raytasks.protocol.queries import BulkById, TasksById
-from tests.making import bulk_filter
+from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.queries import TasksById
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.callbacks import Callbacks
@@ -345,67 +343,3 @@ class Clients:
             pass
         self.world.account.paused = False
         await self.insist("resume")
-
-    async def bulk_maker(self) -> None:
-        """Have all tasks cancelled or retried that are there."""
-        await asyncio.sleep(self._draw.uniform(1.0, 6.0))
-        account = self.world.account
-        action = self._draw.choice((BulkAction.CANCEL, BulkAction.RETRY))
-        bulk = NewBulk(
-            self.new_id(),
-            bulk_filter(
-                action,
-                task_type=self._draw.choice((None, "short")),
-                namespace=self.world.spaces.one(),
-            ),
-            self.world.wall(self.process),
-            idempotency_key=f"bulk {self._numbers}",
-        )
-        if action is BulkAction.CANCEL:
-            account.bulk_cancels[bulk.filter.namespace] += 1
-        else:
-            account.bulk_retries[bulk.filter.namespace] += 1
-        while True:
-            try:
-                made, _ = await self.ask(StartBulk(bulk))
-            except AWAY:
-                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
-                continue
-            except KeyConflict as error:
-                self.world.fail(f"a bulk operation conflicts with itself: {error}")
-                return
-            if made.bulk_id != bulk.bulk_id:
-                self.world.fail(f"{bulk} was made as {made}")
-            self.bulks.append(bulk)
-            return
-
-    async def look_at_bulks(self) -> None:
-        """See that bulk operations are done, and have met all that was there."""
-        rows = self.world.checker.rows
-        for bulk in self.bulks:
-            revisions = self.world.checker.bulks[bulk.bulk_id]
-            found = await self.begin(self.insist(BulkById(bulk.bulk_id, bulk.filter.namespace)))
-            if found is None or found.finished_at is None:
-                self.world.fail(f"a bulk operation is not done: {found}")
-            self.world.sweepers.look(found)
-            older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)
-            if found.looked_at > older:
-                self.world.fail(f"of {older} tasks, a bulk operation has met more: {found}")
-            sources = {state.value for state in bulk.filter.action.sources}
-            for task_id, revision in revisions.items():
-                row = rows.get(task_id)
-                if row is None or task_id > bulk.bulk_id or row.revision != revision:
-                    continue
-                tags = self.world.account.submitted[task_id].tags or ""
-                asked = bulk.filter.tasks
-                meant = (
-                    asked.takes_type(row.task_type)
-                    and row.namespace == asked.namespace
-                    and row.state in (asked.states or sources)
-                    and (asked.tag is None or f'"{asked.tag}"' in tags)
-                )
-                is_keyed = self.world.account.submitted[task_id].unique_spec is not None
-                if is_keyed and bulk.filter.action is BulkAction.RETRY:
-                    continue  # it is skipped if another has its key
-                if meant and row.state in sources and not row.cancel_requested:
-                    self.world.fail(f"{bulk} has passed over {row}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import Health, TaskEvents
 from tests.simulation.account import FINAL
+from tests.simulation.bulks import look_at_bulks
 from tests.simulation.trackers import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class Ending:
         if present is not None and present.tracker is not None:
             await present.tracker.ticker.wait_for_tick()  # what is on disk is in memory, too
             self.world.flow.at_the_end(present.tracker.ticker.ledger.lanes)
-        await self.world.clients.look_at_bulks()
+        await look_at_bulks(self.world)
         await self._look_at_events()
         health = await self.world.clients.begin(self.world.clients.ask(Health()))
         if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):

@@ -18,6 +18,7 @@ from raytasks.tracker.tick import TickInput, TickResult, run_tick
 from tests.simulation.account import Account
 from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
+from tests.simulation.bulks import bulk_maker
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
 from tests.simulation.database import Files, Threads, Trouble
@@ -413,7 +414,7 @@ class World:
         if is_paused := draw.random() < 0.35:
             self.clients.begin(self.clients.pauser())
         if draw.random() < 0.4:
-            self.clients.begin(self.clients.bulk_maker())
+            self.clients.begin(bulk_maker(self))
         if draw.random() < 0.3:
             self.clients.begin(self.clients.reader())
         Rivals(self).begin()
