@@ -100,6 +100,8 @@ class Account:
         """The changes of each task that somebody may have made, by the revision before."""
         self.replaced_at: dict[str, float] = {}
         """When each task was replaced last that was, by the clock of that tick."""
+        self.replaced_from: set[tuple[str, int]] = set()
+        """The tasks that were replaced, with the revision that they had before."""
         self.deletes: set[str] = set()
         """The tasks that somebody may have deleted, one by one."""
         self.sweeps: dict[str, Sweep] = {}

@@ -46,8 +46,12 @@ class Answers:
         return self._checker.retried[row.task_id] > 0
 
     def changed(self, task_id: str, revision: int) -> None:
-        """Check the change of a task of this revision that is answered."""
-        if (task_id, revision) not in self._checker.changed:
+        """Check the change of a task of this revision that is answered.
+
+        A replacement with the same values passes for it: the task is as it was to be.
+        """
+        known = self._checker.changed | self._account.replaced_from
+        if (task_id, revision) not in known:
             self._fail(f"{task_id} is said to be changed at {revision}, and was not")
 
     def deleted(self, task_id: str) -> None:

@@ -5,18 +5,6 @@ from tests.simulation.mutant import Mutant
 MUTANTS_OF_ORDERS = (
     # Namespaces
     Mutant(
-        "namespaces take no turns",
-        "raytasks.tracker.claim_plan",
-        "                space_time += asked * seconds / space.weight\n",
-        "",
-    ),
-    Mutant(
-        "retried tasks go to the default namespace's lane",
-        "raytasks.store.transaction",
-        '                "p_lane": lane_of(namespace, None),\n',
-        '                "p_lane": lane_of("default", None),\n',
-    ),
-    Mutant(
         "tasks of other namespaces can be cancelled",
         "raytasks.tracker.acting",
         "        if row is not None and target.namespace in (None, row.namespace):\n",
@@ -88,18 +76,6 @@ MUTANTS_OF_ORDERS = (
         "lane_statements.READY_ONES, bound))\n        changed = rewriting",
         "lane_statements.READY_ONES, bound).fetchall()[:0])\n        changed = rewriting",
     ),
-    Mutant(
-        "what has begun is replaced",
-        "raytasks.store.rewriting",
-        "        tasks.c.state == State.PENDING.value,\n        tasks.c.attempt == 0,\n",
-        "        tasks.c.finished_at.is_(None),\n",
-    ),
-    Mutant(
-        "a replacement is refused though nothing has begun",
-        "raytasks.tracker.unique_keys",
-        "(task.state is not State.PENDING or task.attempt > 0)",
-        "(task.state is not State.PENDING or task.revision > 0)",
-    ),
     # Deletions in bulk
     Mutant(
         "a bulk deletion takes what its filter leaves out",
@@ -123,12 +99,6 @@ MUTANTS_OF_ORDERS = (
         "            self._count(done.counts, done.totals)\n"
         "        self.stats.count(done.counts, done.totals, self._clock())\n"
         "        for task_id in done.marked:\n",
-    ),
-    Mutant(
-        "a bulk deletion ends at a step that has nothing to delete",
-        "raytasks.tracker.bulk_turns",
-        "        finished_at = now if len(looked_at) < limit else None\n",
-        "        finished_at = now if len(looked_at) < limit or not changed else None\n",
     ),
 )
 """All of them, each with a name that says what goes wrong."""

@@ -177,6 +177,8 @@ class Replaced:
         task_id, kept = new.task_id, first.idempotency_key
         self._account.submitted[task_id] = replace(last, task_id=task_id, idempotency_key=kept)
         self._account.replaced_at[task_id] = now
+        before = 0 if old is None else old.revision
+        self._account.replaced_from |= {(task_id, before + step) for step in range(steps)}
 
     def _once(self, new: Row) -> None:
         """See that a request with an idempotency key takes effect only once."""
