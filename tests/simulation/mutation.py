@@ -26,7 +26,8 @@ from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutants import MUTANTS
 
 MAX_SCHEDULES = 300
 """Within how many schedules each mutant must be caught."""
