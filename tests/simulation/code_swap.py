@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, FunctionType
 
-from tests.simulation.mutants import Mutant
+from tests.simulation.mutant import Mutant
 
 
 def swap(mutant: Mutant) -> bool:

@@ -48,6 +48,8 @@ class Pauses:
         self._told: dict[Key, _Told] = {}
         self._asked: set[Key] = set()
         """The pauses that may be in force, whether this was answered or not."""
+        self._are_ending = False
+        """Whether all are being ended: the answer to an earlier order proves nothing then."""
 
     def begin(self, *, may_be_all: bool) -> None:
         """Begin to pause, in some schedules: with `may_be_all` maybe everything."""
@@ -77,10 +79,13 @@ class Pauses:
 
     async def _pause(self, key: Key, seconds: float | None) -> None:
         self._asked.add(key)
+        is_earlier = not self._are_ending
         pause = await self._world.clients.insist(PauseWork(*key, seconds))
         if pause.key != key or (pause.until is None) != (seconds is None):
             self._world.fail(f"{key} was to be paused for {seconds} s, and the answer is {pause}")
         until = math.inf if pause.until is None else pause.until
+        if is_earlier and self._are_ending:
+            return
         self._told[key] = _Told(until, self._steps)
         self._world.trace("paused", *key, until)
 
@@ -106,6 +111,11 @@ class Pauses:
                 self._world.fail(f"{row} was claimed at {now}, and {key} is paused: {told}")
 
     # When the faults have stopped
+
+    def expect_end(self) -> None:
+        """Take in that everything is to be resumed now, and each pause soon."""
+        self._are_ending = True
+        self._told.pop(EVERYTHING, None)
 
     async def end(self) -> None:
         """End all pauses, but those that end by themselves soon."""
