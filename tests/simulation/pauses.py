@@ -81,7 +81,8 @@ class Pauses:
         if pause.key != key or (pause.until is None) != (seconds is None):
             self._world.fail(f"{key} was to be paused for {seconds} s, and the answer is {pause}")
         until = math.inf if pause.until is None else pause.until
-        self._told[key] = _Told(until, self._steps)
+        if key != EVERYTHING or not self._world.faults_stop.is_set():
+            self._told[key] = _Told(until, self._steps)
         self._world.trace("paused", *key, until)
 
     @property
@@ -106,6 +107,10 @@ class Pauses:
                 self._world.fail(f"{row} was claimed at {now}, and {key} is paused: {told}")
 
     # When the faults have stopped
+
+    def everything_goes_on(self) -> None:
+        """Judge the pause of everything no more: somebody else is about to end it."""
+        self._told.pop(EVERYTHING, None)
 
     async def end(self) -> None:
         """End all pauses, but those that end by themselves soon."""
