@@ -99,7 +99,7 @@ class Background:
         try:
             done = await ticker.access.write(lambda: run_step(ticker.store, epoch, now, last, turn))
         except Held:
-            ticker.access.recovered()
+            ticker.access.recovered(proven=False)
             ticker.bulk.hold()
         except Superseded:
             raise

@@ -115,14 +115,17 @@ class Intake:
                 else:  # acknowledged once kept: its end may not be stored yet
                     late = replace(outcome, result=None, result_ref=None, error=None)
                     self._inbox.late.append((runner.runner_id, late))
-            elif self._aside.has_outcome(*key):
-                pass  # refused by the database; acknowledged once stored
+            elif self._aside.has_outcome(*key) or self._is_suspect(key):
+                pass  # refused by the database, or tried again; acknowledged once stored
             elif self._inbox.outcomes.has(key) or (complete and self._fits(outcome_size(outcome))):
                 self._inbox.outcomes.append((running, outcome))
             else:
                 self._refused += outcome_size(outcome)
                 complete = False
         return complete
+
+    def _is_suspect(self, key: tuple[str, int]) -> bool:
+        return any(group.outcomes.has(key) for group in self._inbox.suspects)
 
     def _fits(self, size: int) -> bool:
         """Return whether there is room; an item larger than all the room is taken alone."""

@@ -20,6 +20,7 @@ from raytasks.store.count_changes import Counted, Total
 from raytasks.store.expiry import ExpiringRow
 from raytasks.store.finals import call_back
 from raytasks.store.lane_rows import ReadyChange
+from raytasks.store.proving import touch_tasks
 from raytasks.store.schedule_rows import Fired, Firing, fire
 from raytasks.store.settlement import Settlement
 from raytasks.store.stats_rows import StatsWrite, write_stats
@@ -44,8 +45,9 @@ class TickInput:
     The `plan` says what is to be claimed for the `requests`. A task of the `ordered_types` keeps
     its rank when it is to run again.
 
-    With `renew` the epoch is renewed, not only locked. With `fold` the steps of the counts are
-    folded; see `store.count_steps`.
+    With `renew` the epoch is renewed, not only locked. With `prove`, which is for an outage, it
+    fails unless tasks can be written. With `fold` the steps of the counts are folded; see
+    `store.count_steps`.
 
     `ahead` is the lead of the order of tasks over `now`, in seconds; see `tracker.order`.
     """
@@ -66,6 +68,7 @@ class TickInput:
     promote: bool = False
     expire: bool = False
     renew: bool = True
+    prove: bool = False
     fold: bool = False
     requests: Sequence[CapacityRequest] = ()
     durations: Mapping[str, float] = field(default_factory=dict)
@@ -135,6 +138,8 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
     with store.transaction(now=work.now) as transaction:
         transaction.ahead = work.ahead
         transaction.renew(work.epoch, only_lock=not work.renew)
+        if work.prove:
+            touch_tasks(transaction.connection)
         _submit(transaction, work, done)
         transaction.report(work.reports)
         transaction.log(work.logs)

@@ -201,6 +201,7 @@ class Ticker:
             self._had_nothing_to_do(work)
             return
         work.renew, work.fold = self._cadence.renews(began_at), self._cadence.folds(began_at)
+        work.prove = self.access.error is not None
         self.intake.in_flight = taken.bytes
         try:
             done = await self.access.write(lambda: run_tick(self.store, work))
@@ -217,7 +218,8 @@ class Ticker:
             committed_at = self.monotonic()
             self.intake.in_flight = 0
             # A transaction that changes nothing but the epoch proves little: it needs no space.
-            proven = taken.count or done.claimed or work.stats or work.firings
+            # One that only adds statistics proves enough if tasks could have been written, too.
+            proven = taken.count or done.claimed or work.firings or (work.stats and work.prove)
             self._cadence.note(began_at, work, done)
             if self.access.error is not None:
                 self.intake.hurry()

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from raytasks.store.settlement import Settlement
 from raytasks.store.transaction import FenceBroken, Transaction
 from raytasks.tracker import access, aside, backlog, intake
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.inbox import Inbox
 from tests.making import new_task, outcome, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
@@ -325,6 +327,20 @@ class TestWritesThatFail:
             orders = await runner.exchange(outcomes if orders.resync else ())
         assert resyncs == 1
         assert len(orders.acknowledged) == 20
+
+    async def test_what_is_tried_again_in_parts_is_not_taken_in_beside_them(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        [claim] = await claimed(tracker, runner, 1)
+        [state] = tracker.fleet
+        running, said = state.find(claim.task_id, claim.attempt), done(claim)
+        assert running is not None
+        inbox, group = tracker.ticker.inbox, Inbox()
+        group.outcomes.append((running, said))
+        inbox.suspects.append(group)
+        exchange: Any = SimpleNamespace(outcomes=[said])
+        assert tracker.ticker.intake._take_outcomes(state, exchange, complete=True)
+        assert (len(inbox.outcomes), len(group.outcomes)) == (0, 1)
 
     async def test_health_says_so_until_a_write_succeeds(
         self, tracker: Tracker, runner: ScriptedRunner, store: Refusing

@@ -385,3 +385,34 @@ async def test_writes_that_wait_together_leave_no_trouble_behind(
     await asyncio.gather(first, second)
     clock.advance(SLOW_SECONDS + 1.0)
     assert access.trouble() is None
+
+
+async def test_an_outage_of_tasks_is_not_over_when_other_tables_can_be_written(
+    tracker: Tracker, store: FaultyStore, clock: FakeClock
+) -> None:
+    def rename(before: str, after: str) -> None:
+        with store.writing_own() as connection:
+            connection.exec_driver_sql(f"ALTER TABLE {before} RENAME TO {after}")
+
+    async def is_well(seconds: float) -> bool:
+        clock.advance(seconds)
+        tracker.ticker.wake.set()
+        await asyncio.wait({asyncio.ensure_future(tracker.ticker.wait_for_tick())}, timeout=0.5)
+        await asyncio.sleep(0.1)
+        health: dict[str, Any] = await tracker.read(Health())
+        well: bool = health["database"]["ok"]
+        return well
+
+    await submit(tracker, 1)
+    rename("tasks", "elsewhere")
+    with pytest.raises(RaytasksError):
+        await submit(tracker, 2)
+    for _ in range(2):
+        assert not await is_well(70.0)  # statistics are written, and the epoch is renewed
+    rename("elsewhere", "tasks")
+    for _ in range(100):
+        if await is_well(LEASE / 2):  # the epoch is to be renewed
+            break
+    else:
+        pytest.fail("the database is there again, and /health does not say so")
+    await submit(tracker, 3)
