@@ -85,6 +85,17 @@ class Host:
         [first] = psutil.Process(self._first.pid).children()
         return first
 
+    def running(self, command: str) -> list[psutil.Process]:
+        """Return the host's processes whose command line begins so."""
+        found = []
+        for started in (self.first, *(psutil.Process(one.pid) for one in self._running)):
+            with contextlib.suppress(psutil.Error):
+                for process in started.children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        if " ".join(process.cmdline()).startswith(command):
+                            found.append(process)
+        return found
+
     def plug(self) -> None:
         """Join the host to the bridge."""
         ip("link", "set", self._veth, "master", self._bridge)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 from sqlalchemy.engine import make_url
 
@@ -102,6 +103,24 @@ class ServiceOnHosts:
         log = self.folder / f"{host.name}.log"
         host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
 
+    def leave(self, host: Host) -> None:
+        """Tell the worker of a host to stop, and wait until its node is gone."""
+        [command] = host.running(f"{sys.executable} -m raytasks worker")
+        command.terminate()
+        psutil.wait_procs([command], PATIENCE_SECONDS)
+        assert not command.is_running(), self.logs()
+
+    def run_ray(self, host: Host, *words: str) -> None:
+        """Run a command of Ray's on a host. Raises `AssertionError` if it fails."""
+        log = self.folder / "ray-command.log"
+        command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+        assert host.run(command, log, self._environment(host)).wait(60) == 0, log.read_text()
+
+    def nodes_alive(self) -> list[dict[str, Any]]:
+        """Return the nodes that are alive, as `/nodes` has them."""
+        found: list[dict[str, Any]] = self.http.get("/nodes").raise_for_status().json()["nodes"]
+        return [node for node in found if node["alive"]]
+
     def health(self) -> dict[str, Any]:
         """Return what `/health` says; without an answer, an empty document."""
         try:
@@ -147,7 +166,7 @@ class ServiceOnHosts:
             effects.VARIABLE: str(self.effects),
         }
         if host is not self.head:
-            return common
+            return common | {"STOP_GRACE_SECONDS": "10"}
         return common | {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),
