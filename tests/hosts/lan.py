@@ -79,6 +79,11 @@ class Host:
         return process
 
     @property
+    def is_up(self) -> bool:
+        """Whether the host runs."""
+        return self._first is not None
+
+    @property
     def first(self) -> psutil.Process:
         """The host's first process: all others there end with it."""
         assert self._first is not None, f"{self.name} is down"

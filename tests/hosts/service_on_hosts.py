@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -47,7 +46,7 @@ class ServiceOnHosts:
         name = make_url(postgres.new_database()).database
         self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
         self._data = data
-        self._up: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
         self.http = httpx.Client(
             base_url=f"http://{self.head.address}:{API_PORT}",
             headers=bearer("a"), timeout=70, trust_env=False,
@@ -80,15 +79,18 @@ class ServiceOnHosts:
         self.wait_for(answers, "PostgreSQL answers")
 
     def start_head(self) -> None:
+        """Start Ray and the service on the head's host, and wait until it takes tasks."""
+        self.start_up(f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard")
+
+    def start_up(self, *options: str) -> None:
         """Start `raytasks up` on the head's host, and wait until it takes tasks."""
         log = self.folder / "head.log"
         log.write_bytes(b"")
-        self._up = self.head.run(
+        up = self.head.run(
             [sys.executable, "-m", "raytasks", "up", "--host=0.0.0.0", f"--port={API_PORT}",
-             f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard"],
+             *options],
             log, self._environment(self.head),
         )  # fmt: skip
-        up = self._up
 
         def announced() -> bool:
             assert up.poll() is None, log.read_text()
@@ -158,6 +160,7 @@ class ServiceOnHosts:
         runtime.mkdir(mode=0o700, exist_ok=True)
         common = {
             **os.environ,
+            **self.variables,
             "PYTHONPATH": str(ROOT),
             "XDG_RUNTIME_DIR": str(runtime),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
@@ -186,20 +189,30 @@ class ServiceOnHosts:
 @contextmanager
 def running(folder: Path) -> Iterator[ServiceOnHosts]:
     """Run a service on hosts of its own, with its files in a folder; nothing is left of it."""
+    with prepared(folder) as service:
+        service.start_head()
+        for worker in service.workers:
+            service.start_worker(worker)
+        service.wait_for_nodes(len(HOSTS))
+        yield service
+
+
+@contextmanager
+def prepared(folder: Path, kind: str = "") -> Iterator[ServiceOnHosts]:
+    """Make hosts for a service, of which only the database runs; nothing is left of them.
+
+    Each `kind` has another length, and is a network of its own.
+    """
     data = Path(tempfile.mkdtemp(prefix="raytasks-postgres-"))
-    lan = Lan(folder)
+    lan = Lan(folder, kind)
     server = PostgresServer(data, folder)
     try:
         lan.open()
         service = ServiceOnHosts(lan, folder, server, data)
         server.stop()
         with (data / "pg_hba.conf").open("a") as file:
-            file.write("host all all 10.77.0.0/16 trust\n")
+            file.write("host all all 10.0.0.0/8 trust\n")
         service.start_database()
-        service.start_head()
-        for worker in service.workers:
-            service.start_worker(worker)
-        service.wait_for_nodes(len(HOSTS))
         yield service
         service.http.close()
     finally:
