@@ -93,9 +93,9 @@ class Host:
     def running(self, command: str) -> list[psutil.Process]:
         """Return the host's processes whose command line begins so."""
         found = []
-        for started in (self.first, *(psutil.Process(one.pid) for one in self._running)):
+        for pid in (self.first.pid, *(one.pid for one in self._running if one.poll() is None)):
             with contextlib.suppress(psutil.Error):
-                for process in started.children(recursive=True):
+                for process in psutil.Process(pid).children(recursive=True):
                     with contextlib.suppress(psutil.Error):
                         if " ".join(process.cmdline()).startswith(command):
                             found.append(process)

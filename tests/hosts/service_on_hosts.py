@@ -178,9 +178,8 @@ class ServiceOnHosts:
             "SECRET_KEY": "a secret of our own",
             "API_REPLICAS": "2",
             # The runner that is always there takes no processor; of the others, each takes a host's
-            # only one. So they come with the load, one on each host, and stay.
+            # only one. So they come and go with the load, one on each host.
             "WARM_RUNNERS_MAX": str(2 * len(HOSTS)),
-            "RUNNER_IDLE_SECONDS": "3600",
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
