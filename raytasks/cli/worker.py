@@ -30,7 +30,7 @@ def worker(
         float,
         typer.Option(
             help="Seconds that running tasks have at Ctrl-C.",
-            envvar=["RAYTASKS_STOP_GRACE_SECONDS", "STOP_GRACE_SECONDS"],
+            envvar="RAYTASKS_STOP_GRACE_SECONDS",
             min=0,
         ),
     ] = 10.0,

@@ -105,6 +105,11 @@ class ServiceOnHosts:
         log = self.folder / f"{host.name}.log"
         host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
 
+    def times_ended(self) -> list[int]:
+        """Return how often `raytasks worker` has ended by itself, for each worker's host."""
+        logs = [(self.folder / f"{host.name}.log").read_text() for host in self.workers]
+        return [log.count("Ray has ended by itself") for log in logs]
+
     def leave(self, host: Host) -> None:
         """Tell the worker of a host to stop, and wait until its node is gone."""
         [command] = host.running(f"{sys.executable} -m raytasks worker")
@@ -169,7 +174,7 @@ class ServiceOnHosts:
             effects.VARIABLE: str(self.effects),
         }
         if host is not self.head:
-            return common | {"STOP_GRACE_SECONDS": "10"}
+            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"}
         return common | {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),

@@ -98,13 +98,18 @@ def test_the_database_is_gone_for_a_while(service: ServiceOnHosts, load: Load) -
 
 def test_the_head_is_gone(service: ServiceOnHosts, load: Load) -> None:
     tasks = load.running_on(*HOSTS, seconds=5.0)
+    before = service.times_ended()
     service.head.kill()
-    with recovering("the head's host gone, and started again: all that ran is done"):
+    with recovering("the head's host gone: until the nodes of the workers have ended"):
+        service.wait_for(
+            lambda: all(map(int.__gt__, service.times_ended(), before)), "all workers have ended"
+        )
+    with recovering("the same, from the start of the head until all that ran is done"):
         service.head.boot()
         service.head.plug()
         service.start_head()
         finish(load, tasks)
-    with recovering("the same, from then on until all hosts are in the cluster"):
+    with recovering("from then on until all hosts are in the cluster"):
         service.wait_for_nodes(len(HOSTS))
 
 
