@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 import raytasks
-from raytasks.cli import up, worker
+from raytasks.cli import joining, up
 from raytasks.cluster import leaving, runs
 from raytasks.cluster import processes as cluster
 from raytasks.pools.versions import DeployAnswer
@@ -74,7 +74,7 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str | None
         monkeypatch.setattr(cluster, "start_worker", lambda *_, **__: ray_process)
         monkeypatch.setattr(up, "_tell_what_is_lacking", lambda _: None)
         monkeypatch.setattr(up, "_take_ports", lambda *_: None)
-        for command in (up, worker):
+        for command in (up, joining):
             monkeypatch.setattr(command, "wait_for_signal", lambda *_: None)
             monkeypatch.setattr(command, "stop_signals", lambda: None)
         monkeypatch.setattr(leaving, "leave", played.let_go)

@@ -1,6 +1,5 @@
 """Hosts with addresses of their own work together: tasks, replicas and large values."""
 
-from tests.cluster.recovery import recovering
 from tests.hosts.host_handlers import LARGE, REMOTE
 from tests.hosts.load import Load
 from tests.hosts.service_on_hosts import HOSTS, ServiceOnHosts
@@ -31,8 +30,7 @@ def test_replicas_spread_over_hosts_and_answer(service: ServiceOnHosts, load: Lo
     def spread() -> bool:
         return [len(host.running(REPLICA)) for host in hosts].count(1) == 2
 
-    with recovering("two replicas of the API on one host: from then on until they are on two"):
-        service.wait_for(spread, "each of two hosts has a replica")
+    service.wait_for(spread, "each of two hosts has a replica")
     for _ in range(40):
         load.submit()
 

@@ -1,6 +1,6 @@
 """A tracker whose host dies comes up on another one, and then on a third; nothing is lost.
 
-The head's raylet is killed first, and its control store stays: so the tracker goes to a worker's
+The head's raylet is killed first, and its control store stays. So the tracker goes to a worker's
 host, as after the restart of a head that keeps its tables. Serve's controller never leaves the
 head. So there is no HTTP from then on, and the history tells how everything went.
 """
