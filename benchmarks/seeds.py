@@ -140,6 +140,21 @@ def _mixed(number: int) -> Iterator[dict[str, Any]]:
             return
 
 
+def failing(number: int, types: int, errors: int, days: float) -> Iterator[dict[str, Any]]:
+    """Yield finished tasks of so many types, a tenth of them FAILED with so many error classes.
+
+    They ended one after the other within the last days.
+    """
+    now = time.time()
+    for count in range(number):
+        at = now - (number - count) / number * days * 86_400
+        state = State.COMPLETED if count % 10 else State.FAILED
+        row = _row(f"type-{count // 10 % types}", state, at, at)
+        if state is State.FAILED:
+            row["error_type"] = f"Error{count // 10 // types % errors}"
+        yield row
+
+
 def _row(
     task_type: str, state: State, now: float, due: float, tags: list[str] | None = None
 ) -> dict[str, Any]:

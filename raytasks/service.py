@@ -340,7 +340,11 @@ def log_lines(asked: LogLines) -> LogPage:
 
 
 def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
-    released: int = ray.get(tracker.stop.remote(grace_seconds), timeout=grace_seconds + 30)
+    try:
+        call = tracker.stop.remote(grace_seconds, person_here())
+    except TypeError:  # a tracker of an earlier version does not ask who
+        call = tracker.stop.remote(grace_seconds)
+    released: int = ray.get(call, timeout=grace_seconds + 30)
     ray.kill(tracker, no_restart=True)
     return released
 

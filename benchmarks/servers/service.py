@@ -21,6 +21,7 @@ from raytasks.model.states import State
 from raytasks.store.store import Store
 
 TRACKER = "ray::TrackerActor"
+WARM_RUNNER = "ray::WarmRunner"
 
 _POLL_SECONDS = 0.02
 _DRAIN_SECONDS = 600.0
@@ -54,13 +55,19 @@ class Service:
             time.sleep(_POLL_SECONDS)
         return time.monotonic()
 
-    def submit(self, tasks: int, task_type: str = NOOP, **options: Any) -> list[str]:
+    def submit(
+        self,
+        tasks: int,
+        task_type: str = NOOP,
+        headers: Mapping[str, str] | None = None,
+        **options: Any,
+    ) -> list[str]:
         """Submit tasks in batches, and return their ids."""
         ids: list[str] = []
         while len(ids) < tasks:
             size = min(_MAX_IN_BATCH, tasks - len(ids))
             body = {"tasks": [{"task_type": task_type, "payload": {}, **options}] * size}
-            answer = self.http.post("/tasks/batch", json=body).raise_for_status()
+            answer = self.http.post("/tasks/batch", json=body, headers=headers).raise_for_status()
             ids += [task["task_id"] for task in answer.json()["tasks"]]
         return ids
 
@@ -87,6 +94,14 @@ class Service:
             if (process.cmdline() or [""])[0].startswith(TRACKER):
                 return process
         raise ProgramFailed("the tracker does not run")
+
+    def workers(self) -> list[psutil.Process]:
+        """Return the processes by which tasks go that are stored: the tracker, and warm runners."""
+        return [
+            process
+            for process in self.program.family()
+            if (process.cmdline() or [""])[0].startswith((TRACKER, WARM_RUNNER))
+        ]
 
     @contextmanager
     def noop(self) -> Iterator[str]:

@@ -79,7 +79,7 @@ def audit_router(service: Service) -> APIRouter:
         summary="List what people did, the newest first",
     )
     async def listed(asked: Annotated[AuditQuery, Query()], _caller: ServiceOperator) -> Response:
-        """Return one page: each retry, cancel, bulk operation, pause, resume and deployment.
+        """Return one page: each change of a task or of the service by a person, and each stop.
 
         Only acts that changed something are there. They are kept for 90 days. It needs a key that
         is bound to no namespace.

@@ -1,5 +1,6 @@
 """The routes of bulk operations: a retry or a cancel of all tasks that a filter matches."""
 
+from functools import cache
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -272,6 +273,7 @@ def _checked(value: Any) -> BulkRequest:
 _STATE = {"type": "string", "enum": [state.value for state in State]}
 
 
+@cache
 def _body_schema() -> dict[str, Any]:
     schema = BulkRequest.model_json_schema()
     known = schema.pop("$defs")

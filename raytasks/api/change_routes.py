@@ -21,6 +21,7 @@ from raytasks.api.route_service import (
     etag_of,
     json_answer,
     problems_of,
+    schema_of,
 )
 from raytasks.api.routes import TaskId
 from raytasks.api.task_models import TaskView
@@ -233,6 +234,5 @@ def _has_body(request: Request) -> bool:
 
 
 def _body(*, required: bool) -> dict[str, Any]:
-    schema = ChangeRequest.model_json_schema()
-    content = {"application/json": {"schema": schema}}
+    content = {"application/json": {"schema": schema_of(ChangeRequest)}}
     return {"requestBody": {"required": required, "content": content}}

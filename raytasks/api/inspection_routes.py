@@ -95,11 +95,24 @@ class NodesView(BaseModel):
     nodes: list[NodeView]
 
 
+class VersionChangesView(BaseModel):
+    """The task types by which a version differs from an earlier one.
+
+    It is compared with the newest one before it that had passed: number `since`. Types that are
+    `changed` have another declaration. New code with the same declaration is no change here.
+    """
+
+    since: int
+    added: list[str]
+    gone: list[str]
+    changed: list[str]
+
+
 class VersionView(BaseModel):
     """A version of the handlers.
 
-    `state` is `trial`, `passed` or `failed`, with the `error`. The task types are known of the
-    version in force alone.
+    The `state` is `trial`, `passed` or `failed`, with the `error`. The types and the changes are
+    null where they are not known. They are stored since 0.6, and the first version has no changes.
     """
 
     number: int
@@ -109,6 +122,7 @@ class VersionView(BaseModel):
     in_force: bool
     error: str | None
     task_types: list[str] | None
+    changes: VersionChangesView | None
 
 
 class VersionsView(BaseModel):
@@ -148,7 +162,7 @@ def inspection_router(service: Service) -> APIRouter:
         summary="List the versions of the handlers",
     )
     async def versions(_caller: ServiceOperator) -> Response:
-        """Return the newest versions, with the results of their trials."""
+        """Return the newest versions, with the results of their trials and what has changed."""
         return await answer("versions", VersionList())
 
     return router

@@ -16,6 +16,7 @@ from raytasks.api.route_service import (
     body_extra,
     json_answer,
     problems_of,
+    schema_of,
 )
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, LimitRequest, read_body
 from raytasks.protocol.commands import ClearLimit, SetLimit
@@ -99,7 +100,7 @@ def limit_router(service: Service) -> APIRouter:
         response_model=LimitView,
         responses=_CHANGE,
         summary="Set the bounds of a limit",
-        openapi_extra=body_extra(LimitRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(LimitRequest)),
     )
     async def change(name: LimitName, request: Request, caller: ServiceOperator) -> Response:
         """Set all bounds of a limit, at once and until `DELETE`. Deployments do not change them."""

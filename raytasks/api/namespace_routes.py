@@ -16,6 +16,7 @@ from raytasks.api.route_service import (
     body_extra,
     json_answer,
     problems_of,
+    schema_of,
 )
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, ShareRequest, read_body
 from raytasks.model.bounds import NAMESPACE
@@ -73,7 +74,7 @@ def namespace_router(service: Service) -> APIRouter:
         response_model=NamespaceView,
         responses=_CHANGE,
         summary="Set the share of a namespace",
-        openapi_extra=body_extra(ShareRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(ShareRequest)),
     )
     async def change(name: NamespaceName, request: Request, caller: ServiceOperator) -> Response:
         """Set both values, at once and until `DELETE`. The namespace need not have tasks yet."""

@@ -41,9 +41,10 @@ def reference_to(model: type[BaseModel]) -> dict[str, str]:
 
 
 def _mend(document: dict[str, Any], needs_key: bool) -> None:
-    wanted = [(shape, "serialization") for shape in (*SHAPES, *LOG_EVENTS.values())]
-    _, shapes = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
-    document["components"]["schemas"].update(shapes["$defs"])
+    shapes = (ProblemView, *SHAPES, *LOG_EVENTS.values())
+    wanted = [(shape, "serialization") for shape in shapes]
+    _, made = models_json_schema(wanted, ref_template=_PLACE)  # type: ignore[arg-type]
+    document["components"]["schemas"].update(made["$defs"])
     document["components"]["securitySchemes"] = {
         _KEY: {
             "type": "http",
@@ -56,12 +57,9 @@ def _mend(document: dict[str, Any], needs_key: bool) -> None:
         for operation in operations.values():
             _protect(operation, needs_key and not is_public(path))
             for status, answer in list(operation["responses"].items()):
-                content = answer.get("content", {})
-                name = _schema_name(content)
-                if name in _FRAMEWORK_ERRORS:  # added to whatever has parameters
+                # Added to whatever has parameters.
+                if _schema_name(answer.get("content", {})) in _FRAMEWORK_ERRORS:
                     del operation["responses"][status]
-                elif name == ProblemView.__name__:
-                    content[CONTENT_TYPE] = content.pop(next(iter(content)))
     for name in _FRAMEWORK_ERRORS:
         document["components"]["schemas"].pop(name, None)
 
@@ -72,12 +70,9 @@ def _protect(operation: dict[str, Any], needs_key: bool) -> None:
     statuses = [*_ALL, HTTPStatus.UNAUTHORIZED]  # also for a wrong key where none is needed
     if "requestBody" in operation:
         statuses.append(HTTPStatus.REQUEST_TIMEOUT)
-    problem = {"$ref": f"#/components/schemas/{ProblemView.__name__}"}
+    content = {CONTENT_TYPE: {"schema": reference_to(ProblemView)}}
     for status in statuses:
-        answer = {
-            "description": status.phrase,
-            "content": {"application/json": {"schema": problem}},
-        }
+        answer = {"description": status.phrase, "content": content}
         operation["responses"].setdefault(str(status.value), answer)
 
 

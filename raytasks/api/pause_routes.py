@@ -14,6 +14,7 @@ from raytasks.api.route_service import (
     body_extra,
     json_answer,
     problems_of,
+    schema_of,
 )
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, PauseRequest, ScopeRequest, read_body
 from raytasks.model.callbacks import CALLBACK_TYPE
@@ -67,7 +68,7 @@ def pause_router(service: Service) -> APIRouter:
         response_model=PausesView,
         responses=SETTING_PROBLEMS,
         summary="Hand out no tasks of a type, a namespace, or the whole service",
-        openapi_extra=body_extra(PauseRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(PauseRequest)),
     )
     async def pause(request: Request, caller: ServiceOperator) -> Response:
         """Pause. Tasks are still accepted, and what runs goes on. Return all pauses in force.
@@ -88,7 +89,7 @@ def pause_router(service: Service) -> APIRouter:
         response_model=ResumedView,
         responses=SETTING_PROBLEMS,
         summary="End a pause",
-        openapi_extra=body_extra(ScopeRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(ScopeRequest)),
     )
     async def resume(request: Request, caller: ServiceOperator) -> Response:
         """End the pause of exactly this type and namespace, or that of the whole service."""

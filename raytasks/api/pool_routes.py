@@ -10,7 +10,14 @@ from starlette.responses import Response
 
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.problems import Problem
-from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+    schema_of,
+)
 from raytasks.api.steering_bodies import SETTING_PROBLEMS, SizesRequest, read_body
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.protocol.commands import ClearPool, SetPool
@@ -99,7 +106,7 @@ def pool_router(service: Service) -> APIRouter:
         response_model=PoolDocumentView,
         responses=_CHANGE,
         summary="Set the sizes of a pool",
-        openapi_extra=body_extra(SizesRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(SizesRequest)),
     )
     async def change(name: PoolName, request: Request, caller: ServiceOperator) -> Response:
         """Set the fewest and the most runners of a pool, at once and until `DELETE`.

@@ -3,9 +3,11 @@
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.responses import Response
 
@@ -13,8 +15,9 @@ from raytasks.api.backend import Backend
 from raytasks.api.check_threads import CheckThreads
 from raytasks.api.events.source import EventSource
 from raytasks.api.live_view import LiveView
+from raytasks.api.openapi import reference_to
 from raytasks.api.outbox_tasks import CommittedTask, OutboxTasks
-from raytasks.api.problems import Problem, ProblemView
+from raytasks.api.problems import CONTENT_TYPE, Problem, ProblemView
 from raytasks.api.request_bounds import WaitingRoom
 from raytasks.api.signing import Links
 from raytasks.api.submitter import Submitter
@@ -146,9 +149,9 @@ def check_id(task_id: str) -> None:
 
 def problems_of(*statuses: HTTPStatus) -> dict[int | str, dict[str, Any]]:
     """Return the OpenAPI description of these error answers."""
-    return {
-        status.value: {"description": status.phrase, "model": ProblemView} for status in statuses
-    }
+    # By reference: for a model, the framework makes a validator for each answer of each route.
+    content = {CONTENT_TYPE: {"schema": reference_to(ProblemView)}}
+    return {status.value: {"description": status.phrase, "content": content} for status in statuses}
 
 
 BODY_PROBLEMS = problems_of(
@@ -161,6 +164,12 @@ BODY_PROBLEMS = problems_of(
     AWAY,
 )
 """The problems of a request that has a body and makes something."""
+
+
+@cache
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Return a model's JSON schema, made once in a process. Do not change it."""
+    return model.model_json_schema()
 
 
 def body_extra(schema: dict[str, Any]) -> dict[str, Any]:

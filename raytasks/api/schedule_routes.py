@@ -11,7 +11,14 @@ from starlette.responses import Response
 from raytasks.api.auth import NamespaceQuery, Operator
 from raytasks.api.problems import Problem
 from raytasks.api.request_bodies import read_json
-from raytasks.api.route_service import AWAY, Service, body_extra, json_answer, problems_of
+from raytasks.api.route_service import (
+    AWAY,
+    Service,
+    body_extra,
+    json_answer,
+    problems_of,
+    schema_of,
+)
 from raytasks.api.schedule_view import schedule_document
 from raytasks.api.steering_bodies import SETTING_PROBLEMS
 from raytasks.api.task_models import TaskView
@@ -135,7 +142,7 @@ def schedule_router(service: Service) -> APIRouter:
         response_model=ScheduleView,
         responses=_SET,
         summary="Set a schedule",
-        openapi_extra=body_extra(ScheduleRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(ScheduleRequest)),
     )
     async def change(
         name: ScheduleName,

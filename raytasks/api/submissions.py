@@ -1,7 +1,7 @@
 """The routes that take new tasks: one, or a batch."""
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from http import HTTPStatus
 from typing import Annotated, Any, TypeVar
 
@@ -15,7 +15,14 @@ from raytasks.api.auth import Caller, NamespaceQuery, Submitter
 from raytasks.api.headers import first_value
 from raytasks.api.large_payloads import LargePayloads
 from raytasks.api.request_bodies import read_json
-from raytasks.api.route_service import BODY_PROBLEMS, Service, body_extra, etag_of, json_answer
+from raytasks.api.route_service import (
+    BODY_PROBLEMS,
+    Service,
+    body_extra,
+    etag_of,
+    json_answer,
+    schema_of,
+)
 from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
@@ -63,7 +70,7 @@ def submission_router(submissions: "Submissions") -> APIRouter:
             200: {"description": _ANSWERED, "model": TaskView, "headers": _HEADERS},
         },
         summary="Submit a task",
-        openapi_extra=body_extra(SubmitRequest.model_json_schema()),
+        openapi_extra=body_extra(schema_of(SubmitRequest)),
     )
     async def submit(
         request: Request,
@@ -222,7 +229,8 @@ def _trace_of(scope: ASGIScope) -> str | None:
     return parent and trace_context(parent, first_value(scope, b"tracestate"))
 
 
+@cache
 def _batch_schema() -> dict[str, Any]:
     schema = BatchRequest.model_json_schema()
-    schema["properties"]["tasks"]["items"] = SubmitRequest.model_json_schema()
+    schema["properties"]["tasks"]["items"] = schema_of(SubmitRequest)
     return schema

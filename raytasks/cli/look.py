@@ -16,6 +16,7 @@ from raytasks.client.inspection_documents import (
     NodeDocument,
     Resource,
     RunnerDocument,
+    VersionChanges,
     VersionDocument,
 )
 
@@ -47,7 +48,7 @@ def nodes(at: AtService) -> None:
 
 @at_service()
 def versions(at: AtService) -> None:
-    """Show the versions of the handlers, and why one was refused."""
+    """Show the versions of the handlers, what each has changed, and why one was refused."""
     _show(at, "versions", lambda client: client.versions(), versions_table)
 
 
@@ -104,7 +105,9 @@ def nodes_table(found: Sequence[NodeDocument]) -> Table:
 
 def versions_table(found: Sequence[VersionDocument]) -> Table:
     """Return a table of versions, the newest first."""
-    table = _table("VERSION", "STATE", "IN FORCE", "SEEN", "GENERATION", "TYPES OR ERROR")
+    table = _table(
+        "VERSION", "STATE", "IN FORCE", "SEEN", "GENERATION", "CHANGES", "TYPES OR ERROR"
+    )
     for version in found:
         types = ", ".join(version["task_types"] or ())
         table.add_row(
@@ -113,6 +116,7 @@ def versions_table(found: Sequence[VersionDocument]) -> Table:
             "yes" if version["in_force"] else "",
             version["seen_at"][:19].replace("T", " "),
             version["generation"],
+            tables.plain(_changes_text(version.get("changes"))),
             tables.plain(version["error"] or types),
         )
     return table
@@ -123,6 +127,19 @@ def _table(*names: str) -> Table:
     for name in names:
         table.add_column(name)
     return table
+
+
+def _changes_text(changes: VersionChanges | None) -> str:
+    """Return in words what a version declares otherwise than the one before."""
+    if changes is None:
+        return ""
+    lists = (
+        ("added", changes["added"]),
+        ("gone", changes["gone"]),
+        ("changed", changes["changed"]),
+    )
+    parts = [f"{word}: {', '.join(types)}" for word, types in lists if types]
+    return "; ".join(parts) or f"declares the same as {changes['since']}"
 
 
 def _colored(state: str) -> Text:

@@ -3,7 +3,7 @@
 They tell of pools, runners, nodes, versions, figures, failures, acts of people, and the caller.
 """
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 
 class FailingStarts(TypedDict):
@@ -105,8 +105,20 @@ class NodeDocument(TypedDict):
     runners: list[str]
 
 
+class VersionChanges(TypedDict):
+    """The task types by which a version differs from the one before that had passed, `since`."""
+
+    since: int
+    added: list[str]
+    gone: list[str]
+    changed: list[str]
+
+
 class VersionDocument(TypedDict):
-    """A version of the handlers, with the result of its trial."""
+    """A version of the handlers, with the result of its trial.
+
+    `changes` is None where they are not known. Services before 0.6 have none.
+    """
 
     number: int
     generation: str
@@ -115,6 +127,7 @@ class VersionDocument(TypedDict):
     in_force: bool
     error: str | None
     task_types: list[str] | None
+    changes: NotRequired[VersionChanges | None]
 
 
 class OutboxDocument(TypedDict):

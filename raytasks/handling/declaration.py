@@ -85,6 +85,11 @@ class HandlerSpec:
             ) from error
 
     @cached_property
+    def payload_schema(self) -> dict[str, Any]:
+        """The JSON schema of the payload. Nobody may change it."""
+        return self.payload.json_schema()
+
+    @cached_property
     def checks_by_user_code(self) -> bool:
         """Whether the check of a payload may run the user's code, and so take any time."""
         from raytasks.handling.payload_checks import runs_user_code
@@ -169,7 +174,7 @@ class HandlerSpec:
             description={
                 "task_type": self.task_type,
                 "description": inspect.getdoc(self.target) or "",
-                "payload_schema": self.payload.json_schema(),
+                "payload_schema": self.payload_schema,
                 "kind": self.kind.value,
                 "timeout_seconds": self.timeout_seconds,
                 "retry": _describe_retry(self.retry),

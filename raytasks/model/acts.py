@@ -32,6 +32,7 @@ class ActionName(StrEnum):
     PAUSE = "pause"
     RESUME = "resume"
     DEPLOY = "deploy"
+    STOP = "stop"
     SET_LIMIT = "set_limit"
     CLEAR_LIMIT = "clear_limit"
     SET_POOL = "set_pool"

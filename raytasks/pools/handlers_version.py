@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import msgspec
+
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.runner.plan import GENERATION_VARIABLE
 from raytasks.settings import Settings
@@ -30,6 +32,9 @@ TRACKERS_OWN = (
     "priority_step_seconds",
 )
 """The settings of the tracker that keep the values of its first start."""
+
+
+_DIGEST = 12  # characters
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,14 @@ class HandlersVersion:
 
         return (*self.handlers, callback_info())
 
+    @property
+    def declarations(self) -> dict[str, str]:
+        """A digest of each handler's declaration, by task type.
+
+        Neither the handler's code nor its environment variables are in it.
+        """
+        return {info.task_type: _digest(info) for info in self.all_handlers}
+
     def runtime_envs(self) -> list[dict[str, Any]]:
         """Return the different runtime environments in which handlers run, the plain one first.
 
@@ -87,6 +100,12 @@ class HandlersVersion:
         variables = {**self.environment, **(own.get("env_vars") or {})}
         variables[GENERATION_VARIABLE] = f"{self.generation}/{self.token}"
         return {**own, "env_vars": variables}
+
+
+def _digest(info: HandlerInfo) -> str:
+    runners = info.own_pool and info.own_pool.runners
+    declared = [info.description, runners, info.schedules]
+    return hashlib.sha256(msgspec.json.encode(declared, enc_hook=str)).hexdigest()[:_DIGEST]
 
 
 def new_token() -> str:

@@ -364,6 +364,7 @@ handlers_versions = Table(
     Column("state", String(6), nullable=False),
     Column("seen_at", Double, nullable=False),
     Column("detail", Text),
+    Column("declarations", Text),  # JSON: a digest of the declaration, by task type
     CheckConstraint("state IN ('trial', 'passed', 'failed')", name="state_known"),
     sqlite_autoincrement=True,  # a number is never given out again
 )

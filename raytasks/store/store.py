@@ -337,14 +337,14 @@ class Store:
         self._database.give_up_connections()
 
     def number_version(
-        self, epoch: int, token: str, generation: str, now: float
+        self, epoch: int, token: str, generation: str, declarations: Mapping[str, str], now: float
     ) -> tuple[versions.VersionRow, bool]:
-        """Return a version of the handlers by its token, and whether it is new.
+        """Return a version of the handlers by its token; see `version_rows.number`.
 
-        A new one gets the next number. Raises `Superseded`.
+        Raises `Superseded`.
         """
         with self._database.writing() as connection:
-            return versions.number(connection, epoch, token, generation, now)
+            return versions.number(connection, epoch, token, generation, declarations, now)
 
     def judge_version(
         self,
@@ -380,6 +380,11 @@ class Store:
         """Return the newest versions of the handlers, the newest first."""
         with self._database.reading() as connection:
             return versions.newest(connection, limit)
+
+    def version_declarations(self, limit: int) -> dict[int, dict[str, str]]:
+        """Return what the newest versions declare: see `version_rows.declarations`."""
+        with self._database.reading() as connection:
+            return versions.declarations(connection, limit)
 
     def ping(self) -> None:
         """Raise `StoreUnavailable` if the database does not answer, or its file is gone."""

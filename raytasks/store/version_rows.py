@@ -1,9 +1,11 @@
 """The handlers' versions in the database: their numbers, and the results of their trials."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from msgspec import json
 from sqlalchemy import Connection, insert, select, update
 
 from raytasks.store.schema import handlers_versions, tracker_epoch
@@ -41,11 +43,17 @@ _COLUMNS = (
 )
 _BY_TOKEN = select(*_COLUMNS).where(handlers_versions.c.token == param("token"))
 _NEWEST = select(*_COLUMNS).order_by(handlers_versions.c.number.desc()).limit(param("limit"))
+_DECLARATIONS = (
+    select(handlers_versions.c.number, handlers_versions.c.declarations)
+    .order_by(handlers_versions.c.number.desc())
+    .limit(param("limit"))
+)
 _NUMBER = insert(handlers_versions).values(
     token=param("token"),
     generation=param("generation"),
     state=VersionState.TRIAL.value,
     seen_at=param("now"),
+    declarations=param("declarations"),
 )
 _JUDGE = (
     update(handlers_versions)
@@ -61,13 +69,26 @@ _OUR_EPOCH = (
 
 
 def number(
-    connection: Connection, epoch: int, token: str, generation: str, now: float
+    connection: Connection,
+    epoch: int,
+    token: str,
+    generation: str,
+    declarations: Mapping[str, str],
+    now: float,
 ) -> tuple[VersionRow, bool]:
-    """Return the version of this token, and whether it is new: then it gets the next number."""
+    """Return the version of this token, and whether it is new: then it gets the next number.
+
+    A new one is stored with its `declarations`: a digest of each, by task type.
+    """
     _check_epoch(connection, epoch)
     known = connection.execute(_BY_TOKEN, {"p_token": token}).first()
     if known is None:
-        bound = {"p_token": token, "p_generation": generation, "p_now": now}
+        bound = {
+            "p_token": token,
+            "p_generation": generation,
+            "p_declarations": json.encode(declarations).decode(),
+            "p_now": now,
+        }
         connection.execute(_NUMBER, bound)
         row = connection.execute(_BY_TOKEN, {"p_token": token}).one()
         return _row(row), True
@@ -91,6 +112,15 @@ def judge(
 def newest(connection: Connection, limit: int) -> list[VersionRow]:
     """Return the newest versions, the newest first."""
     return [_row(row) for row in connection.execute(_NEWEST, {"p_limit": limit})]
+
+
+def declarations(connection: Connection, limit: int) -> dict[int, dict[str, str]]:
+    """Return the digest of each declaration by task type, of the newest versions by number.
+
+    Versions that an earlier release has numbered are left out.
+    """
+    rows = connection.execute(_DECLARATIONS, {"p_limit": limit})
+    return {number: json.decode(text) for number, text in rows if text is not None}
 
 
 def _check_epoch(connection: Connection, epoch: int) -> None:

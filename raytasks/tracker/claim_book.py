@@ -13,6 +13,7 @@ from raytasks.store.store import Store
 from raytasks.tracker.access import StoreAccess
 from raytasks.tracker.claim_order import ClaimPlan
 from raytasks.tracker.claim_plan import plan_claims
+from raytasks.tracker.fairness import LEAST_SECONDS
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.lane_book import Lanes
 from raytasks.tracker.lane_moves import LaneMoves
@@ -177,7 +178,7 @@ class ClaimBook:
             for running, _ in done.claimed:
                 limits.begun(running)
         pools = lanes.maker.pools
-        if len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
+        if limits.by_name or len(pools) > 1 or any(pool.is_contested for pool in pools.values()):
             lanes.charge(running for running, _ in done.claimed)
         if plan is not None and is_present:
             self._release(plan, spend=False)
@@ -288,4 +289,4 @@ def _used(outcome: Outcome) -> float | None:
             return None
         if not outcome.begun or kind is OutcomeKind.RELEASED:
             return 0.0
-    return max(0.0, outcome.finished_at - outcome.started_at)
+    return max(LEAST_SECONDS, outcome.finished_at - outcome.started_at)

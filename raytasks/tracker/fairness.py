@@ -14,6 +14,9 @@ from typing import Any
 LONG_SECONDS = 0.5
 """Seconds after which an attempt is charged as it runs, if that is more than its average."""
 
+LEAST_SECONDS = 0.001
+"""Seconds that an attempt counts as at the least: one of no time still has its place and tick."""
+
 LAG_SECONDS = 1.0
 """Virtual seconds, beside two average attempts, that whoever was blocked may be behind others."""
 
@@ -40,20 +43,23 @@ class Share:
 
 
 class Turns:
-    """The active ones in the order of their virtual times; the newest comes first among equals."""
+    """The active ones in the order of their virtual times; the newest comes first among equals.
+
+    How far the turns have come is kept while nobody takes any. So whoever comes first after that
+    has saved nothing, and whoever had much before need not wait.
+    """
 
     def __init__(self) -> None:
         self._heap: list[tuple[float, int, Share]] = []
         self._active = 0
+        self._come_to = 0.0
 
     def __len__(self) -> int:
         return self._active
 
     def enter(self, share: Share, lag: float) -> None:
         """Let one take turns. It may be behind the others by `lag` seconds at most."""
-        first = self.first()
-        if first is not None:
-            share.time = max(share.time, first.time - lag)
+        share.time = max(share.time, self.now() - lag)
         share.active = True
         share.stamp = -next(_stamps)
         self._active += 1
@@ -61,8 +67,17 @@ class Turns:
 
     def leave(self, share: Share) -> None:
         """Let one take no turns, as it has no work."""
+        self.now()
         share.active, share.entry = False, None
         self._active -= 1
+
+    def now(self) -> float:
+        """Return the virtual time of the one whose turn it is, or was when somebody had work."""
+        first = self.first()
+        if first is None:
+            return self._come_to
+        self._come_to = max(self._come_to, first.time)
+        return first.time
 
     def push(self, share: Share) -> None:
         """Put one in the order again, after its time has changed."""
@@ -176,6 +191,17 @@ class PoolTurns:
             self.turns.enter(space, lag if fresh else lag / space.weight)
         if not was_contested and self.is_contested:
             self._on_contest()
+
+    def arrive(self, share: TypeShare) -> None:
+        """Note that a type of a namespace has work again, and may take no turns yet.
+
+        It has saved nothing while it had none.
+        """
+        space = share.space
+        if not share.active:
+            share.time = max(share.time, space.types.now())
+        if not space.active:
+            space.time = max(space.time, self.turns.now())
 
     def leave(self, share: TypeShare) -> None:
         """Let a type of a namespace take no turns."""

@@ -250,9 +250,10 @@ class Lanes:
 
     def charge(self, claimed: Iterable[Running]) -> None:
         """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
+        may_others_wait = bool(self.limits.by_name)  # before a limit, where they take no turns
         for running in claimed:
             share = self._queue(running.task_type, running.namespace).share
-            if share.pool.is_contested:
+            if may_others_wait or share.pool.is_contested:
                 self.fairness.claim(running.task_id, share, self._average(running.task_type))
 
     def charge_running(self, running: Iterable[Running]) -> None:
@@ -360,6 +361,8 @@ class Lanes:
         kind = queue.kind
         gate = self.limits.blocking(kind.limits.plain)
         if gate is not None:
+            if fresh:
+                queue.share.pool.arrive(queue.share)
             self.limits.park(queue, gate, kind.name, queue.share.space.time)
             return
         self._count_open(kind, queue.ready)

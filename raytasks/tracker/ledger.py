@@ -132,6 +132,7 @@ class Ledger:
         taken.succeed(done.duplicates, done.pruning_seconds)
         if taken.actions:
             self._answer_actions(taken.actions, done.acted)
+        if done.acted.audit:
             log_acts(done.acted.audit)
 
     def note_step(self, done: StepResult) -> None:

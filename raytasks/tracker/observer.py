@@ -29,6 +29,7 @@ from raytasks.tracker.outlook import FleetOutlook, Outlook
 from raytasks.tracker.pool_view import pool_documents
 from raytasks.tracker.steering_view import pause_document
 from raytasks.tracker.ticker import Ticker
+from raytasks.tracker.version_view import version_documents
 from raytasks.tracker.work_health import WorkScene, work_reasons
 
 ObserverQuery = (
@@ -202,4 +203,6 @@ class Observer:
         in_force = self.in_force()
         types = self.outlook.task_types()
         known = {} if in_force is None or types is None else {in_force: types}
-        return overview.version_documents(await self._rows(), in_force, known)
+        store = self._ticker.store
+        declared = await self._ticker.access.read(lambda: store.version_declarations(MAX_VERSIONS))
+        return version_documents(await self._rows(), in_force, known, declared)

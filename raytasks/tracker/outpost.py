@@ -8,7 +8,6 @@ cluster still runs. The answers come back the same way.
 import asyncio
 import contextlib
 import logging
-import math
 import uuid
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +20,7 @@ from raytasks.store import outpost_rows
 from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, OutpostView, Reign
 from raytasks.store.store_calls import patiently
 from raytasks.tracker.access import AWAY, TakenOver
+from raytasks.tracker.signs_of_life import SignsOfLife
 from raytasks.tracker.work_health import HealthReason, health_reason
 
 if TYPE_CHECKING:
@@ -168,24 +168,22 @@ class Outpost:
         Returns at once if this cluster reigns. A cluster that `is_ending` stands by for good. Calls
         wait from the return on, until `resume`, or until the process ends.
         """
-        known: tuple[str | None, float] | None = None
-        seen_at = looked_at = self._monotonic()
+        signs = SignsOfLife(self._lease_seconds)
         while True:
             view = await self._look()
             if view.owner == self._cluster.owner:
                 break
-            present, now = (view.owner, view.renewed_at), self._monotonic()
-            # After an outage, or if this process was frozen, silence proves nothing.
-            if known != present or now - looked_at > self._lease_seconds / 2:
-                known, seen_at = present, now
+            now = self._monotonic()
+            signs.look(now, {str(view.owner): view.renewed_at})
             if self._has_ended(view):
                 break
-            if now - seen_at > self._lease_seconds and not self.is_ending:
+            if signs.silent(now) and not self.is_ending:
                 log.warning("the tracker that had taken over is gone; this one takes its place")
                 break
             self._begin()
             self._take(view.answers)
-            looked_at = now if await self._send() else -math.inf
+            if not await self._send():
+                signs.missed()
             await self._pause()
 
     async def live(self) -> None:

@@ -1,13 +1,12 @@
-"""Runners, nodes, versions and running attempts as JSON documents for people."""
+"""Runners, nodes and running attempts as JSON documents for people."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.tasks import Running
 from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import ClusterNode, PoolView, Stage
-from raytasks.store.version_rows import VersionRow
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.work_health import WorkScene
 
@@ -81,27 +80,6 @@ def node_documents(
         for node in nodes or ()
     ]
     return sorted(found, key=lambda item: (not item["head"], not item["alive"], item["host"]))
-
-
-def version_documents(
-    rows: Sequence[VersionRow], in_force: int | None, types: Mapping[int, Collection[str]]
-) -> list[Document]:
-    """Return versions of the handlers, the newest first. `types` has the task types that are known.
-
-    `in_force` is the number of the one in force.
-    """
-    return [
-        {
-            "number": row.number,
-            "generation": row.generation,
-            "state": row.state.value,
-            "seen_at": rfc3339(row.seen_at),
-            "in_force": row.number == in_force,
-            "error": row.detail,
-            "task_types": sorted(types[row.number]) if row.number in types else None,
-        }
-        for row in rows
-    ]
 
 
 def state_of(runner: RunnerState) -> str:

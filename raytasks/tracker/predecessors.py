@@ -7,7 +7,6 @@ runners are runners like others here, which get nothing to do.
 import asyncio
 import contextlib
 import logging
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from raytasks.store.outpost_rows import OutpostAnswer, OutpostCall, Reign
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.fleet import RunnerState
 from raytasks.tracker.outpost import BUSY_SECONDS, RELEASE, Serve, beat_seconds
+from raytasks.tracker.signs_of_life import SignsOfLife
 
 if TYPE_CHECKING:
     from raytasks.tracker.ticker import Ticker
@@ -41,10 +41,9 @@ _ids_of = msgpack.Decoder(list[str]).decode
 
 @dataclass
 class _Predecessor:
-    """An earlier cluster as it is seen; `seen_at` is the time of its last sign of life."""
+    """An earlier cluster as it was last seen."""
 
     reign: Reign
-    seen_at: float
     after: int = 0  # the number of the last call that was taken
     calls: set[asyncio.Task[None]] = field(default_factory=set)
 
@@ -70,7 +69,7 @@ class Predecessors:
         self._mark_lost = mark_lost
         self._known: dict[str, _Predecessor] = {}
         self._had_any = False
-        self._heard_at = -math.inf
+        self._signs = SignsOfLife(ticker.lease_seconds)
         self._answers: list[OutpostAnswer] = []
         self._ready = asyncio.Event()
         self.doors: Mapping[str, Serve] = {}
@@ -92,7 +91,7 @@ class Predecessors:
         silent_since = self._ticker.monotonic() - self._ticker.lease_seconds / 3
         for known in self._known.values():
             if runner.name.endswith(known.mark):
-                return known.seen_at < silent_since
+                return self._signs.seen_at(known.reign.owner) < silent_since
         return True
 
     def documents(self) -> list[dict[str, Any]]:
@@ -105,7 +104,9 @@ class Predecessors:
                 "running": sum(
                     len(runner.held) for runner in fleet if runner.name.endswith(known.mark)
                 ),
-                "seen_seconds_ago": round(max(0.0, now - known.seen_at), 3),
+                "seen_seconds_ago": round(
+                    max(0.0, now - self._signs.seen_at(known.reign.owner)), 3
+                ),
             }
             for known in self._known.values()
         ]
@@ -124,32 +125,23 @@ class Predecessors:
         """Look for earlier clusters and their signs of life. Raises `StoreUnavailable`."""
         found = await self._ticker.access.read(self._read)
         now = self._ticker.monotonic()
-        if now - self._heard_at > self._ticker.lease_seconds / 2:
-            # After an outage, or if this process was frozen, silence proves nothing.
-            for known in self._known.values():
-                known.seen_at = now
-        self._heard_at = now
         if any(reign.epoch > self._ticker.epoch for reign in found):
             self._ticker.renew_soon()  # which finds out whether this tracker is superseded
         present = {reign.owner: reign for reign in found if reign.epoch < self._ticker.epoch}
+        self._signs.look(now, present)
         for owner, reign in present.items():
             earlier = self._known.get(owner)
             if earlier is None:
-                self._known[owner] = _Predecessor(reign, now)
+                self._known[owner] = _Predecessor(reign)
                 self._had_any = True
                 _say("an earlier cluster may still run tasks: on %s, epoch %d", reign)
-            elif earlier.reign != reign:
+            else:
                 if earlier.reign.seat != reign.seat:
                     earlier.after = 0
-                earlier.reign, earlier.seen_at = reign, now
+                earlier.reign = reign
         for owner in self._known.keys() - present.keys():
             self._ended(self._known.pop(owner))
-        silent = [
-            known
-            for known in self._known.values()
-            if now - known.seen_at > self._ticker.lease_seconds
-        ]
-        if silent:
+        if silent := self._signs.silent(now):
             await self._forget(silent)
 
     async def run(self) -> None:
@@ -165,7 +157,7 @@ class Predecessors:
                     await self._take_calls()
                     await self._tell()
                 except StoreUnavailable:
-                    self._heard_at = -math.inf
+                    self._signs.missed()
                     await asyncio.sleep(beat)
                 except Superseded:
                     raise
@@ -258,10 +250,9 @@ class Predecessors:
             self._answers = [*answers, *self._answers]
             raise
 
-    async def _forget(self, silent: list[_Predecessor]) -> None:
+    async def _forget(self, owners: list[str]) -> None:
         """Delete the reigns of clusters that gave no sign for a lease. Raises `Superseded`."""
         ticker = self._ticker
-        owners = [known.reign.owner for known in silent]
 
         def write() -> None:
             with ticker.store.transaction(now=ticker.clock()) as transaction:
@@ -269,9 +260,9 @@ class Predecessors:
                 outpost_rows.forget_reigns(transaction.connection, owners)
 
         await ticker.access.write(write)
-        for known in silent:
-            del self._known[known.reign.owner]
-            _say("an earlier cluster was not heard of for a lease: on %s, epoch %d", known.reign)
+        for owner in owners:
+            reign = self._known.pop(owner).reign
+            _say("an earlier cluster was not heard of for a lease: on %s, epoch %d", reign)
 
     def _ended(self, known: _Predecessor) -> None:
         _say("an earlier cluster has ended: on %s, epoch %d", known.reign)

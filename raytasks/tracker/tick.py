@@ -190,6 +190,7 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         new = [task for task in new if task.task_id not in done.duplicates]
     decision, asked = None, new
     if any(task.unique_spec is not None for task in new):
+        new = list({task.task_id: task for task in new}.values())  # without second copies
         decision = decide_in(transaction, new, work.now)
         if len(new) > len(decision.new) + len(decision.duplicates):  # some were sent again
             done.duplicates.at = None

@@ -17,9 +17,11 @@ class VersionBook:
     async def number(self, version: HandlersVersion) -> VersionRow:
         """Give a version its number: see `VersionTable.number`."""
         ticker = self._ticker
-        token, generation = version.token, version.generation
+        token, generation, declared = version.token, version.generation, version.declarations
         row, _ = await ticker.access.write(
-            lambda: ticker.store.number_version(ticker.epoch, token, generation, ticker.clock())
+            lambda: ticker.store.number_version(
+                ticker.epoch, token, generation, declared, ticker.clock()
+            )
         )
         return row
 

@@ -74,8 +74,9 @@ async def test_without_a_runner(idle_api: Api) -> None:
 
 async def test_each_version_tried_is_listed(idle_api: Api) -> None:
     store, epoch = idle_api.service.tracker.ticker.store, idle_api.service.tracker.ticker.epoch
-    store.number_version(epoch, "t1", "g1", 1000.0)
-    store.number_version(epoch, "t2", "g2", 2000.0)
+    store.number_version(epoch, "t1", "g1", {"scripted": "1", "noop": "1"}, 1000.0)
+    store.judge_version(epoch, "t1", VersionState.PASSED, None)
+    store.number_version(epoch, "t2", "g2", {"scripted": "2", "train": "1"}, 2000.0)
     store.judge_version(epoch, "t2", VersionState.FAILED, "no module named torch")
     idle_api.service.tracker.observer.in_force = lambda: 1
     newest, first = await asked(idle_api, "versions")
@@ -84,7 +85,11 @@ async def test_each_version_tried_is_listed(idle_api: Api) -> None:
     )  # fmt: skip
     assert (first["in_force"], newest["in_force"]) == (True, False)
     assert "scripted" in first["task_types"]
-    assert newest["task_types"] is None
+    assert newest["task_types"] == ["scripted", "train"]
+    assert newest["changes"] == {
+        "since": 1, "added": ["train"], "gone": ["noop"], "changed": ["scripted"],
+    }  # fmt: skip
+    assert first["changes"] is None
 
 
 async def test_few_are_asked_at_a_time(idle_api: Api) -> None:

@@ -10,6 +10,7 @@ import pytest
 from rich.console import Console
 
 from raytasks.cli import tables
+from raytasks.cli.look import versions_table
 from raytasks.cli.watch_board import Board
 from tests.cli.test_service_commands import Fake, fake, task
 
@@ -45,6 +46,7 @@ NODE = {
 VERSION = {
     "number": 4, "generation": "def", "state": "failed", "seen_at": "2030-01-02T03:04:05Z",
     "in_force": False, "error": "no module named torch", "task_types": None,
+    "changes": {"since": 3, "added": ["embed", "train"], "gone": [], "changed": ["noop"]},
 }  # fmt: skip
 
 
@@ -59,7 +61,8 @@ VERSION = {
         ("nodes", NODE, ("machine", "0123456789ab", "alive, head", "CPU 1.5 of 4",
                          "memory ? of 8.0 GB")),
         ("nodes", {**NODE, "head": False, "leaving": True}, ("leaving",)),
-        ("versions", VERSION, ("4", "failed", "2030-01-02 03:04:05", "no module named torch")),
+        ("versions", VERSION, ("4", "failed", "2030-01-02 03:04:05", "no module named torch",
+                              "added: embed, train; changed: noop")),
     ],
 )  # fmt: skip
 def test_what_is_shown(
@@ -187,3 +190,12 @@ def test_the_panels(run: Run) -> None:
     assert " pools " in out[places[2] : places[3]]
     for command in ("runners", "nodes", "versions"):
         assert f" {command} " in out[places[3] :]
+
+
+def test_a_version_without_changes_says_so() -> None:
+    none = {"since": 3, "added": [], "gone": [], "changed": []}
+    for changes, text in ((none, "declares the same as 3"), (None, "")):
+        version: Any = {**VERSION, "error": None, "task_types": ["noop"], "changes": changes}
+        assert list(versions_table([version]).columns[5].cells) == [text]
+    earlier: Any = {name: value for name, value in VERSION.items() if name != "changes"}
+    assert list(versions_table([earlier]).columns[5].cells) == [""]

@@ -14,6 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
+from raytasks.model.acts import AuditEntry
+from raytasks.protocol.queries import AuditList
+from raytasks.store.store import Store
 from tests.cluster import changing, recovery
 from tests.ports import quiet_port
 from tests.postgres_server import PostgresServer
@@ -90,6 +93,15 @@ class Service:
         """Stop the service as Ctrl-C does, and return its exit code."""
         self.process.send_signal(signal.SIGINT)
         return self.process.wait(STOP_SECONDS)
+
+
+def newest_act(database_url: str) -> AuditEntry:
+    """Return what a person did last, as the database has it; its service may have stopped."""
+    store = Store(database_url)
+    try:
+        return store.read(AuditList(limit=1)).entries[0]
+    finally:
+        store.close()
 
 
 def start_service(

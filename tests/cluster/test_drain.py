@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from raytasks.cluster.person import person_here
 from tests.cluster.changing import write_versioned
 from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, marks, only
@@ -59,6 +60,8 @@ def test_a_drain_waits_for_what_runs_and_holds_back_the_rest(
     while not service.http.get("/health").json()["tracker"]["paused"]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+    [act] = service.http.get("/audit", params={"limit": 1}).json()["entries"]
+    assert (act["action"], act["by"], act["details"]["drain"]) == ("pause", person_here(), True)
     waiting = service.submit("versioned", payload)
     gate.touch()
     said, _ = draining.communicate(timeout=60)

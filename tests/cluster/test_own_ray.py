@@ -13,7 +13,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
+from raytasks.cluster.person import person_here
+from tests.cluster.conftest import START_SECONDS, STOP_SECONDS, newest_act
 from tests.ports import quiet_port
 
 pytestmark = pytest.mark.slow
@@ -126,6 +127,8 @@ def test_env_up_at_an_address_and_down(tmp_path: Path) -> None:
             first, last = down.stdout.splitlines()
             assert first.startswith(f"ending the service at {url} (process {up.pid})")
             assert last == "it has ended; 1 running tasks were given back"
+            act = newest_act(environment["RAYTASKS_DATABASE_URL"])
+            assert (act.action, act.by) == ("stop", person_here())
             assert up.wait(10) == 0
             nodes = subprocess.run(
                 [

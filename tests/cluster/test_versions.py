@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from raytasks.cluster.person import person_here
 from tests.cluster.changing import write_changing
-from tests.cluster.conftest import Service
+from tests.cluster.conftest import Service, newest_act
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, WARM_RUNNER, kill, only, processes
 
 HERE = "os.environ.get('ONLY_HERE') == 'yes'"
@@ -162,6 +163,8 @@ def test_the_service_leaves_the_cluster(service: Service) -> None:
     done = run(service, "raytasks", "stop", f"--address={service.ray_address}", "--seconds=1")
     assert done.returncode == 0, done.stderr
     assert "the service has left the cluster" in done.stdout
+    act = newest_act(service.environment["DATABASE_URL"])
+    assert (act.action, act.by, act.details) == ("stop", person_here(), '{"grace_seconds":1.0}')
     done = run(service, "raytasks", "resume", f"--address={service.ray_address}")
     assert done.returncode == 2
     assert "no raytasks service runs in this Ray cluster" in done.stderr

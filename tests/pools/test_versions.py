@@ -3,12 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
 from raytasks.api.announcement import Announcement
+from raytasks.model.controls import Pool
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.model.schedule_specs import DeclaredSchedule, ScheduleKey, ScheduleSpec
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.pools import versions as versions_module
 from raytasks.pools.handlers_version import HandlersVersion, differing_settings, new_token
@@ -296,3 +298,32 @@ class TestAnnouncement:
             raise AssertionError
 
         await Announcement(silent).first()
+
+
+async def test_what_each_declares_is_stored(store: Store, cluster: Cluster) -> None:
+    async with versions_on(store, cluster) as versions:
+        await versions.deploy(build("a", "b", token="t1"))
+        await versions.deploy(build("a", token="t2", offload_bytes=5000))
+    declared = store.version_declarations(10)
+    assert {number: set(types) for number, types in declared.items()} == {
+        1: {"a", "b", "raytasks.callback"},
+        2: {"a", "raytasks.callback"},
+    }
+    assert declared[1]["a"] == declared[2]["a"]
+
+
+def test_a_declaration_is_another_one_if_what_is_declared_differs() -> None:
+    def digest(**changes: object) -> str:
+        info = HandlerInfo("a", HandlerKind.FUNCTION, (0, 0), description={"weight": 1})
+        version = HandlersVersion("t", "f", (replace(info, **changes),), SETTINGS)  # type: ignore[arg-type]
+        return version.declarations["a"]
+
+    spec = ScheduleSpec("a", "{}", 3, every_seconds=60.0)
+    others = [
+        digest(description={"weight": 2}),
+        digest(own_pool=Pool("p", runners=(1, 2))),
+        digest(own_pool=Pool("p", runners=(1, 3))),
+        digest(schedules=(DeclaredSchedule(ScheduleKey("default", "s"), spec),)),
+    ]
+    assert len({digest(), *others}) == 5
+    assert digest(runtime_env={"env_vars": {"TOKEN": "secret"}}) == digest()

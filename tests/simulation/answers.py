@@ -46,8 +46,12 @@ class Answers:
         return self._checker.retried[row.task_id] > 0
 
     def changed(self, task_id: str, revision: int) -> None:
-        """Check the change of a task of this revision that is answered."""
-        if (task_id, revision) not in self._checker.changed:
+        """Check the change of a task of this revision that is answered.
+
+        A replacement with the same values passes for it: the task is as it was to be.
+        """
+        known = self._checker.changed | self._account.replaced_from
+        if (task_id, revision) not in known:
             self._fail(f"{task_id} is said to be changed at {revision}, and was not")
 
     def deleted(self, task_id: str) -> None:
@@ -55,11 +59,12 @@ class Answers:
         if task_id in self._checker.rows:
             self._fail(f"{task_id} is said to be deleted, and is there")
 
-    def paused(self, *, paused: bool, epoch: int) -> None:
-        """Check a pause or resume that is being answered."""
+    def paused(self, *, paused: bool, epoch: int, now: float) -> None:
+        """Check a pause or resume of everything that a tracker is answering, by its clock."""
         found, present = self._reader.execute(
-            "SELECT (SELECT since FROM pauses WHERE namespace = '' AND task_type = ''), epoch "
-            "FROM tracker_epoch"
+            "SELECT (SELECT since FROM pauses WHERE namespace = '' AND task_type = '' "
+            "AND (until IS NULL OR until > ?)), epoch FROM tracker_epoch",
+            (now,),
         ).fetchone()
         if present == epoch and (found is not None) != paused:
             self._fail(f"a tracker says paused: {paused}, and the database has {found}")

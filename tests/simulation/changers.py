@@ -32,7 +32,7 @@ async def changer(clients: "Clients", task_id: str, away: tuple[type[Exception],
         asked = world.account.changes[task_id, row.revision]
         asked.append(changes)
         try:
-            command = ChangeTask(task_id, row.revision, changes, "default")
+            command = ChangeTask(task_id, row.revision, changes, row.namespace)
             after = await clients.ask(command)
         except (StateConflict, RevisionConflict):
             continue
@@ -54,8 +54,9 @@ def _drawn(clients: "Clients", task_id: str) -> TaskChanges:
     if draw.random() < 0.6 or not values:
         values["delay_seconds"] = draw.choice((0.0, 0.0, 0.3, 1.5))
     if world.flow.limits and draw.random() < 0.4:
-        task_type = world.account.submitted[task_id].task_type
-        values["limit_values"] = world.flow.placed(task_type, draw.randrange(6))["limit_values"]
+        task = world.account.submitted[task_id]
+        placed = world.flow.placed(task.task_type, draw.randrange(6), task.namespace)
+        values["limit_values"] = placed["limit_values"]
     return TaskChanges(**values)
 
 
@@ -72,7 +73,7 @@ async def deleter(clients: "Clients", task_id: str, away: tuple[type[Exception],
             continue
         world.account.deletes.add(task_id)
         try:
-            await clients.ask(DeleteTask(task_id, "default"))
+            await clients.ask(DeleteTask(task_id, row.namespace))
         except away:
             continue
         except TaskNotFound:

@@ -4,7 +4,6 @@ It has its own account of everything: what was accepted, what bodies did, what r
 derives nothing from the engine's own rules, so that a rule that is gone there is missed here.
 """
 
-import json
 import sqlite3
 from collections import Counter
 from collections.abc import Callable
@@ -24,6 +23,8 @@ from tests.simulation.account import (
     Ended,
     Row,
 )
+from tests.simulation.counting import Counts
+from tests.simulation.replacing import Replaced
 from tests.simulation.rivals import KeyJudge
 
 
@@ -48,6 +49,8 @@ class Checker:
         self.account = account
         self._fail = fail
         self.rows: dict[str, Row] = {}
+        self.gone: dict[str, Row] = {}
+        """The tasks that were deleted, as they were then."""
         self.history: dict[tuple[str, int], Ended] = {}
         self.charged: dict[tuple[str, int], bool] = {}
         """Whether a lost attempt was to be charged, as a tick was told."""
@@ -66,21 +69,26 @@ class Checker:
         """Hears of a task whose running attempt was lost."""
         self.released: Callable[[Row], None] = lambda _: None
         """Hears of a task whose running attempt was given back."""
+        self.claimed: Callable[[Row, float], None] = lambda _row, _now: None
+        """Hears of a task that was claimed by a tick which began at this time."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
         self.latest_clock = 0.0
         self.retried: Counter[str] = Counter()
+        self._never_expires: set[str] = set()
+        """The tasks that a person has retried, and that nothing has replaced since."""
         self.changed: set[tuple[str, int]] = set()
         """The tasks that were changed, with the revision that they had before."""
         self.made = 0
         """How many tasks have come."""
-        self._totals: Counter[tuple[str, str, str]] = Counter()
-        self._sums: Counter[tuple[str, str, str]] = Counter()
+        self._counts = Counts(reader, fail)
         self._keys = KeyJudge(reader, account, fail)
+        self.replaced = Replaced(reader, account, fail)
 
     def planned(self, work: TickInput) -> None:
-        """Note what a tick is going to do: which losses are charged."""
+        """Note what a tick is going to do: which losses are charged, and who replaces tasks."""
+        self.replaced.planned(work)
         self._planned_at = work.now
         self._together = Counter(
             running.runner_id for running, outcome in work.outcomes if outcome.kind in LOST
@@ -118,13 +126,17 @@ class Checker:
         before, self.rows = self.rows, rows
         for task_id in changed:
             old, new = before.get(task_id), rows.get(task_id)
+            steps = 0 if new is None else self.replaced.follow(old, new, self._planned_at)
+            if steps:
+                self._never_expires.discard(task_id)
             if new is None:
                 assert old is not None
                 self._gone(old)
             elif old is None:
                 self._made(new)
-                self._moved(new._replace(state="PENDING", attempt=0, revision=0), new)
+                self._moved(new._replace(state="PENDING", attempt=0, revision=steps), new)
             else:
+                old = _after(old, new, steps) if steps else old
                 self._kept(old, new)
                 self._moved(old, new)
             # A step of a bulk operation is no tick: what it makes may be due after the last one.
@@ -132,69 +144,21 @@ class Checker:
             if new is not None and new.run_at <= max(begins, self._planned_at):
                 self._due[task_id] = new.run_at
         if changed:
-            self._count()
+            self._counts.look(rows, self._happened())
             self._look_at_late(changed)
             self._keys.look(rows)
-        if self.account.bulk_cancels or self.account.bulk_retries:
+        account = self.account
+        if account.bulk_cancels or account.bulk_retries or account.sweeps:
             for (bulk_id,) in read("SELECT bulk_id FROM bulk_operations"):
                 if bulk_id not in self.bulks:
                     self.bulks[bulk_id] = {row.task_id: row.revision for row in rows.values()}
         return changed
 
-    def _count(self) -> None:
-        found = Counter((row.namespace, row.task_type, row.state) for row in self.rows.values())
-        counts, self._sums = self._in_sql()
-        kept = {key: number for key, number in counts.items() if number}
-        if kept != dict(found):
-            self._fail(f"the counts are {kept}, but there are {dict(found)}")
-        self._add_up(found)
-
-    def _in_sql(self) -> tuple[Counter[tuple[str, str, str]], Counter[tuple[str, str, str]]]:
-        """Return the counts and the totals as they are in SQL: what is folded, and the steps."""
-        read = self._reader.execute
-        counts: Counter[tuple[str, str, str]] = Counter()
-        totals: Counter[tuple[str, str, str]] = Counter()
-        for space, kind, state, number in read(
-            "SELECT namespace, task_type, state, tasks FROM task_counts"
-        ):
-            counts[space, kind, state] += number
-        for space, kind, name, number in read(
-            "SELECT namespace, task_type, name, value FROM totals"
-        ):
-            totals[space, kind, name] += number
-        for space, kind, changes in read("SELECT namespace, task_type, changes FROM count_steps"):
-            for name, change in json.loads(changes).items():
-                (counts if name.isupper() else totals)[space, kind, name] += change
-        return counts, totals
-
-    def _add_up(self, counts: Counter[tuple[str, str, str]]) -> None:
-        """See that the totals are those of all that has happened, and add up."""
-        totals = self._sums
-        sums: Counter[tuple[str, str]] = Counter()
-        by_name: Counter[str] = Counter()
-        for (space, kind, name), number in totals.items():
-            by_name[name] += number
-            if name in ("submitted", "retried"):
-                sums[space, kind] += number
-            elif name.startswith("finished."):
-                sums[space, kind] -= number
-        for (space, kind, state), number in counts.items():
-            sums[space, kind] -= 0 if state in FINAL else number
-        if any(sums.values()):
-            self._fail(f"the totals do not add up: {totals}, with {dict(counts)}")
-        before, self._totals = self._totals, totals
-        if any(totals.get(key, 0) < number for key, number in before.items()):
-            self._fail(f"a total has fallen from {before} to {totals}")
-        ends = Counter(ended.outcome for ended in self.history.values())
-        ends["retried"], ends["submitted"] = self.retried.total(), self.made
-        kept = {
-            name.removeprefix("attempts."): number
-            for name, number in by_name.items()
-            if name.startswith("attempts.") or name in ("retried", "submitted")
-        }
-        kept["succeeded"] = by_name["finished.COMPLETED"]
-        if +Counter(kept) != +ends:
-            self._fail(f"the totals say {kept}, and what has happened is {dict(ends)}")
+    def _happened(self) -> Counter[str]:
+        """Return how often each thing has happened that is counted in the totals."""
+        happened = Counter(ended.outcome for ended in self.history.values())
+        happened["retried"], happened["submitted"] = self.retried.total(), self.made
+        return happened
 
     def _made(self, new: Row) -> None:
         self.made += 1
@@ -214,14 +178,18 @@ class Checker:
 
     def _gone(self, old: Row) -> None:
         seconds = self.account.pruning_after
-        if old.task_id in self.account.deletes and old.finished_at is not None:
+        account = self.account
+        is_deleted = old.task_id in account.deletes
+        is_swept = any(sweep.takes(old) for sweep in account.sweeps.values())
+        if (is_deleted or is_swept) and old.finished_at is not None:
             pass
         elif seconds is None or old.finished_at is None:
             self._fail(f"{old.task_id} is gone, which was {old.state}")
         elif self.latest_clock - old.finished_at < seconds:
             self._fail(f"{old.task_id} was pruned too early")
-        self.account.accepted.discard(old.task_id)
-        self.account.pruned.add(old.task_id)
+        account.accepted.discard(old.task_id)
+        account.pruned.add(old.task_id)
+        self.gone[old.task_id] = old
 
     def _kept(self, old: Row, new: Row) -> None:
         """Compare what never changes."""
@@ -350,7 +318,9 @@ class Checker:
         now.failures = now.crashes = 0
         account = self.account
         self.retried[old.task_id] += 1
-        if self.retried[old.task_id] > account.retries[old.task_id] + account.bulk_retries:
+        self._never_expires.add(old.task_id)
+        by_bulks = account.bulk_retries[old.namespace]
+        if self.retried[old.task_id] > account.retries[old.task_id] + by_bulks:
             self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
 
     def _has_ended(self, old: Row) -> Ended | None:
@@ -411,6 +381,7 @@ class Checker:
         if new.run_at > self._planned_at and self._due.get(new.task_id) != new.run_at:
             self._fail(f"{new.task_id} was claimed {new.run_at - self._planned_at} s too early")
         self._keys.claimed(new, retried=self._is_retried(new), now=self._planned_at)
+        self.claimed(new, self._planned_at)
         if self.account.paused:
             self._fail(f"{new.task_id} was claimed while nothing is to begin")
 
@@ -420,10 +391,11 @@ class Checker:
             self._fail(f"{new.task_id} has the result {new.result}; its body returned {said}")
 
     def _is_retried(self, row: Row) -> bool:
-        return self.retried[row.task_id] > 0
+        return row.task_id in self._never_expires
 
     def _may_be_cancelled(self, row: Row) -> bool:
-        return row.task_id in self.account.cancels or self.account.bulk_cancels > 0
+        by_bulks = self.account.bulk_cancels[row.namespace]
+        return row.task_id in self.account.cancels or by_bulks > 0
 
     def _look_at_late(self, changed: list[str]) -> None:
         """See that only a lost attempt has a late outcome, and the one that its runner said."""
@@ -447,3 +419,15 @@ class Checker:
             (task_id, attempt),
         ).fetchone()
         return None if found is None else Ended(*found)
+
+
+def _after(old: Row, new: Row, steps: int) -> Row:
+    """Return a task as it was when it had been replaced so often; this is judged elsewhere."""
+    return old._replace(
+        payload=new.payload,
+        max_attempts=new.max_attempts,
+        priority=new.priority,
+        run_at=new.run_at,
+        ready=new.ready,
+        revision=old.revision + steps,
+    )

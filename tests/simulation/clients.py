@@ -10,20 +10,19 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from raytasks.handling.submission import batch_key
-from raytasks.model.bulk_operations import BulkAction, NewBulk
+from raytasks.model.bulk_operations import NewBulk
+from raytasks.model.lane_names import lane_of
 from raytasks.model.tasks import (
     BacklogFull,
     Duplicate,
-    KeyConflict,
     NewTask,
     RaytasksError,
     StateConflict,
     StoreUnavailable,
     TaskNotFound,
 )
-from raytasks.protocol.commands import CancelTask, RetryTask, StartBulk
-from raytasks.protocol.queries import BulkById, TasksById
-from tests.making import bulk_filter
+from raytasks.protocol.commands import CancelTask, RetryTask
+from raytasks.protocol.queries import TasksById
 from tests.simulation.account import FINAL
 from tests.simulation.bodies import Plan
 from tests.simulation.callbacks import Callbacks
@@ -89,9 +88,13 @@ class Clients:
         }
         if not self.world.faults_stop.is_set():  # what comes later is looked at when it has ended
             values["callback_url"] = self.callbacks.url_for(plan.number)
+        values["namespace"] = self.world.spaces.of(plan.number)
         values |= changes
+        space = values["namespace"]
         if self.world.flow.limits:
-            values |= self.world.flow.placed(values["task_type"], plan.number)
+            values |= self.world.flow.placed(values["task_type"], plan.number, space)
+        else:
+            values["lane"] = lane_of(space, None)
         task = NewTask(**values)
         self.plans[task_id] = plan
         self.world.account.submitted[task_id] = task
@@ -182,7 +185,7 @@ class Clients:
             owner is not None and owner.idempotency_key != task.idempotency_key
         ):
             self.world.fail(f"{task} is told to be a duplicate of {owner}: {duplicate}")
-        deleted = duplicate.task_id in self.world.account.deletes
+        deleted = owner is None and self.world.account.may_be_deleted(duplicate.task_id)
         if owner is None and self.world.retention_seconds is None and not deleted:
             self.world.fail(f"{task} is told to be a duplicate of {duplicate}, which is not there")
         self.stored.append(duplicate.task_id)
@@ -197,7 +200,7 @@ class Clients:
             except AWAY:
                 continue
             if found is None:
-                deleted = first.task_id in self.world.account.deletes
+                deleted = self.world.account.may_be_deleted(first.task_id)
                 if self.world.retention_seconds is None and not deleted:
                     self.world.fail(f"{again} was accepted, and its key is taken")
                 return
@@ -205,10 +208,15 @@ class Clients:
                 self.world.fail(f"{again} is told to be {found}")
 
     async def _submit_batch(self, plans: Sequence[Plan]) -> None:
-        key = f"batch {plans[0].number}"
+        key, space = f"batch {plans[0].number}", self.world.spaces.of(plans[0].number)
         while True:
             tasks = [
-                self.new_task(plan, idempotency_key=batch_key(key, index), request_digest="batch")
+                self.new_task(
+                    plan,
+                    idempotency_key=batch_key(key, index),
+                    request_digest="batch",
+                    namespace=space,
+                )
                 for index, plan in enumerate(plans)
             ]
             try:
@@ -246,6 +254,7 @@ class Clients:
             self.begin(changer(self, task_id, AWAY))
         if self._changes.random() < 0.1:
             self.begin(deleter(self, task_id, AWAY))
+        self.world.spaces.follow(task_id)
 
     async def canceller(self, task_id: str, seconds: float = 2.0) -> None:
         """Cancel a task, sooner or later; and know what that means."""
@@ -255,7 +264,7 @@ class Clients:
             world.account.cancels.add(task_id)
             retried = world.checker.retried[task_id]
             try:
-                after = await self.ask(CancelTask(task_id, "default"))
+                after = await self.ask(CancelTask(task_id, world.account.space_of(task_id)))
             except AWAY:
                 await asyncio.sleep(self._draw.uniform(0.05, 0.5))
                 continue
@@ -284,7 +293,7 @@ class Clients:
                 continue
             self.world.account.retries[task_id] += self.world.times_delivered
             try:
-                await self.ask(RetryTask(task_id, "default"))
+                await self.ask(RetryTask(task_id, self.world.account.space_of(task_id)))
             except AWAY:
                 continue
             except (StateConflict, TaskNotFound):
@@ -334,58 +343,3 @@ class Clients:
             pass
         self.world.account.paused = False
         await self.insist("resume")
-
-    async def bulk_maker(self) -> None:
-        """Have all tasks cancelled or retried that are there."""
-        await asyncio.sleep(self._draw.uniform(1.0, 6.0))
-        account = self.world.account
-        action = self._draw.choice((BulkAction.CANCEL, BulkAction.RETRY))
-        bulk = NewBulk(
-            self.new_id(),
-            bulk_filter(action, task_type=self._draw.choice((None, "short"))),
-            self.world.wall(self.process),
-            idempotency_key=f"bulk {self._numbers}",
-        )
-        if action is BulkAction.CANCEL:
-            account.bulk_cancels += 1
-        else:
-            account.bulk_retries += 1
-        while True:
-            try:
-                made, _ = await self.ask(StartBulk(bulk))
-            except AWAY:
-                await asyncio.sleep(self._draw.uniform(0.05, 0.5))
-                continue
-            except KeyConflict as error:
-                self.world.fail(f"a bulk operation conflicts with itself: {error}")
-                return
-            if made.bulk_id != bulk.bulk_id:
-                self.world.fail(f"{bulk} was made as {made}")
-            self.bulks.append(bulk)
-            return
-
-    async def look_at_bulks(self) -> None:
-        """See that bulk operations are done, and have met all that was there."""
-        rows = self.world.checker.rows
-        for bulk in self.bulks:
-            revisions = self.world.checker.bulks[bulk.bulk_id]
-            found = await self.begin(self.insist(BulkById(bulk.bulk_id, "default")))
-            if found is None or found.finished_at is None:
-                self.world.fail(f"a bulk operation is not done: {found}")
-            older = sum(task_id < bulk.bulk_id for task_id in self.world.account.submitted)
-            if found.looked_at > older:
-                self.world.fail(f"of {older} tasks, a bulk operation has met more: {found}")
-            sources = {state.value for state in bulk.filter.action.sources}
-            for task_id, revision in revisions.items():
-                row = rows.get(task_id)
-                if row is None or task_id > bulk.bulk_id or row.revision != revision:
-                    continue
-                tags = self.world.account.submitted[task_id].tags or ""
-                asked = bulk.filter.tasks
-                meant = asked.takes_type(row.task_type) and (
-                    asked.tag is None or f'"{asked.tag}"' in tags
-                )
-                if self.world.account.submitted[task_id].unique_spec is not None:
-                    continue  # a retry skips it if another has its key
-                if meant and row.state in sources and not row.cancel_requested:
-                    self.world.fail(f"{bulk} has passed over {row}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from raytasks.model.task_events import EventQuery, StateEntry
 from raytasks.protocol.queries import Health, TaskEvents
 from tests.simulation.account import FINAL
+from tests.simulation.bulks import look_at_bulks
 from tests.simulation.trackers import LEASE_SECONDS
 
 if TYPE_CHECKING:
@@ -40,7 +41,9 @@ class Ending:
                 process.thaw()
         await asyncio.sleep(7.0)  # the last doubled calls have come in
         self.world.account.paused = False
+        self.world.pauses.expect_end()
         await self.world.clients.begin(self.world.clients.insist("resume"))
+        await self.world.pauses.end()
         await self.world.clients.begin(self.world.timetable.end(self.world.clients))
         await self._until_all_has_ended()
         for job in self._clients:
@@ -87,11 +90,13 @@ class Ending:
     async def look(self) -> None:
         """Look at what must be so at the end."""
         self.world.watch.at_the_end()
+        self.world.spaces.at_the_end()
+        self.world.pauses.at_the_end()
         present = self.world.present_tracker
         if present is not None and present.tracker is not None:
             await present.tracker.ticker.wait_for_tick()  # what is on disk is in memory, too
             self.world.flow.at_the_end(present.tracker.ticker.ledger.lanes)
-        await self.world.clients.look_at_bulks()
+        await look_at_bulks(self.world)
         await self._look_at_events()
         health = await self.world.clients.begin(self.world.clients.ask(Health()))
         if not (health["database"]["ok"] and health["tracker"]["ok"] and health["runners"]["ok"]):
@@ -106,7 +111,8 @@ class Ending:
     async def _look_at_events(self) -> None:
         """See that the events of each task, as clients read them, are whole and in order."""
         ids = sorted(self.world.checker.rows)
-        queries = [EventQuery(task_id) for task_id in ids]
+        space_of = self.world.account.space_of
+        queries = [EventQuery(task_id, namespace=space_of(task_id)) for task_id in ids]
         pages = await self.world.clients.begin(self.world.clients.insist(TaskEvents(queries)))
         for task_id, page in zip(ids, pages, strict=True):
             row = self.world.checker.rows.get(task_id)

@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from raytasks.model.controls import Limit, default_burst
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of, limit_values_of
-from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.tracker.lane_book import Lanes
 from tests.simulation.account import Account
 
@@ -34,7 +33,7 @@ _CHOICES: tuple[Mapping[str, tuple[Limit, ...]], ...] = (
 _COLUMNS = "task_id, task_type, state, namespace, limit_values, rank, ready, attempt"
 
 Key = tuple[str, str | None]
-"""A limit, and the value of its key as JSON; None for one without a key."""
+"""A limit, and the namespace and value of its key as JSON; None for one without a key."""
 
 
 class _Row(NamedTuple):
@@ -54,10 +53,17 @@ class Flow:
     """The limits of a schedule. Many have none, as faults that have nothing to do with them do."""
 
     def __init__(
-        self, seed: int, reader: sqlite3.Connection, account: Account, fail: Callable[[str], None]
+        self,
+        seed: int,
+        reader: sqlite3.Connection,
+        account: Account,
+        fail: Callable[[str], None],
+        *,
+        has_spaces: bool,
     ) -> None:
         draw = Random(seed + 5_000_000_011)
         self.limits = draw.choice(_CHOICES) if draw.random() < 0.5 else {}
+        self.is_active = has_spaces or bool(self.limits)
         self._reader = reader
         self._account = account
         self._fail = fail
@@ -75,19 +81,19 @@ class Flow:
             if self.limits
         ]
 
-    def placed(self, task_type: str, number: int) -> dict[str, Any]:
+    def placed(self, task_type: str, number: int, namespace: str) -> dict[str, Any]:
         """Return the payload, the limit values and the lane of a task, as a replica makes them."""
         payload = {"n": number, "key": number % 2, "other": number % 3}
         values = limit_values_of(payload, self.limits.get(task_type, ()))
         return {
             "payload": json.dumps(payload),
             "limit_values": values,
-            "lane": lane_of(DEFAULT_NAMESPACE, values),
+            "lane": lane_of(namespace, values),
         }
 
     def look(self, now: float) -> None:
         """Judge what a write has changed that was committed now, by the loop's time."""
-        if not self.limits:
+        if not self.is_active:
             return
         read = self._reader.execute(f"SELECT {_COLUMNS} FROM tasks")
         before, self._rows = self._rows, {row[0]: _Row(*row) for row in read}
@@ -108,7 +114,7 @@ class Flow:
 
     def judge_memory(self, lanes: Lanes) -> None:
         """See that a tracker's memory has what is on disk."""
-        if not self.limits:
+        if not self.is_active:
             return
         ready: Counter[tuple[str, str]] = Counter()
         running: Counter[Key] = Counter()
@@ -122,7 +128,7 @@ class Flow:
             self._fail(f"the tracker knows the lanes {known}, and there are {dict(ready)}")
         counted = Counter(
             {
-                (limit.name, None if key is None else json.dumps(key[1])): gate.running
+                (limit.name, None if key is None else json.dumps(key[:2])): gate.running
                 for limit in lanes.limits.by_name.values()
                 for key, gate in limit.gates.items()
             }
@@ -157,7 +163,10 @@ class Flow:
     def _keys(self, row: _Row) -> list[Key]:
         values = {} if row.limit_values is None else json.loads(row.limit_values)
         return [
-            (limit.name, None if limit.by is None else json.dumps(values.get(limit.name)))
+            (
+                limit.name,
+                None if limit.by is None else json.dumps((row.namespace, values.get(limit.name))),
+            )
             for limit in self.limits.get(row.task_type, ())
         ]
 

@@ -1,23 +1,7 @@
 """Mutants: the engine with one fault each, as a patch of its source. The simulation must see it."""
 
-from dataclasses import dataclass
-
-
-@dataclass(frozen=True)
-class Mutant:
-    """A fault: in `module`, `old` becomes `new`. `old` is there just once."""
-
-    name: str
-    module: str
-    old: str
-    new: str
-
-    def patched(self, source: str) -> str:
-        """Return the source with the fault. Raises `ValueError` where it does not fit any more."""
-        if source.count(self.old) != 1:
-            raise ValueError(f"{self.name}: {source.count(self.old)} places in {self.module}")
-        return source.replace(self.old, self.new)
-
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutants_of_orders import MUTANTS_OF_ORDERS
 
 MUTANTS = (
     # Answers
@@ -489,5 +473,6 @@ MUTANTS = (
         "            self._give_up(runner, _GONE, LossCause.OUTSIDE)\n",
         "",
     ),
+    *MUTANTS_OF_ORDERS,
 )
 """All of them, each with a name that says what goes wrong."""

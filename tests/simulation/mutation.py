@@ -1,7 +1,8 @@
 """Runs the simulation on mutants, each in a process of its own: `python -m …mutation [names]`.
 
-The file `caught.json` notes which schedule caught a mutant. That one is tried first. With `--noted`
-no other is tried: a second for each mutant. With `--note` what catches it now is noted.
+The file `caught.json` notes which schedule caught a mutant. That one is tried first, in a process
+that has all modules: half a second for each mutant. Where it catches nothing, all schedules are
+tried, unless there is `--noted`. With `--note` what catches it now is noted.
 
 This module imports nothing of raytasks, so that a process made from it can patch what it imports.
 """
@@ -13,22 +14,34 @@ import importlib.machinery
 import json
 import multiprocessing
 import os
+import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from types import CodeType
 from typing import Any
 
-from tests.simulation.mutants import MUTANTS, Mutant
+from tests.simulation.mutant import Mutant
+from tests.simulation.mutants import MUTANTS
 
 MAX_SCHEDULES = 300
 """Within how many schedules each mutant must be caught."""
 
 NOTES = Path(__file__).with_name("caught.json")
 """Which schedule caught each mutant, by its name: where it is stale, only time is lost."""
+
+_FORK = multiprocessing.get_context("fork")
+
+_WARMING = (1, 2, 5)
+"""Schedules after which most statements have been prepared."""
+
+_NOTED_SECONDS = 6
+"""Processor seconds that a noted schedule may take, where a mutant is tried in the quick way."""
 
 _NEEDED = ("alembic.command", "msgspec", "psycopg", "pydantic", "sqlalchemy", "uuid_utils")
 
@@ -71,6 +84,16 @@ class _Loader(importlib.machinery.SourceFileLoader):
         return compile(self._mutant.patched(source), self.path, "exec")
 
 
+def try_noted(mutant: Mutant) -> Catch:
+    """Run the schedule that is noted for a mutant. For a process of its own, with all modules."""
+    began = time.process_time()
+    # What the parent has computed with the right code may let a fault go round for ever.
+    resource.setrlimit(resource.RLIMIT_CPU, (_NOTED_SECONDS, _NOTED_SECONDS))
+    if not importlib.import_module("tests.simulation.code_swap").swap(mutant):
+        return Catch(mutant.name, 0, None, None, 0.0)
+    return _tried(mutant, seeds_for(mutant.name)[:1], began)
+
+
 def try_mutant(mutant: Mutant, *, noted: bool = False) -> Catch:
     """Run schedules on a mutant until one is broken; only the one that is noted with `noted`.
 
@@ -80,8 +103,11 @@ def try_mutant(mutant: Mutant, *, noted: bool = False) -> Catch:
     assert not loaded, f"a mutant needs a fresh process: {loaded}"
     began = time.process_time()
     sys.meta_path.insert(0, _Patching(mutant))
-    simulate = importlib.import_module("tests.simulation.run").simulate
-    summary = simulate(seeds_for(mutant.name)[: 1 if noted else MAX_SCHEDULES])
+    return _tried(mutant, seeds_for(mutant.name)[: 1 if noted else MAX_SCHEDULES], began)
+
+
+def _tried(mutant: Mutant, seeds: Sequence[int], began: float) -> Catch:
+    summary = importlib.import_module("tests.simulation.run").simulate(seeds)
     assert mutant.module in sys.modules, f"{mutant.module} is not a part of the simulation"
     seconds = round(time.process_time() - began, 1)
     if not summary.broken:
@@ -97,11 +123,49 @@ def seeds_for(name: str) -> list[int]:
 
 
 def try_all(mutants: Sequence[Mutant], processes: int, *, noted: bool = False) -> Iterator[Catch]:
-    """Try mutants in several processes, and tell of each in its turn."""
+    """Try mutants in several processes; yield first those that the noted schedule has caught."""
     for name in _NEEDED:
         importlib.import_module(name)  # once for all: a process has what its parent has
-    with multiprocessing.get_context("fork").Pool(processes, maxtasksperchild=1) as pool:
-        yield from pool.imap(partial(try_mutant, noted=noted), mutants, chunksize=1)
+    left = []
+    with ProcessPoolExecutor(1, _FORK) as warm:
+        for mutant, catch in zip(
+            mutants, warm.submit(_try_all_noted, mutants, processes).result(), strict=True
+        ):
+            if catch is None or catch.why is None:
+                left.append(mutant)
+            else:
+                yield catch
+    with _FORK.Pool(processes, maxtasksperchild=1) as pool:
+        yield from pool.imap(partial(try_mutant, noted=noted), left, chunksize=1)
+
+
+def _try_all_noted(mutants: Sequence[Mutant], processes: int) -> list[Catch | None]:
+    """Try the noted schedules; None stands for one that was ended.
+
+    For a process of its own, which has all modules after that.
+    """
+    importlib.import_module("tests.simulation.run").simulate(_WARMING)
+    catches: list[Catch | None] = []
+    for place in range(0, len(mutants), processes):
+        begun = []
+        for mutant in mutants[place : place + processes]:
+            reader, writer = _FORK.Pipe(duplex=False)
+            _FORK.Process(
+                target=lambda writer, mutant: writer.send(try_noted(mutant)), args=(writer, mutant)
+            ).start()
+            writer.close()
+            begun.append(reader)
+        for reader in begun:
+            with reader:
+                try:
+                    catches.append(reader.recv())
+                except EOFError:
+                    catches.append(None)
+    return catches
+
+
+def _send_noted(mutant: Mutant, writer: Connection) -> None:
+    writer.send(try_noted(mutant))
 
 
 def main() -> int:

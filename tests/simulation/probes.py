@@ -60,7 +60,8 @@ class Probes:
         else:
             await asyncio.gather(*(probe() for probe in chosen))
 
-    async def _until(self, what: str, true: Callable[[], object], seconds: float = 0.0) -> None:
+    async def until(self, what: str, true: Callable[[], object], seconds: float = 0.0) -> None:
+        """Wait until something is true: promptly, beside so many `seconds`."""
         end = self.world.loop.time() + seconds + PROMPT_SECONDS * self.world.patience
         while not true():
             if self.world.loop.time() > end:
@@ -77,30 +78,35 @@ class Probes:
         """As `_is`, where retention may have been faster."""
         return lambda: (row := self._row(task_id)) is None or row.state == state
 
-    async def _submit(self, plan: Plan | None = None, **changes: object) -> str:
+    async def until_done(self, task_id: str, seconds: float = 0.0) -> None:
+        """Wait until a task has completed: promptly, beside so many `seconds`."""
+        await self.until(f"{task_id} had ended", self._is_or_gone(task_id, "COMPLETED"), seconds)
+
+    async def submit(self, plan: Plan | None = None, **changes: object) -> str:
+        """Submit a task that is quick, and return its id."""
         self._number += 1
         plan = plan or Plan(self._number, calm=True)
         task = self._clients.new_task(plan, **changes)
         asked = self._clients.begin(self._clients.submit([task]))
-        await self._until("a submission was answered", asked.done)
+        await self.until("a submission was answered", asked.done)
         asked.result()
         return task.task_id
 
     async def _plain(self) -> None:
         """Submit some tasks, and wait for them as a client does."""
-        ids = [await self._submit(task_type=name) for name in ("short", "far", "other", "short")]
+        ids = [await self.submit(task_type=name) for name in ("short", "far", "other", "short")]
         waits = [self._clients.begin(self._clients.waiter(task_id)) for task_id in ids]
-        await self._until("plain tasks had ended", lambda: all(wait.done() for wait in waits))
+        await self.until("plain tasks had ended", lambda: all(wait.done() for wait in waits))
 
     async def _delayed(self) -> None:
-        task_id = await self._submit(delay_seconds=1.0)
-        await self._until("a delayed task had ended", self._is(task_id, "COMPLETED"), 1.0)
+        task_id = await self.submit(delay_seconds=1.0)
+        await self.until("a delayed task had ended", self._is(task_id, "COMPLETED"), 1.0)
 
     async def _failing(self) -> None:
         for deed in (Deed.FAIL, Deed.SNOOZE):
             self._number += 1
-            task_id = await self._submit(Plan(self._number, calm=True, first=deed))
-            await self._until(f"a task to {deed} had ended", self._is(task_id, "COMPLETED"), 0.5)
+            task_id = await self.submit(Plan(self._number, calm=True, first=deed))
+            await self.until(f"a task to {deed} had ended", self._is(task_id, "COMPLETED"), 0.5)
 
     async def _followed(self) -> None:
         """Follow a task's news and all changes, as event streams do."""
@@ -108,17 +114,17 @@ class Probes:
         replica = self.world.replica()
         with replica.watch.following() as changes:
             await asyncio.sleep(0.3)  # it begins with a gap
-            task_id = await self._submit(Plan(self._number, talks=True))
+            task_id = await self.submit(Plan(self._number, talks=True))
             with replica.watch.listening(task_id) as news:
                 seen = 0
                 while not self._is(task_id, "COMPLETED")():
                     news.clear()
-                    await self._until("there were news", news.is_set, 1.0)
+                    await self.until("there were news", news.is_set, 1.0)
                     seen += 1
             states: list[str] = []
             while "COMPLETED" not in states:
                 asked = asyncio.ensure_future(changes.get())
-                await self._until("there were changes", asked.done)
+                await self.until("there were changes", asked.done)
                 for piece in asked.result():
                     if piece.gap:
                         states += ["COMPLETED"]  # another probe's runner had to begin again
@@ -128,12 +134,12 @@ class Probes:
 
     async def _cancelled(self) -> None:
         self._number += 1
-        task_id = await self._submit(Plan(self._number, endless=True))
-        await self._until("an attempt had begun", self._is(task_id, "RUNNING"))
+        task_id = await self.submit(Plan(self._number, endless=True))
+        await self.until("an attempt had begun", self._is(task_id, "RUNNING"))
         await asyncio.sleep(self.world.draw.random())
         await self._clients.canceller(task_id, 0.0)
         # Where another probe has killed its runner, it may have failed instead.
-        await self._until(
+        await self.until(
             "a cancelled attempt had ended",
             lambda: (row := self._row(task_id)) is not None and row.state in FINAL,
         )
@@ -141,29 +147,29 @@ class Probes:
     async def _retried(self) -> None:
         self._number += 1
         plan = Plan(self._number, calm=True, first=Deed.FAIL_FOR_GOOD)
-        task_id = await self._submit(plan)
+        task_id = await self.submit(plan)
         ended = self._is(task_id, "FAILED"), self._is(task_id, "COMPLETED")
-        await self._until("a task had failed", lambda: any(one() for one in ended))
+        await self.until("a task had failed", lambda: any(one() for one in ended))
         if ended[1]():  # its first attempt was lost with another probe's runner
             return
         self.world.account.retries[task_id] += 1
-        await self._clients.insist(RetryTask(task_id, "default"))
-        await self._until("a retried task had ended", self._is(task_id, "COMPLETED"))
+        await self._clients.insist(RetryTask(task_id, self.world.account.space_of(task_id)))
+        await self.until("a retried task had ended", self._is(task_id, "COMPLETED"))
 
     async def _paused(self) -> None:
         await self._clients.insist("pause")
         self.world.account.paused = True
-        ids = [await self._submit(), await self._submit(task_type="far")]
+        ids = [await self.submit(), await self.submit(task_type="far")]
         await asyncio.sleep(0.5)
         self.world.account.paused = False
         await self._clients.insist("resume")
         for task_id in ids:
-            await self._until("a task ran after a pause", self._is(task_id, "COMPLETED"))
+            await self.until("a task ran after a pause", self._is(task_id, "COMPLETED"))
 
     async def _in_bulk(self) -> None:
         """Cancel waiting and running tasks in bulk, then retry them so."""
         await self._clients.insist("pause")
-        ids = [await self._submit(tags='["probe"]') for _ in range(3)]
+        ids = [await self.submit(tags='["probe"]', namespace="default") for _ in range(3)]
         await self._bulk(BulkAction.CANCEL)
         restarted = self.world.draw.random() < 0.5
         if restarted and (life := self.world.present_tracker) is not None:
@@ -171,19 +177,19 @@ class Probes:
         for task_id in ids:
             seconds = RESTART_SECONDS if restarted else 0.0
             cancelled = self._is_or_gone(task_id, "CANCELLED")
-            await self._until("a bulk operation had cancelled", cancelled, seconds)
+            await self.until("a bulk operation had cancelled", cancelled, seconds)
         await self._clients.insist("resume")
         await self._bulk(BulkAction.RETRY)
         for task_id in ids:
             retried = self._is_or_gone(task_id, "COMPLETED")
-            await self._until("a bulk operation had retried", retried)
+            await self.until("a bulk operation had retried", retried)
 
     async def _bulk(self, action: BulkAction) -> None:
         account, clients = self.world.account, self._clients
         if action is BulkAction.CANCEL:
-            account.bulk_cancels += 1
+            account.bulk_cancels["default"] += 1
         else:
-            account.bulk_retries += 1
+            account.bulk_retries["default"] += 1
         wanted = bulk_filter(action, tag="probe")
         bulk = NewBulk(clients.new_id(), wanted, self.world.wall(clients.process))
         made, new = await clients.insist(StartBulk(bulk))
@@ -200,15 +206,15 @@ class Probes:
         await self._with_full_runner(lambda life: self.world.crash(life, told=True))
 
     async def _with_full_runner(self, harm: Callable[..., object]) -> None:
-        ids = [await self._submit() for _ in range(4)]
+        ids = [await self.submit() for _ in range(4)]
 
         def living() -> "list[RunnerLife]":
             return [life for life in self.world.runners if life.process.runs and not life.left]
 
-        await self._until("there was a runner", living, 1.0)
+        await self.until("there was a runner", living, 1.0)
         harm(self.world.draw.choice(living()))
         for task_id in ids:
-            await self._until("another runner had done it", self._is(task_id, "COMPLETED"), 1.5)
+            await self.until("another runner had done it", self._is(task_id, "COMPLETED"), 1.5)
 
     # Fences
 

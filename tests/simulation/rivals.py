@@ -78,16 +78,26 @@ class Rivals:
             world.clients.stored.append(task.task_id)
             return
         holder = world.account.submitted.get(duplicate.task_id)
-        if holder is None or _key_of(task) is None or _key_of(holder) != _key_of(task):
+        if holder is None or key_of(task) is None or key_of(holder) != key_of(task):
             world.fail(f"{task} is told that {holder} has its key: {duplicate}")
         if duplicate.same != (duplicate.unique is OnConflict.RETURN):
             world.fail(f"{task} is answered with {duplicate}")
 
 
-def _key_of(task: NewTask) -> tuple[str, str] | None:
+Key = tuple[str, str, str]
+"""Namespace, task type, and a unique key."""
+
+
+def key_of(task: NewTask) -> Key | None:
+    """Return the unique key of a submission; None without one."""
     if task.unique_spec is None:
         return None
-    return task.task_type, decode_unique(task.unique_spec).key
+    return task.namespace, task.task_type, decode_unique(task.unique_spec).key
+
+
+def policy_of(task: NewTask) -> OnConflict | None:
+    """Return what a submission says for the case that its key is held; None without a key."""
+    return None if task.unique_spec is None else decode_unique(task.unique_spec).on_conflict
 
 
 class KeyJudge:
@@ -105,18 +115,18 @@ class KeyJudge:
         if not self._account.has_rivals:
             return
         held = {
-            (task_type, key): task_id
-            for task_type, key, task_id in self._reader.execute(
-                "SELECT task_type, unique_key, task_id FROM unique_keys"
+            (space, task_type, key): task_id
+            for space, task_type, key, task_id in self._reader.execute(
+                "SELECT namespace, task_type, unique_key, task_id FROM unique_keys"
             )
         }
         for key, task_id in held.items():
             row, task = rows.get(task_id), self._account.submitted[task_id]
-            if row is None or row.state in FINAL or _key_of(task) != key:
+            if row is None or row.state in FINAL or key_of(task) != key:
                 self._fail(f"the key {key} is held by {row}")
         for row in rows.values():
             task = self._account.submitted[row.task_id]
-            own = _key_of(task)
+            own = key_of(task)
             if own is None or row.state in FINAL or held.get(own) == row.task_id:
                 continue
             until = decode_unique(task.unique_spec or "").until
@@ -137,4 +147,5 @@ class KeyJudge:
 
     def _ends_at(self, row: Row) -> float | None:
         seconds = self._account.submitted[row.task_id].expires_seconds
-        return None if seconds is None else row.created_at + seconds
+        begun_at = self._account.replaced_at.get(row.task_id, row.created_at)
+        return None if seconds is None else begun_at + seconds

@@ -148,24 +148,32 @@ class TrackerLife:
                 made = await core.execute(asked)
                 self.world.answers.made(made[0].bulk_id)
                 return wire.encode(made)
+            case PauseWork(namespace="", task_type="") | ResumeWork(namespace="", task_type=""):
+                return wire.encode(await self._pause(core, asked))
             case _:
                 return wire.encode(await core.execute(asked))
 
+    async def _pause(self, core: Tracker, asked: PauseWork | ResumeWork) -> object:
+        """Pause everything, or end that; see that it is so, if nobody else does it meanwhile."""
+        self._pauses += 1
+        number, alone = self._pauses, not self._pausing
+        self._pausing += 1
+        try:
+            found = await core.execute(asked)
+        finally:
+            self._pausing -= 1
+        if alone and number == self._pauses:
+            paused = isinstance(asked, PauseWork)
+            self.world.answers.paused(paused=paused, epoch=self.epoch, now=self.clock())
+        return found
+
     async def call(self, method: str, *arguments: Any) -> Any:
-        """Call a method of the core, and see that what it answers is so in the database."""
+        """Call a method of the core."""
         core = await self.core()
         match method:
             case "pause" | "resume":
-                self._pauses += 1
-                number, alone = self._pauses, not self._pausing
-                self._pausing += 1
                 verb = PauseWork() if method == "pause" else ResumeWork()
-                try:
-                    found = await self.execute(wire.encode(verb))
-                finally:
-                    self._pausing -= 1
-                if alone and number == self._pauses:
-                    self.world.answers.paused(paused=method == "pause", epoch=self.epoch)
+                found = await self.execute(wire.encode(verb))
             case _:
                 found = await getattr(core, method)(*arguments)
         return found

@@ -15,22 +15,28 @@ from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
-from tests.simulation.account import Account, Row
+from tests.simulation.account import Account
 from tests.simulation.answers import Answers
 from tests.simulation.bodies import Plan, Script
+from tests.simulation.bulks import bulk_maker
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Clients
 from tests.simulation.database import Files, Threads, Trouble
 from tests.simulation.ending import Ending
 from tests.simulation.faults import Injector
 from tests.simulation.flow import Flow
-from tests.simulation.kinds import ON_CALLS, Fault, Swarm
+from tests.simulation.kinds import Fault, Swarm
 from tests.simulation.loop import Process, SimulatedLoop, Stuck, present_process
 from tests.simulation.network import CallFailed, Network
+from tests.simulation.pauses import Pauses
 from tests.simulation.probes import Probes
+from tests.simulation.reasons import Reasons
+from tests.simulation.replacing import Replacers
 from tests.simulation.replicas import ReplicaLife
 from tests.simulation.rivals import Rivals
 from tests.simulation.runners import RunnerLife
+from tests.simulation.spaces import Spaces
+from tests.simulation.sweepers import Sweepers
 from tests.simulation.timetable import Timetable
 from tests.simulation.trackers import LEASE_SECONDS, TrackerLife, make_store
 from tests.simulation.verdict import Broken, Errors, Verdict
@@ -62,10 +68,15 @@ class World:
         self.account = Account()
         self.checker = Checker(files.reader, self.account, self.fail)
         self.answers = Answers(self.checker, files.reader, self.fail)
-        self.flow = Flow(seed, files.reader, self.account, self.fail)
+        self.spaces = Spaces(self)
+        self.pauses = Pauses(self)
+        has_spaces = self.spaces.is_active
+        self.flow = Flow(seed, files.reader, self.account, self.fail, has_spaces=has_spaces)
         self.timetable = Timetable(seed, files.reader, self.account, self.fail)
         self.writers = Writers(self)
+        self.sweepers = Sweepers(self)
         self.watch = Watch(self)
+        self.reasons = Reasons(self)
         self.trouble = Trouble(self.swarm, self.draw)
         self.trouble.now = self.loop.time
         slowness = self.draw.choice((0.3, 1.0, 1.0, 5.0, 20.0))
@@ -84,7 +95,7 @@ class World:
         self.replicas: list[ReplicaLife] = []
         self.clusters = {"me"}
         self._lives: Counter[str] = Counter()
-        self._doubled: set[str] = set()
+        self.doubled: set[str] = set()
         self.claimed_at: dict[tuple[str, int], float] = {}
         self._used: dict[Process, TrackerLife] = {}
         self._lines: deque[tuple[Any, ...]] = deque(maxlen=traced)
@@ -197,7 +208,7 @@ class World:
             (life.name, life.owner) == (name, owner) and not life.process.dead
             for life in self.runners
         ):
-            self._doubled.add(name)
+            self.doubled.add(name)
         self._lives[name] += 1
         life = RunnerLife(self, name, pool, self._lives[name], owner)
         self.runners.append(life)
@@ -358,13 +369,14 @@ class World:
         life = next((item for item in self.trackers if item.process is process), None)
         epoch = None if life is None else life.epoch
         clock = self.wall(process)
-        self.checker.lost = lambda row: self._lost(row, life)
-        self.checker.released = lambda row: self._released(row, life)
+        self.checker.claimed = self.pauses.claimed
+        self.checker.lost = lambda row: self.reasons.lost(row, life)
+        self.checker.released = lambda row: self.reasons.released(row, life)
         self.clients.callbacks.look()
         former, reigned = self.checker.owner, self.checker.epoch
         changed = self.checker.look(process.name, epoch, clock)
         if self.checker.epoch != reigned:
-            self._taken_over(former, life)
+            self.reasons.taken_over(former, life)
         self.flow.look(self.loop.time())
         self.timetable.look()
         self.writers.look()
@@ -383,65 +395,6 @@ class World:
                     "cancelled" if row.cancel_requested else "",
                 )
 
-    def _taken_over(self, former: str | None, life: TrackerLife | None) -> None:
-        """See that no cluster takes the database back from one that works."""
-        present = None if former is None else self.tracker_named(former)
-        if life is None or present is None or not life.is_back or former == life.owner:
-            return
-        now = self.loop.time()
-        calm_since = max(self.trouble.seen_at, present.frozen_at)
-        loaded = present.loaded_at <= now
-        if present.process.runs and loaded and now - calm_since > LEASE_SECONDS + 2.0:
-            self.fail(f"{life.owner} takes the database back from {former}, which works")
-
-    def _lost(self, row: Row, life: TrackerLife | None) -> None:
-        """See that an attempt that was lost was not lost without a reason."""
-        key = (row.task_id, row.attempt)
-        if life is None:
-            return
-        assert row.runner_id is not None
-        same = self.checker.claimed_by.get(key) == life.process.name
-        told = key in self.account.handed
-        if not told and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
-            self.fail(f"{key} was lost, and no runner has ever heard of it")
-        runners = [other for other in self.runners if other.runner_id == row.runner_id]
-        heard_at = life.heard_at.get(row.runner_id, -1000.0)
-        for runner in runners:
-            if self.watch.was_told(row.runner_id):
-                continue
-            lives = runner.process.runs and not runner.process.cut_off and not runner.left
-            # Of two that live under one name, who calls last is taken for the newer one.
-            now = self.loop.time()
-            if lives and runner.name not in self._doubled and now - heard_at < LEASE_SECONDS / 2:
-                self.fail(f"{key} was lost with {row.runner_id}, which lives and was just heard")
-            if lives and self._is_calm(runner):
-                self.fail(f"{key} was lost with {row.runner_id}, whose cluster lives")
-
-    def _is_calm(self, runner: RunnerLife) -> bool:
-        """Return whether a runner and its cluster have worked for long without any trouble."""
-        tracker = self.tracker_named(runner.owner)
-        if tracker is None or not tracker.process.runs or runner.name in self._doubled:
-            return False
-        if {Fault.CUT_OFF, *ON_CALLS} & self.swarm.rates.keys() and self.swarm.active:
-            return False
-        begun = max(tracker.begun_at, runner.begun_at, self.trouble.seen_at)
-        begun = max(begun, tracker.frozen_at, runner.process.changed_at)
-        return self.loop.time() - begun > 2 * LEASE_SECONDS
-
-    def _released(self, row: Row, life: TrackerLife | None) -> None:
-        """See that no attempt is given back whose runner has said how it ended."""
-        key = (row.task_id, row.attempt)
-        runner_id, said = self.account.said.get(key, (None, None))
-        if life is None or said is None or runner_id != row.runner_id:
-            return
-        alive = (item for item in self.runners if item.process.runs)
-        heard = {item.runner_id for item in alive if item.name not in self._doubled}
-        if runner_id not in heard or self.watch.was_told(runner_id):
-            return  # what it has said may be on its way still when its end is known
-        same = self.checker.claimed_by.get(key) == life.process.name
-        if said.kind != "released" and same and life.reloaded_at < self.claimed_at.get(key, 0.0):
-            self.fail(f"{key} was given back, but {runner_id} has said: {said}")
-
     def _plan(self, number: int) -> Plan:
         kind = self.draw.random()
         is_poison = kind > 0.94 and self.max_crashes < 10
@@ -458,14 +411,18 @@ class World:
         plans = [self._plan(number) for number in range(1, count + 1)]
         for part in range(3):
             self.clients.begin(self.clients.submitter(plans[part::3]))
-        if draw.random() < 0.35:
+        if is_paused := draw.random() < 0.35:
             self.clients.begin(self.clients.pauser())
         if draw.random() < 0.4:
-            self.clients.begin(self.clients.bulk_maker())
+            self.clients.begin(bulk_maker(self))
         if draw.random() < 0.3:
             self.clients.begin(self.clients.reader())
         Rivals(self).begin()
+        Replacers(self).begin()
         self.writers.begin()
+        self.spaces.begin()
+        self.sweepers.begin()
+        self.pauses.begin(may_be_all=not is_paused)
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):
@@ -475,5 +432,8 @@ class World:
             self.trouble.aside = False
         ending = Ending(self)
         await ending.calm()
-        await Probes(self).run()
+        probes = Probes(self)
+        await probes.run()
+        await self.pauses.probe(probes)
+        await self.spaces.probe(probes)
         await ending.look()

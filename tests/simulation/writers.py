@@ -118,8 +118,8 @@ class Writers:
             self.refused.add(task_id)
             world.account.refused.add(task_id)
         world.files.reader.execute(
-            "INSERT INTO task_outbox (id, document, created_at) VALUES (?, ?, ?)",
-            (task_id, json.dumps(document), world.wall(world.clients.process)),
+            "INSERT INTO task_outbox (id, namespace, document, created_at) VALUES (?, ?, ?, ?)",
+            (task_id, task.namespace, json.dumps(document), world.wall(world.clients.process)),
         )
         world.trace("committed to the outbox", task_id[-3:])
 

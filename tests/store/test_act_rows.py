@@ -197,7 +197,7 @@ def test_a_deployment_is_written_down_with_its_verdict_once(tracking: Tracking) 
         ("two", VersionState.FAILED, "no handler"),
         ("two", VersionState.PASSED, None),  # the first verdict stays
     ):
-        store.number_version(epoch, token, "g", NOW)
+        store.number_version(epoch, token, "g", {}, NOW)
         store.judge_version(epoch, token, state, detail, "anna@here", NOW)
     found = store.read(AuditList()).entries
     assert {(item.action, item.by, item.target) for item in found} == {

@@ -35,7 +35,7 @@ def filled(store: Store) -> Tracking:
     tracking.submit(1, 2, 3)
     [first, _] = tracking.claim(capacity=2)
     tracking.settle(first, OutcomeKind.SUCCEEDED)
-    store.number_version(tracking.epoch, "token-1", "g", NOW)
+    store.number_version(tracking.epoch, "token-1", "g", {}, NOW)
     return tracking
 
 
@@ -49,7 +49,7 @@ def check_it_goes_on(store: Store) -> None:
     }
     tracking = Tracking(store)
     assert len(tracking.claim()) == 1
-    row, is_new = store.number_version(tracking.epoch, "token-2", "g", NOW)
+    row, is_new = store.number_version(tracking.epoch, "token-2", "g", {}, NOW)
     assert (row.number, is_new) == (2, True)
 
 

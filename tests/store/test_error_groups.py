@@ -57,6 +57,22 @@ def test_failures_are_grouped_by_type_and_class_the_largest_first(tracking: Trac
     assert [item.task_type for item in found(tracking, "long").groups] == ["long"]
 
 
+def test_of_several_that_failed_at_once_the_newest_is_shown(tracking: Tracking) -> None:
+    for number in (2, 3, 1):
+        fail(tracking, number, "ValueError", at=NOON)
+    fail(tracking, 4, "KeyError", at=NOON)
+    first, _ = found(tracking).groups
+    assert (first.newest_task_id, first.message) == (task_id(3), "no 3")
+
+
+def test_the_hours_have_sharp_borders(tracking: Tracking) -> None:
+    for number, at in enumerate((NOON - 3600.001, NOON - 3600, NOON - 0.001, NOON), 1):
+        fail(tracking, number, "ValueError", at=at)
+    fail(tracking, 9, "ValueError", at=NOON - 23 * 3600 - 0.001)  # before the first one
+    [group] = found(tracking).groups
+    assert list(group.hours) == [0] * 21 + [1, 2, 1]
+
+
 def test_a_task_that_is_retried_or_pruned_is_in_no_group(tracking: Tracking) -> None:
     for number in (1, 2, 3):
         fail(tracking, number, "ValueError", at=NOON + number)
@@ -82,8 +98,13 @@ def test_groups_come_from_their_index_alone(
 ) -> None:
     tracking = Tracking(open_store(sqlite_url))
     fail(tracking, 1, "ValueError", at=NOON)
+    fail(tracking, 2, "KeyError", at=NOON)
     with plans(tracking.store) as steps:
         found(tracking)
-    assert all("ix_tasks_failed" in step for step in steps if "tasks" in step), steps
-    assert "SEARCH tasks USING COVERING INDEX ix_tasks_failed (namespace=?)" in "\n".join(steps)
-    assert not any("TEMP B-TREE" in step for step in steps), steps
+    walk = "SEARCH tasks USING COVERING INDEX ix_tasks_failed (namespace=?"
+    groups, hours, *newest = [step for step in steps if "tasks" in step]
+    assert (groups, hours) == (f"{walk})", f"{walk})"), steps
+    search = f"{walk} AND task_type=? AND error_type=? AND finished_at=?)"
+    by_id = "SEARCH tasks USING INDEX sqlite_autoindex_tasks_1 (task_id=?)"
+    assert newest == [search, search, by_id], steps
+    assert steps.count("USE TEMP B-TREE FOR GROUP BY") == 1, steps  # for the hours

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from raytasks.model.steering import NamespaceSetting, Steering
+from raytasks.model.controls import Limit
+from raytasks.model.steering import NamespaceSetting, Pause, Steering
 from raytasks.model.tasks import Running
 from raytasks.tracker.sharing import CapacityRequest
 from tests.tracker.claim_world import NOW, ClaimWorld, info
@@ -134,3 +135,56 @@ def test_who_was_idle_has_saved_nothing() -> None:
     before = minute.used["flood", "a"]
     minute.run(40.0)
     assert minute.used["flood", "a"] - before == pytest.approx(20.0, rel=0.1)
+
+
+def test_who_has_had_much_before_all_was_idle_does_not_wait_for_a_newcomer() -> None:
+    world = ClaimWorld()
+    world.declare(info("a"))
+    minute = Minute(world, lambda _space, _name: 0.25)
+    minute.submit(200, "old")
+    minute.submit(200, "other")
+    minute.run(30.0)  # more than it takes: then all is idle
+    minute.submit(3000, "new")
+    world.now = minute.world.now
+    minute.submit(200, "old")
+    before = minute.used["old", "a"]
+    began = world.now
+    minute.run(began + 10.0)
+    assert minute.used["old", "a"] - before == pytest.approx(20.0, rel=0.1)
+
+
+def test_what_has_used_much_before_a_pause_does_not_wait_for_a_newcomer_after_it() -> None:
+    world = ClaimWorld()
+    world.declare(info("a"))
+    minute = Minute(world, lambda _space, _name: 0.25)
+    minute.submit(1, "new")
+    minute.submit(400, "old")
+    minute.submit(400, "other")
+    minute.run(10.0)
+    assert minute.used["old", "a"] > 15.0
+    pause = Pause("", "", since=world.now, until=None, by="me")
+    world.lanes.steer(Steering(pauses={pause.key: pause}))
+    minute.submit(3000, "new")
+    world.lanes.steer(Steering())
+    before = minute.used["old", "a"]
+    minute.run(world.now + 10.0)
+    assert minute.used["old", "a"] - before >= 10.0
+
+
+def test_a_rate_is_shared_by_those_who_wait_for_its_tokens() -> None:
+    world = ClaimWorld()
+    world.declare(info("a", Limit("rate", rate=2.0, burst=1)), info("b"))
+    minute = Minute(world, lambda _space, _name: 0.04)
+    for space in ("flood", "other"):
+        minute.submit(100, space, "b")
+    minute.run(5.0)  # both have had much
+    world.now = 5.0
+    minute.submit(100, "flood")
+    minute.submit(100, "new")
+    minute.submit(100, "other")
+    for step in range(51, 251):
+        minute.run(step / 10)
+        world.now = step / 10
+    shares = [minute.used[space, "a"] for space in ("flood", "new", "other")]
+    assert sum(shares) == pytest.approx(40 * 0.04, abs=0.1)
+    assert max(shares) - min(shares) <= 0.1

@@ -331,11 +331,11 @@ class TestLoss:
         await second.until(lambda: any(state.name for state in second.tracker.runners()))
         [state] = second.tracker.runners()
         assert not known.is_cut_off(state)
-        [cluster] = known._known.values()
+        [cluster] = known._signs._heard.values()
         # It was called a third of the lease before the end of all, and its lease has just ended.
-        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 2 / 3 + 2.0
+        cluster.at = second.tracker.ticker.monotonic() - lease * 2 / 3 + 2.0
         assert known.is_cut_off(state)
-        cluster.seen_at = second.tracker.ticker.monotonic() - lease * 0.4  # all were slow
+        cluster.at = second.tracker.ticker.monotonic() - lease * 0.4  # all were slow
         assert known.is_cut_off(state)
 
     async def test_a_stop_in_order_gives_back_what_runs(

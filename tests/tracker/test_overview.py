@@ -56,7 +56,7 @@ async def test_runners_with_what_they_run(
 ) -> None:
     store = tracker.ticker.store
     for token in ("a", "b"):
-        store.number_version(tracker.ticker.epoch, token, "g", NOW)
+        store.number_version(tracker.ticker.epoch, token, "g", {}, NOW)
     runner = await busy(tracker, 1)
     outlook.shown = [replace(SHARED, runners=[replace(PLACE, name=runner.name), PLACE])]
     clock.advance(30)

@@ -197,6 +197,20 @@ class TestTheSameRequestAgain:
         assert [again[task_id(number)].task_id for number in (4, 5)] == [task_id(2), task_id(1)]
         assert all(found.same for found in again.values())
 
+    @pytest.mark.parametrize("policy", [OnConflict.RETURN, OnConflict.REPLACE])
+    def test_two_copies_in_one_tick_count_once(
+        self, tracking: Tracking, policy: OnConflict
+    ) -> None:
+        tracking.tick(submissions=[keyed(1, run_at=NOW + 9.0)])
+        again = keyed(
+            2, on_conflict=policy, idempotency_key="i", request_digest="d", run_at=NOW + 9.0
+        )
+        done = tracking.tick(submissions=[again, again])
+        told = Duplicate(task_id(1), same=True, unique=policy)
+        assert done.duplicates == {task_id(2): told}
+        assert tracking.task(1).revision == (policy is OnConflict.REPLACE)
+        assert answer(tracking, again) == told
+
     def test_is_forgotten_with_the_task_that_answered_it(self, tracking: Tracking) -> None:
         tracking.tick(submissions=[keyed(1)])
         same = {"idempotency_key": "i", "request_digest": "d"}

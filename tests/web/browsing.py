@@ -12,6 +12,13 @@ from tests.keyring import KEYS
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
 PATIENCE_MS = 20_000
+_FLAGS = (
+    "--no-sandbox",
+    "--disable-background-networking",
+    # Without a GPU, its place would be taken by a program that costs a quarter of all.
+    "--disable-gpu",
+    "--disable-software-rasterizer",
+)
 
 
 def why_not() -> str | None:
@@ -29,9 +36,7 @@ def launched() -> Iterator[Any]:
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-background-networking"]
-        )
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=_FLAGS)
         try:
             yield browser
         finally:

@@ -82,15 +82,16 @@ def surround(service: LocalService) -> None:
     tracker.observer.in_force = lambda: 2
     tracker.stack_of = stack_of
     store, epoch, now = tracker.ticker.store, tracker.ticker.epoch, tracker.ticker.clock()
-    for number, (generation, state, error) in enumerate(
+    missing = "ModuleNotFoundError: No module named 'torch'"
+    for number, (generation, state, error, declared) in enumerate(
         [
-            ("generation", VersionState.PASSED, None),
-            ("generation", VersionState.PASSED, None),
-            ("4f0c2d", VersionState.FAILED, "ModuleNotFoundError: No module named 'torch'"),
+            ("generation", VersionState.PASSED, None, {"report": "1"}),
+            ("generation", VersionState.PASSED, None, {"report": "2", "train": "1"}),
+            ("4f0c2d", VersionState.FAILED, missing, {"report": "2", "embed": "1"}),
         ]
     ):
         seen_at = now - 86_400 * (2 - number) - 600
-        store.number_version(epoch, f"token-{number}", generation, seen_at)
+        store.number_version(epoch, f"token-{number}", generation, declared, seen_at)
         store.judge_version(epoch, f"token-{number}", state, error, "ops@machine", seen_at)
 
 

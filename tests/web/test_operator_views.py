@@ -39,8 +39,11 @@ class TestRunners:
         assert "3.5 of 8" in machine.inner_text()
         assert "? of 16" in rows(opened, "Nodes").nth(1).inner_text()
         page.get_by_text("in force").wait_for()
-        newest = rows(opened, "Versions of the handlers").first.inner_text()
+        newest, in_force, first = rows(opened, "Versions of the handlers").all_inner_texts()
         assert "No module named 'torch'" in newest
+        assert "added: embed; gone: train" in newest
+        assert "added: train; changed: report" in in_force
+        assert "added" not in first
         runner.get_by_role("button", name="Stack").click()
         page.get_by_role("dialog").get_by_text("embed_documents").first.wait_for()
         page.keyboard.press("Escape")

@@ -286,7 +286,7 @@ class TrackerActor:
         """Claim tasks again if the service is drained; a person's pause stays."""
         await self.execute(wire.encode(ResumeWork(by=by, only_drain=True)))
 
-    async def stop(self, seconds: float) -> int:
+    async def stop(self, seconds: float, by: str = UNKNOWN) -> int:
         """Stop claiming, give running attempts `seconds` to end, then end all runners.
 
         An attempt that still runs then is released, uncharged. Returns the number of those.
@@ -294,7 +294,7 @@ class TrackerActor:
         core = await self._core()
         if self._pools is None:
             return 0
-        left = await stopping.stop(core, self._pools, seconds)
+        left = await stopping.stop(core, self._pools, seconds, by)
         if self._log is not None:
             await asyncio.to_thread(self._log.flush)
         return left

@@ -5,22 +5,28 @@ import contextlib
 import logging
 import time
 
+from raytasks.model.acts import ActionName, NewAudit
 from raytasks.model.tasks import StoreUnavailable
 from raytasks.pools.manager import RunnerPools
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.logged_acts import write_act
 
 log = logging.getLogger(__name__)
 
 _LAST_TICK_SECONDS = 10.0
+_NOTE_SECONDS = 2.0
 _TURN_SECONDS = 0.5
 
 
-async def stop(core: Tracker, pools: RunnerPools, seconds: float) -> int:
+async def stop(core: Tracker, pools: RunnerPools, seconds: float, by: str) -> int:
     """Claim nothing more, give running attempts `seconds` to end, then end all runners.
 
-    An attempt that still runs then is released, uncharged. Returns the number of those.
+    An attempt that still runs then is released, uncharged. Returns the number of those. The audit
+    has who stops the service.
     """
     pools.stop()
+    act = NewAudit(by, ActionName.STOP, details={"grace_seconds": seconds})
+    await write_act(core.ticker.access, act, core.ticker.clock(), _NOTE_SECONDS)
     log.info("the service stops; running attempts have %g seconds", seconds)
     core.outpost.is_ending = True
     with contextlib.suppress(StoreUnavailable):

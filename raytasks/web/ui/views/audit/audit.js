@@ -17,7 +17,7 @@ const LOOK_SECONDS = 3;
 const ACTS = {
   retry: "Retry a task", cancel: "Cancel a task", change: "Change a task", delete: "Delete a task",
   bulk_retry: "Retry many tasks", bulk_cancel: "Cancel many tasks", bulk_delete: "Delete many tasks",
-  pause: "Pause", resume: "Resume", deploy: "Deploy a version",
+  pause: "Pause", resume: "Resume", deploy: "Deploy a version", stop: "Stop the service",
   set_limit: "Set a limit", clear_limit: "Clear a limit", set_pool: "Set a pool", clear_pool: "Clear a pool",
   set_namespace: "Set a share", clear_namespace: "Clear a share",
   set_schedule: "Set a schedule", clear_schedule: "Clear a schedule", pause_schedule: "Pause a schedule",

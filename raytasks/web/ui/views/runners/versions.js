@@ -1,5 +1,5 @@
 /**
- * The versions of the handlers, with the results of their trials.
+ * The versions of the handlers, with the results of their trials, and what each has changed.
  */
 import { html } from "../../lib.js";
 import { number } from "../../core/format.js";
@@ -8,6 +8,14 @@ import { Badge, Moment } from "../../parts/pieces.js";
 
 const TONES = { passed: "good", failed: "bad", trial: "warn" };
 const SHOWN = 5;
+
+/** What a version declares otherwise than the one before; an earlier service does not say. */
+function Changes({ changes }) {
+  if (!changes) return null;
+  const parts = ["added", "gone", "changed"].filter((name) => changes[name].length > 0);
+  const text = parts.map((name) => `${name}: ${changes[name].join(", ")}`).join("; ");
+  return html`<br /><span class="muted">${text || `declares the same as ${changes.since}`}</span>`;
+}
 
 function Version({ version }) {
   const { error, task_types: types } = version;
@@ -18,7 +26,7 @@ function Version({ version }) {
     <td class="mono">${version.generation}</td>
     <td>${error ? html`<span class="error-text">${error}</span>` : types
       ? html`<span title=${types.join(", ")}>${number(types.length)} task ${types.length === 1 ? "type" : "types"}</span>`
-      : html`<span class="muted">–</span>`}</td></tr>`;
+      : html`<span class="muted">–</span>`}<${Changes} changes=${version.changes} /></td></tr>`;
 }
 
 /** The newest versions; all that the service tells of, if the URL says so. */
