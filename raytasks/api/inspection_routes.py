@@ -73,13 +73,17 @@ class ResourceView(BaseModel):
 
 
 class NodeView(BaseModel):
-    """A node of the Ray cluster. `runners` has the names of those on it."""
+    """A node of the Ray cluster. `runners` has the names of those on it.
+
+    A `leaving` one was told to leave the cluster, and takes no more work.
+    """
 
     node_id: str
     host: str
     address: str
     alive: bool
     head: bool
+    leaving: bool
     resources: dict[str, ResourceView]
     labels: dict[str, str]
     runners: list[str]

@@ -44,7 +44,8 @@ class ArtifactStore:
 
         if "://" not in self._url:  # a folder: no character of its path is special
             return fsspec.filesystem("file"), self._url.rstrip("/")
-        filesystem, root = fsspec.core.url_to_fs(self._url)
+        # Other processes write there, too: a listing that is kept would soon be wrong.
+        filesystem, root = fsspec.core.url_to_fs(self._url, use_listings_cache=False)
         return filesystem, str(root).rstrip("/")
 
     @property

@@ -18,6 +18,7 @@ from raytasks.cli import (
     error_table,
     events,
     init,
+    joining,
     keys,
     limits,
     logs,
@@ -63,7 +64,7 @@ app.command("init", rich_help_panel=RUN)(init.init)
 app.command("up", rich_help_panel=RUN)(up.up)
 app.command("down", rich_help_panel=RUN)(down.down)
 app.command("env", rich_help_panel=RUN)(env.env)
-app.command("worker", rich_help_panel=RUN)(up.worker)
+app.command("worker", rich_help_panel=RUN)(joining.worker)
 app.command("deploy", rich_help_panel=RUN)(operate.deploy)
 app.command("stop", rich_help_panel=RUN)(operate.stop)
 app.command("demo", rich_help_panel=RUN)(demo.demo)

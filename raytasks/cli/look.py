@@ -92,7 +92,7 @@ def nodes_table(found: Sequence[NodeDocument]) -> Table:
     """Return a table of nodes."""
     table = _table("HOST", "NODE", "STATE", "RUNNERS", "FREE OF TOTAL")
     for node in found:
-        state = "alive" if node["alive"] else "dead"
+        state = "leaving" if node["leaving"] else "alive" if node["alive"] else "dead"
         table.add_row(
             node["host"] or node["address"],
             node["node_id"][:_ID],

@@ -1,21 +1,25 @@
-"""`raytasks up` and `raytasks worker`: the commands that run until Ctrl-C."""
+"""`raytasks up`: the whole service, in the foreground until Ctrl-C."""
 
 import os
-import signal
 import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from raytasks.cli import former_cluster, operate
 from raytasks.cli.db import prepare_database
-from raytasks.cli.output import lasting_output
+from raytasks.cli.foreground import catch_signals, console, step, stop_signals, wait_for_signal
+from raytasks.cli.machine_options import (
+    Labels,
+    Memory,
+    NumCpus,
+    NumGpus,
+    OwnResources,
+    resources_of,
+)
 from raytasks.cluster import token as ray_token
 from raytasks.cluster.ray_node import Restarts
 
@@ -27,32 +31,15 @@ if TYPE_CHECKING:
     from raytasks.service import Endpoint
     from raytasks.settings import Settings
 
-console = Console(highlight=False, file=lasting_output())
-
 READY = "raytasks is ready at"
 """How the line begins that says that the service takes tasks. The URL of the page follows."""
 
 ANNOUNCED = "  stop: "
 """How the last line of what `up` says at the start begins. From then on it shows the log."""
 
-_CHILD_CHECK_SECONDS = 0.5
 _ENDS = "RAYTASKS_HEAD_ENDS"
 _STARTS = 3  # restarts within _STARTS_SECONDS
 _STARTS_SECONDS = 600.0
-
-
-NumCpus = Annotated[int | None, typer.Option(help="Processors that Ray may use here.", min=1)]
-NumGpus = Annotated[int | None, typer.Option(help="GPUs that Ray may use here.", min=0)]
-Memory = Annotated[
-    str | None, typer.Option(help="What tasks may reserve here, such as 8GiB.", metavar="SIZE")
-]
-OwnResources = Annotated[
-    list[str] | None,
-    typer.Option(help="NAME=AMOUNT that this machine has; can be given again."),
-]
-Labels = Annotated[
-    str | None, typer.Option(help="Labels of this machine: NAME=VALUE, commas between.")
-]
 
 
 def up(
@@ -88,64 +75,11 @@ def up(
     settings.check_served(host)
     if node_address is not None and settings.ray_address is not None:
         raise SettingsError("--node-address: Ray runs already; give it to the one who starts Ray")
-    resources = _resources(num_cpus, num_gpus, memory, resource, labels, node_address)
+    resources = resources_of(num_cpus, num_gpus, memory, resource, labels, node_address)
     try:
         _run(settings, Endpoint(host, port), resources, dashboard=dashboard)
     except RayEnded as error:
         _start_again(error)
-
-
-def worker(
-    address: Annotated[str, typer.Option(help="The cluster's address (HOST:PORT), as `up` says.")],
-    num_cpus: NumCpus = None,
-    num_gpus: NumGpus = None,
-    memory: Memory = None,
-    resource: OwnResources = None,
-    labels: Labels = None,
-) -> None:
-    """Join this machine to a raytasks cluster, and run tasks until Ctrl-C."""
-    from raytasks.cluster import processes as cluster
-
-    resources = _resources(num_cpus, num_gpus, memory, resource, labels)
-    stopping = _stop_signals()
-    with _step(f"Joining {address}"):
-        ray_process = cluster.start_worker(address, resources=resources)
-    try:
-        _compare_versions(address)
-        _catch_signals(stopping)  # Ray has taken SIGTERM for its own
-        console.print(f"this machine works for {address}; Ctrl-C takes it out")
-        _wait(stopping, ray_process)
-    finally:
-        with _step("Leaving the cluster"):
-            ray_process.stop()
-
-
-def _compare_versions(address: str) -> None:
-    """Refuse to work for a service of another version. Raises `OtherVersion`."""
-    from raytasks import service
-    from raytasks.cluster import processes as cluster
-
-    with _step("Comparing the versions"):
-        cluster.connect(address)
-        try:
-            service.check_version_in_cluster()
-        finally:
-            cluster.disconnect()
-
-
-def _resources(
-    num_cpus: int | None,
-    num_gpus: int | None,
-    memory: str | None,
-    custom: list[str] | None,
-    labels: str | None,
-    address: str | None = None,
-) -> "NodeResources":
-    from raytasks.cluster.node_resources import NodeResources, custom_of, labels_of, memory_of
-
-    return NodeResources(
-        num_cpus, num_gpus, memory_of(memory), custom_of(custom or ()), labels_of(labels), address
-    )
 
 
 def _run(
@@ -156,17 +90,17 @@ def _run(
     from raytasks.cluster.runs import noted
     from raytasks.handling.builtin_extra import left_out_line
 
-    with _step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
+    with step(f"Reading the handlers ({', '.join(settings.task_modules)})"):
         version = present_version(settings)
     if line := left_out_line(settings.task_modules):
         console.print(line, soft_wrap=True, markup=False)
-    with _step("Preparing the database"):
+    with step("Preparing the database"):
         prepare_database(settings.database_url)
         former_cluster.forget_former(settings.database_url)
     _take_ports(endpoint, settings)
     if settings.ray_address is None and _ENDS not in os.environ:
         former_cluster.refuse_second(settings)
-    stopping = _stop_signals()
+    stopping = stop_signals()
     os.environ.update(ray_environment(endpoint.host))
     with noted(endpoint.port, endpoint.url, settings.stop_grace_seconds) as note:
         _run_on_ray(version, endpoint, resources, stopping, note, dashboard=dashboard)
@@ -191,12 +125,12 @@ def _run_on_ray(
     head: RayProcess | None = None
     try:
         if settings.ray_address is None:
-            with _step("Starting Ray"):
+            with step("Starting Ray"):
                 store = open_control_store(settings.redis_url)
                 head = cluster.start_head(store, dashboard=dashboard, resources=resources)
-        with _step("Connecting to Ray"):
+        with step("Connecting to Ray"):
             cluster.connect(head.address if head else str(settings.ray_address))
-        _catch_signals(stopping)  # Ray has taken SIGTERM for its own
+        catch_signals(stopping)  # Ray has taken SIGTERM for its own
         leave_out_noise()
         if head is not None:
             run_files.record(folder(), run_files.files_here(head.log))
@@ -207,7 +141,7 @@ def _run_on_ray(
         if _is_there(head):
             cluster.disconnect()
         if head is not None:
-            with _step("Stopping Ray"):
+            with step("Stopping Ray"):
                 head.stop()
 
 
@@ -239,7 +173,7 @@ def _serve(
     ours = True
     log = ShownLog(service.log_lines, _show_line, version.settings.log_format)
     try:
-        with _step("Starting the tracker, and trying the handlers"):
+        with step("Starting the tracker, and trying the handlers"):
             try:
                 tracker, answer = service.start_tracker(version)
                 former_cluster.remember(tracker._actor_id.hex())
@@ -248,15 +182,15 @@ def _serve(
                 raise
             if _ENDS not in os.environ:  # a person starts it, and wants a drain to end
                 service.end_drain()
-        with _step("Starting the API"):
+        with step("Starting the API"):
             service.start_api(version, endpoint)
-        with _step("Starting the runners"):
+        with step("Starting the runners"):
             service.wait_for_runners(tracker, version)
         _announce(endpoint, head, version.settings)
         for line in operate.warnings(answer):
             console.print(line, soft_wrap=True)
         log.start()
-        _wait(stopping, head)
+        wait_for_signal(stopping, head)
     finally:
         if ours and _is_there(head):
             note.given_back(_stop_service(version.settings.stop_grace_seconds))
@@ -290,7 +224,7 @@ def _tell_what_is_lacking(host: str) -> None:
 def _stop_service(grace: float) -> int:
     from raytasks import service
 
-    with _step(f"Stopping the service (running tasks have {grace:g} seconds)"):
+    with step(f"Stopping the service (running tasks have {grace:g} seconds)"):
         released = service.stop_service(grace)
     if released:
         console.print(f"{released} running tasks were given back; they run at the next start")
@@ -349,42 +283,3 @@ def _take_ports(endpoint: "Endpoint", settings: "Settings") -> None:
         other = cluster.listener_on(host, port, host_name)
         if other is not None:
             raise SettingsError(f"{port_name}: {port} is in use by {other}; choose another one")
-
-
-def _stop_signals() -> threading.Event:
-    """Return an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
-    stopping = threading.Event()
-    _catch_signals(stopping)
-    return stopping
-
-
-def _catch_signals(stopping: threading.Event) -> None:
-    """Have Ctrl-C and SIGTERM set the event; a second Ctrl-C interrupts at once."""
-
-    def stop(number: int, _frame: Any) -> None:
-        if stopping.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stopping.set()
-
-    signal.signal(signal.SIGINT, stop)
-    signal.signal(signal.SIGTERM, stop)
-
-
-def _wait(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
-    while not stopping.wait(_CHILD_CHECK_SECONDS):
-        if ray_process is not None and not ray_process.alive():
-            from raytasks.cluster.processes import RayEnded
-
-            raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
-
-
-@contextmanager
-def _step(text: str) -> Iterator[None]:
-    """Print a step, and that it is done."""
-    if console.is_terminal:
-        with console.status(f"{text} …"):
-            yield
-        console.print(f"[green]✓[/green] {text}")
-    else:
-        console.print(f"{text} …", soft_wrap=True)
-        yield

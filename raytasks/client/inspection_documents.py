@@ -89,13 +89,17 @@ class Resource(TypedDict):
 
 
 class NodeDocument(TypedDict):
-    """A node of the cluster, with the names of the runners on it."""
+    """A node of the cluster, with the names of the runners on it.
+
+    A `leaving` one was told to leave the cluster, and takes no more work.
+    """
 
     node_id: str
     host: str
     address: str
     alive: bool
     head: bool
+    leaving: bool
     resources: dict[str, Resource]
     labels: dict[str, str]
     runners: list[str]

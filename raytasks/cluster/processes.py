@@ -289,19 +289,37 @@ def _die_with_parent() -> None:
 
 
 def owner_mark() -> str:
-    """Return the mark of this process: its id, and its start time, since ids are used again."""
-    return f"{os.getpid()}:{_began(os.getpid())}"
+    """Return the mark of this process: its id, its start time, and where its id is valid.
+
+    Ids are used again, and each container has its own.
+    """
+    return f"{os.getpid()}:{_began(os.getpid())}:{_container()}"
 
 
 def is_lost(mark: str) -> bool:
-    """Return whether the process with this mark is gone."""
-    pid, _, began = mark.partition(":")
+    """Return whether the process with this mark is gone. A process of another container is not."""
+    if is_elsewhere(mark):
+        return False
+    pid, began = mark.split(":")[:2]
     try:
         return _began(int(pid)) != began
     except (psutil.NoSuchProcess, FileNotFoundError):
         return True
     except (psutil.Error, OSError):
         return False
+
+
+def is_elsewhere(mark: str) -> bool:
+    """Return whether the process with this mark is of another container: its id is none here."""
+    return mark.count(":") == 2 and mark.rpartition(":")[2] != _container()
+
+
+def _container() -> str:
+    """Return the number of the namespace in which process ids are valid; empty if unknown."""
+    try:
+        return str(Path("/proc/self/ns/pid").stat().st_ino)
+    except OSError:
+        return ""
 
 
 def _began(pid: int) -> str:

@@ -5,8 +5,9 @@ gcs_server again, with its old command line and environment. Then gcs_server rea
 the control store. Raylets, actors and drivers reconnect by themselves. The node's other helpers are
 restarted in the same way. Two helpers cannot be restarted: the raylet, since all workers die with
 it, and a gcs_server whose tables were in memory. When one of those dies, this process ends with 1,
-and all processes below it end too. It is a separate process so that Ray ends also when our command
-is killed.
+and all processes below it end too. A raylet also ends by itself, when it was told to leave the
+cluster and nothing runs there any more. Then this process ends with 0. It is a separate process so
+that Ray ends also when our command is killed.
 """
 
 import contextlib
@@ -110,6 +111,9 @@ def _keep(helpers: dict[int, Helper]) -> int:
         if helper is None:
             continue  # the child of a worker that has died
         ended = f"{helper.name} has ended ({_end_of(status)})"
+        if helper.name == "raylet" and status == 0:
+            logger.info("the node was told to leave, and nothing runs there any more")
+            return 0
         if helper.name in vital:
             logger.error(ended)
             return 1

@@ -18,7 +18,7 @@ from typing import Any
 
 import psutil
 
-from raytasks.cluster.processes import ClusterError, is_lost, owner_mark, runs
+from raytasks.cluster.processes import ClusterError, is_elsewhere, is_lost, owner_mark, runs
 
 _OTHERS_MAY = 0o077
 _LOOK_SECONDS = 0.05
@@ -109,6 +109,8 @@ def present_runs() -> list[Run]:
     for file in sorted(folder().glob("*.json")):
         if is_lost(file.stem):
             file.unlink(missing_ok=True)
+            continue
+        if is_elsewhere(file.stem):
             continue
         with contextlib.suppress(OSError, ValueError, KeyError):  # it is just being written
             found.append(Run(int(file.stem.partition(":")[0]), **_known(file), file=file))

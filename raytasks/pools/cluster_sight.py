@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from raytasks.pools.cluster_view import ClusterNode
+from raytasks.runner.on_ray.nodes import leaving_nodes
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +66,7 @@ class ClusterSight:
 
 def cluster_nodes() -> list[ClusterNode]:
     """Return all nodes that the cluster has had, also those that are gone. Blocks."""
-    free = _free_by_node()
+    free, leaving = _free_by_node(), leaving_nodes()
     return [
         ClusterNode(
             node_id=node["NodeID"],
@@ -76,6 +77,7 @@ def cluster_nodes() -> list[ClusterNode]:
             total=node["Resources"],
             free=free.get(node["NodeID"]),
             labels=dict(node.get("Labels") or {}),
+            leaving=bool(node["Alive"]) and node["NodeID"] in leaving,
         )
         for node in ray.nodes()
     ]

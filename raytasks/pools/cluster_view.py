@@ -68,7 +68,10 @@ class PoolView:
 
 @dataclass(frozen=True)
 class ClusterNode:
-    """A node of the cluster. Resources are by Ray's names; `free` is None if Ray does not say."""
+    """A node of the cluster. Resources are by Ray's names; `free` is None if Ray does not say.
+
+    A `leaving` one was told to leave the cluster: it takes no more work.
+    """
 
     node_id: str
     host: str
@@ -78,6 +81,12 @@ class ClusterNode:
     total: Mapping[str, float]
     free: Mapping[str, float] | None
     labels: Mapping[str, str]
+    leaving: bool = False
+
+    @property
+    def takes_work(self) -> bool:
+        """Whether something may be placed there."""
+        return self.alive and not self.leaving
 
     def as_place(self) -> Node:
         """Return the node as the rules of placement see it."""

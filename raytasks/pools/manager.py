@@ -17,6 +17,7 @@ from raytasks.model.states import LossCause
 from raytasks.pools.cluster_view import PoolView
 from raytasks.pools.deaths import known_death, tell_death
 from raytasks.pools.declared_pools import DeclaredPool, declared_pools
+from raytasks.pools.departures import Departures
 from raytasks.pools.fitting import Fitting, counts_as_leaving
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.make_room import plan_room, reserves
@@ -30,6 +31,7 @@ from raytasks.pools.roster import (
 )
 from raytasks.pools.size_rules import bounds_of, idle_limit_of, size_rule
 from raytasks.pools.start_failures import StartFailures
+from raytasks.pools.strangers import mark_strangers_lost
 from raytasks.pools.viewing import pool_views
 from raytasks.pools.worker_logs import end_of_log
 from raytasks.runner.nested import NestedWaits
@@ -63,6 +65,7 @@ class RunnerPools:
         self.nested = NestedWaits()
         self._killing: set[asyncio.Task[None]] = set()
         self.failures = StartFailures()
+        self.departures = Departures()
         self._fitting = Fitting(tracked, self.nested)
         self._declared: dict[str, tuple[int, int]] = {}  # by pool, as it was last looked after
 
@@ -105,7 +108,7 @@ class RunnerPools:
         """Adopt the runners that exist, and then keep the pools as they should be, for ever."""
         complete = await self.adopt()
         if complete and not self._tracked.has_predecessors():  # else the leases decide
-            await self._mark_strangers_lost()
+            await mark_strangers_lost(self._tracked, list(self._runners.values()))
         while True:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(RECONCILE_SECONDS):
@@ -140,40 +143,25 @@ class RunnerPools:
         for runner in list(self._runners.values()):
             await self._end(runner)
 
-    async def _mark_strangers_lost(self) -> None:
-        """Mark runners lost that are in the database but no longer in this cluster.
-
-        After a restart of the whole cluster this saves the wait for their leases to end.
-        """
-        asked = [
-            asyncio.wrap_future(runner.actor.identity.remote().future())
-            for runner in self._runners.values()
-        ]
-        if asked:
-            await asyncio.wait(asked, timeout=_ADOPTION_SECONDS)
-        answers = [call for call in asked if call.done() and call.exception() is None]
-        for call in asked:
-            call.cancel()
-        if len(answers) < len(asked):
-            return  # one of them is being started again: the leases will decide
-        present = {call.result()[0] for call in answers}
-        for state in self._tracked.runners():
-            if state.runner_id not in present:
-                self._tracked.mark_lost(state.runner_id, "its runner is not there any more")
-
     async def _reconcile(self) -> None:
         version = self._version
         if version is None:
             return
         states = {state.name: state for state in self._tracked.runners()}
         pools = declared_pools(version.all_handlers)
-        drain_seconds = version.settings.drain_seconds
+        self.departures.look()
         for runner in list(self._runners.values()):
+            state = states.get(runner.name)
+            drain_seconds = version.settings.drain_seconds
             old = runner.generation != version.generation or runner.pool not in pools
             if old and runner.unhurried:
                 runner.unhurried, runner.retiring_since = False, None
-            if old or runner.retiring_since is not None:
-                await self._retire(runner, states.get(runner.name), drain_seconds)
+            left = self.departures.patience(None if state is None else state.node_id)
+            if left is not None:
+                runner.unhurried = left > 0 and not old
+                drain_seconds = drain_seconds if left > 0 else 0
+            if old or left is not None or runner.retiring_since is not None:
+                await self._retire(runner, state, drain_seconds)
         all_basic = all(runner.basic for runner in self._runners.values())
         idle_limit = await idle_limit_of(version.settings, all_basic=all_basic)
         set_now = self._tracked.pool_settings()

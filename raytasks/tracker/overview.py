@@ -65,6 +65,7 @@ def node_documents(
             "address": node.address,
             "alive": node.alive,
             "head": node.is_head,
+            "leaving": node.leaving,
             "resources": {
                 name: {
                     "total": total,

@@ -291,7 +291,7 @@ def _of_pool(pool: PoolView, moment: Moment) -> Iterator[Reason]:
 
 
 def _of_start(pool: PoolView, runner: RunnerPlace, moment: Moment) -> Reason:
-    alive = [node.as_place() for node in moment.outlook.nodes() if node.alive]
+    alive = [node.as_place() for node in moment.outlook.nodes() if node.takes_work]
     if not runner.placed and runner.seconds >= WAITS_SECONDS and alive:
         code = code_of(runner.resources, alive, runner.selectors)
         if code != RUNNER_STARTING:

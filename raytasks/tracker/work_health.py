@@ -196,7 +196,7 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
                 yield _no_resources(
                     f"{demand.count} attempts of {demand.task_type}", needed, since, demand.count
                 )
-    nodes = [node.as_place() for node in work.outlook.nodes() if node.alive]
+    nodes = [node.as_place() for node in work.outlook.nodes() if node.takes_work]
     for pool in work.outlook.pools() if nodes else ():
         unplaced = [item for item in pool.runners if _is_unplaced(item)]
         if not unplaced:

@@ -2,8 +2,11 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
+import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -136,3 +139,27 @@ def test_all_files_of_a_task_are_removed_and_those_of_others_stay(tmp_path: Path
 def test_what_cannot_be_the_id_of_a_task(text: str) -> None:
     assert is_task_id(TASK_ID)
     assert not is_task_id(text)
+
+
+class ListedOnce(MemoryFileSystem):  # type: ignore[misc]  # it has no types
+    """A file system that keeps its listings, as that of S3 does unless it is told not to."""
+
+    protocol = "listedonce"
+    cachable = False
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> Any:
+        """Return the listing that is kept, else the present one."""
+        path = self._strip_protocol(path)
+        if (kept := self._ls_from_cache(path)) is None:
+            kept = self.dircache[path] = super().ls(path, detail=True)
+        return kept if detail else [item["name"] for item in kept]
+
+
+def test_files_of_other_processes_are_seen_at_once() -> None:
+    fsspec.register_implementation("listedonce", ListedOnce, clobber=True)
+    one, other = (ArtifactStore("listedonce://files") for _ in range(2))
+    one.save(TASK_ID, "a.txt", b"one")
+    assert one.list(TASK_ID) == [("a.txt", 3)]
+    other.save(TASK_ID, "b.txt", b"two")
+    assert one.list(TASK_ID) == [("a.txt", 3), ("b.txt", 3)]
+    one.remove(TASK_ID)

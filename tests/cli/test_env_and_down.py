@@ -158,6 +158,12 @@ class TestDown:
             assert "no 'raytasks up' runs" in run("down").out
         assert list(folder.iterdir()) == []
 
+    def test_one_of_another_container_is_left_alone(self, run: Run, folder: Path) -> None:
+        file = folder / f"{os.getpid()}:1:1.json"
+        file.write_text('{"port": 7001, "url": "http://127.0.0.1:7001", "grace_seconds": 1.0}')
+        assert "no 'raytasks up' runs" in run("down").out
+        assert file.exists()
+
     def test_one_that_does_not_end_is_named(self, run: Run, folder: Path) -> None:
         with running(folder, 7001) as process:
             os.kill(process.pid, 19)  # SIGSTOP

@@ -40,7 +40,7 @@ POOL = {
 }  # fmt: skip
 NODE = {
     "node_id": "0123456789abcdef", "host": "machine", "address": "10.0.0.1", "alive": True,
-    "head": True, "labels": {}, "runners": ["runner.shared.1@abc"],
+    "head": True, "leaving": False, "labels": {}, "runners": ["runner.shared.1@abc"],
     "resources": {"CPU": {"total": 4.0, "free": 1.5}, "memory": {"total": 8e9, "free": None}},
 }  # fmt: skip
 VERSION = {
@@ -60,6 +60,7 @@ VERSION = {
                              "and 2 more")),
         ("nodes", NODE, ("machine", "0123456789ab", "alive, head", "CPU 1.5 of 4",
                          "memory ? of 8.0 GB")),
+        ("nodes", {**NODE, "head": False, "leaving": True}, ("leaving",)),
         ("versions", VERSION, ("4", "failed", "2030-01-02 03:04:05", "no module named torch",
                               "added: embed, train; changed: noop")),
     ],

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 import raytasks
-from raytasks.cli import up
+from raytasks.cli import joining, up
+from raytasks.cluster import leaving, runs
 from raytasks.cluster import processes as cluster
-from raytasks.cluster import runs
 from raytasks.pools.versions import DeployAnswer
 
 with warnings.catch_warnings():
@@ -49,6 +49,11 @@ class Cluster:
             case _:
                 return method(None)
 
+    def let_go(self, *_: Any) -> str:
+        """Play the wait for what runs on a machine that leaves."""
+        self.asked.append("let go")
+        return "nothing runs here any more"
+
 
 @pytest.fixture
 def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str | None], Cluster]:
@@ -69,8 +74,10 @@ def play(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> Callable[[str | None
         monkeypatch.setattr(cluster, "start_worker", lambda *_, **__: ray_process)
         monkeypatch.setattr(up, "_tell_what_is_lacking", lambda _: None)
         monkeypatch.setattr(up, "_take_ports", lambda *_: None)
-        monkeypatch.setattr(up, "_wait", lambda *_: None)
-        monkeypatch.setattr(up, "_stop_signals", lambda: None)
+        for command in (up, joining):
+            monkeypatch.setattr(command, "wait_for_signal", lambda *_: None)
+            monkeypatch.setattr(command, "stop_signals", lambda: None)
+        monkeypatch.setattr(leaving, "leave", played.let_go)
         monkeypatch.setattr(runs, "folder", lambda: tmp_path)
         monkeypatch.setenv("TASK_MODULES", "raytasks.builtin.text_processing")
         return played
@@ -109,7 +116,7 @@ def test_the_same_version_goes_on(run: Run, play: Callable[[str | None], Cluster
     assert played.asked == ["version", "deploy", "end_drain", "roll"]
     played = play(raytasks.__version__)
     assert run("worker", "--address", "127.0.0.1:1").code == 0
-    assert played.asked == ["version", "leave"]
+    assert played.asked == ["version", "let go", "leave"]
 
 
 def test_a_cluster_without_a_service_is_joined(
@@ -121,5 +128,5 @@ def test_a_cluster_without_a_service_is_joined(
         raise service.NoServiceHere("no raytasks service runs in this Ray cluster")
 
     monkeypatch.setattr(service, "_tracker", nothing)
-    assert run("worker", "--address", "127.0.0.1:1").code == 0
+    assert run("worker", "--address", "127.0.0.1:1", "--stop-grace", "0").code == 0
     assert played.asked == ["leave"]

@@ -24,13 +24,15 @@ def test_only_processes_whose_owner_is_gone_are_ended() -> None:
     reused_id = start(f"{os.getpid()}:0")
     owned = start(owner_mark())
     stranger = start(None)
+    elsewhere = start(f"{gone.pid}:1.0:1")  # of another container, whose ids mean nothing here
     try:
         assert end_leftovers() == 2
         orphan.wait(5)
         reused_id.wait(5)
         assert owned.poll() is None
         assert stranger.poll() is None
+        assert elsewhere.poll() is None
     finally:
-        for process in (orphan, reused_id, owned, stranger):
+        for process in (orphan, reused_id, owned, stranger, elsewhere):
             process.kill()
             process.communicate()

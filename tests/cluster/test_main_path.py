@@ -346,4 +346,5 @@ def test_second_machine_joins_and_leaves(service: Service, tmp_path: Path) -> No
     finally:
         worker.send_signal(signal.SIGINT)
         assert worker.wait(60) == 0, log.read_text()
+    assert "nothing runs here any more" in log.read_text()
     wait_for_nodes(service, 1, log)

@@ -67,3 +67,18 @@ class TestHelper:
         pid = Helper("x", [sys.executable, "-c", told], dict(os.environ)).start()
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+KEEP = """
+import os, sys
+from raytasks.cluster.ray_node import Helper, _keep
+ends = [sys.executable, "-c", "raise SystemExit({code})"]
+pid = os.posix_spawn(sys.executable, ends, os.environ)
+sys.exit(_keep({{pid: Helper("raylet", ends, {{}})}}))
+"""
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_raylet_that_was_told_to_leave_ends_in_order(code: int) -> None:
+    script = KEEP.format(code=code)
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == code

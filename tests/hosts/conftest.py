@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import recovery
 from tests.hosts.lan import lacking
 from tests.hosts.load import Load
 from tests.hosts.service_on_hosts import ServiceOnHosts, running
@@ -43,3 +44,11 @@ def load(shared_hosts: tuple[ServiceOnHosts, Load], service: ServiceOnHosts) -> 
     found = shared_hosts[1]
     found.wait_until_whole()
     return found
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Tell how long the service took to recover from each fault."""
+    if recovery.TIMES:
+        terminalreporter.section("recovery times on hosts")
+        for line in recovery.table():
+            terminalreporter.write_line(line)

@@ -79,11 +79,27 @@ class Host:
         return process
 
     @property
+    def is_up(self) -> bool:
+        """Whether the host runs."""
+        return self._first is not None
+
+    @property
     def first(self) -> psutil.Process:
         """The host's first process: all others there end with it."""
         assert self._first is not None, f"{self.name} is down"
         [first] = psutil.Process(self._first.pid).children()
         return first
+
+    def running(self, command: str) -> list[psutil.Process]:
+        """Return the host's processes whose command line begins so."""
+        found = []
+        for pid in (self.first.pid, *(one.pid for one in self._running if one.poll() is None)):
+            with contextlib.suppress(psutil.Error):
+                for process in psutil.Process(pid).children(recursive=True):
+                    with contextlib.suppress(psutil.Error):
+                        if " ".join(process.cmdline()).startswith(command):
+                            found.append(process)
+        return found
 
     def plug(self) -> None:
         """Join the host to the bridge."""

@@ -3,6 +3,7 @@
 import itertools
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import httpx
@@ -60,6 +61,11 @@ class Load:
         found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
         return found
 
+    def has_begun(self, task_id: str) -> bool:
+        """Return whether an attempt of a task runs, or has ended."""
+        attempts = (self.get(task_id) or {}).get("attempts") or ()
+        return any(attempt["started_at"] is not None for attempt in attempts)
+
     def done(self, task_id: str) -> dict[str, Any]:
         """Return the task when it is completed."""
         deadline = time.monotonic() + PATIENCE_SECONDS
@@ -71,22 +77,24 @@ class Load:
             if task is None:
                 time.sleep(_AGAIN_SECONDS)
 
-    def running_on(self, *hosts: str, seconds: float = 3.0) -> list[str]:
-        """Keep all hosts busy, and return the tasks when one runs on each of these."""
+    def running_on(self, *hosts: str, seconds: float = 3.0, tasks: int = 6) -> list[str]:
+        """Keep so many tasks open, and return them when one runs on each of these hosts."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        tasks: list[str] = []
+        mine: list[str] = []
         while True:
-            seen = [self.get(task_id) or {} for task_id in tasks]
-            if _hosts_of(seen).issuperset(hosts):
-                return tasks
+            seen = {task_id: self.get(task_id) or {} for task_id in mine}
+            if _hosts_of(seen.values()).issuperset(hosts):
+                return mine
             assert time.monotonic() < deadline, (seen, self._service.logs())
-            if all(task.get("state") == "COMPLETED" for task in seen):
-                tasks = [self.submit(seconds=seconds) for _ in range(6)]
+            mine = [task_id for task_id in mine if seen[task_id].get("state") != "COMPLETED"]
+            mine += [self.submit(seconds=seconds) for _ in range(tasks - len(mine))]
 
     def wait_until_whole(self) -> None:
-        """Wait until all hosts are in the cluster, and tasks run on each of them."""
+        """Wait until all hosts are in the cluster, and tasks have run on each of them."""
         self._service.wait_for_nodes(len(HOSTS))
-        self.running_on(*HOSTS, seconds=1.0)
+        # A pool does not grow for what it can begin before a further runner would be there.
+        for task_id in self.running_on(*HOSTS, seconds=2.0, tasks=15):
+            self.done(task_id)
 
     def judge(self) -> None:
         """Wait until all tasks are final, and fail if anything in their history must not be."""
@@ -102,7 +110,7 @@ class Load:
         assert not violations, violations
 
 
-def _hosts_of(tasks: list[dict[str, Any]]) -> set[str]:
+def _hosts_of(tasks: Iterable[dict[str, Any]]) -> set[str]:
     """Return the hosts on which attempts of these tasks run."""
     attempts = [attempt for task in tasks for attempt in task.get("attempts", ())]
     return {attempt["host"] for attempt in attempts if attempt["outcome"] is None}

@@ -3,7 +3,6 @@
 import os
 import pwd
 import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import psycopg
 from sqlalchemy.engine import make_url
 
@@ -46,7 +46,7 @@ class ServiceOnHosts:
         name = make_url(postgres.new_database()).database
         self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
         self._data = data
-        self._up: subprocess.Popen[bytes] | None = None
+        self.variables: dict[str, str] = {}
         self.http = httpx.Client(
             base_url=f"http://{self.head.address}:{API_PORT}",
             headers=bearer("a"), timeout=70, trust_env=False,
@@ -79,15 +79,18 @@ class ServiceOnHosts:
         self.wait_for(answers, "PostgreSQL answers")
 
     def start_head(self) -> None:
+        """Start Ray and the service on the head's host, and wait until it takes tasks."""
+        self.start_up(f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard")
+
+    def start_up(self, *options: str) -> None:
         """Start `raytasks up` on the head's host, and wait until it takes tasks."""
         log = self.folder / "head.log"
         log.write_bytes(b"")
-        self._up = self.head.run(
+        up = self.head.run(
             [sys.executable, "-m", "raytasks", "up", "--host=0.0.0.0", f"--port={API_PORT}",
-             f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard"],
+             *options],
             log, self._environment(self.head),
         )  # fmt: skip
-        up = self._up
 
         def announced() -> bool:
             assert up.poll() is None, log.read_text()
@@ -101,6 +104,29 @@ class ServiceOnHosts:
         command = f"{sys.executable} -m raytasks worker --address={address} --num-cpus=1"
         log = self.folder / f"{host.name}.log"
         host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
+
+    def times_ended(self) -> list[int]:
+        """Return how often `raytasks worker` has ended by itself, for each worker's host."""
+        logs = [(self.folder / f"{host.name}.log").read_text() for host in self.workers]
+        return [log.count("Ray has ended by itself") for log in logs]
+
+    def leave(self, host: Host) -> None:
+        """Tell the worker of a host to stop, and wait until its node is gone."""
+        [command] = host.running(f"{sys.executable} -m raytasks worker")
+        command.terminate()
+        psutil.wait_procs([command], PATIENCE_SECONDS)
+        assert not command.is_running(), self.logs()
+
+    def run_ray(self, host: Host, *words: str) -> None:
+        """Run a command of Ray's on a host. Raises `AssertionError` if it fails."""
+        log = self.folder / "ray-command.log"
+        command = [sys.executable, "-m", "ray.scripts.scripts", *words]
+        assert host.run(command, log, self._environment(host)).wait(60) == 0, log.read_text()
+
+    def nodes_alive(self) -> list[dict[str, Any]]:
+        """Return the nodes that are alive, as `/nodes` has them."""
+        found: list[dict[str, Any]] = self.http.get("/nodes").raise_for_status().json()["nodes"]
+        return [node for node in found if node["alive"]]
 
     def health(self) -> dict[str, Any]:
         """Return what `/health` says; without an answer, an empty document."""
@@ -139,6 +165,7 @@ class ServiceOnHosts:
         runtime.mkdir(mode=0o700, exist_ok=True)
         common = {
             **os.environ,
+            **self.variables,
             "PYTHONPATH": str(ROOT),
             "XDG_RUNTIME_DIR": str(runtime),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
@@ -147,7 +174,7 @@ class ServiceOnHosts:
             effects.VARIABLE: str(self.effects),
         }
         if host is not self.head:
-            return common
+            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"}
         return common | {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),
@@ -156,9 +183,8 @@ class ServiceOnHosts:
             "SECRET_KEY": "a secret of our own",
             "API_REPLICAS": "2",
             # The runner that is always there takes no processor; of the others, each takes a host's
-            # only one. So they come with the load, one on each host, and stay.
+            # only one. So they come and go with the load, one on each host.
             "WARM_RUNNERS_MAX": str(2 * len(HOSTS)),
-            "RUNNER_IDLE_SECONDS": "3600",
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
@@ -167,20 +193,30 @@ class ServiceOnHosts:
 @contextmanager
 def running(folder: Path) -> Iterator[ServiceOnHosts]:
     """Run a service on hosts of its own, with its files in a folder; nothing is left of it."""
+    with prepared(folder) as service:
+        service.start_head()
+        for worker in service.workers:
+            service.start_worker(worker)
+        service.wait_for_nodes(len(HOSTS))
+        yield service
+
+
+@contextmanager
+def prepared(folder: Path, kind: str = "") -> Iterator[ServiceOnHosts]:
+    """Make hosts for a service, of which only the database runs; nothing is left of them.
+
+    Each `kind` has another length, and is a network of its own.
+    """
     data = Path(tempfile.mkdtemp(prefix="raytasks-postgres-"))
-    lan = Lan(folder)
+    lan = Lan(folder, kind)
     server = PostgresServer(data, folder)
     try:
         lan.open()
         service = ServiceOnHosts(lan, folder, server, data)
         server.stop()
         with (data / "pg_hba.conf").open("a") as file:
-            file.write("host all all 10.77.0.0/16 trust\n")
+            file.write("host all all 10.0.0.0/8 trust\n")
         service.start_database()
-        service.start_head()
-        for worker in service.workers:
-            service.start_worker(worker)
-        service.wait_for_nodes(len(HOSTS))
         yield service
         service.http.close()
     finally:

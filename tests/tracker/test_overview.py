@@ -119,15 +119,24 @@ async def test_where_a_remote_attempt_runs_is_not_known(tracker: Tracker, outloo
 async def test_nodes_with_their_runners(tracker: Tracker, outlook: Played) -> None:
     await busy(tracker, 1)
 
-    def node(node_id: str, host: str, *, alive: bool = True, head: bool = False) -> ClusterNode:
+    def node(
+        node_id: str, host: str, *, alive: bool = True, head: bool = False, leaving: bool = False
+    ) -> ClusterNode:
         total = {"CPU": 2.0, f"node:{host}": 1.0}
         free = {"CPU": 0.5} if alive else None
-        return ClusterNode(node_id, host, "10.0.0.1", alive, head, total, free, {"zone": "a"})
+        labels = {"zone": "a"}
+        return ClusterNode(node_id, host, "10.0.0.1", alive, head, total, free, labels, leaving)
 
-    outlook.seen = [node("n3", "c", alive=False), node("n1", "b"), node("n2", "z", head=True)]
+    outlook.seen = [
+        node("n3", "c", alive=False),
+        node("n1", "b", leaving=True),
+        node("n2", "z", head=True),
+    ]
     found = await tracker.read(NodeList())
-    assert [(item["node_id"], item["head"], item["alive"]) for item in found] == [
-        ("n2", True, True), ("n1", False, True), ("n3", False, False),
+    assert [
+        (item["node_id"], item["head"], item["alive"], item["leaving"]) for item in found
+    ] == [
+        ("n2", True, True, False), ("n1", False, True, True), ("n3", False, False, False),
     ]  # fmt: skip
     assert found[1]["runners"] == ["runner.shared.1@g"]
     assert found[1]["resources"] == {"CPU": {"total": 2.0, "free": 0.5}}

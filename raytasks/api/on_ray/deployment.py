@@ -14,16 +14,18 @@ from raytasks.api.announcement import Announcement
 from raytasks.api.app import create_app
 from raytasks.api.listening.replica_listener import ReplicaListener
 from raytasks.api.on_ray.replica_end import replica_ends
+from raytasks.api.on_ray.replica_place import hosts_now, rank_here
 from raytasks.api.on_ray.tracker_backend import TrackerBackend
 from raytasks.api.reapplied import Applied, Reapplied
 from raytasks.api.request_bounds import max_requests
+from raytasks.api.spreading import Spreading
 from raytasks.api.watchdog import Watchdog
 from raytasks.handling.registry import Registry
 from raytasks.observe.log_setup import LogOptions, log_to_stderr
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.reading import read_version
 from raytasks.pools.versions import DeployAnswer
-from raytasks.settings import Settings, load_settings
+from raytasks.settings import Settings, is_loopback, load_settings
 from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
 log = logging.getLogger(__name__)
@@ -52,7 +54,14 @@ class ApiDeployment:
         self._backend = TrackerBackend(version.settings)
         self._keeping: asyncio.Future[Any] | None = None
         self._announcing: asyncio.Future[Any] | None = None
+        self._moving: asyncio.Future[None] | None = None
         self._listener: ReplicaListener | None = None
+        self._spreading = Spreading(
+            version.settings.api_replicas,
+            lambda name: self._backend.is_first(f"{_app_name()} {name}"),
+            rank=rank_here,
+            hosts=hosts_now,
+        )
 
     async def __serve_build_asgi_app__(self) -> ASGIApp:
         """Return the app; called by Serve in the replica, after the constructor.
@@ -61,7 +70,8 @@ class ApiDeployment:
         of this replica's build has failed.
         """
         settings = self._version.settings
-        settings.check_served(await asyncio.to_thread(listening_host))
+        host = await asyncio.to_thread(listening_host)
+        settings.check_served(host)
         backend = self._backend
         watchdog = Watchdog(
             backend.ping,
@@ -75,6 +85,8 @@ class ApiDeployment:
         await announcement.first()
         reapplied = Reapplied(_applied, self._look_at_the_code, self._applied.get(_app_name()))
         self._announcing = asyncio.gather(announcement.repeat(), reapplied.run())
+        if host is not None and not is_loopback(host):  # else other hosts do not reach a replica
+            self._moving = asyncio.ensure_future(self._spreading.run())
         registry = Registry.load(settings.task_modules, self._version.folder)
         app = create_app(self._backend, registry, settings)
         if settings.listen_port is not None:
@@ -83,6 +95,10 @@ class ApiDeployment:
             backend.reasons_here = self._listener.reasons
             self._listener.begin()
         return app
+
+    async def check_health(self) -> None:
+        """Raise `MakesWay` if this replica is to be replaced; Serve calls this now and then."""
+        self._spreading.check()
 
     async def __del__(self) -> None:
         """End the listener; Serve calls this when the replica ends, and waits for it."""

@@ -1,6 +1,7 @@
 """The nodes of the cluster, as Ray's control store reports them."""
 
 import logging
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,12 +18,13 @@ _SPOT = "spot"
 
 
 def nodes_now() -> list[Node]:
-    """Return the nodes that are alive, with the free resources of each. Blocks.
+    """Return the nodes that take work, with the free resources of each. Blocks.
 
     The free resources are as of some hundred milliseconds ago. If Ray does not report them, they
     count as none.
     """
     free: dict[str, dict[str, float]] = {}
+    leaving = leaving_nodes()
     try:
         from ray._private.state import available_resources_per_node
 
@@ -37,8 +39,24 @@ def nodes_now() -> list[Node]:
             dict(node.get("Labels") or {}),
         )
         for node in ray.nodes()
-        if node["Alive"]
+        if node["Alive"] and node["NodeID"] not in leaving
     ]
+
+
+def leaving_nodes() -> dict[str, float]:
+    """Return the nodes that were told to leave (Ray's drain), and when they will be gone. Blocks.
+
+    The times are in seconds since the epoch, infinite where nobody has named one. Empty if Ray does
+    not tell.
+    """
+    try:
+        from ray._private.state import state  # no public call tells
+
+        found: dict[str, int] = state.get_draining_nodes()
+    except Exception as error:
+        log.warning("which nodes leave cannot be had: %r", error)
+        return {}
+    return {node: at / 1000 if at > 0 else math.inf for node, at in found.items()}
 
 
 def at_the_head() -> dict[str, Any]:

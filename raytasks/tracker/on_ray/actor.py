@@ -57,6 +57,7 @@ from raytasks.tracker.garbage import keep_present
 from raytasks.tracker.metrics_view import with_starting
 from raytasks.tracker.on_ray import stopping
 from raytasks.tracker.on_ray.cluster_outlook import ClusterOutlook, set_thresholds
+from raytasks.tracker.on_ray.moving import move_when_told
 from raytasks.tracker.on_ray.own_file import own_file
 from raytasks.tracker.on_ray.tracker_making import tracker_of
 from raytasks.tracker.orphans import Orphans
@@ -338,7 +339,10 @@ class TrackerActor:
             ready.set_result(tracker)
             await own_file(tracker, self._settings.sqlite_path)
             await tracker.start(again=was_restarted())
-            await self._reign(tracker, self._pools.run(), self._versions.restore())
+            works = [self._pools.run(), self._versions.restore()]
+            if self._settings.sqlite_path is None:  # else it is bound to the node of the file
+                works.append(move_when_told(self._pools.departures))
+            await self._reign(tracker, *works)
             end_process("this cluster has the database again; its tracker begins anew")
         except BaseException as error:
             # Not at once: a failure at every start must not keep a processor busy.

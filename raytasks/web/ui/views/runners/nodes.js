@@ -15,10 +15,16 @@ function Resource({ name, item }) {
     <span class="num">${usedText(name, item)}</span></span>`;
 }
 
+function stateOf(node) {
+  if (node.leaving) return { tone: "calm", text: "leaving" };
+  return node.alive ? { tone: "good", text: "alive" } : { tone: "bad", text: "dead" };
+}
+
 function Node({ node }) {
+  const state = stateOf(node);
   const labels = Object.entries(node.labels).filter(([name]) => !name.startsWith("ray.io/node-id"));
   return html`<tr>
-    <td><${Badge} tone=${node.alive ? "good" : "bad"}>${node.alive ? "alive" : "dead"}</></td>
+    <td><${Badge} tone=${state.tone}>${state.text}</></td>
     <td>${node.host || node.address}${node.head && html` <span class="tag">head</span>`}<br />
       <span class="muted mono" title=${node.node_id}>${node.node_id.slice(0, 12)}</span></td>
     <td>${node.address}</td>

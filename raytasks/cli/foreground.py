@@ -1,0 +1,58 @@
+"""Steps, signals and output of the commands that run in the foreground until Ctrl-C."""
+
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from raytasks.cli.output import lasting_output
+
+if TYPE_CHECKING:
+    from raytasks.cluster.processes import RayProcess
+
+console = Console(highlight=False, file=lasting_output())
+
+_CHILD_CHECK_SECONDS = 0.5
+
+
+def stop_signals() -> threading.Event:
+    """Return an event that Ctrl-C and SIGTERM set; a second Ctrl-C interrupts at once."""
+    stopping = threading.Event()
+    catch_signals(stopping)
+    return stopping
+
+
+def catch_signals(stopping: threading.Event) -> None:
+    """Have Ctrl-C and SIGTERM set the event; a second Ctrl-C interrupts at once."""
+
+    def stop(number: int, _frame: Any) -> None:
+        if stopping.is_set() and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stopping.set()
+
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
+
+
+def wait_for_signal(stopping: threading.Event, ray_process: "RayProcess | None") -> None:
+    """Wait until the event is set. Raises `RayEnded` if Ray ends before that."""
+    while not stopping.wait(_CHILD_CHECK_SECONDS):
+        if ray_process is not None and not ray_process.alive():
+            from raytasks.cluster.processes import RayEnded
+
+            raise RayEnded(f"Ray has ended by itself: {ray_process.last_words()}")
+
+
+@contextmanager
+def step(text: str) -> Iterator[None]:
+    """Print a step, and that it is done."""
+    if console.is_terminal:
+        with console.status(f"{text} …"):
+            yield
+        console.print(f"[green]✓[/green] {text}")
+    else:
+        console.print(f"{text} …", soft_wrap=True)
+        yield
