@@ -90,6 +90,7 @@ class ExchangeLoop:
         self._epoch = 0
         self._resync = True
         self._leaving = False
+        self._may_get_more = False  # the tracker was told of room, and not that this one leaves
         self._replaced = False
         self._lingers = False
         self._linger_seconds = linger_seconds
@@ -166,7 +167,10 @@ class ExchangeLoop:
         self._note_news()
 
     def leave(self) -> None:
-        """Take no more attempts; `run` returns when the last outcome has been acknowledged."""
+        """Take no more attempts.
+
+        `run` returns when the tracker knows that, and has acknowledged the last outcome.
+        """
         self._leaving = True
         self._note_news()
 
@@ -204,6 +208,7 @@ class ExchangeLoop:
             self._held.keys() - self._last_told
             or self._outbox.unsent
             or self._outbox.unacknowledged
+            or self._may_get_more
         )
         return self._replaced or (self._leaving and not waits)
 
@@ -244,6 +249,7 @@ class ExchangeLoop:
         try:
             orders = await self._call(exchange)
             self._last_told = frozenset(item.task_id for item in exchange.last_outcomes)
+            self._may_get_more = self._may_get_more and not exchange.leaving
             if 0 < orders.epoch < self._epoch:
                 raise OldTracker("a tracker that was superseded has answered")
             self._epoch = max(self._epoch, orders.epoch)
@@ -291,6 +297,7 @@ class ExchangeLoop:
         outcomes, later = box.unsent[:count], box.unsent[count:]
         box.unacknowledged |= {key_of(item): item for item in outcomes}
         self._exchanges += 1
+        self._may_get_more = self._may_get_more or not self._leaving
         exchange = Exchange(
             runner_id=self._identity.runner_id,
             name=self._identity.name,

@@ -160,3 +160,18 @@ async def test_a_batch_of_another_tracker_is_another_one_though_its_number_is_th
         assert runner.work.started == [CLAIM, other]
         await runner.tracker.answer(2, Orders(batch=1, claims=[other], epoch=2))
         assert runner.work.started == [CLAIM, other]
+
+
+async def test_one_that_has_nothing_leaves_only_when_the_tracker_knows_it() -> None:
+    async with Runner(linger_seconds=0.0) as runner:
+        runner.tracker.called.clear()
+        runner.loop.leave()  # the tracker might give it something by the call that waits
+        async with asyncio.timeout(PATIENCE):
+            await runner.tracker.called.wait()
+        assert runner.tracker.calls[1][0].leaving
+        assert not runner._running.done()
+        await runner.tracker.answer(0, Orders(batch=0))
+        assert not runner._running.done()
+        await runner.tracker.answer(1, Orders(batch=0))
+        async with asyncio.timeout(PATIENCE):
+            await runner._running
