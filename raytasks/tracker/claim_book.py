@@ -1,5 +1,6 @@
 """The claims of ticks in the tracker's memory: planned before a tick, booked after it."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -122,10 +123,18 @@ class ClaimBook:
         if lanes.is_any_open and (requests := asked()):
             work.plan = plan
             plan_claims(lanes, requests, average, takes, plan)
+            if work.changes or work.retries:
+                self._look_from_the_start(plan)
             if plan.questions:
                 work.requests = requests
                 plan.is_new = all(not question.owner.ready for question in plan.questions)
                 work.durations = {name: average(name) for name in plan.task_types}
+
+    def _look_from_the_start(self, plan: ClaimPlan) -> None:
+        """Have lanes that are in order be asked for tasks that the tick itself puts in front."""
+        for question in plan.questions:
+            if question.task_type in self.limits.ordered_types:
+                question.floor = -math.inf
 
     def _expect(self, work: "TickInput", plan: ClaimPlan) -> None:
         """Count what the tick itself makes ready before it claims, and the slots that it frees."""

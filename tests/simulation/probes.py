@@ -100,13 +100,13 @@ class Probes:
 
     async def _delayed(self) -> None:
         task_id = await self.submit(delay_seconds=1.0)
-        await self.until("a delayed task had ended", self._is(task_id, "COMPLETED"), 1.0)
+        await self.until("a delayed task had ended", self._is_or_gone(task_id, "COMPLETED"), 1.0)
 
     async def _failing(self) -> None:
         for deed in (Deed.FAIL, Deed.SNOOZE):
             self._number += 1
             task_id = await self.submit(Plan(self._number, calm=True, first=deed))
-            await self.until(f"a task to {deed} had ended", self._is(task_id, "COMPLETED"), 0.5)
+            await self.until(f"a task to {deed} had ended", self._is_or_gone(task_id, "COMPLETED"), 0.5)
 
     async def _followed(self) -> None:
         """Follow a task's news and all changes, as event streams do."""
@@ -117,7 +117,7 @@ class Probes:
             task_id = await self.submit(Plan(self._number, talks=True))
             with replica.watch.listening(task_id) as news:
                 seen = 0
-                while not self._is(task_id, "COMPLETED")():
+                while not self._is_or_gone(task_id, "COMPLETED")():
                     news.clear()
                     await self.until("there were news", news.is_set, 1.0)
                     seen += 1
@@ -148,13 +148,13 @@ class Probes:
         self._number += 1
         plan = Plan(self._number, calm=True, first=Deed.FAIL_FOR_GOOD)
         task_id = await self.submit(plan)
-        ended = self._is(task_id, "FAILED"), self._is(task_id, "COMPLETED")
+        ended = self._is_or_gone(task_id, "FAILED"), self._is(task_id, "COMPLETED")
         await self.until("a task had failed", lambda: any(one() for one in ended))
         if ended[1]():  # its first attempt was lost with another probe's runner
             return
         self.world.account.retries[task_id] += 1
         await self._clients.insist(RetryTask(task_id, self.world.account.space_of(task_id)))
-        await self.until("a retried task had ended", self._is(task_id, "COMPLETED"))
+        await self.until("a retried task had ended", self._is_or_gone(task_id, "COMPLETED"))
 
     async def _paused(self) -> None:
         await self._clients.insist("pause")
@@ -164,7 +164,7 @@ class Probes:
         self.world.account.paused = False
         await self._clients.insist("resume")
         for task_id in ids:
-            await self.until("a task ran after a pause", self._is(task_id, "COMPLETED"))
+            await self.until("a task ran after a pause", self._is_or_gone(task_id, "COMPLETED"))
 
     async def _in_bulk(self) -> None:
         """Cancel waiting and running tasks in bulk, then retry them so."""
@@ -214,7 +214,7 @@ class Probes:
         await self.until("there was a runner", living, 1.0)
         harm(self.world.draw.choice(living()))
         for task_id in ids:
-            await self.until("another runner had done it", self._is(task_id, "COMPLETED"), 1.5)
+            await self.until("another runner had done it", self._is_or_gone(task_id, "COMPLETED"), 1.5)
 
     # Fences
 
