@@ -1,5 +1,6 @@
 """Changes and deletions of tasks by the tracker: in one tick with others, repeated, in order."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -146,6 +147,22 @@ class TestByTheTracker:
             orders = await runner.send()
         [claim] = orders.claims
         assert (claim.task_id, claim.attempt) == (task_id(1), 2)
+
+    async def test_one_that_comes_to_the_front_of_its_order_is_the_next_one(
+        self, tracker: Tracker, runner: ScriptedRunner
+    ) -> None:
+        limit = Limit("order", running=1, by="/key", ordered=True)
+        tracker.set_handlers([HandlerInfo("short", HandlerKind.FUNCTION, (0, 1), limits=(limit,))])
+        values = '{"order":1}'
+        place = {"limit_values": values, "lane": lane_of(DEFAULT_NAMESPACE, values)}
+        await tracker.submit([new_task(1, run_at=None, delay_seconds=900.0, priority=5, **place)])
+        waiting = asyncio.ensure_future(runner.claim())
+        await let_run()
+        change = ChangeTask(task_id(1), 0, TaskChanges(delay_seconds=0.0))
+        later = tracker.submit([new_task(2, run_at=None, **place)])
+        await asyncio.gather(later, tracker.execute(change))
+        [claim] = await waiting
+        assert claim.task_id == task_id(1)
 
     async def test_what_is_deleted_is_unknown(
         self, tracker: Tracker, runner: ScriptedRunner
