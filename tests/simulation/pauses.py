@@ -48,6 +48,8 @@ class Pauses:
         self._told: dict[Key, _Told] = {}
         self._asked: set[Key] = set()
         """The pauses that may be in force, whether this was answered or not."""
+        self._ended: set[Key] = set()
+        """Those that the ending of the schedule ends, whatever a person does at the same time."""
 
     def begin(self, *, may_be_all: bool) -> None:
         """Begin to pause, in some schedules: with `may_be_all` maybe everything."""
@@ -81,7 +83,7 @@ class Pauses:
         if pause.key != key or (pause.until is None) != (seconds is None):
             self._world.fail(f"{key} was to be paused for {seconds} s, and the answer is {pause}")
         until = math.inf if pause.until is None else pause.until
-        if key != EVERYTHING or not self._world.faults_stop.is_set():
+        if key not in self._ended:
             self._told[key] = _Told(until, self._steps)
         self._world.trace("paused", *key, until)
 
@@ -110,7 +112,11 @@ class Pauses:
 
     def everything_goes_on(self) -> None:
         """Judge the pause of everything no more: somebody else is about to end it."""
-        self._told.pop(EVERYTHING, None)
+        self._forget(EVERYTHING)
+
+    def _forget(self, key: Key) -> None:
+        self._told.pop(key, None)
+        self._ended.add(key)
 
     async def end(self) -> None:
         """End all pauses, but those that end by themselves soon."""
@@ -119,7 +125,7 @@ class Pauses:
         for key in sorted(self._asked):
             told = self._told.get(key)
             if told is None or told.steps != self._steps or told.until > soon:
-                self._told.pop(key, None)
+                self._forget(key)
                 await world.clients.begin(world.clients.insist(ResumeWork(*key)))
 
     async def probe(self, probes: Probes) -> None:
@@ -129,6 +135,7 @@ class Pauses:
             return
         key, seconds = self._key(), draw.choice((None, 0.7))
         space, task_type = key[0] or world.spaces.one(), key[1] or "short"
+        self._ended.clear()
         await self._pause(key, seconds)
         until = self._told[key].until
         held = await probes.submit(task_type=task_type, namespace=space)
