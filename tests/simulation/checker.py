@@ -314,6 +314,7 @@ class Checker:
         now.failures = now.crashes = 0
         account = self.account
         self.retried[old.task_id] += 1
+        account.replaced_at.pop(old.task_id, None)
         by_bulks = account.bulk_retries[old.namespace]
         if self.retried[old.task_id] > account.retries[old.task_id] + by_bulks:
             self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
@@ -386,7 +387,8 @@ class Checker:
             self._fail(f"{new.task_id} has the result {new.result}; its body returned {said}")
 
     def _is_retried(self, row: Row) -> bool:
-        return self.retried[row.task_id] > 0
+        """Return whether a person has retried a task, and nobody has replaced it since."""
+        return self.retried[row.task_id] > 0 and row.task_id not in self.account.replaced_at
 
     def _may_be_cancelled(self, row: Row) -> bool:
         by_bulks = self.account.bulk_cancels[row.namespace]
