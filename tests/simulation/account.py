@@ -99,7 +99,7 @@ class Account:
         self.changes: defaultdict[tuple[str, int], list[TaskChanges]] = defaultdict(list)
         """The changes of each task that somebody may have made, by the revision before."""
         self.replaced_at: dict[str, float] = {}
-        """When each task was replaced last that was, by the clock of that tick."""
+        """When each task was replaced that was, by the clock of that tick, since its last retry."""
         self.replaced_from: set[tuple[str, int]] = set()
         """The tasks that were replaced, with the revision that they had before."""
         self.deletes: set[str] = set()

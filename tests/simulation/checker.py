@@ -76,8 +76,6 @@ class Checker:
         self.owner: str | None = None
         self.latest_clock = 0.0
         self.retried: Counter[str] = Counter()
-        self._never_expires: set[str] = set()
-        """The tasks that a person has retried, and that nothing has replaced since."""
         self.changed: set[tuple[str, int]] = set()
         """The tasks that were changed, with the revision that they had before."""
         self.made = 0
@@ -127,8 +125,6 @@ class Checker:
         for task_id in changed:
             old, new = before.get(task_id), rows.get(task_id)
             steps = 0 if new is None else self.replaced.follow(old, new, self._planned_at)
-            if steps:
-                self._never_expires.discard(task_id)
             if new is None:
                 assert old is not None
                 self._gone(old)
@@ -318,7 +314,7 @@ class Checker:
         now.failures = now.crashes = 0
         account = self.account
         self.retried[old.task_id] += 1
-        self._never_expires.add(old.task_id)
+        account.replaced_at.pop(old.task_id, None)
         by_bulks = account.bulk_retries[old.namespace]
         if self.retried[old.task_id] > account.retries[old.task_id] + by_bulks:
             self._fail(f"{old.task_id} was {old.state}, and nobody has retried it")
@@ -391,7 +387,8 @@ class Checker:
             self._fail(f"{new.task_id} has the result {new.result}; its body returned {said}")
 
     def _is_retried(self, row: Row) -> bool:
-        return row.task_id in self._never_expires
+        """Return whether a person has retried a task, and nobody has replaced it since."""
+        return self.retried[row.task_id] > 0 and row.task_id not in self.account.replaced_at
 
     def _may_be_cancelled(self, row: Row) -> bool:
         by_bulks = self.account.bulk_cancels[row.namespace]

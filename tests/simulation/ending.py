@@ -41,7 +41,7 @@ class Ending:
                 process.thaw()
         await asyncio.sleep(7.0)  # the last doubled calls have come in
         self.world.account.paused = False
-        self.world.pauses.expect_end()
+        self.world.pauses.everything_goes_on()
         await self.world.clients.begin(self.world.clients.insist("resume"))
         await self.world.pauses.end()
         await self.world.clients.begin(self.world.timetable.end(self.world.clients))

@@ -48,8 +48,8 @@ class Pauses:
         self._told: dict[Key, _Told] = {}
         self._asked: set[Key] = set()
         """The pauses that may be in force, whether this was answered or not."""
-        self._are_ending = False
-        """Whether all are being ended: the answer to an earlier order proves nothing then."""
+        self._ended: set[Key] = set()
+        """Those that the ending of the schedule ends, whatever a person does at the same time."""
 
     def begin(self, *, may_be_all: bool) -> None:
         """Begin to pause, in some schedules: with `may_be_all` maybe everything."""
@@ -79,14 +79,12 @@ class Pauses:
 
     async def _pause(self, key: Key, seconds: float | None) -> None:
         self._asked.add(key)
-        is_earlier = not self._are_ending
         pause = await self._world.clients.insist(PauseWork(*key, seconds))
         if pause.key != key or (pause.until is None) != (seconds is None):
             self._world.fail(f"{key} was to be paused for {seconds} s, and the answer is {pause}")
         until = math.inf if pause.until is None else pause.until
-        if is_earlier and self._are_ending:
-            return
-        self._told[key] = _Told(until, self._steps)
+        if key not in self._ended:
+            self._told[key] = _Told(until, self._steps)
         self._world.trace("paused", *key, until)
 
     @property
@@ -112,10 +110,13 @@ class Pauses:
 
     # When the faults have stopped
 
-    def expect_end(self) -> None:
-        """Take in that everything is to be resumed now, and each pause soon."""
-        self._are_ending = True
-        self._told.pop(EVERYTHING, None)
+    def everything_goes_on(self) -> None:
+        """Judge the pause of everything no more: somebody else is about to end it."""
+        self._forget(EVERYTHING)
+
+    def _forget(self, key: Key) -> None:
+        self._told.pop(key, None)
+        self._ended.add(key)
 
     async def end(self) -> None:
         """End all pauses, but those that end by themselves soon."""
@@ -124,7 +125,7 @@ class Pauses:
         for key in sorted(self._asked):
             told = self._told.get(key)
             if told is None or told.steps != self._steps or told.until > soon:
-                self._told.pop(key, None)
+                self._forget(key)
                 await world.clients.begin(world.clients.insist(ResumeWork(*key)))
 
     async def probe(self, probes: Probes) -> None:
@@ -134,6 +135,7 @@ class Pauses:
             return
         key, seconds = self._key(), draw.choice((None, 0.7))
         space, task_type = key[0] or world.spaces.one(), key[1] or "short"
+        self._ended.clear()
         await self._pause(key, seconds)
         until = self._told[key].until
         held = await probes.submit(task_type=task_type, namespace=space)

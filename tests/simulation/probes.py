@@ -203,7 +203,22 @@ class Probes:
 
     async def _died(self) -> None:
         """Have a runner die while it has much to do, and have the tracker be told of it."""
-        await self._with_full_runner(lambda life: self.world.crash(life, told=True))
+        await self._with_full_runner(self._crash)
+
+    def _crash(self, life: "RunnerLife") -> None:
+        self.world.crash(life, told=True)
+        self._clients.begin(self._given_up(life))
+
+    async def _given_up(self, life: "RunnerLife") -> None:
+        """See that what a runner held is given up as soon as the tracker was told of its death."""
+        present = self.world.present_tracker
+        await asyncio.sleep(0.31)
+        if not self.world.watch.was_told(life.runner_id):
+            return  # there was no tracker
+        await asyncio.sleep(0.1 * self.world.patience)
+        held = [row for row in self.world.checker.rows.values() if row.runner_id == life.runner_id]
+        if held and present is self.world.present_tracker:
+            self.world.fail(f"{life.runner_id} is dead, as was told, and holds {held}")
 
     async def _with_full_runner(self, harm: Callable[..., object]) -> None:
         ids = [await self.submit() for _ in range(4)]
