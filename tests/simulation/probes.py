@@ -106,7 +106,9 @@ class Probes:
         for deed in (Deed.FAIL, Deed.SNOOZE):
             self._number += 1
             task_id = await self.submit(Plan(self._number, calm=True, first=deed))
-            await self.until(f"a task to {deed} had ended", self._is_or_gone(task_id, "COMPLETED"), 0.5)
+            await self.until(
+                f"a task to {deed} had ended", self._is_or_gone(task_id, "COMPLETED"), 0.5
+            )
 
     async def _followed(self) -> None:
         """Follow a task's news and all changes, as event streams do."""
@@ -229,7 +231,9 @@ class Probes:
         await self.until("there was a runner", living, 1.0)
         harm(self.world.draw.choice(living()))
         for task_id in ids:
-            await self.until("another runner had done it", self._is_or_gone(task_id, "COMPLETED"), 1.5)
+            await self.until(
+                "another runner had done it", self._is_or_gone(task_id, "COMPLETED"), 1.5
+            )
 
     # Fences
 
