@@ -184,8 +184,8 @@ def _continued(context: str) -> Iterator[ProcessSpan]:
 def _extracted(context: str) -> Any:
     """Return a context with the span of the submission, which is in another process.
 
-    A trace context is checked when it comes in. So this reads it by its places, which takes half as
-    long as the API's propagator: each attempt of a task that has one pays for it.
+    A trace context is checked when it comes in. So this reads it by its places. Each attempt of a
+    task that has one pays for it, and the API's propagator takes longer.
     """
     from opentelemetry import trace
     from opentelemetry.context import Context
