@@ -224,11 +224,15 @@ class Fairness:
     Where only one takes turns nothing is charged: that would change nothing. When others come, all
     that runs is charged as if it was claimed then.
 
-    What is charged counts in turns after `flush`, so that a tick moves each share only once.
+    What is charged counts in turns after `flush`, so that a tick moves each share only once. Then
+    `on_moved` is called with it.
     """
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self, monotonic: Callable[[], float], on_moved: Callable[[TypeShare], None]
+    ) -> None:
         self._monotonic = monotonic
+        self._on_moved = on_moved
         self._charges: dict[str, list[Any]] = {}  # by task id: share, since when, seconds
         self._pending: dict[TypeShare, float] = {}
         self._look_at = monotonic()
@@ -290,6 +294,7 @@ class Fairness:
             space.time += seconds / space.weight
             space.types.push(share)
             share.pool.turns.push(space)
+            self._on_moved(share)
         self._pending.clear()
 
     def forget(self) -> None:

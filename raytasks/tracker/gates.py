@@ -22,6 +22,7 @@ class Parked(Protocol):
     """Something that waits before a gate: all waiting tasks of a lane, or of a type."""
 
     parked_at: "Gate | None"
+    parked_as: int
 
     @property
     def count(self) -> int:
@@ -153,13 +154,16 @@ class Gate:
         return True
 
     def park(self, item: Parked, task_type: str, place: float, number: int) -> None:
-        """Have an item wait here; the lowest `place` is woken first."""
-        item.parked_at = self
+        """Have an item wait here; the lowest `place` is woken first.
+
+        One that waits here already gets another place. The `number` is new each time.
+        """
+        item.parked_at, item.parked_as = self, number
         if self.parked is None:
             self.parked = {}
         heap = self.parked.setdefault(task_type, [])
         if len(heap) >= 256 and not len(heap) & (len(heap) - 1):  # those that have gone
-            heap[:] = [entry for entry in heap if entry[2].parked_at is self]
+            heap[:] = [entry for entry in heap if self._waits(entry)]
             heapq.heapify(heap)
         heapq.heappush(heap, (place, number, item))
 
@@ -167,8 +171,9 @@ class Gate:
         """Remove the best item of a type that waits here, and return it; None if there is none."""
         heap = self.parked.get(task_type) if self.parked else None
         while heap:
-            item = heapq.heappop(heap)[2]
-            if item.parked_at is self:
+            entry = heapq.heappop(heap)
+            item = entry[2]
+            if self._waits(entry):
                 item.parked_at = None
                 if not heap and self.parked is not None:
                     del self.parked[task_type]
@@ -176,3 +181,7 @@ class Gate:
         if heap is not None and self.parked is not None:
             del self.parked[task_type]
         return None
+
+    def _waits(self, entry: tuple[float, int, Parked]) -> bool:
+        _, number, item = entry
+        return item.parked_at is self and item.parked_as == number

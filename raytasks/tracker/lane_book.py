@@ -38,7 +38,7 @@ class Lanes:
         self._average = average
         self.limits = Limits(monotonic)
         self.limits.on_wake = self._woken
-        self.fairness = Fairness(monotonic)
+        self.fairness = Fairness(monotonic, self.limits.park_again)
         self.maker = QueueMaker(clock, self.fairness.expect_all)
         self._kinds: dict[str, TypeLanes] = {}
         self.pauses_end_at = math.inf

@@ -14,7 +14,10 @@ class Lane:
     No task in it has a rank below `floor`; the first one is `head`, or empty if that is not known.
     """
 
-    __slots__ = ("expected", "floor", "head", "name", "parked_at", "queue", "ready", "values")
+    __slots__ = (
+        *("expected", "floor", "head", "name", "parked_as", "parked_at", "queue", "ready"),
+        "values",
+    )
 
     def __init__(self, queue: "LaneQueue", name: str, values: str | None) -> None:
         self.queue = queue
@@ -24,6 +27,7 @@ class Lane:
         self.floor = math.inf
         self.head = ""
         self.parked_at: Gate | None = None
+        self.parked_as = 0
 
     def __lt__(self, other: "Lane") -> bool:
         return self.name < other.name
@@ -37,7 +41,7 @@ class Lane:
 class LaneQueue:
     """The lanes of one namespace and type. `ready` is how many tasks its open lanes have."""
 
-    __slots__ = ("heap", "kind", "namespace", "parked_at", "paused", "ready", "share")
+    __slots__ = ("heap", "kind", "namespace", "parked_as", "parked_at", "paused", "ready", "share")
 
     def __init__(self, kind: "TypeLanes", namespace: str, share: TypeShare, paused: bool) -> None:
         self.kind = kind
@@ -46,6 +50,7 @@ class LaneQueue:
         self.ready = 0
         self.paused = paused
         self.parked_at: Gate | None = None
+        self.parked_as = 0
         self.share = share
         share.owner = self
 

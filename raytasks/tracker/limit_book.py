@@ -14,6 +14,7 @@ from raytasks.model.controls import Limit
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import Running
+from raytasks.tracker.fairness import TypeShare
 from raytasks.tracker.gates import NO_BOUND, Gate, Key, LimitInForce, Parked
 from raytasks.tracker.put_offs import PutOffs
 from raytasks.tracker.type_limits import NO_LIMITS, TypeLimits, key_of
@@ -313,6 +314,12 @@ class Limits:
         """Have an item wait before a gate until there is room; the lowest `place` comes first."""
         gate.park(item, task_type, place, next(self._numbers))
         self._arm(gate)
+
+    def park_again(self, share: TypeShare) -> None:
+        """Give a queue that waits the place of its present time."""
+        queue = share.owner
+        if queue.parked_at is not None:
+            self.park(queue, queue.parked_at, queue.kind.name, share.space.time)
 
     def _wake(self, gate: Gate, most: int) -> None:
         """Wake at most so many of each type that wait before a gate."""

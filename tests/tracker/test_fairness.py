@@ -171,9 +171,11 @@ def test_what_has_used_much_before_a_pause_does_not_wait_for_a_newcomer_after_it
     assert minute.used["old", "a"] - before >= 10.0
 
 
-def test_a_rate_is_shared_by_those_who_wait_for_its_tokens() -> None:
+@pytest.mark.parametrize("expected", [0.04, 5.0])  # seconds of an attempt, before one has ended
+def test_a_rate_is_shared_by_those_who_wait_for_its_tokens(expected: float) -> None:
     world = ClaimWorld()
     world.declare(info("a", Limit("rate", rate=2.0, burst=1)), info("b"))
+    world.fleet.averages.add("a", expected)
     minute = Minute(world, lambda _space, _name: 0.04)
     for space in ("flood", "other"):
         minute.submit(100, space, "b")
