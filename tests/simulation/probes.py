@@ -250,6 +250,17 @@ class Probes:
             self._refused(f"settled attempt {attempt} of {row}", self._settlement(row, attempt))
         self._superseded()
 
+    def memory(self) -> None:
+        """See that memory takes no attempt for the one that a runner holds."""
+        present = self.world.present_tracker
+        if present is None or present.tracker is None:
+            return
+        for runner in present.tracker.fleet:
+            for held in runner.held.values():
+                for other in (held.attempt - 1, held.attempt + 1):
+                    if runner.find(held.task_id, other) is not None:
+                        self.world.fail(f"attempt {other} counts as {held}, which is held")
+
     def _settlement(self, row: Row, attempt: int) -> Settlement:
         return Settlement(
             event=Event.SUCCEED,

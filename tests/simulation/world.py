@@ -430,6 +430,7 @@ class World:
             self.trouble.aside = True
             Probes(self).fences()
             self.trouble.aside = False
+            Probes(self).memory()
         ending = Ending(self)
         await ending.calm()
         probes = Probes(self)
