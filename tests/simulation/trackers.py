@@ -162,8 +162,9 @@ class TrackerLife:
             found = await core.execute(asked)
         finally:
             self._pausing -= 1
-        if alone and number == self._pauses:
-            paused = isinstance(asked, PauseWork)
+        paused = isinstance(asked, PauseWork)
+        may_be_over = isinstance(asked, PauseWork) and asked.seconds is not None
+        if alone and number == self._pauses and not may_be_over:
             self.world.answers.paused(paused=paused, epoch=self.epoch, now=self.clock())
         return found
 
