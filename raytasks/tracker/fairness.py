@@ -221,8 +221,8 @@ class PoolTurns:
 class Fairness:
     """The charges of running attempts. `monotonic` returns seconds since any time.
 
-    Where only one takes turns nothing is charged: that would change nothing. When others come, all
-    that runs is charged as if it was claimed then.
+    Where only one takes turns, and no limit holds up others, nothing is charged: that would change
+    nothing. When others come, all that runs is charged as if it was claimed then.
 
     What is charged counts in turns after `flush`, so that a tick moves each share only once. Then
     `on_moved` is called with it.
