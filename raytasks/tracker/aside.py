@@ -116,7 +116,7 @@ class Aside:
         """Forget the log lines and checkpoints of a runner that will send them all again."""
         for item in self._kept:
             if item.group is not None:
-                item.group.forget_unless_ended(runner_id)
+                item.group.forget_unsaid(runner_id)
         self._kept = deque(item for item in self._kept if item.group and item.group.count)
 
     def has_outcome(self, task_id: str, attempt: int) -> bool:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Literal
@@ -202,22 +202,18 @@ class Inbox:
         return any(group.outcomes.has((task_id, attempt)) for group in self.groups())
 
     def forget_unsaid(self, runner_id: str) -> None:
-        """Forget the lines and reports of a runner that will send them all again."""
-        self._forget(runner_id, lambda _task_id, _attempt: False)
-        for group in self.suspects:
-            group.forget_unless_ended(runner_id)
+        """Forget the lines and reports of a runner that will send them all again.
 
-    def forget_unless_ended(self, runner_id: str) -> None:
-        """Forget the lines and reports of a runner, except for attempts whose outcome is here.
-
-        Such an outcome does not wait for the lines that are sent again, and after it no lines are
-        taken.
+        Those of attempts whose outcome is in the same group stay. Such an outcome does not wait for
+        what is sent again, and after it no lines are taken.
         """
-        self._forget(runner_id, lambda *attempt: self.outcomes.has(attempt))
+        for group in self.groups():
+            group._forget_unsaid(runner_id)
 
-    def _forget(self, runner_id: str, stays: Callable[[str, int], bool]) -> None:
+    def _forget_unsaid(self, runner_id: str) -> None:
         def is_kept(item: tuple[str, AttemptLog | Report]) -> bool:
-            return item[0] != runner_id or stays(item[1].task_id, item[1].attempt)
+            said = item[1]
+            return item[0] != runner_id or self.outcomes.has((said.task_id, said.attempt))
 
         self.logs.keep(is_kept)
         self.reports.keep(lambda item: is_kept(item) or not item[1].is_acknowledged)

@@ -106,11 +106,14 @@ def reports() -> "News[tuple[str, Report]]":
 
 
 def logs() -> "News[tuple[str, AttemptLog]]":
-    """Return an empty collection of attempts' log lines, each with its runner's id."""
+    """Return an empty collection of attempts' log lines, each with its runner's id.
+
+    Lines that are sent again, perhaps with later ones, take the place of the earlier message.
+    """
     return News(
-        lambda item: (item[0], item[1].number),
+        _log_key,
         lambda item: log_size(item[1]),
-        lambda _known, new: new,
+        lambda known, new: max(new, known, key=lambda item: len(item[1].lines)),
     )
 
 
@@ -134,6 +137,11 @@ def _report_key(item: tuple[str, Report]) -> Hashable:
     if report.is_acknowledged:
         return runner_id, report.number
     return runner_id, report.task_id, report.attempt
+
+
+def _log_key(item: tuple[str, AttemptLog]) -> Hashable:
+    runner_id, log = item
+    return runner_id, log.task_id, log.attempt, log.lines[0].number if log.lines else 0
 
 
 def _merged(known: tuple[str, Report], new: tuple[str, Report]) -> tuple[str, Report]:

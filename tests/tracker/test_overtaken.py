@@ -169,10 +169,54 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     assert last.end
     store.away = False
     await until(tracker, 1, State.COMPLETED)
-    [page] = await tracker.read(TaskEvents([EventQuery(claim.task_id)]))
-    assert page is not None
-    assert [event.message for event in page.events if isinstance(event, LogEntry)] == [
-        "line 1",
-        "line 2",
-    ]
+    assert await messages_of(tracker, claim.task_id) == ["line 1", "line 2"]
     await second.hang_up()
+
+
+async def test_a_runner_that_says_all_again_in_parts_loses_no_line(
+    tracker: Tracker, store: FaultyStore
+) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim()
+    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
+    store.away = True
+    runner.send([outcome(claim)], logs=[AttemptLog(claim.task_id, 1, 1, lines)])
+    async with asyncio.timeout(PATIENCE):
+        while tracker.ticker.access.error is None:
+            await let_run()
+    # Its lines do not fit into this exchange, so that its outcome waits, too.
+    runner.send(held=[(claim.task_id, claim.attempt)])
+    await let_run()
+    store.away = False
+    await until(tracker, 1, State.COMPLETED)
+    assert await messages_of(tracker, claim.task_id) == ["line 1", "line 2"]
+    await runner.hang_up()
+
+
+async def test_lines_that_are_said_again_and_again_are_kept_once(
+    tracker: Tracker, store: FaultyStore
+) -> None:
+    await tracker.submit([new_task(1)])
+    runner = ScriptedRunner(tracker)
+    [claim] = await runner.claim()
+    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2, 3)]
+    store.away = True
+    sizes = set()
+    for number in range(1, 9):
+        said = lines[: 2 + number % 2]
+        log = AttemptLog(claim.task_id, 1, number, said)
+        runner.send([outcome(claim)], held=[], logs=[log])
+        await let_run()
+        sizes.add(tracker.ticker.inbox.bytes)
+    assert max(sizes) < 2 * min(size for size in sizes if size)
+    store.away = False
+    await until(tracker, 1, State.COMPLETED)
+    assert await messages_of(tracker, claim.task_id) == ["line 1", "line 2", "line 3"]
+    await runner.hang_up()
+
+
+async def messages_of(tracker: Tracker, name: str) -> list[str]:
+    [page] = await tracker.read(TaskEvents([EventQuery(name)]))
+    assert page is not None
+    return [event.message for event in page.events if isinstance(event, LogEntry)]
