@@ -39,8 +39,8 @@ _MAX_PAUSE_SECONDS = 60.0
 class StepResult:
     """The result of a step: changed counts and totals, changed tasks, and those to be stopped.
 
-    `changed` is their number. With `is_last`, the operation is done. The `ready_changes` are by
-    lane.
+    `deleted` has the ids of tasks that are gone. `changed` is the number of all tasks. With
+    `is_last`, the operation is done. The `ready_changes` are by lane.
     """
 
     operation: BulkOperation
@@ -48,6 +48,7 @@ class StepResult:
     totals: Mapping[Total, int]
     changes: list[StateChange]
     marked: list[str]
+    deleted: list[str]
     changed: int
     is_last: bool
     ready_changes: list[ReadyChange]
@@ -247,6 +248,7 @@ def run_step(
             ]
             + called,
             marked=[head.task_id for head in running],
+            deleted=[] if stays else [head.task_id for head in changed],
             counts=transaction.finish(),
             changed=len(changed),
             is_last=finished_at is not None,

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from raytasks.model.acts import canceller
 from raytasks.model.states import WAITING, OutcomeKind, State
-from raytasks.model.tasks import Running, TaskNotFound, UniqueConflict
+from raytasks.model.tasks import Running, Task, TaskNotFound, UniqueConflict
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.store.count_changes import Counted, Total
 from raytasks.store.lane_rows import LaneRow, PutOffRow
@@ -13,6 +13,7 @@ from raytasks.store.store import Counts
 from raytasks.tracker.acting import Acted
 from raytasks.tracker.bulk_turns import StepResult
 from raytasks.tracker.claim_book import ClaimBook
+from raytasks.tracker.deleted_tasks import DeletedTasks
 from raytasks.tracker.feed import FeedRing
 from raytasks.tracker.fleet import Fleet
 from raytasks.tracker.inbox import Action, Inbox, answer_with
@@ -42,6 +43,7 @@ class Ledger:
         self.claims = ClaimBook(self.fleet, clock, monotonic, priority_step)
         self.lanes = self.claims.lanes
         self.feed = FeedRing(0)
+        self.deleted = DeletedTasks(monotonic)
         self.stats = Stats(self._backlog_of)
         self.counts: Counter[tuple[str, State]] = Counter()
         self.tasks: Counter[Counted] = Counter()
@@ -130,6 +132,7 @@ class Ledger:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
         taken.succeed(done.duplicates, done.pruning_seconds)
+        self.deleted.note(item.task_id for item in done.acted.deleted if isinstance(item, Task))
         if taken.actions:
             self._answer_actions(taken.actions, done.acted)
         if done.acted.audit:
@@ -141,6 +144,7 @@ class Ledger:
         self.stats.count(done.counts, done.totals, self._clock())
         for task_id in done.marked:
             self.fleet.mark_cancelled(task_id, done.operation.by)
+        self.deleted.note(done.deleted)
         self.claims.note_step(done.ready_changes, done.changes)
         self.feed.publish(done.changes)
         self._answer_urgently()

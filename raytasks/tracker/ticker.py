@@ -265,7 +265,7 @@ class Ticker:
             now=now,
             epoch=self.epoch,
             max_crashes=self.max_crashes,
-            submissions=arrived,
+            submissions=self.ledger.deleted.without(arrived),
             # A runner may have sent an earlier checkpoint again, after a later one.
             reports=sorted((report for _, report in taken.reports), key=lambda item: item.number),
             logs=[log for _, log in taken.logs],

@@ -51,6 +51,8 @@ class Checker:
         self.rows: dict[str, Row] = {}
         self.gone: dict[str, Row] = {}
         """The tasks that were deleted, as they were then."""
+        self.gone_in: dict[str, int] = {}
+        """The epoch in which somebody has deleted each task; not those of retention."""
         self.history: dict[tuple[str, int], Ended] = {}
         self.charged: dict[tuple[str, int], bool] = {}
         """Whether a lost attempt was to be charged, as a tick was told."""
@@ -71,6 +73,8 @@ class Checker:
         """Hears of a task whose running attempt was given back."""
         self.claimed: Callable[[Row, float], None] = lambda _row, _now: None
         """Hears of a task that was claimed by a tick which began at this time."""
+        self.made_again: Callable[[str], None] = lambda _: None
+        """Hears of a task that was gone, and is there again."""
         self.epoch = 0
         self.renewed_at = 0.0
         self.owner: str | None = None
@@ -158,6 +162,8 @@ class Checker:
 
     def _made(self, new: Row) -> None:
         self.made += 1
+        if new.task_id in self.gone:
+            self.made_again(new.task_id)
         task = self.account.submitted.get(new.task_id)
         if task is None:
             self._fail(f"nobody has submitted {new.task_id}")
@@ -178,7 +184,7 @@ class Checker:
         is_deleted = old.task_id in account.deletes
         is_swept = any(sweep.takes(old) for sweep in account.sweeps.values())
         if (is_deleted or is_swept) and old.finished_at is not None:
-            pass
+            self.gone_in[old.task_id] = self.epoch
         elif seconds is None or old.finished_at is None:
             self._fail(f"{old.task_id} is gone, which was {old.state}")
         elif self.latest_clock - old.finished_at < seconds:

@@ -54,6 +54,14 @@ ON_CALLS = frozenset(
 )
 """Those that meet single calls; each has a probability."""
 
+FORGETTING = frozenset(
+    {
+        *(Fault.TRACKER_KILLED, Fault.TRACKER_FROZEN),
+        *(Fault.TRACKER_DOUBLED, Fault.TRACKER_RIVALLED),
+    }
+)
+"""Faults after which another tracker goes on, without the memory of the one before."""
+
 ON_TRANSACTIONS = frozenset(
     {Fault.FAILS_BEFORE_COMMIT, Fault.FAILS_AFTER_COMMIT, Fault.OUTCOME_REFUSED}
 )

@@ -76,7 +76,13 @@ MUTANTS_OF_ORDERS = (
         "lane_statements.READY_ONES, bound))\n        changed = rewriting",
         "lane_statements.READY_ONES, bound).fetchall()[:0])\n        changed = rewriting",
     ),
-    # Deletions in bulk
+    # Deletions
+    Mutant(
+        "a late copy makes a deleted task again",
+        "raytasks.tracker.deleted_tasks",
+        "        if not self._until:\n",
+        "        if self._until or not self._until:\n",
+    ),
     Mutant(
         "a bulk deletion takes what its filter leaves out",
         "raytasks.model.bulk_operations",

@@ -27,6 +27,8 @@ class Summary:
     """In how many schedules each kind of fault occurred."""
     occurred: Counter[Fault] = field(default_factory=Counter)
     broken: list[Verdict] = field(default_factory=list)
+    cut_short: list[int] = field(default_factory=list)
+    """The seeds of schedules that ended early, as something happened that is known."""
 
     def add(self, verdict: Verdict) -> None:
         """Take in a schedule."""
@@ -34,6 +36,8 @@ class Summary:
         self.steps += verdict.steps
         self.occurred.update(verdict.faults)
         self.met.update(fault for fault, times in verdict.faults.items() if times)
+        if verdict.cut_short:
+            self.cut_short.append(verdict.seed)
         if verdict.broken is not None:
             self.broken.append(verdict)
 
@@ -44,6 +48,7 @@ class Summary:
         self.met.update(other.met)
         self.occurred.update(other.occurred)
         self.broken += other.broken
+        self.cut_short += other.cut_short
 
 
 def simulate(
@@ -93,6 +98,8 @@ def report(summary: Summary, seconds: float) -> str:
             for fault in Fault
         ),
     ]
+    if summary.cut_short:
+        lines.append(f"  ended early: {', '.join(map(str, summary.cut_short))}")
     for verdict in summary.broken[:3]:
         lines += [
             "",

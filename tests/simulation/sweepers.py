@@ -1,8 +1,4 @@
-"""Sweepers: people who have ended tasks deleted in bulk, by a filter.
-
-A copy of a submission that arrives after the deletion of its task would make it again. This is
-known, and not followed here: where copies can come late, only what is old is deleted.
-"""
+"""Sweepers: people who have ended tasks deleted in bulk, by a filter."""
 
 import asyncio
 from random import Random
@@ -13,7 +9,7 @@ from raytasks.model.states import State
 from raytasks.protocol.commands import StartBulk
 from tests.making import bulk_filter
 from tests.simulation.account import Row, Sweep
-from tests.simulation.kinds import Fault
+from tests.simulation.changers import seconds_of_copies
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -21,11 +17,6 @@ if TYPE_CHECKING:
 SHARE = 0.25
 """In how many schedules there are sweepers."""
 
-_COPIES = {
-    *(Fault.CALL_DOUBLED, Fault.CALL_LATE, Fault.CALLS_REORDERED),
-    *(Fault.STORE_HANGS, Fault.TRACKER_RIVALLED),
-}
-_LATE_SECONDS = 12.0
 _STATES = (None, None, State.COMPLETED, State.FAILED, State.CANCELLED)
 
 
@@ -47,8 +38,7 @@ class Sweepers:
         world, draw, clients = self._world, self._draw, self._world.clients
         await asyncio.sleep(draw.uniform(0.5, 6.0))
         bulk_id = clients.new_id()  # later tasks are none of its
-        has_copies = _COPIES & world.swarm.rates.keys()
-        await asyncio.sleep(_LATE_SECONDS if has_copies else draw.uniform(0.0, 2.0))
+        await asyncio.sleep(draw.uniform(0.0, 2.0) + seconds_of_copies(world, draw))
         asked = bulk_filter(
             BulkAction.DELETE,
             state=draw.choice(_STATES),

@@ -14,7 +14,10 @@ class Broken(BaseException):
 
 @dataclass
 class Verdict:
-    """How a schedule went. `broken` says what did not hold."""
+    """How a schedule went. `broken` says what did not hold.
+
+    One that was `cut_short` has met something that is known, and was followed until then.
+    """
 
     seed: int
     broken: str | None = None
@@ -22,6 +25,7 @@ class Verdict:
     seconds: float = 0.0
     faults: Counter[Fault] = field(default_factory=Counter)
     trace: list[str] = field(default_factory=list)
+    cut_short: bool = False
 
 
 class Errors(logging.Handler):

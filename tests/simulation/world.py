@@ -87,9 +87,11 @@ class World:
         self.max_crashes = self.draw.choice((1, 3, 50))
         self.retention_seconds = self.draw.choice((None, None, 2.0, 20.0))
         self.account.pruning_after = self.retention_seconds
+        self.checker.made_again = self._made_again
         self.times_delivered = 3
         self.faults_stop = asyncio.Event()
         self.broken: str | None = None
+        self.cut_short = False
         self.trackers: list[TrackerLife] = []
         self.runners: list[RunnerLife] = []
         self.replicas: list[ReplicaLife] = []
@@ -104,11 +106,31 @@ class World:
 
     def fail(self, what: str) -> None:
         """Note that something does not hold, and end the schedule."""
-        if self.broken is None:
+        if not self._is_over:
             self.broken = what
             self.trace("BROKEN", what)
             self.loop.stop()
         raise Broken(what)
+
+    @property
+    def _is_over(self) -> bool:
+        return self.cut_short or self.broken is not None
+
+    def _made_again(self, task_id: str) -> None:
+        """End the schedule, as a copy of a submission has made a task again that was gone.
+
+        This is known: a tracker does not know what was deleted before its time, by retention, or by
+        a write whose answer was lost.
+        """
+        occurred = self.swarm.occurred
+        is_in_doubt = occurred[Fault.FAILS_AFTER_COMMIT] or occurred[Fault.STORE_HANGS]
+        is_known = self.checker.gone_in.get(task_id) == self.checker.epoch
+        if is_known and not (is_in_doubt or self.retention_seconds):
+            self.fail(f"{task_id} was deleted, and is made again")
+        self.trace("made again", task_id[-3:])
+        self.cut_short = not self._is_over
+        self.loop.stop()
+        raise Broken
 
     def trace(self, *what: object) -> None:
         """Note what happens."""
@@ -326,9 +348,10 @@ class World:
         except Broken:
             pass
         except Stuck as error:
-            self.broken = self.broken or str(error)
+            if not self._is_over:
+                self.broken = str(error)
         except Exception as error:
-            if self.broken is None:  # else it is only that the loop was stopped
+            if not self._is_over:  # else it is only that the loop was stopped
                 self.broken = "".join(traceback.format_exception(error))
         finally:
             log.removeHandler(noticed)
@@ -344,11 +367,12 @@ class World:
             seconds,
             self.swarm.occurred,
             [" ".join(map(str, line)) for line in self._lines],
+            self.cut_short,
         )
 
     def _on_exception(self, _loop: object, context: dict[str, Any]) -> None:
         error = context.get("exception")
-        if self.broken is None and "handle" in context and error is not None:
+        if not self._is_over and "handle" in context and error is not None:
             self.broken = "".join(traceback.format_exception(error))
             self.loop.stop()
 

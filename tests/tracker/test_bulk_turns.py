@@ -21,6 +21,7 @@ from raytasks.testing import FakeClock
 from raytasks.tracker import bulk_turns as bulk
 from raytasks.tracker.bulk_turns import TICKS_FIRST, BulkTurns
 from raytasks.tracker.core import Tracker
+from raytasks.tracker.deleted_tasks import KEEP_SECONDS
 from tests.making import NOW, bulk_filter, counted, ids, new_task, task_id
 from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
 
@@ -297,3 +298,17 @@ class TestMany:
                 ("short", State.PENDING): EVERY,
             }
             assert served > 20
+
+
+async def test_a_late_copy_does_not_make_again_what_was_deleted(
+    tracker: Tracker, clock: FakeClock
+) -> None:
+    await failed(tracker, ScriptedRunner(tracker), 1, 2)
+    await start(tracker, "delete")
+    assert (await done(tracker)).changed == 2
+    await tracker.submit([new_task(1), new_task(3)])
+    found = await tracker.read(TasksById(ids((1, 2, 3))))
+    assert set(found) == {task_id(3)}
+    clock.advance(KEEP_SECONDS + 1)
+    await tracker.submit([new_task(2)])
+    assert await tracker.read(TasksById(ids((2,))))

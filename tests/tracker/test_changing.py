@@ -19,11 +19,12 @@ from raytasks.model.tasks import (
 )
 from raytasks.protocol import codec
 from raytasks.protocol.commands import ChangeTask, DeleteTask, RetryTask
+from raytasks.protocol.queries import TasksById
 from raytasks.store.store import Store
 from raytasks.tracker.acting import Target
 from raytasks.tracker.core import Tracker
-from tests.making import NOW, Tracking, new_task, outcome, task_id
-from tests.tracking import ScriptedRunner, let_run
+from tests.making import NOW, Tracking, ids, new_task, outcome, task_id
+from tests.tracking import ScriptedRunner, let_run, until
 
 
 @pytest.fixture
@@ -180,3 +181,16 @@ class TestByTheTracker:
             with pytest.raises(TaskNotFound):
                 await tracker.execute(command)
         assert sum(tracker.ticker.ledger.tasks.values()) == 0
+
+
+async def test_a_late_copy_of_a_submission_does_not_make_a_deleted_task_again(
+    tracker: Tracker, runner: ScriptedRunner
+) -> None:
+    await tracker.submit([new_task(1), new_task(2)])
+    runner.end((await runner.claim())[0])
+    await until(tracker, 1, State.COMPLETED)
+    await tracker.execute(DeleteTask(task_id(1), DEFAULT_NAMESPACE))
+    assert await tracker.submit([new_task(1), new_task(3)]) == {}
+    found = await tracker.read(TasksById(ids((1, 2, 3))))
+    assert set(found) == {task_id(2), task_id(3)}
+    await runner.hang_up()

@@ -160,6 +160,7 @@ class TestSubmission:
     async def test_what_never_went_out_is_given_back_when_its_runner_dies(
         self, tracker: Tracker, store: FaultyStore, runner: ScriptedRunner
     ) -> None:
+        await tracker.submit([new_task(99, task_type="other")])  # the tracker's own ticks are over
         runner.send()
         await let_run()
         gate = Gate(store)
