@@ -23,13 +23,13 @@ from raytasks.api.on_ray.deployment import (
     listening_host,
     present_version,
 )
-from raytasks.cluster.person import person_here
 from raytasks.model.lines import one_line
 from raytasks.model.tasks import RaytasksError
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
 from raytasks.protocol import codec as wire
 from raytasks.protocol.commands import Command, PauseWork, ResumeWork
+from raytasks.protocol.person import person_here
 from raytasks.protocol.queries import Answer, LogLines, PauseList, Query, VersionList
 from raytasks.protocol.service_log import LogPage
 from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME

@@ -27,7 +27,7 @@ from raytasks.api.task_models import BatchView, TaskView
 from raytasks.api.views import accepted, task_json, tasks_json
 from raytasks.api_keys import Scope
 from raytasks.handling.duplicates import answered_places, owners_of
-from raytasks.handling.submission import check_batch, check_submission
+from raytasks.handling.submission import check_batch, check_submission, signed
 from raytasks.handling.submit_request import BatchRequest, SubmitRequest
 from raytasks.handling.tracing import sent
 from raytasks.model.tasks import NewTask, StoreUnavailable, Task
@@ -137,7 +137,7 @@ class Submissions:
         namespace = caller.namespace_for(namespace)
         body = await read_json(scope, receive, service.max_payload_bytes, service.max_depth)
         new = await self._checked(check_submission, [body], body, namespace, idempotency_key)
-        [first], places = await self._submit([new], scope)
+        [first], places = await self._submit([new], scope, caller)
         headers = _told(places)
         headers |= {"Location": f"/tasks/{first.task_id}", **etag_of(first)}
         status = HTTPStatus.ACCEPTED if first.task_id == new.task_id else HTTPStatus.OK
@@ -161,7 +161,7 @@ class Submissions:
         items = body.get("tasks") if isinstance(body, dict) else None
         items = items if isinstance(items, list) else []
         new = await self._checked(check_batch, items, body, namespace, idempotency_key)
-        found, places = await self._submit(new, scope, first=0)
+        found, places = await self._submit(new, scope, caller, first=0)
         stored = any(task.task_id == mine.task_id for task, mine in zip(found, new, strict=True))
         status = HTTPStatus.ACCEPTED if stored else HTTPStatus.OK
         operates = caller.may(Scope.OPERATE)
@@ -198,14 +198,14 @@ class Submissions:
         return await service.check_threads.run(slow, call) if slow else call()
 
     async def _submit(
-        self, new: Sequence[NewTask], scope: ASGIScope, *, first: int | None = None
+        self, new: Sequence[NewTask], scope: ASGIScope, caller: Caller, *, first: int | None = None
     ) -> tuple[list[Task], list[int]]:
         """Store the tasks, or find those that hold their keys; return them.
 
         Return also the places of those that hold a unique key. Of a batch, `first` is the place of
         its first task.
         """
-        with sent(new, _trace_of(scope)) as traced:
+        with sent(signed(new, caller.name), _trace_of(scope)) as traced:
             new, duplicates = await self._payloads.submit(traced)
         owners = owners_of(new, duplicates, first=first)
         places = answered_places(new, duplicates)

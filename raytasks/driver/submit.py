@@ -15,12 +15,13 @@ from raytasks.handling.declaration import task_type_of
 from raytasks.handling.duplicates import answered_places, owners_of
 from raytasks.handling.handler_types import Called, Payload
 from raytasks.handling.registry import Registry
-from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission
+from raytasks.handling.submission import MAX_ERRORS, check_batch, check_submission, signed
 from raytasks.handling.terms import DriverTerms
 from raytasks.handling.tracing import sent
 from raytasks.model.bounds import MAX_IN_BATCH
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.tasks import Duplicate, NewTask, RaytasksError
+from raytasks.protocol.person import person_here
 from raytasks.settings import load_settings
 
 Answer = TypeVar("Answer")
@@ -256,7 +257,7 @@ def _door() -> Door:
 def _checked(
     door: Door, request: Mapping[str, Any], idempotency_key: str | None, terms: DriverTerms
 ) -> NewTask:
-    return check_submission(
+    task = check_submission(
         request,
         _registry_of(door),
         idempotency_key=idempotency_key,
@@ -264,6 +265,7 @@ def _checked(
         bounds=terms.bounds,
         callbacks=terms.callbacks,
     )
+    return signed([task], person_here())[0]
 
 
 def _all_checked(
@@ -296,7 +298,7 @@ def _all_checked(
             if len(errors) >= MAX_ERRORS:
                 break
         else:
-            checked += _parts(batch, terms.max_batch_bytes)
+            checked += _parts(signed(batch, person_here()), terms.max_batch_bytes)
     if errors:
         raise InvalidSubmission("nothing was submitted", errors[:MAX_ERRORS])
     return checked

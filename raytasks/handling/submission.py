@@ -24,7 +24,7 @@ from raytasks.model.lane_names import BadLimitValue, lane_of, limit_values_of
 from raytasks.model.strict_json import NestedTooDeeply, NotJson, encode_json, parse_json, pointer
 from raytasks.model.task_filter import RESERVED, is_reserved
 from raytasks.model.tasks import DEFAULT_NAMESPACE, NewTask
-from raytasks.model.uniqueness import Unique, encode_unique
+from raytasks.model.uniqueness import OnConflict, Unique, decode_unique, encode_unique
 
 _FURTHEST_YEARS = 10
 MAX_ERRORS = 100
@@ -137,6 +137,17 @@ def check_batch(
         )
         for index, task in enumerate(tasks)
     ]
+
+
+def signed(tasks: Sequence[NewTask], by: str) -> list[NewTask]:
+    """Return submissions with who makes them: those that may replace a task that waits."""
+    return [replace(task, by=by) if _may_replace(task) else task for task in tasks]
+
+
+def _may_replace(task: NewTask) -> bool:
+    if task.unique_spec is None:
+        return False
+    return decode_unique(task.unique_spec).on_conflict is OnConflict.REPLACE
 
 
 def batch_key(key: str, index: int) -> str:

@@ -18,6 +18,10 @@ BY_SERVE = "serve"
 """The name under which Ray Serve acts, which brings a build by `serve run` or `serve deploy`."""
 
 
+BY_OUTBOX = "outbox"
+"""The name under which rows of the outbox act: nobody knows who has written them."""
+
+
 class ActionName(StrEnum):
     """The kind of an act."""
 

@@ -144,6 +144,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     - `callback_url`: who hears of its end, or None.
     - `schedule`, `scheduled_for`: the schedule that made it, and for which time; or None.
     - `batch`: the id of the first task of its batch, if a task of the batch has a unique key.
+    - `by`: who submits it, if it may replace a task that waits; it is not stored with the task.
     """
 
     task_id: str
@@ -170,6 +171,7 @@ class NewTask(Struct, frozen=True, omit_defaults=True, gc=False):
     schedule: str | None = None
     scheduled_for: float | None = None
     batch: str | None = None
+    by: str | None = None
 
     def stamped(self, now: float) -> "NewTask":
         """Return the task as accepted at `now`, with its times by the same clock.

@@ -155,7 +155,7 @@ def _add_total(values: Values, words: Words) -> Any:
 
 RENEW = RowStatement(_named(tracker_epoch, "epoch", "renewed_at"), _renew)
 
-_NOT_STORED = ("delay_seconds", "expires_seconds", "batch")
+_NOT_STORED = ("delay_seconds", "expires_seconds", "batch", "by")
 
 SUBMITTED = [name for name in NewTask.__struct_fields__ if name not in _NOT_STORED]
 """The stored fields of a new task: its relative times have become times."""

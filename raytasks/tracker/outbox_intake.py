@@ -21,10 +21,12 @@ from raytasks.handling.submission import (
     field_errors,
     new_task,
     payload_text,
+    signed,
     unknown_type,
     with_key,
 )
 from raytasks.handling.submit_request import SubmitRequest
+from raytasks.model.acts import BY_OUTBOX
 from raytasks.model.errors import FieldError, InvalidSubmission
 from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.lane_names import lane_of, limit_values_again
@@ -146,6 +148,7 @@ def _task(
     parent = value.get(TRACE_PARENT)
     if isinstance(parent, str):
         task = replace(task, trace_context=trace_context(parent))
+    [task] = signed([task], BY_OUTBOX)
     key = value.get(IDEMPOTENCY_KEY)
     if key is None:
         return task

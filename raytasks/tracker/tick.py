@@ -210,7 +210,7 @@ def _submit(transaction: Transaction, work: TickInput, done: TickResult) -> None
         transaction.submit(new)
     done.changes += [inserted(task, work.now) for task in new]
     if decision is not None:
-        done.changes += carry_out(transaction, asked, decision, work.now)
+        carry_out(transaction, asked, decision, work.now, done.acted)
     if entries:
         done.changes += end_unfit(transaction, entries, done.duplicates, work.now)
 

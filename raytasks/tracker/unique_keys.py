@@ -3,16 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from raytasks.model.acts import UNKNOWN, ActionName, TaskAct
+from raytasks.model.acts import UNKNOWN, ActionName, NewAudit, TaskAct
 from raytasks.model.states import State
 from raytasks.model.tasks import Duplicate, NewTask, Task
 from raytasks.model.uniqueness import OnConflict, decode_unique
-from raytasks.protocol.messages import StateChange
-from raytasks.store.act_rows import write_task_acts
+from raytasks.store.act_rows import write_audit, write_task_acts
 from raytasks.store.idempotency import remember_answers
 from raytasks.store.transaction import Transaction
 from raytasks.store.unique_rows import KeyName, KeyRow, holders, take, wanted_by
-from raytasks.tracker.acting import change_of
+from raytasks.tracker.acting import Acted, change_of
 
 
 @dataclass
@@ -126,21 +125,26 @@ def _has_begun(task: Task | None) -> bool:
 
 
 def carry_out(
-    transaction: Transaction, new: Sequence[NewTask], decision: Decision, now: float
-) -> list[StateChange]:
+    transaction: Transaction, new: Sequence[NewTask], decision: Decision, now: float, done: Acted
+) -> None:
     """Take the keys of a decision and replace tasks, after its new tasks were stored.
 
-    It was made about the submissions `new`. Returns the changes for the feed.
+    It was made about the submissions `new`. The changes for the feed and the acts for the audit go
+    into `done`.
     """
     take(transaction.connection, list(decision.keys.values()))
     remember_answers(transaction.connection, new, decision.duplicates)
-    changes: list[StateChange] = []
+    audit: list[NewAudit] = []
     for holder, asked in decision.rewrites:
         before = transaction.tasks([holder])[holder]
         transaction.rewrite(before, asked)
-        act = TaskAct(holder, before.revision, ActionName.REPLACE, now, UNKNOWN)
+        by = asked.by or UNKNOWN
+        act = TaskAct(holder, before.revision, ActionName.REPLACE, now, by)
         write_task_acts(transaction.connection, [act])
-        changes.append(
-            change_of(before, State.PENDING, 0, before.revision + 1, now, UNKNOWN, act.action)
+        details = {"task_type": asked.task_type, "state": before.state.value}
+        audit.append(NewAudit(by, act.action, before.namespace, holder, details))
+        done.changes.append(
+            change_of(before, State.PENDING, 0, before.revision + 1, now, by, act.action)
         )
-    return changes
+    if audit:
+        done.audit += write_audit(transaction.connection, audit, now, len(done.audit))

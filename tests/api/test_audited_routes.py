@@ -17,7 +17,7 @@ NOOP = {"task_type": "noop", "payload": {}, "delay_seconds": 600}
 DAILY = {"task_type": "noop", "cron": "0 9 * * *", "payload": {}}
 
 UNAUDITED = {
-    ("POST", "/tasks/"): "a task has its own history, with what a later one replaced",
+    ("POST", "/tasks/"): "a new task has its own history; see below for one that replaces another",
     ("POST", "/tasks/batch"): "as a single submission",
     ("POST", "/outbox/nudge"): "it only makes the tracker look",
 }
@@ -77,3 +77,22 @@ async def test_each_leaves_a_line(
     logged = [record.getMessage() for record in caplog.records]
     assert [line.partition(" of ")[0] for line in logged] == [act for *_, act in ROUTES]
     assert all(line.endswith(" by a") for line in logged)
+
+
+async def test_a_submission_that_replaces_a_task_leaves_a_line(
+    sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "raytasks.observe.acts_log")
+    unique = {"key": "k", "on_conflict": "replace"}
+    async with locked(sqlite_url, tmp_path) as api:
+        task = await ask(api, "POST", "/tasks/", json={**NOOP, "unique": unique})
+        assert await acts(api) == []
+        await ask(api, "POST", "/tasks/", json={**NOOP, "unique": unique})
+        await ask(api, "POST", "/tasks/batch", json={"tasks": [NOOP, {**NOOP, "unique": unique}]})
+        assert await acts(api) == [("replace", "a")] * 2
+        [entry, _] = (await ask(api, "GET", "/audit"))["entries"]
+        assert (entry["target"], entry["namespace"]) == (task["task_id"], "default")
+        shown = await ask(api, "GET", f"/tasks/{task['task_id']}")
+        assert [(act["action"], act["by"]) for act in shown["actions"]] == [("replace", "a")] * 2
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == [f"replace of {task['task_id']} by a"] * 2

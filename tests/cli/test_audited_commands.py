@@ -15,10 +15,10 @@ import pytest
 import typer
 
 from raytasks.cli import app
-from raytasks.cluster.person import person_here
 from raytasks.model.acts import ActionName
 from raytasks.pools.handlers_version import HandlersVersion
 from raytasks.pools.versions import DeployAnswer
+from raytasks.protocol.person import person_here
 from raytasks.settings import Settings
 from tests.local_service import LocalService, served
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raytasks.cluster.person import person_here
+from raytasks.protocol.person import person_here
 from tests.cluster.changing import write_versioned
 from tests.cluster.conftest import Service
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, begun, kill, marks, only

@@ -13,7 +13,7 @@ import httpx
 import psutil
 import pytest
 
-from raytasks.cluster.person import person_here
+from raytasks.protocol.person import person_here
 from tests.cluster.conftest import START_SECONDS, STOP_SECONDS, newest_act
 from tests.ports import quiet_port
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from raytasks.cluster.person import person_here
+from raytasks.protocol.person import person_here
 from tests.cluster.changing import write_changing
 from tests.cluster.conftest import Service, newest_act
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, WARM_RUNNER, kill, only, processes

@@ -11,6 +11,7 @@ from raytasks.driver import submit as driver
 from raytasks.handling.declaration import handler
 from raytasks.model.errors import InvalidSubmission
 from raytasks.model.tasks import KeyConflict, StoreUnavailable, TaskFailed
+from raytasks.protocol.person import person_here
 from raytasks.testing import Queue
 
 
@@ -139,3 +140,13 @@ class TestMany:
 def test_an_option_that_is_none_is_named(queue: Queue) -> None:
     with pytest.raises(InvalidSubmission, match="/namespace: Extra inputs are not permitted"):
         raytasks.submit("order", {"number": 1}, namespace="x")
+
+
+def test_what_replaces_a_task_says_who_it_was(queue: Queue) -> None:
+    unique = {"key": "k", "on_conflict": "replace"}
+    later = [{**task, "delay_seconds": 60, "unique": unique} for task in orders(1, 2)]
+    first = raytasks.submit(**later[0])
+    assert raytasks.submit(**later[1]).id == first.id
+    raytasks.submit_many(later)
+    acts = queue.get(first.id)["actions"]
+    assert [(act["action"], act["by"]) for act in acts] == [("replace", person_here())] * 3

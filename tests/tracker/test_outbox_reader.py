@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from msgspec import json
 
+from raytasks.model.acts import BY_OUTBOX
 from raytasks.model.states import State
 from raytasks.model.steering import NamespaceSetting
 from raytasks.model.tasks import Task
 from raytasks.protocol.commands import SetNamespace
-from raytasks.protocol.queries import TasksById
+from raytasks.protocol.queries import AuditList, TasksById
 from raytasks.store import outbox_rows
 from raytasks.store.store import Store
 from raytasks.tracker import outbox_reader
@@ -158,6 +159,8 @@ async def test_a_key_that_is_taken_ends_the_task_with_the_holder(outbox_store: S
         states = [item.state.value for item in found]
         assert states == ["PENDING", "CANCELLED", "FAILED", "CANCELLED", "FAILED", "CANCELLED"]
         assert found[0].priority == 9
+        [audited] = (await tracker.read(AuditList())).entries
+        assert (audited.action, audited.by, audited.target) == ("replace", BY_OUTBOX, task_id(1))
         for item in (found[1], found[3], found[5]):
             reason = json.decode(item.cancel_reason or "")
             assert (reason["code"], reason["by"]) == ("duplicate", None)
