@@ -133,6 +133,8 @@ def main() -> int:
     parser.add_argument("lanes", nargs="+", metavar="name=command", type=Lane.read)
     given = parser.parse_args()
     signal.signal(signal.SIGTERM, _interrupt)
+    # Who runs this in the background has SIGINT ignored, and the commands would inherit that.
+    signal.signal(signal.SIGINT, _interrupt)
     try:
         ended = run_all(given.lanes, given.seconds)
     except KeyboardInterrupt:
