@@ -233,19 +233,22 @@ class Fairness:
     ) -> None:
         self._monotonic = monotonic
         self._on_moved = on_moved
-        self._charges: dict[str, list[Any]] = {}  # by task id: share, since when, seconds
+        # Three maps by task id, and no object for each: the garbage collector would look at all.
+        self._shares: dict[str, TypeShare] = {}
+        self._since: dict[str, float] = {}
+        self._seconds: dict[str, float] = {}
         self._pending: dict[TypeShare, float] = {}
         self._look_at = monotonic()
         self.misses_some = False
         """Whether attempts may run that are not charged, though more than one takes turns."""
 
     def __contains__(self, task_id: object) -> bool:
-        return task_id in self._charges
+        return task_id in self._shares
 
     @property
     def charges_any(self) -> bool:
         """Whether an attempt is charged."""
-        return bool(self._charges)
+        return bool(self._shares)
 
     def expect_all(self) -> None:
         """Have all running attempts charged, as more than one takes turns from now on."""
@@ -253,19 +256,21 @@ class Fairness:
 
     def claim(self, task_id: str, share: TypeShare, seconds: float) -> None:
         """Charge a claimed attempt with the average seconds of its type."""
-        self._charges[task_id] = [share, self._monotonic(), seconds]
+        self._shares[task_id] = share
+        self._since[task_id] = self._monotonic()
+        self._seconds[task_id] = seconds
         self._pending[share] = self._pending.get(share, 0.0) + seconds
 
     def settle(self, ended: Iterable[tuple[str, float | None]]) -> None:
         """Charge what ended attempts have used instead, in seconds; None: since their claim."""
-        pending, pop = self._pending, self._charges.pop
+        pending, pop, now = self._pending, self._shares.pop, self._monotonic()
         for task_id, seconds in ended:
-            charge = pop(task_id, None)
-            if charge is not None:
-                share, since, charged = charge
-                used = self._monotonic() - since
+            share = pop(task_id, None)
+            if share is not None:
+                used = now - self._since.pop(task_id)
                 if seconds is not None and seconds < used:
                     used = seconds
+                charged = self._seconds.pop(task_id)
                 pending[share] = pending.get(share, 0.0) + used - charged
 
     def look(self) -> None:
@@ -274,15 +279,15 @@ class Fairness:
         if now < self._look_at:
             return
         looked = 0
-        for charge in self._charges.values():  # the oldest first
-            share, since, charged = charge
-            used = now - since
+        for task_id, share in self._shares.items():  # the oldest first
+            used = now - self._since[task_id]
             if used < LONG_SECONDS:
                 break
             looked += 1
+            charged = self._seconds[task_id]
             if used > charged and share.pool.is_contested:
                 self._pending[share] = self._pending.get(share, 0.0) + used - charged
-                charge[2] = used
+                self._seconds[task_id] = used
         self._look_at = now + _LOOK_SECONDS + looked / 20_000
         self.flush()
 
@@ -299,6 +304,8 @@ class Fairness:
 
     def forget(self) -> None:
         """Forget all charges, as the attempts are read again."""
-        self._charges.clear()
+        self._shares.clear()
+        self._since.clear()
+        self._seconds.clear()
         self._pending.clear()
         self.misses_some = True

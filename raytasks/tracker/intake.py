@@ -8,6 +8,7 @@ only when they are asked to, so nothing is repeated meanwhile.
 import asyncio
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 from msgspec.structs import replace
 
@@ -49,7 +50,7 @@ class Intake:
         self._owing: dict[str, _Owed] = {}  # by runner, oldest first
         self._refused = 0  # total bytes
         self._inviting: asyncio.TimerHandle | None = None
-        self._stored: dict[tuple[str, int], None] = {}  # the newest outcomes
+        self._stored: dict[str, int] = {}  # the newest outcomes: the attempt, by task id
         self.in_flight = 0
 
     def take(self, runner: RunnerState, exchange: Exchange) -> bool:
@@ -109,7 +110,7 @@ class Intake:
             key = (outcome.task_id, outcome.attempt)
             running = runner.find(*key)
             if running is None:  # settled before, or no longer this runner's
-                if outcome.kind in CRASHES or key in self._stored:
+                if outcome.kind in CRASHES or self._stored.get(key[0]) == key[1]:
                     # Not the runner's own news, or a repetition: acknowledge it.
                     runner.acknowledged.append(key)
                 else:  # acknowledged once kept: its end may not be stored yet
@@ -136,9 +137,9 @@ class Intake:
         """Remember committed outcomes, so that a repetition is no news."""
         for _, outcome in taken.outcomes:
             if outcome.kind not in CRASHES:  # the runner of a lost attempt may report another end
-                self._stored[outcome.task_id, outcome.attempt] = None
-        while len(self._stored) > _REMEMBERED:
-            del self._stored[next(iter(self._stored))]
+                self._stored[outcome.task_id] = outcome.attempt
+        if len(self._stored) > 2 * _REMEMBERED:  # half at once: each end costs the same
+            self._stored = dict(islice(self._stored.items(), _REMEMBERED, None))
 
     def invite(self) -> None:
         """Ask runners for the news not taken from them, as many runners as there is room for.
