@@ -222,16 +222,21 @@ class Fairness:
     """The charges of running attempts. `monotonic` returns seconds since any time.
 
     Where only one takes turns, and no limit holds up others, nothing is charged: that would change
-    nothing. When others come, all that runs is charged as if it was claimed then.
+    nothing. `counts` says whether a share is charged. When others come, all that runs is charged as
+    if it was claimed then.
 
     What is charged counts in turns after `flush`, so that a tick moves each share only once. Then
     `on_moved` is called with it.
     """
 
     def __init__(
-        self, monotonic: Callable[[], float], on_moved: Callable[[TypeShare], None]
+        self,
+        monotonic: Callable[[], float],
+        on_moved: Callable[[TypeShare], None],
+        counts: Callable[[TypeShare], bool],
     ) -> None:
         self._monotonic = monotonic
+        self._counts = counts
         self._on_moved = on_moved
         # Three maps by task id, and no object for each: the garbage collector would look at all.
         self._shares: dict[str, TypeShare] = {}
@@ -285,7 +290,7 @@ class Fairness:
                 break
             looked += 1
             charged = self._seconds[task_id]
-            if used > charged and share.pool.is_contested:
+            if used > charged and self._counts(share):
                 self._pending[share] = self._pending.get(share, 0.0) + used - charged
                 self._seconds[task_id] = used
         self._look_at = now + _LOOK_SECONDS + looked / 20_000

@@ -14,7 +14,7 @@ from raytasks.model.handler_info import HandlerInfo
 from raytasks.model.steering import Steering
 from raytasks.model.tasks import Running
 from raytasks.store.lane_rows import LaneRow, ReadyChange
-from raytasks.tracker.fairness import Fairness
+from raytasks.tracker.fairness import Fairness, TypeShare
 from raytasks.tracker.gates import Gate
 from raytasks.tracker.lane_queues import Lane, LaneQueue, TypeLanes
 from raytasks.tracker.limit_book import Limits
@@ -38,7 +38,7 @@ class Lanes:
         self._average = average
         self.limits = Limits(monotonic)
         self.limits.on_wake = self._woken
-        self.fairness = Fairness(monotonic, self.limits.park_again)
+        self.fairness = Fairness(monotonic, self.limits.park_again, self._is_charged)
         self.maker = QueueMaker(clock, self.fairness.expect_all)
         self._kinds: dict[str, TypeLanes] = {}
         self.pauses_end_at = math.inf
@@ -118,14 +118,8 @@ class Lanes:
         for kind in self._kinds.values():
             for lane in kind.lanes.values():
                 if lane.ready:
-                    yield LaneRow(
-                        kind.name,
-                        lane.name,
-                        lane.queue.namespace,
-                        lane.values,
-                        lane.ready,
-                        lane.floor,
-                    )
+                    space = lane.queue.namespace
+                    yield LaneRow(kind.name, lane.name, space, lane.values, lane.ready, lane.floor)
 
     def apply(self, changes: Iterable[ReadyChange]) -> None:
         """Apply what has become ready on disk, and what is ready no longer.
@@ -250,11 +244,14 @@ class Lanes:
 
     def charge(self, claimed: Iterable[Running]) -> None:
         """Charge claimed attempts to their namespaces and types. See `Fairness.flush`."""
-        may_others_wait = bool(self.limits.by_name)  # before a limit, where they take no turns
         for running in claimed:
             share = self._queue(running.task_type, running.namespace).share
-            if may_others_wait or share.pool.is_contested:
+            if self._is_charged(share):
                 self.fairness.claim(running.task_id, share, self._average(running.task_type))
+
+    def _is_charged(self, share: TypeShare) -> bool:
+        # Others wait for turns, or before a limit, where they take none.
+        return share.pool.is_contested or bool(self.limits.by_name)
 
     def charge_running(self, running: Iterable[Running]) -> None:
         """Charge the running attempts that were claimed while nobody else took turns."""

@@ -190,3 +190,22 @@ def test_a_rate_is_shared_by_those_who_wait_for_its_tokens(expected: float) -> N
     shares = [minute.used[space, "a"] for space in ("flood", "new", "other")]
     assert sum(shares) == pytest.approx(40 * 0.04, abs=0.1)
     assert max(shares) - min(shares) <= 0.1
+
+
+def test_what_runs_long_behind_a_limit_is_charged_while_it_runs() -> None:
+    world = ClaimWorld()
+    world.declare(info("a", Limit("one", running=1)))
+    world.fleet.averages.add("a", 0.1)
+    minute = Minute(world, lambda _space, _name: 30.0)
+    [first] = minute.submit(1, "left")  # for half a minute, which nobody has foreseen
+    minute.run(1.0)
+    minute.submit(5, "left")
+    minute.submit(5, "right")
+    for second in range(2, 29):  # nobody takes turns: both wait before the limit
+        minute.run(float(second))
+        world.now = float(second)
+    [running] = world.fleet.running.values()
+    assert running.task_id == first
+    lane = world.lanes.find("a", running.lane)
+    assert lane is not None
+    assert lane.queue.share.space.time == pytest.approx(28.0, abs=1.0)
