@@ -12,9 +12,13 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from raytasks.model.trace_context import headers_of, present_context
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext
 
 _SYSTEM = "raytasks"
 
@@ -112,7 +116,7 @@ def processing(
     if is_recording():
         return _recorded(task_type, task_id, attempt, context, parenting)
     if context is not None:
-        return _continued(context)
+        return _Continued(context)
     return nullcontext(_NO_SPAN)
 
 
@@ -125,7 +129,7 @@ def within(name: str, context: str | None) -> Iterator[None]:
         with _tracer().start_as_current_span(name, context=_extracted(context)):
             yield
     else:
-        with _continued(context):
+        with _Continued(context):
             yield
 
 
@@ -170,36 +174,65 @@ def _recorded(
         yield ProcessSpan(span)
 
 
-@contextmanager
-def _continued(context: str) -> Iterator[ProcessSpan]:
-    from opentelemetry import context as contexts
+class _Continued:
+    """A block in which a trace context is current. Each attempt that has one pays for it."""
 
-    token = contexts.attach(_extracted(context))
-    try:
-        yield _NO_SPAN
-    finally:
-        contexts.detach(token)
+    __slots__ = ("_context", "_token")
+
+    def __init__(self, context: str) -> None:
+        self._context = context
+
+    def __enter__(self) -> ProcessSpan:
+        from opentelemetry.context import attach
+
+        self._token = attach(_extracted(self._context))
+        return _NO_SPAN
+
+    def __exit__(self, *_: object) -> None:
+        from opentelemetry.context import detach
+
+        detach(self._token)
 
 
 def _extracted(context: str) -> Any:
-    """Return a context with the span of the submission, which is in another process.
-
-    A trace context is checked when it comes in. So this reads it by its places. Each attempt of a
-    task that has one pays for it, and the API's propagator takes longer.
-    """
-    from opentelemetry import trace
+    """Return a context with the span of the submission, which is in another process."""
     from opentelemetry.context import Context
+    from opentelemetry.trace import set_span_in_context
+
+    return set_span_in_context(_remote_span()(context), Context())
+
+
+@cache
+def _remote_span() -> Any:
+    """Return the class of spans in other processes, which read their context when it is needed."""
+    from opentelemetry import trace
+
+    class RemoteSpan(trace.NonRecordingSpan):
+        def __init__(self, context: str) -> None:
+            self._kept = context
+
+        def get_span_context(self) -> trace.SpanContext:
+            return _span_context(self._kept)
+
+        def __repr__(self) -> str:
+            return f"RemoteSpan({self._kept})"
+
+    return RemoteSpan
+
+
+def _span_context(context: str) -> "SpanContext":
+    """Return the context of a span. It was checked when it came in, so its places are known."""
+    from opentelemetry import trace
 
     headers = headers_of(context)
     parent, state = headers["traceparent"], headers.get("tracestate")
-    span = trace.SpanContext(
+    return trace.SpanContext(
         int(parent[3:35], 16),
         int(parent[36:52], 16),
         is_remote=True,
         trace_flags=trace.TraceFlags(int(parent[53:55], 16)),
         trace_state=None if state is None else trace.TraceState.from_header([state]),
     )
-    return trace.set_span_in_context(trace.NonRecordingSpan(span), Context())
 
 
 def _tracer() -> Any:
