@@ -178,8 +178,10 @@ class Clients:
             self.world.answers.accepted(task.task_id)
             self.stored.append(task.task_id)
             return
-        if not duplicate.task_id and self.world.retention_seconds is not None:
-            return  # of a batch of which a part was pruned
+        account = self.world.account
+        some_are_gone = self.world.retention_seconds is not None or account.deletes
+        if not duplicate.task_id and (some_are_gone or account.sweeps):
+            return  # of a batch of which a part was pruned or deleted
         owner = rows.get(duplicate.task_id)
         if not duplicate.same or (
             owner is not None and owner.idempotency_key != task.idempotency_key

@@ -151,12 +151,13 @@ class Pauses:
         await probes.until_done(held, 0.0 if seconds is None else until - world.wall_of_tracker())
 
     def at_the_end(self) -> None:
-        """See that nothing is paused any more, in memory and on disk."""
+        """See that nothing is paused any more, in memory and on disk, but what ends by itself."""
         world, present = self._world, self._world.present_tracker
         now = world.wall_of_tracker()
         rows = world.files.reader.execute("SELECT * FROM pauses WHERE until IS NULL").fetchall()
         memory = []
         if present is not None and present.tracker is not None:
-            memory = present.tracker.ticker.steering.in_force(now)
+            in_force = present.tracker.ticker.steering.in_force(now)
+            memory = [pause for pause in in_force if pause.until is None]
         if rows or memory:
             world.fail(f"everything goes on again, and this is paused: {rows}, {memory}")
