@@ -10,6 +10,7 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayTaskError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     WorkerCrashedError,
 )
 
@@ -31,6 +32,10 @@ ever.
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
+class PlacementGroupRemoved(Exception):
+    """The placement group in which an attempt ran was removed, and Ray ended its process."""
+
+
 @dataclass
 class Flight:
     """One attempt that was handed to Ray.
@@ -41,6 +46,8 @@ class Flight:
     - `step`: how many steps were taken to stop it.
     - `lines`: how many lines all tries have logged.
     - `recalled`: the attempt must not begin, and is given back.
+    - `group_id`: Ray's id of the placement group that it was handed to, or None.
+    - `group_gone`: this group was removed, so the attempt was ended.
     - `stacks`: who asks for the stack of the present try.
     """
 
@@ -56,6 +63,8 @@ class Flight:
     checkpoint_ref: str | None = None
     lines: int = 0
     recalled: bool = False
+    group_id: str | None = None
+    group_gone: bool = False
     stacks: StackRequests = field(default_factory=StackRequests)
 
     @property
@@ -132,6 +141,9 @@ class Flight:
             return attempt.failed(
                 cause if isinstance(cause, BaseException) else error, ray_attempt=self.number
             )
+        gone = isinstance(error, TaskPlacementGroupRemoved)
+        if gone or (self.group_gone and isinstance(error, (TaskCancelledError, *_LOST))):
+            return self._without_group()
         if isinstance(error, TaskCancelledError):  # not by us
             return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=self.number)
         if not isinstance(error, _LOST):
@@ -142,3 +154,15 @@ class Flight:
         kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST
         described = describe_error(error, retryable=True)
         return attempt.outcome(kind, error=described, ray_attempt=self.number)
+
+    def _without_group(self) -> Outcome:
+        """Return the outcome of an attempt whose placement group was removed: not its fault."""
+        if not self.begun:
+            return self.attempt.outcome(OutcomeKind.RELEASED)
+        error = PlacementGroupRemoved("the placement group was removed while the attempt ran")
+        return self.attempt.outcome(
+            OutcomeKind.LOST,
+            error=describe_error(error, retryable=True),
+            ray_attempt=self.number,
+            charged=False,
+        )

@@ -10,6 +10,7 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayTaskError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     WorkerCrashedError,
 )
 
@@ -89,6 +90,37 @@ def test_an_error_that_was_raised_in_the_process_is_a_failure_whatever_its_class
 
 def test_what_somebody_else_cancelled_is_cancelled() -> None:
     assert flight(Clock()).outcome_of(TaskCancelledError()).kind is OutcomeKind.CANCELLED
+
+
+class TestRemovedPlacementGroup:
+    """Ray ends what runs in a group that is removed: the attempt is not to blame."""
+
+    @pytest.mark.parametrize("crashes", [0, MAX_UNBEGUN])
+    def test_what_waits_there_is_given_back_however_often(self, crashes: int) -> None:
+        outcome = flight(Clock()).outcome_of(TaskPlacementGroupRemoved(), crashes)
+        assert outcome.kind is OutcomeKind.RELEASED
+
+    @pytest.mark.parametrize("begun", [False, True])
+    @pytest.mark.parametrize(
+        "error", [TaskCancelledError(), WorkerCrashedError()], ids=["cancelled", "crashed"]
+    )
+    def test_what_was_ended_as_its_group_is_gone(self, error: Exception, begun: bool) -> None:
+        flown = flight(Clock())
+        flown.group_gone = True
+        if begun:
+            flown.begin(Place("n1", "w1"), 1000.0)
+        outcome = flown.outcome_of(error)
+        assert outcome.kind is (OutcomeKind.LOST if begun else OutcomeKind.RELEASED)
+        if begun:
+            assert not outcome.charged
+            assert "the placement group was removed" in (outcome.error or "")
+
+    def test_an_error_of_the_handler_stays_one(self) -> None:
+        flown = flight(Clock())
+        flown.group_gone = True
+        flown.begin(Place("n1", "w1"), 1000.0)
+        raised = RayTaskError("apart", "trace", ValueError("bad")).as_instanceof_cause()
+        assert flown.outcome_of(raised).kind is OutcomeKind.FAILED
 
 
 def test_a_try_that_asks_again_is_the_same_try() -> None:
