@@ -35,7 +35,7 @@ class GroupRequest:
 
 
 @dataclass(frozen=True)
-class Group:
+class GroupView:
     """A placement group as Ray reports it.
 
     - `group_id`: Ray's id, as hexadecimal digits.
@@ -49,7 +49,7 @@ class Group:
 
 
 def blocked_code(
-    request: GroupRequest, needs: Mapping[str, float], group: Group | None
+    request: GroupRequest, needs: Mapping[str, float], group: GroupView | None
 ) -> str | None:
     """Return why no task can be handed to Ray that needs this in the group; None if it can.
 
@@ -69,13 +69,13 @@ def blocked_code(
 
 
 def in_group(
-    needs: Mapping[str, float], group: Group, bundle: int = ANY_BUNDLE
+    needs: Mapping[str, float], group: GroupView, bundle: int = ANY_BUNDLE
 ) -> dict[str, float]:
     """Return the needs by the names that these resources have in the group or in one bundle."""
     return {_name(name, group, bundle): amount for name, amount in needs.items()}
 
 
-def touched(needs: Collection[str], group: Group, bundle: int = ANY_BUNDLE) -> frozenset[str]:
+def touched(needs: Collection[str], group: GroupView, bundle: int = ANY_BUNDLE) -> frozenset[str]:
     """Return the names of what a task may take in the group, for whoever waits for some of it.
 
     What is taken of one bundle is taken of the group. What any bundle may give may be taken of the
@@ -87,7 +87,7 @@ def touched(needs: Collection[str], group: Group, bundle: int = ANY_BUNDLE) -> f
     )
 
 
-def with_groups(nodes: Sequence[Node], groups: Collection[Group]) -> list[Node]:
+def with_groups(nodes: Sequence[Node], groups: Collection[GroupView]) -> list[Node]:
     """Return the nodes with what the groups have there: Ray only reports how much of it is free."""
     more: dict[str, dict[str, float]] = {node.node_id: defaultdict(float) for node in nodes}
     for group in groups:
@@ -98,6 +98,6 @@ def with_groups(nodes: Sequence[Node], groups: Collection[Group]) -> list[Node]:
     return [replace(node, total={**node.total, **more[node.node_id]}) for node in nodes]
 
 
-def _name(resource: str, group: Group, bundle: int) -> str:
+def _name(resource: str, group: GroupView, bundle: int) -> str:
     middle = "" if bundle == ANY_BUNDLE else f"{bundle}_"
     return f"{resource}_group_{middle}{group.group_id}"

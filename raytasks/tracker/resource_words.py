@@ -1,5 +1,6 @@
 """The words for resources that attempts and runners need and the cluster lacks."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -8,6 +9,8 @@ from raytasks.protocol.messages import Demand
 from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.node_labels import Selector, needs_text
 from raytasks.runner.placement_groups import ANY_BUNDLE, GROUP_PENDING
+
+_ID = re.compile("[0-9a-f]{36}")  # as Ray writes it; a group is known by it if it has no name
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,11 @@ def group_words(code: str, need: Need) -> tuple[str, str]:
         return (
             f"{need.no_place()} has a node yet: none has free what the bundle reserves",
             "add a node, end what holds the resources, or make the group with smaller bundles",
+        )
+    if _ID.fullmatch(name):
+        return (
+            f"the placement group {name} does not exist any more, and no other gets its id",
+            "name a detached group in the handler's ray_options: placement_group='NAME'; deploy",
         )
     return (
         f"the placement group {name} does not exist in the Ray namespace {RAY_NAMESPACE}",

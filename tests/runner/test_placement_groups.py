@@ -6,8 +6,8 @@ from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, RUNNER_STARTING, No
 from raytasks.runner.placement_groups import (
     GROUP_PENDING,
     NO_PLACEMENT_GROUP,
-    Group,
     GroupRequest,
+    GroupView,
     blocked_code,
     in_group,
     touched,
@@ -15,7 +15,7 @@ from raytasks.runner.placement_groups import (
 )
 
 ID = "ab01"
-GROUP = Group(ID, [{"CPU": 1.0}, {"CPU": 2.0, "GPU": 1.0}], ["n1", "n2"])
+GROUP = GroupView(ID, [{"CPU": 1.0}, {"CPU": 2.0, "GPU": 1.0}], ["n1", "n2"])
 
 
 class TestWhetherATaskCanBeHandedToRay:
@@ -43,11 +43,11 @@ class TestWhetherATaskCanBeHandedToRay:
 
     @pytest.mark.parametrize(("bundle", "code"), [(-1, None), (0, GROUP_PENDING), (1, None)])
     def test_with_a_bundle_that_has_no_node(self, bundle: int, code: str | None) -> None:
-        half = Group(ID, GROUP.bundles, ["", "n2"])
+        half = GroupView(ID, GROUP.bundles, ["", "n2"])
         assert blocked_code(GroupRequest("trainers", bundle), {"CPU": 1}, half) == code
 
     def test_only_bundles_that_are_large_enough_count(self) -> None:
-        half = Group(ID, GROUP.bundles, ["n1", ""])
+        half = GroupView(ID, GROUP.bundles, ["n1", ""])
         assert blocked_code(GroupRequest("trainers"), {"CPU": 2}, half) == GROUP_PENDING
 
 
@@ -94,7 +94,7 @@ class TestNodes:
         assert code_of(needs, nodes, [{"zone": "a"}]) == NEVER_FITS
 
     def test_two_bundles_on_one_node_add_up(self) -> None:
-        [node] = with_groups([self.node("n1")], [Group(ID, GROUP.bundles, ["n1", "n1"])])
+        [node] = with_groups([self.node("n1")], [GroupView(ID, GROUP.bundles, ["n1", "n1"])])
         assert node.total == {
             "CPU": 4.0,
             "CPU_group_ab01": 3.0,

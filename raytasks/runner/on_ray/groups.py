@@ -9,7 +9,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raytasks.handling.declaration_checks import GROUP_OPTIONS
 from raytasks.runner.on_ray.tracker_client import NAMESPACE
-from raytasks.runner.placement_groups import ANY_BUNDLE, Group, GroupRequest
+from raytasks.runner.placement_groups import ANY_BUNDLE, GroupRequest, GroupView
 
 _REMOVED = "REMOVED"
 
@@ -30,7 +30,7 @@ def request_of(options: Mapping[str, Any]) -> GroupRequest | None:
     )
 
 
-def groups_now(requests: Iterable[GroupRequest]) -> dict[str, Group]:
+def groups_now(requests: Iterable[GroupRequest]) -> dict[str, GroupView]:
     """Return the groups that exist, by the name in the requests. Blocks.
 
     Raises what Ray raises if it does not tell.
@@ -43,7 +43,7 @@ def groups_now(requests: Iterable[GroupRequest]) -> dict[str, Group]:
     return found
 
 
-def strategy_of(request: GroupRequest, group: Group) -> PlacementGroupSchedulingStrategy:
+def strategy_of(request: GroupRequest, group: GroupView) -> PlacementGroupSchedulingStrategy:
     """Return the strategy that places a remote task in the group. Asks Ray nothing."""
     handle = PlacementGroup(
         PlacementGroupID(bytes.fromhex(group.group_id)),
@@ -69,11 +69,11 @@ def _by_id(group_id: str) -> Mapping[str, Any]:
     return found
 
 
-def _group(row: Mapping[str, Any] | None) -> Group | None:
+def _group(row: Mapping[str, Any] | None) -> GroupView | None:
     if not row or row["state"] == _REMOVED:
         return None
     bundles = sorted(row["bundles"].items())
-    return Group(
+    return GroupView(
         row["placement_group_id"],
         [dict(bundle) for _, bundle in bundles],
         [row["bundles_to_node_id"].get(index) or "" for index, _ in bundles],

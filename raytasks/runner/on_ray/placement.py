@@ -16,7 +16,7 @@ from raytasks.runner.on_ray.groups import groups_now, request_of, strategy_of
 from raytasks.runner.on_ray.nodes import nodes_now
 from raytasks.runner.on_ray.ray_options import needs_of, resources_of, selectors_of
 from raytasks.runner.placement_groups import (
-    Group,
+    GroupView,
     blocked_code,
     in_group,
     touched,
@@ -54,7 +54,7 @@ class Placement:
         self._requests = {name: request for name, request in asked_groups.items() if request}
         self._first_come = FirstCome()
         self._held_back: tuple[str, frozenset[str]] | None = None
-        self._groups: Mapping[str, Group] = groups_now(self._requests.values())
+        self._groups: Mapping[str, GroupView] = groups_now(self._requests.values())
         self._cluster: Mapping[str, float] = ray.cluster_resources()
         self._cluster_at = self._groups_at = now
         self._blocked: dict[str, tuple[str, float]] = {}
@@ -172,7 +172,7 @@ class Placement:
                 known, since = before.get(name, ("", now))
                 self._blocked[name] = code, since if code == known else now
 
-    def _group(self, task_type: str) -> Group | None:
+    def _group(self, task_type: str) -> GroupView | None:
         request = self._requests.get(task_type)
         return None if request is None else self._groups.get(request.name)
 

@@ -12,7 +12,7 @@ from ray.util.scheduling_strategies import (
 )
 
 from raytasks.runner.on_ray.groups import groups_now, request_of, strategy_of
-from raytasks.runner.placement_groups import Group, GroupRequest
+from raytasks.runner.placement_groups import GroupRequest, GroupView
 
 ID = "0bed13de76d8a9e1c59708aa84b601000000"
 
@@ -65,7 +65,9 @@ def test_the_groups_that_exist(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(state, "get_placement_group_by_name", by_name)
     names = ("trainers", "removed", "unknown")
     requests = [GroupRequest(name, bundle) for name in names for bundle in (-1, 0)]
-    assert groups_now(requests) == {"trainers": Group(ID, [{"CPU": 1.0}, {"GPU": 1.0}], ["n1", ""])}
+    assert groups_now(requests) == {
+        "trainers": GroupView(ID, [{"CPU": 1.0}, {"GPU": 1.0}], ["n1", ""])
+    }
     assert sorted(asked) == sorted((name, "raytasks") for name in names)  # each of them once
 
 
@@ -80,7 +82,7 @@ def test_a_group_by_its_id(
 
 
 def test_a_strategy_asks_nothing_of_ray() -> None:
-    group = Group(ID, [{"CPU": 1.0}, {"GPU": 1.0}], ["n1", "n2"])
+    group = GroupView(ID, [{"CPU": 1.0}, {"GPU": 1.0}], ["n1", "n2"])
     strategy = strategy_of(GroupRequest("trainers", 1, True), group)
     assert strategy.placement_group.id.hex() == ID
     assert strategy.placement_group.bundle_specs == [{"CPU": 1.0}, {"GPU": 1.0}]

@@ -10,7 +10,7 @@ from raytasks.protocol.messages import Demand
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, RUNNER_STARTING, Node
 from raytasks.runner.on_ray import placement
 from raytasks.runner.on_ray.placement import GROUPS_SECONDS, QUEUED, RESOURCES_SECONDS, Placement
-from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP, Group
+from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP, GroupView
 
 OPTIONS: dict[str, dict[str, Any]] = {
     "plain": {"num_cpus": 2},
@@ -23,19 +23,19 @@ OPTIONS: dict[str, dict[str, Any]] = {
 ID = "0bed13de76d8a9e1c59708aa84b601000000"
 
 
-def group(group_id: str = ID, nodes: tuple[str, str] = ("n1", "n1")) -> Group:
-    return Group(group_id, [{"CPU": 1.0}, {"CPU": 1.0}], nodes)
+def group(group_id: str = ID, nodes: tuple[str, str] = ("n1", "n1")) -> GroupView:
+    return GroupView(group_id, [{"CPU": 1.0}, {"CPU": 1.0}], nodes)
 
 
 @dataclass
 class Cluster:
     """One node of four processors, two of which a group has reserved, if there is one."""
 
-    groups: dict[str, Group] = field(default_factory=dict)
+    groups: dict[str, GroupView] = field(default_factory=dict)
     free: dict[str, float] = field(default_factory=dict)
     looks: int = 0
 
-    def groups_now(self, requests: Any) -> dict[str, Group]:
+    def groups_now(self, requests: Any) -> dict[str, GroupView]:
         self.looks += 1
         asked = {request.name for request in requests}
         return {name: found for name, found in self.groups.items() if name in asked}
@@ -132,7 +132,7 @@ async def test_a_look_without_an_answer_changes_nothing(
     cluster.groups["trainers"] = group()
     placed = Placement(OPTIONS, 0.0)
 
-    def away(_: Any) -> dict[str, Group]:
+    def away(_: Any) -> dict[str, GroupView]:
         raise ConnectionError
 
     monkeypatch.setattr(placement, "groups_now", away)

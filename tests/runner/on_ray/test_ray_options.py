@@ -18,7 +18,7 @@ from raytasks.runner.on_ray.ray_options import (
     selectors_of,
 )
 from raytasks.runner.on_ray.remote_attempt import may_ray_retry
-from raytasks.runner.placement_groups import Group, GroupRequest
+from raytasks.runner.placement_groups import GroupRequest, GroupView
 from raytasks.runner.plan import RunnerPlan
 
 
@@ -184,7 +184,7 @@ def test_a_placement_group_is_given_to_ray_as_a_strategy() -> None:
 
     registry = Registry([handler_of(grouped)])
     check_ray_options(registry)  # the group need not exist
-    group = Group("0bed13de76d8a9e1c59708aa84b601000000", [{"CPU": 2.0}], ["n1"])
+    group = GroupView("0bed13de76d8a9e1c59708aa84b601000000", [{"CPU": 2.0}], ["n1"])
     strategy = strategy_of(GroupRequest("trainers", 0, True), group)
     completed = remote_options(options, plan(), strategy=strategy)
     assert completed["scheduling_strategy"] is strategy
