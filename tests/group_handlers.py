@@ -12,9 +12,10 @@ GROUP = "trainers"
 
 
 class Round(BaseModel):
-    """The attempts before this one hang."""
+    """The attempts before this one hang, and stubborn ones ignore that they are to exit."""
 
     ends: int = 1
+    stubborn: bool = False
 
 
 @handler(
@@ -28,8 +29,12 @@ class Round(BaseModel):
 )
 def grouped(payload: Round, context: Context) -> str | None:
     """Return the id of the group in which this runs, or hang."""
-    if context.attempt < payload.ends:
-        time.sleep(600)
+    while context.attempt < payload.ends:
+        try:
+            time.sleep(600)
+        except SystemExit:
+            if not payload.stubborn:
+                raise
     group: Any = get_current_placement_group()
     return None if group is None else str(group.id.hex())
 

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
+from pydantic_core import from_json
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
@@ -155,14 +156,37 @@ class Flight:
         described = describe_error(error, retryable=True)
         return attempt.outcome(kind, error=described, ray_attempt=self.number)
 
+    def excused(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of an attempt that failed: lost if its placement group was removed.
+
+        Ray then ends the process by a signal, which raises `SystemExit` in the handler. What else
+        can be retried counts as lost, too: the handler's own Ray tasks may have been in the group.
+        """
+        if not self.group_gone or not (outcome.retryable or _is_exit(outcome.error)):
+            return outcome
+        return replace(
+            outcome,
+            kind=OutcomeKind.LOST,
+            error=_group_removed(),
+            retryable=True,
+            delay_seconds=0.0,
+            charged=False,
+            closes=None,
+        )
+
     def _without_group(self) -> Outcome:
         """Return the outcome of an attempt whose placement group was removed: not its fault."""
         if not self.begun:
             return self.attempt.outcome(OutcomeKind.RELEASED)
-        error = PlacementGroupRemoved("the placement group was removed while the attempt ran")
         return self.attempt.outcome(
-            OutcomeKind.LOST,
-            error=describe_error(error, retryable=True),
-            ray_attempt=self.number,
-            charged=False,
+            OutcomeKind.LOST, error=_group_removed(), ray_attempt=self.number, charged=False
         )
+
+
+def _group_removed() -> str:
+    error = PlacementGroupRemoved("the placement group was removed while the attempt ran")
+    return describe_error(error, retryable=True)
+
+
+def _is_exit(error: str | None) -> bool:
+    return error is not None and from_json(error)["type"] == SystemExit.__name__

@@ -1,6 +1,7 @@
 """The placement of remote tasks: what each type needs, how many fit, and who waits for what."""
 
 import asyncio
+import logging
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,6 +24,8 @@ from raytasks.runner.placement_groups import (
     with_groups,
 )
 
+log = logging.getLogger(__name__)
+
 QUEUED = 2
 """How many attempts of a type are handed to Ray beyond those that fit the cluster.
 
@@ -34,6 +37,8 @@ RESOURCES_SECONDS = 5.0
 
 GROUPS_SECONDS = 2.0
 """The time between two looks at the placement groups that handlers name."""
+
+_ANSWER_SECONDS = 5.0
 
 
 class Placement:
@@ -57,6 +62,8 @@ class Placement:
         self._groups: Mapping[str, GroupView] = groups_now(self._requests.values())
         self._cluster: Mapping[str, float] = ray.cluster_resources()
         self._cluster_at = self._groups_at = now
+        self._groups_changed = False
+        self._looking = asyncio.Lock()
         self._blocked: dict[str, tuple[str, float]] = {}
         self._block(now)
 
@@ -99,26 +106,33 @@ class Placement:
 
     async def look(self, now: float) -> bool:
         """Look at the cluster if that is due. Return whether a placement group has changed."""
-        changed = False
         if self._requests and not 0 <= now - self._groups_at <= GROUPS_SECONDS:
-            changed = await self._look_at_groups(now)
+            async with self._looking:
+                await self._look_at_groups(now)
+        changed, self._groups_changed = self._groups_changed, False
         if changed or not 0 <= now - self._cluster_at <= RESOURCES_SECONDS:
             self._cluster_at = now
             self._cluster = await asyncio.to_thread(ray.cluster_resources)
         return changed
 
-    async def has_lost(self, group_id: str) -> bool:
-        """Return whether a placement group (Ray's id) is gone. It is looked for at once."""
-        found = await asyncio.to_thread(groups_now, tuple(self._requests.values()))
-        return all(group.group_id != group_id for group in found.values())
+    async def look_for_group(self, task_type: str, group_id: str, now: float) -> None:
+        """Look whether a group is still there, unless it is known to be gone. See `group_id`.
 
-    async def _look_at_groups(self, now: float) -> bool:
-        self._groups_at = now
+        If Ray does not answer in time, what was known of the groups stays.
+        """
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS), self._looking:
+                if self.group_id(task_type) == group_id:
+                    await self._look_at_groups(now)
+        except Exception as error:
+            log.warning("the placement groups cannot be had: %r", error)
+
+    async def _look_at_groups(self, now: float) -> None:
         found = await asyncio.to_thread(groups_now, tuple(self._requests.values()))
-        changed = found != self._groups
+        self._groups_at = now
+        self._groups_changed |= found != self._groups
         self._groups = found
         self._block(now)
-        return changed
 
     async def look_at_demands(self, waiting: Sequence[tuple[str, float]], now: float) -> bool:
         """Note what attempts wait for, and return whether that has changed.

@@ -9,7 +9,11 @@ from typing import Any
 
 import ray
 from msgspec.structs import replace
-from ray.exceptions import NodeDiedError, TaskCancelledError, TaskPlacementGroupRemoved
+from ray.exceptions import (
+    NodeDiedError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+)
 
 from raytasks.handling.registry import Registry
 from raytasks.model.retry import PermanentError
@@ -202,9 +206,20 @@ class RemoteWork:
         What waits there is given back. It begins in the group that comes under the same name.
         """
         for flight in self._flights.values():
-            if flight.group_id != self._placement.group_id(flight.attempt.claim.task_type):
-                flight.group_gone = True
+            self._mark_group_gone(flight)
+            if flight.group_gone:
                 ray.cancel(flight.ref, force=True)
+
+    async def _look_for_group(self, flight: Flight) -> None:
+        """Note whether the placement group of an attempt is gone that did not succeed."""
+        if flight.group_id is not None and not flight.group_gone:
+            task_type, now = flight.attempt.claim.task_type, self._workplace.now()
+            await self._placement.look_for_group(task_type, flight.group_id, now)
+            self._mark_group_gone(flight)
+
+    def _mark_group_gone(self, flight: Flight) -> None:
+        if flight.group_id != self._placement.group_id(flight.attempt.claim.task_type):
+            flight.group_gone = True
 
     def _recall(self) -> None:
         """Give back attempts that have not begun and must not begin before the first in the row."""
@@ -241,7 +256,11 @@ class RemoteWork:
         try:
             outcome: Outcome = await flight.ref
         except BaseException as error:
+            await self._look_for_group(flight)
             outcome = self._outcome_of(flight, error)
+        if outcome.kind is OutcomeKind.FAILED:
+            await self._look_for_group(flight)
+            outcome = flight.excused(outcome)
         if flight.recalled and flight.attempt.stop.reason is None:
             outcome = flight.attempt.outcome(OutcomeKind.RELEASED)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
@@ -249,19 +268,13 @@ class RemoteWork:
         elif (
             outcome.kind is OutcomeKind.LOST
             and outcome.charged
-            and await self._is_not_to_blame(flight)
+            and await node_died(flight.place.node_id)
         ):
-            outcome = replace(outcome, charged=False)
+            outcome = replace(outcome, charged=False)  # the attempt is not to blame
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
         flight.stacks.end()
         self._finished(flight.in_place(flight.on_our_clock(outcome)))
-
-    async def _is_not_to_blame(self, flight: Flight) -> bool:
-        """Return whether an attempt was lost with its node or with its placement group."""
-        if await node_died(flight.place.node_id):
-            return True
-        return flight.group_id is not None and await self._placement.has_lost(flight.group_id)
 
     def _outcome_of(self, flight: Flight, error: BaseException) -> Outcome:
         task_id = flight.attempt.claim.task_id

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 from ray.exceptions import (
     NodeDiedError,
@@ -14,7 +15,7 @@ from ray.exceptions import (
     WorkerCrashedError,
 )
 
-from raytasks import handler
+from raytasks import PermanentError, handler
 from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
@@ -115,12 +116,32 @@ class TestRemovedPlacementGroup:
             assert not outcome.charged
             assert "the placement group was removed" in (outcome.error or "")
 
-    def test_an_error_of_the_handler_stays_one(self) -> None:
+    @pytest.mark.parametrize(
+        ("error", "gone", "kind"),
+        [
+            (SystemExit(1), True, OutcomeKind.LOST),  # Ray ends the process by a signal
+            (SystemExit(1), False, OutcomeKind.FAILED),
+            (ValueError("of a child in the group"), True, OutcomeKind.LOST),
+            (PermanentError("bad"), True, OutcomeKind.FAILED),
+        ],
+    )
+    def test_what_fails_then_is_lost_unless_it_must_not_run_again(
+        self, error: BaseException, gone: bool, kind: OutcomeKind
+    ) -> None:
+        flown = flight(Clock())
+        flown.group_gone = gone
+        flown.begin(Place("n1", "w1"), 1000.0)
+        outcome = flown.excused(flown.attempt.failed(error))
+        assert outcome.kind is kind
+        assert outcome.charged is (kind is OutcomeKind.FAILED)
+
+    def test_a_policy_that_retries_little_does_not_fail_what_ray_has_ended(self) -> None:
         flown = flight(Clock())
         flown.group_gone = True
-        flown.begin(Place("n1", "w1"), 1000.0)
-        raised = RayTaskError("apart", "trace", ValueError("bad")).as_instanceof_cause()
-        assert flown.outcome_of(raised).kind is OutcomeKind.FAILED
+        failed = flown.attempt.failed(SystemExit(1))
+        outcome = flown.excused(replace(failed, retryable=False, delay_seconds=9.0))
+        assert outcome.kind is OutcomeKind.LOST
+        assert (outcome.retryable, outcome.delay_seconds) == (True, 0.0)
 
 
 def test_a_try_that_asks_again_is_the_same_try() -> None:

@@ -138,6 +138,7 @@ async def test_a_look_without_an_answer_changes_nothing(
     monkeypatch.setattr(placement, "groups_now", away)
     with pytest.raises(ConnectionError):
         await placed.look(10.0)
+    await placed.look_for_group("inside", ID, 11.0)
     assert placed.group_id("inside") == ID
 
 
@@ -172,9 +173,14 @@ async def test_the_first_in_the_row_holds_back_only_what_would_take_its_bundle(
 async def test_a_lost_group_is_looked_for_at_once(cluster: Cluster) -> None:
     cluster.groups["trainers"] = group()
     placed = Placement(OPTIONS, 0.0)
-    assert not await placed.has_lost(ID)
-    cluster.groups["trainers"] = group("ff02" * 9)
-    assert await placed.has_lost(ID)
+    del cluster.groups["trainers"]
+    await placed.look_for_group("inside", ID, 0.1)
+    assert placed.is_blocked("inside")
+    assert placed.group_id("inside") is None
+    looks = cluster.looks
+    await placed.look_for_group("inside", ID, 0.2)  # known to be gone
+    assert cluster.looks == looks
+    assert await placed.look(0.3)  # the news is not lost
 
 
 async def test_without_groups_nobody_looks_for_them(cluster: Cluster) -> None:
