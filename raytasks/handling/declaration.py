@@ -216,8 +216,9 @@ def handler(
     each attempt is in seconds.
 
     `ray_options` are options of `ray.remote`: `num_cpus`, `num_gpus`, `memory`, `resources`,
-    `runtime_env`, `max_retries`, `retry_exceptions`. With them, or with `isolated`, each attempt of
-    a function runs as a separate Ray remote task. For a class, they are the options of its actors.
+    `runtime_env`, `max_retries`, `retry_exceptions`, `placement_group` (by its name). With them, or
+    with `isolated`, each attempt of a function runs as a separate Ray remote task. For a class,
+    they are the options of its actors.
 
     The parts of payloads that `redact` names are shown only to callers with the scope operate. Each
     is a JSON pointer, such as `/card`; `*` stands for each item of a list or member of an object.

@@ -2,7 +2,7 @@
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,16 @@ TASK_TYPE = "[A-Za-z][A-Za-z0-9_.-]{0,99}"
 
 OF_TASKS_ONLY = ("max_retries", "retry_exceptions")
 """Ray options that actors do not have."""
+
+GROUP_OPTIONS = (
+    "placement_group",
+    "placement_group_bundle_index",
+    "placement_group_capture_child_tasks",
+)
+"""The options of remote tasks that run in a placement group.
+
+They are its name, the bundle's index, and whether the handler's own Ray tasks run there as well.
+"""
 
 _TASK_TYPE = re.compile(TASK_TYPE)
 
@@ -194,10 +204,47 @@ def _check_place(spec: "HandlerSpec", name: str) -> None:
                 f"{name}: {found[0]} is an option of remote tasks, not of a pool's actors; use "
                 "retry=RetryPolicy(...)"
             )
+    _check_placement_group(spec, options, name)
     if spec.kind is HandlerKind.REMOTE and (spec.concurrency > 1 or spec.batch is not None):
         raise HandlerError(
             f"{name}: with isolated or ray_options each attempt is a Ray remote task of its own; "
             "concurrency and batch are for runners: name a Pool with these ray_options"
+        )
+
+
+def _check_placement_group(spec: "HandlerSpec", options: Mapping[str, Any], name: str) -> None:
+    """Refuse options of placement groups that cannot be used."""
+    named = [option for option in GROUP_OPTIONS if option in options]
+    if not named:
+        return
+    if spec.kind is not HandlerKind.REMOTE:
+        of = "a class's actors" if spec.pool is None else "a pool's actors"
+        raise HandlerError(
+            f"{name}: {named[0]} is an option of remote tasks, not of {of}; use it in the "
+            "ray_options of a function without a pool, or choose the nodes by label_selector"
+        )
+    group, bundle, capture = (options.get(option) for option in GROUP_OPTIONS)
+    if not isinstance(group, str) or not group:
+        raise HandlerError(
+            f"{name}: placement_group must be the name of a placement group, such as 'trainers', "
+            f"not {group!r}; a group object goes into scheduling_strategy"
+        )
+    if bundle is not None and (not isinstance(bundle, int) or isinstance(bundle, bool)):
+        raise HandlerError(
+            f"{name}: placement_group_bundle_index must be a whole number, not {bundle!r}"
+        )
+    if bundle is not None and bundle < -1:
+        raise HandlerError(
+            f"{name}: placement_group_bundle_index must be 0 or more, or -1 for any bundle, "
+            f"not {bundle}"
+        )
+    if capture is not None and not isinstance(capture, bool):
+        raise HandlerError(
+            f"{name}: placement_group_capture_child_tasks must be True or False, not {capture!r}"
+        )
+    if options.get("scheduling_strategy") is not None:
+        raise HandlerError(
+            f"{name}: placement_group and scheduling_strategy exclude each other; leave out one"
         )
 
 

@@ -56,11 +56,14 @@ class ClusterSight:
     def health(self, *, is_fresh: bool) -> dict[str, Any]:
         """Return the part of `/health` about Ray."""
         alive = [node for node in self.nodes or () if node.alive]
+        total = _sum(node.total for node in alive)
+        free = _sum(node.free or {} for node in alive)
         return {
             "ok": is_fresh and bool(alive),
             "nodes": len(alive),
-            "resources": _sum(node.total for node in alive),
-            "available": _sum(node.free or {} for node in alive),
+            "resources": total,
+            # Without those of placement groups, which are no resources of a node.
+            "available": {name: amount for name, amount in free.items() if name in total},
         }
 
 

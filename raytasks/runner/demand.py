@@ -122,6 +122,8 @@ def make_room(
     for demand in sorted(demands, key=lambda item: -item.seconds):
         if not demand.resources or demand.code == NEVER_FITS:
             continue
+        if demand.placement_group:  # no runner takes from its bundles
+            continue
         allowed = _allowed(nodes, demand.selectors)
         for _ in range(min(demand.count, _MAX_OF_A_TYPE)):
             found = _place(demand.resources, allowed, free, staying)

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 
+RAY_NAMESPACE = "raytasks"
+"""The namespace of Ray in which our actors have their names, and handlers' placement groups."""
+
 
 @dataclass(frozen=True)
 class Identity:

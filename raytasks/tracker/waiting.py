@@ -4,7 +4,7 @@ A rule is a function that yields the reasons it finds. To add a reason, add its 
 and its rule to `_RULES`.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -20,10 +20,11 @@ from raytasks.runner.demand import (
     WAITS_SECONDS,
     code_of,
 )
-from raytasks.runner.node_labels import Selector, needs_text
+from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
+from raytasks.tracker.resource_words import Need, waiting_words
 
 DATABASE_AWAY = "database_away"
 NO_HANDLER = "no_handler"
@@ -43,8 +44,10 @@ STRONGEST = (
     NOT_DUE,
     LIMIT_FULL,
     RATE,
+    NO_PLACEMENT_GROUP,
     NEVER_FITS,
     NO_RUNNER,
+    GROUP_PENDING,
     NO_RESOURCES,
     RUNNER_STARTING,
     BEHIND_OTHERS,
@@ -55,7 +58,19 @@ itself."""
 MAX_BEFORE = 1000
 """Maximum number of tasks before this one that are counted."""
 
-_HOLDS_ALL = frozenset({DATABASE_AWAY, NO_HANDLER, PAUSED, DRAINING, NOT_DUE, LIMIT_FULL, RATE})
+_HOLDS_ALL = frozenset(
+    {
+        DATABASE_AWAY,
+        NO_HANDLER,
+        PAUSED,
+        DRAINING,
+        NOT_DUE,
+        LIMIT_FULL,
+        RATE,
+        NO_PLACEMENT_GROUP,
+        GROUP_PENDING,
+    }
+)
 
 Reason: TypeAlias = dict[str, Any]
 """A reason: `{code, message, fix, details, until}`."""
@@ -109,7 +124,7 @@ def waiting_for(task: WaitingFor, moment: Moment) -> list[Reason] | None:
     if running is not None:
         runner = moment.fleet.runners.get(running.runner_id)
         demand = _demand_of(running.task_type, () if runner is None else (runner,))
-        return [_of_demand(demand) if demand else _of_resources(RUNNER_STARTING, {}, 1)]
+        return [_of_demand(demand) if demand else _of_need(RUNNER_STARTING, Need({}), 1)]
     if not task.task_type:
         return None
     found = [reason for rule in _RULES for reason in rule(task, moment)]
@@ -295,7 +310,7 @@ def _of_start(pool: PoolView, runner: RunnerPlace, moment: Moment) -> Reason:
     if not runner.placed and runner.seconds >= WAITS_SECONDS and alive:
         code = code_of(runner.resources, alive, runner.selectors)
         if code != RUNNER_STARTING:
-            return _of_resources(code, runner.resources, 1, runner.selectors)
+            return _of_need(code, Need(runner.resources, runner.selectors), 1)
     said = "has not called yet" if runner.stage is Stage.UP else "is starting"
     return _reason(
         RUNNER_STARTING,
@@ -326,27 +341,12 @@ def _demand_of(task_type: str, runners: Sequence[RunnerState]) -> Demand | None:
 
 
 def _of_demand(demand: Demand) -> Reason:
-    return _of_resources(demand.code, demand.resources, demand.count, demand.selectors)
+    return _of_need(demand.code, Need.of(demand), demand.count)
 
 
-def _of_resources(
-    code: str, resources: Mapping[str, float], count: int, selectors: Sequence[Selector] = ()
-) -> Reason:
-    needed = needs_text(resources, selectors)
-    fix: str | None = None
-    match code:
-        case "never_fits":
-            message = f"no node of the cluster has {needed}"
-            fix = "add a node that has it, or ask for less in the handler's ray_options"
-        case "no_resources":
-            message = f"no node of the cluster has {needed} free now"
-            fix = "it begins when enough has ended; another node would let it begin sooner"
-        case _:
-            message = "Ray is starting a process for it"
-    details: dict[str, Any] = {"resources": dict(resources), "tasks": count}
-    if selectors:
-        details["labels"] = [dict(selector) for selector in selectors]
-    return _reason(code, message, fix, **details)
+def _of_need(code: str, need: Need, count: int) -> Reason:
+    message, fix = waiting_words(code, need)
+    return _reason(code, message, fix, **need.details(), tasks=count)
 
 
 def paused_text(pause: Pause) -> str:

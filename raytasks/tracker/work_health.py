@@ -11,10 +11,12 @@ from typing import Any, TypeAlias
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
+from raytasks.protocol.messages import Demand
 from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
-from raytasks.runner.node_labels import needs_text
+from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.outlook import Outlook
+from raytasks.tracker.resource_words import Need, group_words, never_fits_fix
 from raytasks.tracker.waiting import paused_text, resume_text
 
 HealthReason: TypeAlias = dict[str, Any]
@@ -186,16 +188,7 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
     """Yield the demand that no node can hold, and the demand that has waited too long for one."""
     for runner in work.runners:
         for demand in runner.demands:
-            needed = needs_text(demand.resources, demand.selectors)
-            since = work.now - demand.seconds
-            if demand.code == NEVER_FITS:
-                yield _never_fits(
-                    f"{demand.count} attempts of {demand.task_type}", needed, since, demand.count
-                )
-            elif demand.code == NO_RESOURCES and demand.seconds >= work.wait_seconds:
-                yield _no_resources(
-                    f"{demand.count} attempts of {demand.task_type}", needed, since, demand.count
-                )
+            yield from _of_demand(demand, work)
     nodes = [node.as_place() for node in work.outlook.nodes() if node.takes_work]
     for pool in work.outlook.pools() if nodes else ():
         unplaced = [item for item in pool.runners if _is_unplaced(item)]
@@ -203,13 +196,34 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
             continue
         longest = max(item.seconds for item in unplaced)
         who = f"{len(unplaced)} runners of the pool {pool.name}"
-        resources, selectors = unplaced[0].resources, unplaced[0].selectors
-        needed, since = needs_text(resources, selectors), work.now - longest
-        code = code_of(resources, nodes, selectors)
+        need = Need(unplaced[0].resources, unplaced[0].selectors)
+        since = work.now - longest
+        code = code_of(need.resources, nodes, need.selectors)
         if code == NEVER_FITS:
-            yield _never_fits(who, needed, since, len(unplaced))
+            yield _never_fits(who, need, since, len(unplaced))
         elif code == NO_RESOURCES and longest >= work.wait_seconds and _has_work(pool, work):
-            yield _no_resources(who, needed, since, len(unplaced))
+            yield _no_resources(who, need, since, len(unplaced))
+
+
+def _of_demand(demand: Demand, work: WorkScene) -> Iterator[HealthReason]:
+    """Yield that attempts have no place, or that tasks are not claimed as they would have none."""
+    if demand.count:
+        who, count, seconds = f"{demand.count} attempts of", demand.count, demand.seconds
+    else:
+        who, count = "the tasks of", work.waiting.get(demand.task_type, 0)
+        seconds = min(demand.seconds, work.oldest.get(demand.task_type, 0.0))
+        if demand.task_type not in work.oldest:
+            return  # none is due
+    who = f"{who} {demand.task_type}"
+    need, since = Need.of(demand), work.now - seconds
+    is_long = seconds >= work.wait_seconds
+    if demand.code == NEVER_FITS:
+        yield _never_fits(who, need, since, count)
+    elif demand.code == NO_RESOURCES and is_long:
+        yield _no_resources(who, need, since, count)
+    elif demand.code == NO_PLACEMENT_GROUP or (demand.code == GROUP_PENDING and is_long):
+        message, fix = group_words(demand.code, need)
+        yield health_reason(demand.code, f"{who} wait: {message}", fix, since=since, count=count)
 
 
 def _is_unplaced(runner: RunnerPlace) -> bool:
@@ -222,21 +236,24 @@ def _has_work(pool: PoolView, work: WorkScene) -> bool:
     return any(name in work.oldest for name in pool.task_types)
 
 
-def _never_fits(who: str, needed: str, since: float, count: int) -> HealthReason:
+def _never_fits(who: str, need: Need, since: float, count: int) -> HealthReason:
     return health_reason(
-        "never_fits",
-        f"{who} need {needed}, which no node of the cluster has",
-        "add a node that has it, or ask for less in the handler's ray_options",
+        NEVER_FITS,
+        f"{who} need {need.text()}, which {need.no_place()} has",
+        never_fits_fix(need),
         since=since,
         count=count,
     )
 
 
-def _no_resources(who: str, needed: str, since: float, count: int) -> HealthReason:
+def _no_resources(who: str, need: Need, since: float, count: int) -> HealthReason:
+    place = need.no_place() if need.placement_group else "no node"
     return health_reason(
-        "no_resources",
-        f"{who} have waited long for {needed}, which no node has free",
-        "add a node, or end what holds it: see /nodes and /runners",
+        NO_RESOURCES,
+        f"{who} have waited long for {need.text()}, which {place} has free",
+        "make the group larger, or end what holds it: see /runners"
+        if need.placement_group
+        else "add a node, or end what holds it: see /nodes and /runners",
         since=since,
         count=count,
     )

@@ -228,7 +228,9 @@ def start_pooled(services: Services) -> Service:
     """Return the service with pools of all kinds, and callbacks; start it if it does not run."""
 
     def start(folder: Path) -> Service:
-        modules = ("concurrent_handlers", "around_handlers", "pool_handlers", "scripted")
+        modules = (
+            "concurrent_handlers", "around_handlers", "pool_handlers", "group_handlers", "scripted",
+        )  # fmt: skip
         return start_service(
             folder,
             TASK_MODULES=",".join(f"tests.{name}" for name in modules),

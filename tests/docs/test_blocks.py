@@ -56,6 +56,7 @@ def test_what_does_not_run_says_why() -> None:
         ("docs/coming-from.md", "@app.task(bind=True, autoretry_for=(ConnectionError,),"
                                 " retry_backoff=True, max_retries=4)"),
         ("docs/deployment.md", "FROM raytasks:0.6.0"),
+        ("docs/handlers.md", "import ray"),
         ("docs/deployment.md", "RAY_AUTH_MODE=token ray job submit --address http://HOST:8265"
                                " -- python driver.py"),
         ("docs/deployment.md", "# in the foreground, with the log; Ctrl-C ends it in order"),

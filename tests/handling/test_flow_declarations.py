@@ -13,6 +13,8 @@ from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
 
 MAIL = Pool("mail", (1, 4))
+GROUP = {"placement_group": "trainers"}
+BUNDLE = "placement_group_bundle_index"
 
 
 def plain(payload: dict[str, Any]) -> None:
@@ -80,6 +82,18 @@ def declare(target: Callable[..., Any] = plain, task_type: str = "a", **options:
         ({"isolated": True, "batch": Batch(5)}, "concurrency and batch are for runners"),
         ({"ray_options": {"num_gpus": 1}, "concurrency": 2}, "name a Pool with these ray_options"),
         ({"ray_options": {"num_gpus": 1}, "batch": Batch(5)}, "name a Pool with these ray_options"),
+        ({"pool": Pool("a", ray_options=GROUP)}, "of remote tasks, not of a pool's actors; use it"),
+        ({"ray_options": {"placement_group": ""}}, "name of a placement group, such as 'trainers'"),
+        ({"ray_options": {"placement_group": 5}}, "not 5; a group object goes into scheduling_st"),
+        ({"ray_options": {BUNDLE: 0}}, "name of a placement group, such as 'trainers', not None"),
+        ({"ray_options": {**GROUP, BUNDLE: "0"}}, "must be a whole number, not '0'"),
+        ({"ray_options": {**GROUP, BUNDLE: True}}, "must be a whole number, not True"),
+        ({"ray_options": {**GROUP, BUNDLE: -2}}, "must be 0 or more, or -1 for any bundle, not -2"),
+        (
+            {"ray_options": {**GROUP, "placement_group_capture_child_tasks": 1}},
+            "placement_group_capture_child_tasks must be True or False, not 1",
+        ),
+        ({"ray_options": {**GROUP, "scheduling_strategy": "SPREAD"}}, "exclude each other"),
     ],
 )
 def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> None:
@@ -87,6 +101,11 @@ def test_what_cannot_work_is_refused(options: dict[str, Any], words: str) -> Non
         declare(**options)
     assert words in str(caught.value)
     assert __name__ in str(caught.value)  # the handler is named
+
+
+def test_a_class_is_in_no_placement_group() -> None:
+    with pytest.raises(HandlerError, match="of remote tasks, not of a class's actors"):
+        declare(Loaded, ray_options=GROUP)
 
 
 @pytest.mark.parametrize(

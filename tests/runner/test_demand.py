@@ -110,6 +110,10 @@ class TestRoom:
         assert make_room([never], [node(2)], warm(6, 5, 4, 3)) == RoomPlan()
         assert make_room([never, demand(3)], [node(2)], warm(6, 5)).retire == ("r6",)
 
+    def test_what_waits_for_a_placement_group_takes_nothing_from_anybody(self) -> None:
+        inside = replace_struct(demand(3), placement_group="trainers")
+        assert make_room([inside], [node(2)], warm(6, 5)) == RoomPlan()
+
     def test_nobody_leaves_in_vain(self) -> None:
         """Two processors are taken by others, which no runner can give."""
         assert make_room([demand(6)], [node(0)], warm(6, 5, 4, 3)) == RoomPlan()

@@ -235,6 +235,61 @@ class TestRunners:
         assert await reasons(tracker) is None
 
 
+class TestPlacementGroup:
+    """A task that is to run in a placement group."""
+
+    @pytest.mark.parametrize(
+        ("code", "bundle", "message"),
+        [
+            (
+                "no_placement_group",
+                -1,
+                "the placement group trainers does not exist in the Ray namespace raytasks",
+            ),
+            (
+                "placement_group_pending",
+                0,
+                "no bundle 0 of the placement group trainers has a node yet: none has free what "
+                "the bundle reserves",
+            ),
+            ("never_fits", -1, "no bundle of the placement group trainers has CPU: 1"),
+        ],
+    )
+    async def test_it_is_not_claimed(
+        self, tracker: Tracker, outlook: Played, code: str, bundle: int, message: str
+    ) -> None:
+        runner = ScriptedRunner(tracker)
+        demand = Demand(
+            "short", {"CPU": 1.0}, 0, 9.0, code, placement_group="trainers", bundle=bundle
+        )
+        runner.send(capacity_by_type={"short": 0}, demands=[demand])
+        await submit(tracker, 1)
+        found = await reasons(tracker)
+        assert found is not None
+        reason = found[0]
+        assert (reason["code"], reason["message"]) == (code, message)
+        assert reason["fix"]
+        assert reason["details"].pop("bundle", -1) == bundle
+        assert reason["details"] == {
+            "resources": {"CPU": 1.0}, "placement_group": "trainers", "tasks": 0,
+        }  # fmt: skip
+        await runner.hang_up()
+
+    async def test_it_waits_for_a_bundle(self, tracker: Tracker, outlook: Played) -> None:
+        runner = ScriptedRunner(tracker, pool=REMOTE_POOL)
+        await submit(tracker, 1)
+        await runner.claim()
+        demand = Demand("short", {}, 1, 9.0, "no_resources", placement_group="trainers")
+        runner.send(demands=[demand])
+        await let_run()
+        found = await reasons(tracker)
+        assert found is not None
+        assert found[0]["message"] == (
+            "no bundle of the placement group trainers has a place free now"
+        )
+        await runner.hang_up()
+
+
 class TestLine:
     """The tasks that come before."""
 
@@ -283,4 +338,4 @@ class TestLine:
 
 
 def test_each_code_has_a_place() -> None:
-    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 12
+    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 14

@@ -160,6 +160,45 @@ class TestDemand:
             await scene.call(demands=[Demand("short", {"CPU": 4.0}, 1, seconds, "no_resources")])
             assert ("no_resources" in await scene.reasons()) is told
 
+    @pytest.mark.parametrize(
+        ("code", "is_told_soon", "words"),
+        [
+            ("no_placement_group", True, "the placement group trainers does not exist in the Ray"),
+            ("placement_group_pending", False, "no bundle of the placement group trainers has a n"),
+            ("never_fits", True, "CPU: 1, which no bundle of the placement group trainers has"),
+        ],
+    )
+    async def test_tasks_that_are_not_claimed_for_want_of_a_group(
+        self, scene: Scene, code: str, is_told_soon: bool, words: str
+    ) -> None:
+        lacking = Demand("short", {"CPU": 1.0}, 0, 9 * WAIT, code, placement_group="trainers")
+        unable = {"capacity_by_type": {"short": 0}, "demands": [lacking]}
+        await scene.call(**unable)
+        assert await scene.reasons() == {}  # nothing waits for the group
+        await scene.submit(1, 2)
+        waited = 0.0
+        for seconds, told in ((WAIT - 10, is_told_soon), (WAIT + 10, True)):
+            scene.clock.advance(seconds - waited)
+            waited = seconds
+            await scene.call(**unable)
+            assert (code in await scene.reasons()) is told
+        reason = (await scene.reasons())[code]
+        assert words in reason["message"]
+        assert "the tasks of short" in reason["message"]
+        assert reason["count"] == 2
+        assert scene.clock() - reason["since"] == pytest.approx(waited, abs=0.5)
+
+    async def test_long_without_a_free_bundle(self, scene: Scene) -> None:
+        full = Demand(
+            "short", {"CPU": 1.0}, 1, WAIT + 1, "no_resources",
+            placement_group="trainers", bundle=0,
+        )  # fmt: skip
+        await scene.call(demands=[full])
+        message = (await scene.reasons())["no_resources"]["message"]
+        assert message.endswith(
+            "waited long for CPU: 1, which no bundle 0 of the placement group trainers has free"
+        )
+
     async def test_a_runner_that_has_no_place(self, scene: Scene) -> None:
         await scene.call()
         needs = {"GPU": 2.0}

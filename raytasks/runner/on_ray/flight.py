@@ -4,12 +4,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from msgspec.structs import replace
+from pydantic_core import from_json
 from ray.exceptions import (
     NodeDiedError,
     ObjectLostError,
     OutOfMemoryError,
     RayTaskError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     WorkerCrashedError,
 )
 
@@ -31,6 +33,10 @@ ever.
 _LOST = (WorkerCrashedError, NodeDiedError, OutOfMemoryError, ObjectLostError)
 
 
+class PlacementGroupRemoved(Exception):
+    """The placement group in which an attempt ran was removed, and Ray ended its process."""
+
+
 @dataclass
 class Flight:
     """One attempt that was handed to Ray.
@@ -41,6 +47,8 @@ class Flight:
     - `step`: how many steps were taken to stop it.
     - `lines`: how many lines all tries have logged.
     - `recalled`: the attempt must not begin, and is given back.
+    - `group_id`: Ray's id of the placement group that it was handed to, or None.
+    - `group_gone`: this group was removed, so the attempt was ended.
     - `stacks`: who asks for the stack of the present try.
     """
 
@@ -56,6 +64,8 @@ class Flight:
     checkpoint_ref: str | None = None
     lines: int = 0
     recalled: bool = False
+    group_id: str | None = None
+    group_gone: bool = False
     stacks: StackRequests = field(default_factory=StackRequests)
 
     @property
@@ -132,6 +142,9 @@ class Flight:
             return attempt.failed(
                 cause if isinstance(cause, BaseException) else error, ray_attempt=self.number
             )
+        gone = isinstance(error, TaskPlacementGroupRemoved)
+        if gone or (self.group_gone and isinstance(error, (TaskCancelledError, *_LOST))):
+            return self._without_group()
         if isinstance(error, TaskCancelledError):  # not by us
             return attempt.outcome(OutcomeKind.CANCELLED, ray_attempt=self.number)
         if not isinstance(error, _LOST):
@@ -142,3 +155,38 @@ class Flight:
         kind = OutcomeKind.OUT_OF_MEMORY if no_memory else OutcomeKind.LOST
         described = describe_error(error, retryable=True)
         return attempt.outcome(kind, error=described, ray_attempt=self.number)
+
+    def excused(self, outcome: Outcome) -> Outcome:
+        """Return the outcome of an attempt that failed: lost if its placement group was removed.
+
+        Ray then ends the process by a signal, which raises `SystemExit` in the handler. What else
+        can be retried counts as lost, too: the handler's own Ray tasks may have been in the group.
+        """
+        if not self.group_gone or not (outcome.retryable or _is_exit(outcome.error)):
+            return outcome
+        return replace(
+            outcome,
+            kind=OutcomeKind.LOST,
+            error=_group_removed(),
+            retryable=True,
+            delay_seconds=0.0,
+            charged=False,
+            closes=None,
+        )
+
+    def _without_group(self) -> Outcome:
+        """Return the outcome of an attempt whose placement group was removed: not its fault."""
+        if not self.begun:
+            return self.attempt.outcome(OutcomeKind.RELEASED)
+        return self.attempt.outcome(
+            OutcomeKind.LOST, error=_group_removed(), ray_attempt=self.number, charged=False
+        )
+
+
+def _group_removed() -> str:
+    error = PlacementGroupRemoved("the placement group was removed while the attempt ran")
+    return describe_error(error, retryable=True)
+
+
+def _is_exit(error: str | None) -> bool:
+    return error is not None and from_json(error)["type"] == SystemExit.__name__

@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from typing import Any
 
 import ray
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raytasks.handling.declaration import HandlerSpec
+from raytasks.handling.declaration_checks import GROUP_OPTIONS
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
@@ -39,9 +41,15 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
 
 
 def remote_options(
-    own: Mapping[str, Any], plan: RunnerPlan, *, name: str | None = None
+    own: Mapping[str, Any],
+    plan: RunnerPlan,
+    *,
+    name: str | None = None,
+    strategy: PlacementGroupSchedulingStrategy | None = None,
 ) -> dict[str, Any]:
     """Return the Ray options of an attempt's remote task: the handler's `own`, completed.
+
+    The `strategy` stands for the placement group that they name: see `Placement.strategy`.
 
     Ray retries nothing unless the handler asks for it: raytasks would not count such a retry.
     Yet Ray gets one retry more than the handler asks for, which `remote_attempt` does not use. When
@@ -49,9 +57,14 @@ def remote_options(
     that retry it would end the tracker and all runners before a task that has taken all the memory.
     """
     most = own.get("max_retries", 0)
-    options = {**own, "max_retries": most + 1 if most >= 0 else most}
-    runtime_env = plan.runtime_env(options.get("runtime_env"))
-    return {**options, "runtime_env": runtime_env, **({"name": name} if name else {})}
+    options = {key: value for key, value in own.items() if key not in GROUP_OPTIONS}
+    options["max_retries"] = most + 1 if most >= 0 else most
+    options["runtime_env"] = plan.runtime_env(own.get("runtime_env"))
+    if name:
+        options["name"] = name
+    if strategy is not None:
+        options["scheduling_strategy"] = strategy
+    return options
 
 
 def resources_of(options: Mapping[str, Any]) -> dict[str, float]:

@@ -3,14 +3,17 @@
 import asyncio
 import inspect
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import ray
 from msgspec.structs import replace
-from ray.exceptions import NodeDiedError
+from ray.exceptions import (
+    NodeDiedError,
+    TaskCancelledError,
+    TaskPlacementGroupRemoved,
+)
 
 from raytasks.handling.registry import Registry
 from raytasks.model.retry import PermanentError
@@ -18,17 +21,11 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.node_life import node_died
-from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.ray_options import (
-    needs_of,
-    remote_options,
-    resources_of,
-    selectors_of,
-)
+from raytasks.runner.on_ray.placement import Placement
+from raytasks.runner.on_ray.ray_options import remote_options
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
@@ -37,19 +34,13 @@ from raytasks.runner.workplace import Workplace
 
 log = logging.getLogger(__name__)
 
-QUEUED = 2
-"""How many attempts of a type are handed to Ray beyond those that fit the cluster.
-
-They show Ray's autoscaler that more resources are needed.
-"""
-
 MOST = 1000
 """How many attempts are handed to Ray at a time."""
 
-RESOURCES_SECONDS = 5.0
-"""The time between two looks at the size of the cluster."""
-
 _REMEMBERED = 1000
+
+# Deaths before the beginning that no handler causes.
+_OUTSIDE = (NodeDiedError, TaskPlacementGroupRemoved, TaskCancelledError)
 
 _EXECUTE = ray.remote(execute)
 """The remote function. Made once: each one stays in Ray's control store while the cluster lives."""
@@ -66,14 +57,9 @@ class RemoteWork:
         self._flights: dict[str, Flight] = {}
         self._crashed_unbegun: dict[str, int] = {}  # how often, by task
         self._following: set[asyncio.Task[None]] = set()
-        self._cluster: Mapping[str, float] = ray.cluster_resources()
-        self.exchange: ExchangeLoop | None = None
-        self._demands: list[Demand] = []
-        self._held_back: tuple[str, frozenset[str]] | None = None
-        self._first_come = FirstCome()
         options = {name: registry.require(name).ray_options for name in registry.task_types}
-        self._needs = {name: needs_of(asked) for name, asked in options.items()}
-        self._selectors = {name: selectors_of(asked) for name, asked in options.items()}
+        self._placement = Placement(options, self._workplace.now())
+        self.exchange: ExchangeLoop | None = None
 
     def capacity_by_type(self) -> Mapping[str, int]:
         """Return how many more attempts of each type fit the cluster's resources.
@@ -82,15 +68,12 @@ class RemoteWork:
         """
         flying = Counter(flight.attempt.claim.task_type for flight in self._flights.values())
         return {
-            name: 0
-            if self._is_held_back(name)
-            else max(0, self._fits(name) + QUEUED - flying[name])
-            for name in self._registry.task_types
+            name: self._placement.capacity(name, flying[name]) for name in self._registry.task_types
         }
 
     def demands(self) -> Sequence[Demand]:
         """Return the demands that wait for resources, the longest wait first."""
-        return self._demands
+        return self._placement.demands
 
     def capacity(self) -> int:
         """Return how many more attempts fit in all."""
@@ -105,7 +88,11 @@ class RemoteWork:
                 attempt.started_at,
                 checkpoint=claim.checkpoint,
                 checkpoint_ref=claim.checkpoint_ref,
+                group_id=self._placement.group_id(claim.task_type),
             )
+            if self._placement.is_blocked(claim.task_type):  # since it was claimed
+                self._finished(flight.on_our_clock(attempt.outcome(OutcomeKind.RELEASED)))
+                continue
             try:
                 flight.ref = self._launch(attempt)
             except Exception as error:
@@ -188,50 +175,56 @@ class RemoteWork:
 
     async def watch(self) -> None:
         """Watch the attempts for ever, and stop those that time out or ignore an order to stop."""
-        looked_at = self._workplace.now()
         while True:
             await asyncio.sleep(ASK_SECONDS / 4)
             now = self._workplace.now()
             try:
                 for flight in list(self._flights.values()):
                     self._climb(flight, now)
-                await self._look_at_demands(now)
-                if not 0 <= now - looked_at <= RESOURCES_SECONDS:
-                    looked_at = now
-                    self._cluster = await asyncio.to_thread(ray.cluster_resources)
+                groups_changed = await self._placement.look(now)
+                if self._placement.has_groups:
+                    self._leave_groups()
+                await self._look_at_demands(now, is_news=groups_changed)
             except Exception:
                 log.exception("the running attempts could not be looked at; trying again")
 
-    async def _look_at_demands(self, now: float) -> None:
+    async def _look_at_demands(self, now: float, *, is_news: bool) -> None:
         """Note which attempts have waited for some time, and tell the tracker if that changed."""
         waiting = [
             (flight.attempt.claim.task_type, now - flight.launched_at)
             for flight in self._flights.values()
             if not flight.begun
         ]
-        found: list[Demand] = []
-        if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
-            nodes = await asyncio.to_thread(nodes_now)
-            found = demands_of(waiting, self._needs, nodes, self._selectors)
-        before = self._held_back
-        self._held_back = self._first_come.held_back(found, now)
-        news = [(item.task_type, item.code, item.count) for item in found]
-        known = [(item.task_type, item.code, item.count) for item in self._demands]
-        self._demands = found
+        changed = await self._placement.look_at_demands(waiting, now)
         self._recall()
-        if self.exchange is not None and (news != known or before != self._held_back):
+        if self.exchange is not None and (changed or is_news):
             self.exchange.changed()
 
-    def _is_held_back(self, task_type: str) -> bool:
-        """Return whether attempts of a type would take what an earlier one waits for."""
-        if self._held_back is None or self._held_back[0] == task_type:
-            return False
-        return bool(self._held_back[1] & self._needs[task_type].keys())
+    def _leave_groups(self) -> None:
+        """End what was handed to a placement group that is gone: Ray would try it there for ever.
+
+        What waits there is given back. It begins in the group that comes under the same name.
+        """
+        for flight in self._flights.values():
+            self._mark_group_gone(flight)
+            if flight.group_gone:
+                ray.cancel(flight.ref, force=True)
+
+    async def _look_for_group(self, flight: Flight) -> None:
+        """Note whether the placement group of an attempt is gone that did not succeed."""
+        if flight.group_id is not None and not flight.group_gone:
+            task_type, now = flight.attempt.claim.task_type, self._workplace.now()
+            await self._placement.look_for_group(task_type, flight.group_id, now)
+            self._mark_group_gone(flight)
+
+    def _mark_group_gone(self, flight: Flight) -> None:
+        if flight.group_id != self._placement.group_id(flight.attempt.claim.task_type):
+            flight.group_gone = True
 
     def _recall(self) -> None:
         """Give back attempts that have not begun and must not begin before the first in the row."""
         for flight in self._flights.values():
-            if not (flight.begun or flight.recalled) and self._is_held_back(
+            if not (flight.begun or flight.recalled) and self._placement.is_held_back(
                 flight.attempt.claim.task_type
             ):
                 flight.recalled = True
@@ -254,7 +247,8 @@ class RemoteWork:
     def _launch(self, attempt: Attempt) -> Any:
         claim = attempt.claim
         name = f"{claim.task_type}:{claim.task_id}"
-        options = remote_options(attempt.spec.ray_options, self._plan, name=name)
+        strategy = self._placement.strategy(claim.task_type)
+        options = remote_options(attempt.spec.ray_options, self._plan, name=name, strategy=strategy)
         return _EXECUTE.options(**options).remote(self._plan, claim, self._me)
 
     async def _follow(self, flight: Flight) -> None:
@@ -262,12 +256,20 @@ class RemoteWork:
         try:
             outcome: Outcome = await flight.ref
         except BaseException as error:
+            await self._look_for_group(flight)
             outcome = self._outcome_of(flight, error)
+        if outcome.kind is OutcomeKind.FAILED:
+            await self._look_for_group(flight)
+            outcome = flight.excused(outcome)
         if flight.recalled and flight.attempt.stop.reason is None:
             outcome = flight.attempt.outcome(OutcomeKind.RELEASED)
         if flight.attempt.stop.reason is not None and outcome.kind is not OutcomeKind.SUCCEEDED:
             outcome = flight.attempt.stopped(ray_attempt=flight.number)
-        elif outcome.kind is OutcomeKind.LOST and await node_died(flight.place.node_id):
+        elif (
+            outcome.kind is OutcomeKind.LOST
+            and outcome.charged
+            and await node_died(flight.place.node_id)
+        ):
             outcome = replace(outcome, charged=False)  # the attempt is not to blame
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
@@ -278,7 +280,7 @@ class RemoteWork:
         task_id = flight.attempt.claim.task_id
         crashes = self._crashed_unbegun.get(task_id, 0)
         outcome = flight.outcome_of(error, crashes)
-        if outcome.kind is OutcomeKind.RELEASED and not isinstance(error, NodeDiedError):
+        if outcome.kind is OutcomeKind.RELEASED and not isinstance(error, _OUTSIDE):
             self._crashed_unbegun[task_id] = crashes + 1
             if len(self._crashed_unbegun) > _REMEMBERED:
                 del self._crashed_unbegun[next(iter(self._crashed_unbegun))]
@@ -296,12 +298,6 @@ class RemoteWork:
         """Return the flight of a try; None if it is not the present one."""
         flight = self._flight(task_id, attempt)
         return flight if flight is not None and flight.number == number else None
-
-    def _fits(self, task_type: str) -> int:
-        needs = resources_of(self._registry.require(task_type).ray_options)
-        return min(
-            math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
-        )
 
 
 class TaskRunner(RunnerActor):

@@ -19,12 +19,12 @@ from raytasks.protocol.protocol_version import NEEDS, PROTOCOL
 from raytasks.protocol.queries import Answer, GetAddress, Query
 from raytasks.runner.home import Home
 from raytasks.runner.host import RunnerHost
-from raytasks.runner.identity import Identity
+from raytasks.runner.identity import RAY_NAMESPACE, Identity
 from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = "raytasks"
+NAMESPACE = RAY_NAMESPACE
 TRACKER_NAME = "raytasks.tracker"
 
 MAX_CALLS = 10_000

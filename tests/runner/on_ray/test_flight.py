@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import pytest
+from msgspec.structs import replace
 from pydantic import BaseModel
 from ray.exceptions import (
     NodeDiedError,
@@ -10,10 +11,11 @@ from ray.exceptions import (
     OutOfMemoryError,
     RayTaskError,
     TaskCancelledError,
+    TaskPlacementGroupRemoved,
     WorkerCrashedError,
 )
 
-from raytasks import handler
+from raytasks import PermanentError, handler
 from raytasks.handling.declaration import handler_of
 from raytasks.model.states import OutcomeKind
 from raytasks.protocol.messages import Claim, Outcome
@@ -89,6 +91,57 @@ def test_an_error_that_was_raised_in_the_process_is_a_failure_whatever_its_class
 
 def test_what_somebody_else_cancelled_is_cancelled() -> None:
     assert flight(Clock()).outcome_of(TaskCancelledError()).kind is OutcomeKind.CANCELLED
+
+
+class TestRemovedPlacementGroup:
+    """Ray ends what runs in a group that is removed: the attempt is not to blame."""
+
+    @pytest.mark.parametrize("crashes", [0, MAX_UNBEGUN])
+    def test_what_waits_there_is_given_back_however_often(self, crashes: int) -> None:
+        outcome = flight(Clock()).outcome_of(TaskPlacementGroupRemoved(), crashes)
+        assert outcome.kind is OutcomeKind.RELEASED
+
+    @pytest.mark.parametrize("begun", [False, True])
+    @pytest.mark.parametrize(
+        "error", [TaskCancelledError(), WorkerCrashedError()], ids=["cancelled", "crashed"]
+    )
+    def test_what_was_ended_as_its_group_is_gone(self, error: Exception, begun: bool) -> None:
+        flown = flight(Clock())
+        flown.group_gone = True
+        if begun:
+            flown.begin(Place("n1", "w1"), 1000.0)
+        outcome = flown.outcome_of(error)
+        assert outcome.kind is (OutcomeKind.LOST if begun else OutcomeKind.RELEASED)
+        if begun:
+            assert not outcome.charged
+            assert "the placement group was removed" in (outcome.error or "")
+
+    @pytest.mark.parametrize(
+        ("error", "gone", "kind"),
+        [
+            (SystemExit(1), True, OutcomeKind.LOST),  # Ray ends the process by a signal
+            (SystemExit(1), False, OutcomeKind.FAILED),
+            (ValueError("of a child in the group"), True, OutcomeKind.LOST),
+            (PermanentError("bad"), True, OutcomeKind.FAILED),
+        ],
+    )
+    def test_what_fails_then_is_lost_unless_it_must_not_run_again(
+        self, error: BaseException, gone: bool, kind: OutcomeKind
+    ) -> None:
+        flown = flight(Clock())
+        flown.group_gone = gone
+        flown.begin(Place("n1", "w1"), 1000.0)
+        outcome = flown.excused(flown.attempt.failed(error))
+        assert outcome.kind is kind
+        assert outcome.charged is (kind is OutcomeKind.FAILED)
+
+    def test_a_policy_that_retries_little_does_not_fail_what_ray_has_ended(self) -> None:
+        flown = flight(Clock())
+        flown.group_gone = True
+        failed = flown.attempt.failed(SystemExit(1))
+        outcome = flown.excused(replace(failed, retryable=False, delay_seconds=9.0))
+        assert outcome.kind is OutcomeKind.LOST
+        assert (outcome.retryable, outcome.delay_seconds) == (True, 0.0)
 
 
 def test_a_try_that_asks_again_is_the_same_try() -> None:

@@ -9,6 +9,7 @@ from raytasks import PermanentError, Pool, RetryAfter, handler
 from raytasks.handling.declaration import handler_of
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
+from raytasks.runner.on_ray.groups import strategy_of
 from raytasks.runner.on_ray.ray_options import (
     actor_options,
     check_ray_options,
@@ -17,6 +18,7 @@ from raytasks.runner.on_ray.ray_options import (
     selectors_of,
 )
 from raytasks.runner.on_ray.remote_attempt import may_ray_retry
+from raytasks.runner.placement_groups import GroupRequest, GroupView
 from raytasks.runner.plan import RunnerPlan
 
 
@@ -166,6 +168,31 @@ def test_which_errors_ray_retries_within_the_attempt(
     retried: bool,
 ) -> None:
     assert may_ray_retry(options, error(), number) is retried
+
+
+def test_a_placement_group_is_given_to_ray_as_a_strategy() -> None:
+    options: dict[str, Any] = {
+        "num_cpus": 2,
+        "placement_group": "trainers",
+        "placement_group_bundle_index": 0,
+        "placement_group_capture_child_tasks": True,
+    }
+
+    @handler("grouped", ray_options=options)
+    def grouped(payload: dict) -> None:
+        """Do nothing."""
+
+    registry = Registry([handler_of(grouped)])
+    check_ray_options(registry)  # the group need not exist
+    group = GroupView("0bed13de76d8a9e1c59708aa84b601000000", [{"CPU": 2.0}], ["n1"])
+    strategy = strategy_of(GroupRequest("trainers", 0, True), group)
+    completed = remote_options(options, plan(), strategy=strategy)
+    assert completed["scheduling_strategy"] is strategy
+    assert completed["num_cpus"] == 2
+    assert not [name for name in completed if name.startswith("placement_group")]
+    assert resources_of(options) == {"CPU": 2.0}
+    [info] = registry.infos()
+    assert info.description["ray_options"] == options  # as `/task-types` shows them
 
 
 def test_labels_and_accelerators_are_options_of_both_kinds() -> None:
