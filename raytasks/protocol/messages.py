@@ -106,8 +106,9 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     - `resources`: what each of them needs, by Ray's names.
     - `count`: how many of them wait.
     - `seconds`: the longest wait of them.
-    - `code`: why they wait: `runner_starting`, `no_resources` or `never_fits`.
+    - `code`: why they wait: `runner_starting`, `nodes_coming`, `no_resources` or `never_fits`.
     - `selectors`: what they ask of a node's labels; one of them must be met. Empty: nothing.
+    - `coming`: the nodes that Ray's autoscaler is adding, by type, for the code `nodes_coming`.
     """
 
     task_type: str
@@ -116,6 +117,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     seconds: float
     code: str
     selectors: Sequence[Mapping[str, str]] = ()
+    coming: Mapping[str, int] = {}
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):

@@ -6,6 +6,7 @@ and its rule to `_RULES`.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from raytasks.model.steering import Pause
@@ -16,6 +17,7 @@ from raytasks.protocol.queries import WaitingFor
 from raytasks.runner.demand import (
     NEVER_FITS,
     NO_RESOURCES,
+    NODES_COMING,
     RUNNER_STARTING,
     WAITS_SECONDS,
     code_of,
@@ -24,6 +26,7 @@ from raytasks.runner.node_labels import Selector, needs_text
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
+from raytasks.tracker.pause_text import paused_text, resume_text
 
 DATABASE_AWAY = "database_away"
 NO_HANDLER = "no_handler"
@@ -46,6 +49,7 @@ STRONGEST = (
     NEVER_FITS,
     NO_RUNNER,
     NO_RESOURCES,
+    NODES_COMING,
     RUNNER_STARTING,
     BEHIND_OTHERS,
 )
@@ -293,9 +297,10 @@ def _of_pool(pool: PoolView, moment: Moment) -> Iterator[Reason]:
 def _of_start(pool: PoolView, runner: RunnerPlace, moment: Moment) -> Reason:
     alive = [node.as_place() for node in moment.outlook.nodes() if node.takes_work]
     if not runner.placed and runner.seconds >= WAITS_SECONDS and alive:
-        code = code_of(runner.resources, alive, runner.selectors)
+        coming, resources = moment.outlook.coming(), runner.resources
+        code = code_of(resources, alive, runner.selectors, coming=coming, seconds=runner.seconds)
         if code != RUNNER_STARTING:
-            return _of_resources(code, runner.resources, 1, runner.selectors)
+            return _of_resources(code, resources, 1, runner.selectors, coming)
     said = "has not called yet" if runner.stage is Stage.UP else "is starting"
     return _reason(
         RUNNER_STARTING,
@@ -326,50 +331,42 @@ def _demand_of(task_type: str, runners: Sequence[RunnerState]) -> Demand | None:
 
 
 def _of_demand(demand: Demand) -> Reason:
-    return _of_resources(demand.code, demand.resources, demand.count, demand.selectors)
+    return _of_resources(
+        demand.code, demand.resources, demand.count, demand.selectors, demand.coming
+    )
 
 
 def _of_resources(
-    code: str, resources: Mapping[str, float], count: int, selectors: Sequence[Selector] = ()
+    code: str,
+    resources: Mapping[str, float],
+    count: int,
+    selectors: Sequence[Selector] = (),
+    coming: Mapping[str, int] = MappingProxyType({}),
 ) -> Reason:
     needed = needs_text(resources, selectors)
+    details: dict[str, Any] = {"resources": dict(resources), "tasks": count}
     fix: str | None = None
     match code:
         case "never_fits":
             message = f"no node of the cluster has {needed}"
-            fix = "add a node that has it, or ask for less in the handler's ray_options"
+            fix = (
+                "add a node that has it, or ask for less in the handler's ray_options; Ray's "
+                "autoscaler adds one by itself if one of its node types has it"
+            )
+        case "nodes_coming":
+            added = ", ".join(f"{name}: {number}" for name, number in sorted(coming.items()))
+            message = f"no node of the cluster has {needed} free now, and Ray's autoscaler is "
+            message += f"adding nodes ({added})"
+            fix = "it begins on one of them if that has enough; see 'ray status'"
+            details["nodes_coming"] = dict(coming)
         case "no_resources":
             message = f"no node of the cluster has {needed} free now"
             fix = "it begins when enough has ended; another node would let it begin sooner"
         case _:
             message = "Ray is starting a process for it"
-    details: dict[str, Any] = {"resources": dict(resources), "tasks": count}
     if selectors:
         details["labels"] = [dict(selector) for selector in selectors]
     return _reason(code, message, fix, **details)
-
-
-def paused_text(pause: Pause) -> str:
-    """Return in words what a pause holds back, such as `the type send_mail is paused`."""
-    match pause.key:
-        case "", "":
-            return "the service is drained" if pause.drain else "the service is paused"
-        case namespace, "":
-            return f"the namespace {namespace} is paused"
-        case "", task_type:
-            return f"the type {task_type} is paused"
-        case namespace, task_type:
-            return f"the type {task_type} is paused in the namespace {namespace}"
-
-
-def resume_text(pause: Pause) -> str:
-    """Return the command that ends a pause, in words."""
-    options = "".join(
-        f" {option} {value}"
-        for option, value in (("--type", pause.task_type), ("--namespace", pause.namespace))
-        if value
-    )
-    return f"run 'raytasks resume{options}'"
 
 
 def _reason(

@@ -11,11 +11,11 @@ from typing import Any, TypeAlias
 from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
-from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
+from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, NODES_COMING, code_of
 from raytasks.runner.node_labels import needs_text
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.outlook import Outlook
-from raytasks.tracker.waiting import paused_text, resume_text
+from raytasks.tracker.pause_text import paused_text, resume_text
 
 HealthReason: TypeAlias = dict[str, Any]
 
@@ -28,7 +28,12 @@ BY_RAY_SECONDS = 60.0
 """How long calls may go by Ray although there is a socket, in seconds."""
 
 UNPLACED_SECONDS = 10.0
-"""How long a runner waits for a place before that is a reason, in seconds."""
+"""How long a runner waits for a place before that is a reason, in seconds.
+
+Also how long an attempt waits that fits on no node: an autoscaler needs a moment to add one.
+"""
+
+_FREE_LATER = (NO_RESOURCES, NODES_COMING)
 
 MAX_NAMED = 5
 """Maximum number of attempts, runners or commands that one reason names."""
@@ -188,11 +193,11 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
         for demand in runner.demands:
             needed = needs_text(demand.resources, demand.selectors)
             since = work.now - demand.seconds
-            if demand.code == NEVER_FITS:
+            if demand.code == NEVER_FITS and demand.seconds >= UNPLACED_SECONDS:
                 yield _never_fits(
                     f"{demand.count} attempts of {demand.task_type}", needed, since, demand.count
                 )
-            elif demand.code == NO_RESOURCES and demand.seconds >= work.wait_seconds:
+            elif demand.code in _FREE_LATER and demand.seconds >= work.wait_seconds:
                 yield _no_resources(
                     f"{demand.count} attempts of {demand.task_type}", needed, since, demand.count
                 )
@@ -205,10 +210,10 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
         who = f"{len(unplaced)} runners of the pool {pool.name}"
         resources, selectors = unplaced[0].resources, unplaced[0].selectors
         needed, since = needs_text(resources, selectors), work.now - longest
-        code = code_of(resources, nodes, selectors)
+        code = code_of(resources, nodes, selectors, coming=work.outlook.coming(), seconds=longest)
         if code == NEVER_FITS:
             yield _never_fits(who, needed, since, len(unplaced))
-        elif code == NO_RESOURCES and longest >= work.wait_seconds and _has_work(pool, work):
+        elif code in _FREE_LATER and longest >= work.wait_seconds and _has_work(pool, work):
             yield _no_resources(who, needed, since, len(unplaced))
 
 

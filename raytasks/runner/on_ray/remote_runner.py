@@ -3,7 +3,6 @@
 import asyncio
 import inspect
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,17 +17,11 @@ from raytasks.model.states import OutcomeKind
 from raytasks.model.task_events import LogLine
 from raytasks.protocol.messages import Claim, Demand, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
-from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
 from raytasks.runner.exchange_loop import ExchangeLoop
+from raytasks.runner.on_ray.cluster_room import ClusterRoom
 from raytasks.runner.on_ray.flight import Flight
 from raytasks.runner.on_ray.node_life import node_died
-from raytasks.runner.on_ray.nodes import nodes_now
-from raytasks.runner.on_ray.ray_options import (
-    needs_of,
-    remote_options,
-    resources_of,
-    selectors_of,
-)
+from raytasks.runner.on_ray.ray_options import remote_options
 from raytasks.runner.on_ray.remote_attempt import Place, Start, execute
 from raytasks.runner.on_ray.tracker_client import RunnerActor, TrackerClient
 from raytasks.runner.plan import RunnerPlan
@@ -36,12 +29,6 @@ from raytasks.runner.warm_work import ASK_SECONDS, INTERRUPT_SECONDS
 from raytasks.runner.workplace import Workplace
 
 log = logging.getLogger(__name__)
-
-QUEUED = 2
-"""How many attempts of a type are handed to Ray beyond those that fit the cluster.
-
-They show Ray's autoscaler that more resources are needed.
-"""
 
 MOST = 1000
 """How many attempts are handed to Ray at a time."""
@@ -66,31 +53,19 @@ class RemoteWork:
         self._flights: dict[str, Flight] = {}
         self._crashed_unbegun: dict[str, int] = {}  # how often, by task
         self._following: set[asyncio.Task[None]] = set()
-        self._cluster: Mapping[str, float] = ray.cluster_resources()
         self.exchange: ExchangeLoop | None = None
-        self._demands: list[Demand] = []
-        self._held_back: tuple[str, frozenset[str]] | None = None
-        self._first_come = FirstCome()
-        options = {name: registry.require(name).ray_options for name in registry.task_types}
-        self._needs = {name: needs_of(asked) for name, asked in options.items()}
-        self._selectors = {name: selectors_of(asked) for name, asked in options.items()}
+        self._room = ClusterRoom(
+            {name: registry.require(name).ray_options for name in registry.task_types}
+        )
 
     def capacity_by_type(self) -> Mapping[str, int]:
-        """Return how many more attempts of each type fit the cluster's resources.
-
-        It is 0 for types that would take the resources that the first type in the row waits for.
-        """
+        """Return how many more attempts of each type fit the cluster's resources."""
         flying = Counter(flight.attempt.claim.task_type for flight in self._flights.values())
-        return {
-            name: 0
-            if self._is_held_back(name)
-            else max(0, self._fits(name) + QUEUED - flying[name])
-            for name in self._registry.task_types
-        }
+        return self._room.capacity_by_type(flying)
 
     def demands(self) -> Sequence[Demand]:
         """Return the demands that wait for resources, the longest wait first."""
-        return self._demands
+        return self._room.demands
 
     def capacity(self) -> int:
         """Return how many more attempts fit in all."""
@@ -198,7 +173,7 @@ class RemoteWork:
                 await self._look_at_demands(now)
                 if not 0 <= now - looked_at <= RESOURCES_SECONDS:
                     looked_at = now
-                    self._cluster = await asyncio.to_thread(ray.cluster_resources)
+                    await self._room.measure()
             except Exception:
                 log.exception("the running attempts could not be looked at; trying again")
 
@@ -209,29 +184,15 @@ class RemoteWork:
             for flight in self._flights.values()
             if not flight.begun
         ]
-        found: list[Demand] = []
-        if any(seconds >= WAITS_SECONDS for _, seconds in waiting):
-            nodes = await asyncio.to_thread(nodes_now)
-            found = demands_of(waiting, self._needs, nodes, self._selectors)
-        before = self._held_back
-        self._held_back = self._first_come.held_back(found, now)
-        news = [(item.task_type, item.code, item.count) for item in found]
-        known = [(item.task_type, item.code, item.count) for item in self._demands]
-        self._demands = found
+        changed = await self._room.look(waiting, now)
         self._recall()
-        if self.exchange is not None and (news != known or before != self._held_back):
+        if self.exchange is not None and changed:
             self.exchange.changed()
-
-    def _is_held_back(self, task_type: str) -> bool:
-        """Return whether attempts of a type would take what an earlier one waits for."""
-        if self._held_back is None or self._held_back[0] == task_type:
-            return False
-        return bool(self._held_back[1] & self._needs[task_type].keys())
 
     def _recall(self) -> None:
         """Give back attempts that have not begun and must not begin before the first in the row."""
         for flight in self._flights.values():
-            if not (flight.begun or flight.recalled) and self._is_held_back(
+            if not (flight.begun or flight.recalled) and self._room.is_held_back(
                 flight.attempt.claim.task_type
             ):
                 flight.recalled = True
@@ -296,12 +257,6 @@ class RemoteWork:
         """Return the flight of a try; None if it is not the present one."""
         flight = self._flight(task_id, attempt)
         return flight if flight is not None and flight.number == number else None
-
-    def _fits(self, task_type: str) -> int:
-        needs = resources_of(self._registry.require(task_type).ray_options)
-        return min(
-            math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in needs.items()
-        )
 
 
 class TaskRunner(RunnerActor):
