@@ -23,7 +23,7 @@ _NO_TYPE = "node_"  # begins the type of a node in a cluster that only people ad
 
 @dataclass(frozen=True)
 class Growth:
-    """What an autoscaler does with the cluster.
+    """The present acts of an autoscaler on the cluster.
 
     - `coming`: how many nodes it is adding now, by the names of their types.
     - `is_there`: whether there is one that adds nodes and ends idle ones.

@@ -1,4 +1,4 @@
-"""What Ray's autoscaler does: the reports of its two versions."""
+"""Ray's autoscaler and what it does: the reports of its two versions."""
 
 import json
 from typing import Any
