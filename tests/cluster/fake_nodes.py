@@ -10,7 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
+from ray.autoscaler._private.fake_multi_node.node_provider import (
+    FAKE_HEAD_NODE_ID,
+    FakeMultiNodeProvider,
+)
 from ray.util import get_node_ip_address
 
 from tests.ports import quiet_port
@@ -51,7 +54,9 @@ def autoscaling_config(gcs_address: str, *, v2: bool) -> dict[str, Any]:
         for name, kind in NODE_TYPES.items()
     }
     provider = {
-        "type": "fake_multinode",
+        # By its own name, it needs a file of defaults that Ray's wheel lacks.
+        "type": "external",
+        "module": f"{FakeMultiNodeProvider.__module__}.{FakeMultiNodeProvider.__name__}",
         "use_node_id_as_ip": True,  # all nodes have one address
         "disable_node_updaters": True,
         "disable_launch_config_check": True,

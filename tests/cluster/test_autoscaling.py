@@ -168,7 +168,8 @@ def a_node_stays_while_a_task_runs_there(service: Autoscaled) -> None:
     long = service.submit("whole_node", LONG)
     short = [service.submit("whole_node", 6.0) for _ in range(4)]
     used = {service.ends(task, GROW_SECONDS) for task in short}
-    [kept] = {node for node, found in service.added().items() if _is_used(found)}
+    [attempt] = service.get(long)["attempts"]
+    kept = attempt["node_id"]
     assert len(used | {kept}) == 3
     service.until_nodes({kept}, GO_SECONDS)
     assert service.get(long)["state"] == "RUNNING"
@@ -183,8 +184,3 @@ def a_pool_grows_onto_new_nodes_and_leaves_them(service: Autoscaled) -> None:
     service.http.put("/pools/shared", json={"runners": [3, 3]}).raise_for_status()
     service.until_nodes(set(), GO_SECONDS)
     assert (service.runners("wide"), service.runners("shared")) == (0, 3)
-
-
-def _is_used(node: dict[str, Any]) -> bool:
-    cpus = node["resources"].get("CPU", {"total": 0, "free": 0})
-    return bool(cpus["free"] < cpus["total"])
