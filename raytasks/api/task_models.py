@@ -148,7 +148,8 @@ class WaitingView(BaseModel):
 
     - `database_away`, `no_handler`, `paused`, `draining`, `not_due`;
     - `limit_full`, `rate`;
-    - `never_fits`, `no_runner`, `no_resources`, `runner_starting`, `behind_others`.
+    - `never_fits`, `no_runner`, `no_resources`, `nodes_coming`, `runner_starting`,
+      `behind_others`.
 
     `until` is when it ends by itself, if that is known. What is in `details` depends on the code.
     """

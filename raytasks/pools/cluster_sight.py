@@ -13,6 +13,7 @@ from typing import Any
 import ray
 
 from raytasks.pools.cluster_view import ClusterNode
+from raytasks.runner.on_ray.growth import coming_nodes
 from raytasks.runner.on_ray.nodes import leaving_nodes
 
 log = logging.getLogger(__name__)
@@ -24,10 +25,14 @@ _HEAD = "node:__internal_head__"  # a resource that only the head node has
 
 
 class ClusterSight:
-    """The nodes as last seen. `nodes` is None before the first look has succeeded."""
+    """The nodes as last seen. `nodes` is None before the first look has succeeded.
+
+    `coming` is how many nodes Ray's autoscaler was adding then, by the names of their types.
+    """
 
     def __init__(self) -> None:
         self.nodes: list[ClusterNode] | None = None
+        self.coming: Mapping[str, int] = {}
         self._seen_at = 0.0
         self._look: asyncio.Task[None] | None = None
 
@@ -49,6 +54,7 @@ class ClusterSight:
     async def _see(self) -> None:
         try:
             self.nodes = await asyncio.to_thread(cluster_nodes)
+            self.coming = await asyncio.to_thread(coming_nodes)
             self._seen_at = time.monotonic()
         except Exception as error:
             log.warning("the nodes of the cluster cannot be had: %r", error)
@@ -61,6 +67,7 @@ class ClusterSight:
         return {
             "ok": is_fresh and bool(alive),
             "nodes": len(alive),
+            "nodes_coming": dict(self.coming),
             "resources": total,
             # Without those of placement groups, which are no resources of a node.
             "available": {name: amount for name, amount in free.items() if name in total},

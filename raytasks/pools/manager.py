@@ -36,7 +36,7 @@ from raytasks.pools.viewing import pool_views
 from raytasks.pools.worker_logs import end_of_log
 from raytasks.runner.nested import NestedWaits
 from raytasks.runner.on_ray.killing import kill
-from raytasks.runner.on_ray.nodes import at_the_head
+from raytasks.runner.on_ray.nodes import at_the_head, off_passing_nodes
 from raytasks.runner.on_ray.ray_internals import Death
 from raytasks.runner.on_ray.ray_options import actor_options
 from raytasks.runner.on_ray.remote_runner import TaskRunner
@@ -290,6 +290,8 @@ class RunnerPools:
         options = actor_options(pool.infos[0], plan, basic=basic)
         if pool.is_remote:  # if it dies, all remote tasks on all nodes end
             options |= await asyncio.to_thread(at_the_head)
+        elif basic and not reserves(pool, basic=True):
+            options = await asyncio.to_thread(off_passing_nodes, options)
         kind = TaskRunner if pool.is_remote else WarmRunner
         # In a thread, as it waits for the control store: is there an actor of this name?
         actor = await asyncio.to_thread(lambda: ray.remote(kind).options(**options).remote(plan))

@@ -106,12 +106,13 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     - `resources`: what each of them needs, by Ray's names.
     - `count`: how many of them wait.
     - `seconds`: the longest wait of them.
-    - `code`: why they wait: `runner_starting`, `no_resources` or `never_fits`. In a placement group
-      also `no_placement_group` or `placement_group_pending`; then the count may be 0, as no more of
-      them are claimed.
+    - `code`: why they wait: `runner_starting`, `nodes_coming`, `no_resources` or `never_fits`. In a
+      placement group also `no_placement_group` or `placement_group_pending`; then the count may be
+      0, as no more of them are claimed.
     - `selectors`: what they ask of a node's labels; one of them must be met. Empty: nothing.
     - `placement_group`: the name of the group in which they are to run; empty: in none.
     - `bundle`: the index of the group's bundle, or -1 for any.
+    - `coming`: the nodes that Ray's autoscaler is adding, by type, for the code `nodes_coming`.
     """
 
     task_type: str
@@ -122,6 +123,7 @@ class Demand(Struct, frozen=True, omit_defaults=True):
     selectors: Sequence[Mapping[str, str]] = ()
     placement_group: str = ""
     bundle: int = -1
+    coming: Mapping[str, int] = {}
 
 
 class AttemptLog(Struct, frozen=True, omit_defaults=True):

@@ -3,7 +3,8 @@
 Ray places what fits and ignores who came first: a large request waits for as long as small ones
 come. So room is made for the longest wait first, then for the next. Warm runners beyond their
 pool's minimum are retired if that frees enough. Meanwhile no runner may take those resources again.
-A request that fits on no node of the cluster retires nobody.
+A request that fits on no node of the cluster retires nobody. Nor does one for which Ray's
+autoscaler is adding nodes.
 """
 
 from collections import Counter
@@ -17,7 +18,11 @@ from raytasks.runner.node_labels import Selector, matches
 WAITS_SECONDS = 1.0
 """After this time, about a process start, an attempt that has not begun counts as waiting."""
 
+NODE_SECONDS = 300.0
+"""How long an attempt that would fit a node of today waits for new nodes alone, in seconds."""
+
 RUNNER_STARTING = "runner_starting"
+NODES_COMING = "nodes_coming"
 NO_RESOURCES = "no_resources"
 NEVER_FITS = "never_fits"
 
@@ -64,13 +69,25 @@ def fits(needs: Mapping[str, float], free: Mapping[str, float]) -> bool:
 
 
 def code_of(
-    needs: Mapping[str, float], nodes: Sequence[Node], selectors: Sequence[Selector] = ()
+    needs: Mapping[str, float],
+    nodes: Sequence[Node],
+    selectors: Sequence[Selector] = (),
+    *,
+    coming: Mapping[str, int] = MappingProxyType({}),
+    seconds: float = 0.0,
 ) -> str:
-    """Return the code of what an attempt waits for that needs this of a node, and such labels."""
+    """Return the code of what an attempt waits for that needs this of a node, and such labels.
+
+    `coming` has the nodes that are being added, by type. `seconds` is how long it has waited.
+    After `NODE_SECONDS` it waits for room on a node of today, if it fits one.
+    """
     nodes = _allowed(nodes, selectors)
     if any(fits(needs, node.available) for node in nodes):
         return RUNNER_STARTING
-    return NO_RESOURCES if any(fits(needs, node.total) for node in nodes) else NEVER_FITS
+    fits_one = any(fits(needs, node.total) for node in nodes)
+    if coming and not (fits_one and seconds > NODE_SECONDS):
+        return NODES_COMING
+    return NO_RESOURCES if fits_one else NEVER_FITS
 
 
 def _allowed(nodes: Sequence[Node], selectors: Sequence[Selector]) -> Sequence[Node]:
@@ -82,11 +99,13 @@ def demands_of(
     needs: Mapping[str, Mapping[str, float]],
     nodes: Sequence[Node],
     selectors: Mapping[str, Sequence[Selector]] = MappingProxyType({}),
+    coming: Mapping[str, int] = MappingProxyType({}),
 ) -> list[Demand]:
     """Return the demand of each type that waits, the longest wait first.
 
     `waiting` has the type and the seconds of each attempt that has not begun. By type, `needs` has
-    the resources of one attempt, and `selectors` what it asks of labels.
+    the resources of one attempt, and `selectors` what it asks of labels. The nodes that are being
+    added are in `coming`, by their types.
     """
     longest: dict[str, float] = {}
     count: Counter[str] = Counter()
@@ -94,17 +113,13 @@ def demands_of(
         if seconds >= WAITS_SECONDS:
             count[task_type] += 1
             longest[task_type] = max(seconds, longest.get(task_type, 0.0))
-    return [
-        Demand(
-            name,
-            needs[name],
-            count[name],
-            seconds,
-            code_of(needs[name], nodes, asked := selectors.get(name, ())),
-            asked,
-        )
-        for name, seconds in sorted(longest.items(), key=lambda item: -item[1])
-    ]
+    found = []
+    for name, seconds in sorted(longest.items(), key=lambda item: -item[1]):
+        asked = selectors.get(name, ())
+        code = code_of(needs[name], nodes, asked, coming=coming, seconds=seconds)
+        added = coming if code == NODES_COMING else {}
+        found.append(Demand(name, needs[name], count[name], seconds, code, asked, coming=added))
+    return found
 
 
 def make_room(
@@ -120,7 +135,7 @@ def make_room(
     retire: list[str] = []
     scarce: set[str] = set()
     for demand in sorted(demands, key=lambda item: -item.seconds):
-        if not demand.resources or demand.code == NEVER_FITS:
+        if not demand.resources or demand.code in (NEVER_FITS, NODES_COMING):
             continue
         if demand.placement_group:  # no runner takes from its bundles
             continue

@@ -3,7 +3,7 @@
 The tracker's core needs none of it to work. It needs it to say why a task waits.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 from raytasks.pools.cluster_view import ClusterNode, PoolView
@@ -21,6 +21,9 @@ class Outlook(Protocol):
 
     def nodes(self) -> Sequence[ClusterNode]:
         """Return the nodes as last seen; empty if that is unknown."""
+
+    def coming(self) -> Mapping[str, int]:
+        """Return how many nodes Ray's autoscaler was adding then, by the names of their types."""
 
 
 class FleetOutlook:
@@ -51,3 +54,7 @@ class FleetOutlook:
     def nodes(self) -> Sequence[ClusterNode]:
         """See `Outlook.nodes`."""
         return ()
+
+    def coming(self) -> Mapping[str, int]:
+        """See `Outlook.coming`."""
+        return {}

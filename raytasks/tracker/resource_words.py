@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from raytasks.protocol.messages import Demand
@@ -15,17 +15,27 @@ _ID = re.compile("[0-9a-f]{36}")  # as Ray writes it; a group is known by it if 
 
 @dataclass(frozen=True)
 class Need:
-    """The resources needed of a node, or of a bundle of a placement group; see `Demand`."""
+    """The resources needed of a node, or of a bundle of a placement group; see `Demand`.
+
+    `coming` has the nodes that Ray's autoscaler is adding, by type.
+    """
 
     resources: Mapping[str, float]
     selectors: Sequence[Selector] = ()
     placement_group: str = ""
     bundle: int = ANY_BUNDLE
+    coming: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, demand: Demand) -> "Need":
         """Return what each of the attempts needs that wait."""
-        return cls(demand.resources, demand.selectors, demand.placement_group, demand.bundle)
+        return cls(
+            demand.resources,
+            demand.selectors,
+            demand.placement_group,
+            demand.bundle,
+            demand.coming,
+        )
 
     def text(self) -> str:
         """Return what is needed, such as `CPU: 1, GPU: 2 and the labels zone=a`."""
@@ -47,7 +57,13 @@ class Need:
             found["placement_group"] = self.placement_group
         if self.bundle != ANY_BUNDLE:
             found["bundle"] = self.bundle
+        if self.coming:
+            found["nodes_coming"] = dict(self.coming)
         return found
+
+    def coming_text(self) -> str:
+        """Return how many nodes are being added, such as `cpu: 2, gpu: 1`."""
+        return ", ".join(f"{name}: {number}" for name, number in sorted(self.coming.items()))
 
 
 def waiting_words(code: str, need: Need) -> tuple[str, str | None]:
@@ -55,6 +71,12 @@ def waiting_words(code: str, need: Need) -> tuple[str, str | None]:
     match code:
         case "never_fits":
             return f"{need.no_place()} has {need.text()}", never_fits_fix(need)
+        case "nodes_coming":
+            return (
+                f"{need.no_place()} has {need.text()} free now, and Ray's autoscaler is adding "
+                f"nodes ({need.coming_text()})",
+                "it begins on one of them if that has enough; see 'ray status'",
+            )
         case "no_resources" if need.placement_group:
             fix = "it begins when enough has ended; a larger group would let it begin sooner"
             return f"{need.no_place()} has {need.text()} free now", fix
@@ -89,7 +111,9 @@ def group_words(code: str, need: Need) -> tuple[str, str]:
 
 def never_fits_fix(need: Need) -> str:
     """Return what helps where nothing is large enough."""
-    what = (
-        "make the group with larger bundles" if need.placement_group else "add a node that has it"
+    if need.placement_group:
+        return "make the group with larger bundles, or ask for less in the handler's ray_options"
+    return (
+        "add a node that has it, or ask for less in the handler's ray_options; Ray's autoscaler "
+        "adds one by itself if one of its node types has it"
     )
-    return f"{what}, or ask for less in the handler's ray_options"

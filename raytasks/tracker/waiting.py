@@ -16,6 +16,7 @@ from raytasks.protocol.queries import WaitingFor
 from raytasks.runner.demand import (
     NEVER_FITS,
     NO_RESOURCES,
+    NODES_COMING,
     RUNNER_STARTING,
     WAITS_SECONDS,
     code_of,
@@ -24,6 +25,7 @@ from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.limit_use import Block
 from raytasks.tracker.outlook import Outlook
+from raytasks.tracker.pause_text import paused_text, resume_text
 from raytasks.tracker.resource_words import Need, waiting_words
 
 DATABASE_AWAY = "database_away"
@@ -49,6 +51,7 @@ STRONGEST = (
     NO_RUNNER,
     GROUP_PENDING,
     NO_RESOURCES,
+    NODES_COMING,
     RUNNER_STARTING,
     BEHIND_OTHERS,
 )
@@ -308,9 +311,11 @@ def _of_pool(pool: PoolView, moment: Moment) -> Iterator[Reason]:
 def _of_start(pool: PoolView, runner: RunnerPlace, moment: Moment) -> Reason:
     alive = [node.as_place() for node in moment.outlook.nodes() if node.takes_work]
     if not runner.placed and runner.seconds >= WAITS_SECONDS and alive:
-        code = code_of(runner.resources, alive, runner.selectors)
+        coming, resources = moment.outlook.coming(), runner.resources
+        code = code_of(resources, alive, runner.selectors, coming=coming, seconds=runner.seconds)
         if code != RUNNER_STARTING:
-            return _of_need(code, Need(runner.resources, runner.selectors), 1)
+            added = coming if code == NODES_COMING else {}
+            return _of_need(code, Need(resources, runner.selectors, coming=added), 1)
     said = "has not called yet" if runner.stage is Stage.UP else "is starting"
     return _reason(
         RUNNER_STARTING,
@@ -347,29 +352,6 @@ def _of_demand(demand: Demand) -> Reason:
 def _of_need(code: str, need: Need, count: int) -> Reason:
     message, fix = waiting_words(code, need)
     return _reason(code, message, fix, **need.details(), tasks=count)
-
-
-def paused_text(pause: Pause) -> str:
-    """Return in words what a pause holds back, such as `the type send_mail is paused`."""
-    match pause.key:
-        case "", "":
-            return "the service is drained" if pause.drain else "the service is paused"
-        case namespace, "":
-            return f"the namespace {namespace} is paused"
-        case "", task_type:
-            return f"the type {task_type} is paused"
-        case namespace, task_type:
-            return f"the type {task_type} is paused in the namespace {namespace}"
-
-
-def resume_text(pause: Pause) -> str:
-    """Return the command that ends a pause, in words."""
-    options = "".join(
-        f" {option} {value}"
-        for option, value in (("--type", pause.task_type), ("--namespace", pause.namespace))
-        if value
-    )
-    return f"run 'raytasks resume{options}'"
 
 
 def _reason(

@@ -12,12 +12,12 @@ from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.steering import EVERYTHING, Pause
 from raytasks.pools.cluster_view import PoolView, RunnerPlace, Stage
 from raytasks.protocol.messages import Demand
-from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, code_of
+from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, NODES_COMING, code_of
 from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP
 from raytasks.tracker.fleet import Fleet, RunnerState
 from raytasks.tracker.outlook import Outlook
+from raytasks.tracker.pause_text import paused_text, resume_text
 from raytasks.tracker.resource_words import Need, group_words, never_fits_fix
-from raytasks.tracker.waiting import paused_text, resume_text
 
 HealthReason: TypeAlias = dict[str, Any]
 
@@ -30,7 +30,12 @@ BY_RAY_SECONDS = 60.0
 """How long calls may go by Ray although there is a socket, in seconds."""
 
 UNPLACED_SECONDS = 10.0
-"""How long a runner waits for a place before that is a reason, in seconds."""
+"""How long a runner waits for a place before that is a reason, in seconds.
+
+Also how long an attempt waits that fits on no node: an autoscaler needs a moment to add one.
+"""
+
+_FREE_LATER = (NO_RESOURCES, NODES_COMING)
 
 MAX_NAMED = 5
 """Maximum number of attempts, runners or commands that one reason names."""
@@ -198,10 +203,11 @@ def _impossible(work: WorkScene) -> Iterator[HealthReason]:
         who = f"{len(unplaced)} runners of the pool {pool.name}"
         need = Need(unplaced[0].resources, unplaced[0].selectors)
         since = work.now - longest
-        code = code_of(need.resources, nodes, need.selectors)
+        coming = work.outlook.coming()
+        code = code_of(need.resources, nodes, need.selectors, coming=coming, seconds=longest)
         if code == NEVER_FITS:
             yield _never_fits(who, need, since, len(unplaced))
-        elif code == NO_RESOURCES and longest >= work.wait_seconds and _has_work(pool, work):
+        elif code in _FREE_LATER and longest >= work.wait_seconds and _has_work(pool, work):
             yield _no_resources(who, need, since, len(unplaced))
 
 
@@ -217,9 +223,9 @@ def _of_demand(demand: Demand, work: WorkScene) -> Iterator[HealthReason]:
     who = f"{who} {demand.task_type}"
     need, since = Need.of(demand), work.now - seconds
     is_long = seconds >= work.wait_seconds
-    if demand.code == NEVER_FITS:
+    if demand.code == NEVER_FITS and demand.seconds >= UNPLACED_SECONDS:
         yield _never_fits(who, need, since, count)
-    elif demand.code == NO_RESOURCES and is_long:
+    elif demand.code in _FREE_LATER and is_long:
         yield _no_resources(who, need, since, count)
     elif demand.code == NO_PLACEMENT_GROUP or (demand.code == GROUP_PENDING and is_long):
         message, fix = group_words(demand.code, need)

@@ -80,6 +80,11 @@ def test_what_a_person_has_set_is_beside_what_is_declared() -> None:
 
 
 class TestSight:
+    @pytest.fixture(autouse=True)
+    def growing(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The autoscaler is adding a node."""
+        monkeypatch.setattr(cluster_sight, "coming_nodes", lambda: {"gpu": 1})
+
     async def test_it_is_fresh_for_a_while(self, monkeypatch: pytest.MonkeyPatch) -> None:
         looks = 0
 
@@ -98,9 +103,14 @@ class TestSight:
         assert await sight.fresh(10.0)
         assert await sight.fresh(0.0)
         assert looks == 1
+        assert sight.coming == {"gpu": 1}
         assert sight.health(is_fresh=True) == {
-            "ok": True, "nodes": 1, "resources": {"CPU": 2.0}, "available": {"CPU": 1.0},
-        }  # fmt: skip
+            "ok": True,
+            "nodes": 1,
+            "nodes_coming": {"gpu": 1},
+            "resources": {"CPU": 2.0},
+            "available": {"CPU": 1.0},
+        }
 
     async def test_nobody_waits_for_a_control_store_that_is_away(
         self, monkeypatch: pytest.MonkeyPatch

@@ -9,6 +9,8 @@ from raytasks.protocol.messages import Demand
 from raytasks.runner.demand import (
     NEVER_FITS,
     NO_RESOURCES,
+    NODE_SECONDS,
+    NODES_COMING,
     RUNNER_STARTING,
     WAITS_SECONDS,
     FirstCome,
@@ -47,6 +49,24 @@ class TestCodes:
     def test_two_halves_on_two_nodes_are_no_whole(self) -> None:
         nodes = [node(3, total=3), node(3, total=3, name="n2")]
         assert code_of({"CPU": 4}, nodes) == NEVER_FITS
+
+    def test_nodes_that_are_added_may_have_what_no_node_has_free(self) -> None:
+        coming = {"gpu": 1}
+        assert code_of({"GPU": 1}, [node(6)], coming=coming) == NODES_COMING
+        assert code_of({"CPU": 4}, [node(2)], coming=coming) == NODES_COMING
+        assert code_of({"CPU": 4}, [node(4)], coming=coming) == RUNNER_STARTING
+
+    def test_who_fits_a_node_of_today_waits_for_added_ones_only_for_a_while(self) -> None:
+        late = NODE_SECONDS + 1
+        assert code_of({"CPU": 4}, [node(2)], coming={"cpu": 1}, seconds=late) == NO_RESOURCES
+        assert code_of({"GPU": 1}, [node(2)], coming={"cpu": 1}, seconds=late) == NODES_COMING
+
+    def test_a_demand_has_the_nodes_that_are_added_for_it(self) -> None:
+        waiting = [("a", 2.0), ("b", 3.0)]
+        needs = {"a": {"GPU": 1.0}, "b": {"CPU": 1.0}}
+        b, a = demands_of(waiting, needs, [node(1)], coming={"gpu": 1})
+        assert (a.code, a.coming) == (NODES_COMING, {"gpu": 1})
+        assert (b.code, b.coming) == (RUNNER_STARTING, {})
 
     def test_only_nodes_with_the_labels_count(self) -> None:
         near, far = replace(node(0), labels={"zone": "a"}), node(6, name="n2")
@@ -104,6 +124,10 @@ class TestRoom:
     def test_what_fits_now_retires_nobody_and_keeps_its_room(self) -> None:
         plan = make_room([demand(2, code=RUNNER_STARTING)], [node(2)], warm(3))
         assert (plan.retire, plan.scarce) == ((), frozenset({"CPU"}))
+
+    def test_nobody_makes_room_while_nodes_are_added(self) -> None:
+        waits = demand(4, code=NODES_COMING, seconds=100)
+        assert make_room([waits], [node(2)], warm(1, 2, 3, 4)) == RoomPlan()
 
     def test_what_never_fits_takes_nothing_from_anybody(self) -> None:
         never = demand(64, code=NEVER_FITS, seconds=1000)
@@ -171,7 +195,7 @@ class TestFirstCome:
             frozenset({"CPU"}),
         )
 
-    @pytest.mark.parametrize("code", [NEVER_FITS, RUNNER_STARTING])
+    @pytest.mark.parametrize("code", [NEVER_FITS, NODES_COMING, RUNNER_STARTING])
     def test_what_will_not_begin_by_it_or_begins_anyway_holds_nobody_back(self, code: str) -> None:
         assert FirstCome().held_back([demand(4, 100, code=code)], 0.0) is None
 

@@ -1,7 +1,7 @@
 """Why a task waits: each reason, when it really happens to a tracker without a cluster."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -31,6 +31,7 @@ class Played:
     known: Collection[str] | None = ("short", "long")
     shown: Sequence[PoolView] = (SHARED,)
     seen: Sequence[ClusterNode] = ()
+    added: Mapping[str, int] = field(default_factory=dict)
 
     def task_types(self) -> Collection[str] | None:
         return self.known
@@ -40,6 +41,9 @@ class Played:
 
     def nodes(self) -> Sequence[ClusterNode]:
         return self.seen
+
+    def coming(self) -> Mapping[str, int]:
+        return self.added
 
 
 @pytest.fixture
@@ -197,8 +201,23 @@ class TestRunners:
         assert found is not None
         assert [reason["code"] for reason in found] == ["never_fits"]
         assert found[0]["details"]["resources"] == needs
+        assert "autoscaler" in found[0]["fix"]
         outlook.seen = [node(CPU=4.0, GPU=1.0)]
         assert await codes(tracker) == ["no_resources"]
+
+    async def test_a_runner_for_which_nodes_are_added(
+        self, tracker: Tracker, outlook: Played
+    ) -> None:
+        place = replace(STARTING, placed=False, seconds=9.0, resources={"GPU": 1.0})
+        outlook.shown = [replace(SHARED, runners=[place])]
+        outlook.seen, outlook.added = [node(CPU=4.0)], {"gpu": 1, "cpu": 2}
+        await submit(tracker, 1)
+        found = await reasons(tracker)
+        assert found is not None
+        assert [reason["code"] for reason in found] == ["nodes_coming"]
+        assert "has GPU: 1 free now" in found[0]["message"]
+        assert found[0]["message"].endswith("adding nodes (cpu: 2, gpu: 1)")
+        assert found[0]["details"]["nodes_coming"] == {"gpu": 1, "cpu": 2}
 
     async def test_only_old_runners_that_leave(self, tracker: Tracker, outlook: Played) -> None:
         outlook.shown = [replace(SHARED, runners=[replace(STARTING, stage=Stage.LEAVING)])]
@@ -216,6 +235,13 @@ class TestRunners:
             runner.send(demands=[Demand("short", {"GPU": 1.0}, 1, 9.0, code)])
             await let_run()
             assert await codes(tracker) == [code]
+        coming = {"gpu": 1}
+        runner.send(demands=[Demand("short", {"GPU": 1}, 1, 9.0, "nodes_coming", coming=coming)])
+        await let_run()
+        found = await reasons(tracker)
+        assert found is not None
+        assert found[0]["code"] == "nodes_coming"
+        assert found[0]["details"]["nodes_coming"] == coming
         asked = [{"zone": "a"}, {"zone": "!spot"}]
         needs = {"CPU": 1.0, "accelerator_type:A100": 0.001}
         runner.send(demands=[Demand("short", needs, 1, 9.0, "never_fits", asked)])
@@ -338,4 +364,4 @@ class TestLine:
 
 
 def test_each_code_has_a_place() -> None:
-    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 14
+    assert len(set(waiting.STRONGEST)) == len(waiting.STRONGEST) == 15

@@ -14,7 +14,7 @@ from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.disks import MIN_BYTES, DiskWatch, disk_reasons
 from raytasks.tracker.on_ray.cluster_outlook import places_of
-from raytasks.tracker.work_health import BY_RAY_SECONDS
+from raytasks.tracker.work_health import BY_RAY_SECONDS, UNPLACED_SECONDS
 from tests.making import new_task
 from tests.tracker.test_waiting import SHARED, Played, node
 from tests.tracking import FaultyStore, ScriptedRunner, let_run
@@ -154,6 +154,16 @@ class TestDemand:
         reason = (await scene.reasons())["never_fits"]
         assert (reason["count"], scene.clock() - reason["since"]) == (3, 40.0)
         assert "GPU: 1" in reason["message"]
+
+    async def test_an_autoscaler_has_a_moment_to_add_a_node(self, scene: Scene) -> None:
+        for seconds, told in ((UNPLACED_SECONDS - 1, False), (UNPLACED_SECONDS, True)):
+            await scene.call(demands=[Demand("short", {"GPU": 1.0}, 1, seconds, "never_fits")])
+            assert ("never_fits" in await scene.reasons()) is told
+
+    async def test_nodes_that_take_long_to_come(self, scene: Scene) -> None:
+        for seconds, told in ((WAIT - 1, []), (WAIT + 1, ["no_resources"])):
+            await scene.call(demands=[Demand("short", {"GPU": 1.0}, 1, seconds, "nodes_coming")])
+            assert list(await scene.reasons()) == told
 
     async def test_long_without_resources(self, scene: Scene) -> None:
         for seconds, told in ((WAIT - 1, False), (WAIT + 1, True)):

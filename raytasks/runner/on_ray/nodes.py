@@ -8,6 +8,7 @@ from typing import Any
 import ray
 
 from raytasks.runner.demand import Node
+from raytasks.runner.on_ray.growth import growth_now
 
 log = logging.getLogger(__name__)
 
@@ -15,6 +16,7 @@ _HEAD = "node:__internal_head__"  # a resource that only the head node has
 _NODE_ID = "ray.io/node-id"  # a label that Ray gives to every node
 _MARKET = "ray.io/market-type"  # a label that clouds' nodes have: `spot` or `on-demand`
 _SPOT = "spot"
+_PLACES = {"label_selector", "fallback_strategy", "scheduling_strategy"}
 
 
 def nodes_now() -> list[Node]:
@@ -66,6 +68,17 @@ def at_the_head() -> dict[str, Any]:
     except Exception as error:
         log.warning("the head node cannot be found: %r", error)
         return {}
+
+
+def off_passing_nodes(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return Ray options with a place on the head, where an autoscaler ends idle nodes. Blocks.
+
+    It never ends a node with an actor, even one that reserves nothing. So an actor that is always
+    there would keep a node for ever. Options that name a place themselves stay as they are.
+    """
+    if _PLACES & options.keys() or not growth_now().is_there:
+        return dict(options)
+    return {**options, **at_the_head()}
 
 
 def near_the_head(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

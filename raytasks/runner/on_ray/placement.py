@@ -12,8 +12,16 @@ from msgspec.structs import replace
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raytasks.protocol.messages import Demand
-from raytasks.runner.demand import WAITS_SECONDS, FirstCome, demands_of
+from raytasks.runner.demand import (
+    NODES_COMING,
+    RUNNER_STARTING,
+    WAITS_SECONDS,
+    FirstCome,
+    Node,
+    demands_of,
+)
 from raytasks.runner.on_ray.groups import groups_now, request_of, strategy_of
+from raytasks.runner.on_ray.growth import coming_nodes
 from raytasks.runner.on_ray.nodes import nodes_now
 from raytasks.runner.on_ray.ray_options import needs_of, resources_of, selectors_of
 from raytasks.runner.placement_groups import (
@@ -31,6 +39,9 @@ QUEUED = 2
 
 They show Ray's autoscaler that more resources are needed.
 """
+
+QUEUED_WHILE_GROWING = 32
+"""The same for a type for which the autoscaler is adding nodes, so that it adds enough at once."""
 
 RESOURCES_SECONDS = 5.0
 """The time between two looks at the size of the cluster."""
@@ -71,7 +82,11 @@ class Placement:
         """Return how many more attempts of a type may be handed to Ray beside those that are."""
         if self.is_held_back(task_type) or task_type in self._blocked:
             return 0
-        return max(0, self._fits(task_type) + QUEUED - flying)
+        growing = any(
+            item.task_type == task_type and item.code == NODES_COMING for item in self.demands
+        )
+        queued = QUEUED_WHILE_GROWING if growing else QUEUED
+        return max(0, self._fits(task_type) + queued - flying)
 
     def is_blocked(self, task_type: str) -> bool:
         """Return whether no attempt of a type can be handed to Ray, for want of its group."""
@@ -145,18 +160,33 @@ class Placement:
             if self._groups:
                 nodes = with_groups(nodes, self._groups.values())
             free = [item for item in waiting if item[0] not in self._blocked]
-            needs = {name: self._needs(name) for name, _ in free}
-            found = demands_of(free, needs, nodes, self._selectors)
+            found = self._demands_of(free, nodes, {})
+            if any(item.code != RUNNER_STARTING for item in found):
+                coming = await asyncio.to_thread(coming_nodes)
+                found = self._demands_of(free, nodes, coming) if coming else found
         before = self._held_back
         self._held_back = self._first_come.held_back(found, now)
         found = [self._described(demand) for demand in found]
         if self._blocked:
             found += self._blocked_demands(waiting, now)
             found.sort(key=lambda demand: -demand.seconds)
-        news = [(item.task_type, item.code, item.count) for item in found]
-        known = [(item.task_type, item.code, item.count) for item in self.demands]
+        known = _gist(self.demands)
         self.demands = found
-        return news != known or before != self._held_back
+        return _gist(found) != known or before != self._held_back
+
+    def _demands_of(
+        self,
+        waiting: Sequence[tuple[str, float]],
+        nodes: Sequence[Node],
+        coming: Mapping[str, int],
+    ) -> list[Demand]:
+        """Return the demands. Nodes that are `coming` help nobody who is to run in a group."""
+        needs = {name: self._needs(name) for name, _ in waiting}
+        inside = [item for item in waiting if item[0] in self._requests]
+        outside = [item for item in waiting if item[0] not in self._requests]
+        found = demands_of(inside, needs, nodes, self._selectors)
+        found += demands_of(outside, needs, nodes, self._selectors, coming)
+        return sorted(found, key=lambda demand: -demand.seconds)
 
     def _described(self, demand: Demand) -> Demand:
         """Return the demand with the plain names of resources, and the name of its group."""
@@ -214,3 +244,7 @@ class Placement:
         return min(
             math.floor(self._cluster.get(name, 0.0) / amount) for name, amount in counted.items()
         )
+
+
+def _gist(demands: Sequence[Demand]) -> list[tuple[Any, ...]]:
+    return [(item.task_type, item.code, item.count, dict(item.coming)) for item in demands]

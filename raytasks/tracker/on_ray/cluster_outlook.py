@@ -59,6 +59,10 @@ class ClusterOutlook:
         """See `Outlook.nodes`."""
         return self._sight.nodes or ()
 
+    def coming(self) -> Mapping[str, int]:
+        """See `Outlook.coming`."""
+        return self._sight.coming
+
     def serve(self, observer: Observer, settings: Settings) -> None:
         """Make this the outlook of an observer, with the thresholds of these settings."""
         observer.outlook = self

@@ -7,9 +7,21 @@ import pytest
 import ray
 
 from raytasks.protocol.messages import Demand
-from raytasks.runner.demand import NEVER_FITS, NO_RESOURCES, RUNNER_STARTING, Node
+from raytasks.runner.demand import (
+    NEVER_FITS,
+    NO_RESOURCES,
+    NODES_COMING,
+    RUNNER_STARTING,
+    Node,
+)
 from raytasks.runner.on_ray import placement
-from raytasks.runner.on_ray.placement import GROUPS_SECONDS, QUEUED, RESOURCES_SECONDS, Placement
+from raytasks.runner.on_ray.placement import (
+    GROUPS_SECONDS,
+    QUEUED,
+    QUEUED_WHILE_GROWING,
+    RESOURCES_SECONDS,
+    Placement,
+)
 from raytasks.runner.placement_groups import GROUP_PENDING, NO_PLACEMENT_GROUP, GroupView
 
 OPTIONS: dict[str, dict[str, Any]] = {
@@ -33,7 +45,13 @@ class Cluster:
 
     groups: dict[str, GroupView] = field(default_factory=dict)
     free: dict[str, float] = field(default_factory=dict)
+    coming: dict[str, int] = field(default_factory=dict)
     looks: int = 0
+    asked_for_coming: int = 0
+
+    def coming_nodes(self) -> dict[str, int]:
+        self.asked_for_coming += 1
+        return self.coming
 
     def groups_now(self, requests: Any) -> dict[str, GroupView]:
         self.looks += 1
@@ -58,6 +76,7 @@ class Cluster:
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Cluster:
     cluster = Cluster()
     monkeypatch.setattr(placement, "groups_now", cluster.groups_now)
+    monkeypatch.setattr(placement, "coming_nodes", cluster.coming_nodes)
     monkeypatch.setattr(placement, "nodes_now", cluster.nodes_now)
     monkeypatch.setattr(ray, "cluster_resources", cluster.resources)
     return cluster
@@ -188,3 +207,42 @@ async def test_without_groups_nobody_looks_for_them(cluster: Cluster) -> None:
     cluster.looks = 0
     assert not await placed.look(GROUPS_SECONDS + RESOURCES_SECONDS)
     assert (cluster.looks, placed.has_groups) == (0, False)
+
+
+async def test_while_nodes_are_added_nobody_is_held_back_and_more_is_asked_for(
+    cluster: Cluster,
+) -> None:
+    placed = Placement({"plain": {"num_cpus": 2}, "small": {"num_cpus": 1}}, 0.0)
+    await placed.look_at_demands([("plain", 5.0)], 0.0)
+    assert [item.code for item in placed.demands] == [NO_RESOURCES]
+    assert placed.capacity("small", 0) == 0
+    cluster.coming = {"cpu": 1}
+    assert await placed.look_at_demands([("plain", 6.0)], 1.0)
+    assert [item.code for item in placed.demands] == [NODES_COMING]
+    assert placed.capacity("plain", 4) == 2 - 4 + QUEUED_WHILE_GROWING
+    assert placed.capacity("small", 0) == 4 + QUEUED
+    cluster.coming = {"cpu": 2}
+    assert await placed.look_at_demands([("plain", 7.0)], 2.0)  # the number is news
+    assert not await placed.look_at_demands([("plain", 8.0)], 3.0)
+
+
+async def test_the_autoscaler_is_asked_only_when_something_has_no_room(cluster: Cluster) -> None:
+    placed = Placement(OPTIONS, 0.0)
+    await placed.look_at_demands([], 0.0)
+    await placed.look_at_demands([("plain", 0.5)], 1.0)
+    cluster.free = {"CPU": 4.0}
+    await placed.look_at_demands([("plain", 5.0)], 2.0)
+    assert cluster.asked_for_coming == 0
+    cluster.free = {}
+    await placed.look_at_demands([("plain", 6.0)], 3.0)
+    assert cluster.asked_for_coming == 1
+
+
+async def test_new_nodes_help_nobody_who_is_to_run_in_a_group(cluster: Cluster) -> None:
+    cluster.groups, cluster.coming = {"trainers": group()}, {"cpu": 1}
+    placed = Placement(OPTIONS, 0.0)
+    await placed.look_at_demands([("inside", 5.0), ("plain", 4.0)], 0.0)
+    found = {item.task_type: item.code for item in placed.demands}
+    assert found["inside"] == NO_RESOURCES
+    assert found["plain"] == NODES_COMING
+    assert placed.capacity("inside", 0) == 2 + QUEUED
