@@ -57,6 +57,8 @@ class Checker:
         self.charged: dict[tuple[str, int], bool] = {}
         """Whether a lost attempt was to be charged, as a tick was told."""
         self._planned_at = 0.0
+        self.stepped_at = 0.0
+        """The time of the last step of a bulk operation: what it retries is due then."""
         self._writer = ""
         self._together: Counter[str] = Counter()
         """How many attempts of each runner were lost in the present tick."""
@@ -141,7 +143,8 @@ class Checker:
                 self._moved(old, new)
             # A step of a bulk operation is no tick: what it makes may be due after the last one.
             begins = self._planned_at if old is not None or new is None else new.created_at
-            if new is not None and new.run_at <= max(begins, self._planned_at):
+            is_due = new is not None and new.run_at <= max(begins, self._planned_at)
+            if new is not None and (is_due or new.run_at == self.stepped_at):
                 self._due[task_id] = new.run_at
         if changed:
             self._counts.look(rows, self._happened())

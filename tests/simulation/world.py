@@ -11,8 +11,10 @@ from unittest.mock import patch
 
 from raytasks.model.handler_info import REMOTE_POOL, SHARED_POOL
 from raytasks.protocol.messages import Claim
+from raytasks.tracker import background as background_module
 from raytasks.tracker import bulk_turns as bulk_module
 from raytasks.tracker import ticker as ticker_module
+from raytasks.tracker.bulk_turns import run_step
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.tick import TickInput, TickResult, run_tick
 from tests.simulation.account import Account
@@ -338,10 +340,11 @@ class World:
         log.addHandler(noticed)
         log.propagate, propagated = False, log.propagate
         planned = patch.object(ticker_module, "run_tick", self._planned(run_tick))
+        stepped = patch.object(background_module, "run_step", self._stepped)
         short = patch.object(bulk_module, "STEP", self.draw.choice((1, 2, 4, bulk_module.STEP)))
         silent = nullcontext() if self.writers.is_active else self.writers.silence
         try:
-            with planned, short, silent:
+            with planned, stepped, short, silent:
                 story = self.loop.outside.start(self._story())
                 self.loop.set_exception_handler(self._on_exception)
                 self.loop.run_until_complete(story)
@@ -387,6 +390,10 @@ class World:
                 return done
 
         return planned
+
+    def _stepped(self, store: Any, epoch: int, now: float, *more: Any) -> Any:
+        self.checker.stepped_at = now
+        return run_step(store, epoch, now, *more)
 
     def _committed(self) -> None:
         process = present_process()
