@@ -111,18 +111,19 @@ class ScheduleBook:
         if not self.next_time <= now:
             return []
         firings: list[Firing] = []
+        taken: set[ScheduleKey] = set()
         number = 0
         while self._heap and self._heap[0][0] <= now and len(firings) < MAX_FIRINGS:
             entry = heapq.heappop(self._heap)
-            if not self._is_current(entry):
-                continue
+            if entry[1] in taken or not self._is_current(entry):
+                continue  # what people have changed may be there twice
+            taken.add(entry[1])
             self._out.append(entry)
             firing = self._firing(self.rows[entry[1]], now)
             firings.append(firing)
             number += len(firing.tasks)
             if number >= MAX_TASKS:
                 break
-        taken = {firing.key for firing in firings}
         for order in self._asked:
             row = self.rows.get(order.key)
             if row is not None and order.key not in taken:

@@ -16,6 +16,7 @@ from raytasks.model.schedule_specs import (
     ScheduleRow,
     ScheduleSpec,
 )
+from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable, Task
 from raytasks.protocol import codec
 from raytasks.protocol.commands import (
@@ -226,6 +227,43 @@ async def test_a_time_that_is_a_little_late_is_not_missed(store: FaultyStore) ->
         await begin(tracker, hourly=spec())
         await tick(tracker)
     assert times(all_tasks(store)) == [START + HOUR]
+
+
+async def test_a_task_of_a_schedule_expires_by_itself(store: FaultyStore) -> None:
+    clock = Clock()
+    async with tracker_on(store, clock=clock) as tracker:
+        await begin(tracker, hourly=spec(expires_seconds=60.0))
+        clock.now = START + HOUR
+        await tick(tracker)
+        [task] = all_tasks(store)
+        assert task.state is State.PENDING
+        clock.now += 60.0
+        await tick(tracker)
+        [task] = all_tasks(store)
+        assert (task.state, task.finished_at) == (State.CANCELLED, clock.now)
+        assert tracker.ticker.ledger.next_expiry is None
+
+
+async def test_a_schedule_that_people_have_changed_fires_once(
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What is set and returned, paused and resumed, has the same next time as before."""
+    clock = Clock()
+    orders = [
+        SetSchedule("default", "hourly", spec(priority=3), "anna"),
+        PauseSchedule("default", "hourly", "anna"),
+        ResumeSchedule("default", "hourly", "anna"),
+        ClearSchedule("default", "hourly", "anna"),
+    ]
+    async with tracker_on(store, clock=clock) as tracker:
+        await begin(tracker, hourly=spec())
+        for order in orders:
+            await tracker.execute(order)
+        for hour in (1, 2):
+            clock.now = START + hour * HOUR
+            await tick(tracker)
+        assert times(all_tasks(store)) == [START + HOUR, START + 2 * HOUR]
+    assert "differ" not in caplog.text
 
 
 async def test_overlap_skip_waits_for_the_last_task(store: FaultyStore) -> None:
