@@ -247,7 +247,7 @@ async def test_a_task_of_a_schedule_expires_by_itself(store: FaultyStore) -> Non
 async def test_a_schedule_that_people_have_changed_fires_once(
     store: FaultyStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What is set and returned, paused and resumed, has the same next time as before."""
+    """The next time is the same after all of these orders."""
     clock = Clock()
     orders = [
         SetSchedule("default", "hourly", spec(priority=3), "anna"),
