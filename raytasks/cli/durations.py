@@ -27,6 +27,18 @@ def duration_text(seconds: float) -> str:
     return _two(whole, _DAY, "d", _HOUR, "h")
 
 
+def exact_text(seconds: float) -> str:
+    """Return a duration in full, as it was set: `90` is `1 min 30 s`, `1.5` is `1.5 s`."""
+    parts, left = [], round(seconds, 3)
+    for unit, size in (("d", _DAY), ("h", _HOUR), ("min", _MINUTE)):
+        count, left = divmod(left, size)
+        if count:
+            parts.append(f"{count:.0f} {unit}")
+    if left or not parts:
+        parts.append(f"{round(left, 3):g} s")
+    return " ".join(parts)
+
+
 def seconds_of(text: str, option: str) -> float:
     """Return a duration that a person gives: `90`, `90s`, `10m`, `1.5h`, `2d`. Without a unit: s.
 

@@ -1,14 +1,16 @@
 """`raytasks schedules`: the schedules with their next times, and what can be set of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Annotated, cast
 
 import typer
+from pydantic_core import to_json
 from rich.table import Table
 
 from raytasks.cli import tables
-from raytasks.cli.durations import duration_text, seconds_of
-from raytasks.cli.options import AtService, UsageError, at_service
+from raytasks.cli.durations import exact_text, seconds_of
+from raytasks.cli.limit_values import limit_values_of
+from raytasks.cli.options import REFUSED, AtService, UsageError, at_service
 from raytasks.cli.task_commands import read_payload
 from raytasks.client.schedule_documents import ScheduleDocument, ScheduleSettings, TimesDocument
 
@@ -32,6 +34,21 @@ def schedules(at: AtService, ctx: typer.Context) -> None:
 def list_schedules(at: AtService) -> None:
     """Show the schedules of a namespace, with their next times."""
     _list(at)
+
+
+@app.command("show")
+@at_service()
+def show_schedule(at: AtService, name: Name) -> None:
+    """Show one schedule: what it submits, its next five times, its last task."""
+    with at.connect() as client:
+        found = client.schedules(name=name)
+    if not found:
+        typer.echo(f"there is no schedule {name!r}; `raytasks schedules` lists them", err=True)
+        raise typer.Exit(REFUSED)
+    if at.as_json:
+        typer.echo(tables.pretty_json(found[0]))
+    else:
+        tables.console.print(schedule_details(found[0]))
 
 
 @app.command("set")
@@ -63,6 +80,16 @@ def set_schedule(
     tag: Annotated[
         list[str] | None, typer.Option(help="A tag of its tasks; may be given again.")
     ] = None,
+    max_attempts: Annotated[int | None, typer.Option(help="How often a task may fail.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds for each attempt.")] = None,
+    limit_value: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: the value of a limit by a value; may be given again."),
+    ] = None,
+    expires: Annotated[
+        float | None,
+        typer.Option(help="Seconds after which a task is cancelled, if it has not begun."),
+    ] = None,
 ) -> None:
     """Set a schedule, at once and until `delete`: a new one, or instead of that in the code."""
     if (cron is None) == (every is None):
@@ -78,6 +105,10 @@ def set_schedule(
         "overlap": overlap,
         "priority": priority,
         "tags": tag,
+        "max_attempts": max_attempts,
+        "timeout_seconds": timeout,
+        "limit_values": limit_values_of(limit_value),
+        "expires_seconds": expires,
     }
     with at.connect() as client:
         changed = client.set_schedule(name, **cast("ScheduleSettings", settings))
@@ -142,10 +173,53 @@ def schedules_table(found: Sequence[ScheduleDocument]) -> Table:
     return table
 
 
+def schedule_details(item: ScheduleDocument) -> Table:
+    """Return a schedule in full: what is in force, who has set it, and its next times."""
+    table = Table.grid(padding=(0, 2))
+    table.add_row("name", item["name"])
+    table.add_row("namespace", item["namespace"])
+    times, override, paused = item["in_force"], item["override"], item["paused"]
+    if times is not None:
+        table.add_row("type", times["task_type"])
+        table.add_row("times", times_text(times))
+        table.add_row("payload", tables.plain(to_json(times["payload"]).decode()))
+        catch_up = times["catch_up"]
+        most = f", at most {times['max_catch_up']}" if catch_up == "all" else ""
+        table.add_row("catch up", f"{catch_up}{most}")
+        table.add_row("overlap", times["overlap"])
+        for name, value in _options(times):
+            table.add_row(name, tables.plain(value))
+    if override is not None:
+        table.add_row("set by", tables.plain(f"{override['by']} at {override['changed_at']}"))
+        table.add_row("in the code", times_text(item["declared"]) if item["declared"] else "no")
+    if paused is not None:
+        table.add_row("paused by", tables.plain(f"{paused['by']} at {paused['since']}"))
+    for place, at in enumerate(item["next_times"]):
+        table.add_row("" if place else "next times", at)
+    if item["last_scheduled_for"]:
+        table.add_row("last", f"{item['last_scheduled_for']}, task {item['last_task_id']}")
+    return table
+
+
+def _options(times: TimesDocument) -> Iterator[tuple[str, str]]:
+    """Yield the options of the tasks that are not the usual ones, as rows."""
+    if times["priority"]:
+        yield "priority", str(times["priority"])
+    yield "max attempts", str(times["max_attempts"])
+    if times["timeout_seconds"] is not None:
+        yield "timeout", exact_text(times["timeout_seconds"])
+    if times["tags"]:
+        yield "tags", ", ".join(times["tags"])
+    if times["limit_values"]:
+        yield "limit values", to_json(times["limit_values"]).decode()
+    if times["expires_seconds"] is not None:
+        yield "expires after", exact_text(times["expires_seconds"])
+
+
 def times_text(times: TimesDocument) -> str:
     """Return the times in words: `0 9 * * * Europe/Berlin`, or `every 10 min`."""
     if times["every_seconds"] is not None:
-        return f"every {duration_text(times['every_seconds'])}"
+        return f"every {exact_text(times['every_seconds'])}"
     return f"{times['cron']} {times['timezone']}"
 
 

@@ -111,7 +111,7 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     for name in ("created_at", "run_at", "claimed_at", "started_at", "finished_at"):
         if task.get(name):
             head.add_row(name.replace("_", " "), task[name])
-    for name, text in _acts(task):
+    for name, text in (*_terms(task), *_acts(task)):
         head.add_row(name, text)
     for reason in task.get("waiting_for") or ():
         fix = f" ({reason['fix']})" if reason["fix"] else ""
@@ -125,6 +125,20 @@ def task_details(task: Mapping[str, Any]) -> RenderableType:
     if task.get("attempts"):
         parts.append(attempts_table(task["attempts"]))
     return Group(*parts)
+
+
+def _terms(task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield a task's schedule, unique key, expiry and callback, as rows."""
+    if task.get("schedule"):
+        yield "schedule", f"{task['schedule']}, for {task['scheduled_for']}"
+    if unique := task.get("unique"):
+        yield "unique key", plain(f"{unique['key']}, until {unique['until']}")
+    if task.get("expires_at"):
+        yield "expires at", task["expires_at"]
+    if task.get("callback_url"):
+        yield "callback", plain(task["callback_url"])
+    if task.get("callback_task_id"):
+        yield "callback task", task["callback_task_id"]
 
 
 def _acts(task: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

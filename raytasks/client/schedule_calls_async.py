@@ -23,9 +23,12 @@ class AsyncSchedules:
     async def _run(self, steps: Steps[T]) -> T:
         """Make the requests of some steps, and return their result."""
 
-    async def schedules(self) -> list[ScheduleDocument]:
-        """Return the schedules by name, each with its next five times."""
-        return await self._run(calls.all_schedules(self._api))
+    async def schedules(self, *, name: str | None = None) -> list[ScheduleDocument]:
+        """Return the schedules by name, each with its next five times.
+
+        With a `name`, return only that one: a list of one, or none if there is no such schedule.
+        """
+        return await self._run(calls.all_schedules(self._api, name))
 
     async def set_schedule(
         self, name: str, **settings: Unpack[ScheduleSettings]

@@ -12,10 +12,10 @@ from raytasks.handling.declaration import task_type_of
 from raytasks.model.bounds import MAX_LISTED
 
 
-def all_schedules(api: Api) -> Steps[list[ScheduleDocument]]:
-    """Get the schedules, page by page."""
+def all_schedules(api: Api, name: str | None = None) -> Steps[list[ScheduleDocument]]:
+    """Get the schedules, page by page; only the one with this name, if it is given."""
     found: list[ScheduleDocument] = []
-    params: dict[str, Any] = {"limit": MAX_LISTED}
+    params: dict[str, Any] = {"limit": MAX_LISTED} if name is None else {"name": name, "limit": 1}
     while True:
         page = yield from api.ask(Call("GET", "/schedules", params))
         found += page["schedules"]

@@ -1,9 +1,11 @@
 """The check of a change: from a client's request to new values for a task."""
 
 import json
+from collections.abc import Container
 from typing import Any
 
 from msgspec import UNSET, UnsetType
+from msgspec.structs import replace
 from pydantic import ValidationError
 from pydantic_core import from_json, to_json
 
@@ -12,6 +14,7 @@ from raytasks.handling.declaration import HandlerSpec
 from raytasks.handling.submission import (
     PayloadBounds,
     check_due,
+    check_expiry,
     checked_payload,
     field_errors,
     limit_values_in,
@@ -67,6 +70,7 @@ def check_changes(
     if "expires_at" in given:
         at = request.expires_at
         changes["expires_at"] = None if at is None else at.timestamp()
+    _check_expiry(task, TaskChanges(**changes), now, given)
     if request.tags is not None:
         changes["tags"] = to_json(request.tags).decode() if request.tags else None
     if "payload" in given:
@@ -77,6 +81,17 @@ def check_changes(
     if spec is not None and not given.isdisjoint(("payload", "limit_values")):
         changes["limit_values"] = _limit_values(request, task, spec, old_payload, changes)
     return TaskChanges(**changes)
+
+
+def _check_expiry(task: Task, changes: TaskChanges, now: float, given: Container[str]) -> None:
+    """Refuse times by which the task would expire before it is due. Raises `InvalidSubmission`."""
+    if task.attempt or not (changes.moves_in_time or changes.sets_expiry):
+        return
+    if task.state.final:  # its retry is due now, and does not expire
+        task = replace(task, run_at=now, expires_at=None)
+    after = changes.applied_to(task, now)
+    if after.expires_at is not None:
+        check_expiry(after.expires_at, after.run_at, now, given)
 
 
 def _request(value: Any) -> ChangeRequest:

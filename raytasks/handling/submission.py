@@ -206,7 +206,9 @@ def new_task(
     """
     due = request.due(now)
     check_due(due, now, request.model_fields_set)
-    _check_expiry(request, now, due)
+    expires_at = request.expiry(now)
+    if expires_at is not None:
+        check_expiry(expires_at, due, now, request.model_fields_set)
     timeout = request.timeout_seconds or terms.timeout_seconds
     limit_values = limit_values_in(payload, terms, request.limit_values)
     return NewTask(
@@ -229,21 +231,24 @@ def new_task(
     )
 
 
-def _check_expiry(request: SubmitRequest, now: float, due: float) -> None:
-    """Refuse a time by which the task could not begin. Raises `InvalidSubmission`."""
-    expires_at = request.expiry(now)
-    if expires_at is None:
-        return
-    field = "expires_at" if request.expires_at is not None else "expires_seconds"
-    if expires_at <= now:
-        message = "must be in the future"
-    elif expires_at <= due:
-        given = "run_at" if request.run_at is not None else "delay_seconds"
-        message = f"must be later than {given}, when the task is due"
-    elif expires_at > now + _FURTHEST_YEARS * 366 * 24 * 3600:
+def check_expiry(expires_at: float, due: float, now: float, given: Container[str]) -> None:
+    """Refuse a time by which the task could not begin. Raises `InvalidSubmission`.
+
+    All times are in seconds since the epoch. The fields that were `given` tell which one is wrong.
+    """
+    field = next((name for name in ("expires_at", "expires_seconds") if name in given), None)
+    due_by = "delay_seconds" if "delay_seconds" in given else "run_at"
+    if expires_at > max(now, due):
+        if field is None or expires_at <= now + _FURTHEST_YEARS * 366 * 24 * 3600:
+            return
         message = f"must be within {_FURTHEST_YEARS} years"
+    elif field is None:
+        field = due_by
+        message = "would be when the task has expired; change expires_at as well"
+    elif expires_at <= now:
+        message = "must be in the future"
     else:
-        return
+        message = f"must be later than {due_by}, when the task is due"
     raise InvalidSubmission("the request is not valid", [FieldError(f"/{field}", message)])
 
 

@@ -20,6 +20,7 @@ from raytasks.handling.registry import Registry
 from raytasks.handling.submission import check_submission
 from raytasks.model.handler_info import HandlerKind
 from raytasks.model.states import OutcomeKind
+from raytasks.model.tasks import DEFAULT_NAMESPACE
 from raytasks.protocol.messages import Claim, Outcome
 from raytasks.runner.attempt import Attempt, StopReason
 from raytasks.runner.batch_call import BatchCall
@@ -194,6 +195,9 @@ def run_handler(
     cancelled: bool = False,
     timeout_seconds: float | None = None,
     scheduled_for: datetime | None = None,
+    priority: int = 0,
+    tags: Sequence[str] = (),
+    namespace: str = DEFAULT_NAMESPACE,
     clock: FakeClock | None = None,
     middleware: Sequence[Callable[..., Any]] = (),
     artifacts: Mapping[str, bytes] | None = None,
@@ -205,19 +209,25 @@ def run_handler(
     earlier ones). It has the `checkpoint` that the last one left. With `cancelled`, the context
     says from the start that the task was cancelled. The functions of `middleware` are around it.
     The task has the files `artifacts` already, by name. The time `scheduled_for`, with a time zone,
-    is that of a schedule.
+    is that of a schedule. The `priority`, the `tags` and the `namespace` are those of the task.
 
     Raises `InvalidSubmission` for a payload that could not be submitted. An error of the handler
     becomes the outcome, with two exceptions: Ctrl-C, and errors that pytest raises to end a test.
     """
     spec = handler_of(handler)
     clock = clock or FakeClock()
-    request = {"task_type": spec.task_type, "payload": payload, "timeout_seconds": timeout_seconds}
+    request = {
+        "task_type": spec.task_type,
+        "payload": payload,
+        "timeout_seconds": timeout_seconds,
+        "priority": priority,
+        "tags": list(tags),
+    }
     registry = Registry([spec])
     for layer in middleware:
         registry.add_middleware(middleware_of(layer))
     registry.check_middleware()
-    new = check_submission(request, registry, now=clock())
+    new = check_submission(request, registry, namespace=namespace, now=clock())
     claim = Claim(
         task_id=new.task_id,
         task_type=new.task_type,
@@ -227,6 +237,9 @@ def run_handler(
         max_attempts=new.max_attempts,
         timeout_seconds=new.timeout_seconds,
         checkpoint=None if checkpoint is None else to_json(checkpoint).decode(),
+        priority=new.priority,
+        tags=new.tags,
+        namespace=new.namespace,
         scheduled_for=None if scheduled_for is None else scheduled_for.timestamp(),
     )
     with tempfile.TemporaryDirectory(prefix="raytasks-") as folder:

@@ -208,7 +208,10 @@ class Ledger:
 
     def _note_due(self, work: TickInput, done: TickResult) -> None:
         known = done.next_due if work.promote else self.next_due
-        fresh = [*work.submissions, *done.handed] if done.handed else work.submissions
+        fresh = work.submissions
+        if done.handed or done.fired:
+            fired = (task for item in done.fired for task in item.tasks)
+            fresh = [*fresh, *done.handed, *fired]
         later = [task.due_at for task in fresh if task.due_at > work.now]
         later += [item.run_at for item in done.settled if item.run_at > work.now]
         later += done.acted.due

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-import uuid_utils
 from msgspec import json
 from msgspec.structs import replace
 
@@ -42,11 +41,15 @@ _RETRY_SECONDS = 3600.0
 
 
 class RunNow(NamedTuple):
-    """A person's order to submit a task of a schedule now; the `answer` is the task's id."""
+    """A person's order to submit a task of a schedule now.
+
+    Its task has this id however often a tick tries it; the `answer` is given when it is stored.
+    """
 
     key: ScheduleKey
     by: str
-    answer: "asyncio.Future[str]"
+    task_id: str
+    answer: "asyncio.Future[None]"
 
 
 class ScheduleBook:
@@ -108,23 +111,24 @@ class ScheduleBook:
         if not self.next_time <= now:
             return []
         firings: list[Firing] = []
+        taken: set[ScheduleKey] = set()
         number = 0
         while self._heap and self._heap[0][0] <= now and len(firings) < MAX_FIRINGS:
             entry = heapq.heappop(self._heap)
-            if not self._is_current(entry):
-                continue
+            if entry[1] in taken or not self._is_current(entry):
+                continue  # what people have changed may be there twice
+            taken.add(entry[1])
             self._out.append(entry)
             firing = self._firing(self.rows[entry[1]], now)
             firings.append(firing)
             number += len(firing.tasks)
             if number >= MAX_TASKS:
                 break
-        taken = {firing.key for firing in firings}
         for order in self._asked:
             row = self.rows.get(order.key)
             if row is not None and order.key not in taken:
                 taken.add(order.key)
-                task = self._task(row, now, now, str(uuid_utils.uuid7()))
+                task = self._task(row, now, now, order.task_id)
                 firings.append(Firing(order.key, row.next_at, row.next_at, (task,), by=order.by))
         return firings
 
@@ -142,7 +146,7 @@ class ScheduleBook:
                 )
             row = self.rows[firing.key] = replace(row, next_at=firing.next_at)
             if firing.by is not None:
-                self._answer(item)
+                self._answer(firing)
                 continue
             if (entry := (firing.was, firing.key)) in self._out:
                 self._out.remove(entry)
@@ -159,12 +163,13 @@ class ScheduleBook:
         if order in self._asked:
             self._asked.remove(order)
 
-    def _answer(self, item: Fired) -> None:
+    def _answer(self, firing: Firing) -> None:
+        """Answer the order of a firing, unless its caller has given up meanwhile."""
         for order in self._asked:
-            if order.key == item.firing.key:
+            if order.task_id == firing.tasks[0].task_id:
                 self._asked.remove(order)
                 if not order.answer.done():
-                    order.answer.set_result(item.tasks[0].task_id)
+                    order.answer.set_result(None)
                 return
 
     def _put_back(self) -> None:

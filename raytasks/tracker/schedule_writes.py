@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, assert_never
 
+import uuid_utils
 from msgspec.structs import replace
 
 from raytasks.handling.schedule_times import next_time
@@ -180,11 +181,11 @@ class ScheduleWrites:
         key = ScheduleKey(command.namespace, command.name)
         if key not in book.rows:
             return None
-        answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        order = RunNow(key, command.by, answer)
+        answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        order = RunNow(key, command.by, str(uuid_utils.uuid7()), answer)
         book.run_now(order)
-        found: str = await self._answer_of(answer, lambda: book.forget(order))
-        return found
+        await self._answer_of(answer, lambda: book.forget(order))
+        return order.task_id
 
     async def _answer_of(self, answer: "asyncio.Future[Any]", forget: Any) -> Any:
         self._ticker.wake.set()

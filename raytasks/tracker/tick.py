@@ -150,8 +150,8 @@ def run_tick(store: Store, work: TickInput) -> TickResult:
         change(transaction, work.changes, work.now, done.acted, work.ordered_types)
         act(transaction, work.cancels, work.retries, work.now, done.acted)
         done.changes += done.acted.changes
-        if runs := [item.firing for item in done.fired if item.firing.by is not None]:
-            audit, acts = done.acted.audit, [audit_of(firing) for firing in runs]
+        if runs := [item for item in done.fired if item.firing.by is not None and item.tasks]:
+            audit, acts = done.acted.audit, [audit_of(item.firing) for item in runs]
             audit += write_audit(transaction.connection, acts, work.now, len(audit))
         if work.expire:
             _expire(transaction, expiry.due(transaction.connection, work.now), work.now, done)

@@ -117,7 +117,7 @@ async def test_only_the_known_revision_is_changed(idle_api: Api) -> None:
 
 async def test_the_same_request_may_come_again_with_each_kind_of_value(small: Api) -> None:
     for body in (
-        {"delay_seconds": 100.25}, {"expires_seconds": 77.5}, {"payload": {"value": "y" * 600}},
+        {"delay_seconds": 100.25}, {"expires_seconds": 777.5}, {"payload": {"value": "y" * 600}},
         {"payload": {"value": 1}, "tags": []}, {"run_at": "2031-01-31T12:00:00Z"},
     ):  # fmt: skip
         task = await small.submit(**LATER)
@@ -176,6 +176,49 @@ async def test_a_bad_change_is_named_and_changes_nothing(
     assert message in pointers(answer.json())[pointer]
     after = await read(idle_api, task)
     assert {name: after[name] for name in task} == task
+
+
+@pytest.mark.parametrize(
+    ("body", "pointer", "message"),
+    [
+        ({"expires_at": "2020-01-01T00:00:00Z"}, "/expires_at", "must be in the future"),
+        ({"expires_seconds": 1e12}, "/expires_seconds", "within 10 years"),
+        ({"expires_seconds": 300}, "/expires_seconds", "later than run_at, when the task is due"),
+        (
+            {"expires_seconds": 300, "delay_seconds": 400},
+            "/expires_seconds",
+            "later than delay_seconds, when",
+        ),
+        ({"delay_seconds": 1000}, "/delay_seconds", "change expires_at as well"),
+    ],
+    ids=str,
+)
+async def test_an_expiry_before_the_task_is_due_is_refused(
+    idle_api: Api, body: Any, pointer: str, message: str
+) -> None:
+    """It would be cancelled without having had a chance to run."""
+    task = await idle_api.submit(**LATER, expires_seconds=900)
+    problem = await patch(idle_api, task, status=422, **body)
+    assert message in pointers(problem)[pointer]
+    assert (await read(idle_api, task))["revision"] == 0
+    await patch(idle_api, task, delay_seconds=1000, expires_seconds=1100)
+
+
+async def test_a_retry_counts_its_expiry_from_now(idle_api: Api) -> None:
+    task = await idle_api.submit(**LATER, expires_seconds=900)
+    path = f"/tasks/{task['task_id']}"
+    await idle_api.client.post(f"{path}/cancel")
+    late = {"delay_seconds": 300, "expires_seconds": 200}
+    refused = await idle_api.client.post(f"{path}/retry", json=late)
+    assert refused.status_code == 422
+    assert "later than delay_seconds" in pointers(refused.json())["/expires_seconds"]
+    again = await idle_api.client.post(f"{path}/retry", json={"delay_seconds": 1000})
+    assert (again.status_code, again.json()["expires_at"]) == (202, None)
+    task = await idle_api.submit(**LATER)
+    await idle_api.client.post(f"/tasks/{task['task_id']}/cancel")
+    soon = {"expires_seconds": 200}
+    again = await idle_api.client.post(f"/tasks/{task['task_id']}/retry", json=soon)
+    assert again.status_code == 202, again.text
 
 
 async def test_the_lane_follows_the_limit_values(small: Api) -> None:

@@ -68,7 +68,7 @@ BY_RAY = {
 READS = (
     *("get", "list", "events", "watch", "artifacts", "types", "health", "logs", "stack", "stats"),
     *("errors", "audit", "me", "runners", "nodes", "versions", "outbox", "version"),
-    *("schedules list", "bulk show", "db status", "db backup"),
+    *("schedules list", "schedules show", "bulk show", "db status", "db backup"),
 )
 
 UNAUDITED = {

@@ -61,6 +61,8 @@ class TestSubmit:
         }  # fmt: skip
         assert task["expires_at"] > task["run_at"]
         assert (task["duplicate"], done.err) == (False, "")
+        shown = " ".join(tasks("get", task["task_id"]).out.split())
+        assert f"unique key cli, until started expires at {task['expires_at']}" in shown
         again = tasks("submit", "noop", "{}", *options)
         assert again.out.strip() == task["task_id"]
         assert "no new task: this open one holds the unique key\n" in again.err

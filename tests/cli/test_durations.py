@@ -4,7 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from raytasks.cli.durations import age, duration_text, left_text, seconds_left, silence_text
+from raytasks.cli.durations import (
+    age,
+    duration_text,
+    exact_text,
+    left_text,
+    seconds_left,
+    silence_text,
+)
 
 
 @pytest.mark.parametrize(
@@ -16,6 +23,17 @@ from raytasks.cli.durations import age, duration_text, left_text, seconds_left, 
 )  # fmt: skip
 def test_a_duration(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0 s"), (1.5, "1.5 s"), (59.999, "59.999 s"), (60, "1 min"), (90, "1 min 30 s"),
+        (7200.0, "2 h"), (93_601.25, "1 d 2 h 1.25 s"), (31_622_400.0, "366 d"),
+    ],
+)  # fmt: skip
+def test_a_duration_that_was_set(seconds: float, text: str) -> None:
+    assert exact_text(seconds) == text
 
 
 @pytest.mark.parametrize(

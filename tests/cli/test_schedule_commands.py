@@ -58,22 +58,42 @@ def test_they_are_shown(at: Run) -> None:
     assert lines(at, "schedules", "--namespace", "empty") == ["there are no schedules"]
 
 
+def test_one_is_shown_with_its_next_times(at: Run) -> None:
+    shown = lines(at, "schedules", "show", "nightly")
+    coming = document(at, "schedules", "show", "nightly")["next_times"]
+    assert len(coming) == 5
+    assert shown[0] == "name nightly"
+    assert "times 30 2 * * * Europe/Berlin" in shown
+    assert 'payload {"account":7,"token":"**********"}' in shown
+    place = shown.index(f"next times {coming[0]}")
+    assert shown[place + 1 : place + 5] == coming[1:]
+    assert "tags night" in shown
+    assert "overlap skip" in lines(at, "schedules", "show", "often")
+    refused = at("schedules", "show", "mine")
+    assert refused.code == 3
+    assert "there is no schedule 'mine'; `raytasks schedules` lists them" in refused.err
+
+
 def test_one_is_set_and_deleted(at: Run) -> None:
     made = document(
         at,
         *("schedules", "set", "mine", "--type", "report", "--cron", "0 9 * * MON-FRI"),
         *("--timezone", "Asia/Kolkata", "--payload", '{"account": 1}', "--catch-up", "all"),
         *("--max-catch-up", "5", "--priority", "3", "--tag", "a", "--tag", "b"),
+        *("--max-attempts", "9", "--timeout", "40", "--expires", "500"),
+        *("--limit-value", "account=11"),
     )
     times = made["override"]
     assert (times["cron"], times["timezone"]) == ("0 9 * * MON-FRI", "Asia/Kolkata")
     assert (times["catch_up"], times["max_catch_up"]) == ("all", 5)
     assert (times["priority"], times["tags"], times["payload"]["account"]) == (3, ["a", "b"], 1)
+    assert (times["max_attempts"], times["timeout_seconds"]) == (9, 40)
+    assert (times["expires_seconds"], times["limit_values"]) == (500, {"account": 11})
     changed = lines(
-        at, "schedules", "set", "mine", "--type", "report", "--every", "2h", "--overlap", "skip",
+        at, "schedules", "set", "mine", "--type", "report", "--every", "90s", "--overlap", "skip",
         "--payload", '{"account": 1}',
     )  # fmt: skip
-    assert changed[1].startswith("mine report every 2 h 2")
+    assert changed[1].startswith("mine report every 1 min 30 s 2")
     assert lines(at, "schedules", "delete", "mine") == ["the schedule mine has ended"]
     refused = at("schedules", "delete", "mine")
     assert refused.code == 3
@@ -84,6 +104,8 @@ def test_one_is_paused_run_and_resumed(at: Run) -> None:
     assert "paused by" in lines(at, "schedules", "pause", "often")[1]
     [task_id] = lines(at, "schedules", "run", "often")
     assert document(at, "get", task_id)["schedule"] == "often"
+    assert any(line.startswith("schedule often, for 2") for line in lines(at, "get", task_id))
+    assert lines(at, "schedules", "show", "often")[-1].endswith(f", task {task_id}")
     assert document(at, "schedules", "run", "often")["task_type"] == "report"
     assert "paused by" not in lines(at, "schedules", "resume", "often")[1]
 

@@ -19,6 +19,7 @@ from tests.schedule_handlers import report
 
 CALLS: list[tuple[Callable[[Any], Any], str, str, Any]] = [
     (lambda c: c.schedules(), "GET", "/schedules?limit=500", None),
+    (lambda c: c.schedules(name="a/b"), "GET", "/schedules?name=a%2Fb&limit=1", None),
     (lambda c: c.set_schedule("a", task_type="report", cron="0 9 * * *", tags=None), "PUT",
      "/schedules/a", {"task_type": "report", "cron": "0 9 * * *"}),
     (lambda c: c.set_schedule("a/b", task_type=report, every_seconds=60, payload=1), "PUT",

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import raytasks
-from raytasks import Batch, Context, handler
+from raytasks import Batch, Context, handler, outbox
 from raytasks.client import AsyncClient, Client
 from raytasks.testing import Queue
 
@@ -138,6 +138,15 @@ def in_plain_code(client: Client, queue: Queue) -> None:
     client.run(Two, 3)  # arg-type
     client.submit(plain, mail, priority="high")  # arg-type
     queue.submit(with_context, 3)  # arg-type
+
+
+def in_a_transaction(connection: Any) -> None:
+    outbox.submit(connection, plain, mail, priority=3)
+    outbox.submit(connection, "plain", {"to": "a"})
+    outbox.prepare(Two, mail)
+    outbox.submit(connection, plain, 3)  # arg-type
+    outbox.submit(connection, plain, mail, priority="high")  # arg-type
+    outbox.prepare(Two, "a")  # arg-type
 
 
 async def on_a_loop(client: AsyncClient) -> None:

@@ -444,6 +444,12 @@ MUTANTS = (
         "        self.rows = {row.key: row for row in rows}\n",
         "        self.rows = {row.key: row for row in rows if row.last_for is None}\n",
     ),
+    Mutant(
+        "a schedule that was changed is due twice",
+        "raytasks.tracker.schedule_book",
+        "if entry[1] in taken or not self._is_current(entry):",
+        "if not self._is_current(entry):",
+    ),
     # Two clusters
     Mutant(
         "runners of an earlier cluster get work",

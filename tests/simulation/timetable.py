@@ -1,4 +1,7 @@
-"""A schedule of the service in some simulated stories, and its judge: one task for each time."""
+"""A schedule of the service in some simulated stories, and its judge: one task for each time.
+
+In some of them, its tasks expire. In others a person pauses and resumes it, or sets its tasks.
+"""
 
 import asyncio
 import sqlite3
@@ -16,7 +19,12 @@ from raytasks.model.schedule_specs import (
     ScheduleKey,
     ScheduleSpec,
 )
-from raytasks.protocol.commands import PauseSchedule
+from raytasks.protocol.commands import (
+    ClearSchedule,
+    PauseSchedule,
+    ResumeSchedule,
+    SetSchedule,
+)
 from raytasks.tracker.tick import TickInput
 from tests.simulation.account import Account
 from tests.simulation.bodies import Plan
@@ -29,6 +37,7 @@ KEY = ScheduleKey("default", "beat")
 _OF_TWELVE = 10  # which seeds have one, by their remainder
 _FIRST_NUMBER = 5000
 _CALM_SECONDS = 60
+_SHARE = 0.6  # of the stories with a schedule: in so many a person changes it
 
 
 class Timetable:
@@ -53,6 +62,11 @@ class Timetable:
         )
         if self._spec.catch_up is not CatchUp.ALL and draw.random() < 0.5:
             self._spec = replace(self._spec, overlap=Overlap.SKIP)
+        self._orders = Random(f"orders of a schedule {seed}")
+        self._spec = replace(
+            self._spec, expires_seconds=self._orders.choice((None, None, 0.4, 3.0))
+        )
+        self._has_person = self._orders.random() < _SHARE
         self._reader = reader
         self._account = account
         self._fail = fail
@@ -79,11 +93,34 @@ class Timetable:
             for info in found
         ]
 
+    def begin(self, clients: "Clients") -> None:
+        """Begin to change the schedule, in some stories."""
+        if self.is_active and self._has_person:
+            clients.begin(self._person(clients))
+
+    async def _person(self, clients: "Clients") -> None:
+        """Pause it as soon as it is there, maybe set its tasks, and let all be as it was before."""
+        draw = self._orders
+        while await clients.insist(PauseSchedule(*KEY, "client")) is None:  # noqa: ASYNC110
+            await asyncio.sleep(0.5)  # no tracker has put the version in force yet
+        for _ in range(draw.choice((1, 2, 4))):
+            if draw.random() < 0.5:
+                others = replace(self._spec, priority=draw.choice((1, 2)))
+                await clients.insist(SetSchedule(*KEY, others, "client"))
+            await asyncio.sleep(draw.choice((0.0, 0.5, 3.0)))
+            await clients.insist(ResumeSchedule(*KEY, "client"))
+            await asyncio.sleep(draw.uniform(0.0, 4.0))
+            await clients.insist(ClearSchedule(*KEY, "client"))
+            await clients.insist(PauseSchedule(*KEY, "client"))
+        await clients.insist(ResumeSchedule(*KEY, "client"))
+
     def planned(self, work: TickInput, clients: "Clients") -> None:
         """Note the tasks that a tick is going to submit."""
         for firing in work.firings:
             for task in firing.tasks:
-                self._account.submitted[task.task_id] = task
+                self._account.submitted[task.task_id] = replace(
+                    task, expires_seconds=self._spec.expires_seconds
+                )
                 number = _FIRST_NUMBER + len(clients.plans)
                 clients.plans.setdefault(task.task_id, Plan(number, calm=True))
 
@@ -120,6 +157,8 @@ class Timetable:
         for _ in range(2 * _CALM_SECONDS):  # the database may have been away until now
             if self._made:
                 break
+            if self._has_person:  # a late copy of an order may have paused it again
+                await clients.insist(ResumeSchedule(*KEY, "client"))
             await asyncio.sleep(0.5)
         else:
             self._fail("the schedule has never made a task")

@@ -454,6 +454,7 @@ class World:
         self.spaces.begin()
         self.sweepers.begin()
         self.pauses.begin(may_be_all=not is_paused)
+        self.timetable.begin(self.clients)
         Injector(self).begin()
         self.loop.outside.start(self.watch.run())
         for _ in range(3):

@@ -30,6 +30,20 @@ def test_all_that_an_attempt_did_is_noted() -> None:
     assert run.delay_seconds is None
 
 
+@handler("place")
+def place(payload: Any, context: Context) -> list[Any]:
+    return [context.priority, list(context.tags), context.namespace]
+
+
+def test_the_context_shows_what_the_test_gives() -> None:
+    assert run_handler(place, None).result == [0, [], "default"]
+    run = run_handler(place, None, priority=-3, tags=["a", "b"], namespace="shop")
+    assert run.result == [-3, ["a", "b"], "shop"]
+    with pytest.raises(InvalidSubmission) as caught:
+        run_handler(place, None, tags=["a", "a"])
+    assert [error.pointer for error in caught.value.errors] == ["/tags"]
+
+
 @pytest.mark.parametrize(
     ("target", "result"),
     [

@@ -16,10 +16,12 @@ from raytasks.model.schedule_specs import (
     ScheduleRow,
     ScheduleSpec,
 )
+from raytasks.model.states import State
 from raytasks.model.tasks import StoreUnavailable, Task
 from raytasks.protocol import codec
 from raytasks.protocol.commands import (
     ClearSchedule,
+    DeleteTask,
     PauseSchedule,
     ResumeSchedule,
     RunSchedule,
@@ -161,7 +163,8 @@ async def test_a_tracker_that_dies_near_a_time_leaves_one_task(
     assert times(all_tasks(store)) == [due]
 
 
-async def test_no_time_comes_again_after_its_task_was_deleted(store: FaultyStore) -> None:
+@pytest.mark.parametrize("how", ["retention", "a person"])
+async def test_no_time_comes_again_after_its_task_was_deleted(store: FaultyStore, how: str) -> None:
     clock = Clock(START + HOUR - 1)
     async with tracker_on(store, clock=clock) as tracker:
         await begin(tracker, hourly=spec())
@@ -170,7 +173,10 @@ async def test_no_time_comes_again_after_its_task_was_deleted(store: FaultyStore
         [claim] = await runner.claim()
         runner.send([outcome(claim, at=clock.now)])
         await runner.until_acknowledged(claim.task_id, claim.attempt)
-        await tracker.prune([claim.task_id], clock.now + 1)
+        if how == "retention":
+            await tracker.prune([claim.task_id], clock.now + 1)
+        else:
+            await tracker.execute(DeleteTask(claim.task_id, by="anna"))
         assert all_tasks(store) == []
         await tick(tracker)
     async with tracker_on(store, clock=clock) as tracker:
@@ -221,6 +227,43 @@ async def test_a_time_that_is_a_little_late_is_not_missed(store: FaultyStore) ->
         await begin(tracker, hourly=spec())
         await tick(tracker)
     assert times(all_tasks(store)) == [START + HOUR]
+
+
+async def test_a_task_of_a_schedule_expires_by_itself(store: FaultyStore) -> None:
+    clock = Clock()
+    async with tracker_on(store, clock=clock) as tracker:
+        await begin(tracker, hourly=spec(expires_seconds=60.0))
+        clock.now = START + HOUR
+        await tick(tracker)
+        [task] = all_tasks(store)
+        assert task.state is State.PENDING
+        clock.now += 60.0
+        await tick(tracker)
+        [task] = all_tasks(store)
+        assert (task.state, task.finished_at) == (State.CANCELLED, clock.now)
+        assert tracker.ticker.ledger.next_expiry is None
+
+
+async def test_a_schedule_that_people_have_changed_fires_once(
+    store: FaultyStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The next time is the same after all of these orders."""
+    clock = Clock()
+    orders = [
+        SetSchedule("default", "hourly", spec(priority=3), "anna"),
+        PauseSchedule("default", "hourly", "anna"),
+        ResumeSchedule("default", "hourly", "anna"),
+        ClearSchedule("default", "hourly", "anna"),
+    ]
+    async with tracker_on(store, clock=clock) as tracker:
+        await begin(tracker, hourly=spec())
+        for order in orders:
+            await tracker.execute(order)
+        for hour in (1, 2):
+            clock.now = START + hour * HOUR
+            await tick(tracker)
+        assert times(all_tasks(store)) == [START + HOUR, START + 2 * HOUR]
+    assert "differ" not in caplog.text
 
 
 async def test_overlap_skip_waits_for_the_last_task(store: FaultyStore) -> None:
@@ -346,6 +389,43 @@ async def test_a_person_runs_a_schedule_now(store: FaultyStore) -> None:
         row = await shown(tracker)
         assert row is not None
         assert (row.next_at, row.last_task_id) == (START + HOUR, made)
+
+
+async def test_an_order_whose_commit_is_in_doubt_is_carried_out_once(store: FaultyStore) -> None:
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker, hourly=spec())
+        store.answer_is_lost = True
+        made = await tracker.execute(RunSchedule("default", "hourly", "ben"))
+        await tick(tracker)
+        assert [task.task_id for task in all_tasks(store)] == [made]
+        acts = [item.action for item in (await tracker.read(AuditList())).entries]
+        assert acts == ["run_schedule"]
+        assert tracker.backlog == 1
+
+
+async def test_each_of_two_orders_gets_a_task_of_its_own(store: FaultyStore) -> None:
+    """The first caller gives up while a tick carries out the order."""
+    reached, goes_on = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        reached.set()
+        assert goes_on.wait(PATIENCE)
+
+    order = RunSchedule("default", "hourly", "ben")
+    async with tracker_on(store, clock=Clock()) as tracker:
+        await begin(tracker, hourly=spec())
+        store.before_commit = hold
+        first = asyncio.ensure_future(tracker.execute(order))
+        assert await asyncio.to_thread(reached.wait, PATIENCE)
+        store.before_commit = None
+        second = asyncio.ensure_future(tracker.execute(order))
+        first.cancel()
+        await asyncio.gather(first, return_exceptions=True)
+        goes_on.set()
+        made = await second
+        found = {task.task_id for task in all_tasks(store)}
+        assert made in found
+        assert len(found) == 2
 
 
 async def test_a_change_in_doubt_is_read_again(store: FaultyStore) -> None:
