@@ -176,8 +176,8 @@ def a_node_stays_while_a_task_runs_there(service: Autoscaled) -> None:
 
 
 def a_pool_grows_onto_new_nodes_and_leaves_them(service: Autoscaled) -> None:
-    tasks = [service.submit("wide_sleep", 12.0) for _ in range(3)]
-    assert len({service.ends(task, GROW_SECONDS) for task in tasks}) == 3
+    tasks = [service.submit("wide_sleep", LONG) for _ in range(3)]  # longer than a node starts
+    assert len({service.ends(task, LONG + GROW_SECONDS) for task in tasks}) == 3
     assert service.added()
     # Runners that stay and reserve nothing must not keep one of these nodes.
     service.http.put("/pools/shared", json={"runners": [3, 3]}).raise_for_status()
