@@ -505,7 +505,8 @@ class TestClaims:
             ticks = store.transactions
             [claim] = (await call).claims
             assert claim.task_id == task_id(1)
-            assert due <= time.time() < due + 1.0
+            # Long before anything else would have it looked for, however busy the machine is.
+            assert due <= time.time() < due + 5.0
             assert store.transactions - ticks <= 2
             assert not await open_tasks(tracker)
 

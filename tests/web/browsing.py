@@ -11,7 +11,7 @@ from tests.keyring import KEYS
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 AXE = Path(__file__).parent / "vendor" / "axe-core" / "axe.min.js"
-PATIENCE_MS = 20_000
+PATIENCE_MS = 45_000
 _FLAGS = (
     "--no-sandbox",
     "--disable-background-networking",

@@ -194,6 +194,7 @@ def test_it_says_that_it_loads_and_that_it_is_disconnected(
     page.locator(".log > div").first.wait_for()
 
 
+@pytest.mark.timeout(300)  # a dozen pages at the same time
 def test_after_an_outage_each_view_goes_on_without_a_gap(
     visit: Visit, filled: FilledService, outage: Callable[[bool], None]
 ) -> None:
