@@ -51,3 +51,10 @@ def test_a_state_that_cannot_be_sent_on_is_dropped_alone(state: str) -> None:
 def test_there_may_be_no_trace() -> None:
     assert trace_id_of(None) is None
     assert headers_of(None) == {}
+
+
+def test_a_context_in_another_order_has_its_trace_id_as_well() -> None:
+    kept = trace_context(f"00-{TRACE}-{'b' * 16}-01", "a=1")
+    assert kept is not None
+    turned = '{"tracestate":"a=1",' + kept.partition("{")[2].partition(',"tracestate"')[0] + "}"
+    assert trace_id_of(kept) == trace_id_of(turned) == TRACE
