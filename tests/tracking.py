@@ -115,6 +115,13 @@ async def let_run(rounds: int = 5) -> None:
         await asyncio.sleep(0)
 
 
+async def until_away(tracker: Tracker) -> None:
+    """Wait until the tracker has noticed that its database is away."""
+    async with asyncio.timeout(PATIENCE):
+        while tracker.ticker.access.error is None:
+            await let_run()
+
+
 class ScriptedRunner:
     """A runner that runs nothing: the test says when it calls, and how its attempts end."""
 

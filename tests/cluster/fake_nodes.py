@@ -2,20 +2,18 @@
 
 import contextlib
 import json
-import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import psutil
 from ray.autoscaler._private.fake_multi_node.node_provider import (
     FAKE_HEAD_NODE_ID,
     FakeMultiNodeProvider,
 )
 from ray.util import get_node_ip_address
 
+from tests.cluster.head_of_others import head_of_others
 from tests.ports import quiet_port
 
 IDLE_SECONDS = 8.0
@@ -29,7 +27,6 @@ NODE_TYPES = {
 
 _HEAD = "ray.head.default"
 _STORE_BYTES = 80_000_000
-_START_SECONDS = 180
 _NO_STEPS = (
     "initialization_commands",
     "setup_commands",
@@ -103,34 +100,5 @@ def autoscaling_ray(folder: Path, environment: Mapping[str, str], *, v2: bool) -
     command += ["--min-worker-port=0", "--max-worker-port=0"]
     command += [f"--ray-client-server-port={quiet_port()}"]
     command += [f"--dashboard-agent-listen-port={quiet_port()}"]
-    log = folder / "ray.log"
-    with log.open("wb") as output:
-        ray = subprocess.Popen(command, stdout=output, stderr=output, env=variables)
-    try:
-        _await_start(log, ray)
-        yield log.read_text().partition("--address='")[2].partition("'")[0]
-    finally:
-        _end(ray)
-
-
-def _await_start(log: Path, ray: "subprocess.Popen[bytes]") -> None:
-    deadline = time.monotonic() + _START_SECONDS
-    while "Ray runtime started" not in log.read_text():
-        assert ray.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
-
-
-def _end(ray: "subprocess.Popen[bytes]") -> None:
-    """End the head, and all that it has started: also the nodes, which are below its monitor."""
-    below = []
-    with contextlib.suppress(psutil.NoSuchProcess):
-        below = psutil.Process(ray.pid).children(recursive=True)
-    ray.terminate()
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        ray.wait(20)
-    for process in below:
-        with contextlib.suppress(psutil.Error):
-            process.kill()
-    ray.kill()
-    ray.wait(10)
+    with head_of_others(command, folder / "ray.log", variables) as address:
+        yield address

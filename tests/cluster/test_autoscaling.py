@@ -17,8 +17,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cluster.conftest import START_SECONDS, STOP_SECONDS
+from tests.cluster.conftest import STOP_SECONDS
 from tests.cluster.fake_nodes import IDLE_SECONDS, autoscaling_ray
+from tests.cluster.head_of_others import wait_for
 from tests.ports import quiet_port
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(560)]
@@ -107,11 +108,7 @@ def service_on(folder: Path, address: str, environment: dict[str, str]) -> Itera
             command, stdout=output, stderr=output, env=environment, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + START_SECONDS
-        while "Ctrl-C" not in log.read_text():
-            assert up.poll() is None, log.read_text()
-            assert time.monotonic() < deadline, log.read_text()
-            time.sleep(0.1)
+        wait_for(log, "Ctrl-C", up)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, trust_env=False) as http:
             yield Autoscaled(http)
         up.send_signal(signal.SIGINT)

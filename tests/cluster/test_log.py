@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cluster.conftest import STOP_SECONDS, Service
+from tests.cluster.head_of_others import wait_for
 from tests.cluster.processes import PATIENCE_SECONDS, TRACKER, kill, only
-from tests.cluster.test_own_ray import own_ray, variables, wait_for
+from tests.cluster.test_own_ray import own_ray, variables
 
 
 def written(log: Path, text: str, count: int = 1) -> list[str]:

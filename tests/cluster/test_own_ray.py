@@ -14,7 +14,8 @@ import psutil
 import pytest
 
 from raytasks.protocol.person import person_here
-from tests.cluster.conftest import START_SECONDS, STOP_SECONDS, newest_act
+from tests.cluster.conftest import STOP_SECONDS, newest_act
+from tests.cluster.head_of_others import head_of_others, wait_for
 from tests.ports import quiet_port
 
 pytestmark = pytest.mark.slow
@@ -51,35 +52,9 @@ def own_ray(folder: Path, environment: dict[str, str]) -> Iterator[str]:
         f"--max-worker-port=0 --ray-client-server-port={quiet_port()} "
         f"--dashboard-agent-listen-port={quiet_port()}"
     )
-    log = folder / "ray.log"
-    with log.open("wb") as output:
-        ray = subprocess.Popen(
-            ["/bin/sh", "-c", script], stdout=output, stderr=output, env=environment
-        )
-    try:
-        wait_for(log, "Ray runtime started", ray)
-        yield log.read_text().partition("--address='")[2].partition("'")[0]
-    finally:
-        below = []
-        with contextlib.suppress(psutil.NoSuchProcess):
-            below = psutil.Process(ray.pid).children(recursive=True)
-        ray.terminate()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            ray.wait(20)
-        for process in below:
-            with contextlib.suppress(psutil.Error):
-                process.kill()
-        ray.kill()
-        ray.wait(10)
-
-
-def wait_for(log: Path, text: str, process: "subprocess.Popen[bytes]") -> None:
-    """Wait until a process has written a text into its log."""
-    deadline = time.monotonic() + START_SECONDS
-    while text not in log.read_text():
-        assert process.poll() is None, log.read_text()
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.1)
+    command = ["/bin/sh", "-c", script]
+    with head_of_others(command, folder / "ray.log", environment) as address:
+        yield address
 
 
 @pytest.mark.timeout(400)

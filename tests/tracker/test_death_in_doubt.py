@@ -6,7 +6,7 @@ from raytasks.model.states import OutcomeKind
 from raytasks.protocol.queries import TaskDetail
 from raytasks.tracker.core import Tracker
 from tests.making import new_task, task_id
-from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run
+from tests.tracking import FaultyStore, ScriptedRunner, let_run, until_away
 
 
 async def test_what_was_claimed_for_a_dead_runner_in_doubt_is_given_back(
@@ -18,9 +18,7 @@ async def test_what_was_claimed_for_a_dead_runner_in_doubt_is_given_back(
     await tracker.ticker.wait_for_tick()  # the first one, which only renews the epoch
     store.answer_is_lost = True
     submission = asyncio.ensure_future(tracker.submit([new_task(1)]))
-    async with asyncio.timeout(PATIENCE):
-        while tracker.ticker.access.error is None:
-            await let_run()
+    await until_away(tracker)
     tracker.mark_lost("dead", "died")  # before it is known what was claimed for it
     await asyncio.gather(submission, return_exceptions=True)
     [claim] = await ScriptedRunner(tracker, "alive").claim()

@@ -15,7 +15,15 @@ from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, outcome
-from tests.tracking import PATIENCE, FaultyStore, ScriptedRunner, let_run, tracker_on, until
+from tests.tracking import (
+    PATIENCE,
+    FaultyStore,
+    ScriptedRunner,
+    let_run,
+    tracker_on,
+    until,
+    until_away,
+)
 
 
 async def test_an_exchange_that_was_overtaken_releases_nothing(tracker: Tracker) -> None:
@@ -159,9 +167,7 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     }
     store.away = True
     first.send(**said)
-    async with asyncio.timeout(PATIENCE):
-        while tracker.ticker.access.error is None:
-            await let_run()
+    await until_away(tracker)
     assert tracker.ticker.inbox.count  # it waits for the end of the outage
     second = ScriptedRunner(tracker, "r1.2", name="r1")
     await second.take_over()
@@ -182,9 +188,7 @@ async def test_a_runner_that_says_all_again_in_parts_loses_no_line(
     lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
     store.away = True
     runner.send([outcome(claim)], logs=[AttemptLog(claim.task_id, 1, 1, lines)])
-    async with asyncio.timeout(PATIENCE):
-        while tracker.ticker.access.error is None:
-            await let_run()
+    await until_away(tracker)
     # Its lines do not fit into this exchange, so that its outcome waits, too.
     runner.send(held=[(claim.task_id, claim.attempt)])
     await let_run()
