@@ -1,6 +1,7 @@
 """Handlers for tests of the autoscaler: remote tasks, and a pool, that ask for whole nodes."""
 
 import time
+from pathlib import Path
 
 import ray
 from pydantic import BaseModel
@@ -11,13 +12,14 @@ WIDE = Pool("wide", runners=(0, 3), ray_options={"num_cpus": 2})
 
 
 class Stay(BaseModel):
-    """How long to stay, in seconds."""
+    """How long to stay: until this file exists; None: not at all."""
 
-    seconds: float = 0.0
+    until: Path | None = None
 
 
 def _stay(payload: Stay) -> str:
-    time.sleep(payload.seconds)
+    while payload.until is not None and not payload.until.exists():
+        time.sleep(0.1)
     return ray.get_runtime_context().get_node_id()
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,6 @@ GROW_SECONDS = 120.0
 """How long the autoscaler may take to add a node on a busy machine, in seconds."""
 
 GO_SECONDS = IDLE_SECONDS + 90.0
-LONG = IDLE_SECONDS + 25.0
-"""How long the longest task runs: its node would have gone long before."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +36,10 @@ class Autoscaled:
 
     http: httpx.Client
 
-    def submit(self, task_type: str, seconds: float = 0.0) -> str:
-        """Submit a task that stays on its node for so long; return its id."""
-        body = {"task_type": task_type, "payload": {"seconds": seconds}}
+    def submit(self, task_type: str, until: Path | None = None) -> str:
+        """Submit a task that stays on its node until a file exists; return its id."""
+        payload = {} if until is None else {"until": str(until)}
+        body = {"task_type": task_type, "payload": payload}
         answer = self.http.post("/tasks/", json=body).raise_for_status()
         return str(answer.json()["task_id"])
 
@@ -75,6 +74,11 @@ class Autoscaled:
             assert time.monotonic() < deadline, (task, self.http.get("/nodes").json())
             time.sleep(0.1)
         return task
+
+    def until_all_run(self, task_ids: Sequence[str]) -> None:
+        """Wait until tasks run at the same time, each on a node of its own."""
+        for task_id in task_ids:
+            self.until(task_id, lambda task: task["started_at"], GROW_SECONDS)
 
     def until_nodes(self, number: int, seconds: float) -> set[str]:
         """Return the nodes beside the head as soon as there are so many, or fewer."""
@@ -149,8 +153,8 @@ def test_demand_adds_nodes_and_idle_ones_go(tmp_path: Path, version: str) -> Non
     ):
         assert service.added() == {}
         a_remote_task_gets_the_node_type_that_it_needs(service)
-        a_node_stays_while_a_task_runs_there(service)
-        a_pool_grows_onto_new_nodes_and_leaves_them(service)
+        a_node_stays_while_a_task_runs_there(service, tmp_path)
+        a_pool_grows_onto_new_nodes_and_leaves_them(service, tmp_path)
         assert service.http.get("/health").json()["status"] == "ok"
 
 
@@ -162,19 +166,26 @@ def a_remote_task_gets_the_node_type_that_it_needs(service: Autoscaled) -> None:
     assert service.added()[node]["resources"]["GPU"]["total"] == 1
 
 
-def a_node_stays_while_a_task_runs_there(service: Autoscaled) -> None:
-    long = service.submit("whole_node", LONG)
-    short = [service.submit("whole_node", 6.0) for _ in range(4)]
-    used = {service.ends(task, GROW_SECONDS) for task in short}
-    [kept] = service.until_nodes(1, GO_SECONDS)
-    assert service.get(long)["state"] == "RUNNING"
+def a_node_stays_while_a_task_runs_there(service: Autoscaled, folder: Path) -> None:
+    some_may_go, last_may_go = folder / "some", folder / "last"
+    last = service.submit("whole_node", last_may_go)
+    some = [service.submit("whole_node", some_may_go) for _ in range(2)]
+    service.until_all_run([last, *some])
+    some_may_go.touch()
+    used = {service.ends(task, GROW_SECONDS) for task in some}
+    [kept] = service.until_nodes(1, GO_SECONDS)  # the others were idle for too long
+    assert service.get(last)["state"] == "RUNNING"
     assert len(used | {kept}) == 3
-    assert service.ends(long, LONG + GROW_SECONDS) == kept
+    last_may_go.touch()
+    assert service.ends(last, GROW_SECONDS) == kept
 
 
-def a_pool_grows_onto_new_nodes_and_leaves_them(service: Autoscaled) -> None:
-    tasks = [service.submit("wide_sleep", LONG) for _ in range(3)]  # longer than a node starts
-    assert len({service.ends(task, LONG + GROW_SECONDS) for task in tasks}) == 3
+def a_pool_grows_onto_new_nodes_and_leaves_them(service: Autoscaled, folder: Path) -> None:
+    may_go = folder / "wide"
+    tasks = [service.submit("wide_sleep", may_go) for _ in range(3)]
+    service.until_all_run(tasks)
+    may_go.touch()
+    assert len({service.ends(task, GROW_SECONDS) for task in tasks}) == 3
     assert service.added()
     # Runners that stay and reserve nothing must not keep one of these nodes.
     service.http.put("/pools/shared", json={"runners": [3, 3]}).raise_for_status()
