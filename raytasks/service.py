@@ -32,7 +32,8 @@ from raytasks.protocol.commands import Command, PauseWork, ResumeWork
 from raytasks.protocol.person import person_here
 from raytasks.protocol.queries import Answer, LogLines, PauseList, Query, VersionList
 from raytasks.protocol.service_log import LogPage
-from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
+from raytasks.runner.identity import RAY_NAMESPACE
+from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 from raytasks.settings import Settings
 from raytasks.tracker.on_ray.creation import get_or_create_tracker
 
@@ -352,7 +353,7 @@ def _stop_tracker(tracker: Any, grace_seconds: float) -> int:
 def _tracker() -> Any:
     """Return the handle of the tracker of this cluster. Raises `NoServiceHere`."""
     try:
-        return ray.get_actor(TRACKER_NAME, NAMESPACE)
+        return ray.get_actor(TRACKER_NAME, RAY_NAMESPACE)
     except ValueError:
         raise NoServiceHere("no raytasks service runs in this Ray cluster") from None
 

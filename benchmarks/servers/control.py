@@ -15,13 +15,14 @@ from ray import serve
 from benchmarks.servers.noop_server import Noop
 from benchmarks.servers.service import NOOP_PREFIX
 from raytasks.cluster import processes as cluster
-from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
+from raytasks.runner.identity import RAY_NAMESPACE
+from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 
 
 def main() -> None:
     """Do what the lines of the input say, until it ends; answer each with a line."""
     cluster.connect(sys.argv[1])
-    tracker = ray.get_actor(TRACKER_NAME, NAMESPACE)
+    tracker = ray.get_actor(TRACKER_NAME, RAY_NAMESPACE)
     for line in sys.stdin:
         asked_at = time.monotonic()
         match json.loads(line):

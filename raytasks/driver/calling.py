@@ -22,7 +22,8 @@ from raytasks.handling import attempt_waits
 from raytasks.handling.terms import DriverTerms
 from raytasks.model.errors import NoService
 from raytasks.model.tasks import Duplicate, NewTask
-from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
+from raytasks.runner.identity import RAY_NAMESPACE
+from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 
 Answer = TypeVar("Answer")
 
@@ -191,7 +192,7 @@ def service_door() -> ServiceDoor:
         if _door is not None and ray.is_initialized() and _door[0] == _session():
             return _door[1]
         try:
-            ray.get_actor(TRACKER_NAME, NAMESPACE)
+            ray.get_actor(TRACKER_NAME, RAY_NAMESPACE)
         except ValueError:
             raise NoService(
                 "no raytasks service runs in this Ray cluster; start one with 'raytasks up' "

@@ -13,7 +13,7 @@ from raytasks.model.states import LossCause
 from raytasks.model.steering import PoolSetting
 from raytasks.observe.log_record import with_fields
 from raytasks.protocol.messages import Demand
-from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.sizing import TypeWork
 
 log = logging.getLogger(__name__)
@@ -163,9 +163,9 @@ def runners_present() -> tuple[dict[str, Any], bool]:
     found, complete = {}, True
     for named in ray.util.list_named_actors(all_namespaces=True):
         name = named["name"]
-        if named["namespace"] == NAMESPACE and name.startswith(_PREFIX):
+        if named["namespace"] == RAY_NAMESPACE and name.startswith(_PREFIX):
             try:
-                found[name] = ray.get_actor(name, NAMESPACE)
+                found[name] = ray.get_actor(name, RAY_NAMESPACE)
             except ValueError:
                 complete = False
     return found, complete

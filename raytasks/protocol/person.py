@@ -2,10 +2,12 @@
 
 import getpass
 import socket
+from functools import cache
 
 
+@cache
 def person_here() -> str:
-    """Return `user@host` of this process."""
+    """Return `user@host` of this process. It is looked up once, as each submission asks for it."""
     try:
         user = getpass.getuser()
     except (OSError, KeyError):  # a container may have no name for its user

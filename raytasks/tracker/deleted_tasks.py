@@ -1,5 +1,6 @@
 """The newest deleted tasks: late copies of their submissions do not make them again."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 
 from raytasks.model.tasks import NewTask
@@ -22,14 +23,15 @@ class DeletedTasks:
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
-        self._until: dict[str, float] = {}  # by task id, oldest first
+        # By task id, oldest first. A plain dict would scan all that was forgotten at its front.
+        self._until: OrderedDict[str, float] = OrderedDict()
 
     def note(self, task_ids: Iterable[str]) -> None:
         """Remember tasks that were deleted now."""
         now = self._monotonic()
         for task_id in task_ids:
-            self._until.pop(task_id, None)
             self._until[task_id] = now + KEEP_SECONDS
+            self._until.move_to_end(task_id)
         self._forget(now)
 
     def without(self, tasks: Sequence[NewTask]) -> Sequence[NewTask]:
@@ -44,4 +46,4 @@ class DeletedTasks:
             oldest = next(iter(self._until))
             if len(self._until) <= MOST and self._until[oldest] > now:
                 break
-            del self._until[oldest]
+            self._until.popitem(last=False)

@@ -132,8 +132,9 @@ class Ledger:
                 seconds = outcome.finished_at - outcome.started_at
                 self.fleet.averages.add(running.task_type, seconds)
         taken.succeed(done.duplicates, done.pruning_seconds)
-        self.deleted.note(item.task_id for item in done.acted.deleted if isinstance(item, Task))
         if taken.actions:
+            gone = (item.task_id for item in done.acted.deleted if isinstance(item, Task))
+            self.deleted.note(gone)
             self._answer_actions(taken.actions, done.acted)
         if done.acted.audit:
             log_acts(done.acted.audit)

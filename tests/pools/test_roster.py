@@ -6,7 +6,7 @@ import pytest
 import ray
 
 from raytasks.pools import roster
-from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.identity import RAY_NAMESPACE
 
 
 @pytest.mark.parametrize("lost", [False, True])
@@ -14,7 +14,7 @@ def test_a_runner_that_ray_names_and_does_not_find_is_told(
     monkeypatch: pytest.MonkeyPatch, lost: bool
 ) -> None:
     names = ["runner.shared.1@a", "runner.shared.2@a", "something else"]
-    listed = [{"name": name, "namespace": NAMESPACE} for name in names]
+    listed = [{"name": name, "namespace": RAY_NAMESPACE} for name in names]
 
     def find(name: str, _namespace: str) -> Any:
         if lost and name == names[1]:

@@ -160,7 +160,7 @@ async def test_the_last_call_of_a_runner_that_was_replaced_takes_no_lines_away(
     await tracker.submit([new_task(1)])
     first = ScriptedRunner(tracker, "r1.1", name="r1")
     [claim] = await first.claim()
-    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
+    lines = log_lines(1, 2)
     said: dict[str, Any] = {
         "outcomes": [outcome(claim)],
         "logs": [AttemptLog(claim.task_id, 1, 1, lines)],
@@ -185,7 +185,7 @@ async def test_a_runner_that_says_all_again_in_parts_loses_no_line(
     await tracker.submit([new_task(1)])
     runner = ScriptedRunner(tracker)
     [claim] = await runner.claim()
-    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2)]
+    lines = log_lines(1, 2)
     store.away = True
     runner.send([outcome(claim)], logs=[AttemptLog(claim.task_id, 1, 1, lines)])
     await until_away(tracker)
@@ -204,7 +204,7 @@ async def test_lines_that_are_said_again_and_again_are_kept_once(
     await tracker.submit([new_task(1)])
     runner = ScriptedRunner(tracker)
     [claim] = await runner.claim()
-    lines = [LogLine(number, NOW, "INFO", f"line {number}") for number in (1, 2, 3)]
+    lines = log_lines(1, 2, 3)
     store.away = True
     sizes = set()
     for number in range(1, 9):
@@ -218,6 +218,10 @@ async def test_lines_that_are_said_again_and_again_are_kept_once(
     await until(tracker, 1, State.COMPLETED)
     assert await messages_of(tracker, claim.task_id) == ["line 1", "line 2", "line 3"]
     await runner.hang_up()
+
+
+def log_lines(*numbers: int) -> list[LogLine]:
+    return [LogLine(number, NOW, "INFO", f"line {number}") for number in numbers]
 
 
 async def messages_of(tracker: Tracker, name: str) -> list[str]:

@@ -8,7 +8,7 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from raytasks.handling.declaration_checks import GROUP_OPTIONS
-from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.placement_groups import ANY_BUNDLE, GroupRequest, GroupView
 
 _REMOVED = "REMOVED"
@@ -56,7 +56,7 @@ def _by_name(name: str) -> Mapping[str, Any] | None:
     # `ray.util.get_placement_group` looks in the namespace of whoever started this actor.
     from ray._private.state import state
 
-    found: Mapping[str, Any] | None = state.get_placement_group_by_name(name, NAMESPACE)
+    found: Mapping[str, Any] | None = state.get_placement_group_by_name(name, RAY_NAMESPACE)
     return found
 
 

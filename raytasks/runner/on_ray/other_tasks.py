@@ -6,7 +6,8 @@ import ray
 
 from raytasks.protocol import codec as wire
 from raytasks.protocol.queries import TasksById
-from raytasks.runner.on_ray.tracker_client import NAMESPACE, TRACKER_NAME
+from raytasks.runner.identity import RAY_NAMESPACE
+from raytasks.runner.on_ray.tracker_client import TRACKER_NAME
 
 ANSWER_SECONDS = 30.0
 """How long the tracker may take to answer, in seconds."""
@@ -18,7 +19,7 @@ def namespace_of(task_id: str) -> str | None:
     Raises what Ray raises while the tracker is away, and `TimeoutError` after `ANSWER_SECONDS`.
     """
     query = TasksById([task_id])
-    tracker: Any = ray.get_actor(TRACKER_NAME, NAMESPACE)
+    tracker: Any = ray.get_actor(TRACKER_NAME, RAY_NAMESPACE)
     # Not `ray.get`: while that waits, Ray lends this task's processors to another one.
     answer: Any = tracker.read.remote(wire.encode(query)).future().result(ANSWER_SECONDS)
     task = wire.answer_of(query, answer).get(task_id)

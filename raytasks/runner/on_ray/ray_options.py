@@ -11,8 +11,8 @@ from raytasks.handling.declaration_checks import GROUP_OPTIONS
 from raytasks.handling.registry import Registry
 from raytasks.model.errors import HandlerError
 from raytasks.model.handler_info import HandlerInfo, HandlerKind
+from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.node_labels import ACCELERATOR
-from raytasks.runner.on_ray.tracker_client import NAMESPACE
 from raytasks.runner.plan import RunnerPlan
 
 _ACCELERATOR_SHARE = 0.001  # what Ray takes of it: only a mark of the right node
@@ -31,7 +31,7 @@ def actor_options(info: HandlerInfo, plan: RunnerPlan, *, basic: bool) -> dict[s
         "num_cpus": 0 if basic else 1,
         **own,
         "name": plan.name,
-        "namespace": NAMESPACE,
+        "namespace": RAY_NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
         "max_restarts": -1,

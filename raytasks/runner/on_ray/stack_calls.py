@@ -8,7 +8,7 @@ import ray
 from ray.exceptions import RayError
 
 from raytasks.model.tasks import Running
-from raytasks.runner.on_ray.tracker_client import NAMESPACE
+from raytasks.runner.identity import RAY_NAMESPACE
 from raytasks.runner.stacks import ANSWER_SECONDS
 
 log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ async def stack_of(name: str, running: Running) -> str | None:
     """
     try:
         async with asyncio.timeout(ANSWER_SECONDS + 1):
-            runner: Any = await asyncio.to_thread(ray.get_actor, name, NAMESPACE)
+            runner: Any = await asyncio.to_thread(ray.get_actor, name, RAY_NAMESPACE)
             text: str | None = await runner.stack.remote(running.task_id, running.attempt)
     except (RayError, ValueError, TimeoutError) as error:
         log.warning("the stack of task %s cannot be had from %s: %r", running.task_id, name, error)

@@ -24,7 +24,6 @@ from raytasks.runner.plan import GENERATION_VARIABLE, RunnerPlan
 
 log = logging.getLogger(__name__)
 
-NAMESPACE = RAY_NAMESPACE
 TRACKER_NAME = "raytasks.tracker"
 
 MAX_CALLS = 10_000
@@ -47,7 +46,7 @@ def lasting(name: str) -> dict[str, Any]:
     """
     return {
         "name": name,
-        "namespace": NAMESPACE,
+        "namespace": RAY_NAMESPACE,
         "lifetime": "detached",
         "get_if_exists": True,
         "num_cpus": 0,
@@ -222,5 +221,5 @@ class TrackerClient:
 
     async def _find(self) -> Any:
         if self._tracker is None:
-            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, NAMESPACE)
+            self._tracker = await asyncio.to_thread(ray.get_actor, TRACKER_NAME, RAY_NAMESPACE)
         return self._tracker
