@@ -38,7 +38,7 @@ from raytasks.model.handler_info import SHARED_POOL, HandlerInfo, HandlerKind
 from raytasks.model.lane_names import lane_of
 from raytasks.model.states import OutcomeKind, State
 from raytasks.model.tasks import NewTask
-from raytasks.protocol.messages import Claim, Exchange, Outcome
+from raytasks.protocol.messages import Claim, Exchange, Orders, Outcome
 from raytasks.store.store import Store
 from raytasks.tracker.core import Tracker
 from raytasks.tracker.garbage import keep_present
@@ -137,7 +137,7 @@ class MadeUpRunner:
         while True:
             number += 1
             capacity = CAPACITY if not self._seconds else 1
-            orders = await self._tracker.exchange(
+            orders = await self._exchange(
                 Exchange(
                     f"id-{self._number}",
                     name,
@@ -158,6 +158,9 @@ class MadeUpRunner:
             else:
                 outcomes = [await self._run(claim) for claim in orders.claims]
             held = sorted(self._held) if orders.resync else None
+
+    async def _exchange(self, told: Exchange) -> Orders:
+        return await self._tracker.exchange(told)
 
     async def _run(self, claim: Claim) -> Outcome:
         began = time.time()

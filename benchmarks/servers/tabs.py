@@ -2,11 +2,13 @@
 
 `python -m benchmarks.servers.tabs URL` reads a line, the number of tabs that are to be open, and
 answers when so many are live. A tab follows the feed of all tasks. It loads the list and the counts
-again as `views/tasks/live_list.js` and `core/pacing.js` do.
+again as `views/tasks/live_list.js` and `core/pacing.js` do. What browsers spend on other machines
+is not spent here: changes are counted, not read, at the lowest priority.
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -22,6 +24,8 @@ REST = 20
 """How many times as long as a load took a tab rests afterwards."""
 
 MIN_REST_SECONDS = 0.5
+
+_CHANGE = b"\ndata:"
 
 
 class Tab:
@@ -45,12 +49,13 @@ class Tab:
             answer.raise_for_status()
             self.live.set()
             self._changed.set()  # at the first connection the list is loaded
-            async for line in answer.content:
-                self._counts["bytes"] += len(line)
-                if line.startswith(b"data:"):
-                    json.loads(line[5:])
-                    self._counts["changes"] += 1
+            end = b""
+            async for chunk in answer.content.iter_any():
+                self._counts["bytes"] += len(chunk)
+                if changes := (end + chunk).count(_CHANGE):
+                    self._counts["changes"] += changes
                     self._changed.set()
+                end = chunk[-len(_CHANGE) + 1 :]
         raise ConnectionError("the feed has ended")
 
     async def _load_for_ever(self) -> None:
@@ -111,4 +116,5 @@ async def serve(url: str) -> None:
 
 
 if __name__ == "__main__":
+    os.nice(19)
     uvloop.run(serve(sys.argv[1]))

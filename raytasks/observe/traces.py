@@ -8,11 +8,13 @@ Names and attributes follow OpenTelemetry's conventions for messaging, version 1
 submission, `process TYPE` for each attempt. OpenTelemetry is imported only when it is needed.
 """
 
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from functools import cache
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from raytasks.model.trace_context import headers_of, present_context
@@ -21,6 +23,9 @@ if TYPE_CHECKING:
     from opentelemetry.trace import SpanContext
 
 _SYSTEM = "raytasks"
+
+_IN_ENVIRONMENT = "OTEL_PYTHON_TRACER_PROVIDER" in os.environ
+"""Whether the API loads a provider when it is first asked. A look each time costs 4 µs."""
 
 
 class TraceParenting(StrEnum):
@@ -40,8 +45,10 @@ def is_recording() -> bool:
     trace = sys.modules.get("opentelemetry.trace")
     if trace is None:  # whoever has set one up has imported it
         return False
+    if not _IN_ENVIRONMENT and trace.__dict__.get("_TRACER_PROVIDER", trace) is None:
+        return False  # what the API itself asks first, before it looks into the environment
     return not isinstance(
-        trace.get_tracer_provider(), trace.ProxyTracerProvider | trace.NoOpTracerProvider
+        trace.get_tracer_provider(), (trace.ProxyTracerProvider, trace.NoOpTracerProvider)
     )
 
 
@@ -183,31 +190,28 @@ class _Continued:
         self._context = context
 
     def __enter__(self) -> ProcessSpan:
-        from opentelemetry.context import attach
-
-        self._token = attach(_extracted(self._context))
+        self._token = _otel().attach(_extracted(self._context))
         return _NO_SPAN
 
     def __exit__(self, *_: object) -> None:
-        from opentelemetry.context import detach
-
-        detach(self._token)
+        _otel().detach(self._token)
 
 
 def _extracted(context: str) -> Any:
     """Return a context with the span of the submission, which is in another process."""
-    from opentelemetry.context import Context
-    from opentelemetry.trace import set_span_in_context
-
-    return set_span_in_context(_remote_span()(context), Context())
+    otel = _otel()
+    return otel.with_span(otel.remote_span(context), otel.empty)
 
 
 @cache
-def _remote_span() -> Any:
-    """Return the class of spans in other processes, which read their context when it is needed."""
+def _otel() -> SimpleNamespace:
+    """Return what each attempt with a trace context needs. An import costs a microsecond each."""
+    from opentelemetry import context as contexts
     from opentelemetry import trace
 
     class RemoteSpan(trace.NonRecordingSpan):
+        """A span in another process, which reads its context when it is needed."""
+
         def __init__(self, context: str) -> None:
             self._kept = context
 
@@ -217,7 +221,13 @@ def _remote_span() -> Any:
         def __repr__(self) -> str:
             return f"RemoteSpan({self._kept})"
 
-    return RemoteSpan
+    return SimpleNamespace(
+        attach=contexts.attach,
+        detach=contexts.detach,
+        empty=contexts.Context(),
+        with_span=trace.set_span_in_context,
+        remote_span=RemoteSpan,
+    )
 
 
 def _span_context(context: str) -> "SpanContext":

@@ -29,6 +29,6 @@ def recorded(monkeypatch: Any) -> Iterator[Spans]:
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(trace, "get_tracer_provider", lambda: provider)
+    monkeypatch.setattr(trace, "_TRACER_PROVIDER", provider)  # it can be set once in a process
     assert traces.is_recording()
     yield Spans(exporter)

@@ -164,11 +164,10 @@ class Clients:
                 await asyncio.sleep(draw.uniform(0.05, 0.5))
                 continue
             self._note_accepted(task, found)
+            owner = found[task.task_id].task_id if found.get(task.task_id) else task.task_id
             if keyed and draw.random() < 0.3:
-                self.begin(self._repeat(task, changes))
-            await self._follow(
-                found[task.task_id].task_id if found.get(task.task_id) else task.task_id
-            )
+                self.begin(self._repeat(owner, changes))
+            await self._follow(owner)
             return
 
     def _note_accepted(self, task: NewTask, found: dict[str, Duplicate]) -> None:
@@ -192,17 +191,17 @@ class Clients:
             self.world.fail(f"{task} is told to be a duplicate of {duplicate}, which is not there")
         self.stored.append(duplicate.task_id)
 
-    async def _repeat(self, first: NewTask, changes: dict[str, Any]) -> None:
-        """Say a submission again that was accepted, and one with its key that asks for more."""
+    async def _repeat(self, owner: str, changes: dict[str, Any]) -> None:
+        """Say again what made the task `owner`, and ask for more with its key."""
         await asyncio.sleep(self._draw.uniform(0.0, 2.0))
         for digest in ("same", "other"):
-            again = self.new_task(self.plans[first.task_id], **changes | {"request_digest": digest})
+            again = self.new_task(self.plans[owner], **changes | {"request_digest": digest})
             try:
                 found = (await self.submit([again])).get(again.task_id)
             except AWAY:
                 continue
             if found is None:
-                deleted = self.world.account.may_be_deleted(first.task_id)
+                deleted = self.world.account.may_be_deleted(owner)
                 if self.world.retention_seconds is None and not deleted:
                     self.world.fail(f"{again} was accepted, and its key is taken")
                 return
