@@ -25,6 +25,8 @@ class Sizes:
     remembered: int = 1_000_000
     nodes: tuple[int, ...] = (1, 2, 4)
     slept: int = 2000
+    flood: int = 100_000
+    share_seconds: float = 60.0
 
 
 FULL = Sizes()
@@ -47,4 +49,6 @@ QUICK = Sizes(
     remembered=20_000,
     nodes=(1, 2),
     slept=200,
+    flood=2000,
+    share_seconds=5.0,
 )

@@ -118,6 +118,14 @@ TARGETS = (
         "side_by_side.waits.seconds", 3.0, False, "s",
     ),
     Target(
+        "p95 of a namespace's waits behind 100,000 tasks of another one, × alone",
+        "fair_shares.behind_ratio", 2.2, False, "×",
+    ),
+    Target(
+        "shares of two namespaces over a minute, beside their weights",
+        "fair_shares.share_error_percent", 10.0, False, "%",
+    ),
+    Target(
         "idle processor time of the whole service, beyond bare Ray's (% of a core)",
         "sqlite.idle.processor_percent", 5.0, False, "%", beyond="ray.idle.processor_percent",
     ),
