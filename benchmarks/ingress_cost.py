@@ -19,7 +19,6 @@ import psutil
 from benchmarks.handlers import BODY
 from benchmarks.lean_load import LeanLoad, LeanPlan, generate_lean
 from benchmarks.measures import percentile
-from benchmarks.servers.ports import quiet_port
 from benchmarks.servers.programs import ProgramFailed
 from benchmarks.servers.service import Service, running_service
 
@@ -33,14 +32,12 @@ _HAPROXY, _SERVE, _LISTENER = "HAProxy", "Serve's server", "own listener"
 def main() -> None:
     """Measure, and print."""
     asked = _asked()
-    listen = quiet_port()
-    settings = {"LISTEN_PORT": str(listen)}
     with (
         tempfile.TemporaryDirectory(prefix="raytasks-bench-") as folder,
-        running_service(Path(folder) / "service", environment=settings) as service,
+        running_service(Path(folder) / "service") as service,
     ):
         service.warm_up()
-        port = httpx.URL(service.url).port or 80
+        port, listen = (httpx.URL(url).port or 80 for url in (service.url, service.listener_url))
         ways = {_HAPROXY: port, _SERVE: _serve_port(service, listen), _LISTENER: listen}
         found: dict[tuple[int, str], list[LeanLoad]] = defaultdict(list)
         for turn in range(asked.pairs):

@@ -79,6 +79,7 @@ _SHARING: dict[str, Any] = {
     "submission": submission.measure,
     "single": single.measure,
     "end_to_end": end_to_end.measure,
+    "listener": end_to_end.through_listener,
     "reads": reads.measure,
     "waiting": waiting.measure,
     "idle": lambda service, sizes: idle.measure(service.program, sizes),
@@ -126,7 +127,9 @@ GROUPS = (
     Group("commits", ("commits",), partial(_alone, "commits.", commits.measure)),
     service_group("sqlite", "sqlite", tuple(_SHARING)),
     service_group(
-        "postgresql", "postgresql", ("drain", "submission", "single", "end_to_end", "reads")
+        "postgresql",
+        "postgresql",
+        ("drain", "submission", "single", "end_to_end", "listener", "reads"),
     ),
     Group("slow", ("slow",), partial(_alone, "", slow.measure)),
     Group(

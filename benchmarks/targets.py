@@ -80,6 +80,19 @@ TARGETS = (
         "sqlite.submission.16.p99_ms", 50.0, False, "ms",
     ),
     Target(
+        "submission on PostgreSQL at 16 connections, × a no-op POST",
+        "postgresql.submission.16.per_second", 0.65, True, "×",
+        over="postgresql.submission.16.noop_per_second",
+    ),
+    Target(
+        "drain on PostgreSQL, × that on SQLite",
+        "postgresql.drain.per_second", 0.8, True, "×", over="sqlite.drain.per_second",
+    ),
+    Target(
+        "end to end through the replica's own listener, × through Serve's ingress",
+        "sqlite.listener.per_second", 1.3, True, "×", over="sqlite.end_to_end.per_second",
+    ),
+    Target(
         "one task at a time, submit to completed, p50",
         "sqlite.single.p50_ms", 6.0, False, "ms",
     ),
@@ -139,8 +152,17 @@ is our reading of it: 5 %."""
 
 PEER_TARGETS = (
     Target(
-        "end to end over HTTP, × the best peer",
-        "raytasks.end_to_end.per_second", 1.2, True, "×", over="best_peer.end_to_end.per_second",
+        "end to end over HTTP as shipped, × the best peer",
+        "raytasks.end_to_end.per_second", 0.95, True, "×", over="best_peer.end_to_end.per_second",
+    ),
+    Target(
+        "the same through the replica's own listener",
+        "raytasks.listener.per_second", 1.2, True, "×", over="best_peer.end_to_end.per_second",
+    ),
+    Target(
+        "the same on PostgreSQL as shipped, × DBOS",
+        "raytasks_postgresql.end_to_end.per_second", 2.5, True, "×",
+        over="dbos.end_to_end.per_second",
     ),
     Target(
         "drain, × the best peer",
@@ -148,7 +170,11 @@ PEER_TARGETS = (
     ),
     Target(
         "one task at a time, p50, × the best peer",
-        "raytasks.single.p50_ms", 1.0, False, "×", over="best_peer.single.p50_ms",
+        "raytasks.single.p50_ms", 0.8, False, "×", over="best_peer.single.p50_ms",
+    ),
+    Target(
+        "the same on PostgreSQL, × DBOS",
+        "raytasks_postgresql.single.p50_ms", 1.0, False, "×", over="dbos.single.p50_ms",
     ),
 )  # fmt: skip
-"""The numbers of `make bench-peers`. Only the first is a target; the others show where we stand."""
+"""The targets of `make bench-peers`."""

@@ -82,8 +82,8 @@ def peer_group(peer: Peer) -> Group:
 
 
 def own_groups() -> tuple[Group, ...]:
-    """Return the same scenarios for raytasks itself, on SQLite and on PostgreSQL."""
-    names = tuple(_SCENARIOS)
+    """Return the same for raytasks itself, and the way through its replica's own listener."""
+    names = (*_SCENARIOS, "listener")
     return (
         service_group("raytasks", "sqlite", names),
         service_group("raytasks_postgresql", "postgresql", names),

@@ -10,18 +10,27 @@ CONNECTIONS = 16
 
 
 def measure(service: Service, sizes: Sizes) -> Result:
-    """Return how many tasks a second go through."""
+    """Return how many tasks a second go through Serve's ingress, as it is shipped."""
+    return _through(service, service.url, "end_to_end", sizes)
+
+
+def through_listener(service: Service, sizes: Sizes) -> Result:
+    """Return the same through the replica's own listener (`RAYTASKS_LISTEN_PORT`)."""
+    return _through(service, service.listener_url, "listener", sizes)
+
+
+def _through(service: Service, url: str, name: str, sizes: Sizes) -> Result:
     service.warm_up()
     before = service.completed()
     generator = Generator(
-        Plan(service.url, ("/tasks/",), CONNECTIONS, body=BODY, requests=sizes.end_to_end)
+        Plan(url, ("/tasks/",), CONNECTIONS, body=BODY, requests=sizes.end_to_end)
     )
     ended = service.wait_completed(before + sizes.end_to_end)
     load = generator.finish()
     return Result(
         {
-            "end_to_end.per_second": sizes.end_to_end / (ended - load.began),
-            "end_to_end.failures": float(load.failures),
-            "end_to_end.generator_percent": 100 * load.processor,
+            f"{name}.per_second": sizes.end_to_end / (ended - load.began),
+            f"{name}.failures": float(load.failures),
+            f"{name}.generator_percent": 100 * load.processor,
         }
     )

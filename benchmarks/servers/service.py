@@ -35,6 +35,7 @@ class Service:
     """A running service, and what a scenario needs of it."""
 
     url: str
+    listener_url: str
     ray_address: str
     program: Program
     environment: dict[str, str]
@@ -175,13 +176,14 @@ def running_service(
     `modules` has the handlers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = quiet_port()
+    port, listen = quiet_port(), quiet_port()
     url = database_url or f"sqlite:///{folder}/tasks.db"
     variables = clean(
         DATABASE_URL=url,
         ARTIFACTS_URL=str(folder / "artifacts"),
         TASK_MODULES=modules,
         STOP_GRACE_SECONDS="1",
+        LISTEN_PORT=str(listen),
         **(environment or {}),
     )
     command = [sys.executable, "-m", "raytasks", "up", f"--port={port}"]
@@ -191,11 +193,11 @@ def running_service(
     try:
         log = program.wait_for("Ctrl-C")  # the last line of the announcement
         address = log.partition("--address ")[2].split()[0]
-        base = f"http://127.0.0.1:{port}"
+        base, listener = f"http://127.0.0.1:{port}", f"http://127.0.0.1:{listen}"
         store = Store(url)
         with httpx.Client(base_url=base, timeout=70, trust_env=False) as http:
             try:
-                yield Service(base, address, program, variables, http, store)
+                yield Service(base, listener, address, program, variables, http, store)
             finally:
                 store.close()
     finally:
