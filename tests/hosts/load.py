@@ -27,9 +27,11 @@ class Load:
         self._numbers = itertools.count(1)
         self._submissions: list[Submission] = []
 
-    def submit(self, task_type: str = Place.FUNCTION, seconds: float = 0.0) -> str:
-        """Submit a task that runs for some seconds, and return its id."""
-        kind = Kind.SLOW if seconds else Kind.INSTANT
+    def submit(
+        self, task_type: str = Place.FUNCTION, seconds: float = 0.0, kind: Kind | None = None
+    ) -> str:
+        """Submit a task that runs for some seconds, or is of another kind, and return its id."""
+        kind = kind or (Kind.SLOW if seconds else Kind.INSTANT)
         submission = Submission(f"hosts-{next(self._numbers)}", kind, str(uuid.uuid4()))
         self._submissions.append(submission)
         payload = {"token": submission.token, "kind": kind, "seconds": seconds}
@@ -61,23 +63,24 @@ class Load:
         found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
         return found
 
-    def has_begun(self, task_id: str) -> bool:
-        """Return whether an attempt of a task runs, or has ended."""
-        attempts = (self.get(task_id) or {}).get("attempts") or ()
-        return any(attempt["started_at"] is not None for attempt in attempts)
-
-    def done(self, task_id: str) -> dict[str, Any]:
-        """Return the task when it is completed."""
+    def done(self, task_id: str, state: str = "COMPLETED") -> dict[str, Any]:
+        """Return the task when it is completed, or in another final state."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             task = self.get(task_id, wait=5)
-            if task is not None and task["state"] == "COMPLETED":
+            if task is not None and task["state"] == state:
                 return task
             assert time.monotonic() < deadline, (task, self._service.health())
             if task is None:
                 time.sleep(_AGAIN_SECONDS)
 
-    def running_on(self, *hosts: str, seconds: float = 3.0, tasks: int = 6) -> list[str]:
+    def running_on(
+        self,
+        *hosts: str,
+        seconds: float = 3.0,
+        tasks: int = 6,
+        task_type: str = Place.FUNCTION,
+    ) -> list[str]:
         """Keep so many tasks open, and return them when one runs on each of these hosts."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         mine: list[str] = []
@@ -87,7 +90,7 @@ class Load:
                 return mine
             assert time.monotonic() < deadline, (seen, self._service.logs())
             mine = [task_id for task_id in mine if seen[task_id].get("state") != "COMPLETED"]
-            mine += [self.submit(seconds=seconds) for _ in range(tasks - len(mine))]
+            mine += [self.submit(task_type, seconds) for _ in range(tasks - len(mine))]
 
     def wait_until_whole(self) -> None:
         """Wait until all hosts are in the cluster, and tasks have run on each of them."""

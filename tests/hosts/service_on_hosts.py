@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +33,8 @@ HOSTS = ("head", "one", "two")
 START_SECONDS = 240.0
 PATIENCE_SECONDS = 180.0
 _LOOK_SECONDS = 0.2
-_AGAIN = "while :; do {command}; echo ended; sleep 5; done"  # as our unit of systemd does
+# As our unit of systemd does. The file `own` is read at each start.
+_AGAIN = "while :; do ( . {own}; exec {command} ); echo ended; sleep 5; done"
 
 
 class ServiceOnHosts:
@@ -102,8 +105,33 @@ class ServiceOnHosts:
         """Start `raytasks worker` on a host, again and again when it ends, as systemd does."""
         address = f"{self.head.address}:{RAY_PORT}"
         command = f"{sys.executable} -m raytasks worker --address={address} --num-cpus=1"
-        log = self.folder / f"{host.name}.log"
-        host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
+        log, own = self.folder / f"{host.name}.log", self._own(host)
+        own.touch()
+        again = _AGAIN.format(own=own, command=command)
+        host.run(["bash", "-c", again], log, self._environment(host))
+
+    def start_pod(self, host: Host) -> "subprocess.Popen[bytes]":
+        """Start a worker on a host as KubeRay does, by `ray start --block`."""
+        address = f"{self.head.address}:{RAY_PORT}"
+        options = [f"--address={address}", "--block", "--num-cpus=1"]
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
+        return host.run(start, self.folder / f"{host.name}.log", self._environment(host))
+
+    def run_on(self, host: Host, *words: str) -> str:
+        """Run a `raytasks` command on a host, and return what it says. It must succeed."""
+        log = self.folder / "command.log"
+        log.write_bytes(b"")
+        command = [sys.executable, "-m", "raytasks", *words]
+        assert host.run(command, log, self._environment(host)).wait(60) == 0, log.read_text()
+        return log.read_text()
+
+    def set_variables(self, host: Host, **variables: str) -> None:
+        """Set further variables of a worker from its next start on, instead of earlier ones."""
+        lines = [f"export {name}={shlex.quote(text)}\n" for name, text in variables.items()]
+        self._own(host).write_text("".join(lines))
+
+    def _own(self, host: Host) -> Path:
+        return host.folder / "own-variables"
 
     def times_ended(self) -> list[int]:
         """Return how often `raytasks worker` has ended by itself, for each worker's host."""
