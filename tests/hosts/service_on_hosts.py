@@ -49,7 +49,7 @@ class ServiceOnHosts:
         name = make_url(postgres.new_database()).database
         self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
         self._data = data
-        self.variables: dict[str, str] = {}
+        self.variables: dict[str, str] = {}  # of all hosts, instead of those below
         self.http = httpx.Client(
             base_url=f"http://{self.head.address}:{API_PORT}",
             headers=bearer("a"), timeout=70, trust_env=False,
@@ -80,6 +80,13 @@ class ServiceOnHosts:
             return True
 
         self.wait_for(answers, "PostgreSQL answers")
+
+    def start(self) -> None:
+        """Start the head and the workers, and wait until all are in the cluster."""
+        self.start_head()
+        for worker in self.workers:
+            self.start_worker(worker)
+        self.wait_for_nodes(len(HOSTS))
 
     def start_head(self) -> None:
         """Start Ray and the service on the head's host, and wait until it takes tasks."""
@@ -193,7 +200,6 @@ class ServiceOnHosts:
         runtime.mkdir(mode=0o700, exist_ok=True)
         common = {
             **os.environ,
-            **self.variables,
             "PYTHONPATH": str(ROOT),
             "XDG_RUNTIME_DIR": str(runtime),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
@@ -202,8 +208,8 @@ class ServiceOnHosts:
             effects.VARIABLE: str(self.effects),
         }
         if host is not self.head:
-            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"}
-        return common | {
+            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"} | self.variables
+        of_the_head = {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),
             "TASK_MODULES": "tests.chaos_handlers,tests.hosts.host_handlers",
@@ -216,16 +222,14 @@ class ServiceOnHosts:
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
+        return common | of_the_head | self.variables
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[ServiceOnHosts]:
     """Run a service on hosts of its own, with its files in a folder; nothing is left of it."""
     with prepared(folder) as service:
-        service.start_head()
-        for worker in service.workers:
-            service.start_worker(worker)
-        service.wait_for_nodes(len(HOSTS))
+        service.start()
         yield service
 
 
