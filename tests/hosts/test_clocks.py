@@ -40,6 +40,7 @@ def skewed(service: ServiceOnHosts, load: Load, tmp_path: Path) -> Iterator[None
         return {"LD_PRELOAD": str(library), "SKEW_SECONDS": f"{SKEWED[host.name]:.0f}"}
 
     restart(service, variables)
+    load.wait_until_whole()
     yield
     restart(service, lambda host: {})
 
@@ -80,7 +81,8 @@ def a_timeout_takes_as_long_as_it_says(service: ServiceOnHosts, load: Load, bega
             assert within(attempt, began)
             if state == "FAILED":
                 assert attempt["outcome"] == "timed_out"
-                assert BOUND_SECONDS <= ran(attempt) < BOUND_SECONDS + 5
+                # A handler that does not ask is asked for some seconds, and then interrupted.
+                assert BOUND_SECONDS <= ran(attempt) < BOUND_SECONDS + 20
             else:  # the hosts do have other clocks
                 skew = float(done["result"]) - time_of(attempt["finished_at"])
                 assert abs(skew - SKEWED.get(attempt["host"], 0.0)) < 60
