@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from raytasks.api.auth import ServiceOperator
 from raytasks.api.route_service import AWAY, Service, json_answer, problems_of
-from raytasks.protocol.queries import NodeList, Query, RunnerList, VersionList
+from raytasks.protocol.queries import NodeList, NodesComing, Query, RunnerList, VersionList
 
 _PROBLEMS = problems_of(HTTPStatus.FORBIDDEN, AWAY)
 
@@ -90,9 +90,13 @@ class NodeView(BaseModel):
 
 
 class NodesView(BaseModel):
-    """The nodes: the head first, then those that are alive."""
+    """The nodes: the head first, then those that are alive.
+
+    `nodes_coming` is how many Ray's autoscaler is adding, by the names of their types.
+    """
 
     nodes: list[NodeView]
+    nodes_coming: dict[str, int]
 
 
 class VersionChangesView(BaseModel):
@@ -152,8 +156,13 @@ def inspection_router(service: Service) -> APIRouter:
         "/nodes", response_model=NodesView, responses=_PROBLEMS, summary="List the cluster's nodes"
     )
     async def nodes(_caller: ServiceOperator) -> Response:
-        """Return each node with its resources. It is as seen within the last seconds."""
-        return await answer("nodes", NodeList())
+        """Return each node with its resources, and how many nodes are being added.
+
+        It is as seen within the last seconds.
+        """
+        nodes = await service.backend.read(NodeList())
+        coming = await service.backend.read(NodesComing())
+        return json_answer(to_json({"nodes": nodes, "nodes_coming": coming}))
 
     @router.get(
         "/versions",

@@ -1,4 +1,4 @@
-"""`raytasks worker`: a further machine of a cluster, in the foreground until Ctrl-C."""
+"""`raytasks worker`, a further machine of a cluster until Ctrl-C; and `raytasks leave`."""
 
 import threading
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +54,30 @@ def worker(
     finally:
         with step("Leaving the cluster"):
             ray_process.stop()
+
+
+def leave(
+    stop_grace: Annotated[
+        float,
+        typer.Option(
+            help="Seconds that running tasks have.", envvar="RAYTASKS_STOP_GRACE_SECONDS", min=0
+        ),
+    ] = 10.0,
+    node_id: Annotated[
+        str | None,
+        typer.Option(help="Which node, where several run here: its id, or how that begins."),
+    ] = None,
+) -> None:
+    """Have this machine leave its cluster in order, where `ray start` has joined it.
+
+    Ray's node here takes no more tasks, and ends when nothing runs. What runs has some seconds to
+    end, and is given back after that. A machine with `raytasks worker` leaves at its Ctrl-C.
+    """
+    from raytasks.cluster import leaving
+
+    with step(f"Taking no more tasks (those that run have {stop_grace:g} seconds)"):
+        answer = leaving.leave_by_node(node_id, stop_grace)
+    console.print(answer, soft_wrap=True)
 
 
 def _compare_versions(address: str) -> None:

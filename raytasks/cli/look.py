@@ -42,8 +42,16 @@ def runners(at: AtService) -> None:
 
 @at_service()
 def nodes(at: AtService) -> None:
-    """Show the nodes of the cluster, and what is free there."""
-    _show(at, "nodes", lambda client: client.nodes(), nodes_table)
+    """Show the nodes of the cluster, what is free there, and how many are being added."""
+    with at.connect() as client:
+        found, coming = client.nodes(), client.nodes_coming()
+    if at.as_json:
+        typer.echo(tables.pretty_json({"nodes": found, "nodes_coming": coming}))
+        return
+    tables.console.print(nodes_table(found))
+    if coming:
+        types = ", ".join(f"{number} of type {name}" for name, number in sorted(coming.items()))
+        tables.console.print(Text(tables.plain(f"Ray's autoscaler is adding nodes: {types}")))
 
 
 @at_service()

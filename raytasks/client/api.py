@@ -283,6 +283,11 @@ class Api:
         """Get the nodes of the cluster, with their resources."""
         return self._part(Call("GET", "/nodes"), "nodes")
 
+    def nodes_coming(self) -> Steps[dict[str, int]]:
+        """Get how many nodes Ray's autoscaler is adding, by type. Services before 0.6: none."""
+        document: dict[str, Any] = yield from self._ask(Call("GET", "/nodes"))
+        return dict(document.get("nodes_coming", {}))
+
     def versions(self) -> Steps[list[VersionDocument]]:
         """Get the newest versions of the handlers, with the results of their trials."""
         return self._part(Call("GET", "/versions"), "versions")

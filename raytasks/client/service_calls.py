@@ -103,6 +103,10 @@ class Inspection:
         """Return the nodes of the cluster, with their resources."""
         return self._run(self._api.nodes())
 
+    def nodes_coming(self) -> dict[str, int]:
+        """Return how many nodes Ray's autoscaler is adding, by the names of their types."""
+        return self._run(self._api.nodes_coming())
+
     def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""
         return self._run(self._api.versions())

@@ -104,6 +104,10 @@ class AsyncInspection:
         """Return the nodes of the cluster, with their resources."""
         return await self._run(self._api.nodes())
 
+    async def nodes_coming(self) -> dict[str, int]:
+        """Return how many nodes Ray's autoscaler is adding, by the names of their types."""
+        return await self._run(self._api.nodes_coming())
+
     async def versions(self) -> list[VersionDocument]:
         """Return the newest versions of the handlers, with the results of their trials."""
         return await self._run(self._api.versions())

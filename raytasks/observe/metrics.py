@@ -105,6 +105,16 @@ def _about_service(data: MetricsData) -> Iterator[Metric]:
     for pool, state, number in data.runners:
         runners.add_metric([pool, state], number)
     yield runners
+    nodes = _gauge(
+        "nodes", "Nodes of the Ray cluster: those that stay, and those that leave.", ("state",)
+    )
+    for state, number in data.nodes.items():
+        nodes.add_metric([state], number)
+    yield nodes
+    coming = _gauge("nodes_coming", "Nodes that Ray's autoscaler is adding.", ("node_type",))
+    for node_type, number in data.nodes_coming.items():
+        coming.add_metric([node_type], number)
+    yield coming
 
 
 def _limits(limits: Iterable[tuple[str, int, int | None, int]]) -> Iterator[Metric]:

@@ -27,6 +27,8 @@ class MetricsData(Struct):
     - `oldest_due`: for how many seconds the oldest due task of each type has been due.
     - `pauses`: how many are in force; `paused`: whether one of them is of the whole service.
     - `runners`: how many there are, by pool and state.
+    - `nodes`: how many nodes are `alive` and stay, and how many are `leaving`. Empty: unknown.
+    - `nodes_coming`: how many an autoscaler adds, by type.
     - `limits`: by name: what runs, the bound (None: none, or by a value), and how many ready tasks
       of its types cannot be claimed now.
     - `schedules`: how many fire, how many are paused, and the seconds until the next time (None:
@@ -52,3 +54,5 @@ class MetricsData(Struct):
     limits: Sequence[tuple[str, int, int | None, int]] = ()
     schedules: tuple[int, int, float | None] = (0, 0, None)
     outbox: tuple[int, float, int] = (0, 0.0, 0)
+    nodes: Mapping[str, int] = {}
+    nodes_coming: Mapping[str, int] = {}

@@ -218,6 +218,10 @@ class NodeList(Query[list[dict[str, Any]]], frozen=True):
     """The nodes of the cluster, as `/nodes` shows them."""
 
 
+class NodesComing(Query[dict[str, int]], frozen=True):
+    """How many nodes Ray's autoscaler is adding to the cluster, by the names of their types."""
+
+
 class VersionList(Query[list[dict[str, Any]]], frozen=True):
     """The newest versions of the handlers, as `/versions` shows them."""
 
@@ -316,7 +320,7 @@ StoredQuery = (
 BulkQuery = BulkById | BulkList
 """Queries about stored data, to which the tracker adds what holds an operation up."""
 
-SeenQuery = PoolList | RunnerList | NodeList | VersionList | LimitList | PauseList
+SeenQuery = PoolList | RunnerList | NodeList | NodesComing | VersionList | LimitList | PauseList
 """The queries about pools, runners, nodes, versions, limits and pauses."""
 
 LiveQuery = (

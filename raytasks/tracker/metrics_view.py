@@ -8,6 +8,7 @@ from raytasks import __version__
 from raytasks.model.states import FINAL, OutcomeKind, State
 from raytasks.model.steering import EVERYTHING
 from raytasks.model.tasks import StoreUnavailable
+from raytasks.pools.cluster_view import ClusterNode
 from raytasks.protocol.metrics_data import MetricsData
 from raytasks.store.count_changes import (
     ATTEMPTS,
@@ -107,6 +108,12 @@ def with_starting(
         counts[pool, STARTING] += number
     pools = sorted({pool for pool, _ in counts})
     return [(pool, state, counts[pool, state]) for pool in pools for state in RUNNER_STATES]
+
+
+def nodes_by_state(nodes: Iterable[ClusterNode]) -> dict[str, int]:
+    """Return how many nodes are alive and stay, and how many leave."""
+    leaves = [node.leaving for node in nodes if node.alive]
+    return {"alive": leaves.count(False), LEAVING: leaves.count(True)}
 
 
 def state_of(runner: RunnerState) -> str:

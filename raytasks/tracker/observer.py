@@ -10,6 +10,7 @@ from raytasks.protocol.queries import (
     LimitList,
     LiveAttempt,
     NodeList,
+    NodesComing,
     PauseList,
     PoolList,
     Query,
@@ -40,6 +41,7 @@ ObserverQuery = (
     | PoolList
     | RunnerList
     | NodeList
+    | NodesComing
     | VersionList
     | LimitList
     | PauseList
@@ -98,6 +100,8 @@ class Observer:
             case NodeList():
                 runners = list(self._ticker.ledger.fleet)
                 return overview.node_documents(self.outlook.nodes(), runners)
+            case NodesComing():
+                return dict(self.outlook.coming())
             case VersionList():
                 return await self._versions()
             case LimitList():

@@ -67,6 +67,7 @@ async def test_without_a_runner(idle_api: Api) -> None:
     assert {pool["runners"] for pool in await asked(idle_api, "pools")} == {0}
     assert await asked(idle_api, "runners") == []
     assert await asked(idle_api, "nodes") == []
+    assert (await idle_api.client.get("/nodes")).json()["nodes_coming"] == {}
     assert await asked(idle_api, "versions") == []
     found = (await idle_api.client.get(f"/tasks/{task['task_id']}")).json()
     assert [reason["code"] for reason in found["waiting_for"]] == ["no_runner"]

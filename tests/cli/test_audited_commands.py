@@ -76,6 +76,7 @@ UNAUDITED = {
     "env": "it prints",
     "demo": "its service is its own",
     "worker": "it gives Ray a machine, and changes nothing that is set",
+    "leave": "it takes a machine from Ray, and changes nothing that is set",
     "keys new": "it prints; the entry counts once it is deployed",
     "keys callback": "it prints; the entry counts once it is deployed",
     "db upgrade": "it makes tables, as every start does",

@@ -20,7 +20,7 @@ def test_help_tells_every_command_and_the_exit_codes(run: Run) -> None:
     done = run("--help")
     assert done.code == 0
     for word in (
-        "up", "worker", "demo", "submit", "submit-many", "get", "list", "events", "watch",
+        "up", "worker", "leave", "demo", "submit", "submit-many", "get", "list", "events", "watch",
         "artifacts", "retry", "cancel", "bulk", "stats", "types", "health", "db",
     ):  # fmt: skip
         assert f" {word} " in done.out

@@ -77,7 +77,16 @@ def test_what_is_shown(
     for word in words:
         assert word in done.out
     assert fake.requests[0].url.path == f"/{command}"
-    assert json.loads(run(command, "--json").out) == {command: [item]}
+    coming: dict[str, Any] = {"nodes_coming": {}} if command == "nodes" else {}
+    assert json.loads(run(command, "--json").out) == {command: [item], **coming}
+
+
+def test_nodes_that_are_coming(run: Run, fake: Fake) -> None:
+    coming = {"gpu": 2, "[cpu]": 1}
+    answer = {"nodes": [NODE], "nodes_coming": coming}
+    fake.play = lambda request: httpx.Response(200, json=answer)
+    assert "is adding nodes: 1 of type [cpu], 2 of type gpu" in " ".join(run("nodes").out.split())
+    assert json.loads(run("nodes", "--json").out) == answer
 
 
 def test_an_attempt_that_has_not_begun(run: Run, fake: Fake) -> None:

@@ -23,10 +23,17 @@ RAYLET = "raylet"
 PATIENCE_SECONDS = 60.0
 
 
-def processes(service: Service, name: str) -> list[psutil.Process]:
-    """Return the service's processes whose command line begins with a name."""
+def processes(
+    service: Service, name: str, below: psutil.Process | None = None
+) -> list[psutil.Process]:
+    """Return the service's processes whose command line begins with a name.
+
+    They are those of `raytasks up`, or those `below` another process, such as a worker's.
+    """
     found = []
-    for process in psutil.Process(service.process.pid).children(recursive=True):
+    root = below or psutil.Process(service.process.pid)
+    children = root.children(recursive=True) if runs(root) else []
+    for process in children:
         with contextlib.suppress(psutil.Error):
             program = (process.cmdline() or [""])[0]
             if Path(program).name.startswith(name) and runs(process):

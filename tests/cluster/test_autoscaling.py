@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +32,10 @@ GO_SECONDS = IDLE_SECONDS + 90.0
 
 @dataclass(frozen=True)
 class Autoscaled:
-    """A service on a cluster that an autoscaler sizes."""
+    """A service on a cluster that an autoscaler sizes; `shown` is what `look` has seen."""
 
     http: httpx.Client
+    shown: list[Any] = field(default_factory=list)
 
     def submit(self, task_type: str, until: Path | None = None) -> str:
         """Submit a task that stays on its node until a file exists; return its id."""
@@ -52,6 +53,12 @@ class Autoscaled:
         """Return the nodes that are alive beside the head, by their ids."""
         nodes = self.http.get("/nodes").raise_for_status().json()["nodes"]
         return {node["node_id"]: node for node in nodes if node["alive"] and not node["head"]}
+
+    def look(self) -> None:
+        """Note which nodes are coming, as `/nodes` and the metrics have it."""
+        self.shown.append(self.http.get("/nodes").json()["nodes_coming"])
+        metrics = self.http.get("/metrics").text.splitlines()
+        self.shown.extend(line for line in metrics if line.startswith("raytasks_nodes_coming{"))
 
     def runners(self, pool: str) -> int:
         """Return how many runners a pool has."""
@@ -93,6 +100,7 @@ class Autoscaled:
         told: list[str] = []
 
         def begun(task: dict[str, Any]) -> bool:
+            self.look()
             for reason in task["waiting_for"] or ():
                 if reason["code"] not in told:
                     told.append(reason["code"])
@@ -162,6 +170,8 @@ def a_remote_task_gets_the_node_type_that_it_needs(service: Autoscaled) -> None:
     task = service.submit("on_a_gpu")
     told = service.codes(task, GROW_SECONDS)
     assert told.index("nodes_coming") <= 2, told  # never_fits until the autoscaler has looked
+    assert 'raytasks_nodes_coming{node_type="gpu"} 1.0' in service.shown
+    assert {"gpu": 1} in service.shown
     node = service.ends(task, GROW_SECONDS)
     assert service.added()[node]["resources"]["GPU"]["total"] == 1
 

@@ -1,19 +1,14 @@
 """A second node is killed or frozen: its attempts run again on another one."""
 
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
 
 import psutil
 import pytest
 
 from tests.cluster.conftest import Service
+from tests.cluster.joined_node import family, joined_node
 from tests.cluster.processes import (
-    PATIENCE_SECONDS,
     begun,
     frozen,
     marks,
@@ -23,37 +18,13 @@ from tests.cluster.processes import (
 )
 from tests.cluster.recovery import recovering
 
-OPTIONS = ("--num-gpus=0", "--memory=2GiB", "--labels=zone=elsewhere")
+OPTIONS = ("--resource=elsewhere=2", "--num-gpus=0", "--memory=2GiB", "--labels=zone=elsewhere")
 KINDS = ("scripted_elsewhere", "scripted_class_elsewhere")
 
 
-@contextmanager
-def node(service: Service, log: Path) -> Iterator[psutil.Process]:
-    """Join a node that can run what only runs elsewhere, and end it, whatever is left of it."""
-    command = [sys.executable, "-m", "raytasks", "worker", f"--address={service.ray_address}"]
-    with log.open("wb") as output:
-        worker = subprocess.Popen(
-            [*command, "--num-cpus=1", "--resource=elsewhere=2", *OPTIONS],
-            stdout=output,
-            stderr=output,
-            env=service.environment,
-        )
-    process = psutil.Process(worker.pid)
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while "works for" not in log.read_text():
-        assert worker.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    try:
-        yield process
-    finally:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGINT)
-        worker.wait(60)
-
-
-def family(process: psutil.Process) -> list[psutil.Process]:
-    return [process, *process.children(recursive=True)]
+def node(service: Service, log: Path) -> AbstractContextManager[psutil.Process]:
+    """Join a node that can run what only runs elsewhere."""
+    return joined_node(service, log, *OPTIONS)
 
 
 @pytest.mark.slow

@@ -7,13 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import ray
 
 from raytasks.cluster import leaving
-from raytasks.cluster.processes import RayProcess
+from raytasks.cluster.processes import ClusterError, RayProcess
 
-KEEPER = '"{raylet}" --node-id=abc & wait $!'  # the keeper ends with its raylet, with its code
+# The keeper ends with its raylet, with its code.
+KEEPER = '"{raylet}" --node-id=abc --gcs-address=127.0.0.1:1 & wait $!'
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def ray_process(tmp_path: Path) -> Iterator[RayProcess]:
     raylet.chmod(0o755)
     process = subprocess.Popen(["/bin/sh", "-c", KEEPER.format(raylet=raylet)])
     played = RayProcess(process, "127.0.0.1:1", tmp_path / "log")
-    while leaving._node_id(played) is None:
+    while not list(leaving._nodes(psutil.Process(process.pid).children(recursive=True))):
         assert process.poll() is None
     yield played
     go.touch()
@@ -100,3 +102,39 @@ def test_a_raylet_that_is_gone_is_not_asked_for(
     (tmp_path / "go").touch()
     ray_process.process.wait(10)
     assert "(its raylet is gone)" in leaving.leave(ray_process, 60)
+
+
+class TestByNode:
+    """The way out of a node that others have started, found among all processes here."""
+
+    def test_it_leaves_by_its_own_address(
+        self, ray_process: RayProcess, answering: Callable[[Answer], None], tmp_path: Path
+    ) -> None:
+        asked = []
+
+        def drain(node_id: str, reason: int, message: str, deadline: int) -> tuple[bool, str]:
+            asked.append((node_id, message))
+            (tmp_path / "go").touch()
+            return True, ""
+
+        answering(drain)
+        assert leaving.leave_by_node("ab", 60) == "nothing runs here any more"
+        assert asked == [("abc", "`raytasks leave` was called on its machine")]
+
+    def test_it_says_why_it_cannot(
+        self, ray_process: RayProcess, answering: Callable[[Answer], None]
+    ) -> None:
+        answering(lambda *_: (False, "the node is dead"))
+        with pytest.raises(leaving.CannotLeave, match=r"\(the node is dead\): what runs is lost"):
+            leaving.leave_by_node("abc", 60)
+
+    def test_it_wants_exactly_one(
+        self, ray_process: RayProcess, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(ClusterError, match=r"begins with other must run .* there are 0 .*abc"):
+            leaving.leave_by_node("other", 60)
+        [node] = leaving._nodes(psutil.Process(ray_process.process.pid).children(recursive=True))
+        twice = [node.raylet, node.raylet]
+        monkeypatch.setattr(psutil, "process_iter", lambda: twice)
+        with pytest.raises(ClusterError, match=r"there are 2 .*name its --node-id"):
+            leaving.leave_by_node(None, 60)

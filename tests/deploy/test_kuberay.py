@@ -12,6 +12,16 @@ import yaml
 from raytasks.api_keys import parse_keys
 from raytasks.settings import PREFIX, Settings
 from tests.deploy.dockerfile import DOCKERFILE, stages
+from tests.deploy.manifests import (
+    CLUSTER,
+    DEFINED,
+    KUBERAY,
+    SERVICE,
+    container,
+    custom,
+    pods,
+    ray_cluster,
+)
 from tests.deploy.schemas import (
     CRDS,
     DEPLOY,
@@ -21,10 +31,7 @@ from tests.deploy.schemas import (
     problems,
 )
 
-KUBERAY = DEPLOY / "kuberay"
 KUBERNETES = "1.33"
-CLUSTER, SERVICE = KUBERAY / "raycluster.yaml", KUBERAY / "rayservice.yaml"
-DEFINED = {"RayCluster": "rayclusters.yaml", "RayService": "rayservices.yaml"}
 
 needs_crds = pytest.mark.skipif(
     not all((CRDS / name).exists() for name in DEFINED.values()),
@@ -35,30 +42,6 @@ needs_crds = pytest.mark.skipif(
 def manifests() -> list[tuple[str, dict[str, Any]]]:
     files = (file for file in sorted(KUBERAY.glob("*.yaml")) if file.stem != "redis-patch")
     return [(file.name, document) for file in files for document in documents(file)]
-
-
-def custom(file: Path = CLUSTER) -> dict[str, Any]:
-    return next(item for item in documents(file) if item["kind"] in DEFINED)
-
-
-def ray_cluster(document: dict[str, Any]) -> dict[str, Any]:
-    """Return the cluster's specification in a RayCluster or a RayService."""
-    spec = document["spec"]
-    found: dict[str, Any] = spec.get("rayClusterConfig", spec)
-    return found
-
-
-def pods(document: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the templates of the pods, by role."""
-    cluster = ray_cluster(document)
-    [workers] = cluster["workerGroupSpecs"]
-    return {"head": cluster["headGroupSpec"]["template"], "worker": workers["template"]}
-
-
-def container(pod: dict[str, Any]) -> dict[str, Any]:
-    [found] = pod["spec"]["containers"]
-    assert isinstance(found, dict)
-    return found
 
 
 def merged(document: Any, patch: Any) -> Any:
@@ -113,6 +96,15 @@ def test_the_kinds_of_kubernetes_are_right(file: str, document: dict[str, Any]) 
         assert problems(document, SERVICE_MONITOR) == [], file
     else:
         kubernetes_validate.validate(document, KUBERNETES, strict=True)
+
+
+@pytest.mark.parametrize("file", [CLUSTER, SERVICE])
+def test_a_worker_leaves_in_order_before_its_time_is_over(file: Path) -> None:
+    """See `tests/hosts/test_leaving.py` for the effect of the command."""
+    pod = pods(custom(file))["worker"]
+    *command, grace = container(pod)["lifecycle"]["preStop"]["exec"]["command"]
+    assert command == ["raytasks", "leave", "--stop-grace"]
+    assert 0 < float(grace) <= pod["spec"]["terminationGracePeriodSeconds"] - 15
 
 
 def test_a_typo_in_a_kind_of_kubernetes_is_found() -> None:

@@ -3,7 +3,7 @@
 import itertools
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import httpx
@@ -13,6 +13,7 @@ from tests.chaos.effects import EffectsReader
 from tests.chaos.evidence import Evidence, Submission
 from tests.chaos.kinds import RAY_RETRIED, Kind, Place
 from tests.chaos.reader import read_history, unfinished
+from tests.hosts.host_handlers import LARGE, REMOTE
 from tests.hosts.service_on_hosts import HOSTS, PATIENCE_SECONDS, ServiceOnHosts
 
 _AGAIN_SECONDS = 0.2
@@ -27,9 +28,11 @@ class Load:
         self._numbers = itertools.count(1)
         self._submissions: list[Submission] = []
 
-    def submit(self, task_type: str = Place.FUNCTION, seconds: float = 0.0) -> str:
-        """Submit a task that runs for some seconds, and return its id."""
-        kind = Kind.SLOW if seconds else Kind.INSTANT
+    def submit(
+        self, task_type: str = Place.FUNCTION, seconds: float = 0.0, kind: Kind | None = None
+    ) -> str:
+        """Submit a task that runs for some seconds, or is of another kind, and return its id."""
+        kind = kind or (Kind.SLOW if seconds else Kind.INSTANT)
         submission = Submission(f"hosts-{next(self._numbers)}", kind, str(uuid.uuid4()))
         self._submissions.append(submission)
         payload = {"token": submission.token, "kind": kind, "seconds": seconds}
@@ -61,21 +64,30 @@ class Load:
         found: dict[str, Any] | None = answer.json() if answer.status_code == 200 else None
         return found
 
+    def done(self, task_id: str, state: str = "COMPLETED") -> dict[str, Any]:
+        """Return the task when it is completed, or in another final state."""
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            task = self.get(task_id, wait=5)
+            if task is not None and task["state"] == state:
+                return task
+            assert time.monotonic() < deadline, (task, self._service.health())
+            if task is None:
+                time.sleep(_AGAIN_SECONDS)
+
     def has_begun(self, task_id: str) -> bool:
         """Return whether an attempt of a task runs, or has ended."""
         attempts = (self.get(task_id) or {}).get("attempts") or ()
         return any(attempt["started_at"] is not None for attempt in attempts)
 
-    def done(self, task_id: str) -> dict[str, Any]:
-        """Return the task when it is completed."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            task = self.get(task_id, wait=5)
-            if task is not None and task["state"] == "COMPLETED":
-                return task
-            assert time.monotonic() < deadline, (task, self._service.health())
-            if task is None:
-                time.sleep(_AGAIN_SECONDS)
+    def running_remotely(self, seconds: float, tasks: int = 3 * len(HOSTS)) -> list[str]:
+        """Submit so many remote tasks, and return them when all run.
+
+        Ray spreads them over the hosts. Only their ends tell where they have run.
+        """
+        mine = [self.submit(REMOTE, seconds) for _ in range(tasks)]
+        self._service.wait_for(lambda: all(map(self.has_begun, mine)), "the remote tasks run")
+        return mine
 
     def running_on(self, *hosts: str, seconds: float = 3.0, tasks: int = 6) -> list[str]:
         """Keep so many tasks open, and return them when one runs on each of these hosts."""
@@ -88,6 +100,22 @@ class Load:
             assert time.monotonic() < deadline, (seen, self._service.logs())
             mine = [task_id for task_id in mine if seen[task_id].get("state") != "COMPLETED"]
             mine += [self.submit(seconds=seconds) for _ in range(tasks - len(mine))]
+
+    def large_values(self, tasks: int, look: Callable[[], object] = lambda: None) -> set[str]:
+        """Run tasks whose payloads and results are in files; return the hosts where they ran.
+
+        `look` is called before the tasks are deleted, and their files with them.
+        """
+        http, payload = self._service.http, {"filler": "y" * 500_000, "size": 2_000_000}
+        body = {"task_type": LARGE, "payload": payload}
+        submitted = [http.post("/tasks/", json=body).raise_for_status() for _ in range(tasks)]
+        found = [self.done(answer.json()["task_id"]) for answer in submitted]
+        look()
+        for task in found:
+            assert task["result"] == {"filler": 500_000, "text": "x" * 2_000_000}
+            # The history is judged by what is in payloads, and this one is in a file.
+            assert http.delete(f"/tasks/{task['task_id']}").is_success
+        return {task["attempts"][-1]["host"] for task in found}
 
     def wait_until_whole(self) -> None:
         """Wait until all hosts are in the cluster, and tasks have run on each of them."""

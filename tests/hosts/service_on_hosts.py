@@ -2,7 +2,9 @@
 
 import os
 import pwd
+import shlex
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
@@ -31,7 +33,8 @@ HOSTS = ("head", "one", "two")
 START_SECONDS = 240.0
 PATIENCE_SECONDS = 180.0
 _LOOK_SECONDS = 0.2
-_AGAIN = "while :; do {command}; echo ended; sleep 5; done"  # as our unit of systemd does
+# As our unit of systemd does. The file `own` is read at each start.
+_AGAIN = "while :; do ( . {own}; exec {command} ); echo ended; sleep 5; done"
 
 
 class ServiceOnHosts:
@@ -46,7 +49,7 @@ class ServiceOnHosts:
         name = make_url(postgres.new_database()).database
         self.database_url = f"postgresql://postgres@{self.database.address}/{name}"
         self._data = data
-        self.variables: dict[str, str] = {}
+        self.variables: dict[str, str] = {}  # of all hosts, instead of those below
         self.http = httpx.Client(
             base_url=f"http://{self.head.address}:{API_PORT}",
             headers=bearer("a"), timeout=70, trust_env=False,
@@ -78,6 +81,13 @@ class ServiceOnHosts:
 
         self.wait_for(answers, "PostgreSQL answers")
 
+    def start(self) -> None:
+        """Start the head and the workers, and wait until all are in the cluster."""
+        self.start_head()
+        for worker in self.workers:
+            self.start_worker(worker)
+        self.wait_for_nodes(len(HOSTS))
+
     def start_head(self) -> None:
         """Start Ray and the service on the head's host, and wait until it takes tasks."""
         self.start_up(f"--node-address={self.head.address}", "--num-cpus=1", "--no-dashboard")
@@ -102,8 +112,33 @@ class ServiceOnHosts:
         """Start `raytasks worker` on a host, again and again when it ends, as systemd does."""
         address = f"{self.head.address}:{RAY_PORT}"
         command = f"{sys.executable} -m raytasks worker --address={address} --num-cpus=1"
-        log = self.folder / f"{host.name}.log"
-        host.run(["bash", "-c", _AGAIN.format(command=command)], log, self._environment(host))
+        log, own = self.folder / f"{host.name}.log", self._own(host)
+        own.touch()
+        again = _AGAIN.format(own=own, command=command)
+        host.run(["bash", "-c", again], log, self._environment(host))
+
+    def start_pod(self, host: Host) -> "subprocess.Popen[bytes]":
+        """Start a worker on a host as KubeRay does, by `ray start --block`."""
+        address = f"{self.head.address}:{RAY_PORT}"
+        options = [f"--address={address}", "--block", "--num-cpus=1"]
+        start = [sys.executable, "-m", "ray.scripts.scripts", "start", *options]
+        return host.run(start, self.folder / f"{host.name}.log", self._environment(host))
+
+    def run_on(self, host: Host, *words: str) -> str:
+        """Run a `raytasks` command on a host, and return what it says. It must succeed."""
+        log = self.folder / "command.log"
+        log.write_bytes(b"")
+        command = [sys.executable, "-m", "raytasks", *words]
+        assert host.run(command, log, self._environment(host)).wait(60) == 0, log.read_text()
+        return log.read_text()
+
+    def set_variables(self, host: Host, **variables: str) -> None:
+        """Set further variables of a worker from its next start on, instead of earlier ones."""
+        lines = [f"export {name}={shlex.quote(text)}\n" for name, text in variables.items()]
+        self._own(host).write_text("".join(lines))
+
+    def _own(self, host: Host) -> Path:
+        return host.folder / "own-variables"
 
     def times_ended(self) -> list[int]:
         """Return how often `raytasks worker` has ended by itself, for each worker's host."""
@@ -165,7 +200,6 @@ class ServiceOnHosts:
         runtime.mkdir(mode=0o700, exist_ok=True)
         common = {
             **os.environ,
-            **self.variables,
             "PYTHONPATH": str(ROOT),
             "XDG_RUNTIME_DIR": str(runtime),
             "RAY_AUTH_TOKEN_PATH": str(self.folder / "ray-token"),
@@ -174,8 +208,8 @@ class ServiceOnHosts:
             effects.VARIABLE: str(self.effects),
         }
         if host is not self.head:
-            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"}
-        return common | {
+            return common | {"RAYTASKS_STOP_GRACE_SECONDS": "10"} | self.variables
+        of_the_head = {
             "DATABASE_URL": self.database_url,
             "ARTIFACTS_URL": str(self.folder / "artifacts"),
             "TASK_MODULES": "tests.chaos_handlers,tests.hosts.host_handlers",
@@ -188,16 +222,14 @@ class ServiceOnHosts:
             "LEASE_SECONDS": "5",
             "STOP_GRACE_SECONDS": "1",
         }
+        return common | of_the_head | self.variables
 
 
 @contextmanager
 def running(folder: Path) -> Iterator[ServiceOnHosts]:
     """Run a service on hosts of its own, with its files in a folder; nothing is left of it."""
     with prepared(folder) as service:
-        service.start_head()
-        for worker in service.workers:
-            service.start_worker(worker)
-        service.wait_for_nodes(len(HOSTS))
+        service.start()
         yield service
 
 

@@ -1,9 +1,9 @@
 """A host that is told to leave: what runs there ends, or is given back and charged to nobody."""
 
 from tests.cluster.recovery import recovering
-from tests.hosts.host_handlers import REMOTE
+from tests.deploy.manifests import CLUSTER, container, custom, pods
 from tests.hosts.load import Load
-from tests.hosts.service_on_hosts import RAY_PORT, ServiceOnHosts
+from tests.hosts.service_on_hosts import HOSTS, RAY_PORT, ServiceOnHosts
 
 WORKER = "two"
 
@@ -20,7 +20,7 @@ def test_sigterm_lets_tasks_end(service: ServiceOnHosts, load: Load) -> None:
 
 def test_what_takes_longer_is_given_back(service: ServiceOnHosts, load: Load) -> None:
     host = service.workers[1]
-    remote = [load.submit(REMOTE, seconds=30.0) for _ in range(3)]
+    remote = load.running_remotely(30.0)
     tasks = load.running_on(WORKER, seconds=20.0)
     with recovering("a worker told to stop (SIGTERM), tasks longer than the grace: it is gone"):
         service.leave(host)
@@ -56,10 +56,29 @@ def test_rays_own_drain(service: ServiceOnHosts, load: Load) -> None:
         assert attempt["outcome"] == "succeeded"
 
 
+def test_a_pod_of_kuberay_is_deleted(service: ServiceOnHosts, load: Load) -> None:
+    """Its preStop has the node leave, as the manifest says; then the container gets SIGTERM."""
+    pre_stop = container(pods(custom(CLUSTER))["worker"])["lifecycle"]["preStop"]
+    host = service.workers[1]
+    host.kill()
+    service.wait_for_nodes(len(HOSTS) - 1)
+    host.boot()
+    host.plug()
+    pod = service.start_pod(host)
+    tasks = load.running_on(WORKER, seconds=4.0)
+    with recovering("a pod of KubeRay deleted: preStop has let its tasks of 4 s end"):
+        said = service.run_on(host, *pre_stop["exec"]["command"][1:])
+    assert "nothing runs here any more" in said
+    service.wait_for(lambda: pod.poll() is not None, "ray start has ended with its raylet")
+    for task_id in tasks:
+        [attempt] = load.done(task_id)["attempts"]
+        assert attempt["outcome"] == "succeeded"
+    service.start_worker(host)
+
+
 def test_a_remote_task_ends_or_runs_again(service: ServiceOnHosts, load: Load) -> None:
     """A task of Ray's own on a host that leaves: within the grace it ends."""
-    tasks = [load.submit(REMOTE, seconds=4.0) for _ in range(6)]
-    service.wait_for(lambda: all(map(load.has_begun, tasks)), "the remote tasks run")
+    tasks = load.running_remotely(4.0)
     service.leave(service.workers[1])
     attempts = [attempt for task_id in tasks for attempt in load.done(task_id)["attempts"]]
     assert {attempt["outcome"] for attempt in attempts} == {"succeeded"}

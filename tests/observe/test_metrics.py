@@ -25,6 +25,8 @@ DATA = MetricsData(
     tasks=[("default", "mail", "PENDING", 2)],
     oldest_due={"mail": 1.5},
     runners=[("shared", "idle", 2)],
+    nodes={"alive": 3, "leaving": 1},
+    nodes_coming={"gpu": 2},
     bounds={"run": (0.5, 1.0), "tick": (0.1,)},
     durations=[
         Durations("run", "default", "mail", [1, 2, 3], 12.25),
@@ -53,6 +55,9 @@ def test_the_text_has_each_number_once() -> None:
         ("raytasks_outbox_set_aside", ()): 0.0,
         ("raytasks_epoch", ()): 7.0,
         ("raytasks_runners", labels(pool="shared", state="idle")): 2.0,
+        ("raytasks_nodes", labels(state="alive")): 3.0,
+        ("raytasks_nodes", labels(state="leaving")): 1.0,
+        ("raytasks_nodes_coming", labels(node_type="gpu")): 2.0,
         ("raytasks_tasks_submitted_total", labels(**of)): 5.0,
         ("raytasks_late_outcomes_total", labels(**of)): 1.0,
         ("raytasks_tasks_finished_total", labels(**of, state="COMPLETED")): 3.0,

@@ -2,12 +2,13 @@
 
 import pytest
 
+from raytasks.pools.cluster_view import ClusterNode
 from raytasks.protocol.queries import Metrics
 from raytasks.store.store import Store
 from raytasks.testing import FakeClock
 from raytasks.tracker import histograms, metrics_view
 from raytasks.tracker.core import Tracker
-from raytasks.tracker.metrics_view import with_starting
+from raytasks.tracker.metrics_view import nodes_by_state, with_starting
 from tests.making import new_task
 from tests.tracking import ScriptedRunner, let_run
 
@@ -29,6 +30,15 @@ async def test_runners_are_counted_by_pool_and_state(tracker: Tracker) -> None:
     ]
     assert ("other", "starting", 3) in with_starting(found, {"other": 2, "new": 1})
     assert ("new", "idle", 0) in with_starting(found, {"new": 1})
+
+
+def test_nodes_are_counted_by_state() -> None:
+    def node(*, alive: bool, leaving: bool = False) -> ClusterNode:
+        return ClusterNode("n1", "host", "10.0.0.1", alive, False, {}, {}, {}, leaving)
+
+    nodes = [node(alive=True), node(alive=True), node(alive=True, leaving=True), node(alive=False)]
+    assert nodes_by_state(nodes) == {"alive": 2, "leaving": 1}
+    assert nodes_by_state([]) == {"alive": 0, "leaving": 0}
 
 
 async def test_types_without_a_place_are_summed_up(

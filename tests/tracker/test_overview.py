@@ -9,7 +9,7 @@ from raytasks.model.handler_info import REMOTE_POOL
 from raytasks.model.time_text import rfc3339
 from raytasks.pools.cluster_view import ClusterNode, FailingStart, RunnerPlace, Stage
 from raytasks.protocol.messages import Report
-from raytasks.protocol.queries import LiveAttempt, NodeList, PoolList, RunnerList
+from raytasks.protocol.queries import LiveAttempt, NodeList, NodesComing, PoolList, RunnerList
 from raytasks.testing import FakeClock
 from raytasks.tracker.core import Tracker
 from tests.making import NOW, new_task, task_id
@@ -142,3 +142,9 @@ async def test_nodes_with_their_runners(tracker: Tracker, outlook: Played) -> No
     assert found[1]["resources"] == {"CPU": {"total": 2.0, "free": 0.5}}
     assert found[2]["resources"] == {"CPU": {"total": 2.0, "free": None}}
     assert found[0]["labels"] == {"zone": "a"}
+
+
+async def test_nodes_that_are_coming(tracker: Tracker, outlook: Played) -> None:
+    assert await tracker.read(NodesComing()) == {}
+    outlook.added = {"gpu": 2}
+    assert await tracker.read(NodesComing()) == {"gpu": 2}

@@ -4,7 +4,7 @@ import math
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import httpx
@@ -64,6 +64,10 @@ class Cluster(FleetOutlook):
     def nodes(self) -> Sequence[ClusterNode]:
         """See `Outlook.nodes`."""
         return NODES
+
+    def coming(self) -> Mapping[str, int]:
+        """See `Outlook.coming`."""
+        return {"gpu": 2}
 
 
 async def stack_of(_name: str, running: Running) -> str | None:

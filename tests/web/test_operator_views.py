@@ -37,6 +37,7 @@ class TestRunners:
         assert "no time limit" in runner.inner_text()
         machine = rows(opened, "Nodes").filter(has_text="head")
         assert "3.5 of 8" in machine.inner_text()
+        page.get_by_text("is adding nodes: 2 of type gpu").wait_for()
         assert "? of 16" in rows(opened, "Nodes").nth(1).inner_text()
         page.get_by_text("in force").wait_for()
         newest, in_force, first = rows(opened, "Versions of the handlers").all_inner_texts()

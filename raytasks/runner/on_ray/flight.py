@@ -98,27 +98,24 @@ class Flight:
         return self.start
 
     def on_our_clock(self, outcome: Outcome) -> Outcome:
-        """Return the outcome of the present try, with times by the clock of this process.
+        """Return the outcome that a try has sent from its node, with times by our clock.
 
-        The times of a try are by its node's clock. They are translated by the try's beginning,
-        which is known by both clocks.
+        They are translated by the try's beginning, which is known by both clocks. Outcomes that
+        were made in this process are by our clock already: they must not come here.
         """
-        if not self.begun:
-            return replace(
-                outcome,
-                begun=False,
-                started_at=self.attempt.started_at,
-                finished_at=self.attempt.workplace.now(),
-            )
-        ahead = self.place.started_at - self.tried_at
         begun_at = self.attempt.started_at
+        if not self.begun:  # nothing is known by both clocks
+            return replace(outcome, started_at=begun_at, finished_at=self.attempt.workplace.now())
+        ahead = self.place.started_at - self.tried_at
         return replace(
             outcome, started_at=begun_at, finished_at=max(begun_at, outcome.finished_at - ahead)
         )
 
     def in_place(self, outcome: Outcome) -> Outcome:
-        """Return the outcome, for a crash with the place where the attempt ran."""
-        if outcome.kind not in CRASHES or not self.begun:
+        """Return the outcome: without a beginning if there was none, for a crash with its place."""
+        if not self.begun:
+            return replace(outcome, begun=False)
+        if outcome.kind not in CRASHES:
             return outcome
         place = self.place
         return replace(

@@ -45,6 +45,24 @@ def nodes_now() -> list[Node]:
     ]
 
 
+def has_another_place(node_id: str) -> bool:
+    """Return whether what is near the head could go to another node from this one. Blocks.
+
+    Spot nodes count only if this one is such a node: see `near_the_head`.
+    """
+    nodes = ray.nodes()
+    is_spot = any(_is_spot(node) for node in nodes if node["NodeID"] == node_id)
+    leaving = {node_id, *leaving_nodes()}
+    return any(
+        node["Alive"] and node["NodeID"] not in leaving and _is_spot(node) == is_spot
+        for node in nodes
+    )
+
+
+def _is_spot(node: Mapping[str, Any]) -> bool:
+    return (node.get("Labels") or {}).get(_MARKET) == _SPOT
+
+
 def leaving_nodes() -> dict[str, float]:
     """Return the nodes that were told to leave (Ray's drain), and when they will be gone. Blocks.
 
@@ -92,8 +110,7 @@ def near_the_head(nodes: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     head = next(heads, None)
     if head is None:
         return {}
-    is_spot = (head.get("Labels") or {}).get(_MARKET) == _SPOT
-    elsewhere = {_MARKET: _SPOT if is_spot else f"!{_SPOT}"}
+    elsewhere = {_MARKET: _SPOT if _is_spot(head) else f"!{_SPOT}"}
     return {
         "label_selector": {_NODE_ID: head["NodeID"]},
         "fallback_strategy": [{"label_selector": elsewhere}],

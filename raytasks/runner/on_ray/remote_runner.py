@@ -91,7 +91,7 @@ class RemoteWork:
                 group_id=self._placement.group_id(claim.task_type),
             )
             if self._placement.is_blocked(claim.task_type):  # since it was claimed
-                self._finished(flight.on_our_clock(attempt.outcome(OutcomeKind.RELEASED)))
+                self._finished(flight.in_place(attempt.outcome(OutcomeKind.RELEASED)))
                 continue
             try:
                 flight.ref = self._launch(attempt)
@@ -254,7 +254,7 @@ class RemoteWork:
     async def _follow(self, flight: Flight) -> None:
         claim = flight.attempt.claim
         try:
-            outcome: Outcome = await flight.ref
+            outcome: Outcome = flight.on_our_clock(await flight.ref)
         except BaseException as error:
             await self._look_for_group(flight)
             outcome = self._outcome_of(flight, error)
@@ -274,7 +274,7 @@ class RemoteWork:
         if self._flights.get(claim.task_id) is flight:
             del self._flights[claim.task_id]
         flight.stacks.end()
-        self._finished(flight.in_place(flight.on_our_clock(outcome)))
+        self._finished(flight.in_place(outcome))
 
     def _outcome_of(self, flight: Flight, error: BaseException) -> Outcome:
         task_id = flight.attempt.claim.task_id

@@ -39,6 +39,7 @@ from raytasks.protocol.queries import (
     Health,
     Metrics,
     NodeList,
+    NodesComing,
     Query,
     ServiceQuery,
     WaitingFor,
@@ -138,7 +139,7 @@ class TrackerActor:
                 return await self._database()
             case Health():
                 return await self._health()
-            case NodeList() | WaitingFor():
+            case NodeList() | NodesComing() | WaitingFor():
                 core = await self._core()
                 if self._outlook is not None:
                     await self._outlook.look(query)
@@ -158,7 +159,12 @@ class TrackerActor:
         return await self._outlook.complete(report, core.ticker.ledger.waiting_types())
 
     async def _metrics(self) -> MetricsData:
-        data = await (await self._core()).read(Metrics())
+        core = await self._core()
+        if self._outlook is not None:
+            await self._outlook.look(Metrics())
+        data = await core.read(Metrics())
+        if self._outlook is not None:
+            self._outlook.complete_metrics(data)
         data.ray = ray.__version__
         if self._pools is not None:
             data.runners = with_starting(data.runners, self._pools.starting())

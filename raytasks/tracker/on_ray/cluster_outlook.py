@@ -12,9 +12,11 @@ from raytasks.pools.cluster_sight import ClusterSight
 from raytasks.pools.cluster_view import ClusterNode, PoolView
 from raytasks.pools.manager import RunnerPools
 from raytasks.pools.versions import Versions
-from raytasks.protocol.queries import Health, NodeList, WaitingFor
+from raytasks.protocol.metrics_data import MetricsData
+from raytasks.protocol.queries import Health, Metrics, NodeList, NodesComing, WaitingFor
 from raytasks.settings import Settings
 from raytasks.tracker.disks import DiskWatch
+from raytasks.tracker.metrics_view import nodes_by_state
 from raytasks.tracker.observer import Observer
 from raytasks.tracker.work_health import HealthReason, health_reason
 
@@ -23,6 +25,9 @@ log = logging.getLogger(__name__)
 _NODES_SECONDS = 1.0
 _SOON_SECONDS = 0.1
 _DISK_SECONDS = 1.0
+
+LookQuery = Health | NodeList | NodesComing | WaitingFor | Metrics
+"""The queries whose answers tell of nodes."""
 
 
 class ClusterOutlook:
@@ -73,12 +78,20 @@ class ClusterOutlook:
     def _in_force(self) -> int | None:
         return None if self._versions.row is None else self._versions.row.number
 
-    async def look(self, query: Health | NodeList | WaitingFor) -> None:
+    async def look(self, query: LookQuery) -> None:
         """Look at the nodes again if the answer to a query needs it. Takes a moment at most."""
-        if not isinstance(query, WaitingFor):
+        if isinstance(query, Metrics):
+            await self._sight.fresh(_SOON_SECONDS)
+        elif not isinstance(query, WaitingFor):
             await self._sight.fresh(_NODES_SECONDS)
         elif any(not place.placed for pool in self.pools() for place in pool.runners):
             await self._sight.fresh(_SOON_SECONDS)
+
+    def complete_metrics(self, data: MetricsData) -> None:
+        """Add what is known of the nodes to metrics; nothing before they were seen. See `look`."""
+        if self._sight.nodes is not None:
+            data.nodes = nodes_by_state(self._sight.nodes)
+            data.nodes_coming = self._sight.coming
 
     async def complete(self, report: dict[str, Any], waiting: Mapping[str, int]) -> dict[str, Any]:
         """Return the health report with the parts about handlers, pools, Ray and disks.

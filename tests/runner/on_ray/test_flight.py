@@ -173,9 +173,19 @@ def test_times_are_by_our_clock_whatever_the_node_has(skew: float) -> None:
     assert (outcome.started_at, outcome.finished_at) == (1050.0, 1079.0)
 
 
+@pytest.mark.parametrize("skew", [-HOUR, 0.0, HOUR])
+def test_an_attempt_that_did_not_begin_has_our_times(skew: float) -> None:
+    clock = Clock()
+    flown = flight(clock)
+    clock.now = 1010.0
+    said = Outcome("t1", 1, OutcomeKind.CANCELLED, started_at=skew, finished_at=skew)
+    outcome = flown.in_place(flown.on_our_clock(said))
+    assert (outcome.begun, outcome.started_at, outcome.finished_at) == (False, 1000.0, 1010.0)
+
+
 def test_what_never_began_says_so() -> None:
     clock = Clock()
     flown = flight(clock)
     clock.now = 1010.0
-    outcome = flown.on_our_clock(flown.outcome_of(NodeDiedError("gone")))
+    outcome = flown.in_place(flown.outcome_of(NodeDiedError("gone")))
     assert (outcome.begun, outcome.started_at, outcome.finished_at) == (False, 1000.0, 1010.0)

@@ -33,12 +33,17 @@ function Node({ node }) {
     <td>${labels.map(([name, value]) => html`<span class="tag">${name}=${value}</span>`)}</td></tr>`;
 }
 
-/** The nodes. */
-export function Nodes({ nodes }) {
+function Coming({ coming }) {
+  const types = Object.entries(coming).map(([name, many]) => `${number(many)} of type ${name}`);
+  return types.length > 0 && html`<p class="muted" role="status">Ray's autoscaler is adding nodes: ${types.join(", ")}</p>`;
+}
+
+/** The nodes; `coming` is how many are being added, by type. */
+export function Nodes({ nodes, coming }) {
   if (nodes.length === 0) {
     return html`<section class="list"><h2>Nodes</h2><${Empty} title="No node is known"><p>The service has not yet looked at its cluster, or runs without one.</p></></section>`;
   }
-  return html`<section class="list"><h2>Nodes</h2>
+  return html`<section class="list"><h2>Nodes</h2><${Coming} coming=${coming} />
     <div class="scroll" tabindex="0" role="region" aria-label="Nodes"><table class="nodes">
     <thead><tr><th class="c-state">State</th><th class="c-name">Node</th><th class="c-where">Address</th>
       <th class="num c-version">Runners</th><th>Resources used</th><th class="c-labels">Labels</th></tr></thead>

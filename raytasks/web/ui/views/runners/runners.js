@@ -32,10 +32,10 @@ function RunnersView() {
   const found = useLoad(load);
   useEvery(LOOK_SECONDS, found.reload);
   return html`<${ViewHead} title="Runners">${found.data && html`<${Summary} runners=${found.data.runners} />`}</>
-    <${Loaded} of=${found} what="runners">${({ at, pools, runners, nodes, versions }) => html`
+    <${Loaded} of=${found} what="runners">${({ at, pools, runners, nodes, nodes_coming: coming, versions }) => html`
       <${Pools} pools=${pools} reload=${found.reload} />
       <${Runners} runners=${runners} pools=${pools} nodes=${nodes} at=${at} />
-      <${Nodes} nodes=${nodes} />
+      <${Nodes} nodes=${nodes} coming=${coming} />
       <${Versions} versions=${versions} />`}</>`;
 }
 
