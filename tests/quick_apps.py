@@ -61,6 +61,10 @@ def _key(field: v2.ModelField) -> Hashable | None:
 def pytest_configure(config: pytest.Config) -> None:
     """Have all apps of this process share their adapters."""
     shared = SharedAdapters()
+
+    def post_init(field: v2.ModelField) -> None:
+        shared.give(field)
+
     patch = pytest.MonkeyPatch()
-    patch.setattr(v2.ModelField, "__post_init__", lambda field: shared.give(field))
+    patch.setattr(v2.ModelField, "__post_init__", post_init)
     config.add_cleanup(patch.undo)

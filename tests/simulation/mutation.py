@@ -182,8 +182,7 @@ def main() -> int:
         for mutant in MUTANTS
         if not asked.names
         or mutant.name in asked.names
-        or not asked.exactly
-        and any(name in mutant.name for name in asked.names)
+        or (not asked.exactly and any(name in mutant.name for name in asked.names))
     ]
     survivors = 0
     notes = json.loads(NOTES.read_text())
