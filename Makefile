@@ -32,7 +32,7 @@ LOCK := $(BIN)/uv pip compile --quiet --universal --no-header --extra handlers -
 # lower priority, all else runs in two processes.
 WITH_RAY := tests/chaos/test_chaos.py tests/cluster
 WITHOUT_RAY := $(addprefix --ignore=,$(WITH_RAY) tests/hosts)
-SIDE_BY_SIDE := -n 3 --dist loadfile
+SIDE_BY_SIDE := -n 2 --dist loadfile
 
 # Of `make test`: ALL=1 runs those marked as slow, too. `make test-all` does.
 ALL ?=

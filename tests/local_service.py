@@ -11,6 +11,7 @@ from typing import Any
 
 import httpx
 import uvicorn
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from raytasks.api.app import create_app
 from raytasks.api.direct_reads import DirectReads
@@ -73,12 +74,27 @@ class Backend:
             raise self.failure
 
 
+class GivenSettings(Settings):
+    """Settings that are given in full: nothing is read from the environment or a file."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the only source: looking through the others costs more than the service does."""
+        return (init_settings,)
+
+
 class LocalService:
     """A running service: `app` is the API, `backend` stands between it and the tracker."""
 
     def __init__(self, database_url: str, folder: Path, **settings: Any) -> None:
-        self.settings = Settings(
-            _env_file=None,
+        self.settings = GivenSettings(
             database_url=database_url,
             **{
                 "task_modules": ("tests.scripted",),

@@ -38,7 +38,7 @@ class PostgresServer:
     def new_database(self) -> str:
         """Return the URL of a fresh database that has our tables."""
         name = f"test_{next(self._numbers)}"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        self.run(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE} STRATEGY FILE_COPY")
         return self.url(name)
 
     def drop(self, url: str) -> None:

@@ -80,9 +80,10 @@ class Shell:
 class Session:
     """Runs the blocks of one document against the service at `url`."""
 
-    def __init__(self, folder: Path, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, url: str, environment: Mapping[str, str], python: str) -> None:
         self.folder = folder
         self.url = url
+        self._python = python
         self.shell = Shell(folder, {**environment, "RAYTASKS_URL": url})
         self._printed = ""
 
@@ -115,10 +116,25 @@ class Session:
         for file in files:
             if not file.name.startswith("test_"):
                 name = ".".join(file.relative_to(here).with_suffix("").parts)
-                _python(here, "-W", "error", "-c", f"import {name}")
+                self._run_python(here, "-W", "error", "-c", f"import {name}")
         if any(file.name.startswith("test_") for file in files):
             plugins = ["-p", "no:asyncio", "-p", "no:cacheprovider", "-p", "raytasks.pytest_plugin"]
-            _python(here, "-m", "pytest", "-q", "-W", "error", *plugins)
+            # Of packages that were there before pytest, in a process that was forked.
+            forked = ["-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning"]
+            self._run_python(here, "-m", "pytest", "-q", "-W", "error", *forked, *plugins)
+
+    def _run_python(self, folder: Path, *arguments: str) -> None:
+        root = str(Path(__file__).parents[2])
+        done = subprocess.run(
+            [self._python, *arguments],
+            cwd=folder,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), root))},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
 
     def _write(self, name: str, code: str) -> None:
         file = self.shell.folder() / name
@@ -141,20 +157,6 @@ class Session:
         load_settings(**{name: value for name, value in given.items() if name in known})
 
 
-def _python(folder: Path, *arguments: str) -> None:
-    root = str(Path(__file__).parents[2])
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join((str(folder), root))},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
 def assert_like(printed: str, expected: str, place: str) -> None:
     """Check what a block prints against what its document says; `…` stands for anything."""
     lines = [re.escape(line.rstrip()).replace("…", ".*") for line in expected.strip().splitlines()]
@@ -173,13 +175,20 @@ def run_all(session: Session, blocks: Iterable[Block]) -> None:
 
 
 @contextlib.contextmanager
-def session_in(folder: Path, url: str, **environment: str) -> Iterator[Session]:
-    """Give a session whose folder is there, and end its shell."""
+def session_in(
+    folder: Path, url: str, *, commands: Path | None = None, **environment: str
+) -> Iterator[Session]:
+    """Give a session whose folder is there, and end its shell.
+
+    `python` and `raytasks` are those in the folder `commands`, by default the installed ones.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    commands = str(Path(sys.executable).parent)
-    path = os.pathsep.join((commands, os.environ["PATH"]))
+    installed = str(Path(sys.executable).parent)
+    python = sys.executable if commands is None else str(commands / "python")
+    first = [] if commands is None else [str(commands)]
+    path = os.pathsep.join((*first, installed, os.environ["PATH"]))
     variables = {**os.environ, **environment, "PATH": path, "COLUMNS": "120"}
-    session = Session(folder, url, variables)
+    session = Session(folder, url, variables, python)
     try:
         yield session
     finally:

@@ -7,6 +7,7 @@ import pytest
 
 from tests.docs.blocks import DOCUMENTS, NOT_RUN, ROOT, UNTIL_STOPPED, blocks_of
 from tests.docs.running import run_all, session_in
+from tests.forked_python import forked_commands
 from tests.local_service import LocalService, served
 
 TUTORIAL = ROOT / "docs" / "tutorial.md"
@@ -29,10 +30,17 @@ def service_url(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path)
         yield url
 
 
+@pytest.fixture(name="commands", scope="module")
+def forked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The folder of commands that need not import what others have imported."""
+    with forked_commands(tmp_path_factory.mktemp("commands")) as folder:
+        yield folder
+
+
 @pytest.mark.parametrize("document", HERE, ids=lambda file: file.relative_to(ROOT).as_posix())
-def test_the_blocks_run(document: Path, tmp_path: Path, url: str) -> None:
+def test_the_blocks_run(document: Path, tmp_path: Path, url: str, commands: Path) -> None:
     blocks = [block for block in blocks_of(document) if not block.marker]
-    with session_in(tmp_path / "project", url) as session:
+    with session_in(tmp_path / "project", url, commands=commands) as session:
         run_all(session, blocks)
 
 

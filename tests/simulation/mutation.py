@@ -172,6 +172,7 @@ def main() -> int:
     """Print a line of JSON for each mutant; return 1 if one was not caught."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("names", nargs="*", help="those whose names contain one of these")
+    parser.add_argument("--exactly", action="store_true", help="those whose names are just these")
     parser.add_argument("--processes", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--noted", action="store_true", help="only the schedules that are noted")
     parser.add_argument("--note", action="store_true", help="note which schedule catches each")
@@ -179,7 +180,9 @@ def main() -> int:
     chosen = [
         mutant
         for mutant in MUTANTS
-        if not asked.names or any(name in mutant.name for name in asked.names)
+        if not asked.names
+        or mutant.name in asked.names
+        or (not asked.exactly and any(name in mutant.name for name in asked.names))
     ]
     survivors = 0
     notes = json.loads(NOTES.read_text())

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,11 @@ from tests.simulation.mutants import MUTANTS
 from tests.simulation.mutation import NOTES
 
 pytestmark = pytest.mark.untraced  # each step of the loop would be traced
+
+OF_EACH_KIND = MUTANTS[::4]
+"""Those that `make test` tries: mutants of a kind stand beside each other in the list."""
+
+OTHERS = [mutant for mutant in MUTANTS if mutant not in OF_EACH_KIND]
 
 _ROOT = Path(__file__).parents[2]
 
@@ -32,13 +38,23 @@ def test_each_has_a_schedule_that_catches_it() -> None:
 
 
 @pytest.mark.timeout(830)
-def test_each_mutant_is_caught() -> None:
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        pytest.param(OF_EACH_KIND, id="of each kind"),
+        pytest.param(OTHERS, id="the others", marks=pytest.mark.slow),
+    ],
+)
+def test_each_mutant_is_caught(chosen: Sequence[Mutant]) -> None:
     # By the schedule that is noted, or, where the engine has changed since, by another one.
     # In processes that have nothing of raytasks yet: pytest itself has loaded some of it.
     # Which lines of a mutant run tells nothing, and to measure that takes longer than all else.
     plain = {name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")}
     done = subprocess.run(
-        [sys.executable, "-m", "tests.simulation.mutation", "--processes=1"],
+        [
+            *(sys.executable, "-m", "tests.simulation.mutation", "--processes=1", "--exactly"),
+            *(mutant.name for mutant in chosen),
+        ],
         cwd=_ROOT,
         env=plain,
         capture_output=True,
@@ -48,6 +64,6 @@ def test_each_mutant_is_caught() -> None:
     )
     assert not done.stderr, done.stderr[-2000:]
     catches = [json.loads(line) for line in done.stdout.splitlines()]
-    assert len(catches) == len(MUTANTS)
+    assert {catch["name"] for catch in catches} == {mutant.name for mutant in chosen}
     survivors = [catch["name"] for catch in catches if catch["why"] is None]
     assert not survivors

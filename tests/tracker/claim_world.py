@@ -62,6 +62,7 @@ class ClaimWorld:
         self.book = ClaimBook(self.fleet, lambda: NOW + self.now, lambda: self.now, 60.0)
         self.lanes = self.book.lanes
         self._numbers = itertools.count(1)
+        self._later: dict[str, Task] = {}  # those that wait for their time
         self.asked: list[LaneAsk] = []
 
     def declare(self, *infos: HandlerInfo) -> None:
@@ -103,6 +104,7 @@ class ClaimWorld:
     def cancel(self, task: Task) -> None:
         """Cancel a task that waits."""
         del self.tasks[task.task_id]
+        self._later.pop(task.task_id, None)
         if task.ready:
             self.apply_changes([(task, -1)])
 
@@ -182,6 +184,8 @@ class ClaimWorld:
         if item.moves:
             task.rank = item.run_at
         task.ready = item.is_ready(NOW + self.now)
+        if not task.ready:
+            self._later[task.task_id] = task
         return [(task, 1)] if task.ready else []
 
     def _claimed(self, row: Candidate, runner_id: str) -> Running:
@@ -206,18 +210,13 @@ class ClaimWorld:
 
     def promote(self) -> None:
         """Make ready what has become due."""
-        due = [
-            task
-            for task in self.tasks.values()
-            if not task.ready and task.running is None and task.due <= self.now
-        ]
+        due = [task for task in self._later.values() if task.due <= self.now]
         for task in due:
             task.ready = True
+            del self._later[task.task_id]
         if due:
             self.apply_changes([(task, 1) for task in due])
-        later = [
-            task.due for task in self.tasks.values() if not task.ready and task.running is None
-        ]
+        later = [task.due for task in self._later.values()]
         self.book.limits.put_offs.promoted(NOW + min(later) if later else None)
 
     def end(

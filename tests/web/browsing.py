@@ -18,6 +18,7 @@ _FLAGS = (
     # Without a GPU, its place would be taken by a program that costs a quarter of all.
     "--disable-gpu",
     "--disable-software-rasterizer",
+    "--in-process-gpu",
 )
 
 

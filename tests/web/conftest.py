@@ -1,5 +1,6 @@
-"""A service with everything that the page shows, and a browser, both shared by a module's tests."""
+"""A browser that all these modules share, and a service for the tests of each module."""
 
+import contextlib
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,13 +13,41 @@ from tests.web.browsing import Opened, Visitor, launched, why_not
 from tests.web.filled_service import FilledService, filled_service
 
 
+class KeptBrowser:
+    """A browser that is started when it is needed, and kept for the next module."""
+
+    def __init__(self) -> None:
+        self._opened = contextlib.ExitStack()
+        self._browser: Any = None
+
+    def get(self) -> Any:
+        """Return the browser."""
+        if self._browser is None:
+            self._browser = self._opened.enter_context(launched())
+        return self._browser
+
+    def close(self) -> None:
+        """End the browser, if there is one."""
+        self._browser = None
+        self._opened.close()
+
+
+KEPT = KeptBrowser()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_runtest_teardown(nextitem: pytest.Item | None) -> None:
+    """End the browser before a test of another folder: Playwright has an event loop of its own."""
+    if nextitem is None or Path(__file__).parent not in nextitem.path.parents:
+        KEPT.close()
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
+def browser() -> Any:
     """Debian's Chromium."""
     if reason := why_not():
         pytest.skip(reason)
-    with launched() as browser:
-        yield browser
+    return KEPT.get()
 
 
 @pytest.fixture(scope="module")
