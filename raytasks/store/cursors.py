@@ -34,8 +34,13 @@ class Direct(Protocol):
     def write(self, batch: RowStatement, rows: Sequence[Row], check: Check | None = None) -> None:
         """Execute a batch for rows, of which there is at least one."""
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
-        """Lock the rows that a query finds; `check` gets how many they are."""
+    def lock(
+        self, table: str, query: CompiledQuery, bound: Mapping[str, Any], check: Check
+    ) -> None:
+        """Lock a table against others that write or lock it; then `check` how many rows it finds.
+
+        The query sees what was committed until it had the lock.
+        """
 
     def read(self, query: CompiledQuery, bound: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         """Return the rows that a query finds."""
@@ -78,7 +83,13 @@ class SqliteDirect:
         if check is not None:
             check(self._cursor.rowcount)
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
+    def lock(
+        self,
+        table: str,  # noqa: ARG002 - the whole file is locked
+        query: CompiledQuery,
+        bound: Mapping[str, Any],
+        check: Check,
+    ) -> None:
         """Look for the rows of a query: a transaction that writes has the whole file."""
         check(len(self.read_each(query, (bound,))))
 
@@ -126,9 +137,16 @@ class PostgresDirect:
         if check is not None:
             self._unchecked.append((cursor, check))
 
-    def lock(self, query: CompiledQuery, bound: Mapping[str, Any], check: Check) -> None:
-        """Send a query that locks rows. The check is made with those of `write`."""
+    def lock(
+        self, table: str, query: CompiledQuery, bound: Mapping[str, Any], check: Check
+    ) -> None:
+        """Send the lock and the query. The check is made with those of `write`.
+
+        The lock of a row would be written into PostgreSQL's log, and that of a table is not. This
+        one lets readers pass, and waits for writers.
+        """
         with driver_errors(self._connection, query.text, self._check_done):
+            self._sending().execute(f"LOCK TABLE {table} IN SHARE ROW EXCLUSIVE MODE")
             cursor = self._sending().execute(query.text, query.values(bound))
         self._unchecked.append((cursor, check))
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from raytasks.model.tasks import StoreUnavailable
-from raytasks.store import files
+from raytasks.store import files, place_rows
 from raytasks.store.files import FileKey
 from raytasks.store.transaction import Superseded
 from raytasks.tracker.core import Tracker
@@ -73,6 +73,7 @@ class Retention:
                 if monotonic() - self._swept_at >= LOOK_SECONDS:
                     more = await self.remove_due() == BATCH
                     more |= await self.prune_audit() == BATCH
+                    more |= await self.prune_places() == BATCH
                     if more:
                         rest = min(rest, _PAUSE_SECONDS)
                     else:
@@ -107,6 +108,20 @@ class Retention:
         return await ticker.access.write(
             lambda: ticker.store.forget_audit(epoch, before, BATCH, now)
         )
+
+    async def prune_places(self) -> int:
+        """Delete a batch of the places that no kept attempt can have used; return how many."""
+        if self._seconds is None:
+            return 0
+        ticker, now = self._tracker.ticker, self._clock()
+        epoch, before = ticker.epoch, now - self._seconds
+
+        def forget() -> int:
+            with ticker.store.transaction(now=now) as transaction:
+                transaction.renew(epoch)
+                return place_rows.forget(transaction.connection, before, BATCH)
+
+        return await ticker.access.write(forget)
 
     async def remove_due(self) -> int:
         """Remove a batch of files that were given up; return how many were tried.
