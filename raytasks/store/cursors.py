@@ -13,6 +13,7 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError
 
 from raytasks.store.compiled import CompiledQuery, Row, RowStatement, arrays
+from raytasks.store.refusals import READ_ONLY_STATE
 
 Check = Callable[[int], None]
 """The check of the number of rows that a statement has changed: raises if it is wrong."""
@@ -213,6 +214,14 @@ class PostgresDirect:
                 check(cursor.rowcount)
 
 
+def takes_no_writes(error: Exception) -> bool:
+    """Return whether a server has refused a write as it takes none.
+
+    Its session may go on refusing when others can write, so it counts as lost.
+    """
+    return getattr(error, "sqlstate", None) == READ_ONLY_STATE
+
+
 def direct(connection: Connection) -> Direct:
     """Return direct access to the connection's driver."""
     if connection.dialect.name == "postgresql":
@@ -236,6 +245,7 @@ def driver_errors(
         if before is not None:
             before()
         gone = dialect.is_disconnect(error, connection.connection.driver_connection, None)
+        gone |= takes_no_writes(error)
         if gone:
             connection.invalidate(error)
         raise DBAPIError.instance(

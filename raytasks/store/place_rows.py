@@ -73,7 +73,7 @@ ATTEMPTS = attempts.outerjoin(attempt_places, attempts.c.place_id == attempt_pla
 """The attempts, each with its place."""
 
 
-class Place(NamedTuple):
+class AttemptPlace(NamedTuple):
     """Where attempts run: the ids of the node and the process in Ray, and in the machine."""
 
     node_id: str | None
@@ -82,7 +82,7 @@ class Place(NamedTuple):
     pid: int | None
 
 
-class Connected(Protocol):
+class InTransaction(Protocol):
     """A transaction."""
 
     @property
@@ -101,7 +101,7 @@ class Places:
     """The places that are known to be stored: only what is committed, and not yet lost again."""
 
     def __init__(self) -> None:
-        self.known: dict[Place, Known] = {}
+        self.known: dict[AttemptPlace, Known] = {}
 
     @contextmanager
     def storing(self) -> Iterator["NewPlaces"]:
@@ -124,12 +124,12 @@ class Places:
 class NewPlaces:
     """The places of one transaction: those that are `known`, and those that it has `stored`."""
 
-    def __init__(self, known: Mapping[Place, Known]) -> None:
+    def __init__(self, known: Mapping[AttemptPlace, Known]) -> None:
         self._known = known
-        self.stored: dict[Place, Known] = {}
+        self.stored: dict[AttemptPlace, Known] = {}
 
     def rows(
-        self, ended: Iterable[AttemptRecord], transaction: Connected, now: float
+        self, ended: Iterable[AttemptRecord], transaction: InTransaction, now: float
     ) -> list[tuple[Any, ...]]:
         """Return the rows of attempts for `batch_statements.RECORD`; store places of theirs."""
         rows: list[tuple[Any, ...]] = []
@@ -138,7 +138,7 @@ class NewPlaces:
             if attempt.worker_id is None or attempt.ray_task_id is not None:
                 rows.append((*values, None))
                 continue
-            place = Place(attempt.node_id, attempt.worker_id, attempt.host, attempt.pid)
+            place = AttemptPlace(attempt.node_id, attempt.worker_id, attempt.host, attempt.pid)
             known = self.stored.get(place) or self._known.get(place)
             if known is None or now - known.seen_at > SEEN_SECONDS:
                 known = self.stored[place] = _store(transaction.connection, place, known, now)
@@ -147,7 +147,7 @@ class NewPlaces:
         return rows
 
 
-def _store(connection: Connection, place: Place, known: Known | None, now: float) -> Known:
+def _store(connection: Connection, place: AttemptPlace, known: Known | None, now: float) -> Known:
     """Store a place, or mark it as seen."""
     if known is not None:
         bound = {"p_place_id": known.place_id, "p_now": now}

@@ -1,4 +1,4 @@
-"""The places of attempts, and an index that a running task has no entry in."""
+"""The places of attempts, an index without running tasks, and the versions of outposts' calls."""
 
 import sqlalchemy as sa
 from alembic import context, op
@@ -10,7 +10,7 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Add the places, and replace the index.
+    """Add the places and the versions, and replace the index.
 
     On PostgreSQL an index of a large table is built and dropped beside the service: see
     `raytasks.store.online_upgrade`.
@@ -28,6 +28,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_attempt_places_seen_at", "attempt_places", ["seen_at"])
     op.add_column("attempts", sa.Column("place_id", sa.Integer(), nullable=True))
+    for name in ("protocol", "needs"):
+        column = sa.Column(name, sa.SmallInteger(), nullable=False, server_default=sa.text("0"))
+        op.add_column("outpost_calls", column)
     if op.get_context().dialect.name == "postgresql":
         # All of its rows are always read, and soon deleted: figures about them are of no use.
         op.execute("ALTER TABLE count_steps SET (autovacuum_analyze_threshold = 2000000000)")
