@@ -33,6 +33,7 @@ class MetricsData(Struct):
       there is none; negative: it is late).
     - `outbox`: how many rows wait in the outbox, the seconds for which the oldest has waited, and
       how many rows the database refuses.
+    - `earlier`: how many earlier clusters may still run something, and how many attempts they hold.
     - `bounds`: the upper bounds of the buckets in seconds, by the histograms' names.
     """
 
@@ -52,3 +53,4 @@ class MetricsData(Struct):
     limits: Sequence[tuple[str, int, int | None, int]] = ()
     schedules: tuple[int, int, float | None] = (0, 0, None)
     outbox: tuple[int, float, int] = (0, 0.0, 0)
+    earlier: tuple[int, int] = (0, 0)

@@ -90,15 +90,17 @@ class Retention:
         """Prune one step, and remove files; return the number of tasks looked at."""
         if self._seconds is None:
             return 0
-        before, size = self._clock() - self._seconds, self._pace.size
+        monotonic = self._tracker.ticker.monotonic
+        before, size, began = self._clock() - self._seconds, self._pace.size, monotonic()
         ended = await self._tracker.expired(before, size)
         if ended:
             seconds = await self._tracker.prune(ended, before)
+            await self.remove_due()
             if len(ended) == size:
-                self._rest = self._pace.after_step(seconds, before - min(ended.values()))
+                waited, late = monotonic() - began - seconds, before - min(ended.values())
+                self._rest = self._pace.after_step(seconds, max(0.0, waited), late)
             else:
                 self._rest = self._pace.rest()
-            await self.remove_due()
         return len(ended)
 
     async def prune_audit(self) -> int:

@@ -24,6 +24,7 @@ DATA = MetricsData(
     ],
     tasks=[("default", "mail", "PENDING", 2)],
     oldest_due={"mail": 1.5},
+    earlier=(1, 3),
     runners=[("shared", "idle", 2)],
     bounds={"run": (0.5, 1.0), "tick": (0.1,)},
     durations=[
@@ -51,6 +52,8 @@ def test_the_text_has_each_number_once() -> None:
         ("raytasks_outbox_rows", ()): 0.0,
         ("raytasks_outbox_oldest_seconds", ()): 0.0,
         ("raytasks_outbox_set_aside", ()): 0.0,
+        ("raytasks_earlier_clusters", ()): 1.0,
+        ("raytasks_earlier_attempts", ()): 3.0,
         ("raytasks_epoch", ()): 7.0,
         ("raytasks_runners", labels(pool="shared", state="idle")): 2.0,
         ("raytasks_tasks_submitted_total", labels(**of)): 5.0,

@@ -15,7 +15,8 @@ from raytasks.protocol import codec as wire
 from raytasks.protocol import protocol_version
 from raytasks.protocol.commands import CancelTask
 from raytasks.protocol.messages import Claim, Exchange, FeedQuery, Orders
-from raytasks.protocol.queries import Health, LogLines, Readiness, TaskDetail
+from raytasks.protocol.metrics_data import MetricsData
+from raytasks.protocol.queries import Health, LogLines, Metrics, Readiness, TaskDetail
 from raytasks.runner.exchange_loop import ExchangeLoop
 from raytasks.runner.identity import Identity
 from raytasks.store.outpost_tables import outpost_calls
@@ -199,6 +200,11 @@ async def detail(cluster: Cluster, number: int) -> Any:
     """Return a task and its ended attempts."""
     query = TaskDetail(task_id(number))
     return wire.answer_of(query, await cluster.doors.read(wire.encode(query)))
+
+
+async def metrics(cluster: Cluster) -> MetricsData:
+    """Return the metrics that a cluster tells."""
+    return wire.answer_of(Metrics(), await cluster.doors.read(wire.encode(Metrics())))
 
 
 async def until_ended(cluster: Cluster, number: int) -> Any:
@@ -497,6 +503,23 @@ class TestRequests:
         [earlier] = there["tracker"]["earlier_clusters"]
         assert (earlier["host"], earlier["epoch"]) == ("host of first", 1)
         assert "superseded" not in [item["code"] for item in there["reasons"]]
+
+    async def test_metrics_count_what_runs_in_earlier_clusters(
+        self, clusters: Begin, runner_of: Runners
+    ) -> None:
+        first = await clusters("first")
+        runner = runner_of(first, capacity=1)
+        await submit(first, 1)
+        claim = await runner.claim()
+        second = await clusters("second")
+        await first.until_outpost()
+        async with asyncio.timeout(PATIENCE):  # until its runner has called again
+            while (await metrics(second)).earlier != (1, 1):  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+        assert (await metrics(first)).earlier == (1, 1)  # it passes on what the other says
+        runner.end(claim)
+        await until_ended(second, 1)
+        assert (await metrics(second)).earlier == (1, 0)
 
     async def test_the_feed_has_a_gap_and_the_log_is_its_own(self, clusters: Begin) -> None:
         first, second = await clusters("first"), await clusters("second")
